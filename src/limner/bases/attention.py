@@ -1,0 +1,170 @@
+"""The attention host: the one processor of every attention layer, in which a recipe's operations act.
+
+With no operation the host does what diffusers' stock processor does, operation for operation, so its output is equal
+to the bit (`tests/bases/test_attention.py`). Everything the field does by patching attention is an operation on the
+`AttentionCall`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+    from limner.recipe import AttentionOp
+
+
+@dataclass(frozen=True)
+class Site:
+    """One attention layer: where it stands in the network."""
+
+    name: str
+    kind: Literal["self", "cross"]
+    block: Literal["down", "mid", "up"]
+    index: int  # among the sites of its kind, in the order they run
+
+
+@dataclass
+class Pass:
+    """One run of the denoiser: what its attention may know, and what it leaves behind. Made anew for every run."""
+
+    operations: tuple[AttentionOp, ...] = ()
+    time: Tensor | None = None  # [rows]
+    step: int | None = None  # of sampling; None when teaching
+    branches: tuple[str, ...] = ("text",)  # rows are branch-major: all rows of the first branch, then of the second
+    references: Tensor | None = None  # [rows, 3, H, W]
+    dropped: Tensor | None = None  # [rows] bool: rows whose image condition is off
+    companion: bool = False  # the first row of each branch is a companion
+    cache: dict[Any, Any] = field(default_factory=dict)  # for values an operation needs at many sites of this run
+    kept: dict[str, Tensor] = field(default_factory=dict)  # maps and features that operations keep
+
+
+@dataclass
+class AttentionCall:
+    """q, k, v of one layer in one run. An operation returns it, changed or not.
+
+    Shapes: query [B, H, N, d], key and value [B, H, M, d], hidden [B, N, C], states [B, M, D].
+    """
+
+    site: Site
+    layer: nn.Module
+    hidden: Tensor
+    states: Tensor
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    run: Pass
+    bias: Tensor | None = None  # added to the logits, broadcast to [B, H, N, M]
+    beside: list[tuple[Tensor, Tensor, Tensor | float]] = field(default_factory=list)  # (key, value, scale) more branches
+    on_maps: list[Callable[[Tensor], Tensor]] = field(default_factory=list)  # [B, H, N, M] -> same: asks for the maps
+
+    def heads(self, x: Tensor) -> Tensor:
+        """[B, M, H*d] -> [B, H, M, d]"""
+        return x.view(x.shape[0], x.shape[1], self.query.shape[1], -1).transpose(1, 2)
+
+
+class Host:
+    """The processor: computes q, k, v, lets the operations act, attends."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        run: Pass | None = None,
+    ) -> Tensor:
+        """[B, N, C] -> [B, N, C]; the steps of diffusers' `AttnProcessor2_0`, with the operations before attention."""
+        residual = hidden_states
+        if attn.spatial_norm is not None:
+            hidden_states = attn.spatial_norm(hidden_states, temb)
+        shape = hidden_states.shape
+        if hidden_states.ndim == 4:
+            hidden_states = hidden_states.view(shape[0], shape[1], -1).transpose(1, 2)
+        call = self._call(attn, hidden_states, encoder_hidden_states, attention_mask, run or Pass())
+        for operation in call.run.operations:
+            call = operation(call)
+        out = attend(call)
+        out = out.transpose(1, 2).reshape(hidden_states.shape[0], -1, out.shape[1] * out.shape[3])
+        out = attn.to_out[1](attn.to_out[0](out.to(call.query.dtype)))
+        if len(shape) == 4:
+            out = out.transpose(-1, -2).reshape(shape)
+        if attn.residual_connection:
+            out = out + residual
+        return out / attn.rescale_output_factor
+
+    def _call(self, attn: Any, hidden: Tensor, text: Tensor | None, mask: Tensor | None, run: Pass) -> AttentionCall:
+        states = hidden if text is None else text
+        bias = None
+        if mask is not None:
+            rows, length = states.shape[:2]
+            bias = attn.prepare_attention_mask(mask, length, rows).view(rows, attn.heads, -1, mask.shape[-1])
+        if attn.group_norm is not None:
+            hidden = attn.group_norm(hidden.transpose(1, 2)).transpose(1, 2)
+            states = hidden if text is None else states
+        if text is not None and attn.norm_cross:
+            states = attn.norm_encoder_hidden_states(states)
+        query, key, value = (split(x, attn.heads) for x in (attn.to_q(hidden), attn.to_k(states), attn.to_v(states)))
+        query = query if attn.norm_q is None else attn.norm_q(query)
+        key = key if attn.norm_k is None else attn.norm_k(key)
+        return AttentionCall(self.site, attn, hidden, states, query, key, value, run, bias)
+
+
+def split(x: Tensor, heads: int) -> Tensor:
+    """[B, N, H*d] -> [B, H, N, d]"""
+    return x.view(x.shape[0], -1, heads, x.shape[-1] // heads).transpose(1, 2)
+
+
+def attend(call: AttentionCall) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias) v, plus the branches beside it: [B, H, N, d].
+
+    Fused, unless an operation asked for the maps.
+    """
+    out = _mapped(call) if call.on_maps else _fused(call.query, call.key, call.value, call.bias)
+    for key, value, scale in call.beside:
+        out = out + scale * _fused(call.query, key, value, None)
+    return out
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=0.0, is_causal=False)
+
+
+def _mapped(call: AttentionCall) -> Tensor:
+    logits = call.query @ call.key.transpose(-1, -2) / call.query.shape[-1] ** 0.5
+    maps = torch.softmax(logits if call.bias is None else logits + call.bias, dim=-1)
+    for change in call.on_maps:
+        maps = change(maps)
+    return maps @ call.value
+
+
+def host_sites(denoiser: Any) -> tuple[Site, ...]:
+    """Put a host into every attention layer of a diffusers UNet; returns the sites in the order of its modules."""
+    counts = {"self": 0, "cross": 0}
+    sites, hosts = [], {}
+    for name in denoiser.attn_processors:
+        layer = name.removesuffix(".processor")
+        kind: Literal["self", "cross"] = "cross" if layer.endswith("attn2") else "self"
+        block: Any = "mid" if layer.startswith("mid") else layer.split("_", 1)[0]
+        sites.append(Site(layer, kind, block, counts[kind]))
+        counts[kind] += 1
+        hosts[name] = Host(sites[-1])
+    denoiser.set_attn_processor(hosts)
+    return tuple(sites)
+
+
+def only(kind: str, sites: Sequence[Site]) -> tuple[Site, ...]:
+    """The sites of a kind."""
+    return tuple(site for site in sites if site.kind == kind)

@@ -1,0 +1,69 @@
+"""The seam: what the engine may ask of a generator, and nothing else. Everything that knows a network's names is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor, nn
+
+    from .attention import Pass, Site
+
+
+class Base(Protocol):
+    """A generator to personalise. Tensors are on `device`; latents and predictions share one shape [B, C, h, w]."""
+
+    name: str
+    family: str
+    device: torch.device
+    dtype: torch.dtype
+
+    # ---- what it is
+    @property
+    def fingerprint(self) -> str: ...  # of its weights: equal fingerprints paint equal pictures
+    @property
+    def picture_size(self) -> int: ...  # pixels a side
+    @property
+    def latent_shape(self) -> tuple[int, int, int]: ...
+    @property
+    def vocabulary(self) -> frozenset[str]: ...  # whole words it knows as one token
+    @property
+    def rare_words(self) -> tuple[str, ...]: ...  # words that mean little to it, rarest first
+    @property
+    def max_tokens(self) -> int: ...
+
+    # ---- pictures and words
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]: ...  # [B,3,H,W] in [0,1] -> mean, std of latents
+    def decode(self, latents: Tensor) -> Tensor: ...  # -> [B,3,H,W] in [0,1]
+    def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int: ...
+    def word_vectors(self, text: str) -> Tensor: ...  # [n, D] input vectors of the words in text
+    def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor: ...  # [B, L, D]
+
+    # ---- noise, velocity, flow
+    @property
+    def num_train_times(self) -> int: ...
+    @property
+    def prediction_type(self) -> str: ...
+    def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor: ...
+    def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor: ...
+    def x0(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor: ...
+    def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor: ...
+    def scheduler(self, name: str) -> Any: ...  # a fresh diffusers scheduler with the base's tables
+
+    # ---- the network
+    @property
+    def sites(self) -> tuple[Site, ...]: ...  # of attention
+    def module(self, part: str) -> nn.Module: ...  # "denoiser", "text_encoder", "autoencoder"
+    def select(self, what: str) -> dict[str, nn.Parameter]: ...  # named sets: "cross_attention_kv", "everything", …
+    def projections(self, what: str) -> dict[str, nn.Module]: ...  # linear and convolution layers low-rank changes go on
+    def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...  # of a cross-attention site
+
+
+class Loader(Protocol):
+    """Opens a folder or hub id as a base of its family."""
+
+    def __call__(self, folder: Path | str, *, device: str, dtype: torch.dtype) -> Base: ...

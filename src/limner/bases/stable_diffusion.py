@@ -1,0 +1,237 @@
+"""Stable Diffusion 1.x and 2.x, and everything of their shape: the pocket base is one of them.
+
+One CLIP text tower, a KL autoencoder (or a tiny one), a UNet with cross-attention, noise or velocity as its prediction.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers import DPMSolverMultistepScheduler as DPMSolver
+from torch import Tensor, nn
+
+from limner.errors import InputError, UnknownName
+
+from .attention import Pass, Site, host_sites
+from .text import text_states, token_ids
+
+FAMILY = "stable_diffusion"
+SCHEDULERS: dict[str, Any] = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler, "dpm": DPMSolver}
+
+
+class StableDiffusion:
+    """A pipeline of this family behind the seam. Takes the four networks as diffusers and transformers load them."""
+
+    family = FAMILY
+
+    def __init__(
+        self, name: str, *, unet: UNet2DConditionModel, vae: Any, text_encoder: Any, tokenizer: Any, scheduler: Any
+    ) -> None:
+        self.name = name
+        self.denoiser, self.autoencoder, self.text_encoder = unet, vae, text_encoder
+        self.tokenizer = tokenizer
+        self.schedule = DDPMScheduler.from_config(scheduler.config)
+        self.sites = host_sites(unet)
+        for network in (unet, vae, text_encoder):
+            network.requires_grad_(False).eval()
+
+    # ---------------------------------------------------------------------------------------------------- what it is
+
+    @property
+    def device(self) -> torch.device:
+        return self.denoiser.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.denoiser.dtype
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of names, shapes and evenly spaced values of every weight, the same in half and single precision."""
+        digest = hashlib.sha256()
+        for part in ("denoiser", "autoencoder", "text_encoder"):
+            for name, tensor in self.module(part).state_dict().items():
+                values = tensor.flatten()[:: max(1, tensor.numel() // 64)].to(torch.float16).cpu().numpy().tobytes()
+                digest.update(f"{part}.{name}{tuple(tensor.shape)}".encode() + values)
+        return digest.hexdigest()[:16]
+
+    @property
+    def picture_size(self) -> int:
+        return int(self.denoiser.config.sample_size) * self._factor
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        size = int(self.denoiser.config.sample_size)
+        return int(self.denoiser.config.in_channels), size, size
+
+    @functools.cached_property
+    def vocabulary(self) -> frozenset[str]:
+        return frozenset(token.removesuffix("</w>") for token in self.tokenizer.get_vocab() if token.endswith("</w>"))
+
+    @functools.cached_property
+    def rare_words(self) -> tuple[str, ...]:
+        """Words that mean little: those a base names itself in its tokenizer's folder, else DreamBooth's customary ones."""
+        named = self.tokenizer.init_kwargs.get("rare_words", ())
+        return tuple(named) or tuple(word for word in ("sks", "ktn", "olis", "pll", "ohwx") if word in self.vocabulary)
+
+    @property
+    def max_tokens(self) -> int:
+        return int(self.tokenizer.model_max_length) - 2
+
+    @property
+    def _factor(self) -> int:
+        if isinstance(self.autoencoder, AutoencoderTiny):
+            return 2 ** (len(self.autoencoder.config.encoder_block_out_channels) - 1)
+        return 2 ** (len(self.autoencoder.config.block_out_channels) - 1)
+
+    # -------------------------------------------------------------------------------------------- pictures and words
+
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, H, W] in [0, 1] -> mean and standard deviation of the scaled latents, each [B, C, h, w]."""
+        encoded = self.autoencoder.encode((2 * pixels - 1).to(self.device, self.autoencoder.dtype))
+        if isinstance(self.autoencoder, AutoencoderTiny):
+            return encoded.latents, torch.zeros_like(encoded.latents)
+        scale, shift = self._scaling
+        posterior = encoded.latent_dist
+        return (posterior.mean - shift) * scale, posterior.std * scale
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, 3, H, W] in [0, 1]"""
+        scale, shift = self._scaling
+        pixels = self.autoencoder.decode((latents / scale + shift).to(self.autoencoder.dtype)).sample
+        return (pixels / 2 + 0.5).clamp(0, 1)
+
+    @property
+    def _scaling(self) -> tuple[float, float]:
+        config = self.autoencoder.config
+        tiny = isinstance(self.autoencoder, AutoencoderTiny)
+        return 1.0 if tiny else float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0.0)
+
+    def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int:
+        return len(token_ids(self.tokenizer, prompt, words=words)[0])
+
+    def word_vectors(self, text: str) -> Tensor:
+        """[n, D]: the rows of the embedding table for the tokens of `text`."""
+        ids, _ = token_ids(self.tokenizer, text, words={})
+        table: Tensor = self.text_encoder.get_input_embeddings().weight
+        return table[torch.tensor(ids, device=table.device)].detach().clone()
+
+    def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
+        return text_states(self.tokenizer, self.text_encoder, prompts, words=words).to(self.dtype)
+
+    # ----------------------------------------------------------------------------------------- noise, velocity, flow
+
+    @property
+    def num_train_times(self) -> int:
+        return int(self.schedule.config.num_train_timesteps)
+
+    @property
+    def prediction_type(self) -> str:
+        return str(self.schedule.config.prediction_type)
+
+    def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps (Eq. 4 of arXiv:2006.11239)."""
+        return self.schedule.add_noise(latents, noise, time)  # type: ignore[no-any-return]
+
+    def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """What the denoiser should say: the noise, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (arXiv:2202.00512)."""
+        if self.prediction_type == "epsilon":
+            return noise
+        return self.schedule.get_velocity(latents, noise, time)  # type: ignore[no-any-return]
+
+    def x0(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor:
+        """The clean latents that a prediction implies."""
+        alpha_bar = self.schedule.alphas_cumprod.to(noised)[time].view(-1, 1, 1, 1)
+        signal, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        if self.prediction_type == "epsilon":
+            return (noised - sigma * output) / signal
+        return signal * noised - sigma * output
+
+    def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
+        """[B, C, h, w] -> [B, C, h, w]: one run of the UNet, its attention layers seeing `context`."""
+        kwargs = {"run": context}
+        out: Tensor = self.denoiser(noised, time, encoder_hidden_states=states, cross_attention_kwargs=kwargs).sample
+        return out
+
+    def scheduler(self, name: str) -> Any:
+        """A fresh sampler with this base's tables: "ddim", "ddpm" or "dpm" (DPM-Solver++ 2M)."""
+        if name not in SCHEDULERS:
+            raise UnknownName("sampler", name, SCHEDULERS)
+        extra = {"clip_sample": False} if name != "dpm" else {}
+        return SCHEDULERS[name].from_config(self.schedule.config, **extra)
+
+    # --------------------------------------------------------------------------------------------------- the network
+
+    def module(self, part: str) -> nn.Module:
+        parts: dict[str, nn.Module] = {
+            "denoiser": self.denoiser,
+            "autoencoder": self.autoencoder,
+            "text_encoder": self.text_encoder,
+        }
+        if part not in parts:
+            raise UnknownName("part of the base", part, parts)
+        return parts[part]
+
+    def select(self, what: str) -> dict[str, nn.Parameter]:
+        """Named sets of parameters, as "denoiser.<name>" or "text_encoder.<name>". Never empty."""
+        if what not in SELECTIONS:
+            raise UnknownName("selection", what, SELECTIONS)
+        part, ends = SELECTIONS[what]
+        found = {f"{part}.{n}": p for n, p in self.module(part).named_parameters() if any(e in n for e in ends)}
+        if not found:
+            raise InputError(f"selection {what!r} matches no parameter of {self.name}: this base has no such layers")
+        return found
+
+    def projections(self, what: str) -> dict[str, nn.Module]:
+        """Layers of the denoiser that low-rank changes go on: "attention", or "everything" (convolutions as well)."""
+        known = {"attention": (nn.Linear,), "everything": (nn.Linear, nn.Conv2d)}
+        if what not in known:
+            raise UnknownName("set of layers", what, known)
+        layers = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, known[what])}
+        if what == "attention":
+            layers = {n: m for n, m in layers.items() if n.endswith(_ATTENTION_LAYERS)}
+        return {f"denoiser.{name}": layer for name, layer in layers.items()}
+
+    def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]:
+        layer: Any = self.denoiser.get_submodule(site.name)
+        return layer.to_k, layer.to_v
+
+
+_ATTENTION_LAYERS = (".to_q", ".to_k", ".to_v", ".to_out.0")
+SELECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "everything": ("denoiser", ("",)),
+    "cross_attention_kv": ("denoiser", ("attn2.to_k.", "attn2.to_v.")),
+    "cross_attention": ("denoiser", ("attn2.",)),
+    "self_attention": ("denoiser", ("attn1.",)),
+    "attention": ("denoiser", ("attn1.", "attn2.")),
+    "text_encoder": ("text_encoder", ("",)),
+}
+
+
+def load(folder: Path | str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> StableDiffusion:
+    """Open a diffusers folder or hub id of this family. Safetensors only; nothing is downloaded when offline."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    def part(kind: Any, sub: str, **more: Any) -> Any:
+        return kind.from_pretrained(str(folder), subfolder=sub, **more)
+
+    weights = {"torch_dtype": dtype, "use_safetensors": True}
+    return StableDiffusion(
+        Path(str(folder)).name,
+        unet=part(UNet2DConditionModel, "unet", **weights).to(device),
+        vae=part(_autoencoder_class(folder), "vae", **weights).to(device),
+        text_encoder=part(CLIPTextModel, "text_encoder", dtype=dtype, use_safetensors=True).to(device),
+        tokenizer=part(CLIPTokenizer, "tokenizer"),
+        scheduler=part(DDPMScheduler, "scheduler"),
+    )
+
+
+def _autoencoder_class(folder: Path | str) -> Any:
+    kind = AutoencoderKL.load_config(str(folder), subfolder="vae").get("_class_name")
+    return AutoencoderTiny if kind == "AutoencoderTiny" else AutoencoderKL

@@ -1,0 +1,38 @@
+"""The cache on disk: tensors by a hash of everything that made them. Anything but an exact match is a miss."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .files import atomic_write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VERSION = 1  # part of every key: raise it when what is cached changes its meaning
+
+
+def cache_folder() -> Path:
+    """`LIMNER_CACHE`, else `limner` in the user's cache folder."""
+    home = os.environ.get("LIMNER_CACHE") or os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/limner"
+    return Path(home).expanduser()
+
+
+def cached_tensors(key: tuple[object, ...], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What `make` returned for this key, now or before. A damaged file is made anew."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
+
+    name = hashlib.sha256(repr((VERSION, *key)).encode()).hexdigest()
+    path = cache_folder() / f"{name}.safetensors"
+    try:
+        return load_file(path)
+    except (FileNotFoundError, SafetensorError):
+        tensors = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, lambda p: save_file(tensors, p), overwrite=True)
+        return tensors

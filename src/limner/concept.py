@@ -1,0 +1,115 @@
+"""What was learned: one safetensors file with its whole story in the header."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import FileError, WrongBase
+from .files import atomic_write
+from .subject import Subject
+from .wearing import Outfit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .bases.protocol import Base
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A taught subject. Wear it while painting, save it, load it.
+
+    `tensors` hold everything that makes the difference to the base; the rest is the header.
+    """
+
+    handle: str  # as prompts write it: "<rex>"
+    method: str  # its name, or "file.py:function"
+    settings: dict[str, Any]
+    base: dict[str, str]  # name, family, fingerprint
+    subject: dict[str, Any]  # the subject's card: class noun, kind, names and hashes of the pictures
+    seed: int
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    losses: list[float] = field(default_factory=list, repr=False)
+    scores: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def outfit(self, base: Base, *, scale: float = 1.0) -> Outfit:
+        """The recipe and tensors to wear on `base`. Raises `WrongBase` for any other base than it was taught on."""
+        if base.fingerprint != self.base["fingerprint"]:
+            raise WrongBase(
+                f"{self.handle} was taught on {self.base['name']} (fingerprint {self.base['fingerprint']}), "
+                f"this is {base.name} (fingerprint {base.fingerprint}): load that base, or teach the subject again on this one"
+            )
+        from .methods import find
+
+        recipe = find(self.method)(Subject.from_card(self.subject), **self.settings)
+        return Outfit(recipe, self.handle, self.tensors, scale, self.seed)
+
+    def scored(self, scores: Mapping[str, Any]) -> Concept:
+        """The same concept with these scores in its header."""
+        return replace(self, scores={**self.scores, **scores})
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Everything but the tensors, as JSON can hold it."""
+        told = {k: v for k, v in asdict(replace(self, tensors={})).items() if k != "tensors"}
+        return {"format": FORMAT, **told}
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in self.tensors.values())
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+        """Write the file, whole or not at all. Raises `FileError` when it exists, or the disk is full."""
+        from safetensors.torch import save_file
+
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        text = json.dumps(self.header)
+        atomic_write(Path(path), lambda p: save_file(tensors, p, metadata={"limner": text}), overwrite=overwrite)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Concept:
+        """Read a file that `save` wrote. Raises `FileError` for anything else; never runs a pickle."""
+        header, tensors = read_safetensors(Path(path), what="concept")
+        if header.get("format") != FORMAT:
+            raise FileError(f"{path} is a concept of format {header.get('format')}; this limner reads format {FORMAT}")
+        del header["format"]
+        try:
+            return cls(tensors=tensors, **header)
+        except TypeError as error:
+            raise FileError(f"{path} lacks parts of a concept's header ({error}); teach it again") from error
+
+
+def read_safetensors(path: Path, *, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The limner header and tensors of a file. Raises `FileError` that says what the file is instead."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileError(f"there is no {what} file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise FileError(f"{path} cannot be read as a {what}: {_what_it_is(path)} ({error})") from error
+    if "limner" not in metadata:
+        raise FileError(f"{path} is a safetensors file, but limner did not write it as a {what}: it has no limner header")
+    try:
+        return json.loads(metadata["limner"]), tensors
+    except json.JSONDecodeError as error:
+        raise FileError(f"the header of {path} is damaged ({error})") from error
+
+
+def _what_it_is(path: Path) -> str:
+    start = path.read_bytes()[:8]
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        return "it is a pickle, which can run code and is never opened; ask for a safetensors file"
+    return "it is damaged or cut short; make or fetch it again" if start else "it is empty"

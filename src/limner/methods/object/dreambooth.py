@@ -1,0 +1,39 @@
+"""DreamBooth — Ruiz et al., CVPR 2023.
+
+The whole denoiser is tuned to bind a rare word to the subject, while pictures of the class that the untouched model
+painted keep it from forgetting what the class looks like.
+"""
+
+from limner.parts import class_pictures, denoising, everything, photos, rare_word_and
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="DreamBooth", arxiv="2208.12242", scope=("object", "face"))
+def dreambooth(
+    subject: Subject,
+    *,
+    steps: int = 200,
+    lr: float = 2e-4,
+    prior_weight: float = 1.0,
+    num_class_pictures: int = 64,
+    batch: int = 4,
+) -> Recipe:
+    """A rare word and the class noun, the whole denoiser tuned, prior preservation (Eq. 2).
+
+    The paper's settings for a full-size base: about 1000 steps, learning rate 5e-6 (Stable Diffusion), weight 1.
+
+    Settings:
+        steps: updates
+        lr: learning rate
+        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
+        num_class_pictures: pictures of the class the untouched base paints first
+        batch: pictures of the subject in an update, and as many of the class
+    """
+    loss = [denoising(photos(subject, batch=batch))]
+    if prior_weight:
+        loss.append(prior_weight * denoising(class_pictures(subject, count=num_class_pictures, batch=batch)))
+    return Recipe(
+        says=rare_word_and(subject.noun, handle=subject.handle),
+        stages=(Stage(train=(everything(),), loss=tuple(loss), steps=steps, lr=lr, weight_decay=1e-2),),
+    )

@@ -1,0 +1,38 @@
+"""Textual Inversion — Gal et al., ICLR 2023.
+
+One new word, found by gradient descent so that the frozen model reconstructs the subject from neutral captions with it.
+"""
+
+from limner.parts import PHOTO_TEMPLATES, denoising, new_word, photos, words
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="Textual Inversion", arxiv="2208.01618", scope=("object", "style"))
+def textual_inversion(
+    subject: Subject, *, vectors: int = 1, steps: int = 400, lr: float = 2e-2, batch: int = 4
+) -> Recipe:
+    """A new word in the frozen model's vocabulary.
+
+    The word starts as the class noun and stands alone in prompts, as in the paper ("a photo of S*").
+    The authors' settings for a full-size base: 1 vector, learning rate 5e-3, batch 4, 6100 steps.
+
+    Settings:
+        vectors: input vectors the word is wide
+        steps: updates
+        lr: learning rate
+        batch: pictures in an update
+    """
+    word = new_word(subject.handle, like=subject.noun, num_vectors=vectors)
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word,),
+        stages=(
+            Stage(
+                train=(words(word),),
+                loss=(denoising(photos(subject, captions=PHOTO_TEMPLATES, batch=batch)),),
+                steps=steps,
+                lr=lr,
+            ),
+        ),
+    )

@@ -1,0 +1,178 @@
+"""The one sampling loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .errors import InputError, PromptError
+from .parts.guidance.classifier_free import classifier_free
+from .picture import Picture, Pictures
+from .recipe import Companion, Denoiser
+from .streams import stream
+from .wearing import Outfit, Worn, wear
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from .bases.protocol import Base
+    from .concept import Concept
+
+
+@dataclass(frozen=True)
+class PaintSettings:
+    """How to paint. `guidance` 1 is no guidance; `sampler` is "ddim", "ddpm" or "dpm"."""
+
+    steps: int = 25
+    guidance: float = 4.0
+    sampler: str = "ddim"
+    negative: str = ""
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= 1000:
+            raise InputError(f"steps must be from 1 to 1000, not {self.steps}")
+        if not 0 <= self.guidance <= 100:
+            raise InputError(f"guidance must be from 0 to 100, not {self.guidance}")
+        if self.batch < 1:
+            raise InputError(f"the batch must hold at least one picture, not {self.batch}")
+
+
+@dataclass(frozen=True)
+class PaintStep:
+    """One sampling step done; `latents` [B, C, h, w] without companions."""
+
+    step: int  # from 0
+    total: int
+    latents: Tensor = field(repr=False)
+
+
+def sample(worn: Worn, prompts: Sequence[str], *, seeds: Sequence[int], settings: PaintSettings) -> Iterator[PaintStep]:
+    """Paint one picture for each (prompt, seed), yielding after every step.
+
+    The first latents of a picture are a function of its seed alone, so the batch it is in does not matter to them.
+    """
+    base = worn.base
+    scheduler = base.scheduler(settings.sampler)
+    scheduler.set_timesteps(settings.steps, device=base.device)
+    total = len(scheduler.timesteps)
+    companion = worn.companion(total)
+    latents = _first_latents(base, seeds, companion) * float(scheduler.init_noise_sigma)
+    noises = [stream(seed, "sampler") for seed in ([seeds[0]] if companion else []) + list(seeds)]
+    rows = ([companion.prompt] if companion else []) + list(prompts)
+    denoise = _guided(worn, rows, settings, companion is not None)
+    for step, time in enumerate(scheduler.timesteps):
+        if companion and companion.latents:
+            latents[0] = companion.latents(step).to(latents)
+        model_input = scheduler.scale_model_input(latents, time)
+        denoise.step = step
+        (output,) = denoise.guided(model_input, time.expand(len(latents)))
+        latents = _advance(scheduler, output, time, latents, noises)
+        yield PaintStep(step, total, latents[1:] if companion else latents)
+
+
+def paint(
+    base: Base,
+    prompts: str | Sequence[str],
+    *,
+    concepts: Sequence[Concept] = (),
+    count: int = 1,
+    seed: int = 0,
+    scale: float = 1.0,
+    settings: PaintSettings | None = None,
+    watch: Callable[[PaintStep], object] | None = None,
+) -> Pictures:
+    """Paint `count` pictures of each prompt, wearing `concepts` at `scale`. Picture k of a prompt has seed `seed + k`.
+
+    Raises `PromptError` for a prompt that is empty, too long, or names a handle that nothing worn answers to.
+    """
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    settings = settings or PaintSettings()
+    if count < 1:
+        raise InputError(f"count must be at least 1, not {count}")
+    outfits = [concept.outfit(base, scale=scale) for concept in concepts]
+    check_prompts(prompts, handles=[outfit.handle for outfit in outfits])
+    with torch.no_grad(), wear(base, outfits) as worn:
+        jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]
+        pictures = []
+        for start in range(0, len(jobs), settings.batch):
+            texts, seeds = zip(*jobs[start : start + settings.batch], strict=True)
+            pictures += _paint_batch(worn, texts, seeds, settings, watch)
+    names = tuple(concept.handle for concept in concepts)
+    told = {"steps": settings.steps, "guidance": settings.guidance, "sampler": settings.sampler, "scale": scale}
+    if settings.negative:
+        told["negative"] = settings.negative
+    return Pictures(
+        Picture(image, prompt, number, names, base.name, told)
+        for image, (prompt, number) in zip(pictures, jobs, strict=True)
+    )
+
+
+def to_images(pixels: Tensor) -> list[Image.Image]:
+    """[B, 3, H, W] in [0, 1] -> PIL pictures."""
+    from PIL import Image
+
+    array = (pixels.detach().float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(row) for row in array]
+
+
+def check_prompts(prompts: Sequence[str], *, handles: Sequence[str]) -> None:
+    """Every prompt says something, and every <handle> in it is worn."""
+    import re
+
+    for prompt in prompts:
+        if not prompt.strip():
+            raise PromptError('the prompt is empty: say what to paint, as in "<rex> on the beach"')
+        strange = [h for h in re.findall(r"<[^<>\s]+>", prompt) if h not in handles]
+        if strange:
+            worn = f"worn now: {', '.join(handles)}" if handles else "no concept is worn; give one with --with FILE"
+            raise PromptError(f"nothing answers to {strange[0]} in {prompt!r}; {worn}")
+
+
+def _paint_batch(
+    worn: Worn,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    settings: PaintSettings,
+    watch: Callable[[PaintStep], object] | None,
+) -> list[Image.Image]:
+    for at in sample(worn, prompts, seeds=seeds, settings=settings):
+        if watch:
+            watch(at)
+    return to_images(worn.base.decode(at.latents))
+
+
+class _guided:
+    """The worn base as a denoiser for these rows, and that denoiser under guidance."""
+
+    def __init__(self, worn: Worn, prompts: Sequence[str], settings: PaintSettings, companion: bool) -> None:
+        self.worn, self.companion, self.step = worn, companion, 0
+        texts = {"text": prompts, "negative": [settings.negative] * len(prompts)}
+        self.states = {branch: worn.text_states(rows) for branch, rows in texts.items()}
+        self.guided: Denoiser = self.plain
+        for guidance in worn.guidance or (classifier_free(settings.guidance),):
+            self.guided = guidance(self.guided)
+
+    def plain(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
+        run = self.worn.run(time=t.repeat(len(branches)), step=self.step, branches=branches, companion=self.companion)
+        run.operations = self.worn.painting_operations
+        states = torch.cat([self.states[branch] for branch in branches])
+        output = self.worn.base.predict(x.repeat(len(branches), 1, 1, 1), t.repeat(len(branches)), states, context=run)
+        return output.chunk(len(branches))
+
+
+def _first_latents(base: Base, seeds: Sequence[int], companion: Companion | None) -> Tensor:
+    seeds = [*([seeds[0]] if companion else []), *seeds]
+    return torch.stack([torch.randn(base.latent_shape, generator=stream(s, "latents")) for s in seeds]).to(
+        base.device, base.dtype
+    )
+
+
+def _advance(scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: list[torch.Generator]) -> Tensor:
+    more = {"generator": noises} if type(scheduler).__name__ == "DDPMScheduler" else {}
+    result: Tensor = scheduler.step(output, time, latents, **more).prev_sample
+    return result

@@ -1,0 +1,1 @@
+"""Operations on q, k, v and maps at a named site."""

@@ -1,0 +1,1 @@
+"""Changes of the network, undone on leaving."""

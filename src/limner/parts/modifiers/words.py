@@ -1,0 +1,66 @@
+"""Words: learned ones, and rare ones the base already has."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.errors import FileError, InputError
+from limner.recipe import Live
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.protocol import Base
+
+
+@dataclass(frozen=True)
+class new_word:
+    """A word of its own, `num_vectors` input vectors [n, D] wide, that starts as the vectors of `like`.
+
+    Source: Textual Inversion, Sec. 4 of arXiv:2208.01618 (S* initialised with a coarse class word). Where `like` has
+    fewer tokens than vectors asked for, they repeat.
+    """
+
+    word: str
+    like: str | Callable[[Base], str]
+    num_vectors: int = 1
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        import torch
+
+        like = self.like if isinstance(self.like, str) else self.like(base)
+        start = base.word_vectors(like)
+        if not len(start):
+            raise InputError(f"the word to start {self.word} from is empty; give a class noun such as 'dog'")
+        vectors = start[torch.arange(self.num_vectors) % len(start)]
+        name = f"word.{self.word}"
+        learned = stored.get(name, vectors)
+        if learned.shape != vectors.shape:
+            raise FileError(f"{name} is {tuple(learned.shape)} in the concept; this base wants {tuple(vectors.shape)}")
+        parameter = torch.nn.Parameter(learned.detach().clone().to(vectors), requires_grad=False)
+        mixed = parameter if scale == 1 else vectors + scale * (parameter - vectors)
+        yield Live(tensors={name: parameter}, words={self.word: mixed})
+
+
+def rare_word(handle: str) -> Callable[[Base], str]:
+    """One of the base's rare words, chosen by the handle so that two subjects seldom share one."""
+
+    def choose(base: Base) -> str:
+        rare = base.rare_words
+        if not rare:
+            raise InputError(f"{base.name} names no rare words; use a method that learns a word of its own")
+        return rare[zlib.crc32(handle.encode()) % len(rare)]
+
+    return choose
+
+
+def rare_word_and(noun: str, *, handle: str) -> Callable[[Base], str]:
+    """ "sks dog": a rare word before the class noun (DreamBooth, Sec. 3.2 of arXiv:2208.12242)."""
+    return lambda base: f"{rare_word(handle)(base)} {noun}"

@@ -1,0 +1,52 @@
+"""Selections: worn base -> the parameters that learn, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.recipe import Modifier, Selection
+    from limner.wearing import Worn
+
+
+def learned(*modifiers: Modifier) -> Selection:
+    """The tensors of these modifiers that can learn."""
+    import torch
+
+    def select(worn: Worn) -> Mapping[str, Tensor]:
+        tensors = {n: t for m in modifiers for n, t in worn.live[m].tensors.items() if isinstance(t, torch.nn.Parameter)}
+        if not tensors:
+            raise InputError("these modifiers have no parameters to learn")
+        return tensors
+
+    return select
+
+
+def words(*modifiers: Modifier) -> Selection:
+    """The vectors of learned words; no other row of the embedding table."""
+    return learned(*modifiers)
+
+
+def base_parameters(what: str) -> Selection:
+    """A set of the base's own parameters that its family names."""
+    return lambda worn: worn.base.select(what)
+
+
+def cross_attention_kv() -> Selection:
+    """Keys and values of cross-attention (Custom Diffusion, Sec. 3.2 of arXiv:2212.04488)."""
+    return base_parameters("cross_attention_kv")
+
+
+def everything() -> Selection:
+    """The whole denoiser (DreamBooth)."""
+    return base_parameters("everything")
+
+
+def text_encoder() -> Selection:
+    """The whole text tower."""
+    return base_parameters("text_encoder")

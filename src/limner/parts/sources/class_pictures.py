@@ -1,0 +1,65 @@
+"""Pictures of the class, painted by the untouched base: what keeps it from forgetting (prior preservation)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from limner.recipe import Batch, Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.bases.protocol import Base
+    from limner.recipe import Streams
+    from limner.subject import Subject
+
+
+def class_pictures(
+    subject: Subject, *, count: int = 64, captions: Sequence[str] = ("a photo of a {}",), batch: int = 4
+) -> Source:
+    """Batches of `count` pictures of the class noun that the base painted before it was changed.
+
+    Source: Sec. 3.3 of arXiv:2208.12242. The latents are kept in the cache on disk, by the base's fingerprint, the
+    prompts, the count and the sampler's settings; they are painted once.
+    """
+    prompts = tuple(caption.format(subject.noun) for caption in captions)
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        import torch
+
+        latents = _painted(base, prompts, count)
+
+        def draw(step: int, at: Streams) -> Batch:
+            rows = torch.randint(count, (batch,), generator=at("order"))
+            said = tuple(prompts[row % len(prompts)] for row in rows.tolist())
+            return Batch(latents[rows].to(base.device, base.dtype), said)
+
+        return draw
+
+    return Source("class pictures", "class", prepare)
+
+
+def _painted(base: Base, prompts: Sequence[str], count: int) -> Tensor:
+    """[count, C, h, w] in single precision, from the cache or painted now."""
+    import torch
+
+    from limner.cache import cached_tensors
+    from limner.paint import PaintSettings, sample
+    from limner.wearing import wear
+
+    settings = PaintSettings(batch=32)
+
+    def make() -> dict[str, Tensor]:
+        said = [prompts[k % len(prompts)] for k in range(count)]
+        parts = []
+        with torch.no_grad(), wear(base, ()) as worn:
+            for start in range(0, count, settings.batch):
+                rows = said[start : start + settings.batch]
+                for at in sample(worn, rows, seeds=range(start, start + len(rows)), settings=settings):
+                    latents = at.latents
+                parts.append(latents.float().cpu())
+        return {"latents": torch.cat(parts)}
+
+    key = ("class pictures", base.fingerprint, str(base.dtype), tuple(prompts), count, repr(settings))
+    return cached_tensors(key, make)["latents"]

@@ -1,0 +1,57 @@
+"""The subject's own pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from limner.recipe import Batch, Source
+
+if TYPE_CHECKING:
+    from limner.bases.protocol import Base
+    from limner.recipe import Streams
+    from limner.subject import Subject
+
+PHOTO_TEMPLATES = (
+    "a photo of {}",
+    "a picture of {}",
+    "a close-up photo of {}",
+    "a bright photo of {}",
+    "a good photo of {}",
+    "a photo of one {}",
+)
+"""Neutral captions; those of Textual Inversion are of this kind (Appendix of arXiv:2208.01618)."""
+
+
+def photos(
+    subject: Subject, *, captions: Sequence[str] = ("a photo of {}",), batch: int = 4, flip: float = 0.0
+) -> Source:
+    """Batches of the subject's pictures, captioned from templates with the handle, or with their own captions.
+
+    Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring.
+    Latents are encoded once and sampled anew from their distribution at every step.
+    """
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        import torch
+
+        pixels = subject.tensor(base.picture_size)
+        with torch.no_grad():
+            sides = [base.encode(side) for side in (pixels, pixels.flip(-1))]
+        own = [reference.caption for reference in subject.pictures]
+
+        def draw(step: int, at: Streams) -> Batch:
+            order = torch.cat([torch.randperm(len(pixels), generator=at("order")) for _ in range(-(-batch // len(pixels)))])
+            rows = order[:batch]
+            flipped = torch.rand(batch, generator=at("flip")) < flip
+            which = torch.randint(len(captions), (batch,), generator=at("caption")).tolist()
+            noise = torch.randn(batch, *base.latent_shape, generator=at("latents")).to(base.device, base.dtype)
+            mean, std = (
+                torch.where(flipped.view(-1, 1, 1, 1).to(a.device), b[rows], a[rows]) for a, b in zip(*sides, strict=True)
+            )
+            said = [own[row] or captions[k].format(subject.handle) for row, k in zip(rows.tolist(), which, strict=True)]
+            return Batch((mean + std * noise).to(base.dtype), tuple(said))
+
+        return draw
+
+    return Source("photos", "subject", prepare)

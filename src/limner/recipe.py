@@ -1,0 +1,274 @@
+"""What a method is made of: the whole vocabulary.
+
+A *method* is a function of a subject that returns a `Recipe`; a recipe lists modifiers, stages and what happens while
+painting. Parts are plain functions, or functions that make one; their types are named here, once.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from .bases.attention import AttentionCall, Pass
+    from .bases.protocol import Base
+    from .subject import Subject
+    from .wearing import Worn
+
+# --------------------------------------------------------------------------------------------- the parts and their types
+
+
+@dataclass
+class Live:
+    """A modifier while it is worn: its tensors, and what it adds to the base.
+
+    `tensors` is everything a concept stores of it, by a name that is unique in the recipe; those that can learn are
+    `nn.Parameter`s. `words` maps a word of prompts to vectors [n, D] a text encoder. `operations` act in attention.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    words: dict[str, Tensor] = field(default_factory=dict)
+    operations: tuple[AttentionOp, ...] = ()
+    on: bool = True  # off while the worn base is suspended: changes of layers look at it
+
+
+class Modifier(Protocol):
+    """Changes the network, undoably: called on wearing a recipe, in the order written; left in reverse, also after an
+    exception. `stored` holds the tensors of a saved concept (by the names of `Live.tensors`), or nothing when new."""
+
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> AbstractContextManager[Live]: ...
+
+
+Selection: TypeAlias = "Callable[[Worn], Mapping[str, Tensor]]"
+"""Which parameters learn, by name; called at the start of a stage."""
+
+AttentionOp: TypeAlias = "Callable[[AttentionCall], AttentionCall]"
+"""Acts inside every attention layer; the call carries its site, time and branch."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples to learn from: latents as the base's encoder makes them, and what goes with them."""
+
+    latents: Tensor  # [B, C, h, w]
+    prompts: tuple[str, ...]  # B, with the handle still written <rex>
+    mask: Tensor | None = None  # [B, 1, h, w] in [0, 1]: where the loss counts
+    weight: Tensor | None = None  # [B]
+    references: Tensor | None = None  # [B, 3, H, W] in [0, 1]: pictures of the subject that the condition may see
+    dropped: Tensor | None = None  # [B] bool: rows whose references are dropped
+
+
+Streams: TypeAlias = "Callable[[str], Generator]"
+"""A random stream for each purpose: `streams("noise")`. A function of seed, purpose and step alone."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is learned from. `prepare` looks at the base before anything is changed and returns the drawing of batches,
+    a pure function of (step, streams): so a source resumes anywhere without state."""
+
+    name: str
+    learns_from: Literal["subject", "class", "corpus"]
+    prepare: Callable[[Base], Callable[[int, Streams], Batch]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the denoiser returned, with whatever its pass kept."""
+
+    output: Tensor  # [B, C, h, w] as the base predicts: noise, velocity or flow
+    kept: Pass | None = None
+
+
+class Step(Protocol):
+    """One update as an objective sees it. Everything is computed when first asked for."""
+
+    batch: Batch
+    time: Tensor  # [B]
+    noise: Tensor  # [B, C, h, w]
+    worn: Worn
+
+    @property
+    def prediction(self) -> Prediction: ...
+    @property
+    def target(self) -> Tensor: ...
+    @property
+    def x0(self) -> Tensor: ...
+    def base_prediction(self) -> Prediction: ...
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised: a scalar of a `Step` on a source, summed with its weight. `2.0 * denoising(photos(s))`."""
+
+    name: str
+    source: Source
+    value: Callable[[Step], Tensor]
+    weight: float = 1.0
+
+    def __rmul__(self, factor: float) -> Objective:
+        return replace(self, weight=self.weight * factor)
+
+
+class Denoiser(Protocol):
+    """The base seen by a sampler: one prediction for each branch asked for, each [B, C, h, w], in one batched pass."""
+
+    def __call__(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]: ...
+
+
+Guidance: TypeAlias = "Callable[[Denoiser], Denoiser]"
+"""Denoiser -> denoiser whose only branch is "text"; nested like functions when painting starts."""
+
+
+class Companion(NamedTuple):
+    """A row that is painted along with every batch, as its first, and thrown away: what others may attend to."""
+
+    prompt: str
+    latents: Callable[[int], Tensor] | None  # step -> [C, h, w], the row's latents before that step; None: painted freely
+
+
+# ------------------------------------------------------------------------------------------------------------ the recipe
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of learning: what learns, from what, how long. Stages run one after another."""
+
+    train: tuple[Selection, ...]
+    loss: tuple[Objective, ...]
+    steps: int
+    lr: float
+    weight_decay: float = 0.0
+    warmup: int = 0
+    clip: float = 1.0
+
+    @property
+    def learns_from(self) -> frozenset[str]:
+        return frozenset(term.source.learns_from for term in self.loss)
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What happens while painting, beside the plain sampling loop."""
+
+    operations: tuple[AttentionOp, ...] = ()
+    guidance: tuple[Guidance, ...] = ()
+    companion: Callable[[Worn], Callable[[int], Companion]] | None = None  # worn -> number of sampling steps -> row
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method as a value. `says` is what the handle becomes in a prompt: a rare word and the class noun, a learned
+    word, or nothing but the class noun."""
+
+    says: str | Callable[[Base], str]
+    modifiers: tuple[Modifier, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    painting: Painting = field(default_factory=Painting)
+    weights: str | None = None  # name of the pre-trained weights that the modifiers start from
+    notes: tuple[str, ...] = ()  # what the user should know before it starts
+
+    def __post_init__(self) -> None:
+        for stage in self.stages:
+            if "corpus" in stage.learns_from and stage.learns_from - {"corpus"}:
+                raise ValueError("a stage learns from a corpus or from the subject, not from both at once")
+
+    @property
+    def tuning(self) -> tuple[Stage, ...]:
+        """The stages that run for every subject."""
+        return tuple(stage for stage in self.stages if "corpus" not in stage.learns_from)
+
+    @property
+    def pretraining(self) -> tuple[Stage, ...]:
+        """The stages that run once, on a corpus."""
+        return tuple(stage for stage in self.stages if "corpus" in stage.learns_from)
+
+    @property
+    def framework(self) -> str:
+        """Where the stages learn decides: nobody declares it."""
+        match bool(self.tuning), bool(self.pretraining):
+            case True, False:
+                return "test-time fine-tuning"
+            case False, True:
+                return "pre-trained adaptation"
+            case True, True:
+                return "hybrid"
+            case _:
+                return "training-free"
+
+
+# ----------------------------------------------------------------------------------------------------------- the methods
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a published method."""
+
+    name: str
+    title: str
+    arxiv: str
+    year: int
+    scope: tuple[str, ...]
+
+
+class Setting(NamedTuple):
+    """A keyword argument of a method: declared once, in its signature."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+
+
+Method: TypeAlias = "Callable[..., Recipe]"
+
+
+def method(*, title: str, arxiv: str, scope: Sequence[str]) -> Callable[[Method], Method]:
+    """Mark a function of a `Subject` as a method: attaches its card and returns the function unchanged.
+
+    `arxiv` is the identifier ("2208.12242"), whose first two digits give the year. Raises `TypeError` when a setting
+    lacks a type, a default or a line of help.
+    """
+
+    def attach(function: Method) -> Method:
+        card = Card(function.__name__, title, arxiv, 2000 + int(arxiv[:2]), tuple(scope))
+        function.card = card  # type: ignore[attr-defined]
+        settings(function)
+        return function
+
+    return attach
+
+
+@functools.cache
+def settings(function: Method) -> tuple[Setting, ...]:
+    """The settings of a method, read from its signature and the `Settings:` lines of its docstring."""
+    helps = _helps(inspect.getdoc(function) or "")
+    found = []
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+        kind = {"int": int, "float": float, "str": str, "bool": bool}.get(str(parameter.annotation))
+        if kind is None or parameter.default is parameter.empty or parameter.name not in helps:
+            raise TypeError(
+                f"setting {parameter.name!r} of method {function.__name__!r} needs a type (int, float, str or bool), a default, "
+                f"and a line '{parameter.name}: …' under 'Settings:' in the docstring"
+            )
+        found.append(Setting(parameter.name, kind, parameter.default, helps[parameter.name]))
+    return tuple(found)
+
+
+def _helps(doc: str) -> dict[str, str]:
+    lines = doc.partition("Settings:")[2].splitlines()
+    pairs = (line.strip().partition(": ") for line in lines if ": " in line)
+    return {name: text for name, _, text in pairs if name.isidentifier()}
+
+
+def names(parts: Iterable[Any]) -> tuple[str, ...]:
+    """The readable names of parts, for headers and errors."""
+    return tuple(getattr(part, "name", getattr(part, "__name__", type(part).__name__)) for part in parts)

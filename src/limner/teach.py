@@ -1,0 +1,238 @@
+"""The one training loop.
+
+Everything a run depends on is a function of its seed and step, so a run that stops anywhere goes on to the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from .bases.attention import Pass
+from .errors import InputError, TeachingError
+from .recipe import Batch, Prediction, Source, Stage
+from .streams import streams
+from .wearing import Outfit, Worn, wear
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .bases.protocol import Base
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One update done. `snapshot()` is everything needed to go on from here."""
+
+    stage: int
+    step: int  # within the stage, from 0
+    total: int  # updates of all stages together
+    done: int  # updates so far
+    losses: Mapping[str, float]  # weighted, by objective
+    seconds: float  # of teaching so far
+    worn: Worn = field(repr=False)
+    snapshot: Callable[[], Checkpoint] = field(repr=False)
+
+    @property
+    def loss(self) -> float:
+        return sum(self.losses.values())
+
+    @property
+    def eta(self) -> float:
+        """Seconds left, at the pace so far."""
+        return self.seconds / max(self.done, 1) * (self.total - self.done)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run between two updates: the next to do, what was learned, and the optimiser's moments."""
+
+    stage: int
+    step: int
+    tensors: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
+
+
+def teach(
+    base: Base, outfit: Outfit, *, stages: Sequence[Stage], seed: int = 0, start: Checkpoint | None = None
+) -> Iterator[Progress]:
+    """Learn, yielding after every update. The base is as it was once the generator ends, is closed or raises.
+
+    Raises `TeachingError` when a loss is not a number; the last good state is what the last `Progress` offered.
+    """
+    draws = _prepare(base, stages)
+    outfit = Outfit(outfit.recipe, outfit.handle, outfit.stored if start is None else start.tensors, 1.0, outfit.seed)
+    total, began, before = sum(stage.steps for stage in stages), time.monotonic(), 0
+    with wear(base, (outfit,)) as worn:
+        for index, stage in enumerate(stages):
+            resumed = start if start is not None and start.stage == index else None
+            if start is None or index >= start.stage:
+                first = resumed.step if resumed else 0
+                learner = Learner(stage, worn, moments=resumed.moments if resumed else {})
+                for step in range(first, stage.steps):
+                    losses = learner.update(step, _terms(worn, stage, draws, seed, index, step))
+                    snapshot = _snapshot(index, step + 1, worn, learner)
+                    seconds = time.monotonic() - began
+                    yield Progress(index, step, total, before + step + 1, losses, seconds, worn, snapshot)
+                learner.finish()
+            before += stage.steps
+
+
+class Learner:
+    """The parameters of one stage and their optimiser."""
+
+    def __init__(self, stage: Stage, worn: Worn, *, moments: Mapping[str, Tensor]) -> None:
+        self.stage, self.worn = stage, worn
+        self.parameters = select(stage, worn)
+        for tensor in self.parameters.values():
+            tensor.requires_grad_(True)
+        worn.text_learns(any(name.startswith(("text_encoder.", "word.")) for name in self.parameters))
+        self.optimizer = torch.optim.AdamW(
+            list(self.parameters.values()), lr=stage.lr, weight_decay=stage.weight_decay, betas=(0.9, 0.99), foreach=True
+        )
+        for name, tensor in self.parameters.items():
+            kept = {k: moments[f"{k}.{name}"].clone() for k in _MOMENTS if f"{k}.{name}" in moments}
+            if kept:
+                self.optimizer.state[tensor] = kept
+
+    def update(self, step: int, terms: Sequence[tuple[str, Tensor]]) -> dict[str, float]:
+        """One step down the sum of the terms; nothing is changed when it is not finite."""
+        losses = {name: float(value.detach()) for name, value in terms}
+        total: Tensor = torch.stack([value for _, value in terms]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.stage.clip, foreach=True)
+        if not math.isfinite(sum(losses.values())) or not bool(norm.isfinite()):
+            raise TeachingError(
+                f"at step {step} the loss is {losses} and the gradient's norm {float(norm)}: expected finite numbers. "
+                f"Likely causes: a learning rate too high (now {self.stage.lr:g}; try a tenth), half precision that "
+                "overflows (try float32), or a picture with broken values. The last good state is kept"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.stage.lr * min(1.0, (step + 1) / (self.stage.warmup + 1))
+        self.optimizer.step()
+        return losses
+
+    def moments(self) -> dict[str, Tensor]:
+        """The optimiser's state by parameter name."""
+        state = self.optimizer.state
+        return {f"{k}.{n}": state[p][k].clone() for n, p in self.parameters.items() if p in state for k in _MOMENTS}
+
+    def finish(self) -> None:
+        for tensor in self.parameters.values():
+            tensor.requires_grad_(False)
+            tensor.grad = None
+        self.worn.text_learns(False)
+
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+def select(stage: Stage, worn: Worn) -> dict[str, Tensor]:
+    """What learns in a stage, by name; base parameters among them are marked so that they will be put back."""
+    chosen = {name: tensor for selection in stage.train for name, tensor in selection(worn).items()}
+    if not chosen:
+        raise InputError("the stage's selections match no parameter: nothing would learn")
+    worn.changing(list(chosen))
+    return chosen
+
+
+@dataclass
+class Update:
+    """One source's batch in one update: the `Step` that objectives see."""
+
+    worn: Worn
+    batch: Batch
+    time: Tensor
+    noise: Tensor
+    together: list[Update] = field(default_factory=list, repr=False)  # all of this update, run in one pass
+    _prediction: Prediction | None = None
+
+    @property
+    def noised(self) -> Tensor:
+        return self.worn.base.noised(self.batch.latents, self.noise, self.time)
+
+    @property
+    def target(self) -> Tensor:
+        return self.worn.base.target(self.batch.latents, self.noise, self.time)
+
+    @property
+    def prediction(self) -> Prediction:
+        if self._prediction is None:
+            _predict(self.worn, self.together)
+        assert self._prediction is not None
+        return self._prediction
+
+    @property
+    def x0(self) -> Tensor:
+        return self.worn.base.x0(self.noised, self.prediction.output, self.time)
+
+    def base_prediction(self) -> Prediction:
+        """What the untouched base says of the same noised latents; no gradient."""
+        with torch.no_grad(), self.worn.suspended():
+            states = self.worn.text_states(self.batch.prompts)
+            run = Pass(time=self.time)
+            return Prediction(self.worn.base.predict(self.noised, self.time, states, context=run), run)
+
+
+def _prepare(base: Base, stages: Sequence[Stage]) -> dict[Source, Callable[[int, Callable[[str], torch.Generator]], Batch]]:
+    sources = dict.fromkeys(term.source for stage in stages for term in stage.loss)
+    return {source: source.prepare(base) for source in sources}
+
+
+def _terms(
+    worn: Worn, stage: Stage, draws: Mapping[Source, Callable[..., Batch]], seed: int, index: int, step: int
+) -> list[tuple[str, Tensor]]:
+    updates: dict[Source, Update] = {}
+    for source in dict.fromkeys(term.source for term in stage.loss):
+        at = streams(seed, source.name, index, step)
+        batch = draws[source](step, at)
+        shape = batch.latents.shape
+        device, dtype = worn.base.device, worn.base.dtype
+        noise = torch.randn(shape, generator=at("noise")).to(device, dtype)
+        times = torch.randint(worn.base.num_train_times, shape[:1], generator=at("time")).to(device)
+        updates[source] = Update(worn, batch, times, noise)
+    together = list(updates.values())
+    for update in together:
+        update.together = together
+    return [(term.name, term.weight * term.value(updates[term.source])) for term in stage.loss]
+
+
+def _predict(worn: Worn, updates: Sequence[Update]) -> None:
+    """One run of the denoiser for all batches of an update."""
+    batches = [update.batch for update in updates]
+    times = torch.cat([update.time for update in updates])
+    states = worn.text_states([prompt for batch in batches for prompt in batch.prompts])
+    references, dropped = _references(batches)
+    run = worn.run(time=times, references=references, dropped=dropped)
+    noised = torch.cat([update.noised for update in updates])
+    output = worn.base.predict(noised, times, states, context=run)
+    for update, part in zip(updates, output.split([len(batch.latents) for batch in batches]), strict=True):
+        update._prediction = Prediction(part, run)
+
+
+def _references(batches: Sequence[Batch]) -> tuple[Tensor | None, Tensor | None]:
+    given = [batch.references for batch in batches if batch.references is not None]
+    if not given:
+        return None, None
+    pixels, dropped = [], []
+    for batch in batches:
+        rows = len(batch.latents)
+        missing = batch.references is None
+        pixels.append(given[0].new_zeros(rows, *given[0].shape[1:]) if batch.references is None else batch.references)
+        off = torch.full((rows,), missing) if batch.dropped is None else batch.dropped
+        dropped.append(off)
+    return torch.cat(pixels), torch.cat(dropped)
+
+
+def _snapshot(stage: int, step: int, worn: Worn, learner: Learner) -> Callable[[], Checkpoint]:
+    def take() -> Checkpoint:
+        tensors = {name: tensor.detach().clone() for name, tensor in worn.tensors.items()}
+        return Checkpoint(stage, step, tensors, learner.moments())
+
+    return take

@@ -1,0 +1,198 @@
+"""Wearing recipes: the base changed for as long as a `with` lasts, and afterwards equal to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .bases.attention import Pass
+from .errors import FileError, InputError, PromptError
+from .recipe import AttentionOp, Companion, Guidance, Live, Modifier, Recipe
+from .streams import stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .bases.protocol import Base
+
+BASE_PARTS = ("denoiser.", "text_encoder.", "autoencoder.")
+
+
+@dataclass(frozen=True)
+class Outfit:
+    """A recipe to wear: under which handle, with which stored tensors, how strongly (0 is the base, 1 as learned)."""
+
+    recipe: Recipe
+    handle: str
+    stored: Mapping[str, Tensor] = field(default_factory=dict)
+    scale: float = 1.0
+    seed: int = 0
+
+
+@dataclass
+class Worn:
+    """A base and what it wears now."""
+
+    base: Base
+    outfits: tuple[Outfit, ...]
+    live: dict[Modifier, Live] = field(default_factory=dict)
+    originals: dict[str, Tensor] = field(default_factory=dict)  # of base parameters that changed, by name
+    frozen_text: bool = True
+    _states: dict[str, Tensor] = field(default_factory=dict)
+    _suspended: bool = False
+
+    @property
+    def words(self) -> dict[str, Tensor]:
+        """Learned words now in the vocabulary: word -> vectors [n, D]."""
+        return {} if self._suspended else {w: v for live in self.live.values() for w, v in live.words.items()}
+
+    @property
+    def operations(self) -> tuple[AttentionOp, ...]:
+        """What acts in attention, in the order worn."""
+        if self._suspended:
+            return ()
+        return tuple(op for live in self.live.values() for op in live.operations)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that makes the difference to the base: what a concept stores."""
+        found = {name: tensor for live in self.live.values() for name, tensor in live.tensors.items()}
+        return found | {name: parameter(self.base, name) for name in self.originals}
+
+    @property
+    def guidance(self) -> tuple[Guidance, ...]:
+        return tuple(g for outfit in self.outfits for g in outfit.recipe.painting.guidance)
+
+    @property
+    def painting_operations(self) -> tuple[AttentionOp, ...]:
+        own = (op for outfit in self.outfits for op in outfit.recipe.painting.operations if outfit.scale)
+        return (*self.operations, *own)
+
+    def companion(self, steps: int) -> Companion | None:
+        """The row painted along, if a recipe asks for one. Two that ask cannot be worn at once."""
+        makers = [o.recipe.painting.companion for o in self.outfits if o.recipe.painting.companion and o.scale]
+        if len(makers) > 1:
+            raise InputError(
+                f"{len(makers)} of these concepts need a reference row of their own; only one can be worn at a time"
+            )
+        return makers[0](self)(steps) if makers else None
+
+    # ------------------------------------------------------------------------------------------------------- prompts
+
+    def said(self, prompt: str) -> str:
+        """The prompt as the base reads it: every worn handle replaced by what its recipe says."""
+        for outfit in self.outfits:
+            says = outfit.recipe.says
+            prompt = prompt.replace(outfit.handle, says if isinstance(says, str) else says(self.base))
+        return prompt
+
+    def text_states(self, prompts: Sequence[str]) -> Tensor:
+        """[B, L, D]; kept for prompts seen before unless words or the text tower are learning."""
+        said = [self.said(prompt) for prompt in prompts]
+        if not self.frozen_text or self._suspended:
+            unique = sorted(set(said))
+            states = self.base.text_states(unique, words=self.words)
+            return states[torch.tensor([unique.index(text) for text in said], device=states.device)]
+        new = sorted(set(said) - self._states.keys())
+        if new:
+            with torch.no_grad():
+                self._states.update(zip(new, self.base.text_states(new, words=self.words), strict=True))
+        return torch.stack([self._states[text] for text in said])
+
+    def text_learns(self, learns: bool) -> None:
+        """Whether words or the text tower change now; states kept from before are forgotten."""
+        self.frozen_text = not learns
+        self._states.clear()
+
+    def run(self, **about: Any) -> Pass:
+        """The context of one run of the denoiser."""
+        return Pass(operations=self.operations, **about)
+
+    # ------------------------------------------------------------------------------------------------ the base's own
+
+    def changing(self, names: Sequence[str]) -> None:
+        """Say that these base parameters will change, so that they can be put back."""
+        for name in names:
+            if name.startswith(BASE_PARTS) and name not in self.originals:
+                self.originals[name] = parameter(self.base, name).detach().clone()
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """The untouched base for a while: no words, no operations, no deltas, its own parameters."""
+        now = {name: parameter(self.base, name).detach().clone() for name in self.originals}
+        _assign(self.base, self.originals)
+        self._suspended = True
+        for live in self.live.values():
+            live.on = False
+        try:
+            yield
+        finally:
+            self._suspended = False
+            for live in self.live.values():
+                live.on = True
+            _assign(self.base, now)
+
+
+@contextmanager
+def wear(base: Base, outfits: Sequence[Outfit]) -> Iterator[Worn]:
+    """Put outfits on, in order; take them off in reverse, whatever happens in between."""
+    _check_handles(outfits)
+    worn = Worn(base, tuple(outfits))
+    with ExitStack() as stack:
+        stack.callback(lambda: _assign(base, worn.originals))
+        _wear_parameters(worn)
+        for place, outfit in enumerate(outfits):
+            for index, modifier in enumerate(outfit.recipe.modifiers):
+                generator = stream(outfit.seed, "modifier", index)
+                change = modifier(base, stored=outfit.stored, generator=generator, scale=outfit.scale)
+                live = stack.enter_context(change)
+                if set(live.words) & set(worn.words):
+                    raise InputError(f"concept {place + 1} brings the word {set(live.words)}, which is worn already")
+                worn.live[modifier] = live
+            _check_all_read(outfit, worn)
+        yield worn
+
+
+def parameter(base: Base, name: str) -> torch.nn.Parameter:
+    """A parameter of the base by its full name, "denoiser.conv_in.weight"."""
+    part, _, rest = name.partition(".")
+    return base.module(part).get_parameter(rest)
+
+
+def _assign(base: Base, values: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, value in values.items():
+            parameter(base, name).copy_(value)
+
+
+def _wear_parameters(worn: Worn) -> None:
+    """Base parameters that a concept stores as values. One at full strength is put in as it is; else deltas add up."""
+    stored = [(o, n, t) for o in worn.outfits if o.scale for n, t in o.stored.items() if n.startswith(BASE_PARTS)]
+    worn.changing([name for _, name, _ in stored])
+    alone = len({id(outfit) for outfit, _, _ in stored}) == 1
+    with torch.no_grad():
+        for outfit, name, value in stored:
+            now, original = parameter(worn.base, name), worn.originals[name]
+            if value.shape != now.shape:
+                raise FileError(f"{name} is {tuple(value.shape)} in the concept and {tuple(now.shape)} in the base")
+            if alone and outfit.scale == 1:
+                now.copy_(value)
+            else:
+                now.add_(outfit.scale * (value.to(original) - original))
+
+
+def _check_all_read(outfit: Outfit, worn: Worn) -> None:
+    known = {n for m in outfit.recipe.modifiers if m in worn.live for n in worn.live[m].tensors}
+    unread = [n for n in outfit.stored if n not in known and not n.startswith(BASE_PARTS)]
+    if unread and outfit.scale:
+        raise FileError(f"nothing reads these tensors of the concept: {unread[:5]}; was its method changed since?")
+
+
+def _check_handles(outfits: Sequence[Outfit]) -> None:
+    handles = [outfit.handle for outfit in outfits]
+    if len(set(handles)) < len(handles):
+        raise PromptError(f"two concepts answer to one handle in {handles}; teach one under another --name")
