@@ -1,4 +1,4 @@
-"""The scene graph: what is in a picture, as plain data. Drawing it (`draw.py`) and saying it (`grammar.py`) both start here.
+"""The scene graph: what is in a picture, as plain data. Drawing it (`drawing.py`) and saying it (`grammar.py`) both start here.
 
 Axes: x right, y up, z towards the viewer of a front view; the ground is y = 0. A toy stands at its feet, is about 1 unit
 tall, and faces +z before `turn`.

@@ -1,0 +1,114 @@
+"""Scene graphs to pictures with their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .faces import LANDMARKS, face_landmarks, face_solids
+from .graph import SceneGraph
+from .rendering import Frames, boxes, camera_axes, render
+from .scenes import scenery
+from .shapes import Job, Solid, moved, placed
+from .styles import stylise
+from .toys import build
+
+FACE_HEIGHT = 1.0  # where the middle of a head is above the ground
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures of scene graphs, and what is true of every pixel. Toy 0 of a portrait is the head."""
+
+    graphs: tuple[SceneGraph, ...]
+    pixels: Tensor  # [B, 3, H, W] uint8
+    toy: Tensor  # [B, H, W] int8: which toy, -1 none
+    part: Tensor  # [B, H, W] int16: which part of it (toys.PARTS, or faces.PARTS in portraits), -1 none
+    depth: Tensor  # [B, H, W] in world units along the camera's axis, inf at the sky
+    normal: Tensor  # [B, 3, H, W]
+    boxes: Tensor  # [B, 2, 4] pixels
+    landmarks: Tensor  # [B, len(LANDMARKS), 2] in pixels; nan where there is no face
+
+    @property
+    def masks(self) -> Tensor:
+        """[B, H, W] bool: any toy or face."""
+        return self.toy >= 0
+
+
+def job(graph: SceneGraph) -> Job:
+    """What to render for a graph."""
+    return Job(_solids(graph), scenery(graph.scene, daytime=graph.daytime, seed=graph.seed), graph.camera)
+
+
+def draw(graphs: Sequence[SceneGraph], *, size: int = 64, device: str = "cpu") -> Drawn:
+    """Render graphs as squares of `size` pixels. The same graph gives the same picture, whatever it is drawn with."""
+    frames = render([job(graph) for graph in graphs], size=size, device=device)
+    styled = stylise(frames.pixels, [g.style for g in graphs], [g.seed for g in graphs], _outlines(frames))
+    landmarks = torch.from_numpy(np.stack([_landmarks(graph, size) for graph in graphs])).float()
+    pixels = (styled.clamp(0, 1) * 255).round().byte()
+    return Drawn(tuple(graphs), pixels, frames.toy, frames.part, frames.depth, frames.normal, boxes(frames.toy), landmarks)
+
+
+def draw_many(graphs: Iterable[SceneGraph], *, size: int = 64, chunk: int = 64, workers: int = 0) -> Iterator[Drawn]:
+    """Draw without end or in one pass, chunk by chunk, in order; over processes when `workers` is above zero."""
+    parts = _chunks(graphs, chunk)
+    if workers <= 0:
+        yield from (draw(part, size=size) for part in parts)
+        return
+    from torch.multiprocessing import get_context
+
+    with get_context("spawn").Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from pool.imap(_Draw(size), parts)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    size: int
+
+    def __call__(self, graphs: Sequence[SceneGraph]) -> Drawn:
+        return draw(graphs, size=self.size)
+
+
+def _chunks(graphs: Iterable[SceneGraph], size: int) -> Iterator[list[SceneGraph]]:
+    part: list[SceneGraph] = []
+    for graph in graphs:
+        part.append(graph)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _solids(graph: SceneGraph) -> list[Solid]:
+    from dataclasses import replace
+
+    if graph.face is not None:
+        return moved(face_solids(graph.face), placed(at=(0, FACE_HEIGHT, 0)))
+    return [
+        replace(solid, toy=index) for index, toy in enumerate(graph.toys) for solid in build(toy, time=graph.time).solids
+    ]
+
+
+def _landmarks(graph: SceneGraph, size: int) -> np.ndarray:
+    """[len(LANDMARKS), 2]: where the landmarks fall on the picture."""
+    if graph.face is None:
+        return np.full((len(LANDMARKS), 2), np.nan)
+    eye, (right, up, forward) = camera_axes(graph.camera)
+    away = face_landmarks(graph.face) + (0, FACE_HEIGHT, 0) - eye
+    lens = float(right @ right)  # right and up both carry tan(fov / 2)
+    depth = away @ forward
+    x, y = away @ right / lens / depth, away @ up / lens / depth
+    return np.stack([(x + 1) * size / 2, (1 - y) * size / 2], axis=1)
+
+
+def _outlines(frames: Frames) -> Tensor:
+    """[B, H, W] in [0, 1]: where a toy or one of its parts ends."""
+    code = (frames.toy.float() * 64 + frames.part.float())[:, None]
+    padded = F.pad(code, (0, 1, 0, 1), mode="replicate")
+    return ((padded[:, :, :-1, 1:] != code) | (padded[:, :, 1:, :-1] != code)).float()[:, 0]

@@ -1,0 +1,151 @@
+"""From a seed to a scene graph, and the graphs that teaching needs: references of one toy, clips, turntables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .faces import person
+from .graph import SPLITS, Camera, Face, Individual, SceneGraph, Toy
+from .relations import place
+from .toys import build, individual
+from .vocabulary import ACCESSORIES, COLOURS, CORE, EXPRESSIONS, JOINTED, World
+
+DISTANCE = {"close": 2.35, "medium": 3.05, "far": 5.0}
+TURN = {"front": 0.0, "side": math.pi / 2, "back": math.pi, "top": 0.0}
+FOV = 0.6
+
+
+def sample(seed: int, *, world: World = CORE, split: str = "train", **fixed: Any) -> SceneGraph:
+    """The scene graph of a seed: what is in it is drawn from the world, whom it shows from the split.
+
+    `fixed` sets fields of the graph; `toys=` also takes the number of toys away from chance.
+    """
+    rng = np.random.default_rng((seed, sum(split.encode())))
+    if not fixed.get("toys") and rng.random() < world.faces:
+        return _portrait(seed, rng, split, fixed)
+    toys = fixed.pop("toys", None) or _toys(rng, world, split)
+    view = fixed.pop("view", None) or _choice(rng, world.views, weights=_VIEW_WEIGHTS)
+    relation = fixed.pop("relation", None)
+    if len(toys) == 2:
+        relation = relation or _choice(rng, world.relations or ("next to",))
+        toys = place(relation, *toys)
+    graph = SceneGraph(
+        seed,
+        _turned(toys, view, rng),
+        relation=relation,
+        scene=_choice(rng, world.scenes),
+        daytime=_choice(rng, world.daytimes, weights={"noon": 3.0}),
+        view=view,
+        distance=_choice(rng, world.distances, weights={"medium": 2.0}),
+        style=_choice(rng, world.styles, weights={"render": 2.0 * len(world.styles)}),
+        time=float(rng.random()),
+    )
+    return with_camera(replace(graph, **fixed))
+
+
+def references(who: Individual, count: int = 4, *, seed: int = 0, world: World = CORE) -> list[SceneGraph]:
+    """Pictures to learn a toy from: itself alone, without accessories, in different places and from different sides."""
+    rng = np.random.default_rng((seed, who.seed, 5))
+    scenes = rng.permutation(len(world.scenes))
+    graphs = []
+    for k in range(count):
+        toy = Toy(who)
+        view = world.views[k % len(world.views)] if k % 2 else "front"
+        scene = world.scenes[scenes[k % len(scenes)]]
+        at = int(rng.integers(1 << 30))
+        graphs.append(sample(at, world=world, toys=(toy,), view=view, scene=scene, style="render", daytime="noon", distance=world.distances[0]))
+    return graphs
+
+
+def showing(who: Individual, *, seed: int, scene: str, accessories: Sequence[tuple[str, str]] = (), view: str = "front", **fixed: Any) -> SceneGraph:
+    """The truth of a prompt: this individual, there, wearing (accessory, colour) pairs."""
+    worn = {"accessories": tuple(name for name, _ in accessories), "accessory_colours": tuple(colour for _, colour in accessories)}
+    toy = Toy(who, **worn, action=fixed.pop("action", "standing"), material=fixed.pop("material", "plastic"))
+    return sample(seed, toys=(toy,), scene=scene, view=view, **{"style": "render", "daytime": "noon", "distance": "medium", **fixed})
+
+
+def turntable(graph: SceneGraph, count: int) -> list[SceneGraph]:
+    """The same picture from `count` places all around."""
+    camera = graph.camera
+    step = 2 * math.pi / count
+    return [replace(graph, camera=replace(camera, azimuth=camera.azimuth + k * step)) for k in range(count)]
+
+
+def clip(graph: SceneGraph, count: int, *, cycles: float = 1.0) -> list[SceneGraph]:
+    """The same picture at `count` times of its motion."""
+    return [replace(graph, time=graph.time + cycles * k / count) for k in range(count)]
+
+
+def with_camera(graph: SceneGraph) -> SceneGraph:
+    """The graph with the camera that its view and distance ask for; seeded jitter within what the words still say."""
+    rng = np.random.default_rng((graph.seed, 23))
+    above = 1.05 if graph.view == "top" else rng.uniform(0.10, 0.30)
+    azimuth = rng.uniform(-0.2, 0.2)
+    away = DISTANCE[graph.distance] * rng.uniform(0.93, 1.07)
+    tall = max((_top(toy) for toy in graph.toys), default=1.0)
+    target = (float(rng.uniform(-0.1, 0.1)) * tall, tall * float(rng.uniform(0.48, 0.58)), 0.0)
+    spread = 1.15 if len(graph.toys) == 2 else 1.0
+    return replace(graph, camera=Camera(azimuth, above, away * tall * spread, target, FOV))
+
+
+def _top(toy: Toy) -> float:
+    """How much of the picture the toy asks for: its height, or most of its length."""
+    solids = build(replace(toy, turn=0.0)).solids
+    reach = np.array([np.abs(solid.rotation) @ solid.size for solid in solids])
+    center = np.array([solid.center for solid in solids])
+    height, long = (center + reach)[:, 1].max(), 0.85 * (2 * np.abs(center) + 2 * reach)[:, [0, 2]].max() / 2
+    return float(np.clip(max(height, long + abs(toy.place[0])), 0.6, 2.4))
+
+
+_VIEW_WEIGHTS = {"front": 3.0}
+
+
+def _choice(rng: np.random.Generator, options: Sequence[str], *, weights: dict[str, float] | None = None) -> str:
+    shares = np.array([(weights or {}).get(option, 1.0) for option in options])
+    return options[int(rng.choice(len(options), p=shares / shares.sum()))]
+
+
+def _toys(rng: np.random.Generator, world: World, split: str) -> tuple[Toy, ...]:
+    count = 2 if rng.random() < world.pairs else 1
+    return tuple(_toy(rng, world, split) for _ in range(count))
+
+
+def _toy(rng: np.random.Generator, world: World, split: str) -> Toy:
+    kind = _choice(rng, world.classes)
+    ids = SPLITS[split]
+    who = individual(kind, int(rng.integers(ids.start, ids.stop)), patterns=world.patterns)
+    count = int(rng.choice(3, p=(0.45, 0.45, 0.10)))
+    names = [ACCESSORIES[k] for k in sorted(rng.choice(len(world.accessories), min(count, len(world.accessories)), replace=False))]
+    names = [world.accessories[ACCESSORIES.index(name)] for name in names] if world.accessories else []
+    if "hat" in names and "crown" in names:
+        names.remove("crown")
+    colours = tuple(list(COLOURS)[int(rng.integers(len(COLOURS)))] for _ in names)
+    action = _choice(rng, world.actions, weights={"standing": 4.0}) if kind in JOINTED else "standing"
+    material = _choice(rng, world.materials, weights={"plastic": 4.0})
+    return Toy(who, tuple(names), colours, action, material)
+
+
+def _turned(toys: Sequence[Toy], view: str, rng: np.random.Generator) -> tuple[Toy, ...]:
+    """Turned so that the camera sees the view; to a side means either."""
+    side = 1 if rng.random() < 0.5 else -1
+    turns = [TURN[view] * (side if view == "side" else 1) + rng.uniform(-0.35, 0.35) for _ in toys]
+    return tuple(replace(toy, turn=turn) for toy, turn in zip(toys, turns, strict=True))
+
+
+def _portrait(seed: int, rng: np.random.Generator, split: str, fixed: dict[str, Any]) -> SceneGraph:
+    ids = SPLITS[split]
+    who = person(int(rng.integers(ids.start, ids.stop)))
+    face = Face(who, _choice(rng, EXPRESSIONS), bool(rng.random() < 0.3), float(rng.uniform(-0.6, 0.6)))
+    return portrait(face, seed=seed, **fixed)
+
+
+def portrait(face: Face, *, seed: int, **fixed: Any) -> SceneGraph:
+    """A close-up of a face before a plain wall."""
+    rng = np.random.default_rng((seed, 31))
+    camera = Camera(rng.uniform(-0.15, 0.15), rng.uniform(-0.05, 0.12), rng.uniform(2.2, 2.7), (0.0, 0.97, 0.0), FOV)
+    return SceneGraph(seed, face=face, **{"scene": "studio", "distance": "close", "camera": camera, **fixed})
