@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -148,7 +149,13 @@ class Stage:
     lr: float
     weight_decay: float = 0.0
     warmup: int = 0
+    decay: Literal["constant", "cosine"] = "constant"
     clip: float = 1.0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of an update: a linear warm-up, then constant or down a cosine to 2 %."""
+        falling = 0.02 + 0.49 * (1 + math.cos(math.pi * step / self.steps)) if self.decay == "cosine" else 1.0
+        return self.lr * min(1.0, (step + 1) / (self.warmup + 1)) * falling
 
     @property
     def learns_from(self) -> frozenset[str]:

@@ -114,7 +114,7 @@ class Learner:
                 "overflows (try float32), or a picture with broken values. The last good state is kept"
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.stage.lr * min(1.0, (step + 1) / (self.stage.warmup + 1))
+            group["lr"] = self.stage.rate(step)
         self.optimizer.step()
         return losses
 

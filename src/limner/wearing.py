@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .bases.protocol import Base
 
+MAX_STATES = 4096  # prompts whose states are kept
 BASE_PARTS = ("denoiser.", "text_encoder.", "autoencoder.")
 
 
@@ -97,6 +98,8 @@ class Worn:
             unique = sorted(set(said))
             states = self.base.text_states(unique, words=self.words)
             return states[torch.tensor([unique.index(text) for text in said], device=states.device)]
+        if len(self._states) > MAX_STATES:
+            self._states.clear()
         new = sorted(set(said) - self._states.keys())
         if new:
             with torch.no_grad():

@@ -1,0 +1,138 @@
+"""Rendered pictures of a run, kept as strips of PNG: small, lossless, and anybody can look at them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from limner.files import atomic_write
+from limner.pocket.world import WORLDS, SceneGraph, draw_many, portrait, sample
+from limner.pocket.world.faces import person
+from limner.pocket.world.graph import SPLITS, Face
+from limner.pocket.world.toys import individual
+from limner.pocket.world.vocabulary import EXPRESSIONS
+
+from .run import Run
+
+CHUNK = 256
+NUM_PEOPLE, NUM_VIEWS = 1500, 4
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of one purpose: pixels [N, 3, S, S] uint8, masks [N, S, S] bool, and their graphs."""
+
+    pixels: Tensor
+    masks: Tensor
+    graphs: tuple[SceneGraph, ...]
+
+
+def graphs_of(run: Run, purpose: str) -> list[SceneGraph]:
+    """The graphs of a purpose: "train" and "dev" pictures, "individuals" and "people" each seen NUM_VIEWS times."""
+    world = WORLDS[run.world]
+    base = run.seed * 100_000_000
+    match purpose:
+        case "train":
+            return [sample(base + k, world=world) for k in range(run.pictures)]
+        case "dev":
+            return [sample(base + k, world=world, split="dev") for k in range(1024)]
+        case "individuals":
+            return [g for k in range(max(run.pictures // 10, 8)) for g in _views_of(run, k)]
+        case "people":
+            return [g for k in range(min(NUM_PEOPLE, run.pictures)) for g in _portraits_of(k)]
+        case _:
+            raise ValueError(f"there are no pictures for {purpose!r}")
+
+
+def pictures(run: Run, purpose: str, *, workers: int = 0) -> Pictures:
+    """The pictures of a purpose, rendered now where they were not before."""
+    graphs = graphs_of(run, purpose)
+    folder = run.path(f"pictures/{purpose}")
+    count = -(-len(graphs) // CHUNK)
+    missing = [k for k in range(count) if not (folder / f"{k:04}.png").exists()]
+    todo = [graph for k in missing for graph in graphs[k * CHUNK : (k + 1) * CHUNK]]
+    for done, (k, drawn) in enumerate(zip(missing, draw_many(todo, size=run.size, chunk=CHUNK, workers=workers), strict=True)):
+        _write(folder / f"{k:04}.mask.png", drawn.masks.to(torch.uint8)[:, None] * 255)
+        _write(folder / f"{k:04}.png", drawn.pixels)
+        print(f"render {purpose}  {done + 1}/{len(missing)}", file=sys.stderr, flush=True)
+    pixels = torch.cat([_read(folder / f"{k:04}.png", run.size) for k in range(count)])
+    masks = torch.cat([_read(folder / f"{k:04}.mask.png", run.size) for k in range(count)])[:, 0] > 127
+    return Pictures(pixels, masks, tuple(graphs))
+
+
+def _views_of(run: Run, k: int) -> list[SceneGraph]:
+    """One training individual in several pictures, with whatever else chance brings."""
+    world, rng = WORLDS[run.world], np.random.default_rng((run.seed, k, 77))
+    kind = world.classes[int(rng.integers(len(world.classes)))]
+    who = individual(kind, int(rng.integers(SPLITS["train"].stop)), patterns=world.patterns)
+    found = []
+    for view in range(NUM_VIEWS):
+        drawn = sample(int(rng.integers(1 << 40)) + view, world=_only_toys(run), split="train")
+        toy = drawn.toys[0]
+        from dataclasses import replace
+
+        from limner.pocket.world.sampling import with_camera
+
+        found.append(with_camera(replace(drawn, toys=(replace(toy, individual=who),), relation=None)))
+    return found
+
+
+def _only_toys(run: Run) -> object:
+    from dataclasses import replace
+
+    return replace(WORLDS[run.world], faces=0.0, pairs=0.0)
+
+
+def _portraits_of(k: int) -> list[SceneGraph]:
+    rng = np.random.default_rng((k, 78))
+    who = person(k)
+    return [
+        portrait(
+            Face(who, EXPRESSIONS[int(rng.integers(5))], bool(rng.random() < 0.3), float(rng.uniform(-0.6, 0.6))),
+            seed=int(rng.integers(1 << 30)),
+        )
+        for _ in range(NUM_VIEWS)
+    ]
+
+
+def _write(path: Path, pixels: Tensor) -> None:
+    """[N, C, S, S] uint8 -> a strip N pictures tall."""
+    array = pixels.permute(0, 2, 3, 1).reshape(-1, pixels.shape[-1], pixels.shape[1]).numpy()
+    image = Image.fromarray(array if pixels.shape[1] == 3 else array[..., 0])
+    atomic_write(path, lambda p: image.save(p, format="PNG"), overwrite=True)
+
+
+def _read(path: Path, size: int) -> Tensor:
+    array = torch.from_numpy(np.array(Image.open(path)))
+    return (array if array.ndim == 3 else array[..., None]).view(-1, size, size, array.shape[2] if array.ndim == 3 else 1).permute(0, 3, 1, 2).contiguous()
+
+
+def rows(count: int, batch: int, step: int, *, seed: int, purpose: str) -> Tensor:
+    """Which examples are in a batch: every one once in an epoch, in an order of that epoch. [batch]"""
+    from limner.streams import stream
+
+    start = step * batch
+    found: list[Tensor] = []
+    while sum(len(part) for part in found) < batch:
+        epoch, offset = divmod(start, count)
+        order = torch.randperm(count, generator=stream(seed, purpose, epoch))
+        part = order[offset : offset + batch - sum(len(p) for p in found)]
+        found.append(part)
+        start += len(part)
+    return torch.cat(found)
+
+
+def floats(pixels: Tensor) -> Tensor:
+    """uint8 -> [0, 1]."""
+    return pixels.float().div_(255)
+
+
+def chunks(items: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [items[k : k + size] for k in range(0, len(items), size)]

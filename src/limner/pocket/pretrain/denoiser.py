@@ -1,0 +1,196 @@
+"""The denoiser of the pocket base, taught by the same loop that teaches likenesses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from limner.pocket.world import caption
+from limner.streams import stream
+
+from . import autoencoder as ae
+from .data import pictures, rows
+from .language import clip, save_text, tokenizer
+from .run import CHECKPOINT_SECONDS, Clock, Run, Stopped, stopping
+
+if TYPE_CHECKING:
+    from limner.bases.protocol import Base
+    from limner.recipe import Batch, Source, Streams
+    from limner.teach import Checkpoint
+
+NAME = "denoiser"
+BATCH = 64
+EMA = 0.9995
+CAPTIONS = 6  # ways every picture is said
+SCHEDULE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "clip_sample": False,
+    "steps_offset": 1,
+    "set_alpha_to_one": False,
+    "timestep_spacing": "trailing",
+    "rescale_betas_zero_snr": True,
+}
+
+
+def new_unet() -> Any:
+    from diffusers import UNet2DConditionModel
+
+    torch.manual_seed(7)
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=ae.LATENT_CHANNELS,
+        out_channels=ae.LATENT_CHANNELS,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(64, 128, 192),
+        layers_per_block=1,
+        attention_head_dim=4,
+        cross_attention_dim=192,
+        norm_num_groups=16,
+    )
+
+
+def denoiser(run: Run) -> Any:
+    """The run's UNet with averaged weights, taught now as far as it was not before."""
+    unet = new_unet()
+    if run.finished(NAME):
+        unet.load_state_dict(run.weights(NAME))
+        return unet.eval()
+    from limner.parts.objectives.denoising import denoising
+    from limner.parts.parameters import everything
+    from limner.recipe import Recipe, Stage
+    from limner.teach import teach
+    from limner.wearing import Outfit
+
+    base = assembled(run, unet)
+    stage = Stage(
+        train=(everything(),),
+        loss=(denoising(world_latents(run)),),
+        steps=run.steps(6500),
+        lr=8e-4,
+        weight_decay=0.01,
+        warmup=200,
+        decay="cosine",
+    )
+    outfit = Outfit(Recipe(says="", stages=(stage,)), handle="<nobody>")
+    average, start = _resumed(run, base)
+    clock, saved = Clock(NAME, stage.steps, start.step if start else 0), time.monotonic()
+    with stopping() as asked, torch.autocast(run.device, torch.bfloat16):
+        for progress in teach(base, outfit, stages=(stage,), seed=run.seed, start=start):
+            _average(average, base, min(EMA, (progress.step + 1) / (progress.step + 10)))
+            clock.tick(progress.step, {"loss": progress.loss})
+            if progress.step % 20 == 0:
+                run.log(NAME, step=progress.step, loss=progress.loss)
+            if asked() or time.monotonic() - saved > 5 * CHECKPOINT_SECONDS:
+                _save(run, progress.snapshot(), average)
+                saved = time.monotonic()
+            if asked():
+                raise Stopped
+    run.save(NAME, average)
+    run.path(f"{NAME}.state").unlink(missing_ok=True)
+    unet.load_state_dict(average)
+    return unet.eval()
+
+
+def assembled(run: Run, unet: Any) -> Base:
+    """The run's networks as a base."""
+    from diffusers import DDIMScheduler
+    from transformers import CLIPTextModel
+
+    from limner.bases.stable_diffusion import StableDiffusion
+
+    clip(run)
+    folder = run.path("text_encoder")
+    if not (folder / "config.json").exists():
+        save_text(run, folder)
+    vae = ae.autoencoder(run)
+    vae.register_to_config(scaling_factor=scaling(run))
+    return StableDiffusion(
+        "pocket",
+        unet=unet.to(run.device),
+        vae=vae.to(run.device),
+        text_encoder=CLIPTextModel.from_pretrained(folder, dtype=torch.float32).to(run.device),
+        tokenizer=tokenizer(run),
+        scheduler=DDIMScheduler(**SCHEDULE),
+    )
+
+
+def scaling(run: Run) -> float:
+    """One over the standard deviation of latents: what makes the denoiser's input unit variance."""
+    sample = pictures(run, "dev").pixels[:512]
+    return float(1 / ae.latents(run, ae.autoencoder(run), sample).std())
+
+
+def world_latents(run: Run) -> Source:
+    """Every training picture as latents, said in one of its ways; one caption in ten is empty, for guidance."""
+    from limner.recipe import Batch, Source
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        data = pictures(run, "train")
+        scale = scaling(run)
+        whole = (ae.latents(run, ae.autoencoder(run), data.pixels) * scale).half()
+
+        def draw(step: int, at: Streams) -> Batch:
+            chosen = rows(len(whole), BATCH, step, seed=run.seed, purpose=NAME)
+            ways = torch.randint(CAPTIONS, (BATCH,), generator=at("caption")).tolist()
+            empty = (torch.rand(BATCH, generator=at("empty")) < 0.1).tolist()
+            said = [
+                "" if silent else caption(data.graphs[k], seed=k * CAPTIONS + way)
+                for k, way, silent in zip(chosen.tolist(), ways, empty, strict=True)
+            ]
+            latents = whole[chosen].float().contiguous()
+            return Batch(latents.to(base.device), tuple(said))
+
+        return draw
+
+    return Source("world", "corpus", prepare)
+
+
+def _average(average: dict[str, Tensor], base: Base, decay: float) -> None:
+    with torch.no_grad():
+        for key, value in base.module("denoiser").state_dict().items():
+            average[key].lerp_(value.float(), 1 - decay)
+
+
+def _resumed(run: Run, base: Base) -> tuple[dict[str, Tensor], Checkpoint | None]:
+    from limner.teach import Checkpoint
+
+    path = run.path(f"{NAME}.state")
+    if not path.exists():
+        return {k: v.detach().clone().float() for k, v in base.module("denoiser").state_dict().items()}, None
+    saved = load_file(path, device=run.device)
+    parts: dict[str, dict[str, Tensor]] = {"average": {}, "tensors": {}, "moments": {}}
+    for key, value in saved.items():
+        part, _, rest = key.partition(".")
+        if part in parts:
+            parts[part][rest] = value
+    return parts["average"], Checkpoint(0, int(saved["step"]), parts["tensors"], parts["moments"])
+
+
+def _save(run: Run, point: Checkpoint, average: dict[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    from limner.files import atomic_write
+
+    named = {"average": average, "tensors": point.tensors, "moments": point.moments}
+    whole = {f"{part}.{k}": v.detach().cpu().contiguous() for part, values in named.items() for k, v in values.items()}
+    whole["step"] = torch.tensor(point.step)
+    atomic_write(run.path(f"{NAME}.state"), lambda p: save_file(whole, p), overwrite=True)
+
+
+def folder_of(run: Run) -> Path:
+    """Where the run's base lies in diffusers' format."""
+    return run.path("base")
+
+
+__all__ = ["BATCH", "NAME", "assembled", "denoiser", "folder_of", "new_unet", "stream", "world_latents"]

@@ -1,0 +1,128 @@
+"""The tokenizer of the pocket base, and the CLIP whose text tower conditions it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from limner.files import atomic_write
+from limner.pocket.world import caption
+from limner.pocket.world.grammar import NONCE, words
+
+from .data import floats, pictures, rows
+from .run import Run, train
+
+LENGTH = 32  # tokens the text tower reads, with begin and end
+BATCH = 192
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def tokenizer(run: Run) -> Any:
+    """The run's `CLIPTokenizer`, made now when it was not before."""
+    from transformers import CLIPTokenizer
+
+    folder = run.path("tokenizer")
+    if not (folder / "tokenizer_config.json").exists():
+        vocab, merges = byte_pairs()
+        made = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LENGTH, rare_words=list(NONCE))
+        made.save_pretrained(folder)
+        (folder / "vocab.json").write_text(json.dumps(vocab))
+        (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n")
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """A byte-pair vocabulary in CLIP's form: every letter, and a token of its own for every word of the grammar."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END))
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    trained.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
+    said = [w for w in words()] * 4
+    trainer = trainers.BpeTrainer(
+        vocab_size=4000, min_frequency=2, end_of_word_suffix="</w>", initial_alphabet=letters, show_progress=False
+    )
+    trained.train_from_iterator(said, trainer)
+    model = json.loads(trained.to_str())["model"]
+    known = sorted(model["vocab"], key=model["vocab"].get)
+    for letter in letters:
+        if letter + "</w>" not in model["vocab"]:
+            known.append(letter + "</w>")
+    vocab = {token: index for index, token in enumerate([*known, START, END])}
+    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
+    return vocab, merges  # type: ignore[return-value]
+
+
+def new_clip(run: Run) -> Any:
+    """The small `CLIPModel` of a run, with fresh weights."""
+    from transformers import CLIPConfig, CLIPModel
+
+    tokens = tokenizer(run)
+    shared = {"hidden_size": 192, "intermediate_size": 576, "num_hidden_layers": 4, "num_attention_heads": 4, "hidden_act": "quick_gelu"}
+    text = shared | {
+        "vocab_size": len(tokens),
+        "max_position_embeddings": LENGTH,
+        "bos_token_id": tokens.bos_token_id,
+        "eos_token_id": tokens.eos_token_id,
+        "pad_token_id": tokens.pad_token_id,
+        "projection_dim": 128,
+    }
+    vision = shared | {"image_size": run.size, "patch_size": 8, "projection_dim": 128}
+    torch.manual_seed(run.seed)
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
+
+
+def ids(tokens: Any, texts: list[str]) -> Tensor:
+    """[B, LENGTH]"""
+    found: Tensor = tokens(texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt").input_ids
+    return found
+
+
+def clip(run: Run) -> Any:
+    """Contrastive training of both towers on pictures and their captions (arXiv:2103.00020)."""
+    network = new_clip(run)
+    if run.finished("clip"):
+        network.load_state_dict(run.weights("clip"))
+        return network.eval()
+    data, tokens = pictures(run, "train"), tokenizer(run)
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        chosen = rows(len(data.pixels), BATCH, step, seed=run.seed, purpose="clip")
+        said = [caption(data.graphs[k], seed=step * BATCH + n) for n, k in enumerate(chosen.tolist())]
+        pixels = normalised(floats(data.pixels[chosen])).to(run.device)
+        with torch.autocast(run.device, torch.bfloat16):
+            out = network(input_ids=ids(tokens, said).to(run.device), pixel_values=pixels)
+        logits = out.logits_per_text.float()
+        target = torch.arange(BATCH, device=logits.device)
+        value = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        return value, {"loss": value.item(), "r@1": (logits.argmax(1) == target).float().mean().item()}
+
+    return train(run, "clip", network, loss, steps=run.steps(1500), lr=8e-4, weight_decay=0.05)
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """[0, 1] -> [-1, 1], as the pocket vision tower reads pictures."""
+    return pixels * 2 - 1
+
+
+def save_text(run: Run, folder: Path) -> None:
+    """The text tower alone, as `CLIPTextModel`, in half precision."""
+    from transformers import CLIPTextModel
+
+    whole = clip(run)
+    tower = CLIPTextModel(whole.config.text_config)
+    prefix = "text_model."
+    state = {k: v for k, v in whole.state_dict().items() if k.startswith(prefix)}
+    wanted = tower.state_dict()
+    tower.load_state_dict({k: state[k if k in state else prefix + k] for k in wanted})
+    tower.half().save_pretrained(folder)
+
+
+def write_json(path: Path, value: object) -> None:
+    atomic_write(path, lambda p: p.write_text(json.dumps(value, indent=2) + "\n"), overwrite=True)
