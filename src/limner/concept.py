@@ -48,9 +48,11 @@ class Concept:
                 f"this is {base.name} (fingerprint {base.fingerprint}): load that base, or teach the subject again on this one"
             )
         from .methods import find
+        from .weights import shipped
 
         recipe = find(self.method)(Subject.from_card(self.subject), **self.settings)
-        return Outfit(recipe, self.handle, self.tensors, scale, self.seed)
+        stored = {**shipped(recipe.weights, base), **self.tensors} if recipe.weights else self.tensors
+        return Outfit(recipe, self.handle, stored, scale, self.seed)
 
     def scored(self, scores: Mapping[str, Any]) -> Concept:
         """The same concept with these scores in its header."""

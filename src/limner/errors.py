@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class LimnerError(Exception):
@@ -52,7 +53,9 @@ class WrongBase(FileError):
 
 
 class TeachingError(LimnerError):
-    """Teaching cannot go on."""
+    """Teaching cannot go on. `checkpoint` is the last good state, where there is one."""
+
+    checkpoint: Any = None
 
 
 class MissingExtra(LimnerError, ImportError):

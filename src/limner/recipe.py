@@ -260,7 +260,7 @@ def settings(function: Method) -> tuple[Setting, ...]:
     helps = _helps(inspect.getdoc(function) or "")
     found = []
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
-        kind = {"int": int, "float": float, "str": str, "bool": bool}.get(str(parameter.annotation))
+        kind = {"int": int, "float": float, "str": str, "bool": bool}.get(getattr(parameter.annotation, "__name__", parameter.annotation))
         if kind is None or parameter.default is parameter.empty or parameter.name not in helps:
             raise TypeError(
                 f"setting {parameter.name!r} of method {function.__name__!r} needs a type (int, float, str or bool), a default, "

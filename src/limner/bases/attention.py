@@ -43,6 +43,7 @@ class Pass:
     references: Tensor | None = None  # [rows, 3, H, W]
     dropped: Tensor | None = None  # [rows] bool: rows whose image condition is off
     companion: bool = False  # the first row of each branch is a companion
+    fused: bool = True  # False is the same in three plain steps: faster where a CPU learns, not the same to the last bit
     cache: dict[Any, Any] = field(default_factory=dict)  # for values an operation needs at many sites of this run
     kept: dict[str, Tensor] = field(default_factory=dict)  # maps and features that operations keep
 
@@ -130,11 +131,15 @@ def split(x: Tensor, heads: int) -> Tensor:
 def attend(call: AttentionCall) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias) v, plus the branches beside it: [B, H, N, d].
 
-    Fused, unless an operation asked for the maps.
+    Fused, unless an operation asked for the maps or the run asked for plain steps.
     """
-    out = _mapped(call) if call.on_maps else _fused(call.query, call.key, call.value, call.bias)
+    if call.on_maps or not call.run.fused:
+        out = _mapped(call.query, call.key, call.value, call.bias, call.on_maps)
+    else:
+        out = _fused(call.query, call.key, call.value, call.bias)
     for key, value, scale in call.beside:
-        out = out + scale * _fused(call.query, key, value, None)
+        more = _fused(call.query, key, value, None) if call.run.fused else _mapped(call.query, key, value, None, ())
+        out = out + scale * more
     return out
 
 
@@ -142,12 +147,14 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Te
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=0.0, is_causal=False)
 
 
-def _mapped(call: AttentionCall) -> Tensor:
-    logits = call.query @ call.key.transpose(-1, -2) / call.query.shape[-1] ** 0.5
-    maps = torch.softmax(logits if call.bias is None else logits + call.bias, dim=-1)
-    for change in call.on_maps:
+def _mapped(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, changes: Sequence[Callable[[Tensor], Tensor]]
+) -> Tensor:
+    logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    maps = torch.softmax(logits if bias is None else logits + bias, dim=-1)
+    for change in changes:
         maps = change(maps)
-    return maps @ call.value
+    return maps.to(value.dtype) @ value
 
 
 def host_sites(denoiser: Any) -> tuple[Site, ...]:

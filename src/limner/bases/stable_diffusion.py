@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from diffusers import DPMSolverMultistepScheduler as DPMSolver
 from torch import Tensor, nn
@@ -31,9 +33,18 @@ class StableDiffusion:
     family = FAMILY
 
     def __init__(
-        self, name: str, *, unet: UNet2DConditionModel, vae: Any, text_encoder: Any, tokenizer: Any, scheduler: Any
+        self,
+        name: str,
+        *,
+        unet: UNet2DConditionModel,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        scheduler: Any,
+        image_encoder: Path | None = None,
     ) -> None:
         self.name = name
+        self.image_encoder = image_encoder  # folder of a CLIP whose picture tower encoders may use
         self.denoiser, self.autoencoder, self.text_encoder = unet, vae, text_encoder
         self.tokenizer = tokenizer
         self.schedule = DDPMScheduler.from_config(scheduler.config)
@@ -107,6 +118,27 @@ class StableDiffusion:
         pixels = self.autoencoder.decode((latents / scale + shift).to(self.autoencoder.dtype)).sample
         return (pixels / 2 + 0.5).clamp(0, 1)
 
+    def picture_features(self, pixels: Tensor) -> Tensor:
+        """[B, 3, H, W] in [0, 1] -> global CLIP embeddings [B, D]. Raises `InputError` for a base without a picture tower."""
+        tower, size, mean, std = self._picture_tower
+        inputs = F.interpolate(pixels.to(self.device, self.dtype), (size, size), mode="bicubic", antialias=True)
+        embeds: Tensor = tower(((inputs.clamp(0, 1) - mean) / std).to(self.dtype)).image_embeds
+        return embeds
+
+    @functools.cached_property
+    def _picture_tower(self) -> tuple[Any, int, Tensor, Tensor]:
+        from transformers import CLIPVisionModelWithProjection
+
+        if self.image_encoder is None or not self.image_encoder.is_dir():
+            raise InputError(
+                f"{self.name} has no picture tower, which this method looks through: put a CLIP (with its "
+                "preprocessor_config.json) into the base's folder as image_encoder/"
+            )
+        tower = CLIPVisionModelWithProjection.from_pretrained(self.image_encoder, dtype=self.dtype)
+        about = json.loads((self.image_encoder / "preprocessor_config.json").read_text())
+        mean, std = (torch.tensor(about[k], device=self.device).view(1, 3, 1, 1) for k in ("image_mean", "image_std"))
+        return tower.to(self.device).requires_grad_(False).eval(), int(tower.config.image_size), mean, std
+
     @property
     def _scaling(self) -> tuple[float, float]:
         config = self.autoencoder.config
@@ -152,6 +184,13 @@ class StableDiffusion:
         if self.prediction_type == "epsilon":
             return (noised - sigma * output) / signal
         return signal * noised - sigma * output
+
+    def noise_of(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor:
+        """The noise that a prediction implies."""
+        if self.prediction_type == "epsilon":
+            return output
+        alpha_bar = self.schedule.alphas_cumprod.to(noised)[time].view(-1, 1, 1, 1)
+        return alpha_bar.sqrt() * output + (1 - alpha_bar).sqrt() * noised
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         """[B, C, h, w] -> [B, C, h, w]: one run of the UNet, its attention layers seeing `context`."""
@@ -222,6 +261,7 @@ def load(folder: Path | str, *, device: str = "cpu", dtype: torch.dtype = torch.
         return kind.from_pretrained(str(folder), subfolder=sub, **more)
 
     weights = {"torch_dtype": dtype, "use_safetensors": True}
+    beside = [Path(str(folder)) / place for place in ("image_encoder", "../clip")]
     return StableDiffusion(
         Path(str(folder)).name,
         unet=part(UNet2DConditionModel, "unet", **weights).to(device),
@@ -229,6 +269,7 @@ def load(folder: Path | str, *, device: str = "cpu", dtype: torch.dtype = torch.
         text_encoder=part(CLIPTextModel, "text_encoder", dtype=dtype, use_safetensors=True).to(device),
         tokenizer=part(CLIPTokenizer, "tokenizer"),
         scheduler=part(DDPMScheduler, "scheduler"),
+        image_encoder=next((place for place in beside if place.is_dir()), None),
     )
 
 

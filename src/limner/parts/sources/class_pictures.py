@@ -45,7 +45,7 @@ def _painted(base: Base, prompts: Sequence[str], count: int) -> Tensor:
     import torch
 
     from limner.cache import cached_tensors
-    from limner.paint import PaintSettings, sample
+    from limner.painting import PaintSettings, sample
     from limner.wearing import wear
 
     settings = PaintSettings(batch=32)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from . import autoencoder, data, denoiser, judges, language
+from . import autoencoder, data, denoiser, evaluate, export, judges, language
 from .run import Run, Stopped
 
 STAGES: dict[str, Callable[[Run], object]] = {
@@ -22,6 +22,8 @@ STAGES: dict[str, Callable[[Run], object]] = {
     "segmenter": judges.segmenter,
     "dino": judges.dino,
     "denoiser": denoiser.denoiser,
+    "export": lambda run: export.export(run),
+    "evaluate": lambda run: print(evaluate.evaluate(Path("results/pocket.json"), world=run.world)),
 }
 
 

@@ -11,18 +11,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from limner.interrupts import stopping
 from limner.pocket.world import caption
 from limner.streams import stream
 
 from . import autoencoder as ae
 from .data import pictures, rows
 from .language import clip, save_text, tokenizer
-from .run import CHECKPOINT_SECONDS, Clock, Run, Stopped, stopping
+from .run import CHECKPOINT_SECONDS, Clock, Run, Stopped
 
 if TYPE_CHECKING:
     from limner.bases.protocol import Base
     from limner.recipe import Batch, Source, Streams
-    from limner.teach import Checkpoint
+    from limner.teaching import Checkpoint
 
 NAME = "denoiser"
 BATCH = 64
@@ -69,7 +70,7 @@ def denoiser(run: Run) -> Any:
     from limner.parts.objectives.denoising import denoising
     from limner.parts.parameters import everything
     from limner.recipe import Recipe, Stage
-    from limner.teach import teach
+    from limner.teaching import teach
     from limner.wearing import Outfit
 
     base = assembled(run, unet)
@@ -163,7 +164,7 @@ def _average(average: dict[str, Tensor], base: Base, decay: float) -> None:
 
 
 def _resumed(run: Run, base: Base) -> tuple[dict[str, Tensor], Checkpoint | None]:
-    from limner.teach import Checkpoint
+    from limner.teaching import Checkpoint
 
     path = run.path(f"{NAME}.state")
     if not path.exists():

@@ -122,7 +122,9 @@ def new_vit(run: Run) -> Any:
         image_size=run.size, patch_size=8, hidden_size=160, num_hidden_layers=4, num_attention_heads=4, intermediate_size=480
     )
     torch.manual_seed(5)
-    return ViTModel(config, add_pooling_layer=False)
+    network = ViTModel(config, add_pooling_layer=False)
+    network.set_attn_implementation("eager")
+    return network
 
 
 PROTOTYPES = 512

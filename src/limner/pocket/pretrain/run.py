@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from limner.files import atomic_write
+from limner.interrupts import stopping
 
 CHECKPOINT_SECONDS = 60.0
 SAY_SECONDS = 15.0
@@ -62,18 +61,6 @@ class Run:
 
 class Stopped(KeyboardInterrupt):
     """The run was asked to stop and has saved where it is."""
-
-
-@contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """While inside, Ctrl-C and a polite kill only set what the given function tells."""
-    asked = []
-    before = {s: signal.signal(s, lambda *_: asked.append(True)) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Clock:

@@ -75,7 +75,11 @@ def teach(
                 first = resumed.step if resumed else 0
                 learner = Learner(stage, worn, moments=resumed.moments if resumed else {})
                 for step in range(first, stage.steps):
-                    losses = learner.update(step, _terms(worn, stage, draws, seed, index, step))
+                    try:
+                        losses = learner.update(step, _terms(worn, stage, draws, seed, index, step))
+                    except TeachingError as error:
+                        error.checkpoint = _snapshot(index, step, worn, learner)()
+                        raise
                     snapshot = _snapshot(index, step + 1, worn, learner)
                     seconds = time.monotonic() - began
                     yield Progress(index, step, total, before + step + 1, losses, seconds, worn, snapshot)
@@ -176,7 +180,7 @@ class Update:
         """What the untouched base says of the same noised latents; no gradient."""
         with torch.no_grad(), self.worn.suspended():
             states = self.worn.text_states(self.batch.prompts)
-            run = Pass(time=self.time)
+            run = Pass(time=self.time, fused=self.worn.base.device.type != "cpu")
             return Prediction(self.worn.base.predict(self.noised, self.time, states, context=run), run)
 
 
@@ -209,7 +213,8 @@ def _predict(worn: Worn, updates: Sequence[Update]) -> None:
     times = torch.cat([update.time for update in updates])
     states = worn.text_states([prompt for batch in batches for prompt in batch.prompts])
     references, dropped = _references(batches)
-    run = worn.run(time=times, references=references, dropped=dropped)
+    fused = worn.base.device.type != "cpu"
+    run = worn.run(time=times, references=references, dropped=dropped, fused=fused)
     noised = torch.cat([update.noised for update in updates])
     output = worn.base.predict(noised, times, states, context=run)
     for update, part in zip(updates, output.split([len(batch.latents) for batch in batches]), strict=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .bases.attention import Pass
 from .errors import InputError, PromptError
 from .parts.guidance.classifier_free import classifier_free
 from .picture import Picture, Pictures
@@ -88,7 +89,8 @@ def paint(
 ) -> Pictures:
     """Paint `count` pictures of each prompt, wearing `concepts` at `scale`. Picture k of a prompt has seed `seed + k`.
 
-    Raises `PromptError` for a prompt that is empty, too long, or names a handle that nothing worn answers to.
+    A prompt need not name a concept: so one sees what wearing it does to other things. Raises `PromptError` for a prompt
+    that is empty, too long, or names a handle that nothing worn answers to.
     """
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     settings = settings or PaintSettings()
@@ -110,6 +112,28 @@ def paint(
         Picture(image, prompt, number, names, base.name, told)
         for image, (prompt, number) in zip(pictures, jobs, strict=True)
     )
+
+
+def inverted(base: Base, latents: Tensor, prompt: str, steps: int) -> list[Tensor]:
+    """The way a DDIM sampler of `steps` steps would have come to these latents [1, C, h, w], walked backwards.
+
+    Returns latents [C, h, w] before each of its steps, noisiest first. No guidance; Eq. 13 of arXiv:2105.05233 without
+    text, each step taking the noise predicted one step earlier for the noise of the next.
+    """
+    scheduler = base.scheduler("ddim")
+    scheduler.set_timesteps(steps, device=base.device)
+    times = [int(t) for t in scheduler.timesteps][::-1]
+    way, clean, noise = [], latents, torch.zeros_like(latents)
+    with torch.no_grad():
+        states = base.text_states([prompt], words={})
+        for time in times:
+            at = torch.tensor([time], device=base.device)
+            now = base.noised(clean, noise, at) if way else base.noised(latents, noise, at)
+            way.append(now[0])
+            output = base.predict(now, at, states, context=Pass(time=at))
+            clean = base.x0(now, output, at)
+            noise = base.noise_of(now, output, at)
+    return way[::-1]
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:

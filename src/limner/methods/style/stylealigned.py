@@ -1,0 +1,34 @@
+"""StyleAligned — Hertz et al., CVPR 2024.
+
+Nothing is trained: while painting, every self-attention layer also looks at a reference picture, whose statistics the
+queries and keys take on.
+"""
+
+import math
+
+from limner.parts import inverted_reference, reference_latents, shared_reference
+from limner.recipe import Painting, Recipe, method
+from limner.subject import Subject
+
+
+@method(title="StyleAligned", arxiv="2312.02133", scope=("style",))
+def stylealigned(subject: Subject, *, normalise: bool = True, shift: float = math.log(2)) -> Recipe:
+    """Shared attention to the subject's first picture, which is inverted by DDIM.
+
+    In prompts the handle becomes the class noun, which is best a word for the style. The statistics of group and layer
+    norms, which the authors share as well, are each row's own here.
+
+    Settings:
+        normalise: whether queries and keys take on the reference's statistics (AdaIN)
+        shift: added to the logits of the reference's keys; log 2 is the authors' for real pictures
+    """
+    reference = reference_latents(subject)
+    return Recipe(
+        says=subject.noun,
+        modifiers=(reference,),
+        painting=Painting(
+            operations=(shared_reference(normalise=normalise, shift=shift),),
+            companion=inverted_reference(reference, f"a picture of a {subject.noun}"),
+        ),
+        notes=("only the first picture is used; a caption of its own would help",) if len(subject.pictures) > 1 else (),
+    )

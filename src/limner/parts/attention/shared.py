@@ -1,0 +1,55 @@
+"""Self-attention shared with a reference row (StyleAligned, arXiv:2312.02133)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.bases.attention import AttentionCall
+    from limner.recipe import AttentionOp
+
+
+def shared_reference(*, normalise: bool = True, shift: float = math.log(2)) -> AttentionOp:
+    """Every row of a branch also attends to the keys and values of the branch's first row, the companion.
+
+    `normalise` first gives queries and keys the companion's statistics (AdaIN, Eq. 3); `shift` is added to the logits of
+    the companion's keys: log 2 for a real picture that was inverted, 0 for one painted along.
+    """
+
+    def operation(call: AttentionCall) -> AttentionCall:
+        import torch
+
+        if call.site.kind != "self" or not call.run.companion:
+            return call
+        parts = len(call.run.branches)
+        query, key = call.query, call.key
+        if normalise:
+            query, key = (adain(x, reference_rows(x, parts)) for x in (query, key))
+        call.query = query
+        call.key = torch.cat([key, reference_rows(key, parts)], dim=2)
+        call.value = torch.cat([call.value, reference_rows(call.value, parts)], dim=2)
+        if shift:
+            own = key.shape[2]
+            bias = query.new_zeros(1, 1, 1, 2 * own)
+            bias[..., own:] = shift
+            call.bias = bias.expand(len(query), 1, query.shape[2], -1)
+        return call
+
+    return operation
+
+
+def reference_rows(x: Tensor, branches: int) -> Tensor:
+    """[B, ...] branch-major -> the same shape, every row replaced by the first of its branch."""
+    each = x.shape[0] // branches
+    grouped = x.view(branches, each, *x.shape[1:])
+    return grouped[:, :1].expand_as(grouped).reshape(x.shape)
+
+
+def adain(x: Tensor, reference: Tensor) -> Tensor:
+    """x [B, H, N, d] with the mean and standard deviation over N of the reference (arXiv:1703.06868)."""
+    mean, std = x.mean(2, keepdim=True), x.std(2, keepdim=True) + 1e-5
+    wanted_mean, wanted_std = reference.mean(2, keepdim=True), reference.std(2, keepdim=True) + 1e-5
+    return (x - mean) / std * wanted_std + wanted_mean

@@ -1,0 +1,114 @@
+"""The judges of the pocket world: networks trained on its truth, none of which the base was trained with."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .labels import FIELDS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@functools.cache
+def _network(name: str) -> Any:
+    import torch
+    from safetensors.torch import load_file
+
+    from .networks import Identity, Judge, Segmenter
+
+    network: torch.nn.Module = {
+        "judge": lambda: Judge({field: len(options) for field, options in FIELDS.items()}),
+        "identity": Identity,
+        "faces": Identity,
+        "segmenter": Segmenter,
+    }[name]()
+    network.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS / f"{name}.safetensors").items()})
+    return network.requires_grad_(False).eval()
+
+
+@functools.cache
+def clip() -> tuple[Any, Any]:
+    """The pocket `CLIPModel` and the tokenizer."""
+    import torch
+    from transformers import CLIPModel, CLIPTokenizer
+
+    model = CLIPModel.from_pretrained(WEIGHTS / "clip", dtype=torch.float32).requires_grad_(False).eval()
+    return model, CLIPTokenizer.from_pretrained(WEIGHTS / "base" / "tokenizer")
+
+
+@functools.cache
+def dino() -> Any:
+    """The self-supervised `ViTModel`."""
+    import torch
+    from transformers import ViTModel
+
+    found = ViTModel.from_pretrained(WEIGHTS / "dino", dtype=torch.float32, add_pooling_layer=False)
+    return found.requires_grad_(False).eval()
+
+
+def read(pixels: Tensor) -> list[dict[str, str]]:
+    """What the judge sees on pictures [B, 3, 64, 64] in [0, 1]: field -> option, for every field."""
+    out = _batched(_network("judge"), pixels)
+    best = {field: logits.argmax(1).tolist() for field, logits in out.items()}
+    return [{field: FIELDS[field][best[field][row]] for field in FIELDS} for row in range(len(pixels))]
+
+
+def logits(pixels: Tensor) -> dict[str, Tensor]:
+    """The judge's logits [B, options] of every field."""
+    found: dict[str, Tensor] = _batched(_network("judge"), pixels)
+    return found
+
+
+def identities(pixels: Tensor, *, faces: bool = False) -> Tensor:
+    """[B, 128] unit vectors: near for one toy, far for two. `faces` asks the network of faces."""
+    found: Tensor = _batched(_network("faces" if faces else "identity"), pixels)
+    return found
+
+
+def masks(pixels: Tensor) -> Tensor:
+    """[B, H, W] in [0, 1]: how surely a toy is there."""
+    found: Tensor = _batched(_network("segmenter"), pixels)
+    return found.sigmoid()[:, 0]
+
+
+def appearances(pixels: Tensor) -> Tensor:
+    """[B, D] unit vectors of the self-supervised ViT (DINO's role)."""
+    import torch
+
+    found = torch.cat([dino()(part * 2 - 1).last_hidden_state[:, 0] for part in pixels.split(128)])
+    return torch.nn.functional.normalize(found, dim=-1)
+
+
+def text_similarity(pixels: Tensor, texts: Sequence[str]) -> Tensor:
+    """[B] cosine of CLIP's embeddings of each picture and its text."""
+    import torch
+    from torch.nn.functional import normalize
+
+    model, tokenizer = clip()
+    ids = tokenizer(list(texts), padding="max_length", truncation=True, max_length=32, return_tensors="pt").input_ids
+    with torch.no_grad():
+        said = normalize(_features(model.get_text_features(input_ids=ids)), dim=-1)
+        seen = normalize(_features(model.get_image_features(pixel_values=pixels * 2 - 1)), dim=-1)
+    return (said * seen).sum(-1)
+
+
+def _features(out: Any) -> Tensor:
+    """transformers 5 returns an output object here, earlier ones the tensor itself."""
+    found: Tensor = out if hasattr(out, "shape") else out.pooler_output
+    return found
+
+
+def _batched(network: Any, pixels: Tensor) -> Any:
+    import torch
+
+    with torch.no_grad():
+        parts = [network(part) for part in pixels.split(128)]
+    if isinstance(parts[0], Mapping):
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return torch.cat(parts)

@@ -1,0 +1,65 @@
+"""From a run to the folders that ship: standard classes, standard layout, half precision."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from torch import nn
+
+from limner.pocket.judges import WEIGHTS
+
+from . import autoencoder as ae
+from . import denoiser, judges, language
+from .language import write_json
+from .run import Run
+
+
+def export(run: Run, folder: Path = WEIGHTS) -> None:
+    """Write the base and the judges. Whatever was in `folder` of an earlier base goes, weights of methods included."""
+    import torch
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+    from safetensors.torch import save_file
+
+    from limner.bases.stable_diffusion import StableDiffusion
+
+    base = denoiser.assembled(run, denoiser.denoiser(run))
+    assert isinstance(base, StableDiffusion)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    pipeline = StableDiffusionPipeline(
+        vae=base.autoencoder.half(),
+        text_encoder=base.text_encoder.half(),
+        tokenizer=base.tokenizer,
+        unet=base.denoiser.half(),
+        scheduler=DDIMScheduler(**denoiser.SCHEDULE),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder / "base", safe_serialization=True)
+    language.clip(run).half().save_pretrained(folder / "clip")
+    size = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"height": run.size, "width": run.size}}
+    write_json(folder / "clip" / "preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor", **size})
+    judges.dino(run).half().save_pretrained(folder / "dino")
+    networks: dict[str, nn.Module] = {
+        "judge": judges.judge(run), "identity": judges.identity(run), "faces": judges.faces(run),
+        "segmenter": judges.segmenter(run),
+    }  # fmt: skip
+    for name, network in networks.items():
+        half = {k: v.to(torch.float16).contiguous() for k, v in network.state_dict().items()}
+        save_file(half, folder / f"{name}.safetensors")
+    _losses(run, folder / "losses.json")
+
+
+def _losses(run: Run, path: Path) -> None:
+    """Fifty points of every stage's log."""
+    found = {}
+    for log in sorted(run.folder.glob("*.jsonl")):
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        found[log.stem] = lines[:: max(1, len(lines) // 50)] + lines[-1:]
+    write_json(path, found)
+
+
+__all__ = ["ae", "export"]

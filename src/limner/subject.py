@@ -1,0 +1,263 @@
+"""What the user brings: pictures of one subject, its class noun, and the handle prompts call it by."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError, PictureError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from .bases.protocol import Base
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+MAX_PIXELS = 200_000_000
+KINDS = ("object", "pet", "face", "style", "action", "relation")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One picture of the subject. `image` is RGB, or None when only the card of a saved subject is known."""
+
+    name: str
+    sha256: str  # of the decoded pixels
+    image: Image.Image | None = field(default=None, repr=False, compare=False)
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One subject. Make it with `Subject.of`."""
+
+    handle: str  # as prompts write it: "<rex>"
+    noun: str  # its class: "dog"
+    pictures: tuple[Reference, ...] = ()
+    kind: str = "object"
+    notes: tuple[str, ...] = ()  # what was noticed while reading it
+
+    @classmethod
+    def of(
+        cls,
+        source: object,
+        *,
+        noun: str,
+        handle: str,
+        kind: str = "object",
+        captions: Mapping[str, str] | Sequence[str] = (),
+    ) -> Subject:
+        """Read a subject from a folder, a file, or a list of files, PIL pictures or [3, H, W] tensors in [0, 1].
+
+        In a folder, files that are no pictures are skipped and named in `notes`. A caption replaces the method's own
+        templates for its picture and must contain the handle; give them by file name or in the order of the pictures.
+        Raises `InputError` for a noun or handle that cannot be used and `PictureError` when pictures cannot be read.
+        """
+        name = check_name(handle)
+        noun = noun.strip()
+        if not noun or not re.fullmatch(r"[\w '-]+", noun):
+            raise InputError(f"the class noun must be a plain word such as 'dog', not {noun!r}")
+        if name == noun.lower():
+            raise InputError(f"the name {name!r} is the class noun itself; give the subject a name of its own")
+        if kind not in KINDS:
+            raise InputError(f"the kind must be one of {', '.join(KINDS)}, not {kind!r}")
+        read, notes = _read_all(source)
+        if not read:
+            raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
+        if len(read) == 1:
+            notes.append("only one picture: the subject's other sides are unknown; three to five are better")
+        return cls(f"<{name}>", noun, tuple(_captioned(read, captions, f"<{name}>")), kind, tuple(notes))
+
+    @property
+    def name(self) -> str:
+        return self.handle.strip("<>")
+
+    def tensor(self, size: int) -> Tensor:
+        """[n, 3, size, size] in [0, 1]: the middle square of every picture."""
+        import numpy as np
+        import torch
+        from PIL import Image, ImageOps
+
+        found = []
+        for picture in self.pictures:
+            if picture.image is None:
+                raise PictureError(f"the pixels of {picture.name} are not in the concept's file; give its pictures again")
+            square = ImageOps.fit(picture.image, (size, size), Image.Resampling.LANCZOS)
+            found.append(torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255)
+        return torch.stack(found)
+
+    def card(self) -> dict[str, Any]:
+        """The subject without its pixels, for a concept's header."""
+        pictures = [{"name": p.name, "sha256": p.sha256, "caption": p.caption} for p in self.pictures]
+        return {"handle": self.handle, "noun": self.noun, "kind": self.kind, "pictures": pictures}
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any]) -> Subject:
+        """The subject of a saved concept; its pixels are not known."""
+        pictures = tuple(Reference(p["name"], p["sha256"], caption=p["caption"]) for p in card["pictures"])
+        return cls(card["handle"], card["noun"], pictures, card["kind"])
+
+    def _repr_html_(self) -> str:
+        from .picture import html_image
+
+        shown = "".join(html_image(p.image, height=128) for p in self.pictures if p.image is not None)
+        return f"<div><b>{self.name}</b>, a {self.noun}<br>{shown}</div>"
+
+
+def check_name(handle: str) -> str:
+    """The bare name of a handle given as "rex" or "<rex>". Raises `InputError` for anything else."""
+    name = handle.strip().removeprefix("<").removesuffix(">")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,30}", name):
+        raise InputError(f"the name must be letters, digits, '-' or '_', from 1 to 31 of them, such as 'rex', not {handle!r}")
+    return name.lower()
+
+
+def check_word(subject: Subject, base: Base) -> None:
+    """Raise `InputError` when the handle is a word this base has a meaning for.
+
+    Only bases of a small vocabulary are asked: the word list of a full-size tower holds most short names there are.
+    """
+    known = base.vocabulary - set(base.rare_words)
+    if len(known) < 5000 and subject.name in known:
+        raise InputError(f"the name {subject.name!r} is a word that {base.name} knows; choose one that means nothing, such as 'rex'")
+
+
+def read_picture(source: object, *, name: str = "picture") -> tuple[Reference, list[str]]:
+    """One picture as RGB: turned as its EXIF says, transparency over white, 16 bits scaled to 8, the first frame of an
+    animation. Raises `PictureError` for what cannot be decoded or is larger than MAX_PIXELS."""
+    from PIL import Image
+
+    notes: list[str] = []
+    if isinstance(source, (str, Path)):
+        name = Path(source).name
+        image = _open(Path(source))
+    elif isinstance(source, Image.Image):
+        image = source
+    else:
+        image = _from_array(source, name)
+    if getattr(image, "is_animated", False):
+        notes.append(f"{name} is animated: its first frame is used")
+    rgb = _to_rgb(image)
+    return Reference(name, hashlib.sha256(rgb.tobytes()).hexdigest(), rgb), notes
+
+
+def _read_all(source: object) -> tuple[list[Reference], list[str]]:
+    items, notes = _items(source)
+    found = []
+    for index, item in enumerate(items):
+        reference, more = read_picture(item, name=f"picture {index + 1}")
+        if reference.sha256 in {r.sha256 for r in found}:
+            notes.append(f"{reference.name} is the same picture as an earlier one; it is left out")
+            continue
+        found.append(reference)
+        notes += more
+    return found, notes
+
+
+def _items(source: object) -> tuple[list[object], list[str]]:
+    if isinstance(source, (str, Path)):
+        path = Path(source).expanduser()
+        if path.is_dir():
+            return _in_folder(path)
+        if not path.exists():
+            raise PictureError(f"there is no file or folder {path}")
+        return [path], []
+    if hasattr(source, "ndim") and getattr(source, "ndim", 0) == 4:
+        return list(source), []  # type: ignore[call-overload]
+    if isinstance(source, Iterable) and not hasattr(source, "ndim") and not hasattr(source, "mode"):
+        items: list[object] = []
+        notes: list[str] = []
+        for item in source:
+            if isinstance(item, (str, Path)):
+                more, said = _items(item)
+                items, notes = items + more, notes + said
+            else:
+                items.append(item)
+        return items, notes
+    return [source], []
+
+
+def _in_folder(folder: Path) -> tuple[list[object], list[str]]:
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    good = [p for p in files if p.suffix.lower() in SUFFIXES]
+    other = [p.name for p in files if p not in good]
+    if not good:
+        raise PictureError(f"there are no pictures in {folder}; expected files that end in {', '.join(SUFFIXES)}")
+    return list(good), [f"skipped, not a picture: {name}" for name in other]
+
+
+def _open(path: Path) -> Image.Image:
+    from PIL import Image, UnidentifiedImageError
+
+    if not path.exists():
+        raise PictureError(f"there is no file {path}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(path.read_bytes()))
+        if image.size[0] * image.size[1] > MAX_PIXELS:
+            raise PictureError(f"{path} says it is {image.size[0]} x {image.size[1]} pixels; at most {MAX_PIXELS:,} are read: make it smaller")
+        image.load()
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{path} unpacks to far more pixels than are read ({MAX_PIXELS:,}): make it smaller") from error
+    except UnidentifiedImageError as error:
+        raise PictureError(f"{path} is not a picture that can be read; expected PNG, JPEG, WebP or the like") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureError(f"{path} is damaged or cut short ({error}); save or fetch it again") from error
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0 if values.max(initial=0) > 1 else 1.0
+        image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, clear).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_array(source: object, name: str) -> Image.Image:
+    import numpy as np
+    from PIL import Image
+
+    try:
+        array = np.asarray(source.cpu() if hasattr(source, "cpu") else source)
+    except (TypeError, ValueError) as error:
+        raise PictureError(f"{name} is a {type(source).__name__}; expected a file, a PIL picture or a [3, H, W] tensor") from error
+    if array.ndim != 3 or array.shape[0] != 3:
+        raise PictureError(f"{name} has shape {array.shape}; expected [3, H, W] in [0, 1]")
+    if array.dtype != np.uint8:
+        if not np.isfinite(array).all() or array.min() < -0.01 or array.max() > 1.01:
+            raise PictureError(f"{name} has values outside [0, 1]")
+        array = (array.clip(0, 1) * 255).round().astype(np.uint8)
+    return Image.fromarray(array.transpose(1, 2, 0))
+
+
+def _captioned(read: Sequence[Reference], captions: Mapping[str, str] | Sequence[str], handle: str) -> list[Reference]:
+    if isinstance(captions, Mapping):
+        unknown = sorted(set(captions) - {r.name for r in read})
+        if unknown:
+            raise InputError(f"there is a caption for {unknown[0]!r}, which is not among the pictures")
+        given = [captions.get(r.name, "") for r in read]
+    else:
+        given = list(captions) or [""] * len(read)
+        if len(given) != len(read):
+            raise InputError(f"there are {len(given)} captions for {len(read)} pictures; give one each")
+    for text in given:
+        if text and handle not in text:
+            raise InputError(f"the caption {text!r} does not name the subject; write {handle} in it")
+    return [Reference(r.name, r.sha256, r.image, text) for r, text in zip(read, given, strict=True)]

@@ -1,0 +1,53 @@
+"""Weights that methods start from: trained once by `limner pretrain`, kept beside the base they were trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import FileError, WrongBase
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .bases.protocol import Base
+
+FOLDER = Path(__file__).parent / "pocket" / "weights" / "methods"
+
+
+def weights_path(name: str, base: Base) -> Path:
+    """Where the weights of a method for a base are kept: with the package for pocket, else in the cache folder."""
+    from .cache import cache_folder
+
+    return FOLDER / f"{name}.safetensors" if base.name == "pocket" else cache_folder() / "methods" / f"{name}-{base.fingerprint}.safetensors"
+
+
+def shipped(name: str, base: Base) -> dict[str, Tensor]:
+    """The tensors of a method's weights for this base. Raises `FileError` or `WrongBase` that says how to make them."""
+    from .concept import read_safetensors
+
+    path = weights_path(name, base)
+    if not path.exists():
+        raise FileError(f"{name} starts from weights trained for {base.name}, and there are none yet: run `limner pretrain {name} --base …` once")
+    header, tensors = read_safetensors(path, what="method's weights")
+    if header.get("fingerprint") != base.fingerprint:
+        raise WrongBase(
+            f"the weights of {name} were trained for a base with fingerprint {header.get('fingerprint')}, this one has "
+            f"{base.fingerprint}: run `limner pretrain {name}` again"
+        )
+    return {key: tensor.to(base.device, base.dtype) for key, tensor in tensors.items()}
+
+
+def save_weights(name: str, base: Base, tensors: Mapping[str, Tensor], *, about: Mapping[str, object]) -> Path:
+    """Write a method's weights in half precision."""
+    import torch
+    from safetensors.torch import save_file
+
+    from .files import atomic_write
+
+    half = {key: tensor.detach().to("cpu", torch.float16).contiguous() for key, tensor in tensors.items()}
+    text = json.dumps({"method": name, "base": base.name, "fingerprint": base.fingerprint, **about})
+    path = weights_path(name, base)
+    return atomic_write(path, lambda p: save_file(half, p, metadata={"limner": text}), overwrite=True)
