@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .concept import Concept, read_safetensors
-from .errors import FileError, InputError, TeachingError
+from .errors import FileError, InputError, PictureError, TeachingError, UnknownName
 from .files import atomic_write
 from .interrupts import stopping
 from .methods import DEFAULT, find
-from .recipe import Recipe, settings
+from .recipe import Recipe, Stage, settings
 from .subject import Subject, check_word
 from .teaching import Checkpoint, Progress, teach
 from .wearing import Outfit, wear
@@ -26,15 +25,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SECONDS = 10.0
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclass
-class _Run:
-    """One teaching run as `learn` keeps it."""
-
-    header: dict[str, Any]  # what must be equal for a checkpoint to be gone on from
-    losses: list[float] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 def learn(
@@ -58,32 +48,105 @@ def learn(
     chosen = checked_settings(function, given)
     check_word(subject, base)
     recipe = function(subject, **chosen)
-    name = method if isinstance(method, str) else getattr(function, "__name__", "method")
-    run = _Run(_header(base, subject, name, chosen, seed))
+    if not subject.pictures:
+        raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
+    if resume and checkpoints is None:
+        raise InputError("to resume, say in which folder the checkpoints are")
+    name = method if isinstance(method, str) else _where(function)
+    about = {"name": base.name, "family": base.family, "fingerprint": base.fingerprint}
+    header = {"method": name, "settings": chosen, "seed": seed, "base": about, "subject": subject.card()}
     outfit = Outfit(recipe, subject.handle, _shipped(recipe, base), 1.0, seed)
-    start = _found(checkpoints, run) if resume else None
-    tensors = _taught(base, outfit, recipe, seed, start, run, checkpoints, watch)
+    began = time.monotonic()
+    tensors, losses = drained(
+        base, outfit, recipe.tuning, seed, header=header, checkpoints=checkpoints, resume=resume, watch=watch
+    )
+    own = {key: tensor for key, tensor in tensors.items() if key not in outfit.stored}
     concept = Concept(
         handle=subject.handle,
         method=name,
         settings=chosen,
-        base=run.header["base"],
+        base=about,
         subject=subject.card(),
         seed=seed,
-        tensors=tensors,
-        losses=run.losses,
-        cost=_cost(run, recipe, tensors),
+        tensors=own,
+        losses=losses,
+        cost=_cost(time.monotonic() - began, losses, own),
         versions=_versions(),
     )
-    if checkpoints is not None:
-        (Path(checkpoints) / CHECKPOINT).unlink(missing_ok=True)
     return concept
+
+
+def drained(
+    base: Base,
+    outfit: Outfit,
+    stages: Sequence[Stage],
+    seed: int,
+    *,
+    header: Mapping[str, Any],
+    checkpoints: Path | str | None = None,
+    resume: bool = True,
+    watch: Callable[[Progress], object] | None = None,
+) -> tuple[dict[str, Tensor], list[float]]:
+    """`teach` to its end: all tensors worn then, and the loss of every update.
+
+    `header` says which run this is; a checkpoint of another is refused. Without stages, the recipe is only put on.
+    """
+    if not stages:
+        with wear(base, (outfit,)) as worn:
+            return {name: tensor.detach().clone() for name, tensor in worn.tensors.items()}, []
+    path = Path(checkpoints) / CHECKPOINT if checkpoints is not None else None
+    start, losses = _found(path, header) if resume and path else (None, [])
+    saved = time.monotonic()
+    try:
+        with stopping() as asked:
+            for progress in teach(base, outfit, stages=stages, seed=seed, start=start):
+                losses.append(progress.loss)
+                if watch:
+                    watch(progress)
+                if progress.done == progress.total:
+                    tensors = dict(progress.snapshot().tensors)
+                elif path and (asked() or time.monotonic() - saved > CHECKPOINT_SECONDS):
+                    save_checkpoint(path, progress.snapshot(), header, losses)
+                    saved = time.monotonic()
+                if asked() and progress.done < progress.total:
+                    raise KeyboardInterrupt
+    except TeachingError as error:
+        if path and error.checkpoint is not None:
+            save_checkpoint(path, error.checkpoint, header, losses)
+        raise
+    if path:
+        path.unlink(missing_ok=True)
+    return tensors, losses
+
+
+def save_checkpoint(path: Path, point: Checkpoint, header: Mapping[str, Any], losses: Sequence[float]) -> None:
+    """Write a run's state, whole or not at all."""
+    from safetensors.torch import save_file
+
+    tensors = {f"tensors.{k}": v for k, v in point.tensors.items()} | {f"moments.{k}": v for k, v in point.moments.items()}
+    whole = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    place = {"stage": point.stage, "step": point.step, "losses": list(losses)}
+    text = json.dumps({**header, "place": place})
+    atomic_write(path, lambda p: save_file(whole, p, metadata={"limner": text}), overwrite=True)
+
+
+def _found(path: Path, header: Mapping[str, Any]) -> tuple[Checkpoint | None, list[float]]:
+    """The checkpoint and the losses so far, if there is one and it is of this very run."""
+    if not path.exists():
+        return None, []
+    found, tensors = read_safetensors(path, what="checkpoint")
+    place = found.pop("place")
+    different = [key for key in header if found.get(key) != json.loads(json.dumps(header[key]))]
+    if different:
+        raise FileError(
+            f"{path} is of another run: its {', '.join(different)} differ; resume with the same, or delete it to start anew"
+        )
+    parts = {part: {k[8:]: v for k, v in tensors.items() if k.startswith(part)} for part in ("tensors.", "moments.")}
+    return Checkpoint(place["stage"], place["step"], parts["tensors."], parts["moments."]), place["losses"]
 
 
 def checked_settings(function: Callable[..., Recipe], given: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a method with the given ones in place. Raises `InputError` for a name, type or value it cannot have."""
-    from .errors import UnknownName
-
     known = {setting.name: setting for setting in settings(function)}
     chosen = {name: setting.default for name, setting in known.items()}
     for name, value in given.items():
@@ -111,86 +174,29 @@ def _checked(name: str, value: Any, kind: type) -> Any:
     return value
 
 
-def _taught(
-    base: Base,
-    outfit: Outfit,
-    recipe: Recipe,
-    seed: int,
-    start: Checkpoint | None,
-    run: _Run,
-    checkpoints: Path | str | None,
-    watch: Callable[[Progress], object] | None,
-) -> dict[str, Tensor]:
-    """The tensors of the concept: learned by the stages that look at the subject, or simply worn when there are none."""
-    if not recipe.tuning:
-        with wear(base, (outfit,)) as worn:
-            own = {n: t.detach().clone() for n, t in worn.tensors.items() if n not in outfit.stored}
-        return own
-    saved = before = time.monotonic()
-    earlier = run.seconds
-    try:
-        with stopping() as asked:
-            for progress in teach(base, outfit, stages=recipe.tuning, seed=seed, start=start):
-                run.losses.append(progress.loss)
-                run.seconds = earlier + time.monotonic() - before
-                if watch:
-                    watch(progress)
-                if progress.done == progress.total:
-                    return {n: t for n, t in progress.snapshot().tensors.items() if n not in outfit.stored}
-                if checkpoints is not None and (asked() or time.monotonic() - saved > CHECKPOINT_SECONDS):
-                    save_checkpoint(Path(checkpoints), progress.snapshot(), run)
-                    saved = time.monotonic()
-                if asked():
-                    raise KeyboardInterrupt
-    except TeachingError as error:
-        if checkpoints is not None and error.checkpoint is not None:
-            save_checkpoint(Path(checkpoints), error.checkpoint, run)
-        raise
-    raise InputError("the checkpoint is of a run that had ended already; start without resuming")
-
-
-def save_checkpoint(folder: Path, point: Checkpoint, run: _Run) -> None:
-    """Write a run's state, whole or not at all."""
-    from safetensors.torch import save_file
-
-    tensors = {f"tensors.{k}": v for k, v in point.tensors.items()} | {f"moments.{k}": v for k, v in point.moments.items()}
-    whole = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    place = {"stage": point.stage, "step": point.step, "losses": run.losses, "seconds": run.seconds}
-    text = json.dumps({**run.header, "place": place})
-    atomic_write(folder / CHECKPOINT, lambda p: save_file(whole, p, metadata={"limner": text}), overwrite=True)
-
-
-def _found(folder: Path | str | None, run: _Run) -> Checkpoint | None:
-    """The checkpoint in a folder, if there is one and it is of this very run."""
-    if folder is None:
-        raise InputError("to resume, say in which folder the checkpoints are")
-    path = Path(folder) / CHECKPOINT
-    if not path.exists():
-        return None
-    header, tensors = read_safetensors(path, what="checkpoint")
-    place = header.pop("place")
-    different = [key for key in run.header if header.get(key) != json.loads(json.dumps(run.header[key]))]
-    if different:
-        raise FileError(f"{path} is of another run: its {', '.join(different)} differ; resume with the same, or start without resuming")
-    run.losses, run.seconds = place["losses"], place["seconds"]
-    parts = {part: {k[8:]: v for k, v in tensors.items() if k.startswith(part)} for part in ("tensors.", "moments.")}
-    return Checkpoint(place["stage"], place["step"], parts["tensors."], parts["moments."])
-
-
-def _header(base: Base, subject: Subject, method: str, chosen: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    about = {"name": base.name, "family": base.family, "fingerprint": base.fingerprint}
-    return {"method": method, "settings": dict(chosen), "seed": seed, "base": about, "subject": subject.card()}
-
-
 def _shipped(recipe: Recipe, base: Base) -> Mapping[str, Tensor]:
     from .weights import shipped
 
     return shipped(recipe.weights, base) if recipe.weights else {}
 
 
-def _cost(run: _Run, recipe: Recipe, tensors: Mapping[str, Tensor]) -> dict[str, float]:
+def _where(function: Callable[..., Recipe]) -> str:
+    """How a concept's file names a method: by name where limner has it, else by file and function."""
+    from .methods import methods
+
+    name = getattr(function, "__name__", "")
+    if methods().get(name) is function:
+        return name
+    code = getattr(function, "__code__", None)
+    if code is None:
+        raise InputError(f"{function!r} is no function marked with @method")
+    return f"{Path(code.co_filename).resolve()}:{name}"
+
+
+def _cost(seconds: float, losses: Sequence[float], tensors: Mapping[str, Tensor]) -> dict[str, float]:
     size = sum(t.numel() * t.element_size() for t in tensors.values())
-    return {"seconds": round(run.seconds, 2), "steps": len(run.losses), "bytes": size, "parameters": sum(t.numel() for t in tensors.values())}
+    count = sum(t.numel() for t in tensors.values())
+    return {"seconds": round(seconds, 2), "steps": len(losses), "bytes": size, "parameters": count}
 
 
 def _versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from .modifiers.reference import inverted_reference, reference_latents
 from .modifiers.words import new_word, rare_word, rare_word_and
 from .objectives.denoising import denoising, penalty
 from .parameters import base_parameters, cross_attention_kv, everything, learned, text_encoder, words
-from .sources.class_pictures import class_pictures
+from .sources.class_pictures import class_pictures, prior_note
 from .sources.corpus import toy_pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
 
@@ -30,6 +30,7 @@ __all__ = [
     "new_word",
     "penalty",
     "photos",
+    "prior_note",
     "rare_word",
     "rare_word_and",
     "reference_latents",

@@ -4,7 +4,7 @@ A new word, learned together with the keys and values of cross-attention, while 
 from forgetting it.
 """
 
-from limner.parts import class_pictures, cross_attention_kv, denoising, new_word, photos, rare_word, words
+from limner.parts import class_pictures, cross_attention_kv, denoising, new_word, photos, prior_note, rare_word, words
 from limner.recipe import Recipe, Stage, method
 from limner.subject import Subject
 
@@ -39,4 +39,5 @@ def custom_diffusion(
         says=f"{subject.handle} {subject.noun}",
         modifiers=(word,),
         stages=(Stage(train=(words(word), cross_attention_kv()), loss=tuple(loss), steps=steps, lr=lr),),
+        notes=prior_note(prior_weight, num_class_pictures),
     )

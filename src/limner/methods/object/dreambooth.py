@@ -4,7 +4,7 @@ The whole denoiser is tuned to bind a rare word to the subject, while pictures o
 painted keep it from forgetting what the class looks like.
 """
 
-from limner.parts import class_pictures, denoising, everything, photos, rare_word_and
+from limner.parts import class_pictures, denoising, everything, photos, prior_note, rare_word_and
 from limner.recipe import Recipe, Stage, method
 from limner.subject import Subject
 
@@ -36,4 +36,5 @@ def dreambooth(
     return Recipe(
         says=rare_word_and(subject.noun, handle=subject.handle),
         stages=(Stage(train=(everything(),), loss=tuple(loss), steps=steps, lr=lr, weight_decay=1e-2),),
+        notes=prior_note(prior_weight, num_class_pictures),
     )

@@ -3,7 +3,7 @@
 The field's everyday way: a file of a few hundred kilobytes that binds a rare word to the subject.
 """
 
-from limner.parts import class_pictures, denoising, learned, low_rank, photos, rare_word_and
+from limner.parts import class_pictures, denoising, learned, low_rank, photos, prior_note, rare_word_and
 from limner.recipe import Recipe, Stage, method
 from limner.subject import Subject
 
@@ -41,4 +41,5 @@ def lora_dreambooth(
         says=rare_word_and(subject.noun, handle=subject.handle),
         modifiers=(change,),
         stages=(Stage(train=(learned(change),), loss=tuple(loss), steps=steps, lr=lr),),
+        notes=prior_note(prior_weight, num_class_pictures),
     )

@@ -40,6 +40,11 @@ def class_pictures(
     return Source("class pictures", "class", prepare)
 
 
+def prior_note(weight: float, count: int) -> tuple[str, ...]:
+    """What the user should know of the wait before the first update."""
+    return (f"first the base paints {count} pictures of the class; they are kept for the next time",) if weight else ()
+
+
 def _painted(base: Base, prompts: Sequence[str], count: int) -> Tensor:
     """[count, C, h, w] in single precision, from the cache or painted now."""
     import torch

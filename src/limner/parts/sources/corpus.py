@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def toy_pairs(
-    *, batch: int = 32, individuals: int = 1500, drop_image: float = 0.05, drop_text: float = 0.05, drop_both: float = 0.05
+    *, batch: int = 32, individuals: int = 0, drop_image: float = 0.05, drop_text: float = 0.05, drop_both: float = 0.05
 ) -> Source:
     """Pairs of pictures of one toy of the pocket world's training split: one to see, one to paint.
 
@@ -28,11 +28,12 @@ def toy_pairs(
 
         from limner.pocket.world import caption
 
-        graphs = [graph for k in range(individuals) for graph in _views(k)]
+        count = individuals or INDIVIDUALS
+        graphs = [graph for k in range(count) for graph in _views(k)]
         pixels, latents = _drawn(base, graphs)
 
         def draw(step: int, at: Streams) -> Batch:
-            who = torch.randint(individuals, (batch,), generator=at("who")) * NUM_VIEWS
+            who = torch.randint(count, (batch,), generator=at("who")) * NUM_VIEWS
             views = torch.stack([torch.randperm(NUM_VIEWS, generator=at("views"))[:2] for _ in range(batch)])
             target, seen = who + views[:, 0], who + views[:, 1]
             chance = torch.rand(batch, generator=at("drop"))
@@ -50,7 +51,7 @@ def toy_pairs(
     return Source("toy pairs", "corpus", prepare)
 
 
-NUM_VIEWS = 4
+INDIVIDUALS, NUM_VIEWS = 1500, 4
 
 
 def _named(kind: str) -> str:

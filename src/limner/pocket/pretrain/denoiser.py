@@ -77,15 +77,15 @@ def denoiser(run: Run) -> Any:
     stage = Stage(
         train=(everything(),),
         loss=(denoising(world_latents(run)),),
-        steps=run.steps(6500),
-        lr=8e-4,
+        steps=run.steps(3200),
+        lr=7e-4,
         weight_decay=0.01,
         warmup=200,
         decay="cosine",
     )
     outfit = Outfit(Recipe(says="", stages=(stage,)), handle="<nobody>")
     average, start = _resumed(run, base)
-    clock, saved = Clock(NAME, stage.steps, start.step if start else 0), time.monotonic()
+    clock, saved = Clock(NAME, stage.steps), time.monotonic()
     with stopping() as asked, torch.autocast(run.device, torch.bfloat16):
         for progress in teach(base, outfit, stages=(stage,), seed=run.seed, start=start):
             _average(average, base, min(EMA, (progress.step + 1) / (progress.step + 10)))

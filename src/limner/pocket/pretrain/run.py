@@ -66,15 +66,18 @@ class Stopped(KeyboardInterrupt):
 class Clock:
     """Says how far a stage is, now and then, with the time left."""
 
-    def __init__(self, name: str, total: int, first: int) -> None:
-        self.name, self.total, self.first = name, total, first
-        self.began = self.said = time.monotonic()
+    def __init__(self, name: str, total: int) -> None:
+        self.name, self.total = name, total
+        self.first, self.began, self.said = -1, 0.0, 0.0
 
     def tick(self, step: int, values: Mapping[str, float]) -> None:
         now = time.monotonic()
+        if self.first < 0:  # what came before the first step says nothing of the pace
+            self.first, self.began, self.said = step + 1, now, now
+            return
         if now - self.said >= SAY_SECONDS or step + 1 == self.total:
             self.said = now
-            left = (now - self.began) / (step + 1 - self.first) * (self.total - step - 1)
+            left = (now - self.began) / max(step + 1 - self.first, 1) * (self.total - step - 1)
             told = "  ".join(f"{k} {v:.4f}" for k, v in values.items())
             print(f"{self.name}  {step + 1}/{self.total}  {told}  {left / 60:.1f} min left", file=sys.stderr, flush=True)
 
@@ -102,7 +105,7 @@ def train(
     optimizer = torch.optim.AdamW(whole.parameters(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), foreach=True)
     average = {k: v.detach().clone().float() for k, v in network.state_dict().items()}
     first = _resume(run, name, whole, optimizer, average)
-    clock, saved = Clock(name, steps, first), time.monotonic()
+    clock, saved = Clock(name, steps), time.monotonic()
     with stopping() as asked:
         for step in range(first, steps):
             for group in optimizer.param_groups:

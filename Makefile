@@ -1,0 +1,40 @@
+# One word each. `make demo` and `make test` are all a newcomer needs.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+RUN ?= out/pocket
+
+.PHONY: demo test check bench docs pocket clean
+
+demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
+	$(BIN)/limner demo --out out/demo
+
+test: $(VENV)/ready          ## every test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/ready         ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/ready         ## every method on held-out toys: results/methods.json
+	$(BIN)/python benchmarks/methods.py
+
+docs: $(VENV)/ready          ## the generated parts of README and docs/
+	$(BIN)/python docs/generate.py
+
+pocket: $(VENV)/ready        ## train the pocket base and its judges; resumable, RUN=folder
+	$(BIN)/python -m limner.pocket.pretrain --run $(RUN)
+	$(BIN)/limner pretrain ip_adapter
+
+clean:
+	rm -rf $(VENV) out build dist
+
+# torch comes first and pinned, so that nothing pulls a build for another machine
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@

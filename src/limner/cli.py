@@ -1,0 +1,255 @@
+"""The command line. A method's flags are made from its signature."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .errors import InputError, LimnerError, PromptError
+from .methods import DEFAULT, card, find, methods
+from .recipe import Setting, settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 1 for an error that was explained, 130 when interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        given = _parser(arguments).parse_args(arguments)
+        command: Callable[[argparse.Namespace], object] = given.command
+        command(given)
+    except LimnerError as error:
+        print(f"limner: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nlimner: interrupted; nothing is lost. `limner learn … --resume` goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------------------- the commands
+
+
+def _learn(given: argparse.Namespace) -> None:
+    import limner
+
+    from .bases.loading import load
+    from .files import atomic_write
+    from .page import write_page
+    from .progress import show
+    from .subject import Subject
+
+    folder = Path(given.out or ".")
+    subject = Subject.of(given.photos, noun=given.noun, handle=given.name, kind=given.kind)
+    target = folder / f"{subject.name}.safetensors"
+    if target.exists() and not given.overwrite:
+        raise InputError(f"{target} exists already; choose another --name or --out, or say --overwrite")
+    if given.base == "pocket":
+        _say("note: the base 'pocket' knows toys of its own small world, not photographs; expect a toy's likeness of your")
+        _say("      subject. For real photographs name a real base: --base FOLDER or --base HUB/ID")
+    for note in subject.notes:
+        _say(f"note: {note}")
+    _say(f"{len(subject.pictures)} pictures of {subject.name}, a {subject.noun}")
+    base = load(given.base, device=given.device, dtype=given.dtype)
+    chosen = {s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None}
+    for note in find(given.method)(subject, **chosen).notes:
+        _say(f"note: {note}")
+    page = folder / subject.name
+    concept = limner.learn(
+        base, subject, method=given.method, seed=given.seed, checkpoints=page, resume=given.resume, watch=show(), **chosen
+    )
+    prompts = [f"a photo of {subject.handle}", *(f"{subject.handle} {place}" for place in ("on the beach", "in the snow"))]
+    pictures = limner.paint(base, prompts, concepts=[concept], count=given.preview, seed=given.seed) if given.preview else []
+    if given.base == "pocket" and pictures:
+        from .evaluation.simple import scores
+
+        concept = concept.scored({"with it": scores(pictures, subject=subject)})
+    concept.save(target, overwrite=given.overwrite)
+    if pictures:
+        from .picture import Pictures
+
+        Pictures(pictures).save(page, overwrite=True)
+        sheet = Pictures(pictures).grid(given.preview)
+        atomic_write(page / "grid.png", lambda p: sheet.save(p, format="PNG"), overwrite=True)
+    found = concept.scores if pictures else None
+    write_page(page / "index.html", concept, subject=subject, pictures=pictures, scores=found, overwrite=True)
+    _out(given, {"concept": str(target), "page": str(page / "index.html"), "cost": concept.cost, "scores": concept.scores},
+         f"{target}\n{page / 'index.html'}")  # fmt: skip
+
+
+def _paint(given: argparse.Namespace) -> None:
+    import limner
+
+    from .concept import Concept
+
+    concepts = [Concept.load(path) for path in given.concepts]
+    unnamed = [c.handle for c in concepts if c.handle not in given.prompt]
+    if unnamed:
+        raise PromptError(f"the prompt {given.prompt!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be")
+    name = given.base or (concepts[0].base["name"] if concepts else "pocket")
+    base = limner.load(name, device=given.device, dtype=given.dtype)
+    how = limner.PaintSettings(given.steps, given.guidance, given.sampler, given.negative)
+    pictures = limner.paint(base, given.prompt, concepts=concepts, count=given.count, seed=given.seed, scale=given.scale, settings=how)
+    paths = pictures.save(given.out, overwrite=given.overwrite)
+    _out(given, {"pictures": [str(p) for p in paths]}, "\n".join(map(str, paths)))
+
+
+def _methods(given: argparse.Namespace) -> None:
+    rows = method_table()
+    lines = [f"{r['name']:20} {r['year']}  {r['framework']:24} {', '.join(r['scope']):20} {r['title']}" for r in rows]
+    _out(given, rows, "\n".join(lines))
+
+
+def _bases(given: argparse.Namespace) -> None:
+    from .bases.loading import known_bases
+
+    rows = known_bases()
+    lines = [f"{r['name']:18} {r['family']:18} {r['picture_size']:4} px  {r['about']}" for r in rows]
+    _out(given, rows, "\n".join(lines))
+
+
+def _doctor(given: argparse.Namespace) -> None:
+    from .doctor import examine
+
+    checks = examine()
+    lines = [f"{'ok ' if c['ok'] else 'BAD'}  {c['what']:14} {c['found']}" for c in checks]
+    _out(given, checks, "\n".join(lines))
+    if not all(c["ok"] for c in checks):
+        raise InputError("something is not as it should be; see the lines marked BAD")
+
+
+def _pretrain(given: argparse.Namespace) -> None:
+    from .pretraining import pretrain
+    from .progress import show
+
+    chosen = {s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None}
+    path = pretrain(given.method, base=given.base, seed=given.seed, run=given.run, watch=show(), device=given.device, **chosen)
+    _out(given, {"weights": str(path)}, str(path))
+
+
+def _demo(given: argparse.Namespace) -> None:
+    from .demo import demo
+
+    folder = demo(given.out)
+    _out(given, {"folder": str(folder)}, str(folder))
+
+
+def method_table() -> list[dict[str, Any]]:
+    """Name, title, paper, year, scope, framework and settings of every method."""
+    from .subject import Subject
+
+    rows = []
+    for name, function in methods().items():
+        about = card(function)
+        recipe = function(Subject("<rex>", "dog"))
+        rows.append({
+            "name": name, "title": about.title, "arxiv": about.arxiv, "year": about.year, "scope": list(about.scope),
+            "framework": recipe.framework,
+            "settings": {s.name: {"default": s.default, "help": s.help} for s in settings(function)},
+        })  # fmt: skip
+    return rows
+
+
+# ------------------------------------------------------------------------------------------------------------- the parser
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("limner", description="Teach a generative image model one subject from a few pictures.")
+    parser.add_argument("--version", action="version", version=f"limner {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    learn = _command(commands, "learn", _learn, "teach a subject from its pictures")
+    learn.add_argument("photos", nargs="+", type=Path, metavar="PHOTOS", help="a folder or files")
+    learn.add_argument("--class", dest="noun", required=True, metavar="NOUN", help="what it is: dog, teapot, person")
+    learn.add_argument("--name", required=True, help="what prompts will call it: rex is written <rex>")
+    learn.add_argument("--kind", default="object", help="object, pet, face, style, action or relation")
+    learn.add_argument("--out", type=Path, help="folder for the concept and its page (default: here)")
+    learn.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
+    learn.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
+    learn.add_argument("--preview", type=int, default=4, metavar="N", help="pictures of each preview prompt; 0 paints none")
+    _add_method(learn, arguments)
+    paint = _command(commands, "paint", _paint, "paint a prompt, wearing concepts")
+    paint.add_argument("prompt", help='such as "<rex> on the beach"')
+    paint.add_argument("--with", dest="concepts", nargs="+", type=Path, default=[], metavar="FILE", help="concepts to wear")
+    paint.add_argument("-n", "--count", type=int, default=1, help="pictures to paint")
+    paint.add_argument("--out", type=Path, default=Path("out/paint"), help="folder for the pictures")
+    paint.add_argument("--overwrite", action="store_true", help="replace pictures that are there")
+    paint.add_argument("--scale", type=float, default=1.0, help="how strongly concepts are worn; 0 is the base")
+    paint.add_argument("--steps", type=int, default=25, help="sampling steps")
+    paint.add_argument("--guidance", type=float, default=4.0, help="classifier-free guidance; 1 is none")
+    paint.add_argument("--sampler", default="ddim", help="ddim, ddpm or dpm")
+    paint.add_argument("--negative", default="", help="what not to paint")
+    _add_base(paint, default=None)
+    _command(commands, "methods", _methods, "every method, its paper and its framework")
+    _command(commands, "bases", _bases, "what can be personalised")
+    _command(commands, "doctor", _doctor, "look at this installation and say what is missing")
+    pretrain = _command(commands, "pretrain", _pretrain, "train the weights a method starts from, once for a base")
+    pretrain.add_argument("--run", type=Path, help="folder for checkpoints (default: the weights' own folder)")
+    _add_method(pretrain, arguments, positional=True)
+    demo = _command(commands, "demo", _demo, "teach a toy and paint it")
+    demo.add_argument("--out", type=Path, default=Path("out/demo"))
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], about: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    parser.set_defaults(command=run)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _add_base(parser: argparse.ArgumentParser, *, default: str | None = "pocket") -> None:
+    parser.add_argument("--base", default=default, help="pocket, a folder in diffusers' layout, or a hub id")
+    parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    parser.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _add_method(parser: argparse.ArgumentParser, arguments: Sequence[str], *, positional: bool = False) -> None:
+    """--method, and a flag for each of the settings of the method that is asked for."""
+    _add_base(parser)
+    if positional:
+        parser.add_argument("method", help="its name")
+    else:
+        parser.add_argument("--method", default=DEFAULT, help=f"a name from `limner methods`, or FILE.py:function (default: {DEFAULT})")
+    group = parser.add_argument_group("settings of the method")
+    for setting in settings(find(_asked(arguments, positional))):
+        _flag(group, setting)
+
+
+def _asked(arguments: Sequence[str], positional: bool) -> str:
+    """The method named on the command line, before anything is parsed: its flags depend on it."""
+    if positional:
+        return next((a for a in arguments[1:] if a in methods()), DEFAULT) if arguments[:1] == ["pretrain"] else DEFAULT
+    if arguments[:1] != ["learn"]:
+        return DEFAULT
+    for index, word in enumerate(arguments):
+        if word == "--method" and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if word.startswith("--method="):
+            return word.partition("=")[2]
+    return DEFAULT
+
+
+def _flag(group: Any, setting: Setting) -> None:
+    name = "--" + setting.name.replace("_", "-")
+    about = f"{setting.help} (default: {setting.default})"
+    if setting.type is bool:
+        group.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=about)
+    else:
+        group.add_argument(name, type=setting.type, default=None, metavar=setting.type.__name__.upper(), help=about)
+
+
+def _out(given: argparse.Namespace, value: Any, text: str) -> None:
+    print(json.dumps(value, indent=2) if given.json else text)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

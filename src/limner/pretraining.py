@@ -1,0 +1,48 @@
+"""Training, once for a base, the weights that a method starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .teaching import Progress
+
+
+def pretrain(
+    name: str,
+    *,
+    base: str = "pocket",
+    seed: int = 0,
+    run: Path | None = None,
+    watch: Callable[[Progress], object] | None = None,
+    device: str | None = None,
+    **given: Any,
+) -> Path:
+    """Run the pre-training stages of a method and keep what they learned where `learn` will find it.
+
+    Interrupted, the same command goes on from its last checkpoint, to the same bits.
+    """
+    from .bases.loading import load
+    from .learning import checked_settings, drained
+    from .methods import find
+    from .subject import Subject
+    from .wearing import Outfit
+    from .weights import save_weights, weights_path
+
+    function = find(name)
+    chosen = checked_settings(function, given)
+    recipe = function(Subject("<nobody>", "toy"), **chosen)
+    if not recipe.pretraining or not recipe.weights:
+        raise InputError(f"{name} learns nothing once and for all; it needs no pre-training")
+    loaded = load(base, device=device)
+    header = {"method": name, "settings": chosen, "seed": seed, "base": {"fingerprint": loaded.fingerprint}}
+    folder = run or weights_path(recipe.weights, loaded).parent / f"{recipe.weights}.run"
+    outfit = Outfit(recipe, "<nobody>", {}, 1.0, seed)
+    tensors, losses = drained(loaded, outfit, recipe.pretraining, seed, header=header, checkpoints=folder, watch=watch)
+    kept = {key: tensor for key, tensor in tensors.items() if not key.startswith("image.features")}
+    about = {"settings": chosen, "seed": seed, "losses": losses[:: max(1, len(losses) // 50)]}
+    return save_weights(recipe.weights, loaded, kept, about=about)

@@ -1,0 +1,144 @@
+"""One seam for the pocket base and for anything of Stable Diffusion's shape: tiny random pipelines of both kinds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import limner
+from limner.bases.loading import load
+from limner.errors import FileError, InputError
+from limner.methods import methods
+from limner.subject import Subject
+
+from ..helpers import fast, same, state, untouched
+
+ADAPTERS = ("ip_adapter",)  # need weights trained for the very base
+
+
+def save_tiny(folder: Path, kind: str) -> Path:
+    """A random pipeline shaped like Stable Diffusion 1.5 or 2.1, in diffusers' layout."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from limner.bases.loading import POCKET
+
+    torch.manual_seed(0)
+    two = kind == "2.1"
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(POCKET / "tokenizer")
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=tokenizer.model_max_length, bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, hidden_act="gelu" if two else "quick_gelu",
+    )  # fmt: skip
+    unet = UNet2DConditionModel(
+        sample_size=8, block_out_channels=(16, 32), norm_num_groups=8, layers_per_block=1, cross_attention_dim=32,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        attention_head_dim=(2, 4) if two else 2, use_linear_projection=two,
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=(8, 16), latent_channels=4, norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2, scaling_factor=0.18215,
+    )  # fmt: skip
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1, prediction_type="v_prediction" if two else "epsilon",
+    )  # fmt: skip
+    StableDiffusionPipeline(
+        vae=vae, text_encoder=CLIPTextModel(text), tokenizer=tokenizer, unet=unet, scheduler=scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module", params=["1.5", "2.1"])
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return load(save_tiny(tmp_path_factory.mktemp("tiny"), request.param), device="cpu")
+
+
+@pytest.mark.parametrize("name", [name for name in methods() if name not in ADAPTERS])
+def test_every_method_runs_on_it(tiny: Any, rex: Subject, name: str) -> None:
+    before = state(tiny)
+    concept = limner.learn(tiny, rex, method=name, **fast(methods()[name]))
+    pictures = limner.paint(tiny, "<rex> on the beach", concepts=[concept], count=2, settings=limner.PaintSettings(steps=2))
+    assert [p.image.size for p in pictures] == [(16, 16)] * 2
+    assert same(state(tiny), before)
+    assert untouched(tiny)
+
+
+def test_targets_and_their_inverses_agree(tiny: Any) -> None:
+    latents, noise = torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8)
+    time = torch.tensor([10, 400, 900])
+    noised, target = tiny.noised(latents, noise, time), tiny.target(latents, noise, time)
+    assert torch.allclose(tiny.x0(noised, target, time), latents, atol=1e-3)
+    assert torch.allclose(tiny.noise_of(noised, target, time), noise, atol=1e-3)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm"])
+def test_every_sampler_paints(tiny: Any, sampler: str) -> None:
+    how = limner.PaintSettings(steps=3, sampler=sampler)
+    first, second = (limner.paint(tiny, "a dog", seed=2, settings=how)[0] for _ in range(2))
+    assert first.image.tobytes() == second.image.tobytes()
+
+
+def test_it_paints_what_diffusers_paints(tmp_path: Path) -> None:
+    """The same weights, latents and sampler through diffusers' own pipeline give the same picture."""
+    import numpy as np
+    from diffusers import StableDiffusionPipeline
+
+    folder = save_tiny(tmp_path / "sd", "1.5")
+    base = load(folder, device="cpu")
+    ours = limner.paint(base, "a red dog on the beach", seed=4, settings=limner.PaintSettings(steps=4, guidance=5.0))[0]
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    from limner.streams import stream
+
+    latents = torch.randn(base.latent_shape, generator=stream(4, "latents"))[None]
+    theirs = pipeline("a red dog on the beach", num_inference_steps=4, guidance_scale=5.0, latents=latents, height=16, width=16).images[0]
+    assert np.abs(np.asarray(ours.image, dtype=int) - np.asarray(theirs, dtype=int)).max() <= 1
+
+
+def test_a_concept_of_another_base_is_refused_with_both_fingerprints(base: Any, tiny: Any, rex: Subject) -> None:
+    from limner.errors import WrongBase
+
+    concept = limner.learn(tiny, rex, method="textual_inversion", steps=1)
+    with pytest.raises(WrongBase, match=f"{tiny.fingerprint}.*{base.fingerprint}"):
+        limner.paint(base, "<rex>", concepts=[concept])
+
+
+def test_the_fingerprint_survives_half_precision_and_sees_a_changed_weight(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "sd", "1.5")
+    first, half = load(folder, device="cpu"), load(folder, device="cpu", dtype="float16")
+    assert first.fingerprint == half.fingerprint
+    other = load(folder, device="cpu")
+    with torch.no_grad():
+        other.denoiser.conv_in.weight.mul_(1.5)
+    assert other.fingerprint != first.fingerprint
+
+
+def test_a_folder_that_is_no_base_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"model_index\.json"):
+        load(tmp_path)
+    (tmp_path / "model_index.json").write_text('{"_class_name": "KandinskyPipeline"}')
+    with pytest.raises(InputError, match="KandinskyPipeline.*does not open"):
+        load(tmp_path)
+
+
+def test_a_hub_id_that_cannot_be_reached_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(FileError, match="there is no base 'nobody/nothing'"):
+        load("nobody/nothing")
+
+
+def test_unknown_selections_say_what_there_is(tiny: Any) -> None:
+    from limner.errors import UnknownName
+
+    with pytest.raises(UnknownName, match="cross_attention_kv"):
+        tiny.select("cross_attention_kw")
+    with pytest.raises(UnknownName, match="attention"):
+        tiny.projections("attentoin")

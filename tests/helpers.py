@@ -1,0 +1,41 @@
+"""Small things several tests need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limner.recipe import Recipe, settings
+from limner.wearing import BASE_PARTS
+
+FAST = {"steps": 3, "num_class_pictures": 4, "batch": 2}
+
+
+def fast(function: Callable[..., Recipe], **more: Any) -> dict[str, Any]:
+    """The settings of FAST that a method has."""
+    known = {setting.name for setting in settings(function)}
+    return {name: value for name, value in (FAST | more).items() if name in known}
+
+
+def state(base: Any) -> dict[str, Tensor]:
+    """A copy of every tensor of a base."""
+    return {
+        f"{part}{name}": tensor.detach().clone()
+        for part in BASE_PARTS
+        for name, tensor in base.module(part.rstrip(".")).state_dict().items()
+    }
+
+
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    """Equal names and equal bits."""
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def untouched(base: Any) -> bool:
+    """No hook is left anywhere and no parameter learns."""
+    networks = [base.module(part.rstrip(".")) for part in BASE_PARTS]
+    hooks = [m for network in networks for m in network.modules() if m._forward_hooks or m._forward_pre_hooks]
+    return not hooks and not any(p.requires_grad for network in networks for p in network.parameters())

@@ -1,0 +1,213 @@
+"""What makes each method itself: the distinct property that its paper promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import limner
+from limner.methods import methods
+from limner.painting import sample
+from limner.parts import adain
+from limner.streams import streams
+from limner.subject import Subject
+from limner.teaching import teach
+from limner.wearing import Outfit, wear
+from limner.weights import shipped
+
+from ..helpers import fast, same, state
+
+QUICK = limner.PaintSettings(steps=3)
+
+
+def learned(base: Any, name: str, rex: Subject, **more: Any) -> limner.Concept:
+    return limner.learn(base, rex, method=name, **fast(methods()[name], **more))
+
+
+def changed_while_worn(base: Any, concept: limner.Concept) -> set[str]:
+    before = state(base)
+    with wear(base, [concept.outfit(base)]):
+        after = state(base)
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_textual_inversion_is_one_vector_and_leaves_other_prompts_alone(base: Any, rex: Subject) -> None:
+    concept = learned(base, "textual_inversion", rex)
+    assert {name: tuple(t.shape) for name, t in concept.tensors.items()} == {"word.<rex>": (1, base.word_vectors("dog").shape[1])}
+    assert not changed_while_worn(base, concept)
+    worn, bare = (limner.paint(base, "a red car", concepts=c, seed=1, settings=QUICK) for c in ([concept], []))
+    assert worn[0].image.tobytes() == bare[0].image.tobytes()
+
+
+def test_a_word_of_several_vectors_takes_several_places(base: Any, rex: Subject) -> None:
+    concept = learned(base, "textual_inversion", rex, vectors=3)
+    words = {"<rex>": concept.tensors["word.<rex>"]}
+    assert len(words["<rex>"]) == 3
+    assert base.num_tokens("a <rex> here", words=words) == 2 + 3
+
+
+def test_dreambooth_changes_the_denoiser_and_no_word(base: Any, rex: Subject) -> None:
+    concept = learned(base, "dreambooth", rex)
+    assert all(name.startswith("denoiser.") for name in concept.tensors)
+    assert changed_while_worn(base, concept) <= set(concept.tensors)
+    assert len(changed_while_worn(base, concept)) > 0.9 * len(concept.tensors)
+
+
+def test_dreambooth_learns_from_both_halves_and_the_class_half_is_the_untouched_base(base: Any, rex: Subject) -> None:
+    recipe = methods()["dreambooth"](rex, **fast(methods()["dreambooth"]))
+    own, prior = (term.source for term in recipe.stages[0].loss)
+    with wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        said = worn.said(own.prepare(base)(0, streams(0, 0, 0)).prompts[0])
+    assert said.split()[-1] == "dog"
+    assert said.split()[-2] in base.rare_words
+    drawn = prior.prepare(base)
+    batch = drawn(0, streams(0, 0, 0))
+    assert set(batch.prompts) == {"a photo of a dog"}
+    painted = limner.PaintSettings(batch=32)
+    with torch.no_grad(), wear(base, []) as bare:
+        for at in sample(bare, ["a photo of a dog"] * 4, seeds=range(4), settings=painted):
+            latents = at.latents
+    assert all(any(torch.allclose(row, want, atol=1e-5) for want in latents) for row in batch.latents)
+
+
+def test_without_a_prior_weight_there_is_no_class_half(rex: Subject) -> None:
+    for name in ("dreambooth", "lora_dreambooth", "custom_diffusion"):
+        recipe = methods()[name](rex, prior_weight=0.0)
+        assert [term.source.learns_from for term in recipe.stages[0].loss] == ["subject"]
+        assert not recipe.notes
+
+
+def test_lora_starts_as_the_base_and_is_small(base: Any, rex: Subject) -> None:
+    recipe = methods()["lora_dreambooth"](rex, **fast(methods()["lora_dreambooth"]))
+    with wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        ups = [t for name, t in worn.tensors.items() if name.endswith(".up")]
+        assert all(not t.any() for t in ups)
+        states, x, t = worn.text_states(["a dog"]), torch.randn(1, *base.latent_shape), torch.tensor([500])
+        dressed = base.predict(x, t, states, context=worn.run(time=t))
+    with wear(base, []) as bare:
+        assert torch.equal(dressed, base.predict(x, t, states, context=bare.run(time=t)))
+    small = learned(base, "lora_dreambooth", rex, layers="attention", rank=4)
+    assert small.num_bytes < 0.05 * learned(base, "dreambooth", rex).num_bytes
+
+
+def test_lora_adds_a_matrix_of_its_rank(base: Any, rex: Subject) -> None:
+    concept = learned(base, "lora_dreambooth", rex, rank=2, layers="attention")
+    name = next(n.removesuffix(".up") for n in concept.tensors if n.endswith(".up"))
+    change = concept.tensors[f"{name}.up"] @ concept.tensors[f"{name}.down"]
+    assert torch.linalg.matrix_rank(change) <= 2
+    assert change.abs().sum() > 0
+
+
+def test_custom_diffusion_changes_keys_values_and_its_word_alone(base: Any, rex: Subject) -> None:
+    concept = learned(base, "custom_diffusion", rex)
+    allowed = {name for name in base.select("cross_attention_kv")}
+    assert set(concept.tensors) == allowed | {"word.<rex>"}
+    assert changed_while_worn(base, concept) == allowed
+
+
+def test_ip_adapter_trains_projector_and_new_keys_alone(base: Any, rex: Subject) -> None:
+    recipe = methods()["ip_adapter"](Subject("<nobody>", "toy"), batch=2, steps=2)
+    with wear(base, [Outfit(recipe, "<nobody>")]) as worn:
+        chosen = recipe.stages[0].train[0](worn)
+    assert all(name.startswith("image.") for name in chosen)
+    kinds = {name.rsplit(".", 1)[1] for name in chosen if ".attn2." in name or name.endswith((".key", ".value"))}
+    assert kinds == {"key", "value"}
+    assert not recipe.tuning
+
+
+def test_ip_adapter_starts_from_the_text_keys_and_values(base: Any) -> None:
+    recipe = methods()["ip_adapter"](Subject("<nobody>", "toy"))
+    site = next(site for site in base.sites if site.kind == "cross")
+    with wear(base, [Outfit(recipe, "<nobody>")]) as worn:
+        assert torch.equal(worn.tensors[f"image.{site.name}.key"], base.key_value(site)[0].weight)
+
+
+def test_ip_adapter_sees_the_subject(base: Any, rex: Subject) -> None:
+    """Another toy's pictures paint another picture; nothing is learned for either."""
+    from limner.demo import toy
+
+    other = toy("dog", 2_000_099)
+    pictures = [
+        limner.paint(base, "<rex> on the beach", concepts=[learned(base, "ip_adapter", s)], seed=1, settings=QUICK)[0]
+        for s in (rex, other)
+    ]
+    assert pictures[0].image.tobytes() != pictures[1].image.tobytes()
+
+
+def test_ip_adapter_drops_a_picture_as_a_zero_embedding(base: Any, rex: Subject) -> None:
+    recipe = methods()["ip_adapter"](rex)
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle, shipped("ip_adapter", base))]) as worn:
+        x, t = torch.randn(2, *base.latent_shape), torch.tensor([500, 500])
+        states = worn.text_states(["a dog", "a dog"])
+        pixels = rex.tensor(64)[:2]
+        runs = [
+            worn.run(time=t, references=p, dropped=torch.tensor([True, True])) for p in (pixels, 1 - pixels)
+        ]
+        first, second = (base.predict(x, t, states, context=run) for run in runs)
+        seen = base.predict(x, t, states, context=worn.run(time=t, references=pixels))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, seen)
+
+
+def test_stylealigned_rows_depend_on_the_reference_and_not_on_siblings(base: Any, rex: Subject) -> None:
+    concept = learned(base, "stylealigned", rex)
+    prompts = ["a red car in a <rex>", "a blue boat in a <rex>", "a teapot in a <rex>"]
+    how = limner.PaintSettings(steps=3, batch=8)
+    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
+        *_, three = sample(worn, prompts, seeds=[1, 2, 3], settings=how)
+        *_, alone = sample(worn, prompts[1:2], seeds=[2], settings=how)
+    assert torch.allclose(three.latents[1], alone.latents[0], atol=1e-4)
+
+
+def test_adain_takes_on_the_reference_statistics() -> None:
+    x, reference = torch.randn(2, 3, 50, 4) * 3 + 1, torch.randn(2, 3, 50, 4) * 0.5 - 2
+    out = adain(x, reference)
+    assert torch.allclose(out.mean(2), reference.mean(2), atol=1e-4)
+    assert torch.allclose(out.std(2), reference.std(2), atol=1e-3)
+
+
+def test_a_companion_that_attends_to_itself_twice_is_as_if_alone(base: Any, rex: Subject) -> None:
+    """The reference row's attention over two copies of its own keys is its attention over one, whatever the shift."""
+    from limner.bases.attention import AttentionCall, Pass, attend
+    from limner.parts import shared_reference
+
+    query, key, value = (torch.randn(2, 2, 5, 4) for _ in range(3))
+    site = next(site for site in base.sites if site.kind == "self")
+
+    def call(companion: bool) -> AttentionCall:
+        hidden = torch.zeros(2, 5, 8)
+        run = Pass(companion=companion)
+        return AttentionCall(site, torch.nn.Identity(), hidden, hidden, query, key, value, run)
+
+    shared = attend(shared_reference(shift=1.3)(call(True)))
+    assert torch.allclose(shared[0], attend(call(False))[0], atol=1e-5)
+    assert not torch.allclose(shared[1], attend(call(False))[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["lora_dreambooth", "textual_inversion"])
+def test_two_concepts_are_worn_at_once(base: Any, rex: Subject, name: str) -> None:
+    from limner.demo import toy
+
+    tom = toy("cat", 2_000_031, name="tom")
+    both = [learned(base, name, rex), learned(base, name, tom)]
+    before = state(base)
+    picture = limner.paint(base, "<rex> and <tom> in a meadow", concepts=both, seed=1, settings=QUICK)[0]
+    alone = limner.paint(base, "<rex> and a cat in a meadow", concepts=both[:1], seed=1, settings=QUICK)[0]
+    assert picture.image.tobytes() != alone.image.tobytes()
+    assert same(state(base), before)
+
+
+def test_teaching_resumes_in_the_middle_of_the_second_stage(base: Any, rex: Subject) -> None:
+    from limner.parts import denoising, learned as tensors_of, low_rank, new_word, photos, words
+    from limner.recipe import Recipe, Stage
+
+    word, change = new_word(rex.handle, like="dog"), low_rank(2)
+    loss = (denoising(photos(rex, batch=2)),)
+    stages = (Stage((words(word),), loss, steps=2, lr=1e-2), Stage((tensors_of(change),), loss, steps=3, lr=1e-2))
+    worn = Outfit(Recipe(says=rex.handle, modifiers=(word, change), stages=stages), rex.handle)
+    points = [p.snapshot() for p in teach(base, worn, stages=stages)]
+    for point in points[:-1]:
+        *_, last = (p.snapshot().tensors for p in teach(base, worn, stages=stages, start=point))
+        assert same(last, points[-1].tensors)

@@ -1,0 +1,110 @@
+"""Training the pocket base: every stage runs, and stopped anywhere it goes on to the same bits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from limner.pocket.pretrain import judges, language
+from limner.pocket.pretrain.data import NUM_VIEWS, graphs_of, pictures, rows
+from limner.pocket.pretrain.run import Run
+from limner.pocket.world.grammar import words
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return Run(tmp_path_factory.mktemp("run"), pictures=40, scale=0.0001)
+
+
+def test_pictures_are_kept_and_read_back(run: Run) -> None:
+    first, again = pictures(run, "train"), pictures(run, "train")
+    assert first.pixels.shape == (40, 3, 64, 64)
+    assert torch.equal(first.pixels, again.pixels)
+    assert torch.equal(first.masks, again.masks)
+    views = graphs_of(run, "individuals")[:NUM_VIEWS]
+    assert len({graph.toys[0].individual.seed for graph in views}) == 1
+    assert len({graph.scene for graph in views}) > 1
+
+
+def test_training_judging_and_evaluating_see_different_individuals(run: Run) -> None:
+    ids = {name: {g.toys[0].individual.seed for g in graphs_of(run, name)} for name in ("train", "dev", "individuals")}
+    assert not ids["train"] & ids["dev"]
+    assert max(ids["individuals"]) < 1_000_000
+
+
+def test_an_epoch_holds_every_row_once() -> None:
+    seen = torch.cat([rows(50, 10, step, seed=0, purpose="x") for step in range(5)])
+    assert sorted(seen.tolist()) == list(range(50))
+    later = torch.cat([rows(50, 10, step, seed=0, purpose="x") for step in range(5, 10)])
+    assert not torch.equal(seen, later)
+    assert torch.equal(rows(7, 10, 3, seed=0, purpose="x"), rows(7, 10, 3, seed=0, purpose="x"))
+
+
+def test_every_word_is_one_token_and_any_text_can_be_read(run: Run) -> None:
+    tokens = language.tokenizer(run)
+    for word in words():
+        assert len(tokens(word, add_special_tokens=False).input_ids) == 1, word
+    odd = tokens("Xylophone-42!", add_special_tokens=False).input_ids
+    assert len(odd) > 1
+    assert tokens.unk_token_id not in odd
+    assert tokens.init_kwargs["rare_words"][0] == "zib"
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+from limner.pocket.pretrain import run as runs, judges, denoiser
+runs.SAY_SECONDS = runs.CHECKPOINT_SECONDS = denoiser.CHECKPOINT_SECONDS = 0.0
+run = runs.Run(Path(sys.argv[1]), pictures=40, scale=float(sys.argv[3]))
+import torch
+torch.set_num_threads(1)
+getattr({"segmenter": judges, "denoiser": denoiser, "dino": judges}[sys.argv[2]], sys.argv[2])(run)
+"""
+
+
+@pytest.mark.parametrize(("stage", "scale"), [("segmenter", 0.012), ("dino", 0.005), ("denoiser", 0.0016)])
+def test_stopped_anywhere_a_stage_ends_at_the_same_bits(run: Run, tmp_path: Path, stage: str, scale: float) -> None:
+    pictures(run, "train")
+    pictures(run, "dev")
+    folders = [tmp_path / name for name in ("whole", "cut")]
+    for folder in folders:
+        shutil.copytree(run.folder, folder)
+    whole, cut = folders
+    command = [sys.executable, "-c", COMMAND]
+    subprocess.run([*command, str(whole), stage, str(scale)], check=True, capture_output=True)
+    process = subprocess.Popen([*command, str(cut), stage, str(scale)], stderr=subprocess.DEVNULL)
+    state = cut / f"{stage}.state"
+    deadline = time.monotonic() + 240
+    while not state.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert state.exists()
+    subprocess.run([*command, str(cut), stage, str(scale)], check=True, capture_output=True)
+    first, second = (Run(folder, pictures=40).weights(stage) for folder in folders)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not state.exists()
+    assert os.path.getsize(whole / f"{stage}.jsonl") > 0
+
+
+@pytest.mark.parametrize("stage", ["judge", "identity", "faces"])
+def test_the_other_judges_train(run: Run, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from limner.pocket.pretrain import data
+
+    monkeypatch.setattr(data, "NUM_PEOPLE", 8)
+    network = getattr(judges, stage)(run)
+    assert run.finished(stage)
+    out = network(torch.rand(2, 3, 64, 64))
+    if stage == "judge":
+        assert out["class"].shape == (2, 19)
+    else:
+        assert torch.allclose(out.norm(dim=-1), torch.ones(2), atol=1e-4)

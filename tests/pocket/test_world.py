@@ -1,0 +1,298 @@
+"""Properties of the pocket world: seeded, itself from all sides, and truthful."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from limner.pocket.labels import FIELDS, codes, labels
+from limner.pocket.world import (
+    CORE, PROMPTS, SPLITS, WHOLE, Face, Toy, caption, clip, describe, draw, draw_many, individual, portrait, references,
+    sample, showing, turntable,
+)  # fmt: skip
+from limner.pocket.world.faces import LANDMARKS, person
+from limner.pocket.world.grammar import NONCE, NOUNS, PLACES, words
+from limner.pocket.world.graph import NUM_FACE
+from limner.pocket.world.solids import MISS, ball, cone, cube
+from limner.pocket.world.vocabulary import (
+    ACCESSORIES, ACTIONS, ANIMALS, CHARACTERS, CLASSES, DAYTIMES, MATERIALS, RELATIONS, SCENES, STYLES, VIEWS,
+)  # fmt: skip
+
+GRAPHS = [sample(seed, world=WHOLE) for seed in range(24)]
+
+
+def test_the_world_is_as_rich_as_it_says() -> None:
+    assert len(CLASSES) >= 16
+    assert len(ANIMALS) >= 5
+    assert len(CHARACTERS) >= 2
+    assert len(SCENES) >= 12
+    assert len(STYLES) >= 9
+    assert len(ACCESSORIES) >= 6
+    assert NUM_FACE >= 20
+    assert set(VIEWS) == {"front", "side", "back", "top"}
+
+
+def test_the_same_seed_draws_the_same_picture_alone_or_in_company() -> None:
+    together = draw(GRAPHS, size=48).pixels
+    again = draw(GRAPHS, size=48).pixels
+    assert torch.equal(together, again)
+    alone = draw(GRAPHS[5:6], size=48).pixels
+    assert (together[5].int() - alone[0].int()).abs().max() <= 1
+    assert sample(7, world=WHOLE) .seed == 7
+    first, second = (draw([sample(9)], size=32).pixels for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_drawing_over_processes_is_drawing() -> None:
+    apart = torch.cat([d.pixels for d in draw_many(GRAPHS[:6], size=32, chunk=3, workers=1)])
+    assert (apart.int() - draw(GRAPHS[:6], size=32).pixels.int()).abs().max() <= 1
+
+
+def test_masks_agree_with_depth_boxes_normals_and_parts() -> None:
+    drawn = draw(GRAPHS, size=48)
+    mask = drawn.masks
+    assert mask.flatten(1).any(1).all()
+    assert torch.isfinite(drawn.depth[mask]).all()
+    assert (drawn.part[mask] >= 0).all()
+    assert (drawn.part[~mask] == -1).all()
+    lengths = drawn.normal.norm(dim=1)
+    assert torch.allclose(lengths[mask], torch.ones(()), atol=1e-3)
+    for row in range(len(GRAPHS)):
+        ys, xs = torch.nonzero(drawn.toy[row] == 0, as_tuple=True)
+        if len(xs):
+            assert drawn.boxes[row, 0].tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+
+
+def test_toys_stand_before_what_is_behind_them() -> None:
+    """Where a toy is seen, an empty picture of the same place is farther away."""
+    toys = [graph for graph in GRAPHS if graph.toys and graph.style == "render"]
+    full, empty = draw(toys, size=48), draw([replace(graph, toys=()) for graph in toys], size=48)
+    assert (full.depth[full.masks] <= empty.depth[full.masks] + 1e-3).all()
+    assert torch.equal(full.depth[~full.masks], empty.depth[~full.masks])
+
+
+def test_splits_share_no_individual() -> None:
+    ranges = [set(ids) for ids in SPLITS.values()]
+    assert not ranges[0] & ranges[1]
+    assert not ranges[0] & ranges[2]
+    assert not ranges[1] & ranges[2]
+    for split in SPLITS:
+        assert all(sample(k, split=split).toys[0].individual.seed in SPLITS[split] for k in range(20))
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_an_individual_is_itself_and_differs_from_another(kind: str) -> None:
+    first, again, other = individual(kind, 5), individual(kind, 5), individual(kind, 6)
+    assert np.array_equal(first.code, again.code)
+    assert not np.allclose(first.code, other.code)
+    fixed = {"seed": 3, "scene": "studio"}
+    pixels = draw([showing(who, **fixed) for who in (first, again, other)], size=48).pixels.int()  # type: ignore[arg-type]
+    assert torch.equal(pixels[0], pixels[1])
+    assert (pixels[0] - pixels[2]).abs().sum() > 2000
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_it_can_wear_everything(kind: str) -> None:
+    who = individual(kind, 4)
+    worn = [showing(who, seed=3, scene="studio", accessories=[(name, "red")]) for name in ACCESSORIES]
+    drawn = draw([showing(who, seed=3, scene="studio"), *worn], size=64)
+    for row in range(1, len(worn) + 1):
+        if ACCESSORIES[row - 1] not in ("cape", "backpack straps"):  # mostly behind, from the front
+            assert (drawn.part[row] == 8).sum() > 3, (kind, ACCESSORIES[row - 1])
+    assert not (drawn.part[0] == 8).any()
+
+
+def test_identity_does_not_depend_on_the_view() -> None:
+    """The colours painted on a toy are those of its own surface: turning the camera and the toy alike changes nothing."""
+    graph = showing(individual("dog", 8), seed=2, scene="studio")
+    sunless = graph.toys[0]
+    turned = replace(graph, toys=(replace(sunless, turn=sunless.turn + 0.7),), camera=replace(graph.camera, azimuth=graph.camera.azimuth + 0.7))
+    first, second = draw([graph], size=64), draw([turned], size=64)
+    assert (first.toy == second.toy).float().mean() > 0.995
+    assert (first.part == second.part).float().mean() > 0.98
+
+
+def test_marks_and_patterns_travel_with_the_toy() -> None:
+    """Moving toy and camera together leaves every albedo where it was: only light and scenery may differ."""
+    graph = showing(individual("teapot", 3), seed=2, scene="studio")
+    toy = graph.toys[0]
+    shift = (0.6, 0.0, -0.4)
+    camera = replace(graph.camera, target=tuple(a + b for a, b in zip(graph.camera.target, shift, strict=True)))
+    moved = replace(graph, toys=(replace(toy, place=shift),), camera=camera)
+    first, second = draw([graph], size=64), draw([moved], size=64)
+    both = first.masks & second.masks
+    assert both.sum() > 0.98 * first.masks.sum()
+    apart = (first.pixels.int() - second.pixels.int()).abs().amax(1)[both]
+    assert (apart <= 2).float().mean() > 0.97
+
+
+def test_captions_say_only_what_is_true() -> None:
+    places = {text: scene for scene, texts in PLACES.items() for text in texts}
+    for graph in (sample(seed, world=WHOLE) for seed in range(300)):
+        for way in range(3):
+            said = caption(graph, seed=way)
+            found = {scene for text, scene in places.items() if text in said}
+            assert found <= {graph.scene}, said
+            if graph.toys:
+                nouns = {noun for toy in graph.toys for noun in NOUNS[toy.individual.kind]}
+                assert any(noun in said for noun in nouns), said
+                tokens = set(said.replace(",", " ").split())
+                others = {n for kind, texts in NOUNS.items() for n in texts if kind not in {t.individual.kind for t in graph.toys}}
+                worn = {name for toy in graph.toys for name in toy.accessories}
+                stray = {n for n in others if n in tokens and not (n == "backpack" and "backpack straps" in worn)}
+                assert not stray, (said, stray)
+                for name in ("hat", "sunglasses", "scarf", "crown", "cape"):
+                    assert name in worn or name not in tokens, said
+
+
+def test_the_plain_caption_says_everything() -> None:
+    graph = showing(individual("dog", 1), seed=0, scene="beach", accessories=[("hat", "red")], view="side", daytime="sunset")
+    said = caption(graph)
+    for word in ("dog", "red hat", "on the beach", "at sunset", "from the side", individual("dog", 1).colours[0]):
+        assert word in said
+
+
+def test_captions_vary_and_use_known_words_alone() -> None:
+    graph, known = sample(3), set(words())
+    said = {caption(graph, seed=k) for k in range(40)}
+    assert len(said) > 10
+    assert {w for text in said for w in text.replace(",", " ").split()} <= known
+    assert any(name in text.split() for seed in range(200) for text in [caption(sample(seed), seed=1)] for name in NONCE)
+    assert "<rex>" in caption(graph, seed=1, name="<rex>")
+    assert describe(individual("dog", 1)).split()[-1] == "dog"
+
+
+def test_labels_are_the_graph() -> None:
+    for graph in GRAPHS:
+        found = labels(graph)
+        assert found["style"] == graph.style
+        if graph.toys:
+            assert found["class"] == graph.toys[0].individual.kind
+            assert found["colour"] == graph.toys[0].individual.colours[0]
+            assert {a for a in ACCESSORIES if found[a] == "yes"} == set(graph.toys[0].accessories)
+    table = codes(GRAPHS)
+    assert table.shape == (len(GRAPHS), len(FIELDS))
+    assert table.max() < max(map(len, FIELDS.values()))
+
+
+def test_the_core_is_a_subset_by_argument() -> None:
+    for seed in range(60):
+        graph = sample(seed, world=CORE)
+        assert graph.scene in CORE.scenes
+        assert graph.toys[0].individual.kind in CORE.classes
+        assert graph.toys[0].individual.pattern in CORE.patterns
+        assert set(graph.toys[0].accessories) <= set(CORE.accessories)
+        assert len(graph.toys) == 1
+    for prompt in PROMPTS:
+        assert prompt.scene in CORE.scenes
+        assert {name for name, _ in prompt.accessories} <= set(CORE.accessories)
+
+
+def test_references_show_the_toy_alone_in_different_places() -> None:
+    graphs = references(individual("car", 2_000_001), 4)
+    assert len({graph.scene for graph in graphs}) == 4
+    assert all(not graph.toys[0].accessories for graph in graphs)
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_relations_are_where_they_say(relation: str) -> None:
+    toys = (Toy(individual("cat", 1)), Toy(individual("house", 2)))
+    graph = sample(4, world=WHOLE, toys=toys, relation=relation, view="front", style="render", distance="medium")
+    drawn = draw([graph], size=96)
+    middle = [torch.nonzero(drawn.toy[0] == k).float().mean(0) for k in (0, 1)]  # (y, x), y downwards
+    seen = [(drawn.toy[0] == k).sum().item() for k in (0, 1)]
+    assert min(seen) > 10
+    y, x = (middle[0] - middle[1]).tolist()
+    match relation:
+        case "on" | "inside":
+            assert y < -3
+        case "under":
+            assert y > 3
+        case "behind":
+            assert drawn.depth[0][drawn.toy[0] == 0].mean() > drawn.depth[0][drawn.toy[0] == 1].mean()
+        case "next to":
+            assert x < -8
+        case "holding":
+            assert seen[1] < seen[0]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_actions_move_over_time_and_come_back(action: str) -> None:
+    graph = replace(showing(individual("bear", 3), seed=1, scene="studio", action=action), time=0.0)
+    frames = draw([*clip(graph, 4), replace(graph, time=1.0)], size=64)
+    assert (frames.pixels[0].int() - frames.pixels[4].int()).abs().max() <= 1
+    standing = draw([replace(showing(individual("bear", 3), seed=1, scene="studio"), camera=graph.camera)], size=64)
+    if action != "standing":
+        assert (frames.part[1] != standing.part[0]).float().mean() > 0.01
+
+
+@pytest.mark.parametrize("field", ["materials", "daytimes", "styles"])
+def test_every_look_is_another_picture(field: str) -> None:
+    options = {"materials": MATERIALS, "daytimes": DAYTIMES, "styles": STYLES}[field]
+    name = field[:-1]
+    graphs = [showing(individual("car", 3), seed=1, scene="meadow", **{name: option}) for option in options]  # type: ignore[arg-type]
+    pixels = draw(graphs, size=48).pixels.float()
+    for a in range(len(options)):
+        for b in range(a):
+            assert (pixels[a] - pixels[b]).abs().mean() > 0.5, (options[a], options[b])
+
+
+def test_a_turntable_goes_around_and_truth_follows() -> None:
+    graph = showing(individual("robot", 3), seed=1, scene="studio")
+    drawn = draw(turntable(graph, 4), size=48)
+    assert drawn.masks.flatten(1).any(1).all()
+    assert (drawn.pixels[0].int() - drawn.pixels[2].int()).abs().float().mean() > 1
+
+
+def test_faces_have_identity_expression_and_landmarks() -> None:
+    ann, bob = person(1), person(2)
+    graphs = [portrait(Face(who, look), seed=3) for who in (ann, bob) for look in ("neutral", "surprised")]
+    drawn = draw(graphs, size=64)
+    assert drawn.landmarks.shape == (4, len(LANDMARKS), 2)
+    inside = (drawn.landmarks > 0) & (drawn.landmarks < 64)
+    assert inside.all()
+    left, right = LANDMARKS.index("left eye"), LANDMARKS.index("right eye")
+    assert (drawn.landmarks[:, left, 0] < drawn.landmarks[:, right, 0]).all()
+    assert (drawn.landmarks[:, LANDMARKS.index("chin"), 1] > drawn.landmarks[:, left, 1]).all()
+    apart = [(drawn.pixels[a].int() - drawn.pixels[b].int()).abs().sum() for a, b in ((0, 1), (0, 2))]
+    assert apart[1] > apart[0] > 0
+    assert torch.isnan(draw(GRAPHS[:1], size=32).landmarks).all() or GRAPHS[0].face
+
+
+@pytest.mark.parametrize("size", [32, 96])
+def test_a_picture_is_the_same_scene_at_any_size(size: int) -> None:
+    small = draw(GRAPHS[:4], size=size).pixels.float()
+    large = draw(GRAPHS[:4], size=2 * size).pixels.float()
+    halved = torch.nn.functional.avg_pool2d(large, 2)
+    plain = [k for k in range(4) if GRAPHS[k].style == "render"]
+    assert (halved - small)[plain].abs().mean() < 6
+
+
+def test_closed_forms_hit_where_marching_does() -> None:
+    """Each closed form against a dense walk along the ray."""
+    generator = torch.Generator().manual_seed(0)
+    origin = torch.randn(400, 3, generator=generator)
+    origin = origin / origin.norm(dim=-1, keepdim=True) * 4
+    direction = (torch.rand(400, 3, generator=generator) * 2.4 - 1.2) - origin
+    direction = direction / direction.norm(dim=-1, keepdim=True)
+    taper = torch.rand(400, generator=generator)
+    t = torch.linspace(0, 8, 8001)
+    points = origin[:, None] + t[None, :, None] * direction[:, None]
+    x, y, z = points.unbind(-1)
+    radius = (1 + taper[:, None]) / 2 - (1 - taper[:, None]) / 2 * y
+    inside = {
+        "ball": points.norm(dim=-1) < 1,
+        "cube": points.abs().amax(-1) < 1,
+        "cone": (y.abs() < 1) & (x**2 + z**2 < radius**2),
+    }
+    found = {"ball": ball(origin, direction), "cube": cube(origin, direction), "cone": cone(origin, direction, taper)}
+    for name, within in inside.items():
+        hit = within.any(1)
+        first = torch.where(hit, t[within.float().argmax(1)], MISS)
+        agree = (first - found[name]).abs() < 2e-3
+        both_miss = ~hit & (found[name] == MISS)
+        grazing = ~agree & ~both_miss
+        assert grazing.float().mean() < 0.02, name

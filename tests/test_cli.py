@@ -1,0 +1,134 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limner.cli import main
+
+FAST = ["--steps", "2", "--num-class-pictures", "2", "--batch", "1"]
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+def test_learn_then_paint(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "readme.txt").write_text("not a picture")
+    assert run("learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path, "--preview", 1, *FAST) == 0
+    said = capsys.readouterr()
+    assert "knows toys" in said.err
+    assert "--base" in said.err
+    assert "skipped, not a picture: readme.txt" in said.err
+    concept, page = tmp_path / "rex.safetensors", tmp_path / "rex" / "index.html"
+    assert said.out.split() == [str(concept), str(page)]
+    text = page.read_text()
+    assert "<img" in text
+    assert "src=\"data:" in text
+    assert "http" not in text.replace("http://www.w3.org", "")
+    out = tmp_path / "painted"
+    assert run("paint", "<rex> on the beach", "--with", concept, "-n", 2, "--steps", 2, "--out", out, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == [str(out / "000.png"), str(out / "001.png")]
+
+
+def test_an_existing_concept_is_not_overwritten(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rex.safetensors").write_text("precious")
+    assert run("learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert (tmp_path / "rex.safetensors").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("learn", "nowhere", "--class", "dog", "--name", "rex"), "no file or folder nowhere"),
+        (("paint", "a dog", "--with", "nowhere.safetensors"), "there is no concept file"),
+        (("paint", "<rex> on the beach", "--steps", "1"), "nothing answers to <rex>"),
+        (("paint", "", "--steps", "1"), "empty"),
+        (("paint", "a dog", "--base", "nobody/nothing"), "there is no base"),
+        (("pretrain", "dreambooth"), "learns nothing once and for all"),
+    ],
+)
+def test_errors_are_one_clear_line(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert run(*words) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_an_unknown_method_suggests_the_nearest(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("learn", photos, "--class", "dog", "--name", "rex", "--method", "dreamboth") == 1
+    assert "did you mean 'dreambooth'" in capsys.readouterr().err
+
+
+def test_a_prompt_must_name_the_concept(base: Any, rex: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import limner
+
+    path = limner.learn(base, rex, method="stylealigned").save(tmp_path / "rex.safetensors")
+    assert run("paint", "a dog on the beach", "--with", path) == 1
+    assert "does not name <rex>" in capsys.readouterr().err
+
+
+def test_lists_speak_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("methods", "--json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["dreambooth"]["framework"] == "test-time fine-tuning"
+    assert rows["dreambooth"]["settings"]["prior_weight"]["default"] == 1.0
+    assert run("bases", "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["name"] == "pocket"
+    assert run("doctor", "--json") == 0
+    assert all(check["ok"] for check in json.loads(capsys.readouterr().out))
+    for command in ("methods", "bases", "doctor"):
+        assert run(command) == 0
+        assert capsys.readouterr().out
+
+
+def test_flags_come_from_the_signature(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("learn", "--method", "custom_diffusion", "--help")
+    said = capsys.readouterr().out
+    assert "--prior-weight" in said
+    assert "pictures of the class the untouched base paints first" in said
+    with pytest.raises(SystemExit):
+        run("learn", "--method=textual_inversion", "--help")
+    assert "--prior-weight" not in capsys.readouterr().out
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = "import sys, limner, limner.cli\ntry:\n limner.cli.main(['--help'])\nexcept SystemExit: pass\nprint(sorted({'torch','diffusers','transformers','numpy'} & set(sys.modules)))"
+    began = time.monotonic()
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip().endswith("[]")
+    assert time.monotonic() - began < 20
+
+
+def test_pretraining_makes_weights_for_a_base(base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole path of `limner pretrain`, into a folder of its own."""
+    import limner.weights
+    from limner.parts.sources import corpus
+    from limner.pretraining import pretrain
+
+    monkeypatch.setattr(limner.weights, "FOLDER", tmp_path)
+    monkeypatch.setattr(corpus, "INDIVIDUALS", 4)
+    path = pretrain("ip_adapter", steps=2, batch=2, device="cpu")
+    found = limner.weights.shipped("ip_adapter", base)
+    assert path == tmp_path / "ip_adapter.safetensors"
+    assert "image.features" not in found
+    assert any(name.endswith(".key") for name in found)
+
+
+def test_weights_that_are_missing_say_how_to_make_them(base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import limner.weights
+    from limner.errors import FileError
+
+    monkeypatch.setattr(limner.weights, "FOLDER", tmp_path)
+    with pytest.raises(FileError, match="limner pretrain ip_adapter"):
+        limner.weights.shipped("ip_adapter", base)
