@@ -31,14 +31,16 @@ def test_learn_then_paint(photos: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert said.out.split() == [str(concept), str(page)]
     text = page.read_text()
     assert "<img" in text
-    assert "src=\"data:" in text
+    assert 'src="data:' in text
     assert "http" not in text.replace("http://www.w3.org", "")
     out = tmp_path / "painted"
     assert run("paint", "<rex> on the beach", "--with", concept, "-n", 2, "--steps", 2, "--out", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["pictures"] == [str(out / "000.png"), str(out / "001.png")]
 
 
-def test_an_existing_concept_is_not_overwritten(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_concept_is_not_overwritten(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "rex.safetensors").write_text("precious")
     assert run("learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path) == 1
     assert "exists already" in capsys.readouterr().err
@@ -56,7 +58,9 @@ def test_an_existing_concept_is_not_overwritten(photos: Path, tmp_path: Path, ca
         (("pretrain", "dreambooth"), "learns nothing once and for all"),
     ],
 )
-def test_errors_are_one_clear_line(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_one_clear_line(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert run(*words) == 1
     error = capsys.readouterr().err
@@ -69,7 +73,9 @@ def test_an_unknown_method_suggests_the_nearest(photos: Path, capsys: pytest.Cap
     assert "did you mean 'dreambooth'" in capsys.readouterr().err
 
 
-def test_a_prompt_must_name_the_concept(base: Any, rex: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_prompt_must_name_the_concept(
+    base: Any, rex: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import limner
 
     path = limner.learn(base, rex, method="stylealigned").save(tmp_path / "rex.safetensors")
@@ -125,7 +131,9 @@ def test_pretraining_makes_weights_for_a_base(base: Any, tmp_path: Path, monkeyp
     assert any(name.endswith(".key") for name in found)
 
 
-def test_weights_that_are_missing_say_how_to_make_them(base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_missing_say_how_to_make_them(
+    base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import limner.weights
     from limner.errors import FileError
 

@@ -21,7 +21,7 @@ GUIDE = Path(__file__).parent.parent / "CONTRIBUTING.md"
 @pytest.fixture
 def method_file(tmp_path: Path) -> Path:
     """The method that CONTRIBUTING shows, written to a file as a reader would."""
-    code = re.search(r"```python\n(.*?)```", GUIDE.read_text(), re.S)
+    code = re.search(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     assert code is not None
     path = tmp_path / "my_methods.py"
     path.write_text(code.group(1))
@@ -32,12 +32,32 @@ def test_the_guide_opens_with_adding_a_method() -> None:
     assert GUIDE.read_text().split("\n")[2].startswith("## Add a method in one file")
 
 
-def test_it_goes_through_the_command_line(method_file: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_goes_through_the_command_line(
+    method_file: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     name = f"{method_file}:bias_tuning"
-    words = ["learn", str(photos), "--class", "dog", "--name", "rex", "--method", name, "--steps", "2", "--out", str(tmp_path), "--preview", "1"]
+    words = [
+        "learn",
+        str(photos),
+        "--class",
+        "dog",
+        "--name",
+        "rex",
+        "--method",
+        name,
+        "--steps",
+        "2",
+        "--out",
+        str(tmp_path),
+        "--preview",
+        "1",
+    ]
     assert main(words) == 0
     concept = tmp_path / "rex.safetensors"
-    assert main(["paint", "<rex> in the snow", "--with", str(concept), "--steps", "2", "--out", str(tmp_path / "out")]) == 0
+    assert (
+        main(["paint", "<rex> in the snow", "--with", str(concept), "--steps", "2", "--out", str(tmp_path / "out")])
+        == 0
+    )
     assert (tmp_path / "out" / "000.png").exists()
     assert limner.Concept.load(concept).method == name
 

@@ -23,7 +23,7 @@ from limner.subject import Subject
 from .helpers import same, state, untouched
 
 STEPS = 40
-SCRIPT = """
+SCRIPT = f"""
 import sys, time
 import limner, limner.learning
 from limner.subject import Subject
@@ -34,10 +34,10 @@ def watch(progress):
     print(progress.done, flush=True)
     time.sleep(0.05)
 rex = Subject.of(photos, noun="dog", handle="rex")
-concept = limner.learn(base, rex, method="textual_inversion", steps={steps}, batch=2, seed=3, checkpoints=folder,
+concept = limner.learn(base, rex, method="textual_inversion", steps={STEPS}, batch=2, seed=3, checkpoints=folder,
                        resume=resume == "1", watch=watch)
 concept.save(folder + "/rex.safetensors", overwrite=True)
-""".format(steps=STEPS)
+"""
 
 
 def start(photos: Path, folder: Path, *, resume: bool) -> subprocess.Popen[str]:
@@ -165,7 +165,9 @@ def test_a_subject_without_pictures_cannot_be_learned(base: Any) -> None:
 
 def test_eta_and_progress_count_up(base: Any, rex: Subject) -> None:
     seen: list[tuple[int, int, float]] = []
-    limner.learn(base, rex, method="textual_inversion", steps=4, batch=1, watch=lambda p: seen.append((p.done, p.total, p.eta)))
+    limner.learn(
+        base, rex, method="textual_inversion", steps=4, batch=1, watch=lambda p: seen.append((p.done, p.total, p.eta))
+    )
     assert [done for done, _, _ in seen] == [1, 2, 3, 4]
     assert {total for _, total, _ in seen} == {4}
     assert seen[-1][2] == 0.0

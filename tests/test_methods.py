@@ -106,7 +106,9 @@ def test_resumed_equals_uninterrupted(base: Any, rex: Subject, name: str) -> Non
 def test_saved_and_loaded_it_paints_the_same(base: Any, rex: Subject, name: str, tmp_path: Path) -> None:
     concept = learned(base, name, rex)
     loaded = limner.Concept.load(concept.save(tmp_path / "rex.safetensors"))
-    first, second = (limner.paint(base, "<rex> in the snow", concepts=[c], seed=3, settings=QUICK) for c in (concept, loaded))
+    first, second = (
+        limner.paint(base, "<rex> in the snow", concepts=[c], seed=3, settings=QUICK) for c in (concept, loaded)
+    )
     assert first[0].image.tobytes() == second[0].image.tobytes()
     assert loaded.header == concept.header
 

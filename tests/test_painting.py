@@ -46,14 +46,21 @@ def test_sampling_can_be_dropped_half_way(base: Any, rex: Subject) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "said"),
-    [("", "empty"), ("   ", "empty"), ("<rex> on the beach", "nothing answers to <rex>"), ("a very " * 40 + "long dog", "tokens")],
+    [
+        ("", "empty"),
+        ("   ", "empty"),
+        ("<rex> on the beach", "nothing answers to <rex>"),
+        ("a very " * 40 + "long dog", "tokens"),
+    ],
 )
 def test_prompts_that_cannot_be_painted(base: Any, prompt: str, said: str) -> None:
     with pytest.raises(PromptError, match=said):
         limner.paint(base, prompt, settings=QUICK)
 
 
-@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": 10**5}, {"guidance": -1}, {"guidance": float("inf")}, {"batch": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"steps": 0}, {"steps": 10**5}, {"guidance": -1}, {"guidance": float("inf")}, {"batch": 0}]
+)
 def test_senseless_settings(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="must"):
         limner.PaintSettings(**bad)

@@ -121,7 +121,9 @@ def test_a_decompression_bomb_is_refused_before_it_unpacks(tmp_path: Path) -> No
 
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     path = tmp_path / "bomb.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
     with pytest.raises(PictureError, match="pixels"):
         of(path)
 
@@ -135,13 +137,18 @@ def test_no_pictures_and_no_such_place_are_said(tmp_path: Path) -> None:
         of([])
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(64, 64), torch.full((3, 8, 8), 7.0), torch.full((3, 8, 8), float("nan")), 5])
+@pytest.mark.parametrize(
+    "bad", [torch.zeros(64, 64), torch.full((3, 8, 8), 7.0), torch.full((3, 8, 8), float("nan")), 5]
+)
 def test_what_is_no_picture_is_said(bad: object) -> None:
     with pytest.raises(PictureError, match=r"expected|outside"):
         read_picture(bad)
 
 
-@pytest.mark.parametrize(("name", "said"), [("", "letters"), ("a b", "letters"), ("<>", "letters"), ("dog", "class noun itself"), ("x" * 40, "31")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("", "letters"), ("a b", "letters"), ("<>", "letters"), ("dog", "class noun itself"), ("x" * 40, "31")],
+)
 def test_names_that_cannot_be_used(picture: Image.Image, name: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         Subject.of(picture, noun="dog", handle=name)

@@ -28,6 +28,25 @@ if TYPE_CHECKING:
     from .wearing import wear
 
 __version__ = "0.1.0"
+__all__ = [
+    "Concept",
+    "PaintSettings",
+    "Painting",
+    "Picture",
+    "Pictures",
+    "Recipe",
+    "Stage",
+    "Subject",
+    "__version__",
+    "find",
+    "learn",
+    "load",
+    "method",
+    "paint",
+    "sample",
+    "teach",
+    "wear",
+]
 
 _HOME = {
     "Concept": "concept", "PaintSettings": "painting", "Painting": "recipe", "Picture": "picture", "Pictures": "picture",
@@ -35,7 +54,6 @@ _HOME = {
     "load": "bases.loading", "method": "recipe", "paint": "painting", "sample": "painting",
     "teach": "teaching", "wear": "wearing",
 }  # fmt: skip
-__all__ = sorted([*_HOME, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

@@ -49,21 +49,37 @@ def _learn(given: argparse.Namespace) -> None:
     if target.exists() and not given.overwrite:
         raise InputError(f"{target} exists already; choose another --name or --out, or say --overwrite")
     if given.base == "pocket":
-        _say("note: the base 'pocket' knows toys of its own small world, not photographs; expect a toy's likeness of your")
+        _say(
+            "note: the base 'pocket' knows toys of its own small world, not photographs; expect a toy's likeness of your"
+        )
         _say("      subject. For real photographs name a real base: --base FOLDER or --base HUB/ID")
     for note in subject.notes:
         _say(f"note: {note}")
     _say(f"{len(subject.pictures)} pictures of {subject.name}, a {subject.noun}")
     base = load(given.base, device=given.device, dtype=given.dtype)
-    chosen = {s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None}
+    chosen = {
+        s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None
+    }
     for note in find(given.method)(subject, **chosen).notes:
         _say(f"note: {note}")
     page = folder / subject.name
     concept = limner.learn(
-        base, subject, method=given.method, seed=given.seed, checkpoints=page, resume=given.resume, watch=show(), **chosen
+        base,
+        subject,
+        method=given.method,
+        seed=given.seed,
+        checkpoints=page,
+        resume=given.resume,
+        watch=show(),
+        **chosen,
     )
-    prompts = [f"a photo of {subject.handle}", *(f"{subject.handle} {place}" for place in ("on the beach", "in the snow"))]
-    pictures = limner.paint(base, prompts, concepts=[concept], count=given.preview, seed=given.seed) if given.preview else []
+    prompts = [
+        f"a photo of {subject.handle}",
+        *(f"{subject.handle} {place}" for place in ("on the beach", "in the snow")),
+    ]
+    pictures = (
+        limner.paint(base, prompts, concepts=[concept], count=given.preview, seed=given.seed) if given.preview else []
+    )
     if given.base == "pocket" and pictures:
         from .evaluation.simple import scores
 
@@ -89,11 +105,15 @@ def _paint(given: argparse.Namespace) -> None:
     concepts = [Concept.load(path) for path in given.concepts]
     unnamed = [c.handle for c in concepts if c.handle not in given.prompt]
     if unnamed:
-        raise PromptError(f"the prompt {given.prompt!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be")
+        raise PromptError(
+            f"the prompt {given.prompt!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be"
+        )
     name = given.base or (concepts[0].base["name"] if concepts else "pocket")
     base = limner.load(name, device=given.device, dtype=given.dtype)
     how = limner.PaintSettings(given.steps, given.guidance, given.sampler, given.negative)
-    pictures = limner.paint(base, given.prompt, concepts=concepts, count=given.count, seed=given.seed, scale=given.scale, settings=how)
+    pictures = limner.paint(
+        base, given.prompt, concepts=concepts, count=given.count, seed=given.seed, scale=given.scale, settings=how
+    )
     paths = pictures.save(given.out, overwrite=given.overwrite)
     _out(given, {"pictures": [str(p) for p in paths]}, "\n".join(map(str, paths)))
 
@@ -126,8 +146,12 @@ def _pretrain(given: argparse.Namespace) -> None:
     from .pretraining import pretrain
     from .progress import show
 
-    chosen = {s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None}
-    path = pretrain(given.method, base=given.base, seed=given.seed, run=given.run, watch=show(), device=given.device, **chosen)
+    chosen = {
+        s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None
+    }
+    path = pretrain(
+        given.method, base=given.base, seed=given.seed, run=given.run, watch=show(), device=given.device, **chosen
+    )
     _out(given, {"weights": str(path)}, str(path))
 
 
@@ -158,7 +182,9 @@ def method_table() -> list[dict[str, Any]]:
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("limner", description="Teach a generative image model one subject from a few pictures.")
+    parser = argparse.ArgumentParser(
+        "limner", description="Teach a generative image model one subject from a few pictures."
+    )
     parser.add_argument("--version", action="version", version=f"limner {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     learn = _command(commands, "learn", _learn, "teach a subject from its pictures")
@@ -169,11 +195,15 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     learn.add_argument("--out", type=Path, help="folder for the concept and its page (default: here)")
     learn.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
     learn.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
-    learn.add_argument("--preview", type=int, default=4, metavar="N", help="pictures of each preview prompt; 0 paints none")
+    learn.add_argument(
+        "--preview", type=int, default=4, metavar="N", help="pictures of each preview prompt; 0 paints none"
+    )
     _add_method(learn, arguments)
     paint = _command(commands, "paint", _paint, "paint a prompt, wearing concepts")
     paint.add_argument("prompt", help='such as "<rex> on the beach"')
-    paint.add_argument("--with", dest="concepts", nargs="+", type=Path, default=[], metavar="FILE", help="concepts to wear")
+    paint.add_argument(
+        "--with", dest="concepts", nargs="+", type=Path, default=[], metavar="FILE", help="concepts to wear"
+    )
     paint.add_argument("-n", "--count", type=int, default=1, help="pictures to paint")
     paint.add_argument("--out", type=Path, default=Path("out/paint"), help="folder for the pictures")
     paint.add_argument("--overwrite", action="store_true", help="replace pictures that are there")
@@ -194,7 +224,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], about: str) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], about: str
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
     parser.set_defaults(command=run)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -214,7 +246,9 @@ def _add_method(parser: argparse.ArgumentParser, arguments: Sequence[str], *, po
     if positional:
         parser.add_argument("method", help="its name")
     else:
-        parser.add_argument("--method", default=DEFAULT, help=f"a name from `limner methods`, or FILE.py:function (default: {DEFAULT})")
+        parser.add_argument(
+            "--method", default=DEFAULT, help=f"a name from `limner methods`, or FILE.py:function (default: {DEFAULT})"
+        )
     group = parser.add_argument_group("settings of the method")
     for setting in settings(find(_asked(arguments, positional))):
         _flag(group, setting)

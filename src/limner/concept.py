@@ -103,7 +103,9 @@ def read_safetensors(path: Path, *, what: str) -> tuple[dict[str, Any], dict[str
     except SafetensorError as error:
         raise FileError(f"{path} cannot be read as a {what}: {_what_it_is(path)} ({error})") from error
     if "limner" not in metadata:
-        raise FileError(f"{path} is a safetensors file, but limner did not write it as a {what}: it has no limner header")
+        raise FileError(
+            f"{path} is a safetensors file, but limner did not write it as a {what}: it has no limner header"
+        )
     try:
         return json.loads(metadata["limner"]), tensors
     except json.JSONDecodeError as error:

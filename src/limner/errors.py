@@ -1,14 +1,14 @@
 """What can go wrong, as a tree; every message says what was expected, what was found and what to do.
 
-    LimnerError
-    ├── InputError (ValueError)      a setting, prompt, picture or name that cannot be used
-    │   ├── PictureError             a picture that cannot be read or is no good to learn from
-    │   ├── PromptError              a prompt that is empty, too long or does not name its subject
-    │   └── UnknownName              a method, base or part that does not exist; suggests the nearest
-    ├── FileError                    a file that is damaged, of another kind, or in the way
-    │   └── WrongBase                a concept or adapter made for another base
-    ├── TeachingError                teaching cannot go on (a loss that is not a number)
-    └── MissingExtra (ImportError)   an optional dependency; the message has the install line
+LimnerError
+├── InputError (ValueError)      a setting, prompt, picture or name that cannot be used
+│   ├── PictureError             a picture that cannot be read or is no good to learn from
+│   ├── PromptError              a prompt that is empty, too long or does not name its subject
+│   └── UnknownName              a method, base or part that does not exist; suggests the nearest
+├── FileError                    a file that is damaged, of another kind, or in the way
+│   └── WrongBase                a concept or adapter made for another base
+├── TeachingError                teaching cannot go on (a loss that is not a number)
+└── MissingExtra (ImportError)   an optional dependency; the message has the install line
 """
 
 from __future__ import annotations

@@ -123,7 +123,9 @@ def save_checkpoint(path: Path, point: Checkpoint, header: Mapping[str, Any], lo
     """Write a run's state, whole or not at all."""
     from safetensors.torch import save_file
 
-    tensors = {f"tensors.{k}": v for k, v in point.tensors.items()} | {f"moments.{k}": v for k, v in point.moments.items()}
+    tensors = {f"tensors.{k}": v for k, v in point.tensors.items()} | {
+        f"moments.{k}": v for k, v in point.moments.items()
+    }
     whole = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     place = {"stage": point.stage, "step": point.step, "losses": list(losses)}
     text = json.dumps({**header, "place": place})
@@ -168,9 +170,10 @@ def _checked(name: str, value: Any, kind: type) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise InputError(f"{name} must be of type {kind.__name__}, not {value!r}")
     low, high = LIMITS.get(name, (float("-inf"), float("inf")))
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not low <= value <= high or (name == "lr" and value == 0):
-            raise InputError(f"{name} must be {'above' if name == 'lr' else 'at least'} {low:g} and at most {high:g}, not {value!r}")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and (not low <= value <= high or (name == "lr" and value == 0)):
+        least = "above" if name == "lr" else "at least"
+        raise InputError(f"{name} must be {least} {low:g} and at most {high:g}, not {value!r}")
     return value
 
 

@@ -52,7 +52,10 @@ def write_page(
         + "</p>",
     ]
     title = html.escape(f"{subject.name} — limner")
-    text = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>' + "\n".join(parts)
+    text = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+        + "\n".join(parts)
+    )
     return atomic_write(path, lambda p: p.write_text(text, encoding="utf-8"), overwrite=overwrite)
 
 

@@ -14,7 +14,7 @@ from .parts.guidance.classifier_free import classifier_free
 from .picture import Picture, Pictures
 from .recipe import Companion, Denoiser
 from .streams import stream
-from .wearing import Outfit, Worn, wear
+from .wearing import Worn, wear
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -123,7 +123,8 @@ def inverted(base: Base, latents: Tensor, prompt: str, steps: int) -> list[Tenso
     scheduler = base.scheduler("ddim")
     scheduler.set_timesteps(steps, device=base.device)
     times = [int(t) for t in scheduler.timesteps][::-1]
-    way, clean, noise = [], latents, torch.zeros_like(latents)
+    way: list[Tensor] = []
+    clean, noise = latents, torch.zeros_like(latents)
     with torch.no_grad():
         states = base.text_states([prompt], words={})
         for time in times:

@@ -58,7 +58,10 @@ class Pictures(list[Picture]):
         return [p.save(Path(folder) / f"{k:03}.png", overwrite=overwrite) for k, p in enumerate(self)]
 
     def _repr_html_(self) -> str:
-        return "".join(f'<figure style="display:inline-block">{html_image(p.image)}<figcaption>{p.prompt}</figcaption></figure>' for p in self)
+        return "".join(
+            f'<figure style="display:inline-block">{html_image(p.image)}<figcaption>{p.prompt}</figcaption></figure>'
+            for p in self
+        )
 
 
 def grid(images: Sequence[Image.Image], columns: int | None = None, *, height: int = 128, gap: int = 4) -> Image.Image:

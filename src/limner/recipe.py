@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from .bases.attention import AttentionCall, Pass
     from .bases.protocol import Base
-    from .subject import Subject
     from .wearing import Worn
 
 # --------------------------------------------------------------------------------------------- the parts and their types
@@ -133,7 +132,9 @@ class Companion(NamedTuple):
     """A row that is painted along with every batch, as its first, and thrown away: what others may attend to."""
 
     prompt: str
-    latents: Callable[[int], Tensor] | None  # step -> [C, h, w], the row's latents before that step; None: painted freely
+    latents: (
+        Callable[[int], Tensor] | None
+    )  # step -> [C, h, w], the row's latents before that step; None: painted freely
 
 
 # ------------------------------------------------------------------------------------------------------------ the recipe
@@ -260,7 +261,9 @@ def settings(function: Method) -> tuple[Setting, ...]:
     helps = _helps(inspect.getdoc(function) or "")
     found = []
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
-        kind = {"int": int, "float": float, "str": str, "bool": bool}.get(getattr(parameter.annotation, "__name__", parameter.annotation))
+        kind = {"int": int, "float": float, "str": str, "bool": bool}.get(
+            getattr(parameter.annotation, "__name__", parameter.annotation)
+        )
         if kind is None or parameter.default is parameter.empty or parameter.name not in helps:
             raise TypeError(
                 f"setting {parameter.name!r} of method {function.__name__!r} needs a type (int, float, str or bool), a default, "

@@ -88,7 +88,9 @@ class Subject:
         found = []
         for picture in self.pictures:
             if picture.image is None:
-                raise PictureError(f"the pixels of {picture.name} are not in the concept's file; give its pictures again")
+                raise PictureError(
+                    f"the pixels of {picture.name} are not in the concept's file; give its pictures again"
+                )
             square = ImageOps.fit(picture.image, (size, size), Image.Resampling.LANCZOS)
             found.append(torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255)
         return torch.stack(found)
@@ -115,7 +117,9 @@ def check_name(handle: str) -> str:
     """The bare name of a handle given as "rex" or "<rex>". Raises `InputError` for anything else."""
     name = handle.strip().removeprefix("<").removesuffix(">")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,30}", name):
-        raise InputError(f"the name must be letters, digits, '-' or '_', from 1 to 31 of them, such as 'rex', not {handle!r}")
+        raise InputError(
+            f"the name must be letters, digits, '-' or '_', from 1 to 31 of them, such as 'rex', not {handle!r}"
+        )
     return name.lower()
 
 
@@ -126,7 +130,9 @@ def check_word(subject: Subject, base: Base) -> None:
     """
     known = base.vocabulary - set(base.rare_words)
     if len(known) < 5000 and subject.name in known:
-        raise InputError(f"the name {subject.name!r} is a word that {base.name} knows; choose one that means nothing, such as 'rex'")
+        raise InputError(
+            f"the name {subject.name!r} is a word that {base.name} knows; choose one that means nothing, such as 'rex'"
+        )
 
 
 def read_picture(source: object, *, name: str = "picture") -> tuple[Reference, list[str]]:
@@ -150,7 +156,7 @@ def read_picture(source: object, *, name: str = "picture") -> tuple[Reference, l
 
 def _read_all(source: object) -> tuple[list[Reference], list[str]]:
     items, notes = _items(source)
-    found = []
+    found: list[Reference] = []
     for index, item in enumerate(items):
         reference, more = read_picture(item, name=f"picture {index + 1}")
         if reference.sha256 in {r.sha256 for r in found}:
@@ -203,10 +209,14 @@ def _open(path: Path) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(path.read_bytes()))
         if image.size[0] * image.size[1] > MAX_PIXELS:
-            raise PictureError(f"{path} says it is {image.size[0]} x {image.size[1]} pixels; at most {MAX_PIXELS:,} are read: make it smaller")
+            raise PictureError(
+                f"{path} says it is {image.size[0]} x {image.size[1]} pixels; at most {MAX_PIXELS:,} are read: make it smaller"
+            )
         image.load()
     except Image.DecompressionBombError as error:
-        raise PictureError(f"{path} unpacks to far more pixels than are read ({MAX_PIXELS:,}): make it smaller") from error
+        raise PictureError(
+            f"{path} unpacks to far more pixels than are read ({MAX_PIXELS:,}): make it smaller"
+        ) from error
     except UnidentifiedImageError as error:
         raise PictureError(f"{path} is not a picture that can be read; expected PNG, JPEG, WebP or the like") from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -237,7 +247,9 @@ def _from_array(source: object, name: str) -> Image.Image:
     try:
         array = np.asarray(source.cpu() if hasattr(source, "cpu") else source)
     except (TypeError, ValueError) as error:
-        raise PictureError(f"{name} is a {type(source).__name__}; expected a file, a PIL picture or a [3, H, W] tensor") from error
+        raise PictureError(
+            f"{name} is a {type(source).__name__}; expected a file, a PIL picture or a [3, H, W] tensor"
+        ) from error
     if array.ndim != 3 or array.shape[0] != 3:
         raise PictureError(f"{name} has shape {array.shape}; expected [3, H, W] in [0, 1]")
     if array.dtype != np.uint8:

@@ -97,7 +97,11 @@ class Learner:
             tensor.requires_grad_(True)
         worn.text_learns(any(name.startswith(("text_encoder.", "word.")) for name in self.parameters))
         self.optimizer = torch.optim.AdamW(
-            list(self.parameters.values()), lr=stage.lr, weight_decay=stage.weight_decay, betas=(0.9, 0.99), foreach=True
+            list(self.parameters.values()),
+            lr=stage.lr,
+            weight_decay=stage.weight_decay,
+            betas=(0.9, 0.99),
+            foreach=True,
         )
         for name, tensor in self.parameters.items():
             kept = {k: moments[f"{k}.{name}"].clone() for k in _MOMENTS if f"{k}.{name}" in moments}
@@ -184,7 +188,9 @@ class Update:
             return Prediction(self.worn.base.predict(self.noised, self.time, states, context=run), run)
 
 
-def _prepare(base: Base, stages: Sequence[Stage]) -> dict[Source, Callable[[int, Callable[[str], torch.Generator]], Batch]]:
+def _prepare(
+    base: Base, stages: Sequence[Stage]
+) -> dict[Source, Callable[[int, Callable[[str], torch.Generator]], Batch]]:
     sources = dict.fromkeys(term.source for stage in stages for term in stage.loss)
     return {source: source.prepare(base) for source in sources}
 

@@ -21,7 +21,11 @@ def weights_path(name: str, base: Base) -> Path:
     """Where the weights of a method for a base are kept: with the package for pocket, else in the cache folder."""
     from .cache import cache_folder
 
-    return FOLDER / f"{name}.safetensors" if base.name == "pocket" else cache_folder() / "methods" / f"{name}-{base.fingerprint}.safetensors"
+    return (
+        FOLDER / f"{name}.safetensors"
+        if base.name == "pocket"
+        else cache_folder() / "methods" / f"{name}-{base.fingerprint}.safetensors"
+    )
 
 
 def shipped(name: str, base: Base) -> dict[str, Tensor]:
@@ -30,7 +34,9 @@ def shipped(name: str, base: Base) -> dict[str, Tensor]:
 
     path = weights_path(name, base)
     if not path.exists():
-        raise FileError(f"{name} starts from weights trained for {base.name}, and there are none yet: run `limner pretrain {name} --base …` once")
+        raise FileError(
+            f"{name} starts from weights trained for {base.name}, and there are none yet: run `limner pretrain {name} --base …` once"
+        )
     header, tensors = read_safetensors(path, what="method's weights")
     if header.get("fingerprint") != base.fingerprint:
         raise WrongBase(

@@ -26,7 +26,9 @@ def tiny_unet(**more: Any) -> UNet2DConditionModel:
     )
 
 
-@pytest.mark.parametrize("more", [{}, {"attention_head_dim": (2, 4), "use_linear_projection": True}, {"upcast_attention": True}])
+@pytest.mark.parametrize(
+    "more", [{}, {"attention_head_dim": (2, 4), "use_linear_projection": True}, {"upcast_attention": True}]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_bit_identical_to_stock(more: dict[str, Any], dtype: torch.dtype) -> None:
     unet = tiny_unet(**more).to(dtype)
@@ -45,7 +47,8 @@ def test_plain_steps_agree_with_the_fused_ones() -> None:
     x, t, states = torch.randn(2, 4, 8, 8), torch.tensor([3, 700]), torch.randn(2, 5, 12)
     with torch.no_grad():
         fused, plain = (
-            unet(x, t, encoder_hidden_states=states, cross_attention_kwargs={"run": Pass(fused=f)}).sample for f in (True, False)
+            unet(x, t, encoder_hidden_states=states, cross_attention_kwargs={"run": Pass(fused=f)}).sample
+            for f in (True, False)
         )
     assert torch.allclose(fused, plain, atol=1e-5)
 
@@ -76,7 +79,9 @@ def test_maps_can_be_seen_and_changed() -> None:
     run = Pass(operations=(keep,))
     with torch.no_grad():
         unet(x, t, encoder_hidden_states=states, cross_attention_kwargs={"run": run})
-        changed = unet(x, t, encoder_hidden_states=states, cross_attention_kwargs={"run": Pass((only_the_first_word,))}).sample
+        changed = unet(
+            x, t, encoder_hidden_states=states, cross_attention_kwargs={"run": Pass((only_the_first_word,))}
+        ).sample
         first = unet(x, t, encoder_hidden_states=states[:, :1], cross_attention_kwargs={"run": Pass()}).sample
     assert all(torch.allclose(maps.sum(-1), torch.ones(()), atol=1e-5) for maps in run.kept.values())
     assert torch.allclose(changed, first, atol=1e-5)
@@ -96,5 +101,10 @@ def test_operations_compose_in_order() -> None:
 
     run = Pass(operations=(say("first"), say("second")))
     with torch.no_grad():
-        unet(torch.randn(1, 4, 8, 8), torch.tensor([3]), encoder_hidden_states=torch.randn(1, 5, 12), cross_attention_kwargs={"run": run})
+        unet(
+            torch.randn(1, 4, 8, 8),
+            torch.tensor([3]),
+            encoder_hidden_states=torch.randn(1, 5, 12),
+            cross_attention_kwargs={"run": run},
+        )
     assert seen[:4] == ["first", "second", "first", "second"]

@@ -65,7 +65,9 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_every_method_runs_on_it(tiny: Any, rex: Subject, name: str) -> None:
     before = state(tiny)
     concept = limner.learn(tiny, rex, method=name, **fast(methods()[name]))
-    pictures = limner.paint(tiny, "<rex> on the beach", concepts=[concept], count=2, settings=limner.PaintSettings(steps=2))
+    pictures = limner.paint(
+        tiny, "<rex> on the beach", concepts=[concept], count=2, settings=limner.PaintSettings(steps=2)
+    )
     assert [p.image.size for p in pictures] == [(16, 16)] * 2
     assert same(state(tiny), before)
     assert untouched(tiny)
@@ -99,7 +101,9 @@ def test_it_paints_what_diffusers_paints(tmp_path: Path) -> None:
     from limner.streams import stream
 
     latents = torch.randn(base.latent_shape, generator=stream(4, "latents"))[None]
-    theirs = pipeline("a red dog on the beach", num_inference_steps=4, guidance_scale=5.0, latents=latents, height=16, width=16).images[0]
+    theirs = pipeline(
+        "a red dog on the beach", num_inference_steps=4, guidance_scale=5.0, latents=latents, height=16, width=16
+    ).images[0]
     assert np.abs(np.asarray(ours.image, dtype=int) - np.asarray(theirs, dtype=int)).max() <= 1
 
 

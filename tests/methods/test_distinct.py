@@ -35,7 +35,9 @@ def changed_while_worn(base: Any, concept: limner.Concept) -> set[str]:
 
 def test_textual_inversion_is_one_vector_and_leaves_other_prompts_alone(base: Any, rex: Subject) -> None:
     concept = learned(base, "textual_inversion", rex)
-    assert {name: tuple(t.shape) for name, t in concept.tensors.items()} == {"word.<rex>": (1, base.word_vectors("dog").shape[1])}
+    assert {name: tuple(t.shape) for name, t in concept.tensors.items()} == {
+        "word.<rex>": (1, base.word_vectors("dog").shape[1])
+    }
     assert not changed_while_worn(base, concept)
     worn, bare = (limner.paint(base, "a red car", concepts=c, seed=1, settings=QUICK) for c in ([concept], []))
     assert worn[0].image.tobytes() == bare[0].image.tobytes()
@@ -102,7 +104,7 @@ def test_lora_adds_a_matrix_of_its_rank(base: Any, rex: Subject) -> None:
 
 def test_custom_diffusion_changes_keys_values_and_its_word_alone(base: Any, rex: Subject) -> None:
     concept = learned(base, "custom_diffusion", rex)
-    allowed = {name for name in base.select("cross_attention_kv")}
+    allowed = set(base.select("cross_attention_kv"))
     assert set(concept.tensors) == allowed | {"word.<rex>"}
     assert changed_while_worn(base, concept) == allowed
 
@@ -142,9 +144,7 @@ def test_ip_adapter_drops_a_picture_as_a_zero_embedding(base: Any, rex: Subject)
         x, t = torch.randn(2, *base.latent_shape), torch.tensor([500, 500])
         states = worn.text_states(["a dog", "a dog"])
         pixels = rex.tensor(64)[:2]
-        runs = [
-            worn.run(time=t, references=p, dropped=torch.tensor([True, True])) for p in (pixels, 1 - pixels)
-        ]
+        runs = [worn.run(time=t, references=p, dropped=torch.tensor([True, True])) for p in (pixels, 1 - pixels)]
         first, second = (base.predict(x, t, states, context=run) for run in runs)
         seen = base.predict(x, t, states, context=worn.run(time=t, references=pixels))
     assert torch.equal(first, second)
@@ -200,7 +200,8 @@ def test_two_concepts_are_worn_at_once(base: Any, rex: Subject, name: str) -> No
 
 
 def test_teaching_resumes_in_the_middle_of_the_second_stage(base: Any, rex: Subject) -> None:
-    from limner.parts import denoising, learned as tensors_of, low_rank, new_word, photos, words
+    from limner.parts import denoising, low_rank, new_word, photos, words
+    from limner.parts import learned as tensors_of
     from limner.recipe import Recipe, Stage
 
     word, change = new_word(rex.handle, like="dog"), low_rank(2)

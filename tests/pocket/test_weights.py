@@ -70,7 +70,13 @@ def test_the_judge_reads_held_out_toys(renders: Any) -> None:
 
 def test_identity_tells_held_out_toys_apart() -> None:
     toys = [individual("dog", SPLITS["held-out"].start + 300 + k) for k in range(12)]
-    views = [judges.identities(draw([showing(t, seed=50 * n + k, scene=("beach", "snow")[n]) for k, t in enumerate(toys)]).pixels.float() / 255) for n in (0, 1)]
+    views = [
+        judges.identities(
+            draw([showing(t, seed=50 * n + k, scene=("beach", "snow")[n]) for k, t in enumerate(toys)]).pixels.float()
+            / 255
+        )
+        for n in (0, 1)
+    ]
     near = views[0] @ views[1].T
     assert near.diagonal().mean() > near[~torch.eye(12, dtype=torch.bool)].mean() + 0.2
 

@@ -10,15 +10,40 @@ import torch
 
 from limner.pocket.labels import FIELDS, codes, labels
 from limner.pocket.world import (
-    CORE, PROMPTS, SPLITS, WHOLE, Face, Toy, caption, clip, describe, draw, draw_many, individual, portrait, references,
-    sample, showing, turntable,
+    CORE,
+    PROMPTS,
+    SPLITS,
+    WHOLE,
+    Face,
+    Toy,
+    caption,
+    clip,
+    describe,
+    draw,
+    draw_many,
+    individual,
+    portrait,
+    references,
+    sample,
+    showing,
+    turntable,
 )  # fmt: skip
 from limner.pocket.world.faces import LANDMARKS, person
 from limner.pocket.world.grammar import NONCE, NOUNS, PLACES, words
 from limner.pocket.world.graph import NUM_FACE
 from limner.pocket.world.solids import MISS, ball, cone, cube
 from limner.pocket.world.vocabulary import (
-    ACCESSORIES, ACTIONS, ANIMALS, CHARACTERS, CLASSES, DAYTIMES, MATERIALS, RELATIONS, SCENES, STYLES, VIEWS,
+    ACCESSORIES,
+    ACTIONS,
+    ANIMALS,
+    CHARACTERS,
+    CLASSES,
+    DAYTIMES,
+    MATERIALS,
+    RELATIONS,
+    SCENES,
+    STYLES,
+    VIEWS,
 )  # fmt: skip
 
 GRAPHS = [sample(seed, world=WHOLE) for seed in range(24)]
@@ -41,7 +66,7 @@ def test_the_same_seed_draws_the_same_picture_alone_or_in_company() -> None:
     assert torch.equal(together, again)
     alone = draw(GRAPHS[5:6], size=48).pixels
     assert (together[5].int() - alone[0].int()).abs().max() <= 1
-    assert sample(7, world=WHOLE) .seed == 7
+    assert sample(7, world=WHOLE).seed == 7
     first, second = (draw([sample(9)], size=32).pixels for _ in range(2))
     assert torch.equal(first, second)
 
@@ -109,7 +134,11 @@ def test_identity_does_not_depend_on_the_view() -> None:
     """The colours painted on a toy are those of its own surface: turning the camera and the toy alike changes nothing."""
     graph = showing(individual("dog", 8), seed=2, scene="studio")
     sunless = graph.toys[0]
-    turned = replace(graph, toys=(replace(sunless, turn=sunless.turn + 0.7),), camera=replace(graph.camera, azimuth=graph.camera.azimuth + 0.7))
+    turned = replace(
+        graph,
+        toys=(replace(sunless, turn=sunless.turn + 0.7),),
+        camera=replace(graph.camera, azimuth=graph.camera.azimuth + 0.7),
+    )
     first, second = draw([graph], size=64), draw([turned], size=64)
     assert (first.toy == second.toy).float().mean() > 0.995
     assert (first.part == second.part).float().mean() > 0.98
@@ -140,7 +169,12 @@ def test_captions_say_only_what_is_true() -> None:
                 nouns = {noun for toy in graph.toys for noun in NOUNS[toy.individual.kind]}
                 assert any(noun in said for noun in nouns), said
                 tokens = set(said.replace(",", " ").split())
-                others = {n for kind, texts in NOUNS.items() for n in texts if kind not in {t.individual.kind for t in graph.toys}}
+                others = {
+                    n
+                    for kind, texts in NOUNS.items()
+                    for n in texts
+                    if kind not in {t.individual.kind for t in graph.toys}
+                }
                 worn = {name for toy in graph.toys for name in toy.accessories}
                 stray = {n for n in others if n in tokens and not (n == "backpack" and "backpack straps" in worn)}
                 assert not stray, (said, stray)
@@ -149,7 +183,9 @@ def test_captions_say_only_what_is_true() -> None:
 
 
 def test_the_plain_caption_says_everything() -> None:
-    graph = showing(individual("dog", 1), seed=0, scene="beach", accessories=[("hat", "red")], view="side", daytime="sunset")
+    graph = showing(
+        individual("dog", 1), seed=0, scene="beach", accessories=[("hat", "red")], view="side", daytime="sunset"
+    )
     said = caption(graph)
     for word in ("dog", "red hat", "on the beach", "at sunset", "from the side", individual("dog", 1).colours[0]):
         assert word in said
@@ -160,7 +196,9 @@ def test_captions_vary_and_use_known_words_alone() -> None:
     said = {caption(graph, seed=k) for k in range(40)}
     assert len(said) > 10
     assert {w for text in said for w in text.replace(",", " ").split()} <= known
-    assert any(name in text.split() for seed in range(200) for text in [caption(sample(seed), seed=1)] for name in NONCE)
+    assert any(
+        name in text.split() for seed in range(200) for text in [caption(sample(seed), seed=seed)] for name in NONCE
+    )
     assert "<rex>" in caption(graph, seed=1, name="<rex>")
     assert describe(individual("dog", 1)).split()[-1] == "dog"
 

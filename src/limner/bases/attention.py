@@ -43,7 +43,9 @@ class Pass:
     references: Tensor | None = None  # [rows, 3, H, W]
     dropped: Tensor | None = None  # [rows] bool: rows whose image condition is off
     companion: bool = False  # the first row of each branch is a companion
-    fused: bool = True  # False is the same in three plain steps: faster where a CPU learns, not the same to the last bit
+    fused: bool = (
+        True  # False is the same in three plain steps: faster where a CPU learns, not the same to the last bit
+    )
     cache: dict[Any, Any] = field(default_factory=dict)  # for values an operation needs at many sites of this run
     kept: dict[str, Tensor] = field(default_factory=dict)  # maps and features that operations keep
 
@@ -64,7 +66,9 @@ class AttentionCall:
     value: Tensor
     run: Pass
     bias: Tensor | None = None  # added to the logits, broadcast to [B, H, N, M]
-    beside: list[tuple[Tensor, Tensor, Tensor | float]] = field(default_factory=list)  # (key, value, scale) more branches
+    beside: list[tuple[Tensor, Tensor, Tensor | float]] = field(
+        default_factory=list
+    )  # (key, value, scale) more branches
     on_maps: list[Callable[[Tensor], Tensor]] = field(default_factory=list)  # [B, H, N, M] -> same: asks for the maps
 
     def heads(self, x: Tensor) -> Tensor:

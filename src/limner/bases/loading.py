@@ -62,13 +62,27 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(hf_hub_download(name, "model_index.json"))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise FileError(f"there is no base {name!r}: expected 'pocket', a folder in diffusers' layout, or a hub id that can be reached ({type(error).__name__})") from error
+        raise FileError(
+            f"there is no base {name!r}: expected 'pocket', a folder in diffusers' layout, or a hub id that can be reached ({type(error).__name__})"
+        ) from error
 
 
 def known_bases() -> list[dict[str, Any]]:
     """What `load` opens: the base that ships inside, and every family."""
     size = sum(f.stat().st_size for f in POCKET.rglob("*") if f.is_file()) if POCKET.exists() else 0
     about = "trained by limner on its own toy world; knows toys, not photographs"
-    pocket = {"name": "pocket", "family": "stable_diffusion", "picture_size": 64, "megabytes": round(size / 1e6, 1), "about": about}
-    diffusers = {"name": "FOLDER or HUB/ID", "family": "stable_diffusion", "picture_size": 512, "megabytes": None, "about": "any Stable Diffusion 1.x or 2.x in diffusers' layout"}
+    pocket = {
+        "name": "pocket",
+        "family": "stable_diffusion",
+        "picture_size": 64,
+        "megabytes": round(size / 1e6, 1),
+        "about": about,
+    }
+    diffusers = {
+        "name": "FOLDER or HUB/ID",
+        "family": "stable_diffusion",
+        "picture_size": 512,
+        "megabytes": None,
+        "about": "any Stable Diffusion 1.x or 2.x in diffusers' layout",
+    }
     return [pocket, diffusers]

@@ -19,10 +19,12 @@ class Base(Protocol):
 
     name: str
     family: str
-    device: torch.device
-    dtype: torch.dtype
 
     # ---- what it is
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
     @property
     def fingerprint(self) -> str: ...  # of its weights: equal fingerprints paint equal pictures
     @property
@@ -57,11 +59,13 @@ class Base(Protocol):
     def scheduler(self, name: str) -> Any: ...  # a fresh diffusers scheduler with the base's tables
 
     # ---- the network
-    @property
-    def sites(self) -> tuple[Site, ...]: ...  # of attention
+    sites: tuple[Site, ...]  # of attention
+
     def module(self, part: str) -> nn.Module: ...  # "denoiser", "text_encoder", "autoencoder"
     def select(self, what: str) -> dict[str, nn.Parameter]: ...  # named sets: "cross_attention_kv", "everything", …
-    def projections(self, what: str) -> dict[str, nn.Module]: ...  # linear and convolution layers low-rank changes go on
+    def projections(
+        self, what: str
+    ) -> dict[str, nn.Module]: ...  # linear and convolution layers low-rank changes go on
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...  # of a cross-attention site
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from limner.errors import InputError, UnknownName
 
 from .attention import Pass, Site, host_sites
+from .quiet import quiet
 from .text import text_states, token_ids
 
 FAMILY = "stable_diffusion"
@@ -134,7 +135,8 @@ class StableDiffusion:
                 f"{self.name} has no picture tower, which this method looks through: put a CLIP (with its "
                 "preprocessor_config.json) into the base's folder as image_encoder/"
             )
-        tower = CLIPVisionModelWithProjection.from_pretrained(self.image_encoder, dtype=self.dtype)
+        with quiet():
+            tower = CLIPVisionModelWithProjection.from_pretrained(self.image_encoder, dtype=self.dtype)
         about = json.loads((self.image_encoder / "preprocessor_config.json").read_text())
         mean, std = (torch.tensor(about[k], device=self.device).view(1, 3, 1, 1) for k in ("image_mean", "image_std"))
         return tower.to(self.device).requires_grad_(False).eval(), int(tower.config.image_size), mean, std
@@ -262,15 +264,16 @@ def load(folder: Path | str, *, device: str = "cpu", dtype: torch.dtype = torch.
 
     weights = {"torch_dtype": dtype, "use_safetensors": True}
     beside = [Path(str(folder)) / place for place in ("image_encoder", "../clip")]
-    return StableDiffusion(
-        Path(str(folder)).name,
-        unet=part(UNet2DConditionModel, "unet", **weights).to(device),
-        vae=part(_autoencoder_class(folder), "vae", **weights).to(device),
-        text_encoder=part(CLIPTextModel, "text_encoder", dtype=dtype, use_safetensors=True).to(device),
-        tokenizer=part(CLIPTokenizer, "tokenizer"),
-        scheduler=part(DDPMScheduler, "scheduler"),
-        image_encoder=next((place for place in beside if place.is_dir()), None),
-    )
+    with quiet():
+        return StableDiffusion(
+            Path(str(folder)).name,
+            unet=part(UNet2DConditionModel, "unet", **weights).to(device),
+            vae=part(_autoencoder_class(folder), "vae", **weights).to(device),
+            text_encoder=part(CLIPTextModel, "text_encoder", dtype=dtype, use_safetensors=True).to(device),
+            tokenizer=part(CLIPTokenizer, "tokenizer"),
+            scheduler=part(DDPMScheduler, "scheduler"),
+            image_encoder=next((place for place in beside if place.is_dir()), None),
+        )
 
 
 def _autoencoder_class(folder: Path | str) -> Any:

@@ -66,7 +66,9 @@ class _replacing:
 
     def _write(self, _: torch.nn.Module, __: Any, vectors: Tensor) -> Tensor:
         rows = torch.cat([torch.full((len(v),), row, device=vectors.device) for row, _, v in self.written])
-        columns = torch.cat([torch.arange(start, start + len(v), device=vectors.device) for _, start, v in self.written])
+        columns = torch.cat(
+            [torch.arange(start, start + len(v), device=vectors.device) for _, start, v in self.written]
+        )
         values = torch.cat([v for _, _, v in self.written]).to(vectors)
         return vectors.index_put((rows, columns), values)
 

@@ -56,7 +56,8 @@ def _from_file(name: str) -> Callable[..., Recipe]:
     if not path.is_file():
         raise FileError(f"there is no method file {path}; expected FILE.py:function")
     spec = importlib.util.spec_from_file_location(f"limner_method_{path.stem}", path)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     found = {function.__name__: function for function in _marked(module)}

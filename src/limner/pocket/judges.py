@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from limner.bases.quiet import quiet
+
 from .labels import FIELDS
 
 if TYPE_CHECKING:
@@ -22,12 +24,13 @@ def _network(name: str) -> Any:
 
     from .networks import Identity, Judge, Segmenter
 
-    network: torch.nn.Module = {
+    makers: dict[str, Any] = {
         "judge": lambda: Judge({field: len(options) for field, options in FIELDS.items()}),
         "identity": Identity,
         "faces": Identity,
         "segmenter": Segmenter,
-    }[name]()
+    }
+    network: torch.nn.Module = makers[name]()
     network.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS / f"{name}.safetensors").items()})
     return network.requires_grad_(False).eval()
 
@@ -38,8 +41,9 @@ def clip() -> tuple[Any, Any]:
     import torch
     from transformers import CLIPModel, CLIPTokenizer
 
-    model = CLIPModel.from_pretrained(WEIGHTS / "clip", dtype=torch.float32).requires_grad_(False).eval()
-    return model, CLIPTokenizer.from_pretrained(WEIGHTS / "base" / "tokenizer")
+    with quiet():
+        model = CLIPModel.from_pretrained(WEIGHTS / "clip", dtype=torch.float32).requires_grad_(False).eval()
+        return model, CLIPTokenizer.from_pretrained(WEIGHTS / "base" / "tokenizer")
 
 
 @functools.cache
@@ -48,7 +52,8 @@ def dino() -> Any:
     import torch
     from transformers import ViTModel
 
-    found = ViTModel.from_pretrained(WEIGHTS / "dino", dtype=torch.float32, add_pooling_layer=False)
+    with quiet():
+        found = ViTModel.from_pretrained(WEIGHTS / "dino", dtype=torch.float32, add_pooling_layer=False)
     return found.requires_grad_(False).eval()
 
 

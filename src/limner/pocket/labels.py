@@ -8,15 +8,27 @@ import numpy as np
 
 from .world.graph import SceneGraph
 from .world.vocabulary import (
-    ACCESSORIES, ACTIONS, CLASSES, COLOURS, DAYTIMES, DISTANCES, EXPRESSIONS, JOINTED, MATERIALS, PATTERNS, RELATIONS,
-    SCENES, STYLES, VIEWS,
+    ACCESSORIES,
+    ACTIONS,
+    CLASSES,
+    COLOURS,
+    DAYTIMES,
+    DISTANCES,
+    EXPRESSIONS,
+    JOINTED,
+    MATERIALS,
+    PATTERNS,
+    RELATIONS,
+    SCENES,
+    STYLES,
+    VIEWS,
 )  # fmt: skip
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "class": CLASSES, "colour": tuple(COLOURS), "second colour": tuple(COLOURS), "pattern": PATTERNS,
     "material": MATERIALS, "action": ACTIONS, "scene": SCENES, "daytime": DAYTIMES, "view": VIEWS,
     "distance": DISTANCES, "relation": RELATIONS, "style": STYLES, "expression": EXPRESSIONS,
-    **{name: ("no", "yes") for name in ACCESSORIES},
+    **dict.fromkeys(ACCESSORIES, ("no", "yes")),
 }  # fmt: skip
 """Field -> its options in label order. Accessories are fields of their own: worn by the first toy or not."""
 
@@ -45,5 +57,6 @@ def codes(graphs: Sequence[SceneGraph]) -> np.ndarray:
     """[B, number of fields] int64: the labels as indices into FIELDS, UNKNOWN where a picture lacks the field."""
     rows = [labels(graph) for graph in graphs]
     return np.array(
-        [[options.index(row[f]) if f in row else UNKNOWN for f, options in FIELDS.items()] for row in rows], dtype=np.int64
+        [[options.index(row[f]) if f in row else UNKNOWN for f, options in FIELDS.items()] for row in rows],
+        dtype=np.int64,
     ).reshape(len(rows), len(FIELDS))

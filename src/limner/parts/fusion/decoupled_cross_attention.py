@@ -83,13 +83,13 @@ class decoupled_cross_attention:
         for name, tensor in start.items():
             given = stored.get(name, tensor)
             if given.shape != tensor.shape:
-                raise FileError(f"{name} is {tuple(given.shape)} in the file; this base and setting want {tuple(tensor.shape)}")
+                raise FileError(
+                    f"{name} is {tuple(given.shape)} in the file; this base and setting want {tuple(tensor.shape)}"
+                )
             found[name] = torch.nn.Parameter(given.detach().clone().to(base.device, base.dtype), requires_grad=False)
         return found
 
-    def _states(
-        self, base: Base, run: Pass, rows: int, features: Tensor, weights: Mapping[str, Tensor]
-    ) -> Tensor:
+    def _states(self, base: Base, run: Pass, rows: int, features: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
         """[rows, tokens, C], made once in a run."""
         import torch
         import torch.nn.functional as F

@@ -43,8 +43,9 @@ class low_rank:
             for name, layer in base.projections(self.layers).items():
                 factors = _factors(name, layer, self.rank, stored, generator)
                 live.tensors |= factors
+                down, up = factors.values()
                 if scale:
-                    hook = _beside(*factors.values(), strength, live)
+                    hook = _beside(down, up, strength, live)
                     stack.callback(layer.register_forward_hook(hook).remove)
             yield live
 
@@ -64,8 +65,12 @@ def _factors(
     for key, start in ((f"low_rank.{name}.down", down), (f"low_rank.{name}.up", up)):
         value = stored.get(key, start)
         if value.shape != start.shape:
-            raise FileError(f"{key} is {tuple(value.shape)} in the concept; this base and rank want {tuple(start.shape)}")
-        value = value.detach().clone().to(weight.device, torch.float32 if weight.dtype == torch.float32 else weight.dtype)
+            raise FileError(
+                f"{key} is {tuple(value.shape)} in the concept; this base and rank want {tuple(start.shape)}"
+            )
+        value = (
+            value.detach().clone().to(weight.device, torch.float32 if weight.dtype == torch.float32 else weight.dtype)
+        )
         found[key] = torch.nn.Parameter(value, requires_grad=False)
     return found
 

@@ -19,7 +19,9 @@ def learned(*modifiers: Modifier) -> Selection:
     import torch
 
     def select(worn: Worn) -> Mapping[str, Tensor]:
-        tensors = {n: t for m in modifiers for n, t in worn.live[m].tensors.items() if isinstance(t, torch.nn.Parameter)}
+        tensors = {
+            n: t for m in modifiers for n, t in worn.live[m].tensors.items() if isinstance(t, torch.nn.Parameter)
+        }
         if not tensors:
             raise InputError("these modifiers have no parameters to learn")
         return tensors

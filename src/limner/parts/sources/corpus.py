@@ -38,13 +38,19 @@ def toy_pairs(
             target, seen = who + views[:, 0], who + views[:, 1]
             chance = torch.rand(batch, generator=at("drop"))
             silent = ((chance >= drop_image) & (chance < drop_image + drop_text + drop_both)).tolist()
-            dropped = (chance < drop_image) | ((chance >= drop_image + drop_text) & (chance < drop_image + drop_text + drop_both))
+            dropped = (chance < drop_image) | (
+                (chance >= drop_image + drop_text) & (chance < drop_image + drop_text + drop_both)
+            )
             said = [
-                "" if quiet else caption(graphs[k], seed=step * batch + n, name=_named(graphs[k].toys[0].individual.kind))
+                ""
+                if quiet
+                else caption(graphs[k], seed=step * batch + n, name=_named(graphs[k].toys[0].individual.kind))
                 for n, (k, quiet) in enumerate(zip(target.tolist(), silent, strict=True))
             ]
             references = pixels[seen].to(base.device, torch.float32) / 255
-            return Batch(latents[target].to(base.device, base.dtype), tuple(said), references=references, dropped=dropped)
+            return Batch(
+                latents[target].to(base.device, base.dtype), tuple(said), references=references, dropped=dropped
+            )
 
         return draw
 

@@ -41,13 +41,16 @@ def photos(
         own = [reference.caption for reference in subject.pictures]
 
         def draw(step: int, at: Streams) -> Batch:
-            order = torch.cat([torch.randperm(len(pixels), generator=at("order")) for _ in range(-(-batch // len(pixels)))])
+            order = torch.cat(
+                [torch.randperm(len(pixels), generator=at("order")) for _ in range(-(-batch // len(pixels)))]
+            )
             rows = order[:batch]
             flipped = torch.rand(batch, generator=at("flip")) < flip
             which = torch.randint(len(captions), (batch,), generator=at("caption")).tolist()
             noise = torch.randn(batch, *base.latent_shape, generator=at("latents")).to(base.device, base.dtype)
             mean, std = (
-                torch.where(flipped.view(-1, 1, 1, 1).to(a.device), b[rows], a[rows]) for a, b in zip(*sides, strict=True)
+                torch.where(flipped.view(-1, 1, 1, 1).to(a.device), b[rows], a[rows])
+                for a, b in zip(*sides, strict=True)
             )
             said = [own[row] or captions[k].format(subject.handle) for row, k in zip(rows.tolist(), which, strict=True)]
             return Batch((mean + std * noise).to(base.dtype), tuple(said))

@@ -52,7 +52,8 @@ def autoencoder(run: Run) -> Any:
             out = network.decode(posterior.mean + posterior.std * noise.to(run.device)).sample
         out, wanted = out.float(), pixels * 2 - 1
         colour = F.l1_loss(out, wanted) + 2 * F.mse_loss(out, wanted)
-        edges = sum(F.l1_loss(*(_edges(x, step) for x in (F.avg_pool2d(out, k), F.avg_pool2d(wanted, k)))) for k in (1, 2))
+        halves = [(F.avg_pool2d(out, k), F.avg_pool2d(wanted, k)) for k in (1, 2)]
+        edges = torch.stack([F.l1_loss(_edges(a), _edges(b)) for a, b in halves]).sum()
         pull = posterior.kl().mean() / posterior.mean[0].numel()
         error = F.mse_loss(out.clamp(-1, 1), wanted).item() / 4
         return colour + edges + 3e-4 * pull, {"psnr": -10 * torch.tensor(error).log10().item(), "kl": pull.item()}
@@ -68,7 +69,7 @@ def _crops(pixels: Tensor, step: int, seed: int) -> Tensor:
     return torch.stack(crops).contiguous()
 
 
-def _edges(x: Tensor, step: int) -> Tensor:
+def _edges(x: Tensor) -> Tensor:
     return torch.cat([(x[..., 1:, 1:] - x[..., :-1, 1:]), (x[..., 1:, 1:] - x[..., 1:, :-1])], 1)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from limner.files import atomic_write
-from limner.pocket.world import WORLDS, SceneGraph, draw_many, portrait, sample
+from limner.pocket.world import WORLDS, SceneGraph, World, draw_many, portrait, sample
 from limner.pocket.world.faces import person
 from limner.pocket.world.graph import SPLITS, Face
 from limner.pocket.world.toys import individual
@@ -58,7 +58,9 @@ def pictures(run: Run, purpose: str, *, workers: int = 0) -> Pictures:
     count = -(-len(graphs) // CHUNK)
     missing = [k for k in range(count) if not (folder / f"{k:04}.png").exists()]
     todo = [graph for k in missing for graph in graphs[k * CHUNK : (k + 1) * CHUNK]]
-    for done, (k, drawn) in enumerate(zip(missing, draw_many(todo, size=run.size, chunk=CHUNK, workers=workers), strict=True)):
+    for done, (k, drawn) in enumerate(
+        zip(missing, draw_many(todo, size=run.size, chunk=CHUNK, workers=workers), strict=True)
+    ):
         _write(folder / f"{k:04}.mask.png", drawn.masks.to(torch.uint8)[:, None] * 255)
         _write(folder / f"{k:04}.png", drawn.pixels)
         print(f"render {purpose}  {done + 1}/{len(missing)}", file=sys.stderr, flush=True)
@@ -84,7 +86,7 @@ def _views_of(run: Run, k: int) -> list[SceneGraph]:
     return found
 
 
-def _only_toys(run: Run) -> object:
+def _only_toys(run: Run) -> World:
     from dataclasses import replace
 
     return replace(WORLDS[run.world], faces=0.0, pairs=0.0)
@@ -111,7 +113,12 @@ def _write(path: Path, pixels: Tensor) -> None:
 
 def _read(path: Path, size: int) -> Tensor:
     array = torch.from_numpy(np.array(Image.open(path)))
-    return (array if array.ndim == 3 else array[..., None]).view(-1, size, size, array.shape[2] if array.ndim == 3 else 1).permute(0, 3, 1, 2).contiguous()
+    return (
+        (array if array.ndim == 3 else array[..., None])
+        .view(-1, size, size, array.shape[2] if array.ndim == 3 else 1)
+        .permute(0, 3, 1, 2)
+        .contiguous()
+    )
 
 
 def rows(count: int, batch: int, step: int, *, seed: int, purpose: str) -> Tensor:

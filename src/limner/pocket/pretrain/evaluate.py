@@ -12,7 +12,7 @@ from torch import Tensor
 
 from limner.pocket import judges
 from limner.pocket.labels import labels
-from limner.pocket.world import WORLDS, caption, draw, sample
+from limner.pocket.world import CORE, WORLDS, caption, draw, sample
 
 from .language import write_json
 
@@ -29,7 +29,12 @@ def evaluate(path: Path, *, world: str = "core", count: int = 512, painted: int 
     pixels = drawn.pixels.float() / 255
     began = time.monotonic()
     base = load("pocket")
-    found: dict[str, Any] = {"world": world, "pictures": count, "painted": painted, "seconds_to_load": round(time.monotonic() - began, 2)}
+    found: dict[str, Any] = {
+        "world": world,
+        "pictures": count,
+        "painted": painted,
+        "seconds_to_load": round(time.monotonic() - began, 2),
+    }
     found["autoencoder"] = {"psnr": _psnr(base, pixels)}
     said = [caption(g, seed=FIRST + k) for k, g in enumerate(graphs)]
     found["clip"] = {"r@1_in_256": _recall(pixels[:256], said[:256])}
@@ -53,7 +58,7 @@ def judged(pixels: Tensor, graphs: list[Any]) -> dict[str, float]:
         true = labels(graph)
         for field in FIELDS[:3]:
             right[field].append(row[field] == true[field])
-        worn = [name for name in ("hat", "sunglasses", "scarf", "crown")]
+        worn = CORE.accessories
         right["accessory"].append(all(row[name] == true[name] for name in worn))
     return {field: round(float(np.mean(values)), 4) for field, values in right.items()}
 
@@ -82,7 +87,9 @@ def _judges(pixels: Tensor, drawn: Any) -> dict[str, float]:
     toys = [individual("dog", 2_000_000 + k, patterns=WORLDS["core"].patterns) for k in range(64)]
     places = [WORLDS["core"].scenes[k % 8] for k in range(65)]
     first, second = (
-        judges.identities(draw([showing(t, seed=9000 * n + k, scene=places[k + n]) for k, t in enumerate(toys)]).pixels.float() / 255)
+        judges.identities(
+            draw([showing(t, seed=9000 * n + k, scene=places[k + n]) for k, t in enumerate(toys)]).pixels.float() / 255
+        )
         for n in (0, 1)
     )
     right = float(((first @ second.T).argmax(1) == torch.arange(64)).float().mean())

@@ -73,7 +73,9 @@ def identity(run: Run, purpose: str = "individuals", name: str = "identity") -> 
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         chosen = rows(count, batch, step, seed=run.seed, purpose=name)
-        views = torch.stack([torch.randperm(NUM_VIEWS, generator=stream(run.seed, name, step, k))[:2] for k in range(batch)])
+        views = torch.stack(
+            [torch.randperm(NUM_VIEWS, generator=stream(run.seed, name, step, k))[:2] for k in range(batch)]
+        )
         index = (chosen[:, None] * NUM_VIEWS + views).T.reshape(-1)
         pixels = floats(data.pixels[index])
         pixels = torch.cat([shifted(half, 2 * step + k, run.seed) for k, half in enumerate(pixels.split(batch))])
@@ -119,7 +121,12 @@ def new_vit(run: Run) -> Any:
     from transformers import ViTConfig, ViTModel
 
     config = ViTConfig(
-        image_size=run.size, patch_size=8, hidden_size=160, num_hidden_layers=4, num_attention_heads=4, intermediate_size=480
+        image_size=run.size,
+        patch_size=8,
+        hidden_size=160,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=480,
     )
     torch.manual_seed(5)
     network = ViTModel(config, add_pooling_layer=False)
@@ -150,6 +157,7 @@ class _Student(nn.Module):
         self.projection = _Projection(160)
         self.teacher = nn.ModuleList([new_vit(run), _Projection(160)]).requires_grad_(False)
         self.teacher[1].load_state_dict(self.projection.state_dict())
+        self.center: Tensor
         self.register_buffer("center", torch.zeros(PROTOTYPES))
 
 

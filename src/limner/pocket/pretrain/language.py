@@ -44,7 +44,7 @@ def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
     trained.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
-    said = [w for w in words()] * 4
+    said = list(words()) * 4
     trainer = trainers.BpeTrainer(
         vocab_size=4000, min_frequency=2, end_of_word_suffix="</w>", initial_alphabet=letters, show_progress=False
     )
@@ -64,7 +64,13 @@ def new_clip(run: Run) -> Any:
     from transformers import CLIPConfig, CLIPModel
 
     tokens = tokenizer(run)
-    shared = {"hidden_size": 192, "intermediate_size": 576, "num_hidden_layers": 4, "num_attention_heads": 4, "hidden_act": "quick_gelu"}
+    shared = {
+        "hidden_size": 192,
+        "intermediate_size": 576,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "hidden_act": "quick_gelu",
+    }
     text = shared | {
         "vocab_size": len(tokens),
         "max_position_embeddings": LENGTH,
@@ -82,7 +88,9 @@ def new_clip(run: Run) -> Any:
 
 def ids(tokens: Any, texts: list[str]) -> Tensor:
     """[B, LENGTH]"""
-    found: Tensor = tokens(texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt").input_ids
+    found: Tensor = tokens(
+        texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
+    ).input_ids
     return found
 
 

@@ -79,7 +79,9 @@ class Clock:
             self.said = now
             left = (now - self.began) / max(step + 1 - self.first, 1) * (self.total - step - 1)
             told = "  ".join(f"{k} {v:.4f}" for k, v in values.items())
-            print(f"{self.name}  {step + 1}/{self.total}  {told}  {left / 60:.1f} min left", file=sys.stderr, flush=True)
+            print(
+                f"{self.name}  {step + 1}/{self.total}  {told}  {left / 60:.1f} min left", file=sys.stderr, flush=True
+            )
 
 
 def train(
@@ -109,7 +111,9 @@ def train(
     with stopping() as asked:
         for step in range(first, steps):
             for group in optimizer.param_groups:
-                group["lr"] = lr * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+                group["lr"] = (
+                    lr * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+                )
             value, told = loss(step)
             optimizer.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
@@ -145,7 +149,9 @@ def _save(
     moments = {
         f"optimizer.{k}.{kind}": value for k, state in enumerate(_states(optimizer)) for kind, value in state.items()
     }
-    tensors = {f"network.{k}": v for k, v in whole.state_dict().items()} | {f"average.{k}": v for k, v in average.items()}
+    tensors = {f"network.{k}": v for k, v in whole.state_dict().items()} | {
+        f"average.{k}": v for k, v in average.items()
+    }
     everything = {k: v.detach().cpu().contiguous().clone() for k, v in (tensors | moments).items()}
     everything["step"] = torch.tensor(step)
     atomic_write(run.path(f"{name}.state"), lambda p: save_file(everything, p), overwrite=True)
@@ -155,9 +161,7 @@ def _states(optimizer: torch.optim.Optimizer) -> list[dict[str, Tensor]]:
     return [optimizer.state[p] for group in optimizer.param_groups for p in group["params"]]
 
 
-def _resume(
-    run: Run, name: str, whole: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
-) -> int:
+def _resume(run: Run, name: str, whole: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]) -> int:
     path = run.path(f"{name}.state")
     if not path.exists():
         return 0
@@ -168,6 +172,8 @@ def _resume(
     for index, parameter in enumerate(parameters):
         prefix = f"optimizer.{index}."
         optimizer.state[parameter] = {
-            k.removeprefix(prefix): v.cpu() if k.endswith(".step") else v for k, v in saved.items() if k.startswith(prefix)
+            k.removeprefix(prefix): v.cpu() if k.endswith(".step") else v
+            for k, v in saved.items()
+            if k.startswith(prefix)
         }
     return int(saved["step"])

@@ -1,10 +1,10 @@
 """The pocket world: toys, scenes and faces, drawn with their truth and said in words. No training, no data, only code.
 
-    from limner.pocket.world import CORE, caption, draw, sample
+from limner.pocket.world import CORE, caption, draw, sample
 
-    graphs = [sample(seed, world=CORE) for seed in range(8)]
-    pictures = draw(graphs, size=64).pixels
-    captions = [caption(graph, seed=0) for graph in graphs]
+graphs = [sample(seed, world=CORE) for seed in range(8)]
+pictures = draw(graphs, size=64).pixels
+captions = [caption(graph, seed=0) for graph in graphs]
 """
 
 from .drawing import Drawn, draw, draw_many

@@ -56,7 +56,9 @@ def _crown(size: np.ndarray, colour: np.ndarray) -> list[Solid]:
     for k in range(6):
         angle = 2 * math.pi * (k + 0.5) / 6
         x, z = r * 0.8 * math.sin(angle), r * 0.8 * math.cos(angle)
-        points.append(_solid("cone", (x, r * 0.62, z), (r * 0.26, r * 0.34, r * 0.16), _GOLD, rotation=about("y", angle)))
+        points.append(
+            _solid("cone", (x, r * 0.62, z), (r * 0.26, r * 0.34, r * 0.16), _GOLD, rotation=about("y", angle))
+        )
         points.append(_solid("ellipsoid", (x, r * 0.98, z), (r * 0.1,) * 3, colour))
     return [ring, *points]
 
@@ -64,7 +66,9 @@ def _crown(size: np.ndarray, colour: np.ndarray) -> list[Solid]:
 def _sunglasses(size: np.ndarray, colour: np.ndarray) -> list[Solid]:
     wide, high = float(size[0]), float(size[0]) * 0.36
     lenses = [_solid("ellipsoid", (s * wide * 0.5, 0, 0), (wide * 0.42, high, 0.035), _DARK) for s in (-1, 1)]
-    rims = [_solid("ellipsoid", (s * wide * 0.5, 0, -0.012), (wide * 0.5, high * 1.2, 0.03), colour * 0.6) for s in (-1, 1)]
+    rims = [
+        _solid("ellipsoid", (s * wide * 0.5, 0, -0.012), (wide * 0.5, high * 1.2, 0.03), colour * 0.6) for s in (-1, 1)
+    ]
     return [*lenses, *rims, _solid("box", (0, high * 0.3, 0), (wide * 0.25, high * 0.16, 0.02), colour * 0.6)]
 
 
@@ -73,13 +77,20 @@ def _scarf(size: np.ndarray, colour: np.ndarray) -> list[Solid]:
     ring = _solid("cylinder", (0, 0, 0), (wide * 1.14, 0.055, deep * 1.14), colour)
     roll = _solid("ellipsoid", (0, 0, 0), (wide * 1.2, 0.05, deep * 1.2), colour)
     tail = _solid("box", (wide * 0.45, -0.14, deep * 1.1), (0.06, 0.13, 0.025), colour, rotation=about("z", 0.12))
-    fringe = _solid("box", (wide * 0.48, -0.27, deep * 1.1), (0.06, 0.02, 0.027), colour * 0.55, rotation=about("z", 0.12))
+    fringe = _solid(
+        "box", (wide * 0.48, -0.27, deep * 1.1), (0.06, 0.02, 0.027), colour * 0.55, rotation=about("z", 0.12)
+    )
     return [ring, roll, tail, fringe]
 
 
 def _bow_tie(size: np.ndarray, colour: np.ndarray) -> list[Solid]:
     z = float(size[2]) * 1.12
-    wings = [_solid("cone", (s * 0.085, -0.02, z), (0.075, 0.08, 0.035), colour, rotation=about("z", s * math.pi / 2), taper=0.2) for s in (-1, 1)]
+    wings = [
+        _solid(
+            "cone", (s * 0.085, -0.02, z), (0.075, 0.08, 0.035), colour, rotation=about("z", s * math.pi / 2), taper=0.2
+        )
+        for s in (-1, 1)
+    ]
     return [*wings, _solid("ellipsoid", (0, -0.02, z + 0.01), (0.035, 0.035, 0.035), colour * 0.6)]
 
 
@@ -94,7 +105,9 @@ def _straps(size: np.ndarray, colour: np.ndarray) -> list[Solid]:
     bag = _solid("box", (0, 0, -0.09), (wide * 0.7, tall * 0.7, 0.1), colour)
     flap = _solid("ellipsoid", (0, tall * 0.6, -0.09), (wide * 0.7, tall * 0.25, 0.11), colour * 0.75)
     pocket = _solid("box", (0, -tall * 0.2, -0.2), (wide * 0.45, tall * 0.3, 0.03), colour * 0.6)
-    straps = [_solid("box", (s * wide * 0.95, 0, wide * 0.8), (0.03, tall * 0.75, wide * 0.9), colour * 0.75) for s in (-1, 1)]
+    straps = [
+        _solid("box", (s * wide * 0.95, 0, wide * 0.8), (0.03, tall * 0.75, wide * 0.9), colour * 0.75) for s in (-1, 1)
+    ]
     return [bag, flap, pocket, *straps]
 
 

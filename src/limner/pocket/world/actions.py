@@ -30,7 +30,9 @@ def pose(action: str, time: float = 0.0) -> Pose:
     swing = math.sin(beat)
     match action:
         case "sitting":
-            return Pose(left_leg=1.45, right_leg=1.45, sitting=True, left_arm=0.5 + 0.05 * swing, right_arm=0.5 + 0.05 * swing)
+            return Pose(
+                left_leg=1.45, right_leg=1.45, sitting=True, left_arm=0.5 + 0.05 * swing, right_arm=0.5 + 0.05 * swing
+            )
         case "jumping":
             lift = 0.34 + 0.16 * math.cos(beat)
             return Pose(2.5, 2.5, 0.8, 0.8, 0.5, -0.3, whole=placed(at=(0, lift, 0)))

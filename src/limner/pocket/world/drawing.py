@@ -51,7 +51,9 @@ def draw(graphs: Sequence[SceneGraph], *, size: int = 64, device: str = "cpu") -
     styled = stylise(frames.pixels, [g.style for g in graphs], [g.seed for g in graphs], _outlines(frames))
     landmarks = torch.from_numpy(np.stack([_landmarks(graph, size) for graph in graphs])).float()
     pixels = (styled.clamp(0, 1) * 255).round().byte()
-    return Drawn(tuple(graphs), pixels, frames.toy, frames.part, frames.depth, frames.normal, boxes(frames.toy), landmarks)
+    return Drawn(
+        tuple(graphs), pixels, frames.toy, frames.part, frames.depth, frames.normal, boxes(frames.toy), landmarks
+    )
 
 
 def draw_many(graphs: Iterable[SceneGraph], *, size: int = 64, chunk: int = 64, workers: int = 0) -> Iterator[Drawn]:
@@ -91,7 +93,9 @@ def _solids(graph: SceneGraph) -> list[Solid]:
     if graph.face is not None:
         return moved(face_solids(graph.face), placed(at=(0, FACE_HEIGHT, 0)))
     return [
-        replace(solid, toy=index) for index, toy in enumerate(graph.toys) for solid in build(toy, time=graph.time).solids
+        replace(solid, toy=index)
+        for index, toy in enumerate(graph.toys)
+        for solid in build(toy, time=graph.time).solids
     ]
 
 

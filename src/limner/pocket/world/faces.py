@@ -91,7 +91,11 @@ class _Head:
         self.lift, self.open, brow_lift, self.slant = _MOUTHS[face.expression]
         brow = level + self.p(7, 0.09, 0.14) + brow_lift
         self.brow = np.array([self.eye[0], brow, self.surface(self.eye[0], brow)])
-        self.nose_size = (self.p(8, 0.035, 0.075), self.p(9, 0.06, 0.12), self.p(10, 0.05, 0.11) * (0.7 if young else 1.0))
+        self.nose_size = (
+            self.p(8, 0.035, 0.075),
+            self.p(9, 0.06, 0.12),
+            self.p(10, 0.05, 0.11) * (0.7 if young else 1.0),
+        )
         self.nose = np.array([0, level - self.p(11, 0.10, 0.16), self.surface(0, level - 0.12)])
         mouth = self.nose[1] - self.p(12, 0.10, 0.16)
         self.mouth = np.array([0, mouth, self.surface(0, mouth) + 0.005])
@@ -119,7 +123,17 @@ class _Head:
     ) -> None:
         turned = np.eye(3) if rotation is None else rotation
         self.solids.append(
-            Solid(kind, np.array(at, float), turned, np.array(size, float), np.array(colour, float), taper=taper, part=PARTS.index(part), toy=0, material=material)
+            Solid(
+                kind,
+                np.array(at, float),
+                turned,
+                np.array(size, float),
+                np.array(colour, float),
+                taper=taper,
+                part=PARTS.index(part),
+                toy=0,
+                material=material,
+            )
         )
 
 
@@ -127,12 +141,26 @@ def _skull(h: _Head) -> None:
     skin = h.person.skin
     h.add("head", "ellipsoid", (0, 0, 0), (h.wide, h.tall, h.deep), skin)
     jaw = h.p(14, 0.62, 0.92)
-    h.add("head", "ellipsoid", (0, -h.tall * 0.5, h.deep * 0.12), (h.wide * jaw, h.tall * h.p(15, 0.48, 0.56), h.deep * 0.8), skin)
+    h.add(
+        "head",
+        "ellipsoid",
+        (0, -h.tall * 0.5, h.deep * 0.12),
+        (h.wide * jaw, h.tall * h.p(15, 0.48, 0.56), h.deep * 0.8),
+        skin,
+    )
     for side in (-1, 1):
-        h.add("head", "ellipsoid", (side * h.wide * 0.55, -0.08, h.deep * 0.55), (h.p(16, 0.08, 0.16), 0.1, h.p(17, 0.08, 0.14)), skin * np.array([1.0, 0.95, 0.95]))
+        h.add(
+            "head",
+            "ellipsoid",
+            (side * h.wide * 0.55, -0.08, h.deep * 0.55),
+            (h.p(16, 0.08, 0.16), 0.1, h.p(17, 0.08, 0.14)),
+            skin * np.array([1.0, 0.95, 0.95]),
+        )
         h.add("ear", "ellipsoid", (side * h.wide * 0.98, 0, -0.02), (0.045, h.p(18, 0.07, 0.13), 0.07), skin * 0.95)
     h.add("neck", "cylinder", (0, -h.tall - 0.12, -0.05), (h.wide * 0.5, 0.25, h.wide * 0.5), skin * 0.92)
-    h.add("neck", "ellipsoid", (0, -h.tall - 0.42, -0.08), (0.62, 0.24, 0.3), np.array(HAIR["blue"]) * h.p(22, 0.4, 1.2))
+    h.add(
+        "neck", "ellipsoid", (0, -h.tall - 0.42, -0.08), (0.62, 0.24, 0.3), np.array(HAIR["blue"]) * h.p(22, 0.4, 1.2)
+    )
 
 
 def _features(h: _Head) -> None:
@@ -146,20 +174,58 @@ def _features(h: _Head) -> None:
         h.add("eye", "ellipsoid", at + (0, 0, deep * 0.72), (high * 0.62, high * 0.62, deep * 0.45), iris)
         h.add("eye", "ellipsoid", at + (0, 0, deep * 0.98), (high * 0.3, high * 0.3, deep * 0.3), dark)
         slant = about("z", side * (h.slant + h.p(20, -0.15, 0.15)))
-        h.add("brow", "ellipsoid", h.brow * np.array([side, 1, 1]), (0.085, h.p(21, 0.012, 0.028), 0.03), hair, rotation=slant)
-    h.add("nose", "ellipsoid", h.nose + (0, h.nose_size[1] * 0.5, 0), (h.nose_size[0] * 0.6, h.nose_size[1], h.nose_size[2] * 0.7), skin)
-    h.add("nose", "ellipsoid", h.nose, (h.nose_size[0], h.nose_size[0] * 0.8, h.nose_size[2]), skin * np.array([1.0, 0.92, 0.9]))
+        h.add(
+            "brow",
+            "ellipsoid",
+            h.brow * np.array([side, 1, 1]),
+            (0.085, h.p(21, 0.012, 0.028), 0.03),
+            hair,
+            rotation=slant,
+        )
+    h.add(
+        "nose",
+        "ellipsoid",
+        h.nose + (0, h.nose_size[1] * 0.5, 0),
+        (h.nose_size[0] * 0.6, h.nose_size[1], h.nose_size[2] * 0.7),
+        skin,
+    )
+    h.add(
+        "nose",
+        "ellipsoid",
+        h.nose,
+        (h.nose_size[0], h.nose_size[0] * 0.8, h.nose_size[2]),
+        skin * np.array([1.0, 0.92, 0.9]),
+    )
     red = np.clip(skin * np.array([0.9, 0.55, 0.55]), 0, 1)
     for k in range(-3, 4):
         share = k / 3
         at = h.mouth + (share * h.mouth_width, h.lift * share * share, -0.05 * share * share)
         h.add("mouth", "ellipsoid", at, (h.mouth_width * 0.28, 0.017, 0.022), red)
     if h.open > 0:
-        h.add("mouth", "ellipsoid", h.mouth, (h.mouth_width * (0.5 if h.face.expression == "surprised" else 0.8), h.open, 0.024), dark * 3)
+        h.add(
+            "mouth",
+            "ellipsoid",
+            h.mouth,
+            (h.mouth_width * (0.5 if h.face.expression == "surprised" else 0.8), h.open, 0.024),
+            dark * 3,
+        )
     if h.old:
         for side in (-1, 1):
-            h.add("head", "ellipsoid", h.eye * np.array([side, 1, 1]) + (0, -0.075, 0.01), (0.075, 0.008, 0.012), skin * 0.75)
-            h.add("head", "ellipsoid", h.mouth + (side * h.mouth_width * 1.3, 0.06, -0.05), (0.008, 0.06, 0.015), skin * 0.75, rotation=about("z", side * 0.4))
+            h.add(
+                "head",
+                "ellipsoid",
+                h.eye * np.array([side, 1, 1]) + (0, -0.075, 0.01),
+                (0.075, 0.008, 0.012),
+                skin * 0.75,
+            )
+            h.add(
+                "head",
+                "ellipsoid",
+                h.mouth + (side * h.mouth_width * 1.3, 0.06, -0.05),
+                (0.008, 0.06, 0.015),
+                skin * 0.75,
+                rotation=about("z", side * 0.4),
+            )
 
 
 def _hair(h: _Head) -> None:
@@ -200,7 +266,12 @@ def _bun(h: _Head, colour: np.ndarray) -> None:
     h.add("hair", "ellipsoid", (0, h.tall * 1.2, -0.08), (0.17, 0.15, 0.17), colour)
 
 
-_HAIRSTYLES: dict[str, Callable[[_Head, np.ndarray], None]] = {"short": _short, "long": _long, "curly": _curly, "bun": _bun}
+_HAIRSTYLES: dict[str, Callable[[_Head, np.ndarray], None]] = {
+    "short": _short,
+    "long": _long,
+    "curly": _curly,
+    "bun": _bun,
+}
 
 
 def _glasses(h: _Head) -> None:
@@ -211,6 +282,19 @@ def _glasses(h: _Head) -> None:
         center = h.eye * np.array([side, 1, 1]) + (0, 0, 0.07)
         for k in range(14):
             angle = 2 * math.pi * k / 14
-            h.add("glasses", "ellipsoid", center + (0.105 * math.cos(angle), 0.085 * math.sin(angle), 0), (0.022, 0.022, 0.014), frame, material="plastic")
-        h.add("glasses", "box", (side * h.wide * 0.85, h.eye[1] + 0.02, h.eye[2] * 0.5), (0.012, 0.012, h.eye[2] * 0.55), frame)
+            h.add(
+                "glasses",
+                "ellipsoid",
+                center + (0.105 * math.cos(angle), 0.085 * math.sin(angle), 0),
+                (0.022, 0.022, 0.014),
+                frame,
+                material="plastic",
+            )
+        h.add(
+            "glasses",
+            "box",
+            (side * h.wide * 0.85, h.eye[1] + 0.02, h.eye[2] * 0.5),
+            (0.012, 0.012, h.eye[2] * 0.55),
+            frame,
+        )
     h.add("glasses", "box", (0, h.eye[1] + 0.02, h.eye[2] + 0.09), (h.eye[0] - 0.095, 0.012, 0.012), frame)

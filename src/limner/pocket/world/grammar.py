@@ -88,9 +88,13 @@ def caption(graph: SceneGraph, *, seed: int | None = None, name: str | None = No
         who = f"{who} {graph.relation} {_toy(graph.toys[1], say)}"
     where = say.one(PLACES[graph.scene]) if say.keeps(0.85) else ""
     when = TIMED[graph.daytime] if graph.daytime in TIMED and graph.scene != "night sky" and say.keeps(0.8) else ""
-    seen = say.one(VIEWED[graph.view]) if graph.view != "front" and say.keeps(0.75) or say.chance(0.12) else ""
+    seen = say.one(VIEWED[graph.view]) if (graph.view != "front" and say.keeps(0.75)) or say.chance(0.12) else ""
     start = STYLED[graph.style] if graph.style in STYLED else say.one(PREFIXES)
-    start = {"close": "a close-up of", "far": "a distant view of"}.get(graph.distance, start) if start in PREFIXES else start
+    start = (
+        {"close": "a close-up of", "far": "a distant view of"}.get(graph.distance, start)
+        if start in PREFIXES
+        else start
+    )
     if where and say.chance(0.15):
         return say.tidy(f"{where} {when}, {start} {who}, {seen}")
     return say.tidy(f"{start} {who} {where} {when}, {seen}")
@@ -106,7 +110,16 @@ def describe(who: Individual) -> str:
 
 def words() -> tuple[str, ...]:
     """Every word the grammar can say, sorted."""
-    texts: list[str] = [*CLASSES, *COLOURS, *NONCE, *PREFIXES, *WORN.values(), *TIMED.values(), *STYLED.values(), *_EXTRA]
+    texts: list[str] = [
+        *CLASSES,
+        *COLOURS,
+        *NONCE,
+        *PREFIXES,
+        *WORN.values(),
+        *TIMED.values(),
+        *STYLED.values(),
+        *_EXTRA,
+    ]
     for table in (NOUNS, PLACES, PATTERNED, VIEWED, _ACTIONS, _EXPRESSIONS):
         texts += [text for options in table.values() for text in options]
     return tuple(sorted({word for text in texts for word in text.replace(",", " ").split()}))
@@ -185,8 +198,14 @@ def _person(face: Face, say: _Saying) -> str:
         hair = "bald " if say.keeps(0.8) else ""
         text = f"a {hair}{noun}"
     else:
-        style = "a bun" if who.hairstyle == "bun" else "a mohawk" if who.hairstyle == "mohawk" else f"{who.hairstyle} hair"
-        coloured = style.replace("a ", f"a {who.hair_colour} ") if style.startswith("a ") else f"{who.hairstyle} {who.hair_colour} hair"
+        style = (
+            "a bun" if who.hairstyle == "bun" else "a mohawk" if who.hairstyle == "mohawk" else f"{who.hairstyle} hair"
+        )
+        coloured = (
+            style.replace("a ", f"a {who.hair_colour} ")
+            if style.startswith("a ")
+            else f"{who.hairstyle} {who.hair_colour} hair"
+        )
         text = f"{_article(noun)} {noun}" + (f" with {coloured}" if say.keeps(0.8) else "")
     if face.glasses and say.keeps(0.9):
         text += " wearing glasses"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-SPLITS = {"train": range(0, 1_000_000), "dev": range(1_000_000, 1_010_000), "held-out": range(2_000_000, 2_010_000)}
+SPLITS = {"train": range(1_000_000), "dev": range(1_000_000, 1_010_000), "held-out": range(2_000_000, 2_010_000)}
 """Individuals by split: disjoint ranges of the seed that makes an individual."""
 
 NUM_SHAPE = 12
@@ -31,7 +31,9 @@ class Individual:
     tints: np.ndarray  # [3, 3] the three colours as this individual has them: sRGB in [0, 1], jittered from the names
     pattern: str  # one of vocabulary.PATTERNS
     pattern_shape: np.ndarray  # [4] in [0, 1]: frequency, direction, phase, contrast of the pattern
-    marks: np.ndarray  # [3, 4] in [0, 1]: three small marks: where on the body (longitude, latitude), size, which colour
+    marks: (
+        np.ndarray
+    )  # [3, 4] in [0, 1]: three small marks: where on the body (longitude, latitude), size, which colour
 
     @property
     def code(self) -> np.ndarray:

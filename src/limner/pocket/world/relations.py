@@ -22,7 +22,9 @@ def place(relation: str, first: Toy, second: Toy) -> tuple[Toy, Toy]:
             small = replace(first, place=(0.0, _height(second, 0.8), 0.0), scale=0.62)
             return small, replace(second, place=(0.0, 0.0, 0.0), scale=0.8)
         case "under":
-            return replace(first, place=(0.0, 0.0, 0.0), scale=0.7), replace(second, place=(0.0, _height(first, 0.7) + 0.05, 0.0), scale=0.7)
+            return replace(first, place=(0.0, 0.0, 0.0), scale=0.7), replace(
+                second, place=(0.0, _height(first, 0.7) + 0.05, 0.0), scale=0.7
+            )
         case "inside":
             sunk = replace(first, place=(0.0, _height(second, 1.0) * 0.62, 0.0), scale=0.55)
             return sunk, replace(second, place=(0.0, 0.0, 0.0))
@@ -30,9 +32,13 @@ def place(relation: str, first: Toy, second: Toy) -> tuple[Toy, Toy]:
             return replace(first, place=(0.28, 0.0, -0.9)), replace(second, place=(-0.1, 0.0, 0.25), scale=0.75)
         case "holding":
             hand = build(replace(first, place=(0.0, 0.0, 0.0), scale=1.0)).anchors["hand"].at
-            return replace(first, place=(0.0, 0.0, 0.0)), replace(second, place=tuple(hand + np.array([0.0, -0.12, 0.12])), scale=0.38)
+            return replace(first, place=(0.0, 0.0, 0.0)), replace(
+                second, place=tuple(hand + np.array([0.0, -0.12, 0.12])), scale=0.38
+            )
         case _:
-            return replace(first, place=(-0.45, 0.0, 0.0), scale=0.85), replace(second, place=(0.45, 0.0, 0.0), scale=0.85)
+            return replace(first, place=(-0.45, 0.0, 0.0), scale=0.85), replace(
+                second, place=(0.45, 0.0, 0.0), scale=0.85
+            )
 
 
 def _height(toy: Toy, scale: float) -> float:

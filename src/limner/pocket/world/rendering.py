@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .graph import Camera
-from .scenes import HORIZONS, GROUNDS, ground_colour, sky_colour
+from .scenes import GROUNDS, HORIZONS, ground_colour, sky_colour
 from .shapes import KINDS, NUM_MARKS, SURFACES, Job, Solid
 from .solids import MISS, ball, ball_normal, cone, cone_normal, cube, cube_normal
 from .surfaces import marked, patterned, wooden
@@ -347,7 +347,9 @@ def _shaded(scene: _Scene, rays: _Rays, chosen: Tensor, point: Tensor) -> Tensor
     place[chosen] = torch.arange(len(chosen), device=point.device)
     at, solid = _only(place, (rays.shadow_ray, rays.shadow_solid))
     inward = scene.inward[solid]
-    origin = torch.einsum("pij,pj->pi", inward, point[at] + 1e-3 * scene.light["sun"][scene.picture[solid]] - scene.center[solid])
+    origin = torch.einsum(
+        "pij,pj->pi", inward, point[at] + 1e-3 * scene.light["sun"][scene.picture[solid]] - scene.center[solid]
+    )
     direction = torch.einsum("pij,pj->pi", inward, scene.light["sun"][scene.picture[solid]])
     hit = _first_hit(scene, solid, origin, direction) < MISS
     shaded = torch.zeros(len(point), dtype=torch.bool, device=point.device)
@@ -379,9 +381,7 @@ def _normal(scene: _Scene, solid: Tensor, point: Tensor) -> Tensor:
     return torch.nn.functional.normalize(torch.einsum("pij,pi->pj", inward, gradient), dim=-1)
 
 
-def _lit(
-    scene: _Scene, picture: Tensor, direction: Tensor, normal: Tensor, albedo: Tensor, material: Tensor
-) -> Tensor:
+def _lit(scene: _Scene, picture: Tensor, direction: Tensor, normal: Tensor, albedo: Tensor, material: Tensor) -> Tensor:
     """Diffuse light, a highlight (Blinn-Phong), and what metal mirrors and glass lets through."""
     light = scene.light
     sun, sunlight, ambient = light["sun"][picture], light["sunlight"][picture], light["ambient"][picture]
@@ -395,7 +395,9 @@ def _lit(
     colour = albedo * diffuse + strong * gleam**sharp * sunlight
     shiny = ((material == 1) | (material == 3)).nonzero()[:, 0]
     if len(shiny):
-        colour[shiny] = _shiny(scene, picture[shiny], view[shiny], normal[shiny], albedo[shiny], colour[shiny], material[shiny])
+        colour[shiny] = _shiny(
+            scene, picture[shiny], view[shiny], normal[shiny], albedo[shiny], colour[shiny], material[shiny]
+        )
     return torch.where((material == 5)[:, None], albedo * 1.1, colour)
 
 

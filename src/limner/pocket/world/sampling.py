@@ -58,15 +58,40 @@ def references(who: Individual, count: int = 4, *, seed: int = 0, world: World =
         view = world.views[k % len(world.views)] if k % 2 else "front"
         scene = world.scenes[scenes[k % len(scenes)]]
         at = int(rng.integers(1 << 30))
-        graphs.append(sample(at, world=world, toys=(toy,), view=view, scene=scene, style="render", daytime="noon", distance=world.distances[0]))
+        graphs.append(
+            sample(
+                at,
+                world=world,
+                toys=(toy,),
+                view=view,
+                scene=scene,
+                style="render",
+                daytime="noon",
+                distance=world.distances[0],
+            )
+        )
     return graphs
 
 
-def showing(who: Individual, *, seed: int, scene: str, accessories: Sequence[tuple[str, str]] = (), view: str = "front", **fixed: Any) -> SceneGraph:
+def showing(
+    who: Individual,
+    *,
+    seed: int,
+    scene: str,
+    accessories: Sequence[tuple[str, str]] = (),
+    view: str = "front",
+    **fixed: Any,
+) -> SceneGraph:
     """The truth of a prompt: this individual, there, wearing (accessory, colour) pairs."""
-    worn = {"accessories": tuple(name for name, _ in accessories), "accessory_colours": tuple(colour for _, colour in accessories)}
-    toy = Toy(who, **worn, action=fixed.pop("action", "standing"), material=fixed.pop("material", "plastic"))
-    return sample(seed, toys=(toy,), scene=scene, view=view, **{"style": "render", "daytime": "noon", "distance": "medium", **fixed})
+    worn, colours = tuple(name for name, _ in accessories), tuple(colour for _, colour in accessories)
+    toy = Toy(who, worn, colours, fixed.pop("action", "standing"), fixed.pop("material", "plastic"))
+    return sample(
+        seed,
+        toys=(toy,),
+        scene=scene,
+        view=view,
+        **{"style": "render", "daytime": "noon", "distance": "medium", **fixed},
+    )
 
 
 def turntable(graph: SceneGraph, count: int) -> list[SceneGraph]:
@@ -120,7 +145,10 @@ def _toy(rng: np.random.Generator, world: World, split: str) -> Toy:
     ids = SPLITS[split]
     who = individual(kind, int(rng.integers(ids.start, ids.stop)), patterns=world.patterns)
     count = int(rng.choice(3, p=(0.45, 0.45, 0.10)))
-    names = [ACCESSORIES[k] for k in sorted(rng.choice(len(world.accessories), min(count, len(world.accessories)), replace=False))]
+    names = [
+        ACCESSORIES[k]
+        for k in sorted(rng.choice(len(world.accessories), min(count, len(world.accessories)), replace=False))
+    ]
     names = [world.accessories[ACCESSORIES.index(name)] for name in names] if world.accessories else []
     if "hat" in names and "crown" in names:
         names.remove("crown")

@@ -216,8 +216,15 @@ _HORIZON: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] 
 
 
 def _solid(
-    kind: str, at: tuple[float, float, float], size: tuple[float, float, float], colour: tuple[float, float, float],
-    *, tilt: tuple[str, float] | None = None, taper: float = 0.0, material: str = "matte", pattern: str = "plain",
+    kind: str,
+    at: tuple[float, float, float],
+    size: tuple[float, float, float],
+    colour: tuple[float, float, float],
+    *,
+    tilt: tuple[str, float] | None = None,
+    taper: float = 0.0,
+    material: str = "matte",
+    pattern: str = "plain",
     second: tuple[float, float, float] = (1, 1, 1),
 ) -> Solid:
     return Solid(
@@ -227,7 +234,10 @@ def _solid(
 
 
 def _palm(rng: np.random.Generator) -> list[Solid]:
-    trunk = [_solid("cylinder", (0.04 * k * k, 0.3 + 0.55 * k, 0), (0.1, 0.32, 0.1), (0.5, 0.36, 0.2), tilt=("z", -0.09 * k)) for k in range(4)]
+    trunk = [
+        _solid("cylinder", (0.04 * k * k, 0.3 + 0.55 * k, 0), (0.1, 0.32, 0.1), (0.5, 0.36, 0.2), tilt=("z", -0.09 * k))
+        for k in range(4)
+    ]
     top = (0.5, 2.35, 0.0)
     leaves = []
     for k in range(7):
@@ -240,7 +250,9 @@ def _palm(rng: np.random.Generator) -> list[Solid]:
 def _fir(rng: np.random.Generator) -> list[Solid]:
     green = (0.10, 0.36 + 0.1 * rng.random(), 0.22)
     trunk = [_solid("cylinder", (0, 0.2, 0), (0.1, 0.2, 0.1), (0.38, 0.25, 0.14))]
-    return trunk + [_solid("cone", (0, 0.75 + 0.5 * k, 0), (0.62 - 0.15 * k, 0.42, 0.62 - 0.15 * k), green) for k in range(3)]
+    return trunk + [
+        _solid("cone", (0, 0.75 + 0.5 * k, 0), (0.62 - 0.15 * k, 0.42, 0.62 - 0.15 * k), green) for k in range(3)
+    ]
 
 
 def _snowy_fir(rng: np.random.Generator) -> list[Solid]:
@@ -257,7 +269,10 @@ def _snowman(rng: np.random.Generator) -> list[Solid]:
 def _round_tree(leaf: tuple[float, float, float]) -> Callable[[np.random.Generator], list[Solid]]:
     def build(rng: np.random.Generator) -> list[Solid]:
         colour = tuple(np.clip(np.array(leaf) + 0.08 * rng.standard_normal(3), 0, 1))
-        crown = [_solid("ellipsoid", (x, y, z), (r, r * 0.9, r), colour) for x, y, z, r in ((0, 1.75, 0, 0.75), (0.4, 1.5, 0.2, 0.5), (-0.45, 1.55, 0.1, 0.5))]
+        crown = [
+            _solid("ellipsoid", (x, y, z), (r, r * 0.9, r), colour)
+            for x, y, z, r in ((0, 1.75, 0, 0.75), (0.4, 1.5, 0.2, 0.5), (-0.45, 1.55, 0.1, 0.5))
+        ]
         return [_solid("cylinder", (0, 0.55, 0), (0.13, 0.55, 0.13), (0.36, 0.24, 0.15)), *crown]
 
     return build
@@ -269,7 +284,9 @@ def _bush(rng: np.random.Generator) -> list[Solid]:
 
 
 def _fern(rng: np.random.Generator) -> list[Solid]:
-    leaf = _solid("ellipsoid", (0.35, 0.35, 0), (0.5, 0.05, 0.13), (0.12, 0.45 + 0.2 * rng.random(), 0.16), tilt=("z", 0.75))
+    leaf = _solid(
+        "ellipsoid", (0.35, 0.35, 0), (0.5, 0.05, 0.13), (0.12, 0.45 + 0.2 * rng.random(), 0.16), tilt=("z", 0.75)
+    )
     return [s for k in range(6) for s in moved([leaf], placed(turn=k * math.pi / 3))]
 
 
@@ -277,13 +294,19 @@ def _building(rng: np.random.Generator) -> list[Solid]:
     wall = tuple(0.35 + 0.4 * rng.random(3) * np.array([1, 0.9, 0.85]))
     height = 1.6 + 1.8 * rng.random()
     body = _solid("box", (0, height, 0), (0.75, height, 0.6), wall)
-    rows = [_solid("box", (0, y, 0.6), (0.6, 0.13, 0.02), (0.62, 0.78, 0.9), material="matte") for y in np.arange(0.5, 2 * height - 0.3, 0.55)]
+    rows = [
+        _solid("box", (0, y, 0.6), (0.6, 0.13, 0.02), (0.62, 0.78, 0.9), material="matte")
+        for y in np.arange(0.5, 2 * height - 0.3, 0.55)
+    ]
     return [body, *rows[:6]]
 
 
 def _cactus(rng: np.random.Generator) -> list[Solid]:
     green = (0.2, 0.5, 0.24)
-    trunk = [_solid("cylinder", (0, 0.65, 0), (0.16, 0.65, 0.16), green), _solid("ellipsoid", (0, 1.3, 0), (0.16, 0.16, 0.16), green)]
+    trunk = [
+        _solid("cylinder", (0, 0.65, 0), (0.16, 0.65, 0.16), green),
+        _solid("ellipsoid", (0, 1.3, 0), (0.16, 0.16, 0.16), green),
+    ]
     arms = []
     for side, y in ((1, 0.6), (-1, 0.85)):
         arms.append(_solid("cylinder", (side * 0.24, y, 0), (0.09, 0.16, 0.09), green, tilt=("z", math.pi / 2)))
@@ -294,7 +317,10 @@ def _cactus(rng: np.random.Generator) -> list[Solid]:
 def _rock(colour: tuple[float, float, float]) -> Callable[[np.random.Generator], list[Solid]]:
     def build(rng: np.random.Generator) -> list[Solid]:
         a, b, c = 0.25 + 0.3 * rng.random(3)
-        return [_solid("ellipsoid", (0, 0.1, 0), (a, b * 0.8, c), colour), _solid("ellipsoid", (0.3, 0.05, 0.1), (a * 0.6, b * 0.5, c * 0.6), colour)]
+        return [
+            _solid("ellipsoid", (0, 0.1, 0), (a, b * 0.8, c), colour),
+            _solid("ellipsoid", (0.3, 0.05, 0.1), (a * 0.6, b * 0.5, c * 0.6), colour),
+        ]
 
     return build
 
@@ -307,7 +333,10 @@ def _umbrella(rng: np.random.Generator) -> list[Solid]:
 
 def _cupboard(rng: np.random.Generator) -> list[Solid]:
     wood = (0.78, 0.62, 0.42)
-    body = [_solid("box", (0, 0.55, 0), (0.9, 0.55, 0.4), wood), _solid("box", (0, 1.14, 0), (0.96, 0.05, 0.45), (0.92, 0.92, 0.9))]
+    body = [
+        _solid("box", (0, 0.55, 0), (0.9, 0.55, 0.4), wood),
+        _solid("box", (0, 1.14, 0), (0.96, 0.05, 0.45), (0.92, 0.92, 0.9)),
+    ]
     doors = [_solid("box", (x, 0.55, 0.41), (0.38, 0.42, 0.02), (0.86, 0.72, 0.52)) for x in (-0.43, 0.43)]
     pot = [_solid("cylinder", (0.4, 1.32, 0), (0.2, 0.14, 0.2), (0.75, 0.2, 0.15), material="plastic")]
     return body + doors + pot
@@ -322,14 +351,26 @@ def _stove(rng: np.random.Generator) -> list[Solid]:
 def _bed(rng: np.random.Generator) -> list[Solid]:
     cover = tuple(0.3 + 0.6 * rng.random(3))
     frame = _solid("box", (0, 0.2, 0), (1.0, 0.2, 0.7), (0.5, 0.33, 0.2))
-    top = [_solid("box", (0, 0.47, 0), (0.95, 0.1, 0.66), cover), _solid("box", (-1.0, 0.6, 0), (0.06, 0.6, 0.7), (0.5, 0.33, 0.2))]
+    top = [
+        _solid("box", (0, 0.47, 0), (0.95, 0.1, 0.66), cover),
+        _solid("box", (-1.0, 0.6, 0), (0.06, 0.6, 0.7), (0.5, 0.33, 0.2)),
+    ]
     return [frame, *top, _solid("ellipsoid", (-0.7, 0.62, 0), (0.25, 0.12, 0.45), (0.96, 0.96, 0.96))]
 
 
 def _flowers(rng: np.random.Generator) -> list[Solid]:
-    colour = tuple(np.array([(0.95, 0.3, 0.35), (0.98, 0.85, 0.2), (0.95, 0.95, 0.98), (0.75, 0.4, 0.85)])[rng.integers(4)])
+    colour = tuple(
+        np.array([(0.95, 0.3, 0.35), (0.98, 0.85, 0.2), (0.95, 0.95, 0.98), (0.75, 0.4, 0.85)])[rng.integers(4)]
+    )
     at = rng.uniform(-0.5, 0.5, (5, 2))
-    return [s for x, z in at for s in (_solid("cylinder", (x, 0.12, z), (0.02, 0.12, 0.02), (0.2, 0.5, 0.2)), _solid("ellipsoid", (x, 0.28, z), (0.09, 0.06, 0.09), colour))]
+    return [
+        s
+        for x, z in at
+        for s in (
+            _solid("cylinder", (x, 0.12, z), (0.02, 0.12, 0.02), (0.2, 0.5, 0.2)),
+            _solid("ellipsoid", (x, 0.28, z), (0.09, 0.06, 0.09), colour),
+        )
+    ]
 
 
 def _island(rng: np.random.Generator) -> list[Solid]:
@@ -337,7 +378,10 @@ def _island(rng: np.random.Generator) -> list[Solid]:
 
 
 def _buoy(rng: np.random.Generator) -> list[Solid]:
-    return [_solid("cone", (0, 0.3, 0), (0.3, 0.35, 0.3), (0.9, 0.2, 0.15), taper=0.3), _solid("cylinder", (0, 0.72, 0), (0.05, 0.1, 0.05), (0.95, 0.95, 0.95))]
+    return [
+        _solid("cone", (0, 0.3, 0), (0.3, 0.35, 0.3), (0.9, 0.2, 0.15), taper=0.3),
+        _solid("cylinder", (0, 0.72, 0), (0.05, 0.1, 0.05), (0.95, 0.95, 0.95)),
+    ]
 
 
 def _signpost(rng: np.random.Generator) -> list[Solid]:
@@ -346,7 +390,10 @@ def _signpost(rng: np.random.Generator) -> list[Solid]:
 
 
 def _lamp_post(rng: np.random.Generator) -> list[Solid]:
-    return [_solid("cylinder", (0, 0.9, 0), (0.05, 0.9, 0.05), (0.2, 0.22, 0.25)), _solid("ellipsoid", (0, 1.9, 0), (0.16, 0.16, 0.16), (1.0, 0.93, 0.7), material="glow")]
+    return [
+        _solid("cylinder", (0, 0.9, 0), (0.05, 0.9, 0.05), (0.2, 0.22, 0.25)),
+        _solid("ellipsoid", (0, 1.9, 0), (0.16, 0.16, 0.16), (1.0, 0.93, 0.7), material="glow"),
+    ]
 
 
 def _flag(rng: np.random.Generator) -> list[Solid]:

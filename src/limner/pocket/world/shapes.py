@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .graph import Camera
 
@@ -107,7 +108,7 @@ def about(axis: str, angle: float) -> np.ndarray:
     return matrix
 
 
-def along(direction: Sequence[float]) -> np.ndarray:
+def along(direction: ArrayLike) -> np.ndarray:
     """[3, 3]: a rotation whose y axis is the direction."""
     y = np.asarray(direction, dtype=float)
     y = y / np.linalg.norm(y)

@@ -113,7 +113,9 @@ def _stained_glass(picture: Tensor, lines: Tensor, noise: Tensor) -> Tensor:
 def _risograph(picture: Tensor, lines: Tensor, noise: Tensor) -> Tensor:
     gray, size = _gray(picture), picture.shape[-1]
     red = (picture[0] - picture[2]) * 0.5 + 0.5
-    paper, pink, blue = (picture.new_tensor(c)[:, None, None] for c in ((0.96, 0.94, 0.88), (0.98, 0.36, 0.42), (0.14, 0.32, 0.62)))
+    paper, pink, blue = (
+        picture.new_tensor(c)[:, None, None] for c in ((0.96, 0.94, 0.88), (0.98, 0.36, 0.42), (0.14, 0.32, 0.62))
+    )
     at = torch.arange(size, device=picture.device) * (32 / size)
     screen = (torch.sin((at[:, None] + at[None]) * 3.14) * torch.sin((at[:, None] - at[None]) * 3.14)) * 0.22
     first = ((red * (1.1 - gray) * 1.4 + screen + 0.15 * noise[1]) > 0.45).float()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .actions import Pose, pose
 from .graph import NUM_SHAPE, Individual, Toy
@@ -18,6 +20,7 @@ from .shapes import Solid, about, along, chain, moved, placed
 from .vocabulary import CLASSES, COLOURS, JOINTED, PATTERNS
 
 PARTS = ("body", "head", "limb", "ear", "tail", "face", "detail", "wheel", "accessory")
+Point: TypeAlias = "ArrayLike"
 BLACK, WHITE = np.array([0.06, 0.06, 0.07]), np.array([0.96, 0.96, 0.96])
 
 
@@ -44,12 +47,23 @@ def individual(kind: str, seed: int, *, patterns: Sequence[str] = PATTERNS) -> I
     shape = rng.random(NUM_SHAPE)
     names = list(COLOURS)
     first, second, third = rng.choice(len(names), 3, replace=False)
-    tints = np.stack([np.clip(np.array(COLOURS[names[k]]) + rng.normal(0, 0.035, 3), 0.02, 1) for k in (first, second, third)])
+    tints = np.stack(
+        [np.clip(np.array(COLOURS[names[k]]) + rng.normal(0, 0.035, 3), 0.02, 1) for k in (first, second, third)]
+    )
     weights = np.array([0.4 if name == "plain" else 1.0 for name in PATTERNS])
-    draws = rng.random(len(PATTERNS)) ** (1 / weights)  # one draw a pattern, so that a subset keeps the order of the rest
+    draws = rng.random(len(PATTERNS)) ** (
+        1 / weights
+    )  # one draw a pattern, so that a subset keeps the order of the rest
     pattern = max(patterns, key=lambda name: draws[PATTERNS.index(name)])
     return Individual(
-        kind, seed, shape, (names[first], names[second], names[third]), tints, pattern, rng.random(4), rng.random((3, 4))
+        kind,
+        seed,
+        shape,
+        (names[first], names[second], names[third]),
+        tints,
+        pattern,
+        rng.random(4),
+        rng.random((3, 4)),
     )
 
 
@@ -67,8 +81,6 @@ def build(toy: Toy, *, time: float = 0.0) -> Built:
 
 
 def _finished(solid: Solid, toy: Toy, maker: _Maker) -> Solid:
-    from dataclasses import replace
-
     material = toy.material if solid.material == "plastic" else solid.material
     marks = maker.marks if solid.part in (PARTS.index("body"), PARTS.index("head")) else None
     return replace(solid, material=material, marks=marks)
@@ -97,8 +109,8 @@ class _Maker:
     def add(
         self,
         kind: str,
-        at: Sequence[float],
-        size: Sequence[float],
+        at: Point,
+        size: Point,
         colour: np.ndarray | None = None,
         *,
         part: str = "body",
@@ -126,8 +138,8 @@ class _Maker:
 
     def limb(
         self,
-        joint: Sequence[float],
-        direction: Sequence[float],
+        joint: Point,
+        direction: Point,
         length: float,
         radius: float,
         *,
@@ -138,10 +150,18 @@ class _Maker:
         way = np.asarray(direction, dtype=float) / np.linalg.norm(direction)
         start = np.asarray(joint, dtype=float)
         end = start + length * way
-        self.add(kind, (start + end) / 2, (radius, length / 2 + 0.6 * radius, radius), part="limb", rotation=along(way), pattern=pattern, taper=0.75)
+        self.add(
+            kind,
+            (start + end) / 2,
+            (radius, length / 2 + 0.6 * radius, radius),
+            part="limb",
+            rotation=along(way),
+            pattern=pattern,
+            taper=0.75,
+        )
         return end
 
-    def mark(self, center: Sequence[float], size: Sequence[float], *, base: float = 0.05) -> None:
+    def mark(self, center: Point, size: Point, *, base: float = 0.05) -> None:
         """The individual's marks, on an ellipsoid: longitude and latitude from its identity, mostly to the front."""
         rows = []
         for longitude, latitude, extent, which in self.who.marks:
@@ -151,7 +171,7 @@ class _Maker:
             rows.append([*(np.asarray(center) + way * np.asarray(size)), base * (0.7 + extent), *colour])
         self.marks = np.array(rows)
 
-    def anchor(self, name: str, at: Sequence[float], size: Sequence[float], rotation: np.ndarray | None = None) -> None:
+    def anchor(self, name: str, at: Point, size: Point, rotation: np.ndarray | None = None) -> None:
         self.anchors[name] = Anchor(
             np.asarray(at, dtype=float), np.asarray(size, dtype=float), np.eye(3) if rotation is None else rotation
         )
@@ -183,12 +203,30 @@ def _animal(m: _Maker, *, slim: float = 1.0, muzzle: float = 0.5, belly: bool = 
         m.add("ellipsoid", (0, middle - 0.03, wide * 0.28), (wide * 0.68, tall * 0.72, wide * 0.76), m.second)
     center = np.array([0, middle + tall * 0.85 + head * 0.7, 0.03])
     m.add("ellipsoid", center, (head * m.p(5, 0.95, 1.2), head, head), part="head", pattern=True)
-    m.add("ellipsoid", center + (0, -0.28 * head, head * 0.75), (head * 0.42, head * 0.32, head * muzzle), m.second, part="face")
-    m.add("ellipsoid", center + (0, -0.14 * head, head * (0.78 + muzzle)), (head * 0.15, head * 0.11, head * 0.1), BLACK, part="face")
+    m.add(
+        "ellipsoid",
+        center + (0, -0.28 * head, head * 0.75),
+        (head * 0.42, head * 0.32, head * muzzle),
+        m.second,
+        part="face",
+    )
+    m.add(
+        "ellipsoid",
+        center + (0, -0.14 * head, head * (0.78 + muzzle)),
+        (head * 0.15, head * 0.11, head * 0.1),
+        BLACK,
+        part="face",
+    )
     m.eyes(center[1] + 0.22 * head, center[2] + 0.86 * head, head * m.p(6, 0.34, 0.5), head * m.p(7, 0.14, 0.22))
     arm = m.p(8, 0.17, 0.25)
     for side, angle, spread in ((-1, m.pose.left_arm, m.pose.left_spread), (1, m.pose.right_arm, m.pose.right_spread)):
-        hand = m.limb((side * wide * 0.85, middle + tall * 0.5, 0), _swing(angle, side, spread), arm, m.p(9, 0.055, 0.08), pattern=True)
+        hand = m.limb(
+            (side * wide * 0.85, middle + tall * 0.5, 0),
+            _swing(angle, side, spread),
+            arm,
+            m.p(9, 0.055, 0.08),
+            pattern=True,
+        )
         m.add("ellipsoid", hand, (0.065, 0.065, 0.065), m.third if m.who.shape[10] > 0.5 else m.second, part="limb")
         if side == 1:
             m.anchor("hand", hand, (0.065, 0.065, 0.065))
@@ -207,7 +245,12 @@ def _animal(m: _Maker, *, slim: float = 1.0, muzzle: float = 0.5, belly: bool = 
 def _cat(m: _Maker) -> None:
     center, head = _animal(m, slim=0.85, muzzle=0.32)
     for side in (-1, 1):
-        m.add("cone", center + (side * head * 0.58, head * 0.95, 0), (head * 0.34, head * m.p(11, 0.32, 0.5), head * 0.2), part="ear")
+        m.add(
+            "cone",
+            center + (side * head * 0.58, head * 0.95, 0),
+            (head * 0.34, head * m.p(11, 0.32, 0.5), head * 0.2),
+            part="ear",
+        )
     _tail(m, up=1.0, length=m.p(10, 0.25, 0.4), radius=0.045)
 
 
@@ -216,7 +259,14 @@ def _dog(m: _Maker) -> None:
     drop = m.p(11, 0.5, 0.9)
     for side in (-1, 1):
         at = center + (side * head * 1.08, 0.25 * head - drop * head * 0.4, 0)
-        m.add("ellipsoid", at, (head * 0.2, head * drop, head * 0.38), m.second, part="ear", rotation=about("z", side * 0.25))
+        m.add(
+            "ellipsoid",
+            at,
+            (head * 0.2, head * drop, head * 0.38),
+            m.second,
+            part="ear",
+            rotation=about("z", side * 0.25),
+        )
     _tail(m, up=0.7, length=m.p(10, 0.15, 0.28), radius=0.05)
 
 
@@ -224,8 +274,16 @@ def _rabbit(m: _Maker) -> None:
     center, head = _animal(m, slim=0.9, muzzle=0.3)
     for side in (-1, 1):
         at = center + (side * head * 0.42, head * 1.45, -0.02)
-        m.add("ellipsoid", at, (head * 0.22, head * m.p(11, 0.7, 1.0), head * 0.14), part="ear", rotation=about("z", -side * 0.16))
-    m.add("ellipsoid", (0, m.p(3, 0.10, 0.20) + 0.08, -m.p(0, 0.17, 0.27) * 0.95), (0.07, 0.07, 0.07), WHITE, part="tail")
+        m.add(
+            "ellipsoid",
+            at,
+            (head * 0.22, head * m.p(11, 0.7, 1.0), head * 0.14),
+            part="ear",
+            rotation=about("z", -side * 0.16),
+        )
+    m.add(
+        "ellipsoid", (0, m.p(3, 0.10, 0.20) + 0.08, -m.p(0, 0.17, 0.27) * 0.95), (0.07, 0.07, 0.07), WHITE, part="tail"
+    )
 
 
 def _bear(m: _Maker) -> None:
@@ -233,23 +291,55 @@ def _bear(m: _Maker) -> None:
     for side in (-1, 1):
         r = head * m.p(11, 0.3, 0.42)
         m.add("ellipsoid", center + (side * head * 0.75, head * 0.78, 0), (r, r, r * 0.6), part="ear")
-        m.add("ellipsoid", center + (side * head * 0.75, head * 0.78, r * 0.3), (r * 0.6, r * 0.6, r * 0.45), m.second, part="ear")
+        m.add(
+            "ellipsoid",
+            center + (side * head * 0.75, head * 0.78, r * 0.3),
+            (r * 0.6, r * 0.6, r * 0.45),
+            m.second,
+            part="ear",
+        )
 
 
 def _elephant(m: _Maker) -> None:
     center, head = _animal(m, slim=1.15, muzzle=0.2)
     for side in (-1, 1):
         at = center + (side * head * 1.2, 0.1 * head, -0.02)
-        m.add("ellipsoid", at, (head * m.p(11, 0.5, 0.75), head * 0.75, head * 0.12), m.second, part="ear", rotation=about("y", -side * 0.45))
-        m.add("cone", center + (side * head * 0.4, -0.55 * head, head * 1.0), (0.025, 0.09, 0.025), WHITE, part="face", rotation=about("x", 2.2))
+        m.add(
+            "ellipsoid",
+            at,
+            (head * m.p(11, 0.5, 0.75), head * 0.75, head * 0.12),
+            m.second,
+            part="ear",
+            rotation=about("y", -side * 0.45),
+        )
+        m.add(
+            "cone",
+            center + (side * head * 0.4, -0.55 * head, head * 1.0),
+            (0.025, 0.09, 0.025),
+            WHITE,
+            part="face",
+            rotation=about("x", 2.2),
+        )
     joint = center + (0, -0.2 * head, head * 0.9)
     for k in range(4):
-        m.add("ellipsoid", joint + (0, -0.075 * k, 0.05 + 0.012 * k * k), (0.055 - 0.006 * k, 0.06, 0.055 - 0.006 * k), part="face")
+        m.add(
+            "ellipsoid",
+            joint + (0, -0.075 * k, 0.05 + 0.012 * k * k),
+            (0.055 - 0.006 * k, 0.06, 0.055 - 0.006 * k),
+            part="face",
+        )
 
 
 def _penguin(m: _Maker) -> None:
     center, head = _animal(m, slim=1.05, muzzle=0.2)
-    m.add("cone", center + (0, -0.15 * head, head * 1.15), (head * 0.22, head * m.p(11, 0.25, 0.45), head * 0.16), np.array([0.96, 0.6, 0.1]), part="face", rotation=about("x", math.pi / 2))
+    m.add(
+        "cone",
+        center + (0, -0.15 * head, head * 1.15),
+        (head * 0.22, head * m.p(11, 0.25, 0.45), head * 0.16),
+        np.array([0.96, 0.6, 0.1]),
+        part="face",
+        rotation=about("x", math.pi / 2),
+    )
     _tail(m, up=-0.3, length=0.12, radius=0.06)
 
 
@@ -257,7 +347,15 @@ def _tail(m: _Maker, *, up: float, length: float, radius: float) -> None:
     start = np.array([0, m.p(3, 0.10, 0.20) + 0.08, -m.p(0, 0.17, 0.27) * 0.7])
     way = np.array([0.25, up, -0.8])
     way = way / np.linalg.norm(way)
-    m.add("ellipsoid", start + way * length * 0.6, (radius, length * 0.65, radius), m.first, part="tail", rotation=along(way), pattern=True)
+    m.add(
+        "ellipsoid",
+        start + way * length * 0.6,
+        (radius, length * 0.65, radius),
+        m.first,
+        part="tail",
+        rotation=along(way),
+        pattern=True,
+    )
 
 
 def _robot(m: _Maker) -> None:
@@ -275,14 +373,32 @@ def _robot(m: _Maker) -> None:
     m.add("cylinder", center + (0, -head, 0), (head * 0.4, head * 0.3, head * 0.4), BLACK * 4, part="detail")
     eye = head * m.p(7, 0.22, 0.34)
     for side in (-1, 1):
-        m.add("ellipsoid", center + (side * head * 0.45, head * 0.2, head * 0.92), (eye, eye, eye * 0.6), np.array([1.0, 0.92, 0.35]), part="face")
-        m.add("ellipsoid", center + (side * head * 0.45, head * 0.2, head * 0.92 + eye * 0.5), (eye * 0.4,) * 3, BLACK, part="face")
+        m.add(
+            "ellipsoid",
+            center + (side * head * 0.45, head * 0.2, head * 0.92),
+            (eye, eye, eye * 0.6),
+            np.array([1.0, 0.92, 0.35]),
+            part="face",
+        )
+        m.add(
+            "ellipsoid",
+            center + (side * head * 0.45, head * 0.2, head * 0.92 + eye * 0.5),
+            (eye * 0.4,) * 3,
+            BLACK,
+            part="face",
+        )
     m.add("box", center + (0, -head * 0.4, head * 0.95), (head * 0.5, head * 0.1, 0.02), BLACK, part="face")
     if m.who.shape[6] > 0.3:
         m.add("cylinder", center + (0, head * 1.2, 0), (0.015, head * 0.4, 0.015), BLACK * 4, part="detail")
         m.add("ellipsoid", center + (0, head * 1.6, 0), (0.04, 0.04, 0.04), m.third, part="detail")
     for side, angle, spread in ((-1, m.pose.left_arm, m.pose.left_spread), (1, m.pose.right_arm, m.pose.right_spread)):
-        hand = m.limb((side * (wide + 0.03), middle + tall * 0.7, 0), _swing(angle, side, spread * 0.6), m.p(8, 0.2, 0.3), 0.045, kind="cylinder")
+        hand = m.limb(
+            (side * (wide + 0.03), middle + tall * 0.7, 0),
+            _swing(angle, side, spread * 0.6),
+            m.p(8, 0.2, 0.3),
+            0.045,
+            kind="cylinder",
+        )
         m.add("ellipsoid", hand, (0.06, 0.06, 0.06), m.third, part="limb")
         if side == 1:
             m.anchor("hand", hand, (0.06, 0.06, 0.06))
@@ -307,12 +423,27 @@ def _gnome(m: _Maker) -> None:
     m.add("cylinder", (0, middle - tall * 0.15, 0), (wide * 0.9, 0.03, wide * 0.9), BLACK * 3, part="detail")
     center = np.array([0, middle + tall + head * 0.6, 0.0])
     m.add("ellipsoid", center, (head, head, head), skin, part="head")
-    m.add("ellipsoid", center + (0, -head * 0.55, head * 0.45), (head * 0.85, head * m.p(5, 0.6, 1.0), head * 0.6), WHITE * m.p(6, 0.6, 1.0), part="face")
+    m.add(
+        "ellipsoid",
+        center + (0, -head * 0.55, head * 0.45),
+        (head * 0.85, head * m.p(5, 0.6, 1.0), head * 0.6),
+        WHITE * m.p(6, 0.6, 1.0),
+        part="face",
+    )
     m.add("ellipsoid", center + (0, 0, head * 1.0), (head * 0.25,) * 3, skin * np.array([1.0, 0.8, 0.8]), part="face")
     m.eyes(center[1] + 0.3 * head, head * 0.85, head * 0.38, head * 0.15)
-    m.add("cone", center + (0, head * 0.5 + m.p(11, 0.16, 0.28), -0.02), (head * 1.05, m.p(11, 0.16, 0.28), head * 1.05), m.second, part="detail", taper=0.05)
+    m.add(
+        "cone",
+        center + (0, head * 0.5 + m.p(11, 0.16, 0.28), -0.02),
+        (head * 1.05, m.p(11, 0.16, 0.28), head * 1.05),
+        m.second,
+        part="detail",
+        taper=0.05,
+    )
     for side, angle, spread in ((-1, m.pose.left_arm, m.pose.left_spread), (1, m.pose.right_arm, m.pose.right_spread)):
-        hand = m.limb((side * wide * 0.62, middle + tall * 0.6, 0), _swing(angle, side, spread), 0.2, 0.06, pattern=True)
+        hand = m.limb(
+            (side * wide * 0.62, middle + tall * 0.6, 0), _swing(angle, side, spread), 0.2, 0.06, pattern=True
+        )
         m.add("ellipsoid", hand, (0.055,) * 3, skin, part="limb")
         if side == 1:
             m.anchor("hand", hand, (0.055,) * 3)
@@ -333,11 +464,26 @@ def _gnome(m: _Maker) -> None:
 def _wheels(m: _Maker, places: Sequence[tuple[float, float]], radius: float, wide: float) -> None:
     for x, z in places:
         turned = about("z", math.pi / 2)
-        m.add("cylinder", (x, radius, z), (radius, wide, radius), BLACK * 2, part="wheel", rotation=turned, material="matte")
-        m.add("cylinder", (x * 1.01, radius, z), (radius * 0.5, wide * 1.08, radius * 0.5), m.third, part="wheel", rotation=turned)
+        m.add(
+            "cylinder",
+            (x, radius, z),
+            (radius, wide, radius),
+            BLACK * 2,
+            part="wheel",
+            rotation=turned,
+            material="matte",
+        )
+        m.add(
+            "cylinder",
+            (x * 1.01, radius, z),
+            (radius * 0.5, wide * 1.08, radius * 0.5),
+            m.third,
+            part="wheel",
+            rotation=turned,
+        )
 
 
-def _thing_anchors(m: _Maker, top: Sequence[float], face: Sequence[float], wide: float, deep: float, waist: float) -> None:
+def _thing_anchors(m: _Maker, top: Point, face: Point, wide: float, deep: float, waist: float) -> None:
     """Anchors of something without a head: a hat goes on top, glasses on the face, a scarf around the waist."""
     m.anchor("head_top", top, (wide * 0.5, 0.14, wide * 0.5))
     m.anchor("eyes", face, (wide * 0.55, 0.07, 0.06))
@@ -358,11 +504,29 @@ def _car(m: _Maker) -> None:
         m.add("ellipsoid", (0, y + low, back), (wide * 0.86, cabin * 1.7, long * 0.55), m.second, part="head")
     else:
         m.add("box", (0, y + low + cabin, back), (wide * 0.88, cabin, long * 0.45), m.second, part="head")
-        m.add("box", (0, y + low + cabin, back), (wide * 0.9, cabin * 0.6, long * 0.38), np.array([0.55, 0.75, 0.85]), part="detail")
+        m.add(
+            "box",
+            (0, y + low + cabin, back),
+            (wide * 0.9, cabin * 0.6, long * 0.38),
+            np.array([0.55, 0.75, 0.85]),
+            part="detail",
+        )
     _wheels(m, [(s * wide, z * long * 0.62) for s in (-1, 1) for z in (-1, 1)], wheel, 0.05)
     for side in (-1, 1):
-        m.add("ellipsoid", (side * wide * 0.65, y + low * 0.2, long), (0.06, 0.06, 0.03), np.array([1.0, 0.95, 0.6]), part="face")
-        m.add("ellipsoid", (side * wide * 0.7, y + low * 0.2, -long), (0.05, 0.04, 0.02), np.array([0.8, 0.1, 0.1]), part="detail")
+        m.add(
+            "ellipsoid",
+            (side * wide * 0.65, y + low * 0.2, long),
+            (0.06, 0.06, 0.03),
+            np.array([1.0, 0.95, 0.6]),
+            part="face",
+        )
+        m.add(
+            "ellipsoid",
+            (side * wide * 0.7, y + low * 0.2, -long),
+            (0.05, 0.04, 0.02),
+            np.array([0.8, 0.1, 0.1]),
+            part="detail",
+        )
     m.add("box", (0, y - low * 0.55, long), (wide * 0.95, 0.035, 0.03), m.third, part="detail")
     m.mark((0, y, 0), (wide, low, long), base=0.07)
     roof = y + low + cabin * (1.65 if m.who.shape[6] > 0.5 else 2.0)
@@ -375,13 +539,34 @@ def _truck(m: _Maker) -> None:
     cab = m.p(4, 0.15, 0.2)
     m.add("box", (0, wheel + 0.06, 0), (wide * 0.9, 0.05, long), BLACK * 4)
     m.add("box", (0, wheel + 0.1 + high, -cab), (wide, high, long - cab), pattern=True)
-    m.add("box", (0, wheel + 0.1 + high * 0.75, long - cab + 0.02), (wide * 0.95, high * 0.75, cab), m.second, part="head")
-    m.add("box", (0, wheel + 0.1 + high * 1.1, long + 0.01), (wide * 0.8, high * 0.28, 0.03), np.array([0.55, 0.75, 0.85]), part="detail")
+    m.add(
+        "box", (0, wheel + 0.1 + high * 0.75, long - cab + 0.02), (wide * 0.95, high * 0.75, cab), m.second, part="head"
+    )
+    m.add(
+        "box",
+        (0, wheel + 0.1 + high * 1.1, long + 0.01),
+        (wide * 0.8, high * 0.28, 0.03),
+        np.array([0.55, 0.75, 0.85]),
+        part="detail",
+    )
     for side in (-1, 1):
-        m.add("ellipsoid", (side * wide * 0.65, wheel + 0.18, long + 0.03), (0.05, 0.05, 0.03), np.array([1.0, 0.95, 0.6]), part="face")
+        m.add(
+            "ellipsoid",
+            (side * wide * 0.65, wheel + 0.18, long + 0.03),
+            (0.05, 0.05, 0.03),
+            np.array([1.0, 0.95, 0.6]),
+            part="face",
+        )
     _wheels(m, [(s * wide, z) for s in (-1, 1) for z in (-long * 0.65, -long * 0.1, long * 0.7)], wheel, 0.05)
     m.mark((0, wheel + 0.1 + high, -cab), (wide, high, long - cab), base=0.08)
-    _thing_anchors(m, (0, wheel + 0.1 + 2 * high, -cab), (0, wheel + 0.1 + high * 0.8, long + 0.06), wide, long, wheel + 0.1 + high * 0.8)
+    _thing_anchors(
+        m,
+        (0, wheel + 0.1 + 2 * high, -cab),
+        (0, wheel + 0.1 + high * 0.8, long + 0.06),
+        wide,
+        long,
+        wheel + 0.1 + high * 0.8,
+    )
 
 
 def _plane(m: _Maker) -> None:
@@ -391,9 +576,22 @@ def _plane(m: _Maker) -> None:
     m.add("box", (0, y + m.p(3, -0.05, 0.08), 0.08), (span, 0.02, m.p(4, 0.09, 0.14)), m.second, part="limb")
     m.add("box", (0, y + 0.03, -long * 0.85), (span * 0.4, 0.015, 0.06), m.second, part="limb")
     m.add("box", (0, y + 0.14, -long * 0.85), (0.015, 0.12, 0.07), m.third, part="tail")
-    m.add("ellipsoid", (0, y + fat * 0.7, long * 0.25), (fat * 0.6, fat * 0.6, long * 0.22), np.array([0.55, 0.75, 0.88]), part="head")
+    m.add(
+        "ellipsoid",
+        (0, y + fat * 0.7, long * 0.25),
+        (fat * 0.6, fat * 0.6, long * 0.22),
+        np.array([0.55, 0.75, 0.88]),
+        part="head",
+    )
     m.add("cone", (0, y, long), (0.05, 0.06, 0.05), m.third, part="detail", rotation=about("x", math.pi / 2))
-    m.add("box", (0, y, long + 0.03), (0.2, 0.022, 0.012), BLACK * 4, part="detail", rotation=about("z", 0.5 + m.who.shape[5]))
+    m.add(
+        "box",
+        (0, y, long + 0.03),
+        (0.2, 0.022, 0.012),
+        BLACK * 4,
+        part="detail",
+        rotation=about("z", 0.5 + m.who.shape[5]),
+    )
     _wheels(m, [(-fat, 0.15), (fat, 0.15)], 0.07, 0.03)
     for side in (-1, 1):
         m.add("cylinder", (side * fat, 0.18, 0.15), (0.015, 0.12, 0.015), BLACK * 4, part="detail")
@@ -408,16 +606,36 @@ def _boat(m: _Maker) -> None:
     mast = m.p(3, 0.32, 0.5)
     if m.who.shape[4] > 0.4:
         m.add("cylinder", (0, deep * 1.9 + mast, 0), (0.022, mast, 0.022), np.array([0.45, 0.3, 0.16]), part="limb")
-        m.add("cone", (0, deep * 2.2 + mast * 0.95, -0.02), (0.015, mast * 0.8, long * m.p(5, 0.42, 0.6)), m.second, part="head", taper=0.05)
+        m.add(
+            "cone",
+            (0, deep * 2.2 + mast * 0.95, -0.02),
+            (0.015, mast * 0.8, long * m.p(5, 0.42, 0.6)),
+            m.second,
+            part="head",
+            taper=0.05,
+        )
         top = deep * 1.9 + 2 * mast
     else:
         m.add("box", (0, deep * 2.3, -long * 0.15), (wide * 0.6, deep * 0.6, long * 0.35), m.second, part="head")
         m.add("cylinder", (0, deep * 3.4, -long * 0.2), (0.07, deep * 0.7, 0.07), m.third, part="detail")
         for side in (-1, 1):
-            m.add("ellipsoid", (side * wide * 0.6, deep * 2.4, 0), (0.02, 0.05, 0.05), np.array([0.6, 0.8, 0.9]), part="detail")
+            m.add(
+                "ellipsoid",
+                (side * wide * 0.6, deep * 2.4, 0),
+                (0.02, 0.05, 0.05),
+                np.array([0.6, 0.8, 0.9]),
+                part="detail",
+            )
         top = deep * 4.1
     m.mark((0, deep * 1.1, 0), (wide, deep * 1.2, long), base=0.06)
-    _thing_anchors(m, (0, top, -long * 0.15 if m.who.shape[4] <= 0.4 else 0), (0, deep * 1.6, long * 0.92), wide * 0.8, long * 0.9, deep * 1.6)
+    _thing_anchors(
+        m,
+        (0, top, -long * 0.15 if m.who.shape[4] <= 0.4 else 0),
+        (0, deep * 1.6, long * 0.92),
+        wide * 0.8,
+        long * 0.9,
+        deep * 1.6,
+    )
 
 
 def _teapot(m: _Maker) -> None:
@@ -442,7 +660,13 @@ def _teapot(m: _Maker) -> None:
 
 def _mug(m: _Maker) -> None:
     wide, tall = m.p(0, 0.2, 0.3), m.p(1, 0.24, 0.36)
-    m.add("cone" if m.who.shape[2] > 0.5 else "cylinder", (0, tall, 0), (wide, tall, wide), taper=m.p(3, 0.75, 0.95), pattern=True)
+    m.add(
+        "cone" if m.who.shape[2] > 0.5 else "cylinder",
+        (0, tall, 0),
+        (wide, tall, wide),
+        taper=m.p(3, 0.75, 0.95),
+        pattern=True,
+    )
     rim = wide * (m.p(3, 0.75, 0.95) if m.who.shape[2] > 0.5 else 1.0)
     m.add("cylinder", (0, 2 * tall, 0), (rim * 0.88, 0.01, rim * 0.88), np.array([0.28, 0.16, 0.09]), part="detail")
     m.add("cylinder", (0, 0.03, 0), (wide * 1.03, 0.03, wide * 1.03), m.second, part="detail")
@@ -465,7 +689,13 @@ def _backpack(m: _Maker) -> None:
         m.add("box", (side * wide * 0.55, tall, -deep - 0.02), (0.05, tall * 0.7, 0.03), m.third, part="detail")
     for k in range(5):
         angle = math.pi * k / 4
-        m.add("ellipsoid", (0.08 * math.cos(angle), tall * 2.0 + 0.07 * math.sin(angle) - 0.03, 0), (0.03, 0.03, 0.03), m.third, part="detail")
+        m.add(
+            "ellipsoid",
+            (0.08 * math.cos(angle), tall * 2.0 + 0.07 * math.sin(angle) - 0.03, 0),
+            (0.03, 0.03, 0.03),
+            m.third,
+            part="detail",
+        )
     m.mark((0, tall * 0.95, 0), (wide, tall * 0.8, deep * 1.05), base=0.06)
     _thing_anchors(m, (0, tall * 1.95, 0), (0, tall * 1.4, deep + 0.06), wide, deep, tall * 1.22)
 
@@ -474,10 +704,19 @@ def _house(m: _Maker) -> None:
     wide, tall, deep = m.p(0, 0.26, 0.36), m.p(1, 0.2, 0.3), m.p(2, 0.22, 0.3)
     roof = m.p(3, 0.14, 0.26)
     m.add("box", (0, tall, 0), (wide, tall, deep), pattern=True)
-    m.add("cone", (0, 2 * tall + roof, 0), (wide * 1.55, roof, deep * 1.55), m.second, part="head", taper=m.p(4, 0.02, 0.3))
+    m.add(
+        "cone",
+        (0, 2 * tall + roof, 0),
+        (wide * 1.55, roof, deep * 1.55),
+        m.second,
+        part="head",
+        taper=m.p(4, 0.02, 0.3),
+    )
     m.add("box", (wide * m.p(5, -0.4, 0.4), tall * 0.5, deep), (0.07, tall * 0.5, 0.02), m.third, part="face")
     for side in (-1, 1):
-        m.add("box", (side * wide * 0.6, tall * 1.35, deep), (0.06, 0.06, 0.02), np.array([0.7, 0.88, 0.96]), part="face")
+        m.add(
+            "box", (side * wide * 0.6, tall * 1.35, deep), (0.06, 0.06, 0.02), np.array([0.7, 0.88, 0.96]), part="face"
+        )
         m.add("box", (side * wide, tall * 1.2, 0), (0.02, 0.07, 0.07), np.array([0.7, 0.88, 0.96]), part="face")
     m.add("box", (wide * 0.6, 2 * tall + roof, -deep * 0.3), (0.05, roof, 0.05), m.third, part="detail")
     m.mark((0, tall, 0), (wide, tall, deep), base=0.06)
@@ -494,7 +733,14 @@ def _plant(m: _Maker) -> None:
         angle, lean = 2 * math.pi * k / count, m.p(5, 0.25, 0.9)
         way = np.array([math.sin(angle) * lean, 1.0, math.cos(angle) * lean])
         way /= np.linalg.norm(way)
-        m.add("ellipsoid", np.array([0, 2 * tall, 0]) + way * 0.22, (0.05, m.p(6, 0.2, 0.28), 0.05), leaf, part="limb", rotation=along(way))
+        m.add(
+            "ellipsoid",
+            np.array([0, 2 * tall, 0]) + way * 0.22,
+            (0.05, m.p(6, 0.2, 0.28), 0.05),
+            leaf,
+            part="limb",
+            rotation=along(way),
+        )
     for k in range(int(m.p(7, 0, 4))):
         angle = 2.1 * k + 6.28 * m.who.shape[8]
         at = (0.15 * math.sin(angle), 2 * tall + 0.42 + 0.05 * k, 0.15 * math.cos(angle))
@@ -508,14 +754,18 @@ def _chair(m: _Maker) -> None:
     m.add("box", (0, 2 * leg, 0), (wide, m.p(3, 0.03, 0.07), wide), pattern=True)
     m.add("box", (0, 2 * leg + back, -wide * 0.9), (wide, back, 0.04), part="head", pattern=True)
     for x, z in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
-        m.add("cylinder", (x * wide * 0.85, leg, z * wide * 0.85), (m.p(4, 0.02, 0.045), leg, 0.03), m.second, part="limb")
+        m.add(
+            "cylinder", (x * wide * 0.85, leg, z * wide * 0.85), (m.p(4, 0.02, 0.045), leg, 0.03), m.second, part="limb"
+        )
     if m.who.shape[5] > 0.4:
         for side in (-1, 1):
             m.add("box", (side * wide, 2 * leg + 0.2, 0), (0.035, 0.035, wide * 0.9), m.third, part="limb")
             m.add("cylinder", (side * wide, 2 * leg + 0.1, wide * 0.8), (0.03, 0.1, 0.03), m.third, part="limb")
     m.add("ellipsoid", (0, 2 * leg + 0.07, 0.02), (wide * 0.8, m.p(6, 0.03, 0.07), wide * 0.8), m.second, part="detail")
     m.mark((0, 2 * leg + back, -wide * 0.85), (wide * 0.9, back * 0.8, 0.03), base=0.06)
-    _thing_anchors(m, (0, 2 * leg + 2 * back, -wide * 0.9), (0, 2 * leg + back * 1.3, -wide * 0.82), wide, wide, 2 * leg + back)
+    _thing_anchors(
+        m, (0, 2 * leg + 2 * back, -wide * 0.9), (0, 2 * leg + back * 1.3, -wide * 0.82), wide, wide, 2 * leg + back
+    )
     m.anchor("top", (0, 2 * leg + 0.08, 0), (wide, 0.02, wide))
 
 
@@ -523,10 +773,24 @@ def _lamp(m: _Maker) -> None:
     foot, pole, shade = m.p(0, 0.14, 0.22), m.p(1, 0.22, 0.32), m.p(2, 0.18, 0.28)
     m.add("cone", (0, 0.05, 0), (foot, 0.05, foot), m.second, part="limb", taper=0.6)
     m.add("cylinder", (0, pole, 0), (m.p(3, 0.02, 0.05), pole, 0.03), m.third, part="limb")
-    m.add("cone", (0, 2 * pole + shade * 0.5, 0), (shade, shade * m.p(4, 0.6, 0.9), shade), part="body", taper=m.p(5, 0.4, 0.85), pattern=True)
+    m.add(
+        "cone",
+        (0, 2 * pole + shade * 0.5, 0),
+        (shade, shade * m.p(4, 0.6, 0.9), shade),
+        part="body",
+        taper=m.p(5, 0.4, 0.85),
+        pattern=True,
+    )
     m.add("ellipsoid", (0, pole * m.p(6, 0.6, 1.4), 0), (0.07, 0.07, 0.07), m.third, part="detail")
     m.mark((0, 2 * pole + shade * 0.5, 0), (shade * 0.85, shade * 0.6, shade * 0.85), base=0.05)
-    _thing_anchors(m, (0, 2 * pole + shade * 1.2, 0), (0, 2 * pole + shade * 0.5, shade * 0.98), shade, shade, 2 * pole + shade * 0.1)
+    _thing_anchors(
+        m,
+        (0, 2 * pole + shade * 1.2, 0),
+        (0, 2 * pole + shade * 0.5, shade * 0.98),
+        shade,
+        shade,
+        2 * pole + shade * 0.1,
+    )
 
 
 _CLASSES: dict[str, Callable[[_Maker], None]] = {

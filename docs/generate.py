@@ -1,0 +1,121 @@
+"""Write the generated parts of the docs: the table of methods in README, a page per method, the results.
+
+python docs/generate.py          write
+python docs/generate.py --check  say whether anything would change
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from pathlib import Path
+
+from limner.cli import method_table
+from limner.methods import methods
+
+ROOT = Path(__file__).parent.parent
+START, END = "<!-- generated: {} -->", "<!-- end -->"
+
+
+def pages() -> dict[Path, str]:
+    """Every generated file and what it should hold."""
+    rows = method_table()
+    found = {ROOT / "docs" / "methods" / f"{row['name']}.md": page(row) for row in rows}
+    readme = ROOT / "README.md"
+    text = within(readme.read_text(), "methods", table(rows))
+    found[readme] = within(text, "results", results())
+    docs = ROOT / "docs" / "results.md"
+    found[docs] = within(within(docs.read_text(), "results", results()), "curve", curve())
+    pocket = ROOT / "docs" / "pocket.md"
+    found[pocket] = within(pocket.read_text(), "scores", scores())
+    return found
+
+
+def table(rows: list[dict]) -> str:  # type: ignore[type-arg]
+    lines = ["| method | paper | framework | for |", "|---|---|---|---|"]
+    lines += [
+        f"| [`{r['name']}`](docs/methods/{r['name']}.md) | [{r['title']}, {r['year']}](https://arxiv.org/abs/{r['arxiv']}) | {r['framework']} | {', '.join(r['scope'])} |"
+        for r in rows
+    ]
+    return "\n".join(lines)
+
+
+def page(row: dict) -> str:  # type: ignore[type-arg]
+    function = methods()[row["name"]]
+    module = sys.modules[function.__module__]
+    about = (inspect.getdoc(function) or "").partition("Settings:")[0].strip()
+    lines = [f"# {row['title']}", "", (module.__doc__ or "").strip(), "", about, ""]
+    lines += [
+        f"Paper: [arXiv:{row['arxiv']}](https://arxiv.org/abs/{row['arxiv']}). Framework: {row['framework']}. For: {', '.join(row['scope'])}.",
+        "",
+    ]
+    lines += [f"    limner learn photos/ --class dog --name rex --method {row['name']}", ""]
+    lines += ["| setting | default | |", "|---|---|---|"]
+    lines += [
+        f"| `--{name.replace('_', '-')}` | {about['default']} | {about['help']} |"
+        for name, about in row["settings"].items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def results() -> str:
+    """The table of results/methods.json."""
+    path = ROOT / "results" / "methods.json"
+    if not path.exists():
+        return "Not measured yet: `make bench`."
+    summary = json.loads(path.read_text())["summary"]
+    columns = ("identity", "dino", "clip_t", "obeyed")
+    lines = [
+        "| | identity ↑ | DINO-like ↑ | CLIP-T ↑ | prompt obeyed ↑ | seconds to teach | kB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in summary.items():
+        cells = [f"{row[c]['mean']:.3f} ± {row[c]['spread']:.3f}" for c in columns]
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['seconds']:.0f} | {row['bytes'] / 1e3:.0f} |")
+    return "\n".join(lines)
+
+
+def curve() -> str:
+    path = ROOT / "results" / "dreambooth_curve.json"
+    if not path.exists():
+        return "Not measured yet: `python benchmarks/methods.py --curve`."
+    lines = ["| steps | identity ↑ | prompt obeyed ↑ | CLIP-T ↑ |", "|---|---|---|---|"]
+    lines += [
+        f"| {p['steps']} | {p['identity']:.3f} | {p['obeyed']:.3f} | {p['clip_t']:.3f} |"
+        for p in json.loads(path.read_text())["points"]
+    ]
+    return "\n".join(lines)
+
+
+def scores() -> str:
+    path = ROOT / "results" / "pocket.json"
+    if not path.exists():
+        return "Not measured yet."
+    return "```json\n" + path.read_text().strip() + "\n```"
+
+
+def within(text: str, name: str, value: str) -> str:
+    """The text with what is between the two marks replaced."""
+    start = START.format(name)
+    before, _, rest = text.partition(start)
+    if not rest:
+        raise SystemExit(f"there is no {start} to write into")
+    return f"{before}{start}\n{value}\n{END}{rest.partition(END)[2]}"
+
+
+def main() -> None:
+    stale = []
+    for path, text in pages().items():
+        if not path.exists() or path.read_text() != text:
+            stale.append(str(path.relative_to(ROOT)))
+            if "--check" not in sys.argv:
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text)
+    if stale and "--check" in sys.argv:
+        raise SystemExit(f"not up to date: {', '.join(stale)}; run `make docs`")
+    print(f"{len(stale)} written" if stale else "up to date")
+
+
+if __name__ == "__main__":
+    main()

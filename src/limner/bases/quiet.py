@@ -1,0 +1,27 @@
+"""Silence while networks are opened: their libraries report progress and unused keys that mean nothing to a user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Errors of transformers and diffusers only, no progress bars; as before afterwards."""
+    from diffusers.utils import logging as diffusers_log
+    from transformers.utils import logging as transformers_log
+
+    logs = (diffusers_log, transformers_log)
+    before = [log.get_verbosity() for log in logs]
+    bars = transformers_log.is_progress_bar_enabled()
+    for log in logs:
+        log.set_verbosity_error()
+    transformers_log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, level in zip(logs, before, strict=True):
+            log.set_verbosity(level)
+        if bars:
+            transformers_log.enable_progress_bar()
