@@ -9,13 +9,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
 from .bases.attention import Pass
 from .errors import InputError, TeachingError
-from .recipe import Batch, Prediction, Source, Stage
+from .recipe import Batch, Prediction, Source, Stage, Streams
 from .streams import streams
 from .wearing import Outfit, Worn, wear
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .bases.protocol import Base
+
+
+Draws: TypeAlias = "Mapping[Source, Callable[[int, Streams], Batch]]"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Progress:
     total: int  # updates of all stages together
     done: int  # updates so far
     losses: Mapping[str, float]  # weighted, by objective
-    seconds: float  # of teaching so far
+    seconds: float  # of teaching, since it was begun or resumed
+    resumed: int  # updates that were done before it was resumed
     worn: Worn = field(repr=False)
     snapshot: Callable[[], Checkpoint] = field(repr=False)
 
@@ -45,7 +49,7 @@ class Progress:
     @property
     def eta(self) -> float:
         """Seconds left, at the pace so far."""
-        return self.seconds / max(self.done, 1) * (self.total - self.done)
+        return self.seconds / max(self.done - self.resumed, 1) * (self.total - self.done)
 
 
 @dataclass(frozen=True)
@@ -67,24 +71,32 @@ def teach(
     """
     draws = _prepare(base, stages)
     outfit = Outfit(outfit.recipe, outfit.handle, outfit.stored if start is None else start.tensors, 1.0, outfit.seed)
-    total, began, before = sum(stage.steps for stage in stages), time.monotonic(), 0
+    total, began = sum(stage.steps for stage in stages), time.monotonic()
+    resumed = sum(stage.steps for stage in stages[: start.stage]) + start.step if start else 0
     with wear(base, (outfit,)) as worn:
-        for index, stage in enumerate(stages):
-            resumed = start if start is not None and start.stage == index else None
-            if start is None or index >= start.stage:
-                first = resumed.step if resumed else 0
-                learner = Learner(stage, worn, moments=resumed.moments if resumed else {})
-                for step in range(first, stage.steps):
-                    try:
-                        losses = learner.update(step, _terms(worn, stage, draws, seed, index, step))
-                    except TeachingError as error:
-                        error.checkpoint = _snapshot(index, step, worn, learner)()
-                        raise
-                    snapshot = _snapshot(index, step + 1, worn, learner)
-                    seconds = time.monotonic() - began
-                    yield Progress(index, step, total, before + step + 1, losses, seconds, worn, snapshot)
-                learner.finish()
-            before += stage.steps
+        for index in range(start.stage if start else 0, len(stages)):
+            before = sum(stage.steps for stage in stages[:index])
+            at = start if start is not None and start.stage == index else None
+            for step, losses, snapshot in _stage(worn, stages[index], draws, seed, index, at):
+                seconds = time.monotonic() - began
+                yield Progress(index, step, total, before + step + 1, losses, seconds, resumed, worn, snapshot)
+
+
+def _stage(
+    worn: Worn, stage: Stage, draws: Draws, seed: int, index: int, start: Checkpoint | None
+) -> Iterator[tuple[int, dict[str, float], Callable[[], Checkpoint]]]:
+    """The updates of one stage: step, losses and snapshot of each."""
+    learner = Learner(stage, worn, moments=start.moments if start else {})
+    try:
+        for step in range(start.step if start else 0, stage.steps):
+            try:
+                losses = learner.update(step, _terms(worn, stage, draws, seed, index, step))
+            except TeachingError as error:
+                error.checkpoint = _snapshot(index, step, worn, learner)()
+                raise
+            yield step, losses, _snapshot(index, step + 1, worn, learner)
+    finally:
+        learner.finish()
 
 
 class Learner:
@@ -188,16 +200,12 @@ class Update:
             return Prediction(self.worn.base.predict(self.noised, self.time, states, context=run), run)
 
 
-def _prepare(
-    base: Base, stages: Sequence[Stage]
-) -> dict[Source, Callable[[int, Callable[[str], torch.Generator]], Batch]]:
+def _prepare(base: Base, stages: Sequence[Stage]) -> Draws:
     sources = dict.fromkeys(term.source for stage in stages for term in stage.loss)
     return {source: source.prepare(base) for source in sources}
 
 
-def _terms(
-    worn: Worn, stage: Stage, draws: Mapping[Source, Callable[..., Batch]], seed: int, index: int, step: int
-) -> list[tuple[str, Tensor]]:
+def _terms(worn: Worn, stage: Stage, draws: Draws, seed: int, index: int, step: int) -> list[tuple[str, Tensor]]:
     updates: dict[Source, Update] = {}
     for source in dict.fromkeys(term.source for term in stage.loss):
         at = streams(seed, source.name, index, step)

@@ -47,7 +47,7 @@ def test_a_word_of_several_vectors_takes_several_places(base: Any, rex: Subject)
     concept = learned(base, "textual_inversion", rex, vectors=3)
     words = {"<rex>": concept.tensors["word.<rex>"]}
     assert len(words["<rex>"]) == 3
-    assert base.num_tokens("a <rex> here", words=words) == 2 + 3
+    assert base.num_tokens("a <rex> dog", words=words) == 2 + 3
 
 
 def test_dreambooth_changes_the_denoiser_and_no_word(base: Any, rex: Subject) -> None:

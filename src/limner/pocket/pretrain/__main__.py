@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from . import autoencoder, data, denoiser, evaluate, export, judges, language
+from . import autoencoder, data, denoiser, evaluate, export, judges, language, preview
 from .run import Run, Stopped
 
 STAGES: dict[str, Callable[[Run], object]] = {
@@ -22,6 +22,7 @@ STAGES: dict[str, Callable[[Run], object]] = {
     "segmenter": judges.segmenter,
     "dino": judges.dino,
     "denoiser": denoiser.denoiser,
+    "preview": lambda run: print(preview.preview(run)),
     "export": lambda run: export.export(run),
     "evaluate": lambda run: print(evaluate.evaluate(Path("results/pocket.json"), world=run.world)),
 }
@@ -30,7 +31,7 @@ STAGES: dict[str, Callable[[Run], object]] = {
 def main() -> None:
     parser = argparse.ArgumentParser("limner.pocket.pretrain", description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the run's folder: everything needed to go on")
-    parser.add_argument("--stage", nargs="+", choices=STAGES, default=list(STAGES), help="only these, in this order")
+    parser.add_argument("--stage", nargs="+", choices=STAGES, default=[s for s in STAGES if s != "preview"], help="only these, in this order")
     parser.add_argument("--world", default="core", help="core or whole")
     parser.add_argument("--pictures", type=int, default=28_000, help="training pictures")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every stage")

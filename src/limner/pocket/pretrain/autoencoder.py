@@ -73,6 +73,25 @@ def _edges(x: Tensor) -> Tensor:
     return torch.cat([(x[..., 1:, 1:] - x[..., :-1, 1:]), (x[..., 1:, 1:] - x[..., 1:, :-1])], 1)
 
 
+def standardised(run: Run) -> Any:
+    """The run's autoencoder with every latent channel at mean 0 and variance 1 over the "dev" pictures.
+
+    Both are folded into the 1x1 convolutions at either end of the latents, so what pictures come back as is unchanged
+    and the scaling factor is 1: the denoiser is spared channels of unlike size.
+    """
+    network = autoencoder(run)
+    found = latents(run, network, pictures(run, "dev").pixels[:512])
+    mean, std = found.mean((0, 2, 3)), found.std((0, 2, 3))
+    with torch.no_grad():
+        into, back = network.quant_conv, network.post_quant_conv
+        into.weight[:LATENT_CHANNELS] /= std.view(-1, 1, 1, 1)
+        into.bias[:LATENT_CHANNELS] = (into.bias[:LATENT_CHANNELS] - mean) / std
+        into.bias[LATENT_CHANNELS:] -= 2 * std.log()  # the logarithm of the variance
+        back.bias += (back.weight[:, :, 0, 0] * mean).sum(1)
+        back.weight *= std.view(1, -1, 1, 1)
+    return network
+
+
 @torch.no_grad()
 def latents(run: Run, network: Any, pixels: Tensor) -> Tensor:
     """[N, 3, S, S] uint8 -> means of the latents, unscaled [N, C, S/4, S/4] float32."""

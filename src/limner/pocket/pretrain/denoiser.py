@@ -77,8 +77,8 @@ def denoiser(run: Run) -> Any:
     stage = Stage(
         train=(everything(),),
         loss=(denoising(world_latents(run)),),
-        steps=run.steps(3200),
-        lr=7e-4,
+        steps=run.steps(3000),
+        lr=8e-4,
         weight_decay=0.01,
         warmup=200,
         decay="cosine",
@@ -86,7 +86,8 @@ def denoiser(run: Run) -> Any:
     outfit = Outfit(Recipe(says="", stages=(stage,)), handle="<nobody>")
     average, start = _resumed(run, base)
     clock, saved = Clock(NAME, stage.steps), time.monotonic()
-    with stopping() as asked, torch.autocast(run.device, torch.bfloat16):
+    # without its cache: within one long autocast the cached half-precision weights would never be refreshed
+    with stopping() as asked, torch.autocast(run.device, torch.bfloat16, cache_enabled=False):
         for progress in teach(base, outfit, stages=(stage,), seed=run.seed, start=start):
             _average(average, base, min(EMA, (progress.step + 1) / (progress.step + 10)))
             clock.tick(progress.step, {"loss": progress.loss})
@@ -103,6 +104,17 @@ def denoiser(run: Run) -> Any:
     return unet.eval()
 
 
+def averaged(run: Run) -> Any:
+    """The UNet with the averaged weights of the last checkpoint, finished or not."""
+    unet = new_unet()
+    if run.finished(NAME):
+        unet.load_state_dict(run.weights(NAME))
+    else:
+        saved = load_file(run.path(f"{NAME}.state"))
+        unet.load_state_dict({k.removeprefix("average."): v for k, v in saved.items() if k.startswith("average.")})
+    return unet.eval()
+
+
 def assembled(run: Run, unet: Any) -> Base:
     """The run's networks as a base."""
     from diffusers import DDIMScheduler
@@ -114,22 +126,14 @@ def assembled(run: Run, unet: Any) -> Base:
     folder = run.path("text_encoder")
     if not (folder / "config.json").exists():
         save_text(run, folder)
-    vae = ae.autoencoder(run)
-    vae.register_to_config(scaling_factor=scaling(run))
     return StableDiffusion(
         "pocket",
         unet=unet.to(run.device),
-        vae=vae.to(run.device),
+        vae=ae.standardised(run).to(run.device),
         text_encoder=CLIPTextModel.from_pretrained(folder, dtype=torch.float32).to(run.device),
         tokenizer=tokenizer(run),
         scheduler=DDIMScheduler(**SCHEDULE),
     )
-
-
-def scaling(run: Run) -> float:
-    """One over the standard deviation of latents: what makes the denoiser's input unit variance."""
-    sample = pictures(run, "dev").pixels[:512]
-    return float(1 / ae.latents(run, ae.autoencoder(run), sample).std())
 
 
 def world_latents(run: Run) -> Source:
@@ -138,8 +142,7 @@ def world_latents(run: Run) -> Source:
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         data = pictures(run, "train")
-        scale = scaling(run)
-        whole = (ae.latents(run, ae.autoencoder(run), data.pixels) * scale).half()
+        whole = ae.latents(run, ae.standardised(run), data.pixels).half()
 
         def draw(step: int, at: Streams) -> Batch:
             chosen = rows(len(whole), BATCH, step, seed=run.seed, purpose=NAME)
