@@ -170,8 +170,7 @@ def _checked(name: str, value: Any, kind: type) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise InputError(f"{name} must be of type {kind.__name__}, not {value!r}")
     low, high = LIMITS.get(name, (float("-inf"), float("inf")))
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and (not low <= value <= high or (name == "lr" and value == 0)):
+    if kind in (int, float) and (not low <= float(value) <= high or (name == "lr" and value == 0)):
         least = "above" if name == "lr" else "at least"
         raise InputError(f"{name} must be {least} {low:g} and at most {high:g}, not {value!r}")
     return value

@@ -26,6 +26,8 @@ def pretrain(
 
     Interrupted, the same command goes on from its last checkpoint, to the same bits.
     """
+    import torch
+
     from .bases.loading import load
     from .learning import checked_settings, drained
     from .methods import find
@@ -42,7 +44,10 @@ def pretrain(
     header = {"method": name, "settings": chosen, "seed": seed, "base": {"fingerprint": loaded.fingerprint}}
     folder = run or weights_path(recipe.weights, loaded).parent / f"{recipe.weights}.run"
     outfit = Outfit(recipe, "<nobody>", {}, 1.0, seed)
-    tensors, losses = drained(loaded, outfit, recipe.pretraining, seed, header=header, checkpoints=folder, watch=watch)
+    with torch.autocast(loaded.device.type, torch.bfloat16, cache_enabled=False):  # a cache would outlive each update
+        tensors, losses = drained(
+            loaded, outfit, recipe.pretraining, seed, header=header, checkpoints=folder, watch=watch
+        )
     kept = {key: tensor for key, tensor in tensors.items() if not key.startswith("image.features")}
     about = {"settings": chosen, "seed": seed, "losses": losses[:: max(1, len(losses) // 50)]}
     return save_weights(recipe.weights, loaded, kept, about=about)

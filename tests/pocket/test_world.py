@@ -22,6 +22,7 @@ from limner.pocket.world import (
     draw,
     draw_many,
     individual,
+    panorama,
     portrait,
     references,
     sample,
@@ -283,6 +284,16 @@ def test_a_turntable_goes_around_and_truth_follows() -> None:
     drawn = draw(turntable(graph, 4), size=48)
     assert drawn.masks.flatten(1).any(1).all()
     assert (drawn.pixels[0].int() - drawn.pixels[2].int()).abs().float().mean() > 1
+
+
+def test_a_panorama_goes_around_and_its_edges_meet() -> None:
+    graph = replace(showing(individual("robot", 3), seed=1, scene="beach"), toys=())
+    pixels = draw(panorama(graph, 6), size=48).pixels.float()
+    for k in range(6):
+        seam = (pixels[k, :, :, -1] - pixels[(k + 1) % 6, :, :, 0]).abs().mean()
+        other = (pixels[k, :, :, -1] - pixels[(k + 3) % 6, :, :, 0]).abs().mean()
+        assert seam < 20
+        assert seam < other + 10
 
 
 def test_faces_have_identity_expression_and_landmarks() -> None:

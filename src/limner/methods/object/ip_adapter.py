@@ -11,7 +11,7 @@ from limner.subject import Subject
 
 @method(title="IP-Adapter", arxiv="2308.06721", scope=("object", "face", "style"))
 def ip_adapter(
-    subject: Subject, *, scale: float = 1.0, tokens: int = 4, steps: int = 1500, lr: float = 1e-3, batch: int = 32
+    subject: Subject, *, scale: float = 1.0, tokens: int = 4, steps: int = 1000, lr: float = 1e-3, batch: int = 32
 ) -> Recipe:
     """Decoupled cross-attention to the global CLIP embedding of the references.
 

@@ -31,7 +31,13 @@ STAGES: dict[str, Callable[[Run], object]] = {
 def main() -> None:
     parser = argparse.ArgumentParser("limner.pocket.pretrain", description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the run's folder: everything needed to go on")
-    parser.add_argument("--stage", nargs="+", choices=STAGES, default=[s for s in STAGES if s != "preview"], help="only these, in this order")
+    parser.add_argument(
+        "--stage",
+        nargs="+",
+        choices=STAGES,
+        default=[s for s in STAGES if s != "preview"],
+        help="only these, in this order",
+    )
     parser.add_argument("--world", default="core", help="core or whole")
     parser.add_argument("--pictures", type=int, default=28_000, help="training pictures")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every stage")

@@ -60,7 +60,7 @@ def shifted(pixels: Tensor, step: int, seed: int, most: int = 3) -> Tensor:
     return (moved + noise).clamp(0, 1).contiguous()
 
 
-def identity(run: Run, purpose: str = "individuals", name: str = "identity") -> nn.Module:
+def identity(run: Run, purpose: str = "individuals", name: str = "identity", *, steps: int = 1400) -> nn.Module:
     """Supervised contrastive learning (arXiv:2004.11362): pictures of one individual attract, all others repel."""
     torch.manual_seed(3)
     network = Identity()
@@ -87,12 +87,12 @@ def identity(run: Run, purpose: str = "individuals", name: str = "identity") -> 
         value = (F.cross_entropy(near, target) + F.cross_entropy(near.T, target)) / 2
         return value, {"loss": value.item(), "r@1": (near.argmax(1) == target).float().mean().item()}
 
-    return train(run, name, network, loss, steps=run.steps(1400), lr=1.2e-3, weight_decay=0.05)
+    return train(run, name, network, loss, steps=run.steps(steps), lr=1.2e-3, weight_decay=0.05)
 
 
 def faces(run: Run) -> nn.Module:
     """The identity network of faces."""
-    return identity(run, "people", "faces")
+    return identity(run, "people", "faces", steps=800)
 
 
 def segmenter(run: Run) -> nn.Module:
@@ -189,7 +189,7 @@ def dino(run: Run) -> Any:
         spread = target.mean(0)
         return value, {"loss": value.item(), "entropy": -(spread * (spread + 1e-9).log()).sum().item()}
 
-    return train(run, "dino", network, loss, steps=run.steps(1200), lr=8e-4, weight_decay=0.05, ema=0.995, more=more)
+    return train(run, "dino", network, loss, steps=run.steps(800), lr=8e-4, weight_decay=0.05, ema=0.995, more=more)
 
 
 def _follow(slow: nn.Module, fast: nn.Module) -> None:

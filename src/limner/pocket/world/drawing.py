@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .cameras import camera_axes
 from .faces import LANDMARKS, face_landmarks, face_solids
 from .graph import SceneGraph
-from .rendering import Frames, boxes, camera_axes, render
+from .rendering import Frames, boxes, render
 from .scenes import scenery
 from .shapes import Job, Solid, moved, placed
 from .styles import stylise

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .graph import Camera
+from .cameras import camera_axes
 from .scenes import GROUNDS, HORIZONS, ground_colour, sky_colour
 from .shapes import KINDS, NUM_MARKS, SURFACES, Job, Solid
 from .solids import MISS, ball, ball_normal, cone, cone_normal, cube, cube_normal
@@ -135,16 +135,6 @@ def _light(jobs: Sequence[Job], tensor: object) -> dict[str, Tensor]:
     found["haze"] = tensor([float(j.scenery.horizon not in ("wall", "bedroom wall")) for j in jobs])  # type: ignore[operator]
     found["phase"] = tensor([(j.scenery.seed % 997) * 0.37 for j in jobs])  # type: ignore[operator]
     return found
-
-
-def camera_axes(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Where the camera is [3], and rows right, up (each times tan(fov / 2)) and forward [3, 3]."""
-    around, above = camera.azimuth, camera.elevation
-    back = np.array([np.sin(around) * np.cos(above), np.sin(above), np.cos(around) * np.cos(above)])
-    right = np.array([np.cos(around), 0.0, -np.sin(around)])
-    up = np.cross(back, right)
-    lens = np.tan(camera.fov / 2)
-    return np.asarray(camera.target) + camera.distance * back, np.stack([right * lens, up * lens, -back])
 
 
 # ---------------------------------------------------------------------------------------------------------- rays and pairs

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .cameras import camera_axes
 from .faces import person
 from .graph import SPLITS, Camera, Face, Individual, SceneGraph, Toy
 from .relations import place
@@ -99,6 +100,19 @@ def turntable(graph: SceneGraph, count: int) -> list[SceneGraph]:
     camera = graph.camera
     step = 2 * math.pi / count
     return [replace(graph, camera=replace(camera, azimuth=camera.azimuth + k * step)) for k in range(count)]
+
+
+def panorama(graph: SceneGraph, count: int) -> list[SceneGraph]:
+    """What is seen from where the camera stands, turning all around in `count` views that meet at their edges."""
+    camera = graph.camera
+    eye, _ = camera_axes(camera)
+    found = []
+    for k in range(count):
+        turn = camera.azimuth + 2 * math.pi * k / count
+        target = eye - camera.distance * np.array([math.sin(turn), 0.0, math.cos(turn)])
+        level = replace(camera, azimuth=turn, elevation=0.0, target=tuple(target), fov=2 * math.pi / count)
+        found.append(replace(graph, camera=level))
+    return found
 
 
 def clip(graph: SceneGraph, count: int, *, cycles: float = 1.0) -> list[SceneGraph]:
