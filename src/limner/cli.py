@@ -206,7 +206,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     paint.add_argument("-n", "--count", type=int, default=1, help="pictures to paint")
     paint.add_argument("--out", type=Path, default=Path("out/paint"), help="folder for the pictures")
-    paint.add_argument("--overwrite", action="store_true", help="replace pictures that are there")
+    paint.add_argument("--overwrite", action="store_true", help="number from 000 again, replacing what is there")
     paint.add_argument("--scale", type=float, default=1.0, help="how strongly concepts are worn; 0 is the base")
     paint.add_argument("--steps", type=int, default=25, help="sampling steps")
     paint.add_argument("--guidance", type=float, default=4.0, help="classifier-free guidance; 1 is none")

@@ -170,7 +170,8 @@ def _checked(name: str, value: Any, kind: type) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise InputError(f"{name} must be of type {kind.__name__}, not {value!r}")
     low, high = LIMITS.get(name, (float("-inf"), float("inf")))
-    if kind in (int, float) and (not low <= float(value) <= high or (name == "lr" and value == 0)):
+    number: Any = value if kind in (int, float) else low
+    if not low <= number <= high or (name == "lr" and number == 0):
         least = "above" if name == "lr" else "at least"
         raise InputError(f"{name} must be {least} {low:g} and at most {high:g}, not {value!r}")
     return value

@@ -54,8 +54,10 @@ class Pictures(list[Picture]):
         return grid([picture.image for picture in self], columns, height=height)
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> list[Path]:
-        """Write every picture into a folder, as 000.png, 001.png, …"""
-        return [p.save(Path(folder) / f"{k:03}.png", overwrite=overwrite) for k, p in enumerate(self)]
+        """Write every picture into a folder, as 000.png, 001.png, …; on from what is there, unless it is overwritten."""
+        there = [int(p.stem) for p in Path(folder).glob("[0-9]*.png") if p.stem.isdigit()]
+        first = 0 if overwrite else max(there, default=-1) + 1
+        return [p.save(Path(folder) / f"{k:03}.png", overwrite=overwrite) for k, p in enumerate(self, first)]
 
     def _repr_html_(self) -> str:
         return "".join(

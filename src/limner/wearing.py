@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .bases.protocol import Base
 
 MAX_STATES = 4096  # prompts whose states are kept
+GROUP = 4  # prompts read at once, always: the bits of a state must not depend on what it was read with
 BASE_PARTS = ("denoiser.", "text_encoder.", "autoencoder.")
 
 
@@ -101,9 +102,11 @@ class Worn:
         if len(self._states) > MAX_STATES:
             self._states.clear()
         new = sorted(set(said) - self._states.keys())
-        if new:
+        for start in range(0, len(new), GROUP):
+            part = new[start : start + GROUP]
+            padded = part + [""] * (GROUP - len(part))
             with torch.no_grad():
-                self._states.update(zip(new, self.base.text_states(new, words=self.words), strict=True))
+                self._states.update(zip(part, self.base.text_states(padded, words=self.words), strict=False))
         return torch.stack([self._states[text] for text in said])
 
     def text_learns(self, learns: bool) -> None:

@@ -17,7 +17,10 @@ from .run import Run
 
 
 def export(run: Run, folder: Path = WEIGHTS) -> None:
-    """Write the base and the judges. Whatever was in `folder` of an earlier base goes, weights of methods included."""
+    """Write the base and the judges in the place of earlier ones.
+
+    Weights of methods stay: those of another base are refused by their fingerprint when they are asked for.
+    """
     import torch
     from diffusers import DDIMScheduler, StableDiffusionPipeline
     from safetensors.torch import save_file
@@ -26,8 +29,9 @@ def export(run: Run, folder: Path = WEIGHTS) -> None:
 
     base = denoiser.assembled(run, denoiser.denoiser(run))
     assert isinstance(base, StableDiffusion)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    for name in ("base", "clip", "dino"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
     pipeline = StableDiffusionPipeline(
         vae=base.autoencoder.half(),
         text_encoder=base.text_encoder.half(),
