@@ -48,6 +48,12 @@ def _gray(picture: Tensor) -> Tensor:
     return (picture * picture.new_tensor([0.30, 0.59, 0.11])[:, None, None]).sum(0)
 
 
+def _stretched(picture: Tensor) -> Tensor:
+    """The picture with its darkest tones at 0 and its brightest at 1, so that night can be printed too."""
+    low, high = torch.quantile(_gray(picture).flatten(), picture.new_tensor([0.02, 0.98]))
+    return ((picture - low) / (high - low).clamp_min(0.1)).clamp(0, 1)
+
+
 def _reach(picture: Tensor, share: float) -> int:
     """A length in pixels that is this share of the picture."""
     return max(1, round(picture.shape[-1] * share))
@@ -55,7 +61,7 @@ def _reach(picture: Tensor, share: float) -> int:
 
 def _watercolour(picture: Tensor, lines: Tensor, noise: Tensor) -> Tensor:
     soft = _blurred(_blurred(picture, _reach(picture, 0.02)), _reach(picture, 0.012))
-    wash = 0.42 + 0.62 * soft + 0.10 * noise[0]
+    wash = 0.28 + 0.74 * soft + 0.08 * noise[0]
     rim = _blurred(lines[None], 1)[0]
     return wash * (1 - 0.22 * rim) + 0.035 * noise[1]
 
@@ -82,7 +88,7 @@ def _pop_art(picture: Tensor, lines: Tensor, noise: Tensor) -> Tensor:
 
 
 def _charcoal(picture: Tensor, lines: Tensor, noise: Tensor) -> Tensor:
-    tone = (_gray(_blurred(picture, 1)) - 0.5) * 1.3 + 0.62
+    tone = (_gray(_blurred(_stretched(picture), 1)) - 0.5) * 1.3 + 0.62
     tone = tone + 0.13 * noise[1] * (1.1 - tone) - 0.55 * _blurred(lines[None], 1)[0]
     return tone.expand_as(picture) * picture.new_tensor([0.97, 0.95, 0.92])[:, None, None]
 
@@ -111,6 +117,7 @@ def _stained_glass(picture: Tensor, lines: Tensor, noise: Tensor) -> Tensor:
 
 
 def _risograph(picture: Tensor, lines: Tensor, noise: Tensor) -> Tensor:
+    picture = _stretched(picture)
     gray, size = _gray(picture), picture.shape[-1]
     red = (picture[0] - picture[2]) * 0.5 + 0.5
     paper, pink, blue = (
