@@ -142,7 +142,10 @@ class Companion(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of learning: what learns, from what, how long. Stages run one after another."""
+    """A stretch of learning: what learns, from what, how long. Stages run one after another.
+
+    A term of weight 0 is left out: its source is not even prepared.
+    """
 
     train: tuple[Selection, ...]
     loss: tuple[Objective, ...]
@@ -152,6 +155,9 @@ class Stage:
     warmup: int = 0
     decay: Literal["constant", "cosine"] = "constant"
     clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "loss", tuple(term for term in self.loss if term.weight))
 
     def rate(self, step: int) -> float:
         """The learning rate of an update: a linear warm-up, then constant or down a cosine to 2 %."""

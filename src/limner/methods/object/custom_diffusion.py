@@ -32,12 +32,13 @@ def custom_diffusion(
         batch: pictures of the subject in an update, and as many of the class
     """
     word = new_word(subject.handle, like=rare_word(subject.handle))
-    loss = [denoising(photos(subject, batch=batch))]
-    if prior_weight:
-        loss.append(prior_weight * denoising(class_pictures(subject, count=num_class_pictures, batch=batch)))
+    own = denoising(photos(subject, batch=batch))
+    prior = denoising(class_pictures(subject, count=num_class_pictures, batch=batch))
     return Recipe(
         says=f"{subject.handle} {subject.noun}",
         modifiers=(word,),
-        stages=(Stage(train=(words(word), cross_attention_kv()), loss=tuple(loss), steps=steps, lr=lr),),
+        stages=(
+            Stage(train=(words(word), cross_attention_kv()), loss=(own, prior_weight * prior), steps=steps, lr=lr),
+        ),
         notes=prior_note(prior_weight, num_class_pictures),
     )

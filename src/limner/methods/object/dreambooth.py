@@ -30,11 +30,10 @@ def dreambooth(
         num_class_pictures: pictures of the class the untouched base paints first
         batch: pictures of the subject in an update, and as many of the class
     """
-    loss = [denoising(photos(subject, batch=batch))]
-    if prior_weight:
-        loss.append(prior_weight * denoising(class_pictures(subject, count=num_class_pictures, batch=batch)))
+    own = denoising(photos(subject, batch=batch))
+    prior = denoising(class_pictures(subject, count=num_class_pictures, batch=batch))
     return Recipe(
         says=rare_word_and(subject.noun, handle=subject.handle),
-        stages=(Stage(train=(everything(),), loss=tuple(loss), steps=steps, lr=lr, weight_decay=1e-2),),
+        stages=(Stage(train=(everything(),), loss=(own, prior_weight * prior), steps=steps, lr=lr, weight_decay=1e-2),),
         notes=prior_note(prior_weight, num_class_pictures),
     )

@@ -34,12 +34,11 @@ def lora_dreambooth(
         batch: pictures of the subject in an update, and as many of the class
     """
     change = low_rank(rank, layers=layers)
-    loss = [denoising(photos(subject, batch=batch))]
-    if prior_weight:
-        loss.append(prior_weight * denoising(class_pictures(subject, count=num_class_pictures, batch=batch)))
+    own = denoising(photos(subject, batch=batch))
+    prior = denoising(class_pictures(subject, count=num_class_pictures, batch=batch))
     return Recipe(
         says=rare_word_and(subject.noun, handle=subject.handle),
         modifiers=(change,),
-        stages=(Stage(train=(learned(change),), loss=tuple(loss), steps=steps, lr=lr),),
+        stages=(Stage(train=(learned(change),), loss=(own, prior_weight * prior), steps=steps, lr=lr),),
         notes=prior_note(prior_weight, num_class_pictures),
     )

@@ -57,7 +57,7 @@ def toy_pairs(
     return Source("toy pairs", "corpus", prepare)
 
 
-INDIVIDUALS, NUM_VIEWS = 1500, 4
+INDIVIDUALS, NUM_VIEWS = 1000, 4
 
 
 def _named(kind: str) -> str:
