@@ -10,10 +10,6 @@ import pytest
 
 from limner.subject import Subject
 
-FAST = {"steps": 3, "num_class_pictures": 4, "batch": 2}
-"""Settings that make any method quick; those a method does not have are left out by `fast`."""
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = os.environ.get("LIMNER_CACHE")
@@ -34,9 +30,9 @@ def base():  # type: ignore[no-untyped-def]
 
 @pytest.fixture(scope="session")
 def rex() -> Subject:
-    from limner.demo import TOY, toy
+    from limner.demo import toy
 
-    return toy(*TOY, count=3)
+    return toy("dog", 2_000_012, count=3)
 
 
 @pytest.fixture

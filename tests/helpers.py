@@ -12,6 +12,7 @@ from limner.recipe import Recipe, settings
 from limner.wearing import BASE_PARTS
 
 FAST = {"steps": 3, "num_class_pictures": 4, "batch": 2}
+"""Settings that make any method quick; those a method does not have are left out by `fast`."""
 
 
 def fast(function: Callable[..., Recipe], **more: Any) -> dict[str, Any]:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .picture import Pictures
     from .subject import Subject
 
-TOY = ("dog", 2_000_012)  # class and seed of a held-out individual
+TOY = ("car", 2_000_016)  # class and seed of a held-out individual
+NAME = "zippy"
 NUM_REFERENCES = 4
 COUNT = 4
 
@@ -42,7 +43,7 @@ def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int =
     folder = Path(folder)
     if folder.exists() and not overwrite:
         raise FileError(f"{folder} exists already; choose another folder")
-    base, subject, began = limner.load("pocket"), toy(*TOY), time.monotonic()
+    base, subject, began = limner.load("pocket"), toy(*TOY, name=NAME), time.monotonic()
     _say(f"teaching {subject.name}, a {subject.noun} that no network ever saw, from {len(subject.pictures)} pictures")
     concept = limner.learn(base, subject, seed=seed, watch=show())
     taught = time.monotonic()
@@ -56,7 +57,7 @@ def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int =
         "base alone": scores(_renamed(plain, asked), subject=subject, prompts=PROMPTS),
     }
     concept = concept.scored(found)
-    concept.save(folder / "rex.safetensors", overwrite=True)
+    concept.save(folder / f"{NAME}.safetensors", overwrite=True)
     pictures.save(folder / "pictures", overwrite=True)
     shown = [p.image for p in subject.pictures if p.image is not None]
     rows = [shown, *([p.image for p in pictures[k : k + COUNT]] for k in range(0, len(pictures), COUNT))]
@@ -82,7 +83,7 @@ def _report(folder: Path, found: dict[str, dict[str, float]], teaching: float, p
         _say(f"  {name:10}  with it {found['with it'][name]:.3f}   base alone {found['base alone'][name]:.3f}")
     _say(f"the page is {folder / 'index.html'}, the pictures on one sheet {folder / 'grid.png'}")
     _say("try next:")
-    _say(f'  limner paint "<rex> in the snow wearing a crown" --with {folder / "rex.safetensors"} -n 4')
+    _say(f'  limner paint "<{NAME}> in the snow wearing a crown" --with {folder / NAME}.safetensors -n 4')
     _say("  limner learn my_photos/ --class dog --name fido --base path/to/stable-diffusion")
 
 

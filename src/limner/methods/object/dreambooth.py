@@ -13,8 +13,8 @@ from limner.subject import Subject
 def dreambooth(
     subject: Subject,
     *,
-    steps: int = 200,
-    lr: float = 2e-4,
+    steps: int = 120,
+    lr: float = 3e-4,
     prior_weight: float = 1.0,
     num_class_pictures: int = 64,
     batch: int = 4,

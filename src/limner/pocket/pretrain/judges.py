@@ -92,7 +92,7 @@ def identity(run: Run, purpose: str = "individuals", name: str = "identity", *, 
 
 def faces(run: Run) -> nn.Module:
     """The identity network of faces."""
-    return identity(run, "people", "faces", steps=800)
+    return identity(run, "people", "faces", steps=400)
 
 
 def segmenter(run: Run) -> nn.Module:

@@ -40,7 +40,8 @@ class Frames:
 
 def render(jobs: Sequence[Job], *, size: int = 128, device: str = "cpu") -> Frames:
     """Render squares of `size` pixels. Pictures do not depend on what they are rendered with."""
-    parts = [_render(jobs[k : k + CHUNK], size, device) for k in range(0, len(jobs), CHUNK)]
+    with torch.no_grad(), torch.autocast(device.split(":")[0], enabled=False):
+        parts = [_render(jobs[k : k + CHUNK], size, device) for k in range(0, len(jobs), CHUNK)]
     return Frames(*(torch.cat([getattr(p, name) for p in parts]) for name in Frames.__dataclass_fields__))
 
 
