@@ -29,11 +29,12 @@ def pretrain(
     import torch
 
     from .bases.loading import load
+    from .cache import cache_folder
     from .learning import checked_settings, drained
     from .methods import find
     from .subject import Subject
     from .wearing import Outfit
-    from .weights import save_weights, weights_path
+    from .weights import save_weights
 
     function = find(name)
     chosen = checked_settings(function, given)
@@ -42,7 +43,7 @@ def pretrain(
         raise InputError(f"{name} learns nothing once and for all; it needs no pre-training")
     loaded = load(base, device=device)
     header = {"method": name, "settings": chosen, "seed": seed, "base": {"fingerprint": loaded.fingerprint}}
-    folder = run or weights_path(recipe.weights, loaded).parent / f"{recipe.weights}.run"
+    folder = run or cache_folder() / "pretraining" / f"{recipe.weights}-{loaded.fingerprint}"
     outfit = Outfit(recipe, "<nobody>", {}, 1.0, seed)
     with torch.autocast(loaded.device.type, torch.bfloat16, cache_enabled=False):  # a cache would outlive each update
         tensors, losses = drained(

@@ -32,7 +32,7 @@ def evaluate(path: Path, *, world: str = "core", count: int = 512, painted: int 
     found: dict[str, Any] = {
         "world": world,
         "pictures": count,
-        "painted": painted,
+        "painted_pictures": painted,
         "seconds_to_load": round(time.monotonic() - began, 2),
     }
     found["autoencoder"] = {"psnr": _psnr(base, pixels)}
