@@ -10,6 +10,7 @@ import pytest
 
 from limner.subject import Subject
 
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = os.environ.get("LIMNER_CACHE")

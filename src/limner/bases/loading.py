@@ -58,13 +58,18 @@ def pipeline_class(folder: Path | str) -> str:
 def _from_hub(name: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.utils import logging
 
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # what matters of its complaints is in the error below
     try:
         return Path(hf_hub_download(name, "model_index.json"))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise FileError(
             f"there is no base {name!r}: expected 'pocket', a folder in diffusers' layout, or a hub id that can be reached ({type(error).__name__})"
         ) from error
+    finally:
+        logging.set_verbosity(level)
 
 
 def known_bases() -> list[dict[str, Any]]:
