@@ -47,6 +47,8 @@ def export(run: Run, folder: Path = WEIGHTS) -> None:
     size = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"height": run.size, "width": run.size}}
     write_json(folder / "clip" / "preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor", **size})
     judges.dino(run).half().save_pretrained(folder / "dino")
+    for place in ("base/text_encoder", "clip", "dino"):
+        _opened_in_single_precision(folder / place / "config.json")
     networks: dict[str, nn.Module] = {
         "judge": judges.judge(run), "identity": judges.identity(run), "faces": judges.faces(run),
         "segmenter": judges.segmenter(run),
@@ -55,6 +57,12 @@ def export(run: Run, folder: Path = WEIGHTS) -> None:
         half = {k: v.to(torch.float16).contiguous() for k, v in network.state_dict().items()}
         save_file(half, folder / f"{name}.safetensors")
     _losses(run, folder / "losses.json")
+
+
+def _opened_in_single_precision(path: Path) -> None:
+    """transformers opens weights in the precision its config names: half on disk, single in memory, as diffusers does."""
+    config = json.loads(path.read_text())
+    write_json(path, {**config, "dtype": "float32"})
 
 
 def _losses(run: Run, path: Path) -> None:
