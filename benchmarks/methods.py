@@ -13,6 +13,7 @@ import argparse
 import json
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from limner.methods import methods
 from limner.picture import Picture, Pictures
 from limner.pocket.world import CORE, PROMPTS, SPLITS, describe, individual
 from limner.subject import Subject
+from limner.wearing import Outfit
 
 RESULTS = Path("results/methods.json")
+MILESTONES = (5, 20, 60, 150, 400)
 CURVE = Path("results/dreambooth_curve.json")
 TOYS = [("dog", 40), ("car", 41), ("teapot", 42), ("robot", 43)]
 STYLES = ("stylealigned",)  # learns a look, not a toy: its identity score is only told for comparison
@@ -72,8 +75,6 @@ def one(base: Any, name: str, kind: str, number: int, seed: int) -> dict[str, An
 
 
 def _named(pictures: Pictures, subject: Subject) -> list[Picture]:
-    from dataclasses import replace
-
     return [replace(p, prompt=prompt.text.format(subject.handle)) for p, prompt in zip(pictures, PROMPTS, strict=True)]
 
 
@@ -98,12 +99,17 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def curve(base: Any) -> list[dict[str, Any]]:
-    """DreamBooth without prior preservation, scored at several numbers of steps."""
-    kind, number = TOYS[0]
-    subject, points = toy(kind, SPLITS["held-out"].start + number), []
-    for steps in (10, 30, 100, 200, 400, 800):
-        concept = limner.learn(base, subject, method="dreambooth", steps=steps, prior_weight=0.0)
-        pictures = limner.paint(base, [p.text.format("<rex>") for p in PROMPTS], concepts=[concept], count=2)
+    """DreamBooth without prior preservation, scored on the way to far too many steps."""
+    kind, number = TOYS[1]
+    subject = toy(kind, SPLITS["held-out"].start + number)
+    recipe = limner.find("dreambooth")(subject, steps=MILESTONES[-1], prior_weight=0.0)
+    start = limner.learn(base, subject, method="dreambooth", steps=1, prior_weight=0.0)
+    running = limner.teach(base, Outfit(recipe, subject.handle), stages=recipe.tuning, seed=0)
+    taught = {p.done: p.snapshot().tensors for p in running if p.done in MILESTONES}
+    points = []
+    for steps, tensors in taught.items():
+        asked = [prompt.text.format(subject.handle) for prompt in PROMPTS]
+        pictures = limner.paint(base, asked, concepts=[replace(start, tensors=tensors)], count=2)
         points.append({"steps": steps, **scores(pictures, subject=subject, prompts=PROMPTS)})
         print(points[-1], file=sys.stderr, flush=True)
     return points
