@@ -31,7 +31,6 @@ RESULTS = Path("results/methods.json")
 MILESTONES = (5, 20, 60, 150, 400)
 CURVE = Path("results/dreambooth_curve.json")
 TOYS = [("dog", 40), ("car", 41), ("teapot", 42), ("robot", 43)]
-STYLES = ("stylealigned",)  # learns a look, not a toy: its identity score is only told for comparison
 
 
 def main() -> None:

@@ -217,7 +217,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _command(commands, "bases", _bases, "what can be personalised")
     _command(commands, "doctor", _doctor, "look at this installation and say what is missing")
     pretrain = _command(commands, "pretrain", _pretrain, "train the weights a method starts from, once for a base")
-    pretrain.add_argument("--run", type=Path, help="folder for checkpoints (default: the weights' own folder)")
+    pretrain.add_argument("--run", type=Path, help="folder for checkpoints (default: in the cache)")
     _add_method(pretrain, arguments, positional=True)
     demo = _command(commands, "demo", _demo, "teach a toy and paint it")
     demo.add_argument("--out", type=Path, default=Path("out/demo"))

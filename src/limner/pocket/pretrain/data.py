@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from limner.files import atomic_write
 from limner.pocket.world import WORLDS, SceneGraph, World, draw_many, portrait, sample
 from limner.pocket.world.faces import person
 from limner.pocket.world.graph import SPLITS, Face
+from limner.pocket.world.sampling import with_camera
 from limner.pocket.world.toys import individual
 from limner.pocket.world.vocabulary import EXPRESSIONS
 
@@ -78,17 +78,11 @@ def _views_of(run: Run, k: int) -> list[SceneGraph]:
     for view in range(NUM_VIEWS):
         drawn = sample(int(rng.integers(1 << 40)) + view, world=_only_toys(run), split="train")
         toy = drawn.toys[0]
-        from dataclasses import replace
-
-        from limner.pocket.world.sampling import with_camera
-
         found.append(with_camera(replace(drawn, toys=(replace(toy, individual=who),), relation=None)))
     return found
 
 
 def _only_toys(run: Run) -> World:
-    from dataclasses import replace
-
     return replace(WORLDS[run.world], faces=0.0, pairs=0.0)
 
 
@@ -139,7 +133,3 @@ def rows(count: int, batch: int, step: int, *, seed: int, purpose: str) -> Tenso
 def floats(pixels: Tensor) -> Tensor:
     """uint8 -> [0, 1]."""
     return pixels.float().div_(255)
-
-
-def chunks(items: Sequence[int], size: int) -> list[Sequence[int]]:
-    return [items[k : k + size] for k in range(0, len(items), size)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from limner.interrupts import stopping
 from limner.pocket.world import caption
-from limner.streams import stream
 
 from . import autoencoder as ae
 from .data import pictures, rows
@@ -190,11 +188,3 @@ def _save(run: Run, point: Checkpoint, average: dict[str, Tensor]) -> None:
     whole = {f"{part}.{k}": v.detach().cpu().contiguous() for part, values in named.items() for k, v in values.items()}
     whole["step"] = torch.tensor(point.step)
     atomic_write(run.path(f"{NAME}.state"), lambda p: save_file(whole, p), overwrite=True)
-
-
-def folder_of(run: Run) -> Path:
-    """Where the run's base lies in diffusers' format."""
-    return run.path("base")
-
-
-__all__ = ["BATCH", "NAME", "assembled", "denoiser", "folder_of", "new_unet", "stream", "world_latents"]

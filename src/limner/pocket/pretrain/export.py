@@ -10,7 +10,6 @@ from torch import nn
 
 from limner.pocket.judges import WEIGHTS
 
-from . import autoencoder as ae
 from . import denoiser, judges, language
 from .language import write_json
 from .run import Run
@@ -72,6 +71,3 @@ def _losses(run: Run, path: Path) -> None:
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         found[log.stem] = lines[:: max(1, len(lines) // 50)] + lines[-1:]
     write_json(path, found)
-
-
-__all__ = ["ae", "export"]

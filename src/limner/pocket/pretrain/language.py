@@ -41,7 +41,6 @@ def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END))
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
     trained.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
     said = list(words()) * 4

@@ -14,7 +14,7 @@ from .faces import person
 from .graph import SPLITS, Camera, Face, Individual, SceneGraph, Toy
 from .relations import place
 from .toys import build, individual
-from .vocabulary import ACCESSORIES, COLOURS, CORE, EXPRESSIONS, JOINTED, World
+from .vocabulary import COLOURS, CORE, EXPRESSIONS, JOINTED, World
 
 DISTANCE = {"close": 2.35, "medium": 3.05, "far": 5.0}
 TURN = {"front": 0.0, "side": math.pi / 2, "back": math.pi, "top": 0.0}
@@ -159,11 +159,8 @@ def _toy(rng: np.random.Generator, world: World, split: str) -> Toy:
     ids = SPLITS[split]
     who = individual(kind, int(rng.integers(ids.start, ids.stop)), patterns=world.patterns)
     count = int(rng.choice(3, p=(0.45, 0.45, 0.10)))
-    names = [
-        ACCESSORIES[k]
-        for k in sorted(rng.choice(len(world.accessories), min(count, len(world.accessories)), replace=False))
-    ]
-    names = [world.accessories[ACCESSORIES.index(name)] for name in names] if world.accessories else []
+    chosen = rng.choice(len(world.accessories), min(count, len(world.accessories)), replace=False)
+    names = [world.accessories[k] for k in sorted(chosen)]
     if "hat" in names and "crown" in names:
         names.remove("crown")
     colours = tuple(list(COLOURS)[int(rng.integers(len(COLOURS)))] for _ in names)
