@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 RUN ?= out/pocket
 
-.PHONY: demo test check bench docs pocket clean
+.PHONY: demo test check bench bench-quick docs pocket clean
 
 demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
 	$(BIN)/limner demo --out out/demo
@@ -18,8 +18,13 @@ check: $(VENV)/ready         ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/ready         ## every method on held-out toys: results/methods.json
-	$(BIN)/python benchmarks/methods.py
+bench: $(VENV)/ready         ## every method on six held-out toys: results/bench.json; runs what is missing
+	$(BIN)/limner bench --workers 2
+	$(BIN)/limner report
+
+bench-quick: $(VENV)/ready   ## the same, small: out/quick.json
+	$(BIN)/limner bench --size quick --results out/quick.json
+	$(BIN)/limner report out/quick.json --out out/quick.html
 
 docs: $(VENV)/ready          ## the generated parts of README and docs/
 	$(BIN)/python docs/generate.py

@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 
 from limner.cli import method_table
+from limner.evaluation.benchmark import read_results
+from limner.evaluation.metrics import card, metrics
+from limner.evaluation.report import ordered, table_markdown
 from limner.methods import methods
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +29,10 @@ def pages() -> dict[Path, str]:
     text = within(readme.read_text(), "methods", table(rows))
     found[readme] = within(text, "results", results())
     docs = ROOT / "docs" / "results.md"
-    found[docs] = within(within(docs.read_text(), "results", results()), "curve", curve())
+    text = within(within(docs.read_text(), "results", results()), "curve", curve())
+    found[docs] = within(text, "diagnoses", diagnoses())
+    judging = ROOT / "docs" / "judging.md"
+    found[judging] = within(judging.read_text(), "metrics", metric_table())
     pocket = ROOT / "docs" / "pocket.md"
     found[pocket] = within(pocket.read_text(), "scores", scores())
     return found
@@ -60,31 +66,61 @@ def page(row: dict) -> str:  # type: ignore[type-arg]
 
 
 def results() -> str:
-    """The table of results/methods.json."""
-    path = ROOT / "results" / "methods.json"
+    """The leaderboard of results/bench.json."""
+    path = ROOT / "results" / "bench.json"
     if not path.exists():
         return "Not measured yet: `make bench`."
-    summary = json.loads(path.read_text())["summary"]
-    columns = ("identity", "dino", "clip_t", "obeyed")
-    lines = [
-        "| | identity ↑ | DINO-like ↑ | CLIP-T ↑ | prompt obeyed ↑ | seconds to teach | kB |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, row in summary.items():
-        cells = [f"{row[c]['mean']:.3f} ± {row[c]['spread']:.3f}" for c in columns]
-        lines.append(f"| {name} | {' | '.join(cells)} | {row['seconds']:.0f} | {row['bytes'] / 1e3:.0f} |")
+    found = read_results(path)
+    units, cases = found["units"], {u["case"] for u in found["units"]}
+    about = (
+        f"{len(units)} likenesses of {len(cases)} held-out toys, {found['plan']['prompts']} prompts, "
+        f"{len(found['plan']['seeds'])} seeds; mean and, in brackets, 95 % of bootstrap samples of the toys."
+    )
+    return f"{table_markdown(found)}\n{about}"
+
+
+def diagnoses() -> str:
+    """What was diagnosed, by method, and what the usual metrics are worth."""
+    path = ROOT / "results" / "bench.json"
+    if not path.exists():
+        return "Not measured yet: `make bench`."
+    found = read_results(path)
+    lines = ["| | diagnosed | F above words |", "|---|---|---|"]
+    for label, row in ordered(found["summary"]):
+        told = ", ".join(f"{v} {k}" for k, v in row["diagnoses"].items())
+        gap = row["above words"].get("F")
+        above = "" if gap is None else f"{gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]"
+        lines.append(f"| {label} | {told} | {above} |")
+    lines += ["", "| metric | rank correlation with F | with T |", "|---|---|---|"]
+    for name, row in found["correlations"].items():
+        cells = [f"{row[side]:+.2f}" if side in row else "" for side in ("F", "T")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def curve() -> str:
     path = ROOT / "results" / "dreambooth_curve.json"
     if not path.exists():
-        return "Not measured yet: `python benchmarks/methods.py --curve`."
-    lines = ["| steps | identity ↑ | prompt obeyed ↑ | CLIP-T ↑ |", "|---|---|---|---|"]
+        return "Not measured yet: `python benchmarks/curve.py`."
+    lines = [
+        "| steps | F ↑ | T ↑ | H ↑ | identity ↑ | prompt obeyed ↑ | CLIP-T ↑ | copy ↓ | diagnosis |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     lines += [
-        f"| {p['steps']} | {p['identity']:.3f} | {p['obeyed']:.3f} | {p['clip_t']:.3f} |"
+        f"| {p['steps']} | {p['F']:.2f} | {p['T']:.2f} | {p['H']:.2f} | {p['identity']:.3f} | {p['obeyed']:.3f} | "
+        f"{p['clip_t']:.3f} | {p['copy_index']:.2f} | {p['diagnosis']} |"
         for p in json.loads(path.read_text())["points"]
     ]
+    return "\n".join(lines)
+
+
+def metric_table() -> str:
+    """Every metric: what it says, whose features it reads, where it comes from."""
+    lines = ["| metric | | reads | better | source |", "|---|---|---|---|---|"]
+    for function in metrics().values():
+        about = card(function)
+        reads = f"{about.encoder}, masked" if about.masked else about.encoder
+        lines.append(f"| `{about.id}` | {about.says} | {reads} | {about.better or 'neither'} | {about.source} |")
     return "\n".join(lines)
 
 

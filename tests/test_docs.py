@@ -30,7 +30,9 @@ def test_readme_names_commands_that_exist() -> None:
     from limner.cli import main
 
     text = (ROOT / "README.md").read_text()
-    for command in set(re.findall(r"limner (learn|paint|methods|bases|doctor|demo|pretrain)\b", text)):
+    for command in set(
+        re.findall(r"limner (learn|paint|methods|bases|doctor|demo|pretrain|score|bench|report)\b", text)
+    ):
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])
         assert stop.value.code == 0

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .bases.loading import load
     from .concept import Concept
+    from .evaluation.benchmark import bench
+    from .evaluation.scoring import score
     from .learning import learn
     from .methods import find
     from .painting import PaintSettings, paint, sample
@@ -38,12 +40,14 @@ __all__ = [
     "Stage",
     "Subject",
     "__version__",
+    "bench",
     "find",
     "learn",
     "load",
     "method",
     "paint",
     "sample",
+    "score",
     "teach",
     "wear",
 ]
@@ -52,7 +56,7 @@ _HOME = {
     "Concept": "concept", "PaintSettings": "painting", "Painting": "recipe", "Picture": "picture", "Pictures": "picture",
     "Recipe": "recipe", "Stage": "recipe", "Subject": "subject", "find": "methods", "learn": "learning",
     "load": "bases.loading", "method": "recipe", "paint": "painting", "sample": "painting",
-    "teach": "teaching", "wear": "wearing",
+    "bench": "evaluation.benchmark", "score": "evaluation.scoring", "teach": "teaching", "wear": "wearing",
 }  # fmt: skip
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .errors import InputError, LimnerError, PromptError
+from .errors import InputError, LimnerError, PromptError, UnknownName
 from .methods import DEFAULT, card, find, methods
 from .recipe import Setting, settings
+
+if TYPE_CHECKING:
+    from .concept import Concept
+    from .evaluation.scoring import Scorecard
+    from .subject import Subject
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +44,7 @@ def _learn(given: argparse.Namespace) -> None:
     import limner
 
     from .bases.loading import load
+    from .evaluation.signals import Keeper, Signals, together
     from .files import atomic_write
     from .page import write_page
     from .progress import show
@@ -63,6 +70,16 @@ def _learn(given: argparse.Namespace) -> None:
     for note in find(given.method)(subject, **chosen).notes:
         _say(f"note: {note}")
     page = folder / subject.name
+    subject, held_out = _held_out(subject, given.hold_out)
+    eyes = _encoders(given)
+    judge = _judge(base, subject, held_out, eyes, given.seed) if given.score else None
+    keeper = Keeper(page) if given.keep == "best" else None
+    if keeper and judge is None:
+        raise InputError(
+            "to keep the best state it must be scored: leave out --no-score, and on a real base name --clip and --dino"
+        )
+    signals = Signals(subject, held_out, stop=given.stop, file=page / "signals.jsonl") if given.stop else None
+    watches = [w for w in (show(), keeper, signals) if w is not None]
     concept = limner.learn(
         base,
         subject,
@@ -70,9 +87,18 @@ def _learn(given: argparse.Namespace) -> None:
         seed=given.seed,
         checkpoints=page,
         resume=given.resume,
-        watch=show(),
+        watch=together(*watches),
         **chosen,
     )
+    if keeper and judge:
+        _say("scoring the states on the way")
+        concept = keeper.best(concept, lambda c: _harmonic(judge(c)), say=_say)
+    card = None
+    if judge:
+        _say("scoring")
+        card = judge(concept)
+        concept = concept.scored({"with it": card.brief})
+        _say(str(card.diagnosis))
     prompts = [
         f"a photo of {subject.handle}",
         *(f"{subject.handle} {place}" for place in ("on the beach", "in the snow")),
@@ -80,21 +106,166 @@ def _learn(given: argparse.Namespace) -> None:
     pictures = (
         limner.paint(base, prompts, concepts=[concept], count=given.preview, seed=given.seed) if given.preview else []
     )
-    if given.base == "pocket" and pictures:
-        from .evaluation.simple import scores
-
-        concept = concept.scored({"with it": scores(pictures, subject=subject)})
     concept.save(target, overwrite=given.overwrite)
+    if keeper:
+        keeper.clear()
     if pictures:
         from .picture import Pictures
 
         Pictures(pictures).save(page, overwrite=True)
         sheet = Pictures(pictures).grid(given.preview)
         atomic_write(page / "grid.png", lambda p: sheet.save(p, format="PNG"), overwrite=True)
-    found = concept.scores if pictures else None
-    write_page(page / "index.html", concept, subject=subject, pictures=pictures, scores=found, overwrite=True)
+    write_page(page / "index.html", concept, subject=subject, pictures=pictures, card=card, overwrite=True)
     _out(given, {"concept": str(target), "page": str(page / "index.html"), "cost": concept.cost, "scores": concept.scores},
          f"{target}\n{page / 'index.html'}")  # fmt: skip
+
+
+def _judge(
+    base: Any, subject: Subject, held_out: Sequence[Any], eyes: Any, seed: int
+) -> Callable[[Concept], Scorecard] | None:
+    """The quick scoring at the end of `learn`; None, with a word why, where nothing can judge this base."""
+    from .evaluation.datasets.toys import asked
+    from .evaluation.scoring import QUICK, score
+
+    if base.name != "pocket" and eyes is None:
+        _say("note: not scored, since nothing here can judge this base; name encoders: --clip FOLDER --dino FOLDER")
+        return None
+    real = [p.image for p in subject.pictures if p.image is not None]
+    prompts = (
+        asked()[:6]
+        if base.name == "pocket"
+        else [f"{subject.handle} {place}" for place in ("on the beach", "in the snow", "in the jungle", "in a city")]
+    )
+
+    def judge(concept: Concept) -> Scorecard:
+        return score(
+            base, concept, training=real, held_out=held_out, prompts=prompts, seeds=(seed,), encoders=eyes, only=QUICK
+        )
+
+    return judge
+
+
+def _harmonic(card: Scorecard) -> float:
+    return card.tradeoff.harmonic if card.tradeoff is not None else -1.0
+
+
+def _held_out(subject: Subject, count: int) -> tuple[Subject, list[Any]]:
+    """The subject without its last `count` pictures (doubles of one photograph stay together), and those."""
+    from dataclasses import replace
+
+    from .evaluation.datasets import split
+
+    if count == 0:
+        return subject, []
+    images = [p.image for p in subject.pictures if p.image is not None]
+    kept, out = split(images, held_out=count)
+    if len(out) < count:
+        raise InputError(f"{len(images)} pictures cannot spare {count} to be held out; give more, or hold out fewer")
+    return replace(subject, pictures=tuple(subject.pictures[k] for k in kept)), [images[k] for k in out]
+
+
+def _encoders(given: argparse.Namespace) -> dict[str, Any] | None:
+    """Those named on the command line by role, or None."""
+    from .evaluation.encoders import encoder
+
+    named = {role: getattr(given, role) for role in ("clip", "dino", "dinov2") if getattr(given, role)}
+    return {role: encoder(where, device=given.device or "cpu") for role, where in named.items()} or None
+
+
+def _score(given: argparse.Namespace) -> None:
+    import limner
+
+    from .concept import Concept
+    from .evaluation.scoring import score
+    from .files import atomic_write
+    from .picture import Pictures
+
+    concept = Concept.load(given.concept)
+    base = limner.load(given.base or concept.base["name"], device=given.device, dtype=given.dtype)
+    learned, held_out = (_images(folder) for folder in (given.photos, given.held_out))
+    card = score(
+        base,
+        concept,
+        training=learned,
+        held_out=held_out,
+        prompts=given.prompts or (),
+        seeds=tuple(range(given.seed, given.seed + given.count)),
+        encoders=_encoders(given),
+    )
+    if given.out:
+        sheets = (("with it", card.pictures), ("base alone", card.base))
+        for name, pictures in sheets:
+            sheet = Pictures(pictures).grid(given.count)
+            path = given.out / f"{name.replace(' ', '-')}.png"
+            atomic_write(path, functools.partial(sheet.save, format="PNG"), overwrite=True)
+    _out(given, card.record, str(card))
+
+
+def _images(folder: Path | None) -> list[Any]:
+    from .subject import Subject
+
+    if folder is None:
+        return []
+    read = Subject.of(folder, noun="thing", handle="rex")
+    return [p.image for p in read.pictures]
+
+
+def _bench(given: argparse.Namespace) -> None:
+    from .evaluation.benchmark import POLICIES, SIZES, Plan, bench
+    from .evaluation.report import table_markdown
+
+    size = SIZES[given.size]
+    names = given.methods or [*POLICIES, *methods()]
+    where = dict(_pair(w) for w in given.where)
+    encoders = tuple((role, getattr(given, role)) for role in ("clip", "dino", "dinov2") if getattr(given, role))
+    plan = Plan(
+        tuple(_with_settings(name) for name in names),
+        data=given.data,
+        where=tuple(where.items()),
+        cases=given.cases or size.cases,
+        prompts=given.prompts or size.prompts,
+        seeds=tuple(range(given.seeds)) if given.seeds else size.seeds,
+        teaching_seeds=tuple(range(given.teaching_seeds)),
+        base=given.base or "pocket",
+        encoders=encoders,
+        device=given.device or "cpu",
+    )
+    folder = given.folder or Path("out/bench") / given.results.stem
+    found = bench(plan, results=given.results, folder=folder, workers=given.workers, on=given.on, say=_say)
+    _out(given, found["summary"], table_markdown(found))
+
+
+def _with_settings(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    """ "dreambooth:steps=50,lr=1e-5" -> its name and settings, typed as the method's signature says."""
+    from .evaluation.benchmark import POLICIES
+
+    name, _, rest = text.partition(":")
+    if name in POLICIES or not rest:
+        return name, ()
+    known = {s.name: s for s in settings(find(name))}
+    found = []
+    for part in rest.split(","):
+        key, value = _pair(part)
+        if key not in known:
+            raise UnknownName(f"setting of {name}", key, known)
+        kind = known[key].type
+        found.append((key, value.lower() == "true" if kind is bool else kind(value)))
+    return name, tuple(found)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise InputError(f"expected NAME=VALUE, not {text!r}")
+    return key.strip(), value.strip()
+
+
+def _report(given: argparse.Namespace) -> None:
+    from .evaluation.report import report
+
+    folder = given.pictures or Path("out/bench") / given.results.stem
+    path = report(given.results, given.out, pictures=folder)
+    _out(given, {"page": str(path)}, str(path))
 
 
 def _paint(given: argparse.Namespace) -> None:
@@ -198,6 +369,13 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     learn.add_argument(
         "--preview", type=int, default=4, metavar="N", help="pictures of each preview prompt; 0 paints none"
     )
+    learn.add_argument("--hold-out", type=int, default=0, metavar="N", help="pictures not to learn from, to judge by")
+    learn.add_argument("--score", action=argparse.BooleanOptionalAction, default=True, help="score it at the end")
+    learn.add_argument("--keep", choices=("last", "best"), default="last", help="which state on the way to keep")
+    learn.add_argument(
+        "--stop", choices=("", "variance", "overfit", "gap"), default="", help="end early on this sign (default: none)"
+    )
+    _add_encoders(learn)
     _add_method(learn, arguments)
     paint = _command(commands, "paint", _paint, "paint a prompt, wearing concepts")
     paint.add_argument("prompt", help='such as "<rex> on the beach"')
@@ -213,6 +391,42 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     paint.add_argument("--sampler", default="ddim", help="ddim, ddpm or dpm")
     paint.add_argument("--negative", default="", help="what not to paint")
     _add_base(paint, default=None)
+    score = _command(commands, "score", _score, "say what a likeness is worth, and what to try")
+    score.add_argument("concept", type=Path, metavar="FILE", help="what was learned")
+    score.add_argument("--photos", type=Path, help="the pictures it was learned from")
+    score.add_argument(
+        "--held-out", type=Path, help="other pictures of the subject; without, fidelity is overestimated"
+    )
+    score.add_argument("--prompts", nargs="+", help="with the handle in them (default: the pocket world's ten)")
+    score.add_argument("-n", "--count", type=int, default=2, help="pictures of each prompt")
+    score.add_argument("--out", type=Path, help="folder for sheets of the pictures")
+    _add_encoders(score)
+    _add_base(score, default=None)
+    bench = _command(commands, "bench", _bench, "methods against each other on held-out subjects; runs what is missing")
+    bench.add_argument(
+        "--methods", nargs="+", metavar="NAME[:SETTING=VALUE,…]", help="default: all, and two that learn nothing"
+    )
+    bench.add_argument("--results", type=Path, default=Path("results/bench.json"), help="the run's file")
+    bench.add_argument("--folder", type=Path, help="pictures and single likenesses (default: out/bench/NAME)")
+    bench.add_argument(
+        "--size", choices=("standard", "quick"), default="standard", help="6 toys x 10 prompts x 2 seeds, or 2 x 5 x 1"
+    )
+    bench.add_argument("--data", default="toys", help="toys, dreambench, custom-10, …")
+    bench.add_argument(
+        "--where", nargs="*", default=[], metavar="NAME=VALUE", help="the loader's arguments: folder=PATH"
+    )
+    bench.add_argument("--cases", type=int, help="subjects")
+    bench.add_argument("--prompts", type=int, help="prompts of each subject")
+    bench.add_argument("--seeds", type=int, help="seeds of painting")
+    bench.add_argument("--teaching-seeds", type=int, default=1, help="seeds of teaching")
+    bench.add_argument("--workers", type=int, default=1, help="processes that share this machine's cores")
+    bench.add_argument("--on", default="local", help="local, or ray for a cluster")
+    _add_encoders(bench)
+    _add_base(bench, default=None)
+    made = _command(commands, "report", _report, "a bench as one HTML page, CSV and Markdown")
+    made.add_argument("results", type=Path, nargs="?", default=Path("results/bench.json"))
+    made.add_argument("--out", type=Path, default=Path("out/report.html"))
+    made.add_argument("--pictures", type=Path, help="the bench's folder (default: out/bench/NAME)")
     _command(commands, "methods", _methods, "every method, its paper and its framework")
     _command(commands, "bases", _bases, "what can be personalised")
     _command(commands, "doctor", _doctor, "look at this installation and say what is missing")
@@ -231,6 +445,17 @@ def _command(
     parser.set_defaults(command=run)
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _add_encoders(parser: argparse.ArgumentParser) -> None:
+    for role, example in (
+        ("clip", "openai/clip-vit-base-patch32"),
+        ("dino", "facebook/dino-vits16"),
+        ("dinov2", "facebook/dinov2-base"),
+    ):
+        parser.add_argument(
+            f"--{role}", metavar="WHERE", help=f"folder or hub id of an encoder to judge by, such as {example}"
+        )
 
 
 def _add_base(parser: argparse.ArgumentParser, *, default: str | None = "pocket") -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,8 @@ from .errors import FileError
 from .files import atomic_write
 
 if TYPE_CHECKING:
+    from .evaluation.measuring import Album
+    from .evaluation.scoring import Scorecard
     from .picture import Pictures
     from .subject import Subject
 
@@ -18,6 +22,7 @@ TOY = ("car", 2_000_016)  # class and seed of a held-out individual
 NAME = "zippy"
 NUM_REFERENCES = 4
 COUNT = 4
+SHOWN = ("identity", "dino_i", "clip_t")
 
 
 def toy(kind: str, seed: int, *, name: str = "rex", count: int = NUM_REFERENCES, at: int = 0) -> Subject:
@@ -34,7 +39,9 @@ def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int =
     """Teach, paint and score; returns the folder with the concept, the pictures, a grid and a page."""
     import limner
 
-    from .evaluation.simple import scores
+    from .evaluation.encoders import pocket_encoders
+    from .evaluation.measuring import pocket_masks
+    from .evaluation.scoring import QUICK, judged
     from .page import write_page
     from .picture import sheets
     from .pocket.world import PROMPTS
@@ -47,40 +54,65 @@ def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int =
     _say(f"teaching {subject.name}, a {subject.noun} that no network ever saw, from {len(subject.pictures)} pictures")
     concept = limner.learn(base, subject, seed=seed, watch=show())
     taught = time.monotonic()
-    texts = [prompt.text for prompt in PROMPTS]
-    asked = [text.format(subject.handle) for text in texts]
+    asked, plainly = ([p.text.format(who) for p in PROMPTS] for who in (subject.handle, f"a {subject.noun}"))
     _say(f"painting {len(asked)} prompts, {COUNT} seeds each, with it and without it")
     pictures = limner.paint(base, asked, concepts=[concept], count=COUNT, seed=seed)
-    plain = limner.paint(base, [t.format(f"a {subject.noun}") for t in texts], count=COUNT, seed=seed)
-    found = {
-        "with it": scores(pictures, subject=subject, prompts=PROMPTS),
-        "base alone": scores(_renamed(plain, asked), subject=subject, prompts=PROMPTS),
+    plain = limner.paint(base, plainly, count=COUNT, seed=seed)
+    album = _album(subject, pictures, plain, plainly)
+    truths = [prompt for prompt in PROMPTS for _ in range(COUNT)]
+    cards = {
+        name: judged(each, pocket_encoders(), truths=truths, only=QUICK, segment=pocket_masks)
+        for name, each in (("with it", album), ("base alone", replace(album, pictures=album.base)))
     }
-    concept = concept.scored(found)
+    found = {name: _numbers(card) for name, card in cards.items()}
+    concept = concept.scored(found | {"diagnosis": cards["with it"].diagnosis.label})
     concept.save(folder / f"{NAME}.safetensors", overwrite=True)
     pictures.save(folder / "pictures", overwrite=True)
     shown = [p.image for p in subject.pictures if p.image is not None]
     rows = [shown, *([p.image for p in pictures[k : k + COUNT]] for k in range(0, len(pictures), COUNT))]
     atomic_write(folder / "grid.png", lambda p: sheets(rows, height=128).save(p, format="PNG"), overwrite=True)
-    write_page(folder / "index.html", concept, subject=subject, pictures=pictures, scores=found, overwrite=True)
-    _report(folder, found, taught - began, time.monotonic() - taught)
+    write_page(
+        folder / "index.html",
+        concept,
+        subject=subject,
+        pictures=pictures,
+        scores=found,
+        card=cards["with it"],
+        overwrite=True,
+    )
+    _report(folder, found, cards["with it"], taught - began, time.monotonic() - taught)
     return folder
 
 
-def _renamed(pictures: Pictures, prompts: list[str]) -> Pictures:
-    """The same pictures under the prompts that name the subject, so that they are judged by the same truth."""
-    from dataclasses import replace
+def _album(subject: Subject, pictures: Pictures, plain: Pictures, said: Sequence[str]) -> Album:
+    """What the demo painted, beside real pictures of the toy that were not learned from."""
+    from .evaluation.measuring import Album
+    from .evaluation.scoring import images
 
-    from .picture import Pictures as Many
+    others = toy(*TOY, name=NAME, at=1)
+    return Album(
+        subject.noun,
+        images(pictures),
+        tuple(text for text in said for _ in range(COUNT)),
+        base=images(plain),
+        training=tuple(p.image for p in subject.pictures if p.image is not None),
+        held_out=tuple(p.image for p in others.pictures if p.image is not None),
+    )
 
-    said = [prompt for prompt in prompts for _ in range(COUNT)]
-    return Many(replace(p, prompt=text) for p, text in zip(pictures, said, strict=True))
+
+def _numbers(card: Scorecard) -> dict[str, float]:
+    """What the demo shows of a scorecard."""
+    found = {name: round(m.value, 4) for name, m in card.measured.items() if m.value is not None and name in SHOWN}
+    return found | {"obeyed": round(card.truth["obeyed"], 4)}
 
 
-def _report(folder: Path, found: dict[str, dict[str, float]], teaching: float, painting: float) -> None:
+def _report(
+    folder: Path, found: dict[str, dict[str, float]], card: Scorecard, teaching: float, painting: float
+) -> None:
     _say(f"taught in {teaching:.0f} s, painted and judged in {painting:.0f} s")
     for name in found["with it"]:
         _say(f"  {name:10}  with it {found['with it'][name]:.3f}   base alone {found['base alone'][name]:.3f}")
+    _say(f"  {card.diagnosis}")
     _say(f"the page is {folder / 'index.html'}, the pictures on one sheet {folder / 'grid.png'}")
     _say("try next:")
     _say(f'  limner paint "<{NAME}> in the snow wearing a crown" --with {folder / NAME}.safetensors -n 4')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,8 @@ def learn(
     """Teach `base` the subject by a method and return what was learned; the base is as it was afterwards.
 
     `given` are the method's settings. With a folder for `checkpoints` the run's state is written there every few seconds
-    and when it is interrupted; `resume` goes on from it, to the same bits as a run that was never stopped. Raises
+    and when it is interrupted; `resume` goes on from it, to the same bits as a run that was never stopped. `watch` sees
+    every update; when it returns True, teaching ends there (see `limner.evaluation.signals`). Raises
     `InputError` for unknown or senseless settings and `FileError` for a checkpoint of another run.
     """
     function = find(method) if isinstance(method, str) else method
@@ -98,17 +100,17 @@ def drained(
     start, losses = _found(path, header) if resume and path else (None, [])
     saved = time.monotonic()
     try:
-        with stopping() as asked:
-            for progress in teach(base, outfit, stages=stages, seed=seed, start=start):
+        with stopping() as asked, closing(teach(base, outfit, stages=stages, seed=seed, start=start)) as running:
+            for progress in running:
                 losses.append(progress.loss)
-                if watch:
-                    watch(progress)
-                if progress.done == progress.total:
+                enough = watch is not None and watch(progress) is True
+                if enough or progress.done == progress.total:
                     tensors = dict(progress.snapshot().tensors)
-                elif path and (asked() or time.monotonic() - saved > CHECKPOINT_SECONDS):
+                    break
+                if path and (asked() or time.monotonic() - saved > CHECKPOINT_SECONDS):
                     save_checkpoint(path, progress.snapshot(), header, losses)
                     saved = time.monotonic()
-                if asked() and progress.done < progress.total:
+                if asked():
                     raise KeyboardInterrupt
     except TeachingError as error:
         if path and error.checkpoint is not None:

@@ -12,6 +12,7 @@ from .picture import Picture, html_image
 
 if TYPE_CHECKING:
     from .concept import Concept
+    from .evaluation.scoring import Scorecard
     from .subject import Subject
 
 _STYLE = """
@@ -31,15 +32,17 @@ def write_page(
     subject: Subject,
     pictures: Sequence[Picture],
     scores: Mapping[str, Mapping[str, float]] | None = None,
+    card: Scorecard | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """References, pictures by prompt, scores beside the untaught base's, cost and settings."""
+    """References, diagnosis, pictures by prompt, scores beside the untaught base's, cost and settings."""
     parts = [
         f"<h1>{html.escape(subject.name)}</h1>",
         f'<p class="muted">a {html.escape(subject.noun)}, taught by <b>{html.escape(concept.method)}</b> on '
         f"{html.escape(concept.base['name'])}</p>",
         "<h2>What it learned from</h2>",
         "".join(html_image(p.image, height=128, title=p.name) for p in subject.pictures),
+        *_diagnosis(card),
         "<h2>What it paints</h2>",
         *_by_prompt(pictures),
         *_scores(scores or {}),
@@ -57,6 +60,28 @@ def write_page(
         + "\n".join(parts)
     )
     return atomic_write(path, lambda p: p.write_text(text, encoding="utf-8"), overwrite=overwrite)
+
+
+def _diagnosis(card: Scorecard | None) -> list[str]:
+    if card is None:
+        return []
+    told = card.diagnosis
+    rows: list[tuple[str, str]] = []
+    if card.tradeoff is not None:
+        t = card.tradeoff
+        rows = [
+            ("F, likeness: 0 the untaught base, 1 real pictures among themselves", f"{t.fidelity:.2f}"),
+            ("T, obedience: 0 a copy of the references, 1 the untaught base", f"{t.alignment:.2f}"),
+            ("H, both at once", f"{t.harmonic:.2f}"),
+        ]
+    rows += [(m.id, f"{m.value:.3f}") for m in card.measured.values() if m.value is not None]
+    notes = "".join(f"<li>{html.escape(n)}</li>" for n in card.notes)
+    return [
+        "<h2>What it is worth</h2>",
+        f"<p><b>{told.label}</b>. {html.escape(told.meaning)} {html.escape(told.advice)}</p>",
+        _table(("", ""), rows),
+        f"<ul>{notes}</ul>" if notes else "",
+    ]
 
 
 def _by_prompt(pictures: Sequence[Picture]) -> list[str]:

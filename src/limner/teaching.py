@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -64,7 +64,7 @@ class Checkpoint:
 
 def teach(
     base: Base, outfit: Outfit, *, stages: Sequence[Stage], seed: int = 0, start: Checkpoint | None = None
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     """Learn, yielding after every update. The base is as it was once the generator ends, is closed or raises.
 
     Raises `TeachingError` when a loss is not a number; the last good state is what the last `Progress` offered.

@@ -100,7 +100,7 @@ def test_text_and_pictures_meet(renders: Any) -> None:
 
 def test_the_base_paints_the_scene_it_is_asked_for(base: Any) -> None:
     import limner
-    from limner.evaluation.simple import tensor
+    from limner.evaluation.encoders import tensor
 
     scenes = {"on the beach": "beach", "in the snow": "snow", "in the desert": "desert", "in a meadow": "meadow"}
     pictures = limner.paint(base, [f"a photo of a dog {place}" for place in scenes], count=4, seed=0)

@@ -167,7 +167,7 @@ def host_sites(denoiser: Any) -> tuple[Site, ...]:
     sites, hosts = [], {}
     for name in denoiser.attn_processors:
         layer = name.removesuffix(".processor")
-        kind: Literal["self", "cross"] = "cross" if layer.endswith("attn2") else "self"
+        kind: Literal["self", "cross"] = "cross" if denoiser.get_submodule(layer).is_cross_attention else "self"
         block: Any = "mid" if layer.startswith("mid") else layer.split("_", 1)[0]
         sites.append(Site(layer, kind, block, counts[kind]))
         counts[kind] += 1

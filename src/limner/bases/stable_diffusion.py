@@ -223,8 +223,11 @@ class StableDiffusion:
         """Named sets of parameters, as "denoiser.<name>" or "text_encoder.<name>". Never empty."""
         if what not in SELECTIONS:
             raise UnknownName("selection", what, SELECTIONS)
-        part, ends = SELECTIONS[what]
-        found = {f"{part}.{n}": p for n, p in self.module(part).named_parameters() if any(e in n for e in ends)}
+        part, kinds, layers = SELECTIONS[what]
+        starts = (
+            tuple(f"{s.name}.{layer}" for s in self.sites if s.kind in kinds for layer in layers) if kinds else ("",)
+        )
+        found = {f"{part}.{n}": p for n, p in self.module(part).named_parameters() if n.startswith(starts)}
         if not found:
             raise InputError(f"selection {what!r} matches no parameter of {self.name}: this base has no such layers")
         return found
@@ -245,13 +248,13 @@ class StableDiffusion:
 
 
 _ATTENTION_LAYERS = (".to_q", ".to_k", ".to_v", ".to_out.0")
-SELECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "everything": ("denoiser", ("",)),
-    "cross_attention_kv": ("denoiser", ("attn2.to_k.", "attn2.to_v.")),
-    "cross_attention": ("denoiser", ("attn2.",)),
-    "self_attention": ("denoiser", ("attn1.",)),
-    "attention": ("denoiser", ("attn1.", "attn2.")),
-    "text_encoder": ("text_encoder", ("",)),
+SELECTIONS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {  # part, kinds of attention site, layers there
+    "everything": ("denoiser", (), ()),
+    "cross_attention_kv": ("denoiser", ("cross",), ("to_k.", "to_v.")),
+    "cross_attention": ("denoiser", ("cross",), ("",)),
+    "self_attention": ("denoiser", ("self",), ("",)),
+    "attention": ("denoiser", ("self", "cross"), ("",)),
+    "text_encoder": ("text_encoder", (), ()),
 }
 
 

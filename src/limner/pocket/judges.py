@@ -90,17 +90,51 @@ def appearances(pixels: Tensor) -> Tensor:
     return torch.nn.functional.normalize(found, dim=-1)
 
 
-def text_similarity(pixels: Tensor, texts: Sequence[str]) -> Tensor:
-    """[B] cosine of CLIP's embeddings of each picture and its text."""
+def features(pixels: Tensor) -> Tensor:
+    """[B, 160] of the judge, before it answers."""
+    found: Tensor = _batched(_network("judge").features, pixels)
+    return found
+
+
+def gram(pixels: Tensor) -> Tensor:
+    """[B, 1056] Gram matrices of the judge's second block, their upper halves: what a picture's style is read from."""
     import torch
-    from torch.nn.functional import normalize
+
+    network = _network("judge").features
+
+    def styles(part: Tensor) -> Tensor:
+        maps = network.blocks[1](network.blocks[0](torch.nn.functional.silu(network.stem(2 * part - 1)))).flatten(2)
+        rows, columns = torch.triu_indices(maps.shape[1], maps.shape[1])
+        return (maps @ maps.mT / maps.shape[2])[:, rows, columns]
+
+    found: Tensor = _batched(styles, pixels)
+    return found
+
+
+def picture_features(pixels: Tensor) -> Tensor:
+    """[B, 128] of CLIP's picture tower."""
+    import torch
+
+    model, _ = clip()
+    with torch.no_grad():
+        return torch.cat([_features(model.get_image_features(pixel_values=part * 2 - 1)) for part in pixels.split(128)])
+
+
+def text_features(texts: Sequence[str]) -> Tensor:
+    """[B, 128] of CLIP's text tower."""
+    import torch
 
     model, tokenizer = clip()
     ids = tokenizer(list(texts), padding="max_length", truncation=True, max_length=32, return_tensors="pt").input_ids
     with torch.no_grad():
-        said = normalize(_features(model.get_text_features(input_ids=ids)), dim=-1)
-        seen = normalize(_features(model.get_image_features(pixel_values=pixels * 2 - 1)), dim=-1)
-    return (said * seen).sum(-1)
+        return _features(model.get_text_features(input_ids=ids))
+
+
+def text_similarity(pixels: Tensor, texts: Sequence[str]) -> Tensor:
+    """[B] cosine of CLIP's embeddings of each picture and its text."""
+    from torch.nn.functional import cosine_similarity
+
+    return cosine_similarity(picture_features(pixels), text_features(texts), dim=-1)
 
 
 def _features(out: Any) -> Tensor:

@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--world", default="core", help="core or whole")
     parser.add_argument("--pictures", type=int, default=28_000, help="training pictures")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every stage")
+    parser.add_argument("--from", type=Path, dest="before", help="a run whose weights every stage begins with")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 leaves them as they are")
@@ -48,7 +49,13 @@ def main() -> None:
     if given.threads:
         torch.set_num_threads(given.threads)
     run = Run(
-        given.run, world=given.world, pictures=given.pictures, scale=given.scale, device=given.device, seed=given.seed
+        given.run,
+        world=given.world,
+        pictures=given.pictures,
+        scale=given.scale,
+        before=given.before,
+        device=given.device,
+        seed=given.seed,
     )
     try:
         for stage in given.stage:

@@ -34,6 +34,8 @@ class Run:
     device: str = "cpu"
     scale: float = 1.0
     """Multiplies the number of steps of every stage: 1 is the two-core edition."""
+    before: Path | None = None
+    """A run whose weights every stage begins with, so that a world can grow on what was learned of a smaller one."""
 
     def steps(self, number: int) -> int:
         return max(2, round(number * self.scale))
@@ -50,6 +52,16 @@ class Run:
     def weights(self, name: str) -> dict[str, Tensor]:
         """What a finished stage made."""
         return load_file(self.path(f"{name}.safetensors"), device="cpu")
+
+    def begin(self, name: str, network: nn.Module) -> None:
+        """Give the network the weights of the run before this one, as far as their shapes are the same."""
+        if self.before is None or not (self.before / f"{name}.safetensors").exists():
+            return
+        there = network.state_dict()
+        given = load_file(self.before / f"{name}.safetensors", device="cpu")
+        fit = {k: v for k, v in given.items() if k in there and v.shape == there[k].shape}
+        network.load_state_dict(there | fit)
+        print(f"{name} begins with {len(fit)} of {len(there)} tensors of {self.before}", file=sys.stderr, flush=True)
 
     def finished(self, name: str) -> bool:
         return self.path(f"{name}.safetensors").exists()
@@ -103,6 +115,7 @@ def train(
     if run.finished(name):
         network.load_state_dict(run.weights(name))
         return network.eval()
+    run.begin(name, network)
     whole = nn.ModuleList([network] + ([more] if more is not None else [])).to(run.device)
     optimizer = torch.optim.AdamW(whole.parameters(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), foreach=True)
     average = {k: v.detach().clone().float() for k, v in network.state_dict().items()}

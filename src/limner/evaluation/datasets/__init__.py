@@ -1,0 +1,230 @@
+"""Published sets of subjects and prompts, read in the layout they are published in; and the toys of the pocket world.
+
+Nothing of them is part of limner: give the folder of your own copy. What a list names and the folder lacks is reported
+in `absent`, and does not stop the rest.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from limner.errors import InputError, PictureError
+from limner.subject import SUFFIXES, Subject, read_picture
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from limner.pocket.world.grammar import Prompt
+
+Slopes: TypeAlias = "np.ndarray[Any, Any]"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One subject of a case: its name, class noun, kind, and its real pictures as files (or as pictures, for toys)."""
+
+    name: str
+    noun: str
+    kind: str
+    pictures: tuple[Path, ...] = ()
+    images: tuple[Image.Image, ...] = field(default=(), repr=False, compare=False)
+    held_out: tuple[Image.Image, ...] = field(default=(), repr=False, compare=False)
+    looks: str = ""  # in words, where they are known
+
+    def load(self) -> list[Image.Image]:
+        """The pictures as RGB. Raises `PictureError` for one that cannot be read."""
+        if self.images:
+            return list(self.images)
+        found = []
+        for path in self.pictures:
+            image = read_picture(path)[0].image
+            assert image is not None
+            found.append(image)
+        return found
+
+    def subject(self, handle: str, *, pictures: Sequence[Image.Image] | None = None) -> Subject:
+        """What is learned from: all pictures, or those given."""
+        return Subject.of(
+            list(self.load() if pictures is None else pictures), noun=self.noun, handle=handle, kind=self.kind
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """Subjects, and prompts to paint them by: `{}` stands for the subject, `{0}` and `{1}` for the first and the second."""
+
+    name: str
+    members: tuple[Member, ...]
+    prompts: tuple[str, ...]
+    truth: tuple[Prompt, ...] = ()  # of each prompt, on toys
+
+    @property
+    def member(self) -> Member:
+        """The one subject. Raises `InputError` when the case has several."""
+        if len(self.members) != 1:
+            raise InputError(f"{self.name} has {len(self.members)} subjects; expected one")
+        return self.members[0]
+
+    def canonical(self, prompt: str) -> str:
+        """The prompt with class nouns for the subjects: the one text that every method is held to."""
+        return said(prompt, [m.noun for m in self.members])
+
+
+def said(prompt: str, nouns: Sequence[str]) -> str:
+    """The prompt with nouns for its `{}`, `{0}`, `{1}`, each with an article where the prompt has none before it."""
+    rest = iter(nouns)
+
+    def noun(found: re.Match[str]) -> str:
+        word = nouns[int(found[1])] if found[1] else next(rest)
+        before = prompt[: found.start()].rsplit(None, 1)[-1:] or [""]
+        bare = before[0].lower() in OPEN or not before[0]
+        return f"{'an' if word[:1] in 'aeiou' else 'a'} {word}" if bare else word
+
+    return re.sub(r"\{(\d?)\}", noun, prompt)
+
+
+OPEN = frozenset(
+    [
+        "of",
+        "on",
+        "in",
+        "at",
+        "by",
+        "with",
+        "and",
+        "or",
+        "under",
+        "over",
+        "behind",
+        "beside",
+        "inside",
+        "near",
+        "to",
+        "from",
+        "holding",
+        "wearing",
+        "photo,",
+    ]
+)
+"""Words after which a noun has no article yet."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Cases in the order of their list. `absent` names what the list has and the folder lacks."""
+
+    name: str
+    cases: tuple[Case, ...]
+    licence: str
+    absent: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+Loader: TypeAlias = Callable[..., DataSet]
+L = TypeVar("L", bound=Loader)
+
+
+def loader(name: str) -> Callable[[L], L]:
+    def attach(function: L) -> L:
+        function.name = name  # type: ignore[attr-defined]
+        return function
+
+    return attach
+
+
+def loaders() -> dict[str, Loader]:
+    """Every loader of this folder by the name of its set."""
+    found: dict[str, Loader] = {}
+    for module in pkgutil.iter_modules(__path__):
+        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if callable(value) and hasattr(value, "name") and getattr(value, "__module__", "").endswith(module.name):
+                found[value.name] = value
+    return found
+
+
+def pictures_in(folder: Path) -> tuple[Path, ...]:
+    """The picture files of a folder in the order of their names, masks (`*_mask.*`) left out."""
+    if not folder.is_dir():
+        return ()
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.stem.endswith("_mask"))
+    return tuple(files)
+
+
+def existing(path: Path, what: str) -> Path:
+    """The path itself. Raises `InputError` with what was expected there when it does not exist."""
+    if not path.exists():
+        raise InputError(f"there is no {path}; expected {what}")
+    return path
+
+
+def split(images: Sequence[Image.Image], *, held_out: int = 1) -> tuple[list[int], list[int]]:
+    """Indices of the pictures to learn from and of those held out, so that no picture has its double on the other side.
+
+    Doubles are found by `doubles`. With too few different pictures to hold any out, all are learned from.
+    """
+    groups = doubles(images)
+    if len(groups) < 2:
+        return sorted(k for g in groups for k in g), []
+    kept: list[int] = []
+    out: list[int] = []
+    for group in reversed(groups):  # the last pictures are held out
+        (out if len(out) < held_out and len(groups) > 1 and group is not groups[0] else kept).extend(group)
+    return sorted(kept), sorted(out)
+
+
+def doubles(images: Sequence[Image.Image], *, alike: float = 0.7) -> list[list[int]]:
+    """Pictures grouped so that mirrored, shifted or newly saved copies of one photograph are together.
+
+    Two are one where the best normalised correlation of the slopes of their 64-pixel grey versions, over mirroring and
+    shifts of up to three eighths, is at least `alike`. Raises `PictureError` for no pictures.
+    """
+    if not images:
+        raise PictureError("there are no pictures to compare")
+    slopes = [_slopes(image) for image in images]
+    groups: list[list[int]] = []
+    for k, one in enumerate(slopes):
+        home = next((g for g in groups if any(_correlation(one, slopes[j]) >= alike for j in g)), None)
+        if home is None:
+            groups.append([k])
+        else:
+            home.append(k)
+    return groups
+
+
+SIDE, MOST = 64, 24
+
+
+def _slopes(image: Image.Image) -> Slopes:
+    """Differences to the right and down, of the picture and of its mirror image. [2 (plain, mirrored), 2, SIDE, SIDE]"""
+    import numpy as np
+    from PIL import Image
+
+    grey = np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float64)
+    return np.stack([np.stack(list(np.gradient(side))) for side in (grey, grey[:, ::-1])])
+
+
+def _correlation(first: Slopes, second: Slopes) -> float:
+    """The greatest normalised correlation of what overlaps, over shifts and mirroring, by Fourier transform."""
+    import numpy as np
+
+    def spectrum(x: Slopes) -> Slopes:
+        return np.fft.rfft2(x, s=(2 * SIDE, 2 * SIDE))
+
+    one = np.ones((SIDE, SIDE))
+    a, b = first[0], second  # [2, S, S], [2 (mirror), 2, S, S]
+    product = np.fft.irfft2((spectrum(a) * spectrum(b).conj()).sum(1))
+    of_a = np.fft.irfft2(spectrum((a * a).sum(0)) * spectrum(one).conj())
+    of_b = np.fft.irfft2(spectrum(one) * spectrum((b * b).sum(1)).conj())
+    shifts = np.r_[0 : MOST + 1, -MOST:0]
+    near = (slice(None), shifts[:, None], shifts[None, :])
+    scale = np.sqrt(np.maximum(of_a[None][near] * of_b[near], 1e-9))
+    if scale.max() < 1.0:  # two plain surfaces
+        return 1.0
+    return float((product[near] / np.maximum(scale, 1.0)).max())

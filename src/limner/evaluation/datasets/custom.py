@@ -1,0 +1,112 @@
+"""Custom-10 and CustomConcept101 (adobe-research/custom-diffusion); prompts under the Adobe Research Licence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from limner.errors import FileError
+
+from . import Case, DataSet, Member, existing, loader, pictures_in
+
+LICENCE = "prompts: Adobe Research Licence (non-commercial); images: Unsplash, CC BY-SA 4.0"
+NOUNS = {
+    "moongate": "gate",
+    "teddybear": "teddy bear",
+    "tortoise_plushy": "tortoise plushy",
+    "wooden_pot": "wooden pot",
+}
+
+
+@loader("custom-10")
+def custom_10(folder: Path | str) -> DataSet:
+    """`prompts/<name>.txt` with `<new1>` for the subject, `data/<name>/*.jpg` (the images come as a separate archive)."""
+    root = Path(folder)
+    texts = sorted(existing(root / "prompts", "Custom-10's folder of prompts").glob("*.txt"))
+    if not texts:
+        raise FileError(f"{root / 'prompts'} holds no .txt file of prompts")
+    singles = {t.stem for t in texts if "<new2>" not in t.read_text()}
+    cases, absent = [], []
+    for text in texts:
+        names = [text.stem] if text.stem in singles else _pair(text.stem, singles)
+        members = tuple(Member(n, NOUNS.get(n, n), _kind(n), _images(root, n)) for n in names)
+        missing = [m.name for m in members if not m.pictures]
+        if missing:
+            absent.append(f"{text.stem}: no pictures of {', '.join(missing)}")
+            continue
+        cases.append(Case(text.stem, members, _prompts(text)))
+    return DataSet("custom-10", tuple(cases), LICENCE, tuple(absent))
+
+
+@loader("customconcept101")
+def customconcept101(folder: Path | str) -> DataSet:
+    """`dataset.json`: one subject a case; prompts in `prompts/`, images in the folders that it names."""
+    root = Path(folder)
+    rows = json.loads(existing(root / "dataset.json", "CustomConcept101's list of concepts").read_text())
+    return _concepts("customconcept101", root, [[row] for row in rows], [row.get("prompt_filename") for row in rows])
+
+
+@loader("customconcept101-multi")
+def customconcept101_multi(folder: Path | str) -> DataSet:
+    """`dataset_multiconcept.json`: pairs of subjects."""
+    root = Path(folder)
+    rows = json.loads(existing(root / "dataset_multiconcept.json", "CustomConcept101's list of pairs").read_text())
+    return _concepts(
+        "customconcept101-multi", root, [r[:2] for r in rows], [r[2]["prompt_filename_compose"] for r in rows]
+    )
+
+
+def _concepts(name: str, root: Path, groups: list[list[dict[str, str]]], texts: list[str | None]) -> DataSet:
+    cases, absent = [], []
+    for group, text in zip(groups, texts, strict=True):
+        members = tuple(_member(root, row) for row in group)
+        label = "+".join(m.name for m in members)
+        path = root / (text or "")
+        path = path if path.is_file() else root / "prompts" / Path(text or "").name
+        missing = [f"no pictures of {m.name}" for m in members if not m.pictures]
+        if missing or not path.is_file():
+            absent.append(f"{label}: {', '.join(missing) or f'no prompts {text}'}")
+            continue
+        cases.append(Case(label, members, _prompts(path)))
+    return DataSet(name, tuple(cases), LICENCE, tuple(absent))
+
+
+def _member(root: Path, row: dict[str, str]) -> Member:
+    folder = row["instance_data_dir"]
+    here = root / folder
+    here = here if here.is_dir() else root / Path(*Path(folder).parts[-2:])
+    here = here if here.is_dir() else root / Path(folder).name
+    noun = row.get("class_prompt", "").strip() or row["instance_prompt"].split(">")[-1].strip()
+    return Member(Path(folder).name, noun, _kind(noun), pictures_in(here))
+
+
+def _prompts(path: Path) -> tuple[str, ...]:
+    lines = (line.strip() for line in path.read_text().splitlines())
+    return tuple(_plain(line) for line in lines if line)
+
+
+def _plain(line: str) -> str:
+    """`<new1> cat` and `{}` both become the handle alone."""
+    import re
+
+    if "<new2>" in line:
+        return re.sub(r"<new([12])>(?: [\w-]+)?", lambda m: f"{{{int(m[1]) - 1}}}", line)
+    return re.sub(r"<new1>(?: [\w-]+)?", "{}", line)
+
+
+def _images(root: Path, name: str) -> tuple[Path, ...]:
+    return pictures_in(root / "data" / name) or pictures_in(root / name)
+
+
+def _pair(stem: str, singles: set[str]) -> list[str]:
+    """ "wooden_pot_cat" -> ["wooden_pot", "cat"], by the names there are."""
+    parts = stem.split("_")
+    for k in range(1, len(parts)):
+        first, second = "_".join(parts[:k]), "_".join(parts[k:])
+        if first in singles and second in singles:
+            return [first, second]
+    return [parts[0], "_".join(parts[1:])]
+
+
+def _kind(noun: str) -> str:
+    return "pet" if noun in ("cat", "dog") else "object"

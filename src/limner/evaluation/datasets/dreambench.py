@@ -1,0 +1,70 @@
+"""DreamBench (google/dreambooth): 30 subjects, 25 prompts for things and 25 for living beings."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from limner.errors import FileError
+
+from . import Case, DataSet, Member, existing, loader, pictures_in
+
+LIVE = ("cat", "dog")
+
+
+@loader("dreambench")
+def dreambench(folder: Path | str) -> DataSet:
+    """`dataset/<subject>/NN.jpg` and `dataset/prompts_and_classes.txt`; the folder may be either of the two upper ones."""
+    root = Path(folder)
+    root = root / "dataset" if (root / "dataset").is_dir() else root
+    return _read("dreambench", root, None)
+
+
+@loader("dreambench-v2")
+def dreambench_v2(folder: Path | str, prompts: Path | str) -> DataSet:
+    """The same subjects with SuTI's harder prompts, which were never published as a file: `prompts` is your JSON
+    {subject: [prompt with {} for the subject, …]}."""
+    root = Path(folder)
+    root = root / "dataset" if (root / "dataset").is_dir() else root
+    own = json.loads(existing(Path(prompts), "a JSON file {subject: [prompts]}").read_text())
+    if not isinstance(own, dict) or not all(isinstance(v, list) for v in own.values()):
+        raise FileError(f"{prompts} must hold an object {{subject: [prompts]}}")
+    return _read("dreambench-v2", root, own)
+
+
+def _read(name: str, root: Path, own: Mapping[str, list[str]] | None) -> DataSet:
+    nouns, things, living = prompts_and_classes(
+        existing(root / "prompts_and_classes.txt", "DreamBench's list of subjects")
+    )
+    cases, absent = [], []
+    for who, noun in nouns.items():
+        pictures = pictures_in(root / who)
+        said = tuple(own.get(who, ())) if own is not None else (living if noun in LIVE else things)
+        if not pictures or not said:
+            absent.append(who)
+            continue
+        kind = "pet" if noun in LIVE else "object"
+        cases.append(Case(who, (Member(who, noun, kind, pictures),), said))
+    return DataSet(name, tuple(cases), "CC BY 4.0; many photographs under the Unsplash licence", tuple(absent))
+
+
+def prompts_and_classes(path: Path) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
+    """Subject -> class noun, prompts for things, prompts for living beings; "{}" stands for the subject.
+
+    The file is a table and two Python lists in prose; it is read, never run. Raises `FileError` for another file.
+    """
+    text = path.read_text()
+    table, _, rest = text.partition("Prompts")
+    nouns = dict(re.findall(r"^(\w+),([^\n,]+?)\s*$", table, re.MULTILINE))
+    nouns.pop("subject_name", None)
+    lists = [
+        tuple(p.replace("{0} {1}", "{}") for p in re.findall(r"'([^'\n]*\{0\} \{1\}[^'\n]*)'", part))
+        for part in rest.split("prompt_list")[1:]
+    ]
+    if not nouns or len(lists) != 2 or not all(lists):
+        raise FileError(
+            f"{path} is not DreamBench's prompts_and_classes.txt: expected a table and two lists of prompts"
+        )
+    return nouns, lists[0], lists[1]

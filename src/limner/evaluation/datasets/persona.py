@@ -1,0 +1,51 @@
+"""Persona, the survey's set (arXiv:2405.05538): 47 things and pets with DreamBench's prompts, 15 faces with 40 prompts.
+
+The images are those of DreamBench, Textual Inversion and Custom-10, and FastComposer's faces; the set itself has no
+licence, so it is read from your copy in its own layout, which its parts can be put together to.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from limner.errors import FileError
+
+from . import Case, DataSet, Member, existing, loader, pictures_in
+
+LIVE = ("cat", "dog")
+FACE_PROMPTS = ("prompt_accessory", "prompt_context", "prompt_action", "prompt_style")
+
+
+@loader("persona")
+def persona(folder: Path | str) -> DataSet:
+    """`info.json`, `subjects/<name>/NN.jpg`, `face/<id>/face.jpg`."""
+    root = Path(folder)
+    root = root / "pcs_dataset" if (root / "pcs_dataset").is_dir() else root
+    path = existing(root / "info.json", "Persona's list of subjects and prompts")
+    info = json.loads(path.read_text())
+    try:
+        subjects, face = info["subjects"], info["face"]
+        nouns, living, things = subjects["subject_with_cls"], subjects["prompt_live"], subjects["prompt_object"]
+        people, said = face["id_with_gender"], [p for group in FACE_PROMPTS for p in face[group]]
+    except (KeyError, TypeError) as error:
+        raise FileError(f"{path} is not Persona's info.json: it lacks {error}") from error
+    cases: list[Case] = []
+    absent: list[str] = []
+    for name, noun in nouns.items():
+        prompts = living if noun in LIVE else things
+        _add(cases, absent, name, noun, "pet" if noun in LIVE else "object", root / "subjects" / name, prompts)
+    for name, noun in people.items():
+        _add(cases, absent, name, noun, "face", root / "face" / name, said)
+    return DataSet("persona", tuple(cases), "none stated; images as their own sets", tuple(absent))
+
+
+def _add(
+    cases: list[Case], absent: list[str], name: str, noun: str, kind: str, folder: Path, prompts: list[str]
+) -> None:
+    pictures = pictures_in(folder)
+    if pictures:
+        said = tuple(p.replace("{0} {1}", "{}").replace("{} {}", "{}") for p in prompts)
+        cases.append(Case(name, (Member(name, noun, kind, pictures),), said))
+    else:
+        absent.append(name)

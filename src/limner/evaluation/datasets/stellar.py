@@ -1,0 +1,36 @@
+"""Stellar (arXiv:2312.06116): people with prompts of their own. For research and education only; nothing of it is here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from limner.errors import FileError
+
+from . import Case, DataSet, Member, existing, loader
+
+
+@loader("stellar")
+def stellar(folder: Path | str, *, prompts: str = "prompts_h.json") -> DataSet:
+    """`<id>/0.jpg`, `1.jpg`, …, `<id>/0_attributes.json`, and `<id>/prompts_h.json` or `prompts_t.json`."""
+    root = Path(folder)
+    root = root / "STELLAR" if (root / "STELLAR").is_dir() else root
+    existing(root, "Stellar's folder of identities")
+    cases, absent = [], []
+    for place in sorted(p for p in root.iterdir() if p.is_dir()):
+        pictures = tuple(sorted(p for p in place.glob("*.jpg") if p.stem.isdigit()))
+        text = place / prompts
+        if not pictures or not text.is_file():
+            absent.append(f"{place.name}: {'no pictures' if not pictures else f'no {prompts}'}")
+            continue
+        found = json.loads(text.read_text())
+        if not isinstance(found, dict) or "prompts" not in found:
+            raise FileError(f"{text} is not Stellar's: expected an object with 'prompts'")
+        cases.append(Case(place.name, (Member(place.name, _noun(place), "face", pictures),), tuple(found["prompts"])))
+    return DataSet("stellar", tuple(cases), "research and education only", tuple(absent))
+
+
+def _noun(place: Path) -> str:
+    path = place / "0_attributes.json"
+    male = json.loads(path.read_text()).get("Male") if path.is_file() else None
+    return "person" if male is None else "man" if male in (1, True, "1") else "woman"

@@ -1,0 +1,75 @@
+"""Toys of the pocket world that no training saw, with the truth of every prompt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.errors import InputError
+
+from . import Case, DataSet, Member, loader
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from limner.pocket.world.grammar import Prompt
+    from limner.pocket.world.graph import Individual, SceneGraph
+
+STANDARD = (("dog", 40), ("car", 41), ("teapot", 42), ("robot", 43), ("cat", 44), ("backpack", 45))
+"""The six toys of the standard bench: class, and number within the split."""
+
+
+def asked() -> tuple[Prompt, ...]:
+    """The ten prompts of the standard bench."""
+    from limner.pocket.world import PROMPTS
+    from limner.pocket.world.grammar import Prompt
+
+    more = (
+        Prompt("{} in the city, from the side", "city", view="side"),
+        Prompt(
+            "{} on the beach wearing a green hat and sunglasses", "beach", (("hat", "green"), ("sunglasses", "black"))
+        ),
+    )
+    return (*PROMPTS, *more)
+
+
+@loader("toys")
+def toys(*, split: str = "held-out", count: int = 6, prompts: int = 10, size: int = 64) -> DataSet:
+    """The first `count` standard toys: four pictures to learn from, four held out, and prompts whose truth is known.
+
+    `split` is "held-out" for judging or "dev" for choosing settings.
+    """
+    from limner.pocket.world import CORE, SPLITS, describe, individual, references
+
+    every = asked()
+    if split not in ("dev", "held-out"):
+        raise InputError(f"toys to judge by come from the splits dev and held-out, not {split!r}")
+    if not 1 <= count <= len(STANDARD) or not 1 <= prompts <= len(every):
+        raise InputError(
+            f"there are {len(STANDARD)} standard toys and {len(every)} prompts; asked for {count} and {prompts}"
+        )
+    cases = []
+    for kind, number in STANDARD[:count]:
+        who = individual(kind, SPLITS[split].start + number, patterns=CORE.patterns)
+        shown = pictured([*references(who, 4), *references(who, 4, seed=1)], size)
+        member = Member(
+            f"{kind}-{number}", kind, "object", images=tuple(shown[:4]), held_out=tuple(shown[4:]), looks=describe(who)
+        )
+        cases.append(Case(member.name, (member,), tuple(p.text for p in every[:prompts]), every[:prompts]))
+    return DataSet("toys", tuple(cases), "Apache-2.0", notes=(f"split {split}",))
+
+
+def gallery(kind: str, count: int = 32, *, but: Individual | None = None, size: int = 64) -> list[Image.Image]:
+    """Pictures of other held-out toys of a class, one each."""
+    from limner.pocket.world import CORE, SPLITS, individual, references
+
+    start = SPLITS["held-out"].start + 5_000
+    others = [individual(kind, start + k, patterns=CORE.patterns) for k in range(count)]
+    return pictured([references(o, 1, seed=k)[0] for k, o in enumerate(others) if o != but], size)
+
+
+def pictured(graphs: list[SceneGraph], size: int) -> list[Image.Image]:
+    from PIL import Image
+
+    from limner.pocket.world import draw
+
+    return [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in draw(graphs, size=size).pixels]

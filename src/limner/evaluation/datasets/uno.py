@@ -1,0 +1,58 @@
+"""UNO's lists over DreamBench (bytedance/UNO, Apache 2.0): 750 single pictures and 750 pairs, each with a prompt."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from limner.errors import FileError
+
+from . import Case, DataSet, Member, existing, loader
+from .dreambench import prompts_and_classes
+
+
+@loader("uno-single")
+def uno_single(folder: Path | str, listing: Path | str) -> DataSet:
+    """`listing` is `dreambench_singleip.json`, `folder` your DreamBench."""
+    return _read("uno-single", Path(folder), Path(listing), 1)
+
+
+@loader("uno-multi")
+def uno_multi(folder: Path | str, listing: Path | str) -> DataSet:
+    """`listing` is `dreambench_multiip.json`: two subjects in every prompt."""
+    return _read("uno-multi", Path(folder), Path(listing), 2)
+
+
+def _read(name: str, root: Path, listing: Path, count: int) -> DataSet:
+    root = root / "dataset" if (root / "dataset").is_dir() else root
+    nouns, _, _ = prompts_and_classes(existing(root / "prompts_and_classes.txt", "DreamBench's list of subjects"))
+    rows = json.loads(existing(listing, "UNO's list").read_text())
+    if not isinstance(rows, list) or not all(len(r.get("image_paths", ())) == count for r in rows):
+        raise FileError(f"{listing} is not UNO's: expected a list of prompts with {count} pictures each")
+    grouped: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        grouped.setdefault(tuple("/".join(Path(p).parts[-2:]) for p in row["image_paths"]), []).append(row["prompt"])
+    cases, absent = [], []
+    for pictures, prompts in grouped.items():
+        who = [p.split("/")[0] for p in pictures]
+        label = "+".join(who)
+        missing = [p for p in pictures if not (root / p).is_file()]
+        if missing:
+            absent.append(f"{label}: no {', '.join(missing)}")
+            continue
+        members = tuple(
+            Member(w, nouns[w], "pet" if nouns[w] in ("cat", "dog") else "object", (root / p,))
+            for w, p in zip(who, pictures, strict=True)
+        )
+        cases.append(Case(label, members, tuple(_handled(p, [m.noun for m in members]) for p in prompts)))
+    return DataSet(name, tuple(cases), "lists Apache 2.0; images as DreamBench", tuple(absent))
+
+
+def _handled(prompt: str, nouns: list[str]) -> str:
+    """Each noun's first place, in order, becomes a handle's."""
+    if len(nouns) == 1:
+        return re.sub(rf"\b{re.escape(nouns[0])}\b", "{}", prompt, count=1)
+    for k, noun in enumerate(nouns):
+        prompt = re.sub(rf"\b{re.escape(noun)}\b", f"{{{k}}}", prompt, count=1)
+    return prompt

@@ -1,0 +1,125 @@
+"""What went wrong, in one word, one sentence, and one thing to try."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Label: TypeAlias = Literal[
+    "balanced", "overfit", "memorised", "leaky background", "underfit",
+    "mode collapse", "image collapse", "drift", "undetermined",
+]  # fmt: skip
+
+ADVICE: dict[Label, tuple[str, str]] = {
+    "balanced": ("It is the subject, and prompts are followed.", "Keep these settings."),
+    "overfit": (
+        "It is the subject, but prompts no longer change the picture.",
+        "Teach fewer steps or with a lower learning rate, or add class pictures (prior preservation).",
+    ),
+    "memorised": (
+        "It paints the training pictures themselves.",
+        "Teach far fewer steps, give more and more varied pictures, or train fewer parameters.",
+    ),
+    "leaky background": (
+        "The training pictures' backgrounds come along with the subject.",
+        "Give pictures with different backgrounds, or masks of the subject.",
+    ),
+    "underfit": (
+        "Prompts are followed, but it is any of the class, not the subject.",
+        "Teach more steps or with a higher learning rate, or train more of the network.",
+    ),
+    "mode collapse": (
+        "Every prompt gives the same picture.",
+        "Lower the learning rate, and look at the losses for a jump.",
+    ),
+    "image collapse": ("The pictures are broken.", "Lower the learning rate by ten, and use float32."),
+    "drift": (
+        "Neither the subject nor the prompt is there: the model went elsewhere.",
+        "Lower the learning rate, train fewer parameters, or add class pictures.",
+    ),
+    "undetermined": (
+        "The intervals are too wide to say.",
+        "Score more pictures: more prompts, more seeds, or held-out references.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Range:
+    """A value and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What is known of a likeness. None: not measured.
+
+    `fidelity` and `alignment` are the anchored F and T. `sensitivity` is eta squared as a share of the base's, `variety`
+    the diversity within a prompt as a share of the base's, `quality` as a share of the base's.
+    """
+
+    fidelity: Range
+    alignment: Range
+    copy: float | None = None
+    leak: float | None = None
+    masked_gain: float | None = None  # F of the subject alone less F of the whole picture
+    sensitivity: float | None = None
+    variety: float | None = None
+    quality: float | None = None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    label: Label
+    meaning: str
+    advice: str
+    because: tuple[str, ...]  # the figures that decided
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.meaning} {self.advice}"
+
+
+def diagnose(signs: Signs, *, threshold: float = 0.5) -> Diagnosis:
+    """The label that the intervals bear out; "undetermined" where an interval crosses the threshold that decides."""
+    because = [f"F {signs.fidelity.value:.2f}", f"T {signs.alignment.value:.2f}"]
+    label = _label(signs, threshold, because)
+    return Diagnosis(label, *ADVICE[label], tuple(because))
+
+
+def _label(signs: Signs, threshold: float, because: list[str]) -> Label:
+    if signs.quality is not None and signs.quality < 0.6 and signs.fidelity.high < threshold:
+        because.append(f"quality {signs.quality:.2f} of the base's")
+        return "image collapse"
+    like, follows = _side(signs.fidelity, threshold), _side(signs.alignment, threshold)
+    if like is None or follows is None:
+        because.append("an interval crosses the threshold")
+        return "undetermined"
+    if like and follows:
+        return _leaky(signs, because) or "balanced"
+    if like:
+        if signs.copy is not None and signs.copy > 0.5:
+            because.append(f"copy index {signs.copy:.2f}")
+            return "memorised"
+        return _leaky(signs, because) or "overfit"
+    if follows:
+        return "underfit"
+    if signs.variety is not None and signs.sensitivity is not None and signs.variety < 0.2 and signs.sensitivity < 0.2:
+        because += [f"variety {signs.variety:.2f}", f"prompt sensitivity {signs.sensitivity:.2f} of the base's"]
+        return "mode collapse"
+    return "drift"
+
+
+def _leaky(signs: Signs, because: list[str]) -> Label | None:
+    if signs.leak is None or signs.leak < 0.15 or (signs.masked_gain is not None and signs.masked_gain >= 0):
+        return None
+    because.append(f"background leak {signs.leak:.2f}")
+    return "leaky background"
+
+
+def _side(found: Range, threshold: float) -> bool | None:
+    if found.low > threshold:
+        return True
+    return False if found.high < threshold else None

@@ -1,0 +1,204 @@
+"""Networks that look at pictures for the metrics: the pocket's own, or any local folder or hub id.
+
+Preprocessing is by PIL alone, so that numbers do not depend on which image libraries are installed. Features are
+computed once for each picture and kept by its content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from limner.errors import InputError
+
+from .features import cached_features
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+BATCH = 64
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Pictures, and texts where it reads them, to features.
+
+    `see` takes PIL pictures and gives [N, D]; `read` takes texts and gives [N, D].
+    """
+
+    name: str
+    weights: str  # hash of the weights
+    preprocessing: str
+    see: Callable[[Sequence[Image.Image]], Tensor] = field(repr=False, compare=False)
+    read: Callable[[Sequence[str]], Tensor] | None = field(default=None, repr=False, compare=False)
+
+    def pictures(self, images: Sequence[Image.Image]) -> Tensor:
+        """[N, D], each picture's from the cache where it was seen before."""
+        import torch
+
+        def in_batches(missing: Sequence[Image.Image]) -> Tensor:
+            return torch.cat([self.see(missing[k : k + BATCH]).float().cpu() for k in range(0, len(missing), BATCH)])
+
+        return cached_features((self.name, self.weights, self.preprocessing), images, in_batches)
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """[N, D]. Raises `InputError` when the encoder reads no texts."""
+        if self.read is None:
+            raise InputError(
+                f"{self.name} reads no texts; prompt alignment needs an encoder of pictures and texts, such as a CLIP"
+            )
+        return self.read(texts).float().cpu()
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What a record says of it."""
+        return {"encoder": self.name, "weights": self.weights, "preprocessing": self.preprocessing}
+
+
+Encoders: TypeAlias = Mapping[str, Encoder]
+"""By role: clip, dino, dinov2, identity, face, judge, logits, gram, quality, and any that a user adds."""
+
+
+def pocket_encoders() -> dict[str, Encoder]:
+    """The networks that ship: roles clip, dino, identity, face, judge, logits, gram and quality."""
+    from limner.pocket import judges
+    from limner.pocket.labels import FIELDS
+
+    def quality(pixels: Tensor) -> Tensor:
+        import torch
+
+        logits = judges.logits(pixels)
+        return torch.stack([logits[f].softmax(-1).amax(-1) for f in ("class", "scene")]).mean(0)[:, None]
+
+    seen: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+        "clip": ("clip", judges.picture_features),
+        "dino": ("dino", judges.appearances),
+        "identity": ("identity", judges.identities),
+        "face": ("faces", lambda x: judges.identities(x, faces=True)),
+        "judge": ("judge", judges.features),
+        "logits": ("judge", lambda x: judges.logits(x)["class"]),
+        "gram": ("judge", judges.gram),
+        "quality": ("judge", quality),
+    }
+    assert "class" in FIELDS
+    found = {}
+    for role, (network, function) in seen.items():
+        read = judges.text_features if role == "clip" else None
+        path = judges.WEIGHTS / network
+        found[role] = Encoder(
+            f"pocket/{role}",
+            file_hash(path / "model.safetensors" if path.is_dir() else path.with_suffix(".safetensors")),
+            "RGB, fitted to 64 px by Lanczos, [0, 1]",
+            lambda images, f=function: f(tensor(images, 64)),  # type: ignore[misc]
+            read,
+        )
+    return found
+
+
+def encoder(where: str | Path, *, device: str = "cpu") -> Encoder:
+    """A CLIP, ViT or DINOv2 from a local folder or hub id, found by its `config.json`.
+
+    CLIP gives its projected embeddings, the others the class token. Raises `InputError` for any other kind of model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    from limner.bases.quiet import quiet
+
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(where)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where} is no model folder or hub id that can be read: {error}") from error
+    kind = config.model_type
+    if kind not in ("clip", "siglip", "vit", "dinov2", "dinov2_with_registers"):
+        raise InputError(f"{where} is a {kind!r} model; expected a CLIP, SigLIP, ViT (DINO) or DINOv2")
+    with quiet():
+        extra = {"add_pooling_layer": False} if kind == "vit" else {}
+        model = AutoModel.from_pretrained(where, dtype=torch.float32, **extra).eval().to(device).requires_grad_(False)
+    both = kind in ("clip", "siglip")
+    size = (config.vision_config if both else config).image_size
+    resize = size if both else 224 * 256 // 224
+    crop = size if both else 224
+    mean, std = CLIP if kind == "clip" else ((0.5,) * 3, (0.5,) * 3) if kind == "siglip" else IMAGENET
+
+    def see(images: Sequence[Image.Image]) -> Tensor:
+        pixels = torch.stack([prepared(i, resize, crop, mean, std) for i in images]).to(device)
+        with torch.no_grad():
+            if both:
+                return _tensor(model.get_image_features(pixel_values=pixels))
+            out: Tensor = model(pixel_values=pixels, interpolate_pos_encoding=True).last_hidden_state[:, 0]
+            return out
+
+    read = None
+    if both:
+        with quiet():
+            tokens = AutoTokenizer.from_pretrained(where)
+        longest = config.text_config.max_position_embeddings
+
+        def read(texts: Sequence[str]) -> Tensor:
+            ids = tokens(
+                list(texts), padding="max_length", truncation=True, max_length=longest, return_tensors="pt"
+            ).to(device)
+            with torch.no_grad():
+                return _tensor(model.get_text_features(**{k: v for k, v in ids.items() if k != "token_type_ids"}))
+
+    how = f"RGB, PIL bicubic to {resize} px, middle {crop} px, mean {mean[0]:.3f}, deviation {std[0]:.3f}"
+    return Encoder(str(where), state_hash(model), how, see, read)
+
+
+def prepared(image: Image.Image, resize: int, crop: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """One picture as published code prepares it: the short side to `resize`, the middle square, normalised. [3, crop, crop]
+
+    The long side is cut to a whole pixel rather than rounded, as transformers' PIL processor does, to the bit.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    rgb = image.convert("RGB")
+    wide, tall = rgb.size
+    new = (resize, int(tall * resize / wide)) if wide <= tall else (int(wide * resize / tall), resize)
+    small = rgb.resize(new, Image.Resampling.BICUBIC)
+    left, top = (small.width - crop) // 2, (small.height - crop) // 2
+    array = np.asarray(small.crop((left, top, left + crop, top + crop)), dtype=np.float32) / np.float32(255)
+    normal = (array - np.array(mean, dtype=np.float32)) / np.array(std, dtype=np.float32)
+    return torch.from_numpy(normal).permute(2, 0, 1).contiguous()
+
+
+def tensor(images: Sequence[Image.Image], size: int) -> Tensor:
+    """Pictures -> [N, 3, size, size] in [0, 1]: the middle square, by Lanczos."""
+    import numpy as np
+    import torch
+    from PIL import Image, ImageOps
+
+    small = [np.array(ImageOps.fit(i.convert("RGB"), (size, size), Image.Resampling.LANCZOS)) for i in images]
+    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 255
+
+
+def file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def state_hash(model: Any) -> str:
+    """Of every weight of a network, by name."""
+    import torch
+
+    found = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        found.update(json.dumps([name, list(value.shape)]).encode())
+        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def _tensor(out: Any) -> Tensor:
+    """transformers 5 returns an output object where earlier ones returned the features."""
+    found: Tensor = out if hasattr(out, "shape") else out.pooler_output
+    return found

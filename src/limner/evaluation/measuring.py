@@ -1,0 +1,225 @@
+"""Every metric of some pictures, each with the record of how it was made, or with the reason why there is no number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from limner.errors import InputError
+
+from . import metrics as _metrics
+from .encoders import Encoders
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+Images: TypeAlias = "tuple[Image.Image, ...]"
+Segment: TypeAlias = "Callable[[Sequence[Image.Image]], Tensor]"
+"""Pictures -> masks [N, h, w] in [0, 1] of where the subject is."""
+
+GREY = (128, 128, 128)
+
+
+@dataclass(frozen=True)
+class Album:
+    """Pictures of one subject and what there is to judge them by. What is left empty makes a gap, never a zero."""
+
+    noun: str
+    pictures: Images = field(repr=False)
+    canonical: tuple[str, ...]  # of each picture: its prompt with the class noun for the handle
+    base: Images = field(default=(), repr=False)  # the base's pictures for the same prompts and seeds
+    training: Images = field(default=(), repr=False)
+    held_out: Images = field(default=(), repr=False)
+    gallery: Images = field(default=(), repr=False)
+    real: Images = field(default=(), repr=False)
+    before: Images = field(default=(), repr=False)
+    after: Images = field(default=(), repr=False)
+    described: tuple[str, ...] = ()  # canonical, with the subject's looks for the class noun
+
+    def __post_init__(self) -> None:
+        count = len(self.pictures)
+        if not count:
+            raise InputError("there are no pictures to score")
+        for name, values in (("canonical prompts", self.canonical), ("descriptions", self.described or self.canonical)):
+            if len(values) != count:
+                raise InputError(f"there are {count} pictures and {len(values)} {name}; expected one each")
+        if self.base and len(self.base) != count:
+            raise InputError(
+                f"there are {count} pictures and {len(self.base)} of the base; expected one each, same order"
+            )
+        if len(self.before) != len(self.after):
+            raise InputError(
+                f"there are {len(self.before)} pictures before and {len(self.after)} after; expected pairs"
+            )
+        for name in ("pictures", "base", "training", "held_out"):
+            for k, image in enumerate(getattr(self, name)):
+                if image.width < 8 or image.height < 8:
+                    raise InputError(
+                        f"picture {k} of {name} is {image.width} x {image.height} pixels: too small to judge"
+                    )
+
+    @property
+    def references(self) -> Images:
+        """The held-out references, or those learned from where there are none."""
+        return self.held_out or self.training
+
+    @property
+    def policy(self) -> str:
+        return "held-out references" if self.held_out else "training references (these overestimate)"
+
+    @cached_property
+    def groups(self) -> list[int]:
+        """Which prompt each picture answers."""
+        numbers = {p: k for k, p in enumerate(dict.fromkeys(self.canonical))}
+        return [numbers[p] for p in self.canonical]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of one album. `value` is None where it could not be measured; `gap` says why."""
+
+    id: str
+    value: float | None
+    each: tuple[float, ...] = ()
+    better: str = ""
+    encoder: str = ""
+    weights: str = ""
+    preprocessing: str = ""
+    references: str = ""
+    text: str = ""
+    gap: str = ""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As JSON holds it, empty fields left out."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if v not in ("", ())}
+
+
+def measure(
+    album: Album,
+    encoders: Encoders,
+    *,
+    only: Sequence[str] = (),
+    segment: Segment | None = None,
+) -> dict[str, Measured]:
+    """All metrics, or `only` those named, by name.
+
+    Raises `UnknownName` for a metric that does not exist. What an encoder or the evidence is missing for is a gap.
+    """
+    from limner.errors import UnknownName
+
+    known = _metrics.metrics()
+    for name in only:
+        if name not in known:
+            raise UnknownName("metric", name, known)
+    sight = _Sight(album, encoders, segment)
+    return {name: _measured(known[name], sight) for name in (only or known)}
+
+
+def _measured(metric: _metrics.Metric, sight: _Sight) -> Measured:
+    card = _metrics.card(metric)
+    encoder = sight.encoders.get(card.encoder)
+    wanted = _metrics.evidence(metric)
+    if encoder is None:
+        return Measured(card.id, None, better=card.better, gap=f"no encoder is given for the role {card.encoder!r}")
+    about: dict[str, Any] = {"better": card.better, **encoder.about}
+    if "references" in wanted:
+        about["references"] = sight.album.policy
+    if "texts" in wanted:
+        about["text"] = "canonical: the class noun for the handle"
+    try:
+        values = metric(**{name: sight.evidence(name, card) for name in wanted})
+    except _Missing as gap:
+        return Measured(card.id, None, gap=str(gap), **about)
+    except InputError as error:
+        return Measured(card.id, None, gap=str(error), **about)
+    if not bool(values.isfinite().all()):
+        return Measured(
+            card.id, None, gap="the metric gave values that are not numbers: look for broken pictures", **about
+        )
+    each = tuple(round(float(v), 5) for v in values) if values.ndim else ()
+    return Measured(card.id, round(float(values.mean()), 5), each, **about)
+
+
+class _Missing(Exception):
+    """Evidence that the album does not hold."""
+
+
+class _Sight:
+    """Features of an album's pictures and texts, each looked at once."""
+
+    def __init__(self, album: Album, encoders: Encoders, segment: Segment | None) -> None:
+        self.album, self.encoders, self.segment = album, encoders, segment
+        self._masks: dict[str, Tensor] = {}
+
+    def evidence(self, name: str, card: _metrics.Card) -> Tensor:
+        import torch
+
+        encoder = self.encoders[card.encoder]
+        match name:
+            case "groups":
+                return torch.tensor(self.album.groups)
+            case "texts":
+                return encoder.texts(self.album.canonical)
+            case "plain_text":
+                return encoder.texts([f"a photo of a {self.album.noun}"])[0]
+            case "described_texts":
+                if not self.album.described:
+                    raise _Missing("the subject's looks are not known in words")
+                return encoder.texts(self.album.described)
+            case "logits":
+                return encoder.pictures(self.album.pictures)
+        around = name.endswith("_background")
+        images: Images = getattr(self.album, name.removesuffix("_background"))
+        if not images:
+            raise _Missing(_WHY.get(name.removesuffix("_background"), f"there are no pictures for {name!r}"))
+        if around or card.masked:
+            images = self._cut(name.removesuffix("_background"), images, around=around)
+        return encoder.pictures(images)
+
+    def _cut(self, name: str, images: Images, *, around: bool) -> Images:
+        if self.segment is None:
+            raise _Missing("there is nothing to find the subject's mask with: give a segmenter or masks")
+        if name not in self._masks:
+            self._masks[name] = self.segment(images)
+        masks = self._masks[name]
+        return tuple(cut(i, 1 - m if around else m) for i, m in zip(images, masks, strict=True))
+
+
+_WHY = {
+    "base": "the base's pictures for the same prompts are not there",
+    "training": "the pictures that were learned from are not there",
+    "held_out": "no reference was held out from learning",
+    "references": "there are no real pictures of the subject",
+    "gallery": "there are no real pictures of others of the class",
+    "real": "there are no real pictures to compare the set with",
+    "before": "no prompts without the subject were painted",
+    "after": "no prompts without the subject were painted",
+}
+
+
+def cut(image: Image.Image, mask: Tensor) -> Image.Image:
+    """The picture where the mask [h, w] is, grey elsewhere."""
+    from PIL import Image
+
+    alpha = Image.fromarray((mask.clamp(0, 1) * 255).round().byte().numpy()).resize(
+        image.size, Image.Resampling.BILINEAR
+    )
+    return Image.composite(image.convert("RGB"), Image.new("RGB", image.size, GREY), alpha)
+
+
+def pocket_masks(images: Sequence[Image.Image]) -> Tensor:
+    """Where toys are: the pocket segmenter's masks, cut at a half. [N, 64, 64]"""
+    from limner.pocket import judges
+
+    from .encoders import tensor
+
+    return (judges.masks(tensor(images, 64)) > 0.5).float()
+
+
+def values(measured: Mapping[str, Measured]) -> dict[str, float]:
+    """Name -> value of those that have one."""
+    return {name: m.value for name, m in measured.items() if m.value is not None}

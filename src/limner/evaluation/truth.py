@@ -1,0 +1,94 @@
+"""The truth of painted toys: what a judge reads that was trained on the world and has no part in the base.
+
+Pictures of the pocket world only. The judge itself errs; `results/pocket.json` says how often, field by field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from limner.pocket.world.grammar import Prompt
+
+SIZE = 64
+
+
+def asked(prompt: Prompt) -> dict[str, str]:
+    """Field -> option that the prompt asks for by name."""
+    found = {"scene": prompt.scene, **{name: "yes" for name, _ in prompt.accessories}}
+    if prompt.view != "front":
+        found["view"] = prompt.view
+    return found
+
+
+def probabilities(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, str]]) -> list[dict[str, float]]:
+    """How surely the judge reads each option wanted of each picture: field -> probability."""
+    from limner.pocket import judges
+    from limner.pocket.labels import FIELDS
+
+    from .encoders import tensor
+
+    if len(images) != len(wanted):
+        raise InputError(f"there are {len(images)} pictures and {len(wanted)} truths; expected one each")
+    unknown = {f for row in wanted for f in row if f not in FIELDS}
+    if unknown:
+        raise InputError(f"the judge reads no {min(unknown)!r}; it reads {', '.join(FIELDS)}")
+    logits = {f: v.softmax(-1) for f, v in judges.logits(tensor(images, SIZE)).items()}
+    return [
+        {field: float(logits[field][k, FIELDS[field].index(option)]) for field, option in row.items()}
+        for k, row in enumerate(wanted)
+    ]
+
+
+def alignment(images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Tensor:
+    """[N] in [0, 1]: the mean probability of all that each prompt asks for by name (scene, accessories, view)."""
+    import torch
+
+    rows = probabilities(images, [asked(p) for p in prompts])
+    return torch.tensor([sum(row.values()) / len(row) for row in rows])
+
+
+def copier_alignment(references: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Tensor:
+    """[P]: what the references themselves would get as the answer to each prompt, the mean over them."""
+    import torch
+
+    return torch.stack([alignment(references, [p] * len(references)).mean() for p in prompts])
+
+
+def obeyed(images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Tensor:
+    """[N] of 0 and 1: the scene is read, and of the accessories exactly those asked for."""
+    import torch
+
+    from limner.pocket import judges
+    from limner.pocket.world.vocabulary import CORE
+
+    from .encoders import tensor
+
+    seen = judges.read(tensor(images, SIZE))
+    found = []
+    for row, prompt in zip(seen, prompts, strict=True):
+        worn = {name for name, _ in prompt.accessories}
+        right = row["scene"] == prompt.scene and all((row[n] == "yes") == (n in worn) for n in CORE.accessories)
+        found.append(float(right))
+    return torch.tensor(found)
+
+
+def shares(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Field -> share of the pictures that have it on which the judge reads what is wanted."""
+    from limner.pocket import judges
+
+    from .encoders import tensor
+
+    seen = judges.read(tensor(images, SIZE))
+    fields = list(dict.fromkeys(f for row in wanted for f in row))
+    found = {}
+    for field in fields:
+        right = [row[field] == want[field] for row, want in zip(seen, wanted, strict=True) if field in want]
+        found[field] = sum(right) / len(right)
+    return found

@@ -1,0 +1,216 @@
+"""The bench: runs what is missing, survives kills, counts nothing twice; and its report."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from limner.errors import FileError, InputError, MissingExtra, UnknownName
+from limner.evaluation import benchmark
+from limner.evaluation.benchmark import BASE, FORMAT, WORDS, Plan, bench, collect, read_results, spearman, summary
+from limner.evaluation.report import report, table_markdown
+
+QUICK: dict[str, Any] = {"cases": 1, "prompts": 2, "seeds": (0, 1)}
+FAST = ("dreambooth", (("steps", 2), ("prior_weight", 0.0)))
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A small bench, run once."""
+    root = tmp_path_factory.mktemp("bench")
+    plan, told = Plan(((BASE, ()), (WORDS, ()), FAST), **QUICK), []
+    found = bench(plan, results=root / "results.json", folder=root / "run", say=told.append)
+    return SimpleNamespace(plan=plan, root=root, found=found, told=told)
+
+
+def test_every_unit_is_there_with_its_numbers_and_costs(ran: SimpleNamespace) -> None:
+    units = ran.found["units"]
+    assert [u["label"] for u in units] == [BASE, WORDS, "dreambooth (steps=2, prior_weight=0.0)"]
+    base, _, tuned = units
+    assert base["tradeoff"]["H"] == pytest.approx(0, abs=0.02)
+    assert base["cost"]["seconds"] == 0
+    assert tuned["cost"]["steps"] == 2
+    assert tuned["cost"]["parameters"] > 1e6
+    assert tuned["cost"]["denoiser_rows"] > 0
+    assert tuned["cost"]["denoiser_rows_per_picture"] == 50  # 25 steps with guidance
+    assert tuned["cost"]["peak_bytes"] > 1e8
+    assert tuned["metrics"]["identity"]["references"] == "held-out references"
+    assert tuned["metrics"]["drift"]["value"] is not None
+    assert len(tuned["each"]["F"]) == 4
+    assert "left" in ran.told[-1]
+
+
+def test_what_is_there_is_not_run_again(ran: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("ran again")
+
+    monkeypatch.setattr(benchmark, "run_unit", never)
+    again = bench(ran.plan, results=ran.root / "results.json", folder=ran.root / "run", say=lambda _: None)
+    assert again["units"] == ran.found["units"]
+
+
+def test_a_killed_bench_goes_on_where_it_was(
+    ran: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def one(plan: Plan, unit: Any, folder: Path, key: str, threads: int = 0) -> None:
+        if len(done) == 1:
+            raise KeyboardInterrupt
+        done.append(unit.label)
+        (folder / f"{key}.json").write_bytes((ran.root / "run" / f"{key}.json").read_bytes())
+
+    monkeypatch.setattr(benchmark, "run_unit", one)
+    with pytest.raises(KeyboardInterrupt):
+        bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", say=lambda _: None)
+    assert len(collect(ran.plan, tmp_path / "run", tmp_path / "r.json")["units"]) == 1
+    done.append("so that nothing is killed")
+    found = bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", say=lambda _: None)
+    assert found["units"] == ran.found["units"]
+    assert len(done) == 4  # three likenesses, each once
+
+
+def test_other_settings_prompts_or_seeds_are_other_units(ran: SimpleNamespace) -> None:
+    about = ran.found["about"]
+    keys = {unit.key(about) for unit in ran.plan.units}
+    other = Plan((("dreambooth", (("steps", 3),)),), **QUICK)
+    assert keys.isdisjoint(unit.key(about) for unit in other.units)
+    assert benchmark._about(Plan((FAST,), cases=1, prompts=3)) != about
+
+
+def test_spreading_over_processes_gives_the_same_pictures(ran: SimpleNamespace, tmp_path: Path) -> None:
+    plan = Plan(((BASE, ()), (WORDS, ())), **QUICK)
+    found = bench(plan, results=tmp_path / "r.json", folder=tmp_path / "run", workers=2, say=lambda _: None)
+    for mine, theirs in zip(found["units"], ran.found["units"], strict=False):
+        assert mine["metrics"]["identity"]["value"] == pytest.approx(theirs["metrics"]["identity"]["value"], abs=0.02)
+
+
+def test_spreading_over_a_cluster(ran: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through Ray's own four calls; the stand-in runs each task when it is asked for."""
+    calls: list[str] = []
+
+    def init(**_: Any) -> None:
+        calls.append("init")
+
+    fake = SimpleNamespace(
+        init=init,
+        remote=lambda f: SimpleNamespace(remote=lambda *a: (f, a)),
+        wait=lambda running, num_returns: (running[:1], running[1:]),
+        get=lambda task: task[0](*task[1]),
+    )
+
+    def one(plan: Plan, unit: Any, folder: Path, key: str, threads: int = 0) -> None:
+        calls.append(unit.label)
+        (folder / f"{key}.json").write_bytes((ran.root / "run" / f"{key}.json").read_bytes())
+
+    monkeypatch.setattr(benchmark, "run_unit", one)
+    monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[arg-type]
+    found = bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", on="ray", say=lambda _: None)
+    assert found["units"] == ran.found["units"]
+    assert calls[0] == "init"
+    assert len(calls) == 4
+    monkeypatch.setitem(sys.modules, "ray", None)  # type: ignore[arg-type]
+    with pytest.raises(MissingExtra, match=r"limner\[ray\]"):
+        bench(ran.plan, results=tmp_path / "r2.json", folder=tmp_path / "run2", on="ray", say=lambda _: None)
+    with pytest.raises(InputError, match="'local' or 'ray'"):
+        bench(ran.plan, results=tmp_path / "r2.json", folder=tmp_path / "run2", on="mars", say=lambda _: None)
+
+
+def test_plans_that_make_no_sense_are_errors() -> None:
+    with pytest.raises(InputError, match="no methods"):
+        Plan(())
+    with pytest.raises(UnknownName, match="dreambooth"):
+        Plan((("dreambooths", ()),))
+    with pytest.raises(UnknownName, match="dreambench"):
+        _ = Plan((FAST,), data="dreambunch").units
+    with pytest.raises(InputError, match="one seed"):
+        Plan((FAST,), seeds=())
+
+
+def test_results_of_other_versions_and_damaged_ones_are_refused(ran: SimpleNamespace, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text("{")
+    with pytest.raises(FileError, match="can be read"):
+        read_results(bad)
+    bad.write_text(json.dumps({"format": FORMAT - 1}))
+    with pytest.raises(FileError, match="run `limner bench` again"):
+        read_results(bad)
+    bad.write_text(json.dumps({**ran.found, "units": []}))
+    with pytest.raises(FileError, match="no likeness yet"):
+        report(bad, tmp_path / "page.html")
+
+
+def test_the_summary_is_over_subjects_and_seeds() -> None:
+    def unit(case: str, seed: int, f: float) -> dict[str, Any]:
+        trade = {"F": f, "T": 1.0, "H": f, "J": 0.0, "balance": 0.0, "dropped": []}
+        return {
+            "method": "m", "label": "m", "case": case, "seed": seed, "tradeoff": trade, "truth": {}, "metrics": {},
+            "cost": {"seconds": 2.0}, "diagnosis": {"label": "underfit"},
+        }  # fmt: skip
+
+    rows = [unit("a", 0, 0.2), unit("a", 1, 0.4), unit("b", 0, 0.6), unit("b", 1, 0.8)]
+    found = summary([*rows, {**unit("a", 0, 0.1), "label": WORDS, "method": WORDS}])["m"]
+    assert found["numbers"]["F"]["mean"] == pytest.approx(0.5)
+    assert found["numbers"]["F"]["subjects"] == 2
+    assert found["numbers"]["F"]["spread"] == pytest.approx(0.1414, abs=1e-3)
+    assert found["above words"]["F"]["mean"] == pytest.approx(0.2)
+    assert found["diagnoses"] == {"underfit": 4}
+    assert found["area"] == pytest.approx(0.8)
+
+
+def test_spearman_is_rank_correlation() -> None:
+    assert spearman([(1, 10), (2, 100), (3, 1000)]) == pytest.approx(1.0)
+    assert spearman([(1, 3), (2, 2), (3, 1)]) == pytest.approx(-1.0)
+    assert spearman([(1, 1), (1, 2), (2, 1), (2, 2)]) == pytest.approx(0.0)
+    assert spearman([(1, 1), (1, 2), (1, 3)]) is None
+    assert spearman([(1, 1)]) is None
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects what a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [v for k, v in attrs if k in ("src", "href") and v and not v.startswith("data:")]
+        if tag not in ("meta", "br", "img", "line", "circle", "path", "polyline"):
+            self.open.append(tag)
+
+
+def test_the_report_is_one_page_that_fetches_nothing(ran: SimpleNamespace, tmp_path: Path) -> None:
+    path = report(ran.root / "results.json", tmp_path / "page.html", pictures=ran.root / "run")
+    text = path.read_text()
+    reader = Reader()
+    reader.feed(text)
+    assert reader.fetched == []
+    assert text.count("data:image/jpeg") == 3
+    for heading in (
+        "Leaderboard",
+        "Fidelity against alignment",
+        "Cost",
+        "By subject",
+        "By prompt",
+        "Diagnosis",
+        "Published",
+    ):
+        assert heading in text
+    assert "<svg" in text
+    assert "Textual Inversion" in text  # of the survey's table
+    assert path.with_suffix(".csv").read_text().startswith("label,method,number")
+    assert BASE in path.with_suffix(".md").read_text()
+    without = report(ran.root / "results.json", tmp_path / "bare.html")
+    assert "is not here" in without.read_text()
+
+
+def test_the_table_has_policies_last(ran: SimpleNamespace) -> None:
+    lines = table_markdown(ran.found).splitlines()[2:]
+    assert {lines[-1].split(" | ")[0], lines[-2].split(" | ")[0]} == {f"| {BASE}", f"| {WORDS}"}
