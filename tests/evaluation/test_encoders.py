@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from limner.errors import InputError
-from limner.evaluation.encoders import CLIP, IMAGENET, Encoder, encoder, pocket_encoders, prepared
+from limner.evaluation.encoders import CLIP, IMAGENET, Encoder, encoder, largest_face, pocket_encoders, prepared
 from limner.evaluation.features import NAME, cached_features
 
 
@@ -129,3 +129,14 @@ def test_the_pocket_encoders_say_what_they_are() -> None:
         assert len(eyes.weights) == 16
         assert eyes.pictures([picture(64, 64)]).shape[0] == 1
     assert found["clip"].texts(["a dog"]).shape[0] == 1
+
+
+def test_the_largest_face_counts_and_none_is_zero() -> None:
+    def detect(image: Image.Image) -> list[tuple[int, int, int, int]]:
+        return [(0, 0, 4, 4), (0, 0, 10, 12)] if image.width > 20 else []
+
+    def embed(crops: object) -> torch.Tensor:
+        return torch.tensor([[float(c.width), float(c.height)] for c in crops])  # type: ignore[attr-defined]
+
+    eyes = largest_face(detect, embed, name="test/faces", weights="0")
+    assert eyes.pictures([picture(30, 30), picture(16, 16)]).tolist() == [[10.0, 12.0], [0.0, 0.0]]

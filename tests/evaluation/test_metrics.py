@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from limner.errors import InputError, LimnerError, UnknownName
+from limner.errors import InputError, LimnerError, MissingExtra, UnknownName
 from limner.evaluation import metrics as kinds
-from limner.evaluation.judging import concept_preservation, prompt_following
+from limner.evaluation.judging import concept_preservation, image_reward, prompt_following
 from limner.evaluation.metrics import alignment, copying, distribution, fidelity, lycoris, stellar
 
 
@@ -165,6 +166,17 @@ def test_a_judge_that_is_asked() -> None:
     for bad in ("I cannot say", "score: 7", "score: 3.5", "score: 40"):
         with pytest.raises(LimnerError, match="no 'score"):
             concept_preservation(lambda q, p, bad=bad: bad, [picture], picture)
+
+
+def test_image_reward_is_asked_through_its_own_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Model:
+        def score(self, prompt: str, picture: Image.Image) -> float:
+            return len(prompt) + picture.width
+
+    assert image_reward([Image.new("RGB", (8, 8))], ["dog"], model=Model()) == [11.0]
+    monkeypatch.setitem(sys.modules, "ImageReward", None)  # type: ignore[arg-type]
+    with pytest.raises(MissingExtra, match="pip install image-reward"):
+        image_reward([], [])
 
 
 def test_unknown_metrics_are_named() -> None:

@@ -154,6 +154,36 @@ def encoder(where: str | Path, *, device: str = "cpu") -> Encoder:
     return Encoder(str(where), state_hash(model), how, see, read)
 
 
+def largest_face(
+    detect: Callable[[Image.Image], Sequence[Sequence[float]]],
+    embed: Callable[[Sequence[Image.Image]], Tensor],
+    *,
+    name: str,
+    weights: str,
+) -> Encoder:
+    """An encoder for the role "face" from a detector of boxes (left, top, right, bottom) and an embedder of crops.
+
+    The largest face of a picture counts (Persona's and FastComposer's protocol); a picture without one gives a row of zeros.
+    """
+    import functools
+
+    import torch
+    from PIL import Image as Pictures
+
+    @functools.cache
+    def width() -> int:
+        return int(embed([Pictures.new("RGB", (64, 64))]).shape[1])
+
+    def see(images: Sequence[Image.Image]) -> Tensor:
+        found = [max(detect(i), key=lambda b: (b[2] - b[0]) * (b[3] - b[1]), default=None) for i in images]
+        crops = [i.crop(tuple(map(round, b))) for i, b in zip(images, found, strict=True) if b is not None]  # type: ignore[arg-type]
+        rows = iter(embed(crops)) if crops else iter(())
+        seen = [next(rows) if b is not None else None for b in found]
+        return torch.stack([torch.zeros(width()) if r is None else r for r in seen])
+
+    return Encoder(name, weights, "the largest face", see)
+
+
 def prepared(image: Image.Image, resize: int, crop: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """One picture as published code prepares it: the short side to `resize`, the middle square, normalised. [3, crop, crop]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from limner.errors import InputError, LimnerError
+from limner.errors import InputError, LimnerError, MissingExtra
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,6 +43,23 @@ def prompt_following(
 ) -> list[float]:
     """DreamBench++'s second score: 0 to 4 for every picture and its canonical prompt."""
     return [_asked(ask, FOLLOWING.format(prompt=p), [x], times) for x, p in zip(pictures, prompts, strict=True)]
+
+
+def image_reward(pictures: Sequence[Image.Image], prompts: Sequence[str], *, model: Any = None) -> list[float]:
+    """ImageReward (arXiv:2304.05977) of every picture and its canonical prompt, by the authors' own package.
+
+    `model` is one that is loaded already; without, `ImageReward-v1.0` is. Raises `MissingExtra` when the package is not
+    there: it pins old libraries, so limner does not ask for it.
+    """
+    if model is None:
+        try:
+            import ImageReward
+        except ImportError as error:
+            raise MissingExtra(
+                "ImageReward is not installed: pip install image-reward, in an environment of its own"
+            ) from error
+        model = ImageReward.load("ImageReward-v1.0")
+    return [float(model.score(prompt, picture)) for picture, prompt in zip(pictures, prompts, strict=True)]
 
 
 def _asked(ask: Ask, question: str, pictures: Sequence[Image.Image], times: int) -> float:

@@ -20,15 +20,20 @@ def export(run: Run, folder: Path = WEIGHTS) -> None:
 
     Weights of methods stay: those of another base are refused by their fingerprint when they are asked for.
     """
-    import torch
+    export_base(run, folder)
+    export_judges(run, folder)
+    _losses(run, folder / "losses.json")
+
+
+def export_base(run: Run, folder: Path = WEIGHTS) -> None:
+    """The base as a Stable Diffusion folder, and the CLIP that its text tower comes from."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline
-    from safetensors.torch import save_file
 
     from limner.bases.stable_diffusion import StableDiffusion
 
     base = denoiser.assembled(run, denoiser.denoiser(run))
     assert isinstance(base, StableDiffusion)
-    for name in ("base", "clip", "dino"):
+    for name in ("base", "clip"):
         shutil.rmtree(folder / name, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     pipeline = StableDiffusionPipeline(
@@ -45,9 +50,19 @@ def export(run: Run, folder: Path = WEIGHTS) -> None:
     language.clip(run).half().save_pretrained(folder / "clip")
     size = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"height": run.size, "width": run.size}}
     write_json(folder / "clip" / "preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor", **size})
-    judges.dino(run).half().save_pretrained(folder / "dino")
-    for place in ("base/text_encoder", "clip", "dino"):
+    for place in ("base/text_encoder", "clip"):
         _opened_in_single_precision(folder / place / "config.json")
+
+
+def export_judges(run: Run, folder: Path = WEIGHTS) -> None:
+    """The networks that judge."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "dino", ignore_errors=True)
+    judges.dino(run).half().save_pretrained(folder / "dino")
+    _opened_in_single_precision(folder / "dino" / "config.json")
     networks: dict[str, nn.Module] = {
         "judge": judges.judge(run), "identity": judges.identity(run), "faces": judges.faces(run),
         "segmenter": judges.segmenter(run),
@@ -55,7 +70,6 @@ def export(run: Run, folder: Path = WEIGHTS) -> None:
     for name, network in networks.items():
         half = {k: v.to(torch.float16).contiguous() for k, v in network.state_dict().items()}
         save_file(half, folder / f"{name}.safetensors")
-    _losses(run, folder / "losses.json")
 
 
 def _opened_in_single_precision(path: Path) -> None:

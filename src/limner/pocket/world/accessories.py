@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .making import PARTS, Anchor
 from .shapes import Solid, about, moved
 
-if TYPE_CHECKING:
-    from .toys import Anchor
-
-ACCESSORY = 8  # index of "accessory" in toys.PARTS
+ACCESSORY = PARTS.index("accessory")
 _GOLD = np.array([0.98, 0.80, 0.18])
 _DARK = np.array([0.05, 0.05, 0.06])
 

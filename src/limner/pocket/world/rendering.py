@@ -7,7 +7,7 @@ first pass sends one ray through every pixel's centre; a second sends more throu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,7 +107,7 @@ def _kind(solid: Solid) -> int:
     return KINDS.index("cone" if solid.kind == "cylinder" else solid.kind)
 
 
-def _columns(solids: Sequence[Solid], tensor: object) -> dict[str, Tensor]:
+def _columns(solids: Sequence[Solid], tensor: Callable[..., Tensor]) -> dict[str, Tensor]:
     marks = np.zeros((len(solids), NUM_MARKS, 7))
     for row, solid in enumerate(solids):
         if solid.marks is not None:
@@ -125,16 +125,16 @@ def _columns(solids: Sequence[Solid], tensor: object) -> dict[str, Tensor]:
         "toy": ([s.toy for s in solids], whole),
         "marks": (marks, real),
     }
-    return {name: tensor(values, dtype) for name, (values, dtype) in columns.items()}  # type: ignore[operator]
+    return {name: tensor(values, dtype) for name, (values, dtype) in columns.items()}
 
 
-def _light(jobs: Sequence[Job], tensor: object) -> dict[str, Tensor]:
+def _light(jobs: Sequence[Job], tensor: Callable[..., Tensor]) -> dict[str, Tensor]:
     names = ("sky_top", "sky_bottom", "ground", "ground_second", "backdrop", "sun", "sunlight", "ambient")
-    found = {name: tensor([getattr(job.scenery, name) for job in jobs]) for name in names}  # type: ignore[operator]
-    found["ground_pattern"] = tensor([GROUNDS.index(j.scenery.ground_pattern) for j in jobs], torch.long)  # type: ignore[operator]
-    found["horizon"] = tensor([HORIZONS.index(j.scenery.horizon) for j in jobs], torch.long)  # type: ignore[operator]
-    found["haze"] = tensor([float(j.scenery.horizon not in ("wall", "bedroom wall")) for j in jobs])  # type: ignore[operator]
-    found["phase"] = tensor([(j.scenery.seed % 997) * 0.37 for j in jobs])  # type: ignore[operator]
+    found = {name: tensor([getattr(job.scenery, name) for job in jobs]) for name in names}
+    found["ground_pattern"] = tensor([GROUNDS.index(j.scenery.ground_pattern) for j in jobs], torch.long)
+    found["horizon"] = tensor([HORIZONS.index(j.scenery.horizon) for j in jobs], torch.long)
+    found["haze"] = tensor([float(j.scenery.horizon not in ("wall", "bedroom wall")) for j in jobs])
+    found["phase"] = tensor([(j.scenery.seed % 997) * 0.37 for j in jobs])
     return found
 
 
