@@ -13,7 +13,7 @@ from torch import Tensor
 from .cameras import camera_axes
 from .faces import LANDMARKS, face_landmarks, face_solids
 from .graph import SceneGraph
-from .rendering import Frames, boxes, render
+from .rendering import boxes, render
 from .scenes import scenery
 from .shapes import Job, Solid, moved, placed
 from .styles import stylise
@@ -49,7 +49,16 @@ def job(graph: SceneGraph) -> Job:
 def draw(graphs: Sequence[SceneGraph], *, size: int = 64, device: str = "cpu") -> Drawn:
     """Render graphs as squares of `size` pixels. The same graph gives the same picture, whatever it is drawn with."""
     frames = render([job(graph) for graph in graphs], size=size, device=device)
-    styled = stylise(frames.pixels, [g.style for g in graphs], [g.seed for g in graphs], _outlines(frames))
+    styled = frames.pixels
+    rows = [k for k, graph in enumerate(graphs) if graph.style != "render"]
+    if rows:
+        chosen = [graphs[k] for k in rows]
+        styled[rows] = stylise(
+            styled[rows],
+            [g.style for g in chosen],
+            [g.seed for g in chosen],
+            _outlines(frames.toy[rows], frames.part[rows]),
+        )
     landmarks = torch.from_numpy(np.stack([_landmarks(graph, size) for graph in graphs])).float()
     pixels = (styled.clamp(0, 1) * 255).round().byte()
     return Drawn(
@@ -112,8 +121,8 @@ def _landmarks(graph: SceneGraph, size: int) -> np.ndarray:
     return np.stack([(x + 1) * size / 2, (1 - y) * size / 2], axis=1)
 
 
-def _outlines(frames: Frames) -> Tensor:
+def _outlines(toy: Tensor, part: Tensor) -> Tensor:
     """[B, H, W] in [0, 1]: where a toy or one of its parts ends."""
-    code = (frames.toy.float() * 64 + frames.part.float())[:, None]
+    code = (toy.float() * 64 + part.float())[:, None]
     padded = F.pad(code, (0, 1, 0, 1), mode="replicate")
     return ((padded[:, :, :-1, 1:] != code) | (padded[:, :, 1:, :-1] != code)).float()[:, 0]
