@@ -140,3 +140,45 @@ def test_weights_that_are_missing_say_how_to_make_them(
     monkeypatch.setattr(limner.weights, "FOLDER", tmp_path)
     with pytest.raises(FileError, match="limner pretrain ip_adapter"):
         limner.weights.shipped("ip_adapter", base)
+
+
+def test_learn_scores_and_keeps_the_best_state(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path, "--method", "dreambooth"]
+    more = ["--steps", "6", "--prior-weight", "0", "--hold-out", "1", "--keep", "best", "--preview", "0", "--json"]
+    assert run(*words, *more) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)["scores"]
+    assert found["kept_after"] in (1, 2, 3, 4, 5, 6)
+    assert {"F", "T", "H", "diagnosis"} <= found["with it"].keys()
+    assert "2 pictures of rex" not in err  # told before one is held out
+    assert "after 6 updates" in err
+    page = (tmp_path / "rex" / "index.html").read_text()
+    assert "What it is worth" in page
+    assert not list((tmp_path / "rex").glob("kept-*"))
+
+    words = ["score", tmp_path / "rex.safetensors", "--photos", photos, "--prompts", "<rex> in the snow", "-n", "2"]
+    assert run(*words, "--out", tmp_path / "sheets", "--json") == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["metrics"]["identity"]["references"].startswith("training")
+    assert card["metrics"]["pickscore"]["gap"]
+    assert sorted(p.name for p in (tmp_path / "sheets").iterdir()) == ["base-alone.png", "with-it.png"]
+
+
+def test_more_pictures_cannot_be_held_out_than_there_are(photos: Path, tmp_path: Path) -> None:
+    words = ["learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path, "--hold-out", "3"]
+    assert run(*words) == 1
+
+
+def test_bench_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "--methods", "base alone", "dreambooth:steps=1,prior_weight=0", "--results", tmp_path / "r.json"]
+    small = ["--folder", tmp_path / "run", "--cases", "1", "--prompts", "2", "--seeds", "1"]
+    assert run(*words, *small) == 0
+    assert "dreambooth (steps=1, prior_weight=0.0)" in capsys.readouterr().out
+    words = ["report", tmp_path / "r.json", "--out", tmp_path / "page.html", "--pictures", tmp_path / "run"]
+    assert run(*words) == 0
+    assert (tmp_path / "page.csv").exists()
+    assert main(["bench", "--methods", "dreambooth:stepz=1", "--results", str(tmp_path / "r.json")]) == 1
+    assert "did you mean 'steps'" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "none.json")]) == 1

@@ -137,10 +137,22 @@ def _judge(
         else [f"{subject.handle} {place}" for place in ("on the beach", "in the snow", "in the jungle", "in a city")]
     )
 
+    plain: list[Any] = []  # the base's own pictures, painted once
+
     def judge(concept: Concept) -> Scorecard:
-        return score(
-            base, concept, training=real, held_out=held_out, prompts=prompts, seeds=(seed,), encoders=eyes, only=QUICK
+        card = score(
+            base,
+            concept,
+            training=real,
+            held_out=held_out,
+            prompts=prompts,
+            seeds=(seed,),
+            encoders=eyes,
+            only=QUICK,
+            plain=plain,
         )
+        plain[:] = card.base
+        return card
 
     return judge
 

@@ -224,12 +224,13 @@ def score(
     looks: str = "",
     only: Sequence[str] = (),
     settings: PaintSettings | None = None,
+    plain: Sequence[Picture] = (),
 ) -> Scorecard:
     """Paint `concept` and `base` for the same prompts and seeds, and judge both.
 
     `prompts` hold the handle ("<rex> on the beach"), or are the pocket world's with their truth; without any, ten of
     its own are asked of the pocket base. `training` are the pictures that were learned from, `held_out` others of the
-    same subject. On another base than pocket `encoders` must be given. Raises `InputError` for a prompt without the
+    same subject; `plain` are the base's pictures where an earlier scorecard has them. On another base than pocket `encoders` must be given. Raises `InputError` for a prompt without the
     handle or no encoders.
     """
     from limner.pocket.world.grammar import Prompt
@@ -257,14 +258,14 @@ def score(
     began = time.monotonic()
     mine = painted(base, texts, seeds, concept=concept, settings=settings)
     seconds = (time.monotonic() - began) / len(mine)
-    plain = painted(base, canonical, seeds, settings=settings)
-    where = (
-        ELSEWHERE
-        if pocket
-        else tuple(dict.fromkeys(said(t.replace(concept.handle, "{}"), ["person"]) for t in texts[:4]))
-    )
-    before = painted(base, where, seeds[:1], settings=settings)
-    after = painted(base, where, seeds[:1], concept=concept, settings=settings)
+    plain = plain or painted(base, canonical, seeds, settings=settings)
+    moved: dict[str, Images] = {}
+    if not only or {"drift", "style_drift"} & set(only):
+        where = ELSEWHERE if pocket else tuple(said(t.replace(concept.handle, "{}"), ["person"]) for t in texts[:4])
+        moved = {
+            "before": images(painted(base, where, seeds[:1], settings=settings)),
+            "after": images(painted(base, where, seeds[:1], concept=concept, settings=settings)),
+        }
     count = len(seeds)
     album = Album(
         noun,
@@ -274,11 +275,10 @@ def score(
         training=tuple(training),
         held_out=tuple(held_out),
         gallery=tuple(gallery),
-        before=images(before),
-        after=images(after),
         described=tuple(said(t.replace(concept.handle, "{}"), [looks]) for t in texts for _ in range(count))
         if looks
         else (),
+        **moved,
     )
     asked = [p for p in truths for _ in range(count)] if len(truths) == len(texts) else []
     cost = {**concept.cost, "seconds_per_picture": round(seconds, 3)}
