@@ -180,7 +180,7 @@ def _encoders(given: argparse.Namespace) -> dict[str, Any] | None:
     """Those named on the command line by role, or None."""
     from .evaluation.encoders import encoder
 
-    named = {role: getattr(given, role) for role in ("clip", "dino", "dinov2") if getattr(given, role)}
+    named = {role: getattr(given, role) for role in ROLES if getattr(given, role)}
     return {role: encoder(where, device=given.device or "cpu") for role, where in named.items()} or None
 
 
@@ -223,13 +223,15 @@ def _images(folder: Path | None) -> list[Any]:
 
 
 def _bench(given: argparse.Namespace) -> None:
-    from .evaluation.benchmark import POLICIES, SIZES, Plan, bench
+    from .evaluation.benchmark import bench
+    from .evaluation.plan import SIZES, Plan
     from .evaluation.report import table_markdown
+    from .evaluation.summary import MARKS, POLICIES
 
     size = SIZES[given.size]
-    names = given.methods or [*POLICIES, *methods()]
+    names = given.methods or [*POLICIES, *methods(), *(MARKS if given.data == "toys" else ())]
     where = dict(_pair(w) for w in given.where)
-    encoders = tuple((role, getattr(given, role)) for role in ("clip", "dino", "dinov2") if getattr(given, role))
+    encoders = tuple((role, getattr(given, role)) for role in ROLES if getattr(given, role))
     plan = Plan(
         tuple(_with_settings(name) for name in names),
         data=given.data,
@@ -249,10 +251,10 @@ def _bench(given: argparse.Namespace) -> None:
 
 def _with_settings(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
     """ "dreambooth:steps=50,lr=1e-5" -> its name and settings, typed as the method's signature says."""
-    from .evaluation.benchmark import POLICIES
+    from .evaluation.summary import MARKS, POLICIES
 
     name, _, rest = text.partition(":")
-    if name in POLICIES or not rest:
+    if name in (*POLICIES, *MARKS) or not rest:
         return name, ()
     known = {s.name: s for s in settings(find(name))}
     found = []
@@ -459,15 +461,19 @@ def _command(
     return parser
 
 
+ROLES = {
+    "clip": "openai/clip-vit-base-patch32",
+    "dino": "facebook/dino-vits16",
+    "dinov2": "facebook/dinov2-base",
+    "pickscore": "yuvalkirstain/PickScore_v1",
+    "hps": "a CLIP with HPS weights",
+}
+"""Encoders that can be named on the command line, and an example of each."""
+
+
 def _add_encoders(parser: argparse.ArgumentParser) -> None:
-    for role, example in (
-        ("clip", "openai/clip-vit-base-patch32"),
-        ("dino", "facebook/dino-vits16"),
-        ("dinov2", "facebook/dinov2-base"),
-    ):
-        parser.add_argument(
-            f"--{role}", metavar="WHERE", help=f"folder or hub id of an encoder to judge by, such as {example}"
-        )
+    for role, example in ROLES.items():
+        parser.add_argument(f"--{role}", metavar="WHERE", help=f"folder or hub id to judge by, such as {example}")
 
 
 def _add_base(parser: argparse.ArgumentParser, *, default: str | None = "pocket") -> None:

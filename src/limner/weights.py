@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import FileError, WrongBase
 
@@ -44,6 +44,13 @@ def shipped(name: str, base: Base) -> dict[str, Tensor]:
             f"{base.fingerprint}: run `limner pretrain {name}` again"
         )
     return {key: tensor.to(base.device, base.dtype) for key, tensor in tensors.items()}
+
+
+def about_weights(name: str, base: Base) -> dict[str, Any]:
+    """How a method's weights were made: settings, seed, losses."""
+    from .concept import read_safetensors
+
+    return read_safetensors(weights_path(name, base), what="method's weights")[0]
 
 
 def save_weights(name: str, base: Base, tensors: Mapping[str, Tensor], *, about: Mapping[str, object]) -> Path:

@@ -13,8 +13,10 @@ import pytest
 
 from limner.errors import FileError, InputError, MissingExtra, UnknownName
 from limner.evaluation import benchmark
-from limner.evaluation.benchmark import BASE, FORMAT, WORDS, Plan, bench, collect, read_results, spearman, summary
+from limner.evaluation.benchmark import bench, collect, read_results
+from limner.evaluation.plan import FORMAT, Plan
 from limner.evaluation.report import report, table_markdown
+from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS, spearman, summary
 
 QUICK: dict[str, Any] = {"cases": 1, "prompts": 2, "seeds": (0, 1)}
 FAST = ("dreambooth", (("steps", 2), ("prior_weight", 0.0)))
@@ -24,15 +26,15 @@ FAST = ("dreambooth", (("steps", 2), ("prior_weight", 0.0)))
 def ran(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A small bench, run once."""
     root = tmp_path_factory.mktemp("bench")
-    plan, told = Plan(((BASE, ()), (WORDS, ()), FAST), **QUICK), []
+    plan, told = Plan(((BASE, ()), (WORDS, ()), FAST, (COPIER, ()), (TRUTH, ())), **QUICK), []
     found = bench(plan, results=root / "results.json", folder=root / "run", say=told.append)
     return SimpleNamespace(plan=plan, root=root, found=found, told=told)
 
 
 def test_every_unit_is_there_with_its_numbers_and_costs(ran: SimpleNamespace) -> None:
     units = ran.found["units"]
-    assert [u["label"] for u in units] == [BASE, WORDS, "dreambooth (steps=2, prior_weight=0.0)"]
-    base, _, tuned = units
+    assert [u["label"] for u in units] == [BASE, WORDS, "dreambooth (steps=2, prior_weight=0.0)", COPIER, TRUTH]
+    base, _, tuned, _, _ = units
     assert base["tradeoff"]["H"] == pytest.approx(0, abs=0.02)
     assert base["cost"]["seconds"] == 0
     assert tuned["cost"]["steps"] == 2
@@ -44,6 +46,19 @@ def test_every_unit_is_there_with_its_numbers_and_costs(ran: SimpleNamespace) ->
     assert tuned["metrics"]["drift"]["value"] is not None
     assert len(tuned["each"]["F"]) == 4
     assert "left" in ran.told[-1]
+
+
+def test_the_marks_are_where_they_must_be(ran: SimpleNamespace) -> None:
+    found = {u["label"]: u for u in ran.found["units"]}
+    copier, true = found[COPIER], found[TRUTH]
+    assert copier["tradeoff"]["F"] > 0.7
+    assert copier["tradeoff"]["T"] < 0.3
+    assert copier["metrics"]["copy_index"]["value"] > 0.9
+    assert true["tradeoff"]["F"] > 0.5
+    assert true["tradeoff"]["T"] > 0.7
+    assert true["truth"]["scene"] == 1.0
+    assert {"class", "colour", "pattern"} <= true["truth"].keys()
+    assert true["metrics"]["kid"]["value"] < copier["metrics"]["kid"]["value"]
 
 
 def test_what_is_there_is_not_run_again(ran: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +88,7 @@ def test_a_killed_bench_goes_on_where_it_was(
     done.append("so that nothing is killed")
     found = bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", say=lambda _: None)
     assert found["units"] == ran.found["units"]
-    assert len(done) == 4  # three likenesses, each once
+    assert len(done) == 6  # five likenesses, each once
 
 
 def test_other_settings_prompts_or_seeds_are_other_units(ran: SimpleNamespace) -> None:
@@ -81,7 +96,7 @@ def test_other_settings_prompts_or_seeds_are_other_units(ran: SimpleNamespace) -
     keys = {unit.key(about) for unit in ran.plan.units}
     other = Plan((("dreambooth", (("steps", 3),)),), **QUICK)
     assert keys.isdisjoint(unit.key(about) for unit in other.units)
-    assert benchmark._about(Plan((FAST,), cases=1, prompts=3)) != about
+    assert benchmark.about_of(Plan((FAST,), cases=1, prompts=3)) != about
 
 
 def test_spreading_over_processes_gives_the_same_pictures(ran: SimpleNamespace, tmp_path: Path) -> None:
@@ -114,7 +129,7 @@ def test_spreading_over_a_cluster(ran: SimpleNamespace, tmp_path: Path, monkeypa
     found = bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", on="ray", say=lambda _: None)
     assert found["units"] == ran.found["units"]
     assert calls[0] == "init"
-    assert len(calls) == 4
+    assert len(calls) == 6
     monkeypatch.setitem(sys.modules, "ray", None)  # type: ignore[arg-type]
     with pytest.raises(MissingExtra, match=r"limner\[ray\]"):
         bench(ran.plan, results=tmp_path / "r2.json", folder=tmp_path / "run2", on="ray", say=lambda _: None)
@@ -192,7 +207,7 @@ def test_the_report_is_one_page_that_fetches_nothing(ran: SimpleNamespace, tmp_p
     reader = Reader()
     reader.feed(text)
     assert reader.fetched == []
-    assert text.count("data:image/jpeg") == 3
+    assert text.count("data:image/jpeg") == 5
     for heading in (
         "Leaderboard",
         "Fidelity against alignment",
@@ -213,4 +228,4 @@ def test_the_report_is_one_page_that_fetches_nothing(ran: SimpleNamespace, tmp_p
 
 def test_the_table_has_policies_last(ran: SimpleNamespace) -> None:
     lines = table_markdown(ran.found).splitlines()[2:]
-    assert {lines[-1].split(" | ")[0], lines[-2].split(" | ")[0]} == {f"| {BASE}", f"| {WORDS}"}
+    assert {line.split(" | ")[0] for line in lines[-4:]} == {f"| {x}" for x in (BASE, WORDS, COPIER, TRUTH)}

@@ -14,8 +14,9 @@ from typing import Any
 from limner.errors import FileError
 from limner.files import atomic_write
 
-from .benchmark import POLICIES, read_results
+from .benchmark import read_results
 from .diagnosis import ADVICE
+from .summary import MARKS, POLICIES
 from .tradeoff import front
 
 COLUMNS = (
@@ -39,6 +40,7 @@ COSTS = (
     ("parameters", "parameters", 1.0),
     ("bytes", "kB stored", 1e-3),
     ("peak_bytes", "MB peak", 1e-6),
+    ("pretraining_steps", "steps of pre-training", 1.0),
 )
 COLOURS = ("#4878d0", "#ee854a", "#6acc64", "#d65f5f", "#956cb4", "#8c613c", "#dc7ec0", "#797979", "#d5bb67", "#82c6e2")
 SURVEY = Path(__file__).parent / "survey_table1.csv"
@@ -146,10 +148,10 @@ def table_csv(found: Mapping[str, Any]) -> str:
 
 
 def ordered(summary: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """By falling H; the policies that learn nothing come last."""
+    """By falling H; what learns nothing comes last."""
     return sorted(
         summary.items(),
-        key=lambda item: (item[1]["method"] in POLICIES, -item[1]["numbers"].get("H", {"mean": -1})["mean"]),
+        key=lambda item: (item[1]["method"] in (*POLICIES, *MARKS), -item[1]["numbers"].get("H", {"mean": -1})["mean"]),
     )
 
 
@@ -159,6 +161,7 @@ def ordered(summary: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def plane(summary: Mapping[str, Any], size: int = 460) -> str:
     """The (T, F) plane as SVG, with intervals and the Pareto front: Fig. 3 of the survey, measured."""
     rows = [(label, r["numbers"]["T"], r["numbers"]["F"]) for label, r in ordered(summary) if "F" in r["numbers"]]
+    rows = [row for row in rows if row[0] not in MARKS]
     low, high = -0.25, 1.25
     pad = 40
 
@@ -187,7 +190,7 @@ def cost_plot(summary: Mapping[str, Any], size: int = 460) -> str:
     """H against the seconds to a first picture, on a logarithmic scale."""
     import math
 
-    pad, rows = 40, [(label, r) for label, r in ordered(summary) if "H" in r["numbers"]]
+    pad, rows = 40, [(label, r) for label, r in ordered(summary) if "H" in r["numbers"] and label not in MARKS]
     times = {label: r["cost"]["seconds"] + r["cost"].get("seconds_per_picture", 0.0) for label, r in rows}
     ends = math.log10(max(min(times.values(), default=1), 0.01)), math.log10(max(*times.values(), 10))
 

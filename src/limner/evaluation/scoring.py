@@ -108,6 +108,7 @@ def judged(
     encoders: Encoders,
     *,
     truths: Sequence[Prompt] = (),
+    known: Mapping[str, str] | None = None,
     only: Sequence[str] = (),
     segment: Segment | None = None,
     cost: Mapping[str, float] | None = None,
@@ -115,6 +116,7 @@ def judged(
     """Measure an album, anchor it, and say what is wrong.
 
     `truths` [N] are the prompts' truths of toys: with them alignment is what the independent judge reads, without, CLIP's.
+    `known` is what is true of the subject itself, by field: class, colours, pattern.
     """
     measured = measure(album, encoders, only=only, segment=segment)
     notes = [] if album.held_out else ["no reference was held out from learning: fidelity is overestimated"]
@@ -123,7 +125,7 @@ def judged(
     except InputError as gap:
         found = None
         notes.append(f"no trade-off: {gap}")
-    shares = truth.shares(album.pictures, [truth.asked(p) for p in truths]) if truths else {}
+    shares = truth.shares(album.pictures, [{**(known or {}), **truth.asked(p)} for p in truths]) if truths else {}
     if truths:
         shares["obeyed"] = float(truth.obeyed(album.pictures, truths).mean())
     diagnosis = diagnose(_signs(album, encoders, measured, found, segment))

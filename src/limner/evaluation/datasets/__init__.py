@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -37,6 +37,9 @@ class Member:
     images: tuple[Image.Image, ...] = field(default=(), repr=False, compare=False)
     held_out: tuple[Image.Image, ...] = field(default=(), repr=False, compare=False)
     looks: str = ""  # in words, where they are known
+    known: Mapping[str, str] = field(
+        default_factory=dict, compare=False
+    )  # what is true of a toy, by the judge's fields
 
     def load(self) -> list[Image.Image]:
         """The pictures as RGB. Raises `PictureError` for one that cannot be read."""
@@ -64,6 +67,10 @@ class Case:
     members: tuple[Member, ...]
     prompts: tuple[str, ...]
     truth: tuple[Prompt, ...] = ()  # of each prompt, on toys
+    draw: Callable[[Sequence[Prompt], Iterable[int]], list[Image.Image]] | None = field(
+        default=None, repr=False, compare=False
+    )
+    """On toys: draws true pictures of prompts, one for each seed."""
 
     @property
     def member(self) -> Member:
@@ -71,6 +78,10 @@ class Case:
         if len(self.members) != 1:
             raise InputError(f"{self.name} has {len(self.members)} subjects; expected one")
         return self.members[0]
+
+    def answers(self, seeds: Iterable[int]) -> list[Image.Image]:
+        """True pictures of what each prompt asks for, prompt by prompt; none where they cannot be drawn."""
+        return self.draw(self.truth, seeds) if self.draw is not None else []
 
     def canonical(self, prompt: str) -> str:
         """The prompt with class nouns for the subjects: the one text that every method is held to."""

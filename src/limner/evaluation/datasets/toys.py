@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from limner.errors import InputError
@@ -38,6 +40,7 @@ def toys(*, split: str = "held-out", count: int = 6, prompts: int = 10, size: in
 
     `split` is "held-out" for judging or "dev" for choosing settings.
     """
+    from limner.pocket.labels import labels
     from limner.pocket.world import CORE, SPLITS, describe, individual, references
 
     every = asked()
@@ -50,12 +53,32 @@ def toys(*, split: str = "held-out", count: int = 6, prompts: int = 10, size: in
     cases = []
     for kind, number in STANDARD[:count]:
         who = individual(kind, SPLITS[split].start + number, patterns=CORE.patterns)
-        shown = pictured([*references(who, 4), *references(who, 4, seed=1)], size)
+        graphs = [*references(who, 4), *references(who, 4, seed=1)]
+        shown, true = pictured(graphs, size), labels(graphs[0])
         member = Member(
-            f"{kind}-{number}", kind, "object", images=tuple(shown[:4]), held_out=tuple(shown[4:]), looks=describe(who)
+            f"{kind}-{number}",
+            kind,
+            "object",
+            images=tuple(shown[:4]),
+            held_out=tuple(shown[4:]),
+            looks=describe(who),
+            known={f: true[f] for f in ("class", "colour", "second colour", "pattern") if f in true},
         )
-        cases.append(Case(member.name, (member,), tuple(p.text for p in every[:prompts]), every[:prompts]))
+        chosen = every[:prompts]
+        texts = tuple(p.text for p in chosen)
+        cases.append(Case(member.name, (member,), texts, chosen, functools.partial(answers, who, size=size)))
     return DataSet("toys", tuple(cases), "Apache-2.0", notes=(f"split {split}",))
+
+
+def answers(who: Individual, prompts: Sequence[Prompt], seeds: Iterable[int], *, size: int = 64) -> list[Image.Image]:
+    """True pictures of the toy as each prompt asks, one for each seed, prompt by prompt."""
+    from limner.pocket.world import showing
+
+    places = [(k, p, s) for k, p in enumerate(prompts) for s in seeds]
+    graphs = [
+        showing(who, seed=1000 * k + s, scene=p.scene, accessories=p.accessories, view=p.view) for k, p, s in places
+    ]
+    return pictured(graphs, size)
 
 
 def gallery(kind: str, count: int = 32, *, but: Individual | None = None, size: int = 64) -> list[Image.Image]:

@@ -1,0 +1,104 @@
+"""What a bench is to do: methods x settings x subjects x seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import InputError
+
+from .summary import MARKS, POLICIES
+
+if TYPE_CHECKING:
+    from .datasets import DataSet
+
+FORMAT = 2  # of results files
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides the numbers of a run."""
+
+    methods: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]  # name, settings that are not the default
+    data: str = "toys"
+    where: tuple[tuple[str, str], ...] = ()  # the loader's arguments
+    cases: int = 6
+    prompts: int = 10
+    seeds: tuple[int, ...] = (0, 1)  # of painting
+    teaching_seeds: tuple[int, ...] = (0,)
+    base: str = "pocket"
+    encoders: tuple[tuple[str, str], ...] = ()  # role, folder or hub id; none: the pocket's
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        from limner.methods import find
+
+        if not self.methods:
+            raise InputError("there are no methods to bench")
+        for name, _ in self.methods:
+            if name not in (*POLICIES, *MARKS):
+                find(name)
+        if not self.seeds or not self.teaching_seeds:
+            raise InputError("a bench needs one seed of painting and one of teaching at least")
+
+    @property
+    def units(self) -> list[Unit]:
+        """All of them, methods outermost; policies that learn nothing have one seed of teaching."""
+        names = [case.name for case in self.chosen().cases]
+        return [
+            Unit(method, given, case, seed)
+            for method, given in self.methods
+            for case in names
+            for seed in (self.teaching_seeds if method not in (*POLICIES, *MARKS) else self.teaching_seeds[:1])
+        ]
+
+    def chosen(self) -> DataSet:
+        """The set's first cases that have one subject and can be split into references to learn from and to hold out."""
+        from limner.errors import UnknownName
+
+        from .datasets import loaders
+
+        known = loaders()
+        if self.data not in known:
+            raise UnknownName("data set", self.data, known)
+        found = known[self.data](**dict(self.where))
+        cases = tuple(c for c in found.cases if len(c.members) == 1)[: self.cases]
+        if not cases:
+            raise InputError(f"{found.name} has no subject with pictures; absent: {', '.join(found.absent) or 'none'}")
+        cut = (replace(c, prompts=c.prompts[: self.prompts], truth=c.truth[: self.prompts]) for c in cases)
+        return replace(found, cases=tuple(cut))
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One likeness to teach and judge."""
+
+    method: str
+    settings: tuple[tuple[str, Any], ...]
+    case: str
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """The method, with the settings that were changed."""
+        told = ", ".join(f"{k}={v}" for k, v in self.settings)
+        return f"{self.method} ({told})" if told else self.method
+
+    def key(self, about: str) -> str:
+        """The name of its file: a hash of itself and of what else decides its numbers."""
+        text = json.dumps([FORMAT, about, self.method, self.settings, self.case, self.seed], default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Standard:
+    """A named size of bench."""
+
+    cases: int
+    prompts: int
+    seeds: tuple[int, ...] = field(default=(0, 1))
+
+
+SIZES = {"standard": Standard(6, 10), "quick": Standard(2, 5, (0,))}

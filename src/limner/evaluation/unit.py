@@ -1,0 +1,266 @@
+"""One unit of a bench: a likeness taught, painted and judged, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import InputError
+from limner.files import atomic_write
+
+from .plan import Plan, Unit
+from .summary import BASE, COPIER, TRUTH, WORDS
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from limner.bases.protocol import Base
+    from limner.concept import Concept
+
+    from .datasets import Case
+
+
+def run_unit(plan: Plan, unit: Unit, folder: Path, key: str, threads: int = 0) -> None:
+    """Teach, paint and judge one unit and write its file."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    case = next(c for c in plan.chosen().cases if c.name == unit.case)
+    base = _opened(plan.base, plan.device)
+    record, images = _judged(plan, unit, case, base, folder)
+    strip(images, len(plan.seeds)).save(folder / f"{key}.jpg", quality=90)
+    atomic_write(folder / f"{key}.json", lambda p: p.write_text(compact(record)), overwrite=True)
+
+
+def _judged(plan: Plan, unit: Unit, case: Case, base: Base, folder: Path) -> tuple[dict[str, Any], list[Image.Image]]:
+    from .datasets import said, split
+    from .measuring import Album, pocket_masks
+    from .scoring import ELSEWHERE, images, judged, painted
+
+    member, count = case.member, len(plan.seeds)
+    if member.held_out:
+        training, held_out = member.load(), list(member.held_out)
+    else:
+        real = member.load()
+        kept, out = split(real)
+        training, held_out = [real[k] for k in kept], [real[k] for k in out]
+    concept, cost = _taught(unit, case, base, training)
+    began = time.monotonic()
+    with _counted(base) as painting:
+        shown = _shown(plan, unit, case, base, concept, training)
+    cost |= {
+        "seconds_per_picture": round((time.monotonic() - began) / len(shown), 3),
+        "denoiser_rows_per_picture": painting["denoiser_rows"] / len(shown),
+    }
+    elsewhere = {}
+    if concept is not None and plan.base == "pocket":
+        elsewhere = {
+            "before": images(painted(base, ELSEWHERE, plan.seeds[:1])),
+            "after": images(painted(base, ELSEWHERE, plan.seeds[:1], concept=concept)),
+        }
+    album = Album(
+        member.noun,
+        tuple(shown),
+        tuple(case.canonical(p) for p in case.prompts for _ in range(count)),
+        base=tuple(_base_pictures(plan, case, base, folder)),
+        training=tuple(training),
+        held_out=tuple(held_out),
+        gallery=_gallery(plan, case),
+        real=tuple(case.answers(range(100, 104))),
+        described=tuple(said(p, [member.looks]) for p in case.prompts for _ in range(count)) if member.looks else (),
+        **elsewhere,
+    )
+    card = judged(
+        album,
+        _eyes(plan),
+        truths=[p for p in case.truth for _ in range(count)],
+        known=member.known,
+        segment=None if plan.encoders else pocket_masks,
+        cost=cost,
+    )
+    each = card.tradeoff
+    record = {
+        "method": unit.method,
+        "label": unit.label,
+        "settings": dict(unit.settings),
+        "case": unit.case,
+        "seed": unit.seed,
+        "key": unit.key(about_of(plan)),
+        **card.record,
+    }
+    if each is not None:
+        record["each"] = {"F": _short(each.each_fidelity), "T": _short(each.each_alignment)}
+    for metric in record["metrics"].values():
+        if "each" in metric:
+            metric["each"] = _short(metric["each"])
+    return record, shown
+
+
+def _taught(
+    unit: Unit, case: Case, base: Base, training: Sequence[Image.Image]
+) -> tuple[Concept | None, dict[str, float]]:
+    """The concept, and what it cost; none for what learns nothing."""
+    import limner
+    from limner.methods import methods
+    from limner.weights import about_weights
+
+    cost = dict.fromkeys(
+        ("seconds", "bytes", "parameters", "steps", "denoiser_rows", "peak_bytes", "pretraining_steps"), 0.0
+    )
+    if unit.method not in methods():
+        return None, cost
+    subject = case.member.subject("<rex>", pictures=training)
+    with _counted(base) as spent:
+        concept = limner.learn(base, subject, method=unit.method, seed=unit.seed, **dict(unit.settings))
+    recipe = methods()[unit.method](subject, **dict(unit.settings))
+    once = about_weights(recipe.weights, base).get("settings", {}).get("steps", 0) if recipe.weights else 0
+    return concept, {**cost, **concept.cost, **spent, "pretraining_steps": once}
+
+
+def _shown(
+    plan: Plan, unit: Unit, case: Case, base: Base, concept: Concept | None, training: Sequence[Image.Image]
+) -> list[Image.Image]:
+    """What the unit answers to every prompt and seed."""
+    from .datasets import said
+    from .scoring import painted
+
+    count = len(plan.seeds)
+    if unit.method == COPIER:
+        return [training[(k + s) % len(training)] for k in range(len(case.prompts)) for s in range(count)]
+    if unit.method == TRUTH:
+        if case.draw is None:
+            raise InputError(f"true pictures of what is asked of {case.name} are not to be had")
+        return case.answers(plan.seeds)
+    if unit.method == WORDS and not case.member.looks:
+        raise InputError(f"the looks of {case.name} are not known in words")
+    who = {BASE: case.member.noun, WORDS: case.member.looks}.get(unit.method)
+    asked = [p.format("<rex>") if who is None else said(p, [who]) for p in case.prompts]
+    return [p.image for p in painted(base, asked, plan.seeds, concept=concept)]
+
+
+def _base_pictures(plan: Plan, case: Case, base: Base, folder: Path) -> list[Image.Image]:
+    """The untaught base's pictures of a case, painted once for all methods."""
+    from PIL import Image
+
+    from .scoring import painted
+
+    count = len(plan.seeds)
+    path = folder / f"base-{Unit(BASE, (), case.name, 0).key(about_of(plan))}.png"
+    rows = len(case.prompts)
+    if not path.exists():
+        made = [p.image for p in painted(base, [case.canonical(p) for p in case.prompts], plan.seeds)]
+        sheet = strip(made, count, gap=0)
+        atomic_write(path, lambda p: sheet.save(p, format="PNG"), overwrite=True)
+    sheet = Image.open(path).convert("RGB")
+    wide, tall = sheet.width // count, sheet.height // rows
+    return [sheet.crop((c * wide, r * tall, (c + 1) * wide, (r + 1) * tall)) for r in range(rows) for c in range(count)]
+
+
+def strip(images: Sequence[Image.Image], columns: int, *, gap: int = 2) -> Image.Image:
+    """Pictures at their own size, a row for each prompt."""
+    from PIL import Image
+
+    wide, tall = images[0].size
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * (wide + gap) - gap, rows * (tall + gap) - gap), "white")
+    for k, image in enumerate(images):
+        sheet.paste(image, ((k % columns) * (wide + gap), (k // columns) * (tall + gap)))
+    return sheet
+
+
+class _counted:
+    """Rows that went through the denoiser, and the greatest memory in use, while it is open."""
+
+    def __init__(self, base: Base) -> None:
+        self.base, self.found = base, {"denoiser_rows": 0.0, "peak_bytes": 0.0}
+
+    def __enter__(self) -> dict[str, float]:
+        import torch
+
+        def count(module: Any, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+            first = inputs[0] if inputs else next(iter(named.values()))
+            self.found["denoiser_rows"] += len(first)
+
+        self.hook = self.base.module("denoiser").register_forward_pre_hook(count, with_kwargs=True)
+        if self.base.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        elif os.access("/proc/self/clear_refs", os.W_OK):
+            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+        return self.found
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        self.hook.remove()
+        if self.base.device.type == "cuda":
+            self.found["peak_bytes"] = float(torch.cuda.max_memory_allocated())
+        elif Path("/proc/self/status").exists():
+            line = next((x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM")), "")
+            self.found["peak_bytes"] = float(line.split()[1]) * 1024 if line else 0.0
+
+
+_open: dict[tuple[str, str], Any] = {}
+
+
+def _opened(name: str, device: str) -> Base:
+    import limner
+
+    if (name, device) not in _open:
+        _open[name, device] = limner.load(name, device=device)
+    found: Base = _open[name, device]
+    return found
+
+
+def _eyes(plan: Plan) -> dict[str, Any]:
+    from .encoders import encoder, pocket_encoders
+
+    if not plan.encoders:
+        if plan.base != "pocket":
+            raise InputError("the encoders that ship know toys: on another base than pocket name some (--clip, --dino)")
+        return dict(pocket_encoders())
+    key = ("encoders", json.dumps(plan.encoders))
+    if key not in _open:
+        _open[key] = {role: encoder(where, device=plan.device) for role, where in plan.encoders}
+    found: dict[str, Any] = _open[key]
+    return found
+
+
+def _gallery(plan: Plan, case: Case) -> tuple[Image.Image, ...]:
+    """Real pictures of others of the class."""
+    if plan.data == "toys":
+        from .datasets.toys import gallery
+
+        return tuple(gallery(case.member.noun))
+    others = (c.member for c in plan.chosen().cases if c.name != case.name)
+    return tuple(image for m in others if m.noun == case.member.noun for image in m.load())
+
+
+def about_of(plan: Plan) -> str:
+    """A hash of what else than the unit decides its numbers: the base, the judges, prompts and seeds."""
+    told: list[Any] = [
+        _opened(plan.base, plan.device).fingerprint,
+        plan.data,
+        plan.where,
+        plan.prompts,
+        plan.seeds,
+        plan.encoders,
+    ]
+    if not plan.encoders:
+        from .encoders import pocket_encoders
+
+        told.append(sorted({e.weights for e in pocket_encoders().values()}))
+    return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:16]
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False, default=str) + "\n"
+
+
+def _short(values: Iterable[float]) -> list[float | None]:
+    return [None if v != v else round(float(v), 3) for v in values]
