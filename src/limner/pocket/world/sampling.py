@@ -16,7 +16,7 @@ from .relations import place
 from .toys import build, individual
 from .vocabulary import COLOURS, CORE, EXPRESSIONS, JOINTED, World
 
-DISTANCE = {"close": 2.35, "medium": 3.05, "far": 5.0}
+DISTANCE = {"close": 1.85, "medium": 2.35, "far": 4.2}
 TURN = {"front": 0.0, "side": math.pi / 2, "back": math.pi, "top": 0.0}
 FOV = 0.6
 
@@ -137,7 +137,7 @@ def _top(toy: Toy) -> float:
     solids = build(replace(toy, turn=0.0)).solids
     reach = np.array([np.abs(solid.rotation) @ solid.size for solid in solids])
     center = np.array([solid.center for solid in solids])
-    height, long = (center + reach)[:, 1].max(), 0.85 * (2 * np.abs(center) + 2 * reach)[:, [0, 2]].max() / 2
+    height, long = (center + reach)[:, 1].max(), 1.3 * (np.abs(center) + reach)[:, [0, 2]].max()
     return float(np.clip(max(height, long + abs(toy.place[0])), 0.6, 2.4))
 
 
