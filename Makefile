@@ -23,7 +23,7 @@ bench: $(VENV)/ready         ## every method on six held-out toys: results/bench
 	$(BIN)/limner report
 
 bench-quick: $(VENV)/ready   ## the same, small: out/quick.json
-	$(BIN)/limner bench --size quick --results out/quick.json
+	$(BIN)/limner bench --size quick --workers 2 --results out/quick.json
 	$(BIN)/limner report out/quick.json --out out/quick.html
 
 docs: $(VENV)/ready          ## the generated parts of README and docs/

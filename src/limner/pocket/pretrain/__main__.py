@@ -12,7 +12,7 @@ from . import autoencoder, data, denoiser, evaluate, export, judges, language, p
 from .run import Run, Stopped
 
 STAGES: dict[str, Callable[[Run], object]] = {
-    "render": lambda run: [data.pictures(run, p, workers=2) for p in ("train", "dev", "individuals", "people")],
+    "render": lambda run: [data.pictures(run, p, workers=2) for p in ("train", "dev")],
     "tokenizer": language.tokenizer,
     "autoencoder": autoencoder.autoencoder,
     "clip": language.clip,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,8 +59,9 @@ def pictures(run: Run, purpose: str, *, workers: int = 0) -> Pictures:
     count = -(-len(graphs) // CHUNK)
     missing = [k for k in range(count) if not (folder / f"{k:04}.png").exists()]
     todo = [graph for k in missing for graph in graphs[k * CHUNK : (k + 1) * CHUNK]]
+    processes = workers if len(missing) > 4 else 0  # they take longer to start than a few chunks to render
     for done, (k, drawn) in enumerate(
-        zip(missing, draw_many(todo, size=run.size, chunk=CHUNK, workers=workers), strict=True)
+        zip(missing, draw_many(todo, size=run.size, chunk=CHUNK, workers=processes), strict=True)
     ):
         _write(folder / f"{k:04}.mask.png", drawn.masks.to(torch.uint8)[:, None] * 255)
         _write(folder / f"{k:04}.png", drawn.pixels)
@@ -67,6 +69,11 @@ def pictures(run: Run, purpose: str, *, workers: int = 0) -> Pictures:
     pixels = torch.cat([_read(folder / f"{k:04}.png", run.size) for k in range(count)])
     masks = torch.cat([_read(folder / f"{k:04}.mask.png", run.size) for k in range(count)])[:, 0] > 127
     return Pictures(pixels, masks, tuple(graphs))
+
+
+def forget(run: Run, purpose: str) -> None:
+    """Delete the pictures of a purpose that nothing needs any more; they can be rendered again."""
+    shutil.rmtree(run.path(f"pictures/{purpose}"), ignore_errors=True)
 
 
 def _views_of(run: Run, k: int) -> list[SceneGraph]:

@@ -12,7 +12,7 @@ from limner.pocket.labels import FIELDS, codes
 from limner.pocket.networks import Identity, Judge, Segmenter
 from limner.streams import stream
 
-from .data import NUM_VIEWS, floats, pictures, rows
+from .data import NUM_VIEWS, floats, forget, pictures, rows
 from .run import Run, train
 
 BATCH = 96
@@ -67,7 +67,7 @@ def identity(run: Run, purpose: str = "individuals", name: str = "identity", *, 
     if run.finished(name):
         network.load_state_dict(run.weights(name))
         return network.eval()
-    data = pictures(run, purpose)
+    data = pictures(run, purpose, workers=2)
     count = len(data.pixels) // NUM_VIEWS
     batch = min(64, count)
 
@@ -87,7 +87,9 @@ def identity(run: Run, purpose: str = "individuals", name: str = "identity", *, 
         value = (F.cross_entropy(near, target) + F.cross_entropy(near.T, target)) / 2
         return value, {"loss": value.item(), "r@1": (near.argmax(1) == target).float().mean().item()}
 
-    return train(run, name, network, loss, steps=run.steps(steps), lr=1.2e-3, weight_decay=0.05)
+    made = train(run, name, network, loss, steps=run.steps(steps), lr=1.2e-3, weight_decay=0.05)
+    forget(run, purpose)
+    return made
 
 
 def faces(run: Run) -> nn.Module:
