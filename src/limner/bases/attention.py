@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from limner.recipe import AttentionOp
+    from limner.recipe import AttentionOp, Streams
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Pass:
     operations: tuple[AttentionOp, ...] = ()
     time: Tensor | None = None  # [rows]
     step: int | None = None  # of sampling; None when teaching
+    prompts: tuple[str, ...] = ()  # [rows], as the base reads them
+    random: Streams | None = None  # of this update, when teaching
     branches: tuple[str, ...] = ("text",)  # rows are branch-major: all rows of the first branch, then of the second
     references: Tensor | None = None  # [rows, 3, H, W]
     dropped: Tensor | None = None  # [rows] bool: rows whose image condition is off
@@ -162,20 +164,22 @@ def _mapped(
 
 
 def host_sites(denoiser: Any) -> tuple[Site, ...]:
-    """Put a host into every attention layer of a diffusers UNet; returns the sites in the order of its modules."""
+    """Put a host into every attention layer of a diffusers UNet; returns the sites in the order they run."""
     counts = {"self": 0, "cross": 0}
     sites, hosts = [], {}
-    for name in denoiser.attn_processors:
+    for name in sorted(denoiser.attn_processors, key=lambda n: BLOCKS.index(_block(n))):
         layer = name.removesuffix(".processor")
         kind: Literal["self", "cross"] = "cross" if denoiser.get_submodule(layer).is_cross_attention else "self"
-        block: Any = "mid" if layer.startswith("mid") else layer.split("_", 1)[0]
-        sites.append(Site(layer, kind, block, counts[kind]))
+        sites.append(Site(layer, kind, _block(name), counts[kind]))
         counts[kind] += 1
         hosts[name] = Host(sites[-1])
     denoiser.set_attn_processor(hosts)
     return tuple(sites)
 
 
-def only(kind: str, sites: Sequence[Site]) -> tuple[Site, ...]:
-    """The sites of a kind."""
-    return tuple(site for site in sites if site.kind == kind)
+BLOCKS = ("down", "mid", "up")
+"""In the order they run; diffusers keeps the middle last among the modules."""
+
+
+def _block(name: str) -> Any:
+    return "mid" if name.startswith("mid") else name.split("_", 1)[0]
