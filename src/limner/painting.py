@@ -176,14 +176,21 @@ class _guided:
 
     def __init__(self, worn: Worn, prompts: Sequence[str], settings: PaintSettings, companion: bool) -> None:
         self.worn, self.companion, self.step = worn, companion, 0
-        texts = {"text": prompts, "negative": [settings.negative] * len(prompts)}
+        against = settings.negative or ", ".join(o.recipe.painting.negative for o in worn.outfits if o.scale).strip(
+            ", "
+        )
+        texts = {"text": prompts, "negative": [against] * len(prompts)}
+        self.said = {branch: tuple(worn.said(row) for row in rows) for branch, rows in texts.items()}
         self.states = {branch: worn.text_states(rows) for branch, rows in texts.items()}
         self.guided: Denoiser = self.plain
         for guidance in worn.guidance or (classifier_free(settings.guidance),):
             self.guided = guidance(self.guided)
 
     def plain(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
-        run = self.worn.run(time=t.repeat(len(branches)), step=self.step, branches=branches, companion=self.companion)
+        prompts = tuple(text for branch in branches for text in self.said[branch])
+        run = self.worn.run(
+            time=t.repeat(len(branches)), step=self.step, prompts=prompts, branches=branches, companion=self.companion
+        )
         run.operations = self.worn.painting_operations
         states = torch.cat([self.states[branch] for branch in branches])
         output = self.worn.base.predict(x.repeat(len(branches), 1, 1, 1), t.repeat(len(branches)), states, context=run)

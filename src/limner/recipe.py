@@ -95,6 +95,7 @@ class Step(Protocol):
     time: Tensor  # [B]
     noise: Tensor  # [B, C, h, w]
     worn: Worn
+    random: Streams
 
     @property
     def prediction(self) -> Prediction: ...
@@ -102,6 +103,7 @@ class Step(Protocol):
     def target(self) -> Tensor: ...
     @property
     def x0(self) -> Tensor: ...
+    def prediction_for(self, prompts: Sequence[str], *, references: Tensor | None = None) -> Prediction: ...
     def base_prediction(self) -> Prediction: ...
 
 
@@ -175,6 +177,7 @@ class Painting:
 
     operations: tuple[AttentionOp, ...] = ()
     guidance: tuple[Guidance, ...] = ()
+    negative: str = ""  # what the negative branch reads where the user says nothing else
     companion: Callable[[Worn], Callable[[int], Companion]] | None = None  # worn -> number of sampling steps -> row
 
 

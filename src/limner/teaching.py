@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -170,6 +170,7 @@ class Update:
     batch: Batch
     time: Tensor
     noise: Tensor
+    random: Streams
     together: list[Update] = field(default_factory=list, repr=False)  # all of this update, run in one pass
     _prediction: Prediction | None = None
 
@@ -191,6 +192,12 @@ class Update:
     @property
     def x0(self) -> Tensor:
         return self.worn.base.x0(self.noised, self.prediction.output, self.time)
+
+    def prediction_for(self, prompts: Sequence[str], *, references: Tensor | None = None) -> Prediction:
+        """What is predicted of the same noised latents with other prompts and references; a run of its own."""
+        other = replace(self, batch=replace(self.batch, prompts=tuple(prompts), references=references, dropped=None))
+        other.together, other._prediction = [other], None
+        return other.prediction
 
     def base_prediction(self) -> Prediction:
         """What the untouched base says of the same noised latents; no gradient."""
@@ -214,7 +221,7 @@ def _terms(worn: Worn, stage: Stage, draws: Draws, seed: int, index: int, step: 
         device, dtype = worn.base.device, worn.base.dtype
         noise = torch.randn(shape, generator=at("noise")).to(device, dtype)
         times = torch.randint(worn.base.num_train_times, shape[:1], generator=at("time")).to(device)
-        updates[source] = Update(worn, batch, times, noise)
+        updates[source] = Update(worn, batch, times, noise, at)
     together = list(updates.values())
     for update in together:
         update.together = together
@@ -225,10 +232,13 @@ def _predict(worn: Worn, updates: Sequence[Update]) -> None:
     """One run of the denoiser for all batches of an update."""
     batches = [update.batch for update in updates]
     times = torch.cat([update.time for update in updates])
-    states = worn.text_states([prompt for batch in batches for prompt in batch.prompts])
+    prompts = [prompt for batch in batches for prompt in batch.prompts]
+    states = worn.text_states(prompts)
     references, dropped = _references(batches)
     fused = worn.base.device.type != "cpu"
-    run = worn.run(time=times, references=references, dropped=dropped, fused=fused)
+    said = tuple(worn.said(prompt) for prompt in prompts)
+    about = {"references": references, "dropped": dropped, "random": updates[0].random}
+    run = worn.run(time=times, prompts=said, fused=fused, **about)
     noised = torch.cat([update.noised for update in updates])
     output = worn.base.predict(noised, times, states, context=run)
     for update, part in zip(updates, output.split([len(batch.latents) for batch in batches]), strict=True):

@@ -43,6 +43,7 @@ class Base(Protocol):
     def decode(self, latents: Tensor) -> Tensor: ...  # -> [B,3,H,W] in [0,1]
     def picture_features(self, pixels: Tensor) -> Tensor: ...  # -> [B, D] global CLIP embeddings
     def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int: ...
+    def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]: ...  # in the states
     def word_vectors(self, text: str) -> Tensor: ...  # [n, D] input vectors of the words in text
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor: ...  # [B, L, D]
 

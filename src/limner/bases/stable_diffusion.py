@@ -150,6 +150,10 @@ class StableDiffusion:
     def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int:
         return len(token_ids(self.tokenizer, prompt, words=words)[0])
 
+    def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]:
+        """Where in the text states of a prompt a learned word starts; the begin token is at 0."""
+        return [1 + place for place, found in token_ids(self.tokenizer, prompt, words=words)[1] if found == word]
+
     def word_vectors(self, text: str) -> Tensor:
         """[n, D]: the rows of the embedding table for the tokens of `text`."""
         ids, _ = token_ids(self.tokenizer, text, words={})

@@ -6,8 +6,11 @@ from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .guidance.classifier_free import classifier_free
 from .modifiers.low_rank import low_rank
 from .modifiers.reference import inverted_reference, reference_latents
+from .modifiers.varying_words import neural, per_layer, per_stage, varying_word
+from .modifiers.weight_changes import changed_weights, hadamard, kronecker, orthogonal, spectral
 from .modifiers.words import new_word, rare_word, rare_word_and
 from .objectives.denoising import denoising, penalty
+from .objectives.preserving import preserving
 from .parameters import base_parameters, cross_attention_kv, everything, learned, text_encoder, words
 from .sources.class_pictures import class_pictures, prior_note
 from .sources.corpus import toy_pairs
@@ -17,6 +20,7 @@ __all__ = [
     "PHOTO_TEMPLATES",
     "adain",
     "base_parameters",
+    "changed_weights",
     "class_pictures",
     "classifier_free",
     "clip_global",
@@ -24,18 +28,27 @@ __all__ = [
     "decoupled_cross_attention",
     "denoising",
     "everything",
+    "hadamard",
     "inverted_reference",
+    "kronecker",
     "learned",
     "low_rank",
+    "neural",
     "new_word",
+    "orthogonal",
     "penalty",
+    "per_layer",
+    "per_stage",
     "photos",
+    "preserving",
     "prior_note",
     "rare_word",
     "rare_word_and",
     "reference_latents",
     "shared_reference",
+    "spectral",
     "text_encoder",
     "toy_pairs",
+    "varying_word",
     "words",
 ]
