@@ -127,8 +127,9 @@ def test_worn_at_scale_zero_it_is_the_base_reading_the_same_words(base: Any, rex
 
 
 def _starts_as(base: Any, recipe: Recipe) -> str:
-    (word,) = recipe.modifiers
-    return word.like if isinstance(word.like, str) else word.like(base)  # type: ignore[attr-defined]
+    word: Any = recipe.modifiers[0]
+    like = word.like if isinstance(word.like, str) else word.like(base)
+    return " ".join([like] * getattr(word, "num_vectors", 1))
 
 
 @EVERY

@@ -67,6 +67,9 @@ class Base(Protocol):
     def projections(
         self, what: str
     ) -> dict[str, nn.Module]: ...  # linear and convolution layers low-rank changes go on
+    def transformer_blocks(
+        self,
+    ) -> dict[str, tuple[nn.Module, nn.Module, int]]: ...  # cross-attention, feed-forward layer, width
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...  # of a cross-attention site
 
 

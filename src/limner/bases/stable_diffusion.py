@@ -246,6 +246,13 @@ class StableDiffusion:
             layers = {n: m for n, m in layers.items() if n.endswith(_ATTENTION_LAYERS)}
         return {f"denoiser.{name}": layer for name, layer in layers.items()}
 
+    def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]:
+        """By name, in the order of the modules: the cross-attention and feed-forward layers of each, and its width."""
+        from diffusers.models.attention import BasicTransformerBlock
+
+        blocks: Any = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, BasicTransformerBlock)}
+        return {f"denoiser.{n}": (block.attn2, block.ff, block.dim) for n, block in blocks.items()}
+
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]:
         layer: Any = self.denoiser.get_submodule(site.name)
         return layer.to_k, layer.to_v

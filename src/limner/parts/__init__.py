@@ -4,12 +4,17 @@ from .attention.shared import adain, shared_reference
 from .encoders.clip import clip_global
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .guidance.classifier_free import classifier_free
+from .modifiers.bottleneck import bottleneck_adapters
 from .modifiers.low_rank import low_rank
 from .modifiers.reference import inverted_reference, reference_latents
+from .modifiers.states import changed_states, image_added, last_states
 from .modifiers.varying_words import neural, per_layer, per_stage, varying_word
 from .modifiers.weight_changes import changed_weights, hadamard, kronecker, orthogonal, spectral
 from .modifiers.words import new_word, rare_word, rare_word_and
 from .objectives.denoising import denoising, penalty
+from .objectives.disentangling import apart, without_picture
+from .objectives.guided import guided_denoising
+from .objectives.naturalness import kurtosis_gap
 from .objectives.preserving import preserving
 from .parameters import base_parameters, cross_attention_kv, everything, learned, text_encoder, words
 from .sources.class_pictures import class_pictures, prior_note
@@ -19,7 +24,10 @@ from .sources.photos import PHOTO_TEMPLATES, photos
 __all__ = [
     "PHOTO_TEMPLATES",
     "adain",
+    "apart",
     "base_parameters",
+    "bottleneck_adapters",
+    "changed_states",
     "changed_weights",
     "class_pictures",
     "classifier_free",
@@ -28,9 +36,13 @@ __all__ = [
     "decoupled_cross_attention",
     "denoising",
     "everything",
+    "guided_denoising",
     "hadamard",
+    "image_added",
     "inverted_reference",
     "kronecker",
+    "kurtosis_gap",
+    "last_states",
     "learned",
     "low_rank",
     "neural",
@@ -50,5 +62,6 @@ __all__ = [
     "text_encoder",
     "toy_pairs",
     "varying_word",
+    "without_picture",
     "words",
 ]

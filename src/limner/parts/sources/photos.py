@@ -24,11 +24,17 @@ PHOTO_TEMPLATES = (
 
 
 def photos(
-    subject: Subject, *, captions: Sequence[str] = ("a photo of {}",), batch: int = 4, flip: float = 0.0
+    subject: Subject,
+    *,
+    captions: Sequence[str] = ("a photo of {}",),
+    batch: int = 4,
+    flip: float = 0.0,
+    seen: bool = False,
 ) -> Source:
     """Batches of the subject's pictures, captioned from templates with the handle, or with their own captions.
 
-    Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring.
+    Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring; with
+    `seen`, each example's own picture is its reference.
     Latents are encoded once and sampled anew from their distribution at every step.
     """
 
@@ -53,7 +59,11 @@ def photos(
                 for a, b in zip(*sides, strict=True)
             )
             said = [own[row] or captions[k].format(subject.handle) for row, k in zip(rows.tolist(), which, strict=True)]
-            return Batch((mean + std * noise).to(base.dtype), tuple(said))
+            latents = (mean + std * noise).to(base.dtype)
+            if not seen:
+                return Batch(latents, tuple(said))
+            shown = torch.where(flipped.view(-1, 1, 1, 1), pixels[rows].flip(-1), pixels[rows])
+            return Batch(latents, tuple(said), references=shown.to(base.device))
 
         return draw
 

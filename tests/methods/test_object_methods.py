@@ -1,0 +1,197 @@
+"""What makes each of these methods for objects itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import limner
+from limner.methods import methods
+from limner.parts.objectives.naturalness import gap, haar_details, kurtosis
+from limner.subject import Subject
+from limner.teaching import teach
+from limner.wearing import Outfit, wear
+
+from ..helpers import fast, same, state
+
+QUICK = limner.PaintSettings(steps=3)
+
+
+def learned(base: Any, name: str, rex: Subject, **more: Any) -> limner.Concept:
+    return limner.learn(base, rex, method=name, **fast(methods()[name], **more))
+
+
+def spied(base: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Notes the states of every run of the denoiser from now on: (states, output)."""
+    seen: list[Any] = []
+    plain = base.predict
+
+    def predict(noised: Any, time: Any, states: Any, *, context: Any) -> Any:
+        output = plain(noised, time, states, context=context)
+        seen.append((noised, time, states, context, output))
+        return output
+
+    monkeypatch.setattr(base, "predict", predict)
+    return seen
+
+
+def first_update(base: Any, name: str, rex: Subject, **settings: Any) -> Any:
+    recipe = methods()[name](rex, **fast(methods()[name], **settings))
+    return next(teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning))
+
+
+# ------------------------------------------------------------------------------------------------------------ DreamArtist
+
+
+def test_dreamartist_learns_both_words_and_never_reads_an_empty_prompt(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spied(base, monkeypatch)
+    concept = learned(base, "dreamartist", rex)
+    assert set(concept.tensors) == {"word.<rex>", "word.<rex-negative>"}
+    said = {prompt for _, _, _, context, _ in seen for prompt in context.prompts}
+    assert all(said)
+    assert "<rex-negative>" in said
+    assert not torch.equal(concept.tensors["word.<rex-negative>"], base.word_vectors("dog").expand(3, -1))
+
+
+def test_dreamartist_paints_against_its_negative_word_unless_told_otherwise(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    concept = learned(base, "dreamartist", rex)
+    seen = spied(base, monkeypatch)
+    limner.paint(base, "<rex> in the snow", concepts=[concept], settings=QUICK)
+    assert seen[0][3].prompts[0] == "<rex-negative>"
+    seen.clear()
+    limner.paint(
+        base, "<rex> in the snow", concepts=[concept], settings=limner.PaintSettings(steps=1, negative="a cat")
+    )
+    assert seen[0][3].prompts[0] == "a cat"
+
+
+def test_dreamartist_at_guidance_one_is_plain_denoising(base: Any, rex: Subject) -> None:
+    one = first_update(base, "dreamartist", rex, guidance=1.0, vectors=1)
+    plain = first_update(base, "textual_inversion", rex)
+    assert one.loss == pytest.approx(plain.loss, rel=1e-4)
+    with_pixels = first_update(base, "dreamartist", rex, guidance=1.0, vectors=1, pixel_weight=1.0)
+    assert with_pixels.loss > one.loss
+
+
+# ------------------------------------------------------------------------------------------------------------- DisenBooth
+
+
+def test_disenbooth_two_runs_see_the_same_noise_and_differ_by_the_picture(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spied(base, monkeypatch)
+    progress = first_update(base, "disenbooth", rex)
+    (noised, time, states, one, _), (again, later, others, two, _) = seen[:2]
+    assert torch.equal(noised, again)
+    assert torch.equal(time, later)
+    assert torch.equal(states, others)
+    assert one.references is not None
+    assert two.references is None
+    assert len(progress.losses) == 3
+
+
+def test_disenbooth_painting_does_not_depend_on_any_picture(base: Any, rex: Subject) -> None:
+    concept = learned(base, "disenbooth", rex)
+    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
+        x, t = torch.randn(1, *base.latent_shape), torch.tensor([500])
+        states, said = worn.text_states(["<rex>"]), (worn.said("<rex>"),)
+        plain = base.predict(x, t, states, context=worn.run(time=t, prompts=said))
+        pictures = rex.tensor(base.picture_size)[:1]
+        seen = base.predict(x, t, states, context=worn.run(time=t, prompts=said, references=pictures))
+        for tensor in (t for n, t in worn.tensors.items() if n.startswith("states.")):
+            tensor += 1.0
+        again = base.predict(x, t, states, context=worn.run(time=t, prompts=said))
+    assert not torch.equal(plain, seen)
+    assert torch.equal(plain, again)
+
+
+# ------------------------------------------------------------------------------------------------------------------ HiPer
+
+
+def test_hiper_gives_the_last_states_alone_to_the_subject(base: Any, rex: Subject) -> None:
+    recipe = methods()["hiper"](rex, states=3)
+    keys: dict[str, Any] = {}
+
+    def note(call: Any) -> Any:
+        if call.site.kind == "cross":
+            keys.setdefault(call.site.name, []).append(call.key.clone())
+        return call
+
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        (block,) = worn.tensors.values()
+        block += torch.randn_like(block)
+        x, t = torch.randn(1, *base.latent_shape), torch.tensor([500])
+        for prompt in ("a <rex> on the beach", "a dog on the beach"):
+            run = worn.run(time=t, prompts=(worn.said(prompt),))
+            run.operations = (*run.operations, note)
+            base.predict(x, t, worn.text_states([prompt]), context=run)
+    first, second = keys[next(iter(keys))]
+    assert torch.equal(first[:, :, :-3], second[:, :, :-3])
+    assert not torch.equal(first[:, :, -3:], second[:, :, -3:])
+    assert block.shape == (3, base.word_vectors("dog").shape[1])
+
+
+# ---------------------------------------------------------------------------------------------------------------- DIFFNAT
+
+
+def test_kurtosis_of_known_distributions() -> None:
+    at = torch.Generator().manual_seed(0)
+    normal, uniform = torch.randn(1, 1, 400, 400, generator=at), torch.rand(1, 1, 400, 400, generator=at)
+    assert kurtosis(normal).item() == pytest.approx(3.0, abs=0.05)
+    assert kurtosis(uniform).item() == pytest.approx(1.8, abs=0.05)
+
+
+def test_the_kurtosis_gap_does_not_see_contrast_and_counts_27_bands() -> None:
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) ** 3
+    assert gap(pixels).item() == pytest.approx(gap(0.5 * pixels).item(), rel=1e-4)
+    assert gap(pixels) > 0
+    assert sum(band.shape[1] for band in haar_details(pixels)) == 27
+    same_noise = torch.randn(1, 1, 64, 64).repeat(1, 3, 1, 1)
+    assert gap(same_noise) >= 0
+
+
+def test_haar_details_keep_energy() -> None:
+    pixels = torch.rand(1, 1, 16, 16)
+    pixels = pixels - pixels.mean()
+    whole = haar_details(pixels, levels=4)
+    assert sum(band.square().sum() for band in whole).item() == pytest.approx(pixels.square().sum().item(), rel=1e-4)
+
+
+def test_diffnat_without_its_weight_is_dreambooth_to_the_bit(base: Any, rex: Subject) -> None:
+    first = learned(base, "diffnat", rex, kurtosis_weight=0.0)
+    second = learned(base, "dreambooth", rex)
+    assert same(first.tensors, second.tensors)
+    assert not same(first.tensors, learned(base, "diffnat", rex, kurtosis_weight=1.0).tensors)
+
+
+# ---------------------------------------------------------------------------------------------------------- Unet-finetune
+
+
+def test_adapters_read_after_attention_and_write_before_the_feed_forward(base: Any, rex: Subject) -> None:
+    recipe = methods()["unet_finetune"](rex)
+    before = state(base)
+    (attention, feed_forward, wide), *_ = base.transformer_blocks().values()
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        seen: list[Any] = []
+        handle = feed_forward.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+        x, t = torch.randn(1, *base.latent_shape), torch.tensor([500])
+        outs: list[Any] = []
+        other = attention.register_forward_hook(lambda *a: outs.append(a[-1].clone()))
+        base.predict(x, t, worn.text_states(["a dog"]), context=worn.run(time=t))
+        name = next(n for n in worn.tensors if n.endswith("up"))
+        up, down = worn.tensors[name], worn.tensors[name.removesuffix("up") + "down"]
+        up += 0.1 * torch.randn(up.shape, generator=torch.Generator().manual_seed(0))
+        base.predict(x, t, worn.text_states(["a dog"]), context=worn.run(time=t))
+        handle.remove()
+        other.remove()
+        assert same(state(base), before)
+    assert torch.equal(outs[0], outs[1])
+    change = torch.nn.functional.gelu(outs[0] @ down.T) @ up.T
+    assert change.shape[-1] == wide
+    assert torch.allclose(seen[1] - seen[0], change, atol=1e-4)
