@@ -195,3 +195,44 @@ def test_adapters_read_after_attention_and_write_before_the_feed_forward(base: A
     change = torch.nn.functional.gelu(outs[0] @ down.T) @ up.T
     assert change.shape[-1] == wide
     assert torch.allclose(seen[1] - seen[0], change, atol=1e-4)
+
+
+# ----------------------------------------------------------------------------------------------------------------- PerSAM
+
+
+def test_one_mask_is_carried_over_to_the_other_pictures(base: Any) -> None:
+    from limner.parts import propagated_masks
+    from limner.pocket.world import CORE, draw, individual, references
+
+    drawn = draw(references(individual("car", 2_000_016, patterns=CORE.patterns), 4), size=base.picture_size)
+    first = [drawn.masks[0].float()[None].expand(3, -1, -1), *(torch.ones(3, *drawn.masks[0].shape) for _ in range(3))]
+    car = Subject.of(drawn.pixels, noun="car", handle="zip", masks=first)
+    found = propagated_masks(base, car)
+    size = found.shape[-2:]
+    truth = torch.nn.functional.interpolate(drawn.masks.float()[:, None], size, mode="area") > 0.5
+    assert torch.equal(found[0] > 0.5, truth[0])
+    for mask, right in zip(found[1:] > 0.5, truth[1:], strict=True):
+        assert (mask & right).sum() / (mask | right).sum() > 0.4
+
+
+def test_persam_does_not_see_the_background(base: Any, rex: Subject) -> None:
+    from limner.parts import denoising, photos, subject_masks
+    from limner.streams import streams
+    from limner.teaching import Update
+
+    source = photos(rex, batch=2, masks=subject_masks)
+    with torch.no_grad(), wear(base, [Outfit(methods()["persam"](rex), rex.handle)]) as worn:
+        batch = source.prepare(base)(0, streams(0, 0))
+        assert batch.mask is not None
+        assert 0.05 < float(batch.mask.mean()) < 0.9
+        time, noise = torch.tensor([300, 600]), torch.randn(batch.latents.shape)
+        update = Update(worn, batch, time, noise, streams(0, 0))
+        update.together = [update]
+        loss = denoising(source).value(update)
+        off = torch.randn(noise.shape) * (batch.mask == 0)
+        assert update._prediction is not None
+        moved = update._prediction.output + off
+        update._prediction = type(update._prediction)(moved)
+        assert torch.allclose(denoising(source).value(update), loss)
+        update._prediction = type(update._prediction)(moved + 0.1)
+        assert not torch.allclose(denoising(source).value(update), loss)

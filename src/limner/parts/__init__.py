@@ -2,6 +2,7 @@
 
 from .attention.shared import adain, shared_reference
 from .encoders.clip import clip_global
+from .encoders.masks import propagated_masks, subject_masks
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .guidance.classifier_free import classifier_free
 from .modifiers.bottleneck import bottleneck_adapters
@@ -54,11 +55,13 @@ __all__ = [
     "photos",
     "preserving",
     "prior_note",
+    "propagated_masks",
     "rare_word",
     "rare_word_and",
     "reference_latents",
     "shared_reference",
     "spectral",
+    "subject_masks",
     "text_encoder",
     "toy_pairs",
     "varying_word",

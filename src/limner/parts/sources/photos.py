@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from limner.recipe import Batch, Source
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from limner.bases.protocol import Base
     from limner.recipe import Streams
     from limner.subject import Subject
+
+Masks: TypeAlias = "Callable[[Base, Subject], Tensor]"
+"""Where the subject is: [n, 1, H, W] in [0, 1]."""
 
 PHOTO_TEMPLATES = (
     "a photo of {}",
@@ -30,11 +35,14 @@ def photos(
     batch: int = 4,
     flip: float = 0.0,
     seen: bool = False,
+    masks: Masks | None = None,
+    outside: float = 0.0,
 ) -> Source:
     """Batches of the subject's pictures, captioned from templates with the handle, or with their own captions.
 
     Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring; with
-    `seen`, each example's own picture is its reference.
+    `seen`, each example's own picture is its reference. `masks` says where the loss counts; elsewhere it counts by
+    `outside`.
     Latents are encoded once and sampled anew from their distribution at every step.
     """
 
@@ -44,6 +52,7 @@ def photos(
         pixels = subject.tensor(base.picture_size)
         with torch.no_grad():
             sides = [base.encode(side) for side in (pixels, pixels.flip(-1))]
+            where = _at_latents(masks(base, subject), base) if masks else None
         own = [reference.caption for reference in subject.pictures]
 
         def draw(step: int, at: Streams) -> Batch:
@@ -60,11 +69,20 @@ def photos(
             )
             said = [own[row] or captions[k].format(subject.handle) for row, k in zip(rows.tolist(), which, strict=True)]
             latents = (mean + std * noise).to(base.dtype)
-            if not seen:
-                return Batch(latents, tuple(said))
-            shown = torch.where(flipped.view(-1, 1, 1, 1), pixels[rows].flip(-1), pixels[rows])
-            return Batch(latents, tuple(said), references=shown.to(base.device))
+            turned = flipped.view(-1, 1, 1, 1)
+            shown = torch.where(turned, pixels[rows].flip(-1), pixels[rows]).to(base.device) if seen else None
+            if where is None:
+                return Batch(latents, tuple(said), references=shown)
+            counts = outside + (1 - outside) * torch.where(turned, where[rows].flip(-1), where[rows])
+            return Batch(latents, tuple(said), mask=counts.to(latents), references=shown)
 
         return draw
 
     return Source("photos", "subject", prepare)
+
+
+def _at_latents(masks: Tensor, base: Base) -> Tensor:
+    """[n, 1, h, w] on the CPU: the share of each latent's pixels that the mask holds."""
+    import torch.nn.functional as F
+
+    return F.interpolate(masks.float(), base.latent_shape[1:], mode="area").cpu()
