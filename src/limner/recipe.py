@@ -50,6 +50,18 @@ class Modifier(Protocol):
 Selection: TypeAlias = "Callable[[Worn], Mapping[str, Tensor]]"
 """Which parameters learn, by name; called at the start of a stage."""
 
+
+@dataclass(frozen=True)
+class Rated:
+    """A selection that learns at a multiple of its stage's rate."""
+
+    selection: Selection
+    factor: float
+
+    def __call__(self, worn: Worn) -> Mapping[str, Tensor]:
+        return self.selection(worn)
+
+
 AttentionOp: TypeAlias = "Callable[[AttentionCall], AttentionCall]"
 """Acts inside every attention layer; the call carries its site, time and branch."""
 
@@ -86,6 +98,7 @@ class Prediction:
 
     output: Tensor  # [B, C, h, w] as the base predicts: noise, velocity or flow
     kept: Pass | None = None
+    rows: slice = field(default_factory=lambda: slice(None))  # of that pass
 
 
 class Step(Protocol):

@@ -15,7 +15,7 @@ import torch
 
 from .bases.attention import Pass
 from .errors import InputError, TeachingError
-from .recipe import Batch, Prediction, Source, Stage, Streams
+from .recipe import Batch, Prediction, Rated, Source, Stage, Streams
 from .streams import streams
 from .wearing import Outfit, Worn, wear
 
@@ -104,12 +104,15 @@ class Learner:
 
     def __init__(self, stage: Stage, worn: Worn, *, moments: Mapping[str, Tensor]) -> None:
         self.stage, self.worn = stage, worn
-        self.parameters = select(stage, worn)
+        self.parameters, factors = select(stage, worn)
         for tensor in self.parameters.values():
             tensor.requires_grad_(True)
         worn.text_learns(any(name.startswith(("text_encoder.", "word.")) for name in self.parameters))
+        groups: dict[float, list[Tensor]] = {}
+        for name, tensor in self.parameters.items():
+            groups.setdefault(factors[name], []).append(tensor)
         self.optimizer = torch.optim.AdamW(
-            list(self.parameters.values()),
+            [{"params": tensors, "factor": factor} for factor, tensors in groups.items()],
             lr=stage.lr,
             weight_decay=stage.weight_decay,
             betas=(0.9, 0.99),
@@ -134,7 +137,7 @@ class Learner:
                 "overflows (try float32), or a picture with broken values. The last good state is kept"
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.stage.rate(step)
+            group["lr"] = self.stage.rate(step) * group["factor"]
         self.optimizer.step()
         return losses
 
@@ -153,13 +156,15 @@ class Learner:
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def select(stage: Stage, worn: Worn) -> dict[str, Tensor]:
-    """What learns in a stage, by name; base parameters among them are marked so that they will be put back."""
-    chosen = {name: tensor for selection in stage.train for name, tensor in selection(worn).items()}
+def select(stage: Stage, worn: Worn) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """What learns in a stage and at which multiple of its rate, by name; base parameters among them are marked so that they
+    will be put back. What two selections name learns at the rate of the last."""
+    parts = [(selection(worn), selection.factor if isinstance(selection, Rated) else 1.0) for selection in stage.train]
+    chosen = {name: tensor for found, _ in parts for name, tensor in found.items()}
     if not chosen:
         raise InputError("the stage's selections match no parameter: nothing would learn")
     worn.changing(list(chosen))
-    return chosen
+    return chosen, {name: factor for found, factor in parts for name in found}
 
 
 @dataclass
@@ -241,8 +246,10 @@ def _predict(worn: Worn, updates: Sequence[Update]) -> None:
     run = worn.run(time=times, prompts=said, fused=fused, **about)
     noised = torch.cat([update.noised for update in updates])
     output = worn.base.predict(noised, times, states, context=run)
-    for update, part in zip(updates, output.split([len(batch.latents) for batch in batches]), strict=True):
-        update._prediction = Prediction(part, run)
+    start = 0
+    for update in updates:
+        rows = slice(start, start + len(update.batch.latents))
+        update._prediction, start = Prediction(output[rows], run, rows), rows.stop
 
 
 def _references(batches: Sequence[Batch]) -> tuple[Tensor | None, Tensor | None]:

@@ -236,3 +236,43 @@ def test_persam_does_not_see_the_background(base: Any, rex: Subject) -> None:
         assert torch.allclose(denoising(source).value(update), loss)
         update._prediction = type(update._prediction)(moved + 0.1)
         assert not torch.allclose(denoising(source).value(update), loss)
+
+
+# ---------------------------------------------------------------------------------------------------------- Break-a-Scene
+
+
+def test_break_a_scene_first_the_word_alone_learns(base: Any, rex: Subject) -> None:
+    function = methods()["break_a_scene"]
+    recipe = function(rex, **fast(function))
+    points = [p.snapshot() for p in teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning)]
+    first = [point for point in points if point.stage == 0]
+    assert len(first) == 2
+    assert all(set(point.tensors) == {"word.<rex>"} for point in first)
+    names = set(points[-1].tensors)
+    assert {"denoiser.", "text_enc", "word.<re"} == {"denoiser." if n.startswith("denoiser.") else n[:8] for n in names}
+    assert not torch.equal(points[0].tensors["word.<rex>"], points[-1].tensors["word.<rex>"])
+
+
+def test_attention_is_asked_of_the_word_where_it_is_said(base: Any, rex: Subject) -> None:
+    from limner.parts import attention_on_mask, maps_of, new_word, photos, subject_masks, watched_word
+    from limner.recipe import Recipe
+    from limner.streams import streams
+    from limner.teaching import Update
+
+    word, watched = new_word("<rex>", like="dog"), watched_word("<rex>")
+    source = photos(rex, batch=2, masks=subject_masks)
+    with torch.no_grad(), wear(base, [Outfit(Recipe(says="<rex>", modifiers=(word, watched)), "<rex>")]) as worn:
+        batch = source.prepare(base)(0, streams(0, 0))
+        noise, time = torch.randn(batch.latents.shape), torch.tensor([100, 200])
+        update = Update(worn, batch, time, noise, streams(0, 0))
+        update.together = [update]
+        loss = attention_on_mask(source, watched).value(update)
+        kept = update.prediction.kept
+        assert kept is not None
+        maps = maps_of(kept.kept, watched)
+        other = update.prediction_for(["a red car"] * 2).kept
+        assert other is not None
+        assert not maps_of(other.kept, watched).any()
+    assert maps.shape == (2, 16, 16)
+    assert (maps > 0).all()
+    assert 0 < float(loss) < 1

@@ -10,14 +10,16 @@ from .modifiers.low_rank import low_rank
 from .modifiers.reference import inverted_reference, reference_latents
 from .modifiers.states import changed_states, image_added, last_states
 from .modifiers.varying_words import neural, per_layer, per_stage, varying_word
+from .modifiers.watched import maps_of, watched_word
 from .modifiers.weight_changes import changed_weights, hadamard, kronecker, orthogonal, spectral
 from .modifiers.words import new_word, rare_word, rare_word_and
+from .objectives.attention import attention_on_mask
 from .objectives.denoising import denoising, penalty
 from .objectives.disentangling import apart, without_picture
 from .objectives.guided import guided_denoising
 from .objectives.naturalness import kurtosis_gap
 from .objectives.preserving import preserving
-from .parameters import base_parameters, cross_attention_kv, everything, learned, text_encoder, words
+from .parameters import at_rate, base_parameters, cross_attention_kv, everything, learned, text_encoder, words
 from .sources.class_pictures import class_pictures, prior_note
 from .sources.corpus import toy_pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
@@ -26,6 +28,8 @@ __all__ = [
     "PHOTO_TEMPLATES",
     "adain",
     "apart",
+    "at_rate",
+    "attention_on_mask",
     "base_parameters",
     "bottleneck_adapters",
     "changed_states",
@@ -46,6 +50,7 @@ __all__ = [
     "last_states",
     "learned",
     "low_rank",
+    "maps_of",
     "neural",
     "new_word",
     "orthogonal",
@@ -65,6 +70,7 @@ __all__ = [
     "text_encoder",
     "toy_pairs",
     "varying_word",
+    "watched_word",
     "without_picture",
     "words",
 ]

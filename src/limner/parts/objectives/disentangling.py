@@ -32,7 +32,9 @@ def apart(source: Source) -> Objective:
         kept = step.prediction.kept
         assert kept is not None
         text = step.worn.text_states(step.batch.prompts).mean(1)
-        found: Tensor = torch.cosine_similarity(text.float(), kept.kept["image_added"].float(), dim=-1).mean()
+        found: Tensor = torch.cosine_similarity(
+            text.float(), kept.kept["image_added"][step.prediction.rows].float(), dim=-1
+        ).mean()
         return found
 
     return Objective(f"apart({source.name})", source, value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from limner.errors import InputError
+from limner.recipe import Rated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,11 @@ def learned(*modifiers: Modifier) -> Selection:
 def words(*modifiers: Modifier) -> Selection:
     """The vectors of learned words; no other row of the embedding table."""
     return learned(*modifiers)
+
+
+def at_rate(factor: float, selection: Selection) -> Rated:
+    """What this selects, learning at `factor` times the stage's rate."""
+    return Rated(selection, factor)
 
 
 def base_parameters(what: str) -> Selection:
