@@ -117,7 +117,7 @@ class Step(Protocol):
     @property
     def x0(self) -> Tensor: ...
     def prediction_for(self, prompts: Sequence[str], *, references: Tensor | None = None) -> Prediction: ...
-    def base_prediction(self) -> Prediction: ...
+    def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction: ...
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,13 @@ class Companion(NamedTuple):
     )  # step -> [C, h, w], the row's latents before that step; None: painted freely
 
 
+class Stop(Protocol):
+    """Decides after every update whether a stage has learned enough. `state` [n] is all it remembers, so that a resumed
+    stage stops where it would have; it begins empty."""
+
+    def __call__(self, worn: Worn, state: Tensor) -> tuple[bool, Tensor]: ...
+
+
 # ------------------------------------------------------------------------------------------------------------ the recipe
 
 
@@ -170,6 +177,7 @@ class Stage:
     warmup: int = 0
     decay: Literal["constant", "cosine"] = "constant"
     clip: float = 1.0
+    stop: Stop | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", tuple(term for term in self.loss if term.weight))

@@ -41,6 +41,7 @@ class Progress:
     resumed: int  # updates that were done before it was resumed
     worn: Worn = field(repr=False)
     snapshot: Callable[[], Checkpoint] = field(repr=False)
+    last: bool = False  # nothing follows
 
     @property
     def loss(self) -> float:
@@ -77,24 +78,28 @@ def teach(
         for index in range(start.stage if start else 0, len(stages)):
             before = sum(stage.steps for stage in stages[:index])
             at = start if start is not None and start.stage == index else None
-            for step, losses, snapshot in _stage(worn, stages[index], draws, seed, index, at):
-                seconds = time.monotonic() - began
-                yield Progress(index, step, total, before + step + 1, losses, seconds, resumed, worn, snapshot)
+            for step, losses, snapshot, ends in _stage(worn, stages[index], draws, seed, index, at):
+                seconds, last = time.monotonic() - began, ends and index + 1 == len(stages)
+                yield Progress(index, step, total, before + step + 1, losses, seconds, resumed, worn, snapshot, last)
 
 
 def _stage(
     worn: Worn, stage: Stage, draws: Draws, seed: int, index: int, start: Checkpoint | None
-) -> Iterator[tuple[int, dict[str, float], Callable[[], Checkpoint]]]:
-    """The updates of one stage: step, losses and snapshot of each."""
+) -> Iterator[tuple[int, dict[str, float], Callable[[], Checkpoint], bool]]:
+    """The updates of one stage: step, losses and snapshot of each, and whether it is the last."""
     learner = Learner(stage, worn, moments=start.moments if start else {})
+    kept = start.moments.get(STOP, torch.zeros(0)) if start else torch.zeros(0)
     try:
         for step in range(start.step if start else 0, stage.steps):
             try:
                 losses = learner.update(step, _terms(worn, stage, draws, seed, index, step))
             except TeachingError as error:
-                error.checkpoint = _snapshot(index, step, worn, learner)()
+                error.checkpoint = _snapshot(index, step, worn, learner, kept)()
                 raise
-            yield step, losses, _snapshot(index, step + 1, worn, learner)
+            enough, kept = stage.stop(worn, kept) if stage.stop else (False, kept)
+            yield step, losses, _snapshot(index, step + 1, worn, learner, kept), enough or step + 1 == stage.steps
+            if enough:
+                return
     finally:
         learner.finish()
 
@@ -153,6 +158,7 @@ class Learner:
         self.worn.text_learns(False)
 
 
+STOP = "stop"  # where the state of a stage's `Stop` is kept among the moments
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -204,10 +210,10 @@ class Update:
         other.together, other._prediction = [other], None
         return other.prediction
 
-    def base_prediction(self) -> Prediction:
-        """What the untouched base says of the same noised latents; no gradient."""
+    def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction:
+        """What the untouched base says of the same noised latents, reading these prompts or its own; no gradient."""
         with torch.no_grad(), self.worn.suspended():
-            states = self.worn.text_states(self.batch.prompts)
+            states = self.worn.text_states(prompts or self.batch.prompts)
             run = Pass(time=self.time, fused=self.worn.base.device.type != "cpu")
             return Prediction(self.worn.base.predict(self.noised, self.time, states, context=run), run)
 
@@ -227,9 +233,9 @@ def _terms(worn: Worn, stage: Stage, draws: Draws, seed: int, index: int, step: 
         noise = torch.randn(shape, generator=at("noise")).to(device, dtype)
         times = torch.randint(worn.base.num_train_times, shape[:1], generator=at("time")).to(device)
         updates[source] = Update(worn, batch, times, noise, at)
-    together = list(updates.values())
-    for update in together:
-        update.together = together
+    for update in updates.values():
+        size = update.batch.latents.shape[1:]
+        update.together = [other for other in updates.values() if other.batch.latents.shape[1:] == size]
     return [(term.name, term.weight * term.value(updates[term.source])) for term in stage.loss]
 
 
@@ -266,9 +272,9 @@ def _references(batches: Sequence[Batch]) -> tuple[Tensor | None, Tensor | None]
     return torch.cat(pixels), torch.cat(dropped)
 
 
-def _snapshot(stage: int, step: int, worn: Worn, learner: Learner) -> Callable[[], Checkpoint]:
+def _snapshot(stage: int, step: int, worn: Worn, learner: Learner, kept: Tensor) -> Callable[[], Checkpoint]:
     def take() -> Checkpoint:
         tensors = {name: tensor.detach().clone() for name, tensor in worn.tensors.items()}
-        return Checkpoint(stage, step, tensors, learner.moments())
+        return Checkpoint(stage, step, tensors, learner.moments() | ({STOP: kept} if len(kept) else {}))
 
     return take

@@ -128,9 +128,13 @@ class Worn:
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """The untouched base for a while: no words, no operations, no deltas, its own parameters."""
-        now = {name: parameter(self.base, name).detach().clone() for name in self.originals}
-        _assign(self.base, self.originals)
+        """The untouched base for a while: no words, no operations, no deltas, its own parameters.
+
+        Parameters point to their original values meanwhile; nothing is written, so a gradient may be under way.
+        """
+        now = {name: parameter(self.base, name).data for name in self.originals}
+        for name, value in self.originals.items():
+            parameter(self.base, name).data = value
         self._suspended = True
         for live in self.live.values():
             live.on = False
@@ -140,7 +144,8 @@ class Worn:
             self._suspended = False
             for live in self.live.values():
                 live.on = True
-            _assign(self.base, now)
+            for name, value in now.items():
+                parameter(self.base, name).data = value
 
 
 @contextmanager

@@ -276,3 +276,90 @@ def test_attention_is_asked_of_the_word_where_it_is_said(base: Any, rex: Subject
     assert maps.shape == (2, 16, 16)
     assert (maps > 0).all()
     assert 0 < float(loss) < 1
+
+
+# ------------------------------------------------------------------------------------------------------------------- DVAR
+
+
+def test_the_frozen_loss_is_one_number_for_one_set_of_weights(base: Any, rex: Subject) -> None:
+    from limner.parts import frozen_batch, frozen_loss, photos
+
+    source = frozen_batch(base, photos(rex, batch=2))
+    with wear(base, [Outfit(methods()["dvar"](rex), rex.handle)]) as worn:
+        worn.text_learns(True)
+        first, second = frozen_loss(worn, source), frozen_loss(worn, source)
+        with torch.no_grad():
+            worn.tensors["word.<rex>"].normal_()
+        assert first == second != frozen_loss(worn, source)
+
+
+def test_dvar_stops_early_and_equals_the_longer_run_there(base: Any, rex: Subject) -> None:
+    settings = {"batch": 2, "steps": 12}
+    short = limner.learn(base, rex, method="dvar", window=4, ratio=0.9, **settings)
+    assert 4 <= len(short.losses) < 12
+    whole = limner.learn(base, rex, method="dvar", window=1000, **settings)
+    assert len(whole.losses) == 12
+    assert short.losses == whole.losses[: len(short.losses)]
+    recipe = methods()["dvar"](rex, window=1000, **settings)
+    for progress in teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning):
+        if progress.done == len(short.losses):
+            assert same(progress.snapshot().tensors, short.tensors)
+
+
+def test_dvar_resumed_stops_where_it_would_have(base: Any, rex: Subject) -> None:
+    recipe = methods()["dvar"](rex, window=4, ratio=0.9, batch=2, steps=12)
+    worn = Outfit(recipe, rex.handle)
+    points = [(p.done, p.last, p.snapshot()) for p in teach(base, worn, stages=recipe.tuning)]
+    assert [last for _, last, _ in points] == [False] * (len(points) - 1) + [True]
+    resumed = list(teach(base, worn, stages=recipe.tuning, start=points[1][2]))
+    assert resumed[-1].done == points[-1][0]
+    assert resumed[-1].last
+
+
+# ----------------------------------------------------------------------------------------------------------- DisenDreamer
+
+
+def test_disendreamer_adds_a_run_of_the_picture_alone(base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = spied(base, monkeypatch)
+    progress = first_update(base, "disendreamer", rex)
+    runs = {(context.prompts[0] == "", context.references is not None) for _, _, _, context, _ in seen}
+    assert runs == {(False, True), (False, False), (True, True)}
+    assert len(progress.losses) == 4
+    without = learned(base, "disendreamer", rex, alone_weight=0.0)
+    assert same(without.tensors, learned(base, "disenbooth", rex).tensors)
+
+
+# ----------------------------------------------------------------------------------------------------------- DreamBooth++
+
+
+def test_packed_regions_do_not_see_one_another_and_their_loss_is_the_mean(base: Any, rex: Subject) -> None:
+    from limner.parts import denoising, photos
+    from limner.streams import streams
+    from limner.teaching import Update
+
+    source = photos(rex, batch=3, packed=2)
+    recipe = methods()["dreambooth_pp"](rex)
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        batch = source.prepare(base)(0, streams(0, 0))
+        assert batch.latents.shape[-1] == base.latent_shape[-1] // 2
+        noise, time = torch.randn(batch.latents.shape), torch.tensor([100, 500, 900])
+
+        def update(latents: torch.Tensor) -> Any:
+            made = Update(worn, type(batch)(latents, batch.prompts), time, noise, streams(0, 0))
+            made.together = [made]
+            return made
+
+        whole = update(batch.latents)
+        moved = batch.latents.clone()
+        moved[0] += 1.0
+        other = update(moved)
+        assert torch.allclose(whole.prediction.output[1:], other.prediction.output[1:], atol=1e-5)
+        errors = (whole.prediction.output - whole.target).square().mean((1, 2, 3))
+        assert float(denoising(source).value(whole)) == pytest.approx(float(errors.mean()), rel=1e-5)
+
+
+def test_dreambooth_pp_needs_no_class_pictures_and_starts_with_no_drift(base: Any, rex: Subject) -> None:
+    recipe = methods()["dreambooth_pp"](rex, **fast(methods()["dreambooth_pp"]))
+    assert recipe.stages[0].learns_from == {"subject"}
+    first = next(teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning))
+    assert first.losses["distillation(photos)"] == pytest.approx(0.0, abs=1e-6)

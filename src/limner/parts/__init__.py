@@ -15,7 +15,8 @@ from .modifiers.weight_changes import changed_weights, hadamard, kronecker, orth
 from .modifiers.words import new_word, rare_word, rare_word_and
 from .objectives.attention import attention_on_mask
 from .objectives.denoising import denoising, penalty
-from .objectives.disentangling import apart, without_picture
+from .objectives.disentangling import apart, picture_alone, without_picture
+from .objectives.distillation import distillation
 from .objectives.guided import guided_denoising
 from .objectives.naturalness import kurtosis_gap
 from .objectives.preserving import preserving
@@ -23,6 +24,7 @@ from .parameters import at_rate, base_parameters, cross_attention_kv, everything
 from .sources.class_pictures import class_pictures, prior_note
 from .sources.corpus import toy_pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
+from .stops.variance import frozen_batch, frozen_loss, variance_stop
 
 __all__ = [
     "PHOTO_TEMPLATES",
@@ -40,7 +42,10 @@ __all__ = [
     "cross_attention_kv",
     "decoupled_cross_attention",
     "denoising",
+    "distillation",
     "everything",
+    "frozen_batch",
+    "frozen_loss",
     "guided_denoising",
     "hadamard",
     "image_added",
@@ -58,6 +63,7 @@ __all__ = [
     "per_layer",
     "per_stage",
     "photos",
+    "picture_alone",
     "preserving",
     "prior_note",
     "propagated_masks",
@@ -69,6 +75,7 @@ __all__ = [
     "subject_masks",
     "text_encoder",
     "toy_pairs",
+    "variance_stop",
     "varying_word",
     "watched_word",
     "without_picture",

@@ -28,7 +28,7 @@ class changed_states:
     """In rows whose prompt has the word, every cross-attention layer reads other states.
 
     In plain text the word is read as the vectors of `like`, so a rewriting that changes nothing gives the states of
-    `like`.
+    `like`. So do rows with a reference and an empty prompt: the picture alone.
     """
 
     word: str
@@ -47,7 +47,8 @@ class changed_states:
         live = Live({f"{prefix}{key}": tensor for key, tensor in own.items()}, {self.word: plain})
 
         def operation(call: AttentionCall) -> AttentionCall:
-            rows = [k for k, prompt in enumerate(call.run.prompts) if self.word in prompt]
+            shown = call.run.references is not None
+            rows = [k for k, prompt in enumerate(call.run.prompts) if self.word in prompt or (shown and not prompt)]
             if call.site.kind != "cross" or not live.on or not rows:
                 return call
             if self not in call.run.cache:

@@ -22,6 +22,17 @@ def without_picture(source: Source) -> Objective:
     return Objective(f"without the picture({source.name})", source, value)
 
 
+def picture_alone(source: Source) -> Objective:
+    """Denoising of the same noised latents from the picture's own vector, with no text, in a run of its own."""
+
+    def value(step: Step) -> Tensor:
+        empty = [""] * len(step.batch.prompts)
+        output = step.prediction_for(empty, references=step.batch.references).output
+        return (output.float() - step.target.float()).square().mean()
+
+    return Objective(f"the picture alone({source.name})", source, value)
+
+
 def apart(source: Source) -> Objective:
     """The cosine between the mean text state and what the picture added, to be made small (Eq. 6 of arXiv:2305.03374; the
     decade survey calls it maximised, the authors' code minimises it)."""

@@ -37,19 +37,21 @@ def photos(
     seen: bool = False,
     masks: Masks | None = None,
     outside: float = 0.0,
+    packed: int = 1,
 ) -> Source:
     """Batches of the subject's pictures, captioned from templates with the handle, or with their own captions.
 
     Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring; with
     `seen`, each example's own picture is its reference. `masks` says where the loss counts; elsewhere it counts by
-    `outside`.
+    `outside`. `packed` above 1 shows the pictures so many times smaller, as `packed` squared of them would stand on one
+    canvas; what isolates the regions of such a canvas from one another is that each is a row of its own.
     Latents are encoded once and sampled anew from their distribution at every step.
     """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         import torch
 
-        pixels = subject.tensor(base.picture_size)
+        pixels = subject.tensor(base.picture_size // packed)
         with torch.no_grad():
             sides = [base.encode(side) for side in (pixels, pixels.flip(-1))]
             where = _at_latents(masks(base, subject), base) if masks else None
@@ -62,7 +64,7 @@ def photos(
             rows = order[:batch]
             flipped = torch.rand(batch, generator=at("flip")) < flip
             which = torch.randint(len(captions), (batch,), generator=at("caption")).tolist()
-            noise = torch.randn(batch, *base.latent_shape, generator=at("latents")).to(base.device, base.dtype)
+            noise = torch.randn(batch, *sides[0][0].shape[1:], generator=at("latents")).to(base.device, base.dtype)
             mean, std = (
                 torch.where(flipped.view(-1, 1, 1, 1).to(a.device), b[rows], a[rows])
                 for a, b in zip(*sides, strict=True)
@@ -78,7 +80,7 @@ def photos(
 
         return draw
 
-    return Source("photos", "subject", prepare)
+    return Source("photos" if packed == 1 else "packed photos", "subject", prepare)
 
 
 def _at_latents(masks: Tensor, base: Base) -> Tensor:
