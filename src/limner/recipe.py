@@ -108,8 +108,9 @@ class Step(Protocol):
     time: Tensor  # [B]
     noise: Tensor  # [B, C, h, w]
     worn: Worn
-    random: Streams
 
+    @property
+    def random(self) -> Streams: ...
     @property
     def prediction(self) -> Prediction: ...
     @property

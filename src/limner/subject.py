@@ -235,8 +235,8 @@ def _opaque(image: Image.Image) -> Image.Image | None:
     if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
         return None
     alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
-    least, most = alpha.getextrema()
-    return alpha if least < 255 and most >= 128 else None
+    values = alpha.histogram()
+    return alpha if sum(values[:255]) and sum(values[128:]) else None
 
 
 def _masked(read: Sequence[Reference], masks: Sequence[object]) -> list[Reference]:
@@ -250,7 +250,7 @@ def _masked(read: Sequence[Reference], masks: Sequence[object]) -> list[Referenc
             raise InputError(
                 f"the mask of {reference.name} is {light.size} and the picture {reference.image.size}; expected one size"
             )
-        if light is not None and light.getextrema()[1] < 128:
+        if light is not None and not sum(light.histogram()[128:]):
             raise InputError(f"the mask of {reference.name} is empty: expected white where the subject is")
         found.append(replace(reference, mask=light))
     return found

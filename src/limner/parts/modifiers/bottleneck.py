@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from limner.recipe import Live
 
-from .states import taken
+from .kept import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -29,34 +29,36 @@ class bottleneck_adapters:
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
         import torch
-        import torch.nn.functional as F
 
         live = Live()
         with ExitStack() as stack:
             for name, (attention, feed_forward, wide) in base.transformer_blocks().items():
-                down = torch.randn(self.width, wide, generator=generator) / wide**0.5
                 prefix = f"adapter.{name}."
-                start = {f"{prefix}down": down, f"{prefix}up": torch.zeros(wide, self.width)}
+                start = {f"{prefix}down": torch.randn(self.width, wide, generator=generator) / wide**0.5}
+                start[f"{prefix}up"] = torch.zeros(wide, self.width)
                 own = taken(start, stored, base, what="the adapter")
                 live.tensors |= own
                 if scale:
-                    self._between(attention, feed_forward, *own.values(), scale, live, stack, F.gelu)
+                    down, up = own.values()
+                    read, add = _between(down, up, scale, live)
+                    stack.callback(attention.register_forward_hook(read).remove)
+                    stack.callback(feed_forward.register_forward_pre_hook(add).remove)
             yield live
 
-    def _between(
-        self, attention: nn.Module, feed_forward: nn.Module, down: Tensor, up: Tensor, scale: float, live: Live,
-        stack: ExitStack, act: Any,
-    ) -> None:  # fmt: skip
-        """The block runs the two layers one after the other, so what the first returned is what the second adds."""
-        passing: list[Tensor] = []
 
-        def read(_: nn.Module, __: Any, out: Tensor) -> None:
-            passing[:] = [out]
+def _between(down: Tensor, up: Tensor, scale: float, live: Live) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """A block runs the two layers one after the other, so what the first returned is what the second adds to its input."""
+    import torch.nn.functional as F
 
-        def add(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-            if not live.on:
-                return None
-            return (inputs[0] + scale * (act(passing.pop() @ down.T) @ up.T), *inputs[1:])
+    passing: list[Tensor] = []
 
-        stack.callback(attention.register_forward_hook(read).remove)
-        stack.callback(feed_forward.register_forward_pre_hook(add).remove)
+    def read(_: nn.Module, __: Any, out: Tensor) -> None:
+        passing[:] = [out]
+
+    def add(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        out = passing.pop()
+        if not live.on:
+            return inputs
+        return (inputs[0] + scale * (F.gelu(out @ down.T) @ up.T), *inputs[1:])
+
+    return read, add

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from limner.errors import FileError
 from limner.recipe import Live
+
+from .kept import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -72,21 +73,6 @@ def read_instead(
     call.key = call.key.index_copy(0, at, call.heads(key(for_keys)).to(call.key))
     call.value = call.value.index_copy(0, at, call.heads(value(for_values)).to(call.value))
     return call
-
-
-def taken(start: Mapping[str, Tensor], stored: Mapping[str, Tensor], base: Base, *, what: str) -> dict[str, Tensor]:
-    """Parameters with the stored values where there are any. Raises `FileError` for one of another shape."""
-    import torch
-
-    found: dict[str, Tensor] = {}
-    for key, value in start.items():
-        given = stored.get(key, value)
-        if given.shape != value.shape:
-            raise FileError(
-                f"{key} of {what} is {tuple(given.shape)} in the concept; this base and setting want {tuple(value.shape)}"
-            )
-        found[key] = torch.nn.Parameter(given.detach().clone().to(base.device, base.dtype), requires_grad=False)
-    return found
 
 
 def last_states(count: int, *, strength: float = 1.0) -> Making:

@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from limner.errors import FileError
 from limner.recipe import Live
 
-from .kept import Kept
+from .kept import Kept, taken
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Generator, Tensor
 
     from limner.bases.attention import AttentionCall, Pass
     from limner.bases.protocol import Base
@@ -60,16 +59,11 @@ class varying_word:
         sites = [site.name for site in base.sites if site.kind == "cross"]
         plain = base.word_vectors(self.like)
         varied = self.vary(base, plain, len(sites), generator)
-        own: dict[str, nn.Parameter] = {}
-        for key, value in varied.start.items():
-            given = stored.get(f"varying.{self.word}.{key}", value)
-            if given.shape != value.shape:
-                raise FileError(
-                    f"{key} of {self.word} is {tuple(given.shape)} in the concept; this base wants {tuple(value.shape)}"
-                )
-            own[key] = torch.nn.Parameter(given.detach().clone().to(plain), requires_grad=False)
+        prefix = f"varying.{self.word}."
+        given = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
+        own = taken(varied.start, given, base, what=self.word)
         kept = Kept()
-        live = Live({f"varying.{self.word}.{key}": p for key, p in own.items()}, {self.word: plain})
+        live = Live({f"{prefix}{key}": p for key, p in own.items()}, {self.word: plain})
 
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.kind != "cross" or not live.on:

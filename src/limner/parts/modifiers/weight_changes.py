@@ -12,10 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from limner.errors import FileError, InputError
+from limner.errors import InputError
 from limner.recipe import Live
 
-from .kept import Kept
+from .kept import Kept, taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -40,23 +40,15 @@ class changed_weights:
     def __call__(
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
-        import torch
-
         live = Live()
         with ExitStack() as stack:
             for name, layer in base.projections(self.layers).items():
                 weight: Any = layer.weight
                 start, change = self.kind(weight.detach(), generator)
-                own = {}
-                for key, value in start.items():
-                    full = f"weight.{name}.{key}"
-                    given = stored.get(full, value)
-                    if given.shape != value.shape:
-                        raise FileError(
-                            f"{full} is {tuple(given.shape)} in the concept; this base and setting want {tuple(value.shape)}"
-                        )
-                    own[key] = torch.nn.Parameter(given.detach().clone().to(weight), requires_grad=False)
-                    live.tensors[full] = own[key]
+                names = {f"weight.{name}.{key}": key for key in start}
+                found = taken({n: start[key] for n, key in names.items()}, stored, base, what="the change of a weight")
+                live.tensors |= found
+                own = {key: found[n] for n, key in names.items()}
                 if scale:
                     before, after = _in_place_of(weight, own, change, scale, live)
                     stack.callback(layer.register_forward_pre_hook(before).remove)
@@ -65,7 +57,7 @@ class changed_weights:
 
 
 def _in_place_of(
-    weight: Tensor, own: Mapping[str, nn.Parameter], change: Change, scale: float, live: Live
+    weight: Tensor, own: Mapping[str, Tensor], change: Change, scale: float, live: Live
 ) -> tuple[Callable[..., None], Callable[..., None]]:
     """Hooks that put W' before the layer's own weight, where attribute lookup finds it first, and take it away again."""
     kept = Kept()
