@@ -29,11 +29,12 @@ class Live:
     """A modifier while it is worn: its tensors, and what it adds to the base.
 
     `tensors` is everything a concept stores of it, by a name that is unique in the recipe; those that can learn are
-    `nn.Parameter`s. `words` maps a word of prompts to vectors [n, D] a text encoder. `operations` act in attention.
+    `nn.Parameter`s. `words` maps a word of prompts to the vectors [n, D] that a text encoder reads, or to a function that
+    makes them. `operations` act in attention.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    words: dict[str, Tensor] = field(default_factory=dict)
+    words: dict[str, Tensor | Callable[[], Tensor]] = field(default_factory=dict)
     operations: tuple[AttentionOp, ...] = ()
     on: bool = True  # off while the worn base is suspended: changes of layers look at it
 
@@ -117,7 +118,9 @@ class Step(Protocol):
     def target(self) -> Tensor: ...
     @property
     def x0(self) -> Tensor: ...
-    def prediction_for(self, prompts: Sequence[str], *, references: Tensor | None = None) -> Prediction: ...
+    def prediction_for(
+        self, prompts: Sequence[str], *, references: Tensor | None = None, operations: tuple[AttentionOp, ...] = ()
+    ) -> Prediction: ...
     def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction: ...
 
 

@@ -15,7 +15,7 @@ import torch
 
 from .bases.attention import Pass
 from .errors import InputError, TeachingError
-from .recipe import Batch, Prediction, Rated, Source, Stage, Streams
+from .recipe import AttentionOp, Batch, Prediction, Rated, Source, Stage, Streams
 from .streams import streams
 from .wearing import Outfit, Worn, wear
 
@@ -204,10 +204,14 @@ class Update:
     def x0(self) -> Tensor:
         return self.worn.base.x0(self.noised, self.prediction.output, self.time)
 
-    def prediction_for(self, prompts: Sequence[str], *, references: Tensor | None = None) -> Prediction:
-        """What is predicted of the same noised latents with other prompts and references; a run of its own."""
+    def prediction_for(
+        self, prompts: Sequence[str], *, references: Tensor | None = None, operations: tuple[AttentionOp, ...] = ()
+    ) -> Prediction:
+        """What is predicted of the same noised latents with other prompts and references, in a run of its own in which these
+        operations act as well."""
         other = replace(self, batch=replace(self.batch, prompts=tuple(prompts), references=references, dropped=None))
         other.together, other._prediction = [other], None
+        _predict(self.worn, [other], operations)
         return other.prediction
 
     def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction:
@@ -239,7 +243,7 @@ def _terms(worn: Worn, stage: Stage, draws: Draws, seed: int, index: int, step: 
     return [(term.name, term.weight * term.value(updates[term.source])) for term in stage.loss]
 
 
-def _predict(worn: Worn, updates: Sequence[Update]) -> None:
+def _predict(worn: Worn, updates: Sequence[Update], operations: tuple[AttentionOp, ...] = ()) -> None:
     """One run of the denoiser for all batches of an update."""
     batches = [update.batch for update in updates]
     times = torch.cat([update.time for update in updates])
@@ -250,6 +254,7 @@ def _predict(worn: Worn, updates: Sequence[Update]) -> None:
     said = tuple(worn.said(prompt) for prompt in prompts)
     about = {"references": references, "dropped": dropped, "random": updates[0].random}
     run = worn.run(time=times, prompts=said, fused=fused, **about)
+    run.operations += operations
     noised = torch.cat([update.noised for update in updates])
     output = worn.base.predict(noised, times, states, context=run)
     start = 0

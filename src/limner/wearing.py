@@ -50,7 +50,9 @@ class Worn:
     @property
     def words(self) -> dict[str, Tensor]:
         """Learned words now in the vocabulary: word -> vectors [n, D]."""
-        return {} if self._suspended else {w: v for live in self.live.values() for w, v in live.words.items()}
+        if self._suspended:
+            return {}
+        return {w: v() if callable(v) else v for live in self.live.values() for w, v in live.words.items()}
 
     @property
     def operations(self) -> tuple[AttentionOp, ...]:

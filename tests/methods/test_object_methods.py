@@ -363,3 +363,44 @@ def test_dreambooth_pp_needs_no_class_pictures_and_starts_with_no_drift(base: An
     assert recipe.stages[0].learns_from == {"subject"}
     first = next(teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning))
     assert first.losses["distillation(photos)"] == pytest.approx(0.0, abs=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------------------- CoRe
+
+
+def core_update(base: Any, rex: Subject, like: str) -> tuple[float, float, Any]:
+    """Both regularisers with a word that is `like`, and their gradient."""
+    from limner.parts import context_maps, context_states, new_word, photos
+    from limner.recipe import Recipe
+    from limner.streams import streams
+    from limner.teaching import Update
+
+    word, source = new_word("<rex>", like=like, keep_length=True), photos(rex, batch=2)
+    with wear(base, [Outfit(Recipe(says="<rex>", modifiers=(word,)), "<rex>")]) as worn:
+        worn.text_learns(True)
+        vector = worn.tensors["word.<rex>"].requires_grad_(True)
+        batch = source.prepare(base)(0, streams(0, 0))
+        update = Update(worn, batch, torch.tensor([100, 600]), torch.randn(batch.latents.shape), streams(0, 0))
+        states = context_states(source, word="<rex>", noun="dog").value(update)
+        maps = context_maps(source, word="<rex>", noun="dog").value(update)
+        (gradient,) = torch.autograd.grad(states + maps, vector)
+        vector.requires_grad_(False)
+        return float(states), float(maps), gradient
+
+
+def test_core_asks_nothing_of_a_word_that_is_the_class_noun(base: Any, rex: Subject) -> None:
+    states, maps, _ = core_update(base, rex, "dog")
+    assert states == pytest.approx(0, abs=1e-5)
+    assert maps == pytest.approx(0, abs=1e-7)
+    states, maps, gradient = core_update(base, rex, "teapot")
+    assert states > 1e-4
+    assert maps > 1e-7
+    assert gradient.abs().sum() > 0
+
+
+def test_core_the_word_is_read_in_the_length_of_the_noun(base: Any, rex: Subject) -> None:
+    concept = learned(base, "core", rex, word_lr=0.5)
+    length = base.word_vectors("dog").norm()
+    assert not torch.allclose(concept.tensors["word.<rex>"].norm(), length, rtol=1e-2)
+    with wear(base, [concept.outfit(base)]) as worn:
+        assert torch.allclose(worn.words["<rex>"].norm(), length, rtol=1e-4)

@@ -1,5 +1,6 @@
 """What recipes are made of: a folder for each noun of the field. Importing it loads no heavy library."""
 
+from .attention.maps import keep_maps, kept_maps
 from .attention.shared import adain, shared_reference
 from .encoders.clip import clip_global
 from .encoders.masks import propagated_masks, subject_masks
@@ -14,6 +15,7 @@ from .modifiers.watched import maps_of, watched_word
 from .modifiers.weight_changes import changed_weights, hadamard, kronecker, orthogonal, spectral
 from .modifiers.words import new_word, rare_word, rare_word_and
 from .objectives.attention import attention_on_mask
+from .objectives.context import context_maps, context_states
 from .objectives.denoising import denoising, penalty
 from .objectives.disentangling import apart, picture_alone, without_picture
 from .objectives.distillation import distillation
@@ -39,6 +41,8 @@ __all__ = [
     "class_pictures",
     "classifier_free",
     "clip_global",
+    "context_maps",
+    "context_states",
     "cross_attention_kv",
     "decoupled_cross_attention",
     "denoising",
@@ -50,6 +54,8 @@ __all__ = [
     "hadamard",
     "image_added",
     "inverted_reference",
+    "keep_maps",
+    "kept_maps",
     "kronecker",
     "kurtosis_gap",
     "last_states",

@@ -22,12 +22,14 @@ class new_word:
     """A word of its own, `num_vectors` input vectors [n, D] wide, that starts as the vectors of `like`.
 
     Source: Textual Inversion, Sec. 4 of arXiv:2208.01618 (S* initialised with a coarse class word). Where `like` has
-    fewer tokens than vectors asked for, they repeat.
+    fewer tokens than vectors asked for, they repeat. With `keep_length`, the vectors are read in the length they started
+    with, wherever they have been moved to.
     """
 
     word: str
     like: str | Callable[[Base], str]
     num_vectors: int = 1
+    keep_length: bool = False
 
     @contextmanager
     def __call__(
@@ -45,8 +47,13 @@ class new_word:
         if learned.shape != vectors.shape:
             raise FileError(f"{name} is {tuple(learned.shape)} in the concept; this base wants {tuple(vectors.shape)}")
         parameter = torch.nn.Parameter(learned.detach().clone().to(vectors), requires_grad=False)
-        mixed = parameter if scale == 1 else vectors + scale * (parameter - vectors)
-        yield Live(tensors={name: parameter}, words={self.word: mixed})
+        length = vectors.norm(dim=-1, keepdim=True)
+
+        def read() -> Tensor:
+            now = parameter / parameter.norm(dim=-1, keepdim=True) * length if self.keep_length else parameter
+            return now if scale == 1 else vectors + scale * (now - vectors)
+
+        yield Live(tensors={name: parameter}, words={self.word: read})
 
 
 def rare_word(handle: str) -> Callable[[Base], str]:
