@@ -404,3 +404,61 @@ def test_core_the_word_is_read_in_the_length_of_the_noun(base: Any, rex: Subject
     assert not torch.allclose(concept.tensors["word.<rex>"].norm(), length, rtol=1e-2)
     with wear(base, [concept.outfit(base)]) as worn:
         assert torch.allclose(worn.words["<rex>"].norm(), length, rtol=1e-4)
+
+
+# -------------------------------------------------------------------------------------------------------------- Perfusion
+
+
+def keys_and_values(base: Any, worn: Any, prompt: str) -> tuple[dict[str, Any], Any]:
+    """Of every cross-attention layer in one run, and the text states."""
+    seen: dict[str, Any] = {}
+
+    def note(call: Any) -> Any:
+        if call.site.kind == "cross":
+            seen[call.site.name] = (call.key.clone(), call.value.clone(), call)
+        return call
+
+    t, states = torch.tensor([500]), worn.text_states([prompt])
+    run = worn.run(time=t, prompts=(worn.said(prompt),))
+    run.operations = (*run.operations, note)
+    base.predict(torch.zeros(1, *base.latent_shape), t, states, context=run)
+    return seen, states
+
+
+def test_perfusion_locks_the_key_and_leaves_far_words_alone(base: Any, rex: Subject) -> None:
+    from limner.parts import noun_state
+
+    recipe = methods()["perfusion"](rex, temperature=0.01)
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        states = worn.text_states(["a photo of <rex>"])
+        place = base.word_places("a photo of <rex>", "<rex>", words=worn.words)[0]
+        worn.tensors["rank_one.<rex>.direction"].copy_(states[0, place])
+        for name, tensor in worn.tensors.items():
+            if name.startswith("rank_one.<rex>.") and not name.endswith("direction"):
+                tensor += 1.0
+        seen, _ = keys_and_values(base, worn, "a photo of <rex>")
+        edit = recipe.modifiers[1]
+        inverse = torch.linalg.inv(limner.parts.second_moment(base))
+        along, gate = edit.gates(states, worn.tensors["rank_one.<rex>.direction"], inverse)
+        assert float(along[0, place]) == pytest.approx(1.0, abs=1e-3)
+        assert float(gate[0, place]) > 0.99
+        site = next(site for site in base.sites if site.kind == "cross")
+        key, value, call = seen[site.name]
+        locked = call.heads(base.key_value(site)[0](noun_state(base, "dog"))[None, None])
+        assert torch.allclose(key[:, :, place], locked[:, :, 0], atol=1e-2)
+        learned_value = call.heads(worn.tensors[f"rank_one.<rex>.{site.name}"][None, None])
+        assert torch.allclose(value[:, :, place], learned_value[:, :, 0], atol=2e-2)
+        plain = call.heads(base.key_value(site)[1](states))
+        change = (value - plain).norm(dim=-1).mean(1)[0]
+        assert float(gate[0, 0]) < 1e-3
+        assert abs(float(along[0, 0])) < 0.1
+        assert change[0] < 0.15 * change[place]
+
+
+def test_perfusion_learns_values_and_the_word_and_no_key(base: Any, rex: Subject) -> None:
+    concept = learned(base, "perfusion", rex)
+    cross = [site.name for site in base.sites if site.kind == "cross"]
+    assert set(concept.tensors) == {"word.<rex>", "rank_one.<rex>.direction", *(f"rank_one.<rex>.{s}" for s in cross)}
+    assert concept.num_bytes < 100_000
+    worn, bare = (limner.paint(base, "a red car", concepts=c, seed=1, settings=QUICK) for c in ([concept], []))
+    assert worn[0].image.tobytes() == bare[0].image.tobytes()

@@ -8,6 +8,7 @@ from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .guidance.classifier_free import classifier_free
 from .modifiers.bottleneck import bottleneck_adapters
 from .modifiers.low_rank import low_rank
+from .modifiers.rank_one import key_locked, noun_state, second_moment
 from .modifiers.reference import inverted_reference, reference_latents
 from .modifiers.states import changed_states, image_added, last_states
 from .modifiers.varying_words import neural, per_layer, per_stage, varying_word
@@ -56,6 +57,7 @@ __all__ = [
     "inverted_reference",
     "keep_maps",
     "kept_maps",
+    "key_locked",
     "kronecker",
     "kurtosis_gap",
     "last_states",
@@ -64,6 +66,7 @@ __all__ = [
     "maps_of",
     "neural",
     "new_word",
+    "noun_state",
     "orthogonal",
     "penalty",
     "per_layer",
@@ -76,6 +79,7 @@ __all__ = [
     "rare_word",
     "rare_word_and",
     "reference_latents",
+    "second_moment",
     "shared_reference",
     "spectral",
     "subject_masks",
