@@ -12,7 +12,7 @@ from .bases.attention import Pass
 from .errors import InputError, PromptError
 from .parts.guidance.classifier_free import classifier_free
 from .picture import Picture, Pictures
-from .recipe import Companion, Denoiser
+from .recipe import Companion, Denoiser, Moment
 from .streams import stream
 from .wearing import Worn, wear
 
@@ -69,6 +69,11 @@ def sample(worn: Worn, prompts: Sequence[str], *, seeds: Sequence[int], settings
     for step, time in enumerate(scheduler.timesteps):
         if companion and companion.latents:
             latents[0] = companion.latents(step).to(latents)
+        for operation in worn.latent_operations:
+            own = slice(1 if companion else 0, None)
+            said, states = denoise.said["text"][own], denoise.states["text"][own]
+            moment = Moment(worn, latents[own], time, step, total, said, states)
+            latents = torch.cat([latents[: own.start], operation(moment)])
         model_input = scheduler.scale_model_input(latents, time)
         denoise.step = step
         (output,) = denoise.guided(model_input, time.expand(len(latents)))

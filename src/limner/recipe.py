@@ -147,6 +147,22 @@ Guidance: TypeAlias = "Callable[[Denoiser], Denoiser]"
 """Denoiser -> denoiser whose only branch is "text"; nested like functions when painting starts."""
 
 
+class Moment(NamedTuple):
+    """A sampling step about to be taken, without companions."""
+
+    worn: Worn
+    latents: Tensor  # [B, C, h, w]
+    time: Tensor  # scalar
+    step: int  # from 0
+    total: int
+    prompts: tuple[str, ...]  # B, as the base reads them
+    states: Tensor  # [B, L, D] of the prompts
+
+
+LatentOperation: TypeAlias = "Callable[[Moment], Tensor]"
+"""Acts on the latents between two sampling steps; returns them, changed or not."""
+
+
 class Companion(NamedTuple):
     """A row that is painted along with every batch, as its first, and thrown away: what others may attend to."""
 
@@ -202,6 +218,7 @@ class Painting:
 
     operations: tuple[AttentionOp, ...] = ()
     guidance: tuple[Guidance, ...] = ()
+    latents: tuple[LatentOperation, ...] = ()
     negative: str = ""  # what the negative branch reads where the user says nothing else
     companion: Callable[[Worn], Callable[[int], Companion]] | None = None  # worn -> number of sampling steps -> row
 

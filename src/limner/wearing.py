@@ -11,7 +11,7 @@ import torch
 
 from .bases.attention import Pass
 from .errors import FileError, InputError, PromptError
-from .recipe import AttentionOp, Companion, Guidance, Live, Modifier, Recipe
+from .recipe import AttentionOp, Companion, Guidance, LatentOperation, Live, Modifier, Recipe
 from .streams import stream
 
 if TYPE_CHECKING:
@@ -75,6 +75,10 @@ class Worn:
     def painting_operations(self) -> tuple[AttentionOp, ...]:
         own = (op for outfit in self.outfits for op in outfit.recipe.painting.operations if outfit.scale)
         return (*self.operations, *own)
+
+    @property
+    def latent_operations(self) -> tuple[LatentOperation, ...]:
+        return tuple(op for outfit in self.outfits for op in outfit.recipe.painting.latents if outfit.scale)
 
     def companion(self, steps: int) -> Companion | None:
         """The row painted along, if a recipe asks for one. Two that ask cannot be worn at once."""

@@ -462,3 +462,48 @@ def test_perfusion_learns_values_and_the_word_and_no_key(base: Any, rex: Subject
     assert concept.num_bytes < 100_000
     worn, bare = (limner.paint(base, "a red car", concepts=c, seed=1, settings=QUICK) for c in ([concept], []))
     assert worn[0].image.tobytes() == bare[0].image.tobytes()
+
+
+# ------------------------------------------------------------------------------------------------ Compositional Inversion
+
+
+def test_an_anchored_word_says_what_is_nearer_to_what_the_base_knows(base: Any, rex: Subject) -> None:
+    about = {"steps": 25, "lr": 0.03, "batch": 2}
+    wanted, away = base.text_states(["a photo of dog"], words={}), {}
+    for weight in (0.0, 0.95):
+        concept = limner.learn(base, rex, method="compositional_inversion", anchor_weight=weight, **about)
+        said = base.text_states(["a photo of <rex>"], words={"<rex>": concept.tensors["word.<rex>"]})
+        away[weight] = float((said - wanted).square().mean())
+    assert away[0.95] < 0.6 * away[0.0]
+    plain = limner.learn(base, rex, method="textual_inversion", **about)
+    unanchored = limner.learn(base, rex, method="compositional_inversion", anchor_weight=0.0, **about)
+    assert same(plain.tensors, unanchored.tensors)
+
+
+def test_a_box_draws_the_words_attention_in_and_lets_go_of_the_late_steps(base: Any, rex: Subject) -> None:
+    from limner.parts.attention.boxes import _inside, box_of, drawn_into
+    from limner.recipe import Moment
+
+    box = box_of("0,0,0.5,1")
+    assert box == (0, 0, 0.5, 1)
+    recipe = methods()["textual_inversion"](rex)
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        x = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0))
+        prompts = ("a photo of <rex>", "a red car")
+        states = worn.text_states(list(prompts))
+        early, late = (Moment(worn, x, torch.tensor(900), step, 10, prompts, states) for step in (0, 5))
+        moved = drawn_into("<rex>", box, enough=0.0)(early)
+        assert torch.equal(moved[1], x[1])
+        assert torch.equal(drawn_into("<rex>", box)(late), x)
+        assert torch.equal(drawn_into("<rex>", box, enough=1.0)(early), x)
+        before, after = (_inside(early, latents[:1], [0], "<rex>", box) for latents in (x, moved))
+        assert float(after) > float(before)
+
+
+@pytest.mark.parametrize("text", ["1,2", "a,b,c,d", "0.5,0,0.2,1", "0,0,2,1"])
+def test_a_box_that_is_none_is_refused(text: str) -> None:
+    from limner.errors import InputError
+    from limner.parts import box_of
+
+    with pytest.raises(InputError, match="box"):
+        box_of(text)

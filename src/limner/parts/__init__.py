@@ -1,5 +1,6 @@
 """What recipes are made of: a folder for each noun of the field. Importing it loads no heavy library."""
 
+from .attention.boxes import box_of, drawn_into
 from .attention.maps import keep_maps, kept_maps
 from .attention.shared import adain, shared_reference
 from .encoders.clip import clip_global
@@ -15,6 +16,7 @@ from .modifiers.varying_words import neural, per_layer, per_stage, varying_word
 from .modifiers.watched import maps_of, watched_word
 from .modifiers.weight_changes import changed_weights, hadamard, kronecker, orthogonal, spectral
 from .modifiers.words import new_word, rare_word, rare_word_and
+from .objectives.anchors import near_anchor
 from .objectives.attention import attention_on_mask
 from .objectives.context import context_maps, context_states
 from .objectives.denoising import denoising, penalty
@@ -37,6 +39,7 @@ __all__ = [
     "attention_on_mask",
     "base_parameters",
     "bottleneck_adapters",
+    "box_of",
     "changed_states",
     "changed_weights",
     "class_pictures",
@@ -48,6 +51,7 @@ __all__ = [
     "decoupled_cross_attention",
     "denoising",
     "distillation",
+    "drawn_into",
     "everything",
     "frozen_batch",
     "frozen_loss",
@@ -64,6 +68,7 @@ __all__ = [
     "learned",
     "low_rank",
     "maps_of",
+    "near_anchor",
     "neural",
     "new_word",
     "noun_state",
