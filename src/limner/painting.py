@@ -63,9 +63,10 @@ def sample(worn: Worn, prompts: Sequence[str], *, seeds: Sequence[int], settings
     total = len(scheduler.timesteps)
     companion = worn.companion(total)
     latents = _first_latents(base, seeds, companion) * float(scheduler.init_noise_sigma)
-    noises = [stream(seed, "sampler") for seed in ([seeds[0]] if companion else []) + list(seeds)]
     rows = ([companion.prompt] if companion else []) + list(prompts)
-    denoise = _guided(worn, rows, settings, companion is not None)
+    whose = [*([seeds[0]] if companion else []), *seeds]
+    noises = [stream(seed, "sampler") for seed in whose]
+    denoise = _guided(worn, rows, whose, settings, companion is not None)
     for step, time in enumerate(scheduler.timesteps):
         if companion and companion.latents:
             latents[0] = companion.latents(step).to(latents)
@@ -179,8 +180,10 @@ def _paint_batch(
 class _guided:
     """The worn base as a denoiser for these rows, and that denoiser under guidance."""
 
-    def __init__(self, worn: Worn, prompts: Sequence[str], settings: PaintSettings, companion: bool) -> None:
-        self.worn, self.companion, self.step = worn, companion, 0
+    def __init__(
+        self, worn: Worn, prompts: Sequence[str], seeds: Sequence[int], settings: PaintSettings, companion: bool
+    ) -> None:
+        self.worn, self.seeds, self.companion, self.step = worn, tuple(seeds), companion, 0
         against = settings.negative or ", ".join(o.recipe.painting.negative for o in worn.outfits if o.scale).strip(
             ", "
         )
@@ -193,9 +196,8 @@ class _guided:
 
     def plain(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
         prompts = tuple(text for branch in branches for text in self.said[branch])
-        run = self.worn.run(
-            time=t.repeat(len(branches)), step=self.step, prompts=prompts, branches=branches, companion=self.companion
-        )
+        about = {"prompts": prompts, "seeds": self.seeds * len(branches), "companion": self.companion}
+        run = self.worn.run(time=t.repeat(len(branches)), step=self.step, branches=branches, **about)
         run.operations = self.worn.painting_operations
         states = torch.cat([self.states[branch] for branch in branches])
         output = self.worn.base.predict(x.repeat(len(branches), 1, 1, 1), t.repeat(len(branches)), states, context=run)

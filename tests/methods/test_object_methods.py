@@ -507,3 +507,33 @@ def test_a_box_that_is_none_is_refused(text: str) -> None:
 
     with pytest.raises(InputError, match="box"):
         box_of(text)
+
+
+# ------------------------------------------------------------------------------------------------------ DreamDistribution
+
+
+def test_dreamdistribution_varies_by_seed_and_not_without_spread(base: Any, rex: Subject) -> None:
+    read: dict[float, list[Any]] = {}
+    for spread in (1.0, 0.0):
+        with torch.no_grad(), wear(base, [Outfit(methods()["dreamdistribution"](rex, spread=spread), "<rex>")]) as worn:
+            for seed in (1, 2):
+                seen: list[Any] = []
+                run = worn.run(time=torch.tensor([500]), prompts=("a photo of <rex>",), seeds=(seed,))
+                run.operations = (*run.operations, lambda call, seen=seen: (seen.append(call.key.clone()), call)[1])
+                states = worn.text_states(["a photo of <rex>"])
+                base.predict(torch.zeros(1, *base.latent_shape), torch.tensor([500]), states, context=run)
+                read.setdefault(spread, []).append(seen)
+    cross = [site.kind for site in base.sites].index("cross")
+    assert not torch.equal(read[1.0][0][cross], read[1.0][1][cross])
+    assert all(torch.equal(a, b) for a, b in zip(*read[0.0], strict=True))
+
+
+def test_dreamdistribution_every_prompt_learns_at_every_step(base: Any, rex: Subject) -> None:
+    recipe = methods()["dreamdistribution"](rex, steps=1, batch=2, prompts=5)
+    with wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        start = worn.tensors["states.<rex>.contexts"].detach().clone()
+    (progress,) = teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning)
+    moved = progress.snapshot().tensors["states.<rex>.contexts"] - start
+    assert moved.shape == (5, 4, base.word_vectors("dog").shape[1])
+    assert (moved.flatten(1).abs().sum(1) > 0).all()
+    assert 0 < progress.losses["prompts apart(photos)"] <= 1e-3

@@ -41,6 +41,7 @@ class Pass:
     step: int | None = None  # of sampling; None when teaching
     prompts: tuple[str, ...] = ()  # [rows], as the base reads them
     random: Streams | None = None  # of this update, when teaching
+    seeds: tuple[int, ...] = ()  # [rows] of the pictures, when painting
     branches: tuple[str, ...] = ("text",)  # rows are branch-major: all rows of the first branch, then of the second
     references: Tensor | None = None  # [rows, 3, H, W]
     dropped: Tensor | None = None  # [rows] bool: rows whose image condition is off

@@ -8,6 +8,7 @@ from .encoders.masks import propagated_masks, subject_masks
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .guidance.classifier_free import classifier_free
 from .modifiers.bottleneck import bottleneck_adapters
+from .modifiers.distribution import prompt_distribution, prompts_apart
 from .modifiers.low_rank import low_rank
 from .modifiers.rank_one import key_locked, noun_state, second_moment
 from .modifiers.reference import inverted_reference, reference_latents
@@ -80,6 +81,8 @@ __all__ = [
     "picture_alone",
     "preserving",
     "prior_note",
+    "prompt_distribution",
+    "prompts_apart",
     "propagated_masks",
     "rare_word",
     "rare_word_and",
