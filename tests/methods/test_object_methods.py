@@ -537,3 +537,31 @@ def test_dreamdistribution_every_prompt_learns_at_every_step(base: Any, rex: Sub
     assert moved.shape == (5, 4, base.word_vectors("dog").shape[1])
     assert (moved.flatten(1).abs().sum(1) > 0).all()
     assert 0 < progress.losses["prompts apart(photos)"] <= 1e-3
+
+
+# -------------------------------------------------------------------------------------------------------- Data Perspective
+
+
+def test_one_grammar_for_subject_and_class(base: Any, rex: Subject) -> None:
+    from limner.streams import streams
+
+    recipe = methods()["he_data_perspective"](rex, num_class_pictures=6, batch=6)
+    own, prior = (term.source.prepare(base)(0, streams(0, 0)).prompts for term in recipe.stages[0].loss)
+    assert len(set(prior)) > 3
+    places = [text.split(" dog ", 1)[1] for text in prior]
+    assert all(place.split()[0] in ("on", "in", "under") for place in places)
+    assert all("<rex>" in text for text in own)
+    assert all(text.split("<rex> ", 1)[1].split()[0] in ("on", "in", "at", "under") for text in own)
+
+
+def test_a_caption_of_the_users_own_stays(base: Any, rex: Subject) -> None:
+    from dataclasses import replace
+
+    from limner.streams import streams
+
+    first = replace(rex.pictures[0], caption="my <rex> asleep")
+    mine = replace(rex, pictures=(first, *rex.pictures[1:]))
+    recipe = methods()["he_data_perspective"](mine, prior_weight=0.0, batch=3)
+    said = recipe.stages[0].loss[0].source.prepare(base)(0, streams(0, 0)).prompts
+    assert "my <rex> asleep" in said
+    assert len(set(said)) > 1

@@ -3,6 +3,7 @@
 from .attention.boxes import box_of, drawn_into
 from .attention.maps import keep_maps, kept_maps
 from .attention.shared import adain, shared_reference
+from .encoders.captions import structured_captions
 from .encoders.clip import clip_global
 from .encoders.masks import propagated_masks, subject_masks
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
@@ -27,13 +28,14 @@ from .objectives.guided import guided_denoising
 from .objectives.naturalness import kurtosis_gap
 from .objectives.preserving import preserving
 from .parameters import at_rate, base_parameters, cross_attention_kv, everything, learned, text_encoder, words
-from .sources.class_pictures import class_pictures, prior_note
+from .sources.class_pictures import STRUCTURED, class_pictures, prior_note
 from .sources.corpus import toy_pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
 from .stops.variance import frozen_batch, frozen_loss, variance_stop
 
 __all__ = [
     "PHOTO_TEMPLATES",
+    "STRUCTURED",
     "adain",
     "apart",
     "at_rate",
@@ -90,6 +92,7 @@ __all__ = [
     "second_moment",
     "shared_reference",
     "spectral",
+    "structured_captions",
     "subject_masks",
     "text_encoder",
     "toy_pairs",

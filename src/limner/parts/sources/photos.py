@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Masks: TypeAlias = "Callable[[Base, Subject], Tensor]"
 """Where the subject is: [n, 1, H, W] in [0, 1]."""
 
+Describe: TypeAlias = "Callable[[Base, Subject], Sequence[str]]"
+"""A caption for every picture, with {} for the subject."""
+
 PHOTO_TEMPLATES = (
     "a photo of {}",
     "a picture of {}",
@@ -38,13 +41,15 @@ def photos(
     masks: Masks | None = None,
     outside: float = 0.0,
     packed: int = 1,
+    describe: Describe | None = None,
 ) -> Source:
     """Batches of the subject's pictures, captioned from templates with the handle, or with their own captions.
 
     Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring; with
     `seen`, each example's own picture is its reference. `masks` says where the loss counts; elsewhere it counts by
     `outside`. `packed` above 1 shows the pictures so many times smaller, as `packed` squared of them would stand on one
-    canvas; what isolates the regions of such a canvas from one another is that each is a row of its own.
+    canvas; what isolates the regions of such a canvas from one another is that each is a row of its own. `describe` gives every picture
+    without a caption one of its own.
     Latents are encoded once and sampled anew from their distribution at every step.
     """
 
@@ -56,6 +61,9 @@ def photos(
             sides = [base.encode(side) for side in (pixels, pixels.flip(-1))]
             where = _at_latents(masks(base, subject), base) if masks else None
         own = [reference.caption for reference in subject.pictures]
+        if describe:
+            said = [text.format(subject.handle) for text in describe(base, subject)]
+            own = [given or made for given, made in zip(own, said, strict=True)]
 
         def draw(step: int, at: Streams) -> Batch:
             order = torch.cat(
