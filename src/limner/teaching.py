@@ -112,7 +112,7 @@ class Learner:
         self.parameters, factors = select(stage, worn)
         for tensor in self.parameters.values():
             tensor.requires_grad_(True)
-        worn.text_learns(any(name.startswith(("text_encoder.", "word.")) for name in self.parameters))
+        worn.text_learns(any(name.startswith(("text_encoder.", "word.", "prefix.")) for name in self.parameters))
         groups: dict[float, list[Tensor]] = {}
         for name, tensor in self.parameters.items():
             groups.setdefault(factors[name], []).append(tensor)

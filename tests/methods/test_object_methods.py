@@ -565,3 +565,104 @@ def test_a_caption_of_the_users_own_stays(base: Any, rex: Subject) -> None:
     said = recipe.stages[0].loss[0].source.prepare(base)(0, streams(0, 0)).prompts
     assert "my <rex> asleep" in said
     assert len(set(said)) > 1
+
+
+# ------------------------------------------------------------------------------------------------------------- CatVersion
+
+
+def test_catversion_changes_no_word_and_no_weight_and_only_the_last_text_layers(base: Any, rex: Subject) -> None:
+    concept = learned(base, "catversion", rex)
+    layers, before = base.text_attention(), state(base)
+    assert set(concept.tensors) == {f"prefix.{len(layers) - 1}.{part}" for part in ("key", "value")}
+
+    def outputs(outfits: list[Any], prompt: str) -> list[Any]:
+        """Of every text layer, and the text states."""
+        seen: list[Any] = []
+        with torch.no_grad(), wear(base, outfits) as worn:
+            handles = [x.layer.register_forward_hook(lambda *a: seen.append(a[-1][0].clone())) for x in layers]
+            states = worn.text_states([prompt])
+            for handle in handles:
+                handle.remove()
+            assert same(state(base), before)
+        return [*seen[: len(layers)], states]
+
+    bare, worn = outputs([], "a dog"), outputs([concept.outfit(base)], "a <rex>")
+    assert [torch.equal(a, b) for a, b in zip(bare, worn, strict=True)] == [True] * (len(layers) - 1) + [False, False]
+    assert torch.equal(outputs([], "a dog")[-1], bare[-1])
+
+
+def test_a_prefix_that_nobody_looks_at_changes_nothing(base: Any) -> None:
+    layer = base.text_attention()[-1]
+    shape = (layer.heads, layer.width)
+    with torch.no_grad():
+        plain = base.text_states(["a dog in the snow"], words={})
+        hidden = torch.randn(2, 7, layer.heads * layer.width)
+        far = torch.full(shape, -1e4) * layer.layer.q_proj(hidden)[0, 0].sign().view(shape)
+        stock = layer.layer(hidden, attention_mask=torch.full((7, 7), float("-inf")).triu(1)[None, None])[0]
+        ours = layer._attended(hidden, far, torch.ones(shape))
+        with layer.with_prefix(torch.zeros(shape), torch.zeros(shape), 1.0, lambda: False):
+            off = base.text_states(["a dog in the snow"], words={})
+    assert torch.allclose(ours[0, :1], stock[0, :1], atol=1e-4)
+    assert torch.equal(off, plain)
+
+
+# ----------------------------------------------------------------------------------------------------------------- COMCAT
+
+
+def test_comcat_changes_products_by_its_rank_and_no_weight(base: Any, rex: Subject) -> None:
+    from limner.bases.attention import AttentionCall, Pass, attend
+
+    recipe, before = methods()["comcat"](rex, rank=2), state(base)
+    site = next(site for site in base.sites if site.kind == "cross")
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        for tensor in worn.tensors.values():
+            tensor += 0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0))
+        heads, wide, context = base.attention_widths(site)
+        hidden, states = torch.randn(1, 9, wide), torch.randn(1, 5, context)
+        parts = [torch.randn(1, heads, n, wide // heads) for n in (9, 5, 5)]
+        call = AttentionCall(site, torch.nn.Identity(), hidden, states, *parts, Pass())
+        query, key, value = parts
+        changed = worn.operations[0](call)
+        scale = (wide // heads) ** 0.5
+        logits = changed.query @ changed.key.mT / changed.query.shape[-1] ** 0.5 * scale
+        update = logits - query @ key.mT
+        assert all(int(torch.linalg.matrix_rank(one, atol=1e-3)) == 2 for one in update[0])
+        assert torch.allclose(changed.value[..., : wide // heads], value)
+        out = attend(changed)
+        assert out.shape[-1] == wide // heads + 2
+        assert changed.beyond[0](out[..., wide // heads :]).shape == (1, 9, wide)
+        assert same(state(base), before)
+
+
+# ------------------------------------------------------------------------------------------------------------------ MATTE
+
+
+def test_matte_says_each_attribute_in_its_layers_and_its_time(base: Any, rex: Subject) -> None:
+    from limner.parts.modifiers.varying_words import ATTRIBUTES, SCOPES, scoped
+
+    plain, sites = base.word_vectors("dog"), 8
+    varied = scoped()(base, plain, sites, torch.Generator())
+    own = {name: torch.full_like(plain[0], k + 1.0) for k, name in enumerate(ATTRIBUTES)}
+    for name, (layers, third) in SCOPES.items():
+        for site in range(sites):
+            for time in (10, 500, 990):
+                inner = 2 <= site < 6
+                here = inner == (layers == "coarse") and varied.moment(time) == third
+                said = varied.vectors(own, site, varied.moment(time), None)
+                assert bool((said == own[name]).all()) == here
+    silent = scoped(("colour",))(base, plain, sites, torch.Generator())
+    assert torch.equal(silent.vectors(own, 3, 1, None), plain)
+
+
+def test_matte_left_out_attributes_change_nothing(base: Any, rex: Subject) -> None:
+    concept = learned(base, "matte", rex, lr=0.1)
+    from dataclasses import replace
+
+    without = replace(concept, settings={**concept.settings, "keep": "object"})
+    moved = {n: t + 1.0 * torch.randn_like(t) if n.endswith("style") else t for n, t in concept.tensors.items()}
+    pictures = [
+        limner.paint(base, "<rex> on the beach", concepts=[c], seed=1, settings=QUICK)[0].image.tobytes()
+        for c in (without, replace(without, tensors=moved), concept, replace(concept, tensors=moved))
+    ]
+    assert pictures[0] == pictures[1]
+    assert pictures[2] != pictures[3]

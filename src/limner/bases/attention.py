@@ -72,6 +72,9 @@ class AttentionCall:
     beside: list[tuple[Tensor, Tensor, Tensor | float]] = field(
         default_factory=list
     )  # (key, value, scale) more branches
+    beyond: list[Callable[[Tensor], Tensor]] = field(
+        default_factory=list
+    )  # of values wider than the heads, what lies beyond [B, H, N, more] -> [B, N, C], added to the layer's output
     on_maps: list[Callable[[Tensor], Tensor]] = field(default_factory=list)  # [B, H, N, M] -> same: asks for the maps
 
     def heads(self, x: Tensor) -> Tensor:
@@ -104,9 +107,11 @@ class Host:
         call = self._call(attn, hidden_states, encoder_hidden_states, attention_mask, run or Pass())
         for operation in call.run.operations:
             call = operation(call)
-        out = attend(call)
+        out, width = attend(call), attn.to_v.out_features // attn.heads
+        more = [function(out[..., width:]) for function in call.beyond]
+        out = out[..., :width] if call.beyond else out
         out = out.transpose(1, 2).reshape(hidden_states.shape[0], -1, out.shape[1] * out.shape[3])
-        out = attn.to_out[1](attn.to_out[0](out.to(call.query.dtype)))
+        out = attn.to_out[1](sum(more, attn.to_out[0](out.to(call.query.dtype))))
         if len(shape) == 4:
             out = out.transpose(-1, -2).reshape(shape)
         if attn.residual_connection:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from .attention import Pass, Site
+    from .text import TextAttention
 
 
 class Base(Protocol):
@@ -45,6 +46,7 @@ class Base(Protocol):
     def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int: ...
     def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]: ...  # in the states
     def word_vectors(self, text: str) -> Tensor: ...  # [n, D] input vectors of the words in text
+    def text_attention(self) -> Sequence[TextAttention]: ...  # of the text tower, in the order they run
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor: ...  # [B, L, D]
 
     # ---- noise, velocity, flow
@@ -70,6 +72,7 @@ class Base(Protocol):
     def transformer_blocks(
         self,
     ) -> dict[str, tuple[nn.Module, nn.Module, int]]: ...  # cross-attention, feed-forward layer, width
+    def attention_widths(self, site: Site) -> tuple[int, int, int]: ...  # heads, of the hidden states, of what is read
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...  # of a cross-attention site
 
 

@@ -22,7 +22,7 @@ from limner.errors import InputError, UnknownName
 
 from .attention import Pass, Site, host_sites
 from .quiet import quiet
-from .text import text_states, token_ids
+from .text import TextAttention, text_states, token_ids
 
 FAMILY = "stable_diffusion"
 SCHEDULERS: dict[str, Any] = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler, "dpm": DPMSolver}
@@ -160,6 +160,11 @@ class StableDiffusion:
         table: Tensor = self.text_encoder.get_input_embeddings().weight
         return table[torch.tensor(ids, device=table.device)].detach().clone()
 
+    def text_attention(self) -> list[TextAttention]:
+        tower: Any = self.text_encoder
+        found = [m for n, m in tower.named_modules() if n.endswith(".self_attn")]
+        return [TextAttention(layer) for layer in found]
+
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         return text_states(self.tokenizer, self.text_encoder, prompts, words=words).to(self.dtype)
 
@@ -252,6 +257,10 @@ class StableDiffusion:
 
         blocks: Any = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, BasicTransformerBlock)}
         return {f"denoiser.{n}": (block.attn2, block.ff, block.dim) for n, block in blocks.items()}
+
+    def attention_widths(self, site: Site) -> tuple[int, int, int]:
+        layer: Any = self.denoiser.get_submodule(site.name)
+        return int(layer.heads), layer.to_q.in_features, layer.to_k.in_features
 
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]:
         layer: Any = self.denoiser.get_submodule(site.name)

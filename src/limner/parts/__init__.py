@@ -10,11 +10,13 @@ from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .guidance.classifier_free import classifier_free
 from .modifiers.bottleneck import bottleneck_adapters
 from .modifiers.distribution import prompt_distribution, prompts_apart
+from .modifiers.head_low_rank import head_low_rank
 from .modifiers.low_rank import low_rank
+from .modifiers.prefix import text_prefix
 from .modifiers.rank_one import key_locked, noun_state, second_moment
 from .modifiers.reference import inverted_reference, reference_latents
 from .modifiers.states import changed_states, image_added, last_states
-from .modifiers.varying_words import neural, per_layer, per_stage, varying_word
+from .modifiers.varying_words import ATTRIBUTES, neural, per_layer, per_stage, scoped, varying_word
 from .modifiers.watched import maps_of, watched_word
 from .modifiers.weight_changes import changed_weights, hadamard, kronecker, orthogonal, spectral
 from .modifiers.words import new_word, rare_word, rare_word_and
@@ -34,6 +36,7 @@ from .sources.photos import PHOTO_TEMPLATES, photos
 from .stops.variance import frozen_batch, frozen_loss, variance_stop
 
 __all__ = [
+    "ATTRIBUTES",
     "PHOTO_TEMPLATES",
     "STRUCTURED",
     "adain",
@@ -60,6 +63,7 @@ __all__ = [
     "frozen_loss",
     "guided_denoising",
     "hadamard",
+    "head_low_rank",
     "image_added",
     "inverted_reference",
     "keep_maps",
@@ -89,12 +93,14 @@ __all__ = [
     "rare_word",
     "rare_word_and",
     "reference_latents",
+    "scoped",
     "second_moment",
     "shared_reference",
     "spectral",
     "structured_captions",
     "subject_masks",
     "text_encoder",
+    "text_prefix",
     "toy_pairs",
     "variance_stop",
     "varying_word",

@@ -6,7 +6,7 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -231,5 +231,31 @@ def neural(*, width: int = 128, anchors: int = 10, keep: float = 0.5, units: int
             return own["bypass"] @ hidden(own, site, moment, random)
 
         return Varied(start, lambda time: time, vectors, bypass)
+
+    return vary
+
+
+ATTRIBUTES = ("colour", "object", "layout", "style")
+SCOPES = {"layout": ("coarse", 2), "colour": ("fine", 2), "object": ("coarse", 1), "style": ("fine", 0)}
+"""Attribute -> layers and third of the time (2 the noisiest) in which it is said (Fig. 3 of arXiv:2311.11919)."""
+
+
+def scoped(attributes: Sequence[str] = ATTRIBUTES) -> Vary:
+    """A vector for each attribute, said only in its layers and its third of the time; elsewhere the word is the one it starts
+    from (MATTE, Sec. 3 of arXiv:2311.11919). Attributes left out of `attributes` are never said.
+
+    Coarse layers are the inner half of the cross-attention sites, in the order they run; fine ones the outer.
+    """
+
+    def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
+        start = {name: plain.mean(0).cpu().float().clone() for name in ATTRIBUTES}
+        quarter = sites / 4
+
+        def vectors(own: Mapping[str, Tensor], site: int, moment: int, random: Streams | None) -> Tensor:
+            here = "coarse" if quarter <= site < sites - quarter else "fine"
+            said = [own[name] for name in attributes if SCOPES[name] == (here, moment)]
+            return said[0][None] if said else plain
+
+        return Varied(start, lambda time: min(time * 3 // base.num_train_times, 2), vectors)
 
     return vary
