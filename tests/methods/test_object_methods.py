@@ -666,3 +666,30 @@ def test_matte_left_out_attributes_change_nothing(base: Any, rex: Subject) -> No
     ]
     assert pictures[0] == pictures[1]
     assert pictures[2] != pictures[3]
+
+
+# ------------------------------------------------------------------------------------------------------------------- DETEX
+
+
+def test_detex_pictures_share_the_subjects_word_and_differ_in_their_own(base: Any, rex: Subject) -> None:
+    from limner.streams import streams
+
+    recipe = methods()["detex"](rex, batch=3)
+    every, alone, behind = (term.source.prepare(base)(0, streams(0, 0)) for term in recipe.stages[0].loss)
+    assert len(set(every.prompts)) == 3
+    assert all("<rex>" in text and "<rex-pose-" in text and "<rex-background-" in text for text in every.prompts)
+    assert set(alone.prompts) == {"a photo of <rex>"}
+    assert all("<rex>" not in text and "<rex-background-" in text for text in behind.prompts)
+    assert alone.mask is not None
+    assert behind.mask is not None
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        for name, tensor in worn.tensors.items():
+            if name.endswith("out"):
+                tensor += torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0))
+        worn.text_learns(True)
+        first, second = worn.text_states(["a <rex-pose-0> pose", "a <rex-pose-1> pose"])
+        assert not torch.equal(first, second)
+        subject_alone = worn.text_states(["a photo of <rex>"])
+        worn.tensors["mapped.<rex>.features"].normal_()
+        assert torch.equal(worn.text_states(["a photo of <rex>"]), subject_alone)
+        assert not torch.equal(worn.text_states(["a <rex-pose-0> pose"])[0], first)

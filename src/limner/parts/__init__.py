@@ -5,13 +5,14 @@ from .attention.maps import keep_maps, kept_maps
 from .attention.shared import adain, shared_reference
 from .encoders.captions import structured_captions
 from .encoders.clip import clip_global
-from .encoders.masks import propagated_masks, subject_masks
+from .encoders.masks import background_masks, propagated_masks, subject_masks
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .guidance.classifier_free import classifier_free
 from .modifiers.bottleneck import bottleneck_adapters
 from .modifiers.distribution import prompt_distribution, prompts_apart
 from .modifiers.head_low_rank import head_low_rank
 from .modifiers.low_rank import low_rank
+from .modifiers.mapped_words import mapped_words
 from .modifiers.prefix import text_prefix
 from .modifiers.rank_one import key_locked, noun_state, second_moment
 from .modifiers.reference import inverted_reference, reference_latents
@@ -43,6 +44,7 @@ __all__ = [
     "apart",
     "at_rate",
     "attention_on_mask",
+    "background_masks",
     "base_parameters",
     "bottleneck_adapters",
     "box_of",
@@ -74,6 +76,7 @@ __all__ = [
     "last_states",
     "learned",
     "low_rank",
+    "mapped_words",
     "maps_of",
     "near_anchor",
     "neural",

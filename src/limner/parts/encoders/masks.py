@@ -32,6 +32,11 @@ def subject_masks(base: Base, subject: Subject) -> Tensor:
     return (judges.masks(subject.tensor(size)) > 0.5).float()[:, None]
 
 
+def background_masks(base: Base, subject: Subject) -> Tensor:
+    """[n, 1, H, W]: where the subject is not."""
+    return 1 - subject_masks(base, subject)
+
+
 def propagated_masks(base: Base, subject: Subject) -> Tensor:
     """[n, 1, h, w]: the first picture's mask, and on every other picture the places whose features are nearer to the first's
     foreground than to its background (the one-shot matching of PerSAM, Sec. 3.1 of arXiv:2305.03048).

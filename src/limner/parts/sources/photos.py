@@ -42,6 +42,7 @@ def photos(
     outside: float = 0.0,
     packed: int = 1,
     describe: Describe | None = None,
+    name: str = "photos",
 ) -> Source:
     """Batches of the subject's pictures, captioned from templates with the handle, or with their own captions.
 
@@ -49,7 +50,7 @@ def photos(
     `seen`, each example's own picture is its reference. `masks` says where the loss counts; elsewhere it counts by
     `outside`. `packed` above 1 shows the pictures so many times smaller, as `packed` squared of them would stand on one
     canvas; what isolates the regions of such a canvas from one another is that each is a row of its own. `describe` gives every picture
-    without a caption one of its own.
+    without a caption one of its own. Sources of one recipe that are to draw alike have one `name`.
     Latents are encoded once and sampled anew from their distribution at every step.
     """
 
@@ -88,7 +89,7 @@ def photos(
 
         return draw
 
-    return Source("photos" if packed == 1 else "packed photos", "subject", prepare)
+    return Source(name if packed == 1 else f"packed {name}", "subject", prepare)
 
 
 def _at_latents(masks: Tensor, base: Base) -> Tensor:
