@@ -693,3 +693,55 @@ def test_detex_pictures_share_the_subjects_word_and_differ_in_their_own(base: An
         worn.tensors["mapped.<rex>.features"].normal_()
         assert torch.equal(worn.text_states(["a photo of <rex>"]), subject_alone)
         assert not torch.equal(worn.text_states(["a <rex-pose-0> pose"])[0], first)
+
+
+# -------------------------------------------------------------------------------------------------------------------- ViCo
+
+
+def test_otsu_parts_two_heaps() -> None:
+    from limner.parts import otsu
+
+    at = torch.Generator().manual_seed(0)
+    dark, light = 0.2 + 0.05 * torch.rand(1, 40, generator=at), 0.8 + 0.05 * torch.rand(1, 24, generator=at)
+    assert torch.equal(otsu(torch.cat([dark, light], 1))[0], torch.tensor([0.0] * 40 + [1.0] * 24))
+    assert otsu(torch.ones(1, 9)).sum() >= 0
+
+
+def test_vico_starts_as_textual_inversion_and_looks_only_inside_the_mask(base: Any, rex: Subject) -> None:
+    from limner.parts.modifiers import image_attention as part
+
+    recipe = methods()["vico"](rex)
+    x, t = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0)), torch.tensor([500])
+    prompt = "a photo of <rex>"
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        states = worn.text_states([prompt])
+        dressed = base.predict(x, t, states, context=worn.run(time=t, prompts=(prompt,)))
+        plain = base.predict(x, t, states, context=limner.bases.attention.Pass(time=t))
+        assert torch.allclose(dressed, plain, atol=1e-6)
+        for name, tensor in worn.tensors.items():
+            if name.endswith(".out"):
+                tensor += 0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0))
+        run = worn.run(time=t, prompts=(prompt,))
+        moved = base.predict(x, t, states, context=run)
+        assert not torch.allclose(moved, plain, atol=1e-3)
+        hidden, masks = run.cache[recipe.modifiers[1]]
+        assert all(0 < float(mask.mean()) < 1 for mask in masks.values())
+        site = next(iter(hidden))
+        call = type(
+            "Call",
+            (),
+            {"hidden": torch.randn(1, 5, hidden[site].shape[-1]), "heads": staticmethod(lambda v: v[:, None])},
+        )
+        own = [worn.tensors[f"image_attention.{site}.{name}"] for name in ("query", "key", "value", "out")]
+        first = part._attended(call, own, hidden[site], masks[site])
+        outside = hidden[site] + 9 * (1 - masks[site])[..., None]
+        assert torch.allclose(first, part._attended(call, own, outside, masks[site]), atol=1e-5)
+
+
+def test_vico_leaves_the_base_alone(base: Any, rex: Subject) -> None:
+    concept = learned(base, "vico", rex)
+    assert not [name for name in concept.tensors if name.startswith(("denoiser.", "text_encoder."))]
+    ups = [site.name for site in base.sites if site.kind == "cross" and site.block == "up"]
+    assert {n.split(".query")[0] for n in concept.tensors if n.endswith(".query")} == {
+        f"image_attention.{name}" for name in ups[::2]
+    }

@@ -11,6 +11,7 @@ from .guidance.classifier_free import classifier_free
 from .modifiers.bottleneck import bottleneck_adapters
 from .modifiers.distribution import prompt_distribution, prompts_apart
 from .modifiers.head_low_rank import head_low_rank
+from .modifiers.image_attention import attention_consistency, image_attention, otsu
 from .modifiers.low_rank import low_rank
 from .modifiers.mapped_words import mapped_words
 from .modifiers.prefix import text_prefix
@@ -43,6 +44,7 @@ __all__ = [
     "adain",
     "apart",
     "at_rate",
+    "attention_consistency",
     "attention_on_mask",
     "background_masks",
     "base_parameters",
@@ -67,6 +69,7 @@ __all__ = [
     "hadamard",
     "head_low_rank",
     "image_added",
+    "image_attention",
     "inverted_reference",
     "keep_maps",
     "kept_maps",
@@ -83,6 +86,7 @@ __all__ = [
     "new_word",
     "noun_state",
     "orthogonal",
+    "otsu",
     "penalty",
     "per_layer",
     "per_stage",
