@@ -273,9 +273,15 @@ class Card:
 
     name: str
     title: str
-    arxiv: str
+    arxiv: str  # its identifier; empty for what is not there
     year: int
     scope: tuple[str, ...]
+    venue: str = ""  # where it appeared, of what is not on arXiv
+
+    @property
+    def source(self) -> str:
+        """As Markdown: a link to arXiv, or the venue."""
+        return f"[arXiv:{self.arxiv}](https://arxiv.org/abs/{self.arxiv})" if self.arxiv else self.venue
 
 
 class Setting(NamedTuple):
@@ -290,15 +296,21 @@ class Setting(NamedTuple):
 Method: TypeAlias = "Callable[..., Recipe]"
 
 
-def method(*, title: str, arxiv: str, scope: Sequence[str]) -> Callable[[Method], Method]:
+def method(
+    *, title: str, scope: Sequence[str], arxiv: str = "", venue: str = "", year: int = 0
+) -> Callable[[Method], Method]:
     """Mark a function of a `Subject` as a method: attaches its card and returns the function unchanged.
 
-    `arxiv` is the identifier ("2208.12242"), whose first two digits give the year. Raises `TypeError` when a setting
+    `arxiv` is the identifier ("2208.12242"), whose first two digits give the year; a paper that is not on arXiv has a
+    `venue` and a `year` instead. Raises `TypeError` when a setting
     lacks a type, a default or a line of help.
     """
 
     def attach(function: Method) -> Method:
-        card = Card(function.__name__, title, arxiv, 2000 + int(arxiv[:2]), tuple(scope))
+        if bool(arxiv) == bool(venue and year):
+            raise TypeError(f"method {function.__name__!r} needs either arxiv= or venue= and year=")
+        when = 2000 + int(arxiv[:2]) if arxiv else year
+        card = Card(function.__name__, title, arxiv, when, tuple(scope), venue)
         function.card = card  # type: ignore[attr-defined]
         settings(function)
         return function

@@ -21,7 +21,7 @@ from limner.recipe import Recipe, Stage, method
 from limner.subject import Subject
 
 
-@method(title="DisenDreamer", arxiv="2305.03374", scope=("object",))
+@method(title="DisenDreamer", venue="IEEE TCSVT, document 10445245", year=2024, scope=("object",))
 def disendreamer(
     subject: Subject,
     *,
@@ -35,8 +35,7 @@ def disendreamer(
 ) -> Recipe:
     """DisenBooth with a third run, from the picture's vector alone.
 
-    The article (IEEE 10445245) is not on arXiv; the card names that of DisenBooth, which it extends. Its weights are not
-    known: those of DisenBooth are used, and the new term's is that of the other weak one.
+    The article's weights are not known: those of DisenBooth are used, and the new term's is that of the other weak one.
 
     Settings:
         rank: rank of every change

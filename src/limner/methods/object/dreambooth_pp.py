@@ -9,7 +9,7 @@ from limner.recipe import Recipe, Stage, method
 from limner.subject import Subject
 
 
-@method(title="DreamBooth++", arxiv="2208.12242", scope=("object",))
+@method(title="DreamBooth++", venue="ACM Multimedia 2024", year=2024, scope=("object",))
 def dreambooth_pp(
     subject: Subject,
     *,
@@ -21,7 +21,7 @@ def dreambooth_pp(
 ) -> Recipe:
     """DreamBooth on packed references with distillation from the untouched base.
 
-    There is no code and no copy on arXiv; the card names DreamBooth's. Built from the abstract: regions that are isolated in
+    There is no code. Built from the abstract: regions that are isolated in
     convolutions and attention alike are rows of a batch, so that is what they are here. Small pictures are an odd size for a
     base, so one update in two is of whole ones.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class bottleneck_adapters:
     """In every transformer block, up(gelu(down(x))) of what cross-attention returns is added to what the feed-forward layer
-    reads; `up` is zero at first (the best placement of arXiv:2303.18181, from "attn2 out" to "ff in")."""
+    reads; `up` is zero at first (of the places that arXiv:2303.18181 compares, the best)."""
 
     width: int = 60
 
