@@ -311,7 +311,7 @@ def method(
             raise TypeError(f"method {function.__name__!r} needs either arxiv= or venue= and year=")
         when = 2000 + int(arxiv[:2]) if arxiv else year
         card = Card(function.__name__, title, arxiv, when, tuple(scope), venue)
-        function.card = card  # type: ignore[attr-defined]
+        function.card = card  # type: ignore[attr-defined]  # functions stay functions; `card` reads it back
         settings(function)
         return function
 

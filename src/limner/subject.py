@@ -194,7 +194,7 @@ def _items(source: object) -> tuple[list[object], list[str]]:
             raise PictureError(f"there is no file or folder {path}")
         return [path], []
     if hasattr(source, "ndim") and getattr(source, "ndim", 0) == 4:
-        return list(source), []  # type: ignore[call-overload]
+        return list(source), []  # type: ignore[call-overload]  # tensors and arrays alike, neither imported here
     if isinstance(source, Iterable) and not hasattr(source, "ndim") and not hasattr(source, "mode"):
         items: list[object] = []
         notes: list[str] = []

@@ -133,7 +133,7 @@ class Learner:
         losses = {name: float(value.detach()) for name, value in terms}
         total: Tensor = torch.stack([value for _, value in terms]).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         norm = torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.stage.clip, foreach=True)
         if not math.isfinite(sum(losses.values())) or not bool(norm.isfinite()):
             raise TeachingError(

@@ -385,7 +385,7 @@ def core_update(base: Any, rex: Subject, like: str) -> tuple[float, float, Any]:
         maps = context_maps(source, word="<rex>", noun="dog").value(update)
         (gradient,) = torch.autograd.grad(states + maps, vector)
         vector.requires_grad_(False)
-        return float(states), float(maps), gradient
+        return float(states.detach()), float(maps.detach()), gradient
 
 
 def test_core_asks_nothing_of_a_word_that_is_the_class_noun(base: Any, rex: Subject) -> None:

@@ -180,13 +180,15 @@ class StableDiffusion:
 
     def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps (Eq. 4 of arXiv:2006.11239)."""
-        return self.schedule.add_noise(latents, noise, time)  # type: ignore[no-any-return]
+        found: Tensor = self.schedule.add_noise(latents, noise, time)
+        return found
 
     def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         """What the denoiser should say: the noise, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (arXiv:2202.00512)."""
         if self.prediction_type == "epsilon":
             return noise
-        return self.schedule.get_velocity(latents, noise, time)  # type: ignore[no-any-return]
+        found: Tensor = self.schedule.get_velocity(latents, noise, time)
+        return found
 
     def x0(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor:
         """The clean latents that a prediction implies."""

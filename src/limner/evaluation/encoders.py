@@ -6,6 +6,7 @@ computed once for each picture and kept by its content.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +70,6 @@ Encoders: TypeAlias = Mapping[str, Encoder]
 def pocket_encoders() -> dict[str, Encoder]:
     """The networks that ship: roles clip, dino, identity, face, judge, logits, gram and quality."""
     from limner.pocket import judges
-    from limner.pocket.labels import FIELDS
 
     def quality(pixels: Tensor) -> Tensor:
         import torch
@@ -87,7 +87,6 @@ def pocket_encoders() -> dict[str, Encoder]:
         "gram": ("judge", judges.gram),
         "quality": ("judge", quality),
     }
-    assert "class" in FIELDS
     found = {}
     for role, (network, function) in seen.items():
         read = judges.text_features if role == "clip" else None
@@ -96,10 +95,14 @@ def pocket_encoders() -> dict[str, Encoder]:
             f"pocket/{role}",
             file_hash(path / "model.safetensors" if path.is_dir() else path.with_suffix(".safetensors")),
             "RGB, fitted to 64 px by Lanczos, [0, 1]",
-            lambda images, f=function: f(tensor(images, 64)),  # type: ignore[misc]
+            functools.partial(_seen, function),
             read,
         )
     return found
+
+
+def _seen(function: Callable[[Tensor], Tensor], images: Sequence[Image.Image]) -> Tensor:
+    return function(tensor(images, 64))
 
 
 def encoder(where: str | Path, *, device: str = "cpu") -> Encoder:
@@ -165,8 +168,6 @@ def largest_face(
 
     The largest face of a picture counts (Persona's and FastComposer's protocol); a picture without one gives a row of zeros.
     """
-    import functools
-
     import torch
     from PIL import Image as Pictures
 
@@ -176,7 +177,8 @@ def largest_face(
 
     def see(images: Sequence[Image.Image]) -> Tensor:
         found = [max(detect(i), key=lambda b: (b[2] - b[0]) * (b[3] - b[1]), default=None) for i in images]
-        crops = [i.crop(tuple(map(round, b))) for i, b in zip(images, found, strict=True) if b is not None]  # type: ignore[arg-type]
+        whole = [(round(b[0]), round(b[1]), round(b[2]), round(b[3])) if b is not None else None for b in found]
+        crops = [i.crop(b) for i, b in zip(images, whole, strict=True) if b is not None]
         rows = iter(embed(crops)) if crops else iter(())
         seen = [next(rows) if b is not None else None for b in found]
         return torch.stack([torch.zeros(width()) if r is None else r for r in seen])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +37,6 @@ class mapped_words:
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
         import torch
-        import torch.nn.functional as F
 
         place = f"mapped.{self.subject.handle}.features"
         if place in stored:
@@ -55,10 +55,14 @@ class mapped_words:
             live.tensors |= own
             plain = base.word_vectors(attribute)[:1]
 
-            def read(k: int, plain: Tensor = plain, own: Mapping[str, Tensor] = own) -> Tensor:
-                first, second = own.values()
-                return plain + scale * (F.gelu(features[k] @ first.T) @ second.T)[None]
-
-            for k in range(len(features)):
-                live.words[self.name(attribute, k)] = lambda k=k, read=read: read(k)  # type: ignore[misc]
+            first, second = own.values()
+            for k, seen in enumerate(features):
+                live.words[self.name(attribute, k)] = functools.partial(_mapped, plain, seen, first, second, scale)
         yield live
+
+
+def _mapped(plain: Tensor, features: Tensor, first: Tensor, second: Tensor, scale: float) -> Tensor:
+    """[1, D]"""
+    import torch.nn.functional as F
+
+    return plain + scale * (F.gelu(features @ first.T) @ second.T)[None]
