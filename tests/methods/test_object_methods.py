@@ -745,3 +745,35 @@ def test_vico_leaves_the_base_alone(base: Any, rex: Subject) -> None:
     assert {n.split(".query")[0] for n in concept.tensors if n.endswith(".query")} == {
         f"image_attention.{name}" for name in ups[::2]
     }
+
+
+# ------------------------------------------------------------------------------------------------- Prototypical embedding
+
+
+def test_the_word_is_its_prototype_before_any_denoising(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limner.parts import prototypical_embedding, subject_masks
+
+    recipe = methods()["lu_prototypical"](rex, word_steps=30, word_lr=0.03)
+    target, seen = prototypical_embedding(base, rex, subject_masks), spied(base, monkeypatch)
+    *_, last = teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning[:1])
+    assert not seen
+
+    def near(words: dict[str, Any]) -> float:
+        found = base.text_features(["a photo of <rex>"], words=words)
+        return float(torch.cosine_similarity(found, target).detach())
+
+    started = near({"<rex>": base.word_vectors("dog")})
+    learned_word = near({"<rex>": last.snapshot().tensors["word.<rex>"]})
+    assert learned_word > started
+    assert learned_word > 0.9
+
+
+def test_text_and_picture_features_share_a_space(base: Any) -> None:
+    from limner.pocket import judges
+
+    said = ["a photo of a dog", "a red car on the beach"]
+    ours = torch.nn.functional.normalize(base.text_features(said, words={}), dim=-1)
+    theirs = torch.nn.functional.normalize(judges.text_features(said), dim=-1)
+    assert torch.allclose(ours, theirs, atol=2e-3)

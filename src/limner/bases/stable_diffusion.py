@@ -141,6 +141,30 @@ class StableDiffusion:
         mean, std = (torch.tensor(about[k], device=self.device).view(1, 3, 1, 1) for k in ("image_mean", "image_std"))
         return tower.to(self.device).requires_grad_(False).eval(), int(tower.config.image_size), mean, std
 
+    def text_features(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
+        """[B, D]: global CLIP embeddings of texts, comparable with those of pictures: the state at the end token, projected.
+        Raises `InputError` where the picture tower is not of a whole CLIP."""
+        states = text_states(self.tokenizer, self.text_encoder, prompts, words=words)
+        ends = [1 + self.num_tokens(prompt, words=words) for prompt in prompts]
+        at = torch.arange(len(ends), device=states.device), torch.tensor(ends, device=states.device)
+        return F.linear(states[at], self._text_projection.to(states))
+
+    @functools.cached_property
+    def _text_projection(self) -> Tensor:
+        from safetensors import safe_open
+
+        name, folder = "text_projection.weight", self.image_encoder
+        files = sorted(folder.glob("*.safetensors")) if folder is not None else []
+        for file in files:
+            with safe_open(file, framework="pt") as tensors:
+                if name in tensors.keys():  # noqa: SIM118 - not a mapping
+                    found: Tensor = tensors.get_tensor(name)
+                    return found.to(self.device)
+        raise InputError(
+            f"{self.name} cannot compare texts with pictures, which this method does: put the whole CLIP that its text tower "
+            "is of into the base's folder as image_encoder/"
+        )
+
     @property
     def _scaling(self) -> tuple[float, float]:
         config = self.autoencoder.config

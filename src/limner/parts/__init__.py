@@ -31,6 +31,7 @@ from .objectives.distillation import distillation
 from .objectives.guided import guided_denoising
 from .objectives.naturalness import kurtosis_gap
 from .objectives.preserving import preserving
+from .objectives.prototype import near_start, prototype, prototypical_embedding
 from .parameters import at_rate, base_parameters, cross_attention_kv, everything, learned, text_encoder, words
 from .sources.class_pictures import STRUCTURED, class_pictures, prior_note
 from .sources.corpus import toy_pairs
@@ -82,6 +83,7 @@ __all__ = [
     "mapped_words",
     "maps_of",
     "near_anchor",
+    "near_start",
     "neural",
     "new_word",
     "noun_state",
@@ -97,6 +99,8 @@ __all__ = [
     "prompt_distribution",
     "prompts_apart",
     "propagated_masks",
+    "prototype",
+    "prototypical_embedding",
     "rare_word",
     "rare_word_and",
     "reference_latents",
