@@ -44,6 +44,7 @@ class Worn:
     live: dict[Modifier, Live] = field(default_factory=dict)
     originals: dict[str, Tensor] = field(default_factory=dict)  # of base parameters that changed, by name
     frozen_text: bool = True
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False)  # for what a painting needs at many steps
     _states: dict[str, Tensor] = field(default_factory=dict)
     _suspended: bool = False
 

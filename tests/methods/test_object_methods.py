@@ -777,3 +777,48 @@ def test_text_and_picture_features_share_a_space(base: Any) -> None:
     ours = torch.nn.functional.normalize(base.text_features(said, words={}), dim=-1)
     theirs = torch.nn.functional.normalize(judges.text_features(said), dim=-1)
     assert torch.allclose(ours, theirs, atol=2e-3)
+
+
+# -------------------------------------------------------------------------------------------------------------- HiFi Tuner
+
+
+def test_hifi_tuner_every_step_has_a_vector_of_the_nouns_length(base: Any, rex: Subject) -> None:
+    from limner.parts import per_step
+
+    plain = base.word_vectors("dog")
+    varied = per_step(50)(base, plain, 7, torch.Generator())
+    own = {
+        name: t + torch.randn(t.shape, generator=torch.Generator().manual_seed(0)) for name, t in varied.start.items()
+    }
+    found = [varied.vectors(own, 0, varied.moment(time), None) for time in (0, 19, 20, 999)]
+    assert all(torch.allclose(v.norm(), plain.norm(), rtol=1e-4) for v in found)
+    assert torch.equal(found[0], found[1])
+    assert not torch.allclose(found[1], found[2])
+    recipe = methods()["hifi_tuner"](rex, **fast(methods()["hifi_tuner"]))
+    names = [set(p.snapshot().moments) for p in teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning)]
+    assert {n.rsplit(".", 1)[1] for n in names[0]} == {"shared"}
+    assert {n.rsplit(".", 1)[1] for n in names[-1]} == {"steps"}
+
+
+def test_hifi_tuner_gives_the_subjects_place_the_references_statistics(base: Any, rex: Subject) -> None:
+    from limner.parts import reference_statistics
+    from limner.parts.guidance import reference as part
+    from limner.recipe import Moment
+
+    recipe = methods()["hifi_tuner"](rex)
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        x, prompts = (
+            torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0)),
+            ("a <rex>", "a car"),
+        )
+        moment = Moment(worn, x, torch.tensor(500), 4, 10, prompts, worn.text_states(list(prompts)))
+        guide = reference_statistics(recipe.modifiers[1], "<rex>", "a dog", strength=1.0)
+        moved, where = guide(moment), part._read(moment, [0], "<rex>")
+        assert torch.equal(moved[1], x[1])
+        assert torch.equal(moved[:1] * (1 - where), x[:1] * (1 - where))
+        tensors = worn.live[recipe.modifiers[1]].tensors
+        shown = worn.kept[(recipe.modifiers[1], 10)][4][None]
+        wanted, found = part._statistics(shown, tensors[part.MASK]), part._statistics(moved[:1], where)
+        assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(wanted, found, strict=True))
+        for step in (0, 9):
+            assert torch.equal(guide(moment._replace(step=step)), x)

@@ -8,6 +8,7 @@ from .encoders.clip import clip_global
 from .encoders.masks import background_masks, propagated_masks, subject_masks
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .guidance.classifier_free import classifier_free
+from .guidance.reference import masked_reference, reference_statistics
 from .modifiers.bottleneck import bottleneck_adapters
 from .modifiers.distribution import prompt_distribution, prompts_apart
 from .modifiers.head_low_rank import head_low_rank
@@ -18,7 +19,7 @@ from .modifiers.prefix import text_prefix
 from .modifiers.rank_one import key_locked, noun_state, second_moment
 from .modifiers.reference import inverted_reference, reference_latents
 from .modifiers.states import changed_states, image_added, last_states
-from .modifiers.varying_words import ATTRIBUTES, neural, per_layer, per_stage, scoped, varying_word
+from .modifiers.varying_words import ATTRIBUTES, neural, per_layer, per_stage, per_step, scoped, varying_word
 from .modifiers.watched import maps_of, watched_word
 from .modifiers.weight_changes import changed_weights, hadamard, kronecker, orthogonal, spectral
 from .modifiers.words import new_word, rare_word, rare_word_and
@@ -32,7 +33,7 @@ from .objectives.guided import guided_denoising
 from .objectives.naturalness import kurtosis_gap
 from .objectives.preserving import preserving
 from .objectives.prototype import near_start, prototype, prototypical_embedding
-from .parameters import at_rate, base_parameters, cross_attention_kv, everything, learned, text_encoder, words
+from .parameters import at_rate, base_parameters, cross_attention_kv, everything, learned, part_of, text_encoder, words
 from .sources.class_pictures import STRUCTURED, class_pictures, prior_note
 from .sources.corpus import toy_pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
@@ -82,6 +83,7 @@ __all__ = [
     "low_rank",
     "mapped_words",
     "maps_of",
+    "masked_reference",
     "near_anchor",
     "near_start",
     "neural",
@@ -89,9 +91,11 @@ __all__ = [
     "noun_state",
     "orthogonal",
     "otsu",
+    "part_of",
     "penalty",
     "per_layer",
     "per_stage",
+    "per_step",
     "photos",
     "picture_alone",
     "preserving",
@@ -104,6 +108,7 @@ __all__ = [
     "rare_word",
     "rare_word_and",
     "reference_latents",
+    "reference_statistics",
     "scoped",
     "second_moment",
     "shared_reference",

@@ -179,6 +179,26 @@ def per_stage(stages: int = 10) -> Vary:
     return vary
 
 
+def per_step(steps: int = 50) -> Vary:
+    """A shared vector and a shift for each of as many steps of sampling, read in the length that the vector started with
+    (HiFi Tuner, Sec. 3.2 of arXiv:2312.00079)."""
+
+    def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
+        import torch
+
+        length = plain.norm(dim=-1, keepdim=True)
+        start = {"shared": plain.cpu().float().clone(), "steps": torch.zeros(steps, *plain.shape)}
+
+        def vectors(own: Mapping[str, Tensor], site: int, moment: int, random: Streams | None) -> Tensor:
+            now = own["shared"] + own["steps"][moment]
+            return now / now.norm(dim=-1, keepdim=True) * length
+
+        total = base.num_train_times
+        return Varied(start, lambda time: min(time * steps // total, steps - 1), vectors)
+
+    return vary
+
+
 def neural(*, width: int = 128, anchors: int = 10, keep: float = 0.5, units: int = 0) -> Vary:
     """A small network of (time, layer), its vectors in the length of the start word's (NeTI, Sec. 4 of arXiv:2305.15391).
 

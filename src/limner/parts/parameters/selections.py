@@ -30,6 +30,18 @@ def learned(*modifiers: Modifier) -> Selection:
     return select
 
 
+def part_of(modifier: Modifier, name: str) -> Selection:
+    """The tensors of a modifier whose names end so."""
+
+    def select(worn: Worn) -> Mapping[str, Tensor]:
+        found = {n: t for n, t in learned(modifier)(worn).items() if n.endswith(name)}
+        if not found:
+            raise InputError(f"the modifier has no parameter that ends in {name!r}")
+        return found
+
+    return select
+
+
 def words(*modifiers: Modifier) -> Selection:
     """The vectors of learned words; no other row of the embedding table."""
     return learned(*modifiers)
