@@ -131,7 +131,8 @@ def test_worn_at_scale_zero_it_is_the_base_reading_the_same_words(base: Any, rex
 
 def _starts_as(base: Any, recipe: Recipe) -> str:
     word: Any = recipe.modifiers[0]
-    like = word.like if isinstance(word.like, str) else word.like(base)
+    given = getattr(word, "like", None) or word.noun
+    like = given if isinstance(given, str) else given(base)
     return " ".join([like] * getattr(word, "num_vectors", 1))
 
 

@@ -61,7 +61,11 @@ def sample(worn: Worn, prompts: Sequence[str], *, seeds: Sequence[int], settings
     scheduler = base.scheduler(settings.sampler)
     scheduler.set_timesteps(settings.steps, device=base.device)
     total = len(scheduler.timesteps)
-    companion = worn.companion(total)
+    companion, wanted = worn.companion(total), len(seeds)
+    if worn.twins:
+        if companion:
+            raise InputError("one of these concepts paints twins and another a reference row; wear one at a time")
+        prompts, seeds = [*prompts, *prompts], [*seeds, *seeds]
     latents = _first_latents(base, seeds, companion) * float(scheduler.init_noise_sigma)
     rows = ([companion.prompt] if companion else []) + list(prompts)
     whose = [*([seeds[0]] if companion else []), *seeds]
@@ -79,7 +83,7 @@ def sample(worn: Worn, prompts: Sequence[str], *, seeds: Sequence[int], settings
         denoise.step = step
         (output,) = denoise.guided(model_input, time.expand(len(latents)))
         latents = _advance(scheduler, output, time, latents, noises)
-        yield PaintStep(step, total, latents[1:] if companion else latents)
+        yield PaintStep(step, total, latents[1:] if companion else latents[:wanted])
 
 
 def paint(
@@ -196,7 +200,12 @@ class _guided:
 
     def plain(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
         prompts = tuple(text for branch in branches for text in self.said[branch])
-        about = {"prompts": prompts, "seeds": self.seeds * len(branches), "companion": self.companion}
+        about = {
+            "prompts": prompts,
+            "seeds": self.seeds * len(branches),
+            "companion": self.companion,
+            "twins": self.worn.twins,
+        }
         run = self.worn.run(time=t.repeat(len(branches)), step=self.step, branches=branches, **about)
         run.operations = self.worn.painting_operations
         states = torch.cat([self.states[branch] for branch in branches])

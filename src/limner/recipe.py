@@ -219,6 +219,7 @@ class Painting:
     operations: tuple[AttentionOp, ...] = ()
     guidance: tuple[Guidance, ...] = ()
     latents: tuple[LatentOperation, ...] = ()
+    twins: bool = False  # every picture is painted twice along, from one noise: its twin for operations to look at
     negative: str = ""  # what the negative branch reads where the user says nothing else
     companion: Callable[[Worn], Callable[[int], Companion]] | None = None  # worn -> number of sampling steps -> row
 

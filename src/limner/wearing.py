@@ -78,6 +78,10 @@ class Worn:
         return (*self.operations, *own)
 
     @property
+    def twins(self) -> bool:
+        return any(outfit.recipe.painting.twins and outfit.scale for outfit in self.outfits)
+
+    @property
     def latent_operations(self) -> tuple[LatentOperation, ...]:
         return tuple(op for outfit in self.outfits for op in outfit.recipe.painting.latents if outfit.scale)
 

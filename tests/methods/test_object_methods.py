@@ -822,3 +822,37 @@ def test_hifi_tuner_gives_the_subjects_place_the_references_statistics(base: Any
         assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(wanted, found, strict=True))
         for step in (0, 9):
             assert torch.equal(guide(moment._replace(step=step)), x)
+
+
+# --------------------------------------------------------------------------------------------------------------- Infusion
+
+
+def test_infusion_attends_as_the_base_does_and_changes_what_is_painted(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limner.painting import sample
+
+    concept = learned(base, "infusion", rex, steps=6, lr=0.5)
+    assert concept.num_bytes < 20_000
+    maps: list[Any] = []
+
+    def note(call: Any) -> Any:
+        if call.site.kind == "cross":
+            call.on_maps.append(lambda m: (maps.append(m.clone()), m)[1])
+        return call
+
+    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
+        plain = type(worn).painting_operations.fget  # type: ignore[attr-defined]
+        monkeypatch.setattr(type(worn), "painting_operations", property(lambda self: (*plain(self), note)))
+        for at in sample(worn, ["a <rex> on the beach"], seeds=[3], settings=QUICK):
+            latents = at.latents
+    assert latents.shape[0] == 1
+    assert maps[0].shape[0] == 4
+    for one in maps:
+        assert torch.equal(one[0], one[1])
+        assert torch.equal(one[2], one[3])
+    dog = limner.paint(base, "a dog on the beach", seed=3, settings=QUICK)[0]
+    mine = limner.paint(base, "a <rex> on the beach", concepts=[concept], seed=3, settings=QUICK)[0]
+    assert mine.image.tobytes() != dog.image.tobytes()
+    other = [limner.paint(base, "a red car", concepts=c, seed=3, settings=QUICK)[0] for c in ([concept], [])]
+    assert torch.allclose(*(torch.tensor(list(p.image.tobytes())).float() for p in other), atol=1.0)

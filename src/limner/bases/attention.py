@@ -46,6 +46,7 @@ class Pass:
     references: Tensor | None = None  # [rows, 3, H, W]
     dropped: Tensor | None = None  # [rows] bool: rows whose image condition is off
     companion: bool = False  # the first row of each branch is a companion
+    twins: bool = False  # the second half of each branch's rows are twins of the first
     fused: bool = (
         True  # False is the same in three plain steps: faster where a CPU learns, not the same to the last bit
     )

@@ -19,6 +19,7 @@ from .modifiers.prefix import text_prefix
 from .modifiers.rank_one import key_locked, noun_state, second_moment
 from .modifiers.reference import inverted_reference, reference_latents
 from .modifiers.states import changed_states, image_added, last_states
+from .modifiers.value_residual import value_residual
 from .modifiers.varying_words import ATTRIBUTES, neural, per_layer, per_stage, per_step, scoped, varying_word
 from .modifiers.watched import maps_of, watched_word
 from .modifiers.weight_changes import changed_weights, hadamard, kronecker, orthogonal, spectral
@@ -118,6 +119,7 @@ __all__ = [
     "text_encoder",
     "text_prefix",
     "toy_pairs",
+    "value_residual",
     "variance_stop",
     "varying_word",
     "watched_word",
