@@ -65,7 +65,7 @@ def sample(worn: Worn, prompts: Sequence[str], *, seeds: Sequence[int], settings
     if worn.twins:
         if companion:
             raise InputError("one of these concepts paints twins and another a reference row; wear one at a time")
-        prompts, seeds = [*prompts, *prompts], [*seeds, *seeds]
+        prompts, seeds = [*prompts, *(worn.twins(worn.said(prompt)) for prompt in prompts)], [*seeds, *seeds]
     latents = _first_latents(base, seeds, companion) * float(scheduler.init_noise_sigma)
     rows = ([companion.prompt] if companion else []) + list(prompts)
     whose = [*([seeds[0]] if companion else []), *seeds]
@@ -204,7 +204,7 @@ class _guided:
             "prompts": prompts,
             "seeds": self.seeds * len(branches),
             "companion": self.companion,
-            "twins": self.worn.twins,
+            "twins": self.worn.twins is not None,
         }
         run = self.worn.run(time=t.repeat(len(branches)), step=self.step, branches=branches, **about)
         run.operations = self.worn.painting_operations

@@ -219,7 +219,9 @@ class Painting:
     operations: tuple[AttentionOp, ...] = ()
     guidance: tuple[Guidance, ...] = ()
     latents: tuple[LatentOperation, ...] = ()
-    twins: bool = False  # every picture is painted twice along, from one noise: its twin for operations to look at
+    twins: Callable[[str], str] | None = None
+    """Every picture gets a twin, painted alongside from the same noise for operations to look at; the function makes the
+    twin's prompt of the picture's, both as the base reads them."""
     negative: str = ""  # what the negative branch reads where the user says nothing else
     companion: Callable[[Worn], Callable[[int], Companion]] | None = None  # worn -> number of sampling steps -> row
 

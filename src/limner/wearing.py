@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -78,8 +78,12 @@ class Worn:
         return (*self.operations, *own)
 
     @property
-    def twins(self) -> bool:
-        return any(outfit.recipe.painting.twins and outfit.scale for outfit in self.outfits)
+    def twins(self) -> Callable[[str], str] | None:
+        """Picture's prompt -> its twin's, if a recipe asks for twins. Two that ask cannot be worn at once."""
+        makers = [o.recipe.painting.twins for o in self.outfits if o.recipe.painting.twins and o.scale]
+        if len(makers) > 1:
+            raise InputError(f"{len(makers)} of these concepts paint twins; only one can be worn at a time")
+        return makers[0] if makers else None
 
     @property
     def latent_operations(self) -> tuple[LatentOperation, ...]:

@@ -856,3 +856,44 @@ def test_infusion_attends_as_the_base_does_and_changes_what_is_painted(
     assert mine.image.tobytes() != dog.image.tobytes()
     other = [limner.paint(base, "a red car", concepts=c, seed=3, settings=QUICK)[0] for c in ([concept], [])]
     assert torch.allclose(*(torch.tensor(list(p.image.tobytes())).float() for p in other), atol=1.0)
+
+
+# -------------------------------------------------------------------------------------------------------------------- DCI
+
+
+def test_dci_a_context_learns_from_its_own_picture_alone(base: Any, rex: Subject) -> None:
+    function = methods()["dci"]
+    recipe = function(rex, **fast(function, batch=1, steps=1, prior_weight=0.0))
+    (progress,) = teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning)
+    start = base.word_vectors("a photo of")
+    tensors = {n: t for n, t in progress.snapshot().tensors.items() if "-context-" in n}
+    assert len(tensors) == len(rex.pictures)
+    assert sum(not torch.equal(t, start) for t in tensors.values()) == 1
+
+
+def test_dci_two_branches_early_and_one_late(base: Any, rex: Subject) -> None:
+    from limner.parts import branch_integration
+
+    part = branch_integration("<rex>")
+    at = torch.Generator().manual_seed(0)
+    shares = part.shares(torch.rand(9, generator=at), torch.rand(9, generator=at))
+    assert torch.allclose(shares.sum(0), torch.ones(9))
+    assert torch.equal(
+        branch_integration("<rex>", favour=2.0).shares(*shares)[0] > part.shares(*shares)[0], torch.ones(9) > 0
+    )
+    concept = learned(base, "dci", rex)
+    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
+        said = worn.said("a <rex> on the beach")
+        assert worn.twins is not None
+        prompts = (said, worn.twins(said))
+        assert prompts[1] == "a dog on the beach"
+        states, x = (
+            worn.text_states(["a <rex> on the beach", prompts[1]]),
+            torch.randn(2, *base.latent_shape, generator=at),
+        )
+        for time, together in ((900, True), (500, False)):
+            t = torch.tensor([time, time])
+            two = base.predict(x, t, states, context=worn.run(time=t, prompts=prompts, twins=True))
+            plain = base.predict(x, t, states, context=worn.run(time=t, prompts=prompts))
+            assert torch.allclose(two[1], plain[1], atol=1e-5)
+            assert torch.allclose(two[0], plain[0], atol=1e-5) != together

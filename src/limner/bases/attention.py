@@ -76,6 +76,7 @@ class AttentionCall:
     beyond: list[Callable[[Tensor], Tensor]] = field(
         default_factory=list
     )  # of values wider than the heads, what lies beyond [B, H, N, more] -> [B, N, C], added to the layer's output
+    on_output: list[Callable[[Tensor], Tensor]] = field(default_factory=list)  # [B, H, N, d] -> same
     on_maps: list[Callable[[Tensor], Tensor]] = field(default_factory=list)  # [B, H, N, M] -> same: asks for the maps
 
     def heads(self, x: Tensor) -> Tensor:
@@ -150,6 +151,8 @@ def attend(call: AttentionCall) -> Tensor:
         out = _mapped(call.query, call.key, call.value, call.bias, call.on_maps)
     else:
         out = _fused(call.query, call.key, call.value, call.bias)
+    for change in call.on_output:
+        out = change(out)
     for key, value, scale in call.beside:
         more = _fused(call.query, key, value, None) if call.run.fused else _mapped(call.query, key, value, None, ())
         out = out + scale * more

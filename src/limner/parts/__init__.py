@@ -10,6 +10,7 @@ from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .guidance.classifier_free import classifier_free
 from .guidance.reference import masked_reference, reference_statistics
 from .modifiers.bottleneck import bottleneck_adapters
+from .modifiers.branches import branch_integration
 from .modifiers.distribution import prompt_distribution, prompts_apart
 from .modifiers.head_low_rank import head_low_rank
 from .modifiers.image_attention import attention_consistency, image_attention, otsu
@@ -23,7 +24,7 @@ from .modifiers.value_residual import value_residual
 from .modifiers.varying_words import ATTRIBUTES, neural, per_layer, per_stage, per_step, scoped, varying_word
 from .modifiers.watched import maps_of, watched_word
 from .modifiers.weight_changes import changed_weights, hadamard, kronecker, orthogonal, spectral
-from .modifiers.words import new_word, rare_word, rare_word_and
+from .modifiers.words import new_word, picture_words, rare_word, rare_word_and
 from .objectives.anchors import near_anchor
 from .objectives.attention import attention_on_mask
 from .objectives.context import context_maps, context_states
@@ -53,6 +54,7 @@ __all__ = [
     "base_parameters",
     "bottleneck_adapters",
     "box_of",
+    "branch_integration",
     "changed_states",
     "changed_weights",
     "class_pictures",
@@ -99,6 +101,7 @@ __all__ = [
     "per_step",
     "photos",
     "picture_alone",
+    "picture_words",
     "preserving",
     "prior_note",
     "prompt_distribution",

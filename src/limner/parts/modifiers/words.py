@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from limner.errors import FileError, InputError
 from limner.recipe import Live
 
+from .kept import taken
+
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from limner.bases.protocol import Base
+    from limner.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,29 @@ class new_word:
             return now if scale == 1 else vectors + scale * (now - vectors)
 
         yield Live(tensors={name: parameter}, words={self.word: read})
+
+
+@dataclass(frozen=True)
+class picture_words:
+    """A word for each of the subject's pictures, `<rex-context-0>` and so on, that says what is particular to it. They are
+    learned and then left out of prompts."""
+
+    subject: Subject
+    start: str = "a photo of"
+
+    def name(self, picture: int) -> str:
+        return f"{self.subject.handle[:-1]}-context-{picture}>"
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        plain, live = base.word_vectors(self.start), Live()
+        for name in map(self.name, range(len(self.subject.pictures))):
+            own = taken({f"word.{name}": plain}, stored, base, what=name)
+            live.tensors |= own
+            live.words[name] = own[f"word.{name}"]
+        yield live
 
 
 def rare_word(handle: str) -> Callable[[Base], str]:
