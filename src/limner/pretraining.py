@@ -33,7 +33,7 @@ def pretrain(
     from .learning import checked_settings, drained
     from .methods import find
     from .subject import Subject
-    from .wearing import Outfit
+    from .wearing import Outfit, wear
     from .weights import save_weights
 
     function = find(name)
@@ -49,6 +49,8 @@ def pretrain(
         tensors, losses = drained(
             loaded, outfit, recipe.pretraining, seed, header=header, checkpoints=folder, watch=watch
         )
-    kept = {key: tensor for key, tensor in tensors.items() if not key.startswith("image.features")}
+    with wear(loaded, (outfit,)) as worn:
+        trained = {name for stage in recipe.pretraining for selection in stage.train for name in selection(worn)}
+    kept = {key: tensor for key, tensor in tensors.items() if key in trained}
     about = {"settings": chosen, "seed": seed, "losses": losses[:: max(1, len(losses) // 50)]}
     return save_weights(recipe.weights, loaded, kept, about=about)
