@@ -44,7 +44,8 @@ class paired_low_rank:
                 ups = taken(dict.fromkeys(keys, zero), stored, base, what="the pair")
                 live.tensors |= {f"pair.{name}.basis": basis, **ups}
                 if scale:
-                    hook = _beside(basis, *ups.values(), scale, mark, live)
+                    content, style = ups.values()
+                    hook = _beside(basis, content, style, scale, mark, live)
                     stack.callback(layer.register_forward_hook(hook).remove)
             yield live
 
