@@ -37,11 +37,11 @@ def pretrain(
     from .weights import save_weights
 
     function = find(name)
-    chosen = checked_settings(function, given)
+    loaded = load(base, device=device)
+    chosen = checked_settings(function, given, base=loaded.name)
     recipe = function(Subject("<nobody>", "toy"), **chosen)
     if not recipe.pretraining or not recipe.weights:
         raise InputError(f"{name} learns nothing once and for all; it needs no pre-training")
-    loaded = load(base, device=device)
     header = {"method": name, "settings": chosen, "seed": seed, "base": {"fingerprint": loaded.fingerprint}}
     folder = run or cache_folder() / "pretraining" / f"{recipe.weights}-{loaded.fingerprint}"
     outfit = Outfit(recipe, "<nobody>", {}, 1.0, seed)

@@ -16,9 +16,9 @@ from limner.subject import Subject
 
 from ..helpers import fast, same, state, untouched
 
-ADAPTERS = ("ip_adapter",)  # need weights trained for the very base
-LOOKING = ("disenbooth", "disendreamer", "detex", "lu_prototypical")  # look at pictures through a CLIP beside the base
-MASKED = ("persam", "break_a_scene", "perfusion", "infusion", "hifi_tuner")
+ADAPTERS = ("ip_adapter", "dreamtuner")  # need weights trained for the very base
+LOOKING = ("disenbooth", "disendreamer", "detex", "lu_prototypical", "coti", "instructbooth")  # look at pictures through a CLIP beside the base
+MASKED = ("persam", "break_a_scene", "perfusion", "infusion", "hifi_tuner", "clic")
 
 
 def save_tiny(folder: Path, kind: str) -> Path:
@@ -78,12 +78,18 @@ def masked(rex: Subject) -> Subject:
 @pytest.mark.parametrize("name", [name for name in methods() if name not in (*ADAPTERS, *LOOKING)])
 def test_every_method_runs_on_it(tiny: Any, masked: Subject, name: str) -> None:
     before = state(tiny)
-    concept = limner.learn(tiny, masked, method=name, **fast(methods()[name]))
+    concept = limner.learn(tiny, masked, method=name, **fast(methods()[name], rank=2))
     pictures = limner.paint(
         tiny, "<rex> on the beach", concepts=[concept], count=2, settings=limner.PaintSettings(steps=2)
     )
     assert [p.image.size for p in pictures] == [(16, 16)] * 2
     assert same(state(tiny), before)
+    assert untouched(tiny)
+
+
+def test_dreamtuner_runs_on_it_without_weights_of_its_own(tiny: Any, masked: Subject) -> None:
+    concept = limner.learn(tiny, masked, method="dreamtuner", encoder=False, **fast(methods()["dreamtuner"]))
+    limner.paint(tiny, "<rex> on the beach", concepts=[concept], settings=limner.PaintSettings(steps=2))
     assert untouched(tiny)
 
 
