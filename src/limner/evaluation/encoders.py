@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.errors import InputError
+from limner.pocket import SIZE
 
 from .features import cached_features
 
@@ -69,7 +70,6 @@ Encoders: TypeAlias = Mapping[str, Encoder]
 def pocket_encoders() -> dict[str, Encoder]:
     """The networks that ship: roles clip, dino, identity, face, judge, logits, gram and quality."""
     from limner.pocket import judges
-    from limner.pocket.labels import FIELDS
 
     def quality(pixels: Tensor) -> Tensor:
         import torch
@@ -87,7 +87,6 @@ def pocket_encoders() -> dict[str, Encoder]:
         "gram": ("judge", judges.gram),
         "quality": ("judge", quality),
     }
-    assert "class" in FIELDS
     found = {}
     for role, (network, function) in seen.items():
         read = judges.text_features if role == "clip" else None
@@ -95,8 +94,8 @@ def pocket_encoders() -> dict[str, Encoder]:
         found[role] = Encoder(
             f"pocket/{role}",
             file_hash(path / "model.safetensors" if path.is_dir() else path.with_suffix(".safetensors")),
-            "RGB, fitted to 64 px by Lanczos, [0, 1]",
-            lambda images, f=function: f(tensor(images, 64)),  # type: ignore[misc]
+            f"RGB, fitted to {SIZE} px by Lanczos, [0, 1]",
+            lambda images, f=function: f(tensor(images)),  # type: ignore[misc]
             read,
         )
     return found
@@ -203,7 +202,7 @@ def prepared(image: Image.Image, resize: int, crop: int, mean: Sequence[float], 
     return torch.from_numpy(normal).permute(2, 0, 1).contiguous()
 
 
-def tensor(images: Sequence[Image.Image], size: int) -> Tensor:
+def tensor(images: Sequence[Image.Image], size: int = SIZE) -> Tensor:
     """Pictures -> [N, 3, size, size] in [0, 1]: the middle square, by Lanczos."""
     import numpy as np
     import torch
