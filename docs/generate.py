@@ -40,9 +40,9 @@ def pages() -> dict[Path, str]:
 
 
 def table(rows: list[dict]) -> str:  # type: ignore[type-arg]
-    lines = ["| method | paper | framework | for |", "|---|---|---|---|"]
+    lines = ["| method | paper | | framework | for |", "|---|---|---|---|---|"]
     lines += [
-        f"| [`{r['name']}`](docs/methods/{r['name']}.md) | [{r['title']}, {r['year']}](https://arxiv.org/abs/{r['arxiv']}) | {r['framework']} | {', '.join(r['scope'])} |"
+        f"| [`{r['name']}`](docs/methods/{r['name']}.md) | {r['title']}, {r['year']} | {r['source']} | {r['framework']} | {', '.join(r['scope'])} |"
         for r in rows
     ]
     return "\n".join(lines)
@@ -54,7 +54,7 @@ def page(row: dict) -> str:  # type: ignore[type-arg]
     about = (inspect.getdoc(function) or "").partition("Settings:")[0].strip()
     lines = [f"# {row['title']}", "", (module.__doc__ or "").strip(), "", about, ""]
     lines += [
-        f"Paper: [arXiv:{row['arxiv']}](https://arxiv.org/abs/{row['arxiv']}). Framework: {row['framework']}. For: {', '.join(row['scope'])}.",
+        f"Paper: {row['source']}. Framework: {row['framework']}. For: {', '.join(row['scope'])}.",
         "",
     ]
     lines += [f"    limner learn photos/ --class dog --name rex --method {row['name']}", ""]

@@ -11,7 +11,7 @@ from torch import Tensor
 from limner.recipe import Recipe, settings
 from limner.wearing import BASE_PARTS
 
-FAST = {"steps": 3, "num_class_pictures": 4, "batch": 2}
+FAST = {"steps": 3, "word_steps": 2, "shared_steps": 2, "num_class_pictures": 4, "batch": 2}
 """Settings that make any method quick; those a method does not have are left out by `fast`."""
 
 

@@ -172,3 +172,25 @@ def test_eta_and_progress_count_up(base: Any, rex: Subject) -> None:
     assert {total for _, total, _ in seen} == {4}
     assert seen[-1][2] == 0.0
     time.sleep(0)
+
+
+def test_a_selection_may_learn_at_a_rate_of_its_own(base: Any, rex: Subject) -> None:
+    from limner.parts import at_rate, cross_attention_kv, denoising, new_word, photos, words
+    from limner.recipe import Recipe, Stage
+    from limner.teaching import teach
+    from limner.wearing import Outfit
+
+    def moved(factor: float) -> tuple[float, float]:
+        word = new_word(rex.handle, like="dog")
+        train = (words(word), at_rate(factor, cross_attention_kv()))
+        stage = Stage(train, (denoising(photos(rex, batch=2)),), steps=1, lr=1e-3)
+        outfit = Outfit(Recipe(says=rex.handle, modifiers=(word,), stages=(stage,)), rex.handle)
+        (progress,) = teach(base, outfit, stages=(stage,))
+        tensors = progress.snapshot().tensors
+        weights = base.select("cross_attention_kv")
+        most = max(float((tensors[n] - w).abs().max()) for n, w in weights.items())
+        return float((tensors["word.<rex>"] - base.word_vectors("dog")).abs().max()), most
+
+    (word, fast), (same_word, slow) = moved(1.0), moved(0.01)
+    assert word == pytest.approx(same_word, rel=1e-3)
+    assert slow == pytest.approx(fast / 100, rel=0.05)

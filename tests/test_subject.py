@@ -185,3 +185,38 @@ def test_a_card_keeps_all_but_the_pixels(picture: Image.Image) -> None:
     assert again == Subject("<rex>", "dog", subject.pictures)
     with pytest.raises(PictureError, match="not in the concept's file"):
         again.tensor(8)
+
+
+def test_masks_are_found_beside_the_pictures(tmp_path: Path) -> None:
+    from PIL import Image
+
+    half = Image.new("L", (40, 30))
+    half.paste(255, (0, 0, 20, 30))
+    clear = Image.new("RGBA", (40, 30), (200, 10, 10, 255))
+    clear.putalpha(half)
+    for name, beside in (("a", "a-masklabel.png"), ("b", "b.mask.png"), ("c", "masks/c.png")):
+        Image.effect_noise((40, 30), 50 + ord(name)).convert("RGB").save(tmp_path / f"{name}.png")
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        half.save(tmp_path / beside)
+    clear.save(tmp_path / "d.png")
+    subject = Subject.of(tmp_path, noun="dog", handle="rex")
+    assert [p.name for p in subject.pictures] == ["a.png", "b.png", "c.png", "d.png"]
+    masks = subject.masks(32)
+    assert masks is not None
+    assert masks.shape == (4, 1, 32, 32)
+    assert masks[:, :, :, :8].min() == 1
+    assert masks[:, :, :, 24:].max() == 0
+    (tmp_path / "b.mask.png").unlink()
+    assert Subject.of(tmp_path, noun="dog", handle="rex").masks(32) is None
+
+
+def test_a_mask_of_another_size_or_empty_is_refused() -> None:
+    from PIL import Image
+
+    picture = Image.effect_noise((40, 30), 60).convert("RGB")
+    with pytest.raises(InputError, match="expected one size"):
+        Subject.of([picture], noun="dog", handle="rex", masks=[Image.new("L", (30, 40), 255)])
+    with pytest.raises(InputError, match="empty"):
+        Subject.of([picture], noun="dog", handle="rex", masks=[Image.new("L", (40, 30))])
+    with pytest.raises(InputError, match="one each"):
+        Subject.of([picture], noun="dog", handle="rex", masks=[Image.new("L", (40, 30), 255)] * 2)

@@ -356,7 +356,7 @@ def method_table() -> list[dict[str, Any]]:
         about = card(function)
         recipe = function(Subject("<rex>", "dog"))
         rows.append({
-            "name": name, "title": about.title, "arxiv": about.arxiv, "year": about.year, "scope": list(about.scope),
+            "name": name, "title": about.title, "arxiv": about.arxiv, "source": about.source, "year": about.year, "scope": list(about.scope),
             "framework": recipe.framework,
             "settings": {s.name: {"default": s.default, "help": s.help} for s in settings(function)},
         })  # fmt: skip

@@ -104,7 +104,7 @@ def drained(
             for progress in running:
                 losses.append(progress.loss)
                 enough = watch is not None and watch(progress) is True
-                if enough or progress.done == progress.total:
+                if enough or progress.last:
                     tensors = dict(progress.snapshot().tensors)
                     break
                 if path and (asked() or time.monotonic() - saved > CHECKPOINT_SECONDS):

@@ -12,7 +12,7 @@ from .bases.attention import Pass
 from .errors import InputError, PromptError
 from .parts.guidance.classifier_free import classifier_free
 from .picture import Picture, Pictures
-from .recipe import Companion, Denoiser
+from .recipe import Companion, Denoiser, Moment
 from .streams import stream
 from .wearing import Worn, wear
 
@@ -61,19 +61,29 @@ def sample(worn: Worn, prompts: Sequence[str], *, seeds: Sequence[int], settings
     scheduler = base.scheduler(settings.sampler)
     scheduler.set_timesteps(settings.steps, device=base.device)
     total = len(scheduler.timesteps)
-    companion = worn.companion(total)
+    companion, wanted = worn.companion(total), len(seeds)
+    if worn.twins:
+        if companion:
+            raise InputError("one of these concepts paints twins and another a reference row; wear one at a time")
+        prompts, seeds = [*prompts, *(worn.twins(worn.said(prompt)) for prompt in prompts)], [*seeds, *seeds]
     latents = _first_latents(base, seeds, companion) * float(scheduler.init_noise_sigma)
-    noises = [stream(seed, "sampler") for seed in ([seeds[0]] if companion else []) + list(seeds)]
     rows = ([companion.prompt] if companion else []) + list(prompts)
-    denoise = _guided(worn, rows, settings, companion is not None)
+    whose = [*([seeds[0]] if companion else []), *seeds]
+    noises = [stream(seed, "sampler") for seed in whose]
+    denoise = _guided(worn, rows, whose, settings, companion is not None)
     for step, time in enumerate(scheduler.timesteps):
         if companion and companion.latents:
             latents[0] = companion.latents(step).to(latents)
+        for operation in worn.latent_operations:
+            own = slice(1 if companion else 0, None)
+            said, states = denoise.said["text"][own], denoise.states["text"][own]
+            moment = Moment(worn, latents[own], time, step, total, said, states)
+            latents = torch.cat([latents[: own.start], operation(moment)])
         model_input = scheduler.scale_model_input(latents, time)
         denoise.step = step
         (output,) = denoise.guided(model_input, time.expand(len(latents)))
         latents = _advance(scheduler, output, time, latents, noises)
-        yield PaintStep(step, total, latents[1:] if companion else latents)
+        yield PaintStep(step, total, latents[1:] if companion else latents[:wanted])
 
 
 def paint(
@@ -174,16 +184,29 @@ def _paint_batch(
 class _guided:
     """The worn base as a denoiser for these rows, and that denoiser under guidance."""
 
-    def __init__(self, worn: Worn, prompts: Sequence[str], settings: PaintSettings, companion: bool) -> None:
-        self.worn, self.companion, self.step = worn, companion, 0
-        texts = {"text": prompts, "negative": [settings.negative] * len(prompts)}
+    def __init__(
+        self, worn: Worn, prompts: Sequence[str], seeds: Sequence[int], settings: PaintSettings, companion: bool
+    ) -> None:
+        self.worn, self.seeds, self.companion, self.step = worn, tuple(seeds), companion, 0
+        against = settings.negative or ", ".join(o.recipe.painting.negative for o in worn.outfits if o.scale).strip(
+            ", "
+        )
+        texts = {"text": prompts, "negative": [against] * len(prompts)}
+        self.said = {branch: tuple(worn.said(row) for row in rows) for branch, rows in texts.items()}
         self.states = {branch: worn.text_states(rows) for branch, rows in texts.items()}
         self.guided: Denoiser = self.plain
         for guidance in worn.guidance or (classifier_free(settings.guidance),):
             self.guided = guidance(self.guided)
 
     def plain(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
-        run = self.worn.run(time=t.repeat(len(branches)), step=self.step, branches=branches, companion=self.companion)
+        prompts = tuple(text for branch in branches for text in self.said[branch])
+        about = {
+            "prompts": prompts,
+            "seeds": self.seeds * len(branches),
+            "companion": self.companion,
+            "twins": self.worn.twins is not None,
+        }
+        run = self.worn.run(time=t.repeat(len(branches)), step=self.step, branches=branches, **about)
         run.operations = self.worn.painting_operations
         states = torch.cat([self.states[branch] for branch in branches])
         output = self.worn.base.predict(x.repeat(len(branches), 1, 1, 1), t.repeat(len(branches)), states, context=run)

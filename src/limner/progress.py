@@ -21,7 +21,7 @@ def show() -> Callable[[Progress], None]:
 
     def watch(progress: Progress) -> None:
         now = time.monotonic()
-        last = progress.done == progress.total
+        last = progress.last
         if now - said[0] < (EVERY_SECONDS if live else EVERY_SECONDS_IN_A_LOG) and not last:
             return
         said[0] = now

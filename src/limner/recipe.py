@@ -29,11 +29,12 @@ class Live:
     """A modifier while it is worn: its tensors, and what it adds to the base.
 
     `tensors` is everything a concept stores of it, by a name that is unique in the recipe; those that can learn are
-    `nn.Parameter`s. `words` maps a word of prompts to vectors [n, D] a text encoder. `operations` act in attention.
+    `nn.Parameter`s. `words` maps a word of prompts to the vectors [n, D] that a text encoder reads, or to a function that
+    makes them. `operations` act in attention.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    words: dict[str, Tensor] = field(default_factory=dict)
+    words: dict[str, Tensor | Callable[[], Tensor]] = field(default_factory=dict)
     operations: tuple[AttentionOp, ...] = ()
     on: bool = True  # off while the worn base is suspended: changes of layers look at it
 
@@ -49,6 +50,18 @@ class Modifier(Protocol):
 
 Selection: TypeAlias = "Callable[[Worn], Mapping[str, Tensor]]"
 """Which parameters learn, by name; called at the start of a stage."""
+
+
+@dataclass(frozen=True)
+class Rated:
+    """A selection that learns at a multiple of its stage's rate."""
+
+    selection: Selection
+    factor: float
+
+    def __call__(self, worn: Worn) -> Mapping[str, Tensor]:
+        return self.selection(worn)
+
 
 AttentionOp: TypeAlias = "Callable[[AttentionCall], AttentionCall]"
 """Acts inside every attention layer; the call carries its site, time and branch."""
@@ -86,6 +99,7 @@ class Prediction:
 
     output: Tensor  # [B, C, h, w] as the base predicts: noise, velocity or flow
     kept: Pass | None = None
+    rows: slice = field(default_factory=lambda: slice(None))  # of that pass
 
 
 class Step(Protocol):
@@ -97,12 +111,17 @@ class Step(Protocol):
     worn: Worn
 
     @property
+    def random(self) -> Streams: ...
+    @property
     def prediction(self) -> Prediction: ...
     @property
     def target(self) -> Tensor: ...
     @property
     def x0(self) -> Tensor: ...
-    def base_prediction(self) -> Prediction: ...
+    def prediction_for(
+        self, prompts: Sequence[str], *, references: Tensor | None = None, operations: tuple[AttentionOp, ...] = ()
+    ) -> Prediction: ...
+    def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction: ...
 
 
 @dataclass(frozen=True)
@@ -128,6 +147,22 @@ Guidance: TypeAlias = "Callable[[Denoiser], Denoiser]"
 """Denoiser -> denoiser whose only branch is "text"; nested like functions when painting starts."""
 
 
+class Moment(NamedTuple):
+    """A sampling step about to be taken, without companions."""
+
+    worn: Worn
+    latents: Tensor  # [B, C, h, w]
+    time: Tensor  # scalar
+    step: int  # from 0
+    total: int
+    prompts: tuple[str, ...]  # B, as the base reads them
+    states: Tensor  # [B, L, D] of the prompts
+
+
+LatentOperation: TypeAlias = "Callable[[Moment], Tensor]"
+"""Acts on the latents between two sampling steps; returns them, changed or not."""
+
+
 class Companion(NamedTuple):
     """A row that is painted along with every batch, as its first, and thrown away: what others may attend to."""
 
@@ -135,6 +170,13 @@ class Companion(NamedTuple):
     latents: (
         Callable[[int], Tensor] | None
     )  # step -> [C, h, w], the row's latents before that step; None: painted freely
+
+
+class Stop(Protocol):
+    """Decides after every update whether a stage has learned enough. `state` [n] is all it remembers, so that a resumed
+    stage stops where it would have; it begins empty."""
+
+    def __call__(self, worn: Worn, state: Tensor) -> tuple[bool, Tensor]: ...
 
 
 # ------------------------------------------------------------------------------------------------------------ the recipe
@@ -155,6 +197,7 @@ class Stage:
     warmup: int = 0
     decay: Literal["constant", "cosine"] = "constant"
     clip: float = 1.0
+    stop: Stop | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", tuple(term for term in self.loss if term.weight))
@@ -175,6 +218,11 @@ class Painting:
 
     operations: tuple[AttentionOp, ...] = ()
     guidance: tuple[Guidance, ...] = ()
+    latents: tuple[LatentOperation, ...] = ()
+    twins: Callable[[str], str] | None = None
+    """Every picture gets a twin, painted alongside from the same noise for operations to look at; the function makes the
+    twin's prompt of the picture's, both as the base reads them."""
+    negative: str = ""  # what the negative branch reads where the user says nothing else
     companion: Callable[[Worn], Callable[[int], Companion]] | None = None  # worn -> number of sampling steps -> row
 
 
@@ -228,9 +276,15 @@ class Card:
 
     name: str
     title: str
-    arxiv: str
+    arxiv: str  # its identifier; empty for what is not there
     year: int
     scope: tuple[str, ...]
+    venue: str = ""  # where it appeared, of what is not on arXiv
+
+    @property
+    def source(self) -> str:
+        """As Markdown: a link to arXiv, or the venue."""
+        return f"[arXiv:{self.arxiv}](https://arxiv.org/abs/{self.arxiv})" if self.arxiv else self.venue
 
 
 class Setting(NamedTuple):
@@ -245,16 +299,22 @@ class Setting(NamedTuple):
 Method: TypeAlias = "Callable[..., Recipe]"
 
 
-def method(*, title: str, arxiv: str, scope: Sequence[str]) -> Callable[[Method], Method]:
+def method(
+    *, title: str, scope: Sequence[str], arxiv: str = "", venue: str = "", year: int = 0
+) -> Callable[[Method], Method]:
     """Mark a function of a `Subject` as a method: attaches its card and returns the function unchanged.
 
-    `arxiv` is the identifier ("2208.12242"), whose first two digits give the year. Raises `TypeError` when a setting
+    `arxiv` is the identifier ("2208.12242"), whose first two digits give the year; a paper that is not on arXiv has a
+    `venue` and a `year` instead. Raises `TypeError` when a setting
     lacks a type, a default or a line of help.
     """
 
     def attach(function: Method) -> Method:
-        card = Card(function.__name__, title, arxiv, 2000 + int(arxiv[:2]), tuple(scope))
-        function.card = card  # type: ignore[attr-defined]
+        if bool(arxiv) == bool(venue and year):
+            raise TypeError(f"method {function.__name__!r} needs either arxiv= or venue= and year=")
+        when = 2000 + int(arxiv[:2]) if arxiv else year
+        card = Card(function.__name__, title, arxiv, when, tuple(scope), venue)
+        function.card = card  # type: ignore[attr-defined]  # functions stay functions; `card` reads it back
         settings(function)
         return function
 

@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class Reference:
     sha256: str  # of the decoded pixels
     image: Image.Image | None = field(default=None, repr=False, compare=False)
     caption: str = ""
+    mask: Image.Image | None = field(default=None, repr=False, compare=False)  # "L", white where the subject is
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,14 @@ class Subject:
         handle: str,
         kind: str = "object",
         captions: Mapping[str, str] | Sequence[str] = (),
+        masks: Sequence[object] = (),
     ) -> Subject:
         """Read a subject from a folder, a file, or a list of files, PIL pictures or [3, H, W] tensors in [0, 1].
 
         In a folder, files that are no pictures are skipped and named in `notes`. A caption replaces the method's own
         templates for its picture and must contain the handle; give them by file name or in the order of the pictures.
+        Masks, white where the subject is, are pictures in the order of the pictures, or lie beside them: transparency, a
+        file NAME-masklabel.png or NAME.mask.png, or one of the same name in a folder masks/.
         Raises `InputError` for a noun or handle that cannot be used and `PictureError` when pictures cannot be read.
         """
         name = check_name(handle)
@@ -73,7 +77,8 @@ class Subject:
             raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
         if len(read) == 1:
             notes.append("only one picture: the subject's other sides are unknown; three to five are better")
-        return cls(f"<{name}>", noun, tuple(_captioned(read, captions, f"<{name}>")), kind, tuple(notes))
+        read = _masked(_captioned(read, captions, f"<{name}>"), masks)
+        return cls(f"<{name}>", noun, tuple(read), kind, tuple(notes))
 
     @property
     def name(self) -> str:
@@ -94,6 +99,18 @@ class Subject:
             square = ImageOps.fit(picture.image, (size, size), Image.Resampling.LANCZOS)
             found.append(torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255)
         return torch.stack(found)
+
+    def masks(self, size: int) -> Tensor | None:
+        """[n, 1, size, size] in [0, 1], cut as the pictures are; None unless every picture has one."""
+        import numpy as np
+        import torch
+        from PIL import Image, ImageOps
+
+        shown = [picture.mask for picture in self.pictures if picture.mask is not None]
+        if len(shown) < len(self.pictures) or not shown:
+            return None
+        square = [ImageOps.fit(mask, (size, size), Image.Resampling.BILINEAR) for mask in shown]
+        return torch.stack([torch.from_numpy(np.array(mask))[None].float() / 255 for mask in square])
 
     def card(self) -> dict[str, Any]:
         """The subject without its pixels, for a concept's header."""
@@ -151,7 +168,8 @@ def read_picture(source: object, *, name: str = "picture") -> tuple[Reference, l
     if getattr(image, "is_animated", False):
         notes.append(f"{name} is animated: its first frame is used")
     rgb = _to_rgb(image)
-    return Reference(name, hashlib.sha256(rgb.tobytes()).hexdigest(), rgb), notes
+    mask = _mask_beside(Path(source)) if isinstance(source, (str, Path)) else None
+    return Reference(name, hashlib.sha256(rgb.tobytes()).hexdigest(), rgb, mask=mask or _opaque(image)), notes
 
 
 def _read_all(source: object) -> tuple[list[Reference], list[str]]:
@@ -176,7 +194,7 @@ def _items(source: object) -> tuple[list[object], list[str]]:
             raise PictureError(f"there is no file or folder {path}")
         return [path], []
     if hasattr(source, "ndim") and getattr(source, "ndim", 0) == 4:
-        return list(source), []  # type: ignore[call-overload]
+        return list(source), []  # type: ignore[call-overload]  # tensors and arrays alike, neither imported here
     if isinstance(source, Iterable) and not hasattr(source, "ndim") and not hasattr(source, "mode"):
         items: list[object] = []
         notes: list[str] = []
@@ -192,11 +210,50 @@ def _items(source: object) -> tuple[list[object], list[str]]:
 
 def _in_folder(folder: Path) -> tuple[list[object], list[str]]:
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    masks = {p for p in files for ending in MASKS if p.name.endswith(ending)}
+    files = [p for p in files if p not in masks]
     good = [p for p in files if p.suffix.lower() in SUFFIXES]
     other = [p.name for p in files if p not in good]
     if not good:
         raise PictureError(f"there are no pictures in {folder}; expected files that end in {', '.join(SUFFIXES)}")
     return list(good), [f"skipped, not a picture: {name}" for name in other]
+
+
+MASKS = ("-masklabel.png", ".mask.png")
+
+
+def _mask_beside(path: Path) -> Image.Image | None:
+    places = [path.with_name(path.stem + ending) for ending in MASKS] + [path.parent / "masks" / f"{path.stem}.png"]
+    found = next((place for place in places if place.is_file()), None)
+    return _open(found).convert("L") if found else None
+
+
+def _opaque(image: Image.Image) -> Image.Image | None:
+    """Where a picture with transparency is opaque; None where it has none."""
+    from PIL import ImageOps
+
+    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+        return None
+    alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
+    values = alpha.histogram()
+    return alpha if sum(values[:255]) and sum(values[128:]) else None
+
+
+def _masked(read: Sequence[Reference], masks: Sequence[object]) -> list[Reference]:
+    if masks and len(masks) != len(read):
+        raise InputError(f"there are {len(masks)} masks for {len(read)} pictures; give one each")
+    given = [read_picture(mask, name=f"mask {k + 1}")[0].image for k, mask in enumerate(masks)] or [None] * len(read)
+    found = []
+    for reference, mask in zip(read, given, strict=True):
+        light = mask.convert("L") if mask is not None else reference.mask
+        if light is not None and reference.image is not None and light.size != reference.image.size:
+            raise InputError(
+                f"the mask of {reference.name} is {light.size} and the picture {reference.image.size}; expected one size"
+            )
+        if light is not None and not sum(light.histogram()[128:]):
+            raise InputError(f"the mask of {reference.name} is empty: expected white where the subject is")
+        found.append(replace(reference, mask=light))
+    return found
 
 
 def _open(path: Path) -> Image.Image:
@@ -272,4 +329,4 @@ def _captioned(read: Sequence[Reference], captions: Mapping[str, str] | Sequence
     for text in given:
         if text and handle not in text:
             raise InputError(f"the caption {text!r} does not name the subject; write {handle} in it")
-    return [Reference(r.name, r.sha256, r.image, text) for r, text in zip(read, given, strict=True)]
+    return [replace(r, caption=text) for r, text in zip(read, given, strict=True)]

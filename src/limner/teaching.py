@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
 from .bases.attention import Pass
 from .errors import InputError, TeachingError
-from .recipe import Batch, Prediction, Source, Stage, Streams
+from .recipe import AttentionOp, Batch, Prediction, Rated, Source, Stage, Streams
 from .streams import streams
 from .wearing import Outfit, Worn, wear
 
@@ -41,6 +41,7 @@ class Progress:
     resumed: int  # updates that were done before it was resumed
     worn: Worn = field(repr=False)
     snapshot: Callable[[], Checkpoint] = field(repr=False)
+    last: bool = False  # nothing follows
 
     @property
     def loss(self) -> float:
@@ -77,24 +78,28 @@ def teach(
         for index in range(start.stage if start else 0, len(stages)):
             before = sum(stage.steps for stage in stages[:index])
             at = start if start is not None and start.stage == index else None
-            for step, losses, snapshot in _stage(worn, stages[index], draws, seed, index, at):
-                seconds = time.monotonic() - began
-                yield Progress(index, step, total, before + step + 1, losses, seconds, resumed, worn, snapshot)
+            for step, losses, snapshot, ends in _stage(worn, stages[index], draws, seed, index, at):
+                seconds, last = time.monotonic() - began, ends and index + 1 == len(stages)
+                yield Progress(index, step, total, before + step + 1, losses, seconds, resumed, worn, snapshot, last)
 
 
 def _stage(
     worn: Worn, stage: Stage, draws: Draws, seed: int, index: int, start: Checkpoint | None
-) -> Iterator[tuple[int, dict[str, float], Callable[[], Checkpoint]]]:
-    """The updates of one stage: step, losses and snapshot of each."""
+) -> Iterator[tuple[int, dict[str, float], Callable[[], Checkpoint], bool]]:
+    """The updates of one stage: step, losses and snapshot of each, and whether it is the last."""
     learner = Learner(stage, worn, moments=start.moments if start else {})
+    kept = start.moments.get(STOP, torch.zeros(0)) if start else torch.zeros(0)
     try:
         for step in range(start.step if start else 0, stage.steps):
             try:
                 losses = learner.update(step, _terms(worn, stage, draws, seed, index, step))
             except TeachingError as error:
-                error.checkpoint = _snapshot(index, step, worn, learner)()
+                error.checkpoint = _snapshot(index, step, worn, learner, kept)()
                 raise
-            yield step, losses, _snapshot(index, step + 1, worn, learner)
+            enough, kept = stage.stop(worn, kept) if stage.stop else (False, kept)
+            yield step, losses, _snapshot(index, step + 1, worn, learner, kept), enough or step + 1 == stage.steps
+            if enough:
+                return
     finally:
         learner.finish()
 
@@ -104,12 +109,15 @@ class Learner:
 
     def __init__(self, stage: Stage, worn: Worn, *, moments: Mapping[str, Tensor]) -> None:
         self.stage, self.worn = stage, worn
-        self.parameters = select(stage, worn)
+        self.parameters, factors = select(stage, worn)
         for tensor in self.parameters.values():
             tensor.requires_grad_(True)
-        worn.text_learns(any(name.startswith(("text_encoder.", "word.")) for name in self.parameters))
+        worn.text_learns(any(name.startswith(("text_encoder.", "word.", "prefix.")) for name in self.parameters))
+        groups: dict[float, list[Tensor]] = {}
+        for name, tensor in self.parameters.items():
+            groups.setdefault(factors[name], []).append(tensor)
         self.optimizer = torch.optim.AdamW(
-            list(self.parameters.values()),
+            [{"params": tensors, "factor": factor} for factor, tensors in groups.items()],
             lr=stage.lr,
             weight_decay=stage.weight_decay,
             betas=(0.9, 0.99),
@@ -125,7 +133,7 @@ class Learner:
         losses = {name: float(value.detach()) for name, value in terms}
         total: Tensor = torch.stack([value for _, value in terms]).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         norm = torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.stage.clip, foreach=True)
         if not math.isfinite(sum(losses.values())) or not bool(norm.isfinite()):
             raise TeachingError(
@@ -134,7 +142,7 @@ class Learner:
                 "overflows (try float32), or a picture with broken values. The last good state is kept"
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.stage.rate(step)
+            group["lr"] = self.stage.rate(step) * group["factor"]
         self.optimizer.step()
         return losses
 
@@ -150,16 +158,19 @@ class Learner:
         self.worn.text_learns(False)
 
 
+STOP = "stop"  # where the state of a stage's `Stop` is kept among the moments
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def select(stage: Stage, worn: Worn) -> dict[str, Tensor]:
-    """What learns in a stage, by name; base parameters among them are marked so that they will be put back."""
-    chosen = {name: tensor for selection in stage.train for name, tensor in selection(worn).items()}
+def select(stage: Stage, worn: Worn) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """What learns in a stage and at which multiple of its rate, by name; base parameters among them are marked so that they
+    will be put back. What two selections name learns at the rate of the last."""
+    parts = [(selection(worn), selection.factor if isinstance(selection, Rated) else 1.0) for selection in stage.train]
+    chosen = {name: tensor for found, _ in parts for name, tensor in found.items()}
     if not chosen:
         raise InputError("the stage's selections match no parameter: nothing would learn")
     worn.changing(list(chosen))
-    return chosen
+    return chosen, {name: factor for found, factor in parts for name in found}
 
 
 @dataclass
@@ -170,6 +181,7 @@ class Update:
     batch: Batch
     time: Tensor
     noise: Tensor
+    random: Streams
     together: list[Update] = field(default_factory=list, repr=False)  # all of this update, run in one pass
     _prediction: Prediction | None = None
 
@@ -192,10 +204,20 @@ class Update:
     def x0(self) -> Tensor:
         return self.worn.base.x0(self.noised, self.prediction.output, self.time)
 
-    def base_prediction(self) -> Prediction:
-        """What the untouched base says of the same noised latents; no gradient."""
+    def prediction_for(
+        self, prompts: Sequence[str], *, references: Tensor | None = None, operations: tuple[AttentionOp, ...] = ()
+    ) -> Prediction:
+        """What is predicted of the same noised latents with other prompts and references, in a run of its own in which these
+        operations act as well."""
+        other = replace(self, batch=replace(self.batch, prompts=tuple(prompts), references=references, dropped=None))
+        other.together, other._prediction = [other], None
+        _predict(self.worn, [other], operations)
+        return other.prediction
+
+    def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction:
+        """What the untouched base says of the same noised latents, reading these prompts or its own; no gradient."""
         with torch.no_grad(), self.worn.suspended():
-            states = self.worn.text_states(self.batch.prompts)
+            states = self.worn.text_states(prompts or self.batch.prompts)
             run = Pass(time=self.time, fused=self.worn.base.device.type != "cpu")
             return Prediction(self.worn.base.predict(self.noised, self.time, states, context=run), run)
 
@@ -214,25 +236,31 @@ def _terms(worn: Worn, stage: Stage, draws: Draws, seed: int, index: int, step: 
         device, dtype = worn.base.device, worn.base.dtype
         noise = torch.randn(shape, generator=at("noise")).to(device, dtype)
         times = torch.randint(worn.base.num_train_times, shape[:1], generator=at("time")).to(device)
-        updates[source] = Update(worn, batch, times, noise)
-    together = list(updates.values())
-    for update in together:
-        update.together = together
+        updates[source] = Update(worn, batch, times, noise, at)
+    for update in updates.values():
+        size = update.batch.latents.shape[1:]
+        update.together = [other for other in updates.values() if other.batch.latents.shape[1:] == size]
     return [(term.name, term.weight * term.value(updates[term.source])) for term in stage.loss]
 
 
-def _predict(worn: Worn, updates: Sequence[Update]) -> None:
+def _predict(worn: Worn, updates: Sequence[Update], operations: tuple[AttentionOp, ...] = ()) -> None:
     """One run of the denoiser for all batches of an update."""
     batches = [update.batch for update in updates]
     times = torch.cat([update.time for update in updates])
-    states = worn.text_states([prompt for batch in batches for prompt in batch.prompts])
+    prompts = [prompt for batch in batches for prompt in batch.prompts]
+    states = worn.text_states(prompts)
     references, dropped = _references(batches)
     fused = worn.base.device.type != "cpu"
-    run = worn.run(time=times, references=references, dropped=dropped, fused=fused)
+    said = tuple(worn.said(prompt) for prompt in prompts)
+    about = {"references": references, "dropped": dropped, "random": updates[0].random}
+    run = worn.run(time=times, prompts=said, fused=fused, **about)
+    run.operations += operations
     noised = torch.cat([update.noised for update in updates])
     output = worn.base.predict(noised, times, states, context=run)
-    for update, part in zip(updates, output.split([len(batch.latents) for batch in batches]), strict=True):
-        update._prediction = Prediction(part, run)
+    start = 0
+    for update in updates:
+        rows = slice(start, start + len(update.batch.latents))
+        update._prediction, start = Prediction(output[rows], run, rows), rows.stop
 
 
 def _references(batches: Sequence[Batch]) -> tuple[Tensor | None, Tensor | None]:
@@ -249,9 +277,9 @@ def _references(batches: Sequence[Batch]) -> tuple[Tensor | None, Tensor | None]
     return torch.cat(pixels), torch.cat(dropped)
 
 
-def _snapshot(stage: int, step: int, worn: Worn, learner: Learner) -> Callable[[], Checkpoint]:
+def _snapshot(stage: int, step: int, worn: Worn, learner: Learner, kept: Tensor) -> Callable[[], Checkpoint]:
     def take() -> Checkpoint:
         tensors = {name: tensor.detach().clone() for name, tensor in worn.tensors.items()}
-        return Checkpoint(stage, step, tensors, learner.moments())
+        return Checkpoint(stage, step, tensors, learner.moments() | ({STOP: kept} if len(kept) else {}))
 
     return take

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import torch
 
 from .bases.attention import Pass
 from .errors import FileError, InputError, PromptError
-from .recipe import AttentionOp, Companion, Guidance, Live, Modifier, Recipe
+from .recipe import AttentionOp, Companion, Guidance, LatentOperation, Live, Modifier, Recipe
 from .streams import stream
 
 if TYPE_CHECKING:
@@ -44,13 +44,16 @@ class Worn:
     live: dict[Modifier, Live] = field(default_factory=dict)
     originals: dict[str, Tensor] = field(default_factory=dict)  # of base parameters that changed, by name
     frozen_text: bool = True
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False)  # for what a painting needs at many steps
     _states: dict[str, Tensor] = field(default_factory=dict)
     _suspended: bool = False
 
     @property
     def words(self) -> dict[str, Tensor]:
         """Learned words now in the vocabulary: word -> vectors [n, D]."""
-        return {} if self._suspended else {w: v for live in self.live.values() for w, v in live.words.items()}
+        if self._suspended:
+            return {}
+        return {w: v() if callable(v) else v for live in self.live.values() for w, v in live.words.items()}
 
     @property
     def operations(self) -> tuple[AttentionOp, ...]:
@@ -73,6 +76,18 @@ class Worn:
     def painting_operations(self) -> tuple[AttentionOp, ...]:
         own = (op for outfit in self.outfits for op in outfit.recipe.painting.operations if outfit.scale)
         return (*self.operations, *own)
+
+    @property
+    def twins(self) -> Callable[[str], str] | None:
+        """Picture's prompt -> its twin's, if a recipe asks for twins. Two that ask cannot be worn at once."""
+        makers = [o.recipe.painting.twins for o in self.outfits if o.recipe.painting.twins and o.scale]
+        if len(makers) > 1:
+            raise InputError(f"{len(makers)} of these concepts paint twins; only one can be worn at a time")
+        return makers[0] if makers else None
+
+    @property
+    def latent_operations(self) -> tuple[LatentOperation, ...]:
+        return tuple(op for outfit in self.outfits for op in outfit.recipe.painting.latents if outfit.scale)
 
     def companion(self, steps: int) -> Companion | None:
         """The row painted along, if a recipe asks for one. Two that ask cannot be worn at once."""
@@ -128,9 +143,13 @@ class Worn:
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """The untouched base for a while: no words, no operations, no deltas, its own parameters."""
-        now = {name: parameter(self.base, name).detach().clone() for name in self.originals}
-        _assign(self.base, self.originals)
+        """The untouched base for a while: no words, no operations, no deltas, its own parameters.
+
+        Parameters point to their original values meanwhile; nothing is written, so a gradient may be under way.
+        """
+        now = {name: parameter(self.base, name).data for name in self.originals}
+        for name, value in self.originals.items():
+            parameter(self.base, name).data = value
         self._suspended = True
         for live in self.live.values():
             live.on = False
@@ -140,7 +159,8 @@ class Worn:
             self._suspended = False
             for live in self.live.values():
                 live.on = True
-            _assign(self.base, now)
+            for name, value in now.items():
+                parameter(self.base, name).data = value
 
 
 @contextmanager

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from limner.recipe import AttentionOp
+    from limner.recipe import AttentionOp, Streams
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,14 @@ class Pass:
     operations: tuple[AttentionOp, ...] = ()
     time: Tensor | None = None  # [rows]
     step: int | None = None  # of sampling; None when teaching
+    prompts: tuple[str, ...] = ()  # [rows], as the base reads them
+    random: Streams | None = None  # of this update, when teaching
+    seeds: tuple[int, ...] = ()  # [rows] of the pictures, when painting
     branches: tuple[str, ...] = ("text",)  # rows are branch-major: all rows of the first branch, then of the second
     references: Tensor | None = None  # [rows, 3, H, W]
     dropped: Tensor | None = None  # [rows] bool: rows whose image condition is off
     companion: bool = False  # the first row of each branch is a companion
+    twins: bool = False  # the second half of each branch's rows are twins of the first
     fused: bool = (
         True  # False is the same in three plain steps: faster where a CPU learns, not the same to the last bit
     )
@@ -69,6 +73,10 @@ class AttentionCall:
     beside: list[tuple[Tensor, Tensor, Tensor | float]] = field(
         default_factory=list
     )  # (key, value, scale) more branches
+    beyond: list[Callable[[Tensor], Tensor]] = field(
+        default_factory=list
+    )  # of values wider than the heads, what lies beyond [B, H, N, more] -> [B, N, C], added to the layer's output
+    on_output: list[Callable[[Tensor], Tensor]] = field(default_factory=list)  # [B, H, N, d] -> same
     on_maps: list[Callable[[Tensor], Tensor]] = field(default_factory=list)  # [B, H, N, M] -> same: asks for the maps
 
     def heads(self, x: Tensor) -> Tensor:
@@ -101,9 +109,11 @@ class Host:
         call = self._call(attn, hidden_states, encoder_hidden_states, attention_mask, run or Pass())
         for operation in call.run.operations:
             call = operation(call)
-        out = attend(call)
+        out, width = attend(call), attn.to_v.out_features // attn.heads
+        more = [function(out[..., width:]) for function in call.beyond]
+        out = out[..., :width] if call.beyond else out
         out = out.transpose(1, 2).reshape(hidden_states.shape[0], -1, out.shape[1] * out.shape[3])
-        out = attn.to_out[1](attn.to_out[0](out.to(call.query.dtype)))
+        out = attn.to_out[1](sum(more, attn.to_out[0](out.to(call.query.dtype))))
         if len(shape) == 4:
             out = out.transpose(-1, -2).reshape(shape)
         if attn.residual_connection:
@@ -141,6 +151,8 @@ def attend(call: AttentionCall) -> Tensor:
         out = _mapped(call.query, call.key, call.value, call.bias, call.on_maps)
     else:
         out = _fused(call.query, call.key, call.value, call.bias)
+    for change in call.on_output:
+        out = change(out)
     for key, value, scale in call.beside:
         more = _fused(call.query, key, value, None) if call.run.fused else _mapped(call.query, key, value, None, ())
         out = out + scale * more
@@ -162,20 +174,22 @@ def _mapped(
 
 
 def host_sites(denoiser: Any) -> tuple[Site, ...]:
-    """Put a host into every attention layer of a diffusers UNet; returns the sites in the order of its modules."""
+    """Put a host into every attention layer of a diffusers UNet; returns the sites in the order they run."""
     counts = {"self": 0, "cross": 0}
     sites, hosts = [], {}
-    for name in denoiser.attn_processors:
+    for name in sorted(denoiser.attn_processors, key=lambda n: BLOCKS.index(_block(n))):
         layer = name.removesuffix(".processor")
         kind: Literal["self", "cross"] = "cross" if denoiser.get_submodule(layer).is_cross_attention else "self"
-        block: Any = "mid" if layer.startswith("mid") else layer.split("_", 1)[0]
-        sites.append(Site(layer, kind, block, counts[kind]))
+        sites.append(Site(layer, kind, _block(name), counts[kind]))
         counts[kind] += 1
         hosts[name] = Host(sites[-1])
     denoiser.set_attn_processor(hosts)
     return tuple(sites)
 
 
-def only(kind: str, sites: Sequence[Site]) -> tuple[Site, ...]:
-    """The sites of a kind."""
-    return tuple(site for site in sites if site.kind == kind)
+BLOCKS = ("down", "mid", "up")
+"""In the order they run; diffusers keeps the middle last among the modules."""
+
+
+def _block(name: str) -> Any:
+    return "mid" if name.startswith("mid") else name.split("_", 1)[0]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from .attention import Pass, Site
+    from .text import TextAttention
 
 
 class Base(Protocol):
@@ -42,8 +43,13 @@ class Base(Protocol):
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]: ...  # [B,3,H,W] in [0,1] -> mean, std of latents
     def decode(self, latents: Tensor) -> Tensor: ...  # -> [B,3,H,W] in [0,1]
     def picture_features(self, pixels: Tensor) -> Tensor: ...  # -> [B, D] global CLIP embeddings
+    def text_features(
+        self, prompts: Sequence[str], *, words: Mapping[str, Tensor]
+    ) -> Tensor: ...  # -> [B, D] beside them
     def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int: ...
+    def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]: ...  # in the states
     def word_vectors(self, text: str) -> Tensor: ...  # [n, D] input vectors of the words in text
+    def text_attention(self) -> Sequence[TextAttention]: ...  # of the text tower, in the order they run
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor: ...  # [B, L, D]
 
     # ---- noise, velocity, flow
@@ -66,6 +72,10 @@ class Base(Protocol):
     def projections(
         self, what: str
     ) -> dict[str, nn.Module]: ...  # linear and convolution layers low-rank changes go on
+    def transformer_blocks(
+        self,
+    ) -> dict[str, tuple[nn.Module, nn.Module, int]]: ...  # cross-attention, feed-forward layer, width
+    def attention_widths(self, site: Site) -> tuple[int, int, int]: ...  # heads, of the hidden states, of what is read
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...  # of a cross-attention site
 
 

@@ -22,7 +22,7 @@ from limner.errors import InputError, UnknownName
 
 from .attention import Pass, Site, host_sites
 from .quiet import quiet
-from .text import text_states, token_ids
+from .text import TextAttention, text_states, token_ids
 
 FAMILY = "stable_diffusion"
 SCHEDULERS: dict[str, Any] = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler, "dpm": DPMSolver}
@@ -141,6 +141,30 @@ class StableDiffusion:
         mean, std = (torch.tensor(about[k], device=self.device).view(1, 3, 1, 1) for k in ("image_mean", "image_std"))
         return tower.to(self.device).requires_grad_(False).eval(), int(tower.config.image_size), mean, std
 
+    def text_features(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
+        """[B, D]: global CLIP embeddings of texts, comparable with those of pictures: the state at the end token, projected.
+        Raises `InputError` where the picture tower is not of a whole CLIP."""
+        states = text_states(self.tokenizer, self.text_encoder, prompts, words=words)
+        ends = [1 + self.num_tokens(prompt, words=words) for prompt in prompts]
+        at = torch.arange(len(ends), device=states.device), torch.tensor(ends, device=states.device)
+        return F.linear(states[at], self._text_projection.to(states))
+
+    @functools.cached_property
+    def _text_projection(self) -> Tensor:
+        from safetensors import safe_open
+
+        name, folder = "text_projection.weight", self.image_encoder
+        files = sorted(folder.glob("*.safetensors")) if folder is not None else []
+        for file in files:
+            with safe_open(file, framework="pt") as tensors:
+                if name in tensors.keys():  # noqa: SIM118 - not a mapping
+                    found: Tensor = tensors.get_tensor(name)
+                    return found.to(self.device)
+        raise InputError(
+            f"{self.name} cannot compare texts with pictures, which this method does: put the whole CLIP that its text tower "
+            "is of into the base's folder as image_encoder/"
+        )
+
     @property
     def _scaling(self) -> tuple[float, float]:
         config = self.autoencoder.config
@@ -150,11 +174,20 @@ class StableDiffusion:
     def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int:
         return len(token_ids(self.tokenizer, prompt, words=words)[0])
 
+    def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]:
+        """Where in the text states of a prompt a learned word starts; the begin token is at 0."""
+        return [1 + place for place, found in token_ids(self.tokenizer, prompt, words=words)[1] if found == word]
+
     def word_vectors(self, text: str) -> Tensor:
         """[n, D]: the rows of the embedding table for the tokens of `text`."""
         ids, _ = token_ids(self.tokenizer, text, words={})
         table: Tensor = self.text_encoder.get_input_embeddings().weight
         return table[torch.tensor(ids, device=table.device)].detach().clone()
+
+    def text_attention(self) -> list[TextAttention]:
+        tower: Any = self.text_encoder
+        found = [m for n, m in tower.named_modules() if n.endswith(".self_attn")]
+        return [TextAttention(layer) for layer in found]
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         return text_states(self.tokenizer, self.text_encoder, prompts, words=words).to(self.dtype)
@@ -171,13 +204,15 @@ class StableDiffusion:
 
     def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps (Eq. 4 of arXiv:2006.11239)."""
-        return self.schedule.add_noise(latents, noise, time)  # type: ignore[no-any-return]
+        found: Tensor = self.schedule.add_noise(latents, noise, time)
+        return found
 
     def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         """What the denoiser should say: the noise, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (arXiv:2202.00512)."""
         if self.prediction_type == "epsilon":
             return noise
-        return self.schedule.get_velocity(latents, noise, time)  # type: ignore[no-any-return]
+        found: Tensor = self.schedule.get_velocity(latents, noise, time)
+        return found
 
     def x0(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor:
         """The clean latents that a prediction implies."""
@@ -241,6 +276,17 @@ class StableDiffusion:
         if what == "attention":
             layers = {n: m for n, m in layers.items() if n.endswith(_ATTENTION_LAYERS)}
         return {f"denoiser.{name}": layer for name, layer in layers.items()}
+
+    def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]:
+        """By name, in the order of the modules: the cross-attention and feed-forward layers of each, and its width."""
+        from diffusers.models.attention import BasicTransformerBlock
+
+        blocks: Any = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, BasicTransformerBlock)}
+        return {f"denoiser.{n}": (block.attn2, block.ff, block.dim) for n, block in blocks.items()}
+
+    def attention_widths(self, site: Site) -> tuple[int, int, int]:
+        layer: Any = self.denoiser.get_submodule(site.name)
+        return int(layer.heads), layer.to_q.in_features, layer.to_k.in_features
 
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]:
         layer: Any = self.denoiser.get_submodule(site.name)

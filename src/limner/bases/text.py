@@ -8,7 +8,8 @@ learned words takes the stock path.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,6 +72,48 @@ class _replacing:
         )
         values = torch.cat([v for _, _, v in self.written]).to(vectors)
         return vectors.index_put((rows, columns), values)
+
+
+class TextAttention:
+    """A self-attention layer of a CLIP text tower, to which keys and values can be added."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+        self.heads, self.width = int(layer.num_heads), int(layer.head_dim)
+
+    @contextmanager
+    def with_prefix(self, key: Tensor, value: Tensor, scale: float, on: Callable[[], bool]) -> Iterator[None]:
+        """While inside, each head also attends to `key` with `value` [heads, width], from every place; the output moves to
+        that by `scale`."""
+
+        def hook(layer: Any, args: Any, kwargs: Any, out: Any) -> Any:
+            if not on():
+                return out
+            hidden = args[0] if args else kwargs["hidden_states"]
+            new = self._attended(hidden, key, value)
+            return (torch.lerp(out[0], new.to(out[0]), scale), *out[1:])
+
+        handle = self.layer.register_forward_hook(hook, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _attended(self, hidden: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        layer, (rows, length, _) = self.layer, hidden.shape
+
+        def heads(x: Tensor) -> Tensor:
+            return x.view(rows, length, self.heads, self.width).transpose(1, 2)
+
+        q, k, v = (heads(project(hidden)) for project in (layer.q_proj, layer.k_proj, layer.v_proj))
+        first = (x.to(k)[None, :, None].expand(rows, -1, -1, -1) for x in (key, value))
+        k, v = (torch.cat([front, x], 2) for front, x in zip(first, (k, v), strict=True))
+        logits = q @ k.mT * self.width**-0.5
+        later = torch.ones(length, length, dtype=torch.bool, device=hidden.device).triu(1)
+        logits = logits.masked_fill(torch.nn.functional.pad(later, (1, 0)), float("-inf"))
+        out = (logits.softmax(-1) @ v).transpose(1, 2).reshape(rows, length, -1)
+        found: Tensor = layer.out_proj(out)
+        return found
 
 
 def _pieces(prompt: str, words: Mapping[str, Tensor]) -> list[str]:

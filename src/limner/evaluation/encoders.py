@@ -6,6 +6,7 @@ computed once for each picture and kept by its content.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -95,10 +96,14 @@ def pocket_encoders() -> dict[str, Encoder]:
             f"pocket/{role}",
             file_hash(path / "model.safetensors" if path.is_dir() else path.with_suffix(".safetensors")),
             f"RGB, fitted to {SIZE} px by Lanczos, [0, 1]",
-            lambda images, f=function: f(tensor(images)),  # type: ignore[misc]
+            functools.partial(_seen, function),
             read,
         )
     return found
+
+
+def _seen(function: Callable[[Tensor], Tensor], images: Sequence[Image.Image]) -> Tensor:
+    return function(tensor(images))
 
 
 def encoder(where: str | Path, *, device: str = "cpu") -> Encoder:
@@ -164,8 +169,6 @@ def largest_face(
 
     The largest face of a picture counts (Persona's and FastComposer's protocol); a picture without one gives a row of zeros.
     """
-    import functools
-
     import torch
     from PIL import Image as Pictures
 
@@ -175,7 +178,8 @@ def largest_face(
 
     def see(images: Sequence[Image.Image]) -> Tensor:
         found = [max(detect(i), key=lambda b: (b[2] - b[0]) * (b[3] - b[1]), default=None) for i in images]
-        crops = [i.crop(tuple(map(round, b))) for i, b in zip(images, found, strict=True) if b is not None]  # type: ignore[arg-type]
+        whole = [(round(b[0]), round(b[1]), round(b[2]), round(b[3])) if b is not None else None for b in found]
+        crops = [i.crop(b) for i, b in zip(images, whole, strict=True) if b is not None]
         rows = iter(embed(crops)) if crops else iter(())
         seen = [next(rows) if b is not None else None for b in found]
         return torch.stack([torch.zeros(width()) if r is None else r for r in seen])

@@ -40,7 +40,7 @@ def find(name: str) -> Callable[..., Recipe]:
 
 def card(function: Callable[..., Recipe]) -> Card:
     """What is known of a method."""
-    found: Card = function.card  # type: ignore[attr-defined]
+    found: Card = function.card  # type: ignore[attr-defined]  # put there by `method`
     return found
 
 

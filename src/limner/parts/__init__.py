@@ -1,41 +1,131 @@
 """What recipes are made of: a folder for each noun of the field. Importing it loads no heavy library."""
 
+from .attention.boxes import box_of, drawn_into
+from .attention.maps import keep_maps, kept_maps
 from .attention.shared import adain, shared_reference
+from .encoders.captions import structured_captions
 from .encoders.clip import clip_global
+from .encoders.masks import background_masks, propagated_masks, subject_masks
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .guidance.classifier_free import classifier_free
+from .guidance.reference import masked_reference, reference_statistics
+from .modifiers.bottleneck import bottleneck_adapters
+from .modifiers.branches import branch_integration
+from .modifiers.distribution import prompt_distribution, prompts_apart
+from .modifiers.head_low_rank import head_low_rank
+from .modifiers.image_attention import attention_consistency, image_attention, otsu
 from .modifiers.low_rank import low_rank
+from .modifiers.mapped_words import mapped_words
+from .modifiers.prefix import text_prefix
+from .modifiers.rank_one import key_locked, noun_state, second_moment
 from .modifiers.reference import inverted_reference, reference_latents
-from .modifiers.words import new_word, rare_word, rare_word_and
+from .modifiers.states import changed_states, image_added, last_states
+from .modifiers.value_residual import value_residual
+from .modifiers.varying_words import ATTRIBUTES, neural, per_layer, per_stage, per_step, scoped, varying_word
+from .modifiers.watched import maps_of, watched_word
+from .modifiers.weight_changes import changed_weights, hadamard, kronecker, orthogonal, spectral
+from .modifiers.words import new_word, picture_words, rare_word, rare_word_and
+from .objectives.anchors import near_anchor
+from .objectives.attention import attention_on_mask
+from .objectives.context import context_maps, context_states
 from .objectives.denoising import denoising, penalty
-from .parameters import base_parameters, cross_attention_kv, everything, learned, text_encoder, words
-from .sources.class_pictures import class_pictures, prior_note
+from .objectives.disentangling import apart, picture_alone, without_picture
+from .objectives.distillation import distillation
+from .objectives.guided import guided_denoising
+from .objectives.naturalness import kurtosis_gap
+from .objectives.preserving import preserving
+from .objectives.prototype import near_start, prototype, prototypical_embedding
+from .parameters import at_rate, base_parameters, cross_attention_kv, everything, learned, part_of, text_encoder, words
+from .sources.class_pictures import STRUCTURED, class_pictures, prior_note
 from .sources.corpus import toy_pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
+from .stops.variance import frozen_batch, frozen_loss, variance_stop
 
 __all__ = [
+    "ATTRIBUTES",
     "PHOTO_TEMPLATES",
+    "STRUCTURED",
     "adain",
+    "apart",
+    "at_rate",
+    "attention_consistency",
+    "attention_on_mask",
+    "background_masks",
     "base_parameters",
+    "bottleneck_adapters",
+    "box_of",
+    "branch_integration",
+    "changed_states",
+    "changed_weights",
     "class_pictures",
     "classifier_free",
     "clip_global",
+    "context_maps",
+    "context_states",
     "cross_attention_kv",
     "decoupled_cross_attention",
     "denoising",
+    "distillation",
+    "drawn_into",
     "everything",
+    "frozen_batch",
+    "frozen_loss",
+    "guided_denoising",
+    "hadamard",
+    "head_low_rank",
+    "image_added",
+    "image_attention",
     "inverted_reference",
+    "keep_maps",
+    "kept_maps",
+    "key_locked",
+    "kronecker",
+    "kurtosis_gap",
+    "last_states",
     "learned",
     "low_rank",
+    "mapped_words",
+    "maps_of",
+    "masked_reference",
+    "near_anchor",
+    "near_start",
+    "neural",
     "new_word",
+    "noun_state",
+    "orthogonal",
+    "otsu",
+    "part_of",
     "penalty",
+    "per_layer",
+    "per_stage",
+    "per_step",
     "photos",
+    "picture_alone",
+    "picture_words",
+    "preserving",
     "prior_note",
+    "prompt_distribution",
+    "prompts_apart",
+    "propagated_masks",
+    "prototype",
+    "prototypical_embedding",
     "rare_word",
     "rare_word_and",
     "reference_latents",
+    "reference_statistics",
+    "scoped",
+    "second_moment",
     "shared_reference",
+    "spectral",
+    "structured_captions",
+    "subject_masks",
     "text_encoder",
+    "text_prefix",
     "toy_pairs",
+    "value_residual",
+    "variance_stop",
+    "varying_word",
+    "watched_word",
+    "without_picture",
     "words",
 ]

@@ -144,7 +144,7 @@ L = TypeVar("L", bound=Loader)
 
 def loader(name: str) -> Callable[[L], L]:
     def attach(function: L) -> L:
-        function.name = name  # type: ignore[attr-defined]
+        function.name = name  # type: ignore[attr-defined]  # read back where loaders are found
         return function
 
     return attach

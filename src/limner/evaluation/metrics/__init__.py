@@ -60,7 +60,7 @@ def metric(
 
     def attach(function: M) -> M:
         says = (inspect.getdoc(function) or "").split("\n")[0]
-        function.card = Card(function.__name__, version, encoder, masked, better, source, says)  # type: ignore[attr-defined]
+        function.card = Card(function.__name__, version, encoder, masked, better, source, says)  # type: ignore[attr-defined]  # as `method` does
         return function
 
     return attach
@@ -76,7 +76,7 @@ def metrics() -> dict[str, Metric]:
 
 
 def card(function: Metric) -> Card:
-    found: Card = function.card  # type: ignore[attr-defined]
+    found: Card = function.card  # type: ignore[attr-defined]  # put there by `metric`
     return found
 
 

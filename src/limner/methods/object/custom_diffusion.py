@@ -4,7 +4,7 @@ A new word, learned together with the keys and values of cross-attention, while 
 from forgetting it.
 """
 
-from limner.parts import class_pictures, cross_attention_kv, denoising, new_word, photos, prior_note, rare_word, words
+from limner.parts import cross_attention_kv, new_word, preserving, prior_note, rare_word, words
 from limner.recipe import Recipe, Stage, method
 from limner.subject import Subject
 
@@ -32,13 +32,10 @@ def custom_diffusion(
         batch: pictures of the subject in an update, and as many of the class
     """
     word = new_word(subject.handle, like=rare_word(subject.handle))
-    own = denoising(photos(subject, batch=batch))
-    prior = denoising(class_pictures(subject, count=num_class_pictures, batch=batch))
+    loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)
     return Recipe(
         says=f"{subject.handle} {subject.noun}",
         modifiers=(word,),
-        stages=(
-            Stage(train=(words(word), cross_attention_kv()), loss=(own, prior_weight * prior), steps=steps, lr=lr),
-        ),
+        stages=(Stage(train=(words(word), cross_attention_kv()), loss=loss, steps=steps, lr=lr),),
         notes=prior_note(prior_weight, num_class_pictures),
     )

@@ -4,7 +4,7 @@ The whole denoiser is tuned to bind a rare word to the subject, while pictures o
 painted keep it from forgetting what the class looks like.
 """
 
-from limner.parts import class_pictures, denoising, everything, photos, prior_note, rare_word_and
+from limner.parts import everything, preserving, prior_note, rare_word_and
 from limner.recipe import Recipe, Stage, method
 from limner.subject import Subject
 
@@ -30,10 +30,9 @@ def dreambooth(
         num_class_pictures: pictures of the class the untouched base paints first
         batch: pictures of the subject in an update, and as many of the class
     """
-    own = denoising(photos(subject, batch=batch))
-    prior = denoising(class_pictures(subject, count=num_class_pictures, batch=batch))
+    loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)
     return Recipe(
         says=rare_word_and(subject.noun, handle=subject.handle),
-        stages=(Stage(train=(everything(),), loss=(own, prior_weight * prior), steps=steps, lr=lr, weight_decay=1e-2),),
+        stages=(Stage(train=(everything(),), loss=loss, steps=steps, lr=lr, weight_decay=1e-2),),
         notes=prior_note(prior_weight, num_class_pictures),
     )

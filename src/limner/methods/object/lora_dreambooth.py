@@ -3,7 +3,7 @@
 The field's everyday way: a file of a few hundred kilobytes that binds a rare word to the subject.
 """
 
-from limner.parts import class_pictures, denoising, learned, low_rank, photos, prior_note, rare_word_and
+from limner.parts import learned, low_rank, preserving, prior_note, rare_word_and
 from limner.recipe import Recipe, Stage, method
 from limner.subject import Subject
 
@@ -34,11 +34,10 @@ def lora_dreambooth(
         batch: pictures of the subject in an update, and as many of the class
     """
     change = low_rank(rank, layers=layers)
-    own = denoising(photos(subject, batch=batch))
-    prior = denoising(class_pictures(subject, count=num_class_pictures, batch=batch))
+    loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)
     return Recipe(
         says=rare_word_and(subject.noun, handle=subject.handle),
         modifiers=(change,),
-        stages=(Stage(train=(learned(change),), loss=(own, prior_weight * prior), steps=steps, lr=lr),),
+        stages=(Stage(train=(learned(change),), loss=loss, steps=steps, lr=lr),),
         notes=prior_note(prior_weight, num_class_pictures),
     )

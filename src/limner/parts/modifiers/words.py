@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from limner.errors import FileError, InputError
 from limner.recipe import Live
 
+from .kept import taken
+
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from limner.bases.protocol import Base
+    from limner.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,14 @@ class new_word:
     """A word of its own, `num_vectors` input vectors [n, D] wide, that starts as the vectors of `like`.
 
     Source: Textual Inversion, Sec. 4 of arXiv:2208.01618 (S* initialised with a coarse class word). Where `like` has
-    fewer tokens than vectors asked for, they repeat.
+    fewer tokens than vectors asked for, they repeat. With `keep_length`, the vectors are read in the length they started
+    with, wherever they have been moved to.
     """
 
     word: str
     like: str | Callable[[Base], str]
     num_vectors: int = 1
+    keep_length: bool = False
 
     @contextmanager
     def __call__(
@@ -45,8 +50,36 @@ class new_word:
         if learned.shape != vectors.shape:
             raise FileError(f"{name} is {tuple(learned.shape)} in the concept; this base wants {tuple(vectors.shape)}")
         parameter = torch.nn.Parameter(learned.detach().clone().to(vectors), requires_grad=False)
-        mixed = parameter if scale == 1 else vectors + scale * (parameter - vectors)
-        yield Live(tensors={name: parameter}, words={self.word: mixed})
+        length = vectors.norm(dim=-1, keepdim=True)
+
+        def read() -> Tensor:
+            now = parameter / parameter.norm(dim=-1, keepdim=True) * length if self.keep_length else parameter
+            return now if scale == 1 else vectors + scale * (now - vectors)
+
+        yield Live(tensors={name: parameter}, words={self.word: read})
+
+
+@dataclass(frozen=True)
+class picture_words:
+    """A word for each of the subject's pictures, `<rex-context-0>` and so on, that says what is particular to it. They are
+    learned and then left out of prompts."""
+
+    subject: Subject
+    start: str = "a photo of"
+
+    def name(self, picture: int) -> str:
+        return f"{self.subject.handle[:-1]}-context-{picture}>"
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        plain, live = base.word_vectors(self.start), Live()
+        for name in map(self.name, range(len(self.subject.pictures))):
+            own = taken({f"word.{name}": plain}, stored, base, what=name)
+            live.tensors |= own
+            live.words[name] = own[f"word.{name}"]
+        yield live
 
 
 def rare_word(handle: str) -> Callable[[Base], str]:

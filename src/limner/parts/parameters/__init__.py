@@ -1,5 +1,14 @@
 """Which weights learn: functions that make a `Selection`."""
 
-from .selections import base_parameters, cross_attention_kv, everything, learned, text_encoder, words
+from .selections import at_rate, base_parameters, cross_attention_kv, everything, learned, part_of, text_encoder, words
 
-__all__ = ["base_parameters", "cross_attention_kv", "everything", "learned", "text_encoder", "words"]
+__all__ = [
+    "at_rate",
+    "base_parameters",
+    "cross_attention_kv",
+    "everything",
+    "learned",
+    "part_of",
+    "text_encoder",
+    "words",
+]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from limner.errors import InputError
+from limner.recipe import Rated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,9 +30,26 @@ def learned(*modifiers: Modifier) -> Selection:
     return select
 
 
+def part_of(modifier: Modifier, name: str) -> Selection:
+    """The tensors of a modifier whose names end so."""
+
+    def select(worn: Worn) -> Mapping[str, Tensor]:
+        found = {n: t for n, t in learned(modifier)(worn).items() if n.endswith(name)}
+        if not found:
+            raise InputError(f"the modifier has no parameter that ends in {name!r}")
+        return found
+
+    return select
+
+
 def words(*modifiers: Modifier) -> Selection:
     """The vectors of learned words; no other row of the embedding table."""
     return learned(*modifiers)
+
+
+def at_rate(factor: float, selection: Selection) -> Rated:
+    """What this selects, learning at `factor` times the stage's rate."""
+    return Rated(selection, factor)
 
 
 def base_parameters(what: str) -> Selection:

@@ -40,6 +40,18 @@ def class_pictures(
     return Source("class pictures", "class", prepare)
 
 
+STRUCTURED = tuple(
+    f"a {manner} of a {kind}{{}} {place}"
+    for place in (
+        "on the beach", "in the snow", "in the jungle", "in the city", "in the desert", "in the kitchen", "in a meadow",
+        "under the night sky",
+    )
+    for manner, kind in (("photo", "red "), ("picture", "blue "), ("photo", "green "), ("photo", ""))
+)  # fmt: skip
+"""Captions of one grammar: manner, looks, class, background (Sec. 3.1 of arXiv:2311.04315, where a language model fills the
+slots)."""
+
+
 def prior_note(weight: float, count: int) -> tuple[str, ...]:
     """What the user should know of the wait before the first update."""
     return (f"first the base paints {count} pictures of the class; they are kept for the next time",) if weight else ()

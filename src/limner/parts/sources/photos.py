@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from limner.recipe import Batch, Source
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from limner.bases.protocol import Base
     from limner.recipe import Streams
     from limner.subject import Subject
+
+Masks: TypeAlias = "Callable[[Base, Subject], Tensor]"
+"""Where the subject is: [n, 1, H, W] in [0, 1]."""
+
+Describe: TypeAlias = "Callable[[Base, Subject], Sequence[str]]"
+"""A caption for every picture, with {} for the subject."""
 
 PHOTO_TEMPLATES = (
     "a photo of {}",
@@ -24,21 +32,39 @@ PHOTO_TEMPLATES = (
 
 
 def photos(
-    subject: Subject, *, captions: Sequence[str] = ("a photo of {}",), batch: int = 4, flip: float = 0.0
+    subject: Subject,
+    *,
+    captions: Sequence[str] = ("a photo of {}",),
+    batch: int = 4,
+    flip: float = 0.0,
+    seen: bool = False,
+    masks: Masks | None = None,
+    outside: float = 0.0,
+    packed: int = 1,
+    describe: Describe | None = None,
+    name: str = "photos",
 ) -> Source:
     """Batches of the subject's pictures, captioned from templates with the handle, or with their own captions.
 
-    Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring.
+    Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring; with
+    `seen`, each example's own picture is its reference. `masks` says where the loss counts; elsewhere it counts by
+    `outside`. `packed` above 1 shows the pictures so many times smaller, as `packed` squared of them would stand on one
+    canvas; what isolates the regions of such a canvas from one another is that each is a row of its own. `describe` gives every picture
+    without a caption one of its own. Sources of one recipe that are to draw alike have one `name`.
     Latents are encoded once and sampled anew from their distribution at every step.
     """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         import torch
 
-        pixels = subject.tensor(base.picture_size)
+        pixels = subject.tensor(base.picture_size // packed)
         with torch.no_grad():
             sides = [base.encode(side) for side in (pixels, pixels.flip(-1))]
+            where = _at_latents(masks(base, subject), base) if masks else None
         own = [reference.caption for reference in subject.pictures]
+        if describe:
+            said = [text.format(subject.handle) for text in describe(base, subject)]
+            own = [given or made for given, made in zip(own, said, strict=True)]
 
         def draw(step: int, at: Streams) -> Batch:
             order = torch.cat(
@@ -47,14 +73,27 @@ def photos(
             rows = order[:batch]
             flipped = torch.rand(batch, generator=at("flip")) < flip
             which = torch.randint(len(captions), (batch,), generator=at("caption")).tolist()
-            noise = torch.randn(batch, *base.latent_shape, generator=at("latents")).to(base.device, base.dtype)
+            noise = torch.randn(batch, *sides[0][0].shape[1:], generator=at("latents")).to(base.device, base.dtype)
             mean, std = (
                 torch.where(flipped.view(-1, 1, 1, 1).to(a.device), b[rows], a[rows])
                 for a, b in zip(*sides, strict=True)
             )
             said = [own[row] or captions[k].format(subject.handle) for row, k in zip(rows.tolist(), which, strict=True)]
-            return Batch((mean + std * noise).to(base.dtype), tuple(said))
+            latents = (mean + std * noise).to(base.dtype)
+            turned = flipped.view(-1, 1, 1, 1)
+            shown = torch.where(turned, pixels[rows].flip(-1), pixels[rows]).to(base.device) if seen else None
+            if where is None:
+                return Batch(latents, tuple(said), references=shown)
+            counts = outside + (1 - outside) * torch.where(turned, where[rows].flip(-1), where[rows])
+            return Batch(latents, tuple(said), mask=counts.to(latents), references=shown)
 
         return draw
 
-    return Source("photos", "subject", prepare)
+    return Source(name if packed == 1 else f"packed {name}", "subject", prepare)
+
+
+def _at_latents(masks: Tensor, base: Base) -> Tensor:
+    """[n, 1, h, w] on the CPU: the share of each latent's pixels that the mask holds."""
+    import torch.nn.functional as F
+
+    return F.interpolate(masks.float(), base.latent_shape[1:], mode="area").cpu()

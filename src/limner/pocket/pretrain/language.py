@@ -42,7 +42,7 @@ def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END))
-    trained.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    trained.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]  # its stub knows no setter
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
     said = list(words()) * 4
     trainer = trainers.BpeTrainer(
@@ -55,8 +55,8 @@ def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
         if letter + "</w>" not in model["vocab"]:
             known.append(letter + "</w>")
     vocab = {token: index for index, token in enumerate([*known, START, END])}
-    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
-    return vocab, merges  # type: ignore[return-value]
+    pairs = (m if isinstance(m, list) else m.split(" ") for m in model["merges"])
+    return vocab, [(first, second) for first, second in pairs]
 
 
 def new_clip(run: Run) -> Any:

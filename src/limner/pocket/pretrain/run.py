@@ -134,7 +134,7 @@ def train(
                 )
             value, told = loss(step)
             optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             torch.nn.utils.clip_grad_norm_(whole.parameters(), 1.0)
             optimizer.step()
             _average(average, network, min(ema, (step + 1) / (step + 10)))

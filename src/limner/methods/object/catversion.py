@@ -1,0 +1,31 @@
+"""CatVersion — Zhao et al., 2023.
+
+Not a word but what the text tower makes of one: in its last layers one key and one value a head are put before the sequence,
+and the class noun, read through them, is the subject.
+"""
+
+from limner.parts import denoising, learned, photos, text_prefix
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="CatVersion", arxiv="2311.14631", scope=("object",))
+def catversion(subject: Subject, *, share: float = 0.25, steps: int = 250, lr: float = 2e-2, batch: int = 4) -> Recipe:
+    """The class noun, with a learned prefix in the last self-attention layers of the text tower.
+
+    The authors' settings for a full-size base: the last 3 of 12 layers, learning rate 5e-3, batch 2, about 1000 steps, the
+    bare class noun for a caption.
+
+    Settings:
+        share: share of the text tower's layers that have the prefix, the last ones
+        steps: updates
+        lr: learning rate
+        batch: pictures in an update
+    """
+    prefix = text_prefix(share)
+    source = photos(subject, captions=("{}",), batch=batch)
+    return Recipe(
+        says=subject.noun,
+        modifiers=(prefix,),
+        stages=(Stage(train=(learned(prefix),), loss=(denoising(source),), steps=steps, lr=lr),),
+    )

@@ -1,0 +1,42 @@
+"""COMCAT — Xiao et al., ICML 2023.
+
+Low rank where attention is a product: a few columns a head beside queries and keys, and beside values and outputs, while no
+single weight is changed.
+"""
+
+from limner.parts import head_low_rank, learned, preserving, prior_note, rare_word_and
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="COMCAT", arxiv="2305.17235", scope=("object",))
+def comcat(
+    subject: Subject,
+    *,
+    rank: int = 2,
+    steps: int = 200,
+    lr: float = 3e-3,
+    prior_weight: float = 0.0,
+    num_class_pictures: int = 64,
+    batch: int = 4,
+) -> Recipe:
+    """A rare word and the class noun, head-wise low-rank products in every attention layer.
+
+    The authors' settings for a full-size base: rank 2, learning rate 2.5e-3 falling linearly, 500 steps, batch 1.
+
+    Settings:
+        rank: columns added to every head
+        steps: updates
+        lr: learning rate
+        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
+        num_class_pictures: pictures of the class the untouched base paints first
+        batch: pictures of the subject in an update, and as many of the class
+    """
+    heads = head_low_rank(rank)
+    loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)
+    return Recipe(
+        says=rare_word_and(subject.noun, handle=subject.handle),
+        modifiers=(heads,),
+        stages=(Stage(train=(learned(heads),), loss=loss, steps=steps, lr=lr),),
+        notes=prior_note(prior_weight, num_class_pictures),
+    )

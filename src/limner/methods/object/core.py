@@ -1,0 +1,48 @@
+"""CoRe — Wu et al., 2024.
+
+A new word is good when the words around it keep their meaning: their text states, and where they are attended to, are held
+to what they are beside the class noun, with prompts that need no pictures.
+"""
+
+from limner.parts import context_maps, context_states, denoising, everything, new_word, photos, words
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="CoRe", arxiv="2408.15914", scope=("object", "face"))
+def core(
+    subject: Subject,
+    *,
+    states_weight: float = 0.1,
+    maps_weight: float = 1.0,
+    word_steps: int = 120,
+    word_lr: float = 1e-2,
+    steps: int = 60,
+    lr: float = 2e-4,
+    batch: int = 4,
+) -> Recipe:
+    """A word in the length of the class noun's vector, regularised by its context, then the denoiser.
+
+    The authors give no weights and no code; that there are two stages and a fixed length is known.
+
+    Settings:
+        states_weight: weight of the text states around the word
+        maps_weight: weight of the attention maps of the words around it
+        word_steps: updates of the word alone
+        word_lr: its learning rate
+        steps: updates of the denoiser
+        lr: learning rate of the denoiser
+        batch: pictures in an update
+    """
+    word = new_word(subject.handle, like=subject.noun, keep_length=True)
+    source = photos(subject, batch=batch)
+    about = {"word": subject.handle, "noun": subject.noun}
+    pulls = (states_weight * context_states(source, **about), maps_weight * context_maps(source, **about))
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word,),
+        stages=(
+            Stage(train=(words(word),), loss=(denoising(source), *pulls), steps=word_steps, lr=word_lr),
+            Stage(train=(everything(),), loss=(denoising(source),), steps=steps, lr=lr, weight_decay=1e-2),
+        ),
+    )

@@ -1,0 +1,78 @@
+"""DETEX — Cai et al., AAAI 2024.
+
+What is particular to a picture, its pose and its background, gets words of its own that small networks make from the
+picture; the subject's word is left with what all pictures share, and is all that a prompt needs.
+"""
+
+from limner.parts import (
+    background_masks,
+    clip_global,
+    cross_attention_kv,
+    denoising,
+    learned,
+    mapped_words,
+    new_word,
+    photos,
+    subject_masks,
+    words,
+)
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="DETEX", arxiv="2312.11826", scope=("object",))
+def detex(
+    subject: Subject,
+    *,
+    foreground_weight: float = 0.5,
+    background_weight: float = 0.5,
+    steps: int = 200,
+    lr: float = 1e-3,
+    batch: int = 2,
+) -> Recipe:
+    """A shared word, words of pose and background made from each picture, keys and values of cross-attention.
+
+    The whole picture is reconstructed from all three words, the subject from its word alone where it is, the background from
+    its word alone where the subject is not. The authors released no code and no settings.
+
+    Settings:
+        foreground_weight: weight of the subject from its word alone
+        background_weight: weight of the background from its word alone
+        steps: updates
+        lr: learning rate
+        batch: pictures in an update, for each of the three losses
+    """
+    word = new_word(subject.handle, like=subject.noun)
+    mapped = mapped_words(subject, ("pose", "background"), clip_global)
+    numbers = range(len(subject.pictures))
+    every = photos(
+        subject,
+        batch=batch,
+        describe=lambda *_: [
+            f"a photo of {{}} {mapped.name('pose', k)} pose {mapped.name('background', k)} background" for k in numbers
+        ],
+    )
+    alone = photos(subject, batch=batch, masks=subject_masks, name="photos of the subject")
+    behind = photos(
+        subject,
+        batch=batch,
+        masks=background_masks,
+        describe=lambda *_: [f"a photo of {mapped.name('background', k)} background" for k in numbers],
+        name="photos of the background",
+    )
+    return Recipe(
+        says=f"{subject.handle} {subject.noun}",
+        modifiers=(word, mapped),
+        stages=(
+            Stage(
+                train=(words(word), learned(mapped), cross_attention_kv()),
+                loss=(
+                    denoising(every),
+                    foreground_weight * denoising(alone),
+                    background_weight * denoising(behind),
+                ),
+                steps=steps,
+                lr=lr,
+            ),
+        ),
+    )

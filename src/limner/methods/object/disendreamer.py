@@ -1,0 +1,62 @@
+"""DisenDreamer — Chen et al., IEEE TCSVT 2024.
+
+DisenBooth, and each picture's own vector must explain that picture without the text as well, so that it carries all that
+is particular to it.
+"""
+
+from limner.parts import (
+    apart,
+    changed_states,
+    clip_global,
+    denoising,
+    image_added,
+    learned,
+    low_rank,
+    photos,
+    picture_alone,
+    rare_word,
+    without_picture,
+)
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="DisenDreamer", venue="IEEE TCSVT, document 10445245", year=2024, scope=("object",))
+def disendreamer(
+    subject: Subject,
+    *,
+    rank: int = 8,
+    weak_weight: float = 0.01,
+    alone_weight: float = 0.01,
+    apart_weight: float = 0.001,
+    steps: int = 200,
+    lr: float = 1e-3,
+    batch: int = 4,
+) -> Recipe:
+    """DisenBooth with a third run, from the picture's vector alone.
+
+    The article's weights are not known: those of DisenBooth are used, and the new term's is that of the other weak one.
+
+    Settings:
+        rank: rank of every change
+        weak_weight: weight of denoising from the text alone
+        alone_weight: weight of denoising from the picture's vector alone; 0 is DisenBooth
+        apart_weight: weight of the cosine between text and picture's vector
+        steps: updates
+        lr: learning rate
+        batch: pictures in an update
+    """
+    picture = changed_states(subject.handle, rare_word(subject.handle), image_added(clip_global))
+    change = low_rank(rank)
+    source = photos(subject, batch=batch, seen=True)
+    loss = (
+        denoising(source),
+        weak_weight * without_picture(source),
+        alone_weight * picture_alone(source),
+        apart_weight * apart(source),
+    )
+    return Recipe(
+        says=f"{subject.handle} {subject.noun}",
+        modifiers=(picture, change),
+        stages=(Stage(train=(learned(picture, change),), loss=loss, steps=steps, lr=lr),),
+    )

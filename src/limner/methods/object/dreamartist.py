@@ -1,0 +1,54 @@
+"""DreamArtist — Dong et al., 2022.
+
+Two words from one picture: what it is, for the prompt, and what it is not, for the negative prompt; both are learned
+through the guidance that will paint with them.
+"""
+
+from limner.parts import PHOTO_TEMPLATES, guided_denoising, new_word, photos, words
+from limner.recipe import Painting, Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="DreamArtist", arxiv="2211.11337", scope=("object", "style"))
+def dreamartist(
+    subject: Subject,
+    *,
+    vectors: int = 3,
+    negative_vectors: int = 3,
+    guidance: float = 3.0,
+    pixel_weight: float = 0.0,
+    steps: int = 200,
+    lr: float = 5e-3,
+    batch: int = 4,
+) -> Recipe:
+    """A positive and a negative word, learned through classifier-free guidance.
+
+    The authors' settings for a full-size base: one picture, 3 and 3 to 10 vectors, guidance 3 or 5, learning rate 2.5e-3
+    to 5e-3, 1000 to 15000 steps. When painting, a negative prompt of the user's takes the place of the learned one.
+
+    Settings:
+        vectors: input vectors of the positive word
+        negative_vectors: input vectors of the negative word
+        guidance: scale of the guidance inside the loss
+        pixel_weight: weight of the picture's absolute error, through the decoder
+        steps: updates
+        lr: learning rate
+        batch: pictures in an update
+    """
+    against = f"{subject.handle[:-1]}-negative>"
+    word = new_word(subject.handle, like=subject.noun, num_vectors=vectors)
+    negative = new_word(against, like=subject.noun, num_vectors=negative_vectors)
+    source = photos(subject, captions=PHOTO_TEMPLATES, batch=batch)
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word, negative),
+        stages=(
+            Stage(
+                train=(words(word, negative),),
+                loss=(guided_denoising(source, against=against, scale=guidance, pixels=pixel_weight),),
+                steps=steps,
+                lr=lr,
+            ),
+        ),
+        painting=Painting(negative=against),
+    )

@@ -1,0 +1,44 @@
+"""DreamBooth++ — ACM MM 2024.
+
+Several references packed small onto one canvas, its regions isolated from one another; and the class kept by what the
+untouched base says of it, without pictures of the class.
+"""
+
+from limner.parts import denoising, distillation, everything, photos, rare_word_and
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="DreamBooth++", venue="ACM Multimedia 2024", year=2024, scope=("object",))
+def dreambooth_pp(
+    subject: Subject,
+    *,
+    packed: int = 2,
+    distillation_weight: float = 1.0,
+    steps: int = 120,
+    lr: float = 3e-4,
+    batch: int = 4,
+) -> Recipe:
+    """DreamBooth on packed references with distillation from the untouched base.
+
+    There is no code. Built from the abstract: regions that are isolated in
+    convolutions and attention alike are rows of a batch, so that is what they are here. Small pictures are an odd size for a
+    base, so one update in two is of whole ones.
+
+    Settings:
+        packed: pictures along a side of the canvas
+        distillation_weight: weight of the difference to the base where the prompt names the class
+        steps: updates
+        lr: learning rate
+        batch: pictures in an update, as many small and whole
+    """
+    small, whole = photos(subject, batch=batch, packed=packed), photos(subject, batch=batch)
+    loss = (
+        denoising(whole),
+        denoising(small),
+        distillation_weight * distillation(whole, f"a photo of a {subject.noun}"),
+    )
+    return Recipe(
+        says=rare_word_and(subject.noun, handle=subject.handle),
+        stages=(Stage(train=(everything(),), loss=loss, steps=steps, lr=lr, weight_decay=1e-2),),
+    )

@@ -1,0 +1,35 @@
+"""DVAR — Voronov et al., NeurIPS 2023.
+
+The loss of Textual Inversion says nothing, because noise and times change with every step; with all of them frozen it
+falls and then stays, and there teaching can stop.
+"""
+
+from limner.parts import PHOTO_TEMPLATES, denoising, new_word, photos, variance_stop, words
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="DVAR", arxiv="2302.04841", scope=("object",))
+def dvar(
+    subject: Subject, *, window: int = 60, ratio: float = 0.15, steps: int = 500, lr: float = 1e-2, batch: int = 4
+) -> Recipe:
+    """Textual Inversion that stops when the loss on one frozen batch no longer varies.
+
+    The authors' settings for a full-size base: a window of 310 steps and a ratio of 0.15, at most 6100 steps; for low-rank
+    DreamBooth 440 and 0.4, for Custom Diffusion 180 and 0.15. `learn --stop variance` stops any method so.
+
+    Settings:
+        window: losses looked back at
+        ratio: teaching stops when their variance is below this share of that of all losses
+        steps: updates at most
+        lr: learning rate
+        batch: pictures in an update
+    """
+    word = new_word(subject.handle, like=subject.noun)
+    source = photos(subject, captions=PHOTO_TEMPLATES, batch=batch)
+    stop = variance_stop(source, window=window, ratio=ratio)
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word,),
+        stages=(Stage(train=(words(word),), loss=(denoising(source),), steps=steps, lr=lr, stop=stop),),
+    )

@@ -1,0 +1,57 @@
+"""HiFi Tuner — Wang et al., 2023.
+
+A vector for every step of sampling, all of one length, learned where the subject is; while painting, the place where it is
+read takes on the statistics of a reference at the same noise.
+"""
+
+from limner.parts import (
+    PHOTO_TEMPLATES,
+    denoising,
+    masked_reference,
+    part_of,
+    per_step,
+    photos,
+    reference_statistics,
+    subject_masks,
+    varying_word,
+)
+from limner.recipe import Painting, Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="HiFi Tuner", arxiv="2312.00079", scope=("object", "condition"))
+def hifi_tuner(
+    subject: Subject,
+    *,
+    vectors: int = 50,
+    reference: float = 0.3,
+    shared_steps: int = 120,
+    steps: int = 120,
+    lr: float = 1e-2,
+    batch: int = 4,
+) -> Recipe:
+    """Step-wise words on the masked subject, and reference guidance.
+
+    First one vector for all steps, then a shift of it for each. There is no public code: guidance is built from the paper's
+    account of it, with DDIM inversion in the place of the pivotal one, and the reference is the subject's first picture.
+
+    Settings:
+        vectors: steps of sampling that have a vector of their own
+        reference: how far the statistics move to the reference's while painting; 0 leaves guidance out
+        shared_steps: updates of the shared vector
+        steps: updates of the shifts
+        lr: learning rate
+        batch: pictures in an update
+    """
+    word, shown = varying_word(subject.handle, subject.noun, per_step(vectors)), masked_reference(subject)
+    loss = (denoising(photos(subject, captions=PHOTO_TEMPLATES, batch=batch, masks=subject_masks)),)
+    guide = reference_statistics(shown, subject.handle, f"a photo of a {subject.noun}", strength=reference)
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word, shown),
+        stages=(
+            Stage(train=(part_of(word, ".shared"),), loss=loss, steps=shared_steps, lr=lr),
+            Stage(train=(part_of(word, ".steps"),), loss=loss, steps=steps, lr=lr),
+        ),
+        painting=Painting(latents=(guide,) if reference else ()),
+    )

@@ -1,0 +1,68 @@
+"""Object-Driven One-Shot Fine-tuning with Prototypical Embedding — Lu et al., 2024.
+
+The word is first brought to where CLIP has the subject, between its pictures and its class; then word and low-rank changes
+learn from the masked subject, and the word is held near the class noun.
+"""
+
+from limner.parts import (
+    denoising,
+    learned,
+    low_rank,
+    near_start,
+    new_word,
+    photos,
+    prototype,
+    subject_masks,
+    words,
+)
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="Lu et al. (prototypical embedding)", arxiv="2401.15708", scope=("object", "multi"))
+def lu_prototypical(
+    subject: Subject,
+    *,
+    rank: int = 16,
+    whole_weight: float = 0.2,
+    start_weight: float = 0.01,
+    word_steps: int = 50,
+    word_lr: float = 1e-2,
+    steps: int = 200,
+    lr: float = 1e-3,
+    batch: int = 4,
+) -> Recipe:
+    """A prototypical word, then low-rank tuning with an object-specific loss.
+
+    The authors teach from one picture; the weights of their losses are not published.
+
+    Settings:
+        rank: rank of every change
+        whole_weight: weight of denoising the whole picture, beside that of the subject alone
+        start_weight: weight of the word's distance to the class noun
+        word_steps: updates of the word towards its prototype, without denoising
+        word_lr: learning rate then
+        steps: updates of word and low-rank changes
+        lr: learning rate then
+        batch: pictures in an update
+    """
+    word, change = new_word(subject.handle, like=subject.noun), low_rank(rank)
+    alone = photos(subject, batch=batch, masks=subject_masks)
+    whole = photos(subject, batch=batch, name="whole photos")
+    return Recipe(
+        says=f"{subject.handle} {subject.noun}",
+        modifiers=(word, change),
+        stages=(
+            Stage(train=(words(word),), loss=(prototype(whole, subject, subject_masks),), steps=word_steps, lr=word_lr),
+            Stage(
+                train=(words(word), learned(change)),
+                loss=(
+                    denoising(alone),
+                    whole_weight * denoising(whole),
+                    start_weight * near_start(whole, word, subject.noun),
+                ),
+                steps=steps,
+                lr=lr,
+            ),
+        ),
+    )

@@ -1,0 +1,39 @@
+"""LyCORIS LoCon — Yeh et al., ICLR 2024.
+
+Low-rank changes of every layer of the denoiser, convolutions as well, learned from captioned pictures alone.
+"""
+
+from limner.parts import denoising, learned, low_rank, photos, rare_word_and
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="LyCORIS: LoCon", arxiv="2309.14859", scope=("object", "style"))
+def lycoris_locon(
+    subject: Subject,
+    *,
+    rank: int = 16,
+    alpha: float = 8.0,
+    layers: str = "everything",
+    steps: int = 200,
+    lr: float = 2e-3,
+    batch: int = 4,
+) -> Recipe:
+    """A rare word and the class noun, low-rank changes of linear layers and convolutions.
+
+    The library's settings for a full-size base: rank 16, alpha 8, learning rate 2e-4, batch 8, the text tower as well.
+
+    Settings:
+        rank: rank of every change
+        alpha: the change is scaled by alpha over rank
+        layers: which layers change: attention, or everything (convolutions as well)
+        steps: updates
+        lr: learning rate
+        batch: pictures in an update
+    """
+    change = low_rank(rank, layers=layers, alpha=alpha)
+    return Recipe(
+        says=rare_word_and(subject.noun, handle=subject.handle),
+        modifiers=(change,),
+        stages=(Stage(train=(learned(change),), loss=(denoising(photos(subject, batch=batch)),), steps=steps, lr=lr),),
+    )

@@ -1,0 +1,40 @@
+"""LyCORIS LoHa — Yeh et al., ICLR 2024.
+
+A change of every weight as the element-wise product of two low-rank matrices: twice the numbers of a low-rank change, but
+its rank may be the square.
+"""
+
+from limner.parts import changed_weights, denoising, hadamard, learned, photos, rare_word_and
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="LyCORIS: LoHa", arxiv="2309.14859", scope=("object", "style"))
+def lycoris_loha(
+    subject: Subject,
+    *,
+    rank: int = 8,
+    alpha: float = 4.0,
+    layers: str = "everything",
+    steps: int = 200,
+    lr: float = 2e-3,
+    batch: int = 4,
+) -> Recipe:
+    """A rare word and the class noun, Hadamard products of low-rank matrices in linear layers and convolutions.
+
+    The library's settings for a full-size base: rank 8, alpha 4, learning rate 2e-4, batch 8, the text tower as well.
+
+    Settings:
+        rank: rank of either factor of every change
+        alpha: the change is scaled by alpha over rank
+        layers: which layers change: attention, or everything (convolutions as well)
+        steps: updates
+        lr: learning rate
+        batch: pictures in an update
+    """
+    change = changed_weights(hadamard(rank, alpha=alpha), layers=layers)
+    return Recipe(
+        says=rare_word_and(subject.noun, handle=subject.handle),
+        modifiers=(change,),
+        stages=(Stage(train=(learned(change),), loss=(denoising(photos(subject, batch=batch)),), steps=steps, lr=lr),),
+    )

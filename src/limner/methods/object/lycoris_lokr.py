@@ -1,0 +1,38 @@
+"""LyCORIS LoKr — Yeh et al., ICLR 2024.
+
+A change of every weight as a Kronecker product of a small matrix and a larger one: full rank from few numbers.
+"""
+
+from limner.parts import changed_weights, denoising, kronecker, learned, photos, rare_word_and
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="LyCORIS: LoKr", arxiv="2309.14859", scope=("object", "style"))
+def lycoris_lokr(
+    subject: Subject,
+    *,
+    factor: int = 6,
+    layers: str = "everything",
+    steps: int = 200,
+    lr: float = 2e-3,
+    batch: int = 4,
+) -> Recipe:
+    """A rare word and the class noun, Kronecker products in linear layers and convolutions.
+
+    The library's settings for a full-size base: factor 6, the second matrix in full, learning rate 2e-4, batch 8, the text
+    tower as well.
+
+    Settings:
+        factor: the small matrix is at most so large; -1 is up to the square root of each width
+        layers: which layers change: attention, or everything (convolutions as well)
+        steps: updates
+        lr: learning rate
+        batch: pictures in an update
+    """
+    change = changed_weights(kronecker(factor), layers=layers)
+    return Recipe(
+        says=rare_word_and(subject.noun, handle=subject.handle),
+        modifiers=(change,),
+        stages=(Stage(train=(learned(change),), loss=(denoising(photos(subject, batch=batch)),), steps=steps, lr=lr),),
+    )

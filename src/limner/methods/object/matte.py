@@ -1,0 +1,62 @@
+"""MATTE — Agarwal et al., CVPR 2024.
+
+Four words for one subject, its colour, object, layout and style, each said only in the layers and at the times that decide
+it, so that each can be kept or left out.
+"""
+
+from typing import Any
+
+from limner.parts import denoising, learned, penalty, photos, scoped, varying_word
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="MATTE", arxiv="2311.11919", scope=("object", "style", "semantic"))
+def matte(
+    subject: Subject,
+    *,
+    keep: str = "colour,object,layout,style",
+    object_weight: float = 0.01,
+    apart_weight: float = 0.01,
+    steps: int = 250,
+    lr: float = 1e-2,
+    batch: int = 4,
+) -> Recipe:
+    """A word whose vector is one of four, by layer and time.
+
+    The authors released no code and no weights. The object's vector is held near the class noun's; of the loss between colour
+    and style, which share layers, only that it exists is known: here it is their squared cosine.
+
+    Settings:
+        keep: the attributes that are said when painting, with commas between them
+        object_weight: weight of the squared distance of the object's vector to the class noun's
+        apart_weight: weight of the squared cosine of the colour's and the style's shift from the class noun
+        steps: updates
+        lr: learning rate
+        batch: pictures in an update
+    """
+    kept = tuple(part.strip() for part in keep.split(",") if part.strip())
+    word, source = varying_word(subject.handle, subject.noun, scoped(kept)), photos(subject, batch=batch)
+
+    def shift(worn: Any, name: str) -> Any:
+        return worn.live[word].tensors[f"varying.{subject.handle}.{name}"] - worn.base.word_vectors(subject.noun).mean(
+            0
+        )
+
+    def near(worn: Any) -> Any:
+        return shift(worn, "object").square().mean()
+
+    def apart(worn: Any) -> Any:
+        first, second = shift(worn, "colour"), shift(worn, "style")
+        return ((first * second).sum() / (first.norm() * second.norm()).clamp_min(1e-6)).square()
+
+    loss = (
+        denoising(source),
+        object_weight * penalty(source, name="object near its noun", of=near),
+        apart_weight * penalty(source, name="colour and style apart", of=apart),
+    )
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word,),
+        stages=(Stage(train=(learned(word),), loss=loss, steps=steps, lr=lr),),
+    )

@@ -1,0 +1,39 @@
+"""NeTI — Alaluf et al., SIGGRAPH Asia 2023.
+
+The word is a small network: of the time and the layer it makes the input vector, and a bypass that only the values of
+cross-attention see.
+"""
+
+from limner.parts import PHOTO_TEMPLATES, denoising, learned, neural, photos, varying_word
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="NeTI", arxiv="2305.15391", scope=("object", "style"))
+def neti(
+    subject: Subject, *, units: int = 0, keep: float = 0.5, steps: int = 250, lr: float = 1e-3, batch: int = 4
+) -> Recipe:
+    """A neural word over time and layers, its length that of the class word's vector.
+
+    The authors' settings for a full-size base: learning rate 1e-3 times the batch, batch 2 accumulated 4 times, 1000 steps.
+
+    Settings:
+        units: hidden units that are used when painting; fewer are easier to edit, 0 is all
+        keep: chance that all hidden units are used in an update (nested dropout)
+        steps: updates
+        lr: learning rate
+        batch: pictures in an update
+    """
+    word = varying_word(subject.handle, subject.noun, neural(keep=keep, units=units))
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word,),
+        stages=(
+            Stage(
+                train=(learned(word),),
+                loss=(denoising(photos(subject, captions=PHOTO_TEMPLATES, batch=batch)),),
+                steps=steps,
+                lr=lr,
+            ),
+        ),
+    )

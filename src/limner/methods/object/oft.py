@@ -1,0 +1,44 @@
+"""OFT — Qiu et al., NeurIPS 2023.
+
+Attention's weights are turned, never stretched: an orthogonal matrix a layer keeps the angles between its neurons, in
+which the model's knowledge is thought to be.
+"""
+
+from limner.parts import changed_weights, learned, orthogonal, preserving, prior_note, rare_word_and
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="Orthogonal Finetuning (OFT)", arxiv="2306.07280", scope=("object", "condition"))
+def oft(
+    subject: Subject,
+    *,
+    blocks: int = 4,
+    radius: float = 0.0,
+    steps: int = 200,
+    lr: float = 3e-3,
+    prior_weight: float = 1.0,
+    num_class_pictures: int = 64,
+    batch: int = 4,
+) -> Recipe:
+    """A rare word and the class noun, block-diagonal rotations of queries, keys, values and outputs, prior preservation.
+
+    The authors' settings for a full-size base: 4 blocks, radius 6e-5 (COFT), learning rate 6e-5, weight 1.
+
+    Settings:
+        blocks: blocks of every rotation; must divide the widths of all attention layers
+        radius: how far each learned matrix may go from zero (COFT); 0 is as far as it likes (OFT)
+        steps: updates
+        lr: learning rate
+        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
+        num_class_pictures: pictures of the class the untouched base paints first
+        batch: pictures of the subject in an update, and as many of the class
+    """
+    turns = changed_weights(orthogonal(blocks, radius=radius))
+    loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)
+    return Recipe(
+        says=rare_word_and(subject.noun, handle=subject.handle),
+        modifiers=(turns,),
+        stages=(Stage(train=(learned(turns),), loss=loss, steps=steps, lr=lr),),
+        notes=prior_note(prior_weight, num_class_pictures),
+    )

@@ -1,0 +1,39 @@
+"""PerSAM-assisted DreamBooth — Zhang et al., ICLR 2024.
+
+DreamBooth that looks at the subject alone: one picture's mask is carried over to the others, and what is outside of the
+masks does not count.
+"""
+
+from limner.parts import everything, photos, preserving, prior_note, propagated_masks, rare_word_and
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="PerSAM-assisted DreamBooth", arxiv="2305.03048", scope=("object",))
+def persam(
+    subject: Subject,
+    *,
+    steps: int = 120,
+    lr: float = 3e-4,
+    prior_weight: float = 1.0,
+    num_class_pictures: int = 64,
+    batch: int = 4,
+) -> Recipe:
+    """A rare word and the class noun, the whole denoiser tuned on the masked subject, prior preservation.
+
+    The authors propagate the mask with SAM; here the base's own latents are compared. They released no code of this part.
+
+    Settings:
+        steps: updates
+        lr: learning rate
+        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
+        num_class_pictures: pictures of the class the untouched base paints first
+        batch: pictures of the subject in an update, and as many of the class
+    """
+    own = photos(subject, batch=batch, masks=propagated_masks)
+    loss = preserving(subject, own=own, weight=prior_weight, count=num_class_pictures, batch=batch)
+    return Recipe(
+        says=rare_word_and(subject.noun, handle=subject.handle),
+        stages=(Stage(train=(everything(),), loss=loss, steps=steps, lr=lr, weight_decay=1e-2),),
+        notes=prior_note(prior_weight, num_class_pictures),
+    )

@@ -1,0 +1,35 @@
+"""ProSpect — Zhang et al., SIGGRAPH Asia 2023.
+
+A word with ten meanings, one for each tenth of the denoising: layout first, then structure, material and texture last.
+"""
+
+from limner.parts import PHOTO_TEMPLATES, denoising, learned, per_stage, photos, varying_word
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="ProSpect", arxiv="2305.16225", scope=("object", "style"))
+def prospect(subject: Subject, *, stages: int = 10, steps: int = 250, lr: float = 3e-3, batch: int = 4) -> Recipe:
+    """A new word whose vector a small block makes for every stage of denoising; block and stages learn.
+
+    The authors' settings for a full-size base: 10 stages, learning rate 1e-4, batch 1, 600 steps.
+
+    Settings:
+        stages: equal stretches of time, each with a vector of its own
+        steps: updates
+        lr: learning rate
+        batch: pictures in an update
+    """
+    word = varying_word(subject.handle, subject.noun, per_stage(stages))
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word,),
+        stages=(
+            Stage(
+                train=(learned(word),),
+                loss=(denoising(photos(subject, captions=PHOTO_TEMPLATES, batch=batch)),),
+                steps=steps,
+                lr=lr,
+            ),
+        ),
+    )

@@ -1,0 +1,42 @@
+"""A Closer Look at Parameter-Efficient Tuning in Diffusion Models — Xiang et al., 2023.
+
+Small bottleneck adapters in the denoiser's transformer blocks; where they read and where they write matters most, and
+best is from the output of cross-attention to the input of the feed-forward layer.
+"""
+
+from limner.parts import bottleneck_adapters, learned, preserving, prior_note, rare_word_and
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="Unet-finetune (adapters)", arxiv="2303.18181", scope=("object",))
+def unet_finetune(
+    subject: Subject,
+    *,
+    width: int = 60,
+    steps: int = 200,
+    lr: float = 2e-3,
+    prior_weight: float = 1.0,
+    num_class_pictures: int = 64,
+    batch: int = 4,
+) -> Recipe:
+    """A rare word and the class noun, adapters in every transformer block, prior preservation.
+
+    The authors' settings for a full-size base: width 60, learning rate 1e-4, weight 1.
+
+    Settings:
+        width: hidden width of every adapter
+        steps: updates
+        lr: learning rate
+        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
+        num_class_pictures: pictures of the class the untouched base paints first
+        batch: pictures of the subject in an update, and as many of the class
+    """
+    adapters = bottleneck_adapters(width)
+    loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)
+    return Recipe(
+        says=rare_word_and(subject.noun, handle=subject.handle),
+        modifiers=(adapters,),
+        stages=(Stage(train=(learned(adapters),), loss=loss, steps=steps, lr=lr),),
+        notes=prior_note(prior_weight, num_class_pictures),
+    )

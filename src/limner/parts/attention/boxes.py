@@ -1,0 +1,78 @@
+"""A word's attention drawn into a box while painting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.errors import InputError
+from limner.recipe import Prediction
+
+from .maps import keep_maps, kept_maps
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.recipe import LatentOperation, Moment
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, as shares of the picture."""
+
+
+def box_of(text: str) -> Box | None:
+    """ "0.2,0.3,0.8,1" -> numbers; None for an empty text. Raises `InputError` for anything else."""
+    if not text:
+        return None
+    try:
+        left, top, right, bottom = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"a box is four numbers such as '0.2,0.3,0.8,1', not {text!r}") from error
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise InputError(f"a box is left,top,right,bottom within 0 and 1, not {text!r}")
+    return left, top, right, bottom
+
+
+def drawn_into(
+    word: str, box: Box, *, strength: float = 30.0, until: float = 0.4, enough: float = 0.2, tries: int = 5
+) -> LatentOperation:
+    """In the first `until` of the steps, up to `tries` gradient steps on the latents down strength * (1 - inside)^2, where
+    `inside` is the share of the word's attention that falls into the box, for as long as (1 - inside)^2 is above `enough`
+    (Sec. 4.2 of arXiv:2312.08048)."""
+
+    def operation(moment: Moment) -> Tensor:
+        import torch
+
+        rows = [k for k, prompt in enumerate(moment.prompts) if word in prompt]
+        if moment.step >= until * moment.total or not rows:
+            return moment.latents
+        x = moment.latents.clone()
+        for _ in range(tries):
+            part = x[rows].detach().requires_grad_(True)
+            with torch.enable_grad():
+                missing = (1 - _inside(moment, part, rows, word, box)).square()
+                far = missing[missing > enough]
+                if not len(far):
+                    break
+                (gradient,) = torch.autograd.grad(strength * far.sum(), part)
+            x[rows] = x[rows] - gradient
+        return x
+
+    return operation
+
+
+def _inside(moment: Moment, latents: Tensor, rows: list[int], word: str, box: Box) -> Tensor:
+    """[rows]: the share of the word's attention in the box."""
+    import torch
+
+    base, words = moment.worn.base, moment.worn.words
+    said = tuple(moment.prompts[row] for row in rows)
+    time = moment.time.expand(len(rows))
+    run = moment.worn.run(time=time, prompts=said)
+    run.operations += (keep_maps(),)
+    output = base.predict(latents, time, moment.states[rows], context=run)
+    maps = kept_maps(Prediction(output, run))
+    places = [base.word_places(text, word, words=words)[0] for text in said]
+    own = torch.stack([maps[k, :, place] for k, place in enumerate(places)])
+    side = round(own.shape[1] ** 0.5)
+    left, top, right, bottom = (round(edge * side) for edge in box)
+    own = own.unflatten(1, (side, side))
+    return own[:, top:bottom, left:right].sum((1, 2)) / own.sum((1, 2)).clamp_min(1e-8)

@@ -1,0 +1,68 @@
+"""Where the subject is, on each of its pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.bases.protocol import Base
+    from limner.subject import Subject
+
+NEIGHBOURS = 5
+
+
+def subject_masks(base: Base, subject: Subject) -> Tensor:
+    """[n, 1, H, W] in [0, 1]: the masks that came with the pictures; on the pocket base, whose pictures are toys, else those
+    that its segmenter finds. Raises `InputError` where there are neither."""
+    size = base.picture_size
+    given = subject.masks(size)
+    if given is not None:
+        return given
+    if base.name != "pocket":
+        raise InputError(
+            f"this method needs to know where {subject.name} is: put a mask beside every picture (NAME.mask.png, white where "
+            "the subject is), or make the background transparent"
+        )
+    from limner.pocket import judges
+
+    return (judges.masks(subject.tensor(size)) > 0.5).float()[:, None]
+
+
+def background_masks(base: Base, subject: Subject) -> Tensor:
+    """[n, 1, H, W]: where the subject is not."""
+    return 1 - subject_masks(base, subject)
+
+
+def propagated_masks(base: Base, subject: Subject) -> Tensor:
+    """[n, 1, h, w]: the first picture's mask, and on every other picture the places whose features are nearer to the first's
+    foreground than to its background (the one-shot matching of PerSAM, Sec. 3.1 of arXiv:2305.03048).
+
+    Features are the denoiser's in the place of SAM's; near is the mean cosine to the NEIGHBOURS nearest places of each.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    from .denoiser import denoiser_features
+
+    pixels = subject.tensor(base.picture_size).to(base.device)
+    with torch.no_grad():
+        features = denoiser_features(base, base.encode(pixels)[0], f"a {subject.noun}")
+    size = features.shape[-2:]
+    first = F.interpolate(subject_masks(base, _first(subject)).float(), size, mode="area") > 0.5
+    flat = F.normalize(features.flatten(2), dim=1)
+    near = torch.einsum("bcn,cm->bnm", flat, flat[0])
+    inside = first.flatten().to(near.device)
+    count = max(1, min(NEIGHBOURS, int(inside.sum()), int((~inside).sum())))
+    like = near[:, :, inside].topk(count, 2).values.mean(2) - near[:, :, ~inside].topk(count, 2).values.mean(2)
+    found = (like > 0).float().view(-1, 1, *size).cpu()
+    return torch.cat([first.float(), found[1:]])
+
+
+def _first(subject: Subject) -> Subject:
+    from dataclasses import replace
+
+    return replace(subject, pictures=subject.pictures[:1])

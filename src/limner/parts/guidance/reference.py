@@ -1,0 +1,102 @@
+"""A reference's statistics put into the place where a word is read, while painting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.parts.attention.maps import keep_maps, kept_maps
+from limner.parts.encoders.masks import subject_masks
+from limner.parts.modifiers.image_attention import otsu
+from limner.recipe import Live, Prediction
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.protocol import Base
+    from limner.recipe import LatentOperation, Moment
+    from limner.subject import Subject
+
+LATENTS, MASK = "reference.masked.latents", "reference.masked.mask"
+
+
+@dataclass(frozen=True)
+class masked_reference:
+    """The latents [1, C, h, w] of the subject's first picture and where it is there [1, 1, h, w], stored with the concept."""
+
+    subject: Subject
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        import torch
+        import torch.nn.functional as F
+
+        if LATENTS in stored:
+            tensors = {name: stored[name].to(base.device, base.dtype) for name in (LATENTS, MASK)}
+        else:
+            with torch.no_grad():
+                latents = base.encode(self.subject.tensor(base.picture_size)[:1])[0]
+            mask = F.interpolate(subject_masks(base, self.subject)[:1].float(), latents.shape[-2:], mode="area")
+            tensors = {LATENTS: latents, MASK: (mask > 0.5).to(latents)}
+        yield Live(tensors)
+
+
+def reference_statistics(
+    reference: masked_reference, word: str, prompt: str, *, strength: float, begin: float = 0.2, end: float = 0.8
+) -> LatentOperation:
+    """From `begin` to `end` of the steps, the latents where the word is read take on the mean and deviation, channel by
+    channel, that the reference's subject has at that noise, by `strength` (the reference guidance of arXiv:2312.00079).
+
+    The reference at each noise is its DDIM inversion; where the word is read is its attention's part above Otsu's threshold.
+    """
+
+    def operation(moment: Moment) -> Tensor:
+        import torch
+
+        from limner.painting import inverted
+
+        rows = [k for k, text in enumerate(moment.prompts) if word in text]
+        if not rows or not begin * moment.total <= moment.step < end * moment.total:
+            return moment.latents
+        worn, tensors = moment.worn, moment.worn.live[reference].tensors
+        key = (reference, moment.total)
+        if key not in worn.kept:
+            worn.kept[key] = inverted(worn.base, tensors[LATENTS], prompt, moment.total)
+        shown = worn.kept[key][moment.step][None]
+        x = moment.latents.clone()
+        where = _read(moment, rows, word).to(x)
+        mean, std = _statistics(shown, tensors[MASK].to(x))
+        own_mean, own_std = _statistics(x[rows], where)
+        moved = (x[rows] - own_mean) / own_std * std + mean
+        x[rows] = torch.lerp(x[rows], moved, strength * where)
+        return x
+
+    return operation
+
+
+def _statistics(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation [B, C, 1, 1] of x [B, C, h, w] where the mask [B, 1, h, w] is 1."""
+    count = mask.sum((2, 3), keepdim=True).clamp_min(1)
+    mean = (x * mask).sum((2, 3), keepdim=True) / count
+    return mean, (((x - mean).square() * mask).sum((2, 3), keepdim=True) / count).sqrt().clamp_min(1e-4)
+
+
+def _read(moment: Moment, rows: list[int], word: str) -> Tensor:
+    """[rows, 1, h, w] of 0 and 1: where the word is read in the latents as they are."""
+    import torch
+    import torch.nn.functional as F
+
+    base, words = moment.worn.base, moment.worn.words
+    said, time = tuple(moment.prompts[row] for row in rows), moment.time.expand(len(rows))
+    run = moment.worn.run(time=time, prompts=said)
+    run.operations += (keep_maps(),)
+    output = base.predict(moment.latents[rows], time, moment.states[rows], context=run)
+    maps = kept_maps(Prediction(output, run))
+    places = [base.word_places(text, word, words=words)[0] for text in said]
+    own = otsu(torch.stack([maps[k, :, place] for k, place in enumerate(places)]))
+    side = round(own.shape[1] ** 0.5)
+    return F.interpolate(own.unflatten(1, (side, side))[:, None], moment.latents.shape[-2:], mode="nearest")

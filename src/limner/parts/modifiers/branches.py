@@ -1,0 +1,83 @@
+"""Two prompts painted together, each where it is attended to (DCI, arXiv:2412.04831)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.recipe import Live
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import AttentionCall
+    from limner.bases.protocol import Base
+
+SHARP = 10.0
+
+
+@dataclass(frozen=True)
+class branch_integration:
+    """In the first `until` of sampling, what cross-attention gives a picture is w1 of its own and w2 of its twin's, whose
+    prompt is without the word; at every place w is the softmax of how much the picture attends to the word there and how
+    much its twin attends to words at all (Sec. 3.3). Both are scaled to a maximum of 1 and sharpened; `favour` above 0
+    favours the subject."""
+
+    word: str
+    until: float = 0.3
+    favour: float = 0.0
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        live = Live()
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            run = call.run
+            late = run.time is None or float(run.time[0]) < (1 - self.until) * base.num_train_times
+            if call.site.kind == "cross" and live.on and run.twins and not late:
+                each = len(run.prompts) // len(run.branches)
+                rows = [k for k, text in enumerate(run.prompts) if self.word in text and k % each < each // 2]
+                self._integrate(base, call, rows, each // 2)
+            return call
+
+        if scale:
+            live.operations = (operation,)
+        yield live
+
+    def _integrate(self, base: Base, call: AttentionCall, rows: list[int], apart: int) -> None:
+        seen: list[Tensor] = []
+
+        def keep(maps: Tensor) -> Tensor:
+            seen.append(maps.mean(1))
+            return maps
+
+        def mix(out: Tensor) -> Tensor:
+            found = out.clone()
+            for row in rows:
+                own, other = (self._mass(base, seen[0][k], call.run.prompts[k]) for k in (row, row + apart))
+                first, second = self.shares(own, other)[..., None]
+                found[row] = first * out[row] + second * out[row + apart]
+            return found
+
+        if rows:
+            call.on_maps.append(keep)
+            call.on_output.append(mix)
+
+    def shares(self, own: Tensor, other: Tensor) -> Tensor:
+        """[N] and [N] -> [2, N], which sum to 1 at every place."""
+        import torch
+
+        own, other = (x / x.max().clamp_min(1e-8) for x in (own, other))
+        return torch.softmax(torch.stack([SHARP * own + self.favour, SHARP * other]), 0)
+
+    def _mass(self, base: Base, maps: Tensor, prompt: str) -> Tensor:
+        """[N, M] -> [N]: the attention to the word, or to all words of a prompt that is without it."""
+        import torch
+
+        words = {self.word: torch.zeros(1, 1)}
+        places = base.word_places(prompt, self.word, words=words)
+        return maps[:, places or list(range(1, 1 + base.num_tokens(prompt, words=words)))].sum(1)

@@ -1,0 +1,82 @@
+"""A distribution of prompts in the place of one word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from limner.recipe import Objective
+from limner.streams import stream
+
+from .kept import Kept, taken
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import Pass
+    from limner.bases.protocol import Base
+    from limner.recipe import Source, Step
+
+    from .states import Making, Rewrite
+
+POOLED = "prompt features"
+
+
+def prompt_distribution(word: str, *, prompts: int = 8, vectors: int = 4, spread: float = 1.0) -> Making:
+    """States drawn from the normal distribution, of diagonal variance, over the text states of `prompts` learned prompts:
+    the word is `vectors` learned input vectors in each (DreamDistribution, Sec. 3.2 of arXiv:2312.14216).
+
+    Every row draws its own, while painting by its seed; `spread` scales the deviation then, and 0 reads the mean.
+    """
+
+    def making(base: Base, stored: Mapping[str, Tensor], generator: Generator) -> tuple[dict[str, Tensor], Rewrite]:
+        import torch
+
+        wide = base.word_vectors("a").shape[-1]
+        spread_at_first = float(base.word_vectors("a photo of one").float().std())
+        start = torch.randn(prompts, vectors, wide, generator=generator) * spread_at_first
+        own = taken({"contexts": start}, stored, base, what="the learned prompts")
+        kept = Kept()
+
+        def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
+            kept.check(own.values())
+            words = {f"{word}{k}": vectors for k, vectors in enumerate(own["contexts"])}
+            found = []
+            for row, plain in zip(rows, states, strict=True):
+                text = run.prompts[row]
+                if text not in kept.values:
+                    said = [text.replace(word, name) for name in words]
+                    every = base.text_states(said, words=words)
+                    places = [base.num_tokens(one, words=words) + 1 for one in said]
+                    pooled = torch.stack([every[k, place] for k, place in enumerate(places)])
+                    kept.values[text] = every.mean(0), every.std(0), pooled
+                mean, std, run.kept[POOLED] = kept.values[text]
+                noise = torch.randn(mean.shape, generator=_of_row(run, row)).to(mean)
+                found.append(torch.lerp(plain, mean + (1.0 if run.random else spread) * std * noise, scale))
+            return torch.stack(found)
+
+        return own, rewrite
+
+    return making
+
+
+def _of_row(run: Pass, row: int) -> Generator:
+    if run.random is not None:
+        return stream(int(run.random("prompt distribution").initial_seed()), "row", row)
+    return stream(run.seeds[row] if run.seeds else 0, "prompt distribution")
+
+
+def prompts_apart(source: Source) -> Objective:
+    """The mean over pairs of learned prompts of the squared cosine of their features at the end token (Eq. 6)."""
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        kept = step.prediction.kept
+        assert kept is not None
+        features = torch.nn.functional.normalize(kept.kept[POOLED].float(), dim=-1)
+        near = (features @ features.T).square()
+        count = len(features)
+        return (near.sum() - near.diagonal().sum()) / (count * (count - 1))
+
+    return Objective(f"prompts apart({source.name})", source, value)

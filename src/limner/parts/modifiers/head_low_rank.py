@@ -1,0 +1,75 @@
+"""Low-rank changes of the products that attention heads compute (COMCAT, arXiv:2305.17235)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.recipe import Live
+
+from .kept import taken
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import AttentionCall
+    from limner.bases.protocol import Base
+
+
+@dataclass(frozen=True)
+class head_low_rank:
+    """In every head A = softmax((Q K' + a^2 Q2 K2') / sqrt(d)) and out = A V Wo + a^2 A V2 Wo2, with Q2, K2, V2 of `rank`
+    columns (Eq. 4 and 5): what changes are the products, no single weight. a is the strength it is worn at.
+
+    Q2 and Wo2 are zero at first, so that it starts as the base; the authors' code starts them at random.
+    """
+
+    rank: int = 2
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        import torch
+
+        live, own = Live(), {}
+        for site in base.sites:
+            heads, wide, context = base.attention_widths(site)
+            shapes = {"query": (heads * self.rank, wide), "key": (heads * self.rank, context)}
+            shapes |= {"value": (heads * self.rank, context), "out": (wide, heads * self.rank)}
+            start = {
+                f"heads.{site.name}.{name}": torch.zeros(shape)
+                if name in ("query", "out")
+                else torch.randn(shape, generator=generator) / shape[1] ** 0.5
+                for name, shape in shapes.items()
+            }
+            found = taken(start, stored, base, what="the heads' change")
+            own[site.name] = list(found.values())
+            live.tensors |= found
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            return self._beside(call, own[call.site.name], scale) if live.on else call
+
+        if scale:
+            live.operations = (operation,)
+        yield live
+
+    def _beside(self, call: AttentionCall, own: list[Tensor], scale: float) -> AttentionCall:
+        """More columns beside those of q, k and v; the attention's own scale is put right for their number."""
+        import torch
+
+        query, key, value, out = own
+        old = call.query.shape[-1]
+        more = [call.heads(x @ w.T) for x, w in ((call.hidden, query), (call.states, key), (call.states, value))]
+        new = old + self.rank
+        call.query = torch.cat([call.query, scale * more[0]], -1) * (new / old) ** 0.5
+        call.key = torch.cat([call.key, scale * more[1]], -1)
+        call.value = torch.cat([call.value, more[2]], -1)
+
+        def through(beyond: Tensor) -> Tensor:
+            return scale**2 * beyond.transpose(1, 2).flatten(2) @ out.T
+
+        call.beyond.append(through)
+        return call

@@ -1,0 +1,172 @@
+"""New attention to a reference picture, seen through the denoiser itself (ViCo, arXiv:2306.00971)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.parts.attention.maps import keep_maps, kept_maps
+from limner.recipe import Live, Objective, Prediction
+
+from .kept import taken
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import AttentionCall, Site
+    from limner.bases.protocol import Base
+    from limner.recipe import Source, Step
+    from limner.subject import Subject
+
+LATENTS = "image_attention.latents"
+WORD, END = "attention of the word", "attention of the end"
+
+
+@dataclass(frozen=True)
+class image_attention:
+    """Beside every second cross-attention layer of the way up, an attention of its own whose keys and values are made from a
+    reference's hidden states there, in the places where the word is read in the reference (Eq. 3 to 5).
+
+    The reference is a picture of the subject, clean, run through the same denoiser at the same time; another one in every
+    update, the first while painting. Outputs are zero at first. Only rows whose prompt has the word have it, and the negative
+    branch of such prompts.
+    """
+
+    subject: Subject
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        import torch
+
+        if LATENTS in stored:
+            latents = stored[LATENTS].to(base.device, base.dtype)
+        else:
+            with torch.no_grad():
+                latents = base.encode(self.subject.tensor(base.picture_size))[0]
+        chosen = [site for site in base.sites if site.kind == "cross" and site.block == "up"][::2]
+        live, own = Live({LATENTS: latents}), {}
+        for site in chosen:
+            _, wide, _ = base.attention_widths(site)
+            start = {
+                f"image_attention.{site.name}.{part}": torch.zeros(wide, wide)
+                if part == "out"
+                else torch.randn(wide, wide, generator=generator) / wide**0.5
+                for part in ("query", "key", "value", "out")
+            }
+            found = taken(start, stored, base, what="the image attention")
+            own[site.name] = list(found.values())
+            live.tensors |= found
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            if call.site.name not in own or not live.on or not any(self.subject.handle in p for p in call.run.prompts):
+                return call
+            if self not in call.run.cache:
+                call.run.cache[self] = self._seen(base, call, latents, chosen)
+            hidden, mask = call.run.cache[self]
+            added = _attended(call, own[call.site.name], hidden[call.site.name], mask[call.site.name])
+            call.beyond.append(lambda _: scale * added)
+            return call
+
+        if scale:
+            live.operations = (operation,)
+        yield live
+
+    def _seen(
+        self, base: Base, call: AttentionCall, latents: Tensor, chosen: list[Site]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Hidden states [rows, N, C] of the reference at the chosen sites, and which of them are the subject's [rows, N]."""
+        import torch
+
+        from limner.bases.attention import Pass
+
+        run, hidden = call.run, {}
+        assert run.time is not None
+
+        def note(inner: AttentionCall) -> AttentionCall:
+            if inner.site in chosen:
+                hidden[inner.site.name] = inner.hidden.detach()
+            return inner
+
+        count = len(call.query)
+        which = torch.zeros(count, dtype=torch.long)
+        if run.random is not None:
+            which = torch.randint(len(latents), (count,), generator=run.random("reference"))
+        own = Pass((note, keep_maps()), run.time, prompts=run.prompts, fused=run.fused)
+        output = base.predict(latents[which.to(latents.device)], run.time, call.states, context=own)
+        maps = kept_maps(Prediction(output, own))
+        places = [self._places(base, prompt) for prompt in run.prompts]
+        star, end = (torch.stack([maps[k, :, pair[n]] for k, pair in enumerate(places)]) for n in (0, 1))
+        run.kept[WORD], run.kept[END] = star, end.detach()
+        masks = {name: _resized(otsu(star.detach()), x.shape[1]) for name, x in hidden.items()}
+        if run.random is None:  # both branches of guidance look where the word is read
+            said = torch.tensor([self.subject.handle in prompt for prompt in run.prompts], device=star.device)
+            each = len(said) // len(run.branches)
+            source = torch.arange(len(said), device=star.device)
+            source = torch.where(
+                said, source, said.float().view(-1, each).argmax(0).repeat(len(run.branches)) * each + source % each
+            )
+            masks = {name: mask[source] for name, mask in masks.items()}
+        return hidden, masks
+
+    def _places(self, base: Base, prompt: str) -> tuple[int, int]:
+        """Of the word and of the end token; of a prompt without the word, the begin token and the end."""
+        import torch
+
+        words = {self.subject.handle: torch.zeros(1, 1)}
+        found = base.word_places(prompt, self.subject.handle, words=words)
+        return (found[0] if found else 0), base.num_tokens(prompt, words=words) + 1
+
+
+def _attended(call: AttentionCall, own: list[Tensor], seen: Tensor, mask: Tensor) -> Tensor:
+    """[B, N, C]"""
+    import torch
+    import torch.nn.functional as F
+
+    query, key, value, out = own
+    q, k, v = (call.heads(x @ w.T) for x, w in ((call.hidden, query), (seen, key), (seen, value)))
+    logits = q @ k.mT * q.shape[-1] ** -0.5
+    logits = logits.masked_fill(~mask[:, None, None].bool(), float("-inf"))
+    found = (torch.softmax(logits, -1) @ v).transpose(1, 2).flatten(2)
+    return F.linear(found, out)
+
+
+def otsu(maps: Tensor, bins: int = 64) -> Tensor:
+    """[rows, N] -> [rows, N] of 0 and 1: above the threshold that parts each row's values best (Otsu, 1979). The largest value
+    is always above it."""
+    import torch
+
+    low, high = maps.amin(1, keepdim=True), maps.amax(1, keepdim=True)
+    level = (maps - low) / (high - low).clamp_min(1e-12)
+    steps = torch.linspace(0, 1, bins + 1, device=maps.device)[1:-1]
+    above = (level[..., None] > steps).float()  # [rows, N, steps]
+    share = above.mean(1)
+    inside = (above * level[..., None]).sum(1) / above.sum(1).clamp_min(1)
+    outside = ((1 - above) * level[..., None]).sum(1) / (1 - above).sum(1).clamp_min(1)
+    best = (share * (1 - share) * (inside - outside).square()).argmax(1)
+    return torch.maximum((level > steps[best][:, None]).float(), (level >= 1).float())
+
+
+def _resized(mask: Tensor, places: int) -> Tensor:
+    """[rows, n] -> [rows, places]; whatever a smaller place touches stays."""
+    import torch.nn.functional as F
+
+    side, wanted = round(mask.shape[1] ** 0.5), round(places**0.5)
+    return F.adaptive_max_pool2d(mask.unflatten(1, (side, side)), wanted).flatten(1)
+
+
+def attention_consistency(source: Source) -> Objective:
+    """Squared difference between where the word and where the end token is read in the reference, each scaled to a maximum of
+    1; the end's is the target (Eq. 6)."""
+
+    def value(step: Step) -> Tensor:
+        kept, rows = step.prediction.kept, step.prediction.rows
+        assert kept is not None
+        star, end = (kept.kept[name][rows].float() for name in (WORD, END))
+        star, end = (x / x.amax(1, keepdim=True).clamp_min(1e-8) for x in (star, end))
+        return (star - end).square().mean()
+
+    return Objective(f"attention consistency({source.name})", source, value)

@@ -1,0 +1,45 @@
+"""Parameters taken from a concept's file, and what is computed from them kept for as long as they stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import FileError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.bases.protocol import Base
+
+MOST = 4096
+
+
+class Kept:
+    """Values by key. `check` forgets them all when a parameter learns, or was written to since the last check."""
+
+    def __init__(self) -> None:
+        self.values: dict[Any, Any] = {}
+        self._written = -1
+
+    def check(self, parameters: Iterable[Tensor]) -> None:
+        parameters = list(parameters)
+        written = sum(p._version for p in parameters)
+        if written != self._written or len(self.values) > MOST or any(p.requires_grad for p in parameters):
+            self.values.clear()
+        self._written = written
+
+
+def taken(start: Mapping[str, Tensor], stored: Mapping[str, Tensor], base: Base, *, what: str) -> dict[str, Tensor]:
+    """Parameters with the stored values where there are any. Raises `FileError` for one of another shape."""
+    import torch
+
+    found: dict[str, Tensor] = {}
+    for key, value in start.items():
+        given = stored.get(key, value)
+        if given.shape != value.shape:
+            raise FileError(
+                f"{key} of {what} is {tuple(given.shape)} in the concept; this base and setting want {tuple(value.shape)}"
+            )
+        found[key] = torch.nn.Parameter(given.detach().clone().to(base.device, base.dtype), requires_grad=False)
+    return found

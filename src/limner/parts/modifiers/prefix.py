@@ -1,0 +1,50 @@
+"""Keys and values put before a text tower's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.recipe import Live
+
+from .kept import taken
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.protocol import Base
+
+
+@dataclass(frozen=True)
+class text_prefix:
+    """In the last `share` of the text tower's self-attention layers, one key and one value a head stand before the sequence,
+    seen from every place of every prompt (CatVersion, Sec. 3.2 of arXiv:2311.14631). The values start at zero and the keys
+    near it.
+    """
+
+    share: float = 0.25
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        import torch
+
+        live = Live()
+        layers = base.text_attention()
+        with ExitStack() as stack:
+            for index in range(len(layers) - max(1, round(self.share * len(layers))), len(layers)):
+                heads, wide = layers[index].heads, layers[index].width
+                prefix = f"prefix.{index}."
+                start = {
+                    f"{prefix}key": 0.02 * torch.randn(heads, wide, generator=generator),
+                    f"{prefix}value": torch.zeros(heads, wide),
+                }
+                own = taken(start, stored, base, what="the prefix")
+                live.tensors |= own
+                if scale:
+                    key, value = own.values()
+                    stack.enter_context(layers[index].with_prefix(key, value, scale, lambda: live.on))
+            yield live

@@ -1,0 +1,133 @@
+"""Rank-one edits of cross-attention in the direction of one word (Perfusion, arXiv:2305.01644)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.errors import FileError
+from limner.recipe import Live
+
+from .kept import taken
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+    from limner.bases.attention import AttentionCall
+    from limner.bases.protocol import Base
+
+TEMPLATES = ("a photo of a {} {}", "a picture of a {} {}", "a {} {}", "two of a {} {}", "a painting of a {} {}")
+NOUNS = ("dog", "cat", "car", "house", "boat", "chair", "person", "robot", "plant", "bear", "teapot", "backpack")
+PLACES = (
+    "", "on the beach", "in the snow", "in the city", "in a meadow", "in the kitchen", "at night", "with a red hat",
+    "on the road", "wearing a scarf",
+)  # fmt: skip
+FOLLOW = 0.99
+"""How slowly the direction follows the word's text state while teaching."""
+RIDGE = 0.003
+"""Share of the mean variance that is added to every direction: a few hundred captions span few."""
+
+
+@dataclass(frozen=True)
+class key_locked:
+    """In every cross-attention layer, h = W e - W i s(e) + g(e) o, with s(e) = i' C^-1 e / i' C^-1 i and the gate
+    g = sigmoid((s - bias) / temperature) (Eq. 4 and 5).
+
+    i is the word's direction: a slow mean of its text state while teaching. C is the second moment of text states over
+    plain captions. For keys o is locked to what the class noun's state gives; for values it is learned, from the same start.
+    """
+
+    word: str
+    noun: str
+    bias: float = 0.75
+    temperature: float = 0.1
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        import torch
+
+        sites = [site for site in base.sites if site.kind == "cross"]
+        with torch.no_grad():
+            inverse = torch.linalg.inv(second_moment(base))
+            noun = noun_state(base, self.noun)
+            targets = {site.name: tuple(layer(noun) for layer in base.key_value(site)) for site in sites}
+        prefix = f"rank_one.{self.word}."
+        start = {f"{prefix}{name}": value.float().cpu() for name, (_, value) in targets.items()}
+        own = taken(start, stored, base, what="the rank-one edit")
+        place = f"{prefix}direction"
+        direction = stored.get(place, noun).detach().clone().to(noun)
+        if direction.shape != noun.shape:
+            raise FileError(f"{place} is {tuple(direction.shape)} in the concept; this base wants {tuple(noun.shape)}")
+        live = Live({**own, place: direction})
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            rows = [k for k, prompt in enumerate(call.run.prompts) if self.word in prompt]
+            if call.site.kind != "cross" or not live.on or not rows:
+                return call
+            if call.run.random is not None and self not in call.run.cache:
+                call.run.cache[self] = True
+                self._follow(base, call, rows, direction)
+            states = call.states[rows]
+            about = (*self.gates(states, direction, inverse), direction)
+            at = torch.tensor(rows, device=call.key.device)
+            layers = base.key_value(call.site)
+            edits = (targets[call.site.name][0], own[f"{prefix}{call.site.name}"])
+            key, value = (
+                torch.zeros_like(heads).index_copy(
+                    0, at, call.heads(scale * self._edit(layer, target, *about)).to(heads)
+                )
+                for layer, target, heads in zip(layers, edits, (call.key, call.value), strict=True)
+            )
+            call.key, call.value = call.key + key, call.value + value
+            return call
+
+        if scale:
+            live.operations = (operation,)
+        yield live
+
+    def gates(self, states: Tensor, direction: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+        """s(e) and g(e) of states [..., D]: [...]"""
+        toward = inverse.to(states) @ direction.to(states)
+        along = states @ toward / (direction @ toward)
+        return along, ((along - self.bias) / self.temperature).sigmoid()
+
+    def _edit(self, layer: nn.Module, target: Tensor, along: Tensor, gate: Tensor, direction: Tensor) -> Tensor:
+        """[rows, L, out]: what is added to the layer's output."""
+        found: Tensor = gate[..., None] * target - along[..., None] * layer(direction)
+        return found
+
+    def _follow(self, base: Base, call: AttentionCall, rows: list[int], direction: Tensor) -> None:
+        import torch
+
+        with torch.no_grad():
+            words = {self.word: torch.zeros(1, 1)}
+            seen = [
+                call.states[row, base.word_places(call.run.prompts[row], self.word, words=words)[0]] for row in rows
+            ]
+            direction.lerp_(torch.stack(seen).mean(0).to(direction), 1 - FOLLOW)
+
+
+def second_moment(base: Base) -> Tensor:
+    """[D, D]: E[e e'] over the text states of plain captions, with a ridge."""
+    import torch
+
+    captions = [t.format(n, p).strip() for t in TEMPLATES for n in NOUNS for p in PLACES]
+    states = torch.cat([base.text_states(captions[k : k + 32], words={}) for k in range(0, len(captions), 32)])
+    flat = states.flatten(0, 1).float()
+    found = flat.T @ flat / len(flat)
+    ridge: Tensor = RIDGE * found.diagonal().mean() * torch.eye(len(found), device=found.device)
+    return found + ridge
+
+
+def noun_state(base: Base, noun: str) -> Tensor:
+    """[D]: the mean text state of the noun's last token in neutral captions."""
+    import torch
+
+    said = [f"a photo of a {noun}", f"a picture of a {noun}", f"a {noun}"]
+    states = base.text_states(said, words={})
+    places = [base.num_tokens(text, words={}) for text in said]
+    return torch.stack([states[k, place] for k, place in enumerate(places)]).mean(0)

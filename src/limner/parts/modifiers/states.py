@@ -1,0 +1,133 @@
+"""Changes of what cross-attention reads: the text states, after the text tower has run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from limner.recipe import Live
+
+from .kept import taken
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import AttentionCall, Pass
+    from limner.bases.protocol import Base
+
+Rewrite: TypeAlias = "Callable[[Mapping[str, Tensor], Tensor, list[int], Pass, float], Tensor]"
+"""Parameters, states [rows, L, D], which rows of the run these are, the run, strength -> the states to read."""
+
+Making: TypeAlias = "Callable[[Base, Mapping[str, Tensor], Generator], tuple[dict[str, Tensor], Rewrite]]"
+"""Base, stored tensors by name, generator -> parameters (those that are `nn.Parameter`s learn) and the rewriting."""
+
+
+@dataclass(frozen=True)
+class changed_states:
+    """In rows whose prompt has the word, every cross-attention layer reads other states.
+
+    In plain text the word is read as the vectors of `like`, so a rewriting that changes nothing gives the states of
+    `like`. So do rows with a reference and an empty prompt: the picture alone.
+    """
+
+    word: str
+    like: str | Callable[[Base], str]
+    making: Making
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        plain = base.word_vectors(self.like if isinstance(self.like, str) else self.like(base))
+        prefix = f"states.{self.word}."
+        own, rewrite = self.making(
+            base, {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}, generator
+        )
+        live = Live({f"{prefix}{key}": tensor for key, tensor in own.items()}, {self.word: plain})
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            shown = call.run.references is not None
+            rows = [k for k, prompt in enumerate(call.run.prompts) if self.word in prompt or (shown and not prompt)]
+            if call.site.kind != "cross" or not live.on or not rows:
+                return call
+            if self not in call.run.cache:
+                call.run.cache[self] = rewrite(own, call.states[rows], rows, call.run, scale)
+            states = call.run.cache[self]
+            return read_instead(base, call, rows, states, states)
+
+        if scale:
+            live.operations = (operation,)
+        yield live
+
+
+def read_instead(
+    base: Base, call: AttentionCall, rows: list[int], for_keys: Tensor, for_values: Tensor
+) -> AttentionCall:
+    """The call with keys and values of these rows made from other states [rows, L, D]."""
+    import torch
+
+    key, value = base.key_value(call.site)
+    at = torch.tensor(rows, device=call.key.device)
+    call.key = call.key.index_copy(0, at, call.heads(key(for_keys)).to(call.key))
+    call.value = call.value.index_copy(0, at, call.heads(value(for_values)).to(call.value))
+    return call
+
+
+def last_states(count: int, *, strength: float = 1.0) -> Making:
+    """The last `count` states are a learned block, which never passes the text tower, times `strength` while painting
+    (HiPer, Sec. 3 of arXiv:2303.08767). It starts as the states of the word that the subject is read as."""
+
+    def making(base: Base, stored: Mapping[str, Tensor], generator: Generator) -> tuple[dict[str, Tensor], Rewrite]:
+        import torch
+
+        with torch.no_grad():
+            start = base.text_states([""], words={})[0, -count:].float().cpu()
+        own = taken({"block": start}, stored, base, what="the learned states")
+
+        def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
+            block = own["block"].expand(len(states), -1, -1)
+            if run.random is None:
+                block = torch.lerp(states[:, -count:], strength * block, scale)
+            return torch.cat([states[:, :-count], block.to(states)], 1)
+
+        return own, rewrite
+
+    return making
+
+
+def image_added(encoder: Callable[[Base, Tensor], Tensor]) -> Making:
+    """While teaching, a vector made from each row's own picture is added to all its states; while painting, nothing is.
+
+    f = A(sigmoid(m) * E(x)) with A two layers and m a learned mask (DisenBooth, Eq. 3 of arXiv:2305.03374). The authors'
+    features are as wide as their text states and are added beside A's output as well; here widths may differ.
+    """
+
+    def making(base: Base, stored: Mapping[str, Tensor], generator: Generator) -> tuple[dict[str, Tensor], Rewrite]:
+        import torch
+        import torch.nn.functional as F
+
+        size = base.picture_size
+        wide = base.word_vectors("a").shape[-1]
+        dim = encoder(base, torch.zeros(1, 3, size, size, device=base.device)).shape[-1]
+        start = {
+            "mask": torch.zeros(dim),
+            "first": torch.randn(wide, dim, generator=generator) / dim**0.5,
+            "second": torch.randn(wide, wide, generator=generator) * 0.1 / wide**0.5,
+        }
+        own = taken(start, stored, base, what="the picture's part")
+
+        def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
+            if run.references is None:
+                return states
+            seen = encoder(base, run.references[rows]) * own["mask"].sigmoid()
+            added = F.gelu(seen @ own["first"].T) @ own["second"].T
+            if run.dropped is not None:
+                added = added * (~run.dropped[rows]).to(added)[:, None]
+            run.kept["image_added"] = added
+            return states + added[:, None]
+
+        return own, rewrite
+
+    return making

@@ -1,0 +1,70 @@
+"""One vector added to a word's value in every cross-attention layer (Infusion, arXiv:2404.14007)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.recipe import Live
+
+from .kept import taken
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import AttentionCall
+    from limner.bases.protocol import Base
+
+
+@dataclass(frozen=True)
+class value_residual:
+    """V[word] = W_v e + r, r zero at first; keys, and the word itself, are the class noun's (Eq. 3).
+
+    While painting with twins, a picture's queries are its twin's, which is painted by the base alone: so all attention maps
+    are the base's (Eq. 5), and the residual changes what is painted and not where.
+    """
+
+    word: str
+    noun: str
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        import torch
+
+        plain = base.word_vectors(self.noun)
+        prefix = f"residual.{self.word}."
+        sites = [site for site in base.sites if site.kind == "cross"]
+        start = {f"{prefix}{s.name}": torch.zeros(base.key_value(s)[1].out_features) for s in sites}
+        own = taken(start, stored, base, what="the value's residual")
+        live = Live(dict(own), {self.word: plain})
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            rows = self._rows(call)
+            if call.site.kind != "cross" or not live.on or not rows:
+                return call
+            if call.run.twins:
+                each = len(call.query) // len(call.run.branches)
+                twins = torch.arange(len(call.query), device=call.query.device)
+                twins = torch.where(twins % each < each // 2, twins + each // 2, twins)
+                call.query = call.query[twins]
+            shift = torch.zeros(*call.states.shape[:2], len(own[f"{prefix}{call.site.name}"])).to(call.value)
+            for row in rows:
+                for place in base.word_places(call.run.prompts[row], self.word, words={self.word: plain}):
+                    shift[row, place : place + len(plain)] = 1.0
+            call.value = call.value + call.heads(scale * shift * own[f"{prefix}{call.site.name}"])
+            return call
+
+        if scale:
+            live.operations = (operation,)
+        yield live
+
+    def _rows(self, call: AttentionCall) -> list[int]:
+        """The rows whose prompt has the word and that are no twins."""
+        run = call.run
+        each = len(run.prompts) // len(run.branches) if run.prompts else 1
+        own = each // 2 if run.twins else each
+        return [k for k, prompt in enumerate(run.prompts) if self.word in prompt and k % each < own]

@@ -1,0 +1,281 @@
+"""Words whose vectors depend on the attention layer that reads them and on the time: P+, ProSpect, NeTI.
+
+The prompt is encoded once for each (layer, moment) that differs, all in one batch, and every cross-attention layer reads
+its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from limner.recipe import Live
+
+from .kept import Kept, taken
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import AttentionCall, Pass
+    from limner.bases.protocol import Base
+    from limner.recipe import Streams
+
+
+@dataclass(frozen=True)
+class Varied:
+    """How a word varies: its parameters at their start, the moment that a time belongs to, and the vectors [n, D] that a
+    site reads at a moment. `bypass` [D] is added to the values' states at the word's place. `random` is the update's
+    streams when teaching, None when painting."""
+
+    start: dict[str, Tensor]
+    moment: Callable[[int], int]
+    vectors: Callable[[Mapping[str, Tensor], int, int, Streams | None], Tensor]
+    bypass: Callable[[Mapping[str, Tensor], int, int, Streams | None], Tensor] | None = None
+
+
+Vary: TypeAlias = "Callable[[Base, Tensor, int, Generator], Varied]"
+"""Base, the word's vectors [n, D] to start from, number of cross-attention sites, generator -> how it varies."""
+
+BYPASS = 0.2
+"""Length of the bypass as a share of the state it is added to (NeTI's code)."""
+
+
+@dataclass(frozen=True)
+class varying_word:
+    """A word that starts as the vectors of `like` everywhere and may then differ between layers and times."""
+
+    word: str
+    like: str
+    vary: Vary
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        import torch
+
+        sites = [site.name for site in base.sites if site.kind == "cross"]
+        plain = base.word_vectors(self.like)
+        varied = self.vary(base, plain, len(sites), generator)
+        prefix = f"varying.{self.word}."
+        given = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
+        own = taken(varied.start, given, base, what=self.word)
+        kept = Kept()
+        live = Live({f"{prefix}{key}": p for key, p in own.items()}, {self.word: plain})
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            if call.site.kind != "cross" or not live.on:
+                return call
+            rows = [k for k, prompt in enumerate(call.run.prompts) if self.word in prompt]
+            if not rows:
+                return call
+            if self not in call.run.cache:
+                call.run.cache[self] = self._read(base, call.run, rows, varied, own, plain, scale, len(sites), kept)
+            for_keys, for_values = (part[sites.index(call.site.name)] for part in call.run.cache[self])
+            key, value = base.key_value(call.site)
+            at = torch.tensor(rows, device=call.key.device)
+            call.key = call.key.index_copy(0, at, call.heads(key(for_keys)).to(call.key))
+            call.value = call.value.index_copy(0, at, call.heads(value(for_values)).to(call.value))
+            return call
+
+        if scale:
+            live.operations = (operation,)
+        yield live
+
+    def _read(
+        self,
+        base: Base,
+        run: Pass,
+        rows: list[int],
+        varied: Varied,
+        own: Mapping[str, Tensor],
+        plain: Tensor,
+        scale: float,
+        sites: int,
+        kept: Kept,
+    ) -> tuple[Tensor, Tensor]:
+        """States for keys and for values: each [sites, rows with the word, L, D]."""
+        import torch
+
+        kept.check(own.values())
+        assert run.time is not None
+        moments = [varied.moment(int(run.time[row])) for row in rows]
+        wanted = [[(run.prompts[row], site, m) for row, m in zip(rows, moments, strict=True)] for site in range(sites)]
+        new = [key for key in dict.fromkeys(key for line in wanted for key in line) if key not in kept.values]
+        if new:
+            words = {
+                f"{self.word}{k}": torch.lerp(plain, varied.vectors(own, site, moment, run.random), scale)
+                for k, (_, site, moment) in enumerate(new)
+            }
+            said = [prompt.replace(self.word, f"{self.word}{k}") for k, (prompt, _, _) in enumerate(new)]
+            states = base.text_states(said, words=words)
+            for k, (key, state) in enumerate(zip(new, states, strict=True)):
+                kept.values[key] = state, self._passed(base, said[k], k, key, state, varied, own, run, scale, words)
+        found = [[kept.values[key] for key in line] for line in wanted]
+        first, second = (torch.stack([torch.stack([pair[n] for pair in line]) for line in found]) for n in (0, 1))
+        return first, second
+
+    def _passed(
+        self,
+        base: Base,
+        said: str,
+        number: int,
+        key: tuple[str, int, int],
+        state: Tensor,
+        varied: Varied,
+        own: Mapping[str, Tensor],
+        run: Pass,
+        scale: float,
+        words: Mapping[str, Tensor],
+    ) -> Tensor:
+        """The state [L, D] that values read: with the bypass at the word's place, in the length of what is there."""
+        if varied.bypass is None:
+            return state
+        push = varied.bypass(own, key[1], key[2], run.random)
+        push = push / push.norm().clamp_min(1e-6)
+        state = state.clone()
+        for place in base.word_places(said, f"{self.word}{number}", words=words):
+            state[place] = state[place] + scale * BYPASS * state[place].norm().detach() * push
+        return state
+
+
+def per_layer() -> Vary:
+    """Vectors of its own for every cross-attention layer (Extended Textual Inversion, Sec. 3 of arXiv:2303.09522)."""
+
+    def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
+        start = {"layers": plain.cpu().float().expand(sites, *plain.shape).clone()}
+        return Varied(start, lambda time: 0, lambda own, site, moment, random: own["layers"][site])
+
+    return vary
+
+
+def per_stage(stages: int = 10) -> Vary:
+    """Vectors of its own for each of as many equal stretches of time (ProSpect, Sec. 3.2 of arXiv:2305.16225).
+
+    They come from the start vectors through a small residual block, a multilayer perceptron on the vector and a learned
+    embedding of the stage, whose last layer is zero at first; the authors' block also attends among the stages.
+    """
+
+    def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
+        import torch
+        import torch.nn.functional as F
+
+        wide, total = plain.shape[-1], base.num_train_times
+        spread = float(plain.float().std())
+        start = {
+            "stages": torch.randn(stages, wide, generator=generator) * spread,
+            "in": torch.randn(wide, wide, generator=generator) / wide**0.5,
+            "out": torch.zeros(wide, wide),
+        }
+
+        def vectors(own: Mapping[str, Tensor], site: int, moment: int, random: Streams | None) -> Tensor:
+            h = F.layer_norm(plain + own["stages"][moment], (wide,))
+            return plain + F.gelu(h @ own["in"].T) @ own["out"].T
+
+        return Varied(start, lambda time: min(time * stages // total, stages - 1), vectors)
+
+    return vary
+
+
+def per_step(steps: int = 50) -> Vary:
+    """A shared vector and a shift for each of as many steps of sampling, read in the length that the vector started with
+    (HiFi Tuner, Sec. 3.2 of arXiv:2312.00079)."""
+
+    def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
+        import torch
+
+        length = plain.norm(dim=-1, keepdim=True)
+        start = {"shared": plain.cpu().float().clone(), "steps": torch.zeros(steps, *plain.shape)}
+
+        def vectors(own: Mapping[str, Tensor], site: int, moment: int, random: Streams | None) -> Tensor:
+            now = own["shared"] + own["steps"][moment]
+            return now / now.norm(dim=-1, keepdim=True) * length
+
+        total = base.num_train_times
+        return Varied(start, lambda time: min(time * steps // total, steps - 1), vectors)
+
+    return vary
+
+
+def neural(*, width: int = 128, anchors: int = 10, keep: float = 0.5, units: int = 0) -> Vary:
+    """A small network of (time, layer), its vectors in the length of the start word's (NeTI, Sec. 4 of arXiv:2305.15391).
+
+    Random Fourier features of the normalised pair with deviations 0.03 (time) and 2 (layer), a linear layer that starts
+    as those features at `anchors` times of every layer, two hidden layers, and two heads: the input vector and the
+    bypass. While teaching, with chance `1 - keep` the hidden vector is cut at a random length (nested dropout);
+    `units` above 0 cuts it there always.
+    """
+
+    def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
+        import math
+
+        import torch
+        import torch.nn.functional as F
+
+        wide, total, count = plain.shape[-1], base.num_train_times, sites * anchors
+        frequencies = torch.randn(2, 1024, generator=generator) / torch.tensor([[0.03], [2.0]])
+        length = plain.float().norm(dim=-1).mean()
+
+        def features(time: float, site: float) -> Tensor:
+            at = torch.tensor([time / total * 2 - 1, site / max(sites - 1, 1) * 2 - 1])
+            angles = (at[:, None] * frequencies).sum(0)
+            return torch.cat([angles.sin(), angles.cos()]) / math.sqrt(1024)
+
+        grid = [features((n + 0.5) * total / anchors, s) for s in range(sites) for n in range(anchors)]
+        start = {
+            "first": torch.randn(width, count, generator=generator) / count**0.5,
+            "second": torch.randn(width, width, generator=generator) / width**0.5,
+            "word": torch.randn(wide, width, generator=generator) * 0.1 / width**0.5,
+            "bypass": torch.randn(wide, width, generator=generator) / width**0.5,
+            "anchors": torch.stack(grid),
+        }
+
+        def hidden(own: Mapping[str, Tensor], site: int, moment: int, random: Streams | None) -> Tensor:
+            h = own["anchors"] @ features(moment, site).to(own["anchors"])
+            h = F.leaky_relu(F.layer_norm(own["first"] @ h, (width,)))
+            h = F.leaky_relu(F.layer_norm(own["second"] @ h, (width,)))
+            cut = units
+            if not cut and random is not None:
+                at = random("nested dropout")
+                if float(torch.rand((), generator=at)) >= keep:
+                    cut = int(torch.randint(1, width + 1, (), generator=at))
+            return torch.cat([h[:cut], torch.zeros_like(h[cut:])]) if cut else h
+
+        def vectors(own: Mapping[str, Tensor], site: int, moment: int, random: Streams | None) -> Tensor:
+            moved = plain + own["word"] @ hidden(own, site, moment, random)
+            return moved / moved.norm(dim=-1, keepdim=True) * length
+
+        def bypass(own: Mapping[str, Tensor], site: int, moment: int, random: Streams | None) -> Tensor:
+            return own["bypass"] @ hidden(own, site, moment, random)
+
+        return Varied(start, lambda time: time, vectors, bypass)
+
+    return vary
+
+
+ATTRIBUTES = ("colour", "object", "layout", "style")
+SCOPES = {"layout": ("coarse", 2), "colour": ("fine", 2), "object": ("coarse", 1), "style": ("fine", 0)}
+"""Attribute -> layers and third of the time (2 the noisiest) in which it is said (Fig. 3 of arXiv:2311.11919)."""
+
+
+def scoped(attributes: Sequence[str] = ATTRIBUTES) -> Vary:
+    """A vector for each attribute, said only in its layers and its third of the time; elsewhere the word is the one it starts
+    from (MATTE, Sec. 3 of arXiv:2311.11919). Attributes left out of `attributes` are never said.
+
+    Coarse layers are the inner half of the cross-attention sites, in the order they run; fine ones the outer.
+    """
+
+    def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
+        start = {name: plain.mean(0).cpu().float().clone() for name in ATTRIBUTES}
+        quarter = sites / 4
+
+        def vectors(own: Mapping[str, Tensor], site: int, moment: int, random: Streams | None) -> Tensor:
+            here = "coarse" if quarter <= site < sites - quarter else "fine"
+            said = [own[name] for name in attributes if SCOPES[name] == (here, moment)]
+            return said[0][None] if said else plain
+
+        return Varied(start, lambda time: min(time * 3 // base.num_train_times, 2), vectors)
+
+    return vary

@@ -1,0 +1,176 @@
+"""Changes of a layer's weight that are a function of a few parameters: W' = W + scale * change(parameters).
+
+While it is worn, a layer computes with W' in the place of W and nothing else of it is touched: no parameter is renamed,
+replaced or written to, so undoing is taking two hooks away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from limner.errors import InputError
+from limner.recipe import Live
+
+from .kept import Kept, taken
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+    from limner.bases.protocol import Base
+
+Change: TypeAlias = "Callable[[Mapping[str, Tensor]], Tensor]"
+"""Parameters by name -> what is added to the weight, in its shape."""
+
+Kind: TypeAlias = "Callable[[Tensor, Generator], tuple[dict[str, Tensor], Change]]"
+"""A layer's weight [out, in, ...] -> the parameters at their start, where the change is zero, and the change they make."""
+
+
+@dataclass(frozen=True)
+class changed_weights:
+    """The layers of a set that the base names ("attention" or "everything"), each with a change of this kind."""
+
+    kind: Kind
+    layers: str = "attention"
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        live = Live()
+        with ExitStack() as stack:
+            for name, layer in base.projections(self.layers).items():
+                weight: Any = layer.weight
+                start, change = self.kind(weight.detach(), generator)
+                names = {f"weight.{name}.{key}": key for key in start}
+                found = taken({n: start[key] for n, key in names.items()}, stored, base, what="the change of a weight")
+                live.tensors |= found
+                own = {key: found[n] for n, key in names.items()}
+                if scale:
+                    before, after = _in_place_of(weight, own, change, scale, live)
+                    stack.callback(layer.register_forward_pre_hook(before).remove)
+                    stack.callback(layer.register_forward_hook(after, always_call=True).remove)
+            yield live
+
+
+def _in_place_of(
+    weight: Tensor, own: Mapping[str, Tensor], change: Change, scale: float, live: Live
+) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Hooks that put W' before the layer's own weight, where attribute lookup finds it first, and take it away again."""
+    kept = Kept()
+
+    def before(layer: nn.Module, _: Any) -> None:
+        if not live.on:
+            return
+        kept.check([weight, *own.values()])
+        if "weight" not in kept.values:
+            kept.values["weight"] = weight + scale * change(own)
+        layer.__dict__["weight"] = kept.values["weight"]
+
+    def after(layer: nn.Module, *_: Any) -> None:
+        layer.__dict__.pop("weight", None)
+
+    return before, after
+
+
+def hadamard(rank: int, *, alpha: float | None = None) -> Kind:
+    """(alpha / rank) (A1 B1) * (A2 B2), element by element; A2 zero at first (LoHa, arXiv:2309.14859; FedPara, Eq. 4 of
+    arXiv:2108.06098). Its rank may reach rank squared. `alpha` None is alpha = rank."""
+
+    def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
+        import torch
+
+        out, wide = weight.shape[0], weight[0].numel()
+        sizes = {"a1": (out, rank), "b1": (rank, wide), "a2": (out, rank), "b2": (rank, wide)}
+        spread = {"a1": 0.1, "b1": 1.0, "a2": 0.0, "b2": 1.0}
+        start = {name: torch.randn(size, generator=generator) * spread[name] for name, size in sizes.items()}
+        factor = (alpha or rank) / rank
+
+        def change(own: Mapping[str, Tensor]) -> Tensor:
+            return (factor * (own["a1"] @ own["b1"]) * (own["a2"] @ own["b2"])).view_as(weight)
+
+        return start, change
+
+    return kind
+
+
+def kronecker(factor: int = -1) -> Kind:
+    """C kron D with out = a c and in = b d: a is the largest divisor up to `factor` (-1: up to the square root). D is zero
+    at first (LoKr, arXiv:2309.14859; KronA, Eq. 4 of arXiv:2212.10650)."""
+
+    def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
+        import torch
+
+        (a, c), (b, d) = (_split(size, factor) for size in weight.shape[:2])
+        kernel = weight.shape[2:]
+        start = {"c": torch.randn(a, b, generator=generator), "d": torch.zeros(c, d, *kernel)}
+
+        def change(own: Mapping[str, Tensor]) -> Tensor:
+            small = own["c"].reshape(a, b, *(1 for _ in kernel))
+            return torch.kron(small, own["d"])
+
+        return start, change
+
+    return kind
+
+
+def _split(size: int, factor: int) -> tuple[int, int]:
+    """A size as a product, the first factor the largest divisor that is not above `factor`."""
+    limit = math.isqrt(size) if factor < 0 else min(factor, size)
+    first = next(k for k in range(limit, 0, -1) if size % k == 0)
+    return first, size // first
+
+
+def orthogonal(blocks: int = 4, *, radius: float = 0.0) -> Kind:
+    """W' = W R^T with R block-diagonal and orthogonal, by Cayley's map (I - S)(I + S)^-1 of the skew part of learned
+    matrices that start at zero (OFT, Eq. 4 and 7 of arXiv:2306.07280). Lengths of rows and angles between them stay.
+
+    `radius` above 0 keeps each learned matrix within that distance of zero (COFT).
+    """
+
+    def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
+        import torch
+
+        wide = weight[0].numel()
+        if wide % blocks:
+            raise InputError(f"{blocks} blocks do not divide the {wide} inputs of a layer; choose a divisor of all")
+        side = wide // blocks
+
+        def change(own: Mapping[str, Tensor]) -> Tensor:
+            turned = rotation(own["turn"])
+            rows = weight.reshape(len(weight), blocks, side)
+            return (torch.einsum("obi,bji->obj", rows, turned) - rows).reshape(weight.shape)
+
+        def rotation(free: Tensor) -> Tensor:
+            if radius:
+                size = free.flatten(1).norm(dim=1).view(-1, 1, 1)
+                free = free * (radius / size.clamp_min(radius))
+            skew = (free - free.mT) / 2
+            one = torch.eye(side, dtype=free.dtype, device=free.device).expand_as(skew)
+            found: Tensor = torch.linalg.solve(one + skew, one - skew)
+            return found
+
+        return {"turn": torch.zeros(blocks, side, side)}, change
+
+    return kind
+
+
+def spectral() -> Kind:
+    """U diag(relu(sigma + delta)) V^T: the singular values of a weight shift, its singular vectors stay (SVDiff, Eq. 4 of
+    arXiv:2303.11305). Convolutions are seen as [out, in * kernel]."""
+
+    def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
+        import torch
+
+        left, values, right = torch.linalg.svd(weight.flatten(1).float(), full_matrices=False)
+
+        def change(own: Mapping[str, Tensor]) -> Tensor:
+            shift = torch.relu(values + own["delta"]) - values
+            return ((left * shift) @ right).view_as(weight)
+
+        return {"delta": torch.zeros_like(values).cpu()}, change
+
+    return kind

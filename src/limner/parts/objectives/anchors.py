@@ -1,0 +1,31 @@
+"""A word held near words that the base knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from limner.recipe import Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.recipe import Source, Step
+
+
+def near_anchor(source: Source, *, word: str, anchors: Sequence[str]) -> Objective:
+    """Mean squared difference of the text states of the batch's prompts with the word and with an anchor in its place; the
+    anchors take turns (semantic inversion, Sec. 4.1 of arXiv:2312.08048)."""
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        worn = step.worn
+        anchor = anchors[int(torch.randint(len(anchors), (), generator=step.random("anchor")))]
+        said = sorted({worn.said(prompt) for prompt in step.batch.prompts})
+        with torch.no_grad():
+            wanted = worn.base.text_states([text.replace(word, anchor) for text in said], words={})
+        found = worn.base.text_states(said, words=worn.words)
+        return (found.float() - wanted.float()).square().mean()
+
+    return Objective(f"near anchor({source.name})", source, value)

@@ -1,0 +1,32 @@
+"""Where a word is read in the picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.errors import InputError
+from limner.parts.modifiers.watched import maps_of, watched_word
+from limner.recipe import Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.recipe import Source, Step
+
+
+def attention_on_mask(source: Source, watched: watched_word) -> Objective:
+    """Mean squared error between the word's attention, scaled to a maximum of 1, and the mask, in rows whose prompt has the
+    word (Eq. 3 of arXiv:2305.16311). The source's batches need masks."""
+
+    def value(step: Step) -> Tensor:
+        import torch.nn.functional as F
+
+        prediction, mask = step.prediction, step.batch.mask
+        if mask is None or prediction.kept is None:
+            raise InputError(f"{source.name} gives no masks, which this objective compares attention with")
+        maps = maps_of(prediction.kept.kept, watched)[prediction.rows].float()
+        maps = maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-8)
+        wanted = F.interpolate((mask > 0.5).float(), maps.shape[-2:], mode="area")[:, 0].to(maps)
+        return (maps - wanted).square().mean()
+
+    return Objective(f"attention on mask({source.name})", source, value)

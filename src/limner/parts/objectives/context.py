@@ -1,0 +1,76 @@
+"""A new word that lets the words around it mean what they mean beside the class noun (CoRe, arXiv:2408.15914)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from limner.recipe import Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.recipe import Source, Step
+
+CONTEXTS = (
+    "a photo of {} on the beach",
+    "a picture of {} in the snow",
+    "{} in the city at night",
+    "a photo of {} in a kitchen",
+    "{} wearing a red hat",
+    "a close-up of {} in a meadow",
+    "two of {} on the road",
+    "a painting of {} in the desert",
+)
+"""Prompts that need no pictures."""
+
+
+def context_states(source: Source, *, word: str, noun: str, contexts: Sequence[str] = CONTEXTS) -> Objective:
+    """The mean over all other places of 1 - cosine between the text states of a prompt with the word and of the same prompt
+    with the class noun (Eq. 4). Zero where the word's vectors are the noun's."""
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        prompt = _chosen(step, contexts)
+        with torch.no_grad():
+            wanted = step.worn.base.text_states([prompt.format(noun)], words={})
+        found = step.worn.base.text_states([prompt.format(word)], words=step.worn.words)
+        others = _others(step, prompt, word)
+        near = torch.cosine_similarity(found[:, others].float(), wanted[:, others].float(), dim=-1)
+        return (1 - near).mean()
+
+    return Objective(f"context states({source.name})", source, value)
+
+
+def context_maps(source: Source, *, word: str, noun: str, contexts: Sequence[str] = CONTEXTS) -> Objective:
+    """Squared difference of what all other places of the prompt are attended to, with the word and with the class noun, on
+    the source's noised latents (Eq. 5). The mean over heads, of the finest sites of at most 256 places."""
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        from limner.parts.attention.maps import keep_maps, kept_maps
+
+        prompt = _chosen(step, contexts)
+        count, others = len(step.batch.prompts), _others(step, prompt, word)
+        with torch.no_grad():
+            wanted = kept_maps(step.prediction_for([prompt.format(noun)] * count, operations=(keep_maps(),)))
+        found = kept_maps(step.prediction_for([prompt.format(word)] * count, operations=(keep_maps(),)))
+        return (found[..., others] - wanted[..., others]).square().sum(-1).mean()
+
+    return Objective(f"context maps({source.name})", source, value)
+
+
+def _chosen(step: Step, contexts: Sequence[str]) -> str:
+    import torch
+
+    return contexts[int(torch.randint(len(contexts), (), generator=step.random("context")))]
+
+
+def _others(step: Step, prompt: str, word: str) -> list[int]:
+    """The places of a prompt, with begin and end, that are not the word's."""
+    base, words = step.worn.base, step.worn.words
+    said = prompt.format(word)
+    own = {p + k for p in base.word_places(said, word, words=words) for k in range(len(words[word]))}
+    return [place for place in range(base.num_tokens(said, words=words) + 2) if place not in own]

@@ -1,0 +1,51 @@
+"""What belongs to the subject kept apart from what belongs to one picture of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.recipe import Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.recipe import Source, Step
+
+
+def without_picture(source: Source) -> Objective:
+    """Denoising of the same noised latents from the text alone, in a run of its own (Eq. 5 of arXiv:2305.03374)."""
+
+    def value(step: Step) -> Tensor:
+        output = step.prediction_for(step.batch.prompts).output
+        return (output.float() - step.target.float()).square().mean()
+
+    return Objective(f"without the picture({source.name})", source, value)
+
+
+def picture_alone(source: Source) -> Objective:
+    """Denoising of the same noised latents from the picture's own vector, with no text, in a run of its own."""
+
+    def value(step: Step) -> Tensor:
+        empty = [""] * len(step.batch.prompts)
+        output = step.prediction_for(empty, references=step.batch.references).output
+        return (output.float() - step.target.float()).square().mean()
+
+    return Objective(f"the picture alone({source.name})", source, value)
+
+
+def apart(source: Source) -> Objective:
+    """The cosine between the mean text state and what the picture added, to be made small (Eq. 6 of arXiv:2305.03374; the
+    decade survey calls it maximised, the authors' code minimises it)."""
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        kept = step.prediction.kept
+        assert kept is not None
+        text = step.worn.text_states(step.batch.prompts).mean(1)
+        found: Tensor = torch.cosine_similarity(
+            text.float(), kept.kept["image_added"][step.prediction.rows].float(), dim=-1
+        ).mean()
+        return found
+
+    return Objective(f"apart({source.name})", source, value)

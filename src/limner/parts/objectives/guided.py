@@ -1,0 +1,36 @@
+"""Reconstruction through guidance: what is learned is what guidance will paint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.recipe import Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.recipe import Source, Step
+
+
+def guided_denoising(source: Source, *, against: str, scale: float, pixels: float = 0.0) -> Objective:
+    """Squared error of negative + scale * (text - negative), the negative branch reading `against`; plus `pixels` times
+    the mean absolute error of the picture that the guided estimate of x_0 decodes to (Eq. 4 and 6 of arXiv:2211.11337).
+
+    The picture compared with is the batch's latents decoded, so the autoencoder's own error is not held against it.
+    """
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        text, base = step.prediction.output, step.worn.base
+        negative = step.prediction_for([against] * len(text)).output
+        guided = negative + scale * (text - negative)
+        error = (guided.float() - step.target.float()).square().mean()
+        if not pixels:
+            return error
+        with torch.no_grad():
+            shown = base.decode(step.batch.latents)
+        estimate = base.x0(base.noised(step.batch.latents, step.noise, step.time), guided, step.time)
+        return error + pixels * (base.decode(estimate).float() - shown.float()).abs().mean()
+
+    return Objective(f"guided denoising({source.name})", source, value)

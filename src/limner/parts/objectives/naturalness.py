@@ -1,0 +1,52 @@
+"""What natural pictures have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.recipe import Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.recipe import Source, Step
+
+LEVELS = 3
+
+
+def kurtosis_gap(source: Source) -> Objective:
+    """How far apart the kurtoses of the band-passed picture are, greatest minus least, for the picture that the estimate of
+    x_0 decodes to (DIFFNAT, Eq. 5 of arXiv:2311.09753).
+
+    Bands are the details of a Haar transform of three levels in every colour: 27 filters.
+    """
+
+    def value(step: Step) -> Tensor:
+        return gap(step.worn.base.decode(step.x0).float())
+
+    return Objective(f"kurtosis gap({source.name})", source, value)
+
+
+def gap(pixels: Tensor) -> Tensor:
+    """[B, 3, H, W] -> scalar: the mean over pictures of the greatest minus the least kurtosis."""
+    import torch
+
+    found = torch.cat([kurtosis(band) for band in haar_details(pixels)], 1)
+    return (found.amax(1) - found.amin(1)).mean()
+
+
+def haar_details(pixels: Tensor, levels: int = LEVELS) -> list[Tensor]:
+    """The horizontal, vertical and diagonal details of every level: each [B, C, h, w]."""
+    found = []
+    for _ in range(levels):
+        a, b, c, d = (pixels[..., y::2, x::2] for y in (0, 1) for x in (0, 1))
+        found += [(a - b + c - d) / 2, (a + b - c - d) / 2, (a - b - c + d) / 2]
+        pixels = (a + b + c + d) / 2
+    return found
+
+
+def kurtosis(x: Tensor) -> Tensor:
+    """[B, C, h, w] -> [B, C]: E(x - mean)^4 / variance^2."""
+    centred = x.flatten(2) - x.flatten(2).mean(2, keepdim=True)
+    variance = centred.square().mean(2)
+    return centred.pow(4).mean(2) / variance.square().clamp_min(1e-12)

@@ -1,0 +1,59 @@
+"""A word that CLIP takes for the subject before any denoising (arXiv:2401.15708)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.recipe import Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.bases.protocol import Base
+    from limner.parts.sources.photos import Masks
+    from limner.recipe import Modifier, Source, Step
+    from limner.subject import Subject
+
+
+def prototype(source: Source, subject: Subject, masks: Masks) -> Objective:
+    """1 - cosine between CLIP's embedding of "a photo of S*" and the mean of those of the pictures, of the pictures with all
+    but the subject grey, and of the class noun (Eq. 3)."""
+    target: list[Tensor] = []  # the same for every update, so looked at once
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        base, prompt = step.worn.base, f"a photo of {subject.handle}"
+        if not target:
+            target.append(prototypical_embedding(base, subject, masks))
+        found = base.text_features([prompt], words=step.worn.words)
+        return 1 - torch.cosine_similarity(found.float(), target[0], dim=-1).mean()
+
+    return Objective(f"prototype({source.name})", source, value)
+
+
+def prototypical_embedding(base: Base, subject: Subject, masks: Masks) -> Tensor:
+    """[1, D]: the mean of unit embeddings of pictures, masked pictures and class noun."""
+    import torch
+    from torch.nn.functional import normalize
+
+    with torch.no_grad():
+        pixels, where = subject.tensor(base.picture_size), masks(base, subject)
+        alone = torch.lerp(torch.full_like(pixels, 0.5), pixels, where)
+        seen = [base.picture_features(x).float() for x in (pixels, alone)]
+        said = base.text_features([f"a photo of a {subject.noun}"], words={}).float()
+        parts = torch.stack([normalize(x, dim=-1).mean(0) for x in (*seen, said)])
+    return normalize(parts.mean(0, keepdim=True), dim=-1)
+
+
+def near_start(source: Source, word: Modifier, start: str) -> Objective:
+    """The squared distance of a word's vectors to those of the text it started from, by their squared length (the class
+    regulariser, Sec. 3.3)."""
+
+    def value(step: Step) -> Tensor:
+        base = step.worn.base
+        (vectors,) = step.worn.live[word].tensors.values()
+        plain = base.word_vectors(start)[:1]
+        return (vectors - plain).square().sum(-1).mean() / plain.square().sum()
+
+    return Objective(f"near its start({source.name})", source, value)

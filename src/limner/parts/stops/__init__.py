@@ -1,0 +1,1 @@
+"""When a stage has learned enough."""

@@ -1,0 +1,58 @@
+"""Stop when the loss with all randomness frozen no longer varies (DVAR, arXiv:2302.04841)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.streams import stream, streams
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.bases.protocol import Base
+    from limner.recipe import Batch, Source, Stop
+    from limner.wearing import Worn
+
+
+def variance_stop(source: Source, *, window: int, ratio: float) -> Stop:
+    """Stop once the variance of the last `window` losses is below `ratio` of that of all of them (Eq. 3).
+
+    The loss is of one batch of the source with its noise and times, drawn once. It is looked at after every update.
+    """
+
+    drawn: list[Batch] = []  # the same for every update, so drawn once
+
+    def stop(worn: Worn, state: Tensor) -> tuple[bool, Tensor]:
+        import torch
+
+        if not drawn:
+            drawn.append(frozen_batch(worn.base, source))
+        losses = torch.cat([state, torch.tensor([frozen_loss(worn, drawn[0])], dtype=torch.float64)])
+        if len(losses) < window:
+            return False, losses
+        return bool(losses[-window:].var() < ratio * losses.var()), losses
+
+    return stop
+
+
+def frozen_batch(base: Base, source: Source) -> Batch:
+    """The source's first batch, always the same."""
+    import torch
+
+    with torch.no_grad():
+        return source.prepare(base)(0, streams(0, "frozen", source.name))
+
+
+def frozen_loss(worn: Worn, batch: Batch) -> float:
+    """The denoising loss on a batch with noise and times of its own: the same number for the same weights."""
+    import torch
+
+    base, count = worn.base, len(batch.latents)
+    with torch.no_grad():
+        noise = torch.randn(batch.latents.shape, generator=stream(0, "frozen noise")).to(batch.latents)
+        times = torch.randint(base.num_train_times, (count,), generator=stream(0, "frozen times")).to(base.device)
+        said = tuple(worn.said(prompt) for prompt in batch.prompts)
+        run = worn.run(time=times, prompts=said, fused=base.device.type != "cpu")
+        noised, states = base.noised(batch.latents, noise, times), worn.text_states(batch.prompts)
+        output = base.predict(noised, times, states, context=run)
+        return float((output.float() - base.target(batch.latents, noise, times).float()).square().mean())

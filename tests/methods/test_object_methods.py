@@ -1,0 +1,899 @@
+"""What makes each of these methods for objects itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import limner
+from limner.methods import methods
+from limner.parts.objectives.naturalness import gap, haar_details, kurtosis
+from limner.subject import Subject
+from limner.teaching import teach
+from limner.wearing import Outfit, wear
+
+from ..helpers import fast, same, state
+
+QUICK = limner.PaintSettings(steps=3)
+
+
+def learned(base: Any, name: str, rex: Subject, **more: Any) -> limner.Concept:
+    return limner.learn(base, rex, method=name, **fast(methods()[name], **more))
+
+
+def spied(base: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Notes the states of every run of the denoiser from now on: (states, output)."""
+    seen: list[Any] = []
+    plain = base.predict
+
+    def predict(noised: Any, time: Any, states: Any, *, context: Any) -> Any:
+        output = plain(noised, time, states, context=context)
+        seen.append((noised, time, states, context, output))
+        return output
+
+    monkeypatch.setattr(base, "predict", predict)
+    return seen
+
+
+def first_update(base: Any, name: str, rex: Subject, **settings: Any) -> Any:
+    recipe = methods()[name](rex, **fast(methods()[name], **settings))
+    return next(teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning))
+
+
+# ------------------------------------------------------------------------------------------------------------ DreamArtist
+
+
+def test_dreamartist_learns_both_words_and_never_reads_an_empty_prompt(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spied(base, monkeypatch)
+    concept = learned(base, "dreamartist", rex)
+    assert set(concept.tensors) == {"word.<rex>", "word.<rex-negative>"}
+    said = {prompt for _, _, _, context, _ in seen for prompt in context.prompts}
+    assert all(said)
+    assert "<rex-negative>" in said
+    assert not torch.equal(concept.tensors["word.<rex-negative>"], base.word_vectors("dog").expand(3, -1))
+
+
+def test_dreamartist_paints_against_its_negative_word_unless_told_otherwise(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    concept = learned(base, "dreamartist", rex)
+    seen = spied(base, monkeypatch)
+    limner.paint(base, "<rex> in the snow", concepts=[concept], settings=QUICK)
+    assert seen[0][3].prompts[0] == "<rex-negative>"
+    seen.clear()
+    limner.paint(
+        base, "<rex> in the snow", concepts=[concept], settings=limner.PaintSettings(steps=1, negative="a cat")
+    )
+    assert seen[0][3].prompts[0] == "a cat"
+
+
+def test_dreamartist_at_guidance_one_is_plain_denoising(base: Any, rex: Subject) -> None:
+    one = first_update(base, "dreamartist", rex, guidance=1.0, vectors=1)
+    plain = first_update(base, "textual_inversion", rex)
+    assert one.loss == pytest.approx(plain.loss, rel=1e-4)
+    with_pixels = first_update(base, "dreamartist", rex, guidance=1.0, vectors=1, pixel_weight=1.0)
+    assert with_pixels.loss > one.loss
+
+
+# ------------------------------------------------------------------------------------------------------------- DisenBooth
+
+
+def test_disenbooth_two_runs_see_the_same_noise_and_differ_by_the_picture(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spied(base, monkeypatch)
+    progress = first_update(base, "disenbooth", rex)
+    (noised, time, states, one, _), (again, later, others, two, _) = seen[:2]
+    assert torch.equal(noised, again)
+    assert torch.equal(time, later)
+    assert torch.equal(states, others)
+    assert one.references is not None
+    assert two.references is None
+    assert len(progress.losses) == 3
+
+
+def test_disenbooth_painting_does_not_depend_on_any_picture(base: Any, rex: Subject) -> None:
+    concept = learned(base, "disenbooth", rex)
+    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
+        x, t = torch.randn(1, *base.latent_shape), torch.tensor([500])
+        states, said = worn.text_states(["<rex>"]), (worn.said("<rex>"),)
+        plain = base.predict(x, t, states, context=worn.run(time=t, prompts=said))
+        pictures = rex.tensor(base.picture_size)[:1]
+        seen = base.predict(x, t, states, context=worn.run(time=t, prompts=said, references=pictures))
+        for tensor in (t for n, t in worn.tensors.items() if n.startswith("states.")):
+            tensor += 1.0
+        again = base.predict(x, t, states, context=worn.run(time=t, prompts=said))
+    assert not torch.equal(plain, seen)
+    assert torch.equal(plain, again)
+
+
+# ------------------------------------------------------------------------------------------------------------------ HiPer
+
+
+def test_hiper_gives_the_last_states_alone_to_the_subject(base: Any, rex: Subject) -> None:
+    recipe = methods()["hiper"](rex, states=3)
+    keys: dict[str, Any] = {}
+
+    def note(call: Any) -> Any:
+        if call.site.kind == "cross":
+            keys.setdefault(call.site.name, []).append(call.key.clone())
+        return call
+
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        (block,) = worn.tensors.values()
+        block += torch.randn_like(block)
+        x, t = torch.randn(1, *base.latent_shape), torch.tensor([500])
+        for prompt in ("a <rex> on the beach", "a dog on the beach"):
+            run = worn.run(time=t, prompts=(worn.said(prompt),))
+            run.operations = (*run.operations, note)
+            base.predict(x, t, worn.text_states([prompt]), context=run)
+    first, second = keys[next(iter(keys))]
+    assert torch.equal(first[:, :, :-3], second[:, :, :-3])
+    assert not torch.equal(first[:, :, -3:], second[:, :, -3:])
+    assert block.shape == (3, base.word_vectors("dog").shape[1])
+
+
+# ---------------------------------------------------------------------------------------------------------------- DIFFNAT
+
+
+def test_kurtosis_of_known_distributions() -> None:
+    at = torch.Generator().manual_seed(0)
+    normal, uniform = torch.randn(1, 1, 400, 400, generator=at), torch.rand(1, 1, 400, 400, generator=at)
+    assert kurtosis(normal).item() == pytest.approx(3.0, abs=0.05)
+    assert kurtosis(uniform).item() == pytest.approx(1.8, abs=0.05)
+
+
+def test_the_kurtosis_gap_does_not_see_contrast_and_counts_27_bands() -> None:
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) ** 3
+    assert gap(pixels).item() == pytest.approx(gap(0.5 * pixels).item(), rel=1e-4)
+    assert gap(pixels) > 0
+    assert sum(band.shape[1] for band in haar_details(pixels)) == 27
+    same_noise = torch.randn(1, 1, 64, 64).repeat(1, 3, 1, 1)
+    assert gap(same_noise) >= 0
+
+
+def test_haar_details_keep_energy() -> None:
+    pixels = torch.rand(1, 1, 16, 16)
+    pixels = pixels - pixels.mean()
+    whole = haar_details(pixels, levels=4)
+    assert sum(band.square().sum() for band in whole).item() == pytest.approx(pixels.square().sum().item(), rel=1e-4)
+
+
+def test_diffnat_without_its_weight_is_dreambooth_to_the_bit(base: Any, rex: Subject) -> None:
+    first = learned(base, "diffnat", rex, kurtosis_weight=0.0)
+    second = learned(base, "dreambooth", rex)
+    assert same(first.tensors, second.tensors)
+    assert not same(first.tensors, learned(base, "diffnat", rex, kurtosis_weight=1.0).tensors)
+
+
+# ---------------------------------------------------------------------------------------------------------- Unet-finetune
+
+
+def test_adapters_read_after_attention_and_write_before_the_feed_forward(base: Any, rex: Subject) -> None:
+    recipe = methods()["unet_finetune"](rex)
+    before = state(base)
+    (attention, feed_forward, wide), *_ = base.transformer_blocks().values()
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        seen: list[Any] = []
+        handle = feed_forward.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+        x, t = torch.randn(1, *base.latent_shape), torch.tensor([500])
+        outs: list[Any] = []
+        other = attention.register_forward_hook(lambda *a: outs.append(a[-1].clone()))
+        base.predict(x, t, worn.text_states(["a dog"]), context=worn.run(time=t))
+        name = next(n for n in worn.tensors if n.endswith("up"))
+        up, down = worn.tensors[name], worn.tensors[name.removesuffix("up") + "down"]
+        up += 0.1 * torch.randn(up.shape, generator=torch.Generator().manual_seed(0))
+        base.predict(x, t, worn.text_states(["a dog"]), context=worn.run(time=t))
+        handle.remove()
+        other.remove()
+        assert same(state(base), before)
+    assert torch.equal(outs[0], outs[1])
+    change = torch.nn.functional.gelu(outs[0] @ down.T) @ up.T
+    assert change.shape[-1] == wide
+    assert torch.allclose(seen[1] - seen[0], change, atol=1e-4)
+
+
+# ----------------------------------------------------------------------------------------------------------------- PerSAM
+
+
+def test_one_mask_is_carried_over_to_the_other_pictures(base: Any) -> None:
+    from limner.parts import propagated_masks
+    from limner.pocket.world import CORE, draw, individual, references
+
+    drawn = draw(references(individual("car", 2_000_016, patterns=CORE.patterns), 4), size=base.picture_size)
+    first = [drawn.masks[0].float()[None].expand(3, -1, -1), *(torch.ones(3, *drawn.masks[0].shape) for _ in range(3))]
+    car = Subject.of(drawn.pixels, noun="car", handle="zip", masks=first)
+    found = propagated_masks(base, car)
+    size = found.shape[-2:]
+    truth = torch.nn.functional.interpolate(drawn.masks.float()[:, None], size, mode="area") > 0.5
+    assert torch.equal(found[0] > 0.5, truth[0])
+    for mask, right in zip(found[1:] > 0.5, truth[1:], strict=True):
+        assert (mask & right).sum() / (mask | right).sum() > 0.4
+
+
+def test_persam_does_not_see_the_background(base: Any, rex: Subject) -> None:
+    from limner.parts import denoising, photos, subject_masks
+    from limner.streams import streams
+    from limner.teaching import Update
+
+    source = photos(rex, batch=2, masks=subject_masks)
+    with torch.no_grad(), wear(base, [Outfit(methods()["persam"](rex), rex.handle)]) as worn:
+        batch = source.prepare(base)(0, streams(0, 0))
+        assert batch.mask is not None
+        assert 0.05 < float(batch.mask.mean()) < 0.9
+        time, noise = torch.tensor([300, 600]), torch.randn(batch.latents.shape)
+        update = Update(worn, batch, time, noise, streams(0, 0))
+        update.together = [update]
+        loss = denoising(source).value(update)
+        off = torch.randn(noise.shape) * (batch.mask == 0)
+        assert update._prediction is not None
+        moved = update._prediction.output + off
+        update._prediction = type(update._prediction)(moved)
+        assert torch.allclose(denoising(source).value(update), loss)
+        update._prediction = type(update._prediction)(moved + 0.1)
+        assert not torch.allclose(denoising(source).value(update), loss)
+
+
+# ---------------------------------------------------------------------------------------------------------- Break-a-Scene
+
+
+def test_break_a_scene_first_the_word_alone_learns(base: Any, rex: Subject) -> None:
+    function = methods()["break_a_scene"]
+    recipe = function(rex, **fast(function))
+    points = [p.snapshot() for p in teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning)]
+    first = [point for point in points if point.stage == 0]
+    assert len(first) == 2
+    assert all(set(point.tensors) == {"word.<rex>"} for point in first)
+    names = set(points[-1].tensors)
+    assert {"denoiser.", "text_enc", "word.<re"} == {"denoiser." if n.startswith("denoiser.") else n[:8] for n in names}
+    assert not torch.equal(points[0].tensors["word.<rex>"], points[-1].tensors["word.<rex>"])
+
+
+def test_attention_is_asked_of_the_word_where_it_is_said(base: Any, rex: Subject) -> None:
+    from limner.parts import attention_on_mask, maps_of, new_word, photos, subject_masks, watched_word
+    from limner.recipe import Recipe
+    from limner.streams import streams
+    from limner.teaching import Update
+
+    word, watched = new_word("<rex>", like="dog"), watched_word("<rex>")
+    source = photos(rex, batch=2, masks=subject_masks)
+    with torch.no_grad(), wear(base, [Outfit(Recipe(says="<rex>", modifiers=(word, watched)), "<rex>")]) as worn:
+        batch = source.prepare(base)(0, streams(0, 0))
+        noise, time = torch.randn(batch.latents.shape), torch.tensor([100, 200])
+        update = Update(worn, batch, time, noise, streams(0, 0))
+        update.together = [update]
+        loss = attention_on_mask(source, watched).value(update)
+        kept = update.prediction.kept
+        assert kept is not None
+        maps = maps_of(kept.kept, watched)
+        other = update.prediction_for(["a red car"] * 2).kept
+        assert other is not None
+        assert not maps_of(other.kept, watched).any()
+    assert maps.shape == (2, 16, 16)
+    assert (maps > 0).all()
+    assert 0 < float(loss) < 1
+
+
+# ------------------------------------------------------------------------------------------------------------------- DVAR
+
+
+def test_the_frozen_loss_is_one_number_for_one_set_of_weights(base: Any, rex: Subject) -> None:
+    from limner.parts import frozen_batch, frozen_loss, photos
+
+    source = frozen_batch(base, photos(rex, batch=2))
+    with wear(base, [Outfit(methods()["dvar"](rex), rex.handle)]) as worn:
+        worn.text_learns(True)
+        first, second = frozen_loss(worn, source), frozen_loss(worn, source)
+        with torch.no_grad():
+            worn.tensors["word.<rex>"].normal_()
+        assert first == second != frozen_loss(worn, source)
+
+
+def test_dvar_stops_early_and_equals_the_longer_run_there(base: Any, rex: Subject) -> None:
+    settings = {"batch": 2, "steps": 12}
+    short = limner.learn(base, rex, method="dvar", window=4, ratio=0.9, **settings)
+    assert 4 <= len(short.losses) < 12
+    whole = limner.learn(base, rex, method="dvar", window=1000, **settings)
+    assert len(whole.losses) == 12
+    assert short.losses == whole.losses[: len(short.losses)]
+    recipe = methods()["dvar"](rex, window=1000, **settings)
+    for progress in teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning):
+        if progress.done == len(short.losses):
+            assert same(progress.snapshot().tensors, short.tensors)
+
+
+def test_dvar_resumed_stops_where_it_would_have(base: Any, rex: Subject) -> None:
+    recipe = methods()["dvar"](rex, window=4, ratio=0.9, batch=2, steps=12)
+    worn = Outfit(recipe, rex.handle)
+    points = [(p.done, p.last, p.snapshot()) for p in teach(base, worn, stages=recipe.tuning)]
+    assert [last for _, last, _ in points] == [False] * (len(points) - 1) + [True]
+    resumed = list(teach(base, worn, stages=recipe.tuning, start=points[1][2]))
+    assert resumed[-1].done == points[-1][0]
+    assert resumed[-1].last
+
+
+# ----------------------------------------------------------------------------------------------------------- DisenDreamer
+
+
+def test_disendreamer_adds_a_run_of_the_picture_alone(base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = spied(base, monkeypatch)
+    progress = first_update(base, "disendreamer", rex)
+    runs = {(context.prompts[0] == "", context.references is not None) for _, _, _, context, _ in seen}
+    assert runs == {(False, True), (False, False), (True, True)}
+    assert len(progress.losses) == 4
+    without = learned(base, "disendreamer", rex, alone_weight=0.0)
+    assert same(without.tensors, learned(base, "disenbooth", rex).tensors)
+
+
+# ----------------------------------------------------------------------------------------------------------- DreamBooth++
+
+
+def test_packed_regions_do_not_see_one_another_and_their_loss_is_the_mean(base: Any, rex: Subject) -> None:
+    from limner.parts import denoising, photos
+    from limner.streams import streams
+    from limner.teaching import Update
+
+    source = photos(rex, batch=3, packed=2)
+    recipe = methods()["dreambooth_pp"](rex)
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        batch = source.prepare(base)(0, streams(0, 0))
+        assert batch.latents.shape[-1] == base.latent_shape[-1] // 2
+        noise, time = torch.randn(batch.latents.shape), torch.tensor([100, 500, 900])
+
+        def update(latents: torch.Tensor) -> Any:
+            made = Update(worn, type(batch)(latents, batch.prompts), time, noise, streams(0, 0))
+            made.together = [made]
+            return made
+
+        whole = update(batch.latents)
+        moved = batch.latents.clone()
+        moved[0] += 1.0
+        other = update(moved)
+        assert torch.allclose(whole.prediction.output[1:], other.prediction.output[1:], atol=1e-5)
+        errors = (whole.prediction.output - whole.target).square().mean((1, 2, 3))
+        assert float(denoising(source).value(whole)) == pytest.approx(float(errors.mean()), rel=1e-5)
+
+
+def test_dreambooth_pp_needs_no_class_pictures_and_starts_with_no_drift(base: Any, rex: Subject) -> None:
+    recipe = methods()["dreambooth_pp"](rex, **fast(methods()["dreambooth_pp"]))
+    assert recipe.stages[0].learns_from == {"subject"}
+    first = next(teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning))
+    assert first.losses["distillation(photos)"] == pytest.approx(0.0, abs=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------------------- CoRe
+
+
+def core_update(base: Any, rex: Subject, like: str) -> tuple[float, float, Any]:
+    """Both regularisers with a word that is `like`, and their gradient."""
+    from limner.parts import context_maps, context_states, new_word, photos
+    from limner.recipe import Recipe
+    from limner.streams import streams
+    from limner.teaching import Update
+
+    word, source = new_word("<rex>", like=like, keep_length=True), photos(rex, batch=2)
+    with wear(base, [Outfit(Recipe(says="<rex>", modifiers=(word,)), "<rex>")]) as worn:
+        worn.text_learns(True)
+        vector = worn.tensors["word.<rex>"].requires_grad_(True)
+        batch = source.prepare(base)(0, streams(0, 0))
+        update = Update(worn, batch, torch.tensor([100, 600]), torch.randn(batch.latents.shape), streams(0, 0))
+        states = context_states(source, word="<rex>", noun="dog").value(update)
+        maps = context_maps(source, word="<rex>", noun="dog").value(update)
+        (gradient,) = torch.autograd.grad(states + maps, vector)
+        vector.requires_grad_(False)
+        return float(states.detach()), float(maps.detach()), gradient
+
+
+def test_core_asks_nothing_of_a_word_that_is_the_class_noun(base: Any, rex: Subject) -> None:
+    states, maps, _ = core_update(base, rex, "dog")
+    assert states == pytest.approx(0, abs=1e-5)
+    assert maps == pytest.approx(0, abs=1e-7)
+    states, maps, gradient = core_update(base, rex, "teapot")
+    assert states > 1e-4
+    assert maps > 1e-7
+    assert gradient.abs().sum() > 0
+
+
+def test_core_the_word_is_read_in_the_length_of_the_noun(base: Any, rex: Subject) -> None:
+    concept = learned(base, "core", rex, word_lr=0.5)
+    length = base.word_vectors("dog").norm()
+    assert not torch.allclose(concept.tensors["word.<rex>"].norm(), length, rtol=1e-2)
+    with wear(base, [concept.outfit(base)]) as worn:
+        assert torch.allclose(worn.words["<rex>"].norm(), length, rtol=1e-4)
+
+
+# -------------------------------------------------------------------------------------------------------------- Perfusion
+
+
+def keys_and_values(base: Any, worn: Any, prompt: str) -> tuple[dict[str, Any], Any]:
+    """Of every cross-attention layer in one run, and the text states."""
+    seen: dict[str, Any] = {}
+
+    def note(call: Any) -> Any:
+        if call.site.kind == "cross":
+            seen[call.site.name] = (call.key.clone(), call.value.clone(), call)
+        return call
+
+    t, states = torch.tensor([500]), worn.text_states([prompt])
+    run = worn.run(time=t, prompts=(worn.said(prompt),))
+    run.operations = (*run.operations, note)
+    base.predict(torch.zeros(1, *base.latent_shape), t, states, context=run)
+    return seen, states
+
+
+def test_perfusion_locks_the_key_and_leaves_far_words_alone(base: Any, rex: Subject) -> None:
+    from limner.parts import noun_state
+
+    recipe = methods()["perfusion"](rex, temperature=0.01)
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        states = worn.text_states(["a photo of <rex>"])
+        place = base.word_places("a photo of <rex>", "<rex>", words=worn.words)[0]
+        worn.tensors["rank_one.<rex>.direction"].copy_(states[0, place])
+        for name, tensor in worn.tensors.items():
+            if name.startswith("rank_one.<rex>.") and not name.endswith("direction"):
+                tensor += 1.0
+        seen, _ = keys_and_values(base, worn, "a photo of <rex>")
+        edit = recipe.modifiers[1]
+        inverse = torch.linalg.inv(limner.parts.second_moment(base))
+        along, gate = edit.gates(states, worn.tensors["rank_one.<rex>.direction"], inverse)
+        assert float(along[0, place]) == pytest.approx(1.0, abs=1e-3)
+        assert float(gate[0, place]) > 0.99
+        site = next(site for site in base.sites if site.kind == "cross")
+        key, value, call = seen[site.name]
+        locked = call.heads(base.key_value(site)[0](noun_state(base, "dog"))[None, None])
+        assert torch.allclose(key[:, :, place], locked[:, :, 0], atol=1e-2)
+        learned_value = call.heads(worn.tensors[f"rank_one.<rex>.{site.name}"][None, None])
+        assert torch.allclose(value[:, :, place], learned_value[:, :, 0], atol=2e-2)
+        plain = call.heads(base.key_value(site)[1](states))
+        change = (value - plain).norm(dim=-1).mean(1)[0]
+        assert float(gate[0, 0]) < 1e-3
+        assert abs(float(along[0, 0])) < 0.1
+        assert change[0] < 0.15 * change[place]
+
+
+def test_perfusion_learns_values_and_the_word_and_no_key(base: Any, rex: Subject) -> None:
+    concept = learned(base, "perfusion", rex)
+    cross = [site.name for site in base.sites if site.kind == "cross"]
+    assert set(concept.tensors) == {"word.<rex>", "rank_one.<rex>.direction", *(f"rank_one.<rex>.{s}" for s in cross)}
+    assert concept.num_bytes < 100_000
+    worn, bare = (limner.paint(base, "a red car", concepts=c, seed=1, settings=QUICK) for c in ([concept], []))
+    assert worn[0].image.tobytes() == bare[0].image.tobytes()
+
+
+# ------------------------------------------------------------------------------------------------ Compositional Inversion
+
+
+def test_an_anchored_word_says_what_is_nearer_to_what_the_base_knows(base: Any, rex: Subject) -> None:
+    about = {"steps": 25, "lr": 0.03, "batch": 2}
+    wanted, away = base.text_states(["a photo of dog"], words={}), {}
+    for weight in (0.0, 0.95):
+        concept = limner.learn(base, rex, method="compositional_inversion", anchor_weight=weight, **about)
+        said = base.text_states(["a photo of <rex>"], words={"<rex>": concept.tensors["word.<rex>"]})
+        away[weight] = float((said - wanted).square().mean())
+    assert away[0.95] < 0.6 * away[0.0]
+    plain = limner.learn(base, rex, method="textual_inversion", **about)
+    unanchored = limner.learn(base, rex, method="compositional_inversion", anchor_weight=0.0, **about)
+    assert same(plain.tensors, unanchored.tensors)
+
+
+def test_a_box_draws_the_words_attention_in_and_lets_go_of_the_late_steps(base: Any, rex: Subject) -> None:
+    from limner.parts.attention.boxes import _inside, box_of, drawn_into
+    from limner.recipe import Moment
+
+    box = box_of("0,0,0.5,1")
+    assert box == (0, 0, 0.5, 1)
+    recipe = methods()["textual_inversion"](rex)
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        x = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0))
+        prompts = ("a photo of <rex>", "a red car")
+        states = worn.text_states(list(prompts))
+        early, late = (Moment(worn, x, torch.tensor(900), step, 10, prompts, states) for step in (0, 5))
+        moved = drawn_into("<rex>", box, enough=0.0)(early)
+        assert torch.equal(moved[1], x[1])
+        assert torch.equal(drawn_into("<rex>", box)(late), x)
+        assert torch.equal(drawn_into("<rex>", box, enough=1.0)(early), x)
+        before, after = (_inside(early, latents[:1], [0], "<rex>", box) for latents in (x, moved))
+        assert float(after) > float(before)
+
+
+@pytest.mark.parametrize("text", ["1,2", "a,b,c,d", "0.5,0,0.2,1", "0,0,2,1"])
+def test_a_box_that_is_none_is_refused(text: str) -> None:
+    from limner.errors import InputError
+    from limner.parts import box_of
+
+    with pytest.raises(InputError, match="box"):
+        box_of(text)
+
+
+# ------------------------------------------------------------------------------------------------------ DreamDistribution
+
+
+def test_dreamdistribution_varies_by_seed_and_not_without_spread(base: Any, rex: Subject) -> None:
+    read: dict[float, list[Any]] = {}
+    for spread in (1.0, 0.0):
+        with torch.no_grad(), wear(base, [Outfit(methods()["dreamdistribution"](rex, spread=spread), "<rex>")]) as worn:
+            for seed in (1, 2):
+                seen: list[Any] = []
+                run = worn.run(time=torch.tensor([500]), prompts=("a photo of <rex>",), seeds=(seed,))
+                run.operations = (*run.operations, lambda call, seen=seen: (seen.append(call.key.clone()), call)[1])
+                states = worn.text_states(["a photo of <rex>"])
+                base.predict(torch.zeros(1, *base.latent_shape), torch.tensor([500]), states, context=run)
+                read.setdefault(spread, []).append(seen)
+    cross = [site.kind for site in base.sites].index("cross")
+    assert not torch.equal(read[1.0][0][cross], read[1.0][1][cross])
+    assert all(torch.equal(a, b) for a, b in zip(*read[0.0], strict=True))
+
+
+def test_dreamdistribution_every_prompt_learns_at_every_step(base: Any, rex: Subject) -> None:
+    recipe = methods()["dreamdistribution"](rex, steps=1, batch=2, prompts=5)
+    with wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        start = worn.tensors["states.<rex>.contexts"].detach().clone()
+    (progress,) = teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning)
+    moved = progress.snapshot().tensors["states.<rex>.contexts"] - start
+    assert moved.shape == (5, 4, base.word_vectors("dog").shape[1])
+    assert (moved.flatten(1).abs().sum(1) > 0).all()
+    assert 0 < progress.losses["prompts apart(photos)"] <= 1e-3
+
+
+# -------------------------------------------------------------------------------------------------------- Data Perspective
+
+
+def test_one_grammar_for_subject_and_class(base: Any, rex: Subject) -> None:
+    from limner.streams import streams
+
+    recipe = methods()["he_data_perspective"](rex, num_class_pictures=6, batch=6)
+    own, prior = (term.source.prepare(base)(0, streams(0, 0)).prompts for term in recipe.stages[0].loss)
+    assert len(set(prior)) > 3
+    places = [text.split(" dog ", 1)[1] for text in prior]
+    assert all(place.split()[0] in ("on", "in", "under") for place in places)
+    assert all("<rex>" in text for text in own)
+    assert all(text.split("<rex> ", 1)[1].split()[0] in ("on", "in", "at", "under") for text in own)
+
+
+def test_a_caption_of_the_users_own_stays(base: Any, rex: Subject) -> None:
+    from dataclasses import replace
+
+    from limner.streams import streams
+
+    first = replace(rex.pictures[0], caption="my <rex> asleep")
+    mine = replace(rex, pictures=(first, *rex.pictures[1:]))
+    recipe = methods()["he_data_perspective"](mine, prior_weight=0.0, batch=3)
+    said = recipe.stages[0].loss[0].source.prepare(base)(0, streams(0, 0)).prompts
+    assert "my <rex> asleep" in said
+    assert len(set(said)) > 1
+
+
+# ------------------------------------------------------------------------------------------------------------- CatVersion
+
+
+def test_catversion_changes_no_word_and_no_weight_and_only_the_last_text_layers(base: Any, rex: Subject) -> None:
+    concept = learned(base, "catversion", rex)
+    layers, before = base.text_attention(), state(base)
+    assert set(concept.tensors) == {f"prefix.{len(layers) - 1}.{part}" for part in ("key", "value")}
+
+    def outputs(outfits: list[Any], prompt: str) -> list[Any]:
+        """Of every text layer, and the text states."""
+        seen: list[Any] = []
+        with torch.no_grad(), wear(base, outfits) as worn:
+            handles = [x.layer.register_forward_hook(lambda *a: seen.append(a[-1][0].clone())) for x in layers]
+            states = worn.text_states([prompt])
+            for handle in handles:
+                handle.remove()
+            assert same(state(base), before)
+        return [*seen[: len(layers)], states]
+
+    bare, worn = outputs([], "a dog"), outputs([concept.outfit(base)], "a <rex>")
+    assert [torch.equal(a, b) for a, b in zip(bare, worn, strict=True)] == [True] * (len(layers) - 1) + [False, False]
+    assert torch.equal(outputs([], "a dog")[-1], bare[-1])
+
+
+def test_a_prefix_that_nobody_looks_at_changes_nothing(base: Any) -> None:
+    layer = base.text_attention()[-1]
+    shape = (layer.heads, layer.width)
+    with torch.no_grad():
+        plain = base.text_states(["a dog in the snow"], words={})
+        hidden = torch.randn(2, 7, layer.heads * layer.width)
+        far = torch.full(shape, -1e4) * layer.layer.q_proj(hidden)[0, 0].sign().view(shape)
+        stock = layer.layer(hidden, attention_mask=torch.full((7, 7), float("-inf")).triu(1)[None, None])[0]
+        ours = layer._attended(hidden, far, torch.ones(shape))
+        with layer.with_prefix(torch.zeros(shape), torch.zeros(shape), 1.0, lambda: False):
+            off = base.text_states(["a dog in the snow"], words={})
+    assert torch.allclose(ours[0, :1], stock[0, :1], atol=1e-4)
+    assert torch.equal(off, plain)
+
+
+# ----------------------------------------------------------------------------------------------------------------- COMCAT
+
+
+def test_comcat_changes_products_by_its_rank_and_no_weight(base: Any, rex: Subject) -> None:
+    from limner.bases.attention import AttentionCall, Pass, attend
+
+    recipe, before = methods()["comcat"](rex, rank=2), state(base)
+    site = next(site for site in base.sites if site.kind == "cross")
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        for tensor in worn.tensors.values():
+            tensor += 0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0))
+        heads, wide, context = base.attention_widths(site)
+        hidden, states = torch.randn(1, 9, wide), torch.randn(1, 5, context)
+        parts = [torch.randn(1, heads, n, wide // heads) for n in (9, 5, 5)]
+        call = AttentionCall(site, torch.nn.Identity(), hidden, states, *parts, Pass())
+        query, key, value = parts
+        changed = worn.operations[0](call)
+        scale = (wide // heads) ** 0.5
+        logits = changed.query @ changed.key.mT / changed.query.shape[-1] ** 0.5 * scale
+        update = logits - query @ key.mT
+        assert all(int(torch.linalg.matrix_rank(one, atol=1e-3)) == 2 for one in update[0])
+        assert torch.allclose(changed.value[..., : wide // heads], value)
+        out = attend(changed)
+        assert out.shape[-1] == wide // heads + 2
+        assert changed.beyond[0](out[..., wide // heads :]).shape == (1, 9, wide)
+        assert same(state(base), before)
+
+
+# ------------------------------------------------------------------------------------------------------------------ MATTE
+
+
+def test_matte_says_each_attribute_in_its_layers_and_its_time(base: Any, rex: Subject) -> None:
+    from limner.parts.modifiers.varying_words import ATTRIBUTES, SCOPES, scoped
+
+    plain, sites = base.word_vectors("dog"), 8
+    varied = scoped()(base, plain, sites, torch.Generator())
+    own = {name: torch.full_like(plain[0], k + 1.0) for k, name in enumerate(ATTRIBUTES)}
+    for name, (layers, third) in SCOPES.items():
+        for site in range(sites):
+            for time in (10, 500, 990):
+                inner = 2 <= site < 6
+                here = inner == (layers == "coarse") and varied.moment(time) == third
+                said = varied.vectors(own, site, varied.moment(time), None)
+                assert bool((said == own[name]).all()) == here
+    silent = scoped(("colour",))(base, plain, sites, torch.Generator())
+    assert torch.equal(silent.vectors(own, 3, 1, None), plain)
+
+
+def test_matte_left_out_attributes_change_nothing(base: Any, rex: Subject) -> None:
+    concept = learned(base, "matte", rex, lr=0.1)
+    from dataclasses import replace
+
+    without = replace(concept, settings={**concept.settings, "keep": "object"})
+    moved = {n: t + 1.0 * torch.randn_like(t) if n.endswith("style") else t for n, t in concept.tensors.items()}
+    pictures = [
+        limner.paint(base, "<rex> on the beach", concepts=[c], seed=1, settings=QUICK)[0].image.tobytes()
+        for c in (without, replace(without, tensors=moved), concept, replace(concept, tensors=moved))
+    ]
+    assert pictures[0] == pictures[1]
+    assert pictures[2] != pictures[3]
+
+
+# ------------------------------------------------------------------------------------------------------------------- DETEX
+
+
+def test_detex_pictures_share_the_subjects_word_and_differ_in_their_own(base: Any, rex: Subject) -> None:
+    from limner.streams import streams
+
+    recipe = methods()["detex"](rex, batch=3)
+    every, alone, behind = (term.source.prepare(base)(0, streams(0, 0)) for term in recipe.stages[0].loss)
+    assert len(set(every.prompts)) == 3
+    assert all("<rex>" in text and "<rex-pose-" in text and "<rex-background-" in text for text in every.prompts)
+    assert set(alone.prompts) == {"a photo of <rex>"}
+    assert all("<rex>" not in text and "<rex-background-" in text for text in behind.prompts)
+    assert alone.mask is not None
+    assert behind.mask is not None
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        for name, tensor in worn.tensors.items():
+            if name.endswith("out"):
+                tensor += torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0))
+        worn.text_learns(True)
+        first, second = worn.text_states(["a <rex-pose-0> pose", "a <rex-pose-1> pose"])
+        assert not torch.equal(first, second)
+        subject_alone = worn.text_states(["a photo of <rex>"])
+        worn.tensors["mapped.<rex>.features"].normal_()
+        assert torch.equal(worn.text_states(["a photo of <rex>"]), subject_alone)
+        assert not torch.equal(worn.text_states(["a <rex-pose-0> pose"])[0], first)
+
+
+# -------------------------------------------------------------------------------------------------------------------- ViCo
+
+
+def test_otsu_parts_two_heaps() -> None:
+    from limner.parts import otsu
+
+    at = torch.Generator().manual_seed(0)
+    dark, light = 0.2 + 0.05 * torch.rand(1, 40, generator=at), 0.8 + 0.05 * torch.rand(1, 24, generator=at)
+    assert torch.equal(otsu(torch.cat([dark, light], 1))[0], torch.tensor([0.0] * 40 + [1.0] * 24))
+    assert otsu(torch.ones(1, 9)).sum() >= 0
+
+
+def test_vico_starts_as_textual_inversion_and_looks_only_inside_the_mask(base: Any, rex: Subject) -> None:
+    from limner.parts.modifiers import image_attention as part
+
+    recipe = methods()["vico"](rex)
+    x, t = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0)), torch.tensor([500])
+    prompt = "a photo of <rex>"
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        states = worn.text_states([prompt])
+        dressed = base.predict(x, t, states, context=worn.run(time=t, prompts=(prompt,)))
+        plain = base.predict(x, t, states, context=limner.bases.attention.Pass(time=t))
+        assert torch.allclose(dressed, plain, atol=1e-6)
+        for name, tensor in worn.tensors.items():
+            if name.endswith(".out"):
+                tensor += 0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0))
+        run = worn.run(time=t, prompts=(prompt,))
+        moved = base.predict(x, t, states, context=run)
+        assert not torch.allclose(moved, plain, atol=1e-3)
+        hidden, masks = run.cache[recipe.modifiers[1]]
+        assert all(0 < float(mask.mean()) < 1 for mask in masks.values())
+        site = next(iter(hidden))
+        call = type(
+            "Call",
+            (),
+            {"hidden": torch.randn(1, 5, hidden[site].shape[-1]), "heads": staticmethod(lambda v: v[:, None])},
+        )
+        own = [worn.tensors[f"image_attention.{site}.{name}"] for name in ("query", "key", "value", "out")]
+        first = part._attended(call, own, hidden[site], masks[site])
+        outside = hidden[site] + 9 * (1 - masks[site])[..., None]
+        assert torch.allclose(first, part._attended(call, own, outside, masks[site]), atol=1e-5)
+
+
+def test_vico_leaves_the_base_alone(base: Any, rex: Subject) -> None:
+    concept = learned(base, "vico", rex)
+    assert not [name for name in concept.tensors if name.startswith(("denoiser.", "text_encoder."))]
+    ups = [site.name for site in base.sites if site.kind == "cross" and site.block == "up"]
+    assert {n.split(".query")[0] for n in concept.tensors if n.endswith(".query")} == {
+        f"image_attention.{name}" for name in ups[::2]
+    }
+
+
+# ------------------------------------------------------------------------------------------------- Prototypical embedding
+
+
+def test_the_word_is_its_prototype_before_any_denoising(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limner.parts import prototypical_embedding, subject_masks
+
+    recipe = methods()["lu_prototypical"](rex, word_steps=30, word_lr=0.03)
+    target, seen = prototypical_embedding(base, rex, subject_masks), spied(base, monkeypatch)
+    *_, last = teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning[:1])
+    assert not seen
+
+    def near(words: dict[str, Any]) -> float:
+        found = base.text_features(["a photo of <rex>"], words=words)
+        return float(torch.cosine_similarity(found, target).detach())
+
+    started = near({"<rex>": base.word_vectors("dog")})
+    learned_word = near({"<rex>": last.snapshot().tensors["word.<rex>"]})
+    assert learned_word > started
+    assert learned_word > 0.9
+
+
+def test_text_and_picture_features_share_a_space(base: Any) -> None:
+    from limner.pocket import judges
+
+    said = ["a photo of a dog", "a red car on the beach"]
+    ours = torch.nn.functional.normalize(base.text_features(said, words={}), dim=-1)
+    theirs = torch.nn.functional.normalize(judges.text_features(said), dim=-1)
+    assert torch.allclose(ours, theirs, atol=2e-3)
+
+
+# -------------------------------------------------------------------------------------------------------------- HiFi Tuner
+
+
+def test_hifi_tuner_every_step_has_a_vector_of_the_nouns_length(base: Any, rex: Subject) -> None:
+    from limner.parts import per_step
+
+    plain = base.word_vectors("dog")
+    varied = per_step(50)(base, plain, 7, torch.Generator())
+    own = {
+        name: t + torch.randn(t.shape, generator=torch.Generator().manual_seed(0)) for name, t in varied.start.items()
+    }
+    found = [varied.vectors(own, 0, varied.moment(time), None) for time in (0, 19, 20, 999)]
+    assert all(torch.allclose(v.norm(), plain.norm(), rtol=1e-4) for v in found)
+    assert torch.equal(found[0], found[1])
+    assert not torch.allclose(found[1], found[2])
+    recipe = methods()["hifi_tuner"](rex, **fast(methods()["hifi_tuner"]))
+    names = [set(p.snapshot().moments) for p in teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning)]
+    assert {n.rsplit(".", 1)[1] for n in names[0]} == {"shared"}
+    assert {n.rsplit(".", 1)[1] for n in names[-1]} == {"steps"}
+
+
+def test_hifi_tuner_gives_the_subjects_place_the_references_statistics(base: Any, rex: Subject) -> None:
+    from limner.parts import reference_statistics
+    from limner.parts.guidance import reference as part
+    from limner.recipe import Moment
+
+    recipe = methods()["hifi_tuner"](rex)
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        x, prompts = (
+            torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0)),
+            ("a <rex>", "a car"),
+        )
+        moment = Moment(worn, x, torch.tensor(500), 4, 10, prompts, worn.text_states(list(prompts)))
+        guide = reference_statistics(recipe.modifiers[1], "<rex>", "a dog", strength=1.0)
+        moved, where = guide(moment), part._read(moment, [0], "<rex>")
+        assert torch.equal(moved[1], x[1])
+        assert torch.equal(moved[:1] * (1 - where), x[:1] * (1 - where))
+        tensors = worn.live[recipe.modifiers[1]].tensors
+        shown = worn.kept[(recipe.modifiers[1], 10)][4][None]
+        wanted, found = part._statistics(shown, tensors[part.MASK]), part._statistics(moved[:1], where)
+        assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(wanted, found, strict=True))
+        for step in (0, 9):
+            assert torch.equal(guide(moment._replace(step=step)), x)
+
+
+# --------------------------------------------------------------------------------------------------------------- Infusion
+
+
+def test_infusion_attends_as_the_base_does_and_changes_what_is_painted(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limner.painting import sample
+
+    concept = learned(base, "infusion", rex, steps=6, lr=0.5)
+    assert concept.num_bytes < 20_000
+    maps: list[Any] = []
+
+    def note(call: Any) -> Any:
+        if call.site.kind == "cross":
+            call.on_maps.append(lambda m: (maps.append(m.clone()), m)[1])
+        return call
+
+    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
+        plain = type(worn).painting_operations.fget  # type: ignore[attr-defined]
+        monkeypatch.setattr(type(worn), "painting_operations", property(lambda self: (*plain(self), note)))
+        for at in sample(worn, ["a <rex> on the beach"], seeds=[3], settings=QUICK):
+            latents = at.latents
+    assert latents.shape[0] == 1
+    assert maps[0].shape[0] == 4
+    for one in maps:
+        assert torch.equal(one[0], one[1])
+        assert torch.equal(one[2], one[3])
+    dog = limner.paint(base, "a dog on the beach", seed=3, settings=QUICK)[0]
+    mine = limner.paint(base, "a <rex> on the beach", concepts=[concept], seed=3, settings=QUICK)[0]
+    assert mine.image.tobytes() != dog.image.tobytes()
+    other = [limner.paint(base, "a red car", concepts=c, seed=3, settings=QUICK)[0] for c in ([concept], [])]
+    assert torch.allclose(*(torch.tensor(list(p.image.tobytes())).float() for p in other), atol=1.0)
+
+
+# -------------------------------------------------------------------------------------------------------------------- DCI
+
+
+def test_dci_a_context_learns_from_its_own_picture_alone(base: Any, rex: Subject) -> None:
+    function = methods()["dci"]
+    recipe = function(rex, **fast(function, batch=1, steps=1, prior_weight=0.0))
+    (progress,) = teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning)
+    start = base.word_vectors("a photo of")
+    tensors = {n: t for n, t in progress.snapshot().tensors.items() if "-context-" in n}
+    assert len(tensors) == len(rex.pictures)
+    assert sum(not torch.equal(t, start) for t in tensors.values()) == 1
+
+
+def test_dci_two_branches_early_and_one_late(base: Any, rex: Subject) -> None:
+    from limner.parts import branch_integration
+
+    part = branch_integration("<rex>")
+    at = torch.Generator().manual_seed(0)
+    shares = part.shares(torch.rand(9, generator=at), torch.rand(9, generator=at))
+    assert torch.allclose(shares.sum(0), torch.ones(9))
+    assert torch.equal(
+        branch_integration("<rex>", favour=2.0).shares(*shares)[0] > part.shares(*shares)[0], torch.ones(9) > 0
+    )
+    concept = learned(base, "dci", rex)
+    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
+        said = worn.said("a <rex> on the beach")
+        assert worn.twins is not None
+        prompts = (said, worn.twins(said))
+        assert prompts[1] == "a dog on the beach"
+        states, x = (
+            worn.text_states(["a <rex> on the beach", prompts[1]]),
+            torch.randn(2, *base.latent_shape, generator=at),
+        )
+        for time, together in ((900, True), (500, False)):
+            t = torch.tensor([time, time])
+            two = base.predict(x, t, states, context=worn.run(time=t, prompts=prompts, twins=True))
+            plain = base.predict(x, t, states, context=worn.run(time=t, prompts=prompts))
+            assert torch.allclose(two[1], plain[1], atol=1e-5)
+            assert torch.allclose(two[0], plain[0], atol=1e-5) != together

@@ -1,0 +1,118 @@
+"""What makes each family of weight changes itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import limner
+from limner.errors import InputError
+from limner.methods import methods
+from limner.parts import changed_weights, hadamard, kronecker, orthogonal, spectral
+from limner.recipe import Recipe
+from limner.streams import stream
+from limner.subject import Subject
+from limner.wearing import Outfit, wear
+
+from ..helpers import fast, same, state
+
+QUICK = limner.PaintSettings(steps=3)
+
+
+def started(kind: Any, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
+    """A weight, its parameters moved away from their start, and the change they make."""
+    weight = torch.randn(shape, generator=stream(0, "weight"))
+    start, change = kind(weight, stream(0, "start"))
+    assert not change(start).any() or change(start).abs().max() < 1e-5
+    moved = {k: v + 0.1 * torch.randn(v.shape, generator=stream(1, k)) for k, v in start.items()}
+    return weight, moved, change
+
+
+@pytest.mark.parametrize("shape", [(24, 36), (16, 8, 3, 3)])
+def test_a_hadamard_product_has_more_rank_than_a_low_rank_change_of_as_many_numbers(shape: tuple[int, ...]) -> None:
+    weight, moved, change = started(hadamard(2), shape)
+    found = change(moved).flatten(1)
+    rank = int(torch.linalg.matrix_rank(found))
+    assert 2 < rank <= 4
+    assert sum(t.numel() for t in moved.values()) == 2 * 2 * sum(found.shape)
+    assert change(moved).shape == weight.shape
+
+
+@pytest.mark.parametrize("shape", [(24, 36), (16, 8, 3, 3)])
+def test_a_kronecker_product_rearranged_has_rank_one(shape: tuple[int, ...]) -> None:
+    _, moved, change = started(kronecker(4), shape)
+    (a, b), (c, d) = moved["c"].shape, moved["d"].shape[:2]
+    found = change(moved).reshape(a, c, b, d, -1).permute(0, 2, 1, 3, 4).reshape(a * b, -1)
+    assert torch.linalg.matrix_rank(found) == 1
+    assert torch.linalg.matrix_rank(change(moved).flatten(1)) > 4
+
+
+def test_kronecker_factors_divide_every_width() -> None:
+    for out, wide in ((30, 7), (192, 320), (5, 5)):
+        start, change = kronecker(-1)(torch.zeros(out, wide), stream(0))
+        assert change(start).shape == (out, wide)
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.05])
+def test_a_rotation_keeps_lengths_and_angles_of_rows(radius: float) -> None:
+    weight, moved, change = started(orthogonal(4, radius=radius), (20, 32))
+    turned = weight + change(moved)
+    assert torch.allclose(turned @ turned.T, weight @ weight.T, atol=1e-4)
+    assert (turned - weight).norm() > 0.01
+    if radius:
+        assert (turned - weight).norm() < 4 * radius * weight.norm()
+
+
+def test_blocks_that_do_not_divide_a_width_are_refused() -> None:
+    with pytest.raises(InputError, match="divide"):
+        orthogonal(7)(torch.zeros(4, 32), stream(0))
+
+
+def test_spectral_shifts_keep_singular_vectors_and_stay_above_zero() -> None:
+    weight, _, change = started(spectral(), (16, 8, 3, 3))
+    left, values, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
+    delta = torch.linspace(-100, 3, len(values))
+    inside = left.T @ (weight + change({"delta": delta})).flatten(1) @ right.T
+    assert torch.allclose(inside, torch.diag(torch.relu(values + delta)), atol=1e-4)
+
+
+def test_svdiff_learns_one_number_for_every_singular_value(base: Any, rex: Subject) -> None:
+    concept = limner.learn(base, rex, method="svdiff", **fast(methods()["svdiff"]))
+    layers = base.projections("everything")
+    wanted = sum(min(layer.weight.shape[0], layer.weight[0].numel()) for layer in layers.values())
+    assert sum(t.numel() for t in concept.tensors.values()) == wanted
+
+
+def test_locon_reaches_convolutions_only_when_asked(base: Any, rex: Subject) -> None:
+    function = methods()["lycoris_locon"]
+    kernels = {}
+    for layers in ("attention", "everything"):
+        concept = limner.learn(base, rex, method="lycoris_locon", layers=layers, **fast(function, rank=2))
+        kernels[layers] = [t for name, t in concept.tensors.items() if name.endswith(".down") and t.ndim == 4]
+        for name, up in concept.tensors.items():
+            if name.endswith(".up"):
+                change = up.flatten(1) @ concept.tensors[f"{name[:-3]}.down"].flatten(1)
+                assert torch.linalg.matrix_rank(change) <= 2
+    assert not kernels["attention"]
+    assert kernels["everything"]
+
+
+@pytest.mark.parametrize("kind", [hadamard(2), kronecker(), orthogonal(4), spectral()])
+def test_while_worn_no_parameter_of_the_base_is_written_or_renamed(base: Any, rex: Subject, kind: Any) -> None:
+    before = state(base)
+    change = changed_weights(kind)
+
+    with torch.no_grad(), wear(base, [Outfit(Recipe(says="dog", modifiers=(change,)), rex.handle)]) as worn:
+        for tensor in worn.tensors.values():
+            tensor += 0.05 * torch.randn(tensor.shape, generator=stream(2))
+        x, t = torch.randn(1, *base.latent_shape), torch.tensor([500])
+        dressed = base.predict(x, t, worn.text_states(["a dog"]), context=worn.run(time=t))
+        assert same(state(base), before)
+        with worn.suspended():
+            plain = base.predict(x, t, worn.text_states(["a dog"]), context=worn.run(time=t))
+    with torch.no_grad(), wear(base, []) as bare:
+        assert torch.equal(plain, base.predict(x, t, bare.text_states(["a dog"]), context=bare.run(time=t)))
+    assert not torch.equal(dressed, plain)
+    assert not [m for m in base.module("denoiser").modules() if "weight" in m.__dict__]
