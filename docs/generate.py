@@ -2,30 +2,39 @@
 
 python docs/generate.py          write
 python docs/generate.py --check  say whether anything would change
+python docs/generate.py --pictures out/bench/bench
+                                 a sheet for every method's page from the pictures of a bench; not part of --check
 """
 
 from __future__ import annotations
 
 import inspect
 import json
+import statistics
 import sys
 from pathlib import Path
 
 from limner.cli import method_table
 from limner.evaluation.benchmark import read_results
+from limner.evaluation.datasets.toys import toys
 from limner.evaluation.metrics import card, metrics
 from limner.evaluation.report import ordered, table_markdown
 from limner.methods import methods
 from limner.pocket.pretrain.evaluate import AIMS
 
 ROOT = Path(__file__).parent.parent
+MEASURED = ROOT / "src" / "limner" / "methods" / "measured.json"
+SHEETS = ROOT / "docs" / "images" / "methods"
+SHEET_CASES, SHEET_PROMPTS, SHEET_SIZE = 3, 6, 96
 START, END = "<!-- generated: {} -->", "<!-- end -->"
 
 
 def pages() -> dict[Path, str]:
     """Every generated file and what it should hold."""
     rows = method_table()
-    found = {ROOT / "docs" / "methods" / f"{row['name']}.md": page(row) for row in rows}
+    found = {MEASURED: measured_json()}
+    rows = [row | {"measured": json.loads(found[MEASURED]).get(row["name"], {})} for row in rows]
+    found |= {ROOT / "docs" / "methods" / f"{row['name']}.md": page(row) for row in rows}
     readme = ROOT / "README.md"
     text = within(readme.read_text(), "methods", table(rows))
     found[readme] = within(text, "results", results())
@@ -40,12 +49,35 @@ def pages() -> dict[Path, str]:
 
 
 def table(rows: list[dict]) -> str:  # type: ignore[type-arg]
-    lines = ["| method | paper | | framework | for |", "|---|---|---|---|---|"]
+    lines = ["| method | paper | | framework | for | H | s to teach |", "|---|---|---|---|---|---|---|"]
     lines += [
-        f"| [`{r['name']}`](docs/methods/{r['name']}.md) | {r['title']}, {r['year']} | {r['source']} | {r['framework']} | {', '.join(r['scope'])} |"
+        f"| [`{r['name']}`](docs/methods/{r['name']}.md) | {r['title']}, {r['year']} | {r['source']} | {r['framework']} | "
+        f"{', '.join(r['scope'])} | {figure(r, 'H', '.2f')} | {figure(r, 'seconds', '.0f')} |"
         for r in rows
     ]
     return "\n".join(lines)
+
+
+def figure(row: dict, key: str, how: str) -> str:  # type: ignore[type-arg]
+    return format(row["measured"][key], how) if key in row["measured"] else ""
+
+
+def measured_json() -> str:
+    """What `limner methods` tells and `limner learn` chooses by: means over the bench's toys."""
+    path = ROOT / "results" / "bench.json"
+    found: dict[str, dict[str, float]] = {}
+    if path.exists():
+        read = read_results(path)
+        for name in methods():
+            row = read["summary"].get(name)
+            if row is None:
+                continue
+            cost = [unit["cost"] for unit in read["units"] if unit["method"] == name]
+            found[name] = {
+                key: round(row["numbers"][key]["mean"], 3) for key in ("H", "F", "T") if key in row["numbers"]
+            }
+            found[name] |= {key: round(statistics.mean(c[key] for c in cost), 1) for key in ("seconds", "bytes")}
+    return json.dumps(found, indent=1) + "\n"
 
 
 def page(row: dict) -> str:  # type: ignore[type-arg]
@@ -58,12 +90,72 @@ def page(row: dict) -> str:  # type: ignore[type-arg]
         "",
     ]
     lines += [f"    limner learn photos/ --class dog --name rex --method {row['name']}", ""]
-    lines += ["| setting | default | |", "|---|---|---|"]
+    lines += ["| setting | default | full-size base | |", "|---|---|---|---|"]
     lines += [
-        f"| `--{name.replace('_', '-')}` | {about['default']} | {about['help']} |"
+        f"| `--{name.replace('_', '-')}` | {about['default']} | {row['full_size'].get(name, '')} | {about['help']} |"
         for name, about in row["settings"].items()
     ]
-    return "\n".join(lines) + "\n"
+    if row["full_size"]:
+        lines += [
+            "",
+            f"Defaults are for the pocket base; on any other those of the third column, from {row['full_size_source']}.",
+        ]
+    lines += ["", *worth(row)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def worth(row: dict) -> list[str]:  # type: ignore[type-arg]
+    """What was measured of a method, and what it painted."""
+    path, lines = ROOT / "results" / "bench.json", []
+    if path.exists() and row["measured"]:
+        read = read_results(path)
+        found, told = read["summary"][row["name"]]["numbers"], read["summary"][row["name"]]["diagnoses"]
+        cells = [f"{found[k]['mean']:.2f} [{found[k]['low']:.2f}, {found[k]['high']:.2f}]" for k in ("H", "F", "T")]
+        own = row["measured"]
+        lines += [
+            f"On {found['F']['subjects']} held-out toys of the pocket base (H: both; F: likeness, 0 the base's own and 1 the references'; "
+            "T: the prompt obeyed, 1 as the base does):",
+            "",
+            "| H | F | T | s to teach | kB | diagnosed |",
+            "|---|---|---|---|---|---|",
+            f"| {' | '.join(cells)} | {own['seconds']:.0f} | {own['bytes'] / 1024:.0f} | "
+            f"{', '.join(f'{n} {label}' for label, n in told.items())} |",
+        ]
+        if found["F"]["high"] < 0.1:
+            lines += ["", "It does not work here: likeness is that of the base that was never taught."]
+        elif found["F"]["low"] <= 0:
+            lines += [
+                "",
+                "Whether it beats the base that was never taught is not certain: the interval of F has 0 in it.",
+            ]
+    if (SHEETS / f"{row['name']}.jpg").exists():
+        lines += ["", f"![pictures](../images/methods/{row['name']}.jpg)", ""]
+        lines += ["A toy in each row, its first reference to the left; a prompt in each column. Not chosen."]
+    return lines
+
+
+def sheets(folder: Path) -> None:
+    """For every method, what a bench painted of its first toys: one row each, its first reference to the left."""
+    from PIL import Image
+
+    read = read_results(ROOT / "results" / "bench.json")
+    plan = read["plan"]
+    SHEETS.mkdir(parents=True, exist_ok=True)
+    cases = {case.name: case for case in toys().cases}
+    for name in methods():
+        units = [u for u in read["units"] if u["method"] == name][:SHEET_CASES]
+        if not units:
+            continue
+        sheet = Image.new("RGB", ((SHEET_PROMPTS + 1) * SHEET_SIZE + 8, len(units) * SHEET_SIZE), "white")
+        for row, unit in enumerate(units):
+            painted = Image.open(folder / f"{unit['key']}.jpg")
+            side = painted.height // plan["prompts"]
+            shown = [painted.crop((0, k * side, side, (k + 1) * side)) for k in range(SHEET_PROMPTS)]
+            first = cases[unit["case"]].member.load()[0]
+            for column, picture in enumerate([first, *shown]):
+                place = (column * SHEET_SIZE + (8 if column else 0), row * SHEET_SIZE)
+                sheet.paste(picture.convert("RGB").resize((SHEET_SIZE, SHEET_SIZE), Image.Resampling.LANCZOS), place)
+        sheet.save(SHEETS / f"{name}.jpg", quality=85)
 
 
 def results() -> str:
@@ -186,6 +278,8 @@ def within(text: str, name: str, value: str) -> str:
 
 
 def main() -> None:
+    if "--pictures" in sys.argv:
+        sheets(Path(sys.argv[sys.argv.index("--pictures") + 1]))
     stale = []
     for path, text in pages().items():
         if not path.exists() or path.read_text() != text:

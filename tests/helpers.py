@@ -11,7 +11,18 @@ from torch import Tensor
 from limner.recipe import Recipe, settings
 from limner.wearing import BASE_PARTS
 
-FAST = {"steps": 3, "word_steps": 2, "shared_steps": 2, "num_class_pictures": 4, "batch": 2}
+FAST = {
+    "steps": 3,
+    "word_steps": 2,
+    "shared_steps": 2,
+    "content_steps": 2,
+    "reward_steps": 2,
+    "num_class_pictures": 4,
+    "batch": 2,
+    "cycles": 2,
+    "population": 4,
+    "dims": 8,
+}
 """Settings that make any method quick; those a method does not have are left out by `fast`."""
 
 

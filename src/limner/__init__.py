@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .evaluation.scoring import score
     from .learning import learn
     from .methods import find
-    from .painting import PaintSettings, paint, sample
+    from .painting import Canvas, PaintSettings, paint, sample
     from .picture import Picture, Pictures
     from .recipe import Painting, Recipe, Stage, method
     from .subject import Subject
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Canvas",
     "Concept",
     "PaintSettings",
     "Painting",
@@ -53,7 +54,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "Concept": "concept", "PaintSettings": "painting", "Painting": "recipe", "Picture": "picture", "Pictures": "picture",
+    "Canvas": "painting", "Concept": "concept", "PaintSettings": "painting", "Painting": "recipe", "Picture": "picture", "Pictures": "picture",
     "Recipe": "recipe", "Stage": "recipe", "Subject": "subject", "find": "methods", "learn": "learning",
     "load": "bases.loading", "method": "recipe", "paint": "painting", "sample": "painting",
     "bench": "evaluation.benchmark", "score": "evaluation.scoring", "teach": "teaching", "wear": "wearing",

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .aliases import translated
+from .choosing import GOALS, choose, measured, seconds
 from .errors import InputError, LimnerError, PromptError, UnknownName
 from .methods import DEFAULT, card, find, methods
 from .recipe import Setting, settings
@@ -25,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for an error that was explained, 130 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        arguments = translated(arguments, _say)
         given = _parser(arguments).parse_args(arguments)
         command: Callable[[argparse.Namespace], object] = given.command
         command(given)
@@ -44,14 +47,25 @@ def _learn(given: argparse.Namespace) -> None:
     import limner
 
     from .bases.loading import load
+    from .choosing import within
     from .evaluation.signals import Keeper, Signals, together
     from .files import atomic_write
+    from .learning import checked_settings
+    from .looking import prepared
+    from .methods.full_size import full_size
     from .page import write_page
     from .progress import show
     from .subject import Subject
 
     folder = Path(given.out or ".")
-    subject = Subject.of(given.photos, noun=given.noun, handle=given.name, kind=given.kind)
+    subject = Subject.of(
+        given.photos,
+        noun=given.noun,
+        handle=given.name,
+        kind=given.kind,
+        without=given.without or (),
+        pool=given.pool or (),
+    )
     target = folder / f"{subject.name}.safetensors"
     if target.exists() and not given.overwrite:
         raise InputError(f"{target} exists already; choose another --name or --out, or say --overwrite")
@@ -63,11 +77,21 @@ def _learn(given: argparse.Namespace) -> None:
     for note in subject.notes:
         _say(f"note: {note}")
     _say(f"{len(subject.pictures)} pictures of {subject.name}, a {subject.noun}")
+    budget = seconds(given.budget) if given.budget else None
+    ending = [within(budget, _say)] if budget else []
+    if given.method is None:
+        given.method, why = choose(base=given.base, goal=given.goal, kind=given.kind, budget=budget)
+        _say(f"method: {given.method} ({why})")
     base = load(given.base, device=given.device, dtype=given.dtype)
+    subject = prepared(subject, segment=given.segment, caption=given.caption, device=given.device)
     chosen = {
         s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None
     }
-    for note in find(given.method)(subject, **chosen).notes:
+    if base.name != "pocket" and full_size(given.method) is None:
+        _say(
+            f"note: {given.method} has no published settings for a full-size base; the pocket's are used, watch the loss"
+        )
+    for note in find(given.method)(subject, **checked_settings(find(given.method), chosen, base=base.name)).notes:
         _say(f"note: {note}")
     page = folder / subject.name
     subject, held_out = _held_out(subject, given.hold_out)
@@ -79,7 +103,7 @@ def _learn(given: argparse.Namespace) -> None:
             "to keep the best state it must be scored: leave out --no-score, and on a real base name --clip and --dino"
         )
     signals = Signals(subject, held_out, stop=given.stop, file=page / "signals.jsonl") if given.stop else None
-    watches = [w for w in (show(), keeper, signals) if w is not None]
+    watches = [w for w in (show(), keeper, signals, *ending) if w is not None]
     concept = limner.learn(
         base,
         subject,
@@ -286,6 +310,7 @@ def _paint(given: argparse.Namespace) -> None:
     import limner
 
     from .concept import Concept
+    from .subject import read_picture
 
     concepts = [Concept.load(path) for path in given.concepts]
     unnamed = [c.handle for c in concepts if c.handle not in given.prompt]
@@ -296,8 +321,21 @@ def _paint(given: argparse.Namespace) -> None:
     name = given.base or (concepts[0].base["name"] if concepts else "pocket")
     base = limner.load(name, device=given.device, dtype=given.dtype)
     how = limner.PaintSettings(given.steps, given.guidance, given.sampler, given.negative)
+    if given.where and not given.onto:
+        raise InputError("--where says which part of a canvas may change; name the canvas with --onto FILE")
+    canvas = None
+    if given.onto:
+        images = [read_picture(file)[0].image for file in (given.onto, given.where) if file]
+        canvas = limner.Canvas(images[0], images[1] if given.where else None, start=given.start)  # type: ignore[arg-type]
     pictures = limner.paint(
-        base, given.prompt, concepts=concepts, count=given.count, seed=given.seed, scale=given.scale, settings=how
+        base,
+        given.prompt,
+        concepts=concepts,
+        count=given.count,
+        seed=given.seed,
+        scale=given.scale,
+        settings=how,
+        canvas=canvas,
     )
     paths = pictures.save(given.out, overwrite=given.overwrite)
     _out(given, {"pictures": [str(p) for p in paths]}, "\n".join(map(str, paths)))
@@ -305,8 +343,17 @@ def _paint(given: argparse.Namespace) -> None:
 
 def _methods(given: argparse.Namespace) -> None:
     rows = method_table()
-    lines = [f"{r['name']:20} {r['year']}  {r['framework']:24} {', '.join(r['scope']):20} {r['title']}" for r in rows]
-    _out(given, rows, "\n".join(lines))
+    head = f"{'':24} {'H':>5} {'seconds':>7}  {'framework':24} {'for':24} paper"
+    lines = [
+        f"{r['name']:24} {_short(r['measured'], 'H', '.2f'):>5} {_short(r['measured'], 'seconds', '.0f'):>7}  {r['framework']:24} "
+        f"{', '.join(r['scope']):24} {r['title']}, {r['year']}, {r['arxiv'] or r['source']}"
+        for r in rows
+    ]
+    _out(given, rows, "\n".join([head, *lines]))
+
+
+def _short(row: dict[str, float], key: str, how: str) -> str:
+    return format(row[key], how) if key in row else "-"
 
 
 def _bases(given: argparse.Namespace) -> None:
@@ -348,7 +395,8 @@ def _demo(given: argparse.Namespace) -> None:
 
 
 def method_table() -> list[dict[str, Any]]:
-    """Name, title, paper, year, scope, framework and settings of every method."""
+    """Name, title, paper, year, scope, framework, settings and what was measured of every method."""
+    from .methods.full_size import full_size
     from .subject import Subject
 
     rows = []
@@ -357,7 +405,9 @@ def method_table() -> list[dict[str, Any]]:
         recipe = function(Subject("<rex>", "dog"))
         rows.append({
             "name": name, "title": about.title, "arxiv": about.arxiv, "source": about.source, "year": about.year, "scope": list(about.scope),
-            "framework": recipe.framework,
+            "framework": recipe.framework, "measured": measured().get(name, {}),
+            "full_size": dict(theirs.settings) if (theirs := full_size(name)) else {},
+            "full_size_source": theirs.source if theirs else "",
             "settings": {s.name: {"default": s.default, "help": s.help} for s in settings(function)},
         })  # fmt: skip
     return rows
@@ -384,6 +434,16 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         "--preview", type=int, default=4, metavar="N", help="pictures of each preview prompt; 0 paints none"
     )
     learn.add_argument("--hold-out", type=int, default=0, metavar="N", help="pictures not to learn from, to judge by")
+    learn.add_argument("--without", type=Path, metavar="FOLDER", help="the same without what is to be learned: pairs")
+    learn.add_argument("--pool", type=Path, metavar="FOLDER", help="unsorted pictures that may show it too")
+    learn.add_argument(
+        "--segment", metavar="WHERE", help="who finds the subject: rembg, or a folder or hub id of CLIPSeg or SAM"
+    )
+    learn.add_argument("--caption", metavar="WHERE", help="who says what else is there: a folder or hub id of BLIP")
+    learn.add_argument(
+        "--goal", choices=GOALS, default="balanced", help="what the method is chosen for, when none is named"
+    )
+    learn.add_argument("--budget", metavar="TIME", help="end learning when so long has passed: 90s, 3m, 1h")
     learn.add_argument("--score", action=argparse.BooleanOptionalAction, default=True, help="score it at the end")
     learn.add_argument("--keep", choices=("last", "best"), default="last", help="which state on the way to keep")
     learn.add_argument(
@@ -404,6 +464,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     paint.add_argument("--guidance", type=float, default=4.0, help="classifier-free guidance; 1 is none")
     paint.add_argument("--sampler", default="ddim", help="ddim, ddpm or dpm")
     paint.add_argument("--negative", default="", help="what not to paint")
+    paint.add_argument("--onto", type=Path, metavar="FILE", help="a picture to paint into")
+    paint.add_argument(
+        "--where", type=Path, metavar="FILE", help="white where that picture may change (default: all of it)"
+    )
+    paint.add_argument("--start", type=float, default=0.3, help="share of the steps left out, to keep that much of it")
     _add_base(paint, default=None)
     score = _command(commands, "score", _score, "say what a likeness is worth, and what to try")
     score.add_argument("concept", type=Path, metavar="FILE", help="what was learned")
@@ -490,7 +555,8 @@ def _add_method(parser: argparse.ArgumentParser, arguments: Sequence[str], *, po
         parser.add_argument("method", help="its name")
     else:
         parser.add_argument(
-            "--method", default=DEFAULT, help=f"a name from `limner methods`, or FILE.py:function (default: {DEFAULT})"
+            "--method",
+            help="a name from `limner methods`, or FILE.py:function (default: by --goal, from what was measured)",
         )
     group = parser.add_argument_group("settings of the method")
     for setting in settings(find(_asked(arguments, positional))):
@@ -503,12 +569,26 @@ def _asked(arguments: Sequence[str], positional: bool) -> str:
         return next((a for a in arguments[1:] if a in methods()), DEFAULT) if arguments[:1] == ["pretrain"] else DEFAULT
     if arguments[:1] != ["learn"]:
         return DEFAULT
+    told = {name: _value(arguments, f"--{name}") for name in ("method", "base", "goal", "kind", "budget")}
+    if told["method"]:
+        return told["method"]
+    try:
+        budget = seconds(told["budget"]) if told["budget"] else None
+        return choose(
+            base=told["base"] or "pocket", goal=told["goal"] or "balanced", kind=told["kind"] or "object", budget=budget
+        ).method
+    except InputError:
+        return DEFAULT  # said when the command runs
+
+
+def _value(arguments: Sequence[str], flag: str) -> str:
+    """What is given for a flag, before anything is parsed; empty when it is not there."""
     for index, word in enumerate(arguments):
-        if word == "--method" and index + 1 < len(arguments):
+        if word == flag and index + 1 < len(arguments):
             return arguments[index + 1]
-        if word.startswith("--method="):
+        if word.startswith(f"{flag}="):
             return word.partition("=")[2]
-    return DEFAULT
+    return ""
 
 
 def _flag(group: Any, setting: Setting) -> None:

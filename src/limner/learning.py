@@ -14,6 +14,7 @@ from .errors import FileError, InputError, PictureError, TeachingError, UnknownN
 from .files import atomic_write
 from .interrupts import stopping
 from .methods import DEFAULT, find
+from .methods.full_size import full_size
 from .recipe import Recipe, Stage, settings
 from .subject import Subject, check_word
 from .teaching import Checkpoint, Progress, teach
@@ -47,7 +48,7 @@ def learn(
     `InputError` for unknown or senseless settings and `FileError` for a checkpoint of another run.
     """
     function = find(method) if isinstance(method, str) else method
-    chosen = checked_settings(function, given)
+    chosen = checked_settings(function, given, base=base.name)
     check_word(subject, base)
     recipe = function(subject, **chosen)
     if not subject.pictures:
@@ -149,10 +150,15 @@ def _found(path: Path, header: Mapping[str, Any]) -> tuple[Checkpoint | None, li
     return Checkpoint(place["stage"], place["step"], parts["tensors."], parts["moments."]), place["losses"]
 
 
-def checked_settings(function: Callable[..., Recipe], given: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a method with the given ones in place. Raises `InputError` for a name, type or value it cannot have."""
+def checked_settings(
+    function: Callable[..., Recipe], given: Mapping[str, Any], *, base: str = "pocket"
+) -> dict[str, Any]:
+    """All settings of a method with the given ones in place. Those not given are the signature's on the pocket base and the
+    authors', where they gave any, on another. Raises `InputError` for a name, type or value it cannot have."""
     known = {setting.name: setting for setting in settings(function)}
     chosen = {name: setting.default for name, setting in known.items()}
+    theirs = full_size(function.__name__) if base != "pocket" else None
+    chosen |= theirs.settings if theirs else {}
     for name, value in given.items():
         if name not in known:
             raise UnknownName(f"setting of {function.__name__}", name, known)

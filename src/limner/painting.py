@@ -14,6 +14,7 @@ from .parts.guidance.classifier_free import classifier_free
 from .picture import Picture, Pictures
 from .recipe import Companion, Denoiser, Moment
 from .streams import stream
+from .subject import Subject
 from .wearing import Worn, wear
 
 if TYPE_CHECKING:
@@ -44,6 +45,33 @@ class PaintSettings:
 
 
 @dataclass(frozen=True)
+class Canvas:
+    """A picture to paint into. The first `start` of sampling is left out, so that much of what is there shapes what comes
+    (SDEdit, arXiv:2108.01073); what lies outside of the mask is put back before every step in the first `until`, so that the
+    rest of the steps may join the two."""
+
+    image: Image.Image
+    mask: Image.Image | None = None  # white where it may change; None: everywhere
+    start: float = 0.3
+    until: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < 1 or not 0 <= self.until <= 1:
+            raise InputError(f"a canvas's start and until must be from 0 to 1, not {self.start} and {self.until}")
+
+    def latents(self, base: Base) -> tuple[Tensor, Tensor]:
+        """The picture's latents [1, C, h, w], and where they may change [1, 1, h, w]: 0 or 1."""
+        import torch.nn.functional as F
+
+        seen = Subject.of([self.image], noun="canvas", handle="here", masks=[self.mask] if self.mask else ())
+        clean, mask = base.encode(seen.tensor(base.picture_size))[0], seen.masks(base.picture_size)
+        where = torch.ones_like(clean[:, :1])
+        if mask is not None:
+            where = (F.interpolate(mask, clean.shape[-2:], mode="area") > 0.5).to(clean)
+        return clean, where
+
+
+@dataclass(frozen=True)
 class PaintStep:
     """One sampling step done; `latents` [B, C, h, w] without companions."""
 
@@ -52,7 +80,14 @@ class PaintStep:
     latents: Tensor = field(repr=False)
 
 
-def sample(worn: Worn, prompts: Sequence[str], *, seeds: Sequence[int], settings: PaintSettings) -> Iterator[PaintStep]:
+def sample(
+    worn: Worn,
+    prompts: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    settings: PaintSettings,
+    canvas: Canvas | None = None,
+) -> Iterator[PaintStep]:
     """Paint one picture for each (prompt, seed), yielding after every step.
 
     The first latents of a picture are a function of its seed alone, so the batch it is in does not matter to them.
@@ -70,14 +105,22 @@ def sample(worn: Worn, prompts: Sequence[str], *, seeds: Sequence[int], settings
     rows = ([companion.prompt] if companion else []) + list(prompts)
     whose = [*([seeds[0]] if companion else []), *seeds]
     noises = [stream(seed, "sampler") for seed in whose]
-    denoise = _guided(worn, rows, whose, settings, companion is not None)
-    for step, time in enumerate(scheduler.timesteps):
+    denoise = _guided(worn, rows, whose, settings, companion)
+    own, begin, where = slice(1 if companion else 0, None), 0, None
+    if canvas:
+        begin, (clean, where), noise = int(canvas.start * total), canvas.latents(base), latents[own].clone()
+        scheduler.set_begin_index(begin) if hasattr(scheduler, "set_begin_index") else None
+        first = scheduler.timesteps[begin].expand(len(noise))
+        latents = torch.cat([latents[: own.start], base.noised(clean.expand_as(noise), noise, first)])
+    for step, time in list(enumerate(scheduler.timesteps))[begin:]:
         if companion and companion.latents:
             latents[0] = companion.latents(step).to(latents)
+        if canvas and where is not None and step < canvas.until * total:
+            outside = base.noised(clean.expand_as(noise), noise, time.expand(len(noise)))
+            latents = torch.cat([latents[: own.start], torch.where(where > 0, latents[own], outside)])
         for operation in worn.latent_operations:
-            own = slice(1 if companion else 0, None)
             said, states = denoise.said["text"][own], denoise.states["text"][own]
-            moment = Moment(worn, latents[own], time, step, total, said, states)
+            moment = Moment(worn, latents[own], time, step, total, said, states, where)
             latents = torch.cat([latents[: own.start], operation(moment)])
         model_input = scheduler.scale_model_input(latents, time)
         denoise.step = step
@@ -95,11 +138,13 @@ def paint(
     seed: int = 0,
     scale: float = 1.0,
     settings: PaintSettings | None = None,
+    canvas: Canvas | None = None,
     watch: Callable[[PaintStep], object] | None = None,
 ) -> Pictures:
     """Paint `count` pictures of each prompt, wearing `concepts` at `scale`. Picture k of a prompt has seed `seed + k`.
 
-    A prompt need not name a concept: so one sees what wearing it does to other things. Raises `PromptError` for a prompt
+    A prompt need not name a concept: so one sees what wearing it does to other things. With a `canvas`, every picture is
+    painted into it. Raises `PromptError` for a prompt
     that is empty, too long, or names a handle that nothing worn answers to.
     """
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -113,7 +158,7 @@ def paint(
         pictures = []
         for start in range(0, len(jobs), settings.batch):
             texts, seeds = zip(*jobs[start : start + settings.batch], strict=True)
-            pictures += _paint_batch(worn, texts, seeds, settings, watch)
+            pictures += _paint_batch(worn, texts, seeds, settings, canvas, watch)
     names = tuple(concept.handle for concept in concepts)
     told = {"steps": settings.steps, "guidance": settings.guidance, "sampler": settings.sampler, "scale": scale}
     if settings.negative:
@@ -173,9 +218,10 @@ def _paint_batch(
     prompts: Sequence[str],
     seeds: Sequence[int],
     settings: PaintSettings,
+    canvas: Canvas | None,
     watch: Callable[[PaintStep], object] | None,
 ) -> list[Image.Image]:
-    for at in sample(worn, prompts, seeds=seeds, settings=settings):
+    for at in sample(worn, prompts, seeds=seeds, settings=settings, canvas=canvas):
         if watch:
             watch(at)
     return to_images(worn.base.decode(at.latents))
@@ -185,31 +231,44 @@ class _guided:
     """The worn base as a denoiser for these rows, and that denoiser under guidance."""
 
     def __init__(
-        self, worn: Worn, prompts: Sequence[str], seeds: Sequence[int], settings: PaintSettings, companion: bool
+        self,
+        worn: Worn,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        settings: PaintSettings,
+        companion: Companion | None,
     ) -> None:
         self.worn, self.seeds, self.companion, self.step = worn, tuple(seeds), companion, 0
         against = settings.negative or ", ".join(o.recipe.painting.negative for o in worn.outfits if o.scale).strip(
             ", "
         )
         texts = {"text": prompts, "negative": [against] * len(prompts)}
+        for outfit in worn.outfits:
+            for branch, reads in outfit.recipe.painting.branches.items():
+                texts[branch] = [reads(prompt) for prompt in prompts]
         self.said = {branch: tuple(worn.said(row) for row in rows) for branch, rows in texts.items()}
         self.states = {branch: worn.text_states(rows) for branch, rows in texts.items()}
         self.guided: Denoiser = self.plain
-        for guidance in worn.guidance or (classifier_free(settings.guidance),):
-            self.guided = guidance(self.guided)
+        for guidance in worn.guidance or (classifier_free,):
+            self.guided = guidance(self.guided, settings.guidance)
 
     def plain(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
-        prompts = tuple(text for branch in branches for text in self.said[branch])
+        reads = [branch.partition("@")[0] for branch in branches]
+        x, t, each = x.repeat(len(branches), 1, 1, 1), t.repeat(len(branches)), len(x)
+        for place, branch in enumerate(branches):
+            shown = branch.partition("@")[2]
+            if shown and self.companion and self.companion.shown:
+                latents, time = self.companion.shown(self.step, shown)
+                x[place * each], t[place * each] = latents, time
         about = {
-            "prompts": prompts,
+            "prompts": tuple(text for branch in reads for text in self.said[branch]),
             "seeds": self.seeds * len(branches),
-            "companion": self.companion,
+            "companion": self.companion is not None,
             "twins": self.worn.twins is not None,
         }
-        run = self.worn.run(time=t.repeat(len(branches)), step=self.step, branches=branches, **about)
+        run = self.worn.run(time=t, step=self.step, branches=tuple(reads), **about)
         run.operations = self.worn.painting_operations
-        states = torch.cat([self.states[branch] for branch in branches])
-        output = self.worn.base.predict(x.repeat(len(branches), 1, 1, 1), t.repeat(len(branches)), states, context=run)
+        output = self.worn.base.predict(x, t, torch.cat([self.states[branch] for branch in reads]), context=run)
         return output.chunk(len(branches))
 
 

@@ -33,15 +33,15 @@ def pretrain(
     from .learning import checked_settings, drained
     from .methods import find
     from .subject import Subject
-    from .wearing import Outfit
+    from .wearing import Outfit, wear
     from .weights import save_weights
 
     function = find(name)
-    chosen = checked_settings(function, given)
+    loaded = load(base, device=device)
+    chosen = checked_settings(function, given, base=loaded.name)
     recipe = function(Subject("<nobody>", "toy"), **chosen)
     if not recipe.pretraining or not recipe.weights:
         raise InputError(f"{name} learns nothing once and for all; it needs no pre-training")
-    loaded = load(base, device=device)
     header = {"method": name, "settings": chosen, "seed": seed, "base": {"fingerprint": loaded.fingerprint}}
     folder = run or cache_folder() / "pretraining" / f"{recipe.weights}-{loaded.fingerprint}"
     outfit = Outfit(recipe, "<nobody>", {}, 1.0, seed)
@@ -49,6 +49,8 @@ def pretrain(
         tensors, losses = drained(
             loaded, outfit, recipe.pretraining, seed, header=header, checkpoints=folder, watch=watch
         )
-    kept = {key: tensor for key, tensor in tensors.items() if not key.startswith("image.features")}
+    with wear(loaded, (outfit,)) as worn:
+        trained = {name for stage in recipe.pretraining for selection in stage.train for name in selection(worn)}
+    kept = {key: tensor for key, tensor in tensors.items() if key in trained}
     about = {"settings": chosen, "seed": seed, "losses": losses[:: max(1, len(losses) // 50)]}
     return save_weights(recipe.weights, loaded, kept, about=about)

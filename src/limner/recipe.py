@@ -37,6 +37,7 @@ class Live:
     words: dict[str, Tensor | Callable[[], Tensor]] = field(default_factory=dict)
     operations: tuple[AttentionOp, ...] = ()
     on: bool = True  # off while the worn base is suspended: changes of layers look at it
+    run: Pass | None = None  # the run under way, for changes of layers that tell its rows apart
 
 
 class Modifier(Protocol):
@@ -89,7 +90,7 @@ class Source:
     a pure function of (step, streams): so a source resumes anywhere without state."""
 
     name: str
-    learns_from: Literal["subject", "class", "corpus"]
+    learns_from: Literal["subject", "class", "prompts", "corpus"]
     prepare: Callable[[Base], Callable[[int, Streams], Batch]]
 
 
@@ -143,8 +144,9 @@ class Denoiser(Protocol):
     def __call__(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]: ...
 
 
-Guidance: TypeAlias = "Callable[[Denoiser], Denoiser]"
-"""Denoiser -> denoiser whose only branch is "text"; nested like functions when painting starts."""
+Guidance: TypeAlias = "Callable[[Denoiser, float], Denoiser]"
+"""Denoiser and the user's scale of guidance -> denoiser whose only branch is "text"; nested like functions when painting
+starts. Branches are "text", "negative", those a recipe adds, and any of them with "@" and what its companion is to show."""
 
 
 class Moment(NamedTuple):
@@ -157,6 +159,7 @@ class Moment(NamedTuple):
     total: int
     prompts: tuple[str, ...]  # B, as the base reads them
     states: Tensor  # [B, L, D] of the prompts
+    where: Tensor | None = None  # [1, 1, h, w]: where a canvas may change
 
 
 LatentOperation: TypeAlias = "Callable[[Moment], Tensor]"
@@ -167,9 +170,9 @@ class Companion(NamedTuple):
     """A row that is painted along with every batch, as its first, and thrown away: what others may attend to."""
 
     prompt: str
-    latents: (
-        Callable[[int], Tensor] | None
-    )  # step -> [C, h, w], the row's latents before that step; None: painted freely
+    latents: Callable[[int], Tensor] | None  # step -> [C, h, w] before that step; None: painted freely
+    shown: Callable[[int, str], tuple[Tensor, Tensor]] | None = None
+    """(step, what a branch's name has after "@") -> latents [C, h, w] and time of the row in that branch."""
 
 
 class Stop(Protocol):
@@ -179,6 +182,14 @@ class Stop(Protocol):
     def __call__(self, worn: Worn, state: Tensor) -> tuple[bool, Tensor]: ...
 
 
+@dataclass(frozen=True)
+class Evolution:
+    """Learn without gradients: CMA-ES over everything a stage selects, one generation an update (arXiv:1604.00772)."""
+
+    population: int = 20
+    sigma: float = 1.0
+
+
 # ------------------------------------------------------------------------------------------------------------ the recipe
 
 
@@ -186,7 +197,8 @@ class Stop(Protocol):
 class Stage:
     """A stretch of learning: what learns, from what, how long. Stages run one after another.
 
-    A term of weight 0 is left out: its source is not even prepared.
+    A term of weight 0 is left out: its source is not even prepared. With `score`, what is worn at the stage's end is
+    scored, and the best of all stages' ends is what is learned in the end.
     """
 
     train: tuple[Selection, ...]
@@ -198,6 +210,8 @@ class Stage:
     decay: Literal["constant", "cosine"] = "constant"
     clip: float = 1.0
     stop: Stop | None = None
+    search: Evolution | None = None  # in the place of gradients: lr, decay and clip then mean nothing
+    score: Callable[[Worn], float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", tuple(term for term in self.loss if term.weight))
@@ -223,6 +237,8 @@ class Painting:
     """Every picture gets a twin, painted alongside from the same noise for operations to look at; the function makes the
     twin's prompt of the picture's, both as the base reads them."""
     negative: str = ""  # what the negative branch reads where the user says nothing else
+    branches: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
+    """More branches for guidance to ask for: the prompt as it was written -> what that branch reads in its place."""
     companion: Callable[[Worn], Callable[[int], Companion]] | None = None  # worn -> number of sampling steps -> row
 
 

@@ -44,6 +44,8 @@ class Subject:
     pictures: tuple[Reference, ...] = ()
     kind: str = "object"
     notes: tuple[str, ...] = ()  # what was noticed while reading it
+    without: tuple[Reference, ...] = ()  # the same, without what is to be learned: the other half of contrast pairs
+    pool: tuple[Reference, ...] = ()  # unsorted pictures that may show it too
 
     @classmethod
     def of(
@@ -55,6 +57,8 @@ class Subject:
         kind: str = "object",
         captions: Mapping[str, str] | Sequence[str] = (),
         masks: Sequence[object] = (),
+        without: object = (),
+        pool: object = (),
     ) -> Subject:
         """Read a subject from a folder, a file, or a list of files, PIL pictures or [3, H, W] tensors in [0, 1].
 
@@ -62,6 +66,8 @@ class Subject:
         templates for its picture and must contain the handle; give them by file name or in the order of the pictures.
         Masks, white where the subject is, are pictures in the order of the pictures, or lie beside them: transparency, a
         file NAME-masklabel.png or NAME.mask.png, or one of the same name in a folder masks/.
+        `without` are pictures of the same things without what is to be learned (a style's contents, a state's other state),
+        `pool` are unsorted pictures, such as a search's; only methods that say so look at them.
         Raises `InputError` for a noun or handle that cannot be used and `PictureError` when pictures cannot be read.
         """
         name = check_name(handle)
@@ -78,11 +84,17 @@ class Subject:
         if len(read) == 1:
             notes.append("only one picture: the subject's other sides are unknown; three to five are better")
         read = _masked(_captioned(read, captions, f"<{name}>"), masks)
-        return cls(f"<{name}>", noun, tuple(read), kind, tuple(notes))
+        more = [_read_all(pictures)[0] for pictures in (without, pool)]
+        return cls(f"<{name}>", noun, tuple(read), kind, tuple(notes), *map(tuple, more))
 
     @property
     def name(self) -> str:
         return self.handle.strip("<>")
+
+    @property
+    def contrast(self) -> Subject:
+        """What the subject is without: the pictures of `without` as a subject of their own."""
+        return replace(self, pictures=self.without, without=())
 
     def tensor(self, size: int) -> Tensor:
         """[n, 3, size, size] in [0, 1]: the middle square of every picture."""

@@ -5,6 +5,7 @@ Everything a run depends on is a function of its seed and step, so a run that st
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ import torch
 from .bases.attention import Pass
 from .errors import InputError, TeachingError
 from .recipe import AttentionOp, Batch, Prediction, Rated, Source, Stage, Streams
+from .searching import Searcher
 from .streams import streams
 from .wearing import Outfit, Worn, wear
 
@@ -75,41 +77,88 @@ def teach(
     total, began = sum(stage.steps for stage in stages), time.monotonic()
     resumed = sum(stage.steps for stage in stages[: start.stage]) + start.step if start else 0
     with wear(base, (outfit,)) as worn:
+        best = Best(worn, start.moments if start else {})
         for index in range(start.stage if start else 0, len(stages)):
             before = sum(stage.steps for stage in stages[:index])
             at = start if start is not None and start.stage == index else None
-            for step, losses, snapshot, ends in _stage(worn, stages[index], draws, seed, index, at):
-                seconds, last = time.monotonic() - began, ends and index + 1 == len(stages)
+            final = index + 1 == len(stages)
+            for step, losses, snapshot, ends in _stage(worn, stages[index], draws, seed, index, at, best, final):
+                seconds, last = time.monotonic() - began, ends and final
                 yield Progress(index, step, total, before + step + 1, losses, seconds, resumed, worn, snapshot, last)
 
 
 def _stage(
-    worn: Worn, stage: Stage, draws: Draws, seed: int, index: int, start: Checkpoint | None
+    worn: Worn,
+    stage: Stage,
+    draws: Draws,
+    seed: int,
+    index: int,
+    start: Checkpoint | None,
+    best: Best,
+    final: bool,
 ) -> Iterator[tuple[int, dict[str, float], Callable[[], Checkpoint], bool]]:
     """The updates of one stage: step, losses and snapshot of each, and whether it is the last."""
-    learner = Learner(stage, worn, moments=start.moments if start else {})
+    moments = start.moments if start else {}
+    parameters, factors = select(stage, worn)
+    learner: Learner | Searcher = (
+        Searcher(stage, worn, parameters, moments)
+        if stage.search
+        else Learner(stage, worn, parameters, factors, moments)
+    )
     kept = start.moments.get(STOP, torch.zeros(0)) if start else torch.zeros(0)
     try:
         for step in range(start.step if start else 0, stage.steps):
+            terms = functools.partial(_terms, worn, stage, draws, seed, index, step)
             try:
-                losses = learner.update(step, _terms(worn, stage, draws, seed, index, step))
+                losses = learner.update(step, terms, streams(seed, "update", index, step))
             except TeachingError as error:
-                error.checkpoint = _snapshot(index, step, worn, learner, kept)()
+                error.checkpoint = _snapshot(index, step, worn, learner, kept, best)()
                 raise
             enough, kept = stage.stop(worn, kept) if stage.stop else (False, kept)
-            yield step, losses, _snapshot(index, step + 1, worn, learner, kept), enough or step + 1 == stage.steps
+            ends = enough or step + 1 == stage.steps
+            if ends and stage.score:
+                best.consider(stage.score(worn))
+            if ends and final:
+                best.put_back()
+            yield step, losses, _snapshot(index, step + 1, worn, learner, kept, best), ends
             if enough:
                 return
     finally:
         learner.finish()
 
 
+class Best:
+    """What was worn at the end of the best stage, of those that are scored."""
+
+    def __init__(self, worn: Worn, moments: Mapping[str, Tensor]) -> None:
+        self.worn = worn
+        self.kept = {name: tensor for name, tensor in moments.items() if name.startswith(BEST)}
+
+    def consider(self, score: float) -> None:
+        if not self.kept or score > float(self.kept[BEST]):
+            now = {BEST + name: tensor.detach().clone() for name, tensor in self.worn.tensors.items()}
+            self.kept = {BEST: torch.tensor(score, dtype=torch.float64), **now}
+
+    def put_back(self) -> None:
+        now = self.worn.tensors
+        with torch.no_grad():
+            for name, tensor in self.kept.items():
+                if name != BEST:
+                    now[name.removeprefix(BEST)].copy_(tensor)
+
+
 class Learner:
     """The parameters of one stage and their optimiser."""
 
-    def __init__(self, stage: Stage, worn: Worn, *, moments: Mapping[str, Tensor]) -> None:
-        self.stage, self.worn = stage, worn
-        self.parameters, factors = select(stage, worn)
+    def __init__(
+        self,
+        stage: Stage,
+        worn: Worn,
+        parameters: Mapping[str, Tensor],
+        factors: Mapping[str, float],
+        moments: Mapping[str, Tensor],
+    ) -> None:
+        self.stage, self.worn, self.parameters = stage, worn, dict(parameters)
         for tensor in self.parameters.values():
             tensor.requires_grad_(True)
         worn.text_learns(any(name.startswith(("text_encoder.", "word.", "prefix.")) for name in self.parameters))
@@ -128,8 +177,9 @@ class Learner:
             if kept:
                 self.optimizer.state[tensor] = kept
 
-    def update(self, step: int, terms: Sequence[tuple[str, Tensor]]) -> dict[str, float]:
+    def update(self, step: int, make: Callable[[], Sequence[tuple[str, Tensor]]], random: Streams) -> dict[str, float]:
         """One step down the sum of the terms; nothing is changed when it is not finite."""
+        terms = make()
         losses = {name: float(value.detach()) for name, value in terms}
         total: Tensor = torch.stack([value for _, value in terms]).sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -158,6 +208,7 @@ class Learner:
         self.worn.text_learns(False)
 
 
+BEST = "best."
 STOP = "stop"  # where the state of a stage's `Stop` is kept among the moments
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -277,9 +328,12 @@ def _references(batches: Sequence[Batch]) -> tuple[Tensor | None, Tensor | None]
     return torch.cat(pixels), torch.cat(dropped)
 
 
-def _snapshot(stage: int, step: int, worn: Worn, learner: Learner, kept: Tensor) -> Callable[[], Checkpoint]:
+def _snapshot(
+    stage: int, step: int, worn: Worn, learner: Learner | Searcher, kept: Tensor, best: Best
+) -> Callable[[], Checkpoint]:
     def take() -> Checkpoint:
         tensors = {name: tensor.detach().clone() for name, tensor in worn.tensors.items()}
-        return Checkpoint(stage, step, tensors, learner.moments() | ({STOP: kept} if len(kept) else {}))
+        moments = learner.moments() | best.kept | ({STOP: kept} if len(kept) else {})
+        return Checkpoint(stage, step, tensors, moments)
 
     return take

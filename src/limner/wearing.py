@@ -70,7 +70,7 @@ class Worn:
 
     @property
     def guidance(self) -> tuple[Guidance, ...]:
-        return tuple(g for outfit in self.outfits for g in outfit.recipe.painting.guidance)
+        return tuple(g for outfit in self.outfits for g in outfit.recipe.painting.guidance if outfit.scale)
 
     @property
     def painting_operations(self) -> tuple[AttentionOp, ...]:
@@ -130,8 +130,11 @@ class Worn:
         self._states.clear()
 
     def run(self, **about: Any) -> Pass:
-        """The context of one run of the denoiser."""
-        return Pass(operations=self.operations, **about)
+        """The context of one run of the denoiser, to be run before another is asked for."""
+        run = Pass(operations=self.operations, **about)
+        for live in self.live.values():
+            live.run = run
+        return run
 
     # ------------------------------------------------------------------------------------------------ the base's own
 

@@ -16,7 +16,9 @@ from limner.subject import Subject
 
 from ..helpers import fast, same, state, untouched
 
-ADAPTERS = ("ip_adapter",)  # need weights trained for the very base
+ADAPTERS = ("ip_adapter", "dreamtuner")  # need weights trained for the very base
+LOOKING = ("disenbooth", "disendreamer", "detex", "lu_prototypical", "coti", "instructbooth")  # look at pictures through a CLIP beside the base
+MASKED = ("persam", "break_a_scene", "perfusion", "infusion", "hifi_tuner", "clic")
 
 
 def save_tiny(folder: Path, kind: str) -> Path:
@@ -61,15 +63,33 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return load(save_tiny(tmp_path_factory.mktemp("tiny"), request.param), device="cpu")
 
 
-@pytest.mark.parametrize("name", [name for name in methods() if name not in ADAPTERS])
-def test_every_method_runs_on_it(tiny: Any, rex: Subject, name: str) -> None:
+@pytest.fixture(scope="module")
+def masked(rex: Subject) -> Subject:
+    """The toy with a mask for each picture, as a user would give them: the middle of the picture."""
+    from PIL import Image
+
+    shown = [p.image for p in rex.pictures if p.image is not None]
+    masks = [Image.new("L", image.size) for image in shown]
+    for mask in masks:
+        mask.paste(255, tuple(edge * side // 4 for edge, side in zip((1, 1, 3, 3), mask.size * 2, strict=True)))
+    return Subject.of(shown, noun="dog", handle="rex", masks=masks)
+
+
+@pytest.mark.parametrize("name", [name for name in methods() if name not in (*ADAPTERS, *LOOKING)])
+def test_every_method_runs_on_it(tiny: Any, masked: Subject, name: str) -> None:
     before = state(tiny)
-    concept = limner.learn(tiny, rex, method=name, **fast(methods()[name]))
+    concept = limner.learn(tiny, masked, method=name, **fast(methods()[name], rank=2))
     pictures = limner.paint(
         tiny, "<rex> on the beach", concepts=[concept], count=2, settings=limner.PaintSettings(steps=2)
     )
     assert [p.image.size for p in pictures] == [(16, 16)] * 2
     assert same(state(tiny), before)
+    assert untouched(tiny)
+
+
+def test_dreamtuner_runs_on_it_without_weights_of_its_own(tiny: Any, masked: Subject) -> None:
+    concept = limner.learn(tiny, masked, method="dreamtuner", encoder=False, **fast(methods()["dreamtuner"]))
+    limner.paint(tiny, "<rex> on the beach", concepts=[concept], settings=limner.PaintSettings(steps=2))
     assert untouched(tiny)
 
 
@@ -146,3 +166,19 @@ def test_unknown_selections_say_what_there_is(tiny: Any) -> None:
         tiny.select("cross_attention_kw")
     with pytest.raises(UnknownName, match="attention"):
         tiny.projections("attentoin")
+
+
+@pytest.mark.parametrize("name", LOOKING)
+def test_what_looks_through_a_clip_says_that_it_needs_one(tiny: Any, masked: Subject, name: str) -> None:
+    before = state(tiny)
+    with pytest.raises(InputError, match="image_encoder"):
+        limner.learn(tiny, masked, method=name, **fast(methods()[name]))
+    assert same(state(tiny), before)
+    assert untouched(tiny)
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_what_needs_masks_says_how_to_give_them(tiny: Any, rex: Subject, name: str) -> None:
+    with pytest.raises(InputError, match="mask beside every picture"):
+        limner.learn(tiny, rex, method=name, **fast(methods()[name]))
+    assert untouched(tiny)

@@ -43,12 +43,14 @@ class Base(Protocol):
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]: ...  # [B,3,H,W] in [0,1] -> mean, std of latents
     def decode(self, latents: Tensor) -> Tensor: ...  # -> [B,3,H,W] in [0,1]
     def picture_features(self, pixels: Tensor) -> Tensor: ...  # -> [B, D] global CLIP embeddings
+    def picture_states(self, pixels: Tensor) -> Tensor: ...  # -> [B, L, D] of places, at several depths of CLIP
     def text_features(
         self, prompts: Sequence[str], *, words: Mapping[str, Tensor]
     ) -> Tensor: ...  # -> [B, D] beside them
     def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int: ...
     def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]: ...  # in the states
     def word_vectors(self, text: str) -> Tensor: ...  # [n, D] input vectors of the words in text
+    def word_table(self) -> Tensor: ...  # [V, D] input vectors of the whole vocabulary
     def text_attention(self) -> Sequence[TextAttention]: ...  # of the text tower, in the order they run
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor: ...  # [B, L, D]
 

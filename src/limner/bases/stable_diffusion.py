@@ -121,10 +121,18 @@ class StableDiffusion:
 
     def picture_features(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] in [0, 1] -> global CLIP embeddings [B, D]. Raises `InputError` for a base without a picture tower."""
+        embeds: Tensor = self._looked_at(pixels).image_embeds
+        return embeds
+
+    def picture_states(self, pixels: Tensor) -> Tensor:
+        """[B, 3, H, W] in [0, 1] -> [B, L, D]: the places' states at a third, two thirds and all of CLIP's depth."""
+        states = self._looked_at(pixels, output_hidden_states=True).hidden_states
+        return torch.cat([states[(len(states) - 1) * part // 3] for part in (1, 2, 3)], 1)
+
+    def _looked_at(self, pixels: Tensor, **more: Any) -> Any:
         tower, size, mean, std = self._picture_tower
         inputs = F.interpolate(pixels.to(self.device, self.dtype), (size, size), mode="bicubic", antialias=True)
-        embeds: Tensor = tower(((inputs.clamp(0, 1) - mean) / std).to(self.dtype)).image_embeds
-        return embeds
+        return tower(((inputs.clamp(0, 1) - mean) / std).to(self.dtype), **more)
 
     @functools.cached_property
     def _picture_tower(self) -> tuple[Any, int, Tensor, Tensor]:
@@ -183,6 +191,10 @@ class StableDiffusion:
         ids, _ = token_ids(self.tokenizer, text, words={})
         table: Tensor = self.text_encoder.get_input_embeddings().weight
         return table[torch.tensor(ids, device=table.device)].detach().clone()
+
+    def word_table(self) -> Tensor:
+        table: Tensor = self.text_encoder.get_input_embeddings().weight
+        return table.detach()
 
     def text_attention(self) -> list[TextAttention]:
         tower: Any = self.text_encoder

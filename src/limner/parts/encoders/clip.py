@@ -16,3 +16,11 @@ def clip_global(base: Base, pixels: Tensor) -> Tensor:
 
     with torch.no_grad():
         return base.picture_features(pixels)
+
+
+def clip_places(base: Base, pixels: Tensor) -> Tensor:
+    """[B, 3, H, W] in [0, 1] -> [B, L, D]: what CLIP sees at each place, at three depths."""
+    import torch
+
+    with torch.no_grad():
+        return base.picture_states(pixels)

@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import Denoiser, Guidance
+    from limner.recipe import Denoiser
 
 
-def classifier_free(scale: float) -> Guidance:
+def classifier_free(denoise: Denoiser, scale: float) -> Denoiser:
     """negative + scale * (text - negative), Eq. 6 with w = scale - 1. At scale 1 the negative branch is never run."""
 
-    def guide(denoise: Denoiser) -> Denoiser:
-        def guided(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
-            if scale == 1:
-                return denoise(x, t)
-            negative, text = denoise(x, t, branches=("negative", "text"))
-            return (negative + scale * (text - negative),)
+    def guided(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
+        if scale == 1:
+            return denoise(x, t)
+        negative, text = denoise(x, t, branches=("negative", "text"))
+        return (negative + scale * (text - negative),)
 
-        return guided
-
-    return guide
+    return guided

@@ -37,6 +37,9 @@ class masked_reference:
 
         if LATENTS in stored:
             tensors = {name: stored[name].to(base.device, base.dtype) for name in (LATENTS, MASK)}
+        elif not self.subject.pictures:
+            latents = torch.zeros(1, *base.latent_shape, device=base.device, dtype=base.dtype)
+            tensors = {LATENTS: latents, MASK: latents[:, :1]}
         else:
             with torch.no_grad():
                 latents = base.encode(self.subject.tensor(base.picture_size)[:1])[0]

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from limner.recipe import Source, Step
 
 
-def attention_on_mask(source: Source, watched: watched_word) -> Objective:
-    """Mean squared error between the word's attention, scaled to a maximum of 1, and the mask, in rows whose prompt has the
-    word (Eq. 3 of arXiv:2305.16311). The source's batches need masks."""
+def attention_on_mask(source: Source, watched: watched_word, *, floor: bool = False) -> Objective:
+    """Mean squared error between the word's attention, scaled to a maximum of 1 (and, with `floor`, to a minimum of 0), and
+    the mask, in rows whose prompt has the word (Eq. 3 of arXiv:2305.16311). The source's batches need masks."""
 
     def value(step: Step) -> Tensor:
         import torch.nn.functional as F
@@ -25,6 +25,7 @@ def attention_on_mask(source: Source, watched: watched_word) -> Objective:
         if mask is None or prediction.kept is None:
             raise InputError(f"{source.name} gives no masks, which this objective compares attention with")
         maps = maps_of(prediction.kept.kept, watched)[prediction.rows].float()
+        maps = maps - maps.amin((1, 2), keepdim=True) if floor else maps
         maps = maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-8)
         wanted = F.interpolate((mask > 0.5).float(), maps.shape[-2:], mode="area")[:, 0].to(maps)
         return (maps - wanted).square().mean()

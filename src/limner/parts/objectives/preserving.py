@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limner.parts.sources.class_pictures import class_pictures
 from limner.parts.sources.photos import photos
@@ -23,6 +23,6 @@ def preserving(
 
     Source: prior preservation, Eq. 2 of arXiv:2208.12242.
     """
-    more = {"captions": captions} if captions else {}
+    more: dict[str, Any] = {"captions": captions} if captions else {}
     prior = denoising(class_pictures(subject, count=count, batch=batch, **more))
     return denoising(own or photos(subject, batch=batch)), weight * prior

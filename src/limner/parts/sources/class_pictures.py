@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def class_pictures(
-    subject: Subject, *, count: int = 64, captions: Sequence[str] = ("a photo of a {}",), batch: int = 4
+    subject: Subject, *, count: int = 64, captions: Sequence[str] = ("a photo of a {}",), batch: int = 4, said: str = ""
 ) -> Source:
     """Batches of `count` pictures of the class noun that the base painted before it was changed.
 
-    Source: Sec. 3.3 of arXiv:2208.12242. The latents are kept in the cache on disk, by the base's fingerprint, the
+    They are learned with the captions they were painted for, or with `said`. Source: Sec. 3.3 of arXiv:2208.12242. The latents are kept in the cache on disk, by the base's fingerprint, the
     prompts, the count and the sampler's settings; they are painted once.
     """
     prompts = tuple(caption.format(subject.noun) for caption in captions)
@@ -28,12 +28,12 @@ def class_pictures(
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         import torch
 
-        latents = _painted(base, prompts, count)
+        latents = painted(base, prompts, count)
 
         def draw(step: int, at: Streams) -> Batch:
             rows = torch.randint(count, (batch,), generator=at("order"))
-            said = tuple(prompts[row % len(prompts)] for row in rows.tolist())
-            return Batch(latents[rows].to(base.device, base.dtype), said)
+            texts = tuple(said or prompts[row % len(prompts)] for row in rows.tolist())
+            return Batch(latents[rows].to(base.device, base.dtype), texts)
 
         return draw
 
@@ -57,7 +57,7 @@ def prior_note(weight: float, count: int) -> tuple[str, ...]:
     return (f"first the base paints {count} pictures of the class; they are kept for the next time",) if weight else ()
 
 
-def _painted(base: Base, prompts: Sequence[str], count: int) -> Tensor:
+def painted(base: Base, prompts: Sequence[str], count: int) -> Tensor:
     """[count, C, h, w] in single precision, from the cache or painted now."""
     import torch
 

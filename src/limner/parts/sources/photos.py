@@ -40,6 +40,7 @@ def photos(
     seen: bool = False,
     masks: Masks | None = None,
     outside: float = 0.0,
+    cut: bool = False,
     packed: int = 1,
     describe: Describe | None = None,
     name: str = "photos",
@@ -48,7 +49,7 @@ def photos(
 
     Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring; with
     `seen`, each example's own picture is its reference. `masks` says where the loss counts; elsewhere it counts by
-    `outside`. `packed` above 1 shows the pictures so many times smaller, as `packed` squared of them would stand on one
+    `outside`; with `cut`, what is outside is black as well. `packed` above 1 shows the pictures so many times smaller, as `packed` squared of them would stand on one
     canvas; what isolates the regions of such a canvas from one another is that each is a row of its own. `describe` gives every picture
     without a caption one of its own. Sources of one recipe that are to draw alike have one `name`.
     Latents are encoded once and sampled anew from their distribution at every step.
@@ -59,8 +60,10 @@ def photos(
 
         pixels = subject.tensor(base.picture_size // packed)
         with torch.no_grad():
+            mask = masks(base, subject) if masks else None
+            where = _at_latents(mask, base) if mask is not None else None
+            pixels = pixels * mask if mask is not None and cut else pixels
             sides = [base.encode(side) for side in (pixels, pixels.flip(-1))]
-            where = _at_latents(masks(base, subject), base) if masks else None
         own = [reference.caption for reference in subject.pictures]
         if describe:
             said = [text.format(subject.handle) for text in describe(base, subject)]

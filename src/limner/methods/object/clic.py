@@ -1,0 +1,68 @@
+"""CLiC — Safaee et al., CVPR 2024.
+
+A pattern on a part of an object, learned together with what is around it, to be put on a part of another picture.
+"""
+
+from limner.parts import (
+    attention_into_mask,
+    attention_on_mask,
+    base_parameters,
+    denoising,
+    new_word,
+    photos,
+    subject_masks,
+    watched_word,
+    words,
+)
+from limner.recipe import Painting, Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="CLiC", arxiv="2311.17083", scope=("object", "condition"))
+def clic(
+    subject: Subject,
+    *,
+    whole: str = "",
+    context_weight: float = 0.5,
+    local_weight: float = 0.25,
+    attention_weight: float = 0.25,
+    steps: int = 200,
+    lr: float = 1e-3,
+    batch: int = 2,
+) -> Recipe:
+    """A word and all of cross-attention: the picture with its surroundings counting a quarter, the masked part alone on
+    black, and the word's attention on the mask.
+
+    Painted onto a canvas (`limner paint --onto`), the word is also pushed into the canvas's mask; otherwise it paints as any
+    word does. The authors learn from one picture at 1e-5 for 500 steps on a full-size base, with these weights.
+
+    Settings:
+        whole: what the pattern is a part of, as in "a photo of a house with <rex>"; empty when it is the whole object
+        context_weight: weight of the picture with its surroundings
+        local_weight: weight of the part alone
+        attention_weight: weight of the word's attention being on the mask
+        steps: updates
+        lr: learning rate
+        batch: pictures in an update
+    """
+    word, watched = new_word(subject.handle, like=subject.noun), watched_word(subject.handle)
+    caption = f"a photo of a {whole} with {{}}" if whole else "a photo of {}"
+    around = photos(subject, captions=(caption,), batch=batch, masks=subject_masks, outside=0.25)
+    alone = photos(subject, captions=("{}",), batch=batch, masks=subject_masks, cut=True)
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word, watched),
+        stages=(
+            Stage(
+                train=(words(word), base_parameters("cross_attention")),
+                loss=(
+                    context_weight * denoising(around),
+                    local_weight * denoising(alone),
+                    attention_weight * attention_on_mask(around, watched, floor=True),
+                ),
+                steps=steps,
+                lr=lr,
+            ),
+        ),
+        painting=Painting(latents=(attention_into_mask(subject.handle),)),
+    )

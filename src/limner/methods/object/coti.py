@@ -1,0 +1,53 @@
+"""COTI — Yang et al., 2023.
+
+A word learned from a set of pictures that grows: in every cycle those of an unsorted pool that please most and look most
+like the subject are added, and the word of the best cycle is kept.
+"""
+
+from limner.parts import PHOTO_TEMPLATES, denoising, growing_pool, new_word, words
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="Controllable Textual Inversion", arxiv="2304.05265", scope=("object",))
+def coti(
+    subject: Subject,
+    *,
+    cycles: int = 4,
+    queries: int = 2,
+    steps: int = 60,
+    lr: float = 1e-2,
+    num_class_pictures: int = 32,
+    batch: int = 4,
+) -> Recipe:
+    """A stage for every cycle, each scored by a preview; the first sees the subject's pictures alone.
+
+    The pool is the subject's (`--pool`); without one it is pictures of the class painted by the base, none of which shows
+    the subject. The authors query 10 pictures in each of 20 cycles from a web search, and try several learning rates as well.
+
+    Settings:
+        cycles: how often the set grows
+        queries: pictures added in a cycle
+        steps: updates in a cycle
+        lr: learning rate
+        num_class_pictures: pictures of the class the base paints, to tell the subject from
+        batch: pictures in an update
+    """
+    word = new_word(subject.handle, like=subject.noun)
+    pool = growing_pool(subject, queries, cycles, num_class_pictures)
+    preview = pool.score(f"a photo of {subject.handle}")
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word,),
+        stages=tuple(
+            Stage(
+                train=(words(word),),
+                loss=(denoising(pool.photos(cycle, captions=PHOTO_TEMPLATES, batch=batch)),),
+                steps=steps,
+                lr=lr,
+                score=preview,
+            )
+            for cycle in range(cycles + 1)
+        ),
+        notes=() if subject.pool else ("there is no pool of pictures to choose from (--pool FOLDER)",),
+    )

@@ -1,0 +1,47 @@
+"""Gradient-free Textual Inversion — Fei et al., ACM MM 2023.
+
+A word found by an evolution strategy: it starts from the words CLIP sees in the pictures and may only move along the main
+directions of the vocabulary. Nothing is ever differentiated, so the base may be one that cannot be.
+"""
+
+from limner.parts import PHOTO_TEMPLATES, denoising, learned, photos, subspace_word
+from limner.recipe import Evolution, Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="Gradient-free Textual Inversion", arxiv="2304.05818", scope=("object", "style"))
+def gradient_free_ti(
+    subject: Subject,
+    *,
+    dims: int = 48,
+    population: int = 16,
+    sigma: float = 0.5,
+    steps: int = 60,
+    batch: int = 8,
+) -> Recipe:
+    """CMA-ES over the coordinates of one word; a step is a generation, judged on one batch, noise and set of times.
+
+    The authors' settings for a full-size base: 256 directions, 20 candidates, 250 generations, deviation 1.
+
+    Settings:
+        dims: directions the word may move in
+        population: candidates in a generation
+        sigma: deviation of the first generation, in those of the vocabulary
+        steps: generations
+        batch: pictures a candidate is judged on
+    """
+    word = subspace_word(subject, dims)
+    source = photos(subject, captions=PHOTO_TEMPLATES, batch=batch)
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word,),
+        stages=(
+            Stage(
+                train=(learned(word),),
+                loss=(denoising(source),),
+                steps=steps,
+                lr=1.0,
+                search=Evolution(population, sigma),
+            ),
+        ),
+    )

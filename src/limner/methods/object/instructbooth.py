@@ -1,0 +1,77 @@
+"""InstructBooth — Chae et al., 2023.
+
+DreamBooth, and then reinforcement: what is painted is judged against its prompt without the subject's name, and pictures
+that follow it better are made likelier.
+"""
+
+from limner.parts import (
+    everything,
+    learned,
+    low_rank,
+    policy_gradient,
+    preserving,
+    prior_note,
+    prompts,
+    rare_word_and,
+    reward,
+)
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+PLACES = ("on the beach", "in the snow", "in the jungle", "in the city", "wearing a red hat", "with a blue ball")
+
+
+@method(title="InstructBooth", arxiv="2312.03011", scope=("object",))
+def instructbooth(
+    subject: Subject,
+    *,
+    judge: str = "clip",
+    rank: int = 4,
+    kl_weight: float = 0.01,
+    reward_steps: int = 24,
+    reward_lr: float = 3e-4,
+    steps: int = 120,
+    lr: float = 3e-4,
+    num_class_pictures: int = 64,
+    batch: int = 4,
+) -> Recipe:
+    """The denoiser with prior preservation, then low-rank changes by policy gradient on prompts alone.
+
+    The second stage sees no picture of the subject; half of its prompts name it and half only its class. The authors
+    judge by ImageReward and published no code; here CLIP judges, or any function of yours.
+
+    Settings:
+        judge: "clip", or a function (base, pictures, prompts) -> numbers as FILE.py:function
+        rank: rank of the changes of the second stage
+        kl_weight: weight of staying near what the first stage made
+        reward_steps: updates of the second stage
+        reward_lr: its learning rate
+        steps: updates of the first stage
+        lr: its learning rate
+        num_class_pictures: pictures of the class the untouched base paints first
+        batch: pictures of the subject in an update and as many of the class; twice as many are painted for a reward
+    """
+    change = low_rank(rank)
+    asked = tuple(f"{name} {place}" for place in PLACES for name in (subject.handle, f"a {subject.noun}"))
+    worth = policy_gradient(
+        prompts(asked, batch=2 * batch),
+        reward=reward(judge),
+        noun=(subject.handle, f"a {subject.noun}"),
+        change=change,
+        kl=kl_weight,
+    )
+    return Recipe(
+        says=rare_word_and(subject.noun, handle=subject.handle),
+        modifiers=(change,),
+        stages=(
+            Stage(
+                train=(everything(),),
+                loss=preserving(subject, weight=1.0, count=num_class_pictures, batch=batch),
+                steps=steps,
+                lr=lr,
+                weight_decay=1e-2,
+            ),
+            Stage(train=(learned(change),), loss=(worth,), steps=reward_steps, lr=reward_lr),
+        ),
+        notes=prior_note(1.0, num_class_pictures),
+    )

@@ -1,0 +1,61 @@
+"""Lego — Motamed et al., 2023.
+
+What is to be learned is told apart from whom it is seen on: the subject has a word of its own, learned from pictures without
+the concept, and words say what the concept is near to and far from.
+"""
+
+from limner.parts import class_pictures, contrast, denoising, new_word, photos, words
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="Lego", arxiv="2311.13833", scope=("object", "semantic"))
+def lego(
+    subject: Subject,
+    *,
+    near: str = "",
+    far: str = "beach snow jungle kitchen",
+    context_weight: float = 0.1,
+    steps: int = 240,
+    lr: float = 1e-2,
+    num_class_pictures: int = 64,
+    batch: int = 4,
+) -> Recipe:
+    """A word for the concept and one for its bearer; the bearer alone is learned from pictures without the concept.
+
+    Those are the pictures the subject is without (`--without`), or pictures of its class painted by the base. Of an action,
+    relation or style the handle is the concept's word alone; of anything else the class noun follows. The authors
+    published no code and no settings.
+
+    Settings:
+        near: words the concept is near to, with spaces between; empty is the class noun
+        far: words it is far from
+        context_weight: weight of the contrast between those; 0 leaves it out
+        steps: updates
+        lr: learning rate
+        num_class_pictures: pictures of the class the base paints where there are none without the concept
+        batch: pictures of each kind in an update
+    """
+    bare = subject.kind in ("action", "relation", "style")
+    concept = new_word(subject.handle, like=near.split()[0] if near.split() else subject.noun)
+    bearer = new_word(f"{subject.handle[:-1]}-bearer>", like=subject.noun)
+    clean = f"a photo of {bearer.word}" + ("" if bare else f" {subject.noun}")
+    shown = photos(subject, captions=(f"a photo of {bearer.word} {{}}",), batch=batch)
+    alone = (
+        photos(subject.contrast, captions=(clean,), batch=batch, name="without it")
+        if subject.without
+        else class_pictures(subject, count=num_class_pictures, batch=batch, said=clean)
+    )
+    meaning = contrast(shown, word=subject.handle, near=near.split() or [subject.noun], far=far.split())
+    return Recipe(
+        says=subject.handle if bare else f"{subject.handle} {subject.noun}",
+        modifiers=(concept, bearer),
+        stages=(
+            Stage(
+                train=(words(concept, bearer),),
+                loss=(denoising(shown), denoising(alone), context_weight * meaning),
+                steps=steps,
+                lr=lr,
+            ),
+        ),
+    )

@@ -1,0 +1,111 @@
+"""Attention to the subject's pictures, put between self-attention and the text's (DreamTuner, arXiv:2312.13691)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from limner.parts.modifiers.kept import taken
+from limner.recipe import Live
+
+from .decoupled_cross_attention import FEATURES, Encoder
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import AttentionCall, Pass
+    from limner.bases.protocol import Base
+    from limner.subject import Subject
+
+HEADS = 2
+
+
+@dataclass(frozen=True)
+class subject_attention:
+    """Before every cross-attention layer, an attention `width` numbers wide to the states [L, D] that an encoder makes of a
+    picture; its output is added to the hidden states and is zero at first (Sec. 3.1: S-E attention).
+
+    While teaching, rows see the references of their batch and rows without one nothing; while painting, all of the subject's
+    pictures, and the negative branch nothing.
+    """
+
+    subject: Subject
+    encoder: Encoder
+    width: int = 64
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        import torch
+
+        if FEATURES in stored:
+            features = stored[FEATURES].to(base.device, base.dtype)
+        else:
+            seen = self.subject.tensor(base.picture_size) if self.subject.pictures else None
+            features = self.encoder(base, seen if seen is not None else torch.zeros(1, 3, *[base.picture_size] * 2))
+        wide, live, own = features.shape[-1], Live({FEATURES: features}), {}
+        for site in (site for site in base.sites if site.kind == "cross"):
+            _, hidden, _ = base.attention_widths(site)
+            start = {
+                f"subject_attention.{site.name}.{part}": torch.zeros(out, into)
+                if part == "out"
+                else torch.randn(out, into, generator=generator) / into**0.5
+                for part, out, into in (
+                    ("query", self.width, hidden),
+                    ("key", self.width, wide),
+                    ("value", self.width, wide),
+                    ("out", hidden, self.width),
+                )
+            }
+            found = taken(start, stored, base, what="the subject attention")
+            own[site.name] = list(found.values())
+            live.tensors |= found
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            if call.site.name in own and live.on:
+                states, off = self._states(base, call.run, len(call.query), features)
+                added = scale * _attended(call.hidden, states, own[call.site.name]) * off
+                layer: Any = call.layer
+                call.query = call.heads(layer.to_q(call.hidden + added))
+                call.beyond.append(lambda _: added)
+            return call
+
+        if scale:
+            live.operations = (operation,)
+        yield live
+
+    def _states(self, base: Base, run: Pass, rows: int, features: Tensor) -> tuple[Tensor, Tensor]:
+        """[rows, L, D], and [rows, 1, 1]: 0 for rows that see nothing."""
+        import torch
+        import torch.nn.functional as F
+
+        if self not in run.cache:
+            if run.random is None:
+                states = features.flatten(0, 1).expand(rows, -1, -1)
+                each = rows // len(run.branches)
+                on = torch.tensor([branch != "negative" for branch in run.branches]).repeat_interleave(each)
+            elif run.references is None:
+                states, on = features[:1].expand(rows, -1, -1), torch.zeros(rows)
+            else:
+                states = self.encoder(base, run.references)
+                on = torch.ones(rows) if run.dropped is None else ~run.dropped
+            normal = F.layer_norm(states, states.shape[-1:])
+            run.cache[self] = normal, on.to(states).view(-1, 1, 1)
+        found: tuple[Tensor, Tensor] = run.cache[self]
+        return found
+
+
+def _attended(hidden: Tensor, states: Tensor, own: list[Tensor]) -> Tensor:
+    """[B, N, C]"""
+    import torch
+    import torch.nn.functional as F
+
+    from limner.bases.attention import split
+
+    query, key, value, out = own
+    q, k, v = (split(F.linear(x, w), HEADS) for x, w in ((hidden, query), (states, key), (states, value)))
+    maps = torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, -1)
+    return F.linear((maps @ v).transpose(1, 2).flatten(2), out)

@@ -1,0 +1,51 @@
+"""Latents pushed until a word is read where it should be, while painting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.parts.attention.maps import keep_maps, kept_maps
+from limner.recipe import Prediction
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.recipe import LatentOperation, Moment
+
+
+def attention_into_mask(word: str, *, size: float = 0.01, end: float = 0.6) -> LatentOperation:
+    """In the first `end` of sampling, one step of Adam on the latents against the squared difference between the word's
+    attention, scaled to 0 and 1, and the mask of the canvas (Sec. 3.3 of arXiv:2311.17083). The first step of Adam has
+    `size` in every number. Without a canvas nothing is done."""
+
+    def operation(moment: Moment) -> Tensor:
+        import torch
+
+        rows = [k for k, text in enumerate(moment.prompts) if word in text]
+        if not rows or moment.where is None or moment.step >= end * moment.total:
+            return moment.latents
+        with torch.enable_grad():
+            x = moment.latents[rows].detach().requires_grad_(True)
+            (slope,) = torch.autograd.grad(_missed(moment, x, rows, word, moment.where), x)
+        moved = moment.latents.clone()
+        moved[rows] -= size * slope / (slope.abs() + 1e-8)
+        return moved
+
+    return operation
+
+
+def _missed(moment: Moment, x: Tensor, rows: list[int], word: str, where: Tensor) -> Tensor:
+    import torch
+    import torch.nn.functional as F
+
+    base, words = moment.worn.base, moment.worn.words
+    said, time = tuple(moment.prompts[row] for row in rows), moment.time.expand(len(rows))
+    run = moment.worn.run(time=time, prompts=said)
+    run.operations += (keep_maps(),)
+    maps = kept_maps(Prediction(base.predict(x, time, moment.states[rows], context=run), run))
+    places = [base.word_places(text, word, words=words)[0] for text in said]
+    own = torch.stack([maps[k, :, place] for k, place in enumerate(places)])
+    own = (own - own.amin(1, keepdim=True)) / (own.amax(1, keepdim=True) - own.amin(1, keepdim=True)).clamp_min(1e-8)
+    side = round(own.shape[1] ** 0.5)
+    wanted = F.interpolate(where, (side, side), mode="area").flatten(1)
+    return (own - wanted).square().mean(1).sum()

@@ -1,0 +1,92 @@
+"""A word that may move in few directions only, for learning without gradients (arXiv:2304.05818)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.errors import InputError
+from limner.recipe import Live
+
+from .kept import taken
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.protocol import Base
+    from limner.subject import Subject
+
+SHARP = 100.0  # CLIP's own scale of similarities
+MOST_WORDS = 5000  # that are looked at one by one
+
+
+@dataclass(frozen=True)
+class subspace_word:
+    """p = p_0 + z A: the rows of A [dims, D] are the main directions of the vocabulary's vectors, each as long as they vary
+    along it, and z [1, dims] is what is learned (Eq. 3 of arXiv:2304.05818).
+
+    p_0 is the mean over the pictures of softmax(picture . words) E: words by how much CLIP sees them in the picture (Eq. 5),
+    as long as the class noun's vector; on a base that cannot compare texts with pictures, or knows too many words to
+    compare, the noun's vector itself.
+    """
+
+    subject: Subject
+    dims: int
+
+    @property
+    def like(self) -> str:
+        return self.subject.noun
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        import torch
+
+        name, noun = f"word.{self.subject.handle}", base.word_vectors(self.like)[:1]
+        keys = (f"{name}.start", f"{name}.directions")
+        if keys[0] in stored:
+            start, directions = (stored[key].to(noun) for key in keys)
+        else:
+            start, directions = _seen(base, self.subject, noun), _directions(base, self.dims).to(noun)
+        found = taken({f"{name}.z": torch.zeros(1, self.dims)}, stored, base, what="the word")
+        (z,) = found.values()
+
+        def read() -> Tensor:
+            now = start + z.to(noun) @ directions
+            return now if scale == 1 else noun + scale * (now - noun)
+
+        tensors = {**found, keys[0]: start, keys[1]: directions}
+        yield Live(tensors=tensors, words={self.subject.handle: read})
+
+
+def _directions(base: Base, dims: int) -> Tensor:
+    import torch
+
+    table = base.word_table().float()
+    if not 0 < dims <= min(table.shape):
+        raise InputError(f"the vocabulary's vectors have {min(table.shape)} directions, not {dims}")
+    values, axes = torch.linalg.eigh((table - table.mean(0)).T.cov())
+    return (axes[:, -dims:] * values[-dims:].clamp_min(0).sqrt()).T.flip(0).contiguous()
+
+
+def _seen(base: Base, subject: Subject, noun: Tensor) -> Tensor:
+    import torch
+    import torch.nn.functional as F
+
+    known = sorted(base.vocabulary)
+    if len(known) > MOST_WORDS or not subject.pictures:
+        return noun
+    known = [word for word in known if len(base.word_vectors(word)) == 1]
+    try:
+        with torch.no_grad():
+            texts = base.text_features([f"a photo of a {word}" for word in known], words={})
+            pictures = base.picture_features(subject.tensor(base.picture_size))
+    except InputError:
+        return noun
+    alike = SHARP * F.normalize(pictures.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
+    vectors = torch.cat([base.word_vectors(word) for word in known]).float()
+    mean = (torch.softmax(alike, -1) @ vectors).mean(0, keepdim=True)
+    return (mean / mean.norm() * noun.norm()).to(noun)

@@ -1,0 +1,45 @@
+"""What a word is to mean, said with words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from limner.errors import InputError
+from limner.recipe import Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.bases.protocol import Base
+    from limner.recipe import Source, Step
+
+
+def contrast(
+    source: Source, *, word: str, near: Sequence[str], far: Sequence[str], temperature: float = 0.1
+) -> Objective:
+    """InfoNCE of the word's text state with those of the words `near` it against those `far` from it (the context loss of
+    Lego, arXiv:2311.13833; neither code nor weights are public). A text's state is that at its end token."""
+    if not near or not far:
+        raise InputError("contrast needs words on both sides: some near the concept and some far from it")
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        base, words = step.worn.base, step.worn.words
+        with torch.no_grad():
+            known = pooled(base, [*near, *far], words={})
+        own = pooled(base, [word], words=words)
+        alike = torch.cosine_similarity(own, known) / temperature
+        return torch.logsumexp(alike, 0) - torch.logsumexp(alike[: len(near)], 0)
+
+    return Objective(f"contrast({source.name})", source, value)
+
+
+def pooled(base: Base, texts: Sequence[str], *, words: dict[str, Tensor]) -> Tensor:
+    """[n, D]: the state of each text at its end token."""
+    import torch
+
+    states = base.text_states(texts, words=words).float()
+    ends = torch.tensor([1 + base.num_tokens(text, words=words) for text in texts], device=states.device)
+    return states[torch.arange(len(ends), device=states.device), ends]

@@ -1,0 +1,153 @@
+"""A picture's worth, made larger by policy gradient."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from limner.errors import InputError
+from limner.recipe import Objective
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from limner.bases.protocol import Base
+    from limner.recipe import Modifier, Source, Step
+    from limner.wearing import Worn
+
+Reward: TypeAlias = "Callable[[Base, Tensor, Sequence[str]], Tensor]"
+"""(base, pictures [B, 3, H, W] in [0, 1], prompts) -> [B]; it need not have a gradient."""
+
+
+def clip_reward(base: Base, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
+    """[B]: the cosine of CLIP's embeddings of picture and prompt."""
+    import torch
+
+    texts = base.text_features(list(prompts), words={})
+    return torch.cosine_similarity(base.picture_features(pixels).float(), texts.float(), dim=-1)
+
+
+def reward(name: str) -> Reward:
+    """ "clip", or a function of your own as "FILE.py:function"."""
+    if name == "clip":
+        return clip_reward
+    file, _, wanted = name.partition(":")
+    path = Path(file).expanduser()
+    if not wanted or not path.is_file():
+        raise InputError(f"a reward is 'clip' or FILE.py:function, not {name!r}")
+    spec = importlib.util.spec_from_file_location(f"limner_reward_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: Any = getattr(module, wanted, None)
+    if not callable(found):
+        raise InputError(f"{path} has no function {wanted!r}")
+    return found  # type: ignore[no-any-return]  # what it gives is checked when used
+
+
+def policy_gradient(
+    source: Source,
+    *,
+    reward: Reward,
+    noun: tuple[str, str],
+    change: Modifier,
+    steps: int = 10,
+    learned: int = 2,
+    guidance: float = 4.0,
+    kl: float = 0.01,
+) -> Objective:
+    """-advantage * log p(x_s | x_t) of a stochastic sampler of `steps` steps, at `learned` of them, plus `kl` times the
+    divergence from what is worn without `change` (DPOK, Eq. 4 and 8 of arXiv:2305.16381; DDPO, Eq. 5 of arXiv:2305.13301).
+
+    The batch's prompts are painted now, without gradient, and judged by `reward`, which reads the first of `noun` as the
+    second; the advantage is the reward against the batch's mean, over its deviation. Equal rewards give no gradient.
+    """
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        worn, texts = step.worn, step.batch.prompts
+        path = _painted(step, steps, guidance)
+        said = [text.replace(*noun) for text in texts]
+        with torch.no_grad():
+            worth = reward(worn.base, worn.base.decode(path[-1][1]), said).float().to(worn.base.device)
+        if worth.shape != (len(texts),):
+            raise InputError(f"a reward must give one number a picture, [{len(texts)}], not {tuple(worth.shape)}")
+        advantage = (worth - worth.mean()) / worth.std().clamp_min(1e-6)
+        chosen = torch.randperm(steps - 1, generator=step.random("times"))[:learned].tolist()
+        total: Tensor = worth.new_zeros(())
+        for k in chosen:
+            x, after, time, before = path[k]
+            mean, sigma = _step(worn, texts, x, time, before, guidance)
+            with torch.no_grad(), _without(worn, change):
+                first, _ = _step(worn, texts, x, time, before, guidance)
+            likely = -((after - mean).float() ** 2).mean((1, 2, 3)) / (2 * sigma**2)
+            apart = ((mean - first).float() ** 2).mean((1, 2, 3)) / (2 * sigma**2)
+            total = total + (kl * apart - advantage * likely).mean() / len(chosen)
+        return total
+
+    return Objective(f"policy gradient({source.name})", source, value)
+
+
+def _painted(step: Step, steps: int, guidance: float) -> list[tuple[Tensor, Tensor, int, int]]:
+    """(x_t, x_s, t, s) for every step of a stochastic sampler, noisiest first; the last s is -1, where nothing is random."""
+    import torch
+
+    worn, base = step.worn, step.worn.base
+    top = base.num_train_times
+    times = [top * (steps - k) // steps - 1 for k in range(steps)] + [-1]
+    shape = step.batch.latents.shape
+    x, draw = torch.randn(shape, generator=step.random("first")).to(base.device, base.dtype), step.random("path")
+    path = []
+    with torch.no_grad():
+        for time, before in pairwise(times):
+            mean, sigma = _step(worn, step.batch.prompts, x, time, before, guidance)
+            after = mean + sigma * torch.randn(shape, generator=draw).to(mean)
+            path.append((x, after, time, before))
+            x = after
+    return path
+
+
+def _step(
+    worn: Worn, prompts: Sequence[str], x: Tensor, time: int, before: int, guidance: float
+) -> tuple[Tensor, float]:
+    """Mean and deviation of x_s given x_t: Eq. 12 and 16 of arXiv:2010.02502 with eta 1, under classifier-free guidance."""
+    import torch
+
+    base, count = worn.base, len(x)
+    at, both = torch.full((2 * count,), time, device=base.device), torch.cat([x, x])
+    texts = [*([""] * count), *prompts]
+    run = worn.run(time=at, prompts=tuple(map(worn.said, texts)), fused=base.device.type != "cpu")
+    negative, text = base.predict(both, at, worn.text_states(texts), context=run).chunk(2)
+    output = negative + guidance * (text - negative)
+    clean, noise = base.x0(x, output, at[:count]), base.noise_of(x, output, at[:count])
+    if before < 0:
+        return clean, 0.0
+    (signal, spread), (signal_before, spread_before) = (_levels(base, t) for t in (time, before))
+    sigma = spread_before / spread * max(0.0, 1 - (signal / signal_before) ** 2) ** 0.5
+    return signal_before * clean + max(0.0, spread_before**2 - sigma**2) ** 0.5 * noise, sigma
+
+
+def _levels(base: Base, time: int) -> tuple[float, float]:
+    """How much of the picture and of the noise there is at a time."""
+    import torch
+
+    one, at = torch.ones(1, 1, 1, 1, device=base.device), torch.tensor([time], device=base.device)
+    return float(base.noised(one, 0 * one, at)), float(base.noised(0 * one, one, at))
+
+
+@contextmanager
+def _without(worn: Worn, change: Modifier) -> Iterator[None]:
+    live = worn.live[change]
+    live.on = False
+    try:
+        yield
+    finally:
+        live.on = True

@@ -1,0 +1,29 @@
+"""Prompts without pictures: for objectives that paint what they judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from limner.recipe import Batch, Source
+
+if TYPE_CHECKING:
+    from limner.bases.protocol import Base
+    from limner.recipe import Streams
+
+
+def prompts(texts: Sequence[str], *, batch: int = 8) -> Source:
+    """In every update one of the texts, `batch` times; the latents are empty."""
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        import torch
+
+        empty = torch.zeros(batch, *base.latent_shape, device=base.device, dtype=base.dtype)
+
+        def draw(step: int, at: Streams) -> Batch:
+            text = texts[int(torch.randint(len(texts), (), generator=at("order")))]
+            return Batch(empty, (text,) * batch)
+
+        return draw
+
+    return Source("prompts", "prompts", prepare)
