@@ -149,8 +149,10 @@ def sheets(folder: Path) -> None:
         sheet = Image.new("RGB", ((SHEET_PROMPTS + 1) * SHEET_SIZE + 8, len(units) * SHEET_SIZE), "white")
         for row, unit in enumerate(units):
             painted = Image.open(folder / f"{unit['key']}.jpg")
-            side = painted.height // plan["prompts"]
-            shown = [painted.crop((0, k * side, side, (k + 1) * side)) for k in range(SHEET_PROMPTS)]
+            rows, gap = plan["prompts"], 2  # as `strip` sets them
+            side = (painted.height - (rows - 1) * gap) // rows
+            tops = [k * (side + gap) for k in range(SHEET_PROMPTS)]
+            shown = [painted.crop((0, top, side, top + side)) for top in tops]
             first = cases[unit["case"]].member.load()[0]
             for column, picture in enumerate([first, *shown]):
                 place = (column * SHEET_SIZE + (8 if column else 0), row * SHEET_SIZE)
