@@ -17,7 +17,14 @@ from limner.subject import Subject
 from ..helpers import fast, same, state, untouched
 
 ADAPTERS = ("ip_adapter", "dreamtuner")  # need weights trained for the very base
-LOOKING = ("disenbooth", "disendreamer", "detex", "lu_prototypical", "coti", "instructbooth")  # look at pictures through a CLIP beside the base
+LOOKING = (
+    "disenbooth",
+    "disendreamer",
+    "detex",
+    "lu_prototypical",
+    "coti",
+    "instructbooth",
+)  # look at pictures through a CLIP beside the base
 MASKED = ("persam", "break_a_scene", "perfusion", "infusion", "hifi_tuner", "clic")
 
 

@@ -107,7 +107,8 @@ def clip_loss(base: Any, adapter: Any | None, latents: Tensor, states: Tensor, *
 def motion_scores(run: Run, *, count: int = 32) -> dict[str, float]:
     """The loss on held-out clips with the modules and without, and how much neighbouring frames differ in clips painted with
     them, in frames painted each by itself, and in renders."""
-    adapter, base = motion(run), denoiser.assembled(run, denoiser.denoiser(run))
+    adapter = motion(run)
+    base: Any = denoiser.assembled(run, denoiser.denoiser(run))
     clips = clips_of(run, "held-out", count)
     latents, states = prepared(run, base, clips)
     with torch.no_grad():
