@@ -20,6 +20,7 @@ from limner.evaluation.datasets.toys import toys
 from limner.evaluation.metrics import card, metrics
 from limner.evaluation.report import ordered, table_markdown
 from limner.methods import methods
+from limner.pocket.pretrain.evaluate import AIMS
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "src" / "limner" / "methods" / "measured.json"
@@ -43,7 +44,7 @@ def pages() -> dict[Path, str]:
     judging = ROOT / "docs" / "judging.md"
     found[judging] = within(judging.read_text(), "metrics", metric_table())
     pocket = ROOT / "docs" / "pocket.md"
-    found[pocket] = within(pocket.read_text(), "scores", scores())
+    found[pocket] = within(within(pocket.read_text(), "scores", scores()), "captions", captions())
     return found
 
 
@@ -222,7 +223,51 @@ def scores() -> str:
     path = ROOT / "results" / "pocket.json"
     if not path.exists():
         return "Not measured yet."
-    return "```json\n" + path.read_text().strip() + "\n```"
+    found = json.loads(path.read_text())
+    lines = ["| asked of | | renders | painted | share | aim |", "|---|---|---|---|---|---|"]
+    for name, question in found["questions"].items():
+        for field, true in question["renders"].items():
+            share, aim = question["share"][field], AIMS.get(field)
+            wanted = "" if aim is None else f"{aim:.0%} {'met' if share >= aim else 'missed'}"
+            lines.append(
+                f"| {name} | {field} | {true:.1%} | {question['painted'][field]:.1%} | {share:.0%} | {wanted} |"
+            )
+    clip, fid, judges, ceiling = found["clip"], found["fid"], found["judges"], found["ceiling"]
+    rows = {
+        "picture size": (f"{found['size']} px", "128 px"),
+        "autoencoder, held-out renders": (f"{found['autoencoder']['psnr']:.1f} dB", "30 dB"),
+        f"CLIP R@1 in {clip['texts']} texts that say everything": (f"{clip['r@1_distinct']:.1%}", "80 %"),
+        "CLIP R@1 with texts that leave things out": (
+            f"{clip['r@1_loose']:.1%} of {clip['ceiling_loose']:.1%} that the texts allow",
+            "80 % of it",
+        ),
+        "identity, one class: same toy nearer than another's (AUC)": (f"{judges['identity_auc']:.4f}", "0.99"),
+        "identity, first of 64 dogs": (f"{judges['identity_r@1_in_64_dogs']:.1%}", ""),
+        "identity of a toy's own pictures; through the autoencoder": (
+            f"{ceiling['identity']:.3f}; {ceiling['identity_through_autoencoder']:.3f}",
+            "",
+        ),
+        "segmenter, overlap with the truth": (f"{judges['segmenter_iou']:.3f}", ""),
+        f"FID over judge features, {fid['pictures']} pictures; between renders": (
+            f"{fid['painted']:.0f}; {fid['renders']:.0f}",
+            "3 times the floor",
+        ),
+        "CLIP-T painted; renders": (f"{fid['clip_t_painted']:.3f}; {fid['clip_t_renders']:.3f}", ""),
+        "base and judges on disk": (f"{found['megabytes']:.1f} MB", "40 MB"),
+        "to load, libraries imported": (f"{found['seconds_to_load']:.1f} s", "2 s"),
+        "one picture, 25 steps, two cores": (f"{found['seconds_a_picture']:.1f} s", "1.5 s"),
+    }
+    lines += ["", "| | | aim |", "|---|---|---|"]
+    lines += [f"| {name} | {value} | {aim} |" for name, (value, aim) in rows.items()]
+    return "\n".join(lines)
+
+
+def captions() -> str:
+    """What was asked of each picture of the sheet, row by row."""
+    path = ROOT / "docs" / "images" / "pocket.txt"
+    if not path.exists():
+        return "Not painted yet."
+    return "\n".join(f"{k + 1}. {line}" for k, line in enumerate(path.read_text().splitlines()))
 
 
 def within(text: str, name: str, value: str) -> str:

@@ -102,7 +102,7 @@ def test_pictures_know_their_story_and_show_themselves(base: Any, tmp_path: Path
 def test_inversion_leads_back_to_the_picture(base: Any, rex: Subject) -> None:
     """Sampling from the noisiest latents of the inverted way, without guidance, comes back near the picture."""
     with torch.no_grad():
-        latents = base.encode(rex.tensor(64)[:1])[0]
+        latents = base.encode(rex.tensor(base.picture_size)[:1])[0]
         way = inverted(base, latents, "a dog", 50)
         scheduler = base.scheduler("ddim")
         scheduler.set_timesteps(50)

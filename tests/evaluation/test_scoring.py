@@ -33,7 +33,7 @@ def real() -> Album:
             for k, p in enumerate(prompts)
             for s in range(2)
         ]
-        return tuple(pictured(graphs, 64))
+        return tuple(pictured(graphs))
 
     return Album(
         "dog",
@@ -131,7 +131,7 @@ def test_a_mask_cuts_and_its_other_side_is_the_background() -> None:
 
 def test_truth_reads_renders() -> None:
     who = individual("car", 2_000_041)
-    images = pictured([showing(who, seed=k, scene=s) for k, s in enumerate(("beach", "snow", "desert", "city"))], 64)
+    images = pictured([showing(who, seed=k, scene=s) for k, s in enumerate(("beach", "snow", "desert", "city"))])
     wanted = [{"class": "car", "scene": s} for s in ("beach", "snow", "desert", "city")]
     assert truth.shares(images, wanted)["scene"] == 1.0
     assert truth.alignment(images, [Prompt("{}", s) for s in ("beach", "snow", "desert", "city")]).min() > 0.5
@@ -147,7 +147,7 @@ def test_score_paints_and_judges(base: Any, rex: Any) -> None:
     concept = limner.learn(base, rex, method="dreambooth", steps=2, prior_weight=0.0)
     training = [p.image for p in rex.pictures]
     how = limner.PaintSettings(steps=4)
-    shown = pictured(references(individual("dog", 2_000_012), 2, seed=1), 64)
+    shown = pictured(references(individual("dog", 2_000_012), 2, seed=1))
     card = limner.score(
         base, concept, training=training, held_out=shown, prompts=asked()[:2], seeds=(3, 4), settings=how
     )
@@ -170,7 +170,7 @@ def test_another_base_needs_encoders(base: Any, rex: Any, monkeypatch: pytest.Mo
 
 def test_references_of_a_toy_are_told_apart_from_others() -> None:
     own = individual("dog", 2_000_050)
-    first, second = (pictured(references(own, 2, seed=s), 64) for s in (0, 1))
+    first, second = (pictured(references(own, 2, seed=s)) for s in (0, 1))
     see = pocket_encoders()["identity"].pictures
     near, far = see(first) @ see(second).T, see(first) @ see(gallery("dog", 8)).T
     assert near.mean() > far.mean() + 0.2

@@ -143,7 +143,7 @@ def test_ip_adapter_drops_a_picture_as_a_zero_embedding(base: Any, rex: Subject)
     with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle, shipped("ip_adapter", base))]) as worn:
         x, t = torch.randn(2, *base.latent_shape), torch.tensor([500, 500])
         states = worn.text_states(["a dog", "a dog"])
-        pixels = rex.tensor(64)[:2]
+        pixels = rex.tensor(base.picture_size)[:2]
         runs = [worn.run(time=t, references=p, dropped=torch.tensor([True, True])) for p in (pixels, 1 - pixels)]
         first, second = (base.predict(x, t, states, context=run) for run in runs)
         seen = base.predict(x, t, states, context=worn.run(time=t, references=pixels))

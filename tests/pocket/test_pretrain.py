@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,13 @@ import torch
 from limner.pocket.pretrain import judges, language
 from limner.pocket.pretrain.data import NUM_VIEWS, graphs_of, pictures, rows
 from limner.pocket.pretrain.run import Run
+from limner.pocket.world import CORE, SPLITS, WHOLE, caption, sample
 from limner.pocket.world.grammar import words
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return Run(tmp_path_factory.mktemp("run"), pictures=40, scale=0.0001)
+    return Run(tmp_path_factory.mktemp("run"), pictures=40, size=64, scale=0.0001)
 
 
 def test_pictures_are_kept_and_read_back(run: Run) -> None:
@@ -35,7 +37,10 @@ def test_pictures_are_kept_and_read_back(run: Run) -> None:
 
 
 def test_training_judging_and_evaluating_see_different_individuals(run: Run) -> None:
-    ids = {name: {g.toys[0].individual.seed for g in graphs_of(run, name)} for name in ("train", "dev", "individuals")}
+    ids = {
+        name: {toy.individual.seed for g in graphs_of(run, name) for toy in g.toys}
+        for name in ("train", "dev", "individuals")
+    }
     assert not ids["train"] & ids["dev"]
     assert max(ids["individuals"]) < 1_000_000
 
@@ -63,7 +68,7 @@ import sys
 from pathlib import Path
 from limner.pocket.pretrain import run as runs, judges, denoiser
 runs.SAY_SECONDS = runs.CHECKPOINT_SECONDS = denoiser.CHECKPOINT_SECONDS = 0.0
-run = runs.Run(Path(sys.argv[1]), pictures=40, scale=float(sys.argv[3]))
+run = runs.Run(Path(sys.argv[1]), pictures=40, size=64, scale=float(sys.argv[3]))
 import torch
 torch.set_num_threads(1)
 getattr({"segmenter": judges, "denoiser": denoiser, "dino": judges}[sys.argv[2]], sys.argv[2])(run)
@@ -89,11 +94,28 @@ def test_stopped_anywhere_a_stage_ends_at_the_same_bits(run: Run, tmp_path: Path
     process.wait()
     assert state.exists()
     subprocess.run([*command, str(cut), stage, str(scale)], check=True, capture_output=True)
-    first, second = (Run(folder, pictures=40).weights(stage) for folder in folders)
+    first, second = (Run(folder, pictures=40, size=64).weights(stage) for folder in folders)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not state.exists()
     assert os.path.getsize(whole / f"{stage}.jsonl") > 0
+
+
+def test_a_run_begins_with_what_an_earlier_one_knows_as_far_as_it_goes(run: Run, tmp_path: Path) -> None:
+    small, large = torch.nn.Linear(3, 2), torch.nn.Linear(5, 4)
+    run.save("grown", small.state_dict())
+    fresh = large.weight.detach().clone()
+    replace(run, folder=tmp_path, before=run.folder).begin("grown", large)
+    assert torch.equal(large.weight[:2, :3], small.weight)
+    assert torch.equal(large.weight[2:], fresh[2:])
+    assert torch.equal(large.weight[:, 3:], fresh[:, 3:])
+    assert torch.equal(large.bias[:2], small.bias)
+
+
+def test_half_of_the_pictures_are_of_the_core(run: Run) -> None:
+    graphs = graphs_of(run, "train")
+    assert all(len(g.toys) == 1 and g.toys[0].individual.kind in CORE.classes for g in graphs[::2])
+    assert len({g.style for g in graphs[1::2]}) > 2
 
 
 @pytest.mark.parametrize("stage", ["judge", "identity", "faces"])
@@ -108,3 +130,29 @@ def test_the_other_judges_train(run: Run, stage: str, monkeypatch: pytest.Monkey
         assert out["class"].shape == (2, 19)
     else:
         assert torch.allclose(out.norm(dim=-1), torch.ones(2), atol=1e-4)
+
+
+def test_a_caption_is_said_so_that_the_tower_can_read_it_whole(run: Run) -> None:
+    tokens = language.tokenizer(run)
+    crowded = [sample(k, world=replace(WHOLE, pairs=1.0, faces=0.0)) for k in range(60)]
+    lengths = [len(tokens(language.fitting(tokens, g), add_special_tokens=False).input_ids) for g in crowded]
+    plainly = [len(tokens(caption(g), add_special_tokens=False).input_ids) for g in crowded]
+    assert max(plainly) > language.LENGTH - 2 >= max(lengths)
+    assert language.fitting(tokens, sample(1), seed=3) == caption(sample(1), seed=3)
+
+
+def test_motion_modules_learn_and_the_denoiser_does_not(run: Run) -> None:
+    from limner.pocket.pretrain import denoiser, motion
+
+    run.save(denoiser.NAME, denoiser.new_unet().state_dict())
+    base = denoiser.assembled(run, denoiser.denoiser(run))
+    before = {name: tensor.clone() for name, tensor in base.module("denoiser").state_dict().items()}
+    still = motion.new_adapter().state_dict()
+    learned = motion.motion(replace(run, pictures=4)).state_dict()
+    assert any(not torch.equal(still[name], learned[name]) for name in still)
+    assert all(torch.equal(tensor, run.weights(denoiser.NAME)[name]) for name, tensor in before.items())
+    clips = motion.clips_of(run, "held-out", 2)
+    assert [len(one) for one in clips] == [motion.FRAMES] * 2
+    assert all(g.toys[0].individual.seed >= SPLITS["held-out"].start for one in clips for g in one)
+    painted = motion.painted_clips(base, motion.motion(run), ["a dog walking", "a cat"], steps=2)
+    assert painted.shape == (2, motion.FRAMES, *base.latent_shape)

@@ -42,8 +42,8 @@ from transformers import CLIPModel, ViTModel
 pipeline = StableDiffusionPipeline.from_pretrained({str(POCKET)!r}, safety_checker=None)
 pipeline.set_progress_bar_config(disable=True)
 import torch
-image = pipeline("a red dog on the beach", num_inference_steps=2, height=64, width=64, generator=torch.Generator().manual_seed(0)).images[0]
-assert image.size == (64, 64)
+image = pipeline("a red dog on the beach", num_inference_steps=2, height=128, width=128, generator=torch.Generator().manual_seed(0)).images[0]
+assert image.size == (128, 128)
 CLIPModel.from_pretrained({str(judges.WEIGHTS / "clip")!r})
 ViTModel.from_pretrained({str(judges.WEIGHTS / "dino")!r})
 assert not [name for name in sys.modules if name.startswith("limner")]
@@ -104,6 +104,6 @@ def test_the_base_paints_the_scene_it_is_asked_for(base: Any) -> None:
 
     scenes = {"on the beach": "beach", "in the snow": "snow", "in the desert": "desert", "in a meadow": "meadow"}
     pictures = limner.paint(base, [f"a photo of a dog {place}" for place in scenes], count=4, seed=0)
-    seen = [row["scene"] for row in judges.read(tensor([p.image for p in pictures], 64))]
+    seen = [row["scene"] for row in judges.read(tensor([p.image for p in pictures]))]
     wanted = [scene for scene in scenes.values() for _ in range(4)]
     assert np.mean([a == b for a, b in zip(seen, wanted, strict=True)]) > 0.6

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError, InputError
+from limner.pocket import SIZE
 
 if TYPE_CHECKING:
     from .protocol import Base
@@ -79,7 +80,7 @@ def known_bases() -> list[dict[str, Any]]:
     pocket = {
         "name": "pocket",
         "family": "stable_diffusion",
-        "picture_size": 64,
+        "picture_size": SIZE,
         "megabytes": round(size / 1e6, 1),
         "about": about,
     }

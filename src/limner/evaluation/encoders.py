@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.errors import InputError
+from limner.pocket import SIZE
 
 from .features import cached_features
 
@@ -94,7 +95,7 @@ def pocket_encoders() -> dict[str, Encoder]:
         found[role] = Encoder(
             f"pocket/{role}",
             file_hash(path / "model.safetensors" if path.is_dir() else path.with_suffix(".safetensors")),
-            "RGB, fitted to 64 px by Lanczos, [0, 1]",
+            f"RGB, fitted to {SIZE} px by Lanczos, [0, 1]",
             functools.partial(_seen, function),
             read,
         )
@@ -102,7 +103,7 @@ def pocket_encoders() -> dict[str, Encoder]:
 
 
 def _seen(function: Callable[[Tensor], Tensor], images: Sequence[Image.Image]) -> Tensor:
-    return function(tensor(images, 64))
+    return function(tensor(images))
 
 
 def encoder(where: str | Path, *, device: str = "cpu") -> Encoder:
@@ -205,7 +206,7 @@ def prepared(image: Image.Image, resize: int, crop: int, mean: Sequence[float], 
     return torch.from_numpy(normal).permute(2, 0, 1).contiguous()
 
 
-def tensor(images: Sequence[Image.Image], size: int) -> Tensor:
+def tensor(images: Sequence[Image.Image], size: int = SIZE) -> Tensor:
     """Pictures -> [N, 3, size, size] in [0, 1]: the middle square, by Lanczos."""
     import numpy as np
     import torch

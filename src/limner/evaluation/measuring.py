@@ -212,12 +212,12 @@ def cut(image: Image.Image, mask: Tensor) -> Image.Image:
 
 
 def pocket_masks(images: Sequence[Image.Image]) -> Tensor:
-    """Where toys are: the pocket segmenter's masks, cut at a half. [N, 64, 64]"""
+    """Where toys are: the pocket segmenter's masks, cut at a half. [N, SIZE, SIZE]"""
     from limner.pocket import judges
 
     from .encoders import tensor
 
-    return (judges.masks(tensor(images, 64)) > 0.5).float()
+    return (judges.masks(tensor(images)) > 0.5).float()
 
 
 def values(measured: Mapping[str, Measured]) -> dict[str, float]:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from limner.pocket.world.grammar import Prompt
 
-SIZE = 64
-
 
 def asked(prompt: Prompt) -> dict[str, str]:
     """Field -> option that the prompt asks for by name."""
@@ -39,7 +37,7 @@ def probabilities(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, s
     unknown = {f for row in wanted for f in row if f not in FIELDS}
     if unknown:
         raise InputError(f"the judge reads no {min(unknown)!r}; it reads {', '.join(FIELDS)}")
-    logits = {f: v.softmax(-1) for f, v in judges.logits(tensor(images, SIZE)).items()}
+    logits = {f: v.softmax(-1) for f, v in judges.logits(tensor(images)).items()}
     return [
         {field: float(logits[field][k, FIELDS[field].index(option)]) for field, option in row.items()}
         for k, row in enumerate(wanted)
@@ -70,7 +68,7 @@ def obeyed(images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Tensor:
 
     from .encoders import tensor
 
-    seen = judges.read(tensor(images, SIZE))
+    seen = judges.read(tensor(images))
     found = []
     for row, prompt in zip(seen, prompts, strict=True):
         worn = {name for name, _ in prompt.accessories}
@@ -85,7 +83,7 @@ def shares(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, str]]) -
 
     from .encoders import tensor
 
-    seen = judges.read(tensor(images, SIZE))
+    seen = judges.read(tensor(images))
     fields = list(dict.fromkeys(f for row in wanted for f in row))
     found = {}
     for field in fields:

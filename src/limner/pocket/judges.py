@@ -58,7 +58,7 @@ def dino() -> Any:
 
 
 def read(pixels: Tensor) -> list[dict[str, str]]:
-    """What the judge sees on pictures [B, 3, 64, 64] in [0, 1]: field -> option, for every field."""
+    """What the judge sees on pictures [B, 3, 128, 128] in [0, 1]: field -> option, for every field."""
     out = _batched(_network("judge"), pixels)
     best = {field: logits.argmax(1).tolist() for field, logits in out.items()}
     return [{field: FIELDS[field][best[field][row]] for field in FIELDS} for row in range(len(pixels))]
@@ -103,7 +103,7 @@ def gram(pixels: Tensor) -> Tensor:
     network = _network("judge").features
 
     def styles(part: Tensor) -> Tensor:
-        maps = network.blocks[1](network.blocks[0](torch.nn.functional.silu(network.stem(2 * part - 1)))).flatten(2)
+        maps = network.blocks[1](network.blocks[0](network.stem(part))).flatten(2)
         rows, columns = torch.triu_indices(maps.shape[1], maps.shape[1])
         return (maps @ maps.mT / maps.shape[2])[:, rows, columns]
 

@@ -25,18 +25,29 @@ class Block(nn.Module):
         return out
 
 
+class Stem(nn.Module):
+    """Pictures [B, 3, H, W] in [0, 1] -> maps [B, width, H/2, W/2]: each place reads four pixels and their neighbours."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(12, width, 3, 1, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return F.silu(self.conv(F.pixel_unshuffle(2 * pixels - 1, 2)))
+
+
 class Features(nn.Module):
-    """Pictures [B, 3, 64, 64] in [0, 1] -> features [B, dim]."""
+    """Pictures [B, 3, 128, 128] in [0, 1] -> features [B, dim]."""
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 160), dim: int = 160) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, widths[0], 3, 1, 1)
+        self.stem = Stem(widths[0])
         pairs = zip((widths[0], *widths), widths, strict=False)
         self.blocks = nn.Sequential(*[Block(a, b, stride=2) for a, b in pairs], Block(widths[-1], widths[-1]))
         self.out = nn.Linear(2 * widths[-1], dim)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        h = self.blocks(F.silu(self.stem(2 * pixels - 1)))
+        h = self.blocks(self.stem(pixels))
         pooled = torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1)
         out: Tensor = self.out(pooled)
         return out
@@ -72,17 +83,17 @@ class Segmenter(nn.Module):
     def __init__(self, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
         super().__init__()
         a, b, c = widths
-        self.stem = nn.Conv2d(3, a, 3, 1, 1)
+        self.stem = Stem(a)
         self.down = nn.ModuleList([Block(a, b, 2), Block(b, c, 2)])
         self.middle = Block(c, c)
         self.up = nn.ModuleList([Block(c + b, b), Block(b + a, a)])
-        self.out = nn.Conv2d(a, 1, 1)
+        self.out = nn.Conv2d(a, 4, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        first = F.silu(self.stem(2 * pixels - 1))
+        first = self.stem(pixels)
         second = self.down[0](first)
         h = self.middle(self.down[1](second))
         for block, beside in zip(self.up, (second, first), strict=True):
             h = block(torch.cat([F.interpolate(h, scale_factor=2.0, mode="nearest"), beside], 1))
-        out: Tensor = self.out(h)
+        out: Tensor = F.pixel_shuffle(self.out(h), 2)
         return out

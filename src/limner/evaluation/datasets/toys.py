@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from limner.errors import InputError
+from limner.pocket import SIZE
 
 from . import Case, DataSet, Member, loader
 
@@ -35,7 +36,7 @@ def asked() -> tuple[Prompt, ...]:
 
 
 @loader("toys")
-def toys(*, split: str = "held-out", count: int = 6, prompts: int = 10, size: int = 64) -> DataSet:
+def toys(*, split: str = "held-out", count: int = 6, prompts: int = 10, size: int = SIZE) -> DataSet:
     """The first `count` standard toys: four pictures to learn from, four held out, and prompts whose truth is known.
 
     `split` is "held-out" for judging or "dev" for choosing settings.
@@ -70,7 +71,7 @@ def toys(*, split: str = "held-out", count: int = 6, prompts: int = 10, size: in
     return DataSet("toys", tuple(cases), "Apache-2.0", notes=(f"split {split}",))
 
 
-def answers(who: Individual, prompts: Sequence[Prompt], seeds: Iterable[int], *, size: int = 64) -> list[Image.Image]:
+def answers(who: Individual, prompts: Sequence[Prompt], seeds: Iterable[int], *, size: int = SIZE) -> list[Image.Image]:
     """True pictures of the toy as each prompt asks, one for each seed, prompt by prompt."""
     from limner.pocket.world import showing
 
@@ -81,7 +82,7 @@ def answers(who: Individual, prompts: Sequence[Prompt], seeds: Iterable[int], *,
     return pictured(graphs, size)
 
 
-def gallery(kind: str, count: int = 32, *, but: Individual | None = None, size: int = 64) -> list[Image.Image]:
+def gallery(kind: str, count: int = 32, *, but: Individual | None = None, size: int = SIZE) -> list[Image.Image]:
     """Pictures of other held-out toys of a class, one each."""
     from limner.pocket.world import CORE, SPLITS, individual, references
 
@@ -90,7 +91,7 @@ def gallery(kind: str, count: int = 32, *, but: Individual | None = None, size: 
     return pictured([references(o, 1, seed=k)[0] for k, o in enumerate(others) if o != but], size)
 
 
-def pictured(graphs: list[SceneGraph], size: int) -> list[Image.Image]:
+def pictured(graphs: list[SceneGraph], size: int = SIZE) -> list[Image.Image]:
     from PIL import Image
 
     from limner.pocket.world import draw

@@ -1,4 +1,4 @@
-"""`python -m limner.pocket.pretrain --run FOLDER [--stage NAME …] [--world core] [--device cpu]`"""
+"""`python -m limner.pocket.pretrain --run FOLDER [--stage NAME …] [--device cuda]`: everything, in one resumable call."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from pathlib import Path
 
 import torch
 
-from . import autoencoder, data, denoiser, evaluate, export, judges, language, preview
+from limner.pocket import SIZE
+from limner.pocket.judges import WEIGHTS
+from limner.pocket.world import WORLDS
+
+from . import autoencoder, data, denoiser, evaluate, export, judges, language, motion, preview
 from .run import Run, Stopped
 
 STAGES: dict[str, Callable[[Run], object]] = {
     "render": lambda run: [data.pictures(run, p, workers=2) for p in ("train", "dev")],
     "tokenizer": language.tokenizer,
     "autoencoder": autoencoder.autoencoder,
+    "latents": autoencoder.train_latents,
     "clip": language.clip,
     "judge": judges.judge,
     "identity": judges.identity,
@@ -22,10 +27,17 @@ STAGES: dict[str, Callable[[Run], object]] = {
     "segmenter": judges.segmenter,
     "dino": judges.dino,
     "denoiser": denoiser.denoiser,
+    "motion": motion.motion,
     "preview": lambda run: print(preview.preview(run)),
-    "export": lambda run: export.export(run),
-    "evaluate": lambda run: print(evaluate.evaluate(Path("results/pocket.json"), world=run.world)),
+    "export": export.export,
+    "evaluate": lambda run: print(evaluate.evaluate(Path("results/pocket.json"))),
+    "sheet": lambda run: evaluate.sheet(Path("docs/images/pocket.jpg")),
 }
+
+
+def _every(*, elsewhere: bool) -> list[str]:
+    every = [stage for stage in STAGES if stage != "preview"]
+    return every[: every.index("export") + 1] if elsewhere else every
 
 
 def main() -> None:
@@ -35,14 +47,17 @@ def main() -> None:
         "--stage",
         nargs="+",
         choices=STAGES,
-        default=[s for s in STAGES if s != "preview"],
-        help="only these, in this order",
+        help="only these, in this order; all but the preview if not said, up to the export where that goes elsewhere",
     )
-    parser.add_argument("--world", default="core", help="core or whole")
-    parser.add_argument("--pictures", type=int, default=28_000, help="training pictures")
+    parser.add_argument("--world", default="whole", choices=WORLDS, help="half of the pictures are of the core in any")
+    parser.add_argument("--size", type=int, default=SIZE, help="of the pictures, in pixels")
+    parser.add_argument("--pictures", type=int, default=40_000, help="training pictures")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every stage")
     parser.add_argument("--from", type=Path, dest="before", help="a run whose weights every stage begins with")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--weights", type=Path, default=WEIGHTS, help="where to export to; the package itself if not said"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda: then everything is done there, rendering too")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 leaves them as they are")
     given = parser.parse_args()
@@ -51,6 +66,7 @@ def main() -> None:
     run = Run(
         given.run,
         world=given.world,
+        size=given.size,
         pictures=given.pictures,
         scale=given.scale,
         before=given.before,
@@ -58,8 +74,8 @@ def main() -> None:
         seed=given.seed,
     )
     try:
-        for stage in given.stage:
-            STAGES[stage](run)
+        for stage in given.stage or _every(elsewhere=given.weights != WEIGHTS):
+            export.export(run, given.weights) if stage == "export" else STAGES[stage](run)
     except Stopped:
         raise SystemExit("stopped; the same command goes on from here") from None
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from limner.files import atomic_write
-from limner.pocket.world import WORLDS, SceneGraph, World, draw_many, portrait, sample
+from limner.pocket.world import CORE, WORLDS, SceneGraph, World, draw_many, portrait, sample
 from limner.pocket.world.faces import person
 from limner.pocket.world.graph import SPLITS, Face
 from limner.pocket.world.sampling import with_camera
@@ -36,20 +36,26 @@ class Pictures:
 
 
 def graphs_of(run: Run, purpose: str) -> list[SceneGraph]:
-    """The graphs of a purpose: "train" and "dev" pictures, "individuals" and "people" each seen NUM_VIEWS times."""
-    world = WORLDS[run.world]
+    """The graphs of a purpose: "train" and "dev" pictures, "individuals" and "people" each seen NUM_VIEWS times.
+
+    Every second one is of the core, so that a larger world does not crowd out what the base must do best.
+    """
     base = run.seed * 100_000_000
     match purpose:
         case "train":
-            return [sample(base + k, world=world) for k in range(run.pictures)]
+            return [sample(base + k, world=_world(run, k)) for k in range(run.pictures)]
         case "dev":
-            return [sample(base + k, world=world, split="dev") for k in range(1024)]
+            return [sample(base + k, world=_world(run, k), split="dev") for k in range(1024)]
         case "individuals":
-            return [g for k in range(max(run.pictures // 10, 8)) for g in _views_of(run, k)]
+            return [g for k in range(max(run.pictures // 16, 8)) for g in _views_of(run, k)]
         case "people":
             return [g for k in range(min(NUM_PEOPLE, run.pictures)) for g in _portraits_of(k)]
         case _:
             raise ValueError(f"there are no pictures for {purpose!r}")
+
+
+def _world(run: Run, k: int) -> World:
+    return CORE if k % 2 == 0 else WORLDS[run.world]
 
 
 def pictures(run: Run, purpose: str, *, workers: int = 0) -> Pictures:
@@ -59,12 +65,13 @@ def pictures(run: Run, purpose: str, *, workers: int = 0) -> Pictures:
     count = -(-len(graphs) // CHUNK)
     missing = [k for k in range(count) if not (folder / f"{k:04}.png").exists()]
     todo = [graph for k in missing for graph in graphs[k * CHUNK : (k + 1) * CHUNK]]
-    processes = workers if len(missing) > 4 else 0  # they take longer to start than a few chunks to render
+    # processes take longer to start than a few chunks to render
+    processes = workers if len(missing) > 4 and run.device == "cpu" else 0
     for done, (k, drawn) in enumerate(
-        zip(missing, draw_many(todo, size=run.size, chunk=CHUNK, workers=processes), strict=True)
+        zip(missing, draw_many(todo, size=run.size, chunk=CHUNK, workers=processes, device=run.device), strict=True)
     ):
-        _write(folder / f"{k:04}.mask.png", drawn.masks.to(torch.uint8)[:, None] * 255)
-        _write(folder / f"{k:04}.png", drawn.pixels)
+        _write(folder / f"{k:04}.mask.png", drawn.masks.to(torch.uint8)[:, None].cpu() * 255)
+        _write(folder / f"{k:04}.png", drawn.pixels.cpu())
         print(f"render {purpose}  {done + 1}/{len(missing)}", file=sys.stderr, flush=True)
     pixels = torch.cat([_read(folder / f"{k:04}.png", run.size) for k in range(count)])
     masks = torch.cat([_read(folder / f"{k:04}.mask.png", run.size) for k in range(count)])[:, 0] > 127
@@ -78,19 +85,15 @@ def forget(run: Run, purpose: str) -> None:
 
 def _views_of(run: Run, k: int) -> list[SceneGraph]:
     """One training individual in several pictures, with whatever else chance brings."""
-    world, rng = WORLDS[run.world], np.random.default_rng((run.seed, k, 77))
+    world, rng = replace(_world(run, k), faces=0.0, pairs=0.0), np.random.default_rng((run.seed, k, 77))
     kind = world.classes[int(rng.integers(len(world.classes)))]
     who = individual(kind, int(rng.integers(SPLITS["train"].stop)), patterns=world.patterns)
     found = []
     for view in range(NUM_VIEWS):
-        drawn = sample(int(rng.integers(1 << 40)) + view, world=_only_toys(run), split="train")
+        drawn = sample(int(rng.integers(1 << 40)) + view, world=world, split="train")
         toy = drawn.toys[0]
         found.append(with_camera(replace(drawn, toys=(replace(toy, individual=who),), relation=None)))
     return found
-
-
-def _only_toys(run: Run) -> World:
-    return replace(WORLDS[run.world], faces=0.0, pairs=0.0)
 
 
 def _portraits_of(k: int) -> list[SceneGraph]:

@@ -11,11 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from limner.interrupts import stopping
-from limner.pocket.world import caption
 
 from . import autoencoder as ae
-from .data import pictures, rows
-from .language import clip, save_text, tokenizer
+from .data import graphs_of, rows
+from .language import clip, fitting, save_text, tokenizer
 from .run import CHECKPOINT_SECONDS, Clock, Run, Stopped
 
 if TYPE_CHECKING:
@@ -137,27 +136,21 @@ def assembled(run: Run, unet: Any) -> Base:
 
 
 def world_latents(run: Run) -> Source:
-    """Every training picture or its mirror image as latents, said in one of its ways; one caption in ten is empty, for
-    guidance."""
+    """Every training picture as latents, said in one of its ways; one caption in ten is empty, for guidance."""
     from limner.recipe import Batch, Source
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
-        data = pictures(run, "train")
-        network = ae.standardised(run)
-        sides = [ae.latents(run, network, pixels).half() for pixels in (data.pixels, data.pixels.flip(-1))]
-        with torch.autocast(run.device, enabled=False):
-            whole = torch.stack(sides)  # as it is, and mirrored: [2, N, C, h, w]
+        whole, graphs, tokens = ae.train_latents(run), graphs_of(run, "train"), tokenizer(run)
 
         def draw(step: int, at: Streams) -> Batch:
-            chosen = rows(len(data.pixels), BATCH, step, seed=run.seed, purpose=NAME)
+            chosen = rows(len(graphs), BATCH, step, seed=run.seed, purpose=NAME)
             ways = torch.randint(CAPTIONS, (BATCH,), generator=at("caption")).tolist()
             empty = (torch.rand(BATCH, generator=at("empty")) < 0.1).tolist()
             said = [
-                "" if silent else caption(data.graphs[k], seed=k * CAPTIONS + way)
+                "" if silent else fitting(tokens, graphs[k], seed=k * CAPTIONS + way)
                 for k, way, silent in zip(chosen.tolist(), ways, empty, strict=True)
             ]
-            side = torch.randint(2, (BATCH,), generator=at("mirror"))
-            latents = whole[side, chosen].float().contiguous()
+            latents = whole[chosen].float().contiguous()
             return Batch(latents.to(base.device), tuple(said))
 
         return draw

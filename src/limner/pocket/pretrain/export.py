@@ -10,9 +10,11 @@ from torch import nn
 
 from limner.pocket.judges import WEIGHTS
 
-from . import denoiser, judges, language
+from . import denoiser, judges, language, motion
 from .language import write_json
 from .run import Run
+
+SHARD = "15MB"  # small enough for machines that hand files back in pieces
 
 
 def export(run: Run, folder: Path = WEIGHTS) -> None:
@@ -22,6 +24,7 @@ def export(run: Run, folder: Path = WEIGHTS) -> None:
     """
     export_base(run, folder)
     export_judges(run, folder)
+    export_motion(run, folder)
     _losses(run, folder / "losses.json")
 
 
@@ -46,12 +49,19 @@ def export_base(run: Run, folder: Path = WEIGHTS) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.save_pretrained(folder / "base", safe_serialization=True)
+    pipeline.save_pretrained(folder / "base", safe_serialization=True, max_shard_size=SHARD)
     language.clip(run).half().save_pretrained(folder / "clip")
     size = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"height": run.size, "width": run.size}}
     write_json(folder / "clip" / "preprocessor_config.json", {"image_processor_type": "CLIPImageProcessor", **size})
     for place in ("base/text_encoder", "clip"):
         _opened_in_single_precision(folder / place / "config.json")
+
+
+def export_motion(run: Run, folder: Path = WEIGHTS) -> None:
+    """The motion modules as a diffusers `MotionAdapter`, where the run has made them."""
+    shutil.rmtree(folder / "motion", ignore_errors=True)
+    if run.finished(motion.NAME):
+        motion.motion(run).half().save_pretrained(folder / "motion")
 
 
 def export_judges(run: Run, folder: Path = WEIGHTS) -> None:

@@ -32,7 +32,7 @@ def judge(run: Run) -> nn.Module:
         chosen = rows(len(truth), BATCH, step, seed=run.seed, purpose="judge")
         wanted = truth[chosen].to(run.device)
         with torch.autocast(run.device, torch.bfloat16):
-            logits = network(shifted(floats(data.pixels[chosen]), step, run.seed).to(run.device))
+            logits = network(varied(floats(data.pixels[chosen]), step, run.seed).to(run.device))
         terms, right = [], {}
         for column, (name, out) in enumerate(logits.items()):
             there = wanted[:, column] >= 0
@@ -43,21 +43,23 @@ def judge(run: Run) -> nn.Module:
         value = torch.stack(terms).sum()
         return value, {"loss": value.item(), **right}
 
-    return train(run, "judge", network, loss, steps=run.steps(2600), lr=1.2e-3, weight_decay=0.05)
+    return train(run, "judge", network, loss, steps=run.steps(4000), lr=1.2e-3, weight_decay=0.05)
 
 
-def shifted(pixels: Tensor, step: int, seed: int, most: int = 3) -> Tensor:
-    """The batch moved by up to `most` pixels and, every second step, softened a little: painted pictures are softer."""
-    at = stream(seed, "shift", step)
-    down, right = (int(x) for x in torch.randint(-most, most + 1, (2,), generator=at))
-    padded = F.pad(pixels, (most,) * 4, mode="replicate")
+def varied(pixels: Tensor, step: int, seed: int) -> Tensor:
+    """The batch seen a little nearer, some pictures mirrored, and every second step softened: painted ones are softer."""
+    at = stream(seed, "varied", step)
+    mirrored = torch.rand(len(pixels), generator=at) < 0.5
+    pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
     size = pixels.shape[-1]
-    moved = padded[:, :, most + down : most + down + size, most + right : most + right + size]
+    side = size - int(torch.randint(size // 8 + 1, (), generator=at))
+    top, left = (int(x) for x in torch.randint(size - side + 1, (2,), generator=at))
+    near = F.interpolate(pixels[:, :, top : top + side, left : left + side], (size, size), mode="bilinear")
     if step % 2:
-        share = float(torch.rand((), generator=at)) * 0.8
-        moved = (1 - share) * moved + share * F.avg_pool2d(F.pad(moved, (1,) * 4, mode="replicate"), 3, 1)
-    noise = torch.randn(moved.shape, generator=at) * 0.02
-    return (moved + noise).clamp(0, 1).contiguous()
+        share = float(torch.rand((), generator=at)) * 0.9
+        near = torch.lerp(near, F.avg_pool2d(F.pad(near, (2,) * 4, mode="replicate"), 5, 1), share)
+    noise = torch.randn(near.shape, generator=at) * 0.02
+    return (near + noise).clamp(0, 1).contiguous()
 
 
 def identity(run: Run, purpose: str = "individuals", name: str = "identity", *, steps: int = 1400) -> nn.Module:
@@ -78,7 +80,7 @@ def identity(run: Run, purpose: str = "individuals", name: str = "identity", *, 
         )
         index = (chosen[:, None] * NUM_VIEWS + views).T.reshape(-1)
         pixels = floats(data.pixels[index])
-        pixels = torch.cat([shifted(half, 2 * step + k, run.seed) for k, half in enumerate(pixels.split(batch))])
+        pixels = torch.cat([varied(half, 2 * step + k, run.seed) for k, half in enumerate(pixels.split(batch))])
         with torch.autocast(run.device, torch.bfloat16):
             out = network(pixels.to(run.device)).float()
         first, second = out.split(batch)
@@ -124,7 +126,7 @@ def new_vit(run: Run) -> Any:
 
     config = ViTConfig(
         image_size=run.size,
-        patch_size=8,
+        patch_size=run.size // 8,
         hidden_size=160,
         num_hidden_layers=4,
         num_attention_heads=4,

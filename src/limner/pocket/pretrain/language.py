@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limner.files import atomic_write
-from limner.pocket.world import caption
+from limner.pocket.world import SceneGraph, caption
 from limner.pocket.world.grammar import NONCE, words
 
 from .data import floats, pictures, rows
@@ -19,6 +19,7 @@ from .run import Run, train
 
 LENGTH = 32  # tokens the text tower reads, with begin and end
 BATCH = 128
+TRIES = 16
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -78,7 +79,7 @@ def new_clip(run: Run) -> Any:
         "pad_token_id": tokens.pad_token_id,
         "projection_dim": 128,
     }
-    vision = shared | {"image_size": run.size, "patch_size": 8, "projection_dim": 128}
+    vision = shared | {"image_size": run.size, "patch_size": run.size // 8, "projection_dim": 128}
     torch.manual_seed(run.seed)
     network = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
     network.set_attn_implementation("eager")  # a third faster than the fused one on a CPU at this size
@@ -93,6 +94,18 @@ def ids(tokens: Any, texts: list[str]) -> Tensor:
     return found
 
 
+def fitting(tokens: Any, graph: SceneGraph, *, seed: int | None = None) -> str:
+    """A caption that the text tower can read whole: another way of saying the same picture where this one is too long, and
+    the shortest of them, its end cut off, where none is short enough."""
+    shortest = ""
+    for way in [seed, *(1_000_003 * (seed or 0) + k for k in range(TRIES))]:
+        text = caption(graph, seed=way)
+        if len(tokens(text, add_special_tokens=False).input_ids) <= LENGTH - 2:
+            return text
+        shortest = min(shortest or text, text, key=len)
+    return " ".join(shortest.replace(",", "").split()[: LENGTH - 6])  # a word such as close-up is three tokens
+
+
 def clip(run: Run) -> Any:
     """Contrastive training of both towers on pictures and their captions (arXiv:2103.00020)."""
     network = new_clip(run)
@@ -103,7 +116,7 @@ def clip(run: Run) -> Any:
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         chosen = rows(len(data.pixels), BATCH, step, seed=run.seed, purpose="clip")
-        said = [caption(data.graphs[k], seed=step * BATCH + n) for n, k in enumerate(chosen.tolist())]
+        said = [fitting(tokens, data.graphs[k], seed=step * BATCH + n) for n, k in enumerate(chosen.tolist())]
         pixels = normalised(floats(data.pixels[chosen])).to(run.device)
         with torch.autocast(run.device, torch.bfloat16):
             out = network(input_ids=ids(tokens, said).to(run.device), pixel_values=pixels)

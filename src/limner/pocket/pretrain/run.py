@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from limner.files import atomic_write
 from limner.interrupts import stopping
+from limner.pocket import SIZE
 
 CHECKPOINT_SECONDS = 60.0
 SAY_SECONDS = 15.0
@@ -27,9 +28,9 @@ class Run:
     """The folder of a run and its settings."""
 
     folder: Path
-    world: str = "core"
-    size: int = 64
-    pictures: int = 28_000
+    world: str = "whole"
+    size: int = SIZE
+    pictures: int = 40_000
     seed: int = 0
     device: str = "cpu"
     scale: float = 1.0
@@ -54,13 +55,17 @@ class Run:
         return load_file(self.path(f"{name}.safetensors"), device="cpu")
 
     def begin(self, name: str, network: nn.Module) -> None:
-        """Give the network the weights of the run before this one, as far as their shapes are the same."""
+        """Give the network the weights of the run before this one, as far as they go: of a tensor of another size, the
+        corner that both have."""
         if self.before is None or not (self.before / f"{name}.safetensors").exists():
             return
         there = network.state_dict()
         given = load_file(self.before / f"{name}.safetensors", device="cpu")
-        fit = {k: v for k, v in given.items() if k in there and v.shape == there[k].shape}
-        network.load_state_dict(there | fit)
+        fit = {k: v for k, v in given.items() if k in there and v.ndim == there[k].ndim}
+        for key, value in fit.items():
+            corner = tuple(slice(min(a, b)) for a, b in zip(value.shape, there[key].shape, strict=True))
+            there[key][corner] = value[corner]
+        network.load_state_dict(there)
         print(f"{name} begins with {len(fit)} of {len(there)} tensors of {self.before}", file=sys.stderr, flush=True)
 
     def finished(self, name: str) -> bool:

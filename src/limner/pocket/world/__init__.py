@@ -3,7 +3,7 @@
 from limner.pocket.world import CORE, caption, draw, sample
 
 graphs = [sample(seed, world=CORE) for seed in range(8)]
-pictures = draw(graphs, size=64).pixels
+pictures = draw(graphs).pixels
 captions = [caption(graph, seed=0) for graph in graphs]
 """
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from limner.pocket import SIZE
+
 from .cameras import camera_axes
 from .faces import LANDMARKS, face_landmarks, face_solids
 from .graph import SceneGraph
@@ -46,7 +48,7 @@ def job(graph: SceneGraph) -> Job:
     return Job(_solids(graph), scenery(graph.scene, daytime=graph.daytime, seed=graph.seed), graph.camera)
 
 
-def draw(graphs: Sequence[SceneGraph], *, size: int = 64, device: str = "cpu") -> Drawn:
+def draw(graphs: Sequence[SceneGraph], *, size: int = SIZE, device: str = "cpu") -> Drawn:
     """Render graphs as squares of `size` pixels. The same graph gives the same picture, whatever it is drawn with."""
     frames = render([job(graph) for graph in graphs], size=size, device=device)
     styled = frames.pixels
@@ -66,11 +68,14 @@ def draw(graphs: Sequence[SceneGraph], *, size: int = 64, device: str = "cpu") -
     )
 
 
-def draw_many(graphs: Iterable[SceneGraph], *, size: int = 64, chunk: int = 64, workers: int = 0) -> Iterator[Drawn]:
-    """Draw without end or in one pass, chunk by chunk, in order; over processes when `workers` is above zero."""
+def draw_many(
+    graphs: Iterable[SceneGraph], *, size: int = SIZE, chunk: int = 64, workers: int = 0, device: str = "cpu"
+) -> Iterator[Drawn]:
+    """Draw without end or in one pass, chunk by chunk, in order; over processes when `workers` is above zero, which draw
+    on the CPU."""
     parts = _chunks(graphs, chunk)
     if workers <= 0:
-        yield from (draw(part, size=size) for part in parts)
+        yield from (draw(part, size=size, device=device) for part in parts)
         return
     from torch.multiprocessing import get_context
 
