@@ -4,14 +4,15 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 RUN ?= out/pocket
+WORKERS ?= 2
 
 .PHONY: demo test check bench bench-quick docs pocket clean
 
 demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
 	$(BIN)/limner demo --out out/demo
 
-test: $(VENV)/ready          ## every test
-	$(BIN)/python -m pytest
+test: $(VENV)/ready          ## every test, WORKERS at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: $(VENV)/ready         ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ import pytest
 
 from limner.cli import main
 
-FAST = ["--steps", "2", "--num-class-pictures", "2", "--batch", "1"]
+FAST = ["--method", "lora_dreambooth", "--steps", "2", "--num-class-pictures", "2", "--batch", "1"]
 
 
 def run(*words: object) -> int:
@@ -36,6 +36,37 @@ def test_learn_then_paint(photos: Path, tmp_path: Path, capsys: pytest.CaptureFi
     out = tmp_path / "painted"
     assert run("paint", "<rex> on the beach", "--with", concept, "-n", 2, "--steps", 2, "--out", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["pictures"] == [str(out / "000.png"), str(out / "001.png")]
+
+
+def test_without_a_method_or_a_name_both_are_chosen_and_said(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["learn", photos, "--class", "dog", "--out", tmp_path, "--preview", 0, "--no-score", "--steps", 2]
+    assert run(*words, "--goal", "fast", "--budget", "10h") == 0
+    assert "method: " in capsys.readouterr().err
+    assert (tmp_path / "mydog.safetensors").exists()
+
+
+def test_a_budget_ends_learning_and_is_said(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["learn", photos, "--class", "dog", "--out", tmp_path, "--preview", 0, "--no-score"]
+    assert run(*words, "--method", "textual_inversion", "--budget", "1s") == 0
+    assert "the budget of 1 s is used up after" in capsys.readouterr().err
+    assert (tmp_path / "mydog.safetensors").exists()
+
+
+def test_paint_into_a_picture(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    mask = Image.new("L", (200, 150))
+    mask.paste(255, (0, 0, 100, 150))
+    mask.save(tmp_path / "mask.png")
+    words = ["paint", "a cat on the beach", "--onto", photos / "0.jpg", "--steps", 4, "--out", tmp_path / "painted"]
+    assert run(*words, "--where", tmp_path / "mask.png") == 0
+    painted = Image.open(tmp_path / "painted" / "000.png")
+    assert painted.size[0] == painted.size[1]
+    capsys.readouterr()
+    assert run("paint", "a cat", "--where", tmp_path / "mask.png") == 1
+    assert "--onto" in capsys.readouterr().err
 
 
 def test_an_existing_concept_is_not_overwritten(

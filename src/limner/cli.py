@@ -58,6 +58,7 @@ def _learn(given: argparse.Namespace) -> None:
     from .subject import Subject
 
     folder = Path(given.out or ".")
+    given.name = given.name or "my" + "".join(filter(str.isalnum, given.noun))
     subject = Subject.of(
         given.photos,
         noun=given.noun,
@@ -425,7 +426,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     learn = _command(commands, "learn", _learn, "teach a subject from its pictures")
     learn.add_argument("photos", nargs="+", type=Path, metavar="PHOTOS", help="a folder or files")
     learn.add_argument("--class", dest="noun", required=True, metavar="NOUN", help="what it is: dog, teapot, person")
-    learn.add_argument("--name", required=True, help="what prompts will call it: rex is written <rex>")
+    learn.add_argument("--name", help="what prompts will call it: rex is written <rex> (default: my and the class)")
     learn.add_argument("--kind", default="object", help="object, pet, face, style, action or relation")
     learn.add_argument("--out", type=Path, help="folder for the concept and its page (default: here)")
     learn.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
