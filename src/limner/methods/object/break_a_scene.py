@@ -27,9 +27,9 @@ def break_a_scene(
     word_steps: int = 100,
     word_lr: float = 1e-2,
     steps: int = 100,
-    lr: float = 1e-4,
+    lr: float = 2e-4,
     attention_weight: float = 0.01,
-    prior_weight: float = 1.0,
+    prior_weight: float = 0.3,
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:

@@ -13,7 +13,7 @@ from limner.subject import Subject
 def compositional_inversion(
     subject: Subject,
     *,
-    anchor_weight: float = 0.5,
+    anchor_weight: float = 0.1,
     box: str = "",
     vectors: int = 1,
     steps: int = 250,

@@ -18,7 +18,7 @@ def core(
     word_steps: int = 120,
     word_lr: float = 1e-2,
     steps: int = 60,
-    lr: float = 2e-4,
+    lr: float = 5e-4,
     batch: int = 4,
 ) -> Recipe:
     """A word in the length of the class noun's vector, regularised by its context, then the denoiser.

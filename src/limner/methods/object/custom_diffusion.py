@@ -13,7 +13,7 @@ from limner.subject import Subject
 def custom_diffusion(
     subject: Subject,
     *,
-    steps: int = 200,
+    steps: int = 150,
     lr: float = 1e-3,
     prior_weight: float = 1.0,
     num_class_pictures: int = 64,

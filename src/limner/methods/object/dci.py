@@ -28,7 +28,7 @@ def dci(
     until: float = 0.3,
     favour: float = 0.0,
     context_rate: float = 10.0,
-    steps: int = 200,
+    steps: int = 150,
     lr: float = 1e-3,
     prior_weight: float = 1.0,
     num_class_pictures: int = 64,

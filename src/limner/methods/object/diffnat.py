@@ -13,9 +13,9 @@ def diffnat(
     subject: Subject,
     *,
     kurtosis_weight: float = 1e-4,
-    steps: int = 120,
-    lr: float = 3e-4,
-    prior_weight: float = 1.0,
+    steps: int = 140,
+    lr: float = 7e-4,
+    prior_weight: float = 0.3,
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:

@@ -28,7 +28,7 @@ def disenbooth(
     weak_weight: float = 0.01,
     apart_weight: float = 0.001,
     steps: int = 200,
-    lr: float = 1e-3,
+    lr: float = 2e-3,
     batch: int = 4,
 ) -> Recipe:
     """A rare word and the class noun, low-rank changes of attention, and a vector of each picture that is left out when

@@ -30,7 +30,7 @@ def disendreamer(
     alone_weight: float = 0.01,
     apart_weight: float = 0.001,
     steps: int = 200,
-    lr: float = 1e-3,
+    lr: float = 2e-3,
     batch: int = 4,
 ) -> Recipe:
     """DisenBooth with a third run, from the picture's vector alone.

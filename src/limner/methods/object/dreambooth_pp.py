@@ -14,9 +14,9 @@ def dreambooth_pp(
     subject: Subject,
     *,
     packed: int = 2,
-    distillation_weight: float = 1.0,
-    steps: int = 120,
-    lr: float = 3e-4,
+    distillation_weight: float = 0.3,
+    steps: int = 140,
+    lr: float = 7e-4,
     batch: int = 4,
 ) -> Recipe:
     """DreamBooth on packed references with distillation from the untouched base.

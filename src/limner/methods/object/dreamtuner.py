@@ -66,7 +66,7 @@ def dreamtuner(
     )
     tuning = Stage(
         train=(words(word), learned(change)),
-        loss=preserving(subject, weight=1.0, count=num_class_pictures, batch=batch),
+        loss=preserving(subject, weight=0.3, count=num_class_pictures, batch=batch),
         steps=steps,
         lr=lr,
     )

@@ -22,9 +22,9 @@ from limner.subject import Subject
 def he_data_perspective(
     subject: Subject,
     *,
-    steps: int = 120,
-    lr: float = 2e-4,
-    prior_weight: float = 1.0,
+    steps: int = 140,
+    lr: float = 7e-4,
+    prior_weight: float = 0.3,
     num_class_pictures: int = 128,
     batch: int = 4,
 ) -> Recipe:

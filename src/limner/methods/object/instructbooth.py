@@ -30,8 +30,8 @@ def instructbooth(
     kl_weight: float = 0.01,
     reward_steps: int = 24,
     reward_lr: float = 3e-4,
-    steps: int = 120,
-    lr: float = 3e-4,
+    steps: int = 140,
+    lr: float = 7e-4,
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
@@ -66,7 +66,7 @@ def instructbooth(
         stages=(
             Stage(
                 train=(everything(),),
-                loss=preserving(subject, weight=1.0, count=num_class_pictures, batch=batch),
+                loss=preserving(subject, weight=0.3, count=num_class_pictures, batch=batch),
                 steps=steps,
                 lr=lr,
                 weight_decay=1e-2,

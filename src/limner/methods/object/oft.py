@@ -15,9 +15,9 @@ def oft(
     *,
     blocks: int = 4,
     radius: float = 0.0,
-    steps: int = 200,
-    lr: float = 3e-3,
-    prior_weight: float = 1.0,
+    steps: int = 160,
+    lr: float = 5e-3,
+    prior_weight: float = 0.3,
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:

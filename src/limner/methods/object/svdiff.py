@@ -13,9 +13,9 @@ from limner.subject import Subject
 def svdiff(
     subject: Subject,
     *,
-    steps: int = 200,
-    lr: float = 1e-2,
-    prior_weight: float = 1.0,
+    steps: int = 160,
+    lr: float = 2e-2,
+    prior_weight: float = 0.3,
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:

@@ -14,9 +14,9 @@ def unet_finetune(
     subject: Subject,
     *,
     width: int = 60,
-    steps: int = 200,
-    lr: float = 2e-3,
-    prior_weight: float = 1.0,
+    steps: int = 160,
+    lr: float = 4e-3,
+    prior_weight: float = 0.3,
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
