@@ -489,7 +489,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     bench.add_argument("--results", type=Path, default=Path("results/bench.json"), help="the run's file")
     bench.add_argument("--folder", type=Path, help="pictures and single likenesses (default: out/bench/NAME)")
     bench.add_argument(
-        "--size", choices=("standard", "quick"), default="standard", help="6 toys x 10 prompts x 2 seeds, or 1 x 5 x 1"
+        "--size", choices=("standard", "quick"), default="standard", help="3 toys x 8 prompts x 1 seed, or 1 x 5 x 1"
     )
     bench.add_argument("--data", default="toys", help="toys, dreambench, custom-10, …")
     bench.add_argument(

@@ -34,7 +34,7 @@ def changed_while_worn(base: Any, concept: limner.Concept) -> set[str]:
 
 
 def test_textual_inversion_is_one_vector_and_leaves_other_prompts_alone(base: Any, rex: Subject) -> None:
-    concept = learned(base, "textual_inversion", rex)
+    concept = learned(base, "textual_inversion", rex, vectors=1)
     assert {name: tuple(t.shape) for name, t in concept.tensors.items()} == {
         "word.<rex>": (1, base.word_vectors("dog").shape[1])
     }

@@ -73,7 +73,7 @@ def test_dreamartist_paints_against_its_negative_word_unless_told_otherwise(
 
 def test_dreamartist_at_guidance_one_is_plain_denoising(base: Any, rex: Subject) -> None:
     one = first_update(base, "dreamartist", rex, guidance=1.0, vectors=1)
-    plain = first_update(base, "textual_inversion", rex)
+    plain = first_update(base, "textual_inversion", rex, vectors=1)
     assert one.loss == pytest.approx(plain.loss, rel=1e-4)
     with_pixels = first_update(base, "dreamartist", rex, guidance=1.0, vectors=1, pixel_weight=1.0)
     assert with_pixels.loss > one.loss
@@ -475,7 +475,7 @@ def test_an_anchored_word_says_what_is_nearer_to_what_the_base_knows(base: Any, 
         said = base.text_states(["a photo of <rex>"], words={"<rex>": concept.tensors["word.<rex>"]})
         away[weight] = float((said - wanted).square().mean())
     assert away[0.95] < 0.6 * away[0.0]
-    plain = limner.learn(base, rex, method="textual_inversion", **about)
+    plain = limner.learn(base, rex, method="textual_inversion", vectors=1, **about)
     unanchored = limner.learn(base, rex, method="compositional_inversion", anchor_weight=0.0, **about)
     assert same(plain.tensors, unanchored.tensors)
 

@@ -53,7 +53,7 @@ def test_p_plus_with_equal_vectors_is_textual_inversion(base: Any, rex: Subject,
         worn.tensors["varying.<rex>.layers"][:] = vector
         layered = watched(base, worn, x, 500)["output"]
     stored = {"word.<rex>": vector}
-    with wear(base, [Outfit(methods()["textual_inversion"](rex), rex.handle, stored)]) as worn:
+    with wear(base, [Outfit(methods()["textual_inversion"](rex, vectors=1), rex.handle, stored)]) as worn:
         plain = watched(base, worn, x, 500)["output"]
     assert torch.allclose(layered, plain, atol=1e-5)
 

@@ -101,4 +101,4 @@ class Standard:
     seeds: tuple[int, ...] = field(default=(0, 1))
 
 
-SIZES = {"standard": Standard(6, 10), "quick": Standard(1, 5, (0,))}
+SIZES = {"standard": Standard(3, 8, (0,)), "quick": Standard(1, 5, (0,))}

@@ -70,7 +70,7 @@ FULL_SIZE: dict[str, FullSize] = {
     "persam": FullSize({**DREAMBOOTH}, "DreamBooth's, on which it is put"),
     "prospect": FullSize({"stages": 10, "lr": 1e-4, "batch": 1, "steps": 600}, "v1-finetune.yaml of zyxElsa/ProSpect"),
     "svdiff": FullSize({"lr": 1e-3, "steps": 500, "batch": 1, "num_class_pictures": 200}, "mkshing/svdiff-pytorch"),
-    "textual_inversion": FullSize({"lr": 5e-3, "steps": 6100, "batch": 4}, "Sec. 4 of arXiv:2208.01618, 0.005 in all"),
+    "textual_inversion": FullSize({"vectors": 1, "lr": 5e-3, "steps": 6100, "batch": 4}, "Sec. 4 of arXiv:2208.01618, 0.005 in all"),
     "unet_finetune": FullSize({"width": 60, "lr": 1e-4, "steps": 1000}, "attn2o-ffni.yaml of Xiang-cd/unet-finetune; steps are ours"),
     "vico": FullSize({"lr": 5e-3, "attention_rate": 2e-3, "steps": 400}, "haoosz/ViCo"),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from limner.subject import Subject
 
 @method(title="Textual Inversion", arxiv="2208.01618", scope=("object", "style"))
 def textual_inversion(
-    subject: Subject, *, vectors: int = 1, steps: int = 250, lr: float = 1e-2, batch: int = 4
+    subject: Subject, *, vectors: int = 3, steps: int = 250, lr: float = 2e-2, batch: int = 4
 ) -> Recipe:
     """A new word in the frozen model's vocabulary.
 
