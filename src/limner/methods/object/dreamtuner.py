@@ -33,7 +33,7 @@ def dreamtuner(
     steps: int = 100,
     lr: float = 1e-3,
     num_class_pictures: int = 64,
-    pretrain_steps: int = 600,
+    pretrain_steps: int = 400,
     batch: int = 4,
 ) -> Recipe:
     """Subject attention from the shipped weights, a word and low-rank changes tuned with prior preservation, self-subject
