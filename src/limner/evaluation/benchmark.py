@@ -18,6 +18,7 @@ from typing import Any
 
 from limner.errors import FileError, InputError, MissingExtra
 from limner.files import atomic_write
+from limner.interrupts import ending
 
 from .plan import FORMAT, Plan, Unit
 from .summary import correlations, summary
@@ -43,9 +44,10 @@ def bench(
     missing = {k: u for k, u in todo.items() if not (folder / f"{k}.json").exists()}
     say(f"{len(todo)} likenesses, {len(todo) - len(missing)} there already")
     began = time.monotonic()
-    for done, unit in enumerate(_ran(plan, missing, folder, workers, on), 1):
-        each = (time.monotonic() - began) / done
-        say(f"{done}/{len(missing)}  {unit.label}  {unit.case}  {each * (len(missing) - done) / 60:.1f} min left")
+    with ending():
+        for done, unit in enumerate(_ran(plan, missing, folder, workers, on), 1):
+            each = (time.monotonic() - began) / done
+            say(f"{done}/{len(missing)}  {unit.label}  {unit.case}  {each * (len(missing) - done) / 60:.1f} min left")
     return collect(plan, folder, results, seconds=time.monotonic() - began)
 
 
@@ -116,6 +118,8 @@ def _in_processes(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers
                 yield running[future]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # units are written whole or not at all
             raise
 
 
