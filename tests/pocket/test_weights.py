@@ -62,7 +62,7 @@ def test_the_autoencoder_keeps_pictures(base: Any, renders: Any) -> None:
 def test_the_judge_reads_held_out_toys(renders: Any) -> None:
     graphs, pixels = renders
     seen = judges.read(pixels)
-    recorded = json.loads(RESULTS.read_text())["judges"]["renders"]
+    recorded = json.loads(RESULTS.read_text())["questions"]["core"]["renders"]
     for field in ("class", "scene", "colour"):
         right = np.mean([row[field] == labels(graph)[field] for row, graph in zip(seen, graphs, strict=True)])
         assert right > recorded[field] - 0.08, field
