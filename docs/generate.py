@@ -169,8 +169,13 @@ def results() -> str:
     units, cases = found["units"], {u["case"] for u in found["units"]}
     about = (
         f"{len(units)} likenesses of {len(cases)} held-out toys, {found['plan']['prompts']} prompts, "
-        f"{len(found['plan']['seeds'])} seeds; mean and, in brackets, 95 % of bootstrap samples of the toys."
+        f"{len(found['plan']['seeds'])} seed(s); mean and, in brackets, 95 % of bootstrap samples of the toys."
     )
+    counts = {name: sum(u["method"] == name for u in units) for name in methods()}
+    fewer = [name for name, count in counts.items() if 0 < count < len(cases)]
+    absent = [name for name, count in counts.items() if not count]
+    about += f" On fewer toys: {', '.join(fewer)}." if fewer else ""
+    about += f" Not measured: {', '.join(absent)}." if absent else ""
     return f"{table_markdown(found)}\n{about}"
 
 

@@ -81,8 +81,8 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_st
 
     real = Learner.update
 
-    def broken(self: Learner, step: int, terms: Any) -> dict[str, float]:
-        return real(self, step, [(n, v * float("nan")) for n, v in terms] if step == 4 else terms)
+    def broken(self: Learner, step: int, make: Any, random: Any) -> dict[str, float]:
+        return real(self, step, lambda: [(n, v * float("nan" if step == 4 else 1)) for n, v in make()], random)
 
     monkeypatch.setattr(Learner, "update", broken)
     before = state(base)

@@ -52,7 +52,7 @@ def _learn(given: argparse.Namespace) -> None:
     from .files import atomic_write
     from .learning import checked_settings
     from .looking import prepared
-    from .methods.full_size import full_size
+    from .methods.full_size import FULL_SIZE
     from .page import write_page
     from .progress import show
     from .subject import Subject
@@ -88,7 +88,7 @@ def _learn(given: argparse.Namespace) -> None:
     chosen = {
         s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None
     }
-    if base.name != "pocket" and full_size(given.method) is None:
+    if base.name != "pocket" and given.method not in FULL_SIZE:
         _say(
             f"note: {given.method} has no published settings for a full-size base; the pocket's are used, watch the loss"
         )
@@ -397,7 +397,7 @@ def _demo(given: argparse.Namespace) -> None:
 
 def method_table() -> list[dict[str, Any]]:
     """Name, title, paper, year, scope, framework, settings and what was measured of every method."""
-    from .methods.full_size import full_size
+    from .methods.full_size import FULL_SIZE
     from .subject import Subject
 
     rows = []
@@ -407,7 +407,7 @@ def method_table() -> list[dict[str, Any]]:
         rows.append({
             "name": name, "title": about.title, "arxiv": about.arxiv, "source": about.source, "year": about.year, "scope": list(about.scope),
             "framework": recipe.framework, "measured": measured().get(name, {}),
-            "full_size": dict(theirs.settings) if (theirs := full_size(name)) else {},
+            "full_size": dict(theirs.settings) if (theirs := FULL_SIZE.get(name)) else {},
             "full_size_source": theirs.source if theirs else "",
             "settings": {s.name: {"default": s.default, "help": s.help} for s in settings(function)},
         })  # fmt: skip

@@ -14,7 +14,7 @@ from .errors import FileError, InputError, PictureError, TeachingError, UnknownN
 from .files import atomic_write
 from .interrupts import stopping
 from .methods import DEFAULT, find
-from .methods.full_size import full_size
+from .methods.full_size import FULL_SIZE
 from .recipe import Recipe, Stage, settings
 from .subject import Subject, check_word
 from .teaching import Checkpoint, Progress, teach
@@ -157,7 +157,7 @@ def checked_settings(
     authors', where they gave any, on another. Raises `InputError` for a name, type or value it cannot have."""
     known = {setting.name: setting for setting in settings(function)}
     chosen = {name: setting.default for name, setting in known.items()}
-    theirs = full_size(function.__name__) if base != "pocket" else None
+    theirs = FULL_SIZE.get(function.__name__) if base != "pocket" else None
     chosen |= theirs.settings if theirs else {}
     for name, value in given.items():
         if name not in known:

@@ -79,6 +79,12 @@ class AttentionCall:
     on_output: list[Callable[[Tensor], Tensor]] = field(default_factory=list)  # [B, H, N, d] -> same
     on_maps: list[Callable[[Tensor], Tensor]] = field(default_factory=list)  # [B, H, N, M] -> same: asks for the maps
 
+    def queries(self, hidden: Tensor) -> Tensor:
+        """What the layer would ask of these hidden states: [B, N, C] -> [B, H, N, d]"""
+        layer: Any = self.layer
+        asked = split(layer.to_q(hidden), self.query.shape[1])
+        return asked if layer.norm_q is None else layer.norm_q(asked)
+
     def heads(self, x: Tensor) -> Tensor:
         """[B, M, H*d] -> [B, H, M, d]"""
         return x.view(x.shape[0], x.shape[1], self.query.shape[1], -1).transpose(1, 2)

@@ -74,8 +74,3 @@ FULL_SIZE: dict[str, FullSize] = {
     "unet_finetune": FullSize({"width": 60, "lr": 1e-4, "steps": 1000}, "attn2o-ffni.yaml of Xiang-cd/unet-finetune; steps are ours"),
     "vico": FullSize({"lr": 5e-3, "attention_rate": 2e-3, "steps": 400}, "haoosz/ViCo"),
 }  # fmt: skip
-
-
-def full_size(name: str) -> FullSize | None:
-    """The settings of a method on a full-size base; None where its authors gave none."""
-    return FULL_SIZE.get(name)

@@ -55,21 +55,10 @@ def dreamtuner(
     """
     word, change = new_word(subject.handle, like=subject.noun), low_rank(8, layers="everything")
     seen, looked_at = subject_attention(subject, clip_places), self_subject(subject, attention)
-    corpus = Stage(
-        train=(learned(seen),),
-        loss=(denoising(toy_pairs(batch=8 * batch)),),
-        steps=pretrain_steps,
-        lr=1e-3,
-        weight_decay=0.01,
-        warmup=20,
-        decay="cosine",
-    )
-    tuning = Stage(
-        train=(words(word), learned(change)),
-        loss=preserving(subject, weight=0.3, count=num_class_pictures, batch=batch),
-        steps=steps,
-        lr=lr,
-    )
+    pairs = denoising(toy_pairs(batch=8 * batch))
+    corpus = Stage((learned(seen),), (pairs,), pretrain_steps, 1e-3, weight_decay=0.01, warmup=20, decay="cosine")
+    own = preserving(subject, weight=0.3, count=num_class_pictures, batch=batch)
+    tuning = Stage((words(word), learned(change)), own, steps, lr)
     return Recipe(
         says=f"{subject.noun} {subject.handle}",
         modifiers=(word, change, *((seen,) if encoder else ()), looked_at),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from limner.parts.modifiers.kept import taken
 from limner.recipe import Live
@@ -68,8 +68,7 @@ class subject_attention:
             if call.site.name in own and live.on:
                 states, off = self._states(base, call.run, len(call.query), features)
                 added = scale * _attended(call.hidden, states, own[call.site.name]) * off
-                layer: Any = call.layer
-                call.query = call.heads(layer.to_q(call.hidden + added))
+                call.query = call.queries(call.hidden + added)
                 call.beyond.append(lambda _: added)
             return call
 

@@ -52,7 +52,7 @@ AIMS = {
 """What is wanted of painted pictures, as a share of what the judge reads on renders."""
 
 
-def evaluate(path: Path, *, painted: int = 1024) -> dict[str, Any]:
+def evaluate(path: Path, *, painted: int = 512) -> dict[str, Any]:
     """Scores of the shipped base and judges on held-out individuals and captions; written to `path`.
 
     `painted` is how many pictures of the core the Fréchet distance is over.
