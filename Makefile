@@ -19,7 +19,7 @@ check: $(VENV)/ready         ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/ready         ## every method on six held-out toys: results/bench.json; runs what is missing
+bench: $(VENV)/ready         ## every method on three held-out toys: results/bench.json; runs what is missing
 	$(BIN)/limner bench --workers 2
 	$(BIN)/limner report
 
