@@ -26,7 +26,7 @@ def concept(base: Any, rex: Subject) -> limner.Concept:
 def test_the_header_tells_the_whole_story(concept: limner.Concept, base: Any, rex: Subject, tmp_path: Path) -> None:
     loaded = limner.Concept.load(concept.save(tmp_path / "rex.safetensors"))
     assert loaded.method == "textual_inversion"
-    assert loaded.settings == {"vectors": 1, "steps": 2, "lr": 0.01, "batch": 2}
+    assert loaded.settings == {"vectors": 3, "steps": 2, "lr": 0.02, "batch": 2}
     assert loaded.base["fingerprint"] == base.fingerprint
     assert [p["sha256"] for p in loaded.subject["pictures"]] == [p.sha256 for p in rex.pictures]
     assert len(loaded.losses) == loaded.cost["steps"] == 2
