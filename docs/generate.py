@@ -76,6 +76,7 @@ def measured_json() -> str:
             found[name] = {
                 key: round(row["numbers"][key]["mean"], 3) for key in ("H", "F", "T") if key in row["numbers"]
             }
+            found[name]["toys"] = row["numbers"]["F"]["subjects"]
             found[name] |= {key: round(statistics.mean(c[key] for c in cost), 1) for key in ("seconds", "bytes")}
     return json.dumps(found, indent=1) + "\n"
 

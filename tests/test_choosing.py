@@ -18,10 +18,11 @@ from limner.methods.full_size import FULL_SIZE
 from limner.recipe import settings
 
 ROWS = {
-    "textual_inversion": {"H": 0.7, "F": 0.6, "T": 0.9, "seconds": 20.0},
-    "custom_diffusion": {"H": 0.88, "F": 0.9, "T": 0.9, "seconds": 30.0},
-    "dreambooth": {"H": 0.9, "F": 0.95, "T": 0.9, "seconds": 90.0},
-    "stylealigned": {"H": 0.99, "F": 0.9, "T": 0.9, "seconds": 1.0},
+    "prospect": {"H": 1.0, "F": 1.0, "T": 1.0, "seconds": 1.0, "toys": 1},
+    "textual_inversion": {"H": 0.7, "F": 0.6, "T": 0.9, "seconds": 20.0, "toys": 3},
+    "custom_diffusion": {"H": 0.88, "F": 0.9, "T": 0.9, "seconds": 30.0, "toys": 3},
+    "dreambooth": {"H": 0.9, "F": 0.95, "T": 0.9, "seconds": 90.0, "toys": 3},
+    "stylealigned": {"H": 0.99, "F": 0.9, "T": 0.9, "seconds": 1.0, "toys": 3},
 }
 
 

@@ -11,13 +11,15 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import InputError, UnknownName
-from .methods import DEFAULT, methods
+from .methods import DEFAULT, card, methods
 
 if TYPE_CHECKING:
     from .teaching import Progress
 
 GOALS = {"fast": 0.8, "balanced": 0.95, "best": 1.0}
 """The share of the best measured H that will do; of those, the least time wins."""
+FEWEST = 2
+"""Toys a method must have been measured on to be chosen."""
 
 
 class Choice(NamedTuple):
@@ -29,7 +31,7 @@ class Choice(NamedTuple):
 
 @functools.cache
 def measured() -> dict[str, dict[str, float]]:
-    """H, F, T, seconds and bytes of every method on the pocket base's bench, by name; empty when nothing was measured."""
+    """H, F, T, toys, seconds and bytes of every method on the pocket base's bench, by name; empty when nothing was measured."""
     file = resources.files("limner.methods") / "measured.json"
     return dict(json.loads(file.read_text())) if file.is_file() else {}
 
@@ -46,7 +48,11 @@ def choose(*, base: str, goal: str = "balanced", kind: str = "object", budget: f
         return Choice(name, f"nothing was measured on {base}; this is the field's everyday way to the goal {goal!r}")
     wanted = "object" if kind == "pet" else kind
     known = methods()
-    able = {n: row for n, row in measured().items() if n in known and wanted in known[n].card.scope}  # type: ignore[attr-defined]
+    able = {
+        n: row
+        for n, row in measured().items()
+        if n in known and row["toys"] >= FEWEST and wanted in card(known[n]).scope
+    }
     if not able:
         return Choice(DEFAULT, f"nothing was measured for a {kind}; this is the field's everyday way")
     quick = {n: row for n, row in able.items() if budget is None or row["seconds"] <= budget}

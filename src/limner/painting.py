@@ -109,7 +109,8 @@ def sample(
     own, begin, where = slice(1 if companion else 0, None), 0, None
     if canvas:
         begin, (clean, where), noise = int(canvas.start * total), canvas.latents(base), latents[own].clone()
-        scheduler.set_begin_index(begin) if hasattr(scheduler, "set_begin_index") else None
+        if hasattr(scheduler, "set_begin_index"):  # of those that count their steps themselves
+            scheduler.set_begin_index(begin)
         first = scheduler.timesteps[begin].expand(len(noise))
         latents = torch.cat([latents[: own.start], base.noised(clean.expand_as(noise), noise, first)])
     for step, time in list(enumerate(scheduler.timesteps))[begin:]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limner.recipe import Prediction
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from limner.bases.attention import AttentionCall
-    from limner.recipe import AttentionOp, Prediction
+    from limner.recipe import AttentionOp, Moment
 
 
 def keep_maps(*, kind: str = "cross") -> AttentionOp:
@@ -35,3 +39,16 @@ def kept_maps(prediction: Prediction, *, most: int = 256) -> Tensor:
     found = [m for name, m in prediction.kept.kept.items() if name.startswith("maps, ") and m.shape[1] <= most]
     fine = max(m.shape[1] for m in found)
     return torch.stack([m for m in found if m.shape[1] == fine]).mean(0)[prediction.rows]
+
+
+def word_maps(moment: Moment, latents: Tensor, rows: Sequence[int], word: str) -> Tensor:
+    """[rows, N]: where these latents [rows, C, h, w] are read for a word of the moment's prompts, in a run of its own."""
+    import torch
+
+    base, words = moment.worn.base, moment.worn.words
+    said, time = tuple(moment.prompts[row] for row in rows), moment.time.expand(len(rows))
+    run = moment.worn.run(time=time, prompts=said)
+    run.operations += (keep_maps(),)
+    maps = kept_maps(Prediction(base.predict(latents, time, moment.states[list(rows)], context=run), run))
+    places = [base.word_places(text, word, words=words)[0] for text in said]
+    return torch.stack([maps[k, :, place] for k, place in enumerate(places)])

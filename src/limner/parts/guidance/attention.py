@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limner.parts.attention.maps import keep_maps, kept_maps
-from limner.recipe import Prediction
+from limner.parts.attention.maps import word_maps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,16 +34,9 @@ def attention_into_mask(word: str, *, size: float = 0.01, end: float = 0.6) -> L
 
 
 def _missed(moment: Moment, x: Tensor, rows: list[int], word: str, where: Tensor) -> Tensor:
-    import torch
     import torch.nn.functional as F
 
-    base, words = moment.worn.base, moment.worn.words
-    said, time = tuple(moment.prompts[row] for row in rows), moment.time.expand(len(rows))
-    run = moment.worn.run(time=time, prompts=said)
-    run.operations += (keep_maps(),)
-    maps = kept_maps(Prediction(base.predict(x, time, moment.states[rows], context=run), run))
-    places = [base.word_places(text, word, words=words)[0] for text in said]
-    own = torch.stack([maps[k, :, place] for k, place in enumerate(places)])
+    own = word_maps(moment, x, rows, word)
     own = (own - own.amin(1, keepdim=True)) / (own.amax(1, keepdim=True) - own.amin(1, keepdim=True)).clamp_min(1e-8)
     side = round(own.shape[1] ** 0.5)
     wanted = F.interpolate(where, (side, side), mode="area").flatten(1)

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from limner.parts.attention.maps import keep_maps, kept_maps
+from limner.parts.attention.maps import word_maps
 from limner.parts.encoders.masks import subject_masks
 from limner.parts.modifiers.image_attention import otsu
-from limner.recipe import Live, Prediction
+from limner.recipe import Live
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -90,16 +90,8 @@ def _statistics(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 def _read(moment: Moment, rows: list[int], word: str) -> Tensor:
     """[rows, 1, h, w] of 0 and 1: where the word is read in the latents as they are."""
-    import torch
     import torch.nn.functional as F
 
-    base, words = moment.worn.base, moment.worn.words
-    said, time = tuple(moment.prompts[row] for row in rows), moment.time.expand(len(rows))
-    run = moment.worn.run(time=time, prompts=said)
-    run.operations += (keep_maps(),)
-    output = base.predict(moment.latents[rows], time, moment.states[rows], context=run)
-    maps = kept_maps(Prediction(output, run))
-    places = [base.word_places(text, word, words=words)[0] for text in said]
-    own = otsu(torch.stack([maps[k, :, place] for k, place in enumerate(places)]))
+    own = otsu(word_maps(moment, moment.latents[rows], rows, word))
     side = round(own.shape[1] ** 0.5)
     return F.interpolate(own.unflatten(1, (side, side))[:, None], moment.latents.shape[-2:], mode="nearest")

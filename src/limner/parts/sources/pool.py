@@ -106,16 +106,11 @@ class growing_pool:
         sharp = sharpness(pixels)
         target = (TOP * sharp / sharp[: len(own)].mean()).clamp(0, TOP)
         target[: len(own)] = TOP
+        latents = torch.cat([base.encode(part)[0].float().cpu() for part in pixels.split(16)])
         chosen = list(range(len(own)))
         for cycle in range(self.cycles + 1):
             aesthetic, match = _ridge(features, target), _logistic(features[chosen], others)
-            found = Pool(
-                torch.cat([base.encode(p)[0].float().cpu() for p in pixels.split(16)]),
-                chosen,
-                len(own),
-                aesthetic,
-                match,
-            )
+            found = Pool(latents, chosen, len(own), aesthetic, match)
             left = [k for k in range(len(pixels)) if k not in chosen]
             worth = found.worth(features)
             new = sorted(left, key=lambda k: -float(worth[k]))[: self.queries]
