@@ -18,7 +18,7 @@ from limner.parts.objectives.contrast import contrast
 from limner.parts.sources.pool import sharpness
 from limner.recipe import Evolution, Recipe, Stage
 from limner.searching import Searcher, Strategy
-from limner.streams import stream
+from limner.streams import stream, streams
 from limner.subject import Subject
 from limner.teaching import Best, Update, select, teach
 from limner.wearing import Outfit, wear
@@ -107,7 +107,7 @@ def test_swapped_lists_turn_the_context_gradient_around(base: Any, rex: Subject)
 def test_clic_surroundings_count_a_quarter_and_nothing_in_the_part_alone(base: Any, rex: Subject) -> None:
     recipe = methods()["clic"](rex, **fast(methods()["clic"]))
     around, alone, _ = (term.source.prepare(base) for term in recipe.stages[0].loss)
-    at = lambda purpose: stream(0, purpose)  # noqa: E731
+    at = streams(0)
     first, second = around(0, at), alone(0, at)
     assert first.mask is not None
     assert second.mask is not None
@@ -232,7 +232,7 @@ def test_the_set_grows_by_the_best_of_the_pool(base: Any, rex: Subject) -> None:
     assert sharp.shape == (2,)
     for cycle in range(4):
         draw = pool.photos(cycle, captions=("a photo of {}",), batch=32).prepare(base)
-        batch = draw(0, lambda purpose, cycle=cycle: stream(cycle, purpose))
+        batch = draw(0, streams(cycle))
         assert len(torch.unique(batch.latents, dim=0)) == 2 + cycle
 
 
@@ -283,7 +283,7 @@ def rewarded(base: Any, rex: Subject, judge: Any, seed: int = 0) -> dict[str, An
         ups = {name: t for name, t in worn.tensors.items() if name.endswith(".up")}
         for tensor in ups.values():
             tensor.requires_grad_(True)
-        at = lambda purpose: stream(seed, purpose)  # noqa: E731
+        at = streams(seed)
         batch = source.prepare(base)(0, at)
         update = Update(worn, batch, torch.zeros(3), torch.zeros(3), at)
         slopes = torch.autograd.grad(term.value(update), list(ups.values()))
