@@ -10,7 +10,7 @@ from limner.subject import Subject
 
 
 @method(title="CatVersion", arxiv="2311.14631", scope=("object",))
-def catversion(subject: Subject, *, share: float = 0.25, steps: int = 250, lr: float = 2e-2, batch: int = 4) -> Recipe:
+def catversion(subject: Subject, *, share: float = 1.0, steps: int = 250, lr: float = 1e-1, batch: int = 4) -> Recipe:
     """The class noun, with a learned prefix in the last self-attention layers of the text tower.
 
     The authors' settings for a full-size base: the last 3 of 12 layers, learning rate 5e-3, batch 2, about 1000 steps, the

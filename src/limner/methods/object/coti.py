@@ -15,8 +15,9 @@ def coti(
     *,
     cycles: int = 4,
     queries: int = 2,
-    steps: int = 60,
-    lr: float = 1e-2,
+    vectors: int = 3,
+    steps: int = 100,
+    lr: float = 2e-2,
     num_class_pictures: int = 32,
     batch: int = 4,
 ) -> Recipe:
@@ -28,12 +29,13 @@ def coti(
     Settings:
         cycles: how often the set grows
         queries: pictures added in a cycle
+        vectors: input vectors of the word
         steps: updates in a cycle
         lr: learning rate
         num_class_pictures: pictures of the class the base paints, to tell the subject from
         batch: pictures in an update
     """
-    word = new_word(subject.handle, like=subject.noun)
+    word = new_word(subject.handle, like=subject.noun, num_vectors=vectors)
     pool = growing_pool(subject, queries, cycles, num_class_pictures)
     preview = pool.score(f"a photo of {subject.handle}")
     return Recipe(
