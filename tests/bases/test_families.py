@@ -1,0 +1,320 @@
+"""Every family behind the seam: what it paints, what it learns from, and what methods may do to it, on tiny random pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import limner
+from limner.bases.attention import Pass
+from limner.bases.loading import FAMILIES, load
+from limner.errors import InputError, LimnerError
+from limner.methods import methods
+from limner.parts.fusion.decoupled_cross_attention import FEATURES
+from limner.recipe import Recipe, Source, Stage
+from limner.streams import stream
+from limner.subject import Subject
+from limner.teaching import teach
+from limner.wearing import Outfit, wear
+from limner.weights import save_weights
+
+from ..helpers import fast, same, state, untouched
+from .families import BUILDERS, save_tiny
+
+PROMPT = "a photo of a red dog on the beach"
+
+
+@pytest.fixture(scope="module", params=list(BUILDERS))
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(request.param, tmp_path_factory.mktemp("families") / request.param)
+
+
+@pytest.fixture(scope="module")
+def family(folder: Path) -> str:
+    return folder.name
+
+
+@pytest.fixture(scope="module")
+def tiny(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The pipeline opened, with weights of its own for the pre-trained method."""
+    base = load(folder, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LIMNER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        recipe = methods()["ip_adapter"](Subject("<nobody>", "toy"))
+        with torch.no_grad(), wear(base, (Outfit(recipe, "<nobody>"),)) as worn:
+            fresh = {name: tensor for name, tensor in worn.tensors.items() if name != FEATURES}
+            save_weights("ip_adapter", base, fresh, about={})
+        yield base
+
+
+# ------------------------------------------------------------------------------------------------ (a) the same pictures
+
+
+def pipeline_of(folder: Path) -> Any:
+    import diffusers
+
+    name = next(known.pipelines[0] for known in FAMILIES if known.module == folder.name)
+    more = {"safety_checker": None, "requires_safety_checker": False} if folder.name == "deepfloyd" else {}
+    pipeline = getattr(diffusers, name).from_pretrained(folder, **more)
+    pipeline.set_progress_bar_config(disable=True)
+    if folder.name == "qwen_image":  # a fixed number in the pipeline, true of the real tokenizer
+        from limner.bases.qwen_image import BEFORE
+
+        pipeline.prompt_template_encode_start_idx = len(pipeline.tokenizer(BEFORE).input_ids)
+    return pipeline
+
+
+def theirs(folder: Path, pipeline: Any, noise: Tensor, *, steps: int, guidance: float) -> Any:
+    """The picture that the family's own pipeline paints from this noise [1, C, h, w]."""
+    about: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": guidance, "latents": noise}
+    match folder.name:
+        case "sdxl" | "sd3":
+            about |= {"height": 16, "width": 16}
+        case "flux":
+            about |= {"height": 16, "width": 16, "latents": pipeline._pack_latents(noise, 1, 4, 8, 8)}
+        case "flux2":
+            about |= {"height": 16, "width": 16, "text_encoder_out_layers": (1, 2, 3)}
+        case "qwen_image":
+            about |= {"height": 16, "width": 16, "true_cfg_scale": guidance, "negative_prompt": ""}
+            about |= {"latents": pipeline._pack_latents(noise, 1, 4, 8, 8), "guidance_scale": None}
+        case "pixart" | "sana":
+            side = 16 if folder.name == "pixart" else 32
+            about |= {"height": side, "width": side, "use_resolution_binning": False}
+        case "amused":
+            about |= {"generator": stream(4, "sampler")}
+            del about["latents"]
+    return pipeline(prompt=PROMPT, **about).images[0]
+
+
+def test_it_paints_what_its_own_pipeline_paints(folder: Path, tiny: Any) -> None:
+    """The same weights, noise and sampler through diffusers' pipeline give the same picture, to one step of 255."""
+    if folder.name in ("kandinsky", "deepfloyd"):
+        pytest.skip("their pipelines draw noise of their own: compared below, part by part")
+    ours = limner.paint(tiny, PROMPT, seed=4, settings=limner.PaintSettings(steps=4, guidance=3.0))[0]
+    noise = torch.randn(tiny.latent_shape, generator=stream(4, "latents"))[None]
+    other = theirs(folder, pipeline_of(folder), noise, steps=4, guidance=3.0)
+    assert ours.image.size == other.size
+    assert np.abs(np.asarray(ours.image, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
+
+
+def test_kandinskys_decoder_paints_what_its_pipeline_paints(tmp_path: Path) -> None:
+    folder = save_tiny("kandinsky", tmp_path / "kandinsky")
+    base, pipeline = load(folder, device="cpu"), pipeline_of(folder)
+    states, empty = base.text_states([PROMPT], words={})[:, 0], base.text_states([""], words={})[:, 0]
+    noise = torch.randn(base.latent_shape, generator=stream(4, "latents"))[None]
+    about = {"num_inference_steps": 4, "guidance_scale": 3.0, "latents": noise, "height": 16, "width": 16}
+    pipeline.decoder_pipe.set_progress_bar_config(disable=True)
+    other = pipeline.decoder_pipe(image_embeds=states, negative_image_embeds=empty, **about).images[0]
+    ours = limner.paint(base, PROMPT, seed=4, settings=limner.PaintSettings(steps=4, guidance=3.0))[0]
+    assert np.abs(np.asarray(ours.image, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
+
+
+def test_kandinskys_prior_makes_what_its_pipeline_makes(tmp_path: Path) -> None:
+    import zlib
+
+    folder = save_tiny("kandinsky", tmp_path / "kandinsky")
+    base, pipeline = load(folder, device="cpu"), pipeline_of(folder)
+    pipeline.prior_pipe.set_progress_bar_config(disable=True)
+    noise = torch.Generator().manual_seed(zlib.crc32(PROMPT.encode()))
+    other = pipeline.prior_pipe(PROMPT, num_inference_steps=25, guidance_scale=4.0, generator=noise)
+    assert torch.allclose(base.text_states([PROMPT], words={})[:, 0], other.image_embeds, atol=1e-4)
+    assert torch.allclose(base.text_states([""], words={})[:, 0], other.negative_image_embeds, atol=1e-5)
+
+
+def test_deepfloyds_stages_paint_what_their_pipelines_paint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffusers import IFPipeline, IFSuperResolutionPipeline
+
+    folder = save_tiny("deepfloyd", tmp_path / "deepfloyd")
+    base = load(folder, device="cpu")
+    none: dict[str, Any] = {"safety_checker": None, "watermarker": None, "feature_extractor": None}
+    first = IFPipeline.from_pretrained(folder, **none, requires_safety_checker=False)
+    second = IFSuperResolutionPipeline.from_pretrained(folder / "stage_2", **none, requires_safety_checker=False)
+    for pipeline in (first, second):
+        pipeline.set_progress_bar_config(disable=True)
+    noise = torch.randn(base.latent_shape, generator=stream(4, "latents"))[None]
+    monkeypatch.setattr(first, "prepare_intermediate_images", lambda *_: noise)
+    about: dict[str, Any] = {"num_inference_steps": 4, "guidance_scale": 3.0, "output_type": "pt"}
+    small = first(PROMPT, **about).images
+    how = limner.PaintSettings(steps=4, guidance=3.0)
+    with torch.no_grad(), limner.wearing.wear(base, ()) as worn:
+        painted = list(limner.painting.sample(worn, [PROMPT], seeds=[4], settings=how))[-1].latents
+    assert torch.allclose(painted, small, atol=1e-4)
+    large = second(PROMPT, image=small, noise_level=250, generator=stream(4, "enlarging"), **about).images
+    states, empty = (base.text_states([text], words={}) for text in (PROMPT, ""))
+    streams = [stream(4, "enlarging")]
+    ours = base.enlarged(small, states, empty, steps=4, guidance=3.0, generators=streams)
+    assert ours.shape[-1] == 32
+    assert torch.allclose(ours, large, atol=1e-3)
+
+
+# -------------------------------------------------------------------------------------------------------- (b) the same loss
+
+
+def loss_of_the_script(family: str, folder: Path, base: Any, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+    """What diffusers' training script for the family computes for one batch, in its own steps and with its own pipeline's
+    text states. The scripts: train_dreambooth_lora_sdxl, _sd3 (precondition_outputs 0), _flux, _flux2_klein, _qwen_image,
+    _sana; train_dreambooth (IF, learned variance cut off); train_text_to_image_lora_decoder (Kandinsky); train_amused;
+    PixArt-Sigma's own research script."""
+    pipeline = pipeline_of(folder)
+    count = len(latents)
+    with torch.no_grad():
+        if family in ("sdxl", "pixart", "deepfloyd", "kandinsky"):
+            from diffusers import DDPMScheduler
+
+            noising = DDPMScheduler.from_config(pipeline.scheduler.config)
+            noised = noising.add_noise(latents, noise, time)
+        elif family != "amused":
+            sigma = (time / 1000).view(-1, 1, 1, 1)
+            noised, goal = (1 - sigma) * latents + sigma * noise, noise - latents
+        match family:
+            case "sdxl":
+                states, _, pooled, _ = pipeline.encode_prompt(PROMPT, do_classifier_free_guidance=False)
+                ids = torch.tensor([[16.0, 16.0, 0.0, 0.0, 16.0, 16.0]]).repeat(count, 1)
+                added = {"text_embeds": pooled.repeat(count, 1), "time_ids": ids}
+                out = pipeline.unet(noised, time, states.repeat(count, 1, 1), added_cond_kwargs=added).sample
+                goal = noise
+            case "pixart":
+                states, mask, _, _ = pipeline.encode_prompt(PROMPT, do_classifier_free_guidance=False)
+                out = pipeline.transformer(
+                    noised, encoder_hidden_states=states.repeat(count, 1, 1), encoder_attention_mask=mask.repeat(count, 1),
+                    timestep=time, added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+                ).sample.chunk(2, 1)[0]  # fmt: skip
+                goal = noise
+            case "deepfloyd":
+                states, _ = pipeline.encode_prompt(PROMPT, do_classifier_free_guidance=False)
+                out = pipeline.unet(noised, time, states.repeat(count, 1, 1)).sample.chunk(2, 1)[0]
+                goal = noise
+            case "kandinsky":
+                embeds = base.text_states([PROMPT], words={})[:, 0].repeat(count, 1)
+                added = {"image_embeds": embeds}
+                out = pipeline.unet(noised, time, None, added_cond_kwargs=added).sample[:, :4]
+                goal = noise
+            case "sd3":
+                states, _, pooled, _ = pipeline.encode_prompt(PROMPT, None, None, do_classifier_free_guidance=False)
+                about = {"pooled_projections": pooled.repeat(count, 1), "timestep": time}
+                out = pipeline.transformer(noised, encoder_hidden_states=states.repeat(count, 1, 1), **about).sample
+            case "flux":
+                states, pooled, ids = pipeline.encode_prompt(PROMPT, None)
+                places = pipeline._prepare_latent_image_ids(count, 4, 4, "cpu", torch.float32)
+                out = pipeline.transformer(
+                    hidden_states=pipeline._pack_latents(noised, count, 4, 8, 8), timestep=time / 1000,
+                    guidance=torch.full((count,), 3.5), pooled_projections=pooled.repeat(count, 1),
+                    encoder_hidden_states=states.repeat(count, 1, 1), txt_ids=ids, img_ids=places,
+                ).sample  # fmt: skip
+                out = pipeline._unpack_latents(out, 16, 16, pipeline.vae_scale_factor)
+            case "flux2":
+                states, ids = pipeline.encode_prompt(PROMPT, text_encoder_out_layers=(1, 2, 3))
+                places = pipeline._prepare_latent_ids(noised)
+                out = pipeline.transformer(
+                    hidden_states=pipeline._pack_latents(noised), timestep=time / 1000, guidance=None,
+                    encoder_hidden_states=states.repeat(count, 1, 1), txt_ids=ids, img_ids=places,
+                ).sample  # fmt: skip
+                out = pipeline._unpack_latents_with_ids(out, places)
+            case "qwen_image":
+                states, mask = pipeline.encode_prompt(PROMPT)
+                out = pipeline.transformer(
+                    hidden_states=pipeline._pack_latents(noised, count, 4, 8, 8), timestep=time / 1000,
+                    encoder_hidden_states=states.repeat(count, 1, 1), encoder_hidden_states_mask=mask,
+                    img_shapes=[[(1, 4, 4)]] * count,
+                ).sample  # fmt: skip
+                out = pipeline._unpack_latents(out, 16, 16, pipeline.vae_scale_factor)[:, :, 0]
+            case "sana":
+                from limner.bases.sana import instruction
+
+                about = {"complex_human_instruction": instruction().split("\n"), "do_classifier_free_guidance": False}
+                states, mask, _, _ = pipeline.encode_prompt(PROMPT, **about)
+                out = pipeline.transformer(
+                    noised, encoder_hidden_states=states.repeat(count, 1, 1), encoder_attention_mask=mask.repeat(count, 1),
+                    timestep=time,
+                ).sample  # fmt: skip
+            case "amused":
+                return _masked_loss(pipeline, latents, noise, time)
+        return ((out.float() - goal.float()) ** 2).mean()
+
+
+def _masked_loss(pipeline: Any, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+    """train_amused: a share cos(t pi / 2) of the tokens masked, cross-entropy over them."""
+    ids = latents.flatten(1).long()
+    mask_count = (ids.shape[1] * torch.cos(time / 1000 * torch.pi / 2)).round().clamp(min=1)
+    masked = noise.flatten(1).argsort(dim=-1) < mask_count[:, None]
+    inputs = torch.where(masked, pipeline.scheduler.config.mask_token_id, ids).view(len(ids), 8, 8)
+    labels = torch.where(masked, ids, -100)
+    length = pipeline.tokenizer.model_max_length
+    tokens = pipeline.tokenizer([PROMPT] * len(ids), return_tensors="pt", padding="max_length", max_length=length).input_ids
+    text = pipeline.text_encoder(tokens, return_dict=True, output_hidden_states=True)
+    conditions = torch.tensor([[16.0, 16.0, 0.0, 0.0, 6.0]]).repeat(len(ids), 1)
+    logits = pipeline.transformer(
+        inputs, encoder_hidden_states=text.hidden_states[-2], micro_conds=conditions, pooled_text_emb=text.text_embeds
+    )
+    flat = logits.reshape(len(ids), 16, -1).permute(0, 2, 1).reshape(-1, 16)
+    return torch.nn.functional.cross_entropy(flat, labels.view(-1), ignore_index=-100, reduction="mean")
+
+
+def test_it_learns_from_the_loss_of_the_training_script(folder: Path, family: str, tiny: Any) -> None:
+    from limner.parts import denoising
+    from limner.recipe import Batch
+
+    torch.manual_seed(1)
+    shape = (2, *tiny.latent_shape)
+    latents = torch.randint(0, 16, shape).float() if family == "amused" else torch.randn(shape)
+    batch = Batch(latents, (PROMPT,) * 2)
+    source = Source("given", "subject", lambda _: lambda *_: batch)
+    seen: dict[str, Tensor] = {}
+
+    def watching(step: Any) -> Tensor:
+        seen.update(noise=step.noise, time=step.time)
+        return denoising(source).value(step)
+
+    from dataclasses import replace
+
+    objective = replace(denoising(source), value=watching)
+    recipe = Recipe(says="dog", stages=(Stage((limner.parts.cross_attention_kv(),), (objective,), 1, 1e-9),))
+    loss = next(teach(tiny, Outfit(recipe, "<rex>"), stages=recipe.stages)).loss
+    expected = loss_of_the_script(family, folder, tiny, latents, seen["noise"], seen["time"])
+    assert loss == pytest.approx(float(expected), rel=2e-5)
+
+
+# ------------------------------------------------------------------------------------------- (c) one method of each kind
+
+
+METHODS = {"tuned": "lora_dreambooth", "word": "textual_inversion", "pre-trained": "ip_adapter", "training-free": "stylealigned"}
+REFUSED = {
+    ("kandinsky", "textual_inversion"): "cannot learn words",
+    ("sana", "stylealigned"): "attention",
+    ("amused", "stylealigned"): "masked tokens",
+}
+"""What means nothing on a family, and what its refusal says."""
+
+
+@pytest.mark.parametrize("name", METHODS.values())
+def test_methods_of_every_kind(tiny: Any, family: str, rex: Subject, name: str) -> None:
+    """Teach, paint, undo; the same seed gives the same concept; identity at scale 0."""
+    before = state(tiny)
+    about = fast(methods()[name], rank=2)
+
+    def learned() -> limner.Concept:
+        return limner.learn(tiny, rex, method=name, **about)
+
+    how = limner.PaintSettings(steps=2)
+    if (family, name) in REFUSED:
+        with pytest.raises(LimnerError, match=REFUSED[family, name]):
+            limner.paint(tiny, "<rex> on the beach", concepts=[learned()], settings=how)
+        assert same(state(tiny), before)
+        assert untouched(tiny)
+        return
+    concept, again = learned(), learned()
+    assert same(dict(concept.tensors), dict(again.tensors))
+    shown = limner.paint(tiny, "<rex> on the beach", concepts=[concept], settings=how)[0].image
+    assert same(state(tiny), before)
+    assert untouched(tiny)
+    said = "dog on the beach" if name in ("ip_adapter", "stylealigned") else None
+    if said:
+        off = limner.paint(tiny, "<rex> on the beach", concepts=[concept], settings=how, scale=0.0)[0].image
+        assert off.tobytes() == limner.paint(tiny, said, settings=how)[0].image.tobytes()
+    assert shown.size[0] in (16, 32)
