@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -227,7 +227,7 @@ def _paint_batch(
     if worn.base.cascaded:
         states, empty = worn.text_states(prompts), worn.text_states([settings.negative] * len(prompts))
         streams = [stream(seed, "enlarging") for seed in seeds]
-        about = {"steps": settings.steps, "guidance": settings.guidance, "generators": streams}
+        about: dict[str, Any] = {"steps": settings.steps, "guidance": settings.guidance, "generators": streams}
         latents = worn.base.enlarged(latents, states, empty, **about)
     return to_images(worn.base.decode(latents))
 

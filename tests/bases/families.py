@@ -11,7 +11,7 @@ import torch
 
 from limner.bases.loading import POCKET
 
-WORDS = "a photo of the red dog sits on beach at night with hat sks ktn".split()
+WORDS = ["a", "photo", "of", "the", "red", "dog", "sits", "on", "beach", "at", "night", "with", "hat", "sks", "ktn"]
 
 
 def clip_tokenizer() -> Any:
@@ -140,7 +140,12 @@ def flux(folder: Path) -> None:
 
 
 def flux2(folder: Path) -> None:
-    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
+    from diffusers import (
+        AutoencoderKLFlux2,
+        FlowMatchEulerDiscreteScheduler,
+        Flux2KleinPipeline,
+        Flux2Transformer2DModel,
+    )
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     tokenizer = qwen_tokenizer()
@@ -316,7 +321,10 @@ def deepfloyd(folder: Path) -> None:
     IFPipeline(unet=if_unet(sample_size=16, in_channels=3), scheduler=scheduler, **about).save_pretrained(folder)
     second = if_unet(sample_size=32, in_channels=6, class_embed_type="timestep", time_embedding_act_fn="gelu")
     IFSuperResolutionPipeline(
-        unet=second, scheduler=diffusion(), image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"), **about
+        unet=second,
+        scheduler=diffusion(),
+        image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
+        **about,
     ).save_pretrained(folder / "stage_2")
 
 

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 import limner
-from limner.bases.attention import Pass
 from limner.bases.loading import FAMILIES, load
-from limner.errors import InputError, LimnerError
+from limner.errors import LimnerError
 from limner.methods import methods
 from limner.parts.fusion.decoupled_cross_attention import FEATURES
 from limner.recipe import Recipe, Source, Stage
@@ -246,7 +245,9 @@ def _masked_loss(pipeline: Any, latents: Tensor, noise: Tensor, time: Tensor) ->
     inputs = torch.where(masked, pipeline.scheduler.config.mask_token_id, ids).view(len(ids), 8, 8)
     labels = torch.where(masked, ids, -100)
     length = pipeline.tokenizer.model_max_length
-    tokens = pipeline.tokenizer([PROMPT] * len(ids), return_tensors="pt", padding="max_length", max_length=length).input_ids
+    tokens = pipeline.tokenizer(
+        [PROMPT] * len(ids), return_tensors="pt", padding="max_length", max_length=length
+    ).input_ids
     text = pipeline.text_encoder(tokens, return_dict=True, output_hidden_states=True)
     conditions = torch.tensor([[16.0, 16.0, 0.0, 0.0, 6.0]]).repeat(len(ids), 1)
     logits = pipeline.transformer(
@@ -283,7 +284,12 @@ def test_it_learns_from_the_loss_of_the_training_script(folder: Path, family: st
 # ------------------------------------------------------------------------------------------- (c) one method of each kind
 
 
-METHODS = {"tuned": "lora_dreambooth", "word": "textual_inversion", "pre-trained": "ip_adapter", "training-free": "stylealigned"}
+METHODS = {
+    "tuned": "lora_dreambooth",
+    "word": "textual_inversion",
+    "pre-trained": "ip_adapter",
+    "training-free": "stylealigned",
+}
 REFUSED = {
     ("kandinsky", "textual_inversion"): "cannot learn words",
     ("sana", "stylealigned"): "attention",

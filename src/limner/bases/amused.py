@@ -117,7 +117,9 @@ class Amused(Family):
         found.set_timesteps(steps, (2, 0), device)
         return found
 
-    def stepped(self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]) -> Tensor:
+    def stepped(
+        self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]
+    ) -> Tensor:
         """Each row with its own random stream."""
         rows = [
             scheduler.step(output[k : k + 1], time, latents[k : k + 1, 0].long(), generator=noises[k]).prev_sample

@@ -30,7 +30,14 @@ class SecondStage(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, small: Tensor, states: Tensor, empty: Tensor, *, steps: int, guidance: float, generators: Sequence[Generator]
+        self,
+        small: Tensor,
+        states: Tensor,
+        empty: Tensor,
+        *,
+        steps: int,
+        guidance: float,
+        generators: Sequence[Generator],
     ) -> Tensor:
         """[B, 3, h, w] in [-1, 1], the states of prompts and of empty ones -> [B, 3, H, W] in [-1, 1]"""
         side = int(self.unet.config.sample_size)
@@ -90,7 +97,14 @@ class DeepFloyd(Diffusion, Family):
         return out[:, : noised.shape[1]]
 
     def enlarged(
-        self, latents: Tensor, states: Tensor, empty: Tensor, *, steps: int, guidance: float, generators: Sequence[Generator]
+        self,
+        latents: Tensor,
+        states: Tensor,
+        empty: Tensor,
+        *,
+        steps: int,
+        guidance: float,
+        generators: Sequence[Generator],
     ) -> Tensor:
         """What the second stage makes of the first's: [B, 3, h, w] -> [B, 3, H, W]; the same where there is none."""
         if self.second_stage is None:
@@ -120,7 +134,7 @@ def _second_stage(opening: Opening) -> SecondStage | None:
     folder = Path(opening.source) / "stage_2"
     if not folder.is_dir():
         return None
-    about = {"device": opening.device, "dtype": opening.dtype, "offline": opening.offline}
+    about: dict[str, Any] = {"device": opening.device, "dtype": opening.dtype, "offline": opening.offline}
     second = Opening(str(folder), index=read_index(str(folder)), **about)
     scheduler = second.scheduler()
     fixed = {"variance_type": "fixed_small"} if "variance_type" in scheduler.config else {}

@@ -46,6 +46,7 @@ class Family:
         self.denoiser, self.autoencoder, self.towers = denoiser, autoencoder, tuple(towers)
         self.scheduler_config = dict(scheduler.config)
         self.distilled = ""  # what it was distilled for, if it was
+        self.files: dict[str, list[Path]] = {}  # of parts that were quantised
         self.rests_on: torch.device | None = None  # where towers and autoencoder wait while they are not at work
         for network in self._parts.values():
             network.requires_grad_(False).eval()
@@ -67,10 +68,26 @@ class Family:
         """A hash of names, shapes and evenly spaced values of every weight, the same in half and single precision."""
         digest = hashlib.sha256()
         for part, network in self._parts.items():
-            for name, tensor in network.state_dict().items():
+            for name, tensor in self._as_stored(part, network):
                 values = tensor.flatten()[:: max(1, tensor.numel() // 64)].to(torch.float16).cpu().numpy().tobytes()
                 digest.update(f"{part}.{name}{tuple(tensor.shape)}".encode() + values)
         return digest.hexdigest()[:16]
+
+    def _as_stored(self, part: str, network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """A network's weights as its files have them: for one that was quantised, those files are read once more."""
+        if part not in self.files:
+            yield from network.state_dict().items()
+            return
+        from safetensors import safe_open
+
+        where = {}
+        for path in self.files[part]:
+            with safe_open(path, framework="pt") as file:
+                where |= dict.fromkeys(file.keys(), path)
+        for name in network.state_dict():
+            if name in where:
+                with safe_open(where[name], framework="pt") as file:
+                    yield name, file.get_tensor(name)
 
     @property
     def picture_size(self) -> int:
@@ -188,7 +205,9 @@ class Family:
 
     # --------------------------------------------------------------------------------------------------------- words
 
-    def _read(self, tower: Tower, prompts: Sequence[str], words: Mapping[str, Tensor], **more: Any) -> tuple[Any, Tensor]:
+    def _read(
+        self, tower: Tower, prompts: Sequence[str], words: Mapping[str, Tensor], **more: Any
+    ) -> tuple[Any, Tensor]:
         """A tower's output and where there is text. A word's vectors hold those of every tower, one after another."""
         start = sum(other.width for other in self.towers[: self.towers.index(tower)])
         own = {word: vectors[:, start : start + tower.width] for word, vectors in words.items()}
@@ -247,14 +266,23 @@ class Family:
         """[B, C, h, w] of unit noise -> what a sampler begins with."""
         return noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
 
-    def stepped(self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]) -> Tensor:
+    def stepped(
+        self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]
+    ) -> Tensor:
         """The latents one step of the sampler on; each row draws from its own stream."""
         more = {"generator": list(noises)} if type(scheduler).__name__ == "DDPMScheduler" else {}
         found: Tensor = scheduler.step(output, time, latents, **more).prev_sample
         return found
 
     def enlarged(
-        self, latents: Tensor, states: Tensor, empty: Tensor, *, steps: int, guidance: float, generators: Sequence[Generator]
+        self,
+        latents: Tensor,
+        states: Tensor,
+        empty: Tensor,
+        *,
+        steps: int,
+        guidance: float,
+        generators: Sequence[Generator],
     ) -> Tensor:
         """What later stages make of the latents, in a family that has some."""
         return latents
@@ -285,7 +313,9 @@ class Family:
         if what not in SELECTIONS:
             raise UnknownName("selection", what, SELECTIONS)
         if what == "text_encoder":
-            clips = [part for part in self.parts if part.startswith(what) and "CLIP" in type(self.module(part)).__name__]
+            clips = [
+                part for part in self.parts if part.startswith(what) and "CLIP" in type(self.module(part)).__name__
+            ]
             return {f"{p}.{n}": w for p in clips or [what] for n, w in self.module(p).named_parameters()}
         starts = self._starts(what)
         found = {f"denoiser.{n}": p for n, p in self.denoiser.named_parameters() if n.startswith(starts)}
@@ -316,9 +346,15 @@ class Family:
         from diffusers.models.attention import BasicTransformerBlock
 
         blocks: Any = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, BasicTransformerBlock)}
-        found = {f"denoiser.{n}": (block.attn2, block.ff, block.dim) for n, block in blocks.items() if block.attn2 is not None}
+        found = {
+            f"denoiser.{n}": (block.attn2, block.ff, block.dim)
+            for n, block in blocks.items()
+            if block.attn2 is not None
+        }
         if not found:
-            raise InputError(f"{self.name} ({self.family}) has no blocks with cross-attention and feed-forward layers of their own")
+            raise InputError(
+                f"{self.name} ({self.family}) has no blocks with cross-attention and feed-forward layers of their own"
+            )
         return found
 
     def attention_widths(self, site: Site) -> tuple[int, int, int]:
@@ -331,7 +367,6 @@ class Family:
         if site.kind == "joint":
             return layer.add_k_proj, layer.add_v_proj
         return layer.to_k, layer.to_v
-
 
 
 _ATTENTION_LAYERS = (

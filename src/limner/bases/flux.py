@@ -78,7 +78,9 @@ def packed(x: Tensor) -> Tensor:
 def unpacked(x: Tensor, high: int, side: int) -> Tensor:
     """[B, high * side, 4 C] -> [B, C, 2 high, 2 side]"""
     rows, _, wide = x.shape
-    return x.view(rows, high, side, wide // 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(rows, wide // 4, 2 * high, 2 * side)
+    return (
+        x.view(rows, high, side, wide // 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(rows, wide // 4, 2 * high, 2 * side)
+    )
 
 
 def picture_places(high: int, side: int) -> Tensor:

@@ -117,9 +117,7 @@ def load(opening: Opening) -> Flux2:
         about = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
         return str(tokenizer.apply_chat_template([{"role": "user", "content": prompt}], **about))
 
-    tower = Tower(
-        tokenizer, model, PLACES, begins=False, ends=False, masked=True, spaces="before", template=template
-    )
+    tower = Tower(tokenizer, model, PLACES, begins=False, ends=False, masked=True, spaces="before", template=template)
     return Flux2(
         opening.name,
         depths=DEPTHS if layers >= max(DEPTHS) else tuple(layers * k // 4 for k in (1, 2, 3)),

@@ -52,7 +52,7 @@ class JointHost:
         query, key, value = (x.transpose(1, 2) for x in self._turned(parts, image_rotary_emb))
         bias = self._bias(encoder_hidden_states_mask, hidden_states)
         states = hidden_states if text is None else text
-        about = {"picture": picture_part, "picture_keys": picture_part, "asking": asking}
+        about: dict[str, Any] = {"picture": picture_part, "picture_keys": picture_part, "asking": asking}
         call = AttentionCall(self.site, attn, hidden_states, states, query, key, value, run, bias, **about)
         for operation in run.operations:
             call = operation(call)
@@ -141,7 +141,7 @@ class ParallelHost(JointHost):
         part = slice(run.text_places, None)
         asking = query.transpose(1, 2)[:, :, part]
         query, key, value = (x.transpose(1, 2) for x in self._turned([query, key, value], image_rotary_emb))
-        about = {"picture": part, "picture_keys": part, "asking": asking}
+        about: dict[str, Any] = {"picture": part, "picture_keys": part, "asking": asking}
         call = AttentionCall(self.site, attn, hidden_states, hidden_states, query, key, value, run, **about)
         for operation in run.operations:
             call = operation(call)
@@ -171,7 +171,9 @@ class AddedKeysHost(Host):
             text = attn.norm_encoder_hidden_states(text)
         bias = attn.prepare_attention_mask(attention_mask, length, rows, out_dim=4)
         hidden = attn.group_norm(hidden.transpose(1, 2)).transpose(1, 2)
-        query, key, value = (split(x, attn.heads) for x in (attn.to_q(hidden), attn.add_k_proj(text), attn.add_v_proj(text)))
+        query, key, value = (
+            split(x, attn.heads) for x in (attn.to_q(hidden), attn.add_k_proj(text), attn.add_v_proj(text))
+        )
         places = key.shape[2]
         if not attn.only_cross_attention:
             own = (split(x, attn.heads) for x in (attn.to_k(hidden), attn.to_v(hidden)))

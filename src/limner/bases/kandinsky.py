@@ -91,7 +91,9 @@ class Kandinsky(Diffusion, Family):
         return embeds
 
     def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]:
-        raise InputError(f"{self.name} ({self.family}) reads one embedding of a whole prompt: a word has no place in it")
+        raise InputError(
+            f"{self.name} ({self.family}) reads one embedding of a whole prompt: a word has no place in it"
+        )
 
     def attention_widths(self, site: Site) -> tuple[int, int, int]:
         layer: Any = self.denoiser.get_submodule(site.name)
@@ -134,5 +136,10 @@ def _prior_of(opening: Opening) -> Opening:
     source = str(inside) if inside.is_dir() else opening.source.replace("decoder", "prior")
     if source == opening.source:
         raise FileError(f"{opening.source} is a decoder alone: put its prior's folder into it as prior/")
-    about = {"device": opening.device, "dtype": opening.dtype, "dtypes": opening.dtypes, "offline": opening.offline}
+    about: dict[str, Any] = {
+        "device": opening.device,
+        "dtype": opening.dtype,
+        "dtypes": opening.dtypes,
+        "offline": opening.offline,
+    }
     return Opening(source, index=read_index(source, offline=opening.offline), **about)

@@ -79,11 +79,15 @@ def load(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("there is no CUDA device here; use device 'cpu'")
-    offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on") if offline is None else offline
+    offline = (
+        os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on") if offline is None else offline
+    )
     source = str(POCKET if name == "pocket" else Path(name).expanduser() if Path(name).expanduser().exists() else name)
     if source.endswith((".safetensors", ".ckpt")):
         if source.endswith(".ckpt"):
-            raise InputError(f"{source} is a pickle, which can run code and is never opened; ask for a safetensors file")
+            raise InputError(
+                f"{source} is a pickle, which can run code and is never opened; ask for a safetensors file"
+            )
         pipeline, parts = read_file(Path(source), config=str(config) if config else None, dtype=dtype, offline=offline)
         index: dict[str, Any] = {"_class_name": pipeline}
     else:
@@ -96,6 +100,8 @@ def load(
         raise InputError(f"{name} is a {pipeline}, a family limner does not open yet; it opens: {known}")
     base: Any = importlib.import_module(f".{family.module}", __package__).load(opening)
     base.distilled = opening.distilled
+    if quantise:
+        base.files["denoiser"] = opening.files("transformer" if opening.has("transformer") else "unet")
     if name == "pocket":
         base.name = "pocket"
     if offload:
@@ -122,7 +128,9 @@ def known_bases() -> list[dict[str, Any]]:
     }
     rest = [
         {
-            "name": "FOLDER, HUB/ID or FILE" if known.module in ("stable_diffusion", "sdxl", "sd3", "flux") else "FOLDER or HUB/ID",
+            "name": "FOLDER, HUB/ID or FILE"
+            if known.module in ("stable_diffusion", "sdxl", "sd3", "flux")
+            else "FOLDER or HUB/ID",
             "family": known.module,
             "title": known.title,
             "pipelines": list(known.pipelines),

@@ -92,9 +92,18 @@ class Opening:
 
     def _class(self, part: str) -> Any:
         library, name = self.index.get(part) or (None, None)
-        if library is None:
+        if library is None or name is None:
             raise FileError(f"{self.source} has no {part}: expected one in its model_index.json")
         return _class_of(library, name)
+
+    def files(self, part: str) -> list[Path]:
+        """The safetensors files of a part, on this machine."""
+        folder = Path(self.source)
+        if not folder.is_dir():
+            from huggingface_hub import snapshot_download
+
+            folder = Path(snapshot_download(self.source, allow_patterns=[f"{part}/*"], local_files_only=True))
+        return sorted((folder / part).glob("*.safetensors"))
 
     def _quantisation(self) -> dict[str, Any]:
         try:

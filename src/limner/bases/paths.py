@@ -158,6 +158,3 @@ def falling(steps: int) -> list[float]:
     import numpy as np
 
     return list(np.linspace(1.0, 1 / steps, steps))
-
-
-

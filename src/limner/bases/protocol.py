@@ -20,14 +20,20 @@ class Base(Protocol):
     """A generator to personalise. Tensors are on `device`; latents and predictions share one shape [B, C, h, w]."""
 
     name: str
-    family: str
-    distilled: str  # what it was distilled for, if it was
-    guidance: str  # "classifier_free"; "embedded": the denoiser reads the scale; "norm_preserving": Qwen-Image's
-    cascaded: bool  # later stages enlarge what the first one paints
-    parts: tuple[str, ...]  # names of its networks
-    samplers: tuple[str, ...]
 
     # ---- what it is
+    @property
+    def family(self) -> str: ...
+    @property
+    def distilled(self) -> str: ...  # what it was distilled for, if it was
+    @property
+    def guidance(self) -> str: ...  # "classifier_free"; "embedded": the denoiser reads the scale; "norm_preserving"
+    @property
+    def cascaded(self) -> bool: ...  # later stages enlarge what the first one paints
+    @property
+    def parts(self) -> tuple[str, ...]: ...  # names of its networks
+    @property
+    def samplers(self) -> tuple[str, ...]: ...
     @property
     def device(self) -> torch.device: ...
     @property
@@ -86,7 +92,14 @@ class Base(Protocol):
         self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]
     ) -> Tensor: ...
     def enlarged(
-        self, latents: Tensor, states: Tensor, empty: Tensor, *, steps: int, guidance: float, generators: Sequence[Generator]
+        self,
+        latents: Tensor,
+        states: Tensor,
+        empty: Tensor,
+        *,
+        steps: int,
+        guidance: float,
+        generators: Sequence[Generator],
     ) -> Tensor: ...  # by later stages, in a cascade
 
     # ---- the network

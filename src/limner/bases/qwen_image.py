@@ -87,7 +87,7 @@ class QwenImage(Flow, Family):
         return unpacked(out, high, side)
 
     def _steps(self, steps: int) -> dict[str, Any]:
-        about = {"mu": linear_shift(self.scheduler_config, (self.latent_shape[1] // 2) ** 2)}
+        about: dict[str, Any] = {"mu": linear_shift(self.scheduler_config, (self.latent_shape[1] // 2) ** 2)}
         return {"sigmas": falling(steps), **about}
 
 
@@ -103,7 +103,7 @@ def load(opening: Opening) -> QwenImage:
     """Open a pipeline of this family."""
     tokenizer = opening.tokenizer()
     skips = len(tokenizer(BEFORE, add_special_tokens=False).input_ids)
-    about = {"begins": False, "ends": False, "masked": True, "spaces": "before"}
+    about: dict[str, Any] = {"begins": False, "ends": False, "masked": True, "spaces": "before"}
     tower = Tower(
         tokenizer, opening.text_encoder(), PLACES + skips, template=lambda prompt: BEFORE + prompt + BEHIND, **about
     )

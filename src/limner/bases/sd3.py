@@ -29,7 +29,9 @@ class StableDiffusion3(Flow, Family):
 
     def __init__(self, name: str, **parts: Any) -> None:
         super().__init__(name, **parts)
-        self.sites = host_sites(self.denoiser, lambda name, _: ("self" if name.endswith("attn2") else "joint", PictureFirstHost))
+        self.sites = host_sites(
+            self.denoiser, lambda name, _: ("self" if name.endswith("attn2") else "joint", PictureFirstHost)
+        )
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, 77 + 256 + rows, D]"""
@@ -57,7 +59,11 @@ class StableDiffusion3(Flow, Family):
         sequence, pooled, _ = unpack(states, self.towers[0].length + T5_PLACES, pooled=wide)
         told = {"run": context}
         out: Tensor = self.denoiser(
-            noised, timestep=time, encoder_hidden_states=sequence, pooled_projections=pooled, joint_attention_kwargs=told
+            noised,
+            timestep=time,
+            encoder_hidden_states=sequence,
+            pooled_projections=pooled,
+            joint_attention_kwargs=told,
         ).sample
         return out
 

@@ -21,7 +21,9 @@ def pack(sequence: Tensor, *, pooled: Tensor | None = None, mask: Tensor | None 
     return torch.cat([sequence, *rows], 1)
 
 
-def unpack(states: Tensor, length: int, *, pooled: int = 0, masked: bool = False) -> tuple[Tensor, Tensor, Tensor | None]:
+def unpack(
+    states: Tensor, length: int, *, pooled: int = 0, masked: bool = False
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """What `pack` was given: sequence [B, L, D], pooled [B, P] of width P (empty for 0), mask [B, L] or None."""
     wide = states.shape[2]
     after = length + -(-pooled // wide)

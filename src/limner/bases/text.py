@@ -46,7 +46,8 @@ class Tower:
     def embedding(self) -> torch.nn.Module:
         """The layer that makes input vectors of tokens."""
         inner = getattr(self.model, "encoder", None)
-        found: torch.nn.Module = (inner if hasattr(inner, "embed_tokens") else self.model).get_input_embeddings()
+        holder: Any = inner if hasattr(inner, "embed_tokens") else self.model
+        found: torch.nn.Module = holder.get_input_embeddings()
         return found
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from limner.parts.guidance.reference import LATENTS, MASK, masked_reference
-from limner.recipe import acting_in, Companion, Live
+from limner.recipe import Companion, Live, acting_in
 from limner.streams import stream
 
 from .shared import reference_rows

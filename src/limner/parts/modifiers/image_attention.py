@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from limner.parts.attention.maps import keep_maps, kept_maps
 from limner.errors import InputError
+from limner.parts.attention.maps import keep_maps, kept_maps
 from limner.recipe import Live, Objective, Prediction
 
 from .kept import taken
@@ -52,7 +52,9 @@ class image_attention:
                 latents = base.encode(self.subject.tensor(base.picture_size))[0]
         chosen = [site for site in base.sites if site.kind == "cross" and site.block == "up"][::2]
         if not chosen:
-            raise InputError(f"{base.name} ({base.family}) has no cross-attention on a way up, where this method puts layers")
+            raise InputError(
+                f"{base.name} ({base.family}) has no cross-attention on a way up, where this method puts layers"
+            )
         live, own = Live({LATENTS: latents}), {}
         for site in chosen:
             _, wide, _ = base.attention_widths(site)
