@@ -140,19 +140,20 @@ def paint(
     scale: float = 1.0,
     settings: PaintSettings | None = None,
     canvas: Canvas | None = None,
+    any_base: bool = False,
     watch: Callable[[PaintStep], object] | None = None,
 ) -> Pictures:
     """Paint `count` pictures of each prompt, wearing `concepts` at `scale`. Picture k of a prompt has seed `seed + k`.
 
     A prompt need not name a concept: so one sees what wearing it does to other things. With a `canvas`, every picture is
-    painted into it. Raises `PromptError` for a prompt
+    painted into it. `any_base` lets a base wear what another of its family was taught. Raises `PromptError` for a prompt
     that is empty, too long, or names a handle that nothing worn answers to.
     """
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     settings = settings or PaintSettings()
     if count < 1:
         raise InputError(f"count must be at least 1, not {count}")
-    outfits = [concept.outfit(base, scale=scale) for concept in concepts]
+    outfits = [concept.outfit(base, scale=scale, any_base=any_base) for concept in concepts]
     check_prompts(prompts, handles=[outfit.handle for outfit in outfits])
     with torch.no_grad(), wear(base, outfits) as worn:
         jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]

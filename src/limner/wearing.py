@@ -236,7 +236,8 @@ def _check_sites(base: Base, outfits: Sequence[Outfit]) -> None:
     """What acts in attention finds some of its kind; else it would do nothing, in silence."""
     there = {site.kind for site in base.sites}
     for outfit in outfits:
-        for part in [*outfit.recipe.modifiers, *outfit.recipe.painting.operations]:
+        parts: list[Any] = [*outfit.recipe.modifiers, *outfit.recipe.painting.operations]
+        for part in parts:
             wanted = getattr(part, "acts_in", ())
             if outfit.scale and wanted and not there.intersection(wanted):
                 raise InputError(

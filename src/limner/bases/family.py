@@ -80,7 +80,7 @@ class Family:
             return
         from safetensors import safe_open
 
-        where = {}
+        where: dict[str, Path] = {}
         for path in self.files[part]:
             with safe_open(path, framework="pt") as file:
                 where |= dict.fromkeys(file.keys(), path)
@@ -232,6 +232,11 @@ class Family:
             filled = torch.tensor([*own, *own[-1:] * (count - len(own))], dtype=torch.long, device=tower.table.device)
             parts.append(tower.table[filled])
         return torch.cat(parts, 1).detach().clone().to(self.device)
+
+    @property
+    def word_widths(self) -> list[int]:
+        """Of a word's vectors, how many columns each tower reads."""
+        return [tower.width for tower in self.towers]
 
     def word_table(self) -> Tensor:
         """[V, D]: the input vectors of the whole vocabulary. Raises `InputError` where towers have different ones."""

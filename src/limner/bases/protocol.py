@@ -62,6 +62,8 @@ class Base(Protocol):
     def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int: ...
     def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]: ...  # in the states
     def word_vectors(self, text: str) -> Tensor: ...  # [n, D] input vectors of the words in text
+    @property
+    def word_widths(self) -> list[int]: ...  # of their columns, how many each text tower reads
     def word_table(self) -> Tensor: ...  # [V, D] input vectors of the whole vocabulary
     def text_attention(self) -> Sequence[TextAttention]: ...  # of the text tower, in the order they run
     def text_states(

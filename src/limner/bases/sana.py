@@ -69,6 +69,10 @@ class Sana(Flow, Family):
         tower = self.towers[1]
         return tower.table[torch.tensor(tower.vectors_of(text), device=tower.table.device)].clone().to(self.device)
 
+    @property
+    def word_widths(self) -> list[int]:
+        return [self.towers[0].width]
+
     def word_table(self) -> Tensor:
         return self.towers[0].table
 
