@@ -107,7 +107,9 @@ def _changes(recipe: Recipe, left: dict[str, Tensor], found: Exported) -> dict[s
     made: dict[str, Change] = {}
     alphas = {
         "lora": next((m.alpha for m in recipe.modifiers if isinstance(m, low_rank)), None),
-        "loha": next((getattr(m.kind, "alpha", None) for m in recipe.modifiers if isinstance(m, changed_weights)), None),
+        "loha": next(
+            (getattr(m.kind, "alpha", None) for m in recipe.modifiers if isinstance(m, changed_weights)), None
+        ),
     }
     for place, parts in changes.items():
         way, layer = place.split("|")

@@ -52,7 +52,14 @@ def import_file(
     name = check_name(name or told.get("handle", "") or _bare(path.stem))
     noun = noun or told.get("noun", "") or "thing"
     says = says or told.get("says", "") or metadata.get("modelspec.trigger_phrase", "")
-    about: dict[str, Any] = {"path": path, "base": base, "handle": f"<{name}>", "noun": noun, "says": says, "partial": partial}
+    about: dict[str, Any] = {
+        "path": path,
+        "base": base,
+        "handle": f"<{name}>",
+        "noun": noun,
+        "says": says,
+        "partial": partial,
+    }
     if any(key.startswith(("ip_adapter.", "image_proj.")) for key in tensors):
         return _adapter(path, base, tensors, partial)
     word = _word(base, tensors)
