@@ -14,7 +14,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from limner.cli import method_table
+from limner.commands.listing import method_table
 from limner.evaluation.benchmark import read_results
 from limner.evaluation.datasets.toys import toys
 from limner.evaluation.metrics import card, metrics
