@@ -47,7 +47,12 @@ class Concept:
         from .methods import find
 
         make = imported if self.method == IMPORTED else find(self.method)
-        return make(Subject.from_card(self.subject), **self.settings)
+        try:
+            return make(Subject.from_card(self.subject), **self.settings)
+        except (TypeError, KeyError) as error:
+            raise FileError(
+                f"{self.handle} was taught by another version of {self.method}: its settings do not fit ({error}); teach it again"
+            ) from error
 
     def outfit(self, base: Base, *, scale: float = 1.0, any_base: bool = False) -> Outfit:
         """The recipe and tensors to wear on `base`. Raises `WrongBase` for any other base than it was taught on; with

@@ -313,6 +313,8 @@ def _predict(worn: Worn, updates: Sequence[Update], operations: tuple[AttentionO
     about = {"references": references, "dropped": dropped, "random": updates[0].random}
     run = worn.run(time=times, prompts=said, fused=fused, **about)
     run.operations += operations
+    if worn.base.checkpointing:  # what acts in attention keeps things of its own, which must not be made twice
+        worn.base.checkpoint(not run.operations)
     noised = torch.cat([update.noised for update in updates])
     output = worn.base.predict(noised, times, states, context=run)
     start = 0

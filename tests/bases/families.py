@@ -317,14 +317,12 @@ def deepfloyd(folder: Path) -> None:
     t5_tokenizer, t5_model = t5()
     about: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "watermarker": None}
     about |= {"requires_safety_checker": False, "tokenizer": t5_tokenizer, "text_encoder": t5_model}
-    scheduler = diffusion(thresholding=True, dynamic_thresholding_ratio=0.95, sample_max_value=1.5)
+    schedule: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2", "variance_type": "fixed_small"}
+    scheduler = DDPMScheduler(**schedule, thresholding=True, dynamic_thresholding_ratio=0.95, sample_max_value=1.5)
     IFPipeline(unet=if_unet(sample_size=16, in_channels=3), scheduler=scheduler, **about).save_pretrained(folder)
     second = if_unet(sample_size=32, in_channels=6, class_embed_type="timestep", time_embedding_act_fn="gelu")
     IFSuperResolutionPipeline(
-        unet=second,
-        scheduler=diffusion(),
-        image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
-        **about,
+        unet=second, scheduler=DDPMScheduler(**schedule), image_noising_scheduler=DDPMScheduler(**schedule), **about
     ).save_pretrained(folder / "stage_2")
 
 

@@ -139,8 +139,8 @@ def test_deepfloyds_stages_paint_what_their_pipelines_paint(tmp_path: Path, monk
     noise = torch.randn(base.latent_shape, generator=stream(4, "latents"))[None]
     monkeypatch.setattr(first, "prepare_intermediate_images", lambda *_: noise)
     about: dict[str, Any] = {"num_inference_steps": 4, "guidance_scale": 3.0, "output_type": "pt"}
-    small = first(PROMPT, **about).images
-    how = limner.PaintSettings(steps=4, guidance=3.0)
+    small = first(PROMPT, generator=[stream(4, "sampler")], **about).images
+    how = limner.PaintSettings(steps=4, guidance=3.0, sampler="ddpm")
     with torch.no_grad(), limner.wearing.wear(base, ()) as worn:
         painted = list(limner.painting.sample(worn, [PROMPT], seeds=[4], settings=how))[-1].latents
     assert torch.allclose(painted, small, atol=1e-4)

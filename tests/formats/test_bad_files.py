@@ -27,7 +27,9 @@ from ..bases.test_stable_diffusion import save_tiny
 from ..helpers import same, state, untouched
 
 CASES = int(os.environ.get("LIMNER_FUZZ", "200"))
-QUICK = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+QUICK = settings(
+    max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
+)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +168,10 @@ def test_nothing_of_the_base_is_changed_by_a_bad_file(tiny: Any, whole: bytes, t
 
 def test_ranks_that_disagree(tiny: Any, tmp_path: Path) -> None:
     stem = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
-    save_file({f"{stem}.lora_down.weight": torch.ones(3, 32), f"{stem}.lora_up.weight": torch.ones(32, 2)}, tmp_path / "a.safetensors")
+    save_file(
+        {f"{stem}.lora_down.weight": torch.ones(3, 32), f"{stem}.lora_up.weight": torch.ones(32, 2)},
+        tmp_path / "a.safetensors",
+    )
     with pytest.raises(FileError, match="rank"):
         import_file(tmp_path / "a.safetensors", tiny, name="rex")
 

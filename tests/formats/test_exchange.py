@@ -141,7 +141,9 @@ def test_diffusers_loads_our_kohya_file_of_flux(rex: Subject, tmp_path: Path) ->
 
 @pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
 @pytest.mark.parametrize("to", ["diffusers", "kohya", "comfyui", "a1111"])
-def test_a_lora_comes_back_to_the_bit(bases: dict[str, Any], rex: Subject, tmp_path: Path, family: str, to: str) -> None:
+def test_a_lora_comes_back_to_the_bit(
+    bases: dict[str, Any], rex: Subject, tmp_path: Path, family: str, to: str
+) -> None:
     base, concept = bases[family], lora(bases[family], rex)
     done = export(concept, base, tmp_path, to=to)
     back = import_file(done.files[0], base)
@@ -171,11 +173,15 @@ def test_a_kohya_file_says_what_it_is(bases: dict[str, Any], rex: Subject, tmp_p
     assert about["modelspec.trigger_phrase"].endswith("dog")
 
 
-def test_ranks_and_alphas_of_their_own_layer_by_layer(bases: dict[str, Any], folders: dict[str, Path], tmp_path: Path) -> None:
+def test_ranks_and_alphas_of_their_own_layer_by_layer(
+    bases: dict[str, Any], folders: dict[str, Path], tmp_path: Path
+) -> None:
     """A file with another rank in each layer, as pruned ones have, is painted as diffusers paints it."""
     base, made = bases["sd"], stream(0, "made")
     tensors: dict[str, Tensor] = {}
-    stems = [(stem, targets[0].layer) for stem, targets in table(base, "kohya").items() if stem.endswith(("_to_q", "_to_v"))]
+    stems = [
+        (stem, targets[0].layer) for stem, targets in table(base, "kohya").items() if stem.endswith(("_to_q", "_to_v"))
+    ]
     for rank, (stem, layer) in enumerate(stems, 2):
         weight = base.module("denoiser").get_submodule(layer.removeprefix("denoiser.")).weight
         tensors[f"{stem}.lora_down.weight"] = torch.randn(rank, weight.shape[1], generator=made)
@@ -198,8 +204,15 @@ def test_every_layer_has_its_own_alpha(bases: dict[str, Any], tmp_path: Path) ->
     for alpha, stem in enumerate(stems, 1):
         (target,) = table(base, "kohya")[stem]
         module = base.module("denoiser").get_submodule(target.layer.removeprefix("denoiser."))
-        down, up = torch.randn(4, module.in_features, generator=made), torch.randn(module.out_features, 4, generator=made)
-        tensors |= {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up, f"{stem}.alpha": torch.tensor(float(alpha))}
+        down, up = (
+            torch.randn(4, module.in_features, generator=made),
+            torch.randn(module.out_features, 4, generator=made),
+        )
+        tensors |= {
+            f"{stem}.lora_down.weight": down,
+            f"{stem}.lora_up.weight": up,
+            f"{stem}.alpha": torch.tensor(float(alpha)),
+        }
         expected[module] = module.weight + alpha / 4 * up @ down
     save_file(tensors, tmp_path / "alphas.safetensors")
     concept = import_file(tmp_path / "alphas.safetensors", base, name="rex").concept
@@ -312,7 +325,10 @@ def test_diffusers_loads_our_word_of_sdxl(
     assert set(tables) == {"clip_l", "clip_g"}
     painter = pipeline(folders["sdxl"])
     for key, end in (("clip_l", ""), ("clip_g", "_2")):
-        about = {"text_encoder": getattr(painter, f"text_encoder{end}"), "tokenizer": getattr(painter, f"tokenizer{end}")}
+        about = {
+            "text_encoder": getattr(painter, f"text_encoder{end}"),
+            "tokenizer": getattr(painter, f"tokenizer{end}"),
+        }
         painter.load_textual_inversion(tables[key], token="<rex>", **about)
     assert alike(theirs(painter, base, PLACE.format("<rex>")), ours(base, concept))
     back = import_file(done.files[0], base)
@@ -437,7 +453,9 @@ def test_a_file_of_another_base_is_said_to_be_one(bases: dict[str, Any], rex: Su
         import_file(tmp_path / "odd.safetensors", bases["sdxl"])
 
 
-def test_what_a_format_cannot_hold_is_refused_with_its_name(bases: dict[str, Any], rex: Subject, tmp_path: Path) -> None:
+def test_what_a_format_cannot_hold_is_refused_with_its_name(
+    bases: dict[str, Any], rex: Subject, tmp_path: Path
+) -> None:
     base = bases["sd"]
     with pytest.raises(InputError, match=r"svdiff.*weight\."):
         export(taught(base, rex, "svdiff", prior_weight=0.0, lr=1e-3), base, tmp_path, to="kohya")

@@ -27,7 +27,9 @@ def concept(base: Any, rex: Subject) -> limner.Concept:
 @pytest.fixture(scope="module")
 def folder(base: Any, concept: limner.Concept, tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("published") / "rex"
-    assert publish(concept, base, "me/rex", found, formats=("diffusers", "kohya"), licence="cc0-1.0", upload=False) == ""
+    assert (
+        publish(concept, base, "me/rex", found, formats=("diffusers", "kohya"), licence="cc0-1.0", upload=False) == ""
+    )
     return found
 
 
@@ -108,7 +110,9 @@ def test_a_dry_run_from_the_command_line(concept: limner.Concept, tmp_path: Path
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     told = {"steps": 25, "guidance": 4.0, "sampler": "ddim", "scale": 1.0, "negative": "fog"}
-    return Picture(Image.new("RGB", (16, 16), "red"), "<rex> — à la plage", 7, ("<rex>",), "pocket", told).save(tmp_path / "p.png")
+    return Picture(Image.new("RGB", (16, 16), "red"), "<rex> — à la plage", 7, ("<rex>",), "pocket", told).save(
+        tmp_path / "p.png"
+    )
 
 
 def test_a_picture_tells_other_tools_how_it_was_made(saved: Path) -> None:
@@ -135,9 +139,19 @@ def certificate_and_key(folder: Path) -> tuple[Path, Path]:
     now = datetime.datetime.now(datetime.UTC)
 
     def made(name: str, key: Any, issuer: Any, signing: Any, authority: bool) -> Any:
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "limner")])
+        subject = x509.Name(
+            [x509.NameAttribute(NameOID.COMMON_NAME, name), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "limner")]
+        )
         use = dict.fromkeys(
-            ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only"), False
+            (
+                "content_commitment",
+                "key_encipherment",
+                "data_encipherment",
+                "key_agreement",
+                "encipher_only",
+                "decipher_only",
+            ),
+            False,
         )
         built = (
             x509.CertificateBuilder()
@@ -148,7 +162,9 @@ def certificate_and_key(folder: Path) -> tuple[Path, Path]:
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=9))
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(x509.KeyUsage(digital_signature=True, key_cert_sign=authority, crl_sign=authority, **use), critical=True)
+            .add_extension(
+                x509.KeyUsage(digital_signature=True, key_cert_sign=authority, crl_sign=authority, **use), critical=True
+            )
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
         )

@@ -15,7 +15,7 @@ from limner.errors import InputError, UnknownName
 from .attention import Pass, host_sites
 from .family import Family
 from .opening import Opening
-from .states import pack, unpack
+from .states import pack, rows_of, unpack
 from .text import clip_tower
 
 AESTHETIC = 6.0  # score of beauty that pictures are told to have
@@ -40,6 +40,10 @@ class Amused(Family):
         side = int(self.denoiser.config.sample_size)
         return 1, side, side
 
+    def checkpoint(self, on: bool) -> None:
+        if on:
+            raise InputError(f"{self.name}: diffusers' network of {self.family} cannot compute activations twice")
+
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, H, W] in [0, 1] -> token ids [B, 1, h, w] as numbers, and zeros."""
         with self.at_work(self.autoencoder):
@@ -55,6 +59,12 @@ class Amused(Family):
         with self.at_work(self.autoencoder):
             pixels: Tensor = self.autoencoder.decode(ids, force_not_quantize=True, shape=shape).sample
         return pixels.clamp(0, 1)
+
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return (tower := self.towers[0]).length + rows_of(
+            int(tower.model.config.projection_dim), tower.width
+        ), tower.width
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, L + rows, D]: the last but one states and the projected end."""

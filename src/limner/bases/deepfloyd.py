@@ -86,6 +86,10 @@ class DeepFloyd(Diffusion, Family):
     def decode(self, latents: Tensor) -> Tensor:
         return (latents / 2 + 0.5).clamp(0, 1)
 
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return PLACES, int(self.towers[0].model.config.d_model)
+
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, 77, D] of the prompts in lower case."""
         states: Tensor = self._read(self.towers[0], prompts, words)[0].last_hidden_state

@@ -46,7 +46,8 @@ class Family:
         self.denoiser, self.autoencoder, self.towers = denoiser, autoencoder, tuple(towers)
         self.scheduler_config = dict(scheduler.config)
         self.distilled = ""  # what it was distilled for, if it was
-        self.files: dict[str, list[Path]] = {}  # of parts that were quantised
+        self.checkpointing = False  # activations are computed twice, where nothing acts in attention
+        self.files: dict[str, list[Path]] = {}  # of parts whose values in memory are not those that are stored
         self.rests_on: torch.device | None = None  # where towers and autoencoder wait while they are not at work
         for network in self._parts.values():
             network.requires_grad_(False).eval()
@@ -65,29 +66,40 @@ class Family:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A hash of names, shapes and evenly spaced values of every weight, the same in half and single precision."""
+        """A hash of names, shapes and evenly spaced values of every weight, the same in half and single precision. Later stages,
+        which nothing is taught, are left out."""
         digest = hashlib.sha256()
         for part, network in self._parts.items():
+            if part == "second_stage":
+                continue
             for name, tensor in self._as_stored(part, network):
                 values = tensor.flatten()[:: max(1, tensor.numel() // 64)].to(torch.float16).cpu().numpy().tobytes()
                 digest.update(f"{part}.{name}{tuple(tensor.shape)}".encode() + values)
         return digest.hexdigest()[:16]
 
     def _as_stored(self, part: str, network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-        """A network's weights as its files have them: for one that was quantised, those files are read once more."""
+        """A network's weights as its files have them: for one that was rounded or quantised, those files are read once more."""
         if part not in self.files:
             yield from network.state_dict().items()
             return
         from safetensors import safe_open
 
-        where: dict[str, Path] = {}
+        def bare(name: str) -> str:
+            """Language models are stored under other prefixes than they have in memory."""
+            return name.replace("language_model.", "").removeprefix("model.")
+
+        where: dict[str, tuple[Path, str]] = {}
         for path in self.files[part]:
             with safe_open(path, framework="pt") as file:
-                where |= dict.fromkeys(file.keys(), path)
-        for name in network.state_dict():
-            if name in where:
-                with safe_open(where[name], framework="pt") as file:
-                    yield name, file.get_tensor(name)
+                where |= {bare(key): (path, key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        state = network.state_dict()
+        by_place = {tensor.data_ptr(): bare(name) for name, tensor in state.items() if bare(name) in where}
+        for name, tensor in state.items():
+            kept = bare(name) if bare(name) in where else by_place.get(tensor.data_ptr(), "")  # tied weights are stored once
+            if kept:
+                path, key = where[kept]
+                with safe_open(path, framework="pt") as file:
+                    yield name, file.get_tensor(key)
 
     @property
     def picture_size(self) -> int:
@@ -141,6 +153,10 @@ class Family:
         for part, network in self._parts.items():
             if part != "denoiser":
                 network.to(device)
+
+    def checkpoint(self, on: bool) -> None:
+        """Compute activations twice rather than keep them, from now on or no longer."""
+        getattr(self.denoiser, f"{'en' if on else 'dis'}able_gradient_checkpointing")()
 
     def tile(self) -> None:
         """Decode pictures one by one and in tiles, which needs less memory."""
@@ -204,6 +220,11 @@ class Family:
         return tower.to(self.device).requires_grad_(False).eval(), int(tower.config.image_size), mean, std
 
     # --------------------------------------------------------------------------------------------------------- words
+
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        """Rows and columns of a prompt's states."""
+        return self.towers[0].length, self.towers[0].width
 
     def _read(
         self, tower: Tower, prompts: Sequence[str], words: Mapping[str, Tensor], **more: Any
@@ -300,7 +321,7 @@ class Family:
 
     @property
     def _parts(self) -> dict[str, nn.Module]:
-        towers = {f"text_encoder_{k + 1}" if k else "text_encoder": tower.model for k, tower in enumerate(self.towers)}
+        towers = {tower.name: tower.model for tower in sorted(self.towers, key=lambda tower: tower.name)}
         return {"denoiser": self.denoiser, "autoencoder": self.autoencoder, **towers}
 
     def module(self, part: str) -> nn.Module:
@@ -337,11 +358,13 @@ class Family:
         return tuple(f"{site.name}.{layer}" for site, layers in rows for layer in layers) or ("\0",)
 
     def projections(self, what: str) -> dict[str, nn.Module]:
-        """Layers of the denoiser that low-rank changes go on: "attention", or "everything" (convolutions as well)."""
+        """Layers of the denoiser that low-rank changes go on: "attention", or "everything" (convolutions as well, but those that
+        keep channels apart, which have no rank to lower)."""
         known = {"attention": (nn.Linear,), "everything": (nn.Linear, nn.Conv2d)}
         if what not in known:
             raise UnknownName("set of layers", what, known)
         layers = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, known[what])}
+        layers = {n: m for n, m in layers.items() if getattr(m, "groups", 1) == 1}
         if what == "attention":
             layers = {n: m for n, m in layers.items() if n.endswith(_ATTENTION_LAYERS)}
         return {f"denoiser.{name}": layer for name, layer in layers.items()}

@@ -13,7 +13,7 @@ from .family import Family
 from .joint import JointHost
 from .opening import Opening
 from .paths import Flow, falling, linear_shift
-from .states import pack, unpack
+from .states import pack, rows_of, unpack
 from .text import Tower, clip_tower
 
 TEACHING_GUIDANCE = 3.5
@@ -37,6 +37,12 @@ class Flux(Flow, Family):
     def latent_shape(self) -> tuple[int, int, int]:
         side = int(getattr(self.denoiser.config, "sample_size", None) or 128)
         return int(self.denoiser.config.in_channels) // 4, side, side
+
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return self.towers[0].length + rows_of(
+            int(self.denoiser.config.pooled_projection_dim), wide := int(self.denoiser.config.joint_attention_dim)
+        ), wide
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, L + rows, D]"""
@@ -97,7 +103,13 @@ def load(opening: Opening) -> Flux:
         denoiser=opening.network("transformer"),
         autoencoder=opening.network("vae"),
         towers=[
-            Tower(opening.tokenizer("tokenizer_2"), opening.text_encoder("text_encoder_2"), places, begins=False),
+            Tower(
+                opening.tokenizer("tokenizer_2"),
+                opening.text_encoder("text_encoder_2"),
+                places,
+                "text_encoder_2",
+                begins=False,
+            ),
             clip_tower(opening.tokenizer(), opening.text_encoder()),
         ],
         scheduler=opening.scheduler(),

@@ -60,6 +60,10 @@ class Flux2(Flow, Family):
         std = torch.sqrt(norm.running_var.view(1, -1, 1, 1) + self.autoencoder.config.batch_norm_eps)
         return norm.running_mean.view(1, -1, 1, 1).to(like), std.to(like)
 
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return self.towers[0].length, int(self.denoiser.config.joint_attention_dim)
+
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, L, 3 D]: three depths side by side."""
         out, _ = self._read(self.towers[0], prompts, words, output_hidden_states=True, use_cache=False)

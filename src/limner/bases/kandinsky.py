@@ -52,6 +52,10 @@ class Kandinsky(Diffusion, Family):
             pixels = self.autoencoder.decode(latents.to(self.autoencoder.dtype), force_not_quantize=True).sample
         return (pixels / 2 + 0.5).clamp(0, 1)
 
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return 1, int(self.prior.config.embedding_dim)
+
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, 1, D]: picture embeddings. An empty prompt is that of a black picture."""
         if words:
@@ -142,4 +146,6 @@ def _prior_of(opening: Opening) -> Opening:
         "dtypes": opening.dtypes,
         "offline": opening.offline,
     }
-    return Opening(source, index=read_index(source, offline=opening.offline), **about)
+    found = Opening(source, index=read_index(source, offline=opening.offline), **about)
+    opening.beside.append(found)
+    return found

@@ -12,6 +12,9 @@ from limner.errors import InputError
 from limner.pocket import SIZE
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from .opening import Opening
     from .protocol import Base
 
 POCKET = Path(__file__).parent.parent / "pocket" / "weights" / "base"
@@ -79,9 +82,7 @@ def load(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("there is no CUDA device here; use device 'cpu'")
-    offline = (
-        os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on") if offline is None else offline
-    )
+    offline = _offline() if offline is None else offline
     source = str(POCKET if name == "pocket" else Path(name).expanduser() if Path(name).expanduser().exists() else name)
     if source.endswith((".safetensors", ".ckpt")):
         if source.endswith(".ckpt"):
@@ -93,15 +94,12 @@ def load(
     else:
         index, parts = read_index(source, offline=offline), {}
     opening = Opening(source, device, dtype, dtypes or {}, quantise, offline, index, parts)
-    pipeline = str(index.get("_class_name"))
-    family = next((known for known in FAMILIES if pipeline in known.pipelines), None)
-    if family is None:
-        known = ", ".join(p for f in FAMILIES for p in f.pipelines)
-        raise InputError(f"{name} is a {pipeline}, a family limner does not open yet; it opens: {known}")
-    base: Any = importlib.import_module(f".{family.module}", __package__).load(opening)
+    base: Any = _family(opening, name).load(opening)
     base.distilled = opening.distilled
-    if quantise:
-        base.files["denoiser"] = opening.files("transformer" if opening.has("transformer") else "unet")
+    if "bfloat16" in (dtype, *(dtypes or {}).values()):
+        base.files = opening.all_files
+    elif quantise:
+        base.files = {"denoiser": opening.all_files["denoiser"]}
     if name == "pocket":
         base.name = "pocket"
     if offload:
@@ -109,9 +107,35 @@ def load(
     if tiling:
         base.tile()
     if checkpointing:
-        base.denoiser.enable_gradient_checkpointing()
+        base.checkpoint(True)
+        base.checkpointing = True
     found: Base = base
     return found
+
+
+def sketch(name: str | Path = "pocket", *, offline: bool | None = None) -> Base:
+    """A base laid out without values, for `planning`: it takes no memory and its passes give shapes alone. Not of single files."""
+    from .opening import Sketching, read_index
+
+    source = str(POCKET if name == "pocket" else Path(name).expanduser() if Path(name).expanduser().exists() else name)
+    offline = _offline() if offline is None else offline
+    opening = Sketching(source, "meta", offline=offline, index=read_index(source, offline=offline))
+    base: Base = _family(opening, name).load(opening)
+    return base
+
+
+def _family(opening: Opening, name: str | Path) -> ModuleType:
+    """The module of a pipeline's family."""
+    pipeline = str(opening.index.get("_class_name"))
+    family = next((known for known in FAMILIES if pipeline in known.pipelines), None)
+    if family is None:
+        known = ", ".join(p for f in FAMILIES for p in f.pipelines)
+        raise InputError(f"{name} is a {pipeline}, a family limner does not open yet; it opens: {known}")
+    return importlib.import_module(f".{family.module}", __package__)
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on")
 
 
 def known_bases() -> list[dict[str, Any]]:

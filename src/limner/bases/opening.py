@@ -41,10 +41,15 @@ class Opening:
     offline: bool = False
     index: Mapping[str, Any] = field(default_factory=dict)  # model_index.json
     parts: Mapping[str, Any] = field(default_factory=dict)  # networks that are read already, by their folder's name
+    roles: dict[str, str] = field(default_factory=dict)  # part of the base -> the folder it was read from
+    beside: list[Opening] = field(default_factory=list)  # other folders that belong to it
 
     @property
     def name(self) -> str:
-        return Path(self.source).stem if self.source.endswith(".safetensors") else Path(self.source).name
+        """A file's or folder's own name; a hub id whole, so that it can be opened again by it."""
+        if self.source.endswith(".safetensors"):
+            return Path(self.source).stem
+        return Path(self.source).name if Path(self.source).is_dir() else self.source
 
     @property
     def image_encoder(self) -> Path | None:
@@ -61,7 +66,8 @@ class Opening:
         return self._read(part, role, **more)
 
     def text_encoder(self, part: str = "text_encoder") -> Any:
-        return self._read(part, part)
+        role = {"image_encoder": "prior_pictures"}.get(part.removeprefix("prior_"), part.removeprefix("prior_"))
+        return self._read(part, role)
 
     def tokenizer(self, part: str = "tokenizer") -> Any:
         if part in self.parts:
@@ -76,6 +82,7 @@ class Opening:
     def _read(self, part: str, role: str, **more: Any) -> Any:
         if part in self.parts:
             return self.parts[part].to(self.device)
+        self.roles[role] = part
         dtype = DTYPES[self.dtypes.get(role, self.dtype)]
         key = "torch_dtype" if self.index[part][0] == "diffusers" else "dtype"
         with quiet():
@@ -95,6 +102,12 @@ class Opening:
         if library is None or name is None:
             raise FileError(f"{self.source} has no {part}: expected one in its model_index.json")
         return _class_of(library, name)
+
+    @property
+    def all_files(self) -> dict[str, list[Path]]:
+        """Part of the base -> the files it was read from."""
+        own = {role: self.files(part) for role, part in self.roles.items()}
+        return own | {role: files for other in self.beside for role, files in other.all_files.items()}
 
     def files(self, part: str) -> list[Path]:
         """The safetensors files of a part, on this machine."""
@@ -129,6 +142,18 @@ class Opening:
         if self.has("scheduler") and type(self.scheduler()).__name__ in ("LCMScheduler", "TCDScheduler"):
             return "few steps (its scheduler says so)"
         return next((what for pattern, what in DISTILLED.items() if re.search(pattern, told)), "")
+
+
+@dataclass
+class Sketching(Opening):
+    """A base laid out without values: shapes alone, for who wants to know its size before it is loaded."""
+
+    def _read(self, part: str, role: str, **more: Any) -> Any:
+        cls, where = self._class(part), self._from(part)
+        with torch.device("meta"), quiet():
+            if self.index[part][0] == "diffusers":
+                return cls.from_config(cls.load_config(self.source, **where))
+            return cls(cls.config_class.from_pretrained(self.source, **where))
 
 
 def _class_of(library: str, name: str) -> Any:

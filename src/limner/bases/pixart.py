@@ -11,7 +11,7 @@ from .attention import Pass, host_sites
 from .family import Family
 from .opening import Opening
 from .paths import Diffusion
-from .states import pack, unpack
+from .states import longest, pack, rows_of, unpack
 from .text import Tower
 
 PLACES = 300
@@ -26,6 +26,12 @@ class PixArt(Diffusion, Family):
         super().__init__(name, **parts)
         self.sites = host_sites(self.denoiser)
 
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return (length := self.towers[0].length) + rows_of(
+            length, wide := int(self.towers[0].model.config.d_model)
+        ), wide
+
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, L + rows, D], the last rows saying which places are text."""
         out, mask = self._read(self.towers[0], prompts, words)
@@ -34,11 +40,11 @@ class PixArt(Diffusion, Family):
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         sequence, _, mask = unpack(states, self.towers[0].length, masked=True)
         assert mask is not None
-        longest = int(mask.sum(1).max())
+        most = longest(mask)
         out: Tensor = self.denoiser(
             noised,
-            encoder_hidden_states=sequence[:, :longest],
-            encoder_attention_mask=mask[:, :longest].to(noised),
+            encoder_hidden_states=sequence[:, :most],
+            encoder_attention_mask=mask[:, :most].to(noised),
             timestep=time,
             added_cond_kwargs={"resolution": None, "aspect_ratio": None},
             cross_attention_kwargs={"run": context},

@@ -29,6 +29,9 @@ class Base(Protocol):
     @property
     def guidance(self) -> str: ...  # "classifier_free"; "embedded": the denoiser reads the scale; "norm_preserving"
     @property
+    def checkpointing(self) -> bool: ...  # activations are to be computed twice, where nothing acts in attention
+    def checkpoint(self, on: bool) -> None: ...
+    @property
     def cascaded(self) -> bool: ...  # later stages enlarge what the first one paints
     @property
     def parts(self) -> tuple[str, ...]: ...  # names of its networks
@@ -59,6 +62,8 @@ class Base(Protocol):
     def text_features(
         self, prompts: Sequence[str], *, words: Mapping[str, Tensor]
     ) -> Tensor: ...  # -> [B, D] beside them
+    @property
+    def states_shape(self) -> tuple[int, int]: ...  # rows and columns of a prompt's states
     def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int: ...
     def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]: ...  # in the states
     def word_vectors(self, text: str) -> Tensor: ...  # [n, D] input vectors of the words in text

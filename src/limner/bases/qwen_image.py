@@ -14,7 +14,7 @@ from .flux import packed, unpacked
 from .joint import ComplexRotaryHost
 from .opening import Opening
 from .paths import Flow, falling, linear_shift
-from .states import pack, unpack
+from .states import longest, pack, rows_of, unpack
 from .text import Tower
 
 PLACES = 512
@@ -60,6 +60,12 @@ class QwenImage(Flow, Family):
         mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1).to(like) for v in (config.latents_mean, config.latents_std))
         return mean, std
 
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return (length := self.towers[0].length - self.skips) + rows_of(
+            length, wide := int(self.denoiser.config.joint_attention_dim)
+        ), wide
+
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, L + rows, D], the last rows saying which places are text."""
         out, mask = self._read(self.towers[0], prompts, words, output_hidden_states=True)
@@ -72,15 +78,15 @@ class QwenImage(Flow, Family):
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         sequence, _, mask = unpack(states, self.towers[0].length - self.skips, masked=True)
         assert mask is not None
-        longest = int(mask.sum(1).max())
-        sequence, mask = sequence[:, :longest], mask[:, :longest]
+        most = longest(mask)
+        sequence, mask = sequence[:, :most], mask[:, :most]
         high, side = noised.shape[-2] // 2, noised.shape[-1] // 2
         out = self.denoiser(
             hidden_states=packed(noised),
             timestep=time.to(noised) / 1000,
             guidance=None,
             encoder_hidden_states=sequence,
-            encoder_hidden_states_mask=None if bool(mask.all()) else mask,
+            encoder_hidden_states_mask=None if mask.is_meta or bool(mask.all()) else mask,
             img_shapes=[[(1, high, side)]] * len(noised),
             attention_kwargs={"run": context},
         ).sample

@@ -14,7 +14,7 @@ from .family import Family
 from .joint import Held, NormedAcrossHost
 from .opening import Opening
 from .paths import Flow
-from .states import pack, unpack
+from .states import pack, rows_of, unpack
 from .text import Tower
 
 PLACES = 300
@@ -44,6 +44,10 @@ class Sana(Flow, Family):
             latents = self.autoencoder.encode((2 * pixels - 1).to(self.device, self.autoencoder.dtype)).latent
         latents = (latents * self._scaling[0]).to(self.dtype)
         return latents, torch.zeros_like(latents)
+
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return PLACES + rows_of(PLACES, wide := self.towers[0].width), wide
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, L + rows, D], the last rows saying which places are text."""

@@ -14,7 +14,7 @@ from .family import Family
 from .joint import PictureFirstHost
 from .opening import Opening
 from .paths import Flow, linear_shift
-from .states import pack, unpack
+from .states import pack, rows_of, unpack
 from .text import Tower, clip_tower
 
 T5_PLACES = 256
@@ -32,6 +32,12 @@ class StableDiffusion3(Flow, Family):
         self.sites = host_sites(
             self.denoiser, lambda name, _: ("self" if name.endswith("attn2") else "joint", PictureFirstHost)
         )
+
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return self.towers[0].length + T5_PLACES + rows_of(
+            int(self.denoiser.config.pooled_projection_dim), wide := int(self.denoiser.config.joint_attention_dim)
+        ), wide
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, 77 + 256 + rows, D]"""
@@ -78,11 +84,11 @@ def load(opening: Opening) -> StableDiffusion3:
     """Open a pipeline of this family, with or without T5."""
     towers = [
         clip_tower(opening.tokenizer(), opening.text_encoder()),
-        clip_tower(opening.tokenizer("tokenizer_2"), opening.text_encoder("text_encoder_2")),
+        clip_tower(opening.tokenizer("tokenizer_2"), opening.text_encoder("text_encoder_2"), name="text_encoder_2"),
     ]
     if opening.has("text_encoder_3"):
         t5 = opening.tokenizer("tokenizer_3"), opening.text_encoder("text_encoder_3")
-        towers.append(Tower(*t5, T5_PLACES, begins=False))
+        towers.append(Tower(*t5, T5_PLACES, "text_encoder_3", begins=False))
     return StableDiffusion3(
         opening.name,
         denoiser=opening.network("transformer"),

@@ -12,7 +12,7 @@ from .attention import Pass, host_sites
 from .family import Family
 from .opening import Opening
 from .paths import Diffusion
-from .states import pack, unpack
+from .states import pack, rows_of, unpack
 from .text import clip_tower
 
 
@@ -25,6 +25,12 @@ class StableDiffusionXL(Diffusion, Family):
         super().__init__(name, **parts)
         self.empty_is_zero = empty_is_zero  # an empty prompt is read as zeros, as it was trained
         self.sites = host_sites(self.denoiser)
+
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return self.towers[0].length + rows_of(
+            int(self.towers[1].model.config.projection_dim), wide := sum(self.word_widths)
+        ), wide
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, L + 1, D1 + D2], the last row the global vector."""
@@ -61,7 +67,7 @@ def load(opening: Opening) -> StableDiffusionXL:
         autoencoder=opening.network("vae"),
         towers=[
             clip_tower(opening.tokenizer(), opening.text_encoder()),
-            clip_tower(opening.tokenizer("tokenizer_2"), opening.text_encoder("text_encoder_2")),
+            clip_tower(opening.tokenizer("tokenizer_2"), opening.text_encoder("text_encoder_2"), name="text_encoder_2"),
         ],
         scheduler=opening.scheduler(),
         image_encoder=opening.image_encoder,

@@ -26,12 +26,22 @@ def unpack(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """What `pack` was given: sequence [B, L, D], pooled [B, P] of width P (empty for 0), mask [B, L] or None."""
     wide = states.shape[2]
-    after = length + -(-pooled // wide)
+    after = length + rows_of(pooled, wide)
     mask = states[:, after:].flatten(1)[:, :length] > 0.5 if masked else None
     return states[:, :length], states[:, length:after].flatten(1)[:, :pooled], mask
 
 
+def rows_of(count: int, wide: int) -> int:
+    """How many rows so many values take."""
+    return -(-count // wide)
+
+
+def longest(mask: Tensor) -> int:
+    """The places of the longest text; of a mask without values, all."""
+    return mask.shape[1] if mask.is_meta else int(mask.sum(1).max())
+
+
 def _rows(x: Tensor, wide: int) -> Tensor:
     """[B, P] -> [B, ceil(P / D), D], filled up with zeros"""
-    count = -(-x.shape[1] // wide)
+    count = rows_of(x.shape[1], wide)
     return torch.nn.functional.pad(x, (0, count * wide - x.shape[1])).view(len(x), count, wide)

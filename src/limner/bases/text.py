@@ -31,6 +31,7 @@ class Tower:
     tokenizer: Any
     model: Any
     length: int  # places, of which all that is not text is padding
+    name: str = "text_encoder"  # of its part of the base, as its folder is called
     begins: bool = True  # a begin token goes before
     ends: bool = True  # an end token goes behind
     masked: bool = False  # padding is hidden from the tower
@@ -124,9 +125,9 @@ class Tower:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids) if text.strip() else []
 
 
-def clip_tower(tokenizer: Any, model: Any) -> Tower:
+def clip_tower(tokenizer: Any, model: Any, *, name: str = "text_encoder") -> Tower:
     """A CLIP text encoder, read as all families do: begin, text, end, and padding that is not hidden."""
-    return Tower(tokenizer, model, int(tokenizer.model_max_length))
+    return Tower(tokenizer, model, int(tokenizer.model_max_length), name)
 
 
 class _replacing:

@@ -12,7 +12,7 @@ from limner.errors import InputError
 from limner.methods import find
 from limner.recipe import settings
 
-from .common import encoders, opened, out, say
+from .common import encoders, opened, out, planned, say
 
 if TYPE_CHECKING:
     from limner.concept import Concept
@@ -50,16 +50,18 @@ def learn(given: argparse.Namespace) -> None:
     if given.method is None:
         given.method, why = choose(base=given.base, goal=given.goal, kind=given.kind, budget=budget)
         say(f"method: {given.method} ({why})")
+    subject = prepared(subject, segment=given.segment, caption=given.caption, device=given.device)
+    chosen = {
+        s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None
+    }
+    told = checked_settings(find(given.method), chosen, base=given.base)
+    planned(given, given.base, find(given.method)(subject, **told), batch=int(told.get("batch", 1)))
     base = opened(given, given.base)
     if base.distilled:
         say(
             f"note: {base.name} was distilled for {base.distilled}; what it is taught by ordinary steps undoes that. Teach on the"
         )
         say("      model it was made from, and wear the concept here: limner paint … --base THIS --any-base")
-    subject = prepared(subject, segment=given.segment, caption=given.caption, device=given.device)
-    chosen = {
-        s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None
-    }
     if base.name != "pocket" and given.method not in FULL_SIZE:
         say(
             f"note: {given.method} has no published settings for a full-size base; the pocket's are used, watch the loss"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from limner.errors import InputError, PromptError
+from limner.recipe import Recipe
 
-from .common import opened, out
-
-if TYPE_CHECKING:
-    pass
+from .common import opened, out, planned
 
 
 def paint(given: argparse.Namespace) -> None:
@@ -25,6 +22,7 @@ def paint(given: argparse.Namespace) -> None:
             f"the prompt {given.prompt!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be"
         )
     name = given.base or (concepts[0].base["name"] if concepts else "pocket")
+    planned(given, name, Recipe(says=""))
     base = opened(given, name)
     how = limner.PaintSettings(given.steps, given.guidance, given.sampler, given.negative)
     if given.where and not given.onto:

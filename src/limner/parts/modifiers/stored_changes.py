@@ -47,7 +47,9 @@ class stored_changes:
                     _fits(name, placed["up"].shape[:1], module.weight.shape[:1])
                     rank = len(placed["down"])
                     if placed["up"].shape[1] != rank:
-                        raise FileError(f"the ranks of {name} disagree: {rank} down and {placed['up'].shape[1]} up; it is damaged")
+                        raise FileError(
+                            f"the ranks of {name} disagree: {rank} down and {placed['up'].shape[1]} up; it is damaged"
+                        )
                     strength = scale * float(placed.get("alpha", rank)) / rank
                     hook = _beside(placed["down"], placed["up"], strength, live)
                     stack.callback(module.register_forward_hook(hook).remove)
