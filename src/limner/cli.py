@@ -135,7 +135,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, default=Path("out/report.html"))
     made.add_argument("--pictures", type=Path, help="the bench's folder (default: out/bench/NAME)")
     exported = _command(commands, "export", exchanging.export, "write a concept for another tool")
-    exported.add_argument("concept", type=Path, metavar="FILE", help="what was learned")
+    exported.add_argument("concept", type=Path, metavar="FILE", help="what was learned; or ip_adapter, for its weights")
     exported.add_argument("--to", required=True, help="diffusers, kohya, comfyui or a1111")
     exported.add_argument("--out", type=Path, default=Path("out/export"), help="folder for the files")
     exported.add_argument(

@@ -59,12 +59,13 @@ def qwen_tokenizer() -> Any:
     known = {c: k for k, c in enumerate(bytes_to_unicode().values())}
     merges = []
     for word in WORDS:
-        for start in ("", "\u0120"):
-            so_far = start or word[0]
-            for letter in word if start else word[1:]:
-                merges.append((so_far, letter))
-                so_far += letter
-                known.setdefault(so_far, len(known))
+        so_far = word[0]
+        for letter in word[1:]:
+            merges.append((so_far, letter))
+            so_far += letter
+            known.setdefault(so_far, len(known))
+        merges.append(("\u0120", word))
+        known.setdefault(f"\u0120{word}", len(known))
     for special in ("<|endoftext|>", "<|im_start|>", "<|im_end|>"):
         known[special] = len(known)
     tokenizer = Qwen2TokenizerFast(vocab=known, merges=list(dict.fromkeys(merges)))
@@ -90,6 +91,43 @@ def diffusion(**more: Any) -> Any:
 
     about = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}
     return DDIMScheduler(**about, set_alpha_to_one=False, steps_offset=1, **more)
+
+
+def stable_diffusion(folder: Path, kind: str = "1.5") -> Path:
+    """Shaped like Stable Diffusion 1.5 or 2.1."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from limner.bases.loading import POCKET
+
+    torch.manual_seed(0)
+    two = kind == "2.1"
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(POCKET / "tokenizer")
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=tokenizer.model_max_length, bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, hidden_act="gelu" if two else "quick_gelu",
+    )  # fmt: skip
+    unet = UNet2DConditionModel(
+        sample_size=8, block_out_channels=(16, 32), norm_num_groups=8, layers_per_block=1, cross_attention_dim=32,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        attention_head_dim=(2, 4) if two else 2, use_linear_projection=two,
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=(8, 16), latent_channels=4, norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2, scaling_factor=0.18215,
+    )  # fmt: skip
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1, prediction_type="v_prediction" if two else "epsilon",
+    )  # fmt: skip
+    StableDiffusionPipeline(
+        vae=vae, text_encoder=CLIPTextModel(text), tokenizer=tokenizer, unet=unet, scheduler=scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
 
 
 def sdxl(folder: Path) -> None:
@@ -346,7 +384,8 @@ def amused(folder: Path) -> None:
     ).save_pretrained(folder)  # fmt: skip
 
 
-BUILDERS: dict[str, Callable[[Path], None]] = {
+BUILDERS: dict[str, Callable[[Path], object]] = {
+    "stable_diffusion": stable_diffusion,
     "sdxl": sdxl, "sd3": sd3, "flux": flux, "flux2": flux2, "qwen_image": qwen_image, "pixart": pixart, "sana": sana,
     "kandinsky": kandinsky, "deepfloyd": deepfloyd, "amused": amused,
 }  # fmt: skip

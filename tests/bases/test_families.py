@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 import limner
+from limner.bases.attention import Pass
 from limner.bases.loading import FAMILIES, load
-from limner.errors import LimnerError
+from limner.errors import InputError, LimnerError
 from limner.methods import methods
 from limner.parts.fusion.decoupled_cross_attention import FEATURES
 from limner.recipe import Recipe, Source, Stage
@@ -23,7 +24,8 @@ from limner.teaching import teach
 from limner.wearing import Outfit, wear
 from limner.weights import save_weights
 
-from ..helpers import fast, same, state, untouched
+from .. import test_methods as contracts
+from ..helpers import same, state, untouched
 from .families import BUILDERS, save_tiny
 
 PROMPT = "a photo of a red dog on the beach"
@@ -59,7 +61,11 @@ def pipeline_of(folder: Path) -> Any:
     import diffusers
 
     name = next(known.pipelines[0] for known in FAMILIES if known.module == folder.name)
-    more = {"safety_checker": None, "requires_safety_checker": False} if folder.name == "deepfloyd" else {}
+    more = (
+        {"safety_checker": None, "requires_safety_checker": False}
+        if folder.name in ("deepfloyd", "stable_diffusion")
+        else {}
+    )
     pipeline = getattr(diffusers, name).from_pretrained(folder, **more)
     pipeline.set_progress_bar_config(disable=True)
     if folder.name == "qwen_image":  # a fixed number in the pipeline, true of the real tokenizer
@@ -73,7 +79,7 @@ def theirs(folder: Path, pipeline: Any, noise: Tensor, *, steps: int, guidance: 
     """The picture that the family's own pipeline paints from this noise [1, C, h, w]."""
     about: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": guidance, "latents": noise}
     match folder.name:
-        case "sdxl" | "sd3":
+        case "stable_diffusion" | "sdxl" | "sd3":
             about |= {"height": 16, "width": 16}
         case "flux":
             about |= {"height": 16, "width": 16, "latents": pipeline._pack_latents(noise, 1, 4, 8, 8)}
@@ -91,10 +97,11 @@ def theirs(folder: Path, pipeline: Any, noise: Tensor, *, steps: int, guidance: 
     return pipeline(prompt=PROMPT, **about).images[0]
 
 
-def test_it_paints_what_its_own_pipeline_paints(folder: Path, tiny: Any) -> None:
+def test_it_paints_what_its_own_pipeline_paints(folder: Path, tiny: Any, proves: Any) -> None:
     """The same weights, noise and sampler through diffusers' pipeline give the same picture, to one step of 255."""
+    proves("bases", folder.name, "paints", "as its own pipeline")
     if folder.name in ("kandinsky", "deepfloyd"):
-        pytest.skip("their pipelines draw noise of their own: compared below, part by part")
+        return  # their pipelines draw noise of their own: compared below, part by part
     ours = limner.paint(tiny, PROMPT, seed=4, settings=limner.PaintSettings(steps=4, guidance=3.0))[0]
     noise = torch.randn(tiny.latent_shape, generator=stream(4, "latents"))[None]
     other = theirs(folder, pipeline_of(folder), noise, steps=4, guidance=3.0)
@@ -157,13 +164,13 @@ def test_deepfloyds_stages_paint_what_their_pipelines_paint(tmp_path: Path, monk
 
 def loss_of_the_script(family: str, folder: Path, base: Any, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
     """What diffusers' training script for the family computes for one batch, in its own steps and with its own pipeline's
-    text states. The scripts: train_dreambooth_lora_sdxl, _sd3 (precondition_outputs 0), _flux, _flux2_klein, _qwen_image,
+    text states. The scripts: train_dreambooth, train_dreambooth_lora_sdxl, _sd3 (precondition_outputs 0), _flux, _flux2_klein, _qwen_image,
     _sana; train_dreambooth (IF, learned variance cut off); train_text_to_image_lora_decoder (Kandinsky); train_amused;
     PixArt-Sigma's own research script."""
     pipeline = pipeline_of(folder)
     count = len(latents)
     with torch.no_grad():
-        if family in ("sdxl", "pixart", "deepfloyd", "kandinsky"):
+        if family in ("stable_diffusion", "sdxl", "pixart", "deepfloyd", "kandinsky"):
             from diffusers import DDPMScheduler
 
             noising = DDPMScheduler.from_config(pipeline.scheduler.config)
@@ -172,6 +179,9 @@ def loss_of_the_script(family: str, folder: Path, base: Any, latents: Tensor, no
             sigma = (time / 1000).view(-1, 1, 1, 1)
             noised, goal = (1 - sigma) * latents + sigma * noise, noise - latents
         match family:
+            case "stable_diffusion":
+                states, _ = pipeline.encode_prompt(PROMPT, "cpu", 1, False)
+                out, goal = pipeline.unet(noised, time, states.repeat(count, 1, 1)).sample, noise
             case "sdxl":
                 states, _, pooled, _ = pipeline.encode_prompt(PROMPT, do_classifier_free_guidance=False)
                 ids = torch.tensor([[16.0, 16.0, 0.0, 0.0, 16.0, 16.0]]).repeat(count, 1)
@@ -257,7 +267,8 @@ def _masked_loss(pipeline: Any, latents: Tensor, noise: Tensor, time: Tensor) ->
     return torch.nn.functional.cross_entropy(flat, labels.view(-1), ignore_index=-100, reduction="mean")
 
 
-def test_it_learns_from_the_loss_of_the_training_script(folder: Path, family: str, tiny: Any) -> None:
+def test_it_learns_from_the_loss_of_the_training_script(folder: Path, family: str, tiny: Any, proves: Any) -> None:
+    proves("bases", family, "learns", "by the script's loss")
     from limner.parts import denoising
     from limner.recipe import Batch
 
@@ -292,35 +303,156 @@ METHODS = {
 }
 REFUSED = {
     ("kandinsky", "textual_inversion"): "cannot learn words",
-    ("sana", "stylealigned"): "attention",
+    ("sana", "stylealigned"): "cross attention only",
     ("amused", "stylealigned"): "masked tokens",
 }
 """What means nothing on a family, and what its refusal says."""
 
 
-@pytest.mark.parametrize("name", METHODS.values())
-def test_methods_of_every_kind(tiny: Any, family: str, rex: Subject, name: str) -> None:
-    """Teach, paint, undo; the same seed gives the same concept; identity at scale 0."""
-    before = state(tiny)
-    about = fast(methods()[name], rank=2)
+CONTRACTS = {
+    "tuned": (
+        contracts.test_the_base_comes_back_bit_for_bit,
+        contracts.test_the_base_comes_back_when_teaching_is_abandoned,
+        contracts.test_the_base_comes_back_after_an_exception,
+        contracts.test_losses_are_finite_and_every_learning_tensor_moves,
+        contracts.test_the_same_seed_teaches_the_same_concept,
+        contracts.test_another_seed_teaches_another_concept,
+        contracts.test_resumed_equals_uninterrupted,
+        contracts.test_worn_at_scale_zero_it_is_the_base_reading_the_same_words,
+    ),
+    "pre-trained": (
+        contracts.test_the_base_comes_back_bit_for_bit,
+        contracts.test_the_base_comes_back_after_an_exception,
+        contracts.test_the_same_seed_teaches_the_same_concept,
+        contracts.test_worn_at_scale_zero_it_is_the_base_reading_the_same_words,
+    ),
+}
+"""What is asked of every method on the pocket base (tests/test_methods.py), by whether it learns anything."""
 
-    def learned() -> limner.Concept:
-        return limner.learn(tiny, rex, method=name, **about)
 
-    how = limner.PaintSettings(steps=2)
+@pytest.mark.parametrize("kind", METHODS)
+def test_the_contracts_hold_for_a_method_of_every_kind(
+    tiny: Any, family: str, rex: Subject, kind: str, tmp_path: Path, proves: Any
+) -> None:
+    name = METHODS[kind]
+    proves("bases", family, kind, f"refused: {REFUSED[family, name]}" if (family, name) in REFUSED else name)
     if (family, name) in REFUSED:
+        before = state(tiny)
         with pytest.raises(LimnerError, match=REFUSED[family, name]):
-            limner.paint(tiny, "<rex> on the beach", concepts=[learned()], settings=how)
+            contracts.test_saved_and_loaded_it_paints_the_same(tiny, rex, name, tmp_path)
         assert same(state(tiny), before)
         assert untouched(tiny)
         return
-    concept, again = learned(), learned()
-    assert same(dict(concept.tensors), dict(again.tensors))
-    shown = limner.paint(tiny, "<rex> on the beach", concepts=[concept], settings=how)[0].image
-    assert same(state(tiny), before)
-    assert untouched(tiny)
-    said = "dog on the beach" if name in ("ip_adapter", "stylealigned") else None
-    if said:
-        off = limner.paint(tiny, "<rex> on the beach", concepts=[concept], settings=how, scale=0.0)[0].image
-        assert off.tobytes() == limner.paint(tiny, said, settings=how)[0].image.tobytes()
-    assert shown.size[0] in (16, 32)
+    for contract in CONTRACTS["tuned" if kind in ("tuned", "word") else "pre-trained"]:
+        contract(tiny, rex, name)
+    contracts.test_saved_and_loaded_it_paints_the_same(tiny, rex, name, tmp_path)
+
+
+# --------------------------------------------------------------------------------------------------------- (d) the seam
+
+
+STOCK = {
+    "stable_diffusion": "attention_processor.AttnProcessor2_0",
+    "sdxl": "attention_processor.AttnProcessor2_0",
+    "sd3": "attention_processor.JointAttnProcessor2_0",
+    "pixart": "attention_processor.AttnProcessor2_0",
+    "amused": "attention_processor.AttnProcessor2_0",
+    "kandinsky": "attention_processor.AttnAddedKVProcessor2_0",
+    "deepfloyd": "attention_processor.AttnAddedKVProcessor2_0",
+    "flux": "transformers.transformer_flux.FluxAttnProcessor",
+    "qwen_image": "transformers.transformer_qwenimage.QwenDoubleStreamAttnProcessor2_0",
+}
+
+
+def test_with_no_operation_the_host_is_the_stock_processor_to_the_bit(tiny: Any, family: str) -> None:
+    import importlib
+
+    torch.manual_seed(2)
+    if family == "amused":
+        noised, time = torch.randint(0, 16, (2, *tiny.latent_shape)).float(), torch.tensor([100.0, 700.0])
+    else:
+        noised, time = torch.randn(2, *tiny.latent_shape), torch.tensor([100, 700])
+    states = tiny.text_states([PROMPT, "a dog"], words={})
+    hosts = dict(tiny.denoiser.attn_processors)
+    with torch.no_grad():
+        ours = tiny.predict(noised, time, states, context=Pass())
+        if family in STOCK:
+            module, _, name = STOCK[family].rpartition(".")
+            kind = getattr(importlib.import_module(f"diffusers.models.{module}"), name)
+            stock = {place: kind() for place in hosts}
+        elif family == "flux2":
+            from diffusers.models.transformers.transformer_flux2 import (
+                Flux2AttnProcessor,
+                Flux2ParallelSelfAttnProcessor,
+            )
+
+            stock = {
+                p: Flux2ParallelSelfAttnProcessor() if p.startswith("single") else Flux2AttnProcessor() for p in hosts
+            }
+        else:
+            from diffusers.models.attention_processor import SanaLinearAttnProcessor2_0
+            from diffusers.models.transformers.sana_transformer import SanaAttnProcessor2_0
+
+            stock = {p: SanaAttnProcessor2_0() if "attn2" in p else SanaLinearAttnProcessor2_0() for p in hosts}
+        tiny.denoiser.set_attn_processor(stock)
+        theirs = tiny.predict(noised, time, states, context=Pass())
+        tiny.denoiser.set_attn_processor(hosts)
+    assert torch.equal(ours, theirs)
+
+
+def test_a_target_and_what_is_made_of_it_agree(tiny: Any, family: str) -> None:
+    if family == "amused":
+        with pytest.raises(InputError, match="masked tokens"):
+            tiny.x0(torch.zeros(1), torch.zeros(1), torch.zeros(1))
+        return
+    latents, noise = torch.randn(3, *tiny.latent_shape), torch.randn(3, *tiny.latent_shape)
+    time = tiny.draw_times(3, stream(0, "times")).clamp(5, 950)
+    noised, target = tiny.noised(latents, noise, time), tiny.target(latents, noise, time)
+    assert torch.allclose(tiny.x0(noised, target, time), latents, atol=2e-3)
+    assert torch.allclose(tiny.noise_of(noised, target, time), noise, atol=2e-3)
+
+
+def test_a_word_is_written_into_every_tower(tiny: Any, family: str) -> None:
+    """The vectors of each tower change what is read, and a gradient comes back to all of them."""
+    if family == "kandinsky":
+        with pytest.raises(InputError, match="cannot learn words"):
+            tiny.text_states(["a <rex>"], words={"<rex>": torch.zeros(1, 4)})
+        return
+    start = tiny.word_vectors("dog")
+    assert start.shape[1] == sum(tiny.word_widths)
+    vectors = torch.nn.Parameter(torch.cat([start, start]) + 0.1)
+    states = tiny.text_states(["a photo of <rex> on the beach"], words={"<rex>": vectors})
+    states.square().sum().backward()
+    assert vectors.grad is not None
+    for part in vectors.grad.split(tiny.word_widths, 1):
+        assert bool(part.any(1).all())
+    places = tiny.word_places("a photo of <rex> on the beach", "<rex>", words={"<rex>": vectors})
+    plain = tiny.text_states(["a photo of <rex> on the beach"], words={"<rex>": vectors.detach() * 0})
+    assert all(bool((states[0, place] != plain[0, place]).any()) for place in places)
+
+
+def test_a_word_equal_to_a_known_one_is_read_as_it(tiny: Any, family: str) -> None:
+    if family == "kandinsky":
+        pytest.skip("it cannot learn words: see above")
+    with torch.no_grad():
+        written = tiny.text_states(["a photo of <rex> on the beach"], words={"<rex>": tiny.word_vectors("dog")})
+        plain = tiny.text_states(["a photo of dog on the beach"], words={})
+    assert torch.allclose(written, plain, atol=1e-5)
+
+
+def test_selections_mean_the_right_thing(tiny: Any, family: str) -> None:
+    """What is meant for cross-attention is the text's own keys and values where text and picture attend jointly."""
+    chosen = tiny.select("cross_attention_kv")
+    ends = {name.split(".")[-2] for name in chosen}
+    joint = any(site.kind == "joint" for site in tiny.sites)
+    assert ends == ({"add_k_proj", "add_v_proj"} if joint else {"to_k", "to_v"})
+    assert set(chosen) < set(tiny.select("attention")) < set(tiny.select("everything"))
+    assert tiny.projections("attention")
+    assert all(name.startswith("text_encoder") for name in tiny.select("text_encoder"))
+
+
+def test_a_prompt_that_is_too_long_is_refused(tiny: Any) -> None:
+    from limner.errors import PromptError
+
+    with pytest.raises(PromptError, match="at most"):
+        tiny.text_states(["a dog " * 600], words={})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
@@ -23,7 +24,7 @@ from limner.formats import export, import_file
 from limner.formats.reading import read_tensors
 from limner.subject import Subject
 
-from ..bases.test_stable_diffusion import save_tiny
+from ..bases.families import stable_diffusion as save_tiny
 from ..helpers import same, state, untouched
 
 CASES = int(os.environ.get("LIMNER_FUZZ", "200"))
@@ -121,10 +122,8 @@ def test_no_damage_gets_further_than_an_error(data: st.DataObject, tiny: Any, wh
             case "ones":
                 found[at : at + 4] = b"\xff" * 4
     spot.write_bytes(bytes(found))
-    try:
+    with contextlib.suppress(LimnerError):
         import_file(spot, tiny, name="rex", noun="dog")
-    except LimnerError as error:
-        assert str(error)
 
 
 @QUICK
@@ -138,10 +137,8 @@ def test_no_damage_gets_further_than_an_error(data: st.DataObject, tiny: Any, wh
 )  # fmt: skip
 def test_no_header_gets_further_than_an_error(header: dict[str, Any], data: bytes, tiny: Any, spot: Path) -> None:
     spot.write_bytes(written(header, data))
-    try:
+    with contextlib.suppress(LimnerError):
         import_file(spot, tiny, name="rex", noun="dog")
-    except LimnerError as error:
-        assert str(error)
 
 
 @QUICK

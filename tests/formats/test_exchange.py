@@ -28,7 +28,7 @@ from limner.subject import Subject
 from limner.wearing import Outfit, wear
 
 from ..bases.families import save_tiny
-from ..bases.test_stable_diffusion import save_tiny as save_sd
+from ..bases.families import stable_diffusion as save_sd
 
 HOW = limner.PaintSettings(steps=3, guidance=3.0)
 PLACE = "a photo of {} on the beach"
@@ -92,8 +92,9 @@ def alike(first: Any, second: Any, most: int = 1) -> bool:
 
 @pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
 def test_diffusers_loads_our_lora_and_paints_what_we_paint(
-    bases: dict[str, Any], folders: dict[str, Path], rex: Subject, tmp_path: Path, family: str
+    bases: dict[str, Any], folders: dict[str, Path], rex: Subject, tmp_path: Path, family: str, proves: Any
 ) -> None:
+    proves("formats", "LoRA, diffusers", "out", "diffusers' load_lora_weights paints the same (SD, SDXL, SD 3, FLUX)")
     base, concept = bases[family], lora(bases[family], rex)
     done = export(concept, base, tmp_path, to="diffusers")
     painter = pipeline(folders[family])
@@ -106,12 +107,19 @@ def test_diffusers_loads_our_lora_and_paints_what_we_paint(
     assert not alike(plain, ours(base, concept))
 
 
+@pytest.mark.parametrize("to", ["kohya", "comfyui", "a1111"])
 @pytest.mark.parametrize("family", ["sd", "sdxl"])
 def test_diffusers_loads_our_kohya_file(
-    bases: dict[str, Any], folders: dict[str, Path], rex: Subject, tmp_path: Path, family: str
+    bases: dict[str, Any], folders: dict[str, Path], rex: Subject, tmp_path: Path, family: str, to: str, proves: Any
 ) -> None:
+    proves(
+        "formats",
+        f"LoRA, {to}",
+        "out",
+        f"diffusers' load_lora_weights paints the same ({'SD, SDXL, FLUX' if to == 'kohya' else 'SD, SDXL'})",
+    )
     base, concept = bases[family], lora(bases[family], rex)
-    done = export(concept, base, tmp_path, to="kohya")
+    done = export(concept, base, tmp_path, to=to)
     keys = load_file(done.files[0])
     assert all(key.startswith("lora_unet_") for key in keys)
     assert any("input_blocks" in key for key in keys) == (family == "sdxl")
@@ -142,8 +150,9 @@ def test_diffusers_loads_our_kohya_file_of_flux(rex: Subject, tmp_path: Path) ->
 @pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
 @pytest.mark.parametrize("to", ["diffusers", "kohya", "comfyui", "a1111"])
 def test_a_lora_comes_back_to_the_bit(
-    bases: dict[str, Any], rex: Subject, tmp_path: Path, family: str, to: str
+    bases: dict[str, Any], rex: Subject, tmp_path: Path, family: str, to: str, proves: Any
 ) -> None:
+    proves("formats", f"LoRA, {to}", "in", "import, then export, equal to the bit (SD, SDXL, SD 3, FLUX)")
     base, concept = bases[family], lora(bases[family], rex)
     done = export(concept, base, tmp_path, to=to)
     back = import_file(done.files[0], base)
@@ -260,7 +269,10 @@ def test_diffusers_first_keys_are_read(bases: dict[str, Any], rex: Subject, tmp_
 
 
 @pytest.mark.parametrize("method", ["lycoris_loha", "lycoris_lokr"])
-def test_lycoris_changes_come_back(bases: dict[str, Any], rex: Subject, tmp_path: Path, method: str) -> None:
+def test_lycoris_changes_come_back(
+    bases: dict[str, Any], rex: Subject, tmp_path: Path, method: str, proves: Any
+) -> None:
+    proves("formats", "LoHa and LoKr, kohya", "out", "read back, paints the same")
     base, concept = bases["sd"], taught(bases["sd"], rex, method)
     done = export(concept, base, tmp_path, to="kohya")
     back = import_file(done.files[0], base)
@@ -271,8 +283,9 @@ def test_lycoris_changes_come_back(bases: dict[str, Any], rex: Subject, tmp_path
         export(concept, base, tmp_path / "other", to="diffusers")
 
 
-def test_a_lycoris_file_changes_a_layer_as_lycoris_says(bases: dict[str, Any], tmp_path: Path) -> None:
+def test_a_lycoris_file_changes_a_layer_as_lycoris_says(bases: dict[str, Any], tmp_path: Path, proves: Any) -> None:
     """alpha / rank (w1_a w1_b) * (w2_a w2_b), and the Kronecker product of w1 and w2_a w2_b, written out here."""
+    proves("formats", "LoHa and LoKr, kohya", "in", "the published products, written out")
     base, made = bases["sd"], stream(2, "made")
     stems = [stem for stem, _ in table(base, "kohya").items() if stem.endswith("_to_q")][:2]
     layers = [table(base, "kohya")[stem][0].layer for stem in stems]
@@ -302,14 +315,16 @@ def test_a_lycoris_file_changes_a_layer_as_lycoris_says(bases: dict[str, Any], t
 
 @pytest.mark.parametrize("to", ["diffusers", "a1111"])
 def test_diffusers_loads_our_word(
-    bases: dict[str, Any], folders: dict[str, Path], rex: Subject, tmp_path: Path, to: str
+    bases: dict[str, Any], folders: dict[str, Path], rex: Subject, tmp_path: Path, to: str, proves: Any
 ) -> None:
+    proves("formats", f"word, {to}", "out", "diffusers' load_textual_inversion paints the same")
     base, concept = bases["sd"], taught(bases["sd"], rex, "textual_inversion", vectors=2)
     done = export(concept, base, tmp_path, to=to)
     painter = pipeline(folders["sd"])
     painter.load_textual_inversion(done.files[0], token="<rex>")
     prompt = PLACE.format("<rex>")
     assert alike(theirs(painter, base, prompt), ours(base, concept))
+    proves("formats", f"word, {to}", "in", "equal to the bit")
     back = import_file(done.files[0], base)
     assert back.what == "word"
     assert torch.equal(back.concept.tensors["word.<rex>"], concept.tensors["word.<rex>"])  # type: ignore[union-attr]
@@ -317,10 +332,12 @@ def test_diffusers_loads_our_word(
 
 
 def test_diffusers_loads_our_word_of_sdxl(
-    bases: dict[str, Any], folders: dict[str, Path], rex: Subject, tmp_path: Path
+    bases: dict[str, Any], folders: dict[str, Path], rex: Subject, tmp_path: Path, proves: Any
 ) -> None:
+    proves("formats", "word, SDXL (clip_l, clip_g)", "out", "diffusers' load_textual_inversion paints the same")
     base, concept = bases["sdxl"], taught(bases["sdxl"], rex, "textual_inversion", vectors=1)
     done = export(concept, base, tmp_path, to="a1111")
+    proves("formats", "word, SDXL (clip_l, clip_g)", "in", "equal to the bit")
     tables = load_file(done.files[0])
     assert set(tables) == {"clip_l", "clip_g"}
     painter = pipeline(folders["sdxl"])
@@ -336,7 +353,10 @@ def test_diffusers_loads_our_word_of_sdxl(
 
 
 @pytest.mark.parametrize("layout", ["a1111", "diffusers"])
-def test_old_embeddings_are_read_as_tensors_alone(bases: dict[str, Any], tmp_path: Path, layout: str) -> None:
+def test_old_embeddings_are_read_as_tensors_alone(
+    bases: dict[str, Any], tmp_path: Path, layout: str, proves: Any
+) -> None:
+    proves("formats", "word, .pt of A1111 and diffusers", "in", "as tensors alone; a pickle that runs code is refused")
     vectors = torch.randn(2, 32)
     path = tmp_path / "Old Word.pt"
     kept = {"string_to_token": {"*": 265}, "string_to_param": {"*": vectors}, "name": "old", "step": 3}
@@ -367,8 +387,9 @@ def test_a_pickle_that_runs_code_is_not_opened(bases: dict[str, Any], tmp_path: 
 
 
 def test_diffusers_loads_our_custom_diffusion(
-    bases: dict[str, Any], folders: dict[str, Path], rex: Subject, tmp_path: Path
+    bases: dict[str, Any], folders: dict[str, Path], rex: Subject, tmp_path: Path, proves: Any
 ) -> None:
+    proves("formats", "Custom Diffusion, diffusers", "out", "diffusers' load_attn_procs paints the same")
     base = bases["sd"]
     concept = taught(base, rex, "custom_diffusion", prior_weight=0.0)
     done = export(concept, base, tmp_path, to="diffusers")
@@ -377,6 +398,7 @@ def test_diffusers_loads_our_custom_diffusion(
     painter.unet.load_attn_procs(tmp_path, weight_name=weights.name, _pipeline=painter)
     painter.load_textual_inversion(word, token="<rex>")
     assert alike(theirs(painter, base, PLACE.format(concept.recipe().says)), ours(base, concept))
+    proves("formats", "Custom Diffusion, diffusers", "in", "equal to the bit")
     back = import_file(weights, base, name="rex", noun="dog")
     assert back.what == "custom_diffusion"
     values = {n: t for n, t in concept.tensors.items() if n.startswith("denoiser.")}
@@ -384,8 +406,9 @@ def test_diffusers_loads_our_custom_diffusion(
 
 
 def test_ip_adapters_weights_are_read_and_paint_what_diffusers_paints(
-    rex: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rex: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proves: Any
 ) -> None:
+    proves("formats", "IP-Adapter weights", "in", "diffusers' load_ip_adapter paints the same")
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
     from ..bases.families import clip_pictures
@@ -400,6 +423,7 @@ def test_ip_adapters_weights_are_read_and_paint_what_diffusers_paints(
     recipe = methods()["ip_adapter"](rex)
     with torch.no_grad(), wear(base, (Outfit(recipe, "<rex>"),)) as worn:
         tensors = {n: torch.randn_like(t).half().float() for n, t in worn.tensors.items() if n != FEATURES}
+    proves("formats", "IP-Adapter weights", "out", "diffusers' load_ip_adapter paints the same")
     path = export_adapter(base, tensors, tmp_path / "ip-adapter.safetensors")
     assert any(key == "ip_adapter.1.to_k_ip.weight" for key in load_file(path))
     back = import_file(path, base)

@@ -28,6 +28,7 @@ class Family:
 
     family: ClassVar[str]
     guidance: str = "classifier_free"  # how its own pipeline guides
+    idle: tuple[str, ...] = ()  # how the names of denoiser layers begin whose output nothing reads
     cascaded: bool = False  # later stages enlarge what the first one paints
     sites: tuple[Site, ...]
 
@@ -95,7 +96,9 @@ class Family:
         state = network.state_dict()
         by_place = {tensor.data_ptr(): bare(name) for name, tensor in state.items() if bare(name) in where}
         for name, tensor in state.items():
-            kept = bare(name) if bare(name) in where else by_place.get(tensor.data_ptr(), "")  # tied weights are stored once
+            kept = (
+                bare(name) if bare(name) in where else by_place.get(tensor.data_ptr(), "")
+            )  # tied weights are stored once
             if kept:
                 path, key = where[kept]
                 with safe_open(path, framework="pt") as file:
@@ -359,12 +362,12 @@ class Family:
 
     def projections(self, what: str) -> dict[str, nn.Module]:
         """Layers of the denoiser that low-rank changes go on: "attention", or "everything" (convolutions as well, but those that
-        keep channels apart, which have no rank to lower)."""
+        keep channels apart, which have no rank to lower). Layers whose output nothing reads are left out."""
         known = {"attention": (nn.Linear,), "everything": (nn.Linear, nn.Conv2d)}
         if what not in known:
             raise UnknownName("set of layers", what, known)
         layers = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, known[what])}
-        layers = {n: m for n, m in layers.items() if getattr(m, "groups", 1) == 1}
+        layers = {n: m for n, m in layers.items() if getattr(m, "groups", 1) == 1 and not n.startswith(self.idle)}
         if what == "attention":
             layers = {n: m for n, m in layers.items() if n.endswith(_ATTENTION_LAYERS)}
         return {f"denoiser.{name}": layer for name, layer in layers.items()}

@@ -32,6 +32,7 @@ class Flux2(Flow, Family):
         def choose(layer: str, _: Any) -> tuple[Kind, Any]:
             return ("merged", ParallelHost) if layer.startswith("single_") else ("joint", JointHost)
 
+        self.idle = ("time_guidance_embed.guidance_embedder",)  # klein is told no scale
         self.sites = host_sites(self.denoiser, choose)
 
     @property

@@ -30,6 +30,12 @@ class QwenImage(Flow, Family):
     def __init__(self, name: str, *, skips: int, **parts: Any) -> None:
         super().__init__(name, **parts)
         self.skips = skips  # places of the instruction before the prompt
+        last = f"transformer_blocks.{len(self.denoiser.transformer_blocks) - 1}."
+        self.idle = (
+            f"{last}txt_mlp",
+            f"{last}attn.to_add_out",
+            f"{last}attn.add_q_proj",
+        )  # the text after it is dropped
         self.sites = host_sites(self.denoiser, lambda *_: ("joint", ComplexRotaryHost))
 
     @property

@@ -119,7 +119,7 @@ def load(opening: Opening) -> Sana:
     tokenizer, model = opening.tokenizer(), opening.text_encoder()
     before = instruction()
     count = len(tokenizer.encode(before))
-    about: dict[str, Any] = {"ends": False, "masked": True, "lower": True}
+    about: dict[str, Any] = {"ends": False, "masked": True, "lower": True, "spaces": "before"}
     towers = [
         Tower(tokenizer, model, count + PLACES - 2, template=lambda prompt: before + prompt, **about),
         Tower(tokenizer, model, PLACES, **about),

@@ -29,6 +29,8 @@ class StableDiffusion3(Flow, Family):
 
     def __init__(self, name: str, **parts: Any) -> None:
         super().__init__(name, **parts)
+        last = f"transformer_blocks.{len(self.denoiser.transformer_blocks) - 1}."
+        self.idle = (f"{last}attn.add_q_proj",)  # it drops the text after attention
         self.sites = host_sites(
             self.denoiser, lambda name, _: ("self" if name.endswith("attn2") else "joint", PictureFirstHost)
         )

@@ -148,7 +148,8 @@ class _replacing:
         columns = torch.cat(
             [torch.arange(start, start + len(v), device=vectors.device) for _, start, v in self.written]
         )
-        values = torch.cat([v for _, _, v in self.written]).to(vectors)
+        scale = getattr(self.embedding, "embed_scale", 1.0)  # some layers scale what they look up
+        values = (torch.cat([v for _, _, v in self.written]) * scale).to(vectors)
         return vectors.index_put((rows, columns), values)
 
 

@@ -11,7 +11,15 @@ from .common import opened, out, say
 def export(given: argparse.Namespace) -> None:
     from limner.concept import Concept
     from limner.formats import export as write
+    from limner.formats.exporting import export_adapter
+    from limner.weights import shipped
 
+    if str(given.concept) == "ip_adapter":
+        base = opened(given, given.base or "pocket")
+        path = given.out / f"ip-adapter-{base.name.replace('/', '-')}.safetensors"
+        path = export_adapter(base, shipped("ip_adapter", base), path, overwrite=given.overwrite)
+        out(given, {"files": [str(path)]}, str(path))
+        return
     concept = Concept.load(given.concept)
     base = opened(given, given.base or concept.base["name"])
     done = write(concept, base, given.out, to=given.to, rank=given.rank, overwrite=given.overwrite)
