@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN ?= out/pocket
 WORKERS ?= 2
 
-.PHONY: demo test check bench bench-quick docs pocket clean
+.PHONY: demo test check proofs bench bench-quick docs pocket clean
 
 demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
 	$(BIN)/limner demo --out out/demo
@@ -18,6 +18,12 @@ check: $(VENV)/ready         ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+proofs: $(VENV)/ready        ## what tests show of bases and files: results/proofs.json, for docs/
+	rm -f results/proofs.json
+	LIMNER_PROOFS=1 $(BIN)/python -m pytest tests/bases tests/formats
+	LIMNER_FUZZ=2000 $(BIN)/python -m pytest tests/formats/test_bad_files.py -k further
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/ready         ## every method on three held-out toys: results/bench.json; runs what is missing
 	$(BIN)/limner bench --workers 2

@@ -14,7 +14,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from limner.cli import method_table
+from limner.commands.listing import method_table
 from limner.evaluation.benchmark import read_results
 from limner.evaluation.datasets.toys import toys
 from limner.evaluation.metrics import card, metrics
@@ -41,11 +41,35 @@ def pages() -> dict[Path, str]:
     docs = ROOT / "docs" / "results.md"
     text = within(within(docs.read_text(), "results", results()), "curve", curve())
     found[docs] = within(text, "diagnoses", diagnoses())
+    bases = ROOT / "docs" / "bases.md"
+    found[bases] = within(bases.read_text(), "families", proofs("bases", families()))
+    formats = ROOT / "docs" / "formats.md"
+    found[formats] = within(formats.read_text(), "formats", proofs("formats"))
     judging = ROOT / "docs" / "judging.md"
     found[judging] = within(judging.read_text(), "metrics", metric_table())
     pocket = ROOT / "docs" / "pocket.md"
     found[pocket] = within(within(pocket.read_text(), "scores", scores()), "captions", captions())
     return found
+
+
+def families() -> dict[str, str]:
+    """Module -> title of every family of bases."""
+    from limner.bases.loading import FAMILIES
+
+    return {known.module: known.title for known in FAMILIES}
+
+
+def proofs(name: str, titles: dict[str, str] | None = None) -> str:
+    """A table of what tests have shown (results/proofs.json, written by `make proofs`)."""
+    told = json.loads((ROOT / "results" / "proofs.json").read_text())[name]
+    order = {"bases": ["paints", "learns", "tuned", "word", "pre-trained", "training-free"], "formats": ["in", "out"]}[name]
+    rows = [key for key in titles if key in told] if titles else sorted(told)
+    head = {"bases": "family", "formats": "file"}[name]
+    lines = [f"| {head} | {' | '.join(order)} |", f"|---|{'---|' * len(order)}"]
+    for key in rows:
+        cells = [told[key].get(column, "-") for column in order]
+        lines.append(f"| {titles[key] if titles else key} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def table(rows: list[dict]) -> str:  # type: ignore[type-arg]

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from limner.subject import Subject
+
+PROOFS = Path(__file__).parent.parent / "results" / "proofs.json"
+_proved: dict[str, dict[str, dict[str, str]]] = {}
+
+
+@pytest.fixture
+def proves(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Say what a test shows: a table of the documentation, a row and a column of it, and what stands there."""
+    return lambda table, row, column, what="yes": record_property("proves", [table, row, column, what])
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    for name, told in report.user_properties:
+        if name == "proves" and report.when == "call":
+            table, row, column, what = told  # type: ignore[misc]
+            place = _proved.setdefault(table, {}).setdefault(row, {})
+            place[column] = what if report.passed and place.get(column) != "FAILED" else "FAILED"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With LIMNER_PROOFS set, what was shown goes to results/proofs.json, from which the documentation's tables are made."""
+    if _proved and os.environ.get("LIMNER_PROOFS") and not hasattr(session.config, "workerinput"):
+        before = json.loads(PROOFS.read_text()) if PROOFS.exists() else {}
+        for table, rows in _proved.items():
+            for row, columns in rows.items():
+                before.setdefault(table, {}).setdefault(row, {}).update(columns)
+        PROOFS.write_text(json.dumps(before, indent=1, sort_keys=True) + "\n")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from limner.recipe import Recipe, settings
-from limner.wearing import BASE_PARTS
 
 FAST = {
     "steps": 3,
@@ -35,9 +34,9 @@ def fast(function: Callable[..., Recipe], **more: Any) -> dict[str, Any]:
 def state(base: Any) -> dict[str, Tensor]:
     """A copy of every tensor of a base."""
     return {
-        f"{part}{name}": tensor.detach().clone()
-        for part in BASE_PARTS
-        for name, tensor in base.module(part.rstrip(".")).state_dict().items()
+        f"{part}.{name}": tensor.detach().clone()
+        for part in base.parts
+        for name, tensor in base.module(part).state_dict().items()
     }
 
 
@@ -47,7 +46,8 @@ def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 
 
 def untouched(base: Any) -> bool:
-    """No hook is left anywhere and no parameter learns."""
-    networks = [base.module(part.rstrip(".")) for part in BASE_PARTS]
-    hooks = [m for network in networks for m in network.modules() if m._forward_hooks or m._forward_pre_hooks]
-    return not hooks and not any(p.requires_grad for network in networks for p in network.parameters())
+    """No hook of ours is left anywhere and no parameter learns. (transformers keeps some of its own.)"""
+    modules = [m for part in base.parts for m in base.module(part).modules()]
+    hooks = [h for m in modules for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values())]
+    ours = [hook for hook in hooks if str(getattr(hook, "__module__", "")).startswith("limner")]
+    return not ours and not any(p.requires_grad for m in modules for p in m.parameters(recurse=False))

@@ -121,10 +121,10 @@ def test_worn_at_scale_zero_it_is_the_base_reading_the_same_words(base: Any, rex
     concept = learned(base, name, rex)
     worn = concept.outfit(base, scale=0.0)
     with wear(base, [worn]) as dressed:
-        said = dressed.said("<rex> in the city")
+        said = dressed.said("a photo of <rex> in the city")
     if rex.handle in said:
         said = said.replace(rex.handle, str(_starts_as(base, worn.recipe)))
-    off = limner.paint(base, "<rex> in the city", concepts=[concept], scale=0.0, seed=5, settings=QUICK)
+    off = limner.paint(base, "a photo of <rex> in the city", concepts=[concept], scale=0.0, seed=5, settings=QUICK)
     bare = limner.paint(base, said, seed=5, settings=QUICK)
     assert off[0].image.tobytes() == bare[0].image.tobytes()
 

@@ -104,8 +104,7 @@ def test_inversion_leads_back_to_the_picture(base: Any, rex: Subject) -> None:
     with torch.no_grad():
         latents = base.encode(rex.tensor(base.picture_size)[:1])[0]
         way = inverted(base, latents, "a dog", 50)
-        scheduler = base.scheduler("ddim")
-        scheduler.set_timesteps(50)
+        scheduler = base.scheduler("ddim", steps=50)
         states = base.text_states(["a dog"], words={})
         from limner.bases.attention import Pass
 

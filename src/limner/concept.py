@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .bases.protocol import Base
+    from .recipe import Recipe
 
 FORMAT = 1
 
@@ -40,17 +41,35 @@ class Concept:
     cost: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
-    def outfit(self, base: Base, *, scale: float = 1.0) -> Outfit:
-        """The recipe and tensors to wear on `base`. Raises `WrongBase` for any other base than it was taught on."""
-        if base.fingerprint != self.base["fingerprint"]:
+    def recipe(self) -> Recipe:
+        """What it wears, made anew from its method and settings."""
+        from .formats.recipes import IMPORTED, imported
+        from .methods import find
+
+        make = imported if self.method == IMPORTED else find(self.method)
+        try:
+            return make(Subject.from_card(self.subject), **self.settings)
+        except (TypeError, KeyError) as error:
+            raise FileError(
+                f"{self.handle} was taught by another version of {self.method}: its settings do not fit ({error}); teach it again"
+            ) from error
+
+    def outfit(self, base: Base, *, scale: float = 1.0, any_base: bool = False) -> Outfit:
+        """The recipe and tensors to wear on `base`. Raises `WrongBase` for any other base than it was taught on; with
+        `any_base`, only for one of another family: a distilled base may wear what its parent was taught."""
+        if base.fingerprint != self.base["fingerprint"] and not (any_base and base.family == self.base["family"]):
             raise WrongBase(
                 f"{self.handle} was taught on {self.base['name']} (fingerprint {self.base['fingerprint']}), "
                 f"this is {base.name} (fingerprint {base.fingerprint}): load that base, or teach the subject again on this one"
+                + (
+                    "; if this one was made from that one, --any-base wears it here"
+                    if base.family == self.base["family"]
+                    else ""
+                )
             )
-        from .methods import find
         from .weights import shipped
 
-        recipe = find(self.method)(Subject.from_card(self.subject), **self.settings)
+        recipe = self.recipe()
         stored = {**shipped(recipe.weights, base), **self.tensors} if recipe.weights else self.tensors
         return Outfit(recipe, self.handle, stored, scale, self.seed)
 
@@ -92,28 +111,18 @@ class Concept:
 
 def read_safetensors(path: Path, *, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The limner header and tensors of a file. Raises `FileError` that says what the file is instead."""
-    from safetensors import SafetensorError, safe_open
+    from .formats.reading import read_tensors
 
-    if not path.is_file():
-        raise FileError(f"there is no {what} file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except SafetensorError as error:
-        raise FileError(f"{path} cannot be read as a {what}: {_what_it_is(path)} ({error})") from error
+    metadata, tensors = read_tensors(path, what=what)
     if "limner" not in metadata:
         raise FileError(
-            f"{path} is a safetensors file, but limner did not write it as a {what}: it has no limner header"
+            f"{path} is a safetensors file, but limner did not write it as a {what}: it has no limner header. A file of another "
+            "tool is read with `limner import`"
         )
     try:
-        return json.loads(metadata["limner"]), tensors
+        header = json.loads(metadata["limner"])
     except json.JSONDecodeError as error:
         raise FileError(f"the header of {path} is damaged ({error})") from error
-
-
-def _what_it_is(path: Path) -> str:
-    start = path.read_bytes()[:8]
-    if start[:2] == b"PK" or start[:1] == b"\x80":
-        return "it is a pickle, which can run code and is never opened; ask for a safetensors file"
-    return "it is damaged or cut short; make or fetch it again" if start else "it is empty"
+    if not isinstance(header, dict):
+        raise FileError(f"the header of {path} is damaged: it is no table")
+    return header, tensors

@@ -7,6 +7,7 @@ LimnerError
 │   └── UnknownName              a method, base or part that does not exist; suggests the nearest
 ├── FileError                    a file that is damaged, of another kind, or in the way
 │   └── WrongBase                a concept or adapter made for another base
+├── CheckError                   a concept fails its certificate
 ├── TeachingError                teaching cannot go on (a loss that is not a number)
 └── MissingExtra (ImportError)   an optional dependency; the message has the install line
 """
@@ -50,6 +51,10 @@ class FileError(LimnerError):
 
 class WrongBase(FileError):
     """A concept or adapter was made for another base."""
+
+
+class CheckError(LimnerError):
+    """A concept fails its certificate."""
 
 
 class TeachingError(LimnerError):

@@ -10,9 +10,9 @@ import torch
 
 from .bases.attention import Pass
 from .errors import InputError, PromptError
-from .parts.guidance.classifier_free import classifier_free
+from .parts.guidance.classifier_free import classifier_free, norm_preserving
 from .picture import Picture, Pictures
-from .recipe import Companion, Denoiser, Moment
+from .recipe import Companion, Denoiser, Guidance, Moment
 from .streams import stream
 from .subject import Subject
 from .wearing import Worn, wear
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PaintSettings:
-    """How to paint. `guidance` 1 is no guidance; `sampler` is "ddim", "ddpm" or "dpm"."""
+    """How to paint. `guidance` 1 is no guidance; `sampler` is one of the base's ("ddim", "ddpm", "dpm", "euler" for
+    diffusion), or empty for its own."""
 
     steps: int = 25
     guidance: float = 4.0
-    sampler: str = "ddim"
+    sampler: str = ""
     negative: str = ""
     batch: int = 16
 
@@ -93,15 +94,14 @@ def sample(
     The first latents of a picture are a function of its seed alone, so the batch it is in does not matter to them.
     """
     base = worn.base
-    scheduler = base.scheduler(settings.sampler)
-    scheduler.set_timesteps(settings.steps, device=base.device)
+    scheduler = base.scheduler(settings.sampler, steps=settings.steps, device=base.device)
     total = len(scheduler.timesteps)
     companion, wanted = worn.companion(total), len(seeds)
     if worn.twins:
         if companion:
             raise InputError("one of these concepts paints twins and another a reference row; wear one at a time")
         prompts, seeds = [*prompts, *(worn.twins(worn.said(prompt)) for prompt in prompts)], [*seeds, *seeds]
-    latents = _first_latents(base, seeds, companion) * float(scheduler.init_noise_sigma)
+    latents = base.begin(_first_latents(base, seeds, companion), scheduler)
     rows = ([companion.prompt] if companion else []) + list(prompts)
     whose = [*([seeds[0]] if companion else []), *seeds]
     noises = [stream(seed, "sampler") for seed in whose]
@@ -123,10 +123,10 @@ def sample(
             said, states = denoise.said["text"][own], denoise.states["text"][own]
             moment = Moment(worn, latents[own], time, step, total, said, states, where)
             latents = torch.cat([latents[: own.start], operation(moment)])
-        model_input = scheduler.scale_model_input(latents, time)
+        model_input = scheduler.scale_model_input(latents, time) if hasattr(scheduler, "scale_model_input") else latents
         denoise.step = step
         (output,) = denoise.guided(model_input, time.expand(len(latents)))
-        latents = _advance(scheduler, output, time, latents, noises)
+        latents = base.stepped(scheduler, output, time, latents, noises)
         yield PaintStep(step, total, latents[1:] if companion else latents[:wanted])
 
 
@@ -140,19 +140,20 @@ def paint(
     scale: float = 1.0,
     settings: PaintSettings | None = None,
     canvas: Canvas | None = None,
+    any_base: bool = False,
     watch: Callable[[PaintStep], object] | None = None,
 ) -> Pictures:
     """Paint `count` pictures of each prompt, wearing `concepts` at `scale`. Picture k of a prompt has seed `seed + k`.
 
     A prompt need not name a concept: so one sees what wearing it does to other things. With a `canvas`, every picture is
-    painted into it. Raises `PromptError` for a prompt
+    painted into it. `any_base` lets a base wear what another of its family was taught. Raises `PromptError` for a prompt
     that is empty, too long, or names a handle that nothing worn answers to.
     """
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     settings = settings or PaintSettings()
     if count < 1:
         raise InputError(f"count must be at least 1, not {count}")
-    outfits = [concept.outfit(base, scale=scale) for concept in concepts]
+    outfits = [concept.outfit(base, scale=scale, any_base=any_base) for concept in concepts]
     check_prompts(prompts, handles=[outfit.handle for outfit in outfits])
     with torch.no_grad(), wear(base, outfits) as worn:
         jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]
@@ -171,14 +172,12 @@ def paint(
 
 
 def inverted(base: Base, latents: Tensor, prompt: str, steps: int) -> list[Tensor]:
-    """The way a DDIM sampler of `steps` steps would have come to these latents [1, C, h, w], walked backwards.
+    """The way the base's own sampler of `steps` steps (DDIM, or Euler along a flow) would have come to these latents [1, C, h, w], walked backwards.
 
     Returns latents [C, h, w] before each of its steps, noisiest first. No guidance; Eq. 13 of arXiv:2105.05233 without
     text, each step taking the noise predicted one step earlier for the noise of the next.
     """
-    scheduler = base.scheduler("ddim")
-    scheduler.set_timesteps(steps, device=base.device)
-    times = [int(t) for t in scheduler.timesteps][::-1]
+    times = [t.item() for t in base.scheduler(steps=steps, device=base.device).timesteps][::-1]
     way: list[Tensor] = []
     clean, noise = latents, torch.zeros_like(latents)
     with torch.no_grad():
@@ -225,7 +224,21 @@ def _paint_batch(
     for at in sample(worn, prompts, seeds=seeds, settings=settings, canvas=canvas):
         if watch:
             watch(at)
-    return to_images(worn.base.decode(at.latents))
+    latents = at.latents
+    if worn.base.cascaded:
+        states, empty = worn.text_states(prompts), worn.text_states([settings.negative] * len(prompts))
+        streams = [stream(seed, "enlarging") for seed in seeds]
+        about: dict[str, Any] = {"steps": settings.steps, "guidance": settings.guidance, "generators": streams}
+        latents = worn.base.enlarged(latents, states, empty, **about)
+    return to_images(worn.base.decode(latents))
+
+
+OWN: dict[str, tuple[Guidance, ...]] = {
+    "classifier_free": (classifier_free,),
+    "norm_preserving": (norm_preserving,),
+    "embedded": (),
+}
+"""How a base guides by itself -> what is put around its denoiser."""
 
 
 class _guided:
@@ -249,8 +262,9 @@ class _guided:
                 texts[branch] = [reads(prompt) for prompt in prompts]
         self.said = {branch: tuple(worn.said(row) for row in rows) for branch, rows in texts.items()}
         self.states = {branch: worn.text_states(rows) for branch, rows in texts.items()}
+        self.scale = settings.guidance if worn.base.guidance == "embedded" else None
         self.guided: Denoiser = self.plain
-        for guidance in worn.guidance or (classifier_free,):
+        for guidance in worn.guidance or OWN[worn.base.guidance]:
             self.guided = guidance(self.guided, settings.guidance)
 
     def plain(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
@@ -266,6 +280,7 @@ class _guided:
             "seeds": self.seeds * len(branches),
             "companion": self.companion is not None,
             "twins": self.worn.twins is not None,
+            "guidance": self.scale,
         }
         run = self.worn.run(time=t, step=self.step, branches=tuple(reads), **about)
         run.operations = self.worn.painting_operations
@@ -278,9 +293,3 @@ def _first_latents(base: Base, seeds: Sequence[int], companion: Companion | None
     return torch.stack([torch.randn(base.latent_shape, generator=stream(s, "latents")) for s in seeds]).to(
         base.device, base.dtype
     )
-
-
-def _advance(scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: list[torch.Generator]) -> Tensor:
-    more = {"generator": noises} if type(scheduler).__name__ == "DDPMScheduler" else {}
-    result: Tensor = scheduler.step(output, time, latents, **more).prev_sample
-    return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -34,11 +33,15 @@ class Picture:
         return told | {"settings": self.settings, "software": "limner"}
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
-        """Write a PNG whose text chunk "limner" holds the story."""
+        """Write a PNG whose text chunks hold the story: as JSON in "limner", as other tools read it in "parameters", and in XMP
+        that a trained model made it."""
         from PIL.PngImagePlugin import PngInfo
 
+        from .formats.provenance import png_fields
+
         about = PngInfo()
-        about.add_text("limner", json.dumps(self.story))
+        for name, text in png_fields(self).items():
+            about.add_itxt(name, text)
         target = Path(path)
         return atomic_write(target, lambda p: self.image.save(p, format="PNG", pnginfo=about), overwrite=overwrite)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from .bases.attention import AttentionCall, Pass
+    from .bases.attention import AttentionCall, Kind, Pass
     from .bases.protocol import Base
     from .wearing import Worn
 
@@ -66,6 +66,17 @@ class Rated:
 
 AttentionOp: TypeAlias = "Callable[[AttentionCall], AttentionCall]"
 """Acts inside every attention layer; the call carries its site, time and branch."""
+
+
+def acting_in(*kinds: Kind) -> Callable[[AttentionOp], AttentionOp]:
+    """Say of an operation in which kinds of attention it acts. Wearing it on a base that has none of them is an error; so it is
+    with modifiers that have an `acts_in`."""
+
+    def mark(operation: AttentionOp) -> AttentionOp:
+        operation.acts_in = kinds  # type: ignore[attr-defined]  # functions stay functions
+        return operation
+
+    return mark
 
 
 @dataclass(frozen=True)
@@ -133,6 +144,7 @@ class Objective:
     source: Source
     value: Callable[[Step], Tensor]
     weight: float = 1.0
+    any_target: bool = False  # means something whatever the base predicts; the others need noise, velocity or flow
 
     def __rmul__(self, factor: float) -> Objective:
         return replace(self, weight=self.weight * factor)

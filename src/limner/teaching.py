@@ -161,7 +161,7 @@ class Learner:
         self.stage, self.worn, self.parameters = stage, worn, dict(parameters)
         for tensor in self.parameters.values():
             tensor.requires_grad_(True)
-        worn.text_learns(any(name.startswith(("text_encoder.", "word.", "prefix.")) for name in self.parameters))
+        worn.text_learns(any(name.startswith(("text_encoder", "word.", "prefix.")) for name in self.parameters))
         groups: dict[float, list[Tensor]] = {}
         for name, tensor in self.parameters.items():
             groups.setdefault(factors[name], []).append(tensor)
@@ -274,6 +274,13 @@ class Update:
 
 
 def _prepare(base: Base, stages: Sequence[Stage]) -> Draws:
+    if base.prediction_type == "tokens":
+        strange = [term.name for stage in stages for term in stage.loss if not term.any_target]
+        if strange:
+            raise InputError(
+                f"{strange[0]} compares predictions of noise, and {base.name} ({base.family}) predicts masked tokens: this "
+                "method means nothing on it; one that learns by reconstruction alone does, such as lora_dreambooth"
+            )
     sources = dict.fromkeys(term.source for stage in stages for term in stage.loss)
     return {source: source.prepare(base) for source in sources}
 
@@ -286,7 +293,7 @@ def _terms(worn: Worn, stage: Stage, draws: Draws, seed: int, index: int, step: 
         shape = batch.latents.shape
         device, dtype = worn.base.device, worn.base.dtype
         noise = torch.randn(shape, generator=at("noise")).to(device, dtype)
-        times = torch.randint(worn.base.num_train_times, shape[:1], generator=at("time")).to(device)
+        times = worn.base.draw_times(shape[0], at("time")).to(device)
         updates[source] = Update(worn, batch, times, noise, at)
     for update in updates.values():
         size = update.batch.latents.shape[1:]
@@ -306,6 +313,8 @@ def _predict(worn: Worn, updates: Sequence[Update], operations: tuple[AttentionO
     about = {"references": references, "dropped": dropped, "random": updates[0].random}
     run = worn.run(time=times, prompts=said, fused=fused, **about)
     run.operations += operations
+    if worn.base.checkpointing:  # what acts in attention keeps things of its own, which must not be made twice
+        worn.base.checkpoint(not run.operations)
     noised = torch.cat([update.noised for update in updates])
     output = worn.base.predict(noised, times, states, context=run)
     start = 0

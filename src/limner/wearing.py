@@ -11,7 +11,7 @@ import torch
 
 from .bases.attention import Pass
 from .errors import FileError, InputError, PromptError
-from .recipe import AttentionOp, Companion, Guidance, LatentOperation, Live, Modifier, Recipe
+from .recipe import AttentionOp, Companion, Guidance, LatentOperation, Live, Modifier, Recipe, names
 from .streams import stream
 
 if TYPE_CHECKING:
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 MAX_STATES = 4096  # prompts whose states are kept
 GROUP = 4  # prompts read at once, always: the bits of a state must not depend on what it was read with
-BASE_PARTS = ("denoiser.", "text_encoder.", "autoencoder.")
+BASE_PARTS = (
+    *("denoiser.", "text_encoder.", "text_encoder_2.", "text_encoder_3.", "autoencoder."),
+    *("prior.", "prior_pictures.", "second_stage."),
+)
+"""How the names of a base's own parameters begin."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,7 @@ class Worn:
 def wear(base: Base, outfits: Sequence[Outfit]) -> Iterator[Worn]:
     """Put outfits on, in order; take them off in reverse, whatever happens in between."""
     _check_handles(outfits)
+    _check_sites(base, outfits)
     worn = Worn(base, tuple(outfits))
     with ExitStack() as stack:
         stack.callback(lambda: _assign(base, worn.originals))
@@ -225,3 +230,17 @@ def _check_handles(outfits: Sequence[Outfit]) -> None:
     handles = [outfit.handle for outfit in outfits]
     if len(set(handles)) < len(handles):
         raise PromptError(f"two concepts answer to one handle in {handles}; teach one under another --name")
+
+
+def _check_sites(base: Base, outfits: Sequence[Outfit]) -> None:
+    """What acts in attention finds some of its kind; else it would do nothing, in silence."""
+    there = {site.kind for site in base.sites}
+    for outfit in outfits:
+        parts: list[Any] = [*outfit.recipe.modifiers, *outfit.recipe.painting.operations]
+        for part in parts:
+            wanted = getattr(part, "acts_in", ())
+            if outfit.scale and wanted and not there.intersection(wanted):
+                raise InputError(
+                    f"{names([part])[0]} acts in {' or '.join(wanted)} attention, and {base.name} ({base.family}) has "
+                    f"{' and '.join(sorted(there))} attention only: this method means nothing on it"
+                )

@@ -15,6 +15,7 @@ from limner.methods import methods
 from limner.subject import Subject
 
 from ..helpers import fast, same, state, untouched
+from .families import stable_diffusion
 
 ADAPTERS = ("ip_adapter", "dreamtuner")  # need weights trained for the very base
 LOOKING = (
@@ -28,46 +29,9 @@ LOOKING = (
 MASKED = ("persam", "break_a_scene", "perfusion", "infusion", "hifi_tuner", "clic")
 
 
-def save_tiny(folder: Path, kind: str) -> Path:
-    """A random pipeline shaped like Stable Diffusion 1.5 or 2.1, in diffusers' layout."""
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    from limner.bases.loading import POCKET
-
-    torch.manual_seed(0)
-    two = kind == "2.1"
-    from transformers import CLIPTokenizer
-
-    tokenizer = CLIPTokenizer.from_pretrained(POCKET / "tokenizer")
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=tokenizer.model_max_length, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, hidden_act="gelu" if two else "quick_gelu",
-    )  # fmt: skip
-    unet = UNet2DConditionModel(
-        sample_size=8, block_out_channels=(16, 32), norm_num_groups=8, layers_per_block=1, cross_attention_dim=32,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        attention_head_dim=(2, 4) if two else 2, use_linear_projection=two,
-    )  # fmt: skip
-    vae = AutoencoderKL(
-        block_out_channels=(8, 16), latent_channels=4, norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2, scaling_factor=0.18215,
-    )  # fmt: skip
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
-        steps_offset=1, prediction_type="v_prediction" if two else "epsilon",
-    )  # fmt: skip
-    StableDiffusionPipeline(
-        vae=vae, text_encoder=CLIPTextModel(text), tokenizer=tokenizer, unet=unet, scheduler=scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    ).save_pretrained(folder)  # fmt: skip
-    return folder
-
-
 @pytest.fixture(scope="module", params=["1.5", "2.1"])
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load(save_tiny(tmp_path_factory.mktemp("tiny"), request.param), device="cpu")
+    return load(stable_diffusion(tmp_path_factory.mktemp("tiny"), request.param), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +84,7 @@ def test_it_paints_what_diffusers_paints(tmp_path: Path) -> None:
     import numpy as np
     from diffusers import StableDiffusionPipeline
 
-    folder = save_tiny(tmp_path / "sd", "1.5")
+    folder = stable_diffusion(tmp_path / "sd", "1.5")
     base = load(folder, device="cpu")
     ours = limner.paint(base, "a red dog on the beach", seed=4, settings=limner.PaintSettings(steps=4, guidance=5.0))[0]
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
@@ -143,7 +107,7 @@ def test_a_concept_of_another_base_is_refused_with_both_fingerprints(base: Any, 
 
 
 def test_the_fingerprint_survives_half_precision_and_sees_a_changed_weight(tmp_path: Path) -> None:
-    folder = save_tiny(tmp_path / "sd", "1.5")
+    folder = stable_diffusion(tmp_path / "sd", "1.5")
     first, half = load(folder, device="cpu"), load(folder, device="cpu", dtype="float16")
     assert first.fingerprint == half.fingerprint
     other = load(folder, device="cpu")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -22,12 +22,17 @@ if TYPE_CHECKING:
     from limner.recipe import AttentionOp, Streams
 
 
+Kind: TypeAlias = Literal["self", "cross", "joint", "merged"]
+"""What a layer attends to: the picture itself; the text; both, the text through projections of its own ("joint": SD 3, the
+double blocks of FLUX, the added keys of DeepFloyd IF); both, through the same projections ("merged": FLUX's single blocks)."""
+
+
 @dataclass(frozen=True)
 class Site:
     """One attention layer: where it stands in the network."""
 
     name: str
-    kind: Literal["self", "cross"]
+    kind: Kind
     block: Literal["down", "mid", "up"]
     index: int  # among the sites of its kind, in the order they run
 
@@ -47,6 +52,8 @@ class Pass:
     dropped: Tensor | None = None  # [rows] bool: rows whose image condition is off
     companion: bool = False  # the first row of each branch is a companion
     twins: bool = False  # the second half of each branch's rows are twins of the first
+    guidance: float | None = None  # of a base that reads the scale of guidance itself
+    text_places: int = 0  # how many places of the sequence are text, where text and picture run as one
     fused: bool = (
         True  # False is the same in three plain steps: faster where a CPU learns, not the same to the last bit
     )
@@ -70,6 +77,9 @@ class AttentionCall:
     value: Tensor
     run: Pass
     bias: Tensor | None = None  # added to the logits, broadcast to [B, H, N, M]
+    picture: slice = field(default_factory=lambda: slice(None))  # which queries are the picture's
+    picture_keys: slice = field(default_factory=lambda: slice(None))  # and which keys and values
+    asking: Tensor | None = None  # the picture's queries before their places are turned into them; None: as in `query`
     beside: list[tuple[Tensor, Tensor, Tensor | float]] = field(
         default_factory=list
     )  # (key, value, scale) more branches
@@ -159,10 +169,23 @@ def attend(call: AttentionCall) -> Tensor:
         out = _fused(call.query, call.key, call.value, call.bias)
     for change in call.on_output:
         out = change(out)
-    for key, value, scale in call.beside:
-        more = _fused(call.query, key, value, None) if call.run.fused else _mapped(call.query, key, value, None, ())
-        out = out + scale * more
+    if call.beside:
+        asking = call.query[:, :, call.picture] if call.asking is None else call.asking
+        parts = [(scale, _branch(asking, key, value, call.run.fused)) for key, value, scale in call.beside]
+        out = replaced(out, call.picture, sum((s * x for s, x in parts), start=out[:, :, call.picture]))
     return out
+
+
+def _branch(query: Tensor, key: Tensor, value: Tensor, fused: bool) -> Tensor:
+    return _fused(query, key, value, None) if fused else _mapped(query, key, value, None, ())
+
+
+def replaced(x: Tensor, part: slice, new: Tensor) -> Tensor:
+    """[B, H, N, d] with the places of `part` as in `new`."""
+    if part == slice(None):
+        return new
+    start, stop, _ = part.indices(x.shape[2])
+    return torch.cat([x[:, :, :start], new, x[:, :, stop:]], 2)
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
@@ -179,23 +202,36 @@ def _mapped(
     return maps.to(value.dtype) @ value
 
 
-def host_sites(denoiser: Any) -> tuple[Site, ...]:
-    """Put a host into every attention layer of a diffusers UNet; returns the sites in the order they run."""
-    counts = {"self": 0, "cross": 0}
-    sites, hosts = [], {}
-    for name in sorted(denoiser.attn_processors, key=lambda n: BLOCKS.index(_block(n))):
+Choice: TypeAlias = "Callable[[str, Any], tuple[Kind, Callable[[Site], Any]] | None]"
+"""Name of an attention layer and the layer -> its kind and the host to put in; None leaves the layer as it is."""
+
+
+def self_or_cross(_: str, layer: Any) -> tuple[Kind, Callable[[Site], Any]]:
+    """The layers of a UNet, and of transformers built like one."""
+    return ("cross" if layer.is_cross_attention else "self"), Host
+
+
+def host_sites(denoiser: Any, choose: Choice = self_or_cross) -> tuple[Site, ...]:
+    """Put a host into every attention layer of a denoiser; returns the sites in the order they run."""
+    counts: dict[str, int] = {}
+    sites, hosts = [], dict(denoiser.attn_processors)
+    for name in sorted(hosts, key=lambda n: BLOCKS.index(_block(n))):
         layer = name.removesuffix(".processor")
-        kind: Literal["self", "cross"] = "cross" if denoiser.get_submodule(layer).is_cross_attention else "self"
-        sites.append(Site(layer, kind, _block(name), counts[kind]))
-        counts[kind] += 1
-        hosts[name] = Host(sites[-1])
+        chosen = choose(layer, denoiser.get_submodule(layer))
+        if chosen is None:
+            continue
+        kind, host = chosen
+        sites.append(Site(layer, kind, _block(name), counts.get(kind, 0)))
+        counts[kind] = counts.get(kind, 0) + 1
+        hosts[name] = host(sites[-1])
     denoiser.set_attn_processor(hosts)
     return tuple(sites)
 
 
 BLOCKS = ("down", "mid", "up")
-"""In the order they run; diffusers keeps the middle last among the modules."""
+"""In the order they run; diffusers keeps the middle last among a UNet's modules. All of a transformer is the middle."""
 
 
 def _block(name: str) -> Any:
-    return "mid" if name.startswith("mid") else name.split("_", 1)[0]
+    first = name.split("_", 1)[0]
+    return first if first in ("down", "up") else "mid"

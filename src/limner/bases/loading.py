@@ -1,76 +1,141 @@
-"""Opening a base by name, folder or hub id."""
+"""Opening a base by name, folder, hub id or file."""
 
 from __future__ import annotations
 
 import importlib
-import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from limner.errors import FileError, InputError
+from limner.errors import InputError
 from limner.pocket import SIZE
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from .opening import Opening
     from .protocol import Base
 
 POCKET = Path(__file__).parent.parent / "pocket" / "weights" / "base"
-FAMILIES = {"StableDiffusionPipeline": "stable_diffusion"}
-"""Pipeline class in model_index.json -> module of this package with a `load`."""
-DTYPES = ("float32", "float16", "bfloat16")
 
 
-def load(name: str | Path = "pocket", *, device: str | None = None, dtype: str = "float32") -> Base:
-    """Open "pocket", a folder in diffusers' layout, or a hub id such as "org/model".
+class Known(NamedTuple):
+    """A family as `limner bases` tells of it."""
 
-    `device` None is the GPU where there is one. Raises `FileError` for a folder that is no base, `InputError` for a
-    family that is not supported or a device that is not there.
+    module: str
+    title: str
+    pipelines: tuple[str, ...]  # classes in model_index.json
+    learns: str  # what its denoiser predicts
+    attention: str
+    words: str  # where learned words are written
+    note: str = ""
+
+
+FAMILIES = (
+    Known("stable_diffusion", "Stable Diffusion 1.x, 2.x", ("StableDiffusionPipeline",), "noise or velocity", "self and cross", "CLIP"),
+    Known("sdxl", "Stable Diffusion XL", ("StableDiffusionXLPipeline",), "noise", "self and cross", "CLIP and OpenCLIP"),
+    Known("sd3", "Stable Diffusion 3, 3.5", ("StableDiffusion3Pipeline",), "flow", "joint", "CLIP, OpenCLIP and T5"),
+    Known("flux", "FLUX.1", ("FluxPipeline",), "flow", "joint and merged", "CLIP and T5", "dev reads the scale of guidance itself"),
+    Known("flux2", "FLUX.2 klein", ("Flux2KleinPipeline",), "flow", "joint and merged", "Qwen3"),
+    Known("qwen_image", "Qwen-Image", ("QwenImagePipeline",), "flow", "joint", "Qwen2.5-VL", "guidance keeps the prediction's length"),
+    Known("pixart", "PixArt-Sigma", ("PixArtSigmaPipeline",), "noise", "self and cross", "T5"),
+    Known("sana", "Sana", ("SanaPipeline",), "flow", "linear, and cross", "Gemma 2", "operations act in cross-attention only"),
+    Known("kandinsky", "Kandinsky 2.2", ("KandinskyV22CombinedPipeline",), "noise", "joint", "CLIP of the prior", "the prior makes of a prompt what the decoder reads"),
+    Known("deepfloyd", "DeepFloyd IF", ("IFPipeline",), "noise, in pixels", "joint", "T5", "a second stage beside it as stage_2/ enlarges"),
+    Known("amused", "aMUSEd", ("AmusedPipeline",), "masked tokens", "self and cross", "CLIP", "learns by cross-entropy; no times of noise"),
+)  # fmt: skip
+"""Every family, its module in this package and the pipeline classes it opens."""
+
+
+def load(
+    name: str | Path = "pocket",
+    *,
+    device: str | None = None,
+    dtype: str = "float32",
+    dtypes: Mapping[str, str] | None = None,
+    quantise: str = "",
+    offload: bool = False,
+    tiling: bool = False,
+    checkpointing: bool = False,
+    offline: bool | None = None,
+    config: str | Path | None = None,
+) -> Base:
+    """Open "pocket", a folder in diffusers' layout, a hub id such as "org/model", or one .safetensors checkpoint.
+
+    `device` None is the GPU where there is one. `dtypes` gives parts of the base ("text_encoder", "autoencoder", …) a data
+    type of their own. `quantise` is "int8" (needs torchao) or "nf4" (needs bitsandbytes), for the denoiser. `offload` lets
+    text encoders and autoencoder wait in the computer's memory. `tiling` decodes a picture in slices and tiles,
+    `checkpointing` computes activations twice rather than keep them. `offline` None is what HF_HUB_OFFLINE says. `config` is
+    where the settings of a single file come from. Raises `FileError` for what is no base, `InputError` for a family that is
+    not supported or a device that is not there.
     """
     import torch
 
-    if dtype not in DTYPES:
-        raise InputError(f"the data type must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    from .opening import DTYPES, QUANTISED, Opening, read_file, read_index
+
+    for asked in (dtype, *(dtypes or {}).values()):
+        if asked not in DTYPES:
+            raise InputError(f"the data type must be one of {', '.join(DTYPES)}, not {asked!r}")
+    if quantise and quantise not in QUANTISED:
+        raise InputError(f"quantise must be one of {', '.join(QUANTISED)}, not {quantise!r}")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("there is no CUDA device here; use device 'cpu'")
-    folder = POCKET if name == "pocket" else name
-    family = FAMILIES.get(pipeline_class(folder))
-    if family is None:
-        known = ", ".join(FAMILIES)
-        raise InputError(f"{name} is a {pipeline_class(folder)}, a family limner does not open yet; it opens: {known}")
-    loader = importlib.import_module(f".{family}", __package__)
-    base: Base = loader.load(folder, device=device, dtype=getattr(torch, dtype))
+    offline = _offline() if offline is None else offline
+    source = str(POCKET if name == "pocket" else Path(name).expanduser() if Path(name).expanduser().exists() else name)
+    if source.endswith((".safetensors", ".ckpt")):
+        if source.endswith(".ckpt"):
+            raise InputError(
+                f"{source} is a pickle, which can run code and is never opened; ask for a safetensors file"
+            )
+        pipeline, parts = read_file(Path(source), config=str(config) if config else None, dtype=dtype, offline=offline)
+        index: dict[str, Any] = {"_class_name": pipeline}
+    else:
+        index, parts = read_index(source, offline=offline), {}
+    opening = Opening(source, device, dtype, dtypes or {}, quantise, offline, index, parts)
+    base: Any = _family(opening, name).load(opening)
+    base.distilled = opening.distilled
+    if "bfloat16" in (dtype, *(dtypes or {}).values()):
+        base.files = opening.all_files
+    elif quantise:
+        base.files = {"denoiser": opening.all_files["denoiser"]}
     if name == "pocket":
         base.name = "pocket"
+    if offload:
+        base.rest(torch.device("cpu"))
+    if tiling:
+        base.tile()
+    if checkpointing:
+        base.checkpoint(True)
+        base.checkpointing = True
+    found: Base = base
+    return found
+
+
+def sketch(name: str | Path = "pocket", *, offline: bool | None = None) -> Base:
+    """A base laid out without values, for `planning`: it takes no memory and its passes give shapes alone. Not of single files."""
+    from .opening import Sketching, read_index
+
+    source = str(POCKET if name == "pocket" else Path(name).expanduser() if Path(name).expanduser().exists() else name)
+    offline = _offline() if offline is None else offline
+    opening = Sketching(source, "meta", offline=offline, index=read_index(source, offline=offline))
+    base: Base = _family(opening, name).load(opening)
     return base
 
 
-def pipeline_class(folder: Path | str) -> str:
-    """The pipeline's class name in model_index.json, of a folder or of a hub id."""
-    path = Path(folder).expanduser()
-    if path.is_dir():
-        index = path / "model_index.json"
-        if not index.exists():
-            raise FileError(f"{path} has no model_index.json: expected a folder in diffusers' layout")
-    else:
-        index = _from_hub(str(folder))
-    return str(json.loads(index.read_text()).get("_class_name"))
+def _family(opening: Opening, name: str | Path) -> ModuleType:
+    """The module of a pipeline's family."""
+    pipeline = str(opening.index.get("_class_name"))
+    family = next((known for known in FAMILIES if pipeline in known.pipelines), None)
+    if family is None:
+        known = ", ".join(p for f in FAMILIES for p in f.pipelines)
+        raise InputError(f"{name} is a {pipeline}, a family limner does not open yet; it opens: {known}")
+    return importlib.import_module(f".{family.module}", __package__)
 
 
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-    from huggingface_hub.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()  # what matters of its complaints is in the error below
-    try:
-        return Path(hf_hub_download(name, "model_index.json"))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise FileError(
-            f"there is no base {name!r}: expected 'pocket', a folder in diffusers' layout, or a hub id that can be reached ({type(error).__name__})"
-        ) from error
-    finally:
-        logging.set_verbosity(level)
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on")
 
 
 def known_bases() -> list[dict[str, Any]]:
@@ -80,15 +145,24 @@ def known_bases() -> list[dict[str, Any]]:
     pocket = {
         "name": "pocket",
         "family": "stable_diffusion",
+        "title": "pocket",
         "picture_size": SIZE,
         "megabytes": round(size / 1e6, 1),
         "about": about,
     }
-    diffusers = {
-        "name": "FOLDER or HUB/ID",
-        "family": "stable_diffusion",
-        "picture_size": 512,
-        "megabytes": None,
-        "about": "any Stable Diffusion 1.x or 2.x in diffusers' layout",
-    }
-    return [pocket, diffusers]
+    rest = [
+        {
+            "name": "FOLDER, HUB/ID or FILE"
+            if known.module in ("stable_diffusion", "sdxl", "sd3", "flux")
+            else "FOLDER or HUB/ID",
+            "family": known.module,
+            "title": known.title,
+            "pipelines": list(known.pipelines),
+            "predicts": known.learns,
+            "attention": known.attention,
+            "words": known.words,
+            "about": known.note,
+        }
+        for known in FAMILIES
+    ]
+    return [pocket, *rest]

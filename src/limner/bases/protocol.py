@@ -1,4 +1,7 @@
-"""The seam: what the engine may ask of a generator, and nothing else. Everything that knows a network's names is behind it."""
+"""The seam: what the engine may ask of a generator, and nothing else. Everything that knows a network's names is behind it.
+
+`family.Family` has most of it for pipelines of diffusers; a family's module says the rest.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
     from .attention import Pass, Site
     from .text import TextAttention
@@ -19,9 +20,23 @@ class Base(Protocol):
     """A generator to personalise. Tensors are on `device`; latents and predictions share one shape [B, C, h, w]."""
 
     name: str
-    family: str
 
     # ---- what it is
+    @property
+    def family(self) -> str: ...
+    @property
+    def distilled(self) -> str: ...  # what it was distilled for, if it was
+    @property
+    def guidance(self) -> str: ...  # "classifier_free"; "embedded": the denoiser reads the scale; "norm_preserving"
+    @property
+    def checkpointing(self) -> bool: ...  # activations are to be computed twice, where nothing acts in attention
+    def checkpoint(self, on: bool) -> None: ...
+    @property
+    def cascaded(self) -> bool: ...  # later stages enlarge what the first one paints
+    @property
+    def parts(self) -> tuple[str, ...]: ...  # names of its networks
+    @property
+    def samplers(self) -> tuple[str, ...]: ...
     @property
     def device(self) -> torch.device: ...
     @property
@@ -47,12 +62,18 @@ class Base(Protocol):
     def text_features(
         self, prompts: Sequence[str], *, words: Mapping[str, Tensor]
     ) -> Tensor: ...  # -> [B, D] beside them
+    @property
+    def states_shape(self) -> tuple[int, int]: ...  # rows and columns of a prompt's states
     def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int: ...
     def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]: ...  # in the states
     def word_vectors(self, text: str) -> Tensor: ...  # [n, D] input vectors of the words in text
+    @property
+    def word_widths(self) -> list[int]: ...  # of their columns, how many each text tower reads
     def word_table(self) -> Tensor: ...  # [V, D] input vectors of the whole vocabulary
     def text_attention(self) -> Sequence[TextAttention]: ...  # of the text tower, in the order they run
-    def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor: ...  # [B, L, D]
+    def text_states(
+        self, prompts: Sequence[str], *, words: Mapping[str, Tensor]
+    ) -> Tensor: ...  # [B, L, D]; what else a family reads of a prompt is in rows behind (`states.pack`)
 
     # ---- noise, velocity, flow
     @property
@@ -64,12 +85,34 @@ class Base(Protocol):
     def x0(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor: ...
     def noise_of(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor: ...
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor: ...
-    def scheduler(self, name: str) -> Any: ...  # a fresh diffusers scheduler with the base's tables
+    def error(
+        self, output: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor | None]: ...  # at every place, and where it counts
+    def draw_times(self, count: int, generator: Generator) -> Tensor: ...  # [count] to learn at
+
+    # ---- sampling
+    def scheduler(
+        self, name: str = "", *, steps: int, device: Any = "cpu"
+    ) -> Any: ...  # a fresh one of diffusers' with the base's tables, its steps set
+    def begin(self, noise: Tensor, scheduler: Any) -> Tensor: ...
+    def stepped(
+        self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]
+    ) -> Tensor: ...
+    def enlarged(
+        self,
+        latents: Tensor,
+        states: Tensor,
+        empty: Tensor,
+        *,
+        steps: int,
+        guidance: float,
+        generators: Sequence[Generator],
+    ) -> Tensor: ...  # by later stages, in a cascade
 
     # ---- the network
     sites: tuple[Site, ...]  # of attention
 
-    def module(self, part: str) -> nn.Module: ...  # "denoiser", "text_encoder", "autoencoder"
+    def module(self, part: str) -> nn.Module: ...  # "denoiser", "autoencoder", "text_encoder", "text_encoder_2", …
     def select(self, what: str) -> dict[str, nn.Parameter]: ...  # named sets: "cross_attention_kv", "everything", …
     def projections(
         self, what: str
@@ -79,9 +122,3 @@ class Base(Protocol):
     ) -> dict[str, tuple[nn.Module, nn.Module, int]]: ...  # cross-attention, feed-forward layer, width
     def attention_widths(self, site: Site) -> tuple[int, int, int]: ...  # heads, of the hidden states, of what is read
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...  # of a cross-attention site
-
-
-class Loader(Protocol):
-    """Opens a folder or hub id as a base of its family."""
-
-    def __call__(self, folder: Path | str, *, device: str, dtype: torch.dtype) -> Base: ...

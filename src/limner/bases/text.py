@@ -1,4 +1,4 @@
-"""Text states of CLIP text towers, with learned words written into prompts.
+"""Text towers, with learned words written into prompts.
 
 A learned word such as `<rex>` never enters the tokenizer or the embedding table: its place in the prompt holds a
 stand-in token whose input vector is replaced while the tower runs. So a base has nothing to undo, and a prompt without
@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -19,37 +20,114 @@ from limner.errors import PromptError
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-def token_ids(tokenizer: Any, prompt: str, *, words: Mapping[str, Tensor]) -> tuple[list[int], list[tuple[int, str]]]:
-    """Token ids without begin and end, and where each learned word starts. A word of n vectors takes n places."""
-    ids: list[int] = []
-    places: list[tuple[int, str]] = []
-    for piece in _pieces(prompt, words):
-        if piece in words:
-            places.append((len(ids), piece))
-            ids += [tokenizer.eos_token_id] * len(words[piece])
-        elif piece.strip():
-            ids += tokenizer(piece, add_special_tokens=False).input_ids
-    return ids, places
+STAND_IN = 0
+"""Id of the token that stands for a learned word until its vector is put in; no tower takes it for the end of a text."""
 
 
-def text_states(tokenizer: Any, tower: Any, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-    """Last hidden states [B, L, D] of a CLIP text tower. Raises `PromptError` for prompts that are too long."""
-    length = tokenizer.model_max_length
-    rows, written = [], []
-    for row, prompt in enumerate(prompts):
-        ids, places = token_ids(tokenizer, prompt, words=words)
-        if len(ids) > length - 2:
-            raise PromptError(
-                f"the prompt has {len(ids)} tokens and this base reads at most {length - 2}: shorten {prompt!r}; nothing was cut"
-            )
-        ids = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
-        rows.append(ids + [tokenizer.pad_token_id] * (length - len(ids)))
-        written += [(row, start + 1, words[word]) for start, word in places]
-    batch = torch.tensor(rows, device=tower.device)
-    with _replacing(tower.get_input_embeddings(), written):
-        states: Tensor = tower(batch, attention_mask=None).last_hidden_state
-    return states
+@dataclass(frozen=True)
+class Tower:
+    """A text encoder and how its family feeds it."""
+
+    tokenizer: Any
+    model: Any
+    length: int  # places, of which all that is not text is padding
+    name: str = "text_encoder"  # of its part of the base, as its folder is called
+    begins: bool = True  # a begin token goes before
+    ends: bool = True  # an end token goes behind
+    masked: bool = False  # padding is hidden from the tower
+    lower: bool = False  # prompts are read in lower case
+    spaces: Literal["apart", "before"] = "apart"  # a space before a word is no part of its token, or the first of it
+    template: Callable[[str], str] | None = None  # prompt -> all that the tower reads
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def embedding(self) -> torch.nn.Module:
+        """The layer that makes input vectors of tokens."""
+        inner = getattr(self.model, "encoder", None)
+        holder: Any = inner if hasattr(inner, "embed_tokens") else self.model
+        found: torch.nn.Module = holder.get_input_embeddings()
+        return found
+
+    @property
+    def width(self) -> int:
+        return int(self.table.shape[1])
+
+    @property
+    def table(self) -> Tensor:
+        """[V, D]: the input vectors of all tokens."""
+        found: Tensor = self.embedding.weight  # type: ignore[assignment]  # an nn.Embedding's is a parameter
+        return found.detach()
+
+    @property
+    def room(self) -> int:
+        """How many tokens a prompt may have."""
+        return self.length - self.begins - self.ends - len(self._bare(""))
+
+    def ids(self, prompt: str, words: Mapping[str, Any]) -> tuple[list[int], list[tuple[int, str]]]:
+        """Token ids without begin and end, and where each learned word starts. A word of n vectors takes n places."""
+        prompt = self._lowered(prompt.strip(), words) if self.lower else prompt
+        text = self.template(prompt) if self.template else prompt
+        ids: list[int] = []
+        places: list[tuple[int, str]] = []
+        pieces = _pieces(text, words)
+        for place, piece in enumerate(pieces):
+            if piece in words:
+                places.append((len(ids), piece))
+                ids += [STAND_IN] * len(words[piece])
+            else:
+                before_word = place + 1 < len(pieces)
+                ids += self._tokens(piece.rstrip(" ") if before_word and self.spaces == "before" else piece)
+        return ids, places
+
+    def vectors_of(self, text: str) -> list[int]:
+        """Ids of the tokens of a text that stands within a prompt."""
+        return self._tokens(f" {text.strip()}" if self.spaces == "before" else text)
+
+    def vocabulary(self) -> frozenset[str]:
+        """Whole words it knows as one token."""
+        known = self.tokenizer.get_vocab()
+        ends = {token.removesuffix("</w>") for token in known if token.endswith("</w>")}
+        return frozenset(ends or {token[1:] for token in known if token[:1] in ("\u2581", "\u0120")})
+
+    def read(self, prompts: Sequence[str], words: Mapping[str, Tensor], **more: Any) -> tuple[Any, Tensor]:
+        """The model's output and where there is text [B, L]. Raises `PromptError` for prompts that are too long."""
+        rows, lengths, written = [], [], []
+        first = [self.tokenizer.bos_token_id] * self.begins
+        last = [self.tokenizer.eos_token_id] * self.ends
+        for row, prompt in enumerate(prompts):
+            ids, places = self.ids(prompt, words)
+            if len(first) + len(ids) + len(last) > self.length:
+                over = len(first) + len(ids) + len(last) - self.length
+                has = self.room + over
+                raise PromptError(
+                    f"the prompt has {has} tokens and this base reads at most {self.room}: shorten {prompt!r}; nothing was cut"
+                )
+            ids = [*first, *ids, *last]
+            lengths.append(len(ids))
+            rows.append(ids + [self.tokenizer.pad_token_id] * (self.length - len(ids)))
+            written += [(row, start + len(first), words[word]) for start, word in places]
+        batch = torch.tensor(rows, device=self.device)
+        mask = torch.arange(self.length, device=self.device) < torch.tensor(lengths, device=self.device)[:, None]
+        with _replacing(self.embedding, written):
+            out = self.model(batch, attention_mask=mask.long() if self.masked else None, **more)
+        return out, mask
+
+    def _lowered(self, prompt: str, words: Mapping[str, Any]) -> str:
+        return "".join(piece if piece in words else piece.lower() for piece in _pieces(prompt, words))
+
+    def _bare(self, prompt: str) -> list[int]:
+        return self._tokens(self.template(prompt)) if self.template else []
+
+    def _tokens(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids) if text.strip() else []
+
+
+def clip_tower(tokenizer: Any, model: Any, *, name: str = "text_encoder") -> Tower:
+    """A CLIP text encoder, read as all families do: begin, text, end, and padding that is not hidden."""
+    return Tower(tokenizer, model, int(tokenizer.model_max_length), name)
 
 
 class _replacing:
@@ -70,7 +148,8 @@ class _replacing:
         columns = torch.cat(
             [torch.arange(start, start + len(v), device=vectors.device) for _, start, v in self.written]
         )
-        values = torch.cat([v for _, _, v in self.written]).to(vectors)
+        scale = getattr(self.embedding, "embed_scale", 1.0)  # some layers scale what they look up
+        values = (torch.cat([v for _, _, v in self.written]) * scale).to(vectors)
         return vectors.index_put((rows, columns), values)
 
 

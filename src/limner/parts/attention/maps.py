@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limner.errors import InputError
 from limner.recipe import Prediction
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ def kept_maps(prediction: Prediction, *, most: int = 256) -> Tensor:
 
     assert prediction.kept is not None
     found = [m for name, m in prediction.kept.kept.items() if name.startswith("maps, ") and m.shape[1] <= most]
+    if not found:
+        raise InputError(
+            f"no cross-attention of this base has maps of at most {most} places: this method reads where words are looked for, "
+            "which there is no telling where text and picture attend jointly"
+        )
     fine = max(m.shape[1] for m in found)
     return torch.stack([m for m in found if m.shape[1] == fine]).mean(0)[prediction.rows]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from limner.parts.guidance.reference import LATENTS, MASK, masked_reference
-from limner.recipe import Companion, Live
+from limner.recipe import Companion, Live, acting_in
 from limner.streams import stream
 
 from .shared import reference_rows
@@ -48,6 +48,7 @@ class self_subject:
 def attend_to(mask: Tensor, *, weight: float) -> AttentionOp:
     """Of the companion, what lies in the mask [1, 1, h, w], `weight` times."""
 
+    @acting_in("self")
     def operation(call: AttentionCall) -> AttentionCall:
         import torch
         import torch.nn.functional as F
@@ -80,9 +81,7 @@ def noised_reference(reference: self_subject, prompt: str) -> Callable[[Worn], C
         noise = torch.randn(clean.shape, generator=stream(0, "reference noise")).to(clean)
 
         def walk(steps: int) -> Companion:
-            scheduler = base.scheduler("ddim")
-            scheduler.set_timesteps(steps, device=base.device)
-            times = scheduler.timesteps
+            times = base.scheduler(steps=steps, device=base.device).timesteps
 
             def shown(step: int, which: str) -> tuple[Tensor, Tensor]:
                 time = times[step] + {"near": -AHEAD, "far": AHEAD}.get(which, 0)

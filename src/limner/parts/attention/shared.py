@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from limner.recipe import acting_in
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -19,23 +21,29 @@ def shared_reference(*, normalise: bool = True, shift: float = math.log(2)) -> A
     the companion's keys: log 2 for a real picture that was inverted, 0 for one painted along.
     """
 
+    @acting_in("self", "joint", "merged")
     def operation(call: AttentionCall) -> AttentionCall:
         import torch
 
-        if call.site.kind != "self" or not call.run.companion:
+        from limner.bases.attention import replaced
+
+        if call.site.kind == "cross" or not call.run.companion:
             return call
         parts = len(call.run.branches)
-        query, key = call.query, call.key
+        query, key, value = call.query[:, :, call.picture], call.key[:, :, call.picture_keys], call.value
         if normalise:
             query, key = (adain(x, reference_rows(x, parts)) for x in (query, key))
-        call.query = query
-        call.key = torch.cat([key, reference_rows(key, parts)], dim=2)
-        call.value = torch.cat([call.value, reference_rows(call.value, parts)], dim=2)
-        if shift:
-            own = key.shape[2]
-            bias = query.new_zeros(1, 1, 1, 2 * own)
-            bias[..., own:] = shift
-            call.bias = bias.expand(len(query), 1, query.shape[2], -1)
+            call.query, call.key = (
+                replaced(call.query, call.picture, query),
+                replaced(call.key, call.picture_keys, key),
+            )
+        call.key = torch.cat([call.key, reference_rows(key, parts)], dim=2)
+        call.value = torch.cat([value, reference_rows(value[:, :, call.picture_keys], parts)], dim=2)
+        if shift or call.bias is not None:
+            more, before = key.shape[2], value.shape[2]
+            bias = query.new_zeros(1, 1, 1, before) if call.bias is None else call.bias
+            bias = torch.cat([bias, bias.new_full((*bias.shape[:-1], more), shift)], -1)
+            call.bias = bias.expand(len(query), -1, call.query.shape[2], -1)
         return call
 
     return operation

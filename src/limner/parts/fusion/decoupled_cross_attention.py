@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from limner.errors import FileError
 from limner.recipe import Live
@@ -13,7 +13,7 @@ from limner.recipe import Live
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
-    from limner.bases.attention import AttentionCall, Pass
+    from limner.bases.attention import AttentionCall, Kind, Pass
     from limner.bases.protocol import Base
     from limner.subject import Subject
 
@@ -24,12 +24,15 @@ FEATURES = "image.features"
 @dataclass(frozen=True)
 class decoupled_cross_attention:
     """out = attention(Q, K_text, V_text) + scale * attention(Q, K_image, V_image), in every cross-attention layer (Eq. 5).
+    Where text and picture attend jointly, the same is added to what the picture sees.
 
     The image's states are `tokens` vectors: a linear map of one global embedding, normalised. K_image and V_image start
     as copies of the text's. A dropped picture is a zero embedding, before the linear map. While teaching, rows see the
     references of their batch; while painting, the mean embedding of the subject's pictures, and the negative branch a
     dropped picture.
     """
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross", "joint")
 
     subject: Subject
     encoder: Encoder
@@ -46,7 +49,7 @@ class decoupled_cross_attention:
         live = Live(tensors={**weights, FEATURES: features})
 
         def operation(call: AttentionCall) -> AttentionCall:
-            if call.site.kind == "cross" and live.on:
+            if call.site.kind in self.acts_in and live.on:
                 states = self._states(base, call.run, len(call.query), features, weights)
                 key, value = (states @ weights[f"image.{call.site.name}.{part}"].T for part in ("key", "value"))
                 call.beside.append((call.heads(key), call.heads(value), strength))
@@ -71,7 +74,7 @@ class decoupled_cross_attention:
     ) -> dict[str, nn.Parameter]:
         import torch
 
-        sites = [site for site in base.sites if site.kind == "cross"]
+        sites = [site for site in base.sites if site.kind in self.acts_in]
         wide = base.key_value(sites[0])[0].weight.shape[1]
         noise = torch.randn(self.tokens * wide, dim, generator=generator) / dim**0.5
         start = {"image.projection.weight": noise, "image.projection.bias": torch.zeros(self.tokens * wide)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from limner.parts.modifiers.kept import taken
 from limner.recipe import Live
@@ -15,7 +15,7 @@ from .decoupled_cross_attention import FEATURES, Encoder
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Pass
+    from limner.bases.attention import AttentionCall, Kind, Pass
     from limner.bases.protocol import Base
     from limner.subject import Subject
 
@@ -30,6 +30,8 @@ class subject_attention:
     While teaching, rows see the references of their batch and rows without one nothing; while painting, all of the subject's
     pictures, and the negative branch nothing.
     """
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
 
     subject: Subject
     encoder: Encoder

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from limner.recipe import Live
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall
+    from limner.bases.attention import AttentionCall, Kind
     from limner.bases.protocol import Base
 
 SHARP = 10.0
@@ -24,6 +24,8 @@ class branch_integration:
     prompt is without the word; at every place w is the softmax of how much the picture attends to the word there and how
     much its twin attends to words at all (Sec. 3.3). Both are scaled to a maximum of 1 and sharpened; `favour` above 0
     favours the subject."""
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
 
     word: str
     until: float = 0.3

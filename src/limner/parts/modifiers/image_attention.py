@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from limner.errors import InputError
 from limner.parts.attention.maps import keep_maps, kept_maps
 from limner.recipe import Live, Objective, Prediction
 
@@ -15,7 +16,7 @@ from .kept import taken
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Site
+    from limner.bases.attention import AttentionCall, Kind, Site
     from limner.bases.protocol import Base
     from limner.recipe import Source, Step
     from limner.subject import Subject
@@ -34,6 +35,8 @@ class image_attention:
     branch of such prompts.
     """
 
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
+
     subject: Subject
 
     @contextmanager
@@ -48,6 +51,10 @@ class image_attention:
             with torch.no_grad():
                 latents = base.encode(self.subject.tensor(base.picture_size))[0]
         chosen = [site for site in base.sites if site.kind == "cross" and site.block == "up"][::2]
+        if not chosen:
+            raise InputError(
+                f"{base.name} ({base.family}) has no cross-attention on a way up, where this method puts layers"
+            )
         live, own = Live({LATENTS: latents}), {}
         for site in chosen:
             _, wide, _ = base.attention_widths(site)

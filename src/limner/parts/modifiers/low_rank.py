@@ -54,11 +54,13 @@ def _factors(
     name: str, layer: Any, rank: int, stored: Mapping[str, Tensor], generator: Generator
 ) -> dict[str, nn.Parameter]:
     """A [rank, in, ...] with LoRA's Kaiming-uniform start, and B [out, rank, ...] zero."""
+    import math
+
     import torch
 
     weight = layer.weight
     kernel = weight.shape[2:]
-    fan_in = weight[0].numel()
+    fan_in = math.prod(weight.shape[1:])
     down = (torch.rand(rank, *weight.shape[1:], generator=generator) * 2 - 1) / fan_in**0.5
     up = torch.zeros(weight.shape[0], rank, *(1 for _ in kernel))
     found = {}
@@ -68,9 +70,8 @@ def _factors(
             raise FileError(
                 f"{key} is {tuple(value.shape)} in the concept; this base and rank want {tuple(start.shape)}"
             )
-        value = (
-            value.detach().clone().to(weight.device, torch.float32 if weight.dtype == torch.float32 else weight.dtype)
-        )
+        kind = weight.dtype if weight.dtype.is_floating_point else torch.float32  # quantised weights are whole numbers
+        value = value.detach().clone().to(weight.device, kind)
         found[key] = torch.nn.Parameter(value, requires_grad=False)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from limner.errors import FileError
 from limner.recipe import Live
@@ -15,7 +15,7 @@ from .kept import taken
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
-    from limner.bases.attention import AttentionCall
+    from limner.bases.attention import AttentionCall, Kind
     from limner.bases.protocol import Base
 
 TEMPLATES = ("a photo of a {} {}", "a picture of a {} {}", "a {} {}", "two of a {} {}", "a painting of a {} {}")
@@ -38,6 +38,8 @@ class key_locked:
     i is the word's direction: a slow mean of its text state while teaching. C is the second moment of text states over
     plain captions. For keys o is locked to what the class noun's state gives; for values it is learned, from the same start.
     """
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
 
     word: str
     noun: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from limner.recipe import Live
 
@@ -14,7 +14,7 @@ from .kept import taken
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Pass
+    from limner.bases.attention import AttentionCall, Kind, Pass
     from limner.bases.protocol import Base
 
 Rewrite: TypeAlias = "Callable[[Mapping[str, Tensor], Tensor, list[int], Pass, float], Tensor]"
@@ -31,6 +31,8 @@ class changed_states:
     In plain text the word is read as the vectors of `like`, so a rewriting that changes nothing gives the states of
     `like`. So do rows with a reference and an empty prompt: the picture alone.
     """
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
 
     word: str
     like: str | Callable[[Base], str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from limner.recipe import Live
 
@@ -14,7 +14,7 @@ from .kept import taken
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall
+    from limner.bases.attention import AttentionCall, Kind
     from limner.bases.protocol import Base
 
 
@@ -25,6 +25,8 @@ class value_residual:
     While painting with twins, a picture's queries are its twin's, which is painted by the base alone: so all attention maps
     are the base's (Eq. 5), and the residual changes what is painted and not where.
     """
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
 
     word: str
     noun: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from limner.recipe import Live
 
@@ -18,7 +18,7 @@ from .kept import Kept, taken
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Pass
+    from limner.bases.attention import AttentionCall, Kind, Pass
     from limner.bases.protocol import Base
     from limner.recipe import Streams
 
@@ -45,6 +45,8 @@ BYPASS = 0.2
 @dataclass(frozen=True)
 class varying_word:
     """A word that starts as the vectors of `like` everywhere and may then differ between layers and times."""
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
 
     word: str
     like: str

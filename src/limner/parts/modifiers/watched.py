@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from limner.recipe import Live
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall
+    from limner.bases.attention import AttentionCall, Kind
     from limner.bases.protocol import Base
 
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class watched_word:
     """Keeps, in every run while teaching, the word's cross-attention maps by site: [rows, N], the mean over heads; rows
     without the word are zero. `word` is in the vocabulary by another modifier."""
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
 
     word: str
 

@@ -94,6 +94,7 @@ def hadamard(rank: int, *, alpha: float | None = None) -> Kind:
 
         return start, change
 
+    kind.alpha = alpha or rank  # type: ignore[attr-defined]  # for those who write the factors into files
     return kind
 
 

@@ -14,16 +14,22 @@ if TYPE_CHECKING:
 
 
 def denoising(source: Source) -> Objective:
-    """Mean squared error between prediction and target, Eq. 14 of arXiv:2006.11239 (noise) or its velocity form.
+    """Mean squared error between prediction and target, Eq. 14 of arXiv:2006.11239 (noise) or its velocity or flow form; on a
+    base of masked tokens, their cross-entropy.
 
     Where a batch has a mask, the mean is over what the mask keeps; where it has weights, examples count by them.
     """
-    return Objective(f"denoising({source.name})", source, _squared_error)
+    return Objective(f"denoising({source.name})", source, _error, any_target=True)
 
 
-def _squared_error(step: Step) -> Tensor:
-    error = (step.prediction.output.float() - step.target.float()) ** 2  # [B, C, h, w]
+def _error(step: Step) -> Tensor:
+    error, counts = step.worn.base.error(step.prediction.output, step.target)  # [B, C, h, w]
     mask, weight = step.batch.mask, step.batch.weight
+    if counts is not None:  # masked tokens, which are not the same number in every row
+        kept = counts if mask is None else counts * (mask > 0.5)
+        kept = kept if weight is None else kept * weight.view(-1, 1, 1, 1)
+        total: Tensor = (error * kept).sum() / kept.sum().clamp_min(1e-6)
+        return total
     if mask is None:
         each = error.mean(dim=(1, 2, 3))
     else:
@@ -34,4 +40,4 @@ def _squared_error(step: Step) -> Tensor:
 
 def penalty(source: Source, *, name: str, of: Callable[[Any], Tensor]) -> Objective:
     """A term that looks at the worn base rather than at a prediction, such as a pull of a word to where it began."""
-    return Objective(name, source, lambda step: of(step.worn))
+    return Objective(name, source, lambda step: of(step.worn), any_target=True)

@@ -120,6 +120,7 @@ def assembled(run: Run, unet: Any) -> Base:
     from transformers import CLIPTextModel
 
     from limner.bases.stable_diffusion import StableDiffusion
+    from limner.bases.text import clip_tower
 
     clip(run)
     folder = run.path("text_encoder")
@@ -127,10 +128,9 @@ def assembled(run: Run, unet: Any) -> Base:
         save_text(run, folder)
     return StableDiffusion(
         "pocket",
-        unet=unet.to(run.device),
-        vae=ae.standardised(run).to(run.device),
-        text_encoder=CLIPTextModel.from_pretrained(folder, dtype=torch.float32).to(run.device),
-        tokenizer=tokenizer(run),
+        denoiser=unet.to(run.device),
+        autoencoder=ae.standardised(run).to(run.device),
+        towers=[clip_tower(tokenizer(run), CLIPTextModel.from_pretrained(folder, dtype=torch.float32).to(run.device))],
         scheduler=DDIMScheduler(**SCHEDULE),
     )
 

@@ -36,13 +36,14 @@ def export_base(run: Run, folder: Path = WEIGHTS) -> None:
 
     base = denoiser.assembled(run, denoiser.denoiser(run))
     assert isinstance(base, StableDiffusion)
+    tower = base.towers[0]
     for name in ("base", "clip"):
         shutil.rmtree(folder / name, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     pipeline = StableDiffusionPipeline(
         vae=base.autoencoder.half(),
-        text_encoder=base.text_encoder.half(),
-        tokenizer=base.tokenizer,
+        text_encoder=tower.model.half(),
+        tokenizer=tower.tokenizer,
         unet=base.denoiser.half(),
         scheduler=DDIMScheduler(**denoiser.SCHEDULE),
         safety_checker=None,

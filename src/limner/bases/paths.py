@@ -1,0 +1,160 @@
+"""The ways from noise to latents that families learn: diffusion (noise or velocity), and flow."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
+from torch import Generator, Tensor
+
+from limner.errors import UnknownName
+
+DIFFUSION: dict[str, Any] = {
+    "ddim": DDIMScheduler,
+    "ddpm": DDPMScheduler,
+    "dpm": DPMSolverMultistepScheduler,
+    "euler": EulerDiscreteScheduler,
+}
+
+
+class Diffusion:
+    """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps, predicting eps or v."""
+
+    samplers: ClassVar[tuple[str, ...]] = tuple(DIFFUSION)
+    scheduler_config: dict[str, Any]
+
+    @property
+    def schedule(self) -> DDPMScheduler:
+        if "_schedule" not in self.__dict__:
+            self.__dict__["_schedule"] = DDPMScheduler.from_config(self.scheduler_config)
+        found: DDPMScheduler = self.__dict__["_schedule"]
+        return found
+
+    @property
+    def num_train_times(self) -> int:
+        return int(self.schedule.config.num_train_timesteps)
+
+    @property
+    def prediction_type(self) -> str:
+        return str(self.schedule.config.prediction_type)
+
+    def draw_times(self, count: int, generator: Generator) -> Tensor:
+        """[count] times to learn at, uniform."""
+        return torch.randint(self.num_train_times, (count,), generator=generator)
+
+    def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps (Eq. 4 of arXiv:2006.11239)."""
+        found: Tensor = self.schedule.add_noise(latents, noise, time.long())
+        return found
+
+    def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """What the denoiser should say: the noise, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (arXiv:2202.00512)."""
+        if self.prediction_type == "epsilon":
+            return noise
+        found: Tensor = self.schedule.get_velocity(latents, noise, time.long())
+        return found
+
+    def x0(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor:
+        """The clean latents that a prediction implies."""
+        alpha_bar = self.schedule.alphas_cumprod.to(noised)[time.long()].view(-1, 1, 1, 1)
+        signal, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        if self.prediction_type == "epsilon":
+            return (noised - sigma * output) / signal
+        return signal * noised - sigma * output
+
+    def noise_of(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor:
+        """The noise that a prediction implies."""
+        if self.prediction_type == "epsilon":
+            return output
+        alpha_bar = self.schedule.alphas_cumprod.to(noised)[time.long()].view(-1, 1, 1, 1)
+        return alpha_bar.sqrt() * output + (1 - alpha_bar).sqrt() * noised
+
+    def scheduler(self, name: str = "", *, steps: int, device: Any = "cpu") -> Any:
+        """A fresh sampler with this base's tables, its steps set: "ddim", "ddpm", "dpm" (DPM-Solver++ 2M) or "euler"; no
+        name is "ddim"."""
+        name = name or "ddim"
+        if name not in DIFFUSION:
+            raise UnknownName("sampler", name, DIFFUSION)
+        extra: dict[str, Any] = {"clip_sample": False} if name in ("ddim", "ddpm") else {}
+        if self.scheduler_config.get("variance_type") in ("learned", "learned_range"):
+            extra["variance_type"] = "fixed_small"  # its own prediction is left out: a base predicts noise alone
+        found = DIFFUSION[name].from_config(self.schedule.config, **extra)
+        found.set_timesteps(steps, device=device)
+        return found
+
+
+class Flow:
+    """x_t = (1 - sigma) x_0 + sigma eps, predicting eps - x_0 (rectified flow, arXiv:2209.03003). A time is 1000 sigma."""
+
+    samplers: ClassVar[tuple[str, ...]] = ("flow",)
+    density: ClassVar[str] = "uniform"  # of the times to learn at, before the schedule's shift: or "logit_normal"
+    scheduler_config: dict[str, Any]
+    num_train_times = 1000
+    prediction_type = "flow"
+
+    @property
+    def schedule(self) -> FlowMatchEulerDiscreteScheduler:
+        if "_schedule" not in self.__dict__:
+            self.__dict__["_schedule"] = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler_config)
+        found: FlowMatchEulerDiscreteScheduler = self.__dict__["_schedule"]
+        return found
+
+    def draw_times(self, count: int, generator: Generator) -> Tensor:
+        """[count] times to learn at: one of the schedule's thousand, by a uniform or logit-normal draw (Sec. 3.1 of
+        arXiv:2403.03206)."""
+        if self.density == "logit_normal":
+            share = torch.randn(count, generator=generator).sigmoid()
+        else:
+            share = torch.rand(count, generator=generator)
+        found: Tensor = self.schedule.timesteps[(share * len(self.schedule.timesteps)).long()].float()
+        return found
+
+    def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        sigma = self._sigma(latents, time)
+        return (1 - sigma) * latents + sigma * noise
+
+    def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        return noise - latents
+
+    def x0(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor:
+        return noised - self._sigma(noised, time) * output
+
+    def noise_of(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor:
+        return noised + (1 - self._sigma(noised, time)) * output
+
+    def scheduler(self, name: str = "", *, steps: int, device: Any = "cpu") -> Any:
+        """A fresh Euler sampler along the flow, its steps set."""
+        if name not in ("", "flow"):
+            raise UnknownName("sampler", name, self.samplers)
+        found = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler_config)
+        found.set_timesteps(device=device, **self._steps(steps))
+        return found
+
+    def _steps(self, steps: int) -> dict[str, Any]:
+        """How the family's pipeline sets its steps."""
+        return {"num_inference_steps": steps}
+
+    def _sigma(self, like: Tensor, time: Tensor) -> Tensor:
+        return (time.to(like) / self.num_train_times).view(-1, *(1 for _ in like.shape[1:]))
+
+
+def linear_shift(config: dict[str, Any], places: int, *, most: float = 1.15) -> float:
+    """The shift of a flow's times for a picture of so many places, on a line between the schedule's two (FLUX)."""
+    first, last = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    low, high = config.get("base_shift", 0.5), config.get("max_shift", most)
+    slope = (high - low) / (last - first)
+    return float(places * slope + low - slope * first)
+
+
+def falling(steps: int) -> list[float]:
+    """Sigmas from 1 to 1 / steps."""
+    import numpy as np
+
+    return list(np.linspace(1.0, 1 / steps, steps))

@@ -1,0 +1,1 @@
+"""What each command of `limner` does; the parser is in `cli.py`."""

@@ -1,0 +1,88 @@
+"""What commands share: printing, and encoders and bases as they are named on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from limner.recipe import Recipe
+
+ROLES = {
+    "clip": "openai/clip-vit-base-patch32",
+    "dino": "facebook/dino-vits16",
+    "dinov2": "facebook/dinov2-base",
+    "pickscore": "yuvalkirstain/PickScore_v1",
+    "hps": "a CLIP with HPS weights",
+}
+"""Encoders that can be named on the command line, and an example of each."""
+
+
+def encoders(given: argparse.Namespace) -> dict[str, Any] | None:
+    """Those named on the command line by role, or None."""
+    from limner.evaluation.encoders import encoder
+
+    named = {role: getattr(given, role) for role in ROLES if getattr(given, role)}
+    return {role: encoder(where, device=given.device or "cpu") for role, where in named.items()} or None
+
+
+def opened(given: argparse.Namespace, name: str) -> Any:
+    """The base of that name, as the flags want it."""
+    from limner.bases.loading import load
+
+    return load(
+        name,
+        device=given.device,
+        dtype=given.dtype,
+        quantise=given.quantise,
+        offload=given.offload,
+        tiling=given.tiling,
+        checkpointing=given.checkpointing,
+        offline=given.offline or None,
+        config=given.base_config,
+    )
+
+
+def planned(given: argparse.Namespace, name: str, recipe: Recipe, *, batch: int = 1) -> None:
+    """Say what memory a run will take, and choose how the base is opened so that it fits (or into what --fit says). The pocket
+    base and single files, which cannot be laid out first, are opened as asked."""
+    if name == "pocket" or name.endswith(".safetensors"):
+        return
+    from limner.bases.loading import sketch
+    from limner.planning import Choice, estimate, fitting, measured
+
+    asked = Choice(given.dtype, given.offload, given.tiling, given.checkpointing, given.quantise)
+    on_gpu = _on_gpu(given.device)
+    shape = measured(sketch(name, offline=given.offline or None), recipe, batch=batch, fused=on_gpu)
+    found, limit = estimate(shape, asked), given.fit * 1e9 if given.fit else _free(on_gpu)
+    if found.peak > limit:
+        found = fitting(shape, limit, start=asked, quantise=on_gpu)
+        given.dtype, given.offload, given.tiling = found.choice.dtype, found.choice.offload, found.choice.tiling
+        given.checkpointing, given.quantise = found.choice.checkpointing, found.choice.quantise
+    say(f"memory: {found}; {limit / 1e9:.1f} GB are there")
+
+
+def _on_gpu(device: str | None) -> bool:
+    import torch
+
+    return torch.cuda.is_available() and (device or "cuda").startswith("cuda")
+
+
+def _free(on_gpu: bool) -> float:
+    import os
+
+    import torch
+
+    if on_gpu:
+        return float(torch.cuda.mem_get_info()[0])
+    return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def out(given: argparse.Namespace, value: Any, text: str) -> None:
+    print(json.dumps(value, indent=2) if given.json else text)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

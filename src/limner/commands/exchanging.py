@@ -1,0 +1,89 @@
+"""`limner export`, `import`, `check`, `data` and `publish`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .common import opened, out, say
+
+
+def export(given: argparse.Namespace) -> None:
+    from limner.concept import Concept
+    from limner.formats import export as write
+    from limner.formats.exporting import export_adapter
+    from limner.weights import shipped
+
+    if str(given.concept) == "ip_adapter":
+        base = opened(given, given.base or "pocket")
+        path = given.out / f"ip-adapter-{base.name.replace('/', '-')}.safetensors"
+        path = export_adapter(base, shipped("ip_adapter", base), path, overwrite=given.overwrite)
+        out(given, {"files": [str(path)]}, str(path))
+        return
+    concept = Concept.load(given.concept)
+    base = opened(given, given.base or concept.base["name"])
+    done = write(concept, base, given.out, to=given.to, rank=given.rank, overwrite=given.overwrite)
+    for note in done.notes:
+        say(f"note: {note}")
+    out(given, {"files": [str(p) for p in done.files], "notes": done.notes}, "\n".join(map(str, done.files)))
+
+
+def import_(given: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from limner.formats import import_file
+
+    base = opened(given, given.base)
+    found = import_file(given.file, base, name=given.name, noun=given.noun, says=given.says, partial=given.partial)
+    say(str(found.report))
+    if found.concept is None:
+        out(given, {"what": found.what, "weights": str(found.weights)}, str(found.weights))
+        return
+    path = given.out / f"{found.concept.handle.strip('<>')}.safetensors"
+    if path.resolve() == given.file.resolve():
+        path = path.with_name(f"{path.stem}-limner.safetensors")
+    found.concept.save(path, overwrite=given.overwrite)
+    out(given, {"what": found.what, "concept": str(path), "report": asdict(found.report)}, str(path))
+
+
+def check(given: argparse.Namespace) -> None:
+    from limner.checking import certify
+    from limner.concept import Concept
+
+    concept = Concept.load(given.concept)
+    base = opened(given, given.base or concept.base["name"])
+    found = certify(base, concept, steps=given.steps, seed=given.seed, any_base=given.any_base)
+    rows = [{"what": c.what, "ok": c.ok, "found": c.found} for c in found.checks]
+    out(given, {"ok": found.ok, "dtype": found.dtype, "checks": rows}, str(found))
+    found.demand()
+
+
+def data(given: argparse.Namespace) -> None:
+    from limner.formats.datasets import recognised, write_page
+
+    found = recognised(given.folder)
+    if given.page:
+        write_page(given.page, found)
+    out(given, found.record, str(found))
+
+
+def publish(given: argparse.Namespace) -> None:
+    from limner.concept import Concept
+    from limner.formats.publishing import publish as put
+
+    concept = Concept.load(given.concept)
+    base = opened(given, given.base or concept.base["name"])
+    folder = given.out or Path("out/publish") / concept.handle.strip("<>")
+    where = put(
+        concept,
+        base,
+        given.to,
+        folder,
+        formats=given.formats,
+        licence=given.licence,
+        pictures=given.pictures,
+        upload=not given.dry_run,
+        private=given.private,
+        say=say,
+    )
+    out(given, {"folder": str(folder), "address": where}, where or str(folder))

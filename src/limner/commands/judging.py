@@ -1,0 +1,114 @@
+"""`limner score`, `bench` and `report`."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import InputError, UnknownName
+from limner.methods import find, methods
+from limner.recipe import settings
+
+from .common import ROLES, encoders, opened, out, say
+
+if TYPE_CHECKING:
+    pass
+
+
+def score(given: argparse.Namespace) -> None:
+
+    from limner.concept import Concept
+    from limner.evaluation.scoring import score
+    from limner.files import atomic_write
+    from limner.picture import Pictures
+
+    concept = Concept.load(given.concept)
+    base = opened(given, given.base or concept.base["name"])
+    learned, held_out = (_images(folder) for folder in (given.photos, given.held_out))
+    card = score(
+        base,
+        concept,
+        training=learned,
+        held_out=held_out,
+        prompts=given.prompts or (),
+        seeds=tuple(range(given.seed, given.seed + given.count)),
+        encoders=encoders(given),
+    )
+    if given.out:
+        sheets = (("with it", card.pictures), ("base alone", card.base))
+        for name, pictures in sheets:
+            sheet = Pictures(pictures).grid(given.count)
+            path = given.out / f"{name.replace(' ', '-')}.png"
+            atomic_write(path, functools.partial(sheet.save, format="PNG"), overwrite=True)
+    out(given, card.record, str(card))
+
+
+def _images(folder: Path | None) -> list[Any]:
+    from limner.subject import Subject
+
+    if folder is None:
+        return []
+    read = Subject.of(folder, noun="thing", handle="rex")
+    return [p.image for p in read.pictures]
+
+
+def bench(given: argparse.Namespace) -> None:
+    from limner.evaluation.benchmark import bench
+    from limner.evaluation.plan import SIZES, Plan
+    from limner.evaluation.report import table_markdown
+    from limner.evaluation.summary import MARKS, POLICIES
+
+    size = SIZES[given.size]
+    names = given.methods or [*POLICIES, *methods(), *(MARKS if given.data == "toys" else ())]
+    where = dict(_pair(w) for w in given.where)
+    encoders = tuple((role, getattr(given, role)) for role in ROLES if getattr(given, role))
+    plan = Plan(
+        tuple(_with_settings(name) for name in names),
+        data=given.data,
+        where=tuple(where.items()),
+        cases=given.cases or size.cases,
+        prompts=given.prompts or size.prompts,
+        seeds=tuple(range(given.seeds)) if given.seeds else size.seeds,
+        teaching_seeds=tuple(range(given.teaching_seeds)),
+        base=given.base or "pocket",
+        encoders=encoders,
+        device=given.device or "cpu",
+    )
+    folder = given.folder or Path("out/bench") / given.results.stem
+    found = bench(plan, results=given.results, folder=folder, workers=given.workers, on=given.on, say=say)
+    out(given, found["summary"], table_markdown(found))
+
+
+def _with_settings(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    """ "dreambooth:steps=50,lr=1e-5" -> its name and settings, typed as the method's signature says."""
+    from limner.evaluation.summary import MARKS, POLICIES
+
+    name, _, rest = text.partition(":")
+    if name in (*POLICIES, *MARKS) or not rest:
+        return name, ()
+    known = {s.name: s for s in settings(find(name))}
+    found = []
+    for part in rest.split(","):
+        key, value = _pair(part)
+        if key not in known:
+            raise UnknownName(f"setting of {name}", key, known)
+        kind = known[key].type
+        found.append((key, value.lower() == "true" if kind is bool else kind(value)))
+    return name, tuple(found)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise InputError(f"expected NAME=VALUE, not {text!r}")
+    return key.strip(), value.strip()
+
+
+def report(given: argparse.Namespace) -> None:
+    from limner.evaluation.report import report
+
+    folder = given.pictures or Path("out/bench") / given.results.stem
+    path = report(given.results, given.out, pictures=folder)
+    out(given, {"page": str(path)}, str(path))

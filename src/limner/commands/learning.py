@@ -1,0 +1,221 @@
+"""`limner learn`, `pretrain` and `demo`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.choosing import choose, seconds
+from limner.errors import InputError
+from limner.methods import find
+from limner.recipe import settings
+
+from .common import encoders, opened, out, planned, say
+
+if TYPE_CHECKING:
+    from limner.concept import Concept
+    from limner.evaluation.scoring import Scorecard
+    from limner.subject import Subject
+
+
+def learn(given: argparse.Namespace) -> None:
+    import limner
+    from limner.checking import certify
+    from limner.choosing import within
+    from limner.evaluation.signals import Keeper, Signals, together
+    from limner.files import atomic_write
+    from limner.learning import checked_settings
+    from limner.looking import prepared
+    from limner.methods.full_size import FULL_SIZE
+    from limner.page import write_page
+    from limner.progress import show
+
+    folder = Path(given.out or ".")
+    subject = _subject(given)
+    target = folder / f"{subject.name}.safetensors"
+    if target.exists() and not given.overwrite:
+        raise InputError(f"{target} exists already; choose another --name or --out, or say --overwrite")
+    if given.base == "pocket":
+        say(
+            "note: the base 'pocket' knows toys of its own small world, not photographs; expect a toy's likeness of your"
+        )
+        say("      subject. For real photographs name a real base: --base FOLDER or --base HUB/ID")
+    for note in subject.notes:
+        say(f"note: {note}")
+    say(f"{len(subject.pictures)} pictures of {subject.name}, a {subject.noun}")
+    budget = seconds(given.budget) if given.budget else None
+    ending = [within(budget, say)] if budget else []
+    if given.method is None:
+        given.method, why = choose(base=given.base, goal=given.goal, kind=given.kind, budget=budget)
+        say(f"method: {given.method} ({why})")
+    subject = prepared(subject, segment=given.segment, caption=given.caption, device=given.device)
+    chosen = {
+        s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None
+    }
+    told = checked_settings(find(given.method), chosen, base=given.base)
+    planned(given, given.base, find(given.method)(subject, **told), batch=int(told.get("batch", 1)))
+    base = opened(given, given.base)
+    if base.distilled:
+        say(
+            f"note: {base.name} was distilled for {base.distilled}; what it is taught by ordinary steps undoes that. Teach on the"
+        )
+        say("      model it was made from, and wear the concept here: limner paint … --base THIS --any-base")
+    if base.name != "pocket" and given.method not in FULL_SIZE:
+        say(
+            f"note: {given.method} has no published settings for a full-size base; the pocket's are used, watch the loss"
+        )
+    for note in find(given.method)(subject, **checked_settings(find(given.method), chosen, base=base.name)).notes:
+        say(f"note: {note}")
+    page = folder / subject.name
+    subject, held_out = _held_out(subject, given.hold_out)
+    eyes = encoders(given)
+    judge = _judge(base, subject, held_out, eyes, given.seed) if given.score else None
+    keeper = Keeper(page) if given.keep == "best" else None
+    if keeper and judge is None:
+        raise InputError(
+            "to keep the best state it must be scored: leave out --no-score, and on a real base name --clip and --dino"
+        )
+    signals = Signals(subject, held_out, stop=given.stop, file=page / "signals.jsonl") if given.stop else None
+    watches = [w for w in (show(), keeper, signals, *ending) if w is not None]
+    concept = limner.learn(
+        base,
+        subject,
+        method=given.method,
+        seed=given.seed,
+        checkpoints=page,
+        resume=given.resume,
+        watch=together(*watches),
+        **chosen,
+    )
+    if keeper and judge:
+        say("scoring the states on the way")
+        concept = keeper.best(concept, lambda c: _harmonic(judge(c)), say=say)
+    card = None
+    if judge:
+        say("scoring")
+        card = judge(concept)
+        concept = concept.scored({"with it": card.brief})
+        say(str(card.diagnosis))
+    prompts = [
+        f"a photo of {subject.handle}",
+        *(f"{subject.handle} {place}" for place in ("on the beach", "in the snow")),
+    ]
+    pictures = (
+        limner.paint(base, prompts, concepts=[concept], count=given.preview, seed=given.seed) if given.preview else []
+    )
+    concept.save(target, overwrite=given.overwrite)
+    if given.check:
+        certificate = certify(base, concept, seed=given.seed)
+        for check in certificate.checks:
+            say(f"{'ok ' if check.ok else 'BAD'}  {check.what}: {check.found}")
+    if keeper:
+        keeper.clear()
+    if pictures:
+        from limner.picture import Pictures
+
+        Pictures(pictures).save(page, overwrite=True)
+        sheet = Pictures(pictures).grid(given.preview)
+        atomic_write(page / "grid.png", lambda p: sheet.save(p, format="PNG"), overwrite=True)
+    write_page(page / "index.html", concept, subject=subject, pictures=pictures, card=card, overwrite=True)
+    out(given, {"concept": str(target), "page": str(page / "index.html"), "cost": concept.cost, "scores": concept.scores},
+         f"{target}\n{page / 'index.html'}")  # fmt: skip
+    if given.check:
+        certificate.demand()
+
+
+def _subject(given: argparse.Namespace) -> Subject:
+    """The subject of a folder in any tool's layout, or of files."""
+    from limner.formats.datasets import recognised
+    from limner.subject import Subject
+
+    more = {"kind": given.kind, "without": given.without or (), "pool": given.pool or ()}
+    if len(given.photos) == 1 and (given.photos[0].is_dir() or given.photos[0].suffix in (".json", ".toml")):
+        found = recognised(given.photos[0])
+        say(str(found))
+        if found.regular:
+            say(
+                "note: the pictures of the class beside it are not used; methods that want some paint them with the base"
+            )
+        return found.subject(noun=given.noun, name=given.name or "", **more)
+    if not given.noun:
+        raise InputError("say what the pictures show: --class dog, or what it is")
+    name = given.name or "my" + "".join(filter(str.isalnum, given.noun))
+    return Subject.of(given.photos, noun=given.noun, handle=name, **more)
+
+
+def _judge(
+    base: Any, subject: Subject, held_out: Sequence[Any], eyes: Any, seed: int
+) -> Callable[[Concept], Scorecard] | None:
+    """The quick scoring at the end of `learn`; None, with a word why, where nothing can judge this base."""
+    from limner.evaluation.datasets.toys import asked
+    from limner.evaluation.scoring import QUICK, score
+
+    if base.name != "pocket" and eyes is None:
+        say("note: not scored, since nothing here can judge this base; name encoders: --clip FOLDER --dino FOLDER")
+        return None
+    real = [p.image for p in subject.pictures if p.image is not None]
+    prompts = (
+        asked()[:6]
+        if base.name == "pocket"
+        else [f"{subject.handle} {place}" for place in ("on the beach", "in the snow", "in the jungle", "in a city")]
+    )
+
+    plain: list[Any] = []  # the base's own pictures, painted once
+
+    def judge(concept: Concept) -> Scorecard:
+        card = score(
+            base,
+            concept,
+            training=real,
+            held_out=held_out,
+            prompts=prompts,
+            seeds=(seed,),
+            encoders=eyes,
+            only=QUICK,
+            plain=plain,
+        )
+        plain[:] = card.base
+        return card
+
+    return judge
+
+
+def _harmonic(card: Scorecard) -> float:
+    return card.tradeoff.harmonic if card.tradeoff is not None else -1.0
+
+
+def _held_out(subject: Subject, count: int) -> tuple[Subject, list[Any]]:
+    """The subject without its last `count` pictures (doubles of one photograph stay together), and those."""
+    from dataclasses import replace
+
+    from limner.evaluation.datasets import split
+
+    if count == 0:
+        return subject, []
+    images = [p.image for p in subject.pictures if p.image is not None]
+    kept, out = split(images, held_out=count)
+    if len(out) < count:
+        raise InputError(f"{len(images)} pictures cannot spare {count} to be held out; give more, or hold out fewer")
+    return replace(subject, pictures=tuple(subject.pictures[k] for k in kept)), [images[k] for k in out]
+
+
+def pretrain(given: argparse.Namespace) -> None:
+    from limner.pretraining import pretrain
+    from limner.progress import show
+
+    chosen = {
+        s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None
+    }
+    path = pretrain(
+        given.method, base=given.base, seed=given.seed, run=given.run, watch=show(), device=given.device, **chosen
+    )
+    out(given, {"weights": str(path)}, str(path))
+
+
+def demo(given: argparse.Namespace) -> None:
+    from limner.demo import demo
+
+    folder = demo(given.out)
+    out(given, {"folder": str(folder)}, str(folder))

@@ -1,0 +1,307 @@
+"""A concept as the files other tools read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.bases.names import custom_diffusion_names, custom_diffusion_untouched, image_sites
+from limner.concept import Concept
+from limner.errors import InputError, UnknownName
+from limner.files import atomic_write
+from limner.parts.modifiers.low_rank import low_rank
+from limner.parts.modifiers.weight_changes import changed_weights
+
+from .changes import Change, approximated, write_changes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.bases.protocol import Base
+    from limner.recipe import Recipe
+
+FORMATS = {
+    "diffusers": "load_lora_weights, load_textual_inversion and load_attn_procs of diffusers",
+    "kohya": "sd-scripts, and whatever reads lora_unet_ keys; LoHa and LoKr as LyCORIS",
+    "comfyui": "ComfyUI; FLUX in its makers' layout",
+    "a1111": "AUTOMATIC1111 and Forge: kohya keys, and embeddings",
+}
+"""Name -> who reads it."""
+
+
+@dataclass
+class Exported:
+    """The files that were written, and what is to be known of them."""
+
+    files: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def export(
+    concept: Concept, base: Base, folder: Path | str, *, to: str, rank: int = 0, overwrite: bool = False
+) -> Exported:
+    """Write a concept into `folder` in another tool's format. With `rank`, full changes of weights are brought to the nearest of
+    that rank, which loses something: how much is in the notes.
+
+    Raises `InputError` for a concept that the format cannot hold, naming what of it.
+    """
+    if to not in FORMATS:
+        raise UnknownName("format", to, FORMATS)
+    recipe = concept.outfit(base).recipe
+    found, folder = Exported(), Path(folder)
+    left = dict(concept.tensors)
+    words = {name: left.pop(name) for name in list(left) if name.startswith("word.")}
+    changes = _changes(recipe, left, found)
+    values = {name: left.pop(name) for name in list(left) if name.startswith(("denoiser.", "text_encoder"))}
+    if values and rank:
+        changes |= _reduced(base, values, rank, found)
+        values = {}
+    features = {name: left.pop(name) for name in list(left) if name.startswith("image.")}
+    if features:
+        raise InputError(
+            f"{concept.handle} holds features for {concept.method}; what other tools read is the method's weights"
+        )
+    if left:
+        raise InputError(
+            f"{concept.handle}, taught by {concept.method}, has what no file of {to} can hold: {', '.join(sorted(left)[:3])}"
+            f"{' …' if len(left) > 3 else ''}"
+        )
+    trigger = _trigger(concept, recipe, base)
+    dialect = "kohya" if to == "a1111" else to
+    about: dict[str, Any] = {"concept": concept, "base": base, "trigger": trigger, "dialect": dialect}
+    if changes:
+        _write_changes(folder / f"{_name(concept)}.safetensors", changes, found, overwrite=overwrite, **about)
+    if values:
+        _write_values(folder, values, to, base, found, overwrite)
+    for name, vectors in words.items():
+        _write_word(folder, name, vectors, concept, base, to, found, overwrite, alone=len(words) == 1 and not changes)
+    if not found.files:
+        raise InputError(
+            f"{concept.handle}, taught by {concept.method}, changes nothing of the base: there is nothing to write"
+        )
+    found.notes.append(f"in prompts, write: {trigger}")
+    return found
+
+
+def _name(concept: Concept) -> str:
+    return concept.handle.strip("<>")
+
+
+def _trigger(concept: Concept, recipe: Recipe, base: Base) -> str:
+    says = recipe.says if isinstance(recipe.says, str) else recipe.says(base)
+    return says or concept.handle
+
+
+def _changes(recipe: Recipe, left: dict[str, Tensor], found: Exported) -> dict[str, Change]:
+    """Changes among the tensors, which are taken out of them."""
+    import torch
+
+    changes: dict[str, dict[str, Tensor]] = {}
+    for name in list(left):
+        if name.startswith(("low_rank.", "weight.")):
+            layer, _, key = name.partition(".")[2].rpartition(".")
+            changes.setdefault(f"{name.partition('.')[0]}|{layer}", {})[key] = left[name]
+    made: dict[str, Change] = {}
+    alphas = {
+        "lora": next((m.alpha for m in recipe.modifiers if isinstance(m, low_rank)), None),
+        "loha": next(
+            (getattr(m.kind, "alpha", None) for m in recipe.modifiers if isinstance(m, changed_weights)), None
+        ),
+    }
+    for place, parts in changes.items():
+        way, layer = place.split("|")
+        alpha = parts.pop("alpha", None)
+        kinds = {"down": "lora", "a1": "loha", "c": "lokr"}
+        kind = next((kinds[key] for key in parts if key in kinds), None)
+        if kind is None:
+            continue  # of a kind that has no file format; what is left over is refused
+        if alpha is None and kind != "lokr":
+            rank = parts["down"].shape[0] if kind == "lora" else parts["b1"].shape[0]
+            alpha = torch.tensor(float(alphas[kind] or rank))
+        made[layer] = Change(kind, dict(parts), alpha)
+        for key in (*parts, "alpha"):
+            left.pop(f"{way}.{layer}.{key}", None)
+    return made
+
+
+def _reduced(base: Base, values: Mapping[str, Tensor], rank: int, found: Exported) -> dict[str, Change]:
+    changes, lost = {}, []
+    for name, value in values.items():
+        layer, _, end = name.rpartition(".")
+        part, _, path = name.partition(".")
+        delta = value.float() - base.module(part).get_parameter(path).detach().float().cpu()
+        if end != "weight" or delta.ndim not in (2, 4):
+            if bool(delta.any()):
+                lost.append(1.0)
+            continue
+        changes[layer], gone = approximated(delta, min(rank, *delta.flatten(1).shape))
+        lost.append(gone)
+    found.notes.append(
+        f"full changes of {len(values)} parameters were brought to rank {rank}: on average {sum(lost) / len(lost):.0%} of their "
+        "length is lost"
+    )
+    return changes
+
+
+def _write_changes(
+    path: Path,
+    changes: Mapping[str, Change],
+    found: Exported,
+    *,
+    concept: Concept,
+    base: Base,
+    trigger: str,
+    dialect: str,
+    overwrite: bool,
+) -> None:
+    kinds = {change.kind for change in changes.values()}
+    if dialect == "diffusers" and kinds - {"lora"}:
+        raise InputError(
+            f"diffusers' LoRA files hold no {' or '.join(sorted(kinds - {'lora'}))}; export to kohya or comfyui"
+        )
+    try:
+        tensors = write_changes(base, changes, dialect)
+    except KeyError as error:
+        raise InputError(f"{dialect} has no names for these layers of {base.name} ({base.family}): {error}") from error
+    about = _metadata(concept, base, changes, trigger)
+    if dialect == "diffusers":
+        about = {"lora_adapter_metadata": json.dumps(_adapter(base, changes), sort_keys=True), "format": "pt"}
+    _save(path, tensors, about | _ours(concept, trigger), overwrite)
+    found.files.append(path)
+
+
+def _ours(concept: Concept, trigger: str) -> dict[str, str]:
+    told = {"handle": concept.handle, "noun": concept.subject["noun"], "says": trigger, "method": concept.method}
+    return {"limner.export": json.dumps(told)}
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], overwrite: bool) -> None:
+    from safetensors.torch import save_file
+
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    atomic_write(path, lambda p: save_file(whole, p, metadata=metadata), overwrite=overwrite)
+
+
+ARCHITECTURES = {
+    "stable_diffusion": ("sd_v1", "stable-diffusion-v1"),
+    "sdxl": ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
+    "sd3": ("sd3", "stable-diffusion-3-medium"),
+    "flux": ("flux1", "flux-1-dev"),
+}
+"""Family -> how sd-scripts and ModelSpec call it."""
+
+
+def _metadata(concept: Concept, base: Base, changes: Mapping[str, Change], trigger: str) -> dict[str, str]:
+    """What sd-scripts writes beside its tensors, and ModelSpec 1.0."""
+    ranks = [change.rank for change in changes.values()] or [0]
+    alphas = [float(change.alpha) for change in changes.values() if change.alpha is not None] or [float(max(ranks))]
+    version, architecture = ARCHITECTURES.get(base.family, (base.family, base.family))
+    lycoris = any(change.kind != "lora" for change in changes.values())
+    return {
+        "ss_network_module": "lycoris.kohya" if lycoris else "networks.lora",
+        "ss_network_dim": str(max(ranks)),
+        "ss_network_alpha": str(max(alphas)),
+        "ss_base_model_version": version,
+        "ss_output_name": _name(concept),
+        "ss_sd_model_name": base.name,
+        "ss_steps": str(len(concept.losses)),
+        "ss_learning_rate": str(concept.settings.get("lr", "")),
+        "ss_seed": str(concept.seed),
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": f"{architecture}/lora",
+        "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
+        "modelspec.title": _name(concept),
+        "modelspec.trigger_phrase": trigger,
+        "modelspec.resolution": f"{base.picture_size}x{base.picture_size}",
+        "modelspec.prediction_type": base.prediction_type,
+    }
+
+
+def _adapter(base: Base, changes: Mapping[str, Change]) -> dict[str, Any]:
+    """The LoraConfig of each network, flattened, as diffusers keeps it in a file's header."""
+    from limner.bases.names import table
+
+    stems = {target.layer: stem for stem, (target, *_) in reversed(table(base, "diffusers").items())}
+    told: dict[str, Any] = {}
+    by_part: dict[str, dict[str, Change]] = {}
+    for layer, change in changes.items():
+        part, _, name = stems[layer].partition(".")
+        by_part.setdefault(part, {})[name] = change
+    for part, own in by_part.items():
+        ranks = {name: change.rank for name, change in own.items()}
+        alphas = {name: change.rank if change.alpha is None else float(change.alpha) for name, change in own.items()}
+        rank, alpha = max(ranks.values()), max(alphas.values())
+        told |= {
+            f"{part}.r": rank,
+            f"{part}.lora_alpha": alpha,
+            f"{part}.rank_pattern": {name: r for name, r in ranks.items() if r != rank},
+            f"{part}.alpha_pattern": {name: a for name, a in alphas.items() if a != alpha},
+            f"{part}.target_modules": sorted(own),
+            f"{part}.lora_bias": False,
+            f"{part}.use_dora": False,
+        }
+    return told
+
+
+def _write_word(
+    folder: Path,
+    name: str,
+    vectors: Tensor,
+    concept: Concept,
+    base: Base,
+    to: str,
+    found: Exported,
+    overwrite: bool,
+    *,
+    alone: bool,
+) -> None:
+    """A learned word as an embedding: one table a text tower."""
+    word = name.removeprefix("word.")
+    stem = _name(concept) if alone else f"{word.strip('<>')}-word"
+    widths = base.word_widths
+    if base.family == "sdxl":
+        tensors = dict(zip(("clip_l", "clip_g"), vectors.split(widths, 1), strict=True))
+    elif len(widths) > 1:
+        raise InputError(f"{base.family} has {len(widths)} text towers: no tool reads a word learned for all of them")
+    else:
+        tensors = {word: vectors} if to == "diffusers" else {"emb_params": vectors}
+    path = folder / f"{stem}.safetensors"
+    _save(path, tensors, _ours(concept, word), overwrite)
+    found.files.append(path)
+
+
+def _write_values(
+    folder: Path, values: Mapping[str, Tensor], to: str, base: Base, found: Exported, overwrite: bool
+) -> None:
+    """Keys and values of cross-attention, learned whole: diffusers' Custom Diffusion file."""
+    names = {ours: theirs for theirs, ours in custom_diffusion_names(base).items()}
+    strange = [name for name in values if name not in names]
+    if to != "diffusers" or strange:
+        raise InputError(
+            "whole weights were learned, which LoRA files cannot hold. Bring them to a low rank with --rank 16, say"
+            + ("" if strange else ", or export to diffusers, which has a format for keys and values")
+        )
+    import torch
+
+    tensors = {names[name]: value for name, value in values.items()}
+    tensors |= {name: torch.zeros(0) for name in custom_diffusion_untouched(base)}
+    path = folder / "pytorch_custom_diffusion_weights.safetensors"
+    _save(path, tensors, {}, overwrite)
+    found.files.append(path)
+
+
+def export_adapter(base: Base, tensors: Mapping[str, Tensor], path: Path, *, overwrite: bool = False) -> Path:
+    """The weights of `ip_adapter` for a base, in IP-Adapter's layout."""
+    found = {
+        "image_proj.proj.weight": tensors["image.projection.weight"],
+        "image_proj.proj.bias": tensors["image.projection.bias"],
+    }
+    found |= {f"image_proj.norm.{end}": tensors[f"image.norm.{end}"] for end in ("weight", "bias")}
+    for number, site in image_sites(base).items():
+        for ours, theirs in (("key", "to_k_ip"), ("value", "to_v_ip")):
+            found[f"ip_adapter.{number}.{theirs}.weight"] = tensors[f"image.{site}.{ours}"]
+    _save(path, found, {}, overwrite)
+    return path

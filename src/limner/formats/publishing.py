@@ -1,0 +1,183 @@
+"""A concept on the hub: its files, its card and its gallery."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.concept import Concept
+from limner.errors import FileError, InputError
+from limner.files import atomic_write
+from limner.painting import PaintSettings, paint
+from limner.picture import Picture
+
+from .exporting import export
+
+if TYPE_CHECKING:
+    from limner.bases.protocol import Base
+
+GALLERY = ("a photo of {}", "{} on the beach", "{} in the snow", "{} at night")
+
+
+def publish(
+    concept: Concept,
+    base: Base,
+    repo: str,
+    folder: Path,
+    *,
+    formats: Sequence[str] = ("diffusers",),
+    licence: str = "",
+    pictures: Path | None = None,
+    upload: bool = True,
+    private: bool = False,
+    say: Callable[[str], Any] = lambda _: None,
+) -> str:
+    """Write a repository into `folder` (the concept, files for other tools, a model card with a gallery) and upload it; returns
+    its address, or nothing when it was only written. Raises `InputError` for a name that is no USER/REPO."""
+    if repo.count("/") != 1 or not all(repo.split("/")):
+        raise InputError(f"where to publish must be USER/REPO, as the hub names repositories, not {repo!r}")
+    if folder.exists() and any(folder.iterdir()):
+        raise FileError(f"{folder} is not empty; name another with --out, or empty it")
+    name = concept.handle.strip("<>")
+    concept.save(folder / f"{name}.limner.safetensors")
+    trigger, files = concept.handle, []
+    for to in formats:
+        try:
+            done = export(concept, base, folder / ("" if to == "diffusers" else to), to=to)
+        except InputError as error:
+            say(f"note: not written for {to}: {error}")
+            continue
+        files += done.files
+        trigger = next(
+            (n.removeprefix("in prompts, write: ") for n in done.notes if n.startswith("in prompts")), trigger
+        )
+    gallery = _gallery(concept, base, folder, pictures, trigger)
+    card = model_card(
+        concept, base, trigger=trigger, gallery=gallery, files=[f.relative_to(folder) for f in files], licence=licence
+    )
+    atomic_write(folder / "README.md", lambda p: Path(p).write_text(card))
+    if not upload:
+        return ""
+    return _uploaded(repo, folder, private)
+
+
+def _gallery(concept: Concept, base: Base, folder: Path, pictures: Path | None, trigger: str) -> list[tuple[str, str]]:
+    """File and prompt of each picture shown: those given, with the prompts their stories tell, or a few painted now."""
+    from PIL import Image
+
+    found = []
+    if pictures is not None:
+        for file in sorted(pictures.glob("*.png")):
+            story = json.loads(Image.open(file).info.get("limner", "{}"))
+            (folder / "images").mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, folder / "images" / file.name)
+            found.append((f"images/{file.name}", story.get("prompt", concept.handle).replace(concept.handle, trigger)))
+        if not found:
+            raise InputError(f"there are no PNG pictures in {pictures}")
+        return found
+    prompts = [prompt.format(concept.handle) for prompt in GALLERY]
+    for number, picture in enumerate(paint(base, prompts, concepts=[concept], settings=PaintSettings())):
+        shown: Picture = picture
+        shown.save(folder / "images" / f"{number:03}.png")
+        found.append((f"images/{number:03}.png", shown.prompt.replace(concept.handle, trigger)))
+    return found
+
+
+def model_card(
+    concept: Concept,
+    base: Base,
+    *,
+    trigger: str,
+    gallery: Sequence[tuple[str, str]],
+    files: Sequence[Path],
+    licence: str,
+) -> str:
+    """README.md as the hub reads it: what the base is, the trigger words, the gallery, the scores, the licence."""
+    name = concept.handle.strip("<>")
+    word = any(key.startswith("word.") for key in concept.tensors)
+    lora = any(key.startswith(("low_rank.", "weight.")) for key in concept.tensors)
+    tags = [
+        "text-to-image",
+        "limner",
+        *(["diffusers", "lora", "template:sd-lora"] if lora else []),
+        *(["textual-inversion"] if word else []),
+    ]
+    xl = {"sdxl": ["stable-diffusion-xl"], "stable_diffusion": ["stable-diffusion"], "flux": ["flux"], "sd3": ["sd3"]}
+    about: dict[str, Any] = {
+        "license": licence or "other",
+        "base_model": concept.base["name"],
+        "tags": [*tags, *xl.get(base.family, [])],
+        "instance_prompt": trigger,
+        "widget": [{"text": prompt, "output": {"url": file}} for file, prompt in gallery],
+        "library_name": "diffusers" if lora or word else "limner",
+    }
+    lines = ["---", *_yaml(about), "---", "", f"# {name}", "", f"A {concept.subject['noun']}, taught to `{concept.base['name']}` by "
+             f"{concept.method.replace('_', ' ')} in {len(concept.losses)} updates from {len(concept.subject['pictures'])} pictures.", "",
+             "<Gallery />", "", "## Trigger words", "", f"Write `{trigger}` where the subject is to be.", ""]  # fmt: skip
+    if concept.scores:
+        lines += ["## Scores", "", *_scores(concept.scores), ""]
+    lines += ["## Use", "", "```python", *_use(concept, base, trigger, files, lora), "```", ""]
+    lines += [f'With limner: `limner paint "{concept.handle} on the beach" --with {name}.limner.safetensors`.', ""]
+    if not licence:
+        lines += ["## Licence", "", "Not said by its maker; the base's own licence binds it too.", ""]
+    lines += ["Pictures made with it are made by a trained algorithm, and say so in their metadata.", ""]
+    return "\n".join(lines)
+
+
+def _use(concept: Concept, base: Base, trigger: str, files: Sequence[Path], lora: bool) -> list[str]:
+    own = [file for file in files if len(file.parts) == 1]
+    lines = [
+        "from diffusers import DiffusionPipeline",
+        "",
+        f"pipeline = DiffusionPipeline.from_pretrained({concept.base['name']!r})",
+    ]
+    for file in own:
+        if lora and "word" not in file.name:
+            lines.append(f'pipeline.load_lora_weights(".", weight_name="{file}")')
+        else:
+            lines.append(f'pipeline.load_textual_inversion("{file}", token="{concept.handle}")')
+    return [*lines, f'pipeline("{trigger} on the beach").images[0]']
+
+
+def _scores(scores: dict[str, Any]) -> list[str]:
+    rows = [
+        (f"{part}: {key}" if isinstance(value, dict) else part, value)
+        for part, value in scores.items()
+        for key, value in (value.items() if isinstance(value, dict) else [("", value)])
+    ]
+    return [
+        "| | |",
+        "|---|---|",
+        *(f"| {what} | {value if not isinstance(value, float) else round(value, 3)} |" for what, value in rows),
+    ]
+
+
+def _yaml(about: dict[str, Any]) -> list[str]:
+    """Plain values, lists and tables: JSON's strings are YAML's."""
+    lines = []
+    for key, value in about.items():
+        if isinstance(value, list):
+            lines.append(f"{key}:")
+            lines += [f"- {json.dumps(item, ensure_ascii=False)}" for item in value]
+        else:
+            lines.append(f"{key}: {json.dumps(value, ensure_ascii=False)}")
+    return lines
+
+
+def _uploaded(repo: str, folder: Path, private: bool) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    try:
+        api = HfApi()
+        address = str(api.create_repo(repo, private=private, exist_ok=True))
+        api.upload_folder(repo_id=repo, folder_path=folder, commit_message="A concept taught with limner")
+    except (HfHubHTTPError, LocalTokenNotFoundError, OSError, ValueError) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FileError(
+            f"{folder} was written, but not uploaded to {repo}: {line}. Log in with `hf auth login` and publish again"
+        ) from error
+    return address

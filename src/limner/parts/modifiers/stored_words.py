@@ -1,0 +1,43 @@
+"""A word whose vectors a file brings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.errors import FileError
+from limner.recipe import Live
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.protocol import Base
+
+
+@dataclass(frozen=True)
+class stored_word:
+    """`word.WORD` [n, D] as it is stored; at less than full strength, on the way there from the vectors of `like`."""
+
+    word: str
+    like: str
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        name = f"word.{self.word}"
+        if name not in stored:
+            raise FileError(f"the concept has no vectors of its word {self.word}")
+        vectors = stored[name].to(base.device, base.dtype)
+        start = base.word_vectors(self.like)
+        wide = start.shape[1]
+        if vectors.ndim != 2 or vectors.shape[1] != wide:
+            raise FileError(
+                f"{name} is {tuple(vectors.shape)} in the file and this base reads vectors of {wide}: it is of another base"
+            )
+        if scale != 1:
+            plain = start[[k % len(start) for k in range(len(vectors))]]
+            vectors = plain + scale * (vectors - plain)
+        yield Live(tensors={name: stored[name]}, words={self.word: vectors})
