@@ -26,7 +26,7 @@ def test_learn_then_paint(photos: Path, tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr()
     assert "knows toys" in said.err
     assert "--base" in said.err
-    assert "skipped, not a picture: readme.txt" in said.err
+    assert "not read: readme.txt" in said.err
     concept, page = tmp_path / "rex.safetensors", tmp_path / "rex" / "index.html"
     assert said.out.split() == [str(concept), str(page)]
     text = page.read_text()
