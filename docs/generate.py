@@ -62,7 +62,9 @@ def families() -> dict[str, str]:
 def proofs(name: str, titles: dict[str, str] | None = None) -> str:
     """A table of what tests have shown (results/proofs.json, written by `make proofs`)."""
     told = json.loads((ROOT / "results" / "proofs.json").read_text())[name]
-    order = {"bases": ["paints", "learns", "tuned", "word", "pre-trained", "training-free"], "formats": ["in", "out"]}[name]
+    order = {"bases": ["paints", "learns", "tuned", "word", "pre-trained", "training-free"], "formats": ["in", "out"]}[
+        name
+    ]
     rows = [key for key in titles if key in told] if titles else sorted(told)
     head = {"bases": "family", "formats": "file"}[name]
     lines = [f"| {head} | {' | '.join(order)} |", f"|---|{'---|' * len(order)}"]
