@@ -33,6 +33,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Canvas",
     "Concept",
+    "Job",
+    "Order",
     "PaintSettings",
     "Painting",
     "Picture",
@@ -44,12 +46,15 @@ __all__ = [
     "bench",
     "find",
     "learn",
+    "learn_many",
     "load",
     "method",
     "paint",
+    "paint_many",
     "sample",
     "score",
     "teach",
+    "teach_many",
     "wear",
 ]
 
@@ -58,6 +63,7 @@ _HOME = {
     "Recipe": "recipe", "Stage": "recipe", "Subject": "subject", "find": "methods", "learn": "learning",
     "load": "bases.loading", "method": "recipe", "paint": "painting", "sample": "painting",
     "bench": "evaluation.benchmark", "score": "evaluation.scoring", "teach": "teaching", "wear": "wearing",
+    "Job": "fleet", "Order": "fleet", "paint_many": "fleet", "learn_many": "fleet", "teach_many": "fleet",
 }  # fmt: skip
 
 

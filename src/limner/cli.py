@@ -50,6 +50,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     learn.add_argument("--name", help="what prompts will call it: rex is written <rex> (default: my and the class)")
     learn.add_argument("--kind", default="object", help="object, pet, face, style, action or relation")
     learn.add_argument("--out", type=Path, help="folder for the concept and its page (default: here)")
+    learn.add_argument(
+        "--together", action="store_true", help="PHOTOS holds a folder for each subject: teach them all in one pass"
+    )
+    learn.add_argument(
+        "--slots", type=int, metavar="N", help="with --together: subjects at a time (default: what fits, at most 16)"
+    )
     learn.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
     learn.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
     learn.add_argument(

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,36 +48,62 @@ def learn(
     every update; when it returns True, teaching ends there (see `limner.evaluation.signals`). Raises
     `InputError` for unknown or senseless settings and `FileError` for a checkpoint of another run.
     """
+    run = prepared_run(base, subject, method, given, seed)
+    if resume and checkpoints is None:
+        raise InputError("to resume, say in which folder the checkpoints are")
+    began = time.monotonic()
+    tensors, losses = drained(
+        base,
+        run.outfit,
+        run.recipe.tuning,
+        seed,
+        header=run.header,
+        checkpoints=checkpoints,
+        resume=resume,
+        watch=watch,
+    )
+    return described(run, tensors, losses, time.monotonic() - began)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A subject about to be taught: its recipe, what it wears, and what its files will say."""
+
+    subject: Subject
+    recipe: Recipe
+    outfit: Outfit
+    method: str
+    header: dict[str, Any]
+
+
+def prepared_run(
+    base: Base, subject: Subject, method: str | Callable[..., Recipe], given: Mapping[str, Any], seed: int
+) -> Run:
+    """Everything that is checked and made before a subject is taught. Raises `InputError` for what cannot be."""
     function = find(method) if isinstance(method, str) else method
     chosen = checked_settings(function, given, base=base.name)
     check_word(subject, base)
     recipe = function(subject, **chosen)
     if not subject.pictures:
         raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
-    if resume and checkpoints is None:
-        raise InputError("to resume, say in which folder the checkpoints are")
     name = method if isinstance(method, str) else _where(function)
     about = {"name": base.name, "family": base.family, "fingerprint": base.fingerprint}
     header = {"method": name, "settings": chosen, "seed": seed, "base": about, "subject": subject.card()}
     outfit = Outfit(recipe, subject.handle, _shipped(recipe, base), 1.0, seed)
-    began = time.monotonic()
-    tensors, losses = drained(
-        base, outfit, recipe.tuning, seed, header=header, checkpoints=checkpoints, resume=resume, watch=watch
-    )
-    own = {key: tensor for key, tensor in tensors.items() if key not in outfit.stored}
-    concept = Concept(
-        handle=subject.handle,
-        method=name,
-        settings=chosen,
-        base=about,
-        subject=subject.card(),
-        seed=seed,
+    return Run(subject, recipe, outfit, name, header)
+
+
+def described(run: Run, tensors: Mapping[str, Tensor], losses: Sequence[float], seconds: float) -> Concept:
+    """What was learned in a run, as a concept."""
+    own = {key: tensor for key, tensor in tensors.items() if key not in run.outfit.stored}
+    return Concept(
+        handle=run.subject.handle,
         tensors=own,
-        losses=losses,
-        cost=_cost(time.monotonic() - began, losses, own),
+        losses=list(losses),
+        cost=_cost(seconds, losses, own),
         versions=_versions(),
+        **run.header,
     )
-    return concept
 
 
 def drained(

@@ -152,6 +152,18 @@ def _choices(start: Choice, quantise: bool) -> Iterator[Choice]:
 # ---------------------------------------------------------------------------------------------------------------- counting
 
 
+def kept_in_a_pass(base: Base, recipe: Recipe) -> int:
+    """Values that autograd keeps of one row of an update."""
+    with wear(base, (Outfit(recipe, "<rex>"),)) as worn:
+        chosen, _ = select(recipe.tuning[0], worn)
+        for tensor in chosen.values():
+            tensor.requires_grad_(True)
+        kept = _kept(base, 1, fused=base.device.type != "cpu")
+        for tensor in chosen.values():
+            tensor.requires_grad_(False)
+    return kept
+
+
 def _kept_between(base: Base, batch: int, *, fused: bool) -> int:
     """The same while activations are computed twice; 0 where they cannot be."""
     try:

@@ -33,5 +33,22 @@ def show() -> Callable[[Progress], None]:
     return watch
 
 
+class Line:
+    """A line that is written anew now and then, on a terminal in place."""
+
+    def __init__(self) -> None:
+        self.live, self.said = sys.stderr.isatty(), 0.0
+
+    def show(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self.said >= (EVERY_SECONDS if self.live else EVERY_SECONDS_IN_A_LOG):
+            self.said = now
+            print(f"\r{text:<100}" if self.live else text, end="" if self.live else "\n", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self.live:
+            print(file=sys.stderr)
+
+
 def _span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

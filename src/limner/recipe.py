@@ -38,6 +38,8 @@ class Live:
     operations: tuple[AttentionOp, ...] = ()
     on: bool = True  # off while the worn base is suspended: changes of layers look at it
     run: Pass | None = None  # the run under way, for changes of layers that tell its rows apart
+    stack: dict[str, Tensor] = field(default_factory=dict)  # in a fleet: the leaves that this is a part of
+    cut: Callable[[str, Tensor], Tensor] | None = None  # in a fleet: a tensor's own part of its place in the stack
 
 
 class Modifier(Protocol):

@@ -307,7 +307,7 @@ def _predict(worn: Worn, updates: Sequence[Update], operations: tuple[AttentionO
     times = torch.cat([update.time for update in updates])
     prompts = [prompt for batch in batches for prompt in batch.prompts]
     states = worn.text_states(prompts)
-    references, dropped = _references(batches)
+    references, dropped = joined_references(batches)
     fused = worn.base.device.type != "cpu"
     said = tuple(worn.said(prompt) for prompt in prompts)
     about = {"references": references, "dropped": dropped, "random": updates[0].random}
@@ -323,7 +323,8 @@ def _predict(worn: Worn, updates: Sequence[Update], operations: tuple[AttentionO
         update._prediction, start = Prediction(output[rows], run, rows), rows.stop
 
 
-def _references(batches: Sequence[Batch]) -> tuple[Tensor | None, Tensor | None]:
+def joined_references(batches: Sequence[Batch]) -> tuple[Tensor | None, Tensor | None]:
+    """The references of several batches as one, and which rows have none or are to see none."""
     given = [batch.references for batch in batches if batch.references is not None]
     if not given:
         return None, None

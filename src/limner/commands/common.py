@@ -70,6 +70,11 @@ def _on_gpu(device: str | None) -> bool:
     return torch.cuda.is_available() and (device or "cuda").startswith("cuda")
 
 
+def free_memory(device: str | None) -> float:
+    """Bytes that are free where a base would be opened."""
+    return _free(_on_gpu(device))
+
+
 def _free(on_gpu: bool) -> float:
     import os
 

@@ -12,7 +12,7 @@ from limner.errors import InputError
 from limner.methods import find
 from limner.recipe import settings
 
-from .common import encoders, opened, out, planned, say
+from .common import encoders, free_memory, opened, out, planned, say
 
 if TYPE_CHECKING:
     from limner.concept import Concept
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 
 def learn(given: argparse.Namespace) -> None:
+    if given.together:
+        _together(given)
+        return
     import limner
     from limner.checking import certify
     from limner.choosing import within
@@ -123,6 +126,52 @@ def learn(given: argparse.Namespace) -> None:
          f"{target}\n{page / 'index.html'}")  # fmt: skip
     if given.check:
         certificate.demand()
+
+
+def _together(given: argparse.Namespace) -> None:
+    """Every folder in a folder is a subject; all are taught in one pass, and each has its own file in the end."""
+    from limner.fleet import SLOTS, Job, room, teach_many
+    from limner.formats.datasets import recognised
+    from limner.progress import Line
+
+    (root,) = given.photos if len(given.photos) == 1 else (None,)
+    folders = sorted(p for p in root.iterdir() if p.is_dir()) if root is not None and root.is_dir() else []
+    if not folders:
+        raise InputError("with --together, name one folder that holds a folder of pictures for each subject")
+    method = given.method or "lora_dreambooth"
+    chosen = {s.name: getattr(given, s.name) for s in settings(find(method)) if getattr(given, s.name) is not None}
+    subjects = [recognised(p).subject(noun=given.noun, name=p.name, kind=given.kind) for p in folders]
+    out_folder = Path(given.out or ".")
+    targets = {subject.handle: out_folder / f"{subject.name}.safetensors" for subject in subjects}
+    there = [path for path in targets.values() if path.exists()]
+    if there and not given.overwrite:
+        raise InputError(f"{there[0]} exists already; choose another --out, or say --overwrite")
+    base = opened(given, given.base)
+    jobs = [Job(subject, method, given.seed, chosen) for subject in subjects]
+    recipe = find(method)(subjects[0], **chosen)
+    slots = given.slots or min(
+        SLOTS, room(base, recipe, batch=int(chosen.get("batch", 4)), limit=0.7 * free_memory(given.device))
+    )
+    say(f"{len(subjects)} subjects, {min(slots, len(subjects))} at a time, by {method}")
+    line, written, failed = Line(), [], []
+    for progress in teach_many(base, jobs, slots=slots):
+        for done in progress.done:
+            if done.concept is None:
+                failed.append(str(done.error))
+                continue
+            path = targets[done.job.subject.handle]
+            done.concept.save(path, overwrite=given.overwrite)
+            written.append(str(path))
+        mean = sum(loss for _, loss in progress.losses) / len(progress.losses)
+        line.show(
+            f"{len(written)} done, {len(progress.losses)} learning, {progress.waiting} waiting; loss {mean:.4f}; {progress.seconds:.0f} s"
+        )
+    line.end()
+    for error in failed:
+        say(f"failed: {error}")
+    out(given, {"concepts": written, "failed": failed}, "\n".join(written))
+    if failed:
+        raise InputError(f"{len(failed)} of {len(jobs)} subjects could not be taught; the others were saved")
 
 
 def _subject(given: argparse.Namespace) -> Subject:

@@ -6,7 +6,8 @@ the hook away, and a layer without the hook is the stock layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,102 @@ class low_rank:
                     hook = _beside(down, up, strength, live)
                     stack.callback(layer.register_forward_hook(hook).remove)
             yield live
+
+    @classmethod
+    @contextmanager
+    def stacked(
+        cls,
+        base: Base,
+        own: Sequence[low_rank],
+        stored: Sequence[Mapping[str, Tensor]],
+        generators: Sequence[Generator],
+        scales: Sequence[float],
+        rows: Any,
+        places: Sequence[int],
+    ) -> Iterator[list[Live]]:
+        """The changes of several subjects: their factors in stacks [subjects, …], smaller ranks filled up with zeros, and in
+        each layer one hook in which every row of the run goes through its own subject's factors."""
+        import torch
+
+        lives = [Live() for _ in own]
+        strong = [scale * (m.alpha or m.rank) / m.rank for m, scale in zip(own, scales, strict=True)]
+        strengths = torch.tensor(strong, device=base.device)
+        most, place_of = max(m.rank for m in own), {place: k for k, place in enumerate(places)}
+        with ExitStack() as stack:
+            for name, layer in base.projections(own[0].layers).items():
+                every = [_factors(name, layer, m.rank, s, g) for m, s, g in zip(own, stored, generators, strict=True)]
+                keys = tuple(every[0])
+                down, up = (
+                    torch.zeros(len(own), *_filled(every[0][key].shape, k, most)).to(every[0][key])
+                    for k, key in enumerate(keys)
+                )
+                down, up = torch.nn.Parameter(down), torch.nn.Parameter(up)
+                for k, (live, factors, m) in enumerate(zip(lives, every, own, strict=True)):
+                    parts = down.data[k, : m.rank], up.data[k, :, : m.rank]
+                    for key, part, leaf in zip(keys, parts, (down, up), strict=True):
+                        part.copy_(factors[key].data)
+                        live.tensors[key] = torch.nn.Parameter(part, requires_grad=False)
+                        live.stack[key] = leaf
+                hook = _beside_many(down, up, strengths, rows, place_of, lives)
+                stack.callback(layer.register_forward_hook(hook).remove)
+            for live, m in zip(lives, own, strict=True):
+                live.cut = functools.partial(_cut, m.rank)
+            yield lives
+
+
+def _filled(shape: Any, which: int, rank: int) -> tuple[int, ...]:
+    """The shape of a factor at another rank: of `down` its first size, of `up` its second."""
+    sizes = list(shape)
+    sizes[which] = rank
+    return tuple(sizes)
+
+
+def _cut(rank: int, name: str, full: Tensor) -> Tensor:
+    """The part of a factor that is not filled up."""
+    return full[:rank] if name.endswith("down") else full[:, :rank]
+
+
+def _beside_many(
+    down: Tensor, up: Tensor, strengths: Tensor, rows: Any, place_of: Mapping[int, int], lives: Sequence[Live]
+) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    """The layer's output plus, for each row, its own subject's low-rank path. Rows of subjects that have no such change (in a
+    fleet of several kinds) get none."""
+    import torch
+    import torch.nn.functional as F
+
+    def chosen() -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Factors for each group of rows, and which rows these are (None: all of them, in equal groups)."""
+        if rows.even and len(place_of) == rows.count:
+            return down, up, strengths, None
+        at, mine = rows.of(place_of)
+        return down[mine], up[mine], strengths[mine], at
+
+    def hook(layer: Any, inputs: Any, out: Tensor) -> Tensor:
+        if not all(live.on for live in lives):
+            return out
+        first, second, strength, at = chosen()
+        if not len(first):
+            return out
+        x = inputs[0] if at is None else inputs[0][at]
+        second = second * strength.to(second).view(-1, *(1 for _ in second.shape[1:]))
+        more = linear(x, first, second) if down.ndim == 3 else convolution(layer, x, first, second)
+        if at is None:
+            return out + more.view(out.shape)
+        return out.index_add(0, at, more.view(len(at), *out.shape[1:]))
+
+    def linear(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        return torch.bmm(torch.bmm(x.reshape(len(first), -1, x.shape[-1]), first.mT), second.mT)
+
+    def convolution(layer: Any, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        groups, each = len(first), len(x) // len(first)
+        beside = (
+            x.view(groups, each, *x.shape[1:]).transpose(0, 1).reshape(each, -1, *x.shape[2:])
+        )  # groups' own channels
+        low = F.conv2d(beside, first.flatten(0, 1), None, layer.stride, layer.padding, layer.dilation, groups)
+        more = F.conv2d(low, second.flatten(0, 1), groups=groups)
+        return more.view(each, groups, -1, *more.shape[2:]).transpose(0, 1).reshape(len(x), -1, *more.shape[2:])
+
+    return hook
 
 
 def _factors(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError, InputError
 from limner.recipe import Live
@@ -57,6 +57,25 @@ class new_word:
             return now if scale == 1 else vectors + scale * (now - vectors)
 
         yield Live(tensors={name: parameter}, words={self.word: read})
+
+    @classmethod
+    @contextmanager
+    def stacked(
+        cls,
+        base: Base,
+        own: Sequence[new_word],
+        stored: Sequence[Mapping[str, Tensor]],
+        generators: Sequence[Generator],
+        scales: Sequence[float],
+        rows: Any,
+        places: Sequence[int],
+    ) -> Iterator[list[Live]]:
+        """Words of several subjects: each is a parameter of its own, since nothing of a base is touched."""
+        with ExitStack() as stack:
+            yield [
+                stack.enter_context(word(base, stored=kept, generator=generator, scale=scale))
+                for word, kept, generator, scale in zip(own, stored, generators, scales, strict=True)
+            ]
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,12 @@ def at_rate(factor: float, selection: Selection) -> Rated:
 
 def base_parameters(what: str) -> Selection:
     """A set of the base's own parameters that its family names."""
-    return lambda worn: worn.base.select(what)
+
+    def select(worn: Worn) -> Mapping[str, Tensor]:
+        return worn.base.select(what)
+
+    select.of_base = True  # type: ignore[attr-defined]  # such a selection cannot be learned in a fleet
+    return select
 
 
 def cross_attention_kv() -> Selection:

@@ -1,0 +1,631 @@
+"""Many subjects at once: one frozen base, one pass for all of them, and in it each row wears its own subject's change.
+
+A subject taught in a fleet is the subject taught alone: the same random streams, objectives, rates and optimiser, so the same
+concept but for the order in which a few sums are added up. Whoever its neighbours are makes no difference to it, nor does one of
+them failing.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from .bases.attention import Pass
+from .concept import Concept
+from .errors import InputError, TeachingError
+from .learning import described, prepared_run
+from .painting import PaintSettings, check_prompts, sample, to_images
+from .picture import Picture, Pictures
+from .recipe import AttentionOp, Batch, Live, Prediction, Rated, Recipe, Source, Stage, Streams
+from .streams import stream, streams
+from .teaching import Checkpoint, Update, joined_references
+from .wearing import Outfit, Worn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .bases.protocol import Base
+    from .subject import Subject
+
+SLOTS = 16
+BETAS, EPSILON = (0.9, 0.99), 1e-8  # of AdamW, as `teaching.Learner` has them
+
+
+@dataclass(frozen=True)
+class Job:
+    """A subject to teach, by a method whose modifiers all have a stacked form."""
+
+    subject: Subject
+    method: str | Callable[..., Recipe] = "lora_dreambooth"
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    start: Checkpoint | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A subject that has left the fleet: what was learned, or why it could not be."""
+
+    job: Job
+    concept: Concept | None
+    error: TeachingError | None
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True)
+class FleetProgress:
+    """One update of all who are in the fleet."""
+
+    losses: tuple[tuple[Job, float], ...]
+    done: tuple[Done, ...]  # who left after it
+    waiting: int  # jobs that were not begun, where that is known
+    seconds: float
+    snapshot: Callable[[Job], Checkpoint] = field(repr=False)
+
+
+def stackable(recipe: Recipe) -> str:
+    """Nothing where a recipe can be taught in a fleet, else the reason why not."""
+    if not recipe.tuning:
+        return "it learns nothing per subject"
+    if recipe.weights:
+        return "it starts from weights of its own"
+    alone = [m for m in recipe.modifiers if not hasattr(m, "stacked")]
+    if alone:
+        return f"{type(alone[0]).__name__} has no stacked form"
+    if any(stage.stop or stage.search or stage.score for stage in recipe.tuning):
+        return "its stages decide for themselves when to end, or search without gradients"
+    if any(getattr(s, "of_base", False) for stage in recipe.tuning for s in stage.train):
+        return "it changes the base's own weights"
+    return ""
+
+
+def teach_many(base: Base, jobs: Iterable[Job], *, slots: int = SLOTS) -> Iterator[FleetProgress]:
+    """Teach all jobs, `slots` at a time, yielding after every update of the fleet. A job that ends, or fails, leaves its slot to
+    the next; jobs are asked for one by one as slots fall free, so that an iterator may wait for them. The base is as it was when
+    the generator ends, is closed or raises."""
+    if slots < 1:
+        raise InputError(f"a fleet has at least one slot, not {slots}")
+    waiting, began = iter(jobs), time.monotonic()
+    members: list[Member] = []
+    left = len(jobs) if isinstance(jobs, Sequence) else 0
+    while True:
+        joined: list[Member] = []
+        while len(members) + len(joined) < slots and (job := next(waiting, None)) is not None:
+            joined.append(Member(base, job))
+            left = max(left - 1, 0)
+        members = [member for group in _alike([*members, *joined]) for member in group]
+        if not members:
+            return
+        with crewed(base, members) as crew:
+            while True:
+                losses, ended = crew.update()
+                done = tuple(crew.done(member) for member in ended)
+                told = tuple((member.job, loss) for member, loss in losses)
+                yield FleetProgress(told, done, left, time.monotonic() - began, crew.snapshot)
+                if ended:
+                    crew.keep()
+                    members = [member for member in members if member not in ended]
+                    break
+
+
+def learn_many(
+    base: Base,
+    jobs: Iterable[Job],
+    *,
+    slots: int = SLOTS,
+    watch: Callable[[FleetProgress], object] | None = None,
+) -> list[Done]:
+    """`teach_many`, drained: what became of every job, in the order in which they ended."""
+    found: list[Done] = []
+    for progress in teach_many(base, jobs, slots=slots):
+        found += progress.done
+        if watch:
+            watch(progress)
+    return found
+
+
+def room(base: Base, recipe: Recipe, *, batch: int, limit: float) -> int:
+    """How many subjects fit into `limit` bytes beside the base: what autograd keeps of one row, times its rows."""
+    from .planning import kept_in_a_pass
+
+    sources = len({term.source for stage in recipe.tuning for term in stage.loss})
+    size = torch.finfo(base.dtype).bits // 8
+    row = kept_in_a_pass(base, recipe) * size
+    weights = sum(p.numel() * p.element_size() for part in base.parts for p in base.module(part).parameters())
+    return max(1, int((limit - weights) / (row * batch * sources * 1.2)))
+
+
+# ------------------------------------------------------------------------------------------------------------- the members
+
+
+class Member:
+    """One subject on its way through the stages of its recipe."""
+
+    def __init__(self, base: Base, job: Job) -> None:
+        self.job = job
+        self.run = prepared_run(base, job.subject, job.method, dict(job.settings), job.seed)
+        self.recipe, self.stages = self.run.recipe, self.run.recipe.tuning
+        why = stackable(self.recipe)
+        if why:
+            raise InputError(f"{self.run.method} cannot be taught in a fleet: {why}")
+        sources = dict.fromkeys(term.source for stage in self.stages for term in stage.loss)
+        self.draws: dict[Source, Callable[[int, Streams], Batch]] = {s: s.prepare(base) for s in sources}
+        start = job.start
+        self.stage, self.step = (start.stage, start.step) if start else (0, 0)
+        self.tensors: dict[str, Tensor] = dict(start.tensors) if start else {}
+        self.moments: dict[str, Tensor] = dict(start.moments) if start else {}
+        self.losses: list[float] = []
+        self.error: TeachingError | None = None
+        self.began = time.monotonic()
+        self.worn = Worn(base, (Outfit(self.recipe, job.subject.handle, self.tensors, 1.0, job.seed),))
+
+    @property
+    def now(self) -> Stage:
+        return self.stages[self.stage]
+
+    @property
+    def handle(self) -> str:
+        return self.job.subject.handle
+
+
+class Rows:
+    """Which member each row of the run under way belongs to."""
+
+    def __init__(self) -> None:
+        self.index: Tensor | None = None
+        self.count = 0
+        self.even = True
+        self._of: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def told(self, members: Sequence[int], device: Any) -> None:
+        """`members` is the place of each row's member, rows of one member side by side."""
+        self.index = torch.tensor(members, device=device)
+        self.count = max(members) + 1
+        self._of.clear()
+        each = [members.count(k) for k in range(self.count)]
+        self.even = -1 not in members and len(set(each)) == 1 and list(members) == sorted(members)
+
+    def of(self, place_of: Mapping[int, int]) -> tuple[Tensor, Tensor]:
+        """The rows of these members, and the place in their stack of each."""
+        if id(place_of) not in self._of:
+            assert self.index is not None
+            pairs = [(row, place_of[k]) for row, k in enumerate(self.index.tolist()) if k in place_of]
+            at, mine = (
+                torch.tensor([pair[i] for pair in pairs], dtype=torch.long, device=self.index.device) for i in (0, 1)
+            )
+            self._of[id(place_of)] = at, mine
+        return self._of[id(place_of)]
+
+
+@contextmanager
+def crewed(base: Base, members: Sequence[Member]) -> Iterator[Crew]:
+    """The members worn together, until one of them ends."""
+    rows = Rows()
+    with ExitStack() as stack:
+        for group in _alike(members):
+            places = [members.index(member) for member in group]
+            for member in group:
+                member.worn.live = {}
+            for place in range(len(group[0].recipe.modifiers)):
+                own = [member.recipe.modifiers[place] for member in group]
+                stored = [member.tensors for member in group]
+                generators = [stream(member.job.seed, "modifier", place) for member in group]
+                scales = [1.0] * len(group)
+                made = type(own[0]).stacked(base, own, stored, generators, scales, rows, places)  # type: ignore[attr-defined]
+                for member, modifier, live in zip(group, own, stack.enter_context(made), strict=True):
+                    member.worn.live[modifier] = live
+        yield Crew(base, members, rows)
+
+
+def _alike(members: Sequence[Member]) -> list[list[Member]]:
+    """Members whose recipes have the same kinds of modifiers in the same order: each kind is stacked once."""
+    found: dict[tuple[Any, ...], list[Member]] = {}
+    for member in members:
+        key = tuple((type(m).__name__, getattr(m, "layers", "")) for m in member.recipe.modifiers)
+        found.setdefault(key, []).append(member)
+    return list(found.values())
+
+
+# ---------------------------------------------------------------------------------------------------------------- the crew
+
+
+class Leaf(NamedTuple):
+    """A tensor that gradients come to: a stack of several members side by side, or what one member has alone."""
+
+    tensor: Tensor
+    members: slice
+    span: slice  # of each member's values
+
+
+class Crew:
+    """The members' values in one buffer [members, values], with their gradients and moments beside them: an update of all of them is
+    arithmetic on four matrices."""
+
+    def __init__(self, base: Base, members: Sequence[Member], rows: Rows) -> None:
+        self.base, self.members, self.rows = base, list(members), rows
+        self.leaves, self.spans = self._laid_out()
+        shape = len(self.members), max(leaf.span.stop for leaf in self.leaves)
+        made = (torch.zeros(shape, device=base.device, dtype=base.dtype) for _ in range(5))
+        self.values, self.gradient, self.mean, self.square, self.factor = made
+        self.count = torch.zeros(len(self.members), 1, device=base.device)
+        for leaf in self.leaves:
+            place = self.values[leaf.members, leaf.span].view(leaf.tensor.shape)
+            leaf.tensor.data = place.copy_(leaf.tensor.data)
+        self.shared: dict[str, Tensor] = {}  # text states of those who learn no words
+        for k, member in enumerate(self.members):
+            for live in member.worn.live.values():
+                for name in live.stack:
+                    live.tensors[name].data = live.cut(name, self._own(k, name)) if live.cut else self._own(k, name)
+            self._begin(k, member)
+
+    def _laid_out(self) -> tuple[list[Leaf], list[dict[str, tuple[slice, Any]]]]:
+        """Every leaf and its place in the buffer; and for each member, by name, the span and the shape of its part of a leaf."""
+        found: dict[int, list[Any]] = {}
+        ends = [0] * len(self.members)
+        spans: list[dict[str, tuple[slice, Any]]] = [{} for _ in self.members]
+        for k, member in enumerate(self.members):
+            for live in member.worn.live.values():
+                for name, tensor in live.tensors.items():
+                    leaf = live.stack.get(name, tensor)
+                    found.setdefault(id(leaf), [leaf, bool(live.stack), []])[2].append((k, name))
+        leaves = []
+        for leaf, stacked, users in found.values():
+            first, last = users[0][0], users[-1][0]
+            shape = leaf.shape[1:] if stacked else leaf.shape
+            start = max(ends[first : last + 1])
+            span = slice(start, start + shape.numel())
+            for k, name in users:
+                ends[k] = span.stop
+                spans[k][name] = span, shape
+            leaves.append(Leaf(leaf, slice(first, last + 1), span))
+        return leaves, spans
+
+    def _own(self, k: int, name: str, of: Tensor | None = None) -> Tensor:
+        """A member's part of a leaf, or of what lies beside the values."""
+        span, shape = self.spans[k][name]
+        return (self.values if of is None else of)[k, span].view(shape)
+
+    def _begin(self, k: int, member: Member) -> None:
+        """What learns in a member's stage, and the moments it brings, or none at the start of a stage."""
+        self.mean[k], self.square[k], self.count[k], self.factor[k] = 0, 0, 0, 0
+        learns = self._chosen(member)
+        for live in member.worn.live.values():
+            for name in live.tensors:
+                if name in learns:
+                    self.factor[k, self.spans[k][name][0]] = learns[name]
+                if f"exp_avg.{name}" in member.moments:
+                    for kept, of in (("exp_avg", self.mean), ("exp_avg_sq", self.square)):
+                        full = self._own(k, name, of)
+                        part = live.cut(name, full) if live.cut else full
+                        part.copy_(member.moments[f"{kept}.{name}"])
+                    self.count[k] = float(member.moments[f"step.{name}"])
+        member.worn.text_learns(any(name.startswith("word.") for name in learns))
+        if not member.worn.words:
+            member.worn._states = self.shared
+        for leaf in self.leaves:
+            learning = bool(self.factor[leaf.members, leaf.span].any())
+            leaf.tensor.requires_grad_(learning)
+
+    def _chosen(self, member: Member) -> dict[str, float]:
+        """What learns in a member's stage, and at which multiple of its rate."""
+        found: dict[str, float] = {}
+        for selection in member.now.train:
+            factor = selection.factor if isinstance(selection, Rated) else 1.0
+            found |= dict.fromkeys(selection(member.worn), factor)
+        return found
+
+    def update(self) -> tuple[list[tuple[Member, float]], list[Member]]:
+        """One step of every member; returns their losses and who has ended."""
+        self.gradient.zero_()
+        for leaf in self.leaves:
+            if leaf.tensor.requires_grad:
+                leaf.tensor.grad = self.gradient[leaf.members, leaf.span].view(leaf.tensor.shape)
+        losses = torch.stack([torch.stack(values).sum() for values in self._terms()])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*gradient layout contract.*")  # gradients lie in one buffer
+            torch.autograd.backward(losses.sum())
+        told = losses.detach().tolist()
+        self._step(told)
+        ended = []
+        for k, (member, loss) in enumerate(zip(self.members, told, strict=True)):
+            if member.error is not None:
+                ended.append(member)
+                continue
+            member.losses.append(loss)
+            member.step += 1
+            if member.step == member.now.steps:
+                if member.stage + 1 == len(member.stages):
+                    ended.append(member)
+                    continue
+                member.stage, member.step, member.moments = member.stage + 1, 0, {}
+                self._begin(k, member)
+        return list(zip(self.members, told, strict=True)), ended
+
+    def _step(self, losses: Sequence[float]) -> None:
+        """AdamW for all members at once, each at its own rate, clipped and counted by itself; who is not finite stays as it is."""
+        about = [(m.now.rate(m.step), m.now.weight_decay, m.now.clip) for m in self.members]
+        rates, decays, clips = torch.tensor(about, device=self.mean.device, dtype=self.mean.dtype).T[..., None]
+        gradient = self.gradient * (self.factor > 0)
+        norm = gradient.norm(dim=1, keepdim=True)
+        finite = torch.isfinite(norm) & torch.isfinite(torch.tensor(losses, device=norm.device)).view(-1, 1)
+        gradient = torch.where(finite, gradient * (clips / (norm + 1e-6)).clamp(max=1), 0)
+        self.count += finite
+        self.mean = torch.where(finite, torch.lerp(self.mean, gradient, 1 - BETAS[0]), self.mean)
+        self.square = torch.where(finite, self.square * BETAS[1] + (1 - BETAS[1]) * gradient**2, self.square)
+        scale = (1 - BETAS[1] ** self.count.clamp(min=1)).sqrt()
+        rates = rates * self.factor * finite
+        change = self.mean / (self.square.sqrt() / scale + EPSILON) * rates / (1 - BETAS[0] ** self.count.clamp(min=1))
+        self.values.mul_(1 - rates * decays).sub_(change)
+        for k in (~finite).flatten().nonzero().flatten().tolist():
+            member = self.members[k]
+            member.error = TeachingError(
+                f"{member.handle}: at step {member.step} the loss is {losses[k]:g} and the gradient's norm {float(norm[k]):g}: "
+                "expected finite numbers. The others go on; its last good state is kept"
+            )
+
+    def _terms(self) -> list[list[Tensor]]:
+        """The weighted objectives of every member, their batches run in one pass."""
+        every: list[FleetUpdate] = []
+        found: list[tuple[Member, dict[Source, FleetUpdate]]] = []
+        for place, member in enumerate(self.members):
+            own: dict[Source, FleetUpdate] = {}
+            for source in dict.fromkeys(term.source for term in member.now.loss):
+                at = streams(member.job.seed, source.name, member.stage, member.step)
+                batch = member.draws[source](member.step, at)
+                shape, device, dtype = batch.latents.shape, self.base.device, self.base.dtype
+                noise = torch.randn(shape, generator=at("noise")).to(device, dtype)
+                times = self.base.draw_times(shape[0], at("time")).to(device)
+                own[source] = FleetUpdate(member.worn, batch, times, noise, at, crew=self, place=place)
+            every += own.values()
+            found.append((member, own))
+        for update in every:
+            update.together = list(every)
+        return [[t.weight * t.value(own[t.source]) for t in member.now.loss] for member, own in found]
+
+    def predict(self, updates: Sequence[FleetUpdate], operations: tuple[AttentionOp, ...] = ()) -> None:
+        """One run of the denoiser for batches of several members."""
+        batches = [update.batch for update in updates]
+        times = torch.cat([update.time for update in updates])
+        references, dropped = joined_references(batches)
+        places = [update.place for update in updates for _ in update.batch.prompts]
+        self.rows.told(places, self.base.device)
+        run = Pass(
+            time=times,
+            prompts=tuple(update.worn.said(p) for update in updates for p in update.batch.prompts),
+            fused=self.base.device.type != "cpu",
+            references=references,
+            dropped=dropped,
+            random=updates[0].random,
+            operations=operations,
+        )
+        noised = torch.cat([update.noised for update in updates])
+        output = self.base.predict(noised, times, self._states(updates), context=run)
+        start = 0
+        for update in updates:
+            rows = slice(start, start + len(update.batch.latents))
+            update._prediction, start = Prediction(output[rows], run, rows), rows.stop
+
+    def _states(self, updates: Sequence[FleetUpdate]) -> Tensor:
+        """The text states of all rows: words that learn are read in one pass of the towers, each under a name of its own."""
+        wanted: dict[tuple[int, str], Tensor | None] = {}
+        words: dict[str, Tensor] = {}
+        texts: dict[tuple[int, str], str] = {}
+        for update in updates:
+            worn = update.worn
+            for prompt in update.batch.prompts:
+                said, key = worn.said(prompt), (update.place, worn.said(prompt))
+                if worn.frozen_text:
+                    wanted[key] = worn.text_states([prompt])[0]
+                elif key not in texts:
+                    for word, vectors in worn.words.items():
+                        alias = f"{word[:-1]}.{update.place}>"
+                        words[alias] = vectors
+                        said = said.replace(word, alias)
+                    texts[key], wanted[key] = said, None
+        if texts:
+            read = self.base.text_states(list(texts.values()), words=words)
+            wanted |= dict(zip(texts, read, strict=True))
+        rows = [wanted[update.place, update.worn.said(p)] for update in updates for p in update.batch.prompts]
+        return torch.stack([row for row in rows if row is not None])
+
+    # ------------------------------------------------------------------------------------------------------- leaving
+
+    def snapshot(self, job: Job) -> Checkpoint:
+        """A member's state, in the names that it has alone: it can go on in another fleet, or by itself."""
+        k = next(k for k, member in enumerate(self.members) if member.job is job)
+        return self._point(k)
+
+    def _point(self, k: int) -> Checkpoint:
+        member = self.members[k]
+        tensors = {name: tensor.detach().clone() for name, tensor in member.worn.tensors.items()}
+        moments: dict[str, Tensor] = {}
+        learns = self._chosen(member)
+        for live in member.worn.live.values():
+            for name in learns.keys() & live.tensors.keys():
+                for kept, of in (("exp_avg", self.mean), ("exp_avg_sq", self.square)):
+                    full = self._own(k, name, of)
+                    moments[f"{kept}.{name}"] = (live.cut(name, full) if live.cut else full).clone()
+                moments[f"step.{name}"] = self.count[k, 0].cpu().clone()
+        return Checkpoint(member.stage, member.step, tensors, moments)
+
+    def keep(self) -> None:
+        """Let the members take what they have along."""
+        for k, member in enumerate(self.members):
+            point = self._point(k)
+            member.tensors, member.moments = dict(point.tensors), dict(point.moments)
+
+    def done(self, member: Member) -> Done:
+        point = self._point(self.members.index(member))
+        if member.error is not None:
+            member.error.checkpoint = point
+            return Done(member.job, None, member.error, point)
+        concept = described(member.run, point.tensors, member.losses, time.monotonic() - member.began)
+        return Done(member.job, concept, None, point)
+
+
+@dataclass
+class FleetUpdate(Update):
+    """A member's batch in one update of the fleet."""
+
+    crew: Crew | None = None
+    place: int = 0
+
+    @property
+    def prediction(self) -> Prediction:
+        if self._prediction is None:
+            assert self.crew is not None
+            size = self.batch.latents.shape[1:]
+            self.crew.predict(
+                [u for u in self.together if isinstance(u, FleetUpdate) and u.batch.latents.shape[1:] == size]
+            )
+        assert self._prediction is not None
+        return self._prediction
+
+    def prediction_for(
+        self, prompts: Sequence[str], *, references: Tensor | None = None, operations: tuple[AttentionOp, ...] = ()
+    ) -> Prediction:
+        from dataclasses import replace
+
+        other = replace(self, batch=replace(self.batch, prompts=tuple(prompts), references=references, dropped=None))
+        other._prediction = None
+        assert self.crew is not None
+        self.crew.predict([other], operations)
+        return other.prediction
+
+
+# ----------------------------------------------------------------------------------------------------------------- painting
+
+
+@dataclass(frozen=True)
+class Order:
+    """One picture to paint: a prompt, the concept it names if it names one, and its seed."""
+
+    prompt: str
+    concept: Concept | None = None
+    seed: int = 0
+    scale: float = 1.0
+
+
+def paint_many(base: Base, orders: Sequence[Order], *, settings: PaintSettings | None = None) -> Pictures:
+    """Paint pictures of different concepts in the same batches: each row wears its own. What comes out is what `paint` paints for
+    each, but for the order in which a few sums are added up. Raises `InputError` for a concept whose recipe has no stacked form or
+    does something of its own while painting."""
+    settings = settings or PaintSettings()
+    for order in orders:
+        check_prompts([order.prompt], handles=[order.concept.handle] if order.concept else [])
+    pictures: list[Any] = []
+    with torch.no_grad():
+        for start in range(0, len(orders), settings.batch):
+            part = orders[start : start + settings.batch]
+            with _worn_by_rows(base, part) as worn:
+                prompts = [worn.aliased(k, order.prompt) for k, order in enumerate(part)]
+                *_, last = sample(worn, prompts, seeds=[order.seed for order in part], settings=settings)
+                pictures += to_images(base.decode(last.latents))
+    told = {"steps": settings.steps, "guidance": settings.guidance, "sampler": settings.sampler}
+    return Pictures(
+        Picture(
+            image,
+            order.prompt,
+            order.seed,
+            (order.concept.handle,) if order.concept else (),
+            base.name,
+            told | {"scale": order.scale},
+        )
+        for image, order in zip(pictures, orders, strict=True)
+    )
+
+
+class RowsWorn(Worn):
+    """A base in which row k of every branch wears the concept of order k. Handles and words are told apart by a number."""
+
+    rows: Rows
+    places: list[int]  # of each order's concept; -1 for none
+    own: list[tuple[str, dict[str, Live]]]  # of each concept: its handle, and what it wears
+
+    def aliased(self, k: int, prompt: str) -> str:
+        place = self.places[k]
+        return (
+            prompt
+            if place < 0
+            else prompt.replace(self.outfits[place].handle, _alias(self.outfits[place].handle, place))
+        )
+
+    @property
+    def words(self) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for place, (_, lives) in enumerate(self.own):
+            for live in lives.values():
+                found |= {_alias(w, place): v() if callable(v) else v for w, v in live.words.items()}
+        return found
+
+    def said(self, prompt: str) -> str:
+        for place, outfit in enumerate(self.outfits):
+            says = outfit.recipe.says
+            text = says if isinstance(says, str) else says(self.base)
+            for live in self.own[place][1].values():
+                for word in live.words:
+                    text = text.replace(word, _alias(word, place))
+            prompt = prompt.replace(_alias(outfit.handle, place), text)
+        return prompt
+
+    def run(self, **about: Any) -> Pass:
+        branches = len(about["branches"])
+        self.rows.told(self.places * branches, self.base.device)
+        return super().run(**about)
+
+
+def _alias(name: str, place: int) -> str:
+    return f"{name[:-1]}.{place}>"
+
+
+@contextmanager
+def _worn_by_rows(base: Base, orders: Sequence[Order]) -> Iterator[RowsWorn]:
+    """The concepts of these orders, each kind of modifier stacked."""
+    distinct: list[tuple[Concept, float]] = []
+    places = []
+    for order in orders:
+        if order.concept is None:
+            places.append(-1)
+            continue
+        at = next((k for k, (c, s) in enumerate(distinct) if c is order.concept and s == order.scale), len(distinct))
+        if at == len(distinct):
+            distinct.append((order.concept, order.scale))
+        places.append(at)
+    outfits = [concept.outfit(base, scale=scale) for concept, scale in distinct]
+    for outfit in outfits:
+        why = _paints_alone(outfit.recipe)
+        if why:
+            raise InputError(f"{outfit.handle} cannot be painted in a batch with others: {why}")
+    worn = RowsWorn(base, tuple(outfits))
+    worn.rows, worn.places, worn.own = Rows(), places, [(outfit.handle, {}) for outfit in outfits]
+    kinds: dict[tuple[Any, ...], list[int]] = {}
+    for k, outfit in enumerate(outfits):
+        kinds.setdefault(
+            tuple((type(m).__name__, getattr(m, "layers", "")) for m in outfit.recipe.modifiers), []
+        ).append(k)
+    with ExitStack() as stack:
+        for group in kinds.values():
+            for place in range(len(outfits[group[0]].recipe.modifiers)):
+                own = [outfits[k].recipe.modifiers[place] for k in group]
+                stored = [outfits[k].stored for k in group]
+                generators = [stream(outfits[k].seed, "modifier", place) for k in group]
+                scales = [outfits[k].scale for k in group]
+                made = type(own[0]).stacked(base, own, stored, generators, scales, worn.rows, group)  # type: ignore[attr-defined]
+                for k, live in zip(group, stack.enter_context(made), strict=True):
+                    worn.own[k][1][str(place)] = live
+        yield worn
+
+
+def _paints_alone(recipe: Recipe) -> str:
+    from .recipe import Painting
+
+    alone = [m for m in recipe.modifiers if not hasattr(m, "stacked")]
+    if alone:
+        return f"{type(alone[0]).__name__} has no stacked form"
+    return "" if recipe.painting == Painting() else "its recipe acts while painting"
