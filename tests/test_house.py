@@ -30,7 +30,9 @@ def test_only_the_loop_learns_by_denoising_and_only_painting_steps_a_scheduler()
     backward = {str(p.relative_to(SOURCE)) for p in FILES if ".backward(" in p.read_text()}
     assert backward == {"teaching.py", "pocket/pretrain/run.py"}  # the second trains judges and the autoencoder
     steps = {str(p.relative_to(SOURCE)) for p in FILES if "scheduler.step(" in p.read_text()}
-    assert steps == {"painting.py"}
+    # the seam, a family whose rows step apart, and networks that come before or after the denoiser
+    assert steps == {f"bases/{name}.py" for name in ("family", "amused", "kandinsky", "deepfloyd")}
+    assert {p.name for p in FILES if ".stepped(" in p.read_text()} == {"painting.py"}
 
 
 def test_parts_import_no_method_and_recipe_imports_nothing() -> None:

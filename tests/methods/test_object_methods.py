@@ -571,7 +571,7 @@ def test_a_caption_of_the_users_own_stays(base: Any, rex: Subject) -> None:
 
 
 def test_catversion_changes_no_word_and_no_weight_and_only_the_last_text_layers(base: Any, rex: Subject) -> None:
-    concept = learned(base, "catversion", rex)
+    concept = learned(base, "catversion", rex, share=0.25)
     layers, before = base.text_attention(), state(base)
     assert set(concept.tensors) == {f"prefix.{len(layers) - 1}.{part}" for part in ("key", "value")}
 

@@ -83,7 +83,7 @@ def prepared(run: Run, base: Any, clips: list[list[SceneGraph]]) -> tuple[Tensor
     pixels = torch.cat([part.pixels.cpu() for part in drawn])
     latents = ae.latents(run, ae.standardised(run), pixels).unflatten(0, (len(clips), FRAMES))
     with torch.no_grad():
-        states = torch.cat([base.text_states([fitting(base.tokenizer, one[0])], words={}) for one in clips])
+        states = torch.cat([base.text_states([fitting(base.towers[0].tokenizer, one[0])], words={}) for one in clips])
     return latents, states
 
 
@@ -123,7 +123,7 @@ def motion_scores(run: Run, *, count: int = 32) -> dict[str, float]:
             )
             for name, given in (("loss_with", adapter), ("loss_without", None))
         }
-    said = [fitting(base.tokenizer, one[0]) for one in clips[:8]]
+    said = [fitting(base.towers[0].tokenizer, one[0]) for one in clips[:8]]
     found = {f"change_{n}": _change(painted_clips(base, a, said)) for n, a in (("with", adapter), ("without", None))}
     return {name: round(value, 4) for name, value in (losses | found | {"change_renders": _change(latents)}).items()}
 
