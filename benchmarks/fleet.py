@@ -21,19 +21,20 @@ TOTAL = 512
 LORA: dict[str, Any] = {"rank": 4, "layers": "attention", "lr": 1e-4, "prior_weight": 0.0, "batch": 1}
 
 
-def fleet(base: Any, subjects: list[Any], count: int, updates: int) -> dict[str, Any]:
+def fleet(base: Any, subjects: list[Any], count: int, updates: int, *, mixed: bool = False) -> dict[str, Any]:
     from limner.fleet import Job, teach_many
 
     began = time.monotonic()
     jobs = [Job(subjects[k % len(subjects)], "lora_dreambooth", k, LORA | {"steps": updates}) for k in range(count)]
     times = [time.monotonic()]
-    for _ in teach_many(base, jobs, slots=count):
+    for _ in teach_many(base, jobs, slots=count, mixed=mixed):
         times.append(time.monotonic())
     begin = times[1] - began - (times[2] - times[1])
     step = spread(steady(times, skip=2))
     hour = 3600 * count / (max(begin, 0) + TOTAL * step["median"])
     return {
         "subjects": count,
+        "computed_in": "bfloat16" if mixed else "float32",
         "step": step,
         "begin": round(max(begin, 0), 2),
         "samples_a_second": round(count / step["median"], 1),
@@ -107,6 +108,7 @@ def main() -> None:
         object.__setattr__(subject, "handle", f"<rex-{k}>")
     alone = [solo(base, subjects[0], given.updates + 10)]
     curve = [fleet(base, subjects, count, given.updates) for count in given.counts]
+    mixed = [fleet(base, subjects, count, given.updates, mixed=True) for count in given.counts if count in (16, 32)]
     alone.append(solo(base, subjects[0], given.updates + 10))
     ours = max(one["subjects_an_hour"] for one in alone)
     about: dict[str, Any] = {}
@@ -139,7 +141,7 @@ def main() -> None:
                 "--learning_rate",
                 "1e-4",
                 "--max_train_steps",
-                "40",
+                "60",
                 "--checkpointing_steps",
                 "100000",
                 "--seed",
@@ -147,7 +149,7 @@ def main() -> None:
             ]
             run = timed_script(given.script, told, threads=given.threads)
         step = spread(steady(run["times"]))
-        begin = run["wall"] - 40 * step["median"]
+        begin = run["wall"] - 60 * step["median"]
         about["theirs"] = {
             "step": step,
             "begin": round(begin, 1),
@@ -155,6 +157,9 @@ def main() -> None:
         }
         at = {row["subjects"]: row["subjects_an_hour"] for row in curve}
         about["ratio"] = round(at.get(16, max(at.values())) / about["theirs"]["subjects_an_hour"], 2)
+        about["ratio_mixed"] = (
+            round(max(r["subjects_an_hour"] for r in mixed) / about["theirs"]["subjects_an_hour"], 2) if mixed else None
+        )
         about["target"] = 5
     best = max(curve, key=lambda row: row["samples_a_second"])
     share = best["samples_a_second"] * operations(base) / ceiling(base, best["subjects"])
@@ -164,6 +169,7 @@ def main() -> None:
         **about,
         one_by_one={"subjects_an_hour": ours, "ratio": round(max(r["subjects_an_hour"] for r in curve) / ours, 2)},
         curve=curve,
+        mixed=mixed,
         roofline={
             "share_of_matrix_ceiling": round(share, 2),
             "at": best["subjects"],

@@ -181,6 +181,14 @@ def test_what_has_no_stacked_form_is_refused_with_the_reason(base: Any, subjects
     assert learn_many(base, []) == []
 
 
+def test_mixed_precision_learns_nearly_the_same(base: Any, subjects: list[Subject]) -> None:
+    jobs = [Job(s, "lora_dreambooth", k, LORA) for k, s in enumerate(subjects[:2])]
+    for job, done in zip(jobs, learn_many(base, jobs, mixed=True), strict=True):
+        assert done.concept is not None
+        assert done.concept.losses == pytest.approx(alone(base, job).losses, rel=0.02)
+        assert all(t.dtype == torch.float32 for t in done.concept.tensors.values())
+
+
 def test_the_room_there_is_grows_with_memory(base: Any, subjects: list[Subject]) -> None:
     recipe = methods()["lora_dreambooth"](subjects[0], **LORA)
     few, many = (room(base, recipe, batch=4, limit=limit) for limit in (0.6e9, 6e9))

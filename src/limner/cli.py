@@ -56,6 +56,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     learn.add_argument(
         "--slots", type=int, metavar="N", help="with --together: subjects at a time (default: what fits, at most 16)"
     )
+    learn.add_argument(
+        "--mixed", action="store_true", help="with --together: compute in bfloat16, learn in full precision"
+    )
     learn.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
     learn.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
     learn.add_argument(

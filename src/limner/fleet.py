@@ -85,8 +85,9 @@ def stackable(recipe: Recipe) -> str:
     return ""
 
 
-def teach_many(base: Base, jobs: Iterable[Job], *, slots: int = SLOTS) -> Iterator[FleetProgress]:
-    """Teach all jobs, `slots` at a time, yielding after every update of the fleet. A job that ends, or fails, leaves its slot to
+def teach_many(base: Base, jobs: Iterable[Job], *, slots: int = SLOTS, mixed: bool = False) -> Iterator[FleetProgress]:
+    """Teach all jobs, `slots` at a time, yielding after every update of the fleet. `mixed` computes in bfloat16 and learns in the
+    base's own precision: faster in large fleets, and no longer what a subject would learn alone to the last digits. A job that ends, or fails, leaves its slot to
     the next; jobs are asked for one by one as slots fall free, so that an iterator may wait for them. The base is as it was when
     the generator ends, is closed or raises."""
     if slots < 1:
@@ -103,6 +104,7 @@ def teach_many(base: Base, jobs: Iterable[Job], *, slots: int = SLOTS) -> Iterat
         if not members:
             return
         with crewed(base, members) as crew:
+            crew.mixed = mixed
             while True:
                 losses, ended = crew.update()
                 done = tuple(crew.done(member) for member in ended)
@@ -119,11 +121,12 @@ def learn_many(
     jobs: Iterable[Job],
     *,
     slots: int = SLOTS,
+    mixed: bool = False,
     watch: Callable[[FleetProgress], object] | None = None,
 ) -> list[Done]:
     """`teach_many`, drained: what became of every job, in the order in which they ended."""
     found: list[Done] = []
-    for progress in teach_many(base, jobs, slots=slots):
+    for progress in teach_many(base, jobs, slots=slots, mixed=mixed):
         found += progress.done
         if watch:
             watch(progress)
@@ -249,6 +252,7 @@ class Crew:
 
     def __init__(self, base: Base, members: Sequence[Member], rows: Rows) -> None:
         self.base, self.members, self.rows = base, list(members), rows
+        self.mixed = False
         self.leaves, self.spans = self._laid_out()
         shape = len(self.members), max(leaf.span.stop for leaf in self.leaves)
         made = (torch.zeros(shape, device=base.device, dtype=base.dtype) for _ in range(5))
@@ -405,7 +409,9 @@ class Crew:
             operations=operations,
         )
         noised = torch.cat([update.noised for update in updates])
-        output = self.base.predict(noised, times, self._states(updates), context=run)
+        states, about = self._states(updates), {"dtype": torch.bfloat16, "enabled": self.mixed, "cache_enabled": False}
+        with torch.autocast(self.base.device.type, **about):  # type: ignore[arg-type]  # one table for three of its arguments
+            output = self.base.predict(noised, times, states, context=run).to(self.base.dtype)
         start = 0
         for update in updates:
             rows = slice(start, start + len(update.batch.latents))

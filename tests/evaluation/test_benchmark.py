@@ -65,7 +65,7 @@ def test_what_is_there_is_not_run_again(ran: SimpleNamespace, monkeypatch: pytes
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("ran again")
 
-    monkeypatch.setattr(benchmark, "run_unit", never)
+    monkeypatch.setattr(benchmark, "run_crew", never)
     again = bench(ran.plan, results=ran.root / "results.json", folder=ran.root / "run", say=lambda _: None)
     assert again["units"] == ran.found["units"]
 
@@ -75,13 +75,14 @@ def test_a_killed_bench_goes_on_where_it_was(
 ) -> None:
     done: list[str] = []
 
-    def one(plan: Plan, unit: Any, folder: Path, key: str, threads: int = 0) -> None:
-        if len(done) == 1:
-            raise KeyboardInterrupt
-        done.append(unit.label)
-        (folder / f"{key}.json").write_bytes((ran.root / "run" / f"{key}.json").read_bytes())
+    def one(plan: Plan, crew: Any, folder: Path, threads: int = 0) -> None:
+        for key, unit in crew.items():
+            if len(done) == 1:
+                raise KeyboardInterrupt
+            done.append(unit.label)
+            (folder / f"{key}.json").write_bytes((ran.root / "run" / f"{key}.json").read_bytes())
 
-    monkeypatch.setattr(benchmark, "run_unit", one)
+    monkeypatch.setattr(benchmark, "run_crew", one)
     with pytest.raises(KeyboardInterrupt):
         bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", say=lambda _: None)
     assert len(collect(ran.plan, tmp_path / "run", tmp_path / "r.json")["units"]) == 1
@@ -120,11 +121,12 @@ def test_spreading_over_a_cluster(ran: SimpleNamespace, tmp_path: Path, monkeypa
         get=lambda task: task[0](*task[1]),
     )
 
-    def one(plan: Plan, unit: Any, folder: Path, key: str, threads: int = 0) -> None:
+    def one(plan: Plan, crew: Any, folder: Path, threads: int = 0) -> None:
+        for key, unit in dict(crew).items():
         calls.append(unit.label)
-        (folder / f"{key}.json").write_bytes((ran.root / "run" / f"{key}.json").read_bytes())
+            (folder / f"{key}.json").write_bytes((ran.root / "run" / f"{key}.json").read_bytes())
 
-    monkeypatch.setattr(benchmark, "run_unit", one)
+    monkeypatch.setattr(benchmark, "run_crew", one)
     monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[arg-type]
     found = bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", on="ray", say=lambda _: None)
     assert found["units"] == ran.found["units"]
@@ -229,3 +231,17 @@ def test_the_report_is_one_page_that_fetches_nothing(ran: SimpleNamespace, tmp_p
 def test_the_table_has_policies_last(ran: SimpleNamespace) -> None:
     lines = table_markdown(ran.found).splitlines()[2:]
     assert {line.split(" | ")[0] for line in lines[-4:]} == {f"| {x}" for x in (BASE, WORDS, COPIER, TRUTH)}
+
+
+def test_seeds_and_settings_of_one_subject_are_taught_in_a_fleet(tmp_path: Path) -> None:
+    """Error bars and sweeps: as if each had been taught alone, at a share of the cost."""
+    told: dict[str, Any] = {"steps": 3, "batch": 2}
+    sweep = tuple(("textual_inversion", tuple((told | {"lr": rate}).items())) for rate in (0.01, 0.02))
+    plan = Plan(sweep, **(QUICK | {"teaching_seeds": (0, 1)}))
+    found = bench(plan, results=tmp_path / "r.json", folder=tmp_path / "run", say=lambda _: None)
+    assert [u["cost"]["together"] for u in found["units"]] == [4.0] * 4
+    lone = Plan(sweep[:1], **QUICK)
+    single = bench(lone, results=tmp_path / "s.json", folder=tmp_path / "single", say=lambda _: None)["units"][0]
+    twin = next(u for u in found["units"] if u["label"] == single["label"] and u["seed"] == 0)
+    assert "together" not in single["cost"]
+    assert twin["metrics"]["identity"]["value"] == pytest.approx(single["metrics"]["identity"]["value"], abs=0.02)

@@ -154,7 +154,7 @@ def _together(given: argparse.Namespace) -> None:
     )
     say(f"{len(subjects)} subjects, {min(slots, len(subjects))} at a time, by {method}")
     line, written, failed = Line(), [], []
-    for progress in teach_many(base, jobs, slots=slots):
+    for progress in teach_many(base, jobs, slots=slots, mixed=given.mixed):
         for done in progress.done:
             if done.concept is None:
                 failed.append(str(done.error))

@@ -22,7 +22,7 @@ from limner.interrupts import ending
 
 from .plan import FORMAT, Plan, Unit
 from .summary import correlations, summary
-from .unit import about_of, compact, run_unit
+from .unit import about_of, compact, run_crew
 
 
 def bench(
@@ -91,6 +91,24 @@ def read_results(path: Path) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------- spreading
 
 
+def _crews(missing: Mapping[str, Unit]) -> list[dict[str, Unit]]:
+    """Units that are taught in one fleet: one method and subject at several seeds (error bars) or settings (a sweep), where the
+    method's modifiers can be stacked. All others are alone; different subjects are, so that the cost told is of one."""
+    from limner.fleet import SLOTS, stackable
+    from limner.methods import methods
+    from limner.subject import Subject
+
+    found: dict[tuple[str, ...], list[dict[str, Unit]]] = {}
+    for key, unit in missing.items():
+        known = methods().get(unit.method)
+        together = known is not None and not stackable(known(Subject("<rex>", "toy"), **dict(unit.settings)))
+        groups = found.setdefault((unit.method, unit.case, "" if together else key), [])
+        if not groups or len(groups[-1]) == SLOTS:
+            groups.append({})
+        groups[-1][key] = unit
+    return [crew for groups in found.values() for crew in groups]
+
+
 def _ran(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers: int, on: str) -> Iterator[Unit]:
     """Run units wherever, yielding each as it is done."""
     if on == "ray":
@@ -98,9 +116,9 @@ def _ran(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers: int, on
     elif on != "local":
         raise InputError(f"units run on 'local' or 'ray', not {on!r}")
     elif workers <= 1 or len(missing) < 2:
-        for key, unit in missing.items():
-            run_unit(plan, unit, folder, key)
-            yield unit
+        for crew in _crews(missing):
+            run_crew(plan, crew, folder)
+            yield from crew.values()
     else:
         yield from _in_processes(plan, missing, folder, workers)
 
@@ -111,11 +129,11 @@ def _in_processes(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers
 
     threads = max(1, (os.cpu_count() or 1) // workers)
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        running = {pool.submit(run_unit, plan, u, folder, k, threads): u for k, u in missing.items()}
+        running = {pool.submit(run_crew, plan, crew, folder, threads): crew for crew in _crews(missing)}
         try:
             for future in as_completed(running):
                 future.result()
-                yield running[future]
+                yield from running[future].values()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in multiprocessing.active_children():
@@ -129,12 +147,12 @@ def _on_ray(plan: Plan, missing: Mapping[str, Unit], folder: Path) -> Iterator[U
     except ImportError as error:
         raise MissingExtra("spreading over a cluster needs Ray: pip install 'limner[ray]'") from error
     ray.init(ignore_reinit_error=True)
-    remote = ray.remote(run_unit)
-    running = {remote.remote(plan, u, folder.resolve(), k): u for k, u in missing.items()}
+    remote = ray.remote(run_crew)
+    running = {remote.remote(plan, tuple(crew.items()), folder.resolve()): crew for crew in _crews(missing)}
     while running:
         (done,), _ = ray.wait(list(running), num_returns=1)
         ray.get(done)
-        yield running.pop(done)
+        yield from running.pop(done).values()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from limner.errors import InputError
+from limner.errors import InputError, TeachingError
 from limner.files import atomic_write
 
 from .plan import Plan, Unit
@@ -25,32 +26,79 @@ if TYPE_CHECKING:
     from .datasets import Case
 
 
-def run_unit(plan: Plan, unit: Unit, folder: Path, key: str, threads: int = 0) -> None:
-    """Teach, paint and judge one unit and write its file."""
+def run_crew(
+    plan: Plan, units: Mapping[str, Unit] | Iterable[tuple[str, Unit]], folder: Path, threads: int = 0
+) -> None:
+    """Teach units (by key), those of one fleet together, then paint and judge each and write its file."""
     import torch
+
+    crew = dict(units)
 
     if threads:
         torch.set_num_threads(threads)
-    case = next(c for c in plan.chosen().cases if c.name == unit.case)
     base = _opened(plan.base, plan.device)
-    record, images = _judged(plan, unit, case, base, folder)
-    strip(images, len(plan.seeds)).save(folder / f"{key}.jpg", quality=90)
-    atomic_write(folder / f"{key}.json", lambda p: p.write_text(compact(record)), overwrite=True)
+    cases = {case.name: case for case in plan.chosen().cases}
+    taught = _taught_together(crew, cases, base) if len(crew) > 1 else {}
+    for key, unit in crew.items():
+        record, images = _judged(plan, unit, cases[unit.case], base, folder, taught.get(key))
+        strip(images, len(plan.seeds)).save(folder / f"{key}.jpg", quality=90)
+        text = compact(record)
+        atomic_write(folder / f"{key}.json", functools.partial(Path.write_text, data=text), overwrite=True)
 
 
-def _judged(plan: Plan, unit: Unit, case: Case, base: Base, folder: Path) -> tuple[dict[str, Any], list[Image.Image]]:
-    from .datasets import said, split
+Taught: TypeAlias = "tuple[Concept | None, dict[str, float]]"
+"""What a unit learned, and what it cost."""
+
+
+def _taught_together(crew: Mapping[str, Unit], cases: Mapping[str, Case], base: Base) -> dict[str, Taught]:
+    """One subject at several seeds or settings, in one fleet. What is counted of it is shared evenly; "together" says by how many."""
+    from limner.fleet import Job, learn_many
+
+    case = cases[next(iter(crew.values())).case]
+    subject = case.member.subject("<rex>", pictures=_split(case)[0])
+    jobs = {key: Job(subject, unit.method, unit.seed, dict(unit.settings)) for key, unit in crew.items()}
+    began = time.monotonic()
+    with _counted(base) as spent:
+        done = learn_many(base, list(jobs.values()))
+    each = {name: value / len(crew) for name, value in spent.items()} | {
+        "seconds": round((time.monotonic() - began) / len(crew), 2),
+        "together": float(len(crew)),
+    }
+    found: dict[str, Taught] = {}
+    for key, job in jobs.items():
+        end = next(d for d in done if d.job is job)
+        if end.concept is None:
+            raise end.error or TeachingError(f"{crew[key].label} was not taught")
+        found[key] = end.concept, {**_nothing(), **end.concept.cost, **each}
+    return found
+
+
+def _nothing() -> dict[str, float]:
+    names = ("seconds", "bytes", "parameters", "steps", "denoiser_rows", "peak_bytes", "pretraining_steps")
+    return dict.fromkeys(names, 0.0)
+
+
+def _split(case: Case) -> tuple[list[Image.Image], list[Image.Image]]:
+    """What is learned from, and what is held out to judge by."""
+    from .datasets import split
+
+    if case.member.held_out:
+        return case.member.load(), list(case.member.held_out)
+    real = case.member.load()
+    kept, out = split(real)
+    return [real[k] for k in kept], [real[k] for k in out]
+
+
+def _judged(
+    plan: Plan, unit: Unit, case: Case, base: Base, folder: Path, taught: Taught | None = None
+) -> tuple[dict[str, Any], list[Image.Image]]:
+    from .datasets import said
     from .measuring import Album, pocket_masks
     from .scoring import ELSEWHERE, images, judged, painted
 
     member, count = case.member, len(plan.seeds)
-    if member.held_out:
-        training, held_out = member.load(), list(member.held_out)
-    else:
-        real = member.load()
-        kept, out = split(real)
-        training, held_out = [real[k] for k in kept], [real[k] for k in out]
-    concept, cost = _taught(unit, case, base, training)
+    training, held_out = _split(case)
+    concept, cost = taught or _taught(unit, case, base, training)
     began = time.monotonic()
     with _counted(base) as painting:
         shown = _shown(plan, unit, case, base, concept, training)
@@ -110,9 +158,7 @@ def _taught(
     from limner.methods import methods
     from limner.weights import about_weights
 
-    cost = dict.fromkeys(
-        ("seconds", "bytes", "parameters", "steps", "denoiser_rows", "peak_bytes", "pretraining_steps"), 0.0
-    )
+    cost = _nothing()
     if unit.method not in methods():
         return None, cost
     subject = case.member.subject("<rex>", pictures=training)
