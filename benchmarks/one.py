@@ -66,6 +66,7 @@ def theirs(script: Path, base: str, photos: Path, steps: int, threads: int, size
             "--seed",
             "0",
         ]
+        told += ["--center_crop"] if "sdxl" in script.name else []
         return timed_script(script, told, threads=threads)
 
 

@@ -92,6 +92,9 @@ def _stand_in() -> None:
     transforms.InterpolationMode, transforms.Compose, transforms.Resize = InterpolationMode, compose, resize
     transforms.CenterCrop = transforms.RandomCrop = crop
     transforms.RandomHorizontalFlip, transforms.ToTensor, transforms.Normalize = flip, to_tensor, normalize
+    functional: Any = types.ModuleType("torchvision.transforms.functional")
+    functional.crop = lambda image, top, left, high, wide: image.crop((left, top, left + wide, top + high))
+    transforms.functional = sys.modules["torchvision.transforms.functional"] = functional
     package: Any = types.ModuleType("torchvision")
     package.transforms, package.__version__ = transforms, "0"
     package.__spec__ = importlib.machinery.ModuleSpec("torchvision", None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from limner.cli import main
 from limner.concept import Concept
 from limner.demo import toy
 from limner.errors import InputError
-from limner.fleet import Done, Job, Order, learn_many, paint_many, room, stackable, teach_many
+from limner.fleet import Done, Job, Order, learn_many, learn_over, paint_many, room, stackable, teach_many
 from limner.methods import methods
 from limner.recipe import Recipe
 from limner.subject import Subject
@@ -231,6 +233,49 @@ def test_what_cannot_be_painted_by_rows_is_refused(base: Any, subjects: list[Sub
     with pytest.raises(limner.errors.PromptError, match="nothing answers"):
         paint_many(base, [Order("<nobody> on the beach")])
     assert untouched(base)
+
+
+def test_over_processes_it_is_the_same(base: Any, subjects: list[Subject]) -> None:
+    jobs = [Job(s, "textual_inversion", k, WORD | {"steps": 2}) for k, s in enumerate(subjects[:3])]
+    done = by_name(list(learn_over("pocket", jobs, workers=2, opening={"device": "cpu"})))
+    for job in jobs:
+        assert near(alone(base, job), done[job.subject.name, job.seed].concept)
+    with pytest.raises(InputError, match="'local' or 'ray'"):
+        next(learn_over("pocket", jobs, on="cloud"))
+    with pytest.raises(InputError, match="at least one worker"):
+        next(learn_over("pocket", jobs, workers=0))
+
+
+def test_over_a_cluster_actors_open_the_base_once(
+    base: Any, subjects: list[Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through Ray's own calls; the stand-in makes an actor when it is asked for and runs its calls when they are waited for."""
+    made: list[Any] = []
+
+    def remote(kind: Any) -> Any:
+        def make(*args: Any) -> Any:
+            made.append(kind(*args))
+            actor = made[-1]
+            return SimpleNamespace(run=SimpleNamespace(remote=lambda *a: _Call(actor.run, a)))
+
+        return SimpleNamespace(remote=make)
+
+    fake = SimpleNamespace(
+        init=lambda **_: None,
+        remote=remote,
+        wait=lambda running, num_returns: (running[:1], running[1:]),
+        get=lambda call: call.work(*call.about),
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[arg-type]
+    jobs = [Job(s, "textual_inversion", k, WORD | {"steps": 1}) for k, s in enumerate(subjects[:3])]
+    done = list(learn_over("pocket", jobs, workers=2, on="ray", opening={"device": "cpu"}))
+    assert len(made) == 2
+    assert {d.job.subject.name for d in done} == {s.name for s in subjects[:3]}
+
+
+class _Call:
+    def __init__(self, work: Any, about: Any) -> None:
+        self.work, self.about = work, about
 
 
 def test_learn_together_from_the_command_line(subjects: list[Subject], tmp_path: Path, capsys: Any) -> None:

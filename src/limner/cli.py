@@ -187,7 +187,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _add_base(published, default=None)
     _command(commands, "methods", listing.methods, "every method, its paper and its framework")
     _command(commands, "bases", listing.bases, "what can be personalised")
-    _command(commands, "doctor", listing.doctor, "look at this installation and say what is missing")
+    doctor = _command(commands, "doctor", listing.doctor, "look at this installation and say what is missing")
+    doctor.add_argument(
+        "--time", action="store_true", help="and where the time goes here, on the pocket base, and what would help"
+    )
     pretrain = _command(
         commands, "pretrain", learning.pretrain, "train the weights a method starts from, once for a base"
     )

@@ -56,3 +56,66 @@ def _cache() -> dict[str, Any]:
 def _disk() -> dict[str, Any]:
     free = shutil.disk_usage(".").free
     return _check("disk", f"{free / 1e9:.1f} GB free", free > 200_000_000)
+
+
+def clocked() -> list[dict[str, Any]]:
+    """Where the time goes on this machine, on the pocket base: seconds of each part, and what would help."""
+    import time
+
+    import torch
+
+    from .bases.attention import Pass
+    from .bases.loading import load
+    from .methods import find
+    from .subject import Subject
+    from .teaching import teach
+    from .wearing import Outfit
+
+    found: list[dict[str, Any]] = []
+
+    def timed(what: str, work: Any, *, often: int = 1) -> Any:
+        began = time.monotonic()
+        for _ in range(often):
+            value = work()
+        found.append({"what": what, "seconds": (time.monotonic() - began) / often})
+        return value
+
+    base = timed("load the base", lambda: load("pocket"))
+    size = base.picture_size
+    pixels = torch.rand(4, 3, size, size)
+    with torch.no_grad():
+        timed("encode 4 pictures", lambda: base.encode(pixels))
+        states = timed("read 4 prompts", lambda: base.text_states(["a red dog"] * 4, words={}))
+    picture = [torch.rand(3, size, size, generator=torch.Generator().manual_seed(k)) for k in range(2)]
+    subject = Subject.of(picture, noun="dog", handle="rex")
+    recipe = find("lora_dreambooth")(subject, prior_weight=0.0, steps=8, batch=4)
+    updates = teach(base, Outfit(recipe, subject.handle), stages=recipe.tuning)
+    next(updates)
+    timed("teach: one update of 4", lambda: next(updates), often=4)
+    updates.close()
+    latents, time_ = torch.randn(4, *base.latent_shape, device=base.device), torch.full((4,), 500, device=base.device)
+    with torch.no_grad():
+        timed("paint: one step of 4", lambda: base.predict(latents, time_, states, context=Pass()), often=4)
+        timed("decode 4 pictures", lambda: base.decode(latents))
+    return found
+
+
+def advice(times: list[dict[str, Any]]) -> list[str]:
+    """What would help here."""
+    import torch
+
+    cores, threads, each = os.cpu_count() or 1, torch.get_num_threads(), {t["what"]: t["seconds"] for t in times}
+    found = []
+    if not torch.cuda.is_available():
+        found.append("a GPU: everything but loading is arithmetic")
+    if threads < cores:
+        found.append(f"more threads: torch uses {threads} of {cores} cores (OMP_NUM_THREADS)")
+    if each["teach: one update of 4"] > 0.05:
+        found.append(
+            "several subjects: `limner learn FOLDERS --together` teaches them in one pass, --mixed in bfloat16"
+        )
+    if each["load the base"] > 4 * each["teach: one update of 4"]:
+        found.append(
+            "fewer processes: loading takes as long as several updates; keep one process and call limner from Python"
+        )
+    return found

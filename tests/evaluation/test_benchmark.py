@@ -123,7 +123,7 @@ def test_spreading_over_a_cluster(ran: SimpleNamespace, tmp_path: Path, monkeypa
 
     def one(plan: Plan, crew: Any, folder: Path, threads: int = 0) -> None:
         for key, unit in dict(crew).items():
-        calls.append(unit.label)
+            calls.append(unit.label)
             (folder / f"{key}.json").write_bytes((ran.root / "run" / f"{key}.json").read_bytes())
 
     monkeypatch.setattr(benchmark, "run_crew", one)

@@ -44,11 +44,21 @@ def bases(given: argparse.Namespace) -> None:
 
 
 def doctor(given: argparse.Namespace) -> None:
-    from limner.doctor import examine
+    from limner.doctor import advice, clocked, examine
 
     checks = examine()
     lines = [f"{'ok ' if c['ok'] else 'BAD'}  {c['what']:14} {c['found']}" for c in checks]
-    out(given, checks, "\n".join(lines))
+    told: Any = checks
+    if given.time:
+        times = clocked()
+        helps = advice(times)
+        lines += [
+            "",
+            *(f"{t['seconds']:8.3f} s  {t['what']}" for t in times),
+            *(f"would help: {text}" for text in helps),
+        ]
+        told = {"checks": checks, "times": times, "would_help": helps}
+    out(given, told, "\n".join(lines))
     if not all(c["ok"] for c in checks):
         raise InputError("something is not as it should be; see the lines marked BAD")
 
