@@ -13,7 +13,7 @@ from typing import Any
 
 from common import spread, write
 
-STEPS, GUIDANCE, COUNT = 25, 4.0, 16
+STEPS, GUIDANCE, COUNT = 10, 4.0, 16
 
 
 def timed(work: Callable[[], Any]) -> float:

@@ -113,7 +113,8 @@ def page(row: dict) -> str:  # type: ignore[type-arg]
     about = (inspect.getdoc(function) or "").partition("Settings:")[0].strip()
     lines = [f"# {row['title']}", "", (module.__doc__ or "").strip(), "", about, ""]
     lines += [
-        f"Paper: {row['source']}. Framework: {row['framework']}. For: {', '.join(row['scope'])}.",
+        f"Paper: {row['source']}. Framework: {row['framework']}. For: {', '.join(row['scope'])}."
+        + (" Many subjects in one pass: `--together`." if row["together"] else ""),
         "",
     ]
     lines += [f"    limner learn photos/ --class dog --name rex --method {row['name']}", ""]

@@ -18,7 +18,7 @@ from limner.cli import main
 from limner.concept import Concept
 from limner.demo import toy
 from limner.errors import InputError
-from limner.fleet import Done, Job, Order, learn_many, learn_over, paint_many, room, stackable, teach_many
+from limner.fleet import Done, Job, Order, learn_many, learn_over, paint_many, room, teach_many
 from limner.methods import methods
 from limner.recipe import Recipe
 from limner.subject import Subject
@@ -179,7 +179,7 @@ def test_what_has_no_stacked_form_is_refused_with_the_reason(base: Any, subjects
             learn_many(base, [Job(subjects[0], name)])
     with pytest.raises(InputError, match="at least one slot"):
         next(teach_many(base, [], slots=0))
-    assert not stackable(methods()["lora_dreambooth"](subjects[0]))
+    assert not methods()["lora_dreambooth"](subjects[0]).alone
     assert learn_many(base, []) == []
 
 

@@ -69,22 +69,6 @@ class FleetProgress:
     snapshot: Callable[[Job], Checkpoint] = field(repr=False)
 
 
-def stackable(recipe: Recipe) -> str:
-    """Nothing where a recipe can be taught in a fleet, else the reason why not."""
-    if not recipe.tuning:
-        return "it learns nothing per subject"
-    if recipe.weights:
-        return "it starts from weights of its own"
-    alone = [m for m in recipe.modifiers if not hasattr(m, "stacked")]
-    if alone:
-        return f"{type(alone[0]).__name__} has no stacked form"
-    if any(stage.stop or stage.search or stage.score for stage in recipe.tuning):
-        return "its stages decide for themselves when to end, or search without gradients"
-    if any(getattr(s, "of_base", False) for stage in recipe.tuning for s in stage.train):
-        return "it changes the base's own weights"
-    return ""
-
-
 def teach_many(base: Base, jobs: Iterable[Job], *, slots: int = SLOTS, mixed: bool = False) -> Iterator[FleetProgress]:
     """Teach all jobs, `slots` at a time, yielding after every update of the fleet. `mixed` computes in bfloat16 and learns in the
     base's own precision: faster in large fleets, and no longer what a subject would learn alone to the last digits. A job that ends, or fails, leaves its slot to
@@ -234,7 +218,7 @@ class Member:
         self.job = job
         self.run = prepared_run(base, job.subject, job.method, dict(job.settings), job.seed)
         self.recipe, self.stages = self.run.recipe, self.run.recipe.tuning
-        why = stackable(self.recipe)
+        why = self.recipe.alone
         if why:
             raise InputError(f"{self.run.method} cannot be taught in a fleet: {why}")
         sources = dict.fromkeys(term.source for stage in self.stages for term in stage.loss)
@@ -262,12 +246,17 @@ class Rows:
 
     def __init__(self) -> None:
         self.index: Tensor | None = None
+        self.members: list[int] = []
+        self.version = 0  # of this arrangement
         self.count = 0
         self.even = True
         self._of: dict[int, tuple[Tensor, Tensor]] = {}
 
     def told(self, members: Sequence[int], device: Any) -> None:
         """`members` is the place of each row's member, rows of one member side by side."""
+        if list(members) == self.members:
+            return
+        self.members, self.version = list(members), self.version + 1
         self.index = torch.tensor(members, device=device)
         self.count = max(members) + 1
         self._of.clear()

@@ -296,6 +296,23 @@ class Recipe:
             case _:
                 return "training-free"
 
+    @property
+    def alone(self) -> str:
+        """Why it cannot be taught in a fleet (`fleet.teach_many`); nothing where it can: all its modifiers have a stacked form, in
+        which rows of one pass belong to different subjects."""
+        if not self.tuning:
+            return "it learns nothing per subject"
+        if self.weights:
+            return "it starts from weights of its own"
+        single = [modifier for modifier in self.modifiers if not hasattr(modifier, "stacked")]
+        if single:
+            return f"{type(single[0]).__name__} has no stacked form"
+        if any(stage.stop or stage.search or stage.score for stage in self.tuning):
+            return "its stages decide for themselves when to end, or search without gradients"
+        if any(getattr(part, "of_base", False) for stage in self.tuning for part in stage.train):
+            return "it changes the base's own weights"
+        return ""
+
 
 # ----------------------------------------------------------------------------------------------------------- the methods
 

@@ -19,10 +19,10 @@ def methods(given: argparse.Namespace) -> None:
     head = f"{'':24} {'H':>5} {'seconds':>7}  {'framework':24} {'for':24} paper"
     lines = [
         f"{r['name']:24} {_short(r['measured'], 'H', '.2f'):>5} {_short(r['measured'], 'seconds', '.0f'):>7}  {r['framework']:24} "
-        f"{', '.join(r['scope']):24} {r['title']}, {r['year']}, {r['arxiv'] or r['source']}"
+        f"{', '.join(r['scope']):24} {r['title']}, {r['year']}, {r['arxiv'] or r['source']}{' *' if r['together'] else ''}"
         for r in rows
     ]
-    out(given, rows, "\n".join([head, *lines]))
+    out(given, rows, "\n".join([head, *lines, "* many subjects in one pass: limner learn FOLDERS --together"]))
 
 
 def _short(row: dict[str, float], key: str, how: str) -> str:
@@ -74,7 +74,7 @@ def method_table() -> list[dict[str, Any]]:
         recipe = function(Subject("<rex>", "dog"))
         rows.append({
             "name": name, "title": about.title, "arxiv": about.arxiv, "source": about.source, "year": about.year, "scope": list(about.scope),
-            "framework": recipe.framework, "measured": measured().get(name, {}),
+            "framework": recipe.framework, "together": not recipe.alone, "measured": measured().get(name, {}),
             "full_size": dict(theirs.settings) if (theirs := FULL_SIZE.get(name)) else {},
             "full_size_source": theirs.source if theirs else "",
             "settings": {s.name: {"default": s.default, "help": s.help} for s in settings(function)},

@@ -112,6 +112,8 @@ def _beside_many(
     import torch
     import torch.nn.functional as F
 
+    kept: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
+
     def chosen() -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Factors for each group of rows, and which rows these are (None: all of them, in equal groups)."""
         if rows.even and len(place_of) == rows.count:
@@ -122,13 +124,19 @@ def _beside_many(
     def hook(layer: Any, inputs: Any, out: Tensor) -> Tensor:
         if not all(live.on for live in lives):
             return out
-        first, second, strength, at = chosen()
+        if rows.version in kept and not torch.is_grad_enabled():
+            first, second, at = kept[rows.version]
+        else:
+            first, second, strength, at = chosen()
+            second = second * strength.to(second).view(-1, *(1 for _ in second.shape[1:]))
+            kept.clear()
+            if not torch.is_grad_enabled():  # painting, every step is arranged alike and nothing learns
+                kept[rows.version] = first, second, at
         if not len(first):
             return out
-        x = inputs[0] if at is None else inputs[0][at]
-        second = second * strength.to(second).view(-1, *(1 for _ in second.shape[1:]))
+        x = inputs[0] if at is None or len(at) == len(inputs[0]) else inputs[0][at]
         more = linear(x, first, second) if down.ndim == 3 else convolution(layer, x, first, second)
-        if at is None:
+        if at is None or len(at) == len(out):
             return out + more.view(out.shape)
         return out.index_add(0, at, more.view(len(at), *out.shape[1:]))
 
