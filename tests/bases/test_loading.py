@@ -63,6 +63,15 @@ def test_distilled_bases_are_known_by_name(tmp_path: Path, name: str, what: str)
     assert bool(base.distilled) == bool(what)
 
 
+def test_what_was_distilled_to_do_without_guidance_is_painted_in_one_pass(tmp_path: Path) -> None:
+    turbo = load(save_tiny("sdxl", tmp_path / "sdxl-turbo"), device="cpu")
+    plain, strong = (limner.paint(turbo, "a dog", settings=limner.PaintSettings(2, scale))[0] for scale in (1.0, 9.0))
+    assert plain.image.tobytes() == strong.image.tobytes()
+    usual = load(save_tiny("sdxl", tmp_path / "sdxl"), device="cpu")
+    plain, strong = (limner.paint(usual, "a dog", settings=limner.PaintSettings(2, scale))[0] for scale in (1.0, 9.0))
+    assert plain.image.tobytes() != strong.image.tobytes()
+
+
 def test_distilled_bases_are_known_by_their_settings(tmp_path: Path) -> None:
     from diffusers import LCMScheduler
 

@@ -96,6 +96,8 @@ def load(
     opening = Opening(source, device, dtype, dtypes or {}, quantise, offline, index, parts)
     base: Any = _family(opening, name).load(opening)
     base.distilled = opening.distilled
+    if "without guidance" in base.distilled:  # its own pipeline runs one pass, whatever the scale
+        base.guidance = "embedded"
     if "bfloat16" in (dtype, *(dtypes or {}).values()):
         base.files = opening.all_files
     elif quantise:

@@ -27,7 +27,9 @@ class Base(Protocol):
     @property
     def distilled(self) -> str: ...  # what it was distilled for, if it was
     @property
-    def guidance(self) -> str: ...  # "classifier_free"; "embedded": the denoiser reads the scale; "norm_preserving"
+    def guidance(
+        self,
+    ) -> str: ...  # "classifier_free"; "embedded" (one pass, told the scale if it can be); "norm_preserving"
     @property
     def checkpointing(self) -> bool: ...  # activations are to be computed twice, where nothing acts in attention
     def checkpoint(self, on: bool) -> None: ...
