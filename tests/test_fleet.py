@@ -25,13 +25,13 @@ from limner.subject import Subject
 from limner.teaching import Checkpoint, teach
 from limner.wearing import Outfit
 
-from .helpers import same, state, untouched
+from .helpers import fast, same, state, untouched
 
 LORA: dict[str, Any] = {"steps": 4, "num_class_pictures": 2, "batch": 2, "rank": 2}
 WORD: dict[str, Any] = {"steps": 4, "batch": 2, "vectors": 2}
 NEAR = 2e-3
-"""How far a value may be, of the largest of its tensor: sums are added up in another order, and Adam's first updates, which divide a
-gradient by its own size, make the most of it where a gradient is next to nothing."""
+"""How far a concept may be from the one taught alone, of its length: sums are added up in another order, and Adam's first updates,
+which divide a gradient by its own size, make the most of it where a gradient is next to nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,8 @@ def near(first: Concept, second: Concept | None) -> bool:
     assert first.tensors.keys() == second.tensors.keys()
     assert first.header | {"cost": 0, "losses": 0} == second.header | {"cost": 0, "losses": 0}
     assert first.losses == pytest.approx(second.losses, rel=1e-4)
-    return all(
-        float((first.tensors[n] - t).abs().max()) <= NEAR * max(float(first.tensors[n].abs().max()), 1e-6)
-        for n, t in second.tensors.items()
-    )
+    far = sum(float((first.tensors[n] - t).square().sum()) for n, t in second.tensors.items())
+    return far <= NEAR**2 * sum(float(t.square().sum()) for t in first.tensors.values())
 
 
 def by_name(done: list[Done]) -> dict[tuple[str, int], Done]:
@@ -76,6 +74,17 @@ def test_a_fleet_teaches_what_each_would_learn_alone(base: Any, subjects: list[S
     assert untouched(base)
     for job in jobs:
         assert near(alone(base, job), done[job.subject.name, job.seed].concept)
+
+
+@pytest.mark.parametrize("name", ["lycoris_loha", "lycoris_lokr", "svdiff", "oft"])
+def test_changes_of_weights_of_every_kind_go_in_fleets(base: Any, subjects: list[Subject], name: str) -> None:
+    """Beside another kind: a fleet of two methods."""
+    settings = fast(methods()[name], prior_weight=0.0, num_class_pictures=2)
+    jobs = [Job(subjects[k], name, k, settings) for k in range(2)] + [Job(subjects[2], "lora_dreambooth", 2, LORA)]
+    done = by_name(learn_many(base, jobs))
+    for job in jobs:
+        assert near(alone(base, job), done[job.subject.name, job.seed].concept)
+    assert untouched(base)
 
 
 def test_neighbours_make_no_difference(base: Any, subjects: list[Subject]) -> None:
@@ -171,7 +180,7 @@ def test_jobs_are_asked_for_when_a_slot_is_free(base: Any, subjects: list[Subjec
 def test_what_has_no_stacked_form_is_refused_with_the_reason(base: Any, subjects: list[Subject]) -> None:
     for name, why in (
         ("custom_diffusion", "the base's own weights"),
-        ("svdiff", "changed_weights has no stacked form"),
+        ("p_plus", "varying_word has no stacked form"),
         ("stylealigned", "learns nothing"),
         ("ip_adapter", "learns nothing"),
     ):

@@ -6,8 +6,9 @@ replaced or written to, so undoing is taking two hooks away.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -54,6 +55,74 @@ class changed_weights:
                     stack.callback(layer.register_forward_pre_hook(before).remove)
                     stack.callback(layer.register_forward_hook(after, always_call=True).remove)
             yield live
+
+    @classmethod
+    @contextmanager
+    def stacked(
+        cls,
+        base: Base,
+        own: Sequence[changed_weights],
+        stored: Sequence[Mapping[str, Tensor]],
+        generators: Sequence[Generator],
+        scales: Sequence[float],
+        rows: Any,
+        places: Sequence[int],
+    ) -> Iterator[list[Live]]:
+        """The changes of several subjects, of whichever kinds: each row of a layer's output gets what its own subject's change of the
+        weight adds to it."""
+        lives, place_of = [Live() for _ in own], {place: k for k, place in enumerate(places)}
+        with ExitStack() as stack:
+            for name, layer in base.projections(own[0].layers).items():
+                weight: Any = layer.weight
+                made: list[Callable[[], Tensor]] = []
+                for live, part, kept, generator, scale in zip(lives, own, stored, generators, scales, strict=True):
+                    start, change = part.kind(weight.detach(), generator)
+                    names = {f"weight.{name}.{key}": key for key in start}
+                    found = taken(
+                        {n: start[key] for n, key in names.items()}, kept, base, what="the change of a weight"
+                    )
+                    live.tensors |= found
+                    mine = {key: found[n] for n, key in names.items()}
+                    made.append(functools.partial(_scaled, change, mine, scale))
+                hook = _added_by_rows(made, rows, place_of, lives)
+                stack.callback(layer.register_forward_hook(hook).remove)
+            yield lives
+
+
+def _scaled(change: Change, own: Mapping[str, Tensor], scale: float) -> Tensor:
+    return scale * change(own)
+
+
+def _added_by_rows(
+    made: Sequence[Callable[[], Tensor]], rows: Any, place_of: Mapping[int, int], lives: Sequence[Live]
+) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    """The layer's output plus, for each row, its input through its own subject's change of the weight."""
+    import torch
+    import torch.nn.functional as F
+
+    def hook(layer: Any, inputs: Any, out: Tensor) -> Tensor:
+        if not all(live.on for live in lives):
+            return out
+        changes = torch.stack([make() for make in made])  # [subjects, out, in, …]
+        at = None
+        if not (rows.even and len(place_of) == rows.count):
+            at, mine = rows.of(place_of)
+            changes = changes[mine]
+        if not len(changes):
+            return out
+        x = inputs[0] if at is None or len(at) == len(inputs[0]) else inputs[0][at]
+        if changes.ndim == 3:
+            more = torch.bmm(x.reshape(len(changes), -1, x.shape[-1]), changes.mT.to(x.dtype))
+        else:
+            groups, each = len(changes), len(x) // len(changes)
+            beside = x.view(groups, each, *x.shape[1:]).transpose(0, 1).reshape(each, -1, *x.shape[2:])
+            more = F.conv2d(beside, changes.flatten(0, 1), None, layer.stride, layer.padding, layer.dilation, groups)
+            more = more.view(each, groups, -1, *more.shape[2:]).transpose(0, 1)
+        if at is None or len(at) == len(out):
+            return out + more.reshape(out.shape)
+        return out.index_add(0, at, more.reshape(len(at), *out.shape[1:]))
+
+    return hook
 
 
 def _in_place_of(
