@@ -33,7 +33,8 @@ def main() -> None:
     import limner
     from limner.bases.loading import POCKET
     from limner.demo import toy
-    from limner.fleet import Job, Order, learn_many, paint_many
+    from limner.fleet import Job, learn_many
+    from limner.painting_many import Order, paint_many
 
     torch.set_num_threads(given.threads)
     base = limner.load("pocket", device="cpu")

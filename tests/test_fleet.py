@@ -18,9 +18,11 @@ from limner.cli import main
 from limner.concept import Concept
 from limner.demo import toy
 from limner.errors import InputError
-from limner.fleet import Done, Job, Order, learn_many, learn_over, paint_many, room, teach_many
+from limner.fleet import Done, Job, learn_many, room, teach_many
 from limner.methods import methods
+from limner.painting_many import Order, paint_many
 from limner.recipe import Recipe
+from limner.spreading import learn_over
 from limner.subject import Subject
 from limner.teaching import Checkpoint, teach
 from limner.wearing import Outfit

@@ -63,7 +63,7 @@ _HOME = {
     "Recipe": "recipe", "Stage": "recipe", "Subject": "subject", "find": "methods", "learn": "learning",
     "load": "bases.loading", "method": "recipe", "paint": "painting", "sample": "painting",
     "bench": "evaluation.benchmark", "score": "evaluation.scoring", "teach": "teaching", "wear": "wearing",
-    "Job": "fleet", "Order": "fleet", "paint_many": "fleet", "learn_many": "fleet", "teach_many": "fleet",
+    "Job": "fleet", "Order": "painting_many", "paint_many": "painting_many", "learn_many": "fleet", "teach_many": "fleet",
 }  # fmt: skip
 
 

@@ -1,8 +1,8 @@
-"""Many subjects at once: one frozen base, one pass for all of them, and in it each row wears its own subject's change.
+"""Many subjects taught at once: one frozen base, one pass for all of them, and in it each row wears its own subject's change.
 
 A subject taught in a fleet is the subject taught alone: the same random streams, objectives, rates and optimiser, so the same
-concept but for the order in which a few sums are added up (within 2e-3 of its length after a few updates, tests/test_fleet.py). Whoever its neighbours are makes no difference to it, nor does one of
-them failing.
+concept but for the order in which a few sums are added up (within 2e-3 of its length after a few updates, tests/test_fleet.py).
+Whoever its neighbours are makes no difference to it, nor does one of them failing.
 """
 
 from __future__ import annotations
@@ -10,21 +10,19 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from .bases.attention import Pass
 from .concept import Concept
-from .errors import InputError, MissingExtra, TeachingError
+from .errors import InputError, TeachingError
 from .learning import described, prepared_run
-from .painting import PaintSettings, check_prompts, sample, to_images
-from .picture import Picture, Pictures
-from .recipe import AttentionOp, Batch, Live, Prediction, Rated, Recipe, Source, Stage, Streams
-from .streams import stream, streams
-from .teaching import Checkpoint, Update, joined_references
+from .recipe import AttentionOp, Batch, Prediction, Rated, Recipe, Source, Stage, Streams
+from .rows import Rows, alias, alike, worn_by_rows
+from .teaching import Checkpoint, Update, begun, joined_references
 from .wearing import Outfit, Worn
 
 if TYPE_CHECKING:
@@ -84,7 +82,8 @@ def teach_many(base: Base, jobs: Iterable[Job], *, slots: int = SLOTS, mixed: bo
         while len(members) + len(joined) < slots and (job := next(waiting, None)) is not None:
             joined.append(Member(base, job))
             left = max(left - 1, 0)
-        members = [member for group in _alike([*members, *joined]) for member in group]
+        members += joined
+        members = [members[k] for group in alike([member.recipe for member in members]) for k in group]
         if not members:
             return
         with crewed(base, members) as crew:
@@ -115,86 +114,6 @@ def learn_many(
         if watch:
             watch(progress)
     return found
-
-
-def learn_over(
-    base: str,
-    jobs: Sequence[Job],
-    *,
-    workers: int = 2,
-    on: str = "local",
-    slots: int = SLOTS,
-    mixed: bool = False,
-    opening: Mapping[str, Any] | None = None,
-) -> Iterator[Done]:
-    """Teach jobs in several processes of this machine, or with `on="ray"` in actors of a Ray cluster, each with a base and a fleet of
-    its own: what travels is a subject's pictures one way and its concept the other, never a gradient. Yields whoever is done, a
-    worker's fleet at a time; `opening` is how `load` opens the base."""
-    if on not in ("local", "ray"):
-        raise InputError(f"fleets run on 'local' or 'ray', not {on!r}")
-    if workers < 1:
-        raise InputError(f"there must be at least one worker, not {workers}")
-    parts = [list(jobs[k : k + slots]) for k in range(0, len(jobs), slots)] if len(jobs) > slots * workers else [
-        list(jobs[k::workers]) for k in range(workers)
-    ]  # fmt: skip
-    parts = [part for part in parts if part]
-    about = {"opening": dict(opening or {}), "slots": slots, "mixed": mixed}
-    yield from (_on_ray if on == "ray" else _in_processes)(base, parts, workers, about)
-
-
-class Worker:
-    """One process of a fleet of fleets: it opens the base once."""
-
-    def __init__(self, base: str, opening: Mapping[str, Any], threads: int = 0) -> None:
-        from .bases.loading import load
-
-        if threads:
-            torch.set_num_threads(threads)
-        self.base = load(base, **opening)
-
-    def run(self, jobs: Sequence[Job], slots: int, mixed: bool) -> list[Done]:
-        return learn_many(self.base, jobs, slots=slots, mixed=mixed)
-
-
-_worker: list[Worker] = []  # of this process, where it is one of `_in_processes`
-
-
-def _begin_worker(base: str, opening: Mapping[str, Any], threads: int) -> None:
-    _worker[:] = [Worker(base, opening, threads)]
-
-
-def _run_in_worker(jobs: Sequence[Job], slots: int, mixed: bool) -> list[Done]:
-    return _worker[0].run(jobs, slots, mixed)
-
-
-def _in_processes(base: str, parts: Sequence[list[Job]], workers: int, about: Mapping[str, Any]) -> Iterator[Done]:
-    import multiprocessing
-    import os
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    begin = (base, about["opening"], threads)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=begin) as pool:
-        running = [pool.submit(_run_in_worker, part, about["slots"], about["mixed"]) for part in parts]
-        for future in as_completed(running):
-            yield from future.result()
-
-
-def _on_ray(base: str, parts: Sequence[list[Job]], workers: int, about: Mapping[str, Any]) -> Iterator[Done]:
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtra("spreading over a cluster needs Ray: pip install 'limner[ray]'") from error
-    ray.init(ignore_reinit_error=True)
-    actors = [ray.remote(Worker).remote(base, about["opening"]) for _ in range(min(workers, len(parts)))]
-    running = {
-        actors[k % len(actors)].run.remote(part, about["slots"], about["mixed"]): k for k, part in enumerate(parts)
-    }
-    while running:
-        (done,), _ = ray.wait(list(running), num_returns=1)
-        running.pop(done)
-        yield from ray.get(done)
 
 
 def room(base: Base, recipe: Recipe, *, batch: int, limit: float) -> int:
@@ -241,67 +160,15 @@ class Member:
         return self.job.subject.handle
 
 
-class Rows:
-    """Which member each row of the run under way belongs to."""
-
-    def __init__(self) -> None:
-        self.index: Tensor | None = None
-        self.members: list[int] = []
-        self.version = 0  # of this arrangement
-        self.count = 0
-        self.even = True
-        self._of: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def told(self, members: Sequence[int], device: Any) -> None:
-        """`members` is the place of each row's member, rows of one member side by side."""
-        if list(members) == self.members:
-            return
-        self.members, self.version = list(members), self.version + 1
-        self.index = torch.tensor(members, device=device)
-        self.count = max(members) + 1
-        self._of.clear()
-        each = [members.count(k) for k in range(self.count)]
-        self.even = -1 not in members and len(set(each)) == 1 and list(members) == sorted(members)
-
-    def of(self, place_of: Mapping[int, int]) -> tuple[Tensor, Tensor]:
-        """The rows of these members, and the place in their stack of each."""
-        if id(place_of) not in self._of:
-            assert self.index is not None
-            pairs = [(row, place_of[k]) for row, k in enumerate(self.index.tolist()) if k in place_of]
-            at, mine = (
-                torch.tensor([pair[i] for pair in pairs], dtype=torch.long, device=self.index.device) for i in (0, 1)
-            )
-            self._of[id(place_of)] = at, mine
-        return self._of[id(place_of)]
-
-
 @contextmanager
 def crewed(base: Base, members: Sequence[Member]) -> Iterator[Crew]:
     """The members worn together, until one of them ends."""
     rows = Rows()
-    with ExitStack() as stack:
-        for group in _alike(members):
-            places = [members.index(member) for member in group]
-            for member in group:
-                member.worn.live = {}
-            for place in range(len(group[0].recipe.modifiers)):
-                own = [member.recipe.modifiers[place] for member in group]
-                stored = [member.tensors for member in group]
-                generators = [stream(member.job.seed, "modifier", place) for member in group]
-                scales = [1.0] * len(group)
-                made = type(own[0]).stacked(base, own, stored, generators, scales, rows, places)  # type: ignore[attr-defined]
-                for member, modifier, live in zip(group, own, stack.enter_context(made), strict=True):
-                    member.worn.live[modifier] = live
+    outfits = [Outfit(m.recipe, m.handle, m.tensors, 1.0, m.job.seed) for m in members]
+    with worn_by_rows(base, outfits, rows) as lives:
+        for member, live in zip(members, lives, strict=True):
+            member.worn.live = live
         yield Crew(base, members, rows)
-
-
-def _alike(members: Sequence[Member]) -> list[list[Member]]:
-    """Members whose recipes have the same kinds of modifiers in the same order: each kind is stacked once."""
-    found: dict[tuple[Any, ...], list[Member]] = {}
-    for member in members:
-        key = tuple((type(m).__name__, getattr(m, "layers", "")) for m in member.recipe.modifiers)
-        found.setdefault(key, []).append(member)
-    return list(found.values())
 
 
 # ---------------------------------------------------------------------------------------------------------------- the crew
@@ -449,12 +316,8 @@ class Crew:
         for place, member in enumerate(self.members):
             own: dict[Source, FleetUpdate] = {}
             for source in dict.fromkeys(term.source for term in member.now.loss):
-                at = streams(member.job.seed, source.name, member.stage, member.step)
-                batch = member.draws[source](member.step, at)
-                shape, device, dtype = batch.latents.shape, self.base.device, self.base.dtype
-                noise = torch.randn(shape, generator=at("noise")).to(device, dtype)
-                times = self.base.draw_times(shape[0], at("time")).to(device)
-                own[source] = FleetUpdate(member.worn, batch, times, noise, at, crew=self, place=place)
+                draw, place_in_run = member.draws[source], (member.job.seed, member.stage, member.step)
+                own[source] = begun(FleetUpdate, member.worn, source, draw, *place_in_run, crew=self, place=place)
             every += own.values()
             found.append((member, own))
         for update in every:
@@ -499,9 +362,8 @@ class Crew:
                     wanted[key] = worn.text_states([prompt])[0]
                 elif key not in texts:
                     for word, vectors in worn.words.items():
-                        alias = f"{word[:-1]}.{update.place}>"
-                        words[alias] = vectors
-                        said = said.replace(word, alias)
+                        words[alias(word, update.place)] = vectors
+                        said = said.replace(word, alias(word, update.place))
                     texts[key], wanted[key] = said, None
         if texts:
             read = self.base.text_states(list(texts.values()), words=words)
@@ -565,142 +427,8 @@ class FleetUpdate(Update):
     def prediction_for(
         self, prompts: Sequence[str], *, references: Tensor | None = None, operations: tuple[AttentionOp, ...] = ()
     ) -> Prediction:
-        from dataclasses import replace
-
         other = replace(self, batch=replace(self.batch, prompts=tuple(prompts), references=references, dropped=None))
         other._prediction = None
         assert self.crew is not None
         self.crew.predict([other], operations)
         return other.prediction
-
-
-# ----------------------------------------------------------------------------------------------------------------- painting
-
-
-@dataclass(frozen=True)
-class Order:
-    """One picture to paint: a prompt, the concept it names if it names one, and its seed."""
-
-    prompt: str
-    concept: Concept | None = None
-    seed: int = 0
-    scale: float = 1.0
-
-
-def paint_many(base: Base, orders: Sequence[Order], *, settings: PaintSettings | None = None) -> Pictures:
-    """Paint pictures of different concepts in the same batches: each row wears its own. What comes out is what `paint` paints for
-    each, but for the order in which a few sums are added up. Raises `InputError` for a concept whose recipe has no stacked form or
-    does something of its own while painting."""
-    settings = settings or PaintSettings()
-    for order in orders:
-        check_prompts([order.prompt], handles=[order.concept.handle] if order.concept else [])
-    pictures: list[Any] = []
-    with torch.no_grad():
-        for start in range(0, len(orders), settings.batch):
-            part = orders[start : start + settings.batch]
-            with _worn_by_rows(base, part) as worn:
-                prompts = [worn.aliased(k, order.prompt) for k, order in enumerate(part)]
-                *_, last = sample(worn, prompts, seeds=[order.seed for order in part], settings=settings)
-                pictures += to_images(base.decode(last.latents))
-    told = {"steps": settings.steps, "guidance": settings.guidance, "sampler": settings.sampler}
-    return Pictures(
-        Picture(
-            image,
-            order.prompt,
-            order.seed,
-            (order.concept.handle,) if order.concept else (),
-            base.name,
-            told | {"scale": order.scale},
-        )
-        for image, order in zip(pictures, orders, strict=True)
-    )
-
-
-class RowsWorn(Worn):
-    """A base in which row k of every branch wears the concept of order k. Handles and words are told apart by a number."""
-
-    rows: Rows
-    places: list[int]  # of each order's concept; -1 for none
-    own: list[tuple[str, dict[str, Live]]]  # of each concept: its handle, and what it wears
-
-    def aliased(self, k: int, prompt: str) -> str:
-        place = self.places[k]
-        return (
-            prompt
-            if place < 0
-            else prompt.replace(self.outfits[place].handle, _alias(self.outfits[place].handle, place))
-        )
-
-    @property
-    def words(self) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for place, (_, lives) in enumerate(self.own):
-            for live in lives.values():
-                found |= {_alias(w, place): v() if callable(v) else v for w, v in live.words.items()}
-        return found
-
-    def said(self, prompt: str) -> str:
-        for place, outfit in enumerate(self.outfits):
-            says = outfit.recipe.says
-            text = says if isinstance(says, str) else says(self.base)
-            for live in self.own[place][1].values():
-                for word in live.words:
-                    text = text.replace(word, _alias(word, place))
-            prompt = prompt.replace(_alias(outfit.handle, place), text)
-        return prompt
-
-    def run(self, **about: Any) -> Pass:
-        branches = len(about["branches"])
-        self.rows.told(self.places * branches, self.base.device)
-        return super().run(**about)
-
-
-def _alias(name: str, place: int) -> str:
-    return f"{name[:-1]}.{place}>"
-
-
-@contextmanager
-def _worn_by_rows(base: Base, orders: Sequence[Order]) -> Iterator[RowsWorn]:
-    """The concepts of these orders, each kind of modifier stacked."""
-    distinct: list[tuple[Concept, float]] = []
-    places = []
-    for order in orders:
-        if order.concept is None:
-            places.append(-1)
-            continue
-        at = next((k for k, (c, s) in enumerate(distinct) if c is order.concept and s == order.scale), len(distinct))
-        if at == len(distinct):
-            distinct.append((order.concept, order.scale))
-        places.append(at)
-    outfits = [concept.outfit(base, scale=scale) for concept, scale in distinct]
-    for outfit in outfits:
-        why = _paints_alone(outfit.recipe)
-        if why:
-            raise InputError(f"{outfit.handle} cannot be painted in a batch with others: {why}")
-    worn = RowsWorn(base, tuple(outfits))
-    worn.rows, worn.places, worn.own = Rows(), places, [(outfit.handle, {}) for outfit in outfits]
-    kinds: dict[tuple[Any, ...], list[int]] = {}
-    for k, outfit in enumerate(outfits):
-        kinds.setdefault(
-            tuple((type(m).__name__, getattr(m, "layers", "")) for m in outfit.recipe.modifiers), []
-        ).append(k)
-    with ExitStack() as stack:
-        for group in kinds.values():
-            for place in range(len(outfits[group[0]].recipe.modifiers)):
-                own = [outfits[k].recipe.modifiers[place] for k in group]
-                stored = [outfits[k].stored for k in group]
-                generators = [stream(outfits[k].seed, "modifier", place) for k in group]
-                scales = [outfits[k].scale for k in group]
-                made = type(own[0]).stacked(base, own, stored, generators, scales, worn.rows, group)  # type: ignore[attr-defined]
-                for k, live in zip(group, stack.enter_context(made), strict=True):
-                    worn.own[k][1][str(place)] = live
-        yield worn
-
-
-def _paints_alone(recipe: Recipe) -> str:
-    from .recipe import Painting
-
-    alone = [m for m in recipe.modifiers if not hasattr(m, "stacked")]
-    if alone:
-        return f"{type(alone[0]).__name__} has no stacked form"
-    return "" if recipe.painting == Painting() else "its recipe acts while painting"

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 
@@ -273,6 +273,27 @@ class Update:
             return Prediction(self.worn.base.predict(self.noised, self.time, states, context=run), run)
 
 
+Kind = TypeVar("Kind", bound=Update)
+
+
+def begun(
+    kind: type[Kind],
+    worn: Worn,
+    source: Source,
+    draw: Callable[[int, Streams], Batch],
+    seed: int,
+    stage: int,
+    step: int,
+    **more: Any,
+) -> Kind:
+    """A source's batch, its noise and its times: a function of seed, stage and step alone."""
+    at = streams(seed, source.name, stage, step)
+    batch, base = draw(step, at), worn.base
+    noise = torch.randn(batch.latents.shape, generator=at("noise")).to(base.device, base.dtype)
+    times = base.draw_times(len(batch.latents), at("time")).to(base.device)
+    return kind(worn, batch, times, noise, at, **more)
+
+
 def _prepare(base: Base, stages: Sequence[Stage]) -> Draws:
     if base.prediction_type == "tokens":
         strange = [term.name for stage in stages for term in stage.loss if not term.any_target]
@@ -288,13 +309,7 @@ def _prepare(base: Base, stages: Sequence[Stage]) -> Draws:
 def _terms(worn: Worn, stage: Stage, draws: Draws, seed: int, index: int, step: int) -> list[tuple[str, Tensor]]:
     updates: dict[Source, Update] = {}
     for source in dict.fromkeys(term.source for term in stage.loss):
-        at = streams(seed, source.name, index, step)
-        batch = draws[source](step, at)
-        shape = batch.latents.shape
-        device, dtype = worn.base.device, worn.base.dtype
-        noise = torch.randn(shape, generator=at("noise")).to(device, dtype)
-        times = worn.base.draw_times(shape[0], at("time")).to(device)
-        updates[source] = Update(worn, batch, times, noise, at)
+        updates[source] = begun(Update, worn, source, draws[source], seed, index, step)
     for update in updates.values():
         size = update.batch.latents.shape[1:]
         update.together = [other for other in updates.values() if other.batch.latents.shape[1:] == size]

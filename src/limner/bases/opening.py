@@ -226,7 +226,7 @@ def read_file(path: Path, *, config: str | None, dtype: str, offline: bool) -> t
             pipeline = getattr(diffusers, name).from_single_file(
                 str(path), torch_dtype=DTYPES[dtype], local_files_only=offline, **kept
             )
-    except Exception as error:
+    except Exception as error:  # the same
         raise FileError(
             f"{path} ({kind}) cannot be opened: {_first_line(error)}. Give the family's settings with config=FOLDER or "
             "--base-config FOLDER, or let diffusers ask the hub"

@@ -26,9 +26,8 @@ class Sana(Flow, Family):
 
     family = "sana"
 
-    def __init__(self, name: str, *, instruction: int, **parts: Any) -> None:
+    def __init__(self, name: str, **parts: Any) -> None:
         super().__init__(name, **parts)
-        self.instruction = instruction  # places that it takes
         self.held = Held()
         choose: Choice = lambda _, layer: (  # noqa: E731 - a choice is a function of two
             ("cross", lambda site: NormedAcrossHost(site, self.held)) if layer.is_cross_attention else None
@@ -126,7 +125,6 @@ def load(opening: Opening) -> Sana:
     ]
     return Sana(
         opening.name,
-        instruction=count,
         denoiser=opening.network("transformer"),
         autoencoder=opening.network("vae"),
         towers=towers,

@@ -134,6 +134,16 @@ def _together(given: argparse.Namespace) -> None:
     from limner.formats.datasets import recognised
     from limner.progress import Line
 
+    given_in_vain = [
+        flag
+        for flag in ("resume", "stop", "without", "pool", "segment", "caption", "hold_out", "budget")
+        if getattr(given, flag)
+    ]
+    if given_in_vain or given.keep == "best":
+        flag = (given_in_vain or ["keep"])[0].replace("_", "-")
+        raise InputError(
+            f"--{flag} means nothing with --together, which teaches, saves and does no more; teach that subject alone"
+        )
     (root,) = given.photos if len(given.photos) == 1 else (None,)
     folders = sorted(p for p in root.iterdir() if p.is_dir()) if root is not None and root.is_dir() else []
     if not folders:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -213,7 +213,3 @@ def approximated(delta: Tensor, rank: int) -> tuple[Change, float]:
     up = (left[:, :rank] * root).view(delta.shape[0], -1, *(1 for _ in shape))
     lost = float(values[rank:].norm() / values.norm().clamp_min(1e-12))
     return Change("lora", {"down": down.contiguous(), "up": up.contiguous()}, torch.tensor(float(down.shape[0]))), lost
-
-
-def ranks_of(changes: Iterable[Change]) -> list[int]:
-    return sorted({change.rank for change in changes})

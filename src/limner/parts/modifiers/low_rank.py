@@ -46,7 +46,7 @@ class low_rank:
                 live.tensors |= factors
                 down, up = factors.values()
                 if scale:
-                    hook = _beside(down, up, strength, live)
+                    hook = beside(down, up, strength, live)
                     stack.callback(layer.register_forward_hook(hook).remove)
             yield live
 
@@ -181,7 +181,7 @@ def _factors(
     return found
 
 
-def _beside(down: Tensor, up: Tensor, strength: float, live: Live) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+def beside(down: Tensor, up: Tensor, strength: float, live: Live) -> Callable[[nn.Module, Any, Tensor], Tensor]:
     """The layer's output plus the low-rank path's."""
     import torch.nn.functional as F
 

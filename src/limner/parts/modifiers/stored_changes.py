@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from limner.errors import FileError
 from limner.recipe import Live
 
-from .low_rank import _beside
-from .weight_changes import _in_place_of
+from .low_rank import beside
+from .weight_changes import in_place_of
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -51,10 +51,10 @@ class stored_changes:
                             f"the ranks of {name} disagree: {rank} down and {placed['up'].shape[1]} up; it is damaged"
                         )
                     strength = scale * float(placed.get("alpha", rank)) / rank
-                    hook = _beside(placed["down"], placed["up"], strength, live)
+                    hook = beside(placed["down"], placed["up"], strength, live)
                     stack.callback(module.register_forward_hook(hook).remove)
                 else:
-                    before, after = _in_place_of(module.weight, placed, _change(module.weight, placed), scale, live)
+                    before, after = in_place_of(module.weight, placed, _change(module.weight, placed), scale, live)
                     stack.callback(module.register_forward_pre_hook(before).remove)
                     stack.callback(module.register_forward_hook(after, always_call=True).remove)
             yield live

@@ -51,7 +51,7 @@ class changed_weights:
                 live.tensors |= found
                 own = {key: found[n] for n, key in names.items()}
                 if scale:
-                    before, after = _in_place_of(weight, own, change, scale, live)
+                    before, after = in_place_of(weight, own, change, scale, live)
                     stack.callback(layer.register_forward_pre_hook(before).remove)
                     stack.callback(layer.register_forward_hook(after, always_call=True).remove)
             yield live
@@ -125,7 +125,7 @@ def _added_by_rows(
     return hook
 
 
-def _in_place_of(
+def in_place_of(
     weight: Tensor, own: Mapping[str, Tensor], change: Change, scale: float, live: Live
 ) -> tuple[Callable[..., None], Callable[..., None]]:
     """Hooks that put W' before the layer's own weight, where attribute lookup finds it first, and take it away again."""

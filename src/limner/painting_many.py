@@ -1,0 +1,133 @@
+"""Many concepts painted at once: batches in which each row wears its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .bases.attention import Pass
+from .concept import Concept
+from .errors import InputError
+from .painting import PaintSettings, check_prompts, sample, to_images
+from .picture import Picture, Pictures
+from .recipe import Live, Painting, Recipe
+from .rows import Rows, alias, worn_by_rows
+from .wearing import Worn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .bases.protocol import Base
+
+
+@dataclass(frozen=True)
+class Order:
+    """One picture to paint: a prompt, the concept it names if it names one, and its seed."""
+
+    prompt: str
+    concept: Concept | None = None
+    seed: int = 0
+    scale: float = 1.0
+
+
+def paint_many(base: Base, orders: Sequence[Order], *, settings: PaintSettings | None = None) -> Pictures:
+    """Paint pictures of different concepts in the same batches: each row wears its own. What comes out is what `paint` paints for
+    each, but for the order in which a few sums are added up. Raises `InputError` for a concept whose recipe has no stacked form or
+    does something of its own while painting."""
+    settings = settings or PaintSettings()
+    for order in orders:
+        check_prompts([order.prompt], handles=[order.concept.handle] if order.concept else [])
+    pictures: list[Any] = []
+    with torch.no_grad():
+        for start in range(0, len(orders), settings.batch):
+            part = orders[start : start + settings.batch]
+            with _ordered(base, part) as worn:
+                prompts = [worn.aliased(k, order.prompt) for k, order in enumerate(part)]
+                *_, last = sample(worn, prompts, seeds=[order.seed for order in part], settings=settings)
+                pictures += to_images(base.decode(last.latents))
+    told = {"steps": settings.steps, "guidance": settings.guidance, "sampler": settings.sampler}
+    return Pictures(
+        Picture(
+            image,
+            order.prompt,
+            order.seed,
+            (order.concept.handle,) if order.concept else (),
+            base.name,
+            told | {"scale": order.scale},
+        )
+        for image, order in zip(pictures, orders, strict=True)
+    )
+
+
+class RowsWorn(Worn):
+    """A base in which row k of every branch wears the concept of order k. Handles and words are told apart by a number."""
+
+    rows: Rows
+    places: list[int]  # of each order's concept; -1 for none
+    own: list[dict[Any, Live]]  # what each concept wears
+
+    def aliased(self, k: int, prompt: str) -> str:
+        place = self.places[k]
+        return (
+            prompt
+            if place < 0
+            else prompt.replace(self.outfits[place].handle, alias(self.outfits[place].handle, place))
+        )
+
+    @property
+    def words(self) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for place, lives in enumerate(self.own):
+            for live in lives.values():
+                found |= {alias(w, place): v() if callable(v) else v for w, v in live.words.items()}
+        return found
+
+    def said(self, prompt: str) -> str:
+        for place, outfit in enumerate(self.outfits):
+            says = outfit.recipe.says
+            text = says if isinstance(says, str) else says(self.base)
+            for live in self.own[place].values():
+                for word in live.words:
+                    text = text.replace(word, alias(word, place))
+            prompt = prompt.replace(alias(outfit.handle, place), text)
+        return prompt
+
+    def run(self, **about: Any) -> Pass:
+        branches = len(about["branches"])
+        self.rows.told(self.places * branches, self.base.device)
+        return super().run(**about)
+
+
+@contextmanager
+def _ordered(base: Base, orders: Sequence[Order]) -> Iterator[RowsWorn]:
+    """The concepts of these orders, worn by rows."""
+    distinct: list[tuple[Concept, float]] = []
+    places = []
+    for order in orders:
+        if order.concept is None:
+            places.append(-1)
+            continue
+        at = next((k for k, (c, s) in enumerate(distinct) if c is order.concept and s == order.scale), len(distinct))
+        if at == len(distinct):
+            distinct.append((order.concept, order.scale))
+        places.append(at)
+    outfits = [concept.outfit(base, scale=scale) for concept, scale in distinct]
+    for outfit in outfits:
+        why = _paints_alone(outfit.recipe)
+        if why:
+            raise InputError(f"{outfit.handle} cannot be painted in a batch with others: {why}")
+    worn = RowsWorn(base, tuple(outfits))
+    worn.rows, worn.places = Rows(), places
+    with worn_by_rows(base, outfits, worn.rows) as worn.own:
+        yield worn
+
+
+def _paints_alone(recipe: Recipe) -> str:
+    alone = [m for m in recipe.modifiers if not hasattr(m, "stacked")]
+    if alone:
+        return f"{type(alone[0]).__name__} has no stacked form"
+    return "" if recipe.painting == Painting() else "its recipe acts while painting"
