@@ -302,8 +302,6 @@ def test_learn_together_from_the_command_line(subjects: list[Subject], tmp_path:
         "--together",
         "--class",
         "dog",
-        "--method",
-        "lora_dreambooth",
         "--steps",
         "2",
     ]

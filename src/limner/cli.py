@@ -244,7 +244,7 @@ def _add_method(parser: argparse.ArgumentParser, arguments: Sequence[str], *, po
     else:
         parser.add_argument(
             "--method",
-            help="a name from `limner methods`, or FILE.py:function (default: by --goal, from what was measured)",
+            help="a name from `limner methods`, or FILE.py:function (default: by --goal, from what was measured; lora_dreambooth with --together)",
         )
     group = parser.add_argument_group("settings of the method")
     for setting in settings(find(_asked(arguments, positional))):
@@ -260,6 +260,8 @@ def _asked(arguments: Sequence[str], positional: bool) -> str:
     told = {name: _value(arguments, f"--{name}") for name in ("method", "base", "goal", "kind", "budget")}
     if told["method"]:
         return told["method"]
+    if "--together" in arguments:
+        return DEFAULT
     try:
         budget = seconds(told["budget"]) if told["budget"] else None
         return choose(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.choosing import choose, seconds
 from limner.errors import InputError
-from limner.methods import find
+from limner.methods import DEFAULT, find
 from limner.recipe import settings
 
 from .common import encoders, free_memory, opened, out, planned, say
@@ -148,7 +148,7 @@ def _together(given: argparse.Namespace) -> None:
     folders = sorted(p for p in root.iterdir() if p.is_dir()) if root is not None and root.is_dir() else []
     if not folders:
         raise InputError("with --together, name one folder that holds a folder of pictures for each subject")
-    method = given.method or "lora_dreambooth"
+    method = given.method or DEFAULT
     chosen = {s.name: getattr(given, s.name) for s in settings(find(method)) if getattr(given, s.name) is not None}
     subjects = [recognised(p).subject(noun=given.noun, name=p.name, kind=given.kind) for p in folders]
     out_folder = Path(given.out or ".")
