@@ -150,11 +150,11 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
 def test_pretraining_makes_weights_for_a_base(base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole path of `limner pretrain`, into a folder of its own."""
     import limner.weights
-    from limner.parts.sources import corpus
+    from limner.parts.sources import toys
     from limner.pretraining import pretrain
 
     monkeypatch.setattr(limner.weights, "FOLDER", tmp_path)
-    monkeypatch.setattr(corpus, "INDIVIDUALS", 4)
+    monkeypatch.setattr(toys, "INDIVIDUALS", 4)
     path = pretrain("ip_adapter", steps=2, batch=2, device="cpu")
     found = limner.weights.shipped("ip_adapter", base)
     assert path == tmp_path / "ip_adapter.safetensors"

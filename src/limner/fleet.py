@@ -20,7 +20,7 @@ from .bases.attention import Pass
 from .concept import Concept
 from .errors import InputError, TeachingError
 from .learning import described, prepared_run
-from .recipe import AttentionOp, Batch, Prediction, Rated, Recipe, Source, Stage, Streams
+from .recipe import AttentionOp, Batch, Prediction, Rated, Recipe, References, Source, Stage, Streams
 from .rows import Rows, alias, alike, worn_by_rows
 from .teaching import Checkpoint, Update, begun, joined_references
 from .wearing import Outfit, Worn
@@ -328,15 +328,13 @@ class Crew:
         """One run of the denoiser for batches of several members."""
         batches = [update.batch for update in updates]
         times = torch.cat([update.time for update in updates])
-        references, dropped = joined_references(batches)
         places = [update.place for update in updates for _ in update.batch.prompts]
         self.rows.told(places, self.base.device)
         run = Pass(
             time=times,
             prompts=tuple(update.worn.said(p) for update in updates for p in update.batch.prompts),
             fused=self.base.device.type != "cpu",
-            references=references,
-            dropped=dropped,
+            references=joined_references(batches),
             random=updates[0].random,
             operations=operations,
         )
@@ -425,9 +423,9 @@ class FleetUpdate(Update):
         return self._prediction
 
     def prediction_for(
-        self, prompts: Sequence[str], *, references: Tensor | None = None, operations: tuple[AttentionOp, ...] = ()
+        self, prompts: Sequence[str], *, references: References | None = None, operations: tuple[AttentionOp, ...] = ()
     ) -> Prediction:
-        other = replace(self, batch=replace(self.batch, prompts=tuple(prompts), references=references, dropped=None))
+        other = replace(self, batch=replace(self.batch, prompts=tuple(prompts), references=references))
         other._prediction = None
         assert self.crew is not None
         self.crew.predict([other], operations)

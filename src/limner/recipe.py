@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .bases.attention import AttentionCall, Kind, Pass
     from .bases.protocol import Base
+    from .parts.sources.corpus import Corpus
     from .wearing import Worn
 
 # --------------------------------------------------------------------------------------------- the parts and their types
@@ -82,6 +83,44 @@ def acting_in(*kinds: Kind) -> Callable[[AttentionOp], AttentionOp]:
 
 
 @dataclass(frozen=True)
+class References:
+    """Pictures of each row's subject that the condition may see, R to a row, and what is known of them."""
+
+    pixels: Tensor  # [B, R, 3, H, W] in [0, 1]
+    masks: Tensor | None = None  # [B, R, 1, H, W] in [0, 1]: where the subject is
+    captions: tuple[tuple[str, ...], ...] = ()  # B times R: what each shows, in words the base reads
+    nouns: tuple[str, ...] = ()  # B: what each row's subject is
+    identity: Tensor | None = None  # [B]: equal in rows of one subject
+    dropped: Tensor | None = None  # [B] bool: rows that see none of it
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def first(self) -> Tensor:
+        """[B, 3, H, W]: one picture to a row."""
+        return self.pixels[:, 0]
+
+    @property
+    def on(self) -> Tensor:
+        """[B] bool: rows that see their pictures."""
+        import torch
+
+        return torch.ones(len(self), dtype=torch.bool) if self.dropped is None else ~self.dropped
+
+    def of(self, rows: Sequence[int]) -> References:
+        """These rows alone."""
+        return References(
+            self.pixels[rows],
+            None if self.masks is None else self.masks[rows],
+            tuple(self.captions[row] for row in rows) if self.captions else (),
+            tuple(self.nouns[row] for row in rows) if self.nouns else (),
+            None if self.identity is None else self.identity[rows],
+            None if self.dropped is None else self.dropped[rows],
+        )
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some examples to learn from: latents as the base's encoder makes them, and what goes with them."""
 
@@ -89,8 +128,7 @@ class Batch:
     prompts: tuple[str, ...]  # B, with the handle still written <rex>
     mask: Tensor | None = None  # [B, 1, h, w] in [0, 1]: where the loss counts
     weight: Tensor | None = None  # [B]
-    references: Tensor | None = None  # [B, 3, H, W] in [0, 1]: pictures of the subject that the condition may see
-    dropped: Tensor | None = None  # [B] bool: rows whose references are dropped
+    references: References | None = None
 
 
 Streams: TypeAlias = "Callable[[str], Generator]"
@@ -105,6 +143,7 @@ class Source:
     name: str
     learns_from: Literal["subject", "class", "prompts", "corpus"]
     prepare: Callable[[Base], Callable[[int, Streams], Batch]]
+    over: Callable[[Corpus], Source] | None = None  # of one that learns from a corpus: the same on another
 
 
 @dataclass(frozen=True)
@@ -133,7 +172,7 @@ class Step(Protocol):
     @property
     def x0(self) -> Tensor: ...
     def prediction_for(
-        self, prompts: Sequence[str], *, references: Tensor | None = None, operations: tuple[AttentionOp, ...] = ()
+        self, prompts: Sequence[str], *, references: References | None = None, operations: tuple[AttentionOp, ...] = ()
     ) -> Prediction: ...
     def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction: ...
 

@@ -16,7 +16,7 @@ import torch
 
 from .bases.attention import Pass
 from .errors import InputError, TeachingError
-from .recipe import AttentionOp, Batch, Prediction, Rated, Source, Stage, Streams
+from .recipe import AttentionOp, Batch, Prediction, Rated, References, Source, Stage, Streams
 from .searching import Searcher
 from .streams import streams
 from .wearing import Outfit, Worn, wear
@@ -256,11 +256,11 @@ class Update:
         return self.worn.base.x0(self.noised, self.prediction.output, self.time)
 
     def prediction_for(
-        self, prompts: Sequence[str], *, references: Tensor | None = None, operations: tuple[AttentionOp, ...] = ()
+        self, prompts: Sequence[str], *, references: References | None = None, operations: tuple[AttentionOp, ...] = ()
     ) -> Prediction:
         """What is predicted of the same noised latents with other prompts and references, in a run of its own in which these
         operations act as well."""
-        other = replace(self, batch=replace(self.batch, prompts=tuple(prompts), references=references, dropped=None))
+        other = replace(self, batch=replace(self.batch, prompts=tuple(prompts), references=references))
         other.together, other._prediction = [other], None
         _predict(self.worn, [other], operations)
         return other.prediction
@@ -322,10 +322,9 @@ def _predict(worn: Worn, updates: Sequence[Update], operations: tuple[AttentionO
     times = torch.cat([update.time for update in updates])
     prompts = [prompt for batch in batches for prompt in batch.prompts]
     states = worn.text_states(prompts)
-    references, dropped = joined_references(batches)
     fused = worn.base.device.type != "cpu"
     said = tuple(worn.said(prompt) for prompt in prompts)
-    about = {"references": references, "dropped": dropped, "random": updates[0].random}
+    about = {"references": joined_references(batches), "random": updates[0].random}
     run = worn.run(time=times, prompts=said, fused=fused, **about)
     run.operations += operations
     if worn.base.checkpointing:  # what acts in attention keeps things of its own, which must not be made twice
@@ -338,19 +337,29 @@ def _predict(worn: Worn, updates: Sequence[Update], operations: tuple[AttentionO
         update._prediction, start = Prediction(output[rows], run, rows), rows.stop
 
 
-def joined_references(batches: Sequence[Batch]) -> tuple[Tensor | None, Tensor | None]:
-    """The references of several batches as one, and which rows have none or are to see none."""
+def joined_references(batches: Sequence[Batch]) -> References | None:
+    """The references of several batches as one; rows of a batch without any are dropped."""
     given = [batch.references for batch in batches if batch.references is not None]
     if not given:
-        return None, None
-    pixels, dropped = [], []
-    for batch in batches:
-        rows = len(batch.latents)
-        missing = batch.references is None
-        pixels.append(given[0].new_zeros(rows, *given[0].shape[1:]) if batch.references is None else batch.references)
-        off = torch.full((rows,), missing) if batch.dropped is None else batch.dropped
-        dropped.append(off)
-    return torch.cat(pixels), torch.cat(dropped)
+        return None
+    if len(batches) == 1:
+        return given[0]
+    every = [batch.references or _nothing(given[0], len(batch.latents)) for batch in batches]
+    masked, counted = all(r.masks is not None for r in every), all(r.identity is not None for r in every)
+    return References(
+        torch.cat([r.pixels for r in every]),
+        torch.cat([r.masks for r in every if r.masks is not None]) if masked else None,
+        tuple(said for r in every for said in r.captions) if all(r.captions for r in every) else (),
+        tuple(noun for r in every for noun in r.nouns) if all(r.nouns for r in every) else (),
+        torch.cat([r.identity for r in every if r.identity is not None]) if counted else None,
+        ~torch.cat([r.on for r in every]),
+    )
+
+
+def _nothing(like: References, rows: int) -> References:
+    """References of rows that have none."""
+    blank = like.pixels.new_zeros(rows, *like.pixels.shape[1:])
+    return References(blank, dropped=torch.ones(rows, dtype=torch.bool))
 
 
 def _snapshot(

@@ -135,7 +135,7 @@ class Worn:
 
     def run(self, **about: Any) -> Pass:
         """The context of one run of the denoiser, to be run before another is asked for."""
-        run = Pass(operations=self.operations, **about)
+        run = Pass(operations=self.operations, lives=tuple(self.live.values()), **about)
         for live in self.live.values():
             live.run = run
         return run

@@ -11,6 +11,7 @@ import limner
 from limner.methods import methods
 from limner.painting import sample
 from limner.parts import adain
+from limner.recipe import References
 from limner.streams import streams
 from limner.subject import Subject
 from limner.teaching import teach
@@ -144,9 +145,10 @@ def test_ip_adapter_drops_a_picture_as_a_zero_embedding(base: Any, rex: Subject)
         x, t = torch.randn(2, *base.latent_shape), torch.tensor([500, 500])
         states = worn.text_states(["a dog", "a dog"])
         pixels = rex.tensor(base.picture_size)[:2]
-        runs = [worn.run(time=t, references=p, dropped=torch.tensor([True, True])) for p in (pixels, 1 - pixels)]
+        off = torch.tensor([True, True])
+        runs = [worn.run(time=t, references=References(p[:, None], dropped=off)) for p in (pixels, 1 - pixels)]
         first, second = (base.predict(x, t, states, context=run) for run in runs)
-        seen = base.predict(x, t, states, context=worn.run(time=t, references=pixels))
+        seen = base.predict(x, t, states, context=worn.run(time=t, references=References(pixels[:, None])))
     assert torch.equal(first, second)
     assert not torch.equal(first, seen)
 

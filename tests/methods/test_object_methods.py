@@ -10,6 +10,7 @@ import torch
 import limner
 from limner.methods import methods
 from limner.parts.objectives.naturalness import gap, haar_details, kurtosis
+from limner.recipe import References
 from limner.subject import Subject
 from limner.teaching import teach
 from limner.wearing import Outfit, wear
@@ -103,7 +104,9 @@ def test_disenbooth_painting_does_not_depend_on_any_picture(base: Any, rex: Subj
         states, said = worn.text_states(["<rex>"]), (worn.said("<rex>"),)
         plain = base.predict(x, t, states, context=worn.run(time=t, prompts=said))
         pictures = rex.tensor(base.picture_size)[:1]
-        seen = base.predict(x, t, states, context=worn.run(time=t, prompts=said, references=pictures))
+        seen = base.predict(
+            x, t, states, context=worn.run(time=t, prompts=said, references=References(pictures[:, None]))
+        )
         for tensor in (t for n, t in worn.tensors.items() if n.startswith("states.")):
             tensor += 1.0
         again = base.predict(x, t, states, context=worn.run(time=t, prompts=said))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from limner.recipe import AttentionOp, Streams
+    from limner.recipe import AttentionOp, Live, References, Streams
 
 
 Kind: TypeAlias = Literal["self", "cross", "joint", "merged"]
@@ -48,8 +48,8 @@ class Pass:
     random: Streams | None = None  # of this update, when teaching
     seeds: tuple[int, ...] = ()  # [rows] of the pictures, when painting
     branches: tuple[str, ...] = ("text",)  # rows are branch-major: all rows of the first branch, then of the second
-    references: Tensor | None = None  # [rows, 3, H, W]
-    dropped: Tensor | None = None  # [rows] bool: rows whose image condition is off
+    references: References | None = None  # of every row, when teaching
+    lives: tuple[Live, ...] = ()  # everything that is worn
     companion: bool = False  # the first row of each branch is a companion
     twins: bool = False  # the second half of each branch's rows are twins of the first
     guidance: float | None = None  # of a base that reads the scale of guidance itself

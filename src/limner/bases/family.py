@@ -361,15 +361,19 @@ class Family:
         return tuple(f"{site.name}.{layer}" for site, layers in rows for layer in layers) or ("\0",)
 
     def projections(self, what: str) -> dict[str, nn.Module]:
-        """Layers of the denoiser that low-rank changes go on: "attention", or "everything" (convolutions as well, but those that
-        keep channels apart, which have no rank to lower). Layers whose output nothing reads are left out."""
-        known = {"attention": (nn.Linear,), "everything": (nn.Linear, nn.Conv2d)}
+        """Layers of the denoiser that low-rank changes go on: "attention", of which "self_attention" and "cross_attention" are
+        parts, or "everything" (convolutions as well, but those that keep channels apart, which have no rank to lower).
+        Layers whose output nothing reads are left out."""
+        known = {"everything": (nn.Linear, nn.Conv2d), **dict.fromkeys(ATTENTION, (nn.Linear,))}
         if what not in known:
             raise UnknownName("set of layers", what, known)
         layers = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, known[what])}
         layers = {n: m for n, m in layers.items() if getattr(m, "groups", 1) == 1 and not n.startswith(self.idle)}
-        if what == "attention":
+        if what in ATTENTION:
             layers = {n: m for n, m in layers.items() if n.endswith(_ATTENTION_LAYERS)}
+        if what in ("self_attention", "cross_attention"):
+            within = tuple(f"{site.name}." for site in self.sites if what.startswith(site.kind))
+            layers = {n: m for n, m in layers.items() if n.startswith(within)}
         return {f"denoiser.{name}": layer for name, layer in layers.items()}
 
     def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]:
@@ -400,6 +404,7 @@ class Family:
         return layer.to_k, layer.to_v
 
 
+ATTENTION = ("attention", "self_attention", "cross_attention")
 _ATTENTION_LAYERS = (
     *(".to_q", ".to_k", ".to_v", ".to_out.0", ".add_q_proj", ".add_k_proj", ".add_v_proj", ".to_add_out"),
     *(".to_qkv_mlp_proj", ".attn.to_out"),

@@ -45,7 +45,7 @@ from .objectives.prototype import near_start, prototype, prototypical_embedding
 from .objectives.rewards import clip_reward, policy_gradient, reward
 from .parameters import at_rate, base_parameters, cross_attention_kv, everything, learned, part_of, text_encoder, words
 from .sources.class_pictures import STRUCTURED, class_pictures, prior_note
-from .sources.corpus import toy_pairs
+from .sources.pairs import jittered, pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
 from .sources.pool import growing_pool
 from .sources.prompts import prompts
@@ -93,6 +93,7 @@ __all__ = [
     "image_attention",
     "interleaved_guidance",
     "inverted_reference",
+    "jittered",
     "keep_maps",
     "kept_maps",
     "key_locked",
@@ -113,6 +114,7 @@ __all__ = [
     "orthogonal",
     "otsu",
     "paired_low_rank",
+    "pairs",
     "part_of",
     "penalty",
     "per_layer",
@@ -146,7 +148,6 @@ __all__ = [
     "subspace_word",
     "text_encoder",
     "text_prefix",
-    "toy_pairs",
     "value_residual",
     "variance_stop",
     "varying_word",

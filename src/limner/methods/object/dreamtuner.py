@@ -12,11 +12,11 @@ from limner.parts import (
     low_rank,
     new_word,
     noised_reference,
+    pairs,
     preserving,
     prior_note,
     self_subject,
     subject_attention,
-    toy_pairs,
     words,
 )
 from limner.recipe import Painting, Recipe, Stage, method
@@ -55,8 +55,8 @@ def dreamtuner(
     """
     word, change = new_word(subject.handle, like=subject.noun), low_rank(8, layers="everything")
     seen, looked_at = subject_attention(subject, clip_places), self_subject(subject, attention)
-    pairs = denoising(toy_pairs(batch=8 * batch))
-    corpus = Stage((learned(seen),), (pairs,), pretrain_steps, 1e-3, weight_decay=0.01, warmup=20, decay="cosine")
+    many = denoising(pairs(batch=8 * batch))
+    corpus = Stage((learned(seen),), (many,), pretrain_steps, 1e-3, weight_decay=0.01, warmup=20, decay="cosine")
     own = preserving(subject, weight=0.3, count=num_class_pictures, batch=batch)
     tuning = Stage((words(word), learned(change)), own, steps, lr)
     return Recipe(

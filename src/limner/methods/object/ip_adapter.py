@@ -4,7 +4,7 @@ An encoder trained once: the subject's pictures become a few vectors that every 
 and values of its own. Nothing is learned per subject.
 """
 
-from limner.parts import clip_global, decoupled_cross_attention, denoising, learned, toy_pairs
+from limner.parts import clip_global, decoupled_cross_attention, denoising, learned, pairs
 from limner.recipe import Recipe, Stage, method
 from limner.subject import Subject
 
@@ -33,7 +33,7 @@ def ip_adapter(
         stages=(
             Stage(
                 train=(learned(fusion),),
-                loss=(denoising(toy_pairs(batch=batch)),),
+                loss=(denoising(pairs(batch=batch)),),
                 steps=steps,
                 lr=lr,
                 weight_decay=0.01,

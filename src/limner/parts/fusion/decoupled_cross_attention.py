@@ -111,9 +111,8 @@ class decoupled_cross_attention:
         import torch
 
         if run.references is not None:
-            seen = self.encoder(base, run.references).clone()
-            if run.dropped is not None:
-                seen[run.dropped] = 0
+            seen = self.encoder(base, run.references.first).clone()
+            seen[~run.references.on] = 0
             return seen
         mean = features.mean(0, keepdim=True)
         each = rows // len(run.branches)

@@ -91,8 +91,7 @@ class subject_attention:
             elif run.references is None:
                 states, on = features[:1].expand(rows, -1, -1), torch.zeros(rows)
             else:
-                states = self.encoder(base, run.references)
-                on = torch.ones(rows) if run.dropped is None else ~run.dropped
+                states, on = self.encoder(base, run.references.first), run.references.on
             normal = F.layer_norm(states, states.shape[-1:])
             run.cache[self] = normal, on.to(states).view(-1, 1, 1)
         found: tuple[Tensor, Tensor] = run.cache[self]

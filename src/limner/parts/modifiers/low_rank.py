@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 class low_rank:
     """W' = W + scale * (alpha / rank) B A (Eq. 3), B zero and A random at first. `alpha` None is alpha = rank.
 
-    `layers` is a set that the base names: "attention" or "everything".
+    `layers` is a set that the base names: "attention", "self_attention", "cross_attention" or "everything". `name` tells two such
+    changes of one recipe apart.
     """
 
     rank: int
     layers: str = "attention"
     alpha: float | None = None
+    name: str = "low_rank"
 
     @contextmanager
     def __call__(
@@ -42,7 +44,7 @@ class low_rank:
         live = Live()
         with ExitStack() as stack:
             for name, layer in base.projections(self.layers).items():
-                factors = _factors(name, layer, self.rank, stored, generator)
+                factors = _factors(f"{self.name}.{name}", layer, self.rank, stored, generator)
                 live.tensors |= factors
                 down, up = factors.values()
                 if scale:
@@ -72,7 +74,10 @@ class low_rank:
         most, place_of = max(m.rank for m in own), {place: k for k, place in enumerate(places)}
         with ExitStack() as stack:
             for name, layer in base.projections(own[0].layers).items():
-                every = [_factors(name, layer, m.rank, s, g) for m, s, g in zip(own, stored, generators, strict=True)]
+                every = [
+                    _factors(f"{m.name}.{name}", layer, m.rank, s, g)
+                    for m, s, g in zip(own, stored, generators, strict=True)
+                ]
                 keys = tuple(every[0])
                 down, up = (
                     torch.zeros(len(own), *_filled(every[0][key].shape, k, most)).to(every[0][key])
@@ -169,7 +174,7 @@ def _factors(
     down = (torch.rand(rank, *weight.shape[1:], generator=generator) * 2 - 1) / fan_in**0.5
     up = torch.zeros(weight.shape[0], rank, *(1 for _ in kernel))
     found = {}
-    for key, start in ((f"low_rank.{name}.down", down), (f"low_rank.{name}.up", up)):
+    for key, start in ((f"{name}.down", down), (f"{name}.up", up)):
         value = stored.get(key, start)
         if value.shape != start.shape:
             raise FileError(

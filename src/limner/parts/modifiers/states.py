@@ -37,13 +37,14 @@ class changed_states:
     word: str
     like: str | Callable[[Base], str]
     making: Making
+    name: str = ""  # of its tensors, where they are trained for every subject at once; else they are called by the word
 
     @contextmanager
     def __call__(
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
         plain = base.word_vectors(self.like if isinstance(self.like, str) else self.like(base))
-        prefix = f"states.{self.word}."
+        prefix = f"states.{self.name or self.word}."
         own, rewrite = self.making(
             base, {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}, generator
         )
@@ -123,10 +124,10 @@ def image_added(encoder: Callable[[Base, Tensor], Tensor]) -> Making:
         def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
             if run.references is None:
                 return states
-            seen = encoder(base, run.references[rows]) * own["mask"].sigmoid()
+            seen = encoder(base, run.references.first[rows]) * own["mask"].sigmoid()
             added = F.gelu(seen @ own["first"].T) @ own["second"].T
-            if run.dropped is not None:
-                added = added * (~run.dropped[rows]).to(added)[:, None]
+            if run.references.dropped is not None:
+                added = added * run.references.on[rows].to(added)[:, None]
             run.kept["image_added"] = added
             return states + added[:, None]
 

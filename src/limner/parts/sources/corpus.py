@@ -1,90 +1,112 @@
-"""Many subjects at once, each with references and targets: what encoders are trained on."""
+"""Corpora: pictures of many subjects, which encoders are trained on; and a shelf that has them ready for a base."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from limner.recipe import Batch, Source
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.bases.protocol import Base
-    from limner.recipe import Streams
+
+KEPT = 8192
+"""A corpus of at most as many pictures is read and encoded once and kept in the cache; of a larger one, the last as many."""
 
 
-def toy_pairs(
-    *, batch: int = 32, individuals: int = 0, drop_image: float = 0.05, drop_text: float = 0.05, drop_both: float = 0.05
-) -> Source:
-    """Pairs of pictures of one toy of the pocket world's training split: one to see, one to paint.
+class Corpus(Protocol):
+    """Numbered pictures, several or one of each subject. No subject that is judged is among them."""
 
-    The caption of the target names the toy by its class alone, so what it looks like can only come from the reference.
-    Chances of leaving conditions out are IP-Adapter's (Sec. 4.1 of arXiv:2308.06721).
-    """
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...  # of everything that is in it
+    @property
+    def subjects(self) -> Sequence[Sequence[int]]: ...  # the pictures of each subject
+    def noun(self, picture: int) -> str: ...  # what its subject is
+    def said(self, picture: int, name: str, *, seed: int) -> str: ...  # its caption, the subject called by a name
+    def drawn(
+        self, pictures: Sequence[int], size: int
+    ) -> tuple[
+        Tensor, Tensor | None
+    ]: ...  # uint8 [n, 3, size, size]; and where the subject is, uint8 [n, 1, size, size]
 
-    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+
+class Shelf:
+    """A corpus as a base sees it: pixels, masks and latents by number."""
+
+    def __init__(self, corpus: Corpus, base: Base) -> None:
+        self.corpus, self.base = corpus, base
+        self.whole = max(len(pictures) for pictures in corpus.subjects) > 0 and _count(corpus) <= KEPT
+        self._kept: OrderedDict[int, dict[str, Tensor]] = OrderedDict()
+        self._all = self._everything() if self.whole else {}
+
+    def pixels(self, pictures: Sequence[int]) -> Tensor:
+        """[n, 3, H, W] in [0, 1]"""
+        return self._of("pixels", pictures).to(self.base.device).float() / 255
+
+    def masks(self, pictures: Sequence[int]) -> Tensor | None:
+        """[n, 1, H, W] in [0, 1]: where the subject is; None where the corpus does not say."""
+        found = self._of("masks", pictures)
+        return None if found.shape[1] == 0 else found.to(self.base.device).float() / 255
+
+    def latents(self, pictures: Sequence[int]) -> Tensor:
+        """[n, C, h, w]"""
+        return self._of("latents", pictures).to(self.base.device, self.base.dtype)
+
+    def features(self, name: str, encoder: Callable[[Base, Tensor], Tensor]) -> Tensor:
+        """[pictures, …]: what an encoder of pixels says of every picture, kept in the cache. Of a corpus that is kept whole."""
         import torch
 
-        from limner.pocket.world import caption
+        from limner.cache import cached_tensors
 
-        count = individuals or INDIVIDUALS
-        graphs = [graph for k in range(count) for graph in _views(k)]
-        pixels, latents = _drawn(base, graphs)
+        def make() -> dict[str, Tensor]:
+            parts = [encoder(self.base, part.float() / 255).float().cpu() for part in self._all["pixels"].split(64)]
+            return {"features": torch.cat(parts)}
 
-        def draw(step: int, at: Streams) -> Batch:
-            who = torch.randint(count, (batch,), generator=at("who")) * NUM_VIEWS
-            views = torch.stack([torch.randperm(NUM_VIEWS, generator=at("views"))[:2] for _ in range(batch)])
-            target, seen = who + views[:, 0], who + views[:, 1]
-            chance = torch.rand(batch, generator=at("drop"))
-            silent = ((chance >= drop_image) & (chance < drop_image + drop_text + drop_both)).tolist()
-            dropped = (chance < drop_image) | (
-                (chance >= drop_image + drop_text) & (chance < drop_image + drop_text + drop_both)
-            )
-            said = [
-                ""
-                if quiet
-                else caption(graphs[k], seed=step * batch + n, name=_named(graphs[k].toys[0].individual.kind))
-                for n, (k, quiet) in enumerate(zip(target.tolist(), silent, strict=True))
-            ]
-            references = pixels[seen].to(base.device, torch.float32) / 255
-            return Batch(
-                latents[target].to(base.device, base.dtype), tuple(said), references=references, dropped=dropped
-            )
+        return cached_tensors(("features", name, *self._key()), make)["features"]
 
-        return draw
+    def _of(self, what: str, pictures: Sequence[int]) -> Tensor:
+        import torch
 
-    return Source("toy pairs", "corpus", prepare)
+        if self.whole:
+            return self._all[what][list(pictures)]
+        new = [k for k in dict.fromkeys(pictures) if k not in self._kept]
+        if new:
+            made = self._made(new)
+            for row, k in enumerate(new):
+                self._kept[k] = {name: tensor[row] for name, tensor in made.items()}
+        for k in pictures:
+            self._kept.move_to_end(k)
+        found = torch.stack([self._kept[k][what] for k in pictures])
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return found
+
+    def _everything(self) -> dict[str, Tensor]:
+        from limner.cache import cached_tensors
+
+        return cached_tensors(("corpus", *self._key()), lambda: self._made(range(_count(self.corpus))))
+
+    def _key(self) -> tuple[object, ...]:
+        base = self.base
+        return self.corpus.fingerprint, base.fingerprint, str(base.dtype), base.picture_size
+
+    def _made(self, pictures: Sequence[int]) -> dict[str, Tensor]:
+        """Everything about these pictures, in their order."""
+        import torch
+
+        parts: dict[str, list[Tensor]] = {"pixels": [], "masks": [], "latents": []}
+        for start in range(0, len(pictures), 64):
+            pixels, masks = self.corpus.drawn(pictures[start : start + 64], self.base.picture_size)
+            with torch.no_grad():
+                latents = self.base.encode(pixels.to(self.base.device).float() / 255)[0]
+            parts["pixels"].append(pixels)
+            parts["masks"].append(pixels[:, :0] if masks is None else masks)
+            parts["latents"].append(latents.float().cpu())
+        return {name: torch.cat(tensors) for name, tensors in parts.items()}
 
 
-INDIVIDUALS, NUM_VIEWS = 1000, 4
-
-
-def _named(kind: str) -> str:
-    return f"a {kind}"
-
-
-def _views(k: int) -> list[Any]:
-    """Pictures of one training toy, each in another place; the first as a user's photographs would be."""
-    from limner.pocket.world import CORE, individual, sample
-    from limner.pocket.world.graph import Toy
-
-    who = individual(CORE.classes[k % len(CORE.classes)], k, patterns=CORE.patterns)
-    return [sample(k * NUM_VIEWS + n, toys=(Toy(who),)) for n in range(NUM_VIEWS)]
-
-
-def _drawn(base: Base, graphs: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    """uint8 pixels and latents of all graphs, kept in the cache."""
-    import torch
-
-    from limner.cache import cached_tensors
-    from limner.pocket.world import draw_many
-
-    def make() -> dict[str, Tensor]:
-        pixels = torch.cat([d.pixels for d in draw_many(graphs, size=base.picture_size, chunk=64)])
-        with torch.no_grad():
-            latents = torch.cat([base.encode(part.float() / 255)[0].float().cpu() for part in pixels.split(64)])
-        return {"pixels": pixels, "latents": latents}
-
-    found = cached_tensors(("toy pairs", base.fingerprint, str(base.dtype), len(graphs)), make)
-    return found["pixels"], found["latents"]
+def _count(corpus: Corpus) -> int:
+    return sum(len(pictures) for pictures in corpus.subjects)

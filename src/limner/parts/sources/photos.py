@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from limner.recipe import Batch, Source
+from limner.recipe import Batch, References, Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +84,8 @@ def photos(
             said = [own[row] or captions[k].format(subject.handle) for row, k in zip(rows.tolist(), which, strict=True)]
             latents = (mean + std * noise).to(base.dtype)
             turned = flipped.view(-1, 1, 1, 1)
-            shown = torch.where(turned, pixels[rows].flip(-1), pixels[rows]).to(base.device) if seen else None
+            pictures = torch.where(turned, pixels[rows].flip(-1), pixels[rows])
+            shown = References(pictures.to(base.device)[:, None]) if seen else None
             if where is None:
                 return Batch(latents, tuple(said), references=shown)
             counts = outside + (1 - outside) * torch.where(turned, where[rows].flip(-1), where[rows])

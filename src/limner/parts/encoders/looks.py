@@ -1,0 +1,109 @@
+"""What is looked at of a subject's pictures, and how rows of a run come to it, while teaching and while painting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from limner.recipe import References
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.bases.attention import Pass
+    from limner.bases.protocol import Base
+    from limner.subject import Subject
+
+Encoder: TypeAlias = "Callable[[Base, Tensor], Tensor]"
+"""Pixels [n, 3, H, W] in [0, 1] -> [n, …], with nothing in it that learns."""
+
+Look: TypeAlias = "Callable[[Base, References], Tensor]"
+"""Pictures of each row's subject -> features [B, …] of each row, with nothing in it that learns. One that wants masks says so
+(`masked = True`). What it returns is what a concept stores of the pictures."""
+
+
+@dataclass(frozen=True)
+class mean_of:
+    """The mean of an encoder's features over a row's pictures: [B, …]."""
+
+    encoder: Encoder
+
+    def __call__(self, base: Base, references: References) -> Tensor:
+        return _each(self.encoder, base, references).mean(1)
+
+
+@dataclass(frozen=True)
+class all_of:
+    """An encoder's features [n, L, D] of all of a row's pictures, one behind the other: [B, R * L, D]."""
+
+    encoder: Encoder
+
+    def __call__(self, base: Base, references: References) -> Tensor:
+        return _each(self.encoder, base, references).flatten(1, 2)
+
+
+@dataclass(frozen=True)
+class alone:
+    """A look at the subject on a plain ground, as its masks cut it out."""
+
+    look: Look
+    masked: ClassVar[bool] = True
+
+    def __call__(self, base: Base, references: References) -> Tensor:
+        from limner.parts.sources.pairs import on_plain
+
+        assert references.masks is not None
+        return self.look(base, replace(references, pixels=on_plain(references.pixels, references.masks)))
+
+
+def _each(encoder: Encoder, base: Base, references: References) -> Tensor:
+    import torch
+
+    with torch.no_grad():
+        features = encoder(base, references.pixels.flatten(0, 1))
+    return features.unflatten(0, references.pixels.shape[:2])
+
+
+def subject_references(base: Base, subject: Subject, *, masks: bool = False) -> References:
+    """One row: all pictures of the subject. Of a subject without pictures (pre-training), one white picture."""
+    import torch
+
+    from .masks import subject_masks
+
+    if not subject.pictures:
+        blank = torch.ones(1, 1, 3, base.picture_size, base.picture_size, device=base.device)
+        return References(blank, blank[:, :, :1], ((f"a {subject.noun}",),), (subject.noun,))
+    pixels = subject.tensor(base.picture_size).to(base.device)[None]
+    where = subject_masks(base, subject).to(pixels)[None] if masks else None
+    return References(pixels, where, (("",) * pixels.shape[1],), (subject.noun,))
+
+
+def looked_at(base: Base, subject: Subject, look: Look, stored: Mapping[str, Tensor], name: str) -> Tensor:
+    """[1, …]: a look at the subject's pictures, or what was stored of it under a name."""
+    import torch
+
+    if name in stored:
+        return stored[name].to(base.device, base.dtype)
+    masked = getattr(look, "masked", False)
+    with torch.no_grad():
+        return look(base, subject_references(base, subject, masks=masked)).to(base.dtype)
+
+
+def looked_at_by_rows(base: Base, run: Pass, look: Look, own: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """[count, …] and [count] bool: what each row of a run sees, and whether it sees anything. While teaching, rows see the
+    references of their batch; while painting, what was looked at of the subject [1, …], and negative branches nothing."""
+    import torch
+
+    if run.references is not None:
+        key: Any = ("looked at", look)
+        if key not in run.cache:
+            with torch.no_grad():
+                run.cache[key] = look(base, run.references).to(base.dtype)
+        found: Tensor = run.cache[key]
+        return found, run.references.on.to(found.device)
+    if run.random is not None:  # taught from something else than pictures of subjects
+        return own.expand(count, *own.shape[1:]), torch.zeros(count, dtype=torch.bool, device=own.device)
+    each = count // len(run.branches)
+    on = torch.tensor([branch != "negative" for branch in run.branches], device=own.device).repeat_interleave(each)
+    return own.expand(count, *own.shape[1:]), on

@@ -1,0 +1,95 @@
+"""Words made from pictures: vectors put into the prompt at the subject's place, before the text tower reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
+from limner.parts.modifiers.kept import taken
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import Pass
+    from limner.bases.protocol import Base
+    from limner.parts.modifiers.states import Making, Rewrite
+    from limner.subject import Subject
+
+FEATURES = "features"
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """How features become words: the parameters at their start, and
+    (parameters, features [B, …], vectors [B, n, D] of each row's noun, run) -> vectors [B, m, D]."""
+
+    start: dict[str, Tensor]
+    vectors: Callable[[Mapping[str, Tensor], Tensor, Tensor, Pass], Tensor]
+    changing: bool = False  # with the run's time: nothing is kept from one step of painting to the next
+
+
+Mapper: TypeAlias = "Callable[[Base, tuple[int, ...], Generator], Mapped]"
+"""Base, shape [1, …] of the features, generator -> how they become words."""
+
+
+def words_of_pictures(subject: Subject, look: Look, mapper: Mapper) -> Making:
+    """For `changed_states`: at the subject's place in the prompt stand the vectors that `mapper` makes of a look at its pictures,
+    and the text tower reads the prompt anew. Rows that see nothing read the noun.
+
+    What was put in is kept in the run as "picture words" [rows, m, D], for objectives to look at.
+    """
+
+    def making(base: Base, stored: Mapping[str, Tensor], generator: Generator) -> tuple[dict[str, Tensor], Rewrite]:
+        import torch
+
+        features = looked_at(base, subject, look, stored, FEATURES)
+        mapped = mapper(base, tuple(features.shape), generator)
+        parameters = taken(mapped.start, stored, base, what="the words of pictures")
+        own = {**parameters, FEATURES: features}
+        painted: dict[tuple[str, ...], Tensor] = {}
+
+        def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
+            said = [run.prompts[row] for row in rows]
+            still = run.random is None and not mapped.changing and not torch.is_grad_enabled()
+            if still and tuple(said) in painted:
+                return painted[tuple(said)]
+            seen, on = looked_at_by_rows(base, run, look, own[FEATURES], len(run.prompts))
+            plain = _nouns(base, run, rows, subject)
+            vectors = mapped.vectors(own, seen[rows], torch.nn.utils.rnn.pad_sequence(plain, batch_first=True), run)
+            run.kept["picture words"] = vectors
+            found = _read(base, said, vectors, plain, on[rows].tolist(), scale, subject.handle).to(states)
+            if still:
+                painted.clear()
+                painted[tuple(said)] = found
+            return found
+
+        return own, rewrite
+
+    return making
+
+
+def _nouns(base: Base, run: Pass, rows: list[int], subject: Subject) -> list[Tensor]:
+    """The input vectors [n, D] of each row's noun."""
+    nouns = run.references.nouns if run.references is not None else ()
+    known = {noun: base.word_vectors(noun) for noun in dict.fromkeys(nouns) or (subject.noun,)}
+    return [known[nouns[row] if nouns else subject.noun] for row in rows]
+
+
+def _read(
+    base: Base, said: list[str], vectors: Tensor, plain: list[Tensor], on: list[bool], scale: float, word: str
+) -> Tensor:
+    """[rows, L, D]: the prompts' states with each row's vectors at the word's place, or its noun's."""
+    import torch
+
+    words, texts = {}, []
+    for k, prompt in enumerate(said):
+        name = f"{word[:-1]}.{k}>"
+        put = vectors[k] if on[k] else plain[k]
+        if on[k] and scale != 1:
+            start = plain[k][torch.arange(len(put)) % len(plain[k])]
+            put = torch.lerp(start, put, scale)
+        words[name] = put
+        texts.append(prompt.replace(word, name))
+    return base.text_states(texts, words=words)

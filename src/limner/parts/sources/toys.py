@@ -1,0 +1,59 @@
+"""The pocket world as a corpus: toys of its training split, which no judged toy is among."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+INDIVIDUALS, NUM_VIEWS = 1000, 4
+
+
+@dataclass(frozen=True)
+class toys:
+    """Toys of the pocket world, NUM_VIEWS pictures of each, in other places and from other sides. Endless and seeded: toy k is
+    the same wherever it is asked for."""
+
+    individuals: int = 0  # 0: INDIVIDUALS
+
+    @property
+    def name(self) -> str:
+        return "toys"
+
+    @property
+    def fingerprint(self) -> str:
+        return f"toys, {len(self.subjects)} of {NUM_VIEWS}, second edition"
+
+    @property
+    def subjects(self) -> Sequence[Sequence[int]]:
+        count = self.individuals or INDIVIDUALS
+        return [range(k * NUM_VIEWS, (k + 1) * NUM_VIEWS) for k in range(count)]
+
+    def noun(self, picture: int) -> str:
+        from limner.pocket.world import CORE
+
+        return CORE.classes[picture // NUM_VIEWS % len(CORE.classes)]
+
+    def said(self, picture: int, name: str, *, seed: int) -> str:
+        from limner.pocket.world import caption
+
+        return caption(_graph(picture), seed=seed, name=name)
+
+    def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
+        from limner.pocket.world import draw
+
+        found = draw([_graph(k) for k in pictures], size=size)
+        return found.pixels, (found.masks[:, None] * 255).byte()
+
+
+def _graph(picture: int) -> Any:
+    """What a picture shows: its toy, in a place drawn from the picture's number."""
+    from limner.pocket.world import CORE, individual, sample
+    from limner.pocket.world.graph import Toy
+
+    k = picture // NUM_VIEWS
+    who = individual(CORE.classes[k % len(CORE.classes)], k, patterns=CORE.patterns)
+    return sample(picture, toys=(Toy(who),))
