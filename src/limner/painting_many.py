@@ -49,7 +49,6 @@ def paint_many(base: Base, orders: Sequence[Order], *, settings: PaintSettings |
                 prompts = [worn.aliased(k, order.prompt) for k, order in enumerate(part)]
                 *_, last = sample(worn, prompts, seeds=[order.seed for order in part], settings=settings)
                 pictures += to_images(base.decode(last.latents))
-    told = {"steps": settings.steps, "guidance": settings.guidance, "sampler": settings.sampler}
     return Pictures(
         Picture(
             image,
@@ -57,7 +56,7 @@ def paint_many(base: Base, orders: Sequence[Order], *, settings: PaintSettings |
             order.seed,
             (order.concept.handle,) if order.concept else (),
             base.name,
-            told | {"scale": order.scale},
+            settings.told | {"scale": order.scale},
         )
         for image, order in zip(pictures, orders, strict=True)
     )
