@@ -11,6 +11,7 @@ import torch
 
 from .bases.attention import Pass
 from .errors import InputError, PromptError
+from .keeping import Concepts, read_concepts
 from .parts.guidance.classifier_free import classifier_free, norm_preserving
 from .picture import Picture, Pictures
 from .recipe import Companion, Denoiser, Guidance, Moment
@@ -19,6 +20,8 @@ from .subject import Subject
 from .wearing import Worn, wear
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL import Image
     from torch import Tensor
 
@@ -168,26 +171,29 @@ def paint(
     base: Base,
     prompts: str | Sequence[str],
     *,
-    concepts: Sequence[Concept] = (),
+    concepts: Sequence[Concept | Path | str] = (),
     count: int = 1,
     seed: int = 0,
     scale: float = 1.0,
     settings: PaintSettings | None = None,
     canvas: Canvas | None = None,
     any_base: bool = False,
+    hot: Concepts | None = None,
     watch: Callable[[PaintStep], object] | None = None,
 ) -> Pictures:
     """Paint `count` pictures of each prompt, wearing `concepts` at `scale`. Picture k of a prompt has seed `seed + k`.
 
     A prompt need not name a concept: so one sees what wearing it does to other things. With a `canvas`, every picture is
-    painted into it. `any_base` lets a base wear what another of its family was taught. Raises `PromptError` for a prompt
-    that is empty, too long, or names a handle that nothing worn answers to.
+    painted into it. `any_base` lets a base wear what another of its family was taught. A concept may be named by its file, which
+    is read from `hot` where it is there already. Raises `PromptError` for a prompt that is empty, too long, or names a handle that
+    nothing worn answers to.
     """
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     settings = settings or PaintSettings()
     if count < 1:
         raise InputError(f"count must be at least 1, not {count}")
-    outfits = [concept.outfit(base, scale=scale, any_base=any_base) for concept in concepts]
+    known = read_concepts(concepts, hot)
+    outfits = [concept.outfit(base, scale=scale, any_base=any_base, hot=hot) for concept in known]
     check_prompts(prompts, handles=[outfit.handle for outfit in outfits])
     with torch.no_grad(), wear(base, outfits) as worn:
         jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]
@@ -195,7 +201,7 @@ def paint(
         for start in range(0, len(jobs), settings.batch):
             texts, seeds = zip(*jobs[start : start + settings.batch], strict=True)
             pictures += _paint_batch(worn, texts, seeds, settings, canvas, watch)
-    names = tuple(concept.handle for concept in concepts)
+    names = tuple(concept.handle for concept in known)
     return Pictures(
         Picture(image, prompt, number, names, base.name, settings.told | {"scale": scale})
         for image, (prompt, number) in zip(pictures, jobs, strict=True)
@@ -292,7 +298,8 @@ class _guided:
             for branch, reads in outfit.recipe.painting.branches.items():
                 texts[branch] = [reads(prompt) for prompt in prompts]
         self.said = {branch: tuple(worn.said(row) for row in rows) for branch, rows in texts.items()}
-        self.states = {branch: worn.text_states(rows) for branch, rows in texts.items()}
+        every = worn.text_states([row for rows in texts.values() for row in rows])  # read side by side
+        self.states = dict(zip(texts, every.split(len(prompts)), strict=True))
         self.joined: dict[tuple[str, ...], Tensor] = {}  # branches side by side, put together once for all steps
         self.scale = settings.guidance if worn.base.guidance == "embedded" else None
         self.guided: Denoiser = self.plain

@@ -57,13 +57,20 @@ class Family:
 
     @property
     def device(self) -> torch.device:
-        found: torch.device = self.denoiser.device
-        return found
+        return self._first.device
 
     @property
     def dtype(self) -> torch.dtype:
-        found: torch.dtype = self.denoiser.dtype
-        return found
+        return self._first.dtype
+
+    @property
+    def _first(self) -> nn.Parameter:
+        """The first weight in the denoiser's own precision. diffusers' `device` and `dtype` say the same and walk the whole network
+        for it, which is asked for at every layer."""
+        whole = tuple(getattr(self.denoiser, "_keep_in_fp32_modules", None) or ())
+        own = ((name, p) for name, p in self.denoiser.named_parameters() if p.is_floating_point())
+        found = next((p for name, p in own if not any(part in name for part in whole)), None)
+        return next(self.denoiser.parameters()) if found is None else found
 
     @functools.cached_property
     def fingerprint(self) -> str:
