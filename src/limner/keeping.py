@@ -201,8 +201,9 @@ def _towers(base: Base) -> tuple[Any, ...]:
         if part in ("denoiser", "autoencoder", "second_stage"):
             continue
         module = base.module(part)
-        if any(m._forward_hooks or m._forward_pre_hooks for m in module.modules()):
-            return ()
+        hooks = (h for m in module.modules() for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values()))
+        if any(not str(getattr(hook, "__module__", "")).startswith("transformers.") for hook in hooks):
+            return ()  # transformers' own only look
         for tensor in (*module.parameters(), *module.buffers()):
             found.append(_as_it_is(tensor))
     return tuple(found)
