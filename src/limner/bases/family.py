@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from limner.errors import InputError, UnknownName
 
 from .attention import Site
+from .layout import laid_out
 from .quiet import quiet
 from .text import TextAttention, Tower
 
@@ -190,7 +191,9 @@ class Family:
         """[B, C, h, w] -> [B, 3, H, W] in [0, 1]"""
         scale, shift = self._scaling
         with self.at_work(self.autoencoder):
-            pixels = self.autoencoder.decode((latents / scale + shift).to(self.autoencoder.dtype)).sample
+            coded = (latents / scale + shift).to(self.autoencoder.dtype)
+            with laid_out(self.autoencoder, coded) as x:
+                pixels = self.autoencoder.decode(x).sample
         return (pixels / 2 + 0.5).clamp(0, 1)
 
     @property
