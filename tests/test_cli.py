@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from limner.cli import main
 
@@ -36,6 +37,11 @@ def test_learn_then_paint(photos: Path, tmp_path: Path, capsys: pytest.CaptureFi
     out = tmp_path / "painted"
     assert run("paint", "<rex> on the beach", "--with", concept, "-n", 2, "--steps", 2, "--out", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["pictures"] == [str(out / "000.png"), str(out / "001.png")]
+    assert run("paint", "a dog", "--steps", 4, "--guide-between", 0, 0.5, "--out", out, "--overwrite") == 0
+    assert json.loads(Image.open(out / "000.png").info["limner"])["settings"]["guide_between"] == [0.0, 0.5]
+    capsys.readouterr()
+    assert run("paint", "a dog", "--guide-between", 0.5, 0.2) == 1
+    assert "two rising shares" in capsys.readouterr().err
 
 
 def test_without_a_method_or_a_name_both_are_chosen_and_said(
@@ -55,8 +61,6 @@ def test_a_budget_ends_learning_and_is_said(photos: Path, tmp_path: Path, capsys
 
 
 def test_paint_into_a_picture(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from PIL import Image
-
     mask = Image.new("L", (200, 150))
     mask.paste(255, (0, 0, 100, 150))
     mask.save(tmp_path / "mask.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import torch
 
 import limner
 from limner.errors import InputError, PromptError
-from limner.painting import inverted, sample
+from limner.methods import methods
+from limner.painting import PaintStep, inverted, sample
 from limner.subject import Subject
 from limner.wearing import Outfit, wear
 
-from .helpers import same, state
+from .helpers import fast, same, state
 
 QUICK = limner.PaintSettings(steps=3)
 
@@ -59,7 +61,9 @@ def test_prompts_that_cannot_be_painted(base: Any, prompt: str, said: str) -> No
 
 
 @pytest.mark.parametrize(
-    "bad", [{"steps": 0}, {"steps": 10**5}, {"guidance": -1}, {"guidance": float("inf")}, {"batch": 0}]
+    "bad",
+    [{"steps": 0}, {"steps": 10**5}, {"guidance": -1}, {"guidance": float("inf")}, {"batch": 0}]
+    + [{"guide_between": between} for between in ((0.5, 0.5), (0.8, 0.1), (-0.1, 1.0), (0.0, 1.1), (0.11, 0.13))],
 )
 def test_senseless_settings(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="must"):
@@ -113,3 +117,78 @@ def test_inversion_leads_back_to_the_picture(base: Any, rex: Subject) -> None:
             out = base.predict(x, time.expand(1), states, context=Pass(time=time.expand(1)))
             x = scheduler.step(out, time, x).prev_sample
     assert (x - latents).square().mean() < 0.25 * latents.square().mean()
+
+
+def rows_run(base: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows of every run of the denoiser from now on."""
+    rows: list[int] = []
+    real = base.predict
+    monkeypatch.setattr(base, "predict", lambda x, *a, **k: (rows.append(len(x)), real(x, *a, **k))[1])
+    return rows
+
+
+def test_outside_of_its_interval_guidance_costs_nothing(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = rows_run(base, monkeypatch)
+    how = limner.PaintSettings(steps=5, guide_between=(0.2, 0.8))
+    (picture,) = limner.paint(base, "a dog", settings=how)
+    assert rows == [1, 2, 2, 2, 1]
+    assert picture.settings["guide_between"] == [0.2, 0.8]
+    assert (
+        picture.image.tobytes() != limner.paint(base, "a dog", settings=replace(how, guidance=1.0))[0].image.tobytes()
+    )
+
+
+def test_an_interval_of_all_steps_is_no_interval_and_of_the_others_is_no_guidance(base: Any) -> None:
+    """Step by step: until the interval begins, to the bit what is painted without guidance; with (0, 1), what is painted with."""
+    plain, guided, late, whole = (
+        [at.latents for at in _steps(base, **how)]
+        for how in ({"guidance": 1.0}, {}, {"guide_between": (0.5, 1.0)}, {"guide_between": (0.0, 1.0)})
+    )
+    assert all(torch.equal(a, b) for a, b in zip(guided, whole, strict=True))
+    assert [torch.equal(a, b) for a, b in zip(plain, late, strict=True)] == [True, True, False, False]
+    assert "guide_between" not in limner.PaintSettings(guide_between=(0, 1)).told
+
+
+def _steps(base: Any, **how: Any) -> list[PaintStep]:
+    with torch.no_grad(), wear(base, []) as worn:
+        return list(sample(worn, ["a dog"], seeds=[0], settings=limner.PaintSettings(steps=4, **how)))
+
+
+def test_guidance_that_keeps_lengths_has_an_interval_too(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "guidance", "norm_preserving", raising=False)
+    guided, late = (_steps(base, guide_between=each) for each in ((0.0, 1.0), (0.5, 1.0)))
+    assert not torch.equal(guided[0].latents, late[0].latents)
+    rows = rows_run(base, monkeypatch)
+    _steps(base, guide_between=(0.5, 1.0))
+    assert rows == [1, 1, 2, 2]
+
+
+def test_an_interval_where_none_is_possible_is_said(base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe that guides by itself is painted as without one; a base that runs one pass has nothing to leave out."""
+    concept = limner.learn(base, rex, method="pair_customization", **fast(methods()["pair_customization"]))
+    some = limner.PaintSettings(steps=2, guide_between=(0.5, 1.0))
+    with pytest.warns(UserWarning, match=r"<rex> is guided by its own recipe"):
+        limited = limner.paint(base, "<rex>", concepts=[concept], settings=some)[0]
+    whole = limner.paint(base, "<rex>", concepts=[concept], settings=limner.PaintSettings(steps=2))[0]
+    assert limited.image.tobytes() == whole.image.tobytes()
+    monkeypatch.setattr(base, "guidance", "embedded", raising=False)
+    with pytest.raises(InputError, match="runs one pass"):
+        limner.paint(base, "a dog", settings=some)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm", "euler"])
+def test_a_samplers_numbers_stay_with_the_processor(base: Any, sampler: str) -> None:
+    """Indexed by a time on another device, each step would wait for it."""
+    scheduler = base.scheduler(sampler, steps=3)
+    tables = [scheduler.timesteps, scheduler.alphas_cumprod]
+    assert {table.device.type for table in tables} == {"cpu"}
+
+
+def test_states_of_a_batch_are_put_together_once(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no step changes is one tensor for all of them, the negative prompt's included."""
+    seen: list[Any] = []
+    real = base.predict
+    monkeypatch.setattr(base, "predict", lambda x, t, s, **k: (seen.append(s), real(x, t, s, **k))[1])
+    limner.paint(base, ["a dog", "a red car"], settings=limner.PaintSettings(steps=3))
+    assert [states is seen[0] for states in seen] == [True] * 3
+    assert torch.equal(seen[0][0], seen[0][1])

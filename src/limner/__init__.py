@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .concept import Concept
     from .evaluation.benchmark import bench
     from .evaluation.scoring import score
+    from .keeping import Concepts
     from .learning import learn
     from .methods import find
     from .painting import Canvas, PaintSettings, paint, sample
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Canvas",
     "Concept",
+    "Concepts",
     "Job",
     "Order",
     "PaintSettings",
@@ -59,7 +61,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "Canvas": "painting", "Concept": "concept", "PaintSettings": "painting", "Painting": "recipe", "Picture": "picture", "Pictures": "picture",
+    "Canvas": "painting", "Concept": "concept", "Concepts": "keeping", "PaintSettings": "painting", "Painting": "recipe", "Picture": "picture", "Pictures": "picture",
     "Recipe": "recipe", "Stage": "recipe", "Subject": "subject", "find": "methods", "learn": "learning",
     "load": "bases.loading", "method": "recipe", "paint": "painting", "sample": "painting",
     "bench": "evaluation.benchmark", "score": "evaluation.scoring", "teach": "teaching", "wear": "wearing",

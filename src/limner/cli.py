@@ -94,6 +94,14 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     paint.add_argument("--scale", type=float, default=1.0, help="how strongly concepts are worn; 0 is the base")
     paint.add_argument("--steps", type=int, default=25, help="sampling steps")
     paint.add_argument("--guidance", type=float, default=4.0, help="classifier-free guidance; 1 is none")
+    paint.add_argument(
+        "--guide-between",
+        nargs=2,
+        type=float,
+        default=(0.0, 1.0),
+        metavar=("FROM", "UNTIL"),
+        help="shares of the steps between which to guide; the others cost half (default: 0 1, all)",
+    )
     paint.add_argument("--sampler", default="", help="ddim, ddpm, dpm or euler (default: the base's own)")
     paint.add_argument("--negative", default="", help="what not to paint")
     paint.add_argument("--onto", type=Path, metavar="FILE", help="a picture to paint into")

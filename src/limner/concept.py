@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .bases.protocol import Base
+    from .keeping import Concepts
     from .recipe import Recipe
 
 FORMAT = 1
@@ -54,9 +55,10 @@ class Concept:
                 f"{self.handle} was taught by another version of {self.method}: its settings do not fit ({error}); teach it again"
             ) from error
 
-    def outfit(self, base: Base, *, scale: float = 1.0, any_base: bool = False) -> Outfit:
-        """The recipe and tensors to wear on `base`. Raises `WrongBase` for any other base than it was taught on; with
-        `any_base`, only for one of another family: a distilled base may wear what its parent was taught."""
+    def outfit(self, base: Base, *, scale: float = 1.0, any_base: bool = False, hot: Concepts | None = None) -> Outfit:
+        """The recipe and tensors to wear on `base`; weights that its method starts from are those of `hot`, if they are there. Raises
+        `WrongBase` for any other base than it was taught on; with `any_base`, only for one of another family: a distilled base
+        may wear what its parent was taught."""
         if base.fingerprint != self.base["fingerprint"] and not (any_base and base.family == self.base["family"]):
             raise WrongBase(
                 f"{self.handle} was taught on {self.base['name']} (fingerprint {self.base['fingerprint']}), "
@@ -70,7 +72,8 @@ class Concept:
         from .weights import shipped
 
         recipe = self.recipe()
-        stored = {**shipped(recipe.weights, base), **self.tensors} if recipe.weights else self.tensors
+        start = (hot.shipped if hot else shipped)(recipe.weights, base) if recipe.weights else {}
+        stored = {**start, **self.tensors} if start else self.tensors
         return Outfit(recipe, self.handle, stored, scale, self.seed)
 
     def scored(self, scores: Mapping[str, Any]) -> Concept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import torch
 
 from .bases.attention import Pass
 from .errors import InputError, PromptError
+from .keeping import Concepts, read_concepts
 from .parts.guidance.classifier_free import classifier_free, norm_preserving
 from .picture import Picture, Pictures
 from .recipe import Companion, Denoiser, Guidance, Moment
@@ -18,6 +20,8 @@ from .subject import Subject
 from .wearing import Worn, wear
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL import Image
     from torch import Tensor
 
@@ -28,13 +32,20 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class PaintSettings:
     """How to paint. `guidance` 1 is no guidance; `sampler` is one of the base's ("ddim", "ddpm", "dpm", "euler" for
-    diffusion), or empty for its own."""
+    diffusion), or empty for its own.
+
+    `guide_between` are two shares of the steps, from 0 to 1: before the first and from the second on, the text's branch alone is
+    run (the guidance interval of arXiv:2404.07724, there between two noise levels), so those steps cost half. It limits the
+    guidance of bases: a recipe that guides by itself stays in charge of all steps, with a warning, and later stages of a cascade
+    are guided throughout.
+    """
 
     steps: int = 25
     guidance: float = 4.0
     sampler: str = ""
     negative: str = ""
     batch: int = 16
+    guide_between: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000:
@@ -43,6 +54,30 @@ class PaintSettings:
             raise InputError(f"guidance must be from 0 to 100, not {self.guidance}")
         if self.batch < 1:
             raise InputError(f"the batch must hold at least one picture, not {self.batch}")
+        if not 0 <= self.guide_between[0] < self.guide_between[1] <= 1:
+            raise InputError(
+                f"guide_between must be two rising shares of the steps, from 0 to 1, not {self.guide_between}"
+            )
+        if not any(self.guides(step, self.steps) for step in range(self.steps)):
+            raise InputError(
+                f"guide_between must hold a step: none of {self.steps} lies between {self.guide_between[0]} and "
+                f"{self.guide_between[1]}; widen it, take more steps, or say guidance 1 for none"
+            )
+
+    def guides(self, step: int, total: int) -> bool:
+        """Whether step number `step` of `total`, from 0, is guided."""
+        first, last = (round(share * total) for share in self.guide_between)
+        return first <= step < last
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a picture's story says of them."""
+        found: dict[str, Any] = {"steps": self.steps, "guidance": self.guidance, "sampler": self.sampler}
+        if self.negative:
+            found["negative"] = self.negative
+        if self.guide_between != (0, 1):
+            found["guide_between"] = list(self.guide_between)
+        return found
 
 
 @dataclass(frozen=True)
@@ -94,8 +129,8 @@ def sample(
     The first latents of a picture are a function of its seed alone, so the batch it is in does not matter to them.
     """
     base = worn.base
-    scheduler = base.scheduler(settings.sampler, steps=settings.steps, device=base.device)
-    total = len(scheduler.timesteps)
+    scheduler = base.scheduler(settings.sampler, steps=settings.steps)
+    total, times = len(scheduler.timesteps), scheduler.timesteps.to(base.device)
     companion, wanted = worn.companion(total), len(seeds)
     if worn.twins:
         if companion:
@@ -111,9 +146,10 @@ def sample(
         begin, (clean, where), noise = int(canvas.start * total), canvas.latents(base), latents[own].clone()
         if hasattr(scheduler, "set_begin_index"):  # of those that count their steps themselves
             scheduler.set_begin_index(begin)
-        first = scheduler.timesteps[begin].expand(len(noise))
+        first = times[begin].expand(len(noise))
         latents = torch.cat([latents[: own.start], base.noised(clean.expand_as(noise), noise, first)])
-    for step, time in list(enumerate(scheduler.timesteps))[begin:]:
+    for step, time in list(enumerate(times))[begin:]:
+        own_time = scheduler.timesteps[step]  # with the processor, so that no step of a sampler waits for the device
         if companion and companion.latents:
             latents[0] = companion.latents(step).to(latents)
         if canvas and where is not None and step < canvas.until * total:
@@ -123,10 +159,11 @@ def sample(
             said, states = denoise.said["text"][own], denoise.states["text"][own]
             moment = Moment(worn, latents[own], time, step, total, said, states, where)
             latents = torch.cat([latents[: own.start], operation(moment)])
-        model_input = scheduler.scale_model_input(latents, time) if hasattr(scheduler, "scale_model_input") else latents
-        denoise.step = step
-        (output,) = denoise.guided(model_input, time.expand(len(latents)))
-        latents = base.stepped(scheduler, output, time, latents, noises)
+        model_input = (
+            scheduler.scale_model_input(latents, own_time) if hasattr(scheduler, "scale_model_input") else latents
+        )
+        output = denoise.at(step, model_input, time.expand(len(latents)), guided=settings.guides(step, total))
+        latents = base.stepped(scheduler, output, own_time, latents, noises)
         yield PaintStep(step, total, latents[1:] if companion else latents[:wanted])
 
 
@@ -134,26 +171,29 @@ def paint(
     base: Base,
     prompts: str | Sequence[str],
     *,
-    concepts: Sequence[Concept] = (),
+    concepts: Sequence[Concept | Path | str] = (),
     count: int = 1,
     seed: int = 0,
     scale: float = 1.0,
     settings: PaintSettings | None = None,
     canvas: Canvas | None = None,
     any_base: bool = False,
+    hot: Concepts | None = None,
     watch: Callable[[PaintStep], object] | None = None,
 ) -> Pictures:
     """Paint `count` pictures of each prompt, wearing `concepts` at `scale`. Picture k of a prompt has seed `seed + k`.
 
     A prompt need not name a concept: so one sees what wearing it does to other things. With a `canvas`, every picture is
-    painted into it. `any_base` lets a base wear what another of its family was taught. Raises `PromptError` for a prompt
-    that is empty, too long, or names a handle that nothing worn answers to.
+    painted into it. `any_base` lets a base wear what another of its family was taught. A concept may be named by its file, which
+    is read from `hot` where it is there already. Raises `PromptError` for a prompt that is empty, too long, or names a handle that
+    nothing worn answers to.
     """
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     settings = settings or PaintSettings()
     if count < 1:
         raise InputError(f"count must be at least 1, not {count}")
-    outfits = [concept.outfit(base, scale=scale, any_base=any_base) for concept in concepts]
+    known = read_concepts(concepts, hot)
+    outfits = [concept.outfit(base, scale=scale, any_base=any_base, hot=hot) for concept in known]
     check_prompts(prompts, handles=[outfit.handle for outfit in outfits])
     with torch.no_grad(), wear(base, outfits) as worn:
         jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]
@@ -161,12 +201,9 @@ def paint(
         for start in range(0, len(jobs), settings.batch):
             texts, seeds = zip(*jobs[start : start + settings.batch], strict=True)
             pictures += _paint_batch(worn, texts, seeds, settings, canvas, watch)
-    names = tuple(concept.handle for concept in concepts)
-    told = {"steps": settings.steps, "guidance": settings.guidance, "sampler": settings.sampler, "scale": scale}
-    if settings.negative:
-        told["negative"] = settings.negative
+    names = tuple(concept.handle for concept in known)
     return Pictures(
-        Picture(image, prompt, number, names, base.name, told)
+        Picture(image, prompt, number, names, base.name, settings.told | {"scale": scale})
         for image, (prompt, number) in zip(pictures, jobs, strict=True)
     )
 
@@ -177,7 +214,7 @@ def inverted(base: Base, latents: Tensor, prompt: str, steps: int) -> list[Tenso
     Returns latents [C, h, w] before each of its steps, noisiest first. No guidance; Eq. 13 of arXiv:2105.05233 without
     text, each step taking the noise predicted one step earlier for the noise of the next.
     """
-    times = [t.item() for t in base.scheduler(steps=steps, device=base.device).timesteps][::-1]
+    times = [t.item() for t in base.scheduler(steps=steps).timesteps][::-1]
     way: list[Tensor] = []
     clean, noise = latents, torch.zeros_like(latents)
     with torch.no_grad():
@@ -261,11 +298,21 @@ class _guided:
             for branch, reads in outfit.recipe.painting.branches.items():
                 texts[branch] = [reads(prompt) for prompt in prompts]
         self.said = {branch: tuple(worn.said(row) for row in rows) for branch, rows in texts.items()}
-        self.states = {branch: worn.text_states(rows) for branch, rows in texts.items()}
+        every = worn.text_states([row for rows in texts.values() for row in rows])  # read side by side
+        self.states = dict(zip(texts, every.split(len(prompts)), strict=True))
+        self.joined: dict[tuple[str, ...], Tensor] = {}  # branches side by side, put together once for all steps
         self.scale = settings.guidance if worn.base.guidance == "embedded" else None
         self.guided: Denoiser = self.plain
         for guidance in worn.guidance or OWN[worn.base.guidance]:
             self.guided = guidance(self.guided, settings.guidance)
+        if settings.guide_between != (0, 1):
+            _check_interval(worn)
+
+    def at(self, step: int, x: Tensor, t: Tensor, *, guided: bool) -> Tensor:
+        """What a step of sampling is told. Recipes that guide by themselves always do."""
+        self.step = step
+        (output,) = (self.guided if guided or self.worn.guidance else self.plain)(x, t)
+        return output
 
     def plain(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
         reads = [branch.partition("@")[0] for branch in branches]
@@ -284,8 +331,21 @@ class _guided:
         }
         run = self.worn.run(time=t, step=self.step, branches=tuple(reads), **about)
         run.operations = self.worn.painting_operations
-        output = self.worn.base.predict(x, t, torch.cat([self.states[branch] for branch in reads]), context=run)
+        if tuple(reads) not in self.joined:
+            self.joined[tuple(reads)] = torch.cat([self.states[branch] for branch in reads])
+        output = self.worn.base.predict(x, t, self.joined[tuple(reads)], context=run)
         return output.chunk(len(branches))
+
+
+def _check_interval(worn: Worn) -> None:
+    """An interval of guidance means something here."""
+    if worn.guidance:
+        own = ", ".join(outfit.handle for outfit in worn.outfits if outfit.scale and outfit.recipe.painting.guidance)
+        warnings.warn(f"{own} is guided by its own recipe, at every step: guide_between does nothing", stacklevel=2)
+    elif worn.base.guidance == "embedded":
+        raise InputError(
+            f"guide_between leaves out the branch without text, and {worn.base.name} has none: it runs one pass, whatever its guidance"
+        )
 
 
 def _first_latents(base: Base, seeds: Sequence[int], companion: Companion | None) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from .bases.attention import Pass
 from .concept import Concept
 from .errors import InputError
+from .keeping import Concepts, read_concepts
 from .painting import PaintSettings, check_prompts, sample, to_images
 from .picture import Picture, Pictures
 from .recipe import Live, Painting, Recipe
@@ -19,6 +20,8 @@ from .rows import Rows, alias, worn_by_rows
 from .wearing import Worn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from .bases.protocol import Base
@@ -26,40 +29,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Order:
-    """One picture to paint: a prompt, the concept it names if it names one, and its seed."""
+    """One picture to paint: a prompt, the concept it names if it names one, or that concept's file, and its seed."""
 
     prompt: str
-    concept: Concept | None = None
+    concept: Concept | Path | str | None = None
     seed: int = 0
     scale: float = 1.0
 
 
-def paint_many(base: Base, orders: Sequence[Order], *, settings: PaintSettings | None = None) -> Pictures:
+def paint_many(
+    base: Base, orders: Sequence[Order], *, settings: PaintSettings | None = None, hot: Concepts | None = None
+) -> Pictures:
     """Paint pictures of different concepts in the same batches: each row wears its own. What comes out is what `paint` paints for
-    each, but for the order in which a few sums are added up. Raises `InputError` for a concept whose recipe has no stacked form or
-    does something of its own while painting."""
+    each, but for the order in which a few sums are added up. Concepts named by their files are read from `hot` where they are
+    there already. Raises `InputError` for a concept whose recipe has no stacked form or does something of its own while
+    painting."""
     settings = settings or PaintSettings()
-    for order in orders:
-        check_prompts([order.prompt], handles=[order.concept.handle] if order.concept else [])
+    asked = [order.concept for order in orders if order.concept is not None]
+    read = iter(read_concepts(asked, hot))
+    whose = [next(read) if order.concept is not None else None for order in orders]
+    for order, concept in zip(orders, whose, strict=True):
+        check_prompts([order.prompt], handles=[concept.handle] if concept else [])
     pictures: list[Any] = []
     with torch.no_grad():
         for start in range(0, len(orders), settings.batch):
             part = orders[start : start + settings.batch]
-            with _ordered(base, part) as worn:
+            wanted = [
+                (concept, order.scale)
+                for concept, order in zip(whose[start : start + settings.batch], part, strict=True)
+            ]
+            with _ordered(base, wanted, hot) as worn:
                 prompts = [worn.aliased(k, order.prompt) for k, order in enumerate(part)]
                 *_, last = sample(worn, prompts, seeds=[order.seed for order in part], settings=settings)
                 pictures += to_images(base.decode(last.latents))
-    told = {"steps": settings.steps, "guidance": settings.guidance, "sampler": settings.sampler}
     return Pictures(
         Picture(
             image,
             order.prompt,
             order.seed,
-            (order.concept.handle,) if order.concept else (),
+            (concept.handle,) if concept else (),
             base.name,
-            told | {"scale": order.scale},
+            settings.told | {"scale": order.scale},
         )
-        for image, order in zip(pictures, orders, strict=True)
+        for image, order, concept in zip(pictures, orders, whose, strict=True)
     )
 
 
@@ -103,19 +115,21 @@ class RowsWorn(Worn):
 
 
 @contextmanager
-def _ordered(base: Base, orders: Sequence[Order]) -> Iterator[RowsWorn]:
-    """The concepts of these orders, worn by rows."""
+def _ordered(
+    base: Base, wanted: Sequence[tuple[Concept | None, float]], hot: Concepts | None = None
+) -> Iterator[RowsWorn]:
+    """These concepts at their scales, worn by rows."""
     distinct: list[tuple[Concept, float]] = []
     places = []
-    for order in orders:
-        if order.concept is None:
+    for concept, scale in wanted:
+        if concept is None:
             places.append(-1)
             continue
-        at = next((k for k, (c, s) in enumerate(distinct) if c is order.concept and s == order.scale), len(distinct))
+        at = next((k for k, (c, s) in enumerate(distinct) if c is concept and s == scale), len(distinct))
         if at == len(distinct):
-            distinct.append((order.concept, order.scale))
+            distinct.append((concept, scale))
         places.append(at)
-    outfits = [concept.outfit(base, scale=scale) for concept, scale in distinct]
+    outfits = [concept.outfit(base, scale=scale, hot=hot) for concept, scale in distinct]
     for outfit in outfits:
         why = _paints_alone(outfit.recipe)
         if why:

@@ -11,6 +11,7 @@ import torch
 
 from .bases.attention import Pass
 from .errors import FileError, InputError, PromptError
+from .keeping import read_texts
 from .recipe import AttentionOp, Companion, Guidance, LatentOperation, Live, Modifier, Recipe, names
 from .streams import stream
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from .bases.protocol import Base
 
 MAX_STATES = 4096  # prompts whose states are kept
-GROUP = 4  # prompts read at once, always: the bits of a state must not depend on what it was read with
 BASE_PARTS = (
     *("denoiser.", "text_encoder.", "text_encoder_2.", "text_encoder_3.", "autoencoder."),
     *("prior.", "prior_pictures.", "second_stage."),
@@ -112,7 +112,7 @@ class Worn:
         return prompt
 
     def text_states(self, prompts: Sequence[str]) -> Tensor:
-        """[B, L, D]; kept for prompts seen before unless words or the text tower are learning."""
+        """[B, L, D]; kept for prompts seen before, also by another worn base, unless words or the text tower are learning."""
         said = [self.said(prompt) for prompt in prompts]
         if not self.frozen_text or self._suspended:
             unique = sorted(set(said))
@@ -121,11 +121,8 @@ class Worn:
         if len(self._states) > MAX_STATES:
             self._states.clear()
         new = sorted(set(said) - self._states.keys())
-        for start in range(0, len(new), GROUP):
-            part = new[start : start + GROUP]
-            padded = part + [""] * (GROUP - len(part))
-            with torch.no_grad():
-                self._states.update(zip(part, self.base.text_states(padded, words=self.words), strict=False))
+        if new:
+            self._states |= read_texts(self.base, new, words=self.words)
         return torch.stack([self._states[text] for text in said])
 
     def text_learns(self, learns: bool) -> None:

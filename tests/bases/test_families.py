@@ -456,3 +456,18 @@ def test_a_prompt_that_is_too_long_is_refused(tiny: Any) -> None:
 
     with pytest.raises(PromptError, match="at most"):
         tiny.text_states(["a dog " * 600], words={})
+
+
+def test_a_prompt_is_read_once_whatever_reads_it(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept states are those that are read anew, whoever else was read with them."""
+    from limner import keeping
+
+    keeping._texts.clear()
+    first = keeping.read_texts(tiny, ["a red dog", PROMPT], words={})
+    monkeypatch.setattr(tiny, "text_states", None)
+    again = keeping.read_texts(tiny, [PROMPT], words={})
+    monkeypatch.undo()
+    keeping._texts.clear()
+    alone = keeping.read_texts(tiny, [PROMPT], words={})
+    assert torch.equal(first[PROMPT], again[PROMPT])
+    assert torch.equal(first[PROMPT], alone[PROMPT])

@@ -119,12 +119,12 @@ class Amused(Family):
         )
         return out
 
-    def scheduler(self, name: str = "", *, steps: int, device: Any = "cpu") -> Any:
-        """A fresh sampler that unmasks what it is surest of."""
+    def scheduler(self, name: str = "", *, steps: int) -> Any:
+        """A fresh sampler that unmasks what it is surest of; it counts tokens where they are, so its tables are there as well."""
         if name not in ("", "masked"):
             raise UnknownName("sampler", name, self.samplers)
         found = AmusedScheduler.from_config(self.scheduler_config)
-        found.set_timesteps(steps, (2, 0), device)
+        found.set_timesteps(steps, (2, 0), self.device)
         return found
 
     def stepped(

@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from limner.errors import InputError, UnknownName
 
 from .attention import Site
+from .layout import laid_out
 from .quiet import quiet
 from .text import TextAttention, Tower
 
@@ -57,13 +58,20 @@ class Family:
 
     @property
     def device(self) -> torch.device:
-        found: torch.device = self.denoiser.device
-        return found
+        return self._first.device
 
     @property
     def dtype(self) -> torch.dtype:
-        found: torch.dtype = self.denoiser.dtype
-        return found
+        return self._first.dtype
+
+    @property
+    def _first(self) -> nn.Parameter:
+        """The first weight in the denoiser's own precision. diffusers' `device` and `dtype` say the same and walk the whole network
+        for it, which is asked for at every layer."""
+        whole = tuple(getattr(self.denoiser, "_keep_in_fp32_modules", None) or ())
+        own = ((name, p) for name, p in self.denoiser.named_parameters() if p.is_floating_point())
+        found = next((p for name, p in own if not any(part in name for part in whole)), None)
+        return next(self.denoiser.parameters()) if found is None else found
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -183,7 +191,9 @@ class Family:
         """[B, C, h, w] -> [B, 3, H, W] in [0, 1]"""
         scale, shift = self._scaling
         with self.at_work(self.autoencoder):
-            pixels = self.autoencoder.decode((latents / scale + shift).to(self.autoencoder.dtype)).sample
+            coded = (latents / scale + shift).to(self.autoencoder.dtype)
+            with laid_out(self.autoencoder, coded) as x:
+                pixels = self.autoencoder.decode(x).sample
         return (pixels / 2 + 0.5).clamp(0, 1)
 
     @property

@@ -76,7 +76,7 @@ class Diffusion:
         alpha_bar = self.schedule.alphas_cumprod.to(noised)[time.long()].view(-1, 1, 1, 1)
         return alpha_bar.sqrt() * output + (1 - alpha_bar).sqrt() * noised
 
-    def scheduler(self, name: str = "", *, steps: int, device: Any = "cpu") -> Any:
+    def scheduler(self, name: str = "", *, steps: int) -> Any:
         """A fresh sampler with this base's tables, its steps set: "ddim", "ddpm", "dpm" (DPM-Solver++ 2M) or "euler"; no
         name is "ddim"."""
         name = name or "ddim"
@@ -86,7 +86,7 @@ class Diffusion:
         if self.scheduler_config.get("variance_type") in ("learned", "learned_range"):
             extra["variance_type"] = "fixed_small"  # its own prediction is left out: a base predicts noise alone
         found = DIFFUSION[name].from_config(self.schedule.config, **extra)
-        found.set_timesteps(steps, device=device)
+        found.set_timesteps(steps)
         return found
 
 
@@ -129,12 +129,12 @@ class Flow:
     def noise_of(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor:
         return noised + (1 - self._sigma(noised, time)) * output
 
-    def scheduler(self, name: str = "", *, steps: int, device: Any = "cpu") -> Any:
+    def scheduler(self, name: str = "", *, steps: int) -> Any:
         """A fresh Euler sampler along the flow, its steps set."""
         if name not in ("", "flow"):
             raise UnknownName("sampler", name, self.samplers)
         found = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler_config)
-        found.set_timesteps(device=device, **self._steps(steps))
+        found.set_timesteps(**self._steps(steps))
         return found
 
     def _steps(self, steps: int) -> dict[str, Any]:

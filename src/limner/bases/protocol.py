@@ -94,8 +94,10 @@ class Base(Protocol):
 
     # ---- sampling
     def scheduler(
-        self, name: str = "", *, steps: int, device: Any = "cpu"
-    ) -> Any: ...  # a fresh one of diffusers' with the base's tables, its steps set
+        self, name: str = "", *, steps: int
+    ) -> (
+        Any
+    ): ...  # a fresh one of diffusers' with the base's tables, its steps set; its numbers stay with the processor
     def begin(self, noise: Tensor, scheduler: Any) -> Tensor: ...
     def stepped(
         self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]

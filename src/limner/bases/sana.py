@@ -94,14 +94,14 @@ class Sana(Flow, Family):
         ).sample
         return out[:, : noised.shape[1]]
 
-    def scheduler(self, name: str = "", *, steps: int, device: Any = "cpu") -> Any:
+    def scheduler(self, name: str = "", *, steps: int) -> Any:
         """Its own sampler where none is named: DPM-Solver++ along the flow."""
         if name or self.scheduler_config.get("use_flow_sigmas") is None:
-            return super().scheduler(name, steps=steps, device=device)
+            return super().scheduler(name, steps=steps)
         from diffusers import DPMSolverMultistepScheduler
 
         found = DPMSolverMultistepScheduler.from_config(self.scheduler_config)
-        found.set_timesteps(steps, device=device)
+        found.set_timesteps(steps)
         return found
 
 

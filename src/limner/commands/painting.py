@@ -24,7 +24,9 @@ def paint(given: argparse.Namespace) -> None:
     name = given.base or (concepts[0].base["name"] if concepts else "pocket")
     planned(given, name, Recipe(says=""))
     base = opened(given, name)
-    how = limner.PaintSettings(given.steps, given.guidance, given.sampler, given.negative)
+    how = limner.PaintSettings(
+        given.steps, given.guidance, given.sampler, given.negative, guide_between=tuple(given.guide_between)
+    )
     if given.where and not given.onto:
         raise InputError("--where says which part of a canvas may change; name the canvas with --onto FILE")
     canvas = None

@@ -81,7 +81,7 @@ def noised_reference(reference: self_subject, prompt: str) -> Callable[[Worn], C
         noise = torch.randn(clean.shape, generator=stream(0, "reference noise")).to(clean)
 
         def walk(steps: int) -> Companion:
-            times = base.scheduler(steps=steps, device=base.device).timesteps
+            times = base.scheduler(steps=steps).timesteps.to(base.device)
 
             def shown(step: int, which: str) -> tuple[Tensor, Tensor]:
                 time = times[step] + {"near": -AHEAD, "far": AHEAD}.get(which, 0)

@@ -169,17 +169,21 @@ def _factors(
     import torch
 
     weight = layer.weight
-    kernel = weight.shape[2:]
-    fan_in = math.prod(weight.shape[1:])
-    down = (torch.rand(rank, *weight.shape[1:], generator=generator) * 2 - 1) / fan_in**0.5
-    up = torch.zeros(weight.shape[0], rank, *(1 for _ in kernel))
+    shapes = {
+        f"{name}.down": (rank, *weight.shape[1:]),
+        f"{name}.up": (weight.shape[0], rank, *(1 for _ in weight.shape[2:])),
+    }
+    given: Mapping[str, Tensor] = stored
+    if not shapes.keys() <= stored.keys():  # nothing is drawn for what is stored
+        fan_in = math.prod(weight.shape[1:])
+        down, up = shapes.values()
+        starts = ((torch.rand(down, generator=generator) * 2 - 1) / fan_in**0.5, torch.zeros(up))
+        given = {**dict(zip(shapes, starts, strict=True)), **stored}
     found = {}
-    for key, start in ((f"{name}.down", down), (f"{name}.up", up)):
-        value = stored.get(key, start)
-        if value.shape != start.shape:
-            raise FileError(
-                f"{key} is {tuple(value.shape)} in the concept; this base and rank want {tuple(start.shape)}"
-            )
+    for key, shape in shapes.items():
+        value = given[key]
+        if value.shape != shape:
+            raise FileError(f"{key} is {tuple(value.shape)} in the concept; this base and rank want {tuple(shape)}")
         kind = weight.dtype if weight.dtype.is_floating_point else torch.float32  # quantised weights are whole numbers
         value = value.detach().clone().to(weight.device, kind)
         found[key] = torch.nn.Parameter(value, requires_grad=False)

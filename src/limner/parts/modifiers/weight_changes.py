@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.errors import InputError
+from limner.keeping import of_weight
 from limner.recipe import Live
 
 from .kept import Kept, taken
@@ -235,7 +236,9 @@ def spectral() -> Kind:
     def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
         import torch
 
-        left, values, right = torch.linalg.svd(weight.flatten(1).float(), full_matrices=False)
+        left, values, right = of_weight(
+            "svd", weight, lambda: torch.linalg.svd(weight.flatten(1).float(), full_matrices=False)
+        )
 
         def change(own: Mapping[str, Tensor]) -> Tensor:
             shift = torch.relu(values + own["delta"]) - values
