@@ -57,13 +57,16 @@ class Family:
 
     @property
     def device(self) -> torch.device:
-        found: torch.device = self.denoiser.device
+        """Where its denoiser is. diffusers' own property looks through all modules each time, and updates ask often."""
+        found: torch.device = next(self.denoiser.parameters()).device
         return found
 
     @property
     def dtype(self) -> torch.dtype:
-        found: torch.dtype = self.denoiser.dtype
-        return found
+        """The denoiser's, but for parts that stay in single precision and weights that are quantised."""
+        kept = tuple(getattr(self.denoiser, "_keep_in_fp32_modules", None) or ())
+        named = self.denoiser.named_parameters()
+        return next(p.dtype for n, p in named if p.is_floating_point() and not any(part in n for part in kept))
 
     @functools.cached_property
     def fingerprint(self) -> str:
