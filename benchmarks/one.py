@@ -28,17 +28,19 @@ began = time.monotonic()
 import dataclasses, limner
 base = limner.load(sys.argv[1], device="cpu")
 subject = limner.Subject.of(sys.argv[2], noun="dog", handle="rex")
-times, kept, every, about = [], {}, int(sys.argv[5]), json.loads(sys.argv[4])
+times, cpu, kept, every, about = [], [], {}, int(sys.argv[5]), json.loads(sys.argv[4])
 def watch(progress):
     times.append(time.monotonic() - began)
+    cpu.append(time.process_time())
     if every and progress.done % every == 0:
         kept[progress.done] = progress.snapshot().tensors
 concept = limner.learn(base, subject, watch=watch, **about)
 concept.save(sys.argv[3] + "/rex.safetensors")
+wall = {"wall": time.monotonic() - began, "cpu_wall": time.process_time()}
 for done, tensors in kept.items():
     dataclasses.replace(concept, tensors=tensors).save(sys.argv[3] + f"/{done}.safetensors")
 rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"times": times, "wall": time.monotonic() - began, "megabytes": rss, "losses": concept.losses}))
+print(json.dumps({"times": times, "cpu": cpu, **wall, "megabytes": rss, "losses": concept.losses}))
 """
 
 
