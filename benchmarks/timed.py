@@ -28,17 +28,20 @@ def main() -> None:
     import tqdm.std
 
     times: list[float] = []
+    cpu: list[float] = []
     update = tqdm.std.tqdm.update
 
     def noted(self: Any, n: float = 1) -> Any:
         if "Steps" in (self.desc or ""):
             times.append(time.monotonic() - BEGAN)
+            cpu.append(time.process_time())
         return update(self, n)
 
     tqdm.std.tqdm.update = noted  # type: ignore[method-assign]
     runpy.run_path(script, run_name="__main__")
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    out.write_text(json.dumps({"times": times, "wall": time.monotonic() - BEGAN, "megabytes": rss}))
+    wall = {"wall": time.monotonic() - BEGAN, "cpu_wall": time.process_time()}
+    out.write_text(json.dumps({"times": times, "cpu": cpu, **wall, "megabytes": rss}))
 
 
 def _stand_in() -> None:

@@ -91,6 +91,24 @@ def test_nothing_frozen_is_run_in_an_update(
     assert calls == []
 
 
+def test_an_update_does_not_walk_the_network(
+    base: Any, subjects: list[Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Properties that look through every module of a network (diffusers' `device`, `dtype`) are not asked in an update."""
+    running, original = alone(base, subjects[0]), torch.nn.Module.named_modules
+    for _ in range(2):
+        next(running)
+    seen: list[str] = []
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "named_modules",
+        lambda self, *a, **k: (seen.append(found[0]) or found for found in original(self, *a, **k)),
+    )
+    next(running)
+    running.close()
+    assert len(seen) < 100
+
+
 def test_the_gradient_stops_where_nothing_learns(base: Any, subjects: list[Subject]) -> None:
     """An update's arithmetic is a forward and a backward pass to activations: no gradient of a frozen weight is computed."""
     latents, time, states = (

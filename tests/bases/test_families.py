@@ -54,6 +54,10 @@ def tiny(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
         yield base
 
 
+def test_place_and_kind_are_what_diffusers_says(tiny: Any) -> None:
+    assert (tiny.device, tiny.dtype) == (tiny.denoiser.device, tiny.denoiser.dtype)
+
+
 # ------------------------------------------------------------------------------------------------ (a) the same pictures
 
 

@@ -63,7 +63,8 @@ def photos(
             mask = masks(base, subject) if masks else None
             where = _at_latents(mask, base) if mask is not None else None
             pixels = pixels * mask if mask is not None and cut else pixels
-            sides = [base.encode(side) for side in (pixels, pixels.flip(-1))]
+            side = base.encode(pixels)
+            sides = [side, base.encode(pixels.flip(-1)) if flip else side]
         own = [reference.caption for reference in subject.pictures]
         if describe:
             said = [text.format(subject.handle) for text in describe(base, subject)]
