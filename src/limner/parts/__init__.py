@@ -4,13 +4,17 @@ from .attention.boxes import box_of, drawn_into
 from .attention.maps import keep_maps, kept_maps
 from .attention.self_subject import interleaved_guidance, noised_reference, self_subject
 from .attention.shared import adain, shared_reference
+from .augmentations.erasing import erased
 from .encoders.captions import structured_captions
 from .encoders.clip import clip_global, clip_places
 from .encoders.masks import background_masks, propagated_masks, subject_masks
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
+from .fusion.reference_attention import attending, beside_own, cross_sites, in_context, self_sites
+from .fusion.reference_network import reference_network
 from .fusion.subject_attention import subject_attention
 from .guidance.adapter import adapter_guidance
 from .guidance.attention import attention_into_mask
+from .guidance.branches import between, interleaved, picture_then_text
 from .guidance.classifier_free import classifier_free
 from .guidance.reference import masked_reference, reference_statistics
 from .modifiers.bottleneck import bottleneck_adapters
@@ -59,11 +63,14 @@ __all__ = [
     "adapter_guidance",
     "apart",
     "at_rate",
+    "attending",
     "attention_consistency",
     "attention_into_mask",
     "attention_on_mask",
     "background_masks",
     "base_parameters",
+    "beside_own",
+    "between",
     "bottleneck_adapters",
     "box_of",
     "branch_integration",
@@ -78,10 +85,12 @@ __all__ = [
     "context_states",
     "contrast",
     "cross_attention_kv",
+    "cross_sites",
     "decoupled_cross_attention",
     "denoising",
     "distillation",
     "drawn_into",
+    "erased",
     "everything",
     "frozen_batch",
     "frozen_loss",
@@ -91,6 +100,8 @@ __all__ = [
     "head_low_rank",
     "image_added",
     "image_attention",
+    "in_context",
+    "interleaved",
     "interleaved_guidance",
     "inverted_reference",
     "jittered",
@@ -122,6 +133,7 @@ __all__ = [
     "per_step",
     "photos",
     "picture_alone",
+    "picture_then_text",
     "picture_words",
     "policy_gradient",
     "preserving",
@@ -135,10 +147,12 @@ __all__ = [
     "rare_word",
     "rare_word_and",
     "reference_latents",
+    "reference_network",
     "reference_statistics",
     "reward",
     "scoped",
     "second_moment",
+    "self_sites",
     "self_subject",
     "shared_reference",
     "spectral",
