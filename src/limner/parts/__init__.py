@@ -53,6 +53,7 @@ from .sources.pairs import jittered, pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
 from .sources.pool import growing_pool
 from .sources.prompts import prompts
+from .sources.retrieved import retrieved
 from .stops.variance import frozen_batch, frozen_loss, variance_stop
 
 __all__ = [
@@ -149,6 +150,7 @@ __all__ = [
     "reference_latents",
     "reference_network",
     "reference_statistics",
+    "retrieved",
     "reward",
     "scoped",
     "second_moment",
