@@ -16,6 +16,7 @@ from .guidance.adapter import adapter_guidance
 from .guidance.attention import attention_into_mask
 from .guidance.branches import between, interleaved, picture_then_text
 from .guidance.classifier_free import classifier_free
+from .guidance.panels import beside_panel, enforced
 from .guidance.reference import masked_reference, reference_statistics
 from .modifiers.bottleneck import bottleneck_adapters
 from .modifiers.branches import branch_integration
@@ -27,7 +28,7 @@ from .modifiers.mapped_words import mapped_words
 from .modifiers.paired_low_rank import paired_low_rank
 from .modifiers.prefix import text_prefix
 from .modifiers.rank_one import key_locked, noun_state, second_moment
-from .modifiers.reference import inverted_reference, reference_latents
+from .modifiers.reference import inverted_reference, reference_features, reference_latents
 from .modifiers.states import changed_states, image_added, last_states
 from .modifiers.subspace_word import subspace_word
 from .modifiers.value_residual import value_residual
@@ -49,6 +50,7 @@ from .objectives.prototype import near_start, prototype, prototypical_embedding
 from .objectives.rewards import clip_reward, policy_gradient, reward
 from .parameters import at_rate, base_parameters, cross_attention_kv, everything, learned, part_of, text_encoder, words
 from .sources.class_pictures import STRUCTURED, class_pictures, prior_note
+from .sources.diptychs import diptychs
 from .sources.pairs import jittered, pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
 from .sources.pool import growing_pool
@@ -71,6 +73,7 @@ __all__ = [
     "background_masks",
     "base_parameters",
     "beside_own",
+    "beside_panel",
     "between",
     "bottleneck_adapters",
     "box_of",
@@ -89,8 +92,10 @@ __all__ = [
     "cross_sites",
     "decoupled_cross_attention",
     "denoising",
+    "diptychs",
     "distillation",
     "drawn_into",
+    "enforced",
     "erased",
     "everything",
     "frozen_batch",
@@ -147,6 +152,7 @@ __all__ = [
     "prototypical_embedding",
     "rare_word",
     "rare_word_and",
+    "reference_features",
     "reference_latents",
     "reference_network",
     "reference_statistics",
