@@ -51,6 +51,7 @@ from .objectives.rewards import clip_reward, policy_gradient, reward
 from .parameters import at_rate, base_parameters, cross_attention_kv, everything, learned, part_of, text_encoder, words
 from .sources.class_pictures import STRUCTURED, class_pictures, prior_note
 from .sources.diptychs import diptychs
+from .sources.expert_pairs import expert_pairs
 from .sources.pairs import jittered, pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
 from .sources.pool import growing_pool
@@ -98,6 +99,7 @@ __all__ = [
     "enforced",
     "erased",
     "everything",
+    "expert_pairs",
     "frozen_batch",
     "frozen_loss",
     "growing_pool",
