@@ -7,12 +7,14 @@ from .attention.shared import adain, shared_reference
 from .augmentations.erasing import erased
 from .encoders.captions import structured_captions
 from .encoders.clip import clip_global, clip_places
+from .encoders.looks import mean_of
 from .encoders.masks import background_masks, propagated_masks, subject_masks
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .fusion.reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .fusion.reference_network import reference_network
 from .fusion.subject_attention import subject_attention
 from .guidance.adapter import adapter_guidance
+from .guidance.adjoint import feature_distance, symplectic_adjoint_guidance
 from .guidance.attention import attention_into_mask
 from .guidance.branches import between, interleaved, picture_then_text
 from .guidance.classifier_free import classifier_free
@@ -100,6 +102,7 @@ __all__ = [
     "erased",
     "everything",
     "expert_pairs",
+    "feature_distance",
     "frozen_batch",
     "frozen_loss",
     "growing_pool",
@@ -124,6 +127,7 @@ __all__ = [
     "mapped_words",
     "maps_of",
     "masked_reference",
+    "mean_of",
     "near_anchor",
     "near_start",
     "neural",
@@ -170,6 +174,7 @@ __all__ = [
     "subject_attention",
     "subject_masks",
     "subspace_word",
+    "symplectic_adjoint_guidance",
     "text_encoder",
     "text_prefix",
     "value_residual",
