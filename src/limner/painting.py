@@ -157,7 +157,8 @@ def sample(
             latents = torch.cat([latents[: own.start], torch.where(where > 0, latents[own], outside)])
         for operation in worn.latent_operations:
             said, states = denoise.said["text"][own], denoise.states["text"][own]
-            moment = Moment(worn, latents[own], time, step, total, said, states, where)
+            against = denoise.states["negative"][own]
+            moment = Moment(worn, latents[own], time, step, total, said, states, where, against, settings.guidance)
             latents = torch.cat([latents[: own.start], operation(moment)])
         model_input = (
             scheduler.scale_model_input(latents, own_time) if hasattr(scheduler, "scale_model_input") else latents
@@ -294,7 +295,7 @@ class _guided:
             ", "
         )
         texts = {"text": prompts, "negative": [against] * len(prompts)}
-        for outfit in worn.outfits:
+        for outfit in (outfit for outfit in worn.outfits if outfit.scale):
             for branch, reads in outfit.recipe.painting.branches.items():
                 texts[branch] = [reads(prompt) for prompt in prompts]
         self.said = {branch: tuple(worn.said(row) for row in rows) for branch, rows in texts.items()}
@@ -303,6 +304,8 @@ class _guided:
         self.joined: dict[tuple[str, ...], Tensor] = {}  # branches side by side, put together once for all steps
         self.scale = settings.guidance if worn.base.guidance == "embedded" else None
         self.guided: Denoiser = self.plain
+        for around in worn.denoisers:
+            self.guided = around(worn, self.guided)
         for guidance in worn.guidance or OWN[worn.base.guidance]:
             self.guided = guidance(self.guided, settings.guidance)
         if settings.guide_between != (0, 1):

@@ -34,7 +34,7 @@ def pretrain(
     from .methods import find
     from .subject import Subject
     from .wearing import Outfit, wear
-    from .weights import save_weights
+    from .weights import save_weights, shipped
 
     function = find(name)
     loaded = load(base, device=device)
@@ -44,7 +44,8 @@ def pretrain(
         raise InputError(f"{name} learns nothing once and for all; it needs no pre-training")
     header = {"method": name, "settings": chosen, "seed": seed, "base": {"fingerprint": loaded.fingerprint}}
     folder = run or cache_folder() / "pretraining" / f"{recipe.weights}-{loaded.fingerprint}"
-    outfit = Outfit(recipe, "<nobody>", {}, 1.0, seed)
+    start = shipped(recipe.begins, loaded) if recipe.begins else {}
+    outfit = Outfit(recipe, "<nobody>", start, 1.0, seed)
     with torch.autocast(loaded.device.type, torch.bfloat16, cache_enabled=False):  # a cache would outlive each update
         tensors, losses = drained(
             loaded, outfit, recipe.pretraining, seed, header=header, checkpoints=folder, watch=watch

@@ -213,6 +213,8 @@ class Moment(NamedTuple):
     prompts: tuple[str, ...]  # B, as the base reads them
     states: Tensor  # [B, L, D] of the prompts
     where: Tensor | None = None  # [1, 1, h, w]: where a canvas may change
+    against: Tensor | None = None  # [B, L, D] of what the negative branch reads
+    guidance: float = 1.0  # the user's scale
 
 
 LatentOperation: TypeAlias = "Callable[[Moment], Tensor]"
@@ -293,6 +295,7 @@ class Painting:
     branches: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
     """More branches for guidance to ask for: the prompt as it was written -> what that branch reads in its place."""
     companion: Callable[[Worn], Callable[[int], Companion]] | None = None  # worn -> number of sampling steps -> row
+    denoiser: Callable[[Worn, Denoiser], Denoiser] | None = None  # put around the base's own, before any guidance
 
 
 @dataclass(frozen=True)
@@ -305,6 +308,7 @@ class Recipe:
     stages: tuple[Stage, ...] = ()
     painting: Painting = field(default_factory=Painting)
     weights: str | None = None  # name of the pre-trained weights that the modifiers start from
+    begins: str | None = None  # name of the weights that their pre-training starts from
     notes: tuple[str, ...] = ()  # what the user should know before it starts
 
     def __post_init__(self) -> None:

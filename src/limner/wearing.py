@@ -12,7 +12,7 @@ import torch
 from .bases.attention import Pass
 from .errors import FileError, InputError, PromptError
 from .keeping import read_texts
-from .recipe import AttentionOp, Companion, Guidance, LatentOperation, Live, Modifier, Recipe, names
+from .recipe import AttentionOp, Companion, Denoiser, Guidance, LatentOperation, Live, Modifier, Recipe, names
 from .streams import stream
 
 if TYPE_CHECKING:
@@ -75,6 +75,12 @@ class Worn:
     @property
     def guidance(self) -> tuple[Guidance, ...]:
         return tuple(g for outfit in self.outfits for g in outfit.recipe.painting.guidance if outfit.scale)
+
+    @property
+    def denoisers(self) -> tuple[Callable[[Worn, Denoiser], Denoiser], ...]:
+        """What is put around the base's own denoiser while painting, in the order worn."""
+        own = (outfit.recipe.painting.denoiser for outfit in self.outfits if outfit.scale)
+        return tuple(around for around in own if around)
 
     @property
     def painting_operations(self) -> tuple[AttentionOp, ...]:

@@ -95,6 +95,12 @@ class AttentionCall:
         asked = split(layer.to_q(hidden), self.query.shape[1])
         return asked if layer.norm_q is None else layer.norm_q(asked)
 
+    def keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """What the layer would make of these states, were they read as well: [B, M, D] -> [B, H, M, d] twice"""
+        layer: Any = self.layer
+        key, value = (split(made(states), self.query.shape[1]) for made in (layer.to_k, layer.to_v))
+        return (key if layer.norm_k is None else layer.norm_k(key)), value
+
     def heads(self, x: Tensor) -> Tensor:
         """[B, M, H*d] -> [B, H, M, d]"""
         return x.view(x.shape[0], x.shape[1], self.query.shape[1], -1).transpose(1, 2)

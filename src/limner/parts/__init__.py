@@ -4,14 +4,21 @@ from .attention.boxes import box_of, drawn_into
 from .attention.maps import keep_maps, kept_maps
 from .attention.self_subject import interleaved_guidance, noised_reference, self_subject
 from .attention.shared import adain, shared_reference
+from .augmentations.erasing import erased
 from .encoders.captions import structured_captions
 from .encoders.clip import clip_global, clip_places
+from .encoders.looks import mean_of
 from .encoders.masks import background_masks, propagated_masks, subject_masks
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
+from .fusion.reference_attention import attending, beside_own, cross_sites, in_context, self_sites
+from .fusion.reference_network import reference_network
 from .fusion.subject_attention import subject_attention
 from .guidance.adapter import adapter_guidance
+from .guidance.adjoint import feature_distance, symplectic_adjoint_guidance
 from .guidance.attention import attention_into_mask
+from .guidance.branches import between, interleaved, picture_then_text
 from .guidance.classifier_free import classifier_free
+from .guidance.panels import beside_panel, enforced
 from .guidance.reference import masked_reference, reference_statistics
 from .modifiers.bottleneck import bottleneck_adapters
 from .modifiers.branches import branch_integration
@@ -23,7 +30,7 @@ from .modifiers.mapped_words import mapped_words
 from .modifiers.paired_low_rank import paired_low_rank
 from .modifiers.prefix import text_prefix
 from .modifiers.rank_one import key_locked, noun_state, second_moment
-from .modifiers.reference import inverted_reference, reference_latents
+from .modifiers.reference import inverted_reference, reference_features, reference_latents
 from .modifiers.states import changed_states, image_added, last_states
 from .modifiers.subspace_word import subspace_word
 from .modifiers.value_residual import value_residual
@@ -45,10 +52,13 @@ from .objectives.prototype import near_start, prototype, prototypical_embedding
 from .objectives.rewards import clip_reward, policy_gradient, reward
 from .parameters import at_rate, base_parameters, cross_attention_kv, everything, learned, part_of, text_encoder, words
 from .sources.class_pictures import STRUCTURED, class_pictures, prior_note
+from .sources.diptychs import diptychs
+from .sources.expert_pairs import expert_pairs
 from .sources.pairs import jittered, pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
 from .sources.pool import growing_pool
 from .sources.prompts import prompts
+from .sources.retrieved import retrieved
 from .stops.variance import frozen_batch, frozen_loss, variance_stop
 
 __all__ = [
@@ -59,11 +69,15 @@ __all__ = [
     "adapter_guidance",
     "apart",
     "at_rate",
+    "attending",
     "attention_consistency",
     "attention_into_mask",
     "attention_on_mask",
     "background_masks",
     "base_parameters",
+    "beside_own",
+    "beside_panel",
+    "between",
     "bottleneck_adapters",
     "box_of",
     "branch_integration",
@@ -78,11 +92,17 @@ __all__ = [
     "context_states",
     "contrast",
     "cross_attention_kv",
+    "cross_sites",
     "decoupled_cross_attention",
     "denoising",
+    "diptychs",
     "distillation",
     "drawn_into",
+    "enforced",
+    "erased",
     "everything",
+    "expert_pairs",
+    "feature_distance",
     "frozen_batch",
     "frozen_loss",
     "growing_pool",
@@ -91,6 +111,8 @@ __all__ = [
     "head_low_rank",
     "image_added",
     "image_attention",
+    "in_context",
+    "interleaved",
     "interleaved_guidance",
     "inverted_reference",
     "jittered",
@@ -105,6 +127,7 @@ __all__ = [
     "mapped_words",
     "maps_of",
     "masked_reference",
+    "mean_of",
     "near_anchor",
     "near_start",
     "neural",
@@ -122,6 +145,7 @@ __all__ = [
     "per_step",
     "photos",
     "picture_alone",
+    "picture_then_text",
     "picture_words",
     "policy_gradient",
     "preserving",
@@ -134,11 +158,15 @@ __all__ = [
     "prototypical_embedding",
     "rare_word",
     "rare_word_and",
+    "reference_features",
     "reference_latents",
+    "reference_network",
     "reference_statistics",
+    "retrieved",
     "reward",
     "scoped",
     "second_moment",
+    "self_sites",
     "self_subject",
     "shared_reference",
     "spectral",
@@ -146,6 +174,7 @@ __all__ = [
     "subject_attention",
     "subject_masks",
     "subspace_word",
+    "symplectic_adjoint_guidance",
     "text_encoder",
     "text_prefix",
     "value_residual",

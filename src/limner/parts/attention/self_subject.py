@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from limner.parts.guidance.branches import between, interleaved
 from limner.parts.guidance.reference import LATENTS, MASK, masked_reference
 from limner.recipe import Companion, Live, acting_in
 from limner.streams import stream
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from limner.bases.attention import AttentionCall
     from limner.bases.protocol import Base
-    from limner.recipe import AttentionOp, Denoiser, Guidance
+    from limner.recipe import AttentionOp, Guidance
     from limner.subject import Subject
     from limner.wearing import Worn
 
@@ -96,20 +97,7 @@ def noised_reference(reference: self_subject, prompt: str) -> Callable[[Worn], C
 
 
 def interleaved_guidance(scale: float, *, share: float = 0.9) -> Guidance:
-    """With probability `share` far + scale * (near - far), what a clearer reference adds; else classifier-free guidance
-    between the text with a clearer reference and the negative with a noisier one (Eq. 7 and 8). Which it is depends on the time
-    alone."""
-
-    def guidance(denoise: Denoiser, w: float) -> Denoiser:
-        def guided(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
-            import torch
-
-            if float(torch.rand((), generator=stream(0, "interleaved", int(t[0])))) < share:
-                far, near = denoise(x, t, branches=("text@far", "text@near"))
-                return (far + scale * (near - far),)
-            far, near = denoise(x, t, branches=("negative@far", "text@near"))
-            return (far + w * (near - far),)
-
-        return guided
-
-    return guidance
+    """At a `share` of the times far + scale * (near - far), what a clearer reference adds; else classifier-free guidance
+    between the text with a clearer reference and the negative with a noisier one (Eq. 7 and 8)."""
+    clearer = between("text@far", "text@near", scale=scale)
+    return interleaved(clearer, between("negative@far", "text@near"), share=share)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.bases.attention import Pass
+from limner.errors import InputError
+from limner.parts.encoders.latents import encoded
 from limner.parts.encoders.looks import subject_references
 from limner.parts.modifiers.kept import Kept
 from limner.recipe import Live
@@ -18,10 +20,8 @@ if TYPE_CHECKING:
 
     from limner.bases.attention import AttentionCall, Site
     from limner.bases.protocol import Base
-    from limner.recipe import Modifier, References
+    from limner.recipe import AttentionOp, Modifier
     from limner.subject import Subject
-
-LATENTS, MASKS = "reference_network.latents", "reference_network.masks"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,13 @@ class Shown:
     hidden: Tensor  # [rows, R * N, C]: what entered the layer, of all pictures of a row
     where: Tensor  # [rows, R * N] in [0, 1]: where the subject is in them
     on: Tensor  # [rows] bool: rows that see their pictures
+    count: int  # R
     strength: float  # how strongly the recipe is worn
+
+    @property
+    def by_row(self) -> Tensor:
+        """[rows, 1, 1]: the strength, and 0 for rows that see nothing."""
+        return (self.strength * self.on).to(self.hidden).view(-1, 1, 1)
 
 
 Use: TypeAlias = "Callable[[AttentionCall, Shown, Mapping[str, Tensor]], None]"
@@ -46,9 +52,11 @@ class reference_network:
     """In runs of the denoiser, its attention layers see what the same layers saw in pictures of the subject.
 
     Pictures are run through the denoiser first: noised to the time of the run, or clean, at time 0. `copy` is what that
-    network has learned of its own, worn in such runs alone, when nothing else is; without it, it is the base. `chosen` says
-    at which sites. `plain`: the subject on plain ground. Prompts of these runs are `says`. While painting, negative branches
-    see nothing; clean pictures are run once.
+    network has learned of its own, worn in such runs alone, when no other modifier acts; without it, it is the base. With
+    `shared`, `copy` is worn in all runs: there is one network, and it looks and paints. `chosen` says at which sites.
+    `plain`: the subject on plain ground. Prompts of these runs are `says`, or, where pictures have captions and `captioned`
+    asks for them, their own. While painting, `blind` branches see nothing; clean pictures are run once. Raises `InputError`
+    where the base has no such sites.
     """
 
     subject: Subject
@@ -57,68 +65,58 @@ class reference_network:
     noised: bool = True
     plain: bool = False
     says: str = "a photo of a {noun}"
+    captioned: bool = False
     copy: Modifier | None = None
+    shared: bool = False
+    blind: tuple[str, ...] = ("negative",)
     name: str = "reference_network"
 
     @contextmanager
     def __call__(
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
-        from contextlib import nullcontext
-
-        latents, where = self._own(base, stored)
         sites = [site for site in base.sites if self.chosen(site)]
+        if not sites:
+            raise InputError(
+                f"none of the attention layers of {base.name} ({base.family}) is of the kind that sees references here: this "
+                "method means nothing on it"
+            )
+        latents, where = self._own(base, stored)
         prefix = f"{self.name}."
         given = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
         own, use = self.reading(base, sites, given, generator)
-        live = Live({LATENTS: latents, MASKS: where, **{f"{prefix}{key}": p for key, p in own.items()}})
-        names = {site.name for site in sites}
-        made: Any = self.copy(base, stored=stored, generator=generator, scale=1.0) if self.copy else nullcontext(Live())
+        strength = scale if self.shared else 1.0
+        made: Any = nullcontext(Live())
+        if self.copy:
+            made = self.copy(base, stored=stored, generator=generator, scale=strength)
         with made as copy:
-            copy.on = False
-            live.tensors |= copy.tensors
-            running = _Running(self, base, copy, latents, where, scale)
-
-            def operation(call: AttentionCall) -> AttentionCall:
-                if call.site.name in names and live.on:
-                    key: Any = (self, "shown")
-                    if key not in call.run.cache:
-                        call.run.cache[key] = running.shown(call.run, len(call.query))
-                    use(call, call.run.cache[key][call.site.name], own)
-                return call
-
+            live = copy if self.shared else Live()
+            running = _Running(self, base, copy, copy.operations, latents, where, scale)
+            kept = {f"{prefix}latents": latents, f"{prefix}masks": where}
+            live.tensors = {**copy.tensors, **kept, **{f"{prefix}{key}": p for key, p in own.items()}}
+            copy.on = self.shared
             if scale:
-                live.operations = (operation,)
+                shared = copy.operations if self.shared else ()
+                live.operations = (*shared, running.operation({site.name for site in sites}, use, own, live))
             yield live
 
     def _own(self, base: Base, stored: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Latents [R, C, h, w] of the subject's pictures and where it is in them [R, 1, h, w]."""
         import torch
 
-        if LATENTS in stored:
-            return stored[LATENTS].to(base.device, base.dtype), stored[MASKS].to(base.device, base.dtype)
+        if f"{self.name}.latents" in stored:
+            kept = (stored[f"{self.name}.{what}"] for what in ("latents", "masks"))
+            latents, where = (tensor.to(base.device, base.dtype) for tensor in kept)
+            return latents, where
         with torch.no_grad():
             shown = subject_references(base, self.subject, masks=self.plain)
             latents, where = encoded(base, shown, plain=self.plain)
         return latents[0], where[0]
 
-
-def encoded(base: Base, shown: References, *, plain: bool) -> tuple[Tensor, Tensor]:
-    """Latents [B, R, C, h, w] of pictures, on plain ground or as they are, and masks [B, R, 1, h, w]."""
-    import torch
-    import torch.nn.functional as F
-
-    from limner.parts.sources.pairs import on_plain
-
-    pixels, size = shown.pixels, base.latent_shape[1:]
-    if plain and shown.masks is not None:
-        pixels = on_plain(pixels, shown.masks)
-    with torch.no_grad():
-        latents = base.encode(pixels.flatten(0, 1))[0].to(base.dtype).unflatten(0, pixels.shape[:2])
-    if shown.masks is None:
-        return latents, torch.ones_like(latents[:, :, :1])
-    where = F.interpolate(shown.masks.flatten(0, 1), size, mode="area").unflatten(0, pixels.shape[:2])
-    return latents, where.to(latents)
+    def said(self, noun: str, captions: tuple[str, ...], count: int) -> list[str]:
+        """The prompts of one row's pictures."""
+        own = captions if self.captioned and captions else ("",) * count
+        return [caption or self.says.format(noun=noun) for caption in own]
 
 
 @dataclass
@@ -128,34 +126,62 @@ class _Running:
     network: reference_network
     base: Base
     copy: Live
+    inner: tuple[AttentionOp, ...]  # what acts in runs of the network itself
     latents: Tensor
     where: Tensor
     scale: float
     kept: Kept = field(default_factory=Kept)
     texts: dict[str, Tensor] = field(default_factory=dict)
 
+    def operation(self, names: set[str], use: Use, own: Mapping[str, Tensor], live: Live) -> AttentionOp:
+        """At sites of these names, rows use what is shown."""
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            if call.site.name in names and live.on:
+                key: Any = (self.network, "shown")
+                if key not in call.run.cache:
+                    call.run.cache[key] = self.shown(call.run, len(call.query))
+                shown = call.run.cache[key]
+                if shown:
+                    use(call, shown[call.site.name], own)
+            return call
+
+        return operation
+
     def shown(self, run: Pass, rows: int) -> dict[str, Shown]:
-        """What every site sees, by name."""
+        """What every site sees, by name; nothing where no row sees anything."""
         import torch
 
         assert run.time is not None
-        noun = self.network.subject.noun
-        if run.references is not None:
-            clean, masks = encoded(self.base, run.references, plain=self.network.plain)
-            nouns, on, time = run.references.nouns, run.references.on, run.time
+        noun, given = self.network.subject.noun, run.references
+        if given is not None:
+            clean, masks = encoded(self.base, given, plain=self.network.plain)
+            on, time = given.on, run.time
+            nouns = given.nouns or (noun,) * len(clean)
+            captions = given.captions or ((),) * len(clean)
         else:
             clean, masks, nouns, time = self.latents[None], self.where[None], (noun,), run.time[:1]
-            branches = [branch != "negative" and run.random is None for branch in run.branches]
+            captions = (self._own_captions(),)
+            branches = [branch not in self.network.blind and run.random is None for branch in run.branches]
             on = torch.tensor(branches).repeat_interleave(rows // len(run.branches))
-        hidden = self._hidden(clean, nouns or (noun,) * len(clean), time, run)
+            if not on.any():
+                return {}
+        count = clean.shape[1]
+        said = [text for row in zip(nouns, captions, strict=True) for text in self.network.said(*row, count)]
         found = {}
-        for name, states in hidden.items():
+        for name, states in self._hidden(clean, said, time, run).items():
             seen = _resized(masks, states.shape[1]).flatten(1)
             whole = states.unflatten(0, clean.shape[:2]).flatten(1, 2)
-            found[name] = Shown(whole.expand(rows, -1, -1), seen.expand(rows, -1), on.to(whole.device), self.scale)
+            at = on.to(whole.device)
+            found[name] = Shown(whole.expand(rows, -1, -1), seen.expand(rows, -1), at, count, self.scale)
         return found
 
-    def _hidden(self, clean: Tensor, nouns: tuple[str, ...], time: Tensor, run: Pass) -> dict[str, Tensor]:
+    def _own_captions(self) -> tuple[str, ...]:
+        """Of the subject's pictures, its class noun in the handle's place."""
+        subject = self.network.subject
+        return tuple(picture.caption.replace(subject.handle, f"a {subject.noun}") for picture in subject.pictures)
+
+    def _hidden(self, clean: Tensor, said: list[str], time: Tensor, run: Pass) -> dict[str, Tensor]:
         """[B * R, N, C] by site: what entered it when the network looked at these latents [B, R, C, h, w]."""
         import torch
 
@@ -168,13 +194,8 @@ class _Running:
             found: dict[str, Tensor] = self.kept.values[key]
             return found
         if noised:
-            at = run.random("reference noise") if run.random else stream(0, "reference noise")
+            at = run.random("reference noise") if run.random else stream(0, "reference noise", key)
             flat = base.noised(flat, torch.randn(flat.shape, generator=at).to(flat), times)
-        said = [self.network.says.format(noun=noun) for noun in nouns for _ in range(count)]
-        for text in dict.fromkeys(said):
-            if text not in self.texts:
-                with torch.no_grad():
-                    self.texts[text] = base.text_states([text], words={})[0]
         hidden: dict[str, Tensor] = {}
 
         def note(call: AttentionCall) -> AttentionCall:
@@ -183,27 +204,36 @@ class _Running:
             return call
 
         with _alone(run.lives, self.copy):
-            states = torch.stack([self.texts[text] for text in said])
-            about = Pass((*self.copy.operations, note), time=times, prompts=tuple(said), fused=run.fused)
-            base.predict(flat, times, states, context=about)
+            about = Pass((*self.inner, note), time=times, prompts=tuple(said), fused=run.fused)
+            base.predict(flat, times, self._states(said), context=about)
         if still:
             self.kept.values.clear()
             self.kept.values[key] = hidden
         return hidden
 
+    def _states(self, said: list[str]) -> Tensor:
+        """[B * R, L, D]: as the base reads these prompts; kept for as long as the network is worn."""
+        import torch
+
+        with torch.no_grad():
+            for text in said:
+                if text not in self.texts:
+                    self.texts[text] = self.base.text_states([text], words={})[0]
+        return torch.stack([self.texts[text] for text in said])
+
 
 @contextmanager
 def _alone(lives: tuple[Live, ...], one: Live) -> Iterator[None]:
     """Nothing that is worn acts for a while, but for one."""
-    before = [live.on for live in lives]
+    every = [*lives, one]
+    before = [live.on for live in every]
     for live in lives:
         live.on = False
     one.on = True
     try:
         yield
     finally:
-        one.on = False
-        for live, was in zip(lives, before, strict=True):
+        for live, was in zip(every, before, strict=True):
             live.on = was
 
 

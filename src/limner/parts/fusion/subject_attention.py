@@ -69,7 +69,7 @@ class subject_attention:
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.name in own and live.on:
                 states, off = self._states(base, call.run, len(call.query), features)
-                added = scale * _attended(call.hidden, states, own[call.site.name]) * off
+                added = scale * attended(call.hidden, states, own[call.site.name]) * off
                 call.query = call.queries(call.hidden + added)
                 call.beyond.append(lambda _: added)
             return call
@@ -98,8 +98,8 @@ class subject_attention:
         return found
 
 
-def _attended(hidden: Tensor, states: Tensor, own: list[Tensor]) -> Tensor:
-    """[B, N, C]"""
+def attended(hidden: Tensor, states: Tensor, own: list[Tensor]) -> Tensor:
+    """[B, N, C]: attention of hidden states to others, through weights of its own: query, key, value [width, …], out [C, width]."""
     import torch
     import torch.nn.functional as F
 

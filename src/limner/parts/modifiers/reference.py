@@ -1,42 +1,58 @@
-"""A reference picture kept as latents: no change of the network, only something to look at while painting."""
+"""A reference kept as latents or features: no change of the network, only something to look at while painting."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from limner.parts.encoders.latents import encoded
+from limner.parts.encoders.looks import looked_at, subject_references
 from limner.recipe import Companion, Live
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from limner.bases.protocol import Base
+    from limner.parts.encoders.looks import Look
     from limner.subject import Subject
     from limner.wearing import Worn
 
-LATENTS = "reference.latents"
+LATENTS, FEATURES = "reference.latents", "reference.features"
 
 
 @dataclass(frozen=True)
 class reference_latents:
-    """The latents [1, C, h, w] of the subject's first picture, stored with the concept."""
+    """The latents [1, C, h, w] of the subject's first picture, stored with the concept; `plain`: the subject on plain ground."""
 
     subject: Subject
+    plain: bool = False
 
     @contextmanager
     def __call__(
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
-        import torch
-
         if LATENTS in stored:
             latents = stored[LATENTS].to(base.device, base.dtype)
         else:
-            with torch.no_grad():
-                latents = base.encode(self.subject.tensor(base.picture_size)[:1])[0]
+            first = replace(self.subject, pictures=self.subject.pictures[:1])
+            latents = encoded(base, subject_references(base, first, masks=self.plain), plain=self.plain)[0][0]
         yield Live(tensors={LATENTS: latents})
+
+
+@dataclass(frozen=True)
+class reference_features:
+    """What a look says of the subject's pictures [1, …], stored with the concept."""
+
+    subject: Subject
+    look: Look
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        yield Live(tensors={FEATURES: looked_at(base, self.subject, self.look, stored, FEATURES)})
 
 
 def inverted_reference(reference: reference_latents, prompt: str) -> Callable[[Worn], Callable[[int], Companion]]:

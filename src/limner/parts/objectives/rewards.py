@@ -130,12 +130,12 @@ def _step(
     clean, noise = base.x0(x, output, at[:count]), base.noise_of(x, output, at[:count])
     if before < 0:
         return clean, 0.0
-    (signal, spread), (signal_before, spread_before) = (_levels(base, t) for t in (time, before))
+    (signal, spread), (signal_before, spread_before) = (levels(base, t) for t in (time, before))
     sigma = spread_before / spread * max(0.0, 1 - (signal / signal_before) ** 2) ** 0.5
     return signal_before * clean + max(0.0, spread_before**2 - sigma**2) ** 0.5 * noise, sigma
 
 
-def _levels(base: Base, time: int) -> tuple[float, float]:
+def levels(base: Base, time: int) -> tuple[float, float]:
     """How much of the picture and of the noise there is at a time."""
     import torch
 

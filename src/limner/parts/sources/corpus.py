@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from limner.recipe import References
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -55,17 +57,40 @@ class Shelf:
         """[n, C, h, w]"""
         return self._of("latents", pictures).to(self.base.device, self.base.dtype)
 
-    def features(self, name: str, encoder: Callable[[Base, Tensor], Tensor]) -> Tensor:
-        """[pictures, …]: what an encoder of pixels says of every picture, kept in the cache. Of a corpus that is kept whole."""
+    def references(
+        self, lines: Sequence[Sequence[int]], *, nouns: Sequence[str] = (), dropped: Tensor | None = None
+    ) -> References:
+        """Pictures to see, as many in each line, with masks and captions that call their subjects by their class alone."""
+        flat = [k for line in lines for k in line]
+        masks, shape = self.masks(flat), (len(lines), len(lines[0]))
+        said = tuple(tuple(self.corpus.said(k, f"a {self.corpus.noun(k)}", seed=k) for k in line) for line in lines)
+        return References(
+            self.pixels(flat).unflatten(0, shape),
+            None if masks is None else masks.unflatten(0, shape),
+            said,
+            tuple(nouns) or tuple(self.corpus.noun(line[0]) for line in lines),
+            dropped=dropped,
+        )
+
+    def features(self, name: str, encoder: Callable[[Base, Tensor], Tensor], *, plain: bool = False) -> Tensor:
+        """[pictures, …]: what an encoder of pixels says of every picture, kept in the cache. Of a corpus that is kept whole.
+        `plain`: of the subjects alone, on plain ground, where the corpus has masks."""
         import torch
 
         from limner.cache import cached_tensors
 
         def make() -> dict[str, Tensor]:
-            parts = [encoder(self.base, part.float() / 255).float().cpu() for part in self._all["pixels"].split(64)]
-            return {"features": torch.cat(parts)}
+            every = range(_count(self.corpus))
+            parts = [self._seen(every[start : start + 64], plain) for start in range(0, len(every), 64)]
+            return {"features": torch.cat([encoder(self.base, part).float().cpu() for part in parts])}
 
-        return cached_tensors(("features", name, *self._key()), make)["features"]
+        return cached_tensors(("features", name, *(("plain",) if plain else ()), *self._key()), make)["features"]
+
+    def _seen(self, pictures: Sequence[int], plain: bool) -> Tensor:
+        from .pairs import on_plain
+
+        pixels, masks = self.pixels(pictures), self.masks(pictures) if plain else None
+        return pixels if masks is None else on_plain(pixels, masks)
 
     def _of(self, what: str, pictures: Sequence[int]) -> Tensor:
         import torch

@@ -1,0 +1,71 @@
+"""BootPIG — Purushwalkam et al., 2024.
+
+A second network, a changed copy of the denoiser, looks at the reference; the denoiser's self-attention sees what entered the
+copy's. Nothing is learned per subject.
+"""
+
+from limner.parts import (
+    at_rate,
+    beside_own,
+    denoising,
+    erased,
+    jittered,
+    learned,
+    low_rank,
+    pairs,
+    picture_then_text,
+    reference_network,
+    self_sites,
+)
+from limner.recipe import Painting, Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="BootPIG", arxiv="2401.13974", scope=("object",))
+def bootpig(
+    subject: Subject,
+    *,
+    key_scale: float = 1.1,
+    picture_guidance: float = 3.0,
+    rank: int = 4,
+    steps: int = 350,
+    lr: float = 1e-3,
+    batch: int = 16,
+) -> Recipe:
+    """Self-attention beside a reference network's: the same layers, the same noise.
+
+    References stand on plain ground and are noised to the picture's own time; their keys, not their values, count 1.1 times.
+    The authors train the whole copy, and the denoiser's self-attention at a fiftieth of its rate; here both are low-rank
+    changes, the second at a fifth of the rate. Their data come from a language model, a text-to-image model and a segmenter;
+    here from the corpus, whose masks cut the subject out. In prompts the handle becomes the class noun.
+
+    Settings:
+        key_scale: how much the keys of references count
+        picture_guidance: guidance by what the references add to an empty prompt
+        rank: of both low-rank changes
+        steps: updates of the one-time training
+        lr: learning rate of the one-time training, of the reference network
+        batch: pictures in an update of the one-time training
+    """
+    own, copy = low_rank(rank, "self_attention", name="base_change"), low_rank(rank, "everything", name="copy_change")
+    network = reference_network(subject, beside_own(key_scale), self_sites, plain=True, copy=copy)
+    source = pairs(
+        batch=batch, ground="plain", drop_image=0.15, drop_text=0.15, drop_both=0.0, changes=(jittered(), erased())
+    )
+    return Recipe(
+        says=subject.noun,
+        modifiers=(own, network),
+        stages=(
+            Stage(
+                train=(learned(network), at_rate(0.2, learned(own))),
+                loss=(denoising(source),),
+                steps=steps,
+                lr=lr,
+                weight_decay=0.01,
+                warmup=20,
+                decay="cosine",
+            ),
+        ),
+        painting=Painting(guidance=(picture_then_text(picture_guidance),), branches={"pictures": lambda _: ""}),
+        weights="bootpig",
+    )

@@ -1,0 +1,35 @@
+"""Parts of pictures painted over."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.parts.sources.pairs import Change
+
+
+def erased(chance: float = 0.4, *, least: float = 0.02, most: float = 0.33) -> Change:
+    """With a chance, a box of `least` to `most` of a picture's area, between three times as wide as high and the reverse, becomes
+    plain ground (random erasing, arXiv:1708.04896)."""
+    return functools.partial(_erased, chance, least, most)
+
+
+def _erased(
+    chance: float, least: float, most: float, pixels: Tensor, masks: Tensor | None, generator: Generator
+) -> tuple[Tensor, Tensor | None]:
+    import torch
+
+    from limner.parts.sources.pairs import PLAIN
+
+    draw = torch.rand(len(pixels), 5, generator=generator)
+    area, shape = torch.lerp(torch.tensor(least), torch.tensor(most), draw[:, 1]), 3 ** (2 * draw[:, 2] - 1)
+    height, width = ((area * shape).sqrt().clamp(max=1), (area / shape).sqrt().clamp(max=1))
+    top, left = (1 - height) * draw[:, 3], (1 - width) * draw[:, 4]
+    rows, columns = ((torch.arange(size) + 0.5) / size for size in pixels.shape[2:])
+    inside = ((rows >= top[:, None]) & (rows < (top + height)[:, None]))[:, :, None]
+    inside = inside & ((columns >= left[:, None]) & (columns < (left + width)[:, None]))[:, None]
+    hole = (inside & (draw[:, 0] < chance)[:, None, None])[:, None].to(pixels.device)
+    return pixels.masked_fill(hole, PLAIN), None if masks is None else masks.masked_fill(hole, 0.0)

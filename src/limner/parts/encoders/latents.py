@@ -1,0 +1,30 @@
+"""The autoencoder as an encoder of pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.bases.protocol import Base
+    from limner.recipe import References
+
+
+def encoded(base: Base, shown: References, *, plain: bool) -> tuple[Tensor, Tensor]:
+    """Latents [B, R, C, h, w] of pictures, on plain ground or as they are, and where the subject is in them
+    [B, R, 1, h, w]: everywhere, where that is not known. No gradient."""
+    import torch
+    import torch.nn.functional as F
+
+    from limner.parts.sources.pairs import on_plain
+
+    pixels, size = shown.pixels, base.latent_shape[1:]
+    if plain and shown.masks is not None:
+        pixels = on_plain(pixels, shown.masks)
+    with torch.no_grad():
+        latents = base.encode(pixels.flatten(0, 1))[0].to(base.dtype).unflatten(0, pixels.shape[:2])
+    if shown.masks is None:
+        return latents, torch.ones_like(latents[:, :, :1])
+    where = F.interpolate(shown.masks.flatten(0, 1), size, mode="area").unflatten(0, pixels.shape[:2])
+    return latents, where.to(latents)

@@ -1,0 +1,150 @@
+"""Guidance down the gradient of a distance to the clean picture that several steps of the sampler's ODE estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from limner.parts.modifiers.reference import FEATURES, reference_features
+from limner.parts.objectives.rewards import levels
+from limner.streams import stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.bases.protocol import Base
+    from limner.recipe import LatentOperation, Moment
+
+Map: TypeAlias = "Callable[[Tensor], Tensor]"
+
+Distance: TypeAlias = "Callable[[Base, Tensor, Tensor], Tensor]"
+"""Base, pictures [B, 3, H, W] in [0, 1], the reference's features [1, …] -> [B], with a gradient to the pictures."""
+
+
+def feature_distance(base: Base, pixels: Tensor, wanted: Tensor) -> Tensor:
+    """[B]: how far CLIP's embeddings of pictures are from a reference's, all scaled to length 1."""
+    import torch.nn.functional as F
+
+    seen = F.normalize(base.picture_features(pixels).float(), dim=-1)
+    return (seen - F.normalize(wanted.float(), dim=-1)).norm(dim=-1)
+
+
+def symplectic_adjoint_guidance(
+    reference: reference_features,
+    distance: Distance = feature_distance,
+    *,
+    estimate: int = 4,
+    strength: float = 0.2,
+    begin: float = 0.3,
+    end: float = 0.7,
+    repeats: int = 2,
+) -> LatentOperation:
+    """From `begin` to `end` of the steps, the latents go down the gradient of the distance between the reference and the clean
+    picture that `estimate` steps of the ODE come to; `repeats` times, with a step there and its noise back in between (time
+    travel, Algorithm 2 of arXiv:2312.12030). One step of the ODE is guidance by the usual estimate (FreeDoM).
+
+    The push is strength * w * rms(text - negative) / rms(gradient) times the gradient, for every picture by itself (the authors
+    take one root mean square of the whole batch). Theirs comes after the sampler's step; here it comes before it.
+    """
+
+    def operation(moment: Moment) -> Tensor:
+        import torch
+
+        x = moment.latents
+        if not begin * moment.total <= moment.step < end * moment.total:
+            return x
+        wanted = moment.worn.live[reference].tensors[FEATURES]
+        ways = onward(moment, estimate)
+        for again in range(repeats):
+            far = lambda clean: distance(moment.worn.base, moment.worn.base.decode(clean), wanted).sum()  # noqa: E731
+            slope = adjoint_gradient(ways, x, far)
+            with torch.no_grad():
+                x = x - strength * moment.guidance * _rms(_correction(moment, x)) / _rms(slope).clamp_min(1e-12) * slope
+                if again + 1 < repeats:
+                    x = _there_and_back(moment, x, again)
+        return x
+
+    return operation
+
+
+def adjoint_gradient(ways: Sequence[Map], x: Tensor, of: Map) -> Tensor:
+    """The gradient at x of `of` (a scalar) after all `ways`, one behind the other: states are kept and every step is taken again
+    for its own backward, so that memory does not grow with their number. Of Euler's steps this is the symplectic adjoint
+    (Theorem 1 of arXiv:2312.12030): the adjoint's integrator, run backwards, meets the states of the way there."""
+    import torch
+
+    states = [x.detach()]
+    with torch.no_grad():
+        for way in ways:
+            states.append(way(states[-1]))
+    with torch.enable_grad():
+        last = states.pop().requires_grad_(True)
+        (slope,) = torch.autograd.grad(of(last), last)
+        for way in reversed(ways):
+            state = states.pop().requires_grad_(True)
+            (slope,) = torch.autograd.grad(way(state), state, slope)
+    return slope
+
+
+def onward(moment: Moment, count: int) -> list[Map]:
+    """The steps of the ODE from a moment's time to clean latents, in `count` equal parts (DDIM, or Euler along a flow)."""
+    times = [float(moment.time) * (1 - k / count) for k in range(count)]
+    return [_way(moment, now, after) for now, after in zip(times, [*times[1:], None], strict=True)]
+
+
+def _way(moment: Moment, now: float, after: float | None) -> Map:
+    def step(x: Tensor) -> Tensor:
+        base, at = moment.worn.base, _at(moment, now, len(x))
+        negative, text = _predicted(moment, x, now)
+        output = negative + moment.guidance * (text - negative)
+        clean = base.x0(x, output, at)
+        if after is None:
+            return clean
+        return base.noised(clean, base.noise_of(x, output, at), _at(moment, after, len(x)))
+
+    return step
+
+
+def _at(moment: Moment, time: float, rows: int) -> Tensor:
+    """[rows]: a time as the base counts them."""
+    whole = moment.time.dtype.is_floating_point
+    return moment.time.new_full((rows,), time if whole else round(time))
+
+
+def _predicted(moment: Moment, x: Tensor, time: float) -> tuple[Tensor, Tensor]:
+    """What the worn base predicts for the negative and for the text."""
+    import torch
+
+    assert moment.against is not None
+    at = _at(moment, time, 2 * len(x))
+    said = (("",) * len(x)) + moment.prompts
+    run = moment.worn.run(time=at, prompts=said, branches=("negative", "text"))
+    states = torch.cat([moment.against, moment.states])
+    negative, text = moment.worn.base.predict(torch.cat([x, x]), at, states, context=run).chunk(2)
+    return negative, text
+
+
+def _correction(moment: Moment, x: Tensor) -> Tensor:
+    """[B, C, h, w]: the noise that the text adds to the negative's."""
+    base, at = moment.worn.base, _at(moment, float(moment.time), len(x))
+    negative, text = (base.noise_of(x, output, at) for output in _predicted(moment, x, float(moment.time)))
+    return text - negative
+
+
+def _rms(x: Tensor) -> Tensor:
+    """[B, 1, 1, 1]"""
+    return x.square().mean((1, 2, 3), keepdim=True).sqrt()
+
+
+def _there_and_back(moment: Moment, x: Tensor, again: int) -> Tensor:
+    """One step of the sampler's length towards clean latents, and as much noise as takes it back; the same for every row."""
+    import torch
+
+    base, now = moment.worn.base, float(moment.time)
+    before = max(now - base.num_train_times / moment.total, 0.0)
+    x = _way(moment, now, before)(x)
+    (signal, spread), (signal_before, spread_before) = (levels(base, round(time)) for time in (now, before))
+    ratio = signal / signal_before
+    more = max(0.0, spread**2 - (ratio * spread_before) ** 2) ** 0.5
+    noise = torch.randn(x.shape[1:], generator=stream(0, "time travel", moment.step, again)).to(x)
+    return ratio * x + more * noise

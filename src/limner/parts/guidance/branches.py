@@ -1,0 +1,62 @@
+"""Guidance between named branches, and several kinds of it in one painting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.streams import stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.recipe import Denoiser, Guidance
+
+
+def between(away: str, to: str = "text", *, scale: float | None = None) -> Guidance:
+    """away + scale * (to - away) of two branches; without a scale of its own, the user's. At scale 1, `to` alone."""
+
+    def guidance(denoise: Denoiser, w: float) -> Denoiser:
+        strength = w if scale is None else scale
+
+        def guided(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
+            if strength == 1:
+                return denoise(x, t, branches=(to,))
+            less, more = denoise(x, t, branches=(away, to))
+            return (less + strength * (more - less),)
+
+        return guided
+
+    return guidance
+
+
+def interleaved(first: Guidance, second: Guidance, *, share: float) -> Guidance:
+    """At a `share` of the times the first, else the second, never both. Which it is depends on the time alone."""
+
+    def guidance(denoise: Denoiser, w: float) -> Denoiser:
+        one, other = first(denoise, w), second(denoise, w)
+
+        def guided(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
+            import torch
+
+            chosen = float(torch.rand((), generator=stream(0, "interleaved", int(t[0])))) < share
+            return (one if chosen else other)(x, t)
+
+        return guided
+
+    return guidance
+
+
+def picture_then_text(scale: float) -> Guidance:
+    """negative + scale (pictures - negative) + w (text - pictures), where the branch "pictures" sees them and reads what "negative"
+    reads, and w is the user's scale (Eq. 3 of arXiv:2211.09800, as BootPIG samples). At w = 1 no guidance."""
+
+    def guidance(denoise: Denoiser, w: float) -> Denoiser:
+        def guided(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
+            if w == 1:
+                return denoise(x, t)
+            negative, pictures, text = denoise(x, t, branches=("negative", "pictures", "text"))
+            return (negative + scale * (pictures - negative) + w * (text - pictures),)
+
+        return guided
+
+    return guidance

@@ -1,0 +1,68 @@
+"""Two panels painted as one picture: the reference beside what is asked for (Diptych Prompting, arXiv:2411.15466)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from limner.parts.modifiers.reference import LATENTS, reference_latents
+from limner.recipe import acting_in
+from limner.streams import stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.bases.attention import AttentionCall
+    from limner.recipe import AttentionOp, Denoiser
+    from limner.wearing import Worn
+
+
+def beside_panel(reference: reference_latents) -> Callable[[Worn, Denoiser], Denoiser]:
+    """The denoiser of the right panel of two: in every run the left one is the reference, noised to the run's time, and what is
+    said of it is left out. That is inpainting, in which what is known is put back before every step (arXiv:2201.09865)."""
+
+    def around(worn: Worn, denoise: Denoiser) -> Denoiser:
+        import torch
+
+        clean = worn.live[reference].tensors[LATENTS]
+        noise = torch.randn(clean.shape, generator=stream(0, "panel")).to(clean)
+
+        def right(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
+            left = worn.base.noised(clean, noise, t[:1]).expand_as(x)
+            every = denoise(torch.cat([left, x], -1), t, branches=branches)
+            return tuple(output[..., x.shape[-1] :] for output in every)
+
+        return right
+
+    return around
+
+
+def enforced(strength: float) -> AttentionOp:
+    """In runs of two panels, the attention of places on the right to places on the left counts `strength` times; what a place
+    attends to then adds up to more than 1 (Sec. 3.3, and the authors' diptych_prompting_inference.py, where it is not normalised
+    again)."""
+
+    @acting_in("self", "joint", "merged")
+    def operation(call: AttentionCall) -> AttentionCall:
+        queries, keys = (
+            range(length)[part]
+            for length, part in ((call.query.shape[2], call.picture), (call.key.shape[2], call.picture_keys))
+        )
+        side = math.isqrt(len(queries) // 2)
+        if call.site.kind == "cross" or strength == 1 or 2 * side**2 != len(queries) or len(keys) != len(queries):
+            return call
+
+        def change(maps: Tensor) -> Tensor:
+            import torch
+
+            right = torch.arange(len(queries), device=maps.device) % (2 * side) >= side
+            factor = maps.new_ones(maps.shape[2:])
+            rows, columns = slice(queries.start, queries.stop), slice(keys.start, keys.stop)
+            factor[rows, columns] = torch.where(right[:, None] & ~right, strength, 1.0).to(maps)
+            return maps * factor
+
+        call.on_maps.append(change)
+        return call
+
+    return operation

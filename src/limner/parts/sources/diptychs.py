@@ -1,0 +1,53 @@
+"""Two pictures of one subject side by side, as one wide picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from limner.parts.encoders.latents import encoded
+from limner.recipe import Batch, Source
+
+from .pairs import pairs
+
+if TYPE_CHECKING:
+    from limner.bases.protocol import Base
+    from limner.recipe import Streams
+
+    from .corpus import Corpus
+
+
+def diptychs(
+    template: str, *, batch: int = 16, named: str = "a {noun}", drop_text: float = 0.1, corpus: Corpus | None = None
+) -> Source:
+    """Batches of latents [B, C, h, 2w]: on the left a picture of the subject on plain ground, on the right another as it is,
+    where alone the loss counts. The caption is `template`, of which {noun} is the subject's class and {prompt} what the right
+    picture's own caption says; or nothing."""
+    source = pairs(
+        batch=batch, named=named, ground="plain", drop_image=0.0, drop_text=drop_text, drop_both=0.0, corpus=corpus
+    )
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        import torch
+
+        single = source.prepare(base)
+
+        def draw(step: int, at: Streams) -> Batch:
+            one = single(step, at)
+            assert one.references is not None
+            left = encoded(base, one.references, plain=True)[0][:, 0]
+            counts = torch.cat([torch.zeros_like(left[:, :1]), torch.ones_like(left[:, :1])], -1)
+            said = tuple(
+                template.format(noun=noun, prompt=prompt) if prompt else ""
+                for noun, prompt in zip(one.references.nouns, one.prompts, strict=True)
+            )
+            return Batch(torch.cat([left, one.latents], -1), said, mask=counts)
+
+        return draw
+
+    return Source(
+        "diptychs",
+        "corpus",
+        prepare,
+        over=lambda other: diptychs(template, batch=batch, named=named, drop_text=drop_text, corpus=other),
+    )

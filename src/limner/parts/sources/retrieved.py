@@ -1,0 +1,79 @@
+"""A picture to paint and its nearest neighbours in a corpus to see: what retrieval-augmented models are trained on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from limner.parts.encoders.clip import clip_global
+from limner.recipe import Batch, Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.bases.protocol import Base
+    from limner.parts.encoders.looks import Encoder
+    from limner.recipe import Streams
+
+    from .corpus import Corpus
+
+
+def retrieved(
+    *,
+    batch: int = 16,
+    neighbours: int = 2,
+    named: str = "a {noun}",
+    drop_text: float = 0.1,
+    drop_image: float = 0.1,
+    encoder: Encoder = clip_global,
+    corpus: Corpus | None = None,
+) -> Source:
+    """Batches of targets, each with its `neighbours` nearest pictures of the corpus, the target itself left out, and their
+    captions (the k-nearest neighbours of Sec. 3.3 of arXiv:2209.14491, through CLIP). Near is the cosine of an encoder's
+    features of what masks cut out, where the corpus has masks: of whole pictures, those of one place are nearest. Text and neighbours are left out independently. Raises `InputError` for a corpus of too few pictures or too many.
+    """
+    about = {"batch": batch, "neighbours": neighbours, "drop_text": drop_text, "drop_image": drop_image}
+    again = functools.partial(retrieved, named=named, encoder=encoder, **about)  # type: ignore[arg-type]  # one table
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        import torch
+        import torch.nn.functional as F
+
+        from limner.errors import InputError
+
+        from .corpus import KEPT, Shelf
+        from .toys import toys
+
+        found = corpus or toys()
+        shelf, whose = Shelf(found, base), [who for who, own in enumerate(found.subjects) for _ in own]
+        if not neighbours < len(whose) or not shelf.whole:
+            raise InputError(
+                f"neighbours are looked for among more than {neighbours} and at most {KEPT:,} pictures; the corpus "
+                f"{found.name} has {len(whose):,}"
+            )
+        name = getattr(encoder, "__name__", type(encoder).__name__)
+        features = F.normalize(shelf.features(name, encoder, plain=True), dim=-1)
+
+        def draw(step: int, at: Streams) -> Batch:
+            chosen = torch.randint(len(whose), (batch,), generator=at("who"))
+            lines = nearest(features, chosen, neighbours).tolist()
+            quiet, dropped = (torch.rand(batch, generator=at(what)) for what in ("text", "image"))
+            targets = chosen.tolist()
+            said = [
+                "" if q < drop_text else found.said(k, named.format(noun=found.noun(k)), seed=step * batch + n)
+                for n, (k, q) in enumerate(zip(targets, quiet.tolist(), strict=True))
+            ]
+            shown = shelf.references(lines, nouns=[found.noun(k) for k in targets], dropped=dropped < drop_image)
+            return Batch(shelf.latents(targets), tuple(said), references=shown)
+
+        return draw
+
+    return Source("retrieved", "corpus", prepare, over=lambda other: again(corpus=other))
+
+
+def nearest(features: Tensor, chosen: Tensor, count: int) -> Tensor:
+    """[n, count]: of features [N, D] of length 1, those nearest to each chosen one [n] by number, itself left out."""
+    near = features[chosen] @ features.T
+    near[range(len(chosen)), chosen] = -float("inf")
+    return near.topk(count, 1).indices
