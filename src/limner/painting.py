@@ -282,7 +282,7 @@ class _guided:
             "twins": self.worn.twins is not None,
             "guidance": self.scale,
         }
-        run = self.worn.run(time=t, step=self.step, branches=tuple(reads), **about)
+        run = self.worn.run(time=t, latents=x, step=self.step, branches=tuple(reads), **about)
         run.operations = self.worn.painting_operations
         output = self.worn.base.predict(x, t, torch.cat([self.states[branch] for branch in reads]), context=run)
         return output.chunk(len(branches))

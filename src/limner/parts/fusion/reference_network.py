@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.bases.attention import Pass
+from limner.parts.encoders.denoiser import switched_off
 from limner.parts.encoders.looks import subject_references
 from limner.parts.modifiers.kept import Kept
 from limner.recipe import Live
@@ -182,7 +183,7 @@ class _Running:
                 hidden[call.site.name] = call.hidden
             return call
 
-        with _alone(run.lives, self.copy):
+        with switched_off(run.lives, but=self.copy):
             states = torch.stack([self.texts[text] for text in said])
             about = Pass((*self.copy.operations, note), time=times, prompts=tuple(said), fused=run.fused)
             base.predict(flat, times, states, context=about)
@@ -190,21 +191,6 @@ class _Running:
             self.kept.values.clear()
             self.kept.values[key] = hidden
         return hidden
-
-
-@contextmanager
-def _alone(lives: tuple[Live, ...], one: Live) -> Iterator[None]:
-    """Nothing that is worn acts for a while, but for one."""
-    before = [live.on for live in lives]
-    for live in lives:
-        live.on = False
-    one.on = True
-    try:
-        yield
-    finally:
-        one.on = False
-        for live, was in zip(lives, before, strict=True):
-            live.on = was
 
 
 def _resized(masks: Tensor, places: int) -> Tensor:
