@@ -5,9 +5,10 @@ from .attention.maps import keep_maps, kept_maps
 from .attention.self_subject import interleaved_guidance, noised_reference, self_subject
 from .attention.shared import adain, shared_reference
 from .encoders.captions import structured_captions
-from .encoders.clip import clip_classes, clip_global, clip_places
+from .encoders.clip import clip_classes, clip_global, clip_places, clip_tokens
 from .encoders.looks import all_of, alone, mean_of
 from .encoders.masks import background_masks, propagated_masks, subject_masks
+from .fusion.context_stack import context_stack
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .fusion.dual_path import dual_path
 from .fusion.noise_aware import noise_aware, tunable
@@ -44,6 +45,7 @@ from .objectives.denoising import denoising, penalty
 from .objectives.disentangling import apart, picture_alone, without_picture
 from .objectives.distillation import distillation
 from .objectives.guided import guided_denoising
+from .objectives.identity import same_identity
 from .objectives.naturalness import kurtosis_gap
 from .objectives.picture_words import among_words, short
 from .objectives.preserving import preserving
@@ -95,7 +97,9 @@ __all__ = [
     "clip_global",
     "clip_places",
     "clip_reward",
+    "clip_tokens",
     "context_maps",
+    "context_stack",
     "context_states",
     "contrast",
     "cross_attention_kv",
@@ -163,6 +167,7 @@ __all__ = [
     "reference_latents",
     "reference_statistics",
     "reward",
+    "same_identity",
     "scoped",
     "second_moment",
     "self_subject",

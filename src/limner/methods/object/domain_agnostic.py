@@ -35,7 +35,7 @@ def domain_agnostic(
     rank: int = 4,
     steps: int = 12,
     lr: float = 1e-2,
-    pretrain_steps: int = 500,
+    pretrain_steps: int = 400,
     pretrain_lr: float = 1e-3,
     batch: int = 4,
 ) -> Recipe:
