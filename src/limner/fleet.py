@@ -330,15 +330,16 @@ class Crew:
         times = torch.cat([update.time for update in updates])
         places = [update.place for update in updates for _ in update.batch.prompts]
         self.rows.told(places, self.base.device)
+        noised = torch.cat([update.noised for update in updates])
         run = Pass(
             time=times,
+            latents=noised,
             prompts=tuple(update.worn.said(p) for update in updates for p in update.batch.prompts),
             fused=self.base.device.type != "cpu",
             references=joined_references(batches),
             random=updates[0].random,
             operations=operations,
         )
-        noised = torch.cat([update.noised for update in updates])
         states, about = self._states(updates), {"dtype": torch.bfloat16, "enabled": self.mixed, "cache_enabled": False}
         with torch.autocast(self.base.device.type, **about):  # type: ignore[arg-type]  # one table for three of its arguments
             output = self.base.predict(noised, times, states, context=run).to(self.base.dtype)

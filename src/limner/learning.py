@@ -95,7 +95,8 @@ def prepared_run(
 
 def described(run: Run, tensors: Mapping[str, Tensor], losses: Sequence[float], seconds: float) -> Concept:
     """What was learned in a run, as a concept."""
-    own = {key: tensor for key, tensor in tensors.items() if key not in run.outfit.stored}
+    stored = run.outfit.stored
+    own = {key: tensor for key, tensor in tensors.items() if key not in stored or not tensor.equal(stored[key])}
     return Concept(
         handle=run.subject.handle,
         tensors=own,

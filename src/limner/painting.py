@@ -332,7 +332,7 @@ class _guided:
             "twins": self.worn.twins is not None,
             "guidance": self.scale,
         }
-        run = self.worn.run(time=t, step=self.step, branches=tuple(reads), **about)
+        run = self.worn.run(time=t, latents=x, step=self.step, branches=tuple(reads), **about)
         run.operations = self.worn.painting_operations
         if tuple(reads) not in self.joined:
             self.joined[tuple(reads)] = torch.cat([self.states[branch] for branch in reads])

@@ -325,11 +325,11 @@ def _predict(worn: Worn, updates: Sequence[Update], operations: tuple[AttentionO
     fused = worn.base.device.type != "cpu"
     said = tuple(worn.said(prompt) for prompt in prompts)
     about = {"references": joined_references(batches), "random": updates[0].random}
-    run = worn.run(time=times, prompts=said, fused=fused, **about)
+    noised = torch.cat([update.noised for update in updates])
+    run = worn.run(time=times, latents=noised, prompts=said, fused=fused, **about)
     run.operations += operations
     if worn.base.checkpointing:  # what acts in attention keeps things of its own, which must not be made twice
         worn.base.checkpoint(not run.operations)
-    noised = torch.cat([update.noised for update in updates])
     output = worn.base.predict(noised, times, states, context=run)
     start = 0
     for update in updates:

@@ -8,7 +8,7 @@ to the bit (`tests/bases/test_attention.py`). Everything the field does by patch
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
@@ -43,6 +43,7 @@ class Pass:
 
     operations: tuple[AttentionOp, ...] = ()
     time: Tensor | None = None  # [rows]
+    latents: Tensor | None = None  # [rows, C, h, w]: what goes in
     step: int | None = None  # of sampling; None when teaching
     prompts: tuple[str, ...] = ()  # [rows], as the base reads them
     random: Streams | None = None  # of this update, when teaching
@@ -59,6 +60,17 @@ class Pass:
     )
     cache: dict[Any, Any] = field(default_factory=dict)  # for values an operation needs at many sites of this run
     kept: dict[str, Tensor] = field(default_factory=dict)  # maps and features that operations keep
+
+    def of(self, rows: Sequence[int]) -> Pass:
+        """The run as these of its rows see it: their times, latents, prompts and references. What they keep is kept here."""
+        at = list(rows)
+        return replace(
+            self,
+            time=None if self.time is None else self.time[at],
+            latents=None if self.latents is None else self.latents[at],
+            prompts=tuple(self.prompts[row] for row in at) if self.prompts else (),
+            references=None if self.references is None else self.references.of(at),
+        )
 
 
 @dataclass
@@ -88,6 +100,9 @@ class AttentionCall:
     )  # of values wider than the heads, what lies beyond [B, H, N, more] -> [B, N, C], added to the layer's output
     on_output: list[Callable[[Tensor], Tensor]] = field(default_factory=list)  # [B, H, N, d] -> same
     on_maps: list[Callable[[Tensor], Tensor]] = field(default_factory=list)  # [B, H, N, M] -> same: asks for the maps
+    on_result: list[Callable[[Tensor], Tensor]] = field(
+        default_factory=list
+    )  # of self- and cross-attention: what the layer returns [B, N, C] -> same
 
     def queries(self, hidden: Tensor) -> Tensor:
         """What the layer would ask of these hidden states: [B, N, C] -> [B, H, N, d]"""
@@ -136,6 +151,8 @@ class Host:
         out = out[..., :width] if call.beyond else out
         out = out.transpose(1, 2).reshape(hidden_states.shape[0], -1, out.shape[1] * out.shape[3])
         out = attn.to_out[1](sum(more, attn.to_out[0](out.to(call.query.dtype))))
+        for function in call.on_result:
+            out = function(out)
         if len(shape) == 4:
             out = out.transpose(-1, -2).reshape(shape)
         if attn.residual_connection:

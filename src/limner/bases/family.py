@@ -413,6 +413,11 @@ class Family:
             return layer.add_k_proj, layer.add_v_proj
         return layer.to_k, layer.to_v
 
+    def query_out(self, site: Site) -> tuple[nn.Linear, nn.Linear]:
+        """Layers that make a site's queries of the picture and its output of what was seen."""
+        layer: Any = self.denoiser.get_submodule(site.name)
+        return layer.to_q, layer.to_out[0]
+
 
 ATTENTION = ("attention", "self_attention", "cross_attention")
 _ATTENTION_LAYERS = (

@@ -126,3 +126,4 @@ class Base(Protocol):
     ) -> dict[str, tuple[nn.Module, nn.Module, int]]: ...  # cross-attention, feed-forward layer, width
     def attention_widths(self, site: Site) -> tuple[int, int, int]: ...  # heads, of the hidden states, of what is read
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...  # of a cross-attention site
+    def query_out(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...  # of a self- or cross-attention site

@@ -6,13 +6,17 @@ from .attention.self_subject import interleaved_guidance, noised_reference, self
 from .attention.shared import adain, shared_reference
 from .augmentations.erasing import erased
 from .encoders.captions import structured_captions
-from .encoders.clip import clip_global, clip_places
-from .encoders.looks import mean_of
+from .encoders.clip import clip_classes, clip_global, clip_places, clip_tokens
+from .encoders.looks import all_of, alone, mean_of
 from .encoders.masks import background_masks, propagated_masks, subject_masks
+from .fusion.context_stack import context_stack
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
+from .fusion.dual_path import dual_path
+from .fusion.noise_aware import noise_aware, tunable
 from .fusion.reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .fusion.reference_network import reference_network
 from .fusion.subject_attention import subject_attention
+from .fusion.words_of_pictures import words_of_pictures
 from .guidance.adapter import adapter_guidance
 from .guidance.adjoint import feature_distance, symplectic_adjoint_guidance
 from .guidance.attention import attention_into_mask
@@ -28,6 +32,7 @@ from .modifiers.image_attention import attention_consistency, image_attention, o
 from .modifiers.low_rank import low_rank
 from .modifiers.mapped_words import mapped_words
 from .modifiers.paired_low_rank import paired_low_rank
+from .modifiers.predicted_low_rank import predicted_low_rank
 from .modifiers.prefix import text_prefix
 from .modifiers.rank_one import key_locked, noun_state, second_moment
 from .modifiers.reference import inverted_reference, reference_features, reference_latents
@@ -36,7 +41,7 @@ from .modifiers.subspace_word import subspace_word
 from .modifiers.value_residual import value_residual
 from .modifiers.varying_words import ATTRIBUTES, neural, per_layer, per_stage, per_step, scoped, varying_word
 from .modifiers.watched import maps_of, watched_word
-from .modifiers.weight_changes import changed_weights, hadamard, kronecker, orthogonal, spectral
+from .modifiers.weight_changes import changed_weights, hadamard, kronecker, multiplied, orthogonal, spectral
 from .modifiers.words import new_word, picture_words, rare_word, rare_word_and
 from .objectives.anchors import near_anchor
 from .objectives.attention import attention_on_mask
@@ -46,11 +51,23 @@ from .objectives.denoising import denoising, penalty
 from .objectives.disentangling import apart, picture_alone, without_picture
 from .objectives.distillation import distillation
 from .objectives.guided import guided_denoising
+from .objectives.identity import same_identity
 from .objectives.naturalness import kurtosis_gap
+from .objectives.picture_words import among_words, short
 from .objectives.preserving import preserving
 from .objectives.prototype import near_start, prototype, prototypical_embedding
 from .objectives.rewards import clip_reward, policy_gradient, reward
-from .parameters import at_rate, base_parameters, cross_attention_kv, everything, learned, part_of, text_encoder, words
+from .parameters import (
+    all_but,
+    at_rate,
+    base_parameters,
+    cross_attention_kv,
+    everything,
+    learned,
+    part_of,
+    text_encoder,
+    words,
+)
 from .sources.class_pictures import STRUCTURED, class_pictures, prior_note
 from .sources.diptychs import diptychs
 from .sources.expert_pairs import expert_pairs
@@ -67,6 +84,10 @@ __all__ = [
     "STRUCTURED",
     "adain",
     "adapter_guidance",
+    "all_but",
+    "all_of",
+    "alone",
+    "among_words",
     "apart",
     "at_rate",
     "attending",
@@ -85,10 +106,13 @@ __all__ = [
     "changed_weights",
     "class_pictures",
     "classifier_free",
+    "clip_classes",
     "clip_global",
     "clip_places",
     "clip_reward",
+    "clip_tokens",
     "context_maps",
+    "context_stack",
     "context_states",
     "contrast",
     "cross_attention_kv",
@@ -98,6 +122,7 @@ __all__ = [
     "diptychs",
     "distillation",
     "drawn_into",
+    "dual_path",
     "enforced",
     "erased",
     "everything",
@@ -128,10 +153,12 @@ __all__ = [
     "maps_of",
     "masked_reference",
     "mean_of",
+    "multiplied",
     "near_anchor",
     "near_start",
     "neural",
     "new_word",
+    "noise_aware",
     "noised_reference",
     "noun_state",
     "orthogonal",
@@ -148,6 +175,7 @@ __all__ = [
     "picture_then_text",
     "picture_words",
     "policy_gradient",
+    "predicted_low_rank",
     "preserving",
     "prior_note",
     "prompt_distribution",
@@ -164,11 +192,13 @@ __all__ = [
     "reference_statistics",
     "retrieved",
     "reward",
+    "same_identity",
     "scoped",
     "second_moment",
     "self_sites",
     "self_subject",
     "shared_reference",
+    "short",
     "spectral",
     "structured_captions",
     "subject_attention",
@@ -177,10 +207,12 @@ __all__ = [
     "symplectic_adjoint_guidance",
     "text_encoder",
     "text_prefix",
+    "tunable",
     "value_residual",
     "variance_stop",
     "varying_word",
     "watched_word",
     "without_picture",
     "words",
+    "words_of_pictures",
 ]

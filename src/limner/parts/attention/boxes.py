@@ -66,7 +66,7 @@ def _inside(moment: Moment, latents: Tensor, rows: list[int], word: str, box: Bo
     base, words = moment.worn.base, moment.worn.words
     said = tuple(moment.prompts[row] for row in rows)
     time = moment.time.expand(len(rows))
-    run = moment.worn.run(time=time, prompts=said)
+    run = moment.worn.run(time=time, latents=latents, prompts=said)
     run.operations += (keep_maps(),)
     output = base.predict(latents, time, moment.states[rows], context=run)
     maps = kept_maps(Prediction(output, run))

@@ -53,7 +53,7 @@ def word_maps(moment: Moment, latents: Tensor, rows: Sequence[int], word: str) -
 
     base, words = moment.worn.base, moment.worn.words
     said, time = tuple(moment.prompts[row] for row in rows), moment.time.expand(len(rows))
-    run = moment.worn.run(time=time, prompts=said)
+    run = moment.worn.run(time=time, latents=latents, prompts=said)
     run.operations += (keep_maps(),)
     maps = kept_maps(Prediction(base.predict(latents, time, moment.states[list(rows)], context=run), run))
     places = [base.word_places(text, word, words=words)[0] for text in said]

@@ -24,3 +24,23 @@ def clip_places(base: Base, pixels: Tensor) -> Tensor:
 
     with torch.no_grad():
         return base.picture_states(pixels)
+
+
+def clip_classes(base: Base, pixels: Tensor) -> Tensor:
+    """[B, 3, H, W] in [0, 1] -> [B, 3 * D]: CLIP's class tokens at three depths, each normalised, side by side."""
+    import torch
+    import torch.nn.functional as F
+
+    with torch.no_grad():
+        depths = base.picture_states(pixels).unflatten(1, (3, -1))[:, :, 0]  # [B, 3, D], the class token comes first
+        return F.layer_norm(depths, depths.shape[-1:]).flatten(1)
+
+
+def clip_tokens(base: Base, pixels: Tensor) -> Tensor:
+    """[B, 3, H, W] in [0, 1] -> [B, L, D]: all of CLIP's last tokens, that of the class and one of each place, normalised."""
+    import torch
+    import torch.nn.functional as F
+
+    with torch.no_grad():
+        last = base.picture_states(pixels).unflatten(1, (3, -1))[:, -1]
+        return F.layer_norm(last, last.shape[-1:])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from limner.streams import stream
@@ -9,8 +11,9 @@ from limner.streams import stream
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.attention import AttentionCall
+    from limner.bases.attention import AttentionCall, Pass
     from limner.bases.protocol import Base
+    from limner.recipe import Live
 
 TIME = 0.2
 """How far towards noise a picture is brought, as a share of all times: enough for the network to look at what is there."""
@@ -38,3 +41,51 @@ def denoiser_features(base: Base, latents: Tensor, prompt: str) -> Tensor:
     hidden = seen["hidden"].float().mT
     side = round(hidden.shape[-1] ** 0.5)
     return (hidden - hidden.mean(-1, keepdim=True)).unflatten(-1, (side, side))
+
+
+class _Enough(Exception):
+    """All that was wanted has been seen; the rest of the run is of no use."""
+
+
+def features_under_way(base: Base, run: Pass) -> Tensor:
+    """[rows, D]: what the untouched base sees in the latents of a run under way, told nothing: the means over all places of what
+    enters its cross-attention layers on the way down and in the middle, normalised, side by side. It runs no further than that.
+
+    E4T's features of the denoiser (Sec. 3.2 of arXiv:2302.12228) are of this kind, pooled from every level of the way down.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    from limner.bases.attention import Pass
+
+    assert run.latents is not None
+    assert run.time is not None
+    wanted = {site.name for site in base.sites if site.kind != "self" and site.block != "up"}
+    seen: dict[str, Tensor] = {}
+
+    def note(call: AttentionCall) -> AttentionCall:
+        if call.site.name in wanted:
+            seen[call.site.name] = call.hidden.float().mean(1)
+        if len(seen) == len(wanted):
+            raise _Enough
+        return call
+
+    about = Pass((note,), time=run.time, fused=run.fused)
+    with torch.no_grad(), switched_off(run.lives), suppress(_Enough):
+        states = base.text_states([""], words={}).expand(len(run.latents), -1, -1)
+        base.predict(run.latents, run.time, states, context=about)
+    return torch.cat([F.layer_norm(level, level.shape[-1:]) for level in seen.values()], -1)
+
+
+@contextmanager
+def switched_off(lives: Sequence[Live], but: Live | None = None) -> Iterator[None]:
+    """Nothing of what is worn acts for a while, but for one."""
+    every = [*lives, *([] if but is None else [but])]
+    before = [live.on for live in every]
+    for live in every:
+        live.on = live is but
+    try:
+        yield
+    finally:
+        for live, was in zip(every, before, strict=True):
+            live.on = was

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from limner.errors import FileError
+from limner.parts.encoders.masks import subject_masks
+from limner.parts.sources.pairs import on_plain
 from limner.recipe import Live
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class decoupled_cross_attention:
     The image's states are `tokens` vectors: a linear map of one global embedding, normalised. K_image and V_image start
     as copies of the text's. A dropped picture is a zero embedding, before the linear map. While teaching, rows see the
     references of their batch; while painting, the mean embedding of the subject's pictures, and the negative branch a
-    dropped picture.
+    dropped picture. `alone`: the encoder looks at the subject as its masks cut it out, on plain ground.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross", "joint")
@@ -38,6 +40,7 @@ class decoupled_cross_attention:
     encoder: Encoder
     tokens: int = 4
     scale: float = 1.0
+    alone: bool = False
 
     @contextmanager
     def __call__(
@@ -66,7 +69,8 @@ class decoupled_cross_attention:
         if FEATURES in stored:
             return stored[FEATURES].to(base.device, base.dtype)
         if self.subject.pictures:
-            return self.encoder(base, self.subject.tensor(base.picture_size))
+            where = subject_masks(base, self.subject) if self.alone else None
+            return self._looked(base, self.subject.tensor(base.picture_size), where)
         return torch.zeros_like(self.encoder(base, torch.zeros(1, 3, base.picture_size, base.picture_size)))
 
     def _weights(
@@ -111,9 +115,17 @@ class decoupled_cross_attention:
         import torch
 
         if run.references is not None:
-            seen = self.encoder(base, run.references.first).clone()
+            masks = run.references.masks
+            seen = self._looked(base, run.references.first, None if masks is None else masks[:, 0]).clone()
             seen[~run.references.on] = 0
             return seen
         mean = features.mean(0, keepdim=True)
         each = rows // len(run.branches)
         return torch.cat([(mean if branch == "text" else 0 * mean).expand(each, -1) for branch in run.branches])
+
+    def _looked(self, base: Base, pixels: Tensor, masks: Tensor | None) -> Tensor:
+        """[n, D] of pictures [n, 3, H, W] with masks [n, 1, H, W]."""
+        if self.alone:
+            assert masks is not None
+            pixels = on_plain(pixels, masks.to(pixels))
+        return self.encoder(base, pixels)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.bases.attention import Pass
 from limner.errors import InputError
+from limner.parts.encoders.denoiser import switched_off
 from limner.parts.encoders.latents import encoded
 from limner.parts.encoders.looks import subject_references
 from limner.parts.modifiers.kept import Kept
@@ -203,7 +204,7 @@ class _Running:
                 hidden[call.site.name] = call.hidden
             return call
 
-        with _alone(run.lives, self.copy):
+        with switched_off(run.lives, but=self.copy):
             about = Pass((*self.inner, note), time=times, prompts=tuple(said), fused=run.fused)
             base.predict(flat, times, self._states(said), context=about)
         if still:
@@ -220,21 +221,6 @@ class _Running:
                 if text not in self.texts:
                     self.texts[text] = self.base.text_states([text], words={})[0]
         return torch.stack([self.texts[text] for text in said])
-
-
-@contextmanager
-def _alone(lives: tuple[Live, ...], one: Live) -> Iterator[None]:
-    """Nothing that is worn acts for a while, but for one."""
-    every = [*lives, one]
-    before = [live.on for live in every]
-    for live in lives:
-        live.on = False
-    one.on = True
-    try:
-        yield
-    finally:
-        for live, was in zip(every, before, strict=True):
-            live.on = was
 
 
 def _resized(masks: Tensor, places: int) -> Tensor:

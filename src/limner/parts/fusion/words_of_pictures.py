@@ -23,7 +23,7 @@ FEATURES = "features"
 @dataclass(frozen=True)
 class Mapped:
     """How features become words: the parameters at their start, and
-    (parameters, features [B, …], vectors [B, n, D] of each row's noun, run) -> vectors [B, m, D]."""
+    (parameters, features [B, …], vectors [B, n, D] of each row's noun, the run of these rows) -> vectors [B, m, D]."""
 
     start: dict[str, Tensor]
     vectors: Callable[[Mapping[str, Tensor], Tensor, Tensor, Pass], Tensor]
@@ -56,10 +56,11 @@ def words_of_pictures(subject: Subject, look: Look, mapper: Mapper) -> Making:
             if still and tuple(said) in painted:
                 return painted[tuple(said)]
             seen, on = looked_at_by_rows(base, run, look, own[FEATURES], len(run.prompts))
-            plain = _nouns(base, run, rows, subject)
-            vectors = mapped.vectors(own, seen[rows], torch.nn.utils.rnn.pad_sequence(plain, batch_first=True), run)
+            plain = nouns_read(base, run, rows, subject)
+            padded = torch.nn.utils.rnn.pad_sequence(plain, batch_first=True)
+            vectors = mapped.vectors(own, seen[rows], padded, run.of(rows))
             run.kept["picture words"] = vectors
-            found = _read(base, said, vectors, plain, on[rows].tolist(), scale, subject.handle).to(states)
+            found = read_with(base, said, vectors, plain, on[rows].tolist(), scale, subject.handle).to(states)
             if still:
                 painted.clear()
                 painted[tuple(said)] = found
@@ -70,14 +71,14 @@ def words_of_pictures(subject: Subject, look: Look, mapper: Mapper) -> Making:
     return making
 
 
-def _nouns(base: Base, run: Pass, rows: list[int], subject: Subject) -> list[Tensor]:
+def nouns_read(base: Base, run: Pass, rows: list[int], subject: Subject) -> list[Tensor]:
     """The input vectors [n, D] of each row's noun."""
     nouns = run.references.nouns if run.references is not None else ()
     known = {noun: base.word_vectors(noun) for noun in dict.fromkeys(nouns) or (subject.noun,)}
     return [known[nouns[row] if nouns else subject.noun] for row in rows]
 
 
-def _read(
+def read_with(
     base: Base, said: list[str], vectors: Tensor, plain: list[Tensor], on: list[bool], scale: float, word: str
 ) -> Tensor:
     """[rows, L, D]: the prompts' states with each row's vectors at the word's place, or its noun's."""

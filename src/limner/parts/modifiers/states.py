@@ -51,8 +51,7 @@ class changed_states:
         live = Live({f"{prefix}{key}": tensor for key, tensor in own.items()}, {self.word: plain})
 
         def operation(call: AttentionCall) -> AttentionCall:
-            shown = call.run.references is not None
-            rows = [k for k, prompt in enumerate(call.run.prompts) if self.word in prompt or (shown and not prompt)]
+            rows = rows_with(self.word, call.run)
             if call.site.kind != "cross" or not live.on or not rows:
                 return call
             if self not in call.run.cache:
@@ -65,14 +64,23 @@ class changed_states:
         yield live
 
 
+def rows_with(word: str, run: Pass) -> list[int]:
+    """The rows whose prompt has the word, and those that have a reference and an empty prompt."""
+    shown = run.references is not None
+    return [k for k, prompt in enumerate(run.prompts) if word in prompt or (shown and not prompt)]
+
+
 def read_instead(
     base: Base, call: AttentionCall, rows: list[int], for_keys: Tensor, for_values: Tensor
 ) -> AttentionCall:
-    """The call with keys and values of these rows made from other states [rows, L, D]."""
+    """The call with keys and values of these rows made from other states [rows, L, D]; where both are made of the same, these
+    are the call's states from now on."""
     import torch
 
     key, value = base.key_value(call.site)
     at = torch.tensor(rows, device=call.key.device)
+    if for_keys is for_values:
+        call.states = call.states.index_copy(0, at, for_keys.to(call.states))
     call.key = call.key.index_copy(0, at, call.heads(key(for_keys)).to(call.key))
     call.value = call.value.index_copy(0, at, call.heads(value(for_values)).to(call.value))
     return call

@@ -247,3 +247,25 @@ def spectral() -> Kind:
         return {"delta": torch.zeros_like(values).cpu()}, change
 
     return kind
+
+
+def multiplied(count: int = 3) -> Kind:
+    """W * (1 + R C), element by element: every weight grows or shrinks by a sum of `count` outer products of a vector over rows
+    and one over columns, R [out, count] and C [count, in * kernel] (weight offsets, Sec. 3.3 of arXiv:2302.12228).
+
+    There (and in mkshing/e4t-diffusion) the outer product of two vectors goes through a linear layer over its rows and one over
+    its columns, with biases; all of that is constant, and three outer products say the same. R is zero at first.
+    """
+
+    def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
+        import torch
+
+        columns = torch.randn(count, weight[0].numel(), generator=generator)
+        columns[0] = 1.0  # whole rows first
+
+        def change(own: Mapping[str, Tensor]) -> Tensor:
+            return weight * (own["rows"] @ own["columns"]).view_as(weight)
+
+        return {"rows": torch.zeros(len(weight), count), "columns": columns}, change
+
+    return kind

@@ -116,3 +116,27 @@ def rare_word(handle: str) -> Callable[[Base], str]:
 def rare_word_and(noun: str, *, handle: str) -> Callable[[Base], str]:
     """ "sks dog": a rare word before the class noun (DreamBooth, Sec. 3.2 of arXiv:2208.12242)."""
     return lambda base: f"{rare_word(handle)(base)} {noun}"
+
+
+def real_words(base: Base) -> Tensor:
+    """[V, D]: the input vectors of all words that the base knows as one token."""
+    import torch
+
+    known, room = sorted(word for word in base.vocabulary if word.isalpha() and len(word) > 1), base.max_tokens
+    parts = [known[start : start + room] for start in range(0, len(known), room)]
+    vectors = [base.word_vectors(" ".join(part)) for part in parts]
+    kept = [found for found, part in zip(vectors, parts, strict=True) if len(found) == len(part)]
+    if not kept:
+        raise InputError(
+            f"{base.name} knows no whole words as one token, among which this method looks for the nearest"
+        )
+    return torch.cat(kept)
+
+
+def nearest(vectors: Tensor, table: Tensor, count: int) -> Tensor:
+    """[…, D] and [V, D] -> […, count, D]: the vectors of the table that each points to most nearly, the nearest first."""
+    import torch.nn.functional as F
+
+    table = table.to(vectors)
+    alike = F.normalize(vectors, dim=-1) @ F.normalize(table, dim=-1).T
+    return table[alike.topk(count).indices]

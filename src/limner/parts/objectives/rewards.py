@@ -124,7 +124,8 @@ def _step(
     base, count = worn.base, len(x)
     at, both = torch.full((2 * count,), time, device=base.device), torch.cat([x, x])
     texts = [*([""] * count), *prompts]
-    run = worn.run(time=at, prompts=tuple(map(worn.said, texts)), fused=base.device.type != "cpu")
+    said = tuple(map(worn.said, texts))
+    run = worn.run(time=at, latents=both, prompts=said, fused=base.device.type != "cpu")
     negative, text = base.predict(both, at, worn.text_states(texts), context=run).chunk(2)
     output = negative + guidance * (text - negative)
     clean, noise = base.x0(x, output, at[:count]), base.noise_of(x, output, at[:count])

@@ -1,8 +1,19 @@
 """Which weights learn: functions that make a `Selection`."""
 
-from .selections import at_rate, base_parameters, cross_attention_kv, everything, learned, part_of, text_encoder, words
+from .selections import (
+    all_but,
+    at_rate,
+    base_parameters,
+    cross_attention_kv,
+    everything,
+    learned,
+    part_of,
+    text_encoder,
+    words,
+)
 
 __all__ = [
+    "all_but",
     "at_rate",
     "base_parameters",
     "cross_attention_kv",

@@ -42,6 +42,16 @@ def part_of(modifier: Modifier, name: str) -> Selection:
     return select
 
 
+def all_but(modifier: Modifier, name: str) -> Selection:
+    """The tensors of a modifier that can learn, but for those whose names end so."""
+
+    def select(worn: Worn) -> Mapping[str, Tensor]:
+        rest = part_of(modifier, name)(worn)
+        return {n: t for n, t in learned(modifier)(worn).items() if n not in rest}
+
+    return select
+
+
 def words(*modifiers: Modifier) -> Selection:
     """The vectors of learned words; no other row of the embedding table."""
     return learned(*modifiers)

@@ -40,6 +40,7 @@ def pairs(
     drop_both: float = 0.05,
     changes: Sequence[Change] = (),
     corpus: Corpus | None = None,
+    name: str = "pairs",
 ) -> Source:
     """Batches of targets, each with `references` pictures of its subject to see.
 
@@ -47,7 +48,7 @@ def pairs(
     the references. The target is another picture of the subject than those, or the same; a subject with too few pictures
     lends one twice. With `masked`, the loss counts where the subject is. `alike` neighbouring rows are of one subject,
     with other pictures. Chances of leaving the picture, the text or both out are IP-Adapter's (Sec. 4.1 of arXiv:2308.06721).
-    Without a `corpus`, toys of the pocket world. Raises `InputError` where masks are wanted and the corpus has none.
+    Without a `corpus`, toys of the pocket world. Sources of another `name` draw other pictures. Raises `InputError` where masks are wanted and the corpus has none.
     """
     again = functools.partial(
         pairs,
@@ -62,6 +63,7 @@ def pairs(
         drop_text=drop_text,
         drop_both=drop_both,
         changes=changes,
+        name=name,
     )
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
@@ -112,7 +114,7 @@ def pairs(
         subjects_of = {k: who for who, pictures in enumerate(subjects) for k in pictures}
         return draw
 
-    return Source("pairs", "corpus", prepare, over=lambda other: again(corpus=other))
+    return Source(name, "corpus", prepare, over=lambda other: again(corpus=other))
 
 
 def _chosen(pictures: Sequence[int], references: int, target: str, generator: Generator) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from limner.recipe import Batch, References, Source
 
@@ -37,7 +37,7 @@ def photos(
     captions: Sequence[str] = ("a photo of {}",),
     batch: int = 4,
     flip: float = 0.0,
-    seen: bool = False,
+    seen: bool | Literal["all"] = False,
     masks: Masks | None = None,
     outside: float = 0.0,
     cut: bool = False,
@@ -47,8 +47,8 @@ def photos(
 ) -> Source:
     """Batches of the subject's pictures, captioned from templates with the handle, or with their own captions.
 
-    Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring; with
-    `seen`, each example's own picture is its reference. `masks` says where the loss counts; elsewhere it counts by
+    Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring. With
+    `seen`, each example's own picture is its reference; with "all", all pictures are, as they will be while painting. `masks` says where the loss counts; elsewhere it counts by
     `outside`; with `cut`, what is outside is black as well. `packed` above 1 shows the pictures so many times smaller, as `packed` squared of them would stand on one
     canvas; what isolates the regions of such a canvas from one another is that each is a row of its own. `describe` gives every picture
     without a caption one of its own. Sources of one recipe that are to draw alike have one `name`.
@@ -86,7 +86,8 @@ def photos(
             latents = (mean + std * noise).to(base.dtype)
             turned = flipped.view(-1, 1, 1, 1)
             pictures = torch.where(turned, pixels[rows].flip(-1), pixels[rows])
-            shown = References(pictures.to(base.device)[:, None]) if seen else None
+            looked_at = pixels.expand(batch, *pixels.shape) if seen == "all" else pictures[:, None]
+            shown = References(looked_at.to(base.device), nouns=(subject.noun,) * batch) if seen else None
             if where is None:
                 return Batch(latents, tuple(said), references=shown)
             counts = outside + (1 - outside) * torch.where(turned, where[rows].flip(-1), where[rows])

@@ -52,7 +52,7 @@ def frozen_loss(worn: Worn, batch: Batch) -> float:
         noise = torch.randn(batch.latents.shape, generator=stream(0, "frozen noise")).to(batch.latents)
         times = torch.randint(base.num_train_times, (count,), generator=stream(0, "frozen times")).to(base.device)
         said = tuple(worn.said(prompt) for prompt in batch.prompts)
-        run = worn.run(time=times, prompts=said, fused=base.device.type != "cpu")
         noised, states = base.noised(batch.latents, noise, times), worn.text_states(batch.prompts)
+        run = worn.run(time=times, latents=noised, prompts=said, fused=base.device.type != "cpu")
         output = base.predict(noised, times, states, context=run)
         return float((output.float() - base.target(batch.latents, noise, times).float()).square().mean())

@@ -1,0 +1,84 @@
+"""Domain-agnostic tuning-encoder — Arar et al., SIGGRAPH Asia 2023.
+
+An encoder trained once turns a picture of anything into a word among the words that the base knows, a hypernetwork into
+low-rank changes of attention; both are tuned for a dozen updates, beside the base reading the nearest real word.
+"""
+
+from limner.parts import (
+    all_but,
+    among_words,
+    changed_states,
+    clip_classes,
+    denoising,
+    dual_path,
+    mean_of,
+    noise_aware,
+    pairs,
+    part_of,
+    photos,
+    predicted_low_rank,
+    short,
+    tunable,
+    words_of_pictures,
+)
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="Domain-agnostic tuning-encoder", arxiv="2307.06925", scope=("object", "face", "style"))
+def domain_agnostic(
+    subject: Subject,
+    *,
+    blend: float = 0.75,
+    contrast: float = 0.01,
+    short_words: float = 0.001,
+    rank: int = 4,
+    steps: int = 12,
+    lr: float = 1e-2,
+    pretrain_steps: int = 400,
+    pretrain_lr: float = 1e-3,
+    batch: int = 4,
+) -> Recipe:
+    """A predicted word near real words, predicted low-rank changes, and attention along two paths.
+
+    No class label is used: the word is an offset from the mean of all words. What is tuned is what was predicted, by a shift of
+    the word and of the changes' cores. The authors' weights of the terms, count of neighbours and blend are not known to us; they
+    predict whole low-rank factors (see `predicted_low_rank`) for keys, values, queries and outputs, here not for outputs.
+
+    Settings:
+        blend: share of the adapted path in attention; 0 is the base reading the nearest real word
+        contrast: weight of the pull of words to their nearest real words, away from those of other pictures
+        short_words: weight of the words' squared length, in that of real words
+        rank: of the predicted changes
+        steps: updates
+        lr: learning rate
+        pretrain_steps: updates of the one-time training
+        pretrain_lr: learning rate of the one-time training
+        batch: pictures in an update; eight times as many in the one-time training
+    """
+    look, mapper = mean_of(clip_classes), tunable(noise_aware(start="any word"))
+    word = changed_states(
+        subject.handle, subject.noun, words_of_pictures(subject, look, mapper), name="domain_agnostic"
+    )
+    changes = predicted_low_rank(subject, look, rank)
+    many, own = pairs(batch=8 * batch, named=subject.handle), photos(subject, batch=batch, seen="all")
+    corpus = Stage(
+        train=(all_but(word, "shift"), all_but(changes, "shift")),
+        loss=(
+            denoising(many),
+            contrast * among_words(many, word=subject.handle),
+            short_words * short(many, "picture words"),
+        ),
+        steps=pretrain_steps,
+        lr=pretrain_lr,
+        weight_decay=0.01,
+        warmup=20,
+        decay="cosine",
+    )
+    tuning = Stage((part_of(word, "shift"), part_of(changes, "shift")), (denoising(own),), steps, lr)
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word, changes, dual_path(subject, blend)),
+        stages=(corpus, tuning),
+        weights="domain_agnostic",
+    )

@@ -1,0 +1,76 @@
+"""E4T, the tuning-encoder — Gal et al., SIGGRAPH 2023.
+
+An encoder trained once turns a picture into a word, a small offset from its class noun, while weight offsets prepare the
+denoiser for such words; a few updates on the subject's own pictures do the rest.
+"""
+
+from limner.parts import (
+    changed_states,
+    changed_weights,
+    clip_classes,
+    denoising,
+    learned,
+    low_rank,
+    mean_of,
+    multiplied,
+    noise_aware,
+    pairs,
+    photos,
+    short,
+    words_of_pictures,
+)
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="E4T", arxiv="2302.12228", scope=("object", "face", "style"))
+def e4t(
+    subject: Subject,
+    *,
+    scale: float = 0.1,
+    short_words: float = 0.01,
+    steps: int = 15,
+    lr: float = 2e-3,
+    rank: int = 8,
+    pretrain_steps: int = 500,
+    pretrain_lr: float = 1e-3,
+    batch: int = 4,
+) -> Recipe:
+    """A word that an encoder makes of CLIP's class tokens, the noisy latents and the time; weights that grow or shrink by outer
+    products; then everything, and a low-rank change, tuned.
+
+    The authors tune the whole denoiser on one picture and train on one class of things (faces, cats, art); here the whole is a
+    low-rank change, and the encoder knows all classes of toys, whose noun each word starts from. They train on a picture and
+    itself; here the picture to paint is another of the same toy. The offset's length is measured in those of real words.
+    Scale, weights, rates and steps for a full-size base are from mkshing/e4t-diffusion, which is not the authors'.
+
+    Settings:
+        scale: what the encoder's output is multiplied by
+        short_words: weight of the offset's squared length in the one-time training; ten times as much in tuning
+        steps: updates
+        lr: learning rate
+        rank: of the low-rank change of attention that is tuned
+        pretrain_steps: updates of the one-time training
+        pretrain_lr: learning rate of the one-time training
+        batch: pictures in an update; eight times as many in the one-time training
+    """
+    making = words_of_pictures(subject, mean_of(clip_classes), noise_aware(scale=scale))
+    word = changed_states(subject.handle, like=subject.noun, making=making, name="e4t")
+    offsets, change = changed_weights(multiplied()), low_rank(rank)
+    many, own = pairs(batch=8 * batch, named=subject.handle), photos(subject, batch=batch, seen="all")
+    corpus = Stage(
+        train=(learned(word), learned(offsets)),
+        loss=(denoising(many), short_words * short(many, "word offset")),
+        steps=pretrain_steps,
+        lr=pretrain_lr,
+        weight_decay=0.01,
+        warmup=20,
+        decay="cosine",
+    )
+    tuning = Stage(
+        train=(learned(word), learned(offsets), learned(change)),
+        loss=(denoising(own), 10 * short_words * short(own, "word offset")),
+        steps=steps,
+        lr=lr,
+    )
+    return Recipe(says=subject.handle, modifiers=(word, offsets, change), stages=(corpus, tuning), weights="e4t")

@@ -1,0 +1,32 @@
+"""Versatile Diffusion — Xu et al., ICCV 2023.
+
+One denoiser, two flows: pictures are painted from text or from pictures, through cross-attention stacks of their own and
+everything else in common. While painting the two are mixed.
+"""
+
+from limner.parts import all_of, clip_tokens, context_stack, denoising, learned, pairs
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="Versatile Diffusion", arxiv="2211.08332", scope=("object", "style"))
+def versatile_diffusion(
+    subject: Subject, *, ratio: float = 0.5, steps: int = 400, lr: float = 1e-3, batch: int = 32
+) -> Recipe:
+    """All of CLIP's tokens of the pictures as the context of a stack of their own.
+
+    In prompts the handle becomes the class noun. The text flow is the base as it is; the image flow is trained alone, in
+    batches of its own, as there. The authors train the shared layers as well, have flows that write text (left out here),
+    and take the context's picture for the one to paint; here it is another picture of the same toy. In their code a flow's
+    stack also holds the self-attention and feed-forward layers of its transformer blocks.
+
+    Settings:
+        ratio: share of the text flow in what cross-attention gives; 1 is the base, 0 pictures alone
+        steps: updates of the one-time training
+        lr: learning rate of the one-time training
+        batch: pictures in an update of the one-time training
+    """
+    stack = context_stack(subject, all_of(clip_tokens), ratio)
+    source = pairs(batch=batch, drop_image=0.1, drop_text=0.0, drop_both=0.0)
+    stage = Stage((learned(stack),), (denoising(source),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine")
+    return Recipe(says=subject.noun, modifiers=(stack,), stages=(stage,), weights="versatile_diffusion")

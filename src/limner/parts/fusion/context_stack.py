@@ -1,0 +1,102 @@
+"""A stack of cross-attention layers for pictures, beside that for text (Versatile Diffusion, arXiv:2211.08332)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
+from limner.parts.modifiers.kept import taken
+from limner.recipe import Live
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import AttentionCall, Kind, Pass, Site
+    from limner.bases.protocol import Base
+    from limner.subject import Subject
+
+LAYERS = ("query", "key", "value", "out")
+
+
+@dataclass(frozen=True)
+class context_stack:
+    """Two flows through one denoiser: convolutions and self-attention are shared, cross-attention is not. In the image flow every
+    cross-attention site is a layer of its own, which reads a look [B, L, D] at pictures and no text.
+
+    While painting, a site gives ratio * text's + (1 - ratio) * pictures' (mixing by "attention" in the authors' vd.py): 1 is the
+    text flow, 0 the image flow, both to the bit. While teaching, rows with references are the image flow alone, others the
+    text flow. The layers start as copies of the text's where the widths allow. Rows that see nothing read zeros.
+    """
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
+
+    subject: Subject
+    look: Look
+    ratio: float = 0.5
+    name: str = "context_stack"
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        features = looked_at(base, self.subject, self.look, stored, f"{self.name}.features")
+        sites = {site.name: site for site in base.sites if site.kind in self.acts_in}
+        start = {
+            f"{self.name}.{name}.{key}": tensor
+            for name, site in sites.items()
+            for key, tensor in _copies(base, site, features.shape[-1], generator).items()
+        }
+        own = taken(start, stored, base, what="the pictures' context stack")
+        live = Live({**own, f"{self.name}.features": features})
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            if call.site.name in sites and live.on:
+                states = self._states(base, call.run, features, len(call.query))
+                given = {key: own[f"{self.name}.{call.site.name}.{key}"] for key in (*LAYERS, "bias")}
+                picture, share = _attended(call, states, given), 1 - scale * (1 - self._share(call.run))
+                call.on_result.append(lambda text: picture.to(text).lerp(text, share))
+            return call
+
+        if scale:
+            live.operations = (operation,)
+        yield live
+
+    def _share(self, run: Pass) -> float:
+        """The text flow's share of a run."""
+        return self.ratio if run.random is None else float(run.references is None)
+
+    def _states(self, base: Base, run: Pass, features: Tensor, rows: int) -> Tensor:
+        """[rows, L, D]"""
+        if self not in run.cache:
+            seen, on = looked_at_by_rows(base, run, self.look, features, rows)
+            run.cache[self] = seen * on.to(seen).view(-1, 1, 1)
+        found: Tensor = run.cache[self]
+        return found
+
+
+def _copies(base: Base, site: Site, dim: int, generator: Generator) -> dict[str, Tensor]:
+    """A layer's weights for contexts of `dim` numbers a token."""
+    import torch
+
+    (query, out), (key, value) = base.query_out(site), base.key_value(site)
+    found = {"query": query.weight, "out": out.weight, "bias": out.bias}
+    for name, layer in (("key", key), ("value", value)):
+        new = torch.randn(layer.out_features, dim, generator=generator) / dim**0.5
+        found[name] = layer.weight if layer.weight.shape == new.shape else new
+    return {name: tensor.detach().float().cpu() for name, tensor in found.items()}
+
+
+def _attended(call: AttentionCall, states: Tensor, own: Mapping[str, Tensor]) -> Tensor:
+    """[B, N, C]: what the pictures' layer returns."""
+    import torch.nn.functional as F
+
+    from limner.bases.attention import attend
+
+    query, key, value = (
+        call.heads(F.linear(x, own[name])) for name, x in zip(LAYERS, (call.hidden, states, states), strict=False)
+    )
+    alone = replace(call, query=query, key=key, value=value, bias=None, beside=[], beyond=[], on_output=[], on_maps=[])
+    return F.linear(attend(alone).transpose(1, 2).flatten(2), own["out"], own["bias"])

@@ -1,0 +1,86 @@
+"""Attention along two paths: the subject through what was learned, and beside it the nearest real word through the base
+(arXiv:2307.06925)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from limner.parts.modifiers.states import rows_with
+from limner.parts.modifiers.words import nearest, real_words
+from limner.recipe import Live
+
+from .words_of_pictures import nouns_read, read_with
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import AttentionCall, Kind, Pass
+    from limner.bases.protocol import Base
+    from limner.subject import Subject
+
+
+@dataclass(frozen=True)
+class dual_path:
+    """Every attention layer runs twice, on the same hidden states: as it is worn, with the subject's word as it was made of its
+    pictures (the soft prompt), and as the base is, with the real word nearest to that in its place (the hard prompt). What
+    it sees is blend * soft + (1 - blend) * hard. At 0 that is the base reading a real word.
+
+    It comes last in a recipe, after `words_of_pictures` and after changes of attention that are operations; changes by hooks
+    would be on both paths. The output projection, which is linear, is the same on both.
+    """
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("self", "cross")
+
+    subject: Subject
+    blend: float = 0.5
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        import torch
+
+        from limner.bases.attention import attend
+
+        live, hard_share = Live(), scale * (1 - self.blend)
+        table = real_words(base) if hard_share else None
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            if call.site.kind not in self.acts_in or not live.on:
+                return call
+            states = call.hidden if call.site.kind == "self" else self._hard_states(base, call, table)
+            key, value = call.keys_values(states)
+            plain = replace(call, query=call.queries(call.hidden), key=key, value=value)
+            plain.beside, plain.beyond, plain.on_output, plain.on_maps = [], [], [], []
+            hard = attend(plain)
+            call.on_output.append(lambda soft: torch.lerp(soft, hard.to(soft), hard_share))
+            return call
+
+        if hard_share:
+            live.operations = (operation,)
+        yield live
+
+    def _hard_states(self, base: Base, call: AttentionCall, table: Tensor | None) -> Tensor:
+        """[B, L, D]: the states with the nearest real word in the place of the subject's; made once in a run."""
+        rows = rows_with(self.subject.handle, call.run)
+        if not rows or table is None:
+            return call.states
+        import torch
+
+        if self not in call.run.cache:
+            call.run.cache[self] = self._read(base, call.run, rows, table)
+        return call.states.index_copy(
+            0, torch.tensor(rows, device=call.states.device), call.run.cache[self].to(call.states)
+        )
+
+    def _read(self, base: Base, run: Pass, rows: list[int], table: Tensor) -> Tensor:
+        import torch
+
+        on = run.references.on[rows].tolist() if run.references is not None else [run.random is None] * len(rows)
+        with torch.no_grad():
+            hard = nearest(run.kept["picture words"].detach(), table, 1)[..., 0, :]
+            plain, said = nouns_read(base, run, rows, self.subject), [run.prompts[row] for row in rows]
+            return read_with(base, said, hard, plain, on, 1.0, self.subject.handle)

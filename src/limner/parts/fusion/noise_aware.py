@@ -1,0 +1,91 @@
+"""Words that are made of a picture and of what is being denoised: other ones at every time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from limner.parts.encoders.denoiser import features_under_way
+
+from .words_of_pictures import Mapped, Mapper
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import Pass
+    from limner.bases.protocol import Base
+
+Start: TypeAlias = Literal["noun", "any word"]
+"""What a word is an offset from: its class noun, or the mean of the whole vocabulary, which says nothing of the class."""
+
+CLOCK = 6
+"""Frequencies of the time."""
+
+
+def noise_aware(*, start: Start = "noun", width: int = 192, scale: float = 0.1) -> Mapper:
+    """v = v_start + scale * E(picture, x_t, t), one vector (Eq. 2 of arXiv:2302.12228; its scale is 0.1).
+
+    E is a multilayer perceptron on the picture's features (CLIP's class tokens, say), on what the base sees in x_t (see
+    `features_under_way`) and on the time, which E4T's features of the denoiser hold already. What is added to the start is
+    kept in the run as "word offset" [rows, D].
+    """
+
+    def mapper(base: Base, shape: tuple[int, ...], generator: Generator) -> Mapped:
+        import torch
+        import torch.nn.functional as F
+
+        wide, begins = base.word_vectors("a").shape[-1], base.word_table().float().mean(0)
+        dim = shape[-1] + _num_under_way(base) + 2 * CLOCK
+        tensors = {
+            "first.weight": torch.randn(width, dim, generator=generator) / dim**0.5,
+            "first.bias": torch.zeros(width),
+            "second.weight": torch.randn(wide, width, generator=generator) * 0.1 / width**0.5,
+            "second.bias": torch.zeros(wide),
+        }
+
+        def vectors(own: Mapping[str, Tensor], seen: Tensor, plain: Tensor, run: Pass) -> Tensor:
+            assert run.time is not None
+            about = torch.cat([seen, features_under_way(base, run).to(seen), clock(base, run.time).to(seen)], -1)
+            hidden = F.leaky_relu(F.linear(about, own["first.weight"], own["first.bias"]))
+            offset = scale * F.linear(hidden, own["second.weight"], own["second.bias"])
+            run.kept["word offset"] = offset
+            first = plain[:, 0] if start == "noun" else begins.to(plain)
+            return (first + offset)[:, None]
+
+        return Mapped(tensors, vectors, changing=True)
+
+    return mapper
+
+
+def tunable(mapper: Mapper) -> Mapper:
+    """Words with a shift of their own, zero at first, for a tuning that leaves the encoder as it is."""
+
+    def with_shift(base: Base, shape: tuple[int, ...], generator: Generator) -> Mapped:
+        import torch
+
+        mapped = mapper(base, shape, generator)
+
+        def vectors(own: Mapping[str, Tensor], seen: Tensor, plain: Tensor, run: Pass) -> Tensor:
+            return mapped.vectors(own, seen, plain, run) + own["shift"]
+
+        start = {**mapped.start, "shift": torch.zeros(base.word_vectors("a").shape[-1])}
+        return replace(mapped, start=start, vectors=vectors)
+
+    return with_shift
+
+
+def clock(base: Base, time: Tensor) -> Tensor:
+    """[B] -> [B, 2 * CLOCK]: sines and cosines of the time at octaves, from half a turn over all times upwards."""
+    import math
+
+    import torch
+
+    octaves = 2.0 ** torch.arange(CLOCK, dtype=torch.float32, device=time.device)
+    turns = time.float()[:, None] / base.num_train_times * octaves * math.pi
+    return torch.cat([turns.sin(), turns.cos()], -1)
+
+
+def _num_under_way(base: Base) -> int:
+    """How many numbers `features_under_way` gives."""
+    return sum(base.attention_widths(site)[1] for site in base.sites if site.kind != "self" and site.block != "up")

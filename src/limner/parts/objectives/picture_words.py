@@ -1,0 +1,73 @@
+"""Words made of pictures, kept among the words that the base knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from limner.errors import InputError
+from limner.parts.modifiers.states import rows_with
+from limner.parts.modifiers.words import nearest, real_words
+from limner.recipe import Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.recipe import Source, Step
+
+
+def among_words(source: Source, *, word: str, count: int = 10, temperature: float = 0.1) -> Objective:
+    """-log of the share that its `count` nearest real words have in a word's likeness to them and to the words of other
+    subjects in the batch, likeness being exp(cosine / temperature) (the contrastive regulariser of arXiv:2307.06925; count
+    and temperature are ours). Rows of one subject are not set apart from each other.
+    """
+
+    def value(step: Step) -> Tensor:
+        import torch
+        import torch.nn.functional as F
+
+        found, rows = _kept(step, "picture words"), _rows(step, word)
+        vectors, references = found.float().flatten(0, 1), step.batch.references
+        who = torch.arange(len(found)) if references is None or references.identity is None else references.identity
+        who = who[rows].repeat_interleave(found.shape[1]).to(vectors.device)
+        with torch.no_grad():
+            near = nearest(vectors, _real_words(step), count)
+        to_near = F.cosine_similarity(vectors[:, None], near, dim=-1) / temperature  # [n, count]
+        others = F.cosine_similarity(vectors[:, None], vectors[None], dim=-1) / temperature  # [n, n]
+        others = others.masked_fill(who[:, None] == who[None], float("-inf"))
+        everything = torch.cat([to_near, others], 1).logsumexp(1)
+        return (everything - to_near.logsumexp(1)).mean()
+
+    return Objective(f"among words({source.name})", source, value)
+
+
+def short(source: Source, what: Literal["picture words", "word offset"]) -> Objective:
+    """The mean squared length of words made of pictures, or of what was added to the words they start from (the embedding
+    regulariser of E4T, Eq. 3 of arXiv:2302.12228), by that of the base's real words."""
+
+    def value(step: Step) -> Tensor:
+        usual = _real_words(step).float().square().sum(-1).mean()
+        return _kept(step, what).float().square().sum(-1).mean() / usual
+
+    return Objective(f"short {what}({source.name})", source, value)
+
+
+def _kept(step: Step, what: str) -> Tensor:
+    kept = step.prediction.kept
+    if kept is None or what not in kept.kept:
+        raise InputError(f"nothing worn makes {what} of pictures, which this objective looks at")
+    return kept.kept[what]
+
+
+def _real_words(step: Step) -> Tensor:
+    """[V, D], looked up once for as long as the recipe is worn."""
+    kept = step.worn.kept
+    if "real words" not in kept:
+        kept["real words"] = real_words(step.worn.base)
+    found: Tensor = kept["real words"]
+    return found
+
+
+def _rows(step: Step, word: str) -> list[int]:
+    kept = step.prediction.kept
+    assert kept is not None
+    return rows_with(word, kept)
