@@ -5,13 +5,18 @@ from .attention.maps import keep_maps, kept_maps
 from .attention.self_subject import interleaved_guidance, noised_reference, self_subject
 from .attention.shared import adain, shared_reference
 from .encoders.captions import structured_captions
-from .encoders.clip import clip_global, clip_places
+from .encoders.clip import clip_depths, clip_global, clip_places
+from .encoders.looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, placed
 from .encoders.masks import background_masks, propagated_masks, subject_masks
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
+from .fusion.local_attention import details_of_depths, local_attention
 from .fusion.subject_attention import subject_attention
+from .fusion.word_mappers import one_word, words_of_depths
+from .fusion.words_of_pictures import words_of_pictures
 from .guidance.adapter import adapter_guidance
 from .guidance.attention import attention_into_mask
 from .guidance.classifier_free import classifier_free
+from .guidance.fused import fused_guidance
 from .guidance.reference import masked_reference, reference_statistics
 from .modifiers.bottleneck import bottleneck_adapters
 from .modifiers.branches import branch_integration
@@ -39,6 +44,7 @@ from .objectives.denoising import denoising, penalty
 from .objectives.disentangling import apart, picture_alone, without_picture
 from .objectives.distillation import distillation
 from .objectives.guided import guided_denoising
+from .objectives.magnitude import magnitude
 from .objectives.naturalness import kurtosis_gap
 from .objectives.preserving import preserving
 from .objectives.prototype import near_start, prototype, prototypical_embedding
@@ -57,6 +63,8 @@ __all__ = [
     "STRUCTURED",
     "adain",
     "adapter_guidance",
+    "all_of",
+    "alone",
     "apart",
     "at_rate",
     "attention_consistency",
@@ -71,20 +79,25 @@ __all__ = [
     "changed_weights",
     "class_pictures",
     "classifier_free",
+    "clip_depths",
     "clip_global",
     "clip_places",
     "clip_reward",
+    "close_up",
     "context_maps",
     "context_states",
     "contrast",
     "cross_attention_kv",
     "decoupled_cross_attention",
     "denoising",
+    "details_of_depths",
     "distillation",
     "drawn_into",
+    "each_of",
     "everything",
     "frozen_batch",
     "frozen_loss",
+    "fused_guidance",
     "growing_pool",
     "guided_denoising",
     "hadamard",
@@ -101,16 +114,20 @@ __all__ = [
     "kurtosis_gap",
     "last_states",
     "learned",
+    "local_attention",
     "low_rank",
+    "magnitude",
     "mapped_words",
     "maps_of",
     "masked_reference",
+    "mean_of",
     "near_anchor",
     "near_start",
     "neural",
     "new_word",
     "noised_reference",
     "noun_state",
+    "one_word",
     "orthogonal",
     "otsu",
     "paired_low_rank",
@@ -123,6 +140,8 @@ __all__ = [
     "photos",
     "picture_alone",
     "picture_words",
+    "pictures_alone",
+    "placed",
     "policy_gradient",
     "preserving",
     "prior_note",
@@ -154,4 +173,6 @@ __all__ = [
     "watched_word",
     "without_picture",
     "words",
+    "words_of_depths",
+    "words_of_pictures",
 ]
