@@ -9,6 +9,7 @@ from .encoders.clip import clip_depths, clip_global, clip_places
 from .encoders.looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, placed
 from .encoders.masks import background_masks, propagated_masks, subject_masks
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
+from .fusion.gated_attention import gated_attention
 from .fusion.local_attention import details_of_depths, local_attention
 from .fusion.subject_attention import subject_attention
 from .fusion.word_mappers import one_word, words_of_depths
@@ -98,6 +99,7 @@ __all__ = [
     "frozen_batch",
     "frozen_loss",
     "fused_guidance",
+    "gated_attention",
     "growing_pool",
     "guided_denoising",
     "hadamard",
