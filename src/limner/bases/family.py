@@ -207,10 +207,11 @@ class Family:
         embeds: Tensor = self._looked_at(pixels).image_embeds
         return embeds
 
-    def picture_states(self, pixels: Tensor) -> Tensor:
-        """[B, 3, H, W] in [0, 1] -> [B, L, D]: the places' states at a third, two thirds and all of CLIP's depth."""
+    def picture_states(self, pixels: Tensor, depths: Sequence[float] = (1 / 3, 2 / 3, 1)) -> Tensor:
+        """[B, 3, H, W] in [0, 1] -> [B, L, D]: the states of CLIP's class token and places at parts of its depth, one depth behind
+        the other. A depth between two layers is that of the earlier one; 0 is what the first layer reads."""
         states = self._looked_at(pixels, output_hidden_states=True).hidden_states
-        return torch.cat([states[(len(states) - 1) * part // 3] for part in (1, 2, 3)], 1)
+        return torch.cat([states[int((len(states) - 1) * depth + 1e-6)] for depth in depths], 1)
 
     def _looked_at(self, pixels: Tensor, **more: Any) -> Any:
         tower, size, mean, std = self._picture_tower
@@ -372,8 +373,8 @@ class Family:
 
     def projections(self, what: str) -> dict[str, nn.Module]:
         """Layers of the denoiser that low-rank changes go on: "attention", of which "self_attention" and "cross_attention" are
-        parts, or "everything" (convolutions as well, but those that keep channels apart, which have no rank to lower).
-        Layers whose output nothing reads are left out."""
+        parts, "cross_attention_kv", or "everything" (convolutions as well, but those that keep channels apart, which have no rank
+        to lower). Layers whose output nothing reads are left out."""
         known = {"everything": (nn.Linear, nn.Conv2d), **dict.fromkeys(ATTENTION, (nn.Linear,))}
         if what not in known:
             raise UnknownName("set of layers", what, known)
@@ -384,6 +385,8 @@ class Family:
         if what in ("self_attention", "cross_attention"):
             within = tuple(f"{site.name}." for site in self.sites if what.startswith(site.kind))
             layers = {n: m for n, m in layers.items() if n.startswith(within)}
+        if what == "cross_attention_kv":
+            layers = {n: m for n, m in layers.items() if n.startswith(self._starts(what))}
         return {f"denoiser.{name}": layer for name, layer in layers.items()}
 
     def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]:
@@ -419,7 +422,7 @@ class Family:
         return layer.to_q, layer.to_out[0]
 
 
-ATTENTION = ("attention", "self_attention", "cross_attention")
+ATTENTION = ("attention", "self_attention", "cross_attention", "cross_attention_kv")
 _ATTENTION_LAYERS = (
     *(".to_q", ".to_k", ".to_v", ".to_out.0", ".add_q_proj", ".add_k_proj", ".add_v_proj", ".to_add_out"),
     *(".to_qkv_mlp_proj", ".attn.to_out"),

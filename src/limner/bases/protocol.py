@@ -60,7 +60,9 @@ class Base(Protocol):
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]: ...  # [B,3,H,W] in [0,1] -> mean, std of latents
     def decode(self, latents: Tensor) -> Tensor: ...  # -> [B,3,H,W] in [0,1]
     def picture_features(self, pixels: Tensor) -> Tensor: ...  # -> [B, D] global CLIP embeddings
-    def picture_states(self, pixels: Tensor) -> Tensor: ...  # -> [B, L, D] of places, at several depths of CLIP
+    def picture_states(
+        self, pixels: Tensor, depths: Sequence[float] = ...
+    ) -> Tensor: ...  # -> [B, L, D] of places, at these parts of CLIP's depth, one behind the other
     def text_features(
         self, prompts: Sequence[str], *, words: Mapping[str, Tensor]
     ) -> Tensor: ...  # -> [B, D] beside them

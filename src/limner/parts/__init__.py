@@ -6,22 +6,26 @@ from .attention.self_subject import interleaved_guidance, noised_reference, self
 from .attention.shared import adain, shared_reference
 from .augmentations.erasing import erased
 from .encoders.captions import structured_captions
-from .encoders.clip import clip_classes, clip_global, clip_places, clip_tokens
-from .encoders.looks import all_of, alone, mean_of
+from .encoders.clip import clip_classes, clip_depths, clip_global, clip_places, clip_tokens
+from .encoders.looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, placed
 from .encoders.masks import background_masks, propagated_masks, subject_masks
 from .fusion.context_stack import context_stack
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .fusion.dual_path import dual_path
+from .fusion.gated_attention import gated_attention
+from .fusion.local_attention import details_of_depths, local_attention
 from .fusion.noise_aware import noise_aware, tunable
 from .fusion.reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .fusion.reference_network import reference_network
 from .fusion.subject_attention import subject_attention
+from .fusion.word_mappers import one_word, words_of_depths
 from .fusion.words_of_pictures import words_of_pictures
 from .guidance.adapter import adapter_guidance
 from .guidance.adjoint import feature_distance, symplectic_adjoint_guidance
 from .guidance.attention import attention_into_mask
 from .guidance.branches import between, interleaved, picture_then_text
 from .guidance.classifier_free import classifier_free
+from .guidance.fused import fused_guidance
 from .guidance.panels import beside_panel, enforced
 from .guidance.reference import masked_reference, reference_statistics
 from .modifiers.bottleneck import bottleneck_adapters
@@ -52,6 +56,7 @@ from .objectives.disentangling import apart, picture_alone, without_picture
 from .objectives.distillation import distillation
 from .objectives.guided import guided_denoising
 from .objectives.identity import same_identity
+from .objectives.magnitude import magnitude
 from .objectives.naturalness import kurtosis_gap
 from .objectives.picture_words import among_words, short
 from .objectives.preserving import preserving
@@ -107,10 +112,12 @@ __all__ = [
     "class_pictures",
     "classifier_free",
     "clip_classes",
+    "clip_depths",
     "clip_global",
     "clip_places",
     "clip_reward",
     "clip_tokens",
+    "close_up",
     "context_maps",
     "context_stack",
     "context_states",
@@ -119,10 +126,12 @@ __all__ = [
     "cross_sites",
     "decoupled_cross_attention",
     "denoising",
+    "details_of_depths",
     "diptychs",
     "distillation",
     "drawn_into",
     "dual_path",
+    "each_of",
     "enforced",
     "erased",
     "everything",
@@ -130,6 +139,8 @@ __all__ = [
     "feature_distance",
     "frozen_batch",
     "frozen_loss",
+    "fused_guidance",
+    "gated_attention",
     "growing_pool",
     "guided_denoising",
     "hadamard",
@@ -148,7 +159,9 @@ __all__ = [
     "kurtosis_gap",
     "last_states",
     "learned",
+    "local_attention",
     "low_rank",
+    "magnitude",
     "mapped_words",
     "maps_of",
     "masked_reference",
@@ -161,6 +174,7 @@ __all__ = [
     "noise_aware",
     "noised_reference",
     "noun_state",
+    "one_word",
     "orthogonal",
     "otsu",
     "paired_low_rank",
@@ -174,6 +188,8 @@ __all__ = [
     "picture_alone",
     "picture_then_text",
     "picture_words",
+    "pictures_alone",
+    "placed",
     "policy_gradient",
     "predicted_low_rank",
     "preserving",
@@ -214,5 +230,6 @@ __all__ = [
     "watched_word",
     "without_picture",
     "words",
+    "words_of_depths",
     "words_of_pictures",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,3 +45,18 @@ def clip_tokens(base: Base, pixels: Tensor) -> Tensor:
     with torch.no_grad():
         last = base.picture_states(pixels).unflatten(1, (3, -1))[:, -1]
         return F.layer_norm(last, last.shape[-1:])
+
+
+@dataclass(frozen=True)
+class clip_depths:
+    """[B, 3, H, W] in [0, 1] -> [B, L, depths, D]: CLIP's class token and places, the states of several depths beside each other.
+    A depth is a part of the tower's."""
+
+    depths: tuple[float, ...]
+
+    def __call__(self, base: Base, pixels: Tensor) -> Tensor:
+        import torch
+
+        with torch.no_grad():
+            states = base.picture_states(pixels, self.depths)
+        return states.unflatten(1, (len(self.depths), -1)).transpose(1, 2)

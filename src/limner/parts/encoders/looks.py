@@ -44,6 +44,55 @@ class all_of:
 
 
 @dataclass(frozen=True)
+class each_of:
+    """An encoder's features of each of a row's pictures: [B, R, …]."""
+
+    encoder: Encoder
+
+    def __call__(self, base: Base, references: References) -> Tensor:
+        return _each(self.encoder, base, references)
+
+
+@dataclass(frozen=True)
+class placed:
+    """An encoder's features [n, 1 + L, S, D] of a token for the whole and L places, of each of a row's pictures, and as one more
+    column how much of each place the subject takes: [B, R, 1 + L, S, D + 1]. The whole's is 1."""
+
+    encoder: Encoder
+    masked: ClassVar[bool] = True
+
+    def __call__(self, base: Base, references: References) -> Tensor:
+        import torch
+        import torch.nn.functional as F
+
+        assert references.masks is not None
+        found = _each(self.encoder, base, references)
+        side = round((found.shape[2] - 1) ** 0.5)
+        taken = F.adaptive_avg_pool2d(references.masks.flatten(0, 1).float(), side).flatten(1).to(found)
+        where = F.pad(taken, (1, 0), value=1.0).unflatten(0, found.shape[:2])[..., None, None]
+        return torch.cat([found, where.expand(*found.shape[:-1], 1)], -1)
+
+
+@dataclass(frozen=True)
+class pictures_alone:
+    """A row's pictures themselves, made smaller, with the subject alone on plain ground, and where it is: [B, R, 4, size, size]."""
+
+    size: int = 64
+    masked: ClassVar[bool] = True
+
+    def __call__(self, base: Base, references: References) -> Tensor:
+        import torch
+        import torch.nn.functional as F
+
+        from limner.parts.sources.pairs import on_plain
+
+        assert references.masks is not None
+        whole = torch.cat([on_plain(references.pixels, references.masks), references.masks.to(references.pixels)], 2)
+        small = F.interpolate(whole.flatten(0, 1).float(), (self.size, self.size), mode="area")
+        return small.unflatten(0, whole.shape[:2])
+
+
+@dataclass(frozen=True)
 class alone:
     """A look at the subject on a plain ground, as its masks cut it out."""
 
@@ -55,6 +104,43 @@ class alone:
 
         assert references.masks is not None
         return self.look(base, replace(references, pixels=on_plain(references.pixels, references.masks)))
+
+
+@dataclass(frozen=True)
+class close_up:
+    """A look at the box around the subject's masks, with `margin` of its longer side left around it, drawn to the size of the
+    whole picture. A picture without a subject is looked at as it is."""
+
+    look: Look
+    margin: float = 0.05
+    masked: ClassVar[bool] = True
+
+    def __call__(self, base: Base, references: References) -> Tensor:
+        import torch
+        import torch.nn.functional as F
+
+        assert references.masks is not None
+        pixels, masks = references.pixels.flatten(0, 1), references.masks.flatten(0, 1)
+        how = torch.stack([_window(mask[0] > 0.5, self.margin) for mask in masks]).to(pixels)
+        grid = F.affine_grid(how, list(pixels.shape), align_corners=False)
+        near = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+        where = F.grid_sample(masks.to(pixels), grid, align_corners=False)
+        shape = references.pixels.shape[:2]
+        return self.look(base, replace(references, pixels=near.unflatten(0, shape), masks=where.unflatten(0, shape)))
+
+
+def _window(inside: Tensor, margin: float) -> Tensor:
+    """[2, 3]: the square around what is inside of a mask [H, W], as an affine map of [-1, 1] onto it."""
+    import torch
+
+    rows, columns = (inside.any(axis).nonzero().flatten() for axis in (1, 0))
+    if not len(rows):
+        return torch.eye(2, 3)
+    (top, bottom), (left, right) = ((float(x[0]), float(x[-1]) + 1) for x in (rows, columns))
+    height, width = inside.shape
+    half = (0.5 + margin) * max((bottom - top) / height, (right - left) / width)
+    x, y = (left + right) / width - 1, (top + bottom) / height - 1
+    return torch.tensor([[2 * half, 0, x], [0, 2 * half, y]])
 
 
 def _each(encoder: Encoder, base: Base, references: References) -> Tensor:

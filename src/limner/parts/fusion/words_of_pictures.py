@@ -34,9 +34,9 @@ Mapper: TypeAlias = "Callable[[Base, tuple[int, ...], Generator], Mapped]"
 """Base, shape [1, …] of the features, generator -> how they become words."""
 
 
-def words_of_pictures(subject: Subject, look: Look, mapper: Mapper) -> Making:
+def words_of_pictures(subject: Subject, look: Look, mapper: Mapper, *, like: str = "") -> Making:
     """For `changed_states`: at the subject's place in the prompt stand the vectors that `mapper` makes of a look at its pictures,
-    and the text tower reads the prompt anew. Rows that see nothing read the noun.
+    and the text tower reads the prompt anew. Rows that see nothing read `like`, or else the noun.
 
     What was put in is kept in the run as "picture words" [rows, m, D], for objectives to look at.
     """
@@ -56,7 +56,7 @@ def words_of_pictures(subject: Subject, look: Look, mapper: Mapper) -> Making:
             if still and tuple(said) in painted:
                 return painted[tuple(said)]
             seen, on = looked_at_by_rows(base, run, look, own[FEATURES], len(run.prompts))
-            plain = nouns_read(base, run, rows, subject)
+            plain = [base.word_vectors(like)] * len(rows) if like else nouns_read(base, run, rows, subject)
             padded = torch.nn.utils.rnn.pad_sequence(plain, batch_first=True)
             vectors = mapped.vectors(own, seen[rows], padded, run.of(rows))
             run.kept["picture words"] = vectors

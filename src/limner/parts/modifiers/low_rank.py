@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class low_rank:
     """W' = W + scale * (alpha / rank) B A (Eq. 3), B zero and A random at first. `alpha` None is alpha = rank.
 
-    `layers` is a set that the base names: "attention", "self_attention", "cross_attention" or "everything". `name` tells two such
-    changes of one recipe apart.
+    `layers` is a set that the base names: "attention", "self_attention", "cross_attention", "cross_attention_kv" (its keys and
+    values) or "everything". `name` tells two such changes of one recipe apart.
     """
 
     rank: int

@@ -1,0 +1,76 @@
+"""ELITE — Wei et al., ICCV 2023.
+
+Two mappings trained once: a global one makes a word of the subject's picture, a local one shows details of it beside the
+text's attention, where that word is read. Nothing is learned per subject.
+"""
+
+from functools import partial
+
+from limner.parts import (
+    alone,
+    changed_states,
+    clip_depths,
+    denoising,
+    details_of_depths,
+    each_of,
+    jittered,
+    learned,
+    local_attention,
+    low_rank,
+    magnitude,
+    pairs,
+    placed,
+    words_of_depths,
+    words_of_pictures,
+)
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)  # of CLIP; the word of the first is kept
+
+
+@method(title="ELITE", arxiv="2302.13848", scope=("object",))
+def elite(
+    subject: Subject,
+    *,
+    local: float = 0.8,
+    steps: int = 450,
+    local_steps: int = 300,
+    lr: float = 1e-3,
+    local_lr: float = 1e-3,
+    batch: int = 24,
+) -> Recipe:
+    """One word from the deepest of five depths of CLIP, with keys and values of its own, and details of the masked picture gated
+    by that word's attention.
+
+    The words of the four other depths are there in the first stage alone, to take on what is not the subject. The authors train
+    whole copies of the keys and values, here low-rank changes of them; their target is the picture itself, cut to its box, here
+    another picture of the subject; and their pictures are blurred and bent as well as turned and mirrored.
+
+    Settings:
+        local: strength of the details while painting; 0 leaves them out
+        steps: updates of the first stage of the one-time training, the word
+        local_steps: updates of the second stage, the details
+        lr: learning rate of the first stage
+        local_lr: learning rate of the second stage
+        batch: pictures in an update
+    """
+    depths = clip_depths(DEPTHS)
+    making = words_of_pictures(subject, each_of(depths), words_of_depths(subject.noun))
+    word = changed_states(subject.handle, like=subject.noun, making=making, name="elite")
+    keys = low_rank(8, "cross_attention_kv", name="elite.keys")
+    details = local_attention(subject, alone(placed(depths)), details_of_depths(), strength=local, name="elite.local")
+    seen = pairs(batch=batch, named=subject.handle, changes=(jittered(),))
+    subjects = pairs(batch=batch, named=subject.handle, changes=(jittered(),), masked=True)
+    stage = partial(Stage, weight_decay=0.01, warmup=20, decay="cosine")
+    word_loss = denoising(seen), 0.01 * magnitude(seen, "picture words")
+    local_loss = denoising(subjects), 1e-4 * magnitude(subjects, "elite.local values")
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word, keys, details),
+        stages=(
+            stage((learned(word, keys),), word_loss, steps, lr),
+            stage((learned(details),), local_loss, local_steps, local_lr),
+        ),
+        weights="elite",
+    )

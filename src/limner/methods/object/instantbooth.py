@@ -1,0 +1,64 @@
+"""InstantBooth — Shi et al., CVPR 2024.
+
+Trained once: an encoder that makes a word of the mean of the subject's pictures, to stand before the class noun, and adapter
+layers in which the picture's places attend to patches of them. Nothing is learned per subject.
+"""
+
+from limner.parts import (
+    all_of,
+    alone,
+    at_rate,
+    changed_states,
+    clip_depths,
+    clip_global,
+    denoising,
+    gated_attention,
+    jittered,
+    learned,
+    mean_of,
+    one_word,
+    pairs,
+    part_of,
+    words_of_pictures,
+)
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+DEPTHS = (0.0, 1 / 2, 1.0)  # of CLIP, beside each other in a patch
+
+
+@method(title="InstantBooth", arxiv="2304.03411", scope=("object", "face"))
+def instantbooth(
+    subject: Subject,
+    *,
+    beta: float = 1.0,
+    token_norm: float = 0.0,
+    steps: int = 400,
+    lr: float = 1e-3,
+    batch: int = 24,
+) -> Recipe:
+    """A word of CLIP's mean embedding of the subject alone, and gated self-attention to its patches.
+
+    There is no code. The authors train both encoders whole, here they are CLIP's, frozen, each with layers of its own behind it,
+    and a patch is what CLIP has of it at three depths. Their target is the masked picture itself, as they have no pairs; here it is
+    another picture of the subject. That beta is made smaller and the word shortened while painting, to let the text speak, is the
+    paper's; by how much is not known to us, and by default neither is done.
+
+    Settings:
+        beta: strength of the adapter layers while painting; 0 leaves them out
+        token_norm: length of the word while painting, in mean lengths of the vocabulary's words; 0 leaves it as it is
+        steps: updates of the one-time training
+        lr: learning rate of the one-time training
+        batch: pictures in an update of the one-time training
+    """
+    making = words_of_pictures(subject, alone(mean_of(clip_global)), one_word("a", norm=token_norm), like="a")
+    word = changed_states(subject.handle, like="a", making=making, name="instantbooth")
+    patches = gated_attention(subject, alone(all_of(clip_depths(DEPTHS))), strength=beta, name="instantbooth.adapter")
+    loss = denoising(pairs(batch=batch, named=f"{subject.handle} {{noun}}", changes=(jittered(),)))
+    train = learned(word, patches), at_rate(10.0, part_of(patches, "gamma"))
+    return Recipe(
+        says=f"{subject.handle} {subject.noun}",
+        modifiers=(word, patches),
+        stages=(Stage(train, (loss,), steps, lr, weight_decay=0.01, warmup=20, decay="cosine"),),
+        weights="instantbooth",
+    )

@@ -1,0 +1,110 @@
+"""Gated self-attention over the picture's places and the subject's features, put before the text's (InstantBooth,
+arXiv:2304.03411, after GLIGEN, arXiv:2301.07093)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
+from limner.parts.modifiers.kept import taken
+from limner.recipe import Live
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import AttentionCall, Kind, Pass
+    from limner.bases.protocol import Base
+    from limner.subject import Subject
+
+HEADS = 2
+
+
+@dataclass(frozen=True)
+class gated_attention:
+    """z + strength * tanh(gamma) * S([z, f]) before every cross-attention layer, S a self-attention `width` numbers wide over the
+    picture's places z and the features f, of which the places are kept. gamma, one number of a layer, is zero at first.
+
+    f is a look at the subject's pictures [B, L, …] through two learned layers, `hidden` numbers wide, one for every site. Rows that
+    see no pictures have none of this. While learning, the strength is 1.
+    """
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
+
+    subject: Subject
+    look: Look
+    strength: float = 1.0
+    width: int = 48
+    hidden: int = 64
+    name: str = "gated_attention"
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        prefix = f"{self.name}."
+        given = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
+        features = looked_at(base, self.subject, self.look, given, "features")
+        start = self._start(base, features.flatten(2).shape[2], generator)
+        own = taken(start, given, base, what="the gated attention")
+        live = Live({f"{prefix}{key}": tensor for key, tensor in {**own, "features": features}.items()})
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            strength = scale * (self.strength if call.run.random is None else 1.0)
+            if call.site.kind == "cross" and live.on and strength:
+                states, on = self._states(base, call.run, len(call.query), features, own)
+                site = {key.removeprefix(f"{call.site.name}."): p for key, p in own.items()}
+                added = strength * on * site["gamma"].tanh() * attended(call.hidden, states, site)
+                call.query = call.queries(call.hidden + added)
+                call.beyond.append(lambda _: added)
+            return call
+
+        if scale:
+            live.operations = (operation,)
+        yield live
+
+    def _start(self, base: Base, wide: int, generator: Generator) -> dict[str, Tensor]:
+        import torch
+
+        def matrix(out: int, into: int) -> Tensor:
+            return torch.randn(out, into, generator=generator) / into**0.5
+
+        start = {"encoder": matrix(self.hidden, wide), "encoder.bias": torch.zeros(self.hidden)}
+        for site in (site for site in base.sites if site.kind == "cross"):
+            _, hidden, _ = base.attention_widths(site)
+            sizes = {"query": (self.width, hidden), "key": (self.width, hidden), "value": (self.width, hidden)}
+            sizes |= {"features": (hidden, self.hidden), "out": (hidden, self.width)}
+            start |= {f"{site.name}.{part}": matrix(*size) for part, size in sizes.items()}
+            start[f"{site.name}.gamma"] = torch.zeros(1)
+        return start
+
+    def _states(
+        self, base: Base, run: Pass, rows: int, features: Tensor, own: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Features [rows, L, hidden]; and [rows, 1, 1]: 0 for rows that see nothing. Made once in a run."""
+        import torch.nn.functional as F
+
+        if self not in run.cache:
+            seen, on = looked_at_by_rows(base, run, self.look, features, rows)
+            flat = (features if run.references is None else seen).flatten(2)
+            found = F.gelu(F.linear(F.layer_norm(flat, flat.shape[2:]), own["encoder"], own["encoder.bias"]))
+            run.cache[self] = found.expand(rows, -1, -1), on.to(found).view(-1, 1, 1)
+        states: tuple[Tensor, Tensor] = run.cache[self]
+        return states
+
+
+def attended(hidden: Tensor, states: Tensor, own: Mapping[str, Tensor]) -> Tensor:
+    """Self-attention over [hidden, features] as seen by the places of hidden [B, N, C]: [B, N, C]. Features [B, L, D] are made as
+    wide as the places first."""
+    import torch
+    import torch.nn.functional as F
+
+    from limner.bases.attention import split
+
+    both = torch.cat([hidden, F.linear(states, own["features"]).to(hidden)], 1)
+    asked = F.linear(hidden, own["query"])
+    query, key, value = (split(x, HEADS) for x in (asked, F.linear(both, own["key"]), F.linear(both, own["value"])))
+    found = torch.softmax(query @ key.mT * query.shape[-1] ** -0.5, -1) @ value
+    return F.linear(found.transpose(1, 2).flatten(2), own["out"])

@@ -1,0 +1,79 @@
+"""How features of pictures become words: mappers for `words_of_pictures`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.parts.encoders.perceptron import perceptron, perceptron_start
+
+from .words_of_pictures import Mapped
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import Pass
+    from limner.bases.protocol import Base
+
+
+@dataclass(frozen=True)
+class one_word:
+    """One global embedding [B, D] -> one word [B, 1, D']: a learned vector plus a perceptron of the embedding. The vector starts as
+    that of `start`, and what is added as spread out as a tenth of the vocabulary. While painting, the word is made `norm` times
+    as long as the mean word of the vocabulary, where `norm` is not 0."""
+
+    start: str
+    hidden: int = 256
+    norm: float = 0.0
+
+    def __call__(self, base: Base, shape: tuple[int, ...], generator: Generator) -> Mapped:
+        own, table = _base_and(base, self.start), base.word_table().float()
+        wide, spread = table.shape[1], 0.1 * float(table.std())
+        own |= perceptron_start("word", shape[-1], self.hidden, wide, generator, spread=spread)
+        length = self.norm * float(table.norm(dim=1).mean())
+
+        def vectors(own: Mapping[str, Tensor], seen: Tensor, nouns: Tensor, run: Pass) -> Tensor:
+            import torch.nn.functional as F
+
+            found = own["base"] + perceptron(own, "word", seen)
+            if length and run.references is None:
+                found = length * F.normalize(found, dim=-1)
+            return found[:, None]
+
+        return Mapped(own, vectors)
+
+
+@dataclass(frozen=True)
+class words_of_depths:
+    """Class token and places of R pictures at several depths [B, R, L, depths, D] -> a word of each depth [B, depths, D']: one
+    perceptron of the class token plus the mean of another over the places, the mean over the pictures (ELITE, Sec. 3.2 of
+    arXiv:2302.13848). Only the first word is there where the mapper does not learn: the others are there to take on, while it
+    learns, what is not the subject's. Words start near that of `start`."""
+
+    start: str
+    hidden: int = 48
+
+    def __call__(self, base: Base, shape: tuple[int, ...], generator: Generator) -> Mapped:
+        own, table = _base_and(base, self.start), base.word_table().float()
+        into, wide, spread = shape[-1], table.shape[1], 0.1 * float(table.std())
+        for depth in range(shape[-2]):
+            for what in ("whole", "places"):
+                own |= perceptron_start(f"{what}.{depth}", into, self.hidden, wide, generator, spread=spread)
+
+        def vectors(own: Mapping[str, Tensor], seen: Tensor, nouns: Tensor, run: Pass) -> Tensor:
+            import torch
+
+            learning = any(tensor.requires_grad for tensor in own.values())
+            words = [
+                perceptron(own, f"whole.{depth}", seen[:, :, 0, depth])
+                + perceptron(own, f"places.{depth}", seen[:, :, 1:, depth]).mean(2)
+                for depth in range(seen.shape[3] if learning else 1)
+            ]
+            return own["base"] + torch.stack(words, 2).mean(1)
+
+        return Mapped(own, vectors)
+
+
+def _base_and(base: Base, word: str) -> dict[str, Tensor]:
+    return {"base": base.word_vectors(word)[0].float()}
