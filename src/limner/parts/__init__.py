@@ -5,10 +5,15 @@ from .attention.maps import keep_maps, kept_maps
 from .attention.self_subject import interleaved_guidance, noised_reference, self_subject
 from .attention.shared import adain, shared_reference
 from .encoders.captions import structured_captions
-from .encoders.clip import clip_global, clip_places
+from .encoders.clip import clip_global, clip_last, clip_places
+from .encoders.looks import each_of
 from .encoders.masks import background_masks, propagated_masks, subject_masks
+from .encoders.qformer import QueryFormer
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
+from .fusion.layered_attention import layered_attention
+from .fusion.query_words import query_words
 from .fusion.subject_attention import subject_attention
+from .fusion.words_of_pictures import words_of_pictures
 from .guidance.adapter import adapter_guidance
 from .guidance.attention import attention_into_mask
 from .guidance.classifier_free import classifier_free
@@ -40,24 +45,30 @@ from .objectives.disentangling import apart, picture_alone, without_picture
 from .objectives.distillation import distillation
 from .objectives.guided import guided_denoising
 from .objectives.naturalness import kurtosis_gap
+from .objectives.picture_text import picture_text_contrast, picture_text_matching
 from .objectives.preserving import preserving
 from .objectives.prototype import near_start, prototype, prototypical_embedding
 from .objectives.rewards import clip_reward, policy_gradient, reward
+from .objectives.views import appearance_contrast, semantic_contrast
 from .parameters import at_rate, base_parameters, cross_attention_kv, everything, learned, part_of, text_encoder, words
+from .sources.captioned import captioned
 from .sources.class_pictures import STRUCTURED, class_pictures, prior_note
 from .sources.pairs import jittered, pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
 from .sources.pool import growing_pool
 from .sources.prompts import prompts
+from .sources.shown import seeing_all
 from .stops.variance import frozen_batch, frozen_loss, variance_stop
 
 __all__ = [
     "ATTRIBUTES",
     "PHOTO_TEMPLATES",
     "STRUCTURED",
+    "QueryFormer",
     "adain",
     "adapter_guidance",
     "apart",
+    "appearance_contrast",
     "at_rate",
     "attention_consistency",
     "attention_into_mask",
@@ -67,11 +78,13 @@ __all__ = [
     "bottleneck_adapters",
     "box_of",
     "branch_integration",
+    "captioned",
     "changed_states",
     "changed_weights",
     "class_pictures",
     "classifier_free",
     "clip_global",
+    "clip_last",
     "clip_places",
     "clip_reward",
     "context_maps",
@@ -82,6 +95,7 @@ __all__ = [
     "denoising",
     "distillation",
     "drawn_into",
+    "each_of",
     "everything",
     "frozen_batch",
     "frozen_loss",
@@ -100,6 +114,7 @@ __all__ = [
     "kronecker",
     "kurtosis_gap",
     "last_states",
+    "layered_attention",
     "learned",
     "low_rank",
     "mapped_words",
@@ -122,6 +137,8 @@ __all__ = [
     "per_step",
     "photos",
     "picture_alone",
+    "picture_text_contrast",
+    "picture_text_matching",
     "picture_words",
     "policy_gradient",
     "preserving",
@@ -132,6 +149,7 @@ __all__ = [
     "propagated_masks",
     "prototype",
     "prototypical_embedding",
+    "query_words",
     "rare_word",
     "rare_word_and",
     "reference_latents",
@@ -139,7 +157,9 @@ __all__ = [
     "reward",
     "scoped",
     "second_moment",
+    "seeing_all",
     "self_subject",
+    "semantic_contrast",
     "shared_reference",
     "spectral",
     "structured_captions",
@@ -154,4 +174,5 @@ __all__ = [
     "watched_word",
     "without_picture",
     "words",
+    "words_of_pictures",
 ]

@@ -24,3 +24,8 @@ def clip_places(base: Base, pixels: Tensor) -> Tensor:
 
     with torch.no_grad():
         return base.picture_states(pixels)
+
+
+def clip_last(base: Base, pixels: Tensor) -> Tensor:
+    """[B, 3, H, W] in [0, 1] -> [B, L, D]: what CLIP sees at each place at its full depth, before its last norm."""
+    return clip_places(base, pixels).chunk(3, 1)[2]

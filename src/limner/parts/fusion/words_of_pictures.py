@@ -34,10 +34,13 @@ Mapper: TypeAlias = "Callable[[Base, tuple[int, ...], Generator], Mapped]"
 """Base, shape [1, …] of the features, generator -> how they become words."""
 
 
-def words_of_pictures(subject: Subject, look: Look, mapper: Mapper) -> Making:
+def words_of_pictures(
+    subject: Subject, look: Look, mapper: Mapper, *, before_noun: bool = False, repeats: int = 1
+) -> Making:
     """For `changed_states`: at the subject's place in the prompt stand the vectors that `mapper` makes of a look at its pictures,
-    and the text tower reads the prompt anew. Rows that see nothing read the noun.
+    and the text tower reads the prompt anew. Rows that see nothing read the noun. With `before_noun`, it stands behind the vectors.
 
+    While painting, such prompts are said up to `repeats` times, as often as there is room, again with the noun alone.
     What was put in is kept in the run as "picture words" [rows, m, D], for objectives to look at.
     """
 
@@ -56,10 +59,21 @@ def words_of_pictures(subject: Subject, look: Look, mapper: Mapper) -> Making:
             if still and tuple(said) in painted:
                 return painted[tuple(said)]
             seen, on = looked_at_by_rows(base, run, look, own[FEATURES], len(run.prompts))
-            plain = _nouns(base, run, rows, subject)
+            plain = nouns_of(base, run, rows, subject)
             vectors = mapped.vectors(own, seen[rows], torch.nn.utils.rnn.pad_sequence(plain, batch_first=True), run)
             run.kept["picture words"] = vectors
-            found = _read(base, said, vectors, plain, on[rows].tolist(), scale, subject.handle).to(states)
+            found = _read(
+                base,
+                said,
+                vectors,
+                plain,
+                on[rows].tolist(),
+                scale,
+                subject.handle,
+                behind=before_noun,
+                repeats=repeats if run.random is None else 1,
+                noun=subject.noun,
+            ).to(states)
             if still:
                 painted.clear()
                 painted[tuple(said)] = found
@@ -70,7 +84,7 @@ def words_of_pictures(subject: Subject, look: Look, mapper: Mapper) -> Making:
     return making
 
 
-def _nouns(base: Base, run: Pass, rows: list[int], subject: Subject) -> list[Tensor]:
+def nouns_of(base: Base, run: Pass, rows: list[int], subject: Subject) -> list[Tensor]:
     """The input vectors [n, D] of each row's noun."""
     nouns = run.references.nouns if run.references is not None else ()
     known = {noun: base.word_vectors(noun) for noun in dict.fromkeys(nouns) or (subject.noun,)}
@@ -78,7 +92,17 @@ def _nouns(base: Base, run: Pass, rows: list[int], subject: Subject) -> list[Ten
 
 
 def _read(
-    base: Base, said: list[str], vectors: Tensor, plain: list[Tensor], on: list[bool], scale: float, word: str
+    base: Base,
+    said: list[str],
+    vectors: Tensor,
+    plain: list[Tensor],
+    on: list[bool],
+    scale: float,
+    word: str,
+    *,
+    behind: bool,
+    repeats: int,
+    noun: str,
 ) -> Tensor:
     """[rows, L, D]: the prompts' states with each row's vectors at the word's place, or its noun's."""
     import torch
@@ -90,6 +114,17 @@ def _read(
         if on[k] and scale != 1:
             start = plain[k][torch.arange(len(put)) % len(plain[k])]
             put = torch.lerp(start, put, scale)
-        words[name] = put
-        texts.append(prompt.replace(word, name))
+        words[name] = torch.cat([put, plain[k]]) if on[k] and behind else put
+        text = prompt.replace(word, name)
+        texts.append(_repeated(base, text, prompt.replace(word, noun), repeats, words) if on[k] else text)
     return base.text_states(texts, words=words)
+
+
+def _repeated(base: Base, text: str, again: str, most: int, words: Mapping[str, Tensor]) -> str:
+    """The text, and behind it what it says again, as often as there is room."""
+    for _ in range(most - 1):
+        longer = f"{text}, {again}"
+        if base.num_tokens(longer, words=words) > base.max_tokens:
+            break
+        text = longer
+    return text
