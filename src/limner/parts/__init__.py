@@ -6,15 +6,18 @@ from .attention.self_subject import interleaved_guidance, noised_reference, self
 from .attention.shared import adain, shared_reference
 from .augmentations.erasing import erased
 from .encoders.captions import structured_captions
-from .encoders.clip import clip_classes, clip_depths, clip_global, clip_places, clip_tokens
+from .encoders.clip import clip_classes, clip_depths, clip_global, clip_last, clip_places, clip_tokens
 from .encoders.looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, placed
 from .encoders.masks import background_masks, propagated_masks, subject_masks
+from .encoders.qformer import QueryFormer
 from .fusion.context_stack import context_stack
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .fusion.dual_path import dual_path
 from .fusion.gated_attention import gated_attention
+from .fusion.layered_attention import layered_attention
 from .fusion.local_attention import details_of_depths, local_attention
 from .fusion.noise_aware import noise_aware, tunable
+from .fusion.query_words import query_words
 from .fusion.reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .fusion.reference_network import reference_network
 from .fusion.subject_attention import subject_attention
@@ -58,10 +61,12 @@ from .objectives.guided import guided_denoising
 from .objectives.identity import same_identity
 from .objectives.magnitude import magnitude
 from .objectives.naturalness import kurtosis_gap
+from .objectives.picture_text import picture_text_contrast, picture_text_matching
 from .objectives.picture_words import among_words, short
 from .objectives.preserving import preserving
 from .objectives.prototype import near_start, prototype, prototypical_embedding
 from .objectives.rewards import clip_reward, policy_gradient, reward
+from .objectives.views import appearance_contrast, semantic_contrast
 from .parameters import (
     all_but,
     at_rate,
@@ -73,6 +78,7 @@ from .parameters import (
     text_encoder,
     words,
 )
+from .sources.captioned import captioned
 from .sources.class_pictures import STRUCTURED, class_pictures, prior_note
 from .sources.diptychs import diptychs
 from .sources.expert_pairs import expert_pairs
@@ -81,12 +87,14 @@ from .sources.photos import PHOTO_TEMPLATES, photos
 from .sources.pool import growing_pool
 from .sources.prompts import prompts
 from .sources.retrieved import retrieved
+from .sources.shown import seeing_all
 from .stops.variance import frozen_batch, frozen_loss, variance_stop
 
 __all__ = [
     "ATTRIBUTES",
     "PHOTO_TEMPLATES",
     "STRUCTURED",
+    "QueryFormer",
     "adain",
     "adapter_guidance",
     "all_but",
@@ -94,6 +102,7 @@ __all__ = [
     "alone",
     "among_words",
     "apart",
+    "appearance_contrast",
     "at_rate",
     "attending",
     "attention_consistency",
@@ -107,6 +116,7 @@ __all__ = [
     "bottleneck_adapters",
     "box_of",
     "branch_integration",
+    "captioned",
     "changed_states",
     "changed_weights",
     "class_pictures",
@@ -114,6 +124,7 @@ __all__ = [
     "clip_classes",
     "clip_depths",
     "clip_global",
+    "clip_last",
     "clip_places",
     "clip_reward",
     "clip_tokens",
@@ -158,6 +169,7 @@ __all__ = [
     "kronecker",
     "kurtosis_gap",
     "last_states",
+    "layered_attention",
     "learned",
     "local_attention",
     "low_rank",
@@ -186,6 +198,8 @@ __all__ = [
     "per_step",
     "photos",
     "picture_alone",
+    "picture_text_contrast",
+    "picture_text_matching",
     "picture_then_text",
     "picture_words",
     "pictures_alone",
@@ -200,6 +214,7 @@ __all__ = [
     "propagated_masks",
     "prototype",
     "prototypical_embedding",
+    "query_words",
     "rare_word",
     "rare_word_and",
     "reference_features",
@@ -211,8 +226,10 @@ __all__ = [
     "same_identity",
     "scoped",
     "second_moment",
+    "seeing_all",
     "self_sites",
     "self_subject",
+    "semantic_contrast",
     "shared_reference",
     "short",
     "spectral",

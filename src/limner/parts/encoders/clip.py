@@ -39,12 +39,10 @@ def clip_classes(base: Base, pixels: Tensor) -> Tensor:
 
 def clip_tokens(base: Base, pixels: Tensor) -> Tensor:
     """[B, 3, H, W] in [0, 1] -> [B, L, D]: all of CLIP's last tokens, that of the class and one of each place, normalised."""
-    import torch
     import torch.nn.functional as F
 
-    with torch.no_grad():
-        last = base.picture_states(pixels).unflatten(1, (3, -1))[:, -1]
-        return F.layer_norm(last, last.shape[-1:])
+    last = clip_last(base, pixels)
+    return F.layer_norm(last, last.shape[-1:])
 
 
 @dataclass(frozen=True)
@@ -60,3 +58,8 @@ class clip_depths:
         with torch.no_grad():
             states = base.picture_states(pixels, self.depths)
         return states.unflatten(1, (len(self.depths), -1)).transpose(1, 2)
+
+
+def clip_last(base: Base, pixels: Tensor) -> Tensor:
+    """[B, 3, H, W] in [0, 1] -> [B, L, D]: what CLIP sees at each place at its full depth, before its last norm."""
+    return clip_places(base, pixels).chunk(3, 1)[2]

@@ -34,10 +34,14 @@ Mapper: TypeAlias = "Callable[[Base, tuple[int, ...], Generator], Mapped]"
 """Base, shape [1, …] of the features, generator -> how they become words."""
 
 
-def words_of_pictures(subject: Subject, look: Look, mapper: Mapper, *, like: str = "") -> Making:
+def words_of_pictures(
+    subject: Subject, look: Look, mapper: Mapper, *, like: str = "", before_noun: bool = False, repeats: int = 1
+) -> Making:
     """For `changed_states`: at the subject's place in the prompt stand the vectors that `mapper` makes of a look at its pictures,
-    and the text tower reads the prompt anew. Rows that see nothing read `like`, or else the noun.
+    and the text tower reads the prompt anew. Rows that see nothing read `like`, or else the noun. With `before_noun`, it
+    stands behind the vectors.
 
+    While painting, such prompts are said up to `repeats` times, as often as there is room, again with the noun alone.
     What was put in is kept in the run as "picture words" [rows, m, D], for objectives to look at.
     """
 
@@ -60,7 +64,18 @@ def words_of_pictures(subject: Subject, look: Look, mapper: Mapper, *, like: str
             padded = torch.nn.utils.rnn.pad_sequence(plain, batch_first=True)
             vectors = mapped.vectors(own, seen[rows], padded, run.of(rows))
             run.kept["picture words"] = vectors
-            found = read_with(base, said, vectors, plain, on[rows].tolist(), scale, subject.handle).to(states)
+            found = read_with(
+                base,
+                said,
+                vectors,
+                plain,
+                on[rows].tolist(),
+                scale,
+                subject.handle,
+                behind=before_noun,
+                repeats=repeats if run.random is None else 1,
+                noun=subject.noun,
+            ).to(states)
             if still:
                 painted.clear()
                 painted[tuple(said)] = found
@@ -79,7 +94,17 @@ def nouns_read(base: Base, run: Pass, rows: list[int], subject: Subject) -> list
 
 
 def read_with(
-    base: Base, said: list[str], vectors: Tensor, plain: list[Tensor], on: list[bool], scale: float, word: str
+    base: Base,
+    said: list[str],
+    vectors: Tensor,
+    plain: list[Tensor],
+    on: list[bool],
+    scale: float,
+    word: str,
+    *,
+    behind: bool = False,
+    repeats: int = 1,
+    noun: str = "",
 ) -> Tensor:
     """[rows, L, D]: the prompts' states with each row's vectors at the word's place, or its noun's."""
     import torch
@@ -91,6 +116,17 @@ def read_with(
         if on[k] and scale != 1:
             start = plain[k][torch.arange(len(put)) % len(plain[k])]
             put = torch.lerp(start, put, scale)
-        words[name] = put
-        texts.append(prompt.replace(word, name))
+        words[name] = torch.cat([put, plain[k]]) if on[k] and behind else put
+        text = prompt.replace(word, name)
+        texts.append(_repeated(base, text, prompt.replace(word, noun), repeats, words) if on[k] else text)
     return base.text_states(texts, words=words)
+
+
+def _repeated(base: Base, text: str, again: str, most: int, words: Mapping[str, Tensor]) -> str:
+    """The text, and behind it what it says again, as often as there is room."""
+    for _ in range(most - 1):
+        longer = f"{text}, {again}"
+        if base.num_tokens(longer, words=words) > base.max_tokens:
+            break
+        text = longer
+    return text

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from limner.bases.attention import AttentionCall, Kind, Pass
     from limner.bases.protocol import Base
+    from limner.wearing import Worn
 
 Rewrite: TypeAlias = "Callable[[Mapping[str, Tensor], Tensor, list[int], Pass, float], Tensor]"
 """Parameters, states [rows, L, D], which rows of the run these are, the run, strength -> the states to read."""
@@ -44,7 +45,7 @@ class changed_states:
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
         plain = base.word_vectors(self.like if isinstance(self.like, str) else self.like(base))
-        prefix = f"states.{self.name or self.word}."
+        prefix = self.prefix
         own, rewrite = self.making(
             base, {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}, generator
         )
@@ -62,6 +63,16 @@ class changed_states:
         if scale:
             live.operations = (operation,)
         yield live
+
+    @property
+    def prefix(self) -> str:
+        """How the names of its tensors begin."""
+        return f"states.{self.name or self.word}."
+
+
+def tensors_of(worn: Worn, part: changed_states) -> dict[str, Tensor]:
+    """The tensors of such a part as its making names them."""
+    return {key.removeprefix(part.prefix): tensor for key, tensor in worn.live[part].tensors.items()}
 
 
 def rows_with(word: str, run: Pass) -> list[int]:

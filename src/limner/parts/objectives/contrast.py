@@ -36,6 +36,14 @@ def contrast(
     return Objective(f"contrast({source.name})", source, value)
 
 
+def missed(logits: Tensor, right: Tensor) -> Tensor:
+    """InfoNCE of logits [B, n]: how much of its softmax a row has on other columns than its right ones [B, n] bool, which share
+    what is right evenly (Eq. 2 of arXiv:2004.11362). Rows without a right column do not count."""
+    there = right.any(1)
+    share = logits.log_softmax(1).masked_fill(~right, 0).sum(1)[there] / right.sum(1)[there]
+    return -share.sum() / there.sum().clamp_min(1)
+
+
 def pooled(base: Base, texts: Sequence[str], *, words: dict[str, Tensor]) -> Tensor:
     """[n, D]: the state of each text at its end token."""
     import torch

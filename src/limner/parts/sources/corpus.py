@@ -28,6 +28,9 @@ class Corpus(Protocol):
     def subjects(self) -> Sequence[Sequence[int]]: ...  # the pictures of each subject
     def noun(self, picture: int) -> str: ...  # what its subject is
     def said(self, picture: int, name: str, *, seed: int) -> str: ...  # its caption, the subject called by a name
+    def described(
+        self, picture: int, *, seed: int
+    ) -> str: ...  # its caption, with its subject's looks if they are known
     def drawn(
         self, pictures: Sequence[int], size: int
     ) -> tuple[

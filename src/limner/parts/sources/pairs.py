@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .corpus import Corpus
 
 Ground: TypeAlias = Literal["own", "plain", "swapped"]
-"""What is around the subject on pictures to see: what was there; one plain colour; another picture's surroundings."""
+"""What is around the subject on pictures to see: what was there; one plain colour; the surroundings of another subject."""
 
 Change: TypeAlias = "Callable[[Tensor, Tensor | None, Generator], tuple[Tensor, Tensor | None]]"
 """An augmentation of pictures to see: pixels [n, 3, H, W] and masks [n, 1, H, W] -> the same, changed."""
@@ -95,7 +95,12 @@ def pairs(
                 for n, (k, silent) in enumerate(zip(targets, quiet, strict=True))
             ]
             flat = [k for line in seen for k in line]
-            pixels, masks = _grounded(shelf.pixels(flat), shelf.masks(flat), ground, at("ground"))
+            pixels, masks = shelf.pixels(flat), shelf.masks(flat)
+            if masks is not None and ground == "plain":
+                pixels = on_plain(pixels, masks)
+            if masks is not None and ground == "swapped":
+                others = _others([subjects_of[k] for k in flat], subjects, at("ground"))
+                pixels = on_ground_of(shelf.pixels(others), shelf.masks(others), pixels, masks)
             for change in changes:
                 pixels, masks = change(pixels, masks, at("changes"))
             shown = References(
@@ -137,21 +142,26 @@ def _dropped(batch: int, image: float, text: float, both: float, generator: Gene
     return quiet.tolist(), dropped
 
 
-def _grounded(
-    pixels: Tensor, masks: Tensor | None, ground: Ground, generator: Generator
-) -> tuple[Tensor, Tensor | None]:
-    """Pictures to see, their subjects on other ground. A swapped ground is another picture of the batch, in which its own
-    subject is painted over with its mean surroundings."""
+def _others(subjects: Sequence[int], pictures: Sequence[Sequence[int]], generator: Generator) -> list[int]:
+    """For each of these subjects, a picture of another one."""
     import torch
 
-    if masks is None or ground == "own":
-        return pixels, masks
-    if ground == "plain":
-        return on_plain(pixels, masks), masks
-    mean = (pixels * (1 - masks)).sum((2, 3), keepdim=True) / (1 - masks).sum((2, 3), keepdim=True).clamp_min(1)
-    bare = torch.lerp(pixels, mean.expand_as(pixels), masks)
-    other = torch.randperm(len(pixels), generator=generator)
-    return torch.lerp(bare[other], pixels, masks), masks
+    found, count = [], len(pictures)
+    for subject in subjects:
+        whose, which = torch.rand(2, generator=generator).tolist()
+        own = pictures[(subject + 1 + int(whose * (count - 1))) % count]
+        found.append(own[int(which * len(own))])
+    return found
+
+
+def on_ground_of(others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: Tensor) -> Tensor:
+    """[n, 3, H, W]: subjects put on the ground of other pictures, whose own subjects are painted over with their mean
+    surroundings."""
+    import torch
+
+    assert theirs is not None
+    mean = (others * (1 - theirs)).sum((2, 3), keepdim=True) / (1 - theirs).sum((2, 3), keepdim=True).clamp_min(1)
+    return torch.lerp(torch.lerp(others, mean.expand_as(others), theirs), pixels, masks)
 
 
 def on_plain(pixels: Tensor, masks: Tensor) -> Tensor:

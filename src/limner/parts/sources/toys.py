@@ -42,6 +42,11 @@ class toys:
 
         return caption(_graph(picture), seed=seed, name=name)
 
+    def described(self, picture: int, *, seed: int) -> str:
+        from limner.pocket.world import caption
+
+        return caption(_graph(picture), seed=seed)
+
     def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
         from limner.pocket.world import draw
 

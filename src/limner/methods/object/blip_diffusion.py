@@ -1,0 +1,104 @@
+"""BLIP-Diffusion — Li, Li and Hoi, NeurIPS 2023.
+
+A Querying Transformer looks at the subject's pictures, is told what the subject is, and answers with words that stand before
+the class noun in the prompt. It is trained once: first to agree with captions, then to paint subjects on other ground.
+"""
+
+from limner.parts import (
+    QueryFormer,
+    captioned,
+    changed_states,
+    clip_places,
+    denoising,
+    each_of,
+    learned,
+    low_rank,
+    pairs,
+    photos,
+    picture_text_contrast,
+    picture_text_matching,
+    query_words,
+    seeing_all,
+    words_of_pictures,
+)
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="BLIP-Diffusion", arxiv="2305.14720", scope=("object",))
+def blip_diffusion(
+    subject: Subject,
+    *,
+    queries: int = 8,
+    layers: int = 2,
+    width: int = 96,
+    heads: int = 4,
+    hidden: int = 192,
+    projector: int = 256,
+    rank: int = 4,
+    repeats: int = 1,
+    tuning: int = 0,
+    tuning_lr: float = 1e-3,
+    align_steps: int = 200,
+    steps: int = 450,
+    lr: float = 1e-3,
+    batch: int = 24,
+) -> Recipe:
+    """Queries over the references' CLIP places and the class noun, put into the prompt before the noun.
+
+    The authors put the queries behind the prompt's second token, which in their prompts, "a dog …", is before the noun as well.
+    Where they train the text tower and the whole denoiser along, a low-rank change of the denoiser's attention learns here. With
+    `tuning` above 0, that change then learns on from the subject's pictures, the queries staying as they are, the mean over all
+    pictures. Their first stage also learns to write captions, and its text goes through the Querying Transformer; here texts
+    are the base's own.
+
+    Settings:
+        queries: words that the pictures become
+        layers: of the Querying Transformer
+        width: of its states
+        heads: of its attention
+        hidden: width within its feed-forward layers
+        projector: width within the projector
+        rank: of the change of the denoiser; 0 leaves it as it is
+        repeats: how often prompts are said, as far as there is room
+        tuning: updates for every subject; 0 is none
+        tuning_lr: learning rate of these
+        align_steps: updates of the first stage of the one-time training, on pictures and captions
+        steps: updates of its second stage, on subjects
+        lr: learning rate of the one-time training
+        batch: pictures in an update of the one-time training
+    """
+    former = QueryFormer(queries, layers, width, heads, hidden)
+    look, mapper = each_of(clip_places), query_words(former, projector)
+    making = words_of_pictures(subject, look, mapper, before_noun=True, repeats=repeats)
+    part = changed_states(subject.handle, like=subject.noun, making=making, name="blip_diffusion")
+    change = low_rank(max(rank, 1), name="blip_diffusion")
+    both = learned(part, change) if rank else learned(part)
+    captions = captioned(batch=batch)
+    first = Stage(
+        train=(learned(part),),
+        loss=(picture_text_contrast(captions, part, former, look), picture_text_matching(captions, part, former, look)),
+        steps=align_steps,
+        lr=lr,
+        weight_decay=0.01,
+        warmup=20,
+        decay="cosine",
+    )
+    corpus = pairs(
+        batch=batch,
+        named=subject.handle,
+        target="same",
+        ground="swapped",
+        drop_image=0.15,
+        drop_text=0.0,
+        drop_both=0.05,
+    )
+    second = Stage((both,), (denoising(corpus),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine")
+    own = seeing_all(photos(subject, captions=("a photo of {}",)), subject)
+    last = Stage((learned(change),), (denoising(own),), tuning, tuning_lr)
+    return Recipe(
+        says=subject.handle,
+        modifiers=(part, *((change,) if rank else ())),
+        stages=(first, second, *((last,) if tuning else ())),
+        weights="blip_diffusion",
+    )

@@ -1,0 +1,70 @@
+"""CustomContrast — Chen et al., AAAI 2025.
+
+Every attention layer is told of the subject in words of its own, made of its pictures and of what it is. They are trained once, to
+be alike for any two pictures of one subject and unlike for two subjects, so that view, pose and place are left out of them.
+"""
+
+from limner.parts import (
+    QueryFormer,
+    appearance_contrast,
+    clip_places,
+    denoising,
+    each_of,
+    layered_attention,
+    learned,
+    pairs,
+    semantic_contrast,
+)
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="CustomContrast", arxiv="2409.05606", scope=("object",))
+def custom_contrast(
+    subject: Subject,
+    *,
+    scale: float = 1.0,
+    tokens: int = 2,
+    location: float = 0.5,
+    semantic: float = 0.02,
+    appearance: float = 0.05,
+    layers: int = 2,
+    width: int = 96,
+    heads: int = 4,
+    hidden: int = 192,
+    steps: int = 450,
+    lr: float = 1e-3,
+    batch: int = 24,
+) -> Recipe:
+    """Tokens for each layer from one Querying Transformer over CLIP's places and the class noun, through keys and values of their
+    own; two contrasts between pictures of one subject and others. With both weights at 0 this is a plain adapter.
+
+    Of the paper, the abstract and what others tell of it were read; there is no code. What is taken from there: a space of words
+    for each layer, both contrasts, suppression off the subject by time. Ours are the encoder's insides, the weights, the class
+    text as the text of the semantic contrast, and that suppression follows the noun's own attention map.
+
+    Settings:
+        scale: strength of the tokens; 0 is the base
+        tokens: for each attention layer
+        location: how far tokens are held to where the noun is read, at the end of painting; 0 is everywhere alike
+        semantic: weight of the contrast between pictures and class texts
+        appearance: weight of the contrast between pictures, layer by layer
+        layers: of the Querying Transformer
+        width: of its states
+        heads: of its attention
+        hidden: width within its feed-forward layers
+        steps: updates of the one-time training
+        lr: learning rate of the one-time training
+        batch: pictures in an update of the one-time training, two of each subject
+    """
+    former = QueryFormer(layers=layers, width=width, heads=heads, hidden=hidden)
+    seen = each_of(clip_places)
+    fusion = layered_attention(subject, seen, former, tokens, scale, location, name="custom_contrast")
+    corpus = pairs(batch=batch, named=subject.handle, alike=2)
+    loss = (denoising(corpus), semantic * semantic_contrast(corpus), appearance * appearance_contrast(corpus))
+    return Recipe(
+        says=subject.handle,
+        modifiers=(fusion,),
+        stages=(Stage((learned(fusion),), loss, steps, lr, weight_decay=0.01, warmup=20, decay="cosine"),),
+        weights="custom_contrast",
+    )

@@ -1,0 +1,137 @@
+"""Learned queries that ask a picture what it shows: the Querying Transformer of BLIP-2 (Sec. 3.1 of arXiv:2301.12597)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+EPSILON = 1e-12
+"""Of layer norms, as in BERT."""
+
+
+@dataclass(frozen=True)
+class QueryFormer:
+    """Its shape. Layers as BERT's, normalised after each sum: queries and words attend to each other, then, in every
+    `every`-th layer, queries to the picture's places; queries and words each have a feed-forward layer of their own.
+
+    The words that stand beside the queries are vectors of a text tower, mapped linearly; with a `vocabulary`, they are numbers
+    of a table of its own. Words of the last layer lead nowhere: unless `whole`, it has no feed-forward layer for them.
+    """
+
+    queries: int = 16
+    layers: int = 12
+    width: int = 768
+    heads: int = 12
+    hidden: int = 3072
+    every: int = 1
+    room: int = 32  # for words
+    vocabulary: int = 0
+    whole: bool = False
+
+    def start(self, places: int, words: int, generator: Generator) -> dict[str, Tensor]:
+        """Its parameters, for places and words of these widths."""
+        import torch
+
+        def drawn(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator)
+
+        def linear(name: str, out: int, into: int) -> dict[str, Tensor]:
+            return {f"{name}.weight": drawn(out, into) / into**0.5, f"{name}.bias": torch.zeros(out)}
+
+        def attention(name: str, into: int) -> dict[str, Tensor]:
+            made = linear(f"{name}.query", self.width, self.width) | linear(f"{name}.out", self.width, self.width)
+            made |= linear(f"{name}.key", self.width, into) | linear(f"{name}.value", self.width, into)
+            return made | normal(f"{name}.norm", self.width)
+
+        def forward(name: str) -> dict[str, Tensor]:
+            made = linear(f"{name}.in", self.hidden, self.width) | linear(f"{name}.out", self.width, self.hidden)
+            return made | normal(f"{name}.norm", self.width)
+
+        found = {"queries": drawn(self.queries, self.width), "positions": 0.02 * drawn(self.room, self.width)}
+        found |= normal("places", places) | normal("norm", self.width)
+        if self.vocabulary:
+            found["table"] = drawn(self.vocabulary, self.width)
+        else:
+            found |= linear("words", self.width, words)
+        for k in range(self.layers):
+            found |= attention(f"layers.{k}.self", self.width)
+            found |= attention(f"layers.{k}.cross", places) if k % self.every == 0 else {}
+            found |= forward(f"layers.{k}.of_queries")
+            found |= forward(f"layers.{k}.of_words") if self.whole or k + 1 < self.layers else {}
+        return found
+
+    def __call__(self, own: Mapping[str, Tensor], places: Tensor, words: Tensor | None = None) -> Tensor:
+        """Places [B, L, F]; words [B, n, D], zero where a row has fewer, or numbers [B, n], negative there; none: the picture
+        alone. -> [B, queries, width]"""
+        import torch
+
+        seen = _normal(own, "places", places)
+        x = own["queries"].expand(len(places), -1, -1)
+        there = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        if words is not None:
+            read, where = self._read(own, words)
+            x, there = torch.cat([x, read + own["positions"][: read.shape[1]]], 1), torch.cat([there, where], 1)
+        x = _normal(own, "norm", x)
+        for k in range(self.layers):
+            x = self._layer(own, f"layers.{k}", x, there, seen)
+        return x[:, : self.queries]
+
+    def _read(self, own: Mapping[str, Tensor], words: Tensor) -> tuple[Tensor, Tensor]:
+        if self.vocabulary:
+            return own["table"][words.clamp_min(0)], words >= 0
+        return _linear(own, "words", words), words.ne(0).any(-1)
+
+    def _layer(self, own: Mapping[str, Tensor], name: str, x: Tensor, there: Tensor, seen: Tensor) -> Tensor:
+        import torch
+
+        x = self._attended(own, f"{name}.self", x, x, there)
+        queries, words = x[:, : self.queries], x[:, self.queries :]
+        if f"{name}.cross.query.weight" in own:
+            queries = self._attended(own, f"{name}.cross", queries, seen)
+        queries = _forward(own, f"{name}.of_queries", queries)
+        if not words.shape[1] or f"{name}.of_words.in.weight" not in own:
+            return queries
+        return torch.cat([queries, _forward(own, f"{name}.of_words", words)], 1)
+
+    def _attended(
+        self, own: Mapping[str, Tensor], name: str, x: Tensor, to: Tensor, there: Tensor | None = None
+    ) -> Tensor:
+        from limner.bases.attention import split
+
+        query = split(_linear(own, f"{name}.query", x), self.heads)
+        key, value = (split(_linear(own, f"{name}.{part}", to), self.heads) for part in ("key", "value"))
+        logits = query @ key.mT * query.shape[-1] ** -0.5
+        if there is not None:
+            logits = logits.masked_fill(~there[:, None, None], float("-inf"))
+        out = (logits.softmax(-1) @ value).transpose(1, 2).flatten(2)
+        return _normal(own, f"{name}.norm", x + _linear(own, f"{name}.out", out))
+
+
+def normal(name: str, width: int) -> dict[str, Tensor]:
+    """A layer norm's parameters at their start."""
+    import torch
+
+    return {f"{name}.weight": torch.ones(width), f"{name}.bias": torch.zeros(width)}
+
+
+def _normal(own: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+    import torch.nn.functional as F
+
+    return F.layer_norm(x, x.shape[-1:], own[f"{name}.weight"], own[f"{name}.bias"], EPSILON)
+
+
+def _linear(own: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+    import torch.nn.functional as F
+
+    return F.linear(x, own[f"{name}.weight"], own[f"{name}.bias"])
+
+
+def _forward(own: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+    import torch.nn.functional as F
+
+    inner = F.gelu(_linear(own, f"{name}.in", x))
+    return _normal(own, f"{name}.norm", x + _linear(own, f"{name}.out", inner))

@@ -1,0 +1,147 @@
+"""What pictures show, said to each layer in words of its own, through keys and values beside those of the text
+(CustomContrast, arXiv:2409.05606)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
+from limner.parts.modifiers.kept import Kept, taken
+from limner.recipe import Live
+
+from .words_of_pictures import nouns_read
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import AttentionCall, Kind, Pass
+    from limner.bases.protocol import Base
+    from limner.parts.encoders.qformer import QueryFormer
+    from limner.subject import Subject
+
+TOKENS, WHOLE = "layered tokens", "image token"
+
+
+@dataclass(frozen=True)
+class layered_attention:
+    """In every cross-attention layer, out = attention(Q, K_text, V_text) + scale * attention(Q, K_i, V_i), where K_i and V_i are
+    made of that layer's own `tokens`. A Querying Transformer makes them, of all layers at once, from states [B, R, L, F] of R
+    pictures and the noun's vectors; the mean over the pictures.
+
+    One query more is for the picture as a whole. A run keeps "layered tokens" [rows, sites, tokens * width] and "image token"
+    [rows, D], which can be compared with texts' features, for objectives. V_i is zero at first.
+
+    In prompts the handle is read as the noun. With `location` above 0, while painting, tokens count less where the noun is not
+    read: by 1 - location * (1 - t / T) * (1 - m), with m the noun's own attention map at that layer, from 0 to 1.
+    """
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
+
+    subject: Subject
+    look: Look
+    former: QueryFormer
+    tokens: int = 2
+    scale: float = 1.0
+    location: float = 0.0
+    name: str = "layered"
+
+    @property
+    def like(self) -> str:
+        return self.subject.noun
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        prefix = f"{self.name}."
+        given = {key.removeprefix(prefix): tensor for key, tensor in stored.items() if key.startswith(prefix)}
+        features = looked_at(base, self.subject, self.look, given, "features")
+        sites = [site.name for site in base.sites if site.kind == "cross"]
+        own = taken(self._start(base, features.shape[-1], generator), given, base, what="the layers' tokens")
+        live = Live({f"{prefix}{key}": tensor for key, tensor in (own | {"features": features}).items()})
+        word = {self.subject.handle: base.word_vectors(self.subject.noun)}
+        live.words |= word
+        strength, kept = scale * self.scale, Kept()
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            if call.site.kind == "cross" and live.on:
+                made, on = self._tokens(base, call.run, len(call.query), features, own, kept)
+                mine = made[:, sites.index(call.site.name)]
+                key, value = (mine @ own[f"{call.site.name}.{part}"].T for part in ("key", "value"))
+                weight = strength * on.to(mine)[:, None, None, None] * self._where(base, call, word)
+                call.beside.append((call.heads(key), call.heads(value), weight))
+            return call
+
+        if strength:
+            live.operations = (operation,)
+        yield live
+
+    def _shape(self, base: Base) -> QueryFormer:
+        sites = sum(site.kind == "cross" for site in base.sites)
+        return replace(self.former, queries=sites * self.tokens + 1)
+
+    def _start(self, base: Base, places: int, generator: Generator) -> dict[str, Tensor]:
+        import torch
+
+        from .query_words import compared_width
+
+        wide = self.former.width
+        found = self._shape(base).start(places, base.word_table().shape[1], generator)
+        for site in (site for site in base.sites if site.kind == "cross"):
+            out = base.key_value(site)[0].weight.shape[0]
+            found[f"{site.name}.key"] = torch.randn(out, wide, generator=generator) / wide**0.5
+            found[f"{site.name}.value"] = torch.zeros(out, wide)
+        return found | {"whole": torch.randn(compared_width(base), wide, generator=generator) / wide**0.5}
+
+    def _tokens(
+        self, base: Base, run: Pass, rows: int, features: Tensor, own: Mapping[str, Tensor], kept: Kept
+    ) -> tuple[Tensor, Tensor]:
+        """[rows, sites, tokens, width] and [rows] bool: which rows see them. Made once in a run; while painting, once."""
+        import torch
+
+        if self in run.cache:
+            found: tuple[Tensor, Tensor] = run.cache[self]
+            return found
+        seen, on = looked_at_by_rows(base, run, self.look, features, rows)
+        kept.check(own.values())
+        still = run.references is None and not torch.is_grad_enabled()
+        if not still or "tokens" not in kept.values:
+            which = list(range(rows)) if run.references is not None else [0]
+            asked = self.asked(base, own, seen[which], nouns_read(base, run, which, self.subject))
+            kept.values["tokens"] = asked
+        made, whole = kept.values["tokens"]
+        run.kept[TOKENS], run.kept[WHOLE] = made.flatten(2), whole
+        run.cache[self] = made.expand(rows, -1, -1, -1), on
+        return self._tokens(base, run, rows, features, own, kept)
+
+    def asked(self, base: Base, own: Mapping[str, Tensor], seen: Tensor, nouns: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """States [B, R, L, F], vectors [n, D] of each row's noun -> tokens [B, sites, tokens, width]; the whole [B, D]."""
+        import torch
+
+        count, words = seen.shape[1], torch.nn.utils.rnn.pad_sequence(nouns, batch_first=True)
+        found = self._shape(base)(own, seen.flatten(0, 1), words.repeat_interleave(count, 0))
+        mean = found.unflatten(0, (-1, count)).mean(1)
+        return mean[:, 1:].unflatten(1, (-1, self.tokens)), mean[:, 0] @ own["whole"].T
+
+    def _where(self, base: Base, call: AttentionCall, words: Mapping[str, Tensor]) -> Tensor | float:
+        """[rows, 1, N, 1]: how much tokens count at each place."""
+        import torch
+
+        run = call.run
+        if not self.location or run.random is not None or run.time is None:
+            return 1.0
+        key: Any = (self, "places")
+        if key not in run.cache:
+            handle = self.subject.handle
+            run.cache[key] = [(base.word_places(text, handle, words=words) or [-1])[0] for text in run.prompts]
+        places = torch.tensor(run.cache[key], device=call.query.device)
+        maps = ((call.query * call.query.shape[-1] ** -0.5) @ call.key.mT).float().softmax(-1).mean(1)  # [rows, N, M]
+        read = maps.gather(2, places.clamp_min(0).view(-1, 1, 1).expand(-1, maps.shape[1], 1))[..., 0]
+        low, high = read.amin(1, keepdim=True), read.amax(1, keepdim=True)
+        there = (read - low) / (high - low).clamp_min(1e-8)
+        late = 1 - run.time.to(there).view(-1, 1) / base.num_train_times
+        weight = torch.where(places[:, None] < 0, 1.0, 1 - self.location * late * (1 - there))
+        return weight[:, None, :, None].to(call.query)

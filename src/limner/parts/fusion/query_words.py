@@ -1,0 +1,84 @@
+"""Words of pictures through a Querying Transformer that also reads what the subject is (BLIP-Diffusion, arXiv:2305.14720)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.parts.encoders.qformer import QueryFormer, normal
+
+from .words_of_pictures import Mapped
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.protocol import Base
+
+START = 0.3
+"""Length of the words at first, as a share of that of the base's own."""
+
+
+@dataclass(frozen=True)
+class query_words:
+    """States [B, R, L, F] of R pictures -> a word for each query [B, queries, D]: queries that attend to the pictures and to the
+    noun's vectors, then a projector with a residual (Sec. 3.2 and 4.1: LN and two layers with QuickGELU between); the mean over
+    the pictures.
+
+    Where words are not as wide as queries, a linear map comes before the projector. `contrast.weight` and `match.weight` are for
+    `picture_text_contrast` and `picture_text_matching`.
+    """
+
+    former: QueryFormer
+    projector: int = 3072
+
+    def __call__(self, base: Base, shape: tuple[int, ...], generator: Generator) -> Mapped:
+        return Mapped(
+            self.start(base, shape[-1], generator), lambda own, seen, nouns, run: self.words(own, seen, nouns)
+        )
+
+    def start(self, base: Base, places: int, generator: Generator) -> dict[str, Tensor]:
+        """All parameters, for places of this width."""
+        import torch
+
+        def drawn(out: int, into: int) -> Tensor:
+            return torch.randn(out, into, generator=generator) / into**0.5
+
+        former, table = self.former, base.word_table().float()
+        wide, length = table.shape[1], START * float(table.std())
+        found = former.start(places, wide, generator) | normal("projector.norm", wide)
+        if wide != former.width:
+            found["out.weight"] = length * drawn(wide, former.width)
+        found["projector.in.weight"] = drawn(self.projector, wide)
+        found["projector.in.bias"] = torch.zeros(self.projector)
+        found["projector.out.weight"] = length * drawn(wide, self.projector)
+        found["projector.out.bias"] = torch.zeros(wide)
+        found["match.weight"] = torch.zeros(former.width)
+        return found | {"contrast.weight": drawn(compared_width(base), former.width)}
+
+    def words(self, own: Mapping[str, Tensor], seen: Tensor, nouns: Tensor) -> Tensor:
+        """States [B, R, L, F], vectors [B, n, D] of nouns -> [B, queries, D]"""
+        count = seen.shape[1]
+        asked = self.former(own, seen.flatten(0, 1), nouns.repeat_interleave(count, 0))
+        return self.projected(own, asked).unflatten(0, (-1, count)).mean(1)
+
+    def projected(self, own: Mapping[str, Tensor], asked: Tensor) -> Tensor:
+        """[…, width] -> […, D]: x + out(QuickGELU(in(LN(x))))"""
+        import torch.nn.functional as F
+
+        x = F.linear(asked, own["out.weight"]) if "out.weight" in own else asked
+        shape, weight, bias = x.shape[-1:], own["projector.norm.weight"], own["projector.norm.bias"]
+        inner = F.linear(
+            F.layer_norm(x, shape, weight, bias, 1e-12), own["projector.in.weight"], own["projector.in.bias"]
+        )
+        inner = inner * (1.702 * inner).sigmoid()
+        return x + F.linear(inner, own["projector.out.weight"], own["projector.out.bias"])
+
+
+def compared_width(base: Base) -> int:
+    """How wide the features are in which a base compares texts with pictures."""
+    import torch
+
+    size = base.picture_size
+    with torch.no_grad():
+        return int(base.picture_features(torch.zeros(1, 3, size, size, device=base.device)).shape[1])

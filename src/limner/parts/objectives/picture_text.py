@@ -1,0 +1,106 @@
+"""What pictures show and what captions say, brought together before anything is painted: the first stage of BLIP-2
+(Sec. 3.2 of arXiv:2301.12597), with texts as the base's frozen tower reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from limner.parts.modifiers.states import changed_states, tensors_of
+from limner.recipe import Objective
+
+from .contrast import missed
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.protocol import Base
+    from limner.parts.encoders.looks import Look
+    from limner.parts.encoders.qformer import QueryFormer
+    from limner.recipe import Source, Step
+
+TEMPERATURE = 0.07
+
+
+def picture_text_contrast(source: Source, part: changed_states, former: QueryFormer, look: Look) -> Objective:
+    """InfoNCE both ways between pictures, as queries that read no text see them, and captions' global features: how alike a
+    picture and a text are says the query that is most alike. Equal captions of a batch all count as right."""
+
+    def value(step: Step) -> Tensor:
+        own, seen, said = _looked(step, part, look)
+        alike = _alike(step.worn.base, own, former(own, seen), said) / TEMPERATURE
+        right = _equal(said).to(alike.device)
+        return 0.5 * (missed(alike, right) + missed(alike.T, right.T))
+
+    return Objective(f"picture-text contrast({source.name})", source, value, any_target=True)
+
+
+def picture_text_matching(source: Source, part: changed_states, former: QueryFormer, look: Look) -> Objective:
+    """Does the caption belong to the picture? Queries that read both say so, the mean of their logits; beside every pair the
+    picture with a wrong caption and the caption with a wrong picture, drawn by how alike they seem."""
+
+    def value(step: Step) -> Tensor:
+        import torch
+        import torch.nn.functional as F
+
+        base, (own, seen, said) = step.worn.base, _looked(step, part, look)
+        with torch.no_grad():
+            alike = _alike(base, own, former(own, seen), said) / TEMPERATURE
+            alike = alike.float().masked_fill(_equal(said).to(alike.device), float("-inf"))
+        usual = [k for k in range(len(said)) if bool(alike[k].isfinite().any())]
+        if not usual:
+            return 0 * own["match.weight"].sum()
+        texts = _drawn(alike[usual], step.random("wrong captions"))
+        pictures = _drawn(alike.T[usual], step.random("wrong pictures"))
+        rows = [*range(len(said)), *usual, *pictures]
+        words = _vectors(base, [*said, *(said[k] for k in texts), *(said[k] for k in usual)])
+        logits = former(own, seen[rows], words).mean(1) @ own["match.weight"]
+        return F.binary_cross_entropy_with_logits(logits, (torch.arange(len(rows)) < len(said)).to(logits))
+
+    return Objective(f"picture-text matching({source.name})", source, value, any_target=True)
+
+
+def _looked(step: Step, part: changed_states, look: Look) -> tuple[Mapping[str, Tensor], Tensor, list[str]]:
+    """Parameters, states [B, L, F] of each row's first picture, captions."""
+    import torch
+
+    shown = step.batch.references
+    assert shown is not None
+    with torch.no_grad():
+        seen = look(step.worn.base, shown)[:, 0].to(step.worn.base.dtype)
+    return tensors_of(step.worn, part), seen, [captions[0] for captions in shown.captions]
+
+
+def _alike(base: Base, own: Mapping[str, Tensor], asked: Tensor, said: Sequence[str]) -> Tensor:
+    """[pictures, texts]: the greatest cosine over a picture's queries [B, queries, width]."""
+    import torch
+    import torch.nn.functional as F
+
+    with torch.no_grad():
+        texts = F.normalize(base.text_features(said, words={}).float(), dim=-1)
+    pictures = F.normalize(F.linear(asked, own["contrast.weight"]).float(), dim=-1)
+    with torch.autocast(pictures.device.type, enabled=False):  # a temperature makes much of small differences
+        return torch.einsum("bqd,td->bqt", pictures, texts.to(pictures)).amax(1)
+
+
+def _equal(said: Sequence[str]) -> Tensor:
+    import torch
+
+    known = {text: k for k, text in enumerate(said)}
+    numbers = torch.tensor([known[text] for text in said])
+    return numbers[:, None] == numbers
+
+
+def _drawn(logits: Tensor, generator: Generator) -> list[int]:
+    import torch
+
+    found: list[int] = torch.multinomial(logits.softmax(1).cpu(), 1, generator=generator)[:, 0].tolist()
+    return found
+
+
+def _vectors(base: Base, said: Sequence[str]) -> Tensor:
+    """[B, n, D]: the input vectors of captions, zeros behind shorter ones."""
+    import torch
+
+    known = {text: base.word_vectors(text) for text in dict.fromkeys(said)}
+    return torch.nn.utils.rnn.pad_sequence([known[text] for text in said], batch_first=True)

@@ -1,0 +1,65 @@
+"""Views of one subject brought together, and of different subjects apart (CustomContrast, arXiv:2409.05606)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.parts.fusion.layered_attention import TOKENS, WHOLE
+from limner.recipe import Objective
+
+from .contrast import missed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.recipe import Source, Step
+
+TEMPERATURE = 0.1
+
+
+def appearance_contrast(source: Source) -> Objective:
+    """At every layer, InfoNCE of each row's tokens: with those of other pictures of its subject against those of other subjects;
+    the mean over the layers (multiscale appearance contrastive learning)."""
+
+    def value(step: Step) -> Tensor:
+        import torch
+        import torch.nn.functional as F
+
+        tokens, shown = _kept(step, TOKENS), step.batch.references  # [B, sites, d]
+        assert shown is not None
+        assert shown.identity is not None
+        whose, itself = shown.identity.to(tokens.device), torch.eye(len(tokens), dtype=torch.bool, device=tokens.device)
+        right = (whose[:, None] == whose) & ~itself
+        unit = F.normalize(tokens.transpose(0, 1), dim=-1)
+        with torch.autocast(tokens.device.type, enabled=False):
+            logits = (unit @ unit.mT / TEMPERATURE).masked_fill(itself, float("-inf"))  # [sites, B, B]
+        return torch.stack([missed(one, right) for one in logits]).mean()
+
+    return Objective(f"appearance contrast({source.name})", source, value)
+
+
+def semantic_contrast(source: Source) -> Objective:
+    """InfoNCE both ways between each row's token of the picture as a whole and the feature at the end of its class text (cross-modal
+    semantic contrastive learning). Rows of one class are right for each other."""
+
+    def value(step: Step) -> Tensor:
+        import torch
+        import torch.nn.functional as F
+
+        whole, shown, base = _kept(step, WHOLE), step.batch.references, step.worn.base
+        assert shown is not None
+        classes = sorted(set(shown.nouns))
+        with torch.no_grad():
+            texts = base.text_features([f"a photo of a {noun}" for noun in classes], words={}).float()
+        right = torch.tensor([[noun == name for name in classes] for noun in shown.nouns], device=whole.device)
+        with torch.autocast(whole.device.type, enabled=False):
+            logits = F.normalize(whole, dim=-1) @ F.normalize(texts, dim=-1).T / TEMPERATURE
+        return 0.5 * (missed(logits, right) + missed(logits.T, right.T))
+
+    return Objective(f"semantic contrast({source.name})", source, value)
+
+
+def _kept(step: Step, name: str) -> Tensor:
+    kept, rows = step.prediction.kept, step.prediction.rows
+    assert kept is not None
+    return kept.kept[name][rows].float()

@@ -1,0 +1,47 @@
+"""Pictures with what they show in words: what picture and text are taught to agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from limner.recipe import Batch, References, Source
+
+if TYPE_CHECKING:
+    from limner.bases.protocol import Base
+    from limner.recipe import Streams
+
+    from .corpus import Corpus
+
+
+def captioned(*, batch: int = 32, corpus: Corpus | None = None) -> Source:
+    """Batches of pictures of different subjects, each its own reference and captioned with its subject's looks, where the corpus
+    knows them. Without a `corpus`, toys of the pocket world."""
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        import torch
+
+        from .corpus import Shelf
+        from .toys import toys
+
+        found = corpus or toys()
+        shelf, subjects = Shelf(found, base), found.subjects
+
+        def draw(step: int, at: Streams) -> Batch:
+            whose = torch.randperm(len(subjects), generator=at("who"))[:batch].tolist()
+            places = torch.rand(len(whose), generator=at("pictures")).tolist()
+            chosen = [subjects[who][int(x * len(subjects[who]))] for who, x in zip(whose, places, strict=True)]
+            said = tuple(found.described(k, seed=step * batch + n) for n, k in enumerate(chosen))
+            masks = shelf.masks(chosen)
+            shown = References(
+                shelf.pixels(chosen)[:, None],
+                None if masks is None else masks[:, None],
+                tuple((text,) for text in said),
+                tuple(found.noun(k) for k in chosen),
+                torch.tensor(whose),
+            )
+            return Batch(shelf.latents(chosen), said, references=shown)
+
+        return draw
+
+    return Source("captioned", "corpus", prepare, over=lambda other: captioned(batch=batch, corpus=other))
