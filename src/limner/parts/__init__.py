@@ -6,8 +6,12 @@ from .attention.self_subject import interleaved_guidance, noised_reference, self
 from .attention.shared import adain, shared_reference
 from .encoders.captions import structured_captions
 from .encoders.clip import clip_global, clip_places
+from .encoders.looks import all_of, alone, each_of, mean_of
 from .encoders.masks import background_masks, propagated_masks, subject_masks
+from .encoders.multimodal import multimodal_places
+from .fusion.aligner import aligner_net, alignment
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
+from .fusion.multimodal_states import states_of_multimodal
 from .fusion.subject_attention import subject_attention
 from .guidance.adapter import adapter_guidance
 from .guidance.attention import attention_into_mask
@@ -49,6 +53,7 @@ from .sources.pairs import jittered, pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
 from .sources.pool import growing_pool
 from .sources.prompts import prompts
+from .sources.texts import corpus_texts
 from .stops.variance import frozen_batch, frozen_loss, variance_stop
 
 __all__ = [
@@ -57,6 +62,10 @@ __all__ = [
     "STRUCTURED",
     "adain",
     "adapter_guidance",
+    "aligner_net",
+    "alignment",
+    "all_of",
+    "alone",
     "apart",
     "at_rate",
     "attention_consistency",
@@ -77,11 +86,13 @@ __all__ = [
     "context_maps",
     "context_states",
     "contrast",
+    "corpus_texts",
     "cross_attention_kv",
     "decoupled_cross_attention",
     "denoising",
     "distillation",
     "drawn_into",
+    "each_of",
     "everything",
     "frozen_batch",
     "frozen_loss",
@@ -105,6 +116,8 @@ __all__ = [
     "mapped_words",
     "maps_of",
     "masked_reference",
+    "mean_of",
+    "multimodal_places",
     "near_anchor",
     "near_start",
     "neural",
@@ -142,6 +155,7 @@ __all__ = [
     "self_subject",
     "shared_reference",
     "spectral",
+    "states_of_multimodal",
     "structured_captions",
     "subject_attention",
     "subject_masks",

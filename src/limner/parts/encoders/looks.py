@@ -44,6 +44,16 @@ class all_of:
 
 
 @dataclass(frozen=True)
+class each_of:
+    """An encoder's features of each of a row's pictures: [B, R, …]."""
+
+    encoder: Encoder
+
+    def __call__(self, base: Base, references: References) -> Tensor:
+        return _each(self.encoder, base, references)
+
+
+@dataclass(frozen=True)
 class alone:
     """A look at the subject on a plain ground, as its masks cut it out."""
 
