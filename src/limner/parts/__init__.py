@@ -12,6 +12,7 @@ from .encoders.multimodal import multimodal_places
 from .fusion.aligner import aligner_net, alignment
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .fusion.multimodal_states import states_of_multimodal
+from .fusion.query_states import explain, explanation, like_text_tower, query_states
 from .fusion.subject_attention import subject_attention
 from .guidance.adapter import adapter_guidance
 from .guidance.attention import attention_into_mask
@@ -46,6 +47,7 @@ from .objectives.guided import guided_denoising
 from .objectives.naturalness import kurtosis_gap
 from .objectives.preserving import preserving
 from .objectives.prototype import near_start, prototype, prototypical_embedding
+from .objectives.refinement import refinement
 from .objectives.rewards import clip_reward, policy_gradient, reward
 from .parameters import at_rate, base_parameters, cross_attention_kv, everything, learned, part_of, text_encoder, words
 from .sources.class_pictures import STRUCTURED, class_pictures, prior_note
@@ -94,6 +96,8 @@ __all__ = [
     "drawn_into",
     "each_of",
     "everything",
+    "explain",
+    "explanation",
     "frozen_batch",
     "frozen_loss",
     "growing_pool",
@@ -112,6 +116,7 @@ __all__ = [
     "kurtosis_gap",
     "last_states",
     "learned",
+    "like_text_tower",
     "low_rank",
     "mapped_words",
     "maps_of",
@@ -145,10 +150,12 @@ __all__ = [
     "propagated_masks",
     "prototype",
     "prototypical_embedding",
+    "query_states",
     "rare_word",
     "rare_word_and",
     "reference_latents",
     "reference_statistics",
+    "refinement",
     "reward",
     "scoped",
     "second_moment",

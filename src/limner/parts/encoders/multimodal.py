@@ -155,6 +155,21 @@ class Multimodal:
         found: Tensor = self.language.get_output_embeddings()(states)
         return found
 
+    def likelihood(self, texts: Sequence[str], answers: Sequence[str], seen: Tensor | None) -> tuple[Tensor, float]:
+        """Mean cross-entropy of the tokens of answers behind texts, with the end token, and the share of them that are the
+        likeliest."""
+        import torch
+        import torch.nn.functional as F
+
+        whole = [f"{text} {answer}".strip() for text, answer in zip(texts, answers, strict=True)]
+        vectors = self.vectors(whole, seen, ends=True)
+        states, _ = self.states(vectors)
+        ids = [[*self.ids(answer), self.tokenizer.eos_token_id] for answer in answers]
+        spans = [(len(row) - len(own) - 1, len(row) - 1) for row, own in zip(vectors, ids, strict=True)]
+        logits = self.logits(torch.cat([states[k, start:end] for k, (start, end) in enumerate(spans)])).float()
+        wanted = self._tensor([token for own in ids for token in own])
+        return F.cross_entropy(logits, wanted), (logits.argmax(1) == wanted).float().mean().item()
+
     def says(self, vectors: Sequence[Tensor], *, most: int = 40) -> list[str]:
         """What comes behind each row of vectors: at each place the likeliest token, until the end token."""
         import torch

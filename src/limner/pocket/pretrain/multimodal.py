@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.parts.encoders.multimodal import PICTURE, TOWER, Multimodal, opened
@@ -192,19 +191,7 @@ def _projected(model: Any, seen: Sequence[Tensor], lines: Sequence[Told]) -> Ten
 def _loss(reader: Multimodal, lines: Sequence[Told], seen: Tensor) -> tuple[Tensor, dict[str, float]]:
     """Cross-entropy of the answers' tokens, and how many of them are the likeliest."""
     with torch.autocast(seen.device.type, torch.bfloat16):
-        texts = [f"{line.text} {line.answer}".strip() for line in lines]
-        vectors = reader.vectors(texts, seen, ends=True)
-        states, _ = reader.states(vectors)
-        lengths = [len(reader.ids(line.answer)) + 1 for line in lines]
-        ends = [len(one) for one in vectors]
-        before = [
-            states[k, end - length - 1 : end - 1] for k, (end, length) in enumerate(zip(ends, lengths, strict=True))
-        ]
-        logits = reader.logits(torch.cat(before)).float()
-    wanted = torch.tensor([t for line in lines for t in (*reader.ids(line.answer), reader.tokenizer.eos_token_id)])
-    wanted = wanted.to(logits.device)
-    right = (logits.argmax(1) == wanted).float().mean().item()
-    value = F.cross_entropy(logits, wanted)
+        value, right = reader.likelihood([line.text for line in lines], [line.answer for line in lines], seen)
     return value, {"loss": value.item(), "accuracy": right}
 
 
