@@ -1,6 +1,7 @@
 """What recipes are made of: a folder for each noun of the field. Importing it loads no heavy library."""
 
 from .attention.boxes import box_of, drawn_into
+from .attention.followed import followed_subject, painted_at
 from .attention.maps import keep_maps, kept_maps
 from .attention.self_subject import interleaved_guidance, noised_reference, self_subject
 from .attention.shared import adain, shared_reference
@@ -10,9 +11,12 @@ from .encoders.looks import all_of, alone, each_of, mean_of
 from .encoders.masks import background_masks, propagated_masks, subject_masks
 from .encoders.multimodal import multimodal_places
 from .fusion.aligner import aligner_net, alignment
+from .fusion.clean_reference import clean_reference
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
+from .fusion.described import described
 from .fusion.multimodal_states import states_of_multimodal
 from .fusion.query_states import explain, explanation, like_text_tower, query_states
+from .fusion.reference_network import reference_network
 from .fusion.subject_attention import subject_attention
 from .guidance.adapter import adapter_guidance
 from .guidance.attention import attention_into_mask
@@ -82,6 +86,7 @@ __all__ = [
     "changed_weights",
     "class_pictures",
     "classifier_free",
+    "clean_reference",
     "clip_global",
     "clip_places",
     "clip_reward",
@@ -92,12 +97,14 @@ __all__ = [
     "cross_attention_kv",
     "decoupled_cross_attention",
     "denoising",
+    "described",
     "distillation",
     "drawn_into",
     "each_of",
     "everything",
     "explain",
     "explanation",
+    "followed_subject",
     "frozen_batch",
     "frozen_loss",
     "growing_pool",
@@ -131,6 +138,7 @@ __all__ = [
     "noun_state",
     "orthogonal",
     "otsu",
+    "painted_at",
     "paired_low_rank",
     "pairs",
     "part_of",
@@ -154,6 +162,7 @@ __all__ = [
     "rare_word",
     "rare_word_and",
     "reference_latents",
+    "reference_network",
     "reference_statistics",
     "refinement",
     "reward",

@@ -281,7 +281,7 @@ def _precision(config: Any, device: str) -> Any:
     """Single on a CPU and for small models; else as stored."""
     import torch
 
-    return torch.float32 if device == "cpu" or getattr(config, TOWER, "") else "auto"
+    return torch.float32 if device == "cpu" or hasattr(config, TOWER) else "auto"
 
 
 def _with_tower(model: Any, folder: Path) -> None:

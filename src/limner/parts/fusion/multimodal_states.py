@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from limner.parts.encoders.looks import Look, alone, each_of, looked_at, looked_at_by_rows
@@ -53,7 +53,7 @@ def states_of_multimodal(subject: Subject, writer: Writer) -> Making:
             still = run.random is None and not torch.is_grad_enabled()
             if not still or said not in painted:
                 seen, on = looked_at_by_rows(base, run, look, own[FEATURES], len(run.prompts))
-                nouns = [_noun(run, row, subject) for row in rows]
+                nouns = [noun_of(run, row, subject) for row in rows]
                 made = _written(writer, own, reader, said, (subject.handle, nouns), seen[rows], on[rows].tolist())
                 painted.clear()
                 if still:
@@ -66,7 +66,8 @@ def states_of_multimodal(subject: Subject, writer: Writer) -> Making:
     return making
 
 
-def _noun(run: Pass, row: int, subject: Subject) -> str:
+def noun_of(run: Pass, row: int, subject: Subject) -> str:
+    """What a row's subject is."""
     return run.references.nouns[row] if run.references is not None and run.references.nouns else subject.noun
 
 
@@ -90,9 +91,6 @@ def own_of(worn: Worn, fusion: changed_states) -> dict[str, Tensor]:
     """The tensors of a worn change of states, by the names that its making gave them."""
     prefix = f"states.{fusion.name or fusion.word}."
     return {name.removeprefix(prefix): tensor for name, tensor in worn.live[fusion].tensors.items()}
-
-
-Norm = Callable[["Tensor"], "Tensor"]
 
 
 def block(own: Mapping[str, Tensor], name: str, x: Tensor, memory: Tensor, mask: Tensor, *, heads: int = 4) -> Tensor:
