@@ -92,6 +92,7 @@ class References:
     nouns: tuple[str, ...] = ()  # B: what each row's subject is
     identity: Tensor | None = None  # [B]: equal in rows of one subject
     dropped: Tensor | None = None  # [B] bool: rows that see none of it
+    looks: tuple[str, ...] = ()  # B: what each row's subject looks like, "a red spotted dog", where that is known
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -117,6 +118,7 @@ class References:
             tuple(self.nouns[row] for row in rows) if self.nouns else (),
             None if self.identity is None else self.identity[rows],
             None if self.dropped is None else self.dropped[rows],
+            tuple(self.looks[row] for row in rows) if self.looks else (),
         )
 
 
@@ -174,6 +176,7 @@ class Step(Protocol):
     def prediction_for(
         self, prompts: Sequence[str], *, references: References | None = None, operations: tuple[AttentionOp, ...] = ()
     ) -> Prediction: ...
+    def on(self, batch: Batch) -> Step: ...
     def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction: ...
 
 

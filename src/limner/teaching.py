@@ -260,10 +260,15 @@ class Update:
     ) -> Prediction:
         """What is predicted of the same noised latents with other prompts and references, in a run of its own in which these
         operations act as well."""
-        other = replace(self, batch=replace(self.batch, prompts=tuple(prompts), references=references))
-        other.together, other._prediction = [other], None
+        other = self.on(replace(self.batch, prompts=tuple(prompts), references=references))
         _predict(self.worn, [other], operations)
         return other.prediction
+
+    def on(self, batch: Batch) -> Update:
+        """The same times and noise with another batch of as many examples, in a run of its own."""
+        other = replace(self, batch=batch)
+        other.together, other._prediction = [other], None
+        return other
 
     def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction:
         """What the untouched base says of the same noised latents, reading these prompts or its own; no gradient."""
@@ -353,6 +358,7 @@ def joined_references(batches: Sequence[Batch]) -> References | None:
         tuple(noun for r in every for noun in r.nouns) if all(r.nouns for r in every) else (),
         torch.cat([r.identity for r in every if r.identity is not None]) if counted else None,
         ~torch.cat([r.on for r in every]),
+        tuple(look for r in every for look in r.looks) if all(r.looks for r in every) else (),
     )
 
 

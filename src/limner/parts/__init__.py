@@ -1,6 +1,7 @@
 """What recipes are made of: a folder for each noun of the field. Importing it loads no heavy library."""
 
 from .attention.boxes import box_of, drawn_into
+from .attention.followed import followed_subject, painted_at
 from .attention.maps import keep_maps, kept_maps
 from .attention.self_subject import interleaved_guidance, noised_reference, self_subject
 from .attention.shared import adain, shared_reference
@@ -9,14 +10,20 @@ from .encoders.captions import structured_captions
 from .encoders.clip import clip_classes, clip_depths, clip_global, clip_last, clip_places, clip_tokens
 from .encoders.looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, placed
 from .encoders.masks import background_masks, propagated_masks, subject_masks
+from .encoders.multimodal import multimodal_places
 from .encoders.qformer import QueryFormer
+from .fusion.aligner import aligner_net, alignment
+from .fusion.clean_reference import clean_reference
 from .fusion.context_stack import context_stack
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
+from .fusion.described import described
 from .fusion.dual_path import dual_path
 from .fusion.gated_attention import gated_attention
 from .fusion.layered_attention import layered_attention
 from .fusion.local_attention import details_of_depths, local_attention
+from .fusion.multimodal_states import states_of_multimodal
 from .fusion.noise_aware import noise_aware, tunable
+from .fusion.query_states import explain, explanation, like_text_tower, query_states
 from .fusion.query_words import query_words
 from .fusion.reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .fusion.reference_network import reference_network
@@ -65,6 +72,7 @@ from .objectives.picture_text import picture_text_contrast, picture_text_matchin
 from .objectives.picture_words import among_words, short
 from .objectives.preserving import preserving
 from .objectives.prototype import near_start, prototype, prototypical_embedding
+from .objectives.refinement import refinement
 from .objectives.rewards import clip_reward, policy_gradient, reward
 from .objectives.views import appearance_contrast, semantic_contrast
 from .parameters import (
@@ -88,6 +96,7 @@ from .sources.pool import growing_pool
 from .sources.prompts import prompts
 from .sources.retrieved import retrieved
 from .sources.shown import seeing_all
+from .sources.texts import corpus_texts
 from .stops.variance import frozen_batch, frozen_loss, variance_stop
 
 __all__ = [
@@ -97,6 +106,8 @@ __all__ = [
     "QueryFormer",
     "adain",
     "adapter_guidance",
+    "aligner_net",
+    "alignment",
     "all_but",
     "all_of",
     "alone",
@@ -121,6 +132,7 @@ __all__ = [
     "changed_weights",
     "class_pictures",
     "classifier_free",
+    "clean_reference",
     "clip_classes",
     "clip_depths",
     "clip_global",
@@ -133,10 +145,12 @@ __all__ = [
     "context_stack",
     "context_states",
     "contrast",
+    "corpus_texts",
     "cross_attention_kv",
     "cross_sites",
     "decoupled_cross_attention",
     "denoising",
+    "described",
     "details_of_depths",
     "diptychs",
     "distillation",
@@ -147,7 +161,10 @@ __all__ = [
     "erased",
     "everything",
     "expert_pairs",
+    "explain",
+    "explanation",
     "feature_distance",
+    "followed_subject",
     "frozen_batch",
     "frozen_loss",
     "fused_guidance",
@@ -171,6 +188,7 @@ __all__ = [
     "last_states",
     "layered_attention",
     "learned",
+    "like_text_tower",
     "local_attention",
     "low_rank",
     "magnitude",
@@ -178,6 +196,7 @@ __all__ = [
     "maps_of",
     "masked_reference",
     "mean_of",
+    "multimodal_places",
     "multiplied",
     "near_anchor",
     "near_start",
@@ -189,6 +208,7 @@ __all__ = [
     "one_word",
     "orthogonal",
     "otsu",
+    "painted_at",
     "paired_low_rank",
     "pairs",
     "part_of",
@@ -214,6 +234,7 @@ __all__ = [
     "propagated_masks",
     "prototype",
     "prototypical_embedding",
+    "query_states",
     "query_words",
     "rare_word",
     "rare_word_and",
@@ -221,6 +242,7 @@ __all__ = [
     "reference_latents",
     "reference_network",
     "reference_statistics",
+    "refinement",
     "retrieved",
     "reward",
     "same_identity",
@@ -233,6 +255,7 @@ __all__ = [
     "shared_reference",
     "short",
     "spectral",
+    "states_of_multimodal",
     "structured_captions",
     "subject_attention",
     "subject_masks",

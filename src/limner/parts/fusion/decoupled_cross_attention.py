@@ -7,20 +7,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from limner.errors import FileError
 from limner.parts.encoders.masks import subject_masks
+from limner.parts.modifiers.kept import taken
 from limner.parts.sources.pairs import on_plain
 from limner.recipe import Live
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind, Pass
+    from limner.bases.attention import AttentionCall, Kind, Pass, Site
     from limner.bases.protocol import Base
     from limner.subject import Subject
 
 Encoder: TypeAlias = "Callable[[Base, Tensor], Tensor]"
 FEATURES = "image.features"
+
+Tokens: TypeAlias = (
+    "Callable[[Base, Mapping[str, Tensor], Generator], "
+    "tuple[dict[str, Tensor], Callable[[Mapping[str, Tensor], Pass, int], Tensor]]]"
+)
+"""Base, stored tensors by name, generator -> tensors of its own, and (those tensors, run, rows of it) -> what rows see
+[rows, tokens, C]."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,9 @@ class decoupled_cross_attention:
     as copies of the text's. A dropped picture is a zero embedding, before the linear map. While teaching, rows see the
     references of their batch; while painting, the mean embedding of the subject's pictures, and the negative branch a
     dropped picture. `alone`: the encoder looks at the subject as its masks cut it out, on plain ground.
+
+    With `states`, the vectors are made some other way, of the prompt too, say; `gate` says how much each place of a layer sees
+    of them, [B, 1, N, 1].
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross", "joint")
@@ -41,21 +51,25 @@ class decoupled_cross_attention:
     tokens: int = 4
     scale: float = 1.0
     alone: bool = False
+    states: Tokens | None = None
+    gate: Callable[[AttentionCall], Tensor] | None = None
 
     @contextmanager
     def __call__(
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
         strength = scale * self.scale
-        features = self._features(base, stored)
-        weights = self._weights(base, features.shape[-1], stored, generator)
-        live = Live(tensors={**weights, FEATURES: features})
+        own, make = self.states(base, stored, generator) if self.states else self._projected(base, stored, generator)
+        live = Live(tensors={**own, **self._keys_values(base, stored)})
 
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.kind in self.acts_in and live.on:
-                states = self._states(base, call.run, len(call.query), features, weights)
-                key, value = (states @ weights[f"image.{call.site.name}.{part}"].T for part in ("key", "value"))
-                call.beside.append((call.heads(key), call.heads(value), strength))
+                if self not in call.run.cache:
+                    call.run.cache[self] = make(live.tensors, call.run, len(call.query))
+                states = call.run.cache[self]
+                key, value = (states @ live.tensors[f"image.{call.site.name}.{part}"].T for part in ("key", "value"))
+                much = strength if self.gate is None else strength * self.gate(call)
+                call.beside.append((call.heads(key), call.heads(value), much))
             return call
 
         if strength:
@@ -73,42 +87,36 @@ class decoupled_cross_attention:
             return self._looked(base, self.subject.tensor(base.picture_size), where)
         return torch.zeros_like(self.encoder(base, torch.zeros(1, 3, base.picture_size, base.picture_size)))
 
-    def _weights(
-        self, base: Base, dim: int, stored: Mapping[str, Tensor], generator: Generator
-    ) -> dict[str, nn.Parameter]:
-        import torch
-
-        sites = [site for site in base.sites if site.kind in self.acts_in]
-        wide = base.key_value(sites[0])[0].weight.shape[1]
-        noise = torch.randn(self.tokens * wide, dim, generator=generator) / dim**0.5
-        start = {"image.projection.weight": noise, "image.projection.bias": torch.zeros(self.tokens * wide)}
-        start |= {"image.norm.weight": torch.ones(wide), "image.norm.bias": torch.zeros(wide)}
-        for site in sites:
-            key, value = base.key_value(site)
-            start |= {f"image.{site.name}.key": key.weight, f"image.{site.name}.value": value.weight}
-        found = {}
-        for name, tensor in start.items():
-            given = stored.get(name, tensor)
-            if given.shape != tensor.shape:
-                raise FileError(
-                    f"{name} is {tuple(given.shape)} in the file; this base and setting want {tuple(tensor.shape)}"
-                )
-            found[name] = torch.nn.Parameter(given.detach().clone().to(base.device, base.dtype), requires_grad=False)
-        return found
-
-    def _states(self, base: Base, run: Pass, rows: int, features: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-        """[rows, tokens, C], made once in a run."""
+    def _projected(
+        self, base: Base, stored: Mapping[str, Tensor], generator: Generator
+    ) -> tuple[dict[str, Tensor], Callable[[Mapping[str, Tensor], Pass, int], Tensor]]:
+        """A linear map of one embedding."""
         import torch
         import torch.nn.functional as F
 
-        if self not in run.cache:
-            seen = self._seen(base, run, rows, features)
-            flat = F.linear(seen, weights["image.projection.weight"], weights["image.projection.bias"])
-            wide = weights["image.norm.weight"].shape[0]
+        features, wide = self._features(base, stored), base.key_value(self._sites(base)[0])[0].weight.shape[1]
+        dim = features.shape[-1]
+        noise = torch.randn(self.tokens * wide, dim, generator=generator) / dim**0.5
+        start = {"image.projection.weight": noise, "image.projection.bias": torch.zeros(self.tokens * wide)}
+        start |= {"image.norm.weight": torch.ones(wide), "image.norm.bias": torch.zeros(wide)}
+
+        def make(own: Mapping[str, Tensor], run: Pass, rows: int) -> Tensor:
+            seen = self._seen(base, run, rows, own[FEATURES])
+            flat = F.linear(seen, own["image.projection.weight"], own["image.projection.bias"])
             states = flat.view(rows, self.tokens, wide)
-            run.cache[self] = F.layer_norm(states, (wide,), weights["image.norm.weight"], weights["image.norm.bias"])
-        found: torch.Tensor = run.cache[self]
-        return found
+            return F.layer_norm(states, (wide,), own["image.norm.weight"], own["image.norm.bias"])
+
+        return {**taken(start, stored, base, what="the image's states"), FEATURES: features}, make
+
+    def _keys_values(self, base: Base, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        start: dict[str, Tensor] = {}
+        for site in self._sites(base):
+            key, value = base.key_value(site)
+            start |= {f"image.{site.name}.key": key.weight, f"image.{site.name}.value": value.weight}
+        return taken(start, stored, base, what="the image's keys and values")
+
+    def _sites(self, base: Base) -> list[Site]:
+        return [site for site in base.sites if site.kind in self.acts_in]
 
     def _seen(self, base: Base, run: Pass, rows: int, features: Tensor) -> Tensor:
         """[rows, D]: which embedding each row of the run sees."""

@@ -19,10 +19,11 @@ def denoising(source: Source) -> Objective:
 
     Where a batch has a mask, the mean is over what the mask keeps; where it has weights, examples count by them.
     """
-    return Objective(f"denoising({source.name})", source, _error, any_target=True)
+    return Objective(f"denoising({source.name})", source, denoising_error, any_target=True)
 
 
-def _error(step: Step) -> Tensor:
+def denoising_error(step: Step) -> Tensor:
+    """The value of `denoising` on a step's own batch."""
     error, counts = step.worn.base.error(step.prediction.output, step.target)  # [B, C, h, w]
     mask, weight = step.batch.mask, step.batch.weight
     if counts is not None:  # masked tokens, which are not the same number in every row

@@ -38,6 +38,19 @@ class Corpus(Protocol):
     ]: ...  # uint8 [n, 3, size, size]; and where the subject is, uint8 [n, 1, size, size]
 
 
+def looks(corpus: Corpus, picture: int) -> str:
+    """What a picture's subject looks like in words, "a red spotted dog", where the corpus says (`looks`); else what it is."""
+    say: Callable[[int], str] | None = getattr(corpus, "looks", None)
+    return say(picture) if say else f"a {corpus.noun(picture)}"
+
+
+def text(corpus: Corpus, number: int) -> str:
+    """A text of the corpus's language: any, where it has more than its captions (`text`); else a caption."""
+    say: Callable[[int], str] | None = getattr(corpus, "text", None)
+    picture = number % _count(corpus)
+    return say(number) if say else corpus.said(picture, looks(corpus, picture), seed=number)
+
+
 class Shelf:
     """A corpus as a base sees it: pixels, masks and latents by number."""
 

@@ -72,7 +72,7 @@ def pairs(
 
         from limner.errors import InputError
 
-        from .corpus import Shelf
+        from .corpus import Shelf, looks
         from .toys import toys
 
         found = corpus or toys()
@@ -110,6 +110,7 @@ def pairs(
                 tuple(found.noun(k) for k in targets),
                 torch.tensor([subjects_of[k] for k in targets]),
                 dropped,
+                tuple(looks(found, k) for k in targets),
             )
             where = shelf.masks(targets) if masked else None
             if where is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,17 @@ class toys:
 
         return caption(_graph(picture), seed=seed)
 
+    def looks(self, picture: int) -> str:
+        from limner.pocket.world import describe
+
+        seen = describe(_graph(picture).toys[0].individual)
+        return f"{'an' if seen[0] in 'aeiou' else 'a'} {seen}"
+
+    def text(self, number: int) -> str:
+        from limner.pocket.world import caption, sample
+
+        return caption(sample(number), seed=number)
+
     def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
         from limner.pocket.world import draw
 
@@ -54,6 +66,7 @@ class toys:
         return found.pixels, (found.masks[:, None] * 255).byte()
 
 
+@functools.lru_cache(maxsize=8192)
 def _graph(picture: int) -> Any:
     """What a picture shows: its toy, in a place drawn from the picture's number."""
     from limner.pocket.world import CORE, individual, sample

@@ -12,7 +12,7 @@ from limner.pocket import SIZE
 from limner.pocket.judges import WEIGHTS
 from limner.pocket.world import WORLDS
 
-from . import autoencoder, data, denoiser, evaluate, export, judges, language, motion, preview
+from . import autoencoder, data, denoiser, evaluate, export, judges, language, motion, multimodal, preview
 from .run import Run, Stopped
 
 STAGES: dict[str, Callable[[Run], object]] = {
@@ -30,6 +30,7 @@ STAGES: dict[str, Callable[[Run], object]] = {
     "motion": motion.motion,
     "preview": lambda run: print(preview.preview(run)),
     "export": export.export,
+    "multimodal": multimodal.multimodal,
     "evaluate": lambda run: print(evaluate.evaluate(Path("results/pocket.json"))),
     "sheet": lambda run: evaluate.sheet(Path("docs/images/pocket.jpg")),
 }

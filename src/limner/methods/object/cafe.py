@@ -1,0 +1,83 @@
+"""CAFE — Zhou et al., CVPR 2024: a customization assistant.
+
+A multimodal language model looks at a picture, reads what is asked for, and writes both what the denoiser reads and a sentence
+that says what it will paint. Nothing is learned per subject.
+"""
+
+import functools
+
+from limner.parts import (
+    changed_states,
+    corpus_texts,
+    denoising,
+    explanation,
+    learned,
+    like_text_tower,
+    pairs,
+    query_states,
+    refinement,
+    states_of_multimodal,
+)
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="CAFE", arxiv="2312.03045", scope=("object", "face"))
+def cafe(
+    subject: Subject,
+    *,
+    model: str = "",
+    rank: int = 16,
+    explaining: float = 0.1,
+    align_steps: int = 500,
+    align_lr: float = 2e-3,
+    steps: int = 300,
+    refine_steps: int = 30,
+    lr: float = 1e-3,
+    batch: int = 16,
+) -> Recipe:
+    """Conditions from output queries of a multimodal model, trained by denoising and by language, then on its own pictures.
+
+    What is known here is the abstract's and the project's word; weights and numbers of the authors are not. Their triplets
+    (reference, request, another picture) are painted by an earlier encoder; here the pocket world draws them. Their
+    explanations come from a larger language model, here from a template. A start like the text tower's is ours: it takes
+    the place of their model's size. The second round paints anew in every update, at a tenth of the learning rate.
+
+    Settings:
+        model: multimodal model by folder or hub id; empty is the pocket's own
+        rank: of the change of the multimodal model; 0 leaves it as it is
+        explaining: weight of the language loss beside the denoiser's
+        align_steps: updates of the one-time training to read texts as the text tower does
+        align_lr: learning rate of those
+        steps: updates of the one-time training on pairs, its first round
+        refine_steps: updates of its second round, on pictures of its own
+        lr: learning rate of the first round
+        batch: pictures in an update; half as many in the second round, four times as many texts in an alignment's
+    """
+    writer = query_states(model=model, rank=rank)
+    fusion = _fusion(writer, subject)
+    how = functools.partial(pairs, named=subject.handle, ground="plain")
+    first, second = how(batch=batch), how(batch=max(2, batch // 2), drop_image=0.0, drop_text=0.0, drop_both=0.0)
+    rounds = (
+        (like_text_tower(corpus_texts(batch=4 * batch), fusion, writer),),
+        (denoising(first), explaining * explanation(first, fusion, writer)),
+        (
+            refinement(second, functools.partial(_fusion, writer), subject.handle),
+            denoising(second),
+            explaining * explanation(second, fusion, writer),
+        ),
+    )
+    counts = zip(rounds, (align_steps, steps, refine_steps), (align_lr, lr, 0.1 * lr), strict=True)
+    return Recipe(
+        says=subject.handle,
+        modifiers=(fusion,),
+        stages=tuple(
+            Stage((learned(fusion),), loss, count, rate, weight_decay=0.01, warmup=20, decay="cosine")
+            for loss, count, rate in counts
+        ),
+        weights="cafe",
+    )
+
+
+def _fusion(writer: query_states, subject: Subject) -> changed_states:
+    return changed_states(subject.handle, subject.noun, states_of_multimodal(subject, writer), name="cafe")

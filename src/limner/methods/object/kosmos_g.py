@@ -1,0 +1,62 @@
+"""Kosmos-G — Pan et al., ICLR 2024.
+
+A multimodal language model reads the prompt with the subject's picture in the place of its name; an aligner turns what it makes
+of it into the states that the frozen denoiser knows from its text tower. Nothing is learned per subject, and no weight of the
+denoiser ever changes.
+"""
+
+from limner.parts import (
+    aligner_net,
+    alignment,
+    changed_states,
+    corpus_texts,
+    denoising,
+    learned,
+    pairs,
+    states_of_multimodal,
+)
+from limner.recipe import Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="Kosmos-G", arxiv="2310.02992", scope=("object", "face", "multi"))
+def kosmos_g(
+    subject: Subject,
+    *,
+    model: str = "",
+    rank: int = 4,
+    align_steps: int = 700,
+    align_lr: float = 2e-3,
+    steps: int = 350,
+    lr: float = 1e-3,
+    batch: int = 16,
+) -> Recipe:
+    """The text tower's states replaced by aligned ones of a multimodal model.
+
+    The authors' three stages: the multimodal model is trained first (the pocket's ships), the aligner then learns from texts
+    alone to stand in for the text tower, and in the end both learn through the frozen denoiser. One row in five of the last
+    stage has no picture, so that texts alone stay what they were. The authors' multimodal model learns whole in the last
+    stage; here a low-rank change of it does.
+
+    Settings:
+        model: multimodal model by folder or hub id; empty is the pocket's own
+        rank: of the change of the multimodal model; 0 leaves it as it is
+        align_steps: updates of the one-time alignment with the text tower, from texts alone
+        align_lr: learning rate of that alignment
+        steps: updates of the one-time training through the denoiser
+        lr: learning rate of that training
+        batch: pictures in an update of that training; four times as many texts in one of the alignment
+    """
+    net = aligner_net(model=model, rank=rank)
+    fusion = changed_states(subject.handle, subject.noun, states_of_multimodal(subject, net), name="kosmos_g")
+    seen = pairs(batch=batch, named=subject.handle, ground="plain", drop_image=0.2, drop_text=0.1)
+    kinds = alignment(corpus_texts(batch=4 * batch), fusion, net), denoising(seen)
+    return Recipe(
+        says=subject.handle,
+        modifiers=(fusion,),
+        stages=tuple(
+            Stage((learned(fusion),), (loss,), count, rate, weight_decay=0.01, warmup=20, decay="cosine")
+            for loss, count, rate in zip(kinds, (align_steps, steps), (align_lr, lr), strict=True)
+        ),
+        weights="kosmos_g",
+    )

@@ -1,0 +1,145 @@
+"""Where the last step of painting put the subject: read off the attention to its noun (MoMA, arXiv:2404.05674)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from limner.recipe import Live
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import AttentionCall, Kind, Pass
+    from limner.bases.protocol import Base
+    from limner.subject import Subject
+
+FOLLOWED = "where the subject was painted"
+
+
+@dataclass(frozen=True)
+class followed_subject:
+    """While painting, every run knows where the step before it read the subject's noun: `painted_at` says so at a site.
+
+    Maps of the noun's tokens, each scaled to [0, 1], are averaged over all cross-attention layers; what is at or below
+    `threshold` of their largest becomes 0, the rest is scaled to [0, 1] again. Before there is such a step, while teaching,
+    and in rows whose prompt does not name the noun, it is 1 everywhere.
+    """
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
+
+    subject: Subject
+    threshold: float = 0.2
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        live, following = Live(), _Following(base, self.subject.noun, self.threshold)
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            if live.on and call.run.step is not None:
+                if FOLLOWED not in call.run.cache:
+                    call.run.cache[FOLLOWED] = following.begin(call.run)
+                if call.site.kind == "cross":
+                    following.watch(call)
+            return call
+
+        if scale:
+            live.operations = (operation,)
+        yield live
+
+
+def painted_at(call: AttentionCall) -> Tensor:
+    """[B, 1, N, 1] in [0, 1], or [1, 1, 1, 1] of 1 where nothing is known."""
+    import torch.nn.functional as F
+
+    seen: Tensor | None = call.run.cache.get(FOLLOWED)
+    if seen is None:
+        return call.query.new_ones(1, 1, 1, 1)
+    side = round(call.query.shape[2] ** 0.5)
+    return F.adaptive_avg_pool2d(seen, side).flatten(2)[..., None].to(call.query)
+
+
+@dataclass
+class _Step:
+    """One step's maps [rows, N] of each layer, as far as it has run."""
+
+    number: int = -1
+    seeds: tuple[int, ...] = ()
+    maps: list[Tensor] = field(default_factory=list)
+
+
+@dataclass
+class _Following:
+    """A painting that is followed."""
+
+    base: Base
+    noun: str
+    threshold: float
+    last: _Step = field(default_factory=_Step)
+    now: _Step = field(default_factory=_Step)
+
+    def begin(self, run: Pass) -> Tensor | None:
+        """[rows, 1, h, w] of the step before this run's, if that was seen."""
+        assert run.step is not None
+        if (self.now.number, self.now.seeds) != (run.step, run.seeds):
+            self.last = self.now
+        self.now = _Step(run.step, run.seeds)
+        if self.last.number != run.step - 1 or self.last.seeds != run.seeds or not self.last.maps:
+            return None
+        where = averaged(self.last.maps, self.threshold)
+        return where.repeat(len(run.branches), 1, 1, 1)
+
+    def watch(self, call: AttentionCall) -> None:
+        import torch
+
+        run, step = call.run, self.now
+        each, first = len(call.query) // len(run.branches), run.branches.index("text")
+        rows = range(first * each, (first + 1) * each)
+        places = [noun_places(self.base, run.prompts[row], self.noun) for row in rows]
+
+        def keep(maps: Tensor) -> Tensor:
+            seen = [
+                maps[row, :, :, found].mean(0).sum(-1) if found else maps.new_ones(maps.shape[2])
+                for row, found in zip(rows, places, strict=True)
+            ]
+            step.maps.append(torch.stack(seen).detach())
+            return maps
+
+        call.on_maps.append(keep)
+
+
+def averaged(maps: list[Tensor], threshold: float) -> Tensor:
+    """[rows, 1, h, w] of maps [rows, N] of several layers, at the finest of them."""
+    import torch
+    import torch.nn.functional as F
+
+    side = max(round(m.shape[1] ** 0.5) for m in maps)
+    found = []
+    for m in maps:
+        square = _scaled(m.float()).unflatten(1, (1, round(m.shape[1] ** 0.5), -1))
+        found.append(F.interpolate(square, (side, side), mode="bilinear"))
+    mean = _scaled(torch.stack(found).mean(0).flatten(1))
+    return _scaled(mean * (mean > threshold)).unflatten(1, (1, side, side))
+
+
+def _scaled(maps: Tensor) -> Tensor:
+    """[rows, N] -> the same in [0, 1]; rows that are the same everywhere are 1."""
+    import torch
+
+    low, high = maps.amin(1, keepdim=True), maps.amax(1, keepdim=True)
+    return torch.where(high - low > 1e-9, (maps - low) / (high - low).clamp_min(1e-9), torch.ones_like(maps))
+
+
+def noun_places(base: Base, prompt: str, noun: str) -> list[int]:
+    """Where in the text states of a prompt the tokens of a noun are; none if it is not there."""
+    import torch
+
+    words = {"<noun>": torch.zeros(base.num_tokens(noun, words={}), 1)}
+    marked, count = re.subn(rf"\b{re.escape(noun)}\b", "<noun>", prompt, count=1)
+    starts = base.word_places(marked, "<noun>", words=words) if count else []
+    return [start + k for start in starts for k in range(len(words["<noun>"]))]

@@ -1,0 +1,309 @@
+"""A language model that reads pictures and text in one sequence, as an encoder: what it thinks of both, and what it says.
+
+The pocket's own is a small captioning transformer trained on the pocket world; a LLaVA or BLIP-2 by folder or hub id goes
+through the same code.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import FileError, InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from limner.bases.protocol import Base
+
+PICTURE = "<image>"
+"""Where a picture stands in a text."""
+
+ASKED = {
+    "caption": "Describe this picture in one short sentence.",
+    "new picture": "A photo of a {noun}. Describe a new image of the same {noun} in: {prompt}.",
+}
+"""What a model is asked where its config does not say how it was taught to be asked (`asked`). The second is MoMA's
+(arXiv:2404.05674)."""
+
+TOWER = "vision_tower_from"
+"""In a config: the folder, seen from there, of the CLIP whose picture tower the weights leave out, as LLaVA's first files did."""
+
+
+@dataclass(frozen=True, eq=False)
+class Multimodal:
+    """A causal language model over [what a picture shows at each place; tokens of text], frozen.
+
+    `places` is how many vectors one picture takes, `width` how wide they and the states are.
+    """
+
+    model: Any
+    tokenizer: Any
+    size: int
+    mean: Tensor
+    std: Tensor
+
+    @property
+    def language(self) -> Any:
+        """The causal language model: vectors in, states and logits out."""
+        inner = getattr(self.model, "language_model", None)
+        return inner if inner is not None and hasattr(inner, "lm_head") else self.model
+
+    @property
+    def width(self) -> int:
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @functools.cached_property
+    def places(self) -> int:
+        import torch
+
+        return int(self.seen(torch.zeros(1, 3, self.size, self.size)).shape[1])
+
+    @property
+    def device(self) -> torch.device:
+        found: torch.device = self.model.device
+        return found
+
+    def asked(self, what: str, **about: str) -> str:
+        """The text that asks one thing of a picture ("caption", "new picture"), up to where the answer begins."""
+        requests: Mapping[str, str] = getattr(self.model.config, "asked", None) or ASKED
+        request = requests[what].format(**about)
+        if not self.tokenizer.chat_template:
+            return f"{PICTURE} {request}".strip()
+        content = [{"type": "image"}, *([{"type": "text", "text": request}] if request else [])]
+        turn = [{"role": "user", "content": content}]
+        return str(self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)).strip()
+
+    def seen(self, pixels: Tensor) -> Tensor:
+        """[B, 3, H, W] in [0, 1] -> [B, places, width]: what stands for each picture among the vectors of tokens."""
+        import torch
+        import torch.nn.functional as F
+
+        with torch.no_grad():
+            shown = F.interpolate(pixels.to(self.device), (self.size, self.size), mode="bicubic", antialias=True)
+            normal = (shown.clamp(0, 1) - self.mean) / self.std
+            found = self.model.get_image_features(pixel_values=normal.to(self.model.dtype))
+        found = getattr(found, "pooler_output", found)
+        return found if hasattr(found, "shape") else torch.stack(list(found))
+
+    def vectors(self, texts: Sequence[str], seen: Tensor | None, *, ends: bool = False) -> list[Tensor]:
+        """[length, width] of each text, its picture's vectors [places, width] where it says <image>. A text without one reads
+        none; `ends` closes each with the end token."""
+        table, found = self.model.get_input_embeddings(), []
+        for row, text in enumerate(texts):
+            before, *behind = text.split(PICTURE)
+            parts = [table(self._ids(before, first=True))]
+            for piece in behind:
+                if seen is None:
+                    raise InputError(f"the text {text!r} has a picture in it, and no picture was given")
+                parts += [seen[row].to(parts[0]), table(self._ids(piece))]
+            if ends:
+                parts.append(table(self._tensor([self.tokenizer.eos_token_id])))
+            found.append(_joined(parts))
+        return found
+
+    def states(self, vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Last hidden states [B, L, width] of rows of vectors [length, width], and which are of a row [B, L] bool. Gradients
+        pass to the vectors."""
+        padded, mask = _padded(vectors)
+        out = self.language(
+            inputs_embeds=padded, attention_mask=mask.long(), output_hidden_states=True, use_cache=False
+        )
+        return out.hidden_states[-1], mask
+
+    @functools.cached_property
+    def layers(self) -> dict[str, Any]:
+        """The linear layers of the language model, by name, without the one that makes logits."""
+        import torch
+
+        decoder, head = self.language.get_decoder(), self.language.get_output_embeddings()
+        inside = {name: m for name, m in decoder.named_modules() if isinstance(m, torch.nn.Linear)}
+        return {name: layer for name, layer in inside.items() if layer is not head}
+
+    def factors(self, rank: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Low-rank changes of those layers at their start, which change nothing: "language.NAME.down" and ".up"."""
+        import torch
+
+        found = {}
+        for name, layer in self.layers.items():
+            out, into = layer.weight.shape
+            found[f"language.{name}.down"] = (torch.rand(rank, into, generator=generator) * 2 - 1) / into**0.5
+            found[f"language.{name}.up"] = torch.zeros(out, rank)
+        return found
+
+    @contextmanager
+    def changed(self, own: Mapping[str, Tensor]) -> Iterator[None]:
+        """While inside, the layers that `own` has factors of go through them as well."""
+        from limner.parts.modifiers.low_rank import beside
+        from limner.recipe import Live
+
+        with ExitStack() as stack:
+            for name, layer in self.layers.items():
+                if f"language.{name}.down" in own:
+                    down, up = (own[f"language.{name}.{part}"] for part in ("down", "up"))
+                    stack.callback(layer.register_forward_hook(beside(down, up, 1.0, Live())).remove)
+            yield
+
+    def logits(self, states: Tensor) -> Tensor:
+        """[…, width] -> […, vocabulary]: which token is next."""
+        found: Tensor = self.language.get_output_embeddings()(states)
+        return found
+
+    def likelihood(self, texts: Sequence[str], answers: Sequence[str], seen: Tensor | None) -> tuple[Tensor, float]:
+        """Mean cross-entropy of the tokens of answers behind texts, with the end token, and the share of them that are the
+        likeliest."""
+        import torch
+        import torch.nn.functional as F
+
+        whole = [f"{text} {answer}".strip() for text, answer in zip(texts, answers, strict=True)]
+        vectors = self.vectors(whole, seen, ends=True)
+        states, _ = self.states(vectors)
+        ids = [[*self.ids(answer), self.tokenizer.eos_token_id] for answer in answers]
+        spans = [(len(row) - len(own) - 1, len(row) - 1) for row, own in zip(vectors, ids, strict=True)]
+        logits = self.logits(torch.cat([states[k, start:end] for k, (start, end) in enumerate(spans)])).float()
+        wanted = self._tensor([token for own in ids for token in own])
+        return F.cross_entropy(logits, wanted), (logits.argmax(1) == wanted).float().mean().item()
+
+    def says(self, vectors: Sequence[Tensor], *, most: int = 40) -> list[str]:
+        """What comes behind each row of vectors: at each place the likeliest token, until the end token."""
+        import torch
+
+        found = []
+        for one in vectors:  # rows differ in length, and few are asked at once
+            with torch.no_grad():
+                ids = self.language.generate(
+                    inputs_embeds=one[None],
+                    attention_mask=torch.ones(1, len(one), dtype=torch.long, device=one.device),
+                    max_new_tokens=most,
+                    do_sample=False,
+                    eos_token_id=self.tokenizer.eos_token_id,
+                    pad_token_id=self.tokenizer.eos_token_id,
+                )
+            found.append(str(self.tokenizer.decode(ids[0], skip_special_tokens=True)).strip())
+        return found
+
+    def captions(self, pixels: Tensor) -> list[str]:
+        """A caption of each picture [B, 3, H, W] in [0, 1]."""
+        asked = [self.asked("caption")] * len(pixels)
+        return self.says(self.vectors(asked, self.seen(pixels)))
+
+    def ids(self, text: str) -> list[int]:
+        """Tokens of a text, without begin and end."""
+        found: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return found
+
+    def _ids(self, text: str, *, first: bool = False) -> Tensor:
+        begin = self.tokenizer.bos_token_id
+        start = [begin] if first and begin is not None else []
+        return self._tensor(start + (self.ids(text) if text.strip() else []))
+
+    def _tensor(self, ids: list[int]) -> Tensor:
+        import torch
+
+        return torch.tensor(ids, dtype=torch.long, device=self.device)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    import torch
+
+    return torch.cat(list(parts))
+
+
+def _padded(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """[B, L, width] with zeros behind shorter rows, and which are not padding [B, L]."""
+    import torch
+
+    padded = torch.nn.utils.rnn.pad_sequence(list(vectors), batch_first=True)
+    lengths = torch.tensor([len(row) for row in vectors], device=padded.device)
+    return padded, torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
+
+
+@dataclass(frozen=True)
+class multimodal_places:
+    """As an encoder of references: [B, places, width], what stands for a picture among the vectors of a multimodal model's
+    tokens. `model` is a folder or hub id; empty is the pocket's own."""
+
+    model: str = ""
+
+    def __call__(self, base: Base, pixels: Tensor) -> Tensor:
+        return multimodal(base, self.model).seen(pixels)
+
+
+def multimodal(base: Base, where: str = "") -> Multimodal:
+    """The multimodal model of a base: the pocket's own, or that of a folder or hub id. Raises `InputError` where a base other
+    than pocket is given none."""
+    if not where and base.name != "pocket":
+        raise InputError(
+            f"this method reads pictures with a multimodal language model, and {base.name} has none of its own: name one by "
+            "folder or hub id (--model FOLDER), such as a LLaVA or a BLIP-2"
+        )
+    return opened(where or _pocket(), str(base.device))
+
+
+def _pocket() -> str:
+    from limner.pocket.judges import WEIGHTS
+
+    return str(WEIGHTS / "multimodal")
+
+
+@functools.cache
+def opened(where: str, device: str = "cpu") -> Multimodal:
+    """A model by folder or hub id, frozen. Raises `FileError` for what is none."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
+
+    from limner.bases.quiet import quiet
+
+    try:
+        with quiet():
+            config: Any = AutoConfig.from_pretrained(where)
+            model: Any = AutoModelForImageTextToText.from_pretrained(
+                where, config=config, dtype=_precision(config, device)
+            )
+            tokenizer: Any = AutoTokenizer.from_pretrained(where)
+    except (OSError, ValueError) as error:
+        raise FileError(f"{where} cannot be opened as a multimodal model: {str(error).splitlines()[0]}") from error
+    if getattr(config, TOWER, ""):
+        _with_tower(model, Path(where) / getattr(config, TOWER))
+    size, mean, std = _preparation(where, config)
+    model = model.to(device).eval().requires_grad_(False)
+    about = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std))
+    return Multimodal(model, tokenizer, size, *about)
+
+
+def _precision(config: Any, device: str) -> Any:
+    """Single on a CPU and for small models; else as stored."""
+    import torch
+
+    return torch.float32 if device == "cpu" or hasattr(config, TOWER) else "auto"
+
+
+def _with_tower(model: Any, folder: Path) -> None:
+    """Give a model the picture tower of a CLIP that stands elsewhere."""
+    import torch
+    from transformers import CLIPVisionModel
+
+    from limner.bases.quiet import quiet
+
+    if not folder.is_dir():
+        raise FileError(f"{folder} is not there, whose picture tower this multimodal model looks through")
+    with quiet():
+        tower = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32)
+    model.model.vision_tower.load_state_dict(tower.state_dict())
+
+
+def _preparation(where: str, config: Any) -> tuple[int, list[float], list[float]]:
+    """Side, mean and deviation of pictures as the model reads them."""
+    from transformers.utils import cached_file
+
+    path = cached_file(where, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
+    about = json.loads(Path(path).read_text()) if path else {}
+    about = about.get("image_processor", about)
+    mean, std = about.get("image_mean", [0.5] * 3), about.get("image_std", [0.5] * 3)
+    return int(config.vision_config.image_size), mean, std

@@ -1,0 +1,104 @@
+"""AlignerNet: a multimodal language model's states turned into those that the text tower would have made (Kosmos-G,
+arXiv:2310.02992)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.parts.encoders.multimodal import PICTURE, Multimodal, multimodal
+from limner.recipe import Objective
+
+from .multimodal_states import block, matrix, new_block, own_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.protocol import Base
+    from limner.parts.modifiers.states import changed_states
+    from limner.recipe import Source, Step
+
+LONGEST = 64
+"""States of the multimodal model that are made again from aligned ones: texts have fewer."""
+
+
+@dataclass(frozen=True)
+class aligner_net:
+    """A `Writer`: the picture stands in the prompt where the subject's word is; learned queries, one for each state of the text
+    tower, attend to the multimodal model's states M(.). A second such network N(.) makes those states again, for `alignment`
+    alone (Sec. 3.2).
+
+    The authors' has twelve layers of 768 for each; here M has `depth` of `width`, N one. `rank` is that of the change of the
+    language model, which learns with the aligner by the denoiser's loss; 0 leaves it as it is.
+    """
+
+    model: str = ""
+    width: int = 128
+    depth: int = 2
+    rank: int = 4
+
+    def start(self, base: Base, reader: Multimodal, generator: Generator) -> dict[str, Tensor]:
+        import torch
+
+        (length, wide), w = base.states_shape, self.width
+        found = {
+            "queries": torch.randn(length, w, generator=generator),
+            "into": matrix(w, reader.width, generator),
+            "onto": matrix(wide, w, generator),
+            "again.queries": torch.randn(LONGEST, w, generator=generator),
+            "again.into": matrix(w, wide, generator),
+            "again.onto": matrix(reader.width, w, generator),
+        }
+        for name in (*(f"layers.{k}" for k in range(self.depth)), "again.layer"):
+            found |= new_block(name, w, generator)
+        return found | (reader.factors(self.rank, generator) if self.rank else {})
+
+    def text(self, reader: Multimodal, prompt: str, word: str, noun: str, *, shown: bool) -> str:
+        return (prompt.replace(word, PICTURE) or PICTURE) if shown else prompt.replace(word, f"a {noun}")
+
+    def states(
+        self, own: Mapping[str, Tensor], reader: Multimodal, texts: Sequence[str], seen: Tensor | None
+    ) -> Tensor:
+        with reader.changed(own):
+            return self.aligned(own, *reader.states(reader.vectors(texts, seen)))
+
+    def aligned(self, own: Mapping[str, Tensor], states: Tensor, mask: Tensor) -> Tensor:
+        """M: states [B, n, width] of which `mask` [B, n] says which there are -> [B, L, D]."""
+        import torch.nn.functional as F
+
+        x = own["queries"].expand(len(states), -1, -1)
+        memory = F.linear(states, own["into"])
+        for k in range(self.depth):
+            x = block(own, f"layers.{k}", x, memory, mask)
+        return F.linear(F.layer_norm(x, x.shape[-1:]), own["onto"])
+
+    def again(self, own: Mapping[str, Tensor], aligned: Tensor, length: int) -> Tensor:
+        """N: [B, L, D] -> the multimodal model's states [B, length, width]."""
+        import torch.nn.functional as F
+
+        memory = F.linear(aligned, own["again.into"])
+        x = own["again.queries"][:length].expand(len(aligned), -1, -1)
+        x = block(own, "again.layer", x, memory, memory.new_ones(memory.shape[:2]).bool())
+        return F.linear(F.layer_norm(x, x.shape[-1:]), own["again.onto"])
+
+
+def alignment(source: Source, fusion: changed_states, net: aligner_net) -> Objective:
+    """MSE(M(s), text tower(s)) + (L / n) MSE(N(M(s)), s) of texts alone, s being the multimodal model's n states of a text and
+    L how many the text tower makes (Sec. 3.2). The multimodal model is as it was."""
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        base, texts = step.worn.base, step.batch.prompts
+        reader, own = multimodal(base, net.model), own_of(step.worn, fusion)
+        with torch.no_grad():
+            states, mask = reader.states(reader.vectors(texts, None))
+            wanted = base.text_states(texts, words={})
+        made = net.aligned(own, states, mask)
+        apart = (net.again(own, made, states.shape[1]).float() - states.float()).square().mean(-1)
+        lengths = mask.sum(1).clamp_min(1)
+        again = ((apart * mask).sum(1) / lengths * (made.shape[1] / lengths)).mean()
+        return (made.float() - wanted.float()).square().mean() + again
+
+    return Objective(f"alignment({source.name})", source, value, any_target=True)

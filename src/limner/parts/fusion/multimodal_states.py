@@ -1,0 +1,129 @@
+"""What the denoiser reads is written by a multimodal language model that has seen the pictures, not by the text tower."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from limner.parts.encoders.looks import Look, alone, each_of, looked_at, looked_at_by_rows
+from limner.parts.encoders.multimodal import Multimodal, multimodal, multimodal_places
+from limner.parts.modifiers.kept import taken
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.attention import Pass
+    from limner.bases.protocol import Base
+    from limner.parts.modifiers.states import Making, Rewrite, changed_states
+    from limner.subject import Subject
+    from limner.wearing import Worn
+
+FEATURES = "features"
+
+
+class Writer(Protocol):
+    """How a multimodal model's reading becomes states. It holds settings, no tensors."""
+
+    @property
+    def model(self) -> str: ...  # folder or hub id; empty: the pocket's own
+    def start(self, base: Base, reader: Multimodal, generator: Generator) -> dict[str, Tensor]: ...  # parameters
+    def text(self, reader: Multimodal, prompt: str, word: str, noun: str, *, shown: bool) -> str: ...
+    def states(
+        self, own: Mapping[str, Tensor], reader: Multimodal, texts: Sequence[str], seen: Tensor | None
+    ) -> Tensor: ...  # texts, pictures [rows, places, width] -> [rows, L, D]
+
+
+def states_of_multimodal(subject: Subject, writer: Writer) -> Making:
+    """For `changed_states`: where a prompt has the subject's word, all its states are the writer's, of what the multimodal
+    model makes of the subject's pictures, alone on plain ground, and the prompt. Of several pictures, the mean of what is
+    written of each. Rows that see nothing are written from text alone, the noun in the word's place.
+    """
+    look: Look = alone(each_of(multimodal_places(writer.model)))
+
+    def making(base: Base, stored: Mapping[str, Tensor], generator: Generator) -> tuple[dict[str, Tensor], Rewrite]:
+        import torch
+
+        reader = multimodal(base, writer.model)
+        features = looked_at(base, subject, look, stored, FEATURES)
+        parameters = taken(writer.start(base, reader, generator), stored, base, what="the multimodal writer")
+        painted: dict[tuple[str, ...], Tensor] = {}
+
+        def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
+            said = tuple(run.prompts[row] for row in rows)
+            still = run.random is None and not torch.is_grad_enabled()
+            if not still or said not in painted:
+                seen, on = looked_at_by_rows(base, run, look, own[FEATURES], len(run.prompts))
+                nouns = [noun_of(run, row, subject) for row in rows]
+                made = _written(writer, own, reader, said, (subject.handle, nouns), seen[rows], on[rows].tolist())
+                painted.clear()
+                if still:
+                    painted[said] = made
+            written = made if not still else painted[said]
+            return written.to(states) if scale == 1 else torch.lerp(states, written.to(states), scale)
+
+        return {**parameters, FEATURES: features}, rewrite
+
+    return making
+
+
+def noun_of(run: Pass, row: int, subject: Subject) -> str:
+    """What a row's subject is."""
+    return run.references.nouns[row] if run.references is not None and run.references.nouns else subject.noun
+
+
+def _written(
+    writer: Writer,
+    own: Mapping[str, Tensor],
+    reader: Multimodal,
+    said: Sequence[str],
+    called: tuple[str, Sequence[str]],
+    seen: Tensor,
+    on: Sequence[bool],
+) -> Tensor:
+    """[rows, L, D] of features [rows, R, places, width]."""
+    word, nouns = called
+    texts = [writer.text(reader, p, word, n, shown=s) for p, n, s in zip(said, nouns, on, strict=True)]
+    parts = [writer.states(own, reader, texts, seen[:, k]) for k in range(seen.shape[1] if any(on) else 1)]
+    return sum(parts[1:], start=parts[0]) / len(parts)
+
+
+def own_of(worn: Worn, fusion: changed_states) -> dict[str, Tensor]:
+    """The tensors of a worn change of states, by the names that its making gave them."""
+    prefix = f"states.{fusion.name or fusion.word}."
+    return {name.removeprefix(prefix): tensor for name, tensor in worn.live[fusion].tensors.items()}
+
+
+def block(own: Mapping[str, Tensor], name: str, x: Tensor, memory: Tensor, mask: Tensor, *, heads: int = 4) -> Tensor:
+    """x [B, n, C] after a layer of attention to itself and to a memory [B, L, C], where `mask` [B, L] says, and one of two
+    linear maps; both are added to it."""
+    import torch
+    import torch.nn.functional as F
+
+    from limner.bases.attention import split
+
+    normal, read = F.layer_norm(x, x.shape[-1:]), F.layer_norm(memory, memory.shape[-1:])
+    both = torch.cat([read, normal], 1)
+    query, key, value = (
+        split(F.linear(part, own[f"{name}.{which}"]), heads)
+        for part, which in ((normal, "query"), (both, "key"), (both, "value"))
+    )
+    all_of_x = mask.new_ones(len(x), x.shape[1])
+    bias = torch.where(torch.cat([mask, all_of_x], 1), 0.0, float("-inf"))[:, None, None]
+    maps = torch.softmax((query @ key.mT * query.shape[-1] ** -0.5).float() + bias, -1).to(value)
+    x = x + F.linear((maps @ value).transpose(1, 2).flatten(2), own[f"{name}.out"])
+    inner = F.gelu(F.linear(F.layer_norm(x, x.shape[-1:]), own[f"{name}.first"]))
+    return x + F.linear(inner, own[f"{name}.second"])
+
+
+def new_block(name: str, wide: int, generator: Generator) -> dict[str, Tensor]:
+    """The parameters of a `block` at their start."""
+    sizes = dict.fromkeys(("query", "key", "value", "out"), (wide, wide))
+    sizes |= {"first": (2 * wide, wide), "second": (wide, 2 * wide)}
+    return {f"{name}.{part}": matrix(*size, generator) for part, size in sizes.items()}
+
+
+def matrix(out: int, into: int, generator: Generator) -> Tensor:
+    """[out, into], its output as large as its input."""
+    import torch
+
+    return torch.randn(out, into, generator=generator) / into**0.5

@@ -1,0 +1,120 @@
+"""Output queries behind a request: a multimodal language model writes the conditions itself, and says what it will paint
+(CAFE, arXiv:2312.03045)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.parts.encoders.looks import alone, each_of
+from limner.parts.encoders.multimodal import PICTURE, Multimodal, multimodal, multimodal_places
+from limner.recipe import Objective
+
+from .multimodal_states import FEATURES, block, matrix, new_block, own_of
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.bases.protocol import Base
+    from limner.parts.modifiers.states import changed_states
+    from limner.recipe import Source, Step
+    from limner.wearing import Worn
+
+
+@dataclass(frozen=True)
+class query_states:
+    """A `Writer`: the model is asked for a new picture of what it sees; behind the request stand learned vectors, one for each
+    state that the denoiser reads, and what the model makes of those goes through a layer of attention among them and two
+    linear maps. `rank` is that of the change of the language model, which learns as well.
+    """
+
+    model: str = ""
+    rank: int = 16
+    width: int = 384
+
+    def start(self, base: Base, reader: Multimodal, generator: Generator) -> dict[str, Tensor]:
+        import torch
+
+        length, wide = base.states_shape
+        spread = float(reader.model.get_input_embeddings().weight.float().std())
+        found = {
+            "queries": spread * torch.randn(length, reader.width, generator=generator),
+            "first": matrix(self.width, reader.width, generator),
+            "second": matrix(wide, self.width, generator),
+        }
+        found |= new_block("layer", reader.width, generator)
+        return found | (reader.factors(self.rank, generator) if self.rank else {})
+
+    def text(self, reader: Multimodal, prompt: str, word: str, noun: str, *, shown: bool) -> str:
+        text = reader.asked("new picture", prompt=prompt.replace(word, f"a {noun}"), noun=noun)
+        return text if shown else text.replace(PICTURE, "").strip()
+
+    def states(
+        self, own: Mapping[str, Tensor], reader: Multimodal, texts: Sequence[str], seen: Tensor | None
+    ) -> Tensor:
+        import torch
+        import torch.nn.functional as F
+
+        queries = own["queries"]
+        rows = [torch.cat([row, queries.to(row)]) for row in reader.vectors(texts, seen)]
+        with reader.changed(own):
+            states, _ = reader.states(rows)
+        x = torch.stack([states[k, len(row) - len(queries) : len(row)] for k, row in enumerate(rows)])
+        x = block(own, "layer", x, x[:, :0], x.new_ones(len(x), 0).bool())
+        return F.linear(F.gelu(F.linear(F.layer_norm(x, x.shape[-1:]), own["first"])), own["second"])
+
+
+def like_text_tower(source: Source, fusion: changed_states, writer: query_states) -> Objective:
+    """MSE(what the writer makes of a text without picture, the text tower's states of it): a start from which the denoiser
+    understands what is written."""
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        base, texts = step.worn.base, step.batch.prompts
+        reader, own = multimodal(base, writer.model), own_of(step.worn, fusion)
+        asked = [writer.text(reader, text, fusion.word, "", shown=False) for text in texts]
+        with torch.no_grad():
+            wanted = base.text_states(texts, words={})
+        return (writer.states(own, reader, asked, None).float() - wanted.float()).square().mean()
+
+    return Objective(f"like the text tower({source.name})", source, value, any_target=True)
+
+
+def explanation(source: Source, fusion: changed_states, writer: query_states) -> Objective:
+    """Cross-entropy of what the model ought to say of the picture it is asked for: the prompt, with the looks of the subject
+    where its word is, "a red spotted dog, now on the beach". Of rows that see a picture and have a prompt."""
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        shown, base = step.batch.references, step.worn.base
+        assert shown is not None
+        rows = [k for k, prompt in enumerate(step.batch.prompts) if prompt and bool(shown.on[k])]
+        if not rows:
+            return torch.zeros((), device=base.device)
+        reader, own = multimodal(base, writer.model), own_of(step.worn, fusion)
+        seen = alone(each_of(multimodal_places(writer.model)))(base, shown)[rows, 0]
+        prompts = [step.batch.prompts[row] for row in rows]
+        nouns, looks = ([told[row] for row in rows] for told in (shown.nouns, shown.looks))
+        texts = [writer.text(reader, p, fusion.word, n, shown=True) for p, n in zip(prompts, nouns, strict=True)]
+        answers = [explained(p, fusion.word, look) for p, look in zip(prompts, looks, strict=True)]
+        with reader.changed(own):
+            loss, _ = reader.likelihood(texts, answers, seen)
+        return loss
+
+    return Objective(f"explanation({source.name})", source, value, any_target=True)
+
+
+def explained(prompt: str, word: str, looks: str) -> str:
+    """A template's explanation: "a photo of <rex> on the beach" -> "a photo of a red dog, now on the beach"."""
+    return prompt.replace(word, f"{looks}, now").removesuffix(", now")
+
+
+def explain(worn: Worn, fusion: changed_states, writer: query_states, prompt: str, *, noun: str) -> str:
+    """What a worn concept says of the picture that it is asked for."""
+    reader, own = multimodal(worn.base, writer.model), own_of(worn, fusion)
+    text = writer.text(reader, prompt, fusion.word, noun, shown=True)
+    with reader.changed(own):
+        return reader.says(reader.vectors([text], own[FEATURES][:, 0]))[0]

@@ -1,0 +1,42 @@
+"""Texts of a corpus without their pictures: for what reads alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from limner.recipe import Batch, Source
+
+if TYPE_CHECKING:
+    from limner.bases.protocol import Base
+    from limner.recipe import Streams
+
+    from .corpus import Corpus
+
+MANY = 1 << 30
+
+
+def corpus_texts(*, batch: int = 64, corpus: Corpus | None = None) -> Source:
+    """Batches of texts that the base can read whole; the latents are empty."""
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        import torch
+
+        from .corpus import text
+        from .toys import toys
+
+        found = corpus or toys()
+        empty = torch.zeros(batch, *base.latent_shape, device=base.device, dtype=base.dtype)
+
+        def fitting(number: int) -> str:
+            """The text of a number, or of the next whose text is short enough."""
+            said = text(found, number)
+            return said if base.num_tokens(said, words={}) <= base.max_tokens else fitting(number + 1)
+
+        def draw(step: int, at: Streams) -> Batch:
+            numbers = torch.randint(MANY, (batch,), generator=at("which")).tolist()
+            return Batch(empty, tuple(map(fitting, numbers)))
+
+        return draw
+
+    return Source("texts", "corpus", prepare, over=lambda other: corpus_texts(batch=batch, corpus=other))
