@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,20 @@ class toys:
     @property
     def fingerprint(self) -> str:
         return f"toys, {len(self.subjects)} of {NUM_VIEWS}, second edition"
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        count = len(self.subjects)
+        about = {
+            "pictures": count * NUM_VIEWS,
+            "subjects": count,
+            "captions": count * NUM_VIEWS,
+            "masks": count * NUM_VIEWS,
+        }
+        return {"name": self.name, "fingerprint": self.fingerprint, **about, "left_out": {}, "noticed": {}}
+
+    def __str__(self) -> str:
+        return f"toys: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} toys, none of which is judged"
 
     @property
     def subjects(self) -> Sequence[Sequence[int]]:
