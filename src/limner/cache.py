@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .files import atomic_write
 
@@ -36,3 +37,16 @@ def cached_tensors(key: tuple[object, ...], make: Callable[[], dict[str, Tensor]
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, lambda p: save_file(tensors, p), overwrite=True)
         return tensors
+
+
+def cached_json(key: tuple[object, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `make` returned for this key, now or before, as JSON holds it. A damaged file is made anew."""
+    path = cache_folder() / f"{hashlib.sha256(repr((VERSION, *key)).encode()).hexdigest()}.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        found = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(found)
+        atomic_write(path, lambda p: p.write_text(text), overwrite=True)
+    return found

@@ -12,14 +12,17 @@ import html
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError, InputError, PictureError
 from limner.files import atomic_write
 from limner.subject import MASKS, SUFFIXES, Reference, Subject, check_name, read_picture
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 CAPTIONS = (".txt", ".caption")
 HANDLE_WORDS = ("sks", "ohwx", "<new1>", "<s1>", "<sks>", "<v>", "TOK")
@@ -116,16 +119,39 @@ def recognised(folder: Path | str) -> Found:
             raise FileError(
                 f"{found.folder} lists {item.path.name}, and there is no such file; mend the list or put it there"
             )
-        reference, _ = read_picture(item.path)
-        if item.mask is not None:
-            from dataclasses import replace
-
-            light = read_picture(item.mask)[0].image
-            reference = replace(reference, mask=light.convert("L") if light is not None else None)
-        found.references.append(reference)
+        found.references.append(opened(item.path, item.mask))
     found.doubles = _doubles(found)
     found.token = found.token or _token_in([item.caption for item in found.items if item.caption])
     return found
+
+
+def opened(picture: Path, mask: Path | None) -> Reference:
+    """A picture with its mask. Raises `PictureError` for what cannot be read."""
+    reference, _ = read_picture(picture)
+    if mask is None:
+        return reference
+    light = read_picture(mask)[0].image
+    return replace(reference, mask=light.convert("L") if light is not None else None)
+
+
+def laid_out(folder: Path, spoilt: Callable[[str, str], object]) -> Found:
+    """What is in a folder by its files' names alone: no picture is opened, and what is wrong with captions is told to `spoilt` (why,
+    name) rather than raised. Raises `FileError` for lists that are damaged."""
+    for reader in _READERS[:-1]:
+        found = reader(folder)
+        if found is not None:
+            return found
+    return Found(folder, "a folder of pictures", [item(p, spoilt) for p in pictures_of(folder)])
+
+
+def item(picture: Path, spoilt: Callable[[str, str], object]) -> Item:
+    """A picture with what lies beside it; a caption that is no good is told to `spoilt`."""
+    try:
+        caption = _caption_of(picture, CAPTIONS)
+    except PictureError:
+        caption = ""
+        spoilt("captions that are empty or no text", str(picture))
+    return Item(picture, caption, _mask_of(picture))
 
 
 # ---------------------------------------------------------------------------------------------------------- the layouts
@@ -150,7 +176,7 @@ def _concepts_list(path: Path) -> Found | None:
     regular = _beside(file, about["class_data_dir"]) if about.get("class_data_dir") else None
     noun = _noun_of(of_class)
     items = [Item(i.path, i.caption or prompt, i.mask) for i in found.items]
-    about_class = _pictures(regular) if regular is not None and regular.is_dir() else []
+    about_class = pictures_of(regular) if regular is not None and regular.is_dir() else []
     return Found(
         path, "Custom Diffusion's concepts_list.json", items, noun, _token_of(prompt, noun), about_class, found.stray
     )
@@ -207,7 +233,9 @@ def _kohya_folders(path: Path) -> Found | None:
             token, _, noun = said.partition(" ")
     beside = (path.parent if own else path).parent / "reg"
     regular = (
-        [p for place in sorted(beside.glob("*")) if place.is_dir() for p in _pictures(place)] if beside.is_dir() else []
+        [p for place in sorted(beside.glob("*")) if place.is_dir() for p in pictures_of(place)]
+        if beside.is_dir()
+        else []
     )
     return Found(path, "kohya's folders (repeats_token class)", items, noun, token, regular, stray)
 
@@ -245,7 +273,7 @@ def _metadata(path: Path) -> Found | None:
         place = path / str(row[name])
         items.append(Item(place, caption, _mask_of(place)))
     listed = {item.path.resolve() for item in items}
-    stray = [p.name for p in _pictures(path) if p.resolve() not in listed]
+    stray = [p.name for p in pictures_of(path) if p.resolve() not in listed]
     layout = "DiffSynth's" if name in ("image", "video") else "Hugging Face's"
     return Found(path, f"{layout} {file.name}", items, stray=[f"{name} (not listed)" for name in stray])
 
@@ -272,11 +300,11 @@ def _flat(path: Path, endings: Sequence[str] = CAPTIONS) -> Found:
         return Found(path, "one picture", [Item(path, _caption_of(path, endings), _mask_of(path))])
     if not path.is_dir():
         raise FileError(f"there is no folder {path}")
-    pictures = _pictures(path)
+    pictures = pictures_of(path)
     items = [Item(p, _caption_of(p, endings), _mask_of(p)) for p in pictures]
     captioned = any(item.caption for item in items)
     stems = {p.stem for p in pictures}
-    known = {p.name for p in pictures} | {p.name for p in path.iterdir() if _is_mask(p)}
+    known = {p.name for p in pictures} | {p.name for p in path.iterdir() if is_mask(p)}
     known |= {p.name for p in path.iterdir() if p.suffix in endings and p.stem in stems}
     stray = sorted(p.name for p in path.iterdir() if p.is_file() and p.name not in known and not p.name.startswith("."))
     return Found(path, "a folder with captions" if captioned else "a folder of pictures", items, stray=stray)
@@ -288,12 +316,12 @@ _READERS = (_concepts_list, _kohya_toml, _kohya_folders, _metadata, _flat)
 # ------------------------------------------------------------------------------------------------------------- small things
 
 
-def _pictures(folder: Path) -> list[Path]:
+def pictures_of(folder: Path) -> list[Path]:
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    return [p for p in files if p.suffix.lower() in SUFFIXES and not _is_mask(p)]
+    return [p for p in files if p.suffix.lower() in SUFFIXES and not is_mask(p)]
 
 
-def _is_mask(path: Path) -> bool:
+def is_mask(path: Path) -> bool:
     return path.name.endswith(MASKS)
 
 
@@ -368,13 +396,7 @@ def _handled(caption: str, token: str, noun: str, handle: str) -> str:
 
 def _doubles(found: Found) -> list[tuple[str, str]]:
     """Pairs of pictures that look nearly the same, by the signs of differences between neighbours at 9 x 8 places."""
-    import numpy as np
-
-    signs = []
-    for reference in found.references:
-        assert reference.image is not None
-        small = np.asarray(reference.image.convert("L").resize((9, 8)), dtype=int)
-        signs.append((small[:, 1:] > small[:, :-1]).flatten())
+    signs = [difference_signs(r.image) for r in found.references if r.image is not None]
     names = [
         str(item.path.relative_to(found.folder)) if found.folder in item.path.parents else item.path.name
         for item in found.items
@@ -383,8 +405,16 @@ def _doubles(found: Found) -> list[tuple[str, str]]:
         (names[a], names[b])
         for a in range(len(signs))
         for b in range(a + 1, len(signs))
-        if int((signs[a] != signs[b]).sum()) <= LIKE
+        if (signs[a] ^ signs[b]).bit_count() <= LIKE
     ]
+
+
+def difference_signs(image: Image.Image) -> int:
+    """64 bits: whether a picture's grey rises from each of 9 x 8 places to the next in its row."""
+    import numpy as np
+
+    small = np.asarray(image.convert("L").resize((9, 8)), dtype=int)
+    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
 
 
 def write_page(path: Path, found: Found) -> Path:

@@ -209,6 +209,11 @@ def doubles(images: Sequence[Image.Image], *, alike: float = 0.7) -> list[list[i
     return groups
 
 
+def likeness(first: Image.Image, second: Image.Image) -> float:
+    """How nearly two pictures are one, from -1 to 1 (see `doubles`)."""
+    return _correlation(_slopes(first), _slopes(second))
+
+
 SIDE, MOST = 64, 24
 
 

@@ -21,7 +21,7 @@ def captioned(*, batch: int = 32, corpus: Corpus | None = None) -> Source:
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         import torch
 
-        from .corpus import Shelf
+        from .corpus import Shelf, looks
         from .toys import toys
 
         found = corpus or toys()
@@ -31,7 +31,7 @@ def captioned(*, batch: int = 32, corpus: Corpus | None = None) -> Source:
             whose = torch.randperm(len(subjects), generator=at("who"))[:batch].tolist()
             places = torch.rand(len(whose), generator=at("pictures")).tolist()
             chosen = [subjects[who][int(x * len(subjects[who]))] for who, x in zip(whose, places, strict=True)]
-            said = tuple(found.described(k, seed=step * batch + n) for n, k in enumerate(chosen))
+            said = tuple(found.said(k, looks(found, k), seed=step * batch + n) for n, k in enumerate(chosen))
             masks = shelf.masks(chosen)
             shown = References(
                 shelf.pixels(chosen)[:, None],

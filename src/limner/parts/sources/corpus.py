@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from limner.recipe import References
 
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
 
     from limner.bases.protocol import Base
 
-KEPT = 8192
-"""A corpus of at most as many pictures is read and encoded once and kept in the cache; of a larger one, the last as many."""
+KEPT = 1_000_000_000
+"""Bytes of memory for a corpus: one that fits is read and encoded once and kept in the cache; of a larger one, what was used last
+is."""
+
+
+GROUP = 8  # pictures that are encoded at once
 
 
 class Corpus(Protocol):
@@ -25,12 +30,11 @@ class Corpus(Protocol):
     @property
     def fingerprint(self) -> str: ...  # of everything that is in it
     @property
+    def record(self) -> Mapping[str, Any]: ...  # what is in it and what was left out, as JSON holds it
+    @property
     def subjects(self) -> Sequence[Sequence[int]]: ...  # the pictures of each subject
     def noun(self, picture: int) -> str: ...  # what its subject is
     def said(self, picture: int, name: str, *, seed: int) -> str: ...  # its caption, the subject called by a name
-    def described(
-        self, picture: int, *, seed: int
-    ) -> str: ...  # its caption, with its subject's looks if they are known
     def drawn(
         self, pictures: Sequence[int], size: int
     ) -> tuple[
@@ -56,7 +60,9 @@ class Shelf:
 
     def __init__(self, corpus: Corpus, base: Base) -> None:
         self.corpus, self.base = corpus, base
-        self.whole = max(len(pictures) for pictures in corpus.subjects) > 0 and _count(corpus) <= KEPT
+        each = 4 * base.picture_size**2 + 4 * math.prod(base.latent_shape)
+        self.most = max(GROUP, KEPT // each)  # pictures that are kept
+        self.whole = _count(corpus) <= self.most
         self._kept: OrderedDict[int, dict[str, Tensor]] = OrderedDict()
         self._all = self._everything() if self.whole else {}
 
@@ -113,40 +119,51 @@ class Shelf:
 
         if self.whole:
             return self._all[what][list(pictures)]
-        new = [k for k in dict.fromkeys(pictures) if k not in self._kept]
-        if new:
-            made = self._made(new)
-            for row, k in enumerate(new):
-                self._kept[k] = {name: tensor[row] for name, tensor in made.items()}
+        new = [k for k in dict.fromkeys(pictures) if what not in self._kept.get(k, {})]
+        for name, rows in (self._made(what, new) if new else {}).items():
+            for row, k in zip(rows, new, strict=True):
+                self._kept.setdefault(k, {})[name] = row
         for k in pictures:
             self._kept.move_to_end(k)
         found = torch.stack([self._kept[k][what] for k in pictures])
-        while len(self._kept) > KEPT:
+        while len(self._kept) > self.most:
             self._kept.popitem(last=False)
         return found
+
+    def _made(self, what: str, pictures: Sequence[int]) -> dict[str, Tensor]:
+        """What is wanted of these pictures, in their order."""
+        if what == "latents":
+            return {what: self._encoded(self._of("pixels", pictures))}
+        pixels, masks = self.corpus.drawn(pictures, self.base.picture_size)
+        return {"pixels": pixels, "masks": pixels[:, :0] if masks is None else masks}
+
+    def _encoded(self, pixels: Tensor) -> Tensor:
+        """[n, C, h, w] in single precision, GROUP at a time: the bits of one must not depend on how many it was encoded with."""
+        import torch
+
+        short = -len(pixels) % GROUP
+        padded = torch.cat([pixels, pixels[:1].expand(short, -1, -1, -1)])
+        device = self.base.device
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            parts = [self.base.encode(part.to(device).float() / 255)[0].float().cpu() for part in padded.split(GROUP)]
+        return torch.cat(parts)[: len(pixels)]
 
     def _everything(self) -> dict[str, Tensor]:
         from limner.cache import cached_tensors
 
-        return cached_tensors(("corpus", *self._key()), lambda: self._made(range(_count(self.corpus))))
+        return cached_tensors(("corpus", *self._key()), self._read_all)
+
+    def _read_all(self) -> dict[str, Tensor]:
+        import torch
+
+        count = _count(self.corpus)
+        parts = [self._made("pixels", range(k, min(k + 64, count))) for k in range(0, count, 64)]
+        found = {name: torch.cat([part[name] for part in parts]) for name in ("pixels", "masks")}
+        return found | {"latents": self._encoded(found["pixels"])}
 
     def _key(self) -> tuple[object, ...]:
         base = self.base
         return self.corpus.fingerprint, base.fingerprint, str(base.dtype), base.picture_size
-
-    def _made(self, pictures: Sequence[int]) -> dict[str, Tensor]:
-        """Everything about these pictures, in their order."""
-        import torch
-
-        parts: dict[str, list[Tensor]] = {"pixels": [], "masks": [], "latents": []}
-        for start in range(0, len(pictures), 64):
-            pixels, masks = self.corpus.drawn(pictures[start : start + 64], self.base.picture_size)
-            with torch.no_grad():
-                latents = self.base.encode(pixels.to(self.base.device).float() / 255)[0]
-            parts["pixels"].append(pixels)
-            parts["masks"].append(pixels[:, :0] if masks is None else masks)
-            parts["latents"].append(latents.float().cpu())
-        return {name: torch.cat(tensors) for name, tensors in parts.items()}
 
 
 def _count(corpus: Corpus) -> int:

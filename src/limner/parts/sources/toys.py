@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,20 @@ class toys:
         return f"toys, {len(self.subjects)} of {NUM_VIEWS}, second edition"
 
     @property
+    def record(self) -> Mapping[str, Any]:
+        count = len(self.subjects)
+        about = {
+            "pictures": count * NUM_VIEWS,
+            "subjects": count,
+            "captions": count * NUM_VIEWS,
+            "masks": count * NUM_VIEWS,
+        }
+        return {"name": self.name, "fingerprint": self.fingerprint, **about, "left_out": {}, "noticed": {}}
+
+    def __str__(self) -> str:
+        return f"toys: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} toys, none of which is judged"
+
+    @property
     def subjects(self) -> Sequence[Sequence[int]]:
         count = self.individuals or INDIVIDUALS
         return [range(k * NUM_VIEWS, (k + 1) * NUM_VIEWS) for k in range(count)]
@@ -42,11 +56,6 @@ class toys:
         from limner.pocket.world import caption
 
         return caption(_graph(picture), seed=seed, name=name)
-
-    def described(self, picture: int, *, seed: int) -> str:
-        from limner.pocket.world import caption
-
-        return caption(_graph(picture), seed=seed)
 
     def looks(self, picture: int) -> str:
         from limner.pocket.world import describe

@@ -1,0 +1,280 @@
+"""A corpus by a user's words: the pocket world, a folder, shards, or a data set of Hugging Face."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .cache import cached_json
+from .errors import FileError, InputError, LimnerError, PictureError
+from .formats import datasets, shards, tables
+from .parts.sources.listed import NOUN, Entry, Listed, Tally, looked_at
+from .subject import SUFFIXES
+
+if TYPE_CHECKING:
+    from .bases.protocol import Base
+    from .parts.sources.corpus import Corpus
+    from .subject import Reference
+
+NAME_ROOM = 12
+"""Tokens of a caption that are left for the word a method puts in the subject's place, and for "a photo of"."""
+ASIDE = ("masks", "mask", "conditioning")
+"""Folders beside pictures that hold no pictures of subjects."""
+ONE = 0.6
+"""How alike the slopes of two pictures are that are one (see `limner.evaluation.datasets.doubles`), their hashes being near."""
+
+
+def corpus(
+    words: str,
+    *,
+    noun: str = "",
+    held_out: Path | None = None,
+    duplicates: Literal["error", "leave-out"] = "error",
+) -> Corpus:
+    """Open "toys" (or "toys:64", so many of them), a folder, .tar shards (one, 'shards-{000..009}.tar', or a glob), or "hf:ID".
+
+    `noun` is what all pictures show, where the corpus does not say. Pictures are looked at once: those that cannot be read, and
+    copies, are counted in the corpus' `record`. Subjects with a picture that is nearly one of the folder `held_out` are an error,
+    or left out. Raises `InputError` or `FileError` for what is no corpus, and where nothing is left of it.
+    """
+    if words == "toys" or re.fullmatch(r"toys:\d+", words):
+        return _toys(words, held_out)
+    store = _store(words)
+    found = _listed(store, noun)
+    if not found.entries:
+        lost = f": {found.left_out}" if found.left_out.counts else ""
+        raise PictureError(f"there is no picture to learn from in {words}{lost}")
+    return found if held_out is None else without_held_out(found, held_out, duplicates=duplicates)
+
+
+def fitted(found: Corpus, base: Base) -> Corpus:
+    """The corpus with captions that the base can read."""
+    room = base.max_tokens - NAME_ROOM
+    return found.cut(lambda text: base.num_tokens(text, words={}) <= room) if isinstance(found, Listed) else found
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where a corpus comes from: what it is now (so that its index can be kept), its list, and how a picture is read."""
+
+    name: str
+    stamp: object
+    list_: Callable[[Tally, Tally], list[Entry]]  # left out, noticed -> entries not looked at yet
+    read: Callable[[Any], Reference]
+
+
+def _toys(words: str, held_out: Path | None) -> Corpus:
+    from .parts.sources.toys import toys
+
+    if held_out is not None:
+        raise InputError("no toy of the corpus is among those that are judged: leave out --exclude")
+    return toys(int(words.partition(":")[2] or 0))
+
+
+def _store(words: str) -> Store:
+    if words.startswith("hf:"):
+        return _table(words, words.removeprefix("hf:"))
+    path = Path(words).expanduser()
+    if path.is_dir():
+        if tables.is_saved(path):
+            return _table(words, str(path))
+        tars = sorted(path.glob("*.tar"))
+        return _shards(words, tars) if tars else _folder(path)
+    files = shards.expanded(words)
+    if not files or (words == str(files[0]) and not path.exists()):
+        raise FileError(
+            f"there is no corpus {words}: expected toys, a folder, .tar shards (a file, 'shards-{{000..009}}.tar' or a glob), or "
+            "hf:ID"
+        )
+    if all(file.suffix == ".tar" for file in files):
+        return _shards(words, files)
+    strange = [file for file in files if file.suffix.lower() not in SUFFIXES and not file.is_dir()]
+    if strange:
+        raise FileError(f"{strange[0]} is no .tar shard, picture or folder; a corpus is made of those")
+    return _files(words, files)
+
+
+def _table(words: str, where: str) -> Store:
+    rows = tables.opened(where)
+    stamp = ("datasets", where, len(rows), str(getattr(rows, "_fingerprint", "")))
+    return Store(words, stamp, lambda *_: tables.listed(rows, words), lambda place: tables.read(rows, place))
+
+
+def _shards(words: str, files: Sequence[Path]) -> Store:
+    return Store(words, ("shards", _stamp(files)), lambda out, seen: shards.listed(files, out, seen), shards.read)
+
+
+def _folder(path: Path) -> Store:
+    stamp = _stamp(sorted(p for p in path.rglob("*") if p.is_file()))
+    return Store(str(path), ("folder", stamp), lambda out, seen: in_folder(path, out, seen), _read_file)
+
+
+def _files(words: str, files: Sequence[Path]) -> Store:
+    def all_of(left_out: Tally, noticed: Tally) -> list[Entry]:
+        alone = [file for file in files if not file.is_dir() and not datasets.is_mask(file)]
+        entries = _alone([datasets.item(file, noticed.add) for file in alone], Path())
+        for folder in (file for file in files if file.is_dir()):
+            entries += _of_subject(folder, "", left_out, noticed)
+        return entries
+
+    inside = [p for file in files for p in (sorted(file.rglob("*")) if file.is_dir() else [file])]
+    return Store(words, ("files", _stamp(inside)), all_of, _read_file)
+
+
+def in_folder(root: Path, left_out: Tally, noticed: Tally) -> list[Entry]:
+    """Pictures that lie in the folder itself are a subject each; a folder in it is a subject, or a class that holds a folder
+    for each of its subjects. DreamBench's list says the classes of its own subjects."""
+    root = root / "dataset" if (root / "dataset").is_dir() else root
+    nouns = _dreambench(root)
+    found = datasets.laid_out(root, noticed.add)
+    if "kohya" in found.layout or "Custom" in found.layout:  # one subject, wherever its pictures lie
+        return _same(root, found, found.noun)
+    entries = _alone(found.items, root)
+    for folder in _folders(root):
+        inner = _folders(folder)
+        if inner and not datasets.pictures_of(folder):
+            for subject in inner:
+                entries += _of_subject(subject, folder.name, left_out, noticed)
+        else:
+            entries += _of_subject(folder, nouns.get(folder.name, ""), left_out, noticed)
+    return entries
+
+
+def _of_subject(folder: Path, noun: str, left_out: Tally, noticed: Tally) -> list[Entry]:
+    try:
+        found = datasets.laid_out(folder, noticed.add)
+    except LimnerError:
+        left_out.add("folders whose lists are damaged", str(folder))
+        return []
+    return _same(folder, found, found.noun or noun or _called(folder.name))
+
+
+def _same(folder: Path, found: datasets.Found, noun: str) -> list[Entry]:
+    """Entries of one subject."""
+    whose = str(folder)
+    return [Entry(str(i.path), _place(i), whose, noun, _plain(i.caption, found.token, noun)) for i in found.items]
+
+
+def _alone(items: Sequence[datasets.Item], root: Path) -> list[Entry]:
+    """Entries of a subject each."""
+    return [Entry(str(item.path), _place(item), str(item.path), "", item.caption) for item in items]
+
+
+def _place(item: datasets.Item) -> list[str | None]:
+    return [str(item.path.resolve()), str(item.mask.resolve()) if item.mask else None]
+
+
+def _read_file(place: Sequence[str | None]) -> Reference:
+    picture, mask = place
+    assert picture is not None
+    return datasets.opened(Path(picture), Path(mask) if mask else None)
+
+
+def _plain(caption: str, token: str, noun: str) -> str:
+    """A caption without the data set's own word for the subject: "sks dog on grass" -> "a dog on grass"."""
+    if not token or token not in caption:
+        return caption
+    return re.sub(rf"\b(?:(?:a|an|the)\s+)?{re.escape(token)}(?:\s+{re.escape(noun)}\b)?", f"a {noun}", caption)
+
+
+def _called(name: str) -> str:
+    """The class noun in a folder's name: "dog6" -> "dog", "colorful_sneaker-2" -> "colorful sneaker"; none in a number."""
+    return re.sub(r"[\W_]+", " ", re.sub(r"[\s_-]*\d+$", "", name)).strip()
+
+
+def _dreambench(root: Path) -> dict[str, str]:
+    from .evaluation.datasets.dreambench import prompts_and_classes
+
+    path = root / "prompts_and_classes.txt"
+    return prompts_and_classes(path)[0] if path.is_file() else {}
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and p.name not in ASIDE and not p.name.startswith("."))
+
+
+def _stamp(files: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """What these files are now."""
+    there = [(file, file.stat()) for file in files if file.exists()]
+    return [(str(file.resolve()), at.st_size, at.st_mtime_ns) for file, at in there]
+
+
+def _listed(store: Store, noun: str) -> Listed:
+    """The store's pictures, each looked at once: the next time, nothing having changed, the list is there already."""
+
+    def make() -> dict[str, Any]:
+        left_out, noticed = Tally(), Tally()
+        kept = looked_at(store.list_(left_out, noticed), store.read, left_out)
+        return {"entries": [asdict(e) for e in kept], "left_out": asdict(left_out), "noticed": asdict(noticed)}
+
+    found = cached_json(("corpus", store.name, store.stamp), make)
+    left_out, noticed = Tally(**found["left_out"]), Tally(**found["noticed"])
+    entries = []
+    for told in found["entries"]:
+        entry = Entry(**told)
+        entry = replace(entry, noun=noun or entry.noun)
+        if not entry.noun:
+            noticed.add(
+                f"of which nobody says what they show, taken to be a {NOUN} (--class says otherwise)", entry.name
+            )
+        if not entry.caption:
+            noticed.add("without a caption", entry.name)
+        entries.append(entry)
+    return Listed(store.name, tuple(entries), store.read, left_out, noticed)
+
+
+def without_held_out(found: Listed, folder: Path, *, duplicates: Literal["error", "leave-out"] = "error") -> Listed:
+    """The corpus without subjects that are judged: those with a picture that is, mirrored or not, nearly one in the folder.
+
+    Pictures whose difference hashes are near are compared by their slopes. Raises `InputError` where there are some, unless they
+    are to be left out.
+    """
+    judged = _listed(_folder(folder), "")
+    pairs = _nearly_equal(found, judged)
+    if not pairs:
+        return found
+    subjects = {found.entries[k].identity for k, _ in pairs}
+    if duplicates == "error":
+        k, other = pairs[0]
+        raise InputError(
+            f"{len(pairs)} pictures of {found.name} are nearly those held out in {folder}, such as {found.entries[k].name} and "
+            f"{judged.entries[other].name}: what is judged must not have been trained on. Take the {len(subjects)} subjects out, or "
+            "say --duplicates leave-out"
+        )
+    left_out = Tally(dict(found.left_out.counts), dict(found.left_out.examples))
+    for entry in found.entries:
+        if entry.identity in subjects:
+            left_out.add("of subjects that are held out", entry.name)
+    kept = tuple(entry for entry in found.entries if entry.identity not in subjects)
+    if not kept:
+        raise InputError(f"every subject of {found.name} is held out in {folder}: nothing is left to learn from")
+    return replace(found, entries=kept, left_out=left_out)
+
+
+def _nearly_equal(found: Listed, judged: Listed) -> list[tuple[int, int]]:
+    """(picture of the corpus, picture held out) that are one."""
+    import numpy as np
+
+    from .evaluation.datasets import likeness
+
+    own = np.array([int(e.signs, 16) for e in found.entries], dtype=np.uint64)
+    pairs: dict[int, int] = {}
+    for n, entry in enumerate(judged.entries):
+        image = judged.read(entry.place).image
+        assert image is not None
+        signs = np.array([int(entry.signs, 16), _mirrored(image)], dtype=np.uint64)
+        near = (np.bitwise_count(own[:, None] ^ signs) <= datasets.LIKE).any(1)
+        for k in np.flatnonzero(near).tolist():
+            other = found.read(found.entries[k].place).image
+            if other is not None and k not in pairs and likeness(image, other) >= ONE:
+                pairs[k] = n
+    return sorted(pairs.items())
+
+
+def _mirrored(image: Any) -> int:
+    from PIL import ImageOps
+
+    return datasets.difference_signs(ImageOps.mirror(image))
