@@ -192,3 +192,13 @@ def test_states_of_a_batch_are_put_together_once(base: Any, monkeypatch: pytest.
     limner.paint(base, ["a dog", "a red car"], settings=limner.PaintSettings(steps=3))
     assert [states is seen[0] for states in seen] == [True] * 3
     assert torch.equal(seen[0][0], seen[0][1])
+
+
+def test_batches_of_many_concepts_have_an_interval_too(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    how = limner.PaintSettings(steps=4, guide_between=(0.25, 0.75))
+    rows = rows_run(base, monkeypatch)
+    many = limner.paint_many(base, [limner.Order("a dog"), limner.Order("a red car", seed=1)], settings=how)
+    assert rows == [2, 4, 4, 2]
+    single = limner.paint(base, "a red car", seed=1, settings=how)[0]
+    assert np.abs(np.asarray(many[1].image, dtype=int) - np.asarray(single.image, dtype=int)).max() <= 1
+    assert many[1].settings == single.settings
