@@ -14,6 +14,7 @@ from .choosing import GOALS, choose, seconds
 from .commands import exchanging, judging, learning, listing, painting
 from .commands.common import ROLES, say
 from .errors import InputError, LimnerError
+from .memory import keep_memory
 from .methods import DEFAULT, find, methods
 from .recipe import Setting, settings
 
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = translated(arguments, say)
         given = _parser(arguments).parse_args(arguments)
         command: Callable[[argparse.Namespace], object] = given.command
+        keep_memory()
         command(given)
     except LimnerError as error:
         print(f"limner: {error}", file=sys.stderr)

@@ -19,6 +19,7 @@ from typing import Any
 from limner.errors import FileError, InputError, MissingExtra
 from limner.files import atomic_write
 from limner.interrupts import ending
+from limner.memory import keep_memory
 
 from .plan import FORMAT, Plan, Unit
 from .summary import correlations, summary
@@ -128,7 +129,8 @@ def _in_processes(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
     threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=keep_memory) as pool:
         running = {pool.submit(run_crew, plan, crew, folder, threads): crew for crew in _crews(missing)}
         try:
             for future in as_completed(running):
