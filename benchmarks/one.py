@@ -77,7 +77,11 @@ def theirs(
         told |= {"train_data_dir": photos, "placeholder_token": "<rex>", "initializer_token": "dog"}
         told |= {"num_vectors": about["vectors"], "save_steps": every or 100_000, "checkpointing_steps": 100_000}
     else:
-        told |= {"instance_data_dir": photos, "instance_prompt": "a photo of sks dog", "rank": about["rank"]}
+        told |= {
+            "instance_data_dir": photos,
+            "instance_prompt": f"a photo of {about.get('word', 'sks')} dog",
+            "rank": about["rank"],
+        }
         told |= {"checkpointing_steps": every or 100_000}
     flags = ["--center_crop"] if "sdxl" in script.name else []
     return timed_script(script, [*(f"--{k}={v}" for k, v in told.items()), *flags], threads=threads)
