@@ -82,7 +82,9 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_st
     real = Learner.update
 
     def broken(self: Learner, step: int, make: Any, random: Any) -> dict[str, float]:
-        return real(self, step, lambda: [(n, v * float("nan" if step == 4 else 1)) for n, v in make()], random)
+        return real(
+            self, step, lambda share: [(n, v * float("nan" if step == 4 else 1)) for n, v in make(share)], random
+        )
 
     monkeypatch.setattr(Learner, "update", broken)
     before = state(base)

@@ -149,7 +149,7 @@ def _of_subject(folder: Path, noun: str, left_out: Tally, noticed: Tally) -> lis
     except LimnerError:
         left_out.add("folders whose lists are damaged", str(folder))
         return []
-    return _same(folder, found, found.noun or noun or _called(folder.name))
+    return _same(folder, found, found.noun or noun or called(folder.name))
 
 
 def _same(folder: Path, found: datasets.Found, noun: str) -> list[Entry]:
@@ -180,7 +180,7 @@ def _plain(caption: str, token: str, noun: str) -> str:
     return re.sub(rf"\b(?:(?:a|an|the)\s+)?{re.escape(token)}(?:\s+{re.escape(noun)}\b)?", f"a {noun}", caption)
 
 
-def _called(name: str) -> str:
+def called(name: str) -> str:
     """The class noun in a folder's name: "dog6" -> "dog", "colorful_sneaker-2" -> "colorful sneaker"; none in a number."""
     return re.sub(r"[\W_]+", " ", re.sub(r"[\s_-]*\d+$", "", name)).strip()
 
