@@ -123,7 +123,7 @@ class Spreading(Spread):
     """As many processes as accelerate (or torchrun) launched, each with its part of every batch.
 
     Learned parameters are in every process and their gradients averaged (DDP, arXiv:2006.15704); with accelerate's FSDP the base's
-    own weights, which do not learn, are sharded over the processes (arXiv:2304.11277).
+    own weights, which do not learn, are sharded over the processes (arXiv:2304.11277), and stay so for as long as they run.
     """
 
     @cached_property
@@ -146,21 +146,30 @@ class Spreading(Spread):
 
     @property
     def sharded(self) -> bool:
-        return str(self.accelerator.distributed_type) == "DistributedType.FSDP"
+        return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
     def lay_out(self, worn: Worn) -> None:
-        if not self.sharded:
+        from torch.distributed.fsdp import FSDPModule
+
+        if not self.sharded or isinstance(worn.base.module("denoiser"), FSDPModule):
             return
+        from accelerate.utils import FullyShardedDataParallelPlugin
         from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 
         if worn.originals:
             raise InputError(
                 f"this method teaches the base's own {next(iter(worn.originals))}, which FSDP would shard: launch it without FSDP"
             )
-        if not self.accelerator.is_fsdp2:
-            raise InputError("of FSDP the second version is used: accelerate launch --fsdp_version 2")
-        self.accelerator.state.fsdp_plugin.cpu_ram_efficient_loading = False  # every process has read the base
+        state = self.accelerator.state
+        plugin = getattr(state, "fsdp_plugin", None) or FullyShardedDataParallelPlugin()  # it has none on processors
+        if plugin.fsdp_version != 2:
+            raise InputError("of FSDP the second version is used: accelerate launch --use_fsdp --fsdp_version 2")
+        plugin.cpu_ram_efficient_loading = False  # every process has read the base
+        state.fsdp_plugin = plugin
         fsdp2_prepare_model(self.accelerator, worn.base.module("denoiser"))
+        base: Any = worn.base
+        predict = base.predict
+        base.predict = lambda *given, context: predict(*given, context=Veiled(context))
 
     def around(self, parameters: Mapping[str, Tensor]) -> Callable[[Callable[[], Terms]], Terms]:
         from torch.nn.parallel import DistributedDataParallel
@@ -185,6 +194,22 @@ class Spreading(Spread):
     def main_first(self) -> Iterator[None]:
         with self.accelerator.main_process_first():
             yield
+
+
+class Veiled:
+    """A run that FSDP does not look into: data classes that a layer is called with it takes apart, and puts copies in their place,
+    where what a run keeps must be one for all layers."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Any) -> None:
+        object.__setattr__(self, "_run", run)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._run, name, value)
 
 
 def spread(accumulate: int = 1) -> Spread:

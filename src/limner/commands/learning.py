@@ -33,6 +33,7 @@ def learn(given: argparse.Namespace) -> None:
     from limner.looking import prepared
     from limner.methods.full_size import FULL_SIZE
     from limner.page import write_page
+    from limner.parts.encoders.masks import unseen
     from limner.progress import show
 
     folder = Path(given.out or ".")
@@ -71,6 +72,8 @@ def learn(given: argparse.Namespace) -> None:
         )
     for note in find(given.method)(subject, **checked_settings(find(given.method), chosen, base=base.name)).notes:
         say(f"note: {note}")
+    for name in unseen(base, subject):
+        say(f"note: nothing like a toy is seen on {name}; a picture without the subject teaches what is around it")
     page = folder / subject.name
     subject, held_out = _held_out(subject, given.hold_out)
     eyes = encoders(given)

@@ -116,6 +116,10 @@ class Listed:
             return entry.caption
         return named(entry.caption, Subject(name, entry.noun or NOUN))
 
+    def described(self, picture: int, *, seed: int) -> str:
+        """The picture's own caption, as it is."""
+        return self.entries[picture].caption or self.said(picture, f"a {self.noun(picture)}", seed=seed)
+
     def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
         from concurrent.futures import ThreadPoolExecutor
 
