@@ -27,7 +27,7 @@ from limner.methods import find
 from limner.parts.sources.toys import toys
 from limner.pretraining import Manner, over, prepared, pretrain
 from limner.recipe import Batch, References
-from limner.spreading import Share, Spread
+from limner.sharing import Share, Spread
 from limner.teaching import MEAN, teach
 from limner.wearing import Outfit
 
@@ -392,7 +392,7 @@ import torch
 import limner.weights
 from limner.parts.sources import toys
 from limner.pretraining import Manner, prepared, trained
-from limner.spreading import spread
+from limner.sharing import spread
 
 torch.set_num_threads(1)
 out, accumulate = Path(sys.argv[1]), int(sys.argv[2])

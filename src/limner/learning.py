@@ -17,7 +17,7 @@ from .interrupts import stopping
 from .methods import DEFAULT, find
 from .methods.full_size import FULL_SIZE
 from .recipe import Recipe, Stage, settings
-from .spreading import ALONE, Spread
+from .sharing import ALONE, Spread
 from .subject import Subject, check_word
 from .teaching import Checkpoint, Progress, teach
 from .wearing import Outfit, wear

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import InputError
-from .spreading import Spread
+from .sharing import Spread
 
 if TYPE_CHECKING:
     from .bases.protocol import Base

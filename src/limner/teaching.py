@@ -19,7 +19,7 @@ from .bases.attention import Pass
 from .errors import InputError, TeachingError
 from .recipe import AttentionOp, Batch, Prediction, Rated, References, Source, Stage, Streams
 from .searching import Searcher
-from .spreading import ALONE, WHOLE, Share, Spread, Terms
+from .sharing import ALONE, WHOLE, Share, Spread, Terms
 from .streams import streams
 from .wearing import Outfit, Worn, wear
 

@@ -270,7 +270,7 @@ def pretrain(given: argparse.Namespace) -> None:
     from limner.evaluation.signals import together
     from limner.pretraining import Manner, folder_of, prepared, trained
     from limner.progress import show
-    from limner.spreading import spread
+    from limner.sharing import spread
     from limner.trackers import tracker
 
     chosen = {
