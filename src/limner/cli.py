@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"limner: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nlimner: interrupted; nothing is lost. `limner learn … --resume` goes on from here", file=sys.stderr)
+        how = "the same command" if arguments[:1] == ["pretrain"] else "`limner learn … --resume`"
+        print(f"\nlimner: interrupted; nothing is lost. {how} goes on from here", file=sys.stderr)
         return 130
     return 0
 

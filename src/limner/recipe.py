@@ -363,6 +363,8 @@ class Recipe:
             return f"{type(single[0]).__name__} has no stacked form"
         if any(stage.stop or stage.search or stage.score for stage in self.tuning):
             return "its stages decide for themselves when to end, or search without gradients"
+        if any(stage.average for stage in self.tuning):
+            return "what it learns is a running mean"
         if any(getattr(part, "of_base", False) for stage in self.tuning for part in stage.train):
             return "it changes the base's own weights"
         return ""

@@ -47,6 +47,7 @@ class Previews:
     writes: bool = True
     shown: Callable[[int, Mapping[str, float], Image.Image], object] = lambda *_: None
     looks: list[dict[str, float]] = field(default_factory=list)
+    told: bool = False  # something in this run
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -67,8 +68,9 @@ class Previews:
         if not self.writes:
             return
         scores = self.scored(images)
-        self.looks = [look for look in self.looks if look["done"] < progress.done]  # a resumed run looks again
-        self.looks.append({"done": progress.done, "loss": round(progress.loss, 5), **scores})
+        before = [look for look in self.looks if look["done"] < progress.done]  # a resumed run looks again
+        kept = before if progress.resumed or self.told else []  # those of another run that was here
+        self.looks, self.told = [*kept, {"done": progress.done, "loss": round(progress.loss, 5), **scores}], True
         sheet, text = grid(images, len(images)), json.dumps(self.looks, indent=1)
         atomic_write(self.folder / f"preview-{progress.done:06}.png", lambda p: sheet.save(p, "PNG"), overwrite=True)
         atomic_write(self.file, lambda p: p.write_text(text), overwrite=True)

@@ -66,7 +66,10 @@ class Listed:
 
     @cached_property
     def fingerprint(self) -> str:
-        told = [(e.content, e.identity, e.noun, e.caption) for e in self.entries]
+        number = {
+            whose: n for n, whose in enumerate(dict.fromkeys(e.identity for e in self.entries))
+        }  # not where it lies
+        told = [(e.content, number[e.identity], e.noun, e.caption) for e in self.entries]
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
     @cached_property
