@@ -5,8 +5,9 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 RUN ?= out/pocket
 WORKERS ?= 2
+METHOD ?= ip_adapter
 
-.PHONY: demo test check proofs bench bench-quick docs pocket clean
+.PHONY: demo test check proofs bench bench-quick docs pocket pretrain clean
 
 demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
 	$(BIN)/limner demo --out out/demo
@@ -39,6 +40,9 @@ docs: $(VENV)/ready          ## the generated parts of README and docs/
 pocket: $(VENV)/ready        ## train the pocket base and its judges; resumable, RUN=folder
 	$(BIN)/python -m limner.pocket.pretrain --run $(RUN)
 	$(BIN)/limner pretrain ip_adapter
+
+pretrain: $(VENV)/ready      ## train the weights a method starts from on the pocket base; resumable, METHOD=name
+	$(BIN)/limner pretrain $(METHOD)
 
 clean:
 	rm -rf $(VENV) out build dist

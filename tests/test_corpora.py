@@ -78,6 +78,23 @@ def test_a_folder_of_a_class_holds_folders_of_its_subjects(tmp_path: Path) -> No
     assert [found.noun(s[0]) for s in found.subjects] == ["teapot", "teapot"]
 
 
+def test_kohyas_folders_are_a_subject_each(tmp_path: Path) -> None:
+    for k, name in enumerate(("10_sks dog", "5_ohwx cat")):
+        for n in range(2):
+            picture(tmp_path / "all" / "img" / name / f"{n}.png", 10 * k + n + 1)
+            (tmp_path / "all" / "img" / name / f"{n}.txt").write_text(f"a photo of {name.split('_')[1]} at home")
+    found = corpus(str(tmp_path / "all"))
+    assert [len(s) for s in found.subjects] == [2, 2]
+    assert [found.noun(s[0]) for s in found.subjects] == ["dog", "cat"]
+    assert found.said(0, "<rex>", seed=0) == "a photo of <rex> at home"
+
+
+def test_a_corpus_that_was_moved_is_the_same(folder: Path, tmp_path: Path) -> None:
+    before = corpus(str(folder)).fingerprint
+    folder.rename(tmp_path / "elsewhere")
+    assert corpus(str(tmp_path / "elsewhere")).fingerprint == before
+
+
 def test_dreambenchs_list_says_the_classes(tmp_path: Path) -> None:
     root = tmp_path / "dreambooth" / "dataset"
     picture(root / "rc_car" / "00.jpg", 1)

@@ -82,7 +82,9 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_st
     real = Learner.update
 
     def broken(self: Learner, step: int, make: Any, random: Any) -> dict[str, float]:
-        return real(self, step, lambda: [(n, v * float("nan" if step == 4 else 1)) for n, v in make()], random)
+        return real(
+            self, step, lambda share: [(n, v * float("nan" if step == 4 else 1)) for n, v in make(share)], random
+        )
 
     monkeypatch.setattr(Learner, "update", broken)
     before = state(base)
@@ -194,3 +196,33 @@ def test_a_selection_may_learn_at_a_rate_of_its_own(base: Any, rex: Subject) -> 
     (word, fast), (same_word, slow) = moved(1.0), moved(0.01)
     assert word == pytest.approx(same_word, rel=1e-3)
     assert slow == pytest.approx(fast / 100, rel=0.05)
+
+
+def blank(rex: Subject) -> Subject:
+    """The toy, with one picture on which it is not."""
+    from PIL import Image
+
+    images = [picture.image for picture in rex.pictures]
+    return Subject.of([*images, Image.new("RGB", (128, 128), (128, 128, 128))], noun="dog", handle="rex")
+
+
+def test_a_picture_without_the_subject_is_an_error_for_what_wants_its_mask(base: Any, rex: Subject) -> None:
+    with pytest.raises(InputError, match="was not found on picture 4"):
+        limner.learn(base, blank(rex), method="break_a_scene", steps=1, batch=1)
+    assert untouched(base)
+
+
+def test_a_picture_without_the_subject_is_noted(
+    base: Any, rex: Subject, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    from limner.cli import main
+    from limner.parts.encoders.masks import unseen
+
+    assert unseen(base, rex) == []
+    assert unseen(base, blank(rex)) == ["picture 4"]
+    Image.new("RGB", (128, 128), (128, 128, 128)).save(photos / "empty.png")
+    words = ["learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path, "--method", "ip_adapter"]
+    assert main([str(word) for word in [*words, "--no-score", "--no-check", "--preview", "0"]]) == 0
+    assert "nothing like a toy is seen on empty.png" in capsys.readouterr().err

@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"limner: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nlimner: interrupted; nothing is lost. `limner learn … --resume` goes on from here", file=sys.stderr)
+        how = "the same command" if arguments[:1] == ["pretrain"] else "`limner learn … --resume`"
+        print(f"\nlimner: interrupted; nothing is lost. {how} goes on from here", file=sys.stderr)
         return 130
     return 0
 
@@ -204,7 +205,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     pretrain = _command(
         commands, "pretrain", learning.pretrain, "train the weights a method starts from, once for a base"
     )
-    pretrain.add_argument("--run", type=Path, help="folder for checkpoints (default: in the cache)")
+    _add_pretraining(pretrain)
     _add_method(pretrain, arguments, positional=True)
     demo = _command(commands, "demo", learning.demo, "teach a toy and paint it")
     demo.add_argument("--out", type=Path, default=Path("out/demo"))
@@ -223,6 +224,55 @@ def _command(
 def _add_encoders(parser: argparse.ArgumentParser) -> None:
     for role, example in ROLES.items():
         parser.add_argument(f"--{role}", metavar="WHERE", help=f"folder or hub id to judge by, such as {example}")
+
+
+def _add_pretraining(parser: argparse.ArgumentParser) -> None:
+    """What is learned from, and how it is computed and looked at."""
+    parser.add_argument("--run", type=Path, help="folder for checkpoints and previews (default: in the cache)")
+    group = parser.add_argument_group("what is learned from")
+    group.add_argument(
+        "--corpus",
+        metavar="WORDS",
+        help="toys, a folder, 'shards-{000..009}.tar', a glob, or hf:ID (default: the method's own)",
+    )
+    group.add_argument(
+        "--class", dest="noun", default="", metavar="NOUN", help="what all its pictures show, where it does not say"
+    )
+    group.add_argument(
+        "--exclude", type=Path, metavar="FOLDER", help="pictures of subjects that are judged: none may be in the corpus"
+    )
+    group.add_argument(
+        "--duplicates", choices=("error", "leave-out"), default="error", help="what becomes of subjects that are"
+    )
+    group = parser.add_argument_group("how it is computed")
+    group.add_argument(
+        "--accumulate",
+        type=int,
+        default=1,
+        metavar="N",
+        help="compute every batch in N parts: less memory, the same result",
+    )
+    group.add_argument(
+        "--ema",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="ship the running mean, which keeps so much of itself at an update: 0.999",
+    )
+    group.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16", help="of what is computed")
+    group = parser.add_argument_group("how it is looked at")
+    group.add_argument(
+        "--preview-every",
+        type=int,
+        default=0,
+        metavar="N",
+        help="paint and score a subject every N updates; 0 does not",
+    )
+    group.add_argument(
+        "--preview-of", type=Path, metavar="FOLDER", help="that subject (default: a toy of the development split)"
+    )
+    group.add_argument("--track", choices=("tensorboard", "wandb"), help="send losses and previews there")
+    _add_encoders(parser)
 
 
 def _add_base(parser: argparse.ArgumentParser, *, default: str | None = "pocket") -> None:

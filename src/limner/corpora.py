@@ -115,7 +115,7 @@ def _folder(path: Path) -> Store:
 def _files(words: str, files: Sequence[Path]) -> Store:
     def all_of(left_out: Tally, noticed: Tally) -> list[Entry]:
         alone = [file for file in files if not file.is_dir() and not datasets.is_mask(file)]
-        entries = _alone([datasets.item(file, noticed.add) for file in alone], Path())
+        entries = _alone([datasets.item(file, noticed.add) for file in alone])
         for folder in (file for file in files if file.is_dir()):
             entries += _of_subject(folder, "", left_out, noticed)
         return entries
@@ -130,9 +130,11 @@ def in_folder(root: Path, left_out: Tally, noticed: Tally) -> list[Entry]:
     root = root / "dataset" if (root / "dataset").is_dir() else root
     nouns = _dreambench(root)
     found = datasets.laid_out(root, noticed.add)
-    if "kohya" in found.layout or "Custom" in found.layout:  # one subject, wherever its pictures lie
+    if found.layout.endswith((".toml", "concepts_list.json")):  # one subject, wherever its pictures lie
         return _same(root, found, found.noun)
-    entries = _alone(found.items, root)
+    kohya = found.layout.startswith("kohya")  # a folder for each token and class
+    root = root / "img" if kohya and (root / "img").is_dir() else root
+    entries = [] if kohya else _alone(found.items)
     for folder in _folders(root):
         inner = _folders(folder)
         if inner and not datasets.pictures_of(folder):
@@ -149,7 +151,7 @@ def _of_subject(folder: Path, noun: str, left_out: Tally, noticed: Tally) -> lis
     except LimnerError:
         left_out.add("folders whose lists are damaged", str(folder))
         return []
-    return _same(folder, found, found.noun or noun or _called(folder.name))
+    return _same(folder, found, found.noun or noun or called(folder.name))
 
 
 def _same(folder: Path, found: datasets.Found, noun: str) -> list[Entry]:
@@ -158,7 +160,7 @@ def _same(folder: Path, found: datasets.Found, noun: str) -> list[Entry]:
     return [Entry(str(i.path), _place(i), whose, noun, _plain(i.caption, found.token, noun)) for i in found.items]
 
 
-def _alone(items: Sequence[datasets.Item], root: Path) -> list[Entry]:
+def _alone(items: Sequence[datasets.Item]) -> list[Entry]:
     """Entries of a subject each."""
     return [Entry(str(item.path), _place(item), str(item.path), "", item.caption) for item in items]
 
@@ -180,7 +182,7 @@ def _plain(caption: str, token: str, noun: str) -> str:
     return re.sub(rf"\b(?:(?:a|an|the)\s+)?{re.escape(token)}(?:\s+{re.escape(noun)}\b)?", f"a {noun}", caption)
 
 
-def _called(name: str) -> str:
+def called(name: str) -> str:
     """The class noun in a folder's name: "dog6" -> "dog", "colorful_sneaker-2" -> "colorful sneaker"; none in a number."""
     return re.sub(r"[\W_]+", " ", re.sub(r"[\s_-]*\d+$", "", name)).strip()
 

@@ -17,6 +17,7 @@ from .interrupts import stopping
 from .methods import DEFAULT, find
 from .methods.full_size import FULL_SIZE
 from .recipe import Recipe, Stage, settings
+from .sharing import ALONE, Spread
 from .subject import Subject, check_word
 from .teaching import Checkpoint, Progress, teach
 from .wearing import Outfit, wear
@@ -102,7 +103,7 @@ def described(run: Run, tensors: Mapping[str, Tensor], losses: Sequence[float], 
         tensors=own,
         losses=list(losses),
         cost=_cost(seconds, losses, own),
-        versions=_versions(),
+        versions=versions(),
         **run.header,
     )
 
@@ -117,10 +118,12 @@ def drained(
     checkpoints: Path | str | None = None,
     resume: bool = True,
     watch: Callable[[Progress], object] | None = None,
+    spread: Spread = ALONE,
 ) -> tuple[dict[str, Tensor], list[float]]:
     """`teach` to its end: all tensors worn then, and the loss of every update.
 
-    `header` says which run this is; a checkpoint of another is refused. Without stages, the recipe is only put on.
+    `header` says which run this is; a checkpoint of another is refused. Without stages, the recipe is only put on. Of several
+    processes, the main one writes, and all stop together.
     """
     if not stages:
         with wear(base, (outfit,)) as worn:
@@ -129,23 +132,24 @@ def drained(
     start, losses = _found(path, header) if resume and path else (None, [])
     saved = time.monotonic()
     try:
-        with stopping() as asked, closing(teach(base, outfit, stages=stages, seed=seed, start=start)) as running:
+        teaching = teach(base, outfit, stages=stages, seed=seed, start=start, spread=spread)
+        with stopping() as asked, closing(teaching) as running:
             for progress in running:
                 losses.append(progress.loss)
-                enough = watch is not None and watch(progress) is True
+                enough, halted = spread.any(watch is not None and watch(progress) is True, asked())
                 if enough or progress.last:
-                    tensors = dict(progress.snapshot().tensors)
+                    tensors = progress.snapshot().learned
                     break
-                if path and (asked() or time.monotonic() - saved > CHECKPOINT_SECONDS):
+                if path and spread.main and (halted or time.monotonic() - saved > CHECKPOINT_SECONDS):
                     save_checkpoint(path, progress.snapshot(), header, losses)
                     saved = time.monotonic()
-                if asked():
+                if halted:
                     raise KeyboardInterrupt
     except TeachingError as error:
-        if path and error.checkpoint is not None:
+        if path and spread.main and error.checkpoint is not None:
             save_checkpoint(path, error.checkpoint, header, losses)
         raise
-    if path:
+    if path and spread.main:
         path.unlink(missing_ok=True)
     return tensors, losses
 
@@ -238,7 +242,8 @@ def _cost(seconds: float, losses: Sequence[float], tensors: Mapping[str, Tensor]
     return {"seconds": round(seconds, 2), "steps": len(losses), "bytes": size, "parameters": count}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of what computed."""
     from importlib.metadata import version
 
     return {name: version(name) for name in ("limner", "torch", "diffusers", "transformers")}

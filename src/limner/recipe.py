@@ -132,6 +132,16 @@ class Batch:
     weight: Tensor | None = None  # [B]
     references: References | None = None
 
+    def of(self, rows: Sequence[int]) -> Batch:
+        """These rows alone."""
+        return Batch(
+            self.latents[rows],
+            tuple(self.prompts[row] for row in rows),
+            None if self.mask is None else self.mask[rows],
+            None if self.weight is None else self.weight[rows],
+            None if self.references is None else self.references.of(rows),
+        )
+
 
 Streams: TypeAlias = "Callable[[str], Generator]"
 """A random stream for each purpose: `streams("noise")`. A function of seed, purpose and step alone."""
@@ -267,12 +277,17 @@ class Stage:
     warmup: int = 0
     decay: Literal["constant", "cosine"] = "constant"
     clip: float = 1.0
+    average: float = (
+        0.0  # what is learned is the running mean of the parameters, which keeps so much of itself at an update
+    )
     stop: Stop | None = None
     search: Evolution | None = None  # in the place of gradients: lr, decay and clip then mean nothing
     score: Callable[[Worn], float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", tuple(term for term in self.loss if term.weight))
+        if not 0 <= self.average < 1:
+            raise ValueError(f"a running mean keeps a share of itself from 0 to 1, not {self.average}")
 
     def rate(self, step: int) -> float:
         """The learning rate of an update: a linear warm-up, then constant or down a cosine to 2 %."""
@@ -355,6 +370,8 @@ class Recipe:
             return f"{type(single[0]).__name__} has no stacked form"
         if any(stage.stop or stage.search or stage.score for stage in self.tuning):
             return "its stages decide for themselves when to end, or search without gradients"
+        if any(stage.average for stage in self.tuning):
+            return "what it learns is a running mean"
         if any(getattr(part, "of_base", False) for stage in self.tuning for part in stage.train):
             return "it changes the base's own weights"
         return ""

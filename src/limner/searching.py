@@ -125,6 +125,9 @@ class Searcher:
     def moments(self) -> dict[str, Tensor]:
         return {f"{KEPT}{name}": value.clone() for name, value in vars(self.strategy).items()}
 
+    def settle(self) -> None:
+        """The mean is in place already."""
+
     def finish(self) -> None:
         self.worn.text_learns(False)
 

@@ -9,6 +9,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -18,6 +19,7 @@ from .bases.attention import Pass
 from .errors import InputError, TeachingError
 from .recipe import AttentionOp, Batch, Prediction, Rated, References, Source, Stage, Streams
 from .searching import Searcher
+from .sharing import ALONE, WHOLE, Share, Spread, Terms
 from .streams import streams
 from .wearing import Outfit, Worn, wear
 
@@ -64,13 +66,25 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
 
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        """What has been learned, were this the end: running means where there are some."""
+        return {name: self.moments.get(MEAN + name, tensor) for name, tensor in self.tensors.items()}
+
 
 def teach(
-    base: Base, outfit: Outfit, *, stages: Sequence[Stage], seed: int = 0, start: Checkpoint | None = None
+    base: Base,
+    outfit: Outfit,
+    *,
+    stages: Sequence[Stage],
+    seed: int = 0,
+    start: Checkpoint | None = None,
+    spread: Spread = ALONE,
 ) -> Generator[Progress]:
     """Learn, yielding after every update. The base is as it was once the generator ends, is closed or raises.
 
-    Raises `TeachingError` when a loss is not a number; the last good state is what the last `Progress` offered.
+    `spread` says how updates are computed: in parts, or over several processes. Raises `TeachingError` when a loss is not a number;
+    the last good state is what the last `Progress` offered.
     """
     draws = _prepare(base, stages)
     outfit = Outfit(outfit.recipe, outfit.handle, outfit.stored if start is None else start.tensors, 1.0, outfit.seed)
@@ -82,7 +96,9 @@ def teach(
             before = sum(stage.steps for stage in stages[:index])
             at = start if start is not None and start.stage == index else None
             final = index + 1 == len(stages)
-            for step, losses, snapshot, ends in _stage(worn, stages[index], draws, seed, index, at, best, final):
+            for step, losses, snapshot, ends in _stage(
+                worn, stages[index], draws, seed, index, at, best, final, spread
+            ):
                 seconds, last = time.monotonic() - began, ends and final
                 yield Progress(index, step, total, before + step + 1, losses, seconds, resumed, worn, snapshot, last)
 
@@ -96,14 +112,18 @@ def _stage(
     start: Checkpoint | None,
     best: Best,
     final: bool,
+    spread: Spread,
 ) -> Iterator[tuple[int, dict[str, float], Callable[[], Checkpoint], bool]]:
     """The updates of one stage: step, losses and snapshot of each, and whether it is the last."""
     moments = start.moments if start else {}
     parameters, factors = select(stage, worn)
+    if stage.search and spread.parts > 1:
+        raise InputError("a stage that is searched without gradients is computed at once, in one process")
+    spread.lay_out(worn)
     learner: Learner | Searcher = (
         Searcher(stage, worn, parameters, moments)
         if stage.search
-        else Learner(stage, worn, parameters, factors, moments)
+        else Learner(stage, worn, parameters, factors, moments, spread)
     )
     kept = start.moments.get(STOP, torch.zeros(0)) if start else torch.zeros(0)
     try:
@@ -116,6 +136,8 @@ def _stage(
                 raise
             enough, kept = stage.stop(worn, kept) if stage.stop else (False, kept)
             ends = enough or step + 1 == stage.steps
+            if ends:
+                learner.settle()
             if ends and stage.score:
                 best.consider(stage.score(worn))
             if ends and final:
@@ -157,8 +179,9 @@ class Learner:
         parameters: Mapping[str, Tensor],
         factors: Mapping[str, float],
         moments: Mapping[str, Tensor],
+        spread: Spread,
     ) -> None:
-        self.stage, self.worn, self.parameters = stage, worn, dict(parameters)
+        self.stage, self.worn, self.parameters, self.spread = stage, worn, dict(parameters), spread
         for tensor in self.parameters.values():
             tensor.requires_grad_(True)
         worn.text_learns(any(name.startswith(("text_encoder", "word.", "prefix.")) for name in self.parameters))
@@ -173,17 +196,19 @@ class Learner:
             foreach=True,
         )
         for name, tensor in self.parameters.items():
-            kept = {k: moments[f"{k}.{name}"].clone() for k in _MOMENTS if f"{k}.{name}" in moments}
-            if kept:
-                self.optimizer.state[tensor] = kept
+            kept = {k: moments[f"{k}.{name}"] for k in _MOMENTS if f"{k}.{name}" in moments}
+            if kept:  # a checkpoint is read onto the processor; the count of steps stays there
+                self.optimizer.state[tensor] = {
+                    k: v.clone() if k == "step" else v.to(tensor.device, copy=True) for k, v in kept.items()
+                }
+        self.computing: Any = spread.around(self.parameters)
+        first = {n: moments.get(MEAN + n, p.detach()) for n, p in self.parameters.items()} if stage.average else {}
+        self.means = {name: tensor.to(self.parameters[name].device, copy=True) for name, tensor in first.items()}
 
-    def update(self, step: int, make: Callable[[], Sequence[tuple[str, Tensor]]], random: Streams) -> dict[str, float]:
+    def update(self, step: int, make: Callable[[Share], Terms], random: Streams) -> dict[str, float]:
         """One step down the sum of the terms; nothing is changed when it is not finite."""
-        terms = make()
-        losses = {name: float(value.detach()) for name, value in terms}
-        total: Tensor = torch.stack([value for _, value in terms]).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        losses = self.spread.mean(self._descend(make))
         norm = torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.stage.clip, foreach=True)
         if not math.isfinite(sum(losses.values())) or not bool(norm.isfinite()):
             raise TeachingError(
@@ -194,21 +219,52 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = self.stage.rate(step) * group["factor"]
         self.optimizer.step()
+        self._average(step)
         return losses
 
+    def _descend(self, make: Callable[[Share], Terms]) -> dict[str, float]:
+        """The gradient of every part of the batch, added up; the parts' mean losses."""
+        losses: dict[str, float] = {}
+        shares = self.spread.shares
+        for share in shares:
+            with nullcontext() if share is shares[-1] else self.spread.unsent(self.computing):
+                terms = self.computing(functools.partial(make, share))
+                total: Tensor = torch.stack([value for _, value in terms]).sum() / len(shares)
+                total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            for name, value in {name: float(value.detach()) for name, value in terms}.items():
+                losses[name] = losses.get(name, 0.0) + value / len(shares)
+        return losses
+
+    def _average(self, step: int) -> None:
+        """The running mean of the parameters. It keeps less of itself in the first updates, (1 + n) / (10 + n), so that it forgets
+        where it began."""
+        keeps = min(self.stage.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for name, mean in self.means.items():
+                mean.lerp_(self.parameters[name], 1 - keeps)
+
+    def settle(self) -> None:
+        """Put the running means in the parameters' place: the stage is over."""
+        with torch.no_grad():
+            for name, mean in self.means.items():
+                self.parameters[name].copy_(mean)
+
     def moments(self) -> dict[str, Tensor]:
-        """The optimiser's state by parameter name."""
+        """The optimiser's state by parameter name, and the running means."""
         state = self.optimizer.state
-        return {f"{k}.{n}": state[p][k].clone() for n, p in self.parameters.items() if p in state for k in _MOMENTS}
+        found = {f"{k}.{n}": state[p][k].clone() for n, p in self.parameters.items() if p in state for k in _MOMENTS}
+        return found | {MEAN + name: mean.clone() for name, mean in self.means.items()}
 
     def finish(self) -> None:
         for tensor in self.parameters.values():
             tensor.requires_grad_(False)
             tensor.grad = None
+        self.computing = None
         self.worn.text_learns(False)
 
 
 BEST = "best."
+MEAN = "mean."
 STOP = "stop"  # where the state of a stage's `Stop` is kept among the moments
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -289,14 +345,16 @@ def begun(
     seed: int,
     stage: int,
     step: int,
+    share: Share = WHOLE,
     **more: Any,
 ) -> Kind:
-    """A source's batch, its noise and its times: a function of seed, stage and step alone."""
+    """A source's batch, its noise and its times, or a share of all three: a function of seed, stage and step alone."""
     at = streams(seed, source.name, stage, step)
     batch, base = draw(step, at), worn.base
     noise = torch.randn(batch.latents.shape, generator=at("noise")).to(base.device, base.dtype)
     times = base.draw_times(len(batch.latents), at("time")).to(base.device)
-    return kind(worn, batch, times, noise, at, **more)
+    rows = share.rows(len(times)) if share.count > 1 else slice(None)
+    return kind(worn, share.of(batch), times[rows], noise[rows], share.streams(at), **more)
 
 
 def _prepare(base: Base, stages: Sequence[Stage]) -> Draws:
@@ -311,10 +369,10 @@ def _prepare(base: Base, stages: Sequence[Stage]) -> Draws:
     return {source: source.prepare(base) for source in sources}
 
 
-def _terms(worn: Worn, stage: Stage, draws: Draws, seed: int, index: int, step: int) -> list[tuple[str, Tensor]]:
+def _terms(worn: Worn, stage: Stage, draws: Draws, seed: int, index: int, step: int, share: Share = WHOLE) -> Terms:
     updates: dict[Source, Update] = {}
     for source in dict.fromkeys(term.source for term in stage.loss):
-        updates[source] = begun(Update, worn, source, draws[source], seed, index, step)
+        updates[source] = begun(Update, worn, source, draws[source], seed, index, step, share)
     for update in updates.values():
         size = update.batch.latents.shape[1:]
         update.together = [other for other in updates.values() if other.batch.latents.shape[1:] == size]

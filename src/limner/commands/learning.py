@@ -33,6 +33,7 @@ def learn(given: argparse.Namespace) -> None:
     from limner.looking import prepared
     from limner.methods.full_size import FULL_SIZE
     from limner.page import write_page
+    from limner.parts.encoders.masks import unseen
     from limner.progress import show
 
     folder = Path(given.out or ".")
@@ -71,6 +72,8 @@ def learn(given: argparse.Namespace) -> None:
         )
     for note in find(given.method)(subject, **checked_settings(find(given.method), chosen, base=base.name)).notes:
         say(f"note: {note}")
+    for name in unseen(base, subject):
+        say(f"note: nothing like a toy is seen on {name}; a picture without the subject teaches what is around it")
     page = folder / subject.name
     subject, held_out = _held_out(subject, given.hold_out)
     eyes = encoders(given)
@@ -261,16 +264,71 @@ def _held_out(subject: Subject, count: int) -> tuple[Subject, list[Any]]:
 
 
 def pretrain(given: argparse.Namespace) -> None:
-    from limner.pretraining import pretrain
+    from contextlib import closing, nullcontext
+
+    from limner.corpora import corpus
+    from limner.evaluation.signals import together
+    from limner.pretraining import Manner, folder_of, prepared, trained
     from limner.progress import show
+    from limner.sharing import spread
+    from limner.trackers import tracker
 
     chosen = {
         s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None
     }
-    path = pretrain(
-        given.method, base=given.base, seed=given.seed, run=given.run, watch=show(), device=given.device, **chosen
+    over = spread(given.accumulate)
+    tell = say if over.main else (lambda _: None)
+    if given.corpus is None and (given.exclude or given.noun):
+        raise InputError("--exclude and --class are about a corpus: name one with --corpus")
+    found = None
+    if given.corpus is not None:
+        with over.main_first():
+            found = corpus(given.corpus, noun=given.noun, held_out=given.exclude, duplicates=given.duplicates)
+    given.device = given.device or over.device
+    ready = prepared(
+        given.method,
+        base=opened(given, given.base),
+        corpus=found,
+        seed=given.seed,
+        manner=Manner(given.accumulate, given.ema, given.precision),
+        spread=over,
+        given=chosen,
     )
-    out(given, {"weights": str(path)}, str(path))
+    tell(f"corpus {ready.seen}")
+    folder = folder_of(ready, given.run)
+    following = tracker(given.track, folder=folder, about=ready.header) if given.track and over.main else None
+    with closing(following) if following else nullcontext():
+        watches: list[Any] = [show(), *([following] if following else [])] if over.main else []
+        if given.preview_every:
+            watches.append(_previews(given, ready, folder, following))
+        path = trained(ready, run=given.run, watch=together(*watches))
+    if over.main:
+        out(given, {"weights": str(path), "corpus": dict(ready.seen.record)}, str(path))
+
+
+def _previews(given: argparse.Namespace, ready: Any, folder: Path, following: Any) -> Any:
+    """Previews of a development toy, or of the subject whose folder is named."""
+    from limner.corpora import called
+    from limner.evaluation.previews import previews
+    from limner.formats.datasets import recognised
+
+    subject = None
+    if given.preview_of:
+        shown = recognised(given.preview_of)
+        subject = shown.subject(noun=shown.noun or called(given.preview_of.resolve().name))
+    found = previews(
+        find(given.method),
+        ready.settings,
+        base=ready.base.name,
+        folder=folder,
+        every=given.preview_every,
+        subject=subject,
+        encoders=encoders(given),
+        writes=ready.spread.main,
+    )
+    if following:
+        found.shown = following.shown
+    return found
 
 
 def demo(given: argparse.Namespace) -> None:

@@ -165,7 +165,8 @@ def _taught(
     with _counted(base) as spent:
         concept = limner.learn(base, subject, method=unit.method, seed=unit.seed, **dict(unit.settings))
     recipe = methods()[unit.method](subject, **dict(unit.settings))
-    once = about_weights(recipe.weights, base).get("settings", {}).get("steps", 0) if recipe.weights else 0
+    about = about_weights(recipe.weights, base) if recipe.weights else {}
+    once = about.get("updates", about.get("settings", {}).get("steps", 0))
     return concept, {**cost, **concept.cost, **spent, "pretraining_steps": once}
 
 

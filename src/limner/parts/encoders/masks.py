@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from limner.subject import Subject
 
 NEIGHBOURS = 5
+LEAST = 0.015
+"""A subject covers at least so much of a picture; toys cover 0.056 and more, and of empty scenes at most 0.01 is taken for one."""
 
 
 def subject_masks(base: Base, subject: Subject) -> Tensor:
     """[n, 1, H, W] in [0, 1]: the masks that came with the pictures; on the pocket base, whose pictures are toys, else those
-    that its segmenter finds. Raises `InputError` where there are neither."""
+    that its segmenter finds. Raises `InputError` where there are neither, and where nothing is found on a picture."""
     size = base.picture_size
     given = subject.masks(size)
     if given is not None:
@@ -27,6 +29,24 @@ def subject_masks(base: Base, subject: Subject) -> Tensor:
             f"this method needs to know where {subject.name} is: put a mask beside every picture (NAME.mask.png, white where "
             "the subject is), or make the background transparent"
         )
+    empty = unseen(base, subject)
+    if empty:
+        raise InputError(
+            f"{subject.name} was not found on {', '.join(empty)}: leave out pictures that do not show it, or put a mask beside them "
+            "(NAME.mask.png, white where the subject is)"
+        )
+    return _found(subject, size)
+
+
+def unseen(base: Base, subject: Subject) -> list[str]:
+    """The names of pictures on which nothing like a toy is found. On other bases than pocket, and with masks, nobody looks."""
+    if base.name != "pocket" or not subject.pictures or subject.masks(base.picture_size) is not None:
+        return []
+    share = _found(subject, base.picture_size).mean((1, 2, 3))
+    return [picture.name for picture, there in zip(subject.pictures, share.tolist(), strict=True) if there < LEAST]
+
+
+def _found(subject: Subject, size: int) -> Tensor:
     from limner.pocket import judges
 
     return (judges.masks(subject.tensor(size)) > 0.5).float()[:, None]

@@ -66,7 +66,10 @@ class Listed:
 
     @cached_property
     def fingerprint(self) -> str:
-        told = [(e.content, e.identity, e.noun, e.caption) for e in self.entries]
+        number = {
+            whose: n for n, whose in enumerate(dict.fromkeys(e.identity for e in self.entries))
+        }  # not where it lies
+        told = [(e.content, number[e.identity], e.noun, e.caption) for e in self.entries]
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
     @cached_property
@@ -115,6 +118,10 @@ class Listed:
         if entry.caption and not entry.noun and "<" not in name:
             return entry.caption
         return named(entry.caption, Subject(name, entry.noun or NOUN))
+
+    def described(self, picture: int, *, seed: int) -> str:
+        """The picture's own caption, as it is."""
+        return self.entries[picture].caption or self.said(picture, f"a {self.noun(picture)}", seed=seed)
 
     def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
         from concurrent.futures import ThreadPoolExecutor
