@@ -4,10 +4,12 @@ from .attention.boxes import box_of, drawn_into
 from .attention.maps import keep_maps, kept_maps
 from .attention.self_subject import interleaved_guidance, noised_reference, self_subject
 from .attention.shared import adain, shared_reference
+from .candidates.nearness import nearest
 from .encoders.captions import structured_captions
 from .encoders.clip import clip_depths, clip_global, clip_places
 from .encoders.looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, placed
 from .encoders.masks import background_masks, propagated_masks, subject_masks
+from .fusion.convolutional import details_of_pixels
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .fusion.gated_attention import gated_attention
 from .fusion.local_attention import details_of_depths, local_attention
@@ -92,6 +94,7 @@ __all__ = [
     "decoupled_cross_attention",
     "denoising",
     "details_of_depths",
+    "details_of_pixels",
     "distillation",
     "drawn_into",
     "each_of",
@@ -125,6 +128,7 @@ __all__ = [
     "mean_of",
     "near_anchor",
     "near_start",
+    "nearest",
     "neural",
     "new_word",
     "noised_reference",
