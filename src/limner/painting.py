@@ -201,7 +201,7 @@ def paint(
         pictures = []
         for start in range(0, len(jobs), settings.batch):
             texts, seeds = zip(*jobs[start : start + settings.batch], strict=True)
-            pictures += _paint_batch(worn, texts, seeds, settings, canvas, watch)
+            pictures += to_images(_best(worn, texts, seeds, settings, canvas, watch))
     names = tuple(concept.handle for concept in known)
     return Pictures(
         Picture(image, prompt, number, names, base.name, settings.told | {"scale": scale})
@@ -251,6 +251,32 @@ def check_prompts(prompts: Sequence[str], *, handles: Sequence[str]) -> None:
             raise PromptError(f"nothing answers to {strange[0]} in {prompt!r}; {worn}")
 
 
+APART = 1_000_003
+"""How far apart the seeds of a picture's candidates are. The first has the picture's own."""
+
+
+def _best(
+    worn: Worn,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    settings: PaintSettings,
+    canvas: Canvas | None,
+    watch: Callable[[PaintStep], object] | None,
+) -> Tensor:
+    """[B, 3, H, W] in [0, 1]: what is painted of each prompt; of several candidates, the nearest."""
+    choosing = worn.candidates
+    best = _paint_batch(worn, prompts, seeds, settings, canvas, watch)
+    if choosing is None or choosing.count < 2:
+        return best
+    near = choosing.nearness(worn, best)
+    for k in range(1, choosing.count):
+        other = _paint_batch(worn, prompts, [seed + k * APART for seed in seeds], settings, canvas, watch)
+        nearness = choosing.nearness(worn, other)
+        better = nearness > near
+        best, near = torch.where(better.view(-1, 1, 1, 1), other, best), torch.where(better, nearness, near)
+    return best
+
+
 def _paint_batch(
     worn: Worn,
     prompts: Sequence[str],
@@ -258,7 +284,7 @@ def _paint_batch(
     settings: PaintSettings,
     canvas: Canvas | None,
     watch: Callable[[PaintStep], object] | None,
-) -> list[Image.Image]:
+) -> Tensor:
     for at in sample(worn, prompts, seeds=seeds, settings=settings, canvas=canvas):
         if watch:
             watch(at)
@@ -268,7 +294,7 @@ def _paint_batch(
         streams = [stream(seed, "enlarging") for seed in seeds]
         about: dict[str, Any] = {"steps": settings.steps, "guidance": settings.guidance, "generators": streams}
         latents = worn.base.enlarged(latents, states, empty, **about)
-    return to_images(worn.base.decode(latents))
+    return worn.base.decode(latents)
 
 
 OWN: dict[str, tuple[Guidance, ...]] = {

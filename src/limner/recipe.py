@@ -243,6 +243,15 @@ class Companion(NamedTuple):
     """(step, what a branch's name has after "@") -> latents [C, h, w] and time of the row in that branch."""
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Of every picture, `count` are painted, each from noise of its own, and the one that `nearness` rates highest is kept."""
+
+    count: int
+    nearness: Callable[[Worn, Tensor], Tensor]
+    """The worn base, pixels [B, 3, H, W] in [0, 1] -> [B]"""
+
+
 class Stop(Protocol):
     """Decides after every update whether a stage has learned enough. `state` [n] is all it remembers, so that a resumed
     stage stops where it would have; it begins empty."""
@@ -314,6 +323,7 @@ class Painting:
     """More branches for guidance to ask for: the prompt as it was written -> what that branch reads in its place."""
     companion: Callable[[Worn], Callable[[int], Companion]] | None = None  # worn -> number of sampling steps -> row
     denoiser: Callable[[Worn, Denoiser], Denoiser] | None = None  # put around the base's own, before any guidance
+    candidates: Candidates | None = None
 
 
 @dataclass(frozen=True)

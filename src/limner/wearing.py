@@ -12,7 +12,18 @@ import torch
 from .bases.attention import Pass
 from .errors import FileError, InputError, PromptError
 from .keeping import read_texts
-from .recipe import AttentionOp, Companion, Denoiser, Guidance, LatentOperation, Live, Modifier, Recipe, names
+from .recipe import (
+    AttentionOp,
+    Candidates,
+    Companion,
+    Denoiser,
+    Guidance,
+    LatentOperation,
+    Live,
+    Modifier,
+    Recipe,
+    names,
+)
 from .streams import stream
 
 if TYPE_CHECKING:
@@ -107,6 +118,14 @@ class Worn:
                 f"{len(makers)} of these concepts need a reference row of their own; only one can be worn at a time"
             )
         return makers[0](self)(steps) if makers else None
+
+    @property
+    def candidates(self) -> Candidates | None:
+        """How the picture to keep is chosen, if a recipe paints several. Two that do cannot be worn at once."""
+        found = [o.recipe.painting.candidates for o in self.outfits if o.recipe.painting.candidates and o.scale]
+        if len(found) > 1:
+            raise InputError(f"{len(found)} of these concepts choose among candidates; only one can be worn at a time")
+        return found[0] if found else None
 
     # ------------------------------------------------------------------------------------------------------- prompts
 

@@ -17,7 +17,9 @@ from limner.subject import Subject
 from ..helpers import fast, same, state, untouched
 from .families import stable_diffusion
 
-ADAPTERS = ("ip_adapter", "dreamtuner")  # need weights trained for the very base
+ADAPTERS = [
+    name for name, make in methods().items() if make(Subject("<rex>", "dog")).weights
+]  # trained for the very base
 LOOKING = (
     "disenbooth",
     "disendreamer",

@@ -386,7 +386,11 @@ class Family:
             within = tuple(f"{site.name}." for site in self.sites if what.startswith(site.kind))
             layers = {n: m for n, m in layers.items() if n.startswith(within)}
         if what == "cross_attention_kv":
-            layers = {n: m for n, m in layers.items() if n.startswith(self._starts(what))}
+            layers = {n: m for n, m in layers.items() if f"{n}.".startswith(self._starts(what))}
+        if not layers:
+            raise InputError(
+                f"{what} of {self.name} ({self.family}) is no layer at all: this base has no such attention"
+            )
         return {f"denoiser.{name}": layer for name, layer in layers.items()}
 
     def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]:

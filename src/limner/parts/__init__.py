@@ -6,6 +6,7 @@ from .attention.maps import keep_maps, kept_maps
 from .attention.self_subject import interleaved_guidance, noised_reference, self_subject
 from .attention.shared import adain, shared_reference
 from .augmentations.erasing import erased
+from .candidates.nearness import nearest
 from .encoders.captions import structured_captions
 from .encoders.clip import clip_classes, clip_depths, clip_global, clip_last, clip_places, clip_tokens
 from .encoders.looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, placed
@@ -15,6 +16,7 @@ from .encoders.qformer import QueryFormer
 from .fusion.aligner import aligner_net, alignment
 from .fusion.clean_reference import clean_reference
 from .fusion.context_stack import context_stack
+from .fusion.convolutional import details_of_pixels
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .fusion.described import described
 from .fusion.dual_path import dual_path
@@ -152,6 +154,7 @@ __all__ = [
     "denoising",
     "described",
     "details_of_depths",
+    "details_of_pixels",
     "diptychs",
     "distillation",
     "drawn_into",
@@ -200,6 +203,7 @@ __all__ = [
     "multiplied",
     "near_anchor",
     "near_start",
+    "nearest",
     "neural",
     "new_word",
     "noise_aware",

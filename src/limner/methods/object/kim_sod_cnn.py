@@ -1,0 +1,73 @@
+"""SOD preprocessing and CNN local features — Kim et al., 2023.
+
+The subject, cut out of its ground, becomes a word and, through convolutions, details beside the text's attention; of several
+pictures painted, the one most like the subject is kept. Nothing is learned per subject.
+"""
+
+from functools import partial
+
+from limner.parts import (
+    alone,
+    changed_states,
+    clip_global,
+    denoising,
+    details_of_pixels,
+    learned,
+    local_attention,
+    low_rank,
+    mean_of,
+    nearest,
+    one_word,
+    pairs,
+    pictures_alone,
+    words_of_pictures,
+)
+from limner.recipe import Painting, Recipe, Stage, method
+from limner.subject import Subject
+
+NAME = "kim_sod_cnn"
+
+
+@method(title="SOD + CNN local features", venue="Electronics 12(22):4707", year=2023, scope=("object",))
+def kim_sod_cnn(
+    subject: Subject,
+    *,
+    local: float = 0.8,
+    candidates: int = 3,
+    steps: int = 300,
+    local_steps: int = 300,
+    lr: float = 1e-3,
+    batch: int = 24,
+) -> Recipe:
+    """A word of the salient object, details of it by convolutions, and the nearest of several candidates.
+
+    We know this paper by its abstract: a salient object's mask before all else, a concept embedding in the prompt, local features of
+    a CNN, a filter by similarity. The rest is as in ELITE: keys and values learn with the word (low-rank changes of them), then
+    the details, where the loss counts on the subject alone; they are gated by the word's attention. The mask is the subject's own or
+    the pocket base's segmenter's, the similarity CLIP's.
+
+    Settings:
+        local: strength of the details while painting; 0 leaves them out
+        candidates: pictures painted for each that is wanted, of which the nearest to the subject is kept
+        steps: updates of the first stage of the one-time training, the word
+        local_steps: updates of the second stage, the details
+        lr: learning rate of the one-time training
+        batch: pictures in an update of the one-time training
+    """
+    making = words_of_pictures(subject, alone(mean_of(clip_global)), one_word(subject.noun))
+    word = changed_states(subject.handle, like=subject.noun, making=making, name=NAME)
+    keys = low_rank(8, "cross_attention_kv", name=f"{NAME}.keys")
+    details = local_attention(subject, pictures_alone(), details_of_pixels(), strength=local, name=f"{NAME}.local")
+    whole = denoising(pairs(batch=batch, named=subject.handle))
+    masked = denoising(pairs(batch=batch, named=subject.handle, masked=True))
+    stage = partial(Stage, weight_decay=0.01, warmup=20, decay="cosine")
+    return Recipe(
+        says=subject.handle,
+        modifiers=(word, keys, details),
+        stages=(
+            stage((learned(word, keys),), (whole,), steps, lr),
+            stage((learned(details),), (masked,), local_steps, lr),
+        ),
+        painting=Painting(candidates=nearest(candidates, clip_global, word, f"states.{NAME}.features")),
+        weights=NAME,
+    )
