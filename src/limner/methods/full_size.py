@@ -42,6 +42,10 @@ FULL_SIZE: dict[str, FullSize] = {
         {"prompts": 32, "vectors": 4, "lr": 1e-3, "batch": 4, "steps": 2000}, "train.sh of briannlongzhao/DreamDistribution"
     ),
     "dvar": FullSize({"window": 310, "ratio": 0.15, "steps": 6100, "lr": 5e-3}, "yandex-research/DVAR"),
+    "e4t": FullSize(
+        {"steps": 15, "lr": 5e-6, "pretrain_steps": 100_000, "pretrain_lr": 1.6e-5, "batch": 2},
+        "README of mkshing/e4t-diffusion, which is not the authors'; there 16 pictures an update in tuning as well",
+    ),
     "gradient_free_ti": FullSize(
         {"dims": 256, "population": 20, "sigma": 1.0, "steps": 250}, "train_inversion.py of feizc/Gradient-Free-Textual-Inversion"
     ),
