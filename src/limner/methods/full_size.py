@@ -42,6 +42,10 @@ FULL_SIZE: dict[str, FullSize] = {
         {"prompts": 32, "vectors": 4, "lr": 1e-3, "batch": 4, "steps": 2000}, "train.sh of briannlongzhao/DreamDistribution"
     ),
     "dvar": FullSize({"window": 310, "ratio": 0.15, "steps": 6100, "lr": 5e-3}, "yandex-research/DVAR"),
+    "e4t": FullSize(
+        {"steps": 15, "lr": 5e-6, "pretrain_steps": 100_000, "pretrain_lr": 1.6e-5, "batch": 2},
+        "README of mkshing/e4t-diffusion, which is not the authors'; there 16 pictures an update in tuning as well",
+    ),
     "elite": FullSize(
         {"steps": 70_000, "local_steps": 200_000, "lr": 6.4e-5, "local_lr": 3.2e-4, "batch": 64},
         "train_global.sh and train_local.sh of csyxwei/ELITE: 1e-6 and 1e-5 times batches of 64 and 32 pictures",

@@ -57,28 +57,14 @@ def domain_agnostic(
         batch: pictures in an update; eight times as many in the one-time training
     """
     look, mapper = mean_of(clip_classes), tunable(noise_aware(start="any word"))
-    word = changed_states(
-        subject.handle, subject.noun, words_of_pictures(subject, look, mapper), name="domain_agnostic"
-    )
+    making = words_of_pictures(subject, look, mapper)
+    word = changed_states(subject.handle, subject.noun, making, name="domain_agnostic")
     changes = predicted_low_rank(subject, look, rank)
     many, own = pairs(batch=8 * batch, named=subject.handle), photos(subject, batch=batch, seen="all")
-    corpus = Stage(
-        train=(all_but(word, "shift"), all_but(changes, "shift")),
-        loss=(
-            denoising(many),
-            contrast * among_words(many, word=subject.handle),
-            short_words * short(many, "picture words"),
-        ),
-        steps=pretrain_steps,
-        lr=pretrain_lr,
-        weight_decay=0.01,
-        warmup=20,
-        decay="cosine",
-    )
+    among, small = among_words(many, word=subject.handle), short(many, "picture words")
+    loss = (denoising(many), contrast * among, short_words * small)
+    trained = (all_but(word, "shift"), all_but(changes, "shift"))
+    corpus = Stage(trained, loss, pretrain_steps, pretrain_lr, weight_decay=0.01, warmup=20, decay="cosine")
     tuning = Stage((part_of(word, "shift"), part_of(changes, "shift")), (denoising(own),), steps, lr)
-    return Recipe(
-        says=subject.handle,
-        modifiers=(word, changes, dual_path(subject, blend)),
-        stages=(corpus, tuning),
-        weights="domain_agnostic",
-    )
+    modifiers = (word, changes, dual_path(subject, blend))
+    return Recipe(subject.handle, modifiers, (corpus, tuning), weights="domain_agnostic")

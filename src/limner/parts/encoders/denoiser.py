@@ -51,7 +51,7 @@ def features_under_way(base: Base, run: Pass) -> Tensor:
     """[rows, D]: what the untouched base sees in the latents of a run under way, told nothing: the means over all places of what
     enters its cross-attention layers on the way down and in the middle, normalised, side by side. It runs no further than that.
 
-    E4T's features of the denoiser (Sec. 3.2 of arXiv:2302.12228) are of this kind, pooled from every level of the way down.
+    E4T's features of the denoiser (arXiv:2302.12228) are of this kind, pooled from every level of the way down.
     """
     import torch
     import torch.nn.functional as F

@@ -24,7 +24,7 @@ CLOCK = 6
 
 
 def noise_aware(*, start: Start = "noun", width: int = 192, scale: float = 0.1) -> Mapper:
-    """v = v_start + scale * E(picture, x_t, t), one vector (Eq. 2 of arXiv:2302.12228; its scale is 0.1).
+    """v = v_start + scale * E(picture, x_t, t), one vector (E4T, arXiv:2302.12228; the scale of 0.1 is mkshing/e4t-diffusion's).
 
     E is a multilayer perceptron on the picture's features (CLIP's class tokens, say), on what the base sees in x_t (see
     `features_under_way`) and on the time, which E4T's features of the denoiser hold already. What is added to the start is

@@ -251,7 +251,7 @@ def spectral() -> Kind:
 
 def multiplied(count: int = 3) -> Kind:
     """W * (1 + R C), element by element: every weight grows or shrinks by a sum of `count` outer products of a vector over rows
-    and one over columns, R [out, count] and C [count, in * kernel] (weight offsets, Sec. 3.3 of arXiv:2302.12228).
+    and one over columns, R [out, count] and C [count, in * kernel] (the weight offsets of E4T, arXiv:2302.12228).
 
     There (and in mkshing/e4t-diffusion) the outer product of two vectors goes through a linear layer over its rows and one over
     its columns, with biases; all of that is constant, and three outer products say the same. R is zero at first.

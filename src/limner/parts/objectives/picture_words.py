@@ -42,7 +42,7 @@ def among_words(source: Source, *, word: str, count: int = 10, temperature: floa
 
 def short(source: Source, what: Literal["picture words", "word offset"]) -> Objective:
     """The mean squared length of words made of pictures, or of what was added to the words they start from (the embedding
-    regulariser of E4T, Eq. 3 of arXiv:2302.12228), by that of the base's real words."""
+    regulariser of E4T, arXiv:2302.12228), by that of the base's real words."""
 
     def value(step: Step) -> Tensor:
         usual = _real_words(step).float().square().sum(-1).mean()
