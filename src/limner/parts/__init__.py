@@ -11,7 +11,7 @@ from .encoders.masks import background_masks, propagated_masks, subject_masks
 from .encoders.qformer import QueryFormer
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .fusion.layered_attention import layered_attention
-from .fusion.query_words import query_words
+from .fusion.query_words import query_words, released_query_words
 from .fusion.subject_attention import subject_attention
 from .fusion.words_of_pictures import words_of_pictures
 from .guidance.adapter import adapter_guidance
@@ -154,6 +154,7 @@ __all__ = [
     "rare_word_and",
     "reference_latents",
     "reference_statistics",
+    "released_query_words",
     "reward",
     "scoped",
     "second_moment",
