@@ -133,7 +133,16 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     bench.add_argument(
         "--methods", nargs="+", metavar="NAME[:SETTING=VALUE,…]", help="default: all, and two that learn nothing"
     )
-    bench.add_argument("--results", type=Path, default=Path("results/bench.json"), help="the run's file")
+    bench.add_argument(
+        "--curve",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="paint these worn at 0.25 to 1.25 of their strength; alone, they and the two that learn nothing are the bench",
+    )
+    bench.add_argument(
+        "--results", type=Path, help="the run's file (default: results/bench.json; of a curve, results/curve.json)"
+    )
     bench.add_argument("--folder", type=Path, help="pictures and single likenesses (default: out/bench/NAME)")
     bench.add_argument(
         "--size", choices=("standard", "quick"), default="standard", help="3 toys x 8 prompts x 1 seed, or 1 x 5 x 1"

@@ -245,3 +245,48 @@ def test_seeds_and_settings_of_one_subject_are_taught_in_a_fleet(tmp_path: Path)
     twin = next(u for u in found["units"] if u["label"] == single["label"] and u["seed"] == 0)
     assert "together" not in single["cost"]
     assert twin["metrics"]["identity"]["value"] == pytest.approx(single["metrics"]["identity"]["value"], abs=0.02)
+
+
+@pytest.fixture(scope="module")
+def curve(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """An encoder's likeness, worn at two strengths."""
+    import limner
+
+    root, lessons = tmp_path_factory.mktemp("curve"), []
+    plan = Plan((("ip_adapter", ()),), **(QUICK | {"seeds": (0,)}), curves=("ip_adapter",), scales=(0.25, 1.0))
+    with pytest.MonkeyPatch.context() as patch:
+        learn = limner.learn
+        patch.setattr(limner, "learn", lambda *a, **k: (lessons.append(1), learn(*a, **k))[1])
+        found = bench(plan, results=root / "results.json", folder=root / "run", say=lambda _: None)
+    return SimpleNamespace(plan=plan, root=root, found=found, lessons=lessons)
+
+
+def test_a_curve_is_one_lesson_worn_at_several_strengths(curve: SimpleNamespace) -> None:
+    assert [(u["label"], u["scale"]) for u in curve.found["units"]] == [
+        ("ip_adapter at 0.25", 0.25),
+        ("ip_adapter", 1.0),
+    ]
+    assert len(curve.lessons) == 1
+    weak, full = (u["tradeoff"]["F"] for u in curve.found["units"])
+    assert weak < full
+    plain = Plan((("ip_adapter", ()),), **(QUICK | {"seeds": (0,)}))
+    about = curve.found["about"]
+    assert [u.key(about) for u in plain.units] == [curve.plan.units[1].key(about)]
+
+
+def test_the_report_draws_a_curve_and_keeps_it_out_of_the_tables(curve: SimpleNamespace, tmp_path: Path) -> None:
+    from limner.evaluation.report import curve_plot, curves, worn_fully
+
+    found = curves(curve.found["summary"])
+    assert {label: [scale for scale, _ in rows] for label, rows in found.items()} == {"ip_adapter": [0.25, 1.0]}
+    assert curve_plot(found).count("<circle") == 2
+    assert list(worn_fully(curve.found["summary"])) == ["ip_adapter"]
+    text = report(curve.root / "results.json", tmp_path / "page.html").read_text()
+    assert "<h2>Strength</h2>" in text
+    board = text.partition("<h2>Leaderboard</h2>")[2].partition("</table>")[0]
+    assert "at 0.25" not in board
+
+
+def test_a_curve_is_of_what_the_bench_teaches() -> None:
+    with pytest.raises(InputError, match="is not among them"):
+        Plan((FAST,), curves=("ip_adapter",))

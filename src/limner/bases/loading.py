@@ -33,7 +33,7 @@ class Known(NamedTuple):
 
 
 FAMILIES = (
-    Known("stable_diffusion", "Stable Diffusion 1.x, 2.x", ("StableDiffusionPipeline",), "noise or velocity", "self and cross", "CLIP"),
+    Known("stable_diffusion", "Stable Diffusion 1.x, 2.x", ("StableDiffusionPipeline", "BlipDiffusionPipeline"), "noise or velocity", "self and cross", "CLIP"),
     Known("sdxl", "Stable Diffusion XL", ("StableDiffusionXLPipeline",), "noise", "self and cross", "CLIP and OpenCLIP"),
     Known("sd3", "Stable Diffusion 3, 3.5", ("StableDiffusion3Pipeline",), "flow", "joint", "CLIP, OpenCLIP and T5"),
     Known("flux", "FLUX.1", ("FluxPipeline",), "flow", "joint and merged", "CLIP and T5", "dev reads the scale of guidance itself"),

@@ -29,6 +29,10 @@ DISTILLED = {
 """What the names of distilled checkpoints have in them -> what they were distilled for."""
 
 
+SAME = {"ContextCLIPTextModel": ("transformers", "CLIPTextModel")}
+"""Classes of single pipelines -> library and class that read the same weights."""
+
+
 @dataclass
 class Opening:
     """Where a base comes from and how it is wanted."""
@@ -160,6 +164,7 @@ def _class_of(library: str, name: str) -> Any:
     import diffusers
     import transformers
 
+    library, name = SAME.get(name, (library, name))
     where: Any = diffusers if library == "diffusers" else transformers
     for known in (name, name.removesuffix("Fast")):
         if hasattr(where, known):

@@ -61,7 +61,12 @@ def bench(given: argparse.Namespace) -> None:
     from limner.evaluation.summary import MARKS, POLICIES
 
     size = SIZES[given.size]
-    names = given.methods or [*POLICIES, *methods(), *(MARKS if given.data == "toys" else ())]
+    every = (
+        [*POLICIES, *given.curve] if given.curve else [*POLICIES, *methods(), *(MARKS if given.data == "toys" else ())]
+    )
+    named = [*(given.methods or every)]
+    names = [*named, *(name for name in given.curve if name not in named)]
+    results = given.results or Path("results/curve.json" if given.curve else "results/bench.json")
     where = dict(_pair(w) for w in given.where)
     encoders = tuple((role, getattr(given, role)) for role in ROLES if getattr(given, role))
     plan = Plan(
@@ -75,9 +80,10 @@ def bench(given: argparse.Namespace) -> None:
         base=given.base or "pocket",
         encoders=encoders,
         device=given.device or "cpu",
+        curves=tuple(given.curve),
     )
-    folder = given.folder or Path("out/bench") / given.results.stem
-    found = bench(plan, results=given.results, folder=folder, workers=given.workers, on=given.on, say=say)
+    folder = given.folder or Path("out/bench") / results.stem
+    found = bench(plan, results=results, folder=folder, workers=given.workers, on=given.on, say=say)
     out(given, found["summary"], table_markdown(found))
 
 

@@ -94,7 +94,8 @@ def read_results(path: Path) -> dict[str, Any]:
 
 def _crews(missing: Mapping[str, Unit]) -> list[dict[str, Unit]]:
     """Units that are taught in one fleet: one method and subject at several seeds (error bars) or settings (a sweep), where the
-    method's modifiers can be stacked. All others are alone; different subjects are, so that the cost told is of one."""
+    method's modifiers can be stacked; and what is taught once and worn at several strengths. All others are alone; different
+    subjects are, so that the cost told is of one."""
     from limner.fleet import SLOTS
     from limner.methods import methods
     from limner.subject import Subject
@@ -103,8 +104,9 @@ def _crews(missing: Mapping[str, Unit]) -> list[dict[str, Unit]]:
     for key, unit in missing.items():
         known = methods().get(unit.method)
         together = known is not None and not known(Subject("<rex>", "toy"), **dict(unit.settings)).alone
-        groups = found.setdefault((unit.method, unit.case, "" if together else key), [])
-        if not groups or len(groups[-1]) == SLOTS:
+        groups = found.setdefault((unit.method, unit.case, "" if together else repr(unit.lesson)), [])
+        lessons = {other.lesson for other in groups[-1].values()} if groups else set()
+        if not groups or (len(lessons) == SLOTS and unit.lesson not in lessons):
             groups.append({})
         groups[-1][key] = unit
     return [crew for groups in found.values() for crew in groups]

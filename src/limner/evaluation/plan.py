@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .datasets import DataSet
 
 FORMAT = 2  # of results files
+SCALES = (0.25, 0.5, 0.75, 1.0, 1.25)
+"""How strongly likenesses of a curve are worn."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Plan:
     base: str = "pocket"
     encoders: tuple[tuple[str, str], ...] = ()  # role, folder or hub id; none: the pocket's
     device: str = "cpu"
+    curves: tuple[str, ...] = ()  # methods whose likenesses are painted at several strengths
+    scales: tuple[float, ...] = SCALES  # which
 
     def __post_init__(self) -> None:
         from limner.methods import find
@@ -42,16 +46,20 @@ class Plan:
                 find(name)
         if not self.seeds or not self.teaching_seeds:
             raise InputError("a bench needs one seed of painting and one of teaching at least")
+        for name in self.curves:
+            if name not in [method for method, _ in self.methods] or name in (*POLICIES, *MARKS):
+                raise InputError(f"a curve is of a method that the bench teaches, and {name!r} is not among them")
 
     @property
     def units(self) -> list[Unit]:
         """All of them, methods outermost; policies that learn nothing have one seed of teaching."""
         names = [case.name for case in self.chosen().cases]
         return [
-            Unit(method, given, case, seed)
+            Unit(method, given, case, seed, scale)
             for method, given in self.methods
             for case in names
             for seed in (self.teaching_seeds if method not in (*POLICIES, *MARKS) else self.teaching_seeds[:1])
+            for scale in (sorted({*self.scales, 1.0}) if method in self.curves else (1.0,))
         ]
 
     def chosen(self) -> DataSet:
@@ -73,22 +81,30 @@ class Plan:
 
 @dataclass(frozen=True)
 class Unit:
-    """One likeness to teach and judge."""
+    """One likeness to teach and judge, worn at a strength."""
 
     method: str
     settings: tuple[tuple[str, Any], ...]
     case: str
     seed: int
+    scale: float = 1.0
+
+    @property
+    def lesson(self) -> Unit:
+        """What is taught: units that differ in strength alone are taught once."""
+        return replace(self, scale=1.0)
 
     @property
     def label(self) -> str:
         """The method, with the settings that were changed."""
         told = ", ".join(f"{k}={v}" for k, v in self.settings)
-        return f"{self.method} ({told})" if told else self.method
+        name = f"{self.method} ({told})" if told else self.method
+        return name if self.scale == 1 else f"{name} at {self.scale:g}"
 
     def key(self, about: str) -> str:
         """The name of its file: a hash of itself and of what else decides its numbers."""
-        text = json.dumps([FORMAT, about, self.method, self.settings, self.case, self.seed], default=str)
+        worn = [] if self.scale == 1 else [self.scale]
+        text = json.dumps([FORMAT, about, self.method, self.settings, self.case, self.seed, *worn], default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

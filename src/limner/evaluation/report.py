@@ -7,7 +7,7 @@ import csv
 import html
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ COSTS = (
     ("pretraining_steps", "steps of pre-training", 1.0),
 )
 COLOURS = ("#4878d0", "#ee854a", "#6acc64", "#d65f5f", "#956cb4", "#8c613c", "#dc7ec0", "#797979", "#d5bb67", "#82c6e2")
+PAD = 40  # around a plot
 SURVEY = Path(__file__).parent / "survey_table1.csv"
 
 _STYLE = """
@@ -74,7 +75,9 @@ def report(results: Path | str, out: Path | str, *, pictures: Path | None = None
 
 def page(found: Mapping[str, Any], pictures: Path | None = None) -> str:
     """The whole page; it fetches nothing."""
-    summary, plan = found["summary"], found["plan"]
+    plan = found["plan"]
+    found = {**found, "summary": worn_fully(found["summary"])} | {"curves": curves(found["summary"])}
+    summary = found["summary"]
     cases = list(dict.fromkeys(u["case"] for u in found["units"]))
     parts = [
         "<h1>limner bench</h1>",
@@ -86,6 +89,7 @@ def page(found: Mapping[str, Any], pictures: Path | None = None) -> str:
         "<p class=muted>Mean over subjects, and below it what 95 % of bootstrap samples of the subjects give.</p>",
         "<h2>Fidelity against alignment</h2>",
         f'<div class="row">{plane(summary)}{cost_plot(summary)}</div>',
+        *_curves(found["curves"]),
         "<h2>Above words</h2>",
         "<p>What was gained over telling the base the subject's looks, without any learning; paired over subjects.</p>",
         _above(summary),
@@ -155,6 +159,20 @@ def ordered(summary: Mapping[str, Any]) -> list[tuple[str, Any]]:
     )
 
 
+def worn_fully(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Without likenesses that were worn more or less strongly than they were learned."""
+    return {label: row for label, row in summary.items() if row.get("scale", 1.0) == 1}
+
+
+def curves(summary: Mapping[str, Any]) -> dict[str, list[tuple[float, Any]]]:
+    """What was painted at several strengths: label -> (strength, row), by rising strength."""
+    found: dict[str, list[tuple[float, Any]]] = {}
+    for label, row in summary.items():
+        if "F" in row["numbers"]:
+            found.setdefault(row.get("lesson", label), []).append((row.get("scale", 1.0), row))
+    return {label: sorted(rows, key=lambda pair: pair[0]) for label, rows in found.items() if len(rows) > 1}
+
+
 # --------------------------------------------------------------------------------------------------------------- drawing
 
 
@@ -162,14 +180,8 @@ def plane(summary: Mapping[str, Any], size: int = 460) -> str:
     """The (T, F) plane as SVG, with intervals and the Pareto front: Fig. 3 of the survey, measured."""
     rows = [(label, r["numbers"]["T"], r["numbers"]["F"]) for label, r in ordered(summary) if "F" in r["numbers"]]
     rows = [row for row in rows if row[0] not in MARKS]
-    low, high = -0.25, 1.25
-    pad = 40
-
-    def at(value: float, up: bool) -> float:
-        share = (min(max(value, low), high) - low) / (high - low)
-        return round(size - pad - share * (size - 2 * pad) if up else pad + share * (size - 2 * pad), 1)
-
-    shapes = [_axes(size, pad, at, "T, alignment", "F, fidelity")]
+    at = _places(size)
+    shapes = [_axes(size, PAD, at, "T, alignment", "F, fidelity")]
     best = front({label: (t["mean"], f["mean"]) for label, t, f in rows})
     points = {label: (at(t["mean"], False), at(f["mean"], True)) for label, t, f in rows}
     if len(best) > 1:
@@ -183,6 +195,24 @@ def plane(summary: Mapping[str, Any], size: int = 460) -> str:
             f'<circle cx="{x}" cy="{y}" r="5" fill="{colour}"><title>{_e(label)}: T {t["mean"]:.2f}, F {f["mean"]:.2f}</title></circle>'
             f'<text x="{x + 7}" y="{y - 6 + 11 * (k % 2)}">{_e(label)}</text>'
         )
+    return _svg(size, shapes)
+
+
+def curve_plot(found: Mapping[str, Sequence[tuple[float, Any]]], size: int = 460) -> str:
+    """The (T, F) plane as SVG: a line for each likeness, its points by strength."""
+    at = _places(size)
+    shapes = [_axes(size, PAD, at, "T, alignment", "F, fidelity")]
+    for k, (label, rows) in enumerate(found.items()):
+        colour = COLOURS[k % len(COLOURS)]
+        points = [(s, r["numbers"]["T"]["mean"], r["numbers"]["F"]["mean"]) for s, r in rows if "T" in r["numbers"]]
+        line = " ".join(f"{at(t, False)},{at(f, True)}" for _, t, f in points)
+        shapes.append(f'<polyline points="{line}" fill="none" stroke="{colour}"/>')
+        for scale, t, f in points:
+            x, y = at(t, False), at(f, True)
+            told = f"{_e(label)} at {scale:g}: T {t:.2f}, F {f:.2f}"
+            shapes.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{colour}"><title>{told}</title></circle>')
+            shapes.append(f'<text x="{x + 6}" y="{y - 5}">{scale:g}</text>')
+        shapes.append(f'<text x="{PAD + 8}" y="{PAD + 14 * (k + 1)}" style="fill:{colour}">{_e(label)}</text>')
     return _svg(size, shapes)
 
 
@@ -219,6 +249,17 @@ def cost_plot(summary: Mapping[str, Any], size: int = 460) -> str:
     return _svg(size, shapes)
 
 
+def _places(size: int) -> Callable[[float, bool], float]:
+    """(value, whether up) -> its place on the plane of T and F."""
+    low, high = -0.25, 1.25
+
+    def at(value: float, up: bool) -> float:
+        share = (min(max(value, low), high) - low) / (high - low)
+        return round(size - PAD - share * (size - 2 * PAD) if up else PAD + share * (size - 2 * PAD), 1)
+
+    return at
+
+
 def _axes(size: int, pad: int, at: Any, across: str, up: str) -> str:
     lines = [f'<path d="M{pad} {pad}V{size - pad}H{size - pad}" fill="none" stroke="currentColor"/>']
     for value in (0.0, 0.5, 1.0):
@@ -252,6 +293,26 @@ def _leaderboard(summary: Mapping[str, Any]) -> str:
             )
         rows.append(f"<tr><td>{_e(label)}</td>{''.join(cells)}</tr>")
     return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
+
+
+def _curves(found: Mapping[str, Sequence[tuple[float, Any]]]) -> list[str]:
+    """The section about strengths, where anything was painted at several."""
+    if not found:
+        return []
+    rows = [
+        (
+            label,
+            f"{scale:g}",
+            *(f"{r['numbers'][n]['mean']:.2f}" if n in r["numbers"] else "·" for n in ("F", "T", "H")),
+        )
+        for label, points in found.items()
+        for scale, r in points
+    ]
+    return [
+        "<h2>Strength</h2>",
+        "<p>One likeness, worn more or less strongly (<code>--scale</code>): what it trades of the prompt for likeness.</p>",
+        f'<div class="row">{curve_plot(found)}{_table(("", "scale", "F", "T", "H"), rows)}</div>',
+    ]
 
 
 def _above(summary: Mapping[str, Any]) -> str:

@@ -294,6 +294,7 @@ def painted(
     seeds: Sequence[int],
     *,
     concept: Concept | None = None,
+    scale: float = 1.0,
     settings: PaintSettings | None = None,
 ) -> list[Picture]:
     """One picture of every prompt and seed, prompt by prompt."""
@@ -302,7 +303,8 @@ def painted(
     found: dict[tuple[int, int], Picture] = {}
     for seed in seeds:
         worn = [concept] if concept is not None else []
-        row = paint(base, list(prompts), concepts=worn, seed=seed, settings=settings or PaintSettings())
+        how = settings or PaintSettings()
+        row = paint(base, list(prompts), concepts=worn, scale=scale, seed=seed, settings=how)
         found |= {(k, seed): picture for k, picture in enumerate(row)}
     return [found[k, seed] for k in range(len(prompts)) for seed in seeds]
 

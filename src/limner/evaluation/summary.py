@@ -54,6 +54,8 @@ def summary(units: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         points = [(r["tradeoff"]["T"], r["tradeoff"]["F"]) for r in rows if "tradeoff" in r]
         table[label] = {
             "method": rows[0]["method"],
+            "scale": rows[0].get("scale", 1.0),
+            "lesson": rows[0].get("lesson", label),
             "units": len(rows),
             "numbers": numbers,
             "above words": against,

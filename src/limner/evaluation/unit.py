@@ -38,9 +38,12 @@ def run_crew(
         torch.set_num_threads(threads)
     base = _opened(plan.base, plan.device)
     cases = {case.name: case for case in plan.chosen().cases}
-    taught = _taught_together(crew, cases, base) if len(crew) > 1 else {}
+    lessons = list(dict.fromkeys(unit.lesson for unit in crew.values()))
+    taught = _taught_together(lessons, cases, base) if len(lessons) > 1 else {}
     for key, unit in crew.items():
-        record, images = _judged(plan, unit, cases[unit.case], base, folder, taught.get(key))
+        if unit.lesson not in taught:
+            taught[unit.lesson] = _taught(unit, cases[unit.case], base)
+        record, images = _judged(plan, unit, cases[unit.case], base, folder, taught[unit.lesson])
         strip(images, len(plan.seeds)).save(folder / f"{key}.jpg", quality=90)
         text = compact(record)
         atomic_write(folder / f"{key}.json", functools.partial(Path.write_text, data=text), overwrite=True)
@@ -50,26 +53,26 @@ Taught: TypeAlias = "tuple[Concept | None, dict[str, float]]"
 """What a unit learned, and what it cost."""
 
 
-def _taught_together(crew: Mapping[str, Unit], cases: Mapping[str, Case], base: Base) -> dict[str, Taught]:
+def _taught_together(lessons: Sequence[Unit], cases: Mapping[str, Case], base: Base) -> dict[Unit, Taught]:
     """One subject at several seeds or settings, in one fleet. What is counted of it is shared evenly; "together" says by how many."""
     from limner.fleet import Job, learn_many
 
-    case = cases[next(iter(crew.values())).case]
+    case = cases[lessons[0].case]
     subject = case.member.subject("<rex>", pictures=_split(case)[0])
-    jobs = {key: Job(subject, unit.method, unit.seed, dict(unit.settings)) for key, unit in crew.items()}
+    jobs = {unit: Job(subject, unit.method, unit.seed, dict(unit.settings)) for unit in lessons}
     began = time.monotonic()
     with _counted(base) as spent:
         done = learn_many(base, list(jobs.values()))
-    each = {name: value / len(crew) for name, value in spent.items()} | {
-        "seconds": round((time.monotonic() - began) / len(crew), 2),
-        "together": float(len(crew)),
+    each = {name: value / len(lessons) for name, value in spent.items()} | {
+        "seconds": round((time.monotonic() - began) / len(lessons), 2),
+        "together": float(len(lessons)),
     }
-    found: dict[str, Taught] = {}
-    for key, job in jobs.items():
+    found: dict[Unit, Taught] = {}
+    for unit, job in jobs.items():
         end = next(d for d in done if d.job is job)
         if end.concept is None:
-            raise end.error or TeachingError(f"{crew[key].label} was not taught")
-        found[key] = end.concept, {**_nothing(), **end.concept.cost, **each}
+            raise end.error or TeachingError(f"{unit.label} was not taught")
+        found[unit] = end.concept, {**_nothing(), **end.concept.cost, **each}
     return found
 
 
@@ -90,7 +93,7 @@ def _split(case: Case) -> tuple[list[Image.Image], list[Image.Image]]:
 
 
 def _judged(
-    plan: Plan, unit: Unit, case: Case, base: Base, folder: Path, taught: Taught | None = None
+    plan: Plan, unit: Unit, case: Case, base: Base, folder: Path, taught: Taught
 ) -> tuple[dict[str, Any], list[Image.Image]]:
     from .datasets import said
     from .measuring import Album, pocket_masks
@@ -98,7 +101,7 @@ def _judged(
 
     member, count = case.member, len(plan.seeds)
     training, held_out = _split(case)
-    concept, cost = taught or _taught(unit, case, base, training)
+    concept, cost = taught[0], dict(taught[1])
     began = time.monotonic()
     with _counted(base) as painting:
         shown = _shown(plan, unit, case, base, concept, training)
@@ -110,7 +113,7 @@ def _judged(
     if concept is not None and plan.base == "pocket":
         elsewhere = {
             "before": images(painted(base, ELSEWHERE, plan.seeds[:1])),
-            "after": images(painted(base, ELSEWHERE, plan.seeds[:1], concept=concept)),
+            "after": images(painted(base, ELSEWHERE, plan.seeds[:1], concept=concept, scale=unit.scale)),
         }
     album = Album(
         member.noun,
@@ -136,6 +139,8 @@ def _judged(
     record = {
         "method": unit.method,
         "label": unit.label,
+        "lesson": unit.lesson.label,
+        "scale": unit.scale,
         "settings": dict(unit.settings),
         "case": unit.case,
         "seed": unit.seed,
@@ -150,9 +155,7 @@ def _judged(
     return record, shown
 
 
-def _taught(
-    unit: Unit, case: Case, base: Base, training: Sequence[Image.Image]
-) -> tuple[Concept | None, dict[str, float]]:
+def _taught(unit: Unit, case: Case, base: Base) -> Taught:
     """The concept, and what it cost; none for what learns nothing."""
     import limner
     from limner.methods import methods
@@ -161,7 +164,7 @@ def _taught(
     cost = _nothing()
     if unit.method not in methods():
         return None, cost
-    subject = case.member.subject("<rex>", pictures=training)
+    subject = case.member.subject("<rex>", pictures=_split(case)[0])
     with _counted(base) as spent:
         concept = limner.learn(base, subject, method=unit.method, seed=unit.seed, **dict(unit.settings))
     recipe = methods()[unit.method](subject, **dict(unit.settings))
@@ -188,7 +191,7 @@ def _shown(
         raise InputError(f"the looks of {case.name} are not known in words")
     who = {BASE: case.member.noun, WORDS: case.member.looks}.get(unit.method)
     asked = [p.format("<rex>") if who is None else said(p, [who]) for p in case.prompts]
-    return [p.image for p in painted(base, asked, plan.seeds, concept=concept)]
+    return [p.image for p in painted(base, asked, plan.seeds, concept=concept, scale=unit.scale)]
 
 
 def _base_pictures(plan: Plan, case: Case, base: Base, folder: Path) -> list[Image.Image]:

@@ -13,6 +13,7 @@ from limner.concept import Concept
 from limner.errors import FileError
 from limner.subject import check_name
 
+from .blip_diffusion import is_qformer, read_qformer
 from .changes import Change, Report, read_changes
 from .reading import read_pickle, read_tensors
 from .recipes import IMPORTED
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class Imported:
     """What a file turned out to be."""
 
-    what: str  # "changes", "word", "custom_diffusion" or "ip_adapter"
+    what: str  # "changes", "word", "custom_diffusion", "ip_adapter" or "blip_diffusion"
     report: Report
     concept: Concept | None = None  # None for weights of a method, which are kept beside the base
     weights: Path | None = None
@@ -37,12 +38,14 @@ def import_file(
     path: Path | str, base: Base, *, name: str = "", noun: str = "", says: str = "", partial: bool = False
 ) -> Imported:
     """Read a file of another tool for a base: LoRA, LoHa or LoKr by the keys of diffusers, kohya and ComfyUI, a Textual
-    Inversion embedding, Custom Diffusion, or IP-Adapter's weights.
+    Inversion embedding, Custom Diffusion, IP-Adapter's weights, or the folder of a released BLIP-Diffusion.
 
     `name` is what prompts will call it, `says` the words it was taught with (its trigger); both default to what the file
     tells. Raises `FileError` for a file with keys that nothing here reads, or that lacks some, unless `partial`.
     """
     path = Path(path)
+    if is_qformer(path):
+        return _qformer(path, base, partial)
     if path.suffix.lower() in (".pt", ".bin", ".pth"):
         metadata: dict[str, str] = {}
         tensors = _old_embedding(path)
@@ -214,3 +217,12 @@ def _adapter(path: Path, base: Base, tensors: Mapping[str, Tensor], partial: boo
     found = {names[key]: tensors[key] for key in report.read}
     kept = save_weights("ip_adapter", base, found, about={"source": path.name})
     return Imported("ip_adapter", report, weights=kept)
+
+
+def _qformer(path: Path, base: Base, partial: bool) -> Imported:
+    """A released BLIP-Diffusion's Querying Transformer becomes the weights of `blip_diffusion` on the release as a base."""
+    from limner.weights import save_weights
+
+    tensors, about, report = read_qformer(path, base)
+    _refuse(path, report, partial)
+    return Imported("blip_diffusion", report, weights=save_weights("blip_diffusion", base, tensors, about=about))

@@ -26,7 +26,7 @@ from .fusion.local_attention import details_of_depths, local_attention
 from .fusion.multimodal_states import states_of_multimodal
 from .fusion.noise_aware import noise_aware, tunable
 from .fusion.query_states import explain, explanation, like_text_tower, query_states
-from .fusion.query_words import query_words
+from .fusion.query_words import query_words, released_query_words
 from .fusion.reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .fusion.reference_network import reference_network
 from .fusion.subject_attention import subject_attention
@@ -247,6 +247,7 @@ __all__ = [
     "reference_network",
     "reference_statistics",
     "refinement",
+    "released_query_words",
     "retrieved",
     "reward",
     "same_identity",

@@ -8,6 +8,7 @@ from limner.parts import (
     QueryFormer,
     captioned,
     changed_states,
+    clip_last,
     clip_places,
     denoising,
     each_of,
@@ -18,6 +19,7 @@ from limner.parts import (
     picture_text_contrast,
     picture_text_matching,
     query_words,
+    released_query_words,
     seeing_all,
     words_of_pictures,
 )
@@ -37,6 +39,7 @@ def blip_diffusion(
     projector: int = 256,
     rank: int = 4,
     repeats: int = 1,
+    released: bool = False,
     tuning: int = 0,
     tuning_lr: float = 1e-3,
     align_steps: int = 200,
@@ -59,8 +62,9 @@ def blip_diffusion(
         heads: of its attention
         hidden: width within its feed-forward layers
         projector: width within the projector
-        rank: of the change of the denoiser; 0 leaves it as it is
+        rank: of the change of the denoiser
         repeats: how often prompts are said, as far as there is room
+        released: the authors' own weights, which `limner import FOLDER` brought, in their shape and nothing else changed
         tuning: updates for every subject; 0 is none
         tuning_lr: learning rate of these
         align_steps: updates of the first stage of the one-time training, on pictures and captions
@@ -69,11 +73,11 @@ def blip_diffusion(
         batch: pictures in an update of the one-time training
     """
     former = QueryFormer(queries, layers, width, heads, hidden)
-    look, mapper = each_of(clip_places), query_words(former, projector)
-    making = words_of_pictures(subject, look, mapper, before_noun=True, repeats=repeats)
+    look, mapper = each_of(clip_last if released else clip_places), query_words(former, projector)
+    words = released_query_words(subject.noun, "blip_diffusion") if released else mapper
+    making = words_of_pictures(subject, look, words, before_noun=True, repeats=repeats)
     part = changed_states(subject.handle, like=subject.noun, making=making, name="blip_diffusion")
-    change = low_rank(max(rank, 1), name="blip_diffusion")
-    both = learned(part, change) if rank else learned(part)
+    change = low_rank(rank, name="blip_diffusion")
     captions = captioned(batch=batch)
     first = Stage(
         train=(learned(part),),
@@ -93,12 +97,14 @@ def blip_diffusion(
         drop_text=0.0,
         drop_both=0.05,
     )
-    second = Stage((both,), (denoising(corpus),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine")
+    second = Stage(
+        (learned(part, change),), (denoising(corpus),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine"
+    )
     own = seeing_all(photos(subject, captions=("a photo of {}",)), subject)
     last = Stage((learned(change),), (denoising(own),), tuning, tuning_lr)
     return Recipe(
         says=subject.handle,
-        modifiers=(part, *((change,) if rank else ())),
-        stages=(first, second, *((last,) if tuning else ())),
+        modifiers=(part, *(() if released and not tuning else (change,))),
+        stages=(*(() if released else (first, second)), *((last,) if tuning else ())),
         weights="blip_diffusion",
     )

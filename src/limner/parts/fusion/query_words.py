@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from limner.errors import FileError
 from limner.parts.encoders.qformer import QueryFormer, normal
 
 from .words_of_pictures import Mapped
@@ -44,7 +45,8 @@ class query_words:
         def drawn(out: int, into: int) -> Tensor:
             return torch.randn(out, into, generator=generator) / into**0.5
 
-        former, table = self.former, base.word_table().float()
+        table, room = base.word_table().float(), max(self.former.room, base.states_shape[0])
+        former = replace(self.former, room=room)
         wide, length = table.shape[1], START * float(table.std())
         found = former.start(places, wide, generator) | normal("projector.norm", wide)
         if wide != former.width:
@@ -73,6 +75,32 @@ class query_words:
         )
         inner = inner * (1.702 * inner).sigmoid()
         return x + F.linear(inner, own["projector.out.weight"], own["projector.out.bias"])
+
+
+@dataclass(frozen=True)
+class released_query_words:
+    """As `query_words`, with weights that others released: in the shape, and with the vocabulary for the noun, that their file has
+    (`formats.blip_diffusion`). Raises `FileError` where the weights kept under this name are none such."""
+
+    noun: str
+    weights: str
+
+    def __call__(self, base: Base, shape: tuple[int, ...], generator: Generator) -> Mapped:
+        import torch
+
+        from limner.parts.encoders.wordpieces import wordpieces
+        from limner.weights import about_weights, weights_path
+
+        about = about_weights(self.weights, base)
+        if "former" not in about:
+            raise FileError(
+                f"{weights_path(self.weights, base)} was not imported: `limner import FOLDER` brings what is released"
+            )
+        mapper = query_words(QueryFormer(**about["former"]), about["projector"])
+        start = mapper.start(base, shape[-1], generator)
+        del start["match.weight"], start["contrast.weight"]
+        numbers = torch.tensor([wordpieces(self.noun, about["vocabulary"])], device=base.device)
+        return Mapped(start, lambda own, seen, nouns, run: mapper.words(own, seen, numbers.expand(len(seen), -1)))
 
 
 def compared_width(base: Base) -> int:
