@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -185,7 +186,8 @@ class Multimodal:
                     eos_token_id=self.tokenizer.eos_token_id,
                     pad_token_id=self.tokenizer.eos_token_id,
                 )
-            found.append(str(self.tokenizer.decode(ids[0], skip_special_tokens=True)).strip())
+            said = str(self.tokenizer.decode(ids[0], skip_special_tokens=True))
+            found.append(re.sub(r"\s+(?=[,.])", "", said).strip())
         return found
 
     def captions(self, pixels: Tensor) -> list[str]:

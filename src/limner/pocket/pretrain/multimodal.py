@@ -44,10 +44,12 @@ TEMPLATE = (
 
 def tokenizer(folder: Path = WEIGHTS) -> Any:
     """The pocket tokenizer with a token that stands for a picture."""
+    from tokenizers import decoders
     from transformers import CLIPTokenizer
 
     found = CLIPTokenizer.from_pretrained(folder / "base" / "tokenizer")
     found.add_special_tokens({"additional_special_tokens": [PICTURE]})
+    found.backend_tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
     found.chat_template = TEMPLATE
     found.model_max_length = 256
     return found
