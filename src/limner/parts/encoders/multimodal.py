@@ -245,7 +245,7 @@ def multimodal(base: Base, where: str = "") -> Multimodal:
             f"this method reads pictures with a multimodal language model, and {base.name} has none of its own: name one by "
             "folder or hub id (--model FOLDER), such as a LLaVA or a BLIP-2"
         )
-    return opened(where or _pocket(), str(base.device))
+    return opened(where, str(base.device))
 
 
 def _pocket() -> str:
@@ -254,9 +254,13 @@ def _pocket() -> str:
     return str(WEIGHTS / "multimodal")
 
 
+def opened(where: str = "", device: str = "cpu") -> Multimodal:
+    """A model by folder or hub id, frozen; the pocket's own without either. Raises `FileError` for what is none."""
+    return _opened(where or _pocket(), device)
+
+
 @functools.cache
-def opened(where: str, device: str = "cpu") -> Multimodal:
-    """A model by folder or hub id, frozen. Raises `FileError` for what is none."""
+def _opened(where: str, device: str) -> Multimodal:
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 

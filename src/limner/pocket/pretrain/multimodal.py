@@ -153,7 +153,6 @@ def multimodal(run: Run, folder: Path = WEIGHTS) -> Any:
     learning.load_state_dict(run.weights(NAME))
     model.eval().requires_grad_(False)
     _export(run, model, tokens, folder / NAME)
-    opened.cache_clear()
     measured = measure(opened(str(folder / NAME), run.device))
     lines = [json.loads(line) for line in run.path(f"{NAME}.jsonl").read_text().splitlines()]
     write_json(
