@@ -73,7 +73,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     learn.add_argument(
         "--segment", metavar="WHERE", help="who finds the subject: rembg, or a folder or hub id of CLIPSeg or SAM"
     )
-    learn.add_argument("--caption", metavar="WHERE", help="who says what else is there: a folder or hub id of BLIP")
+    learn.add_argument(
+        "--caption",
+        metavar="WHERE",
+        help="who says what else is there: a folder or hub id of a BLIP, BLIP-2 or LLaVA, or 'pocket', which knows toys",
+    )
     learn.add_argument(
         "--goal", choices=GOALS, default="balanced", help="what the method is chosen for, when none is named"
     )

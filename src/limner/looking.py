@@ -22,8 +22,9 @@ def prepared(
 ) -> Subject:
     """The subject with masks for the pictures that have none, and captions likewise.
 
-    `segment` is "rembg", or a folder or hub id of a CLIPSeg or SAM; `caption` of a BLIP. Raises `InputError` where nothing
-    is found on a picture, `MissingExtra` without rembg, and `FileError` for a model of another kind.
+    `segment` is "rembg", or a folder or hub id of a CLIPSeg or SAM; `caption` of a BLIP, a BLIP-2 or a LLaVA, or "pocket".
+    Raises `InputError` where nothing is found on a picture, `MissingExtra` without rembg, and `FileError` for a model of
+    another kind.
     """
     if segment and any(picture.mask is None for picture in subject.pictures):
         found = masks(_images(subject), subject.noun, segment, device=device or "cpu")
@@ -52,17 +53,29 @@ def masks(images: Sequence[Image.Image], noun: str, where: str, *, device: str =
 
 
 def captions(images: Sequence[Image.Image], subject: Subject, where: str, *, device: str = "cpu") -> list[str]:
-    """What BLIP (arXiv:2201.12086) says of each picture, with the handle where it names the class."""
+    """What BLIP (arXiv:2201.12086) says of each picture, with the handle where it names the class; so does a BLIP-2, a LLaVA, or
+    for "pocket" the pocket's own, which knows toys."""
     from transformers import BlipForConditionalGeneration, BlipProcessor
 
-    if _kind(where) != "blip":
-        raise FileError(f"{where} is a {_kind(where) or 'model of no known kind'}; a captioner is a BLIP")
+    kind = "llava" if where == "pocket" else _kind(where)
+    if kind in ("llava", "blip-2"):
+        return [named(text, subject) for text in _told(images, subject, "" if where == "pocket" else where, device)]
+    if kind != "blip":
+        raise FileError(f"{where} is a {kind or 'model of no known kind'}; a captioner is a BLIP, a BLIP-2 or a LLaVA")
     processor: Any = BlipProcessor.from_pretrained(where)
     model: Any = BlipForConditionalGeneration.from_pretrained(where)
     model = model.to(device).eval()
     inputs = processor(images=list(images), return_tensors="pt").to(device)
     ids = model.generate(**inputs, max_new_tokens=24, do_sample=False)
     return [named(text, subject) for text in processor.batch_decode(ids, skip_special_tokens=True)]
+
+
+def _told(images: Sequence[Image.Image], subject: Subject, where: str, device: str) -> list[str]:
+    """What a multimodal language model says of pictures."""
+    from .parts.encoders.multimodal import opened
+
+    reader = opened(where, device)
+    return reader.captions(Subject.of(images, noun=subject.noun, handle=subject.handle).tensor(reader.size))
 
 
 def named(text: str, subject: Subject) -> str:

@@ -61,6 +61,10 @@ FULL_SIZE: dict[str, FullSize] = {
     "infusion": FullSize({"lr": 0.03, "batch": 16, "steps": 500}, "zwl666666/infusion, 4 accumulated 4 times"),
     "instructbooth": FullSize({**DREAMBOOTH}, "DreamBooth's for the first stage; the second's are not published"),
     "ip_adapter": FullSize({"lr": 1e-4, "steps": 1_000_000, "batch": 64}, "Sec. 4.1 of arXiv:2308.06721"),
+    "kosmos_g": FullSize(
+        {"align_steps": 300_000, "align_lr": 1e-3, "steps": 200_000, "lr": 1e-3, "batch": 16},
+        "runalign.sh and runtrain.sh of xichenpan/Kosmos-G, whose batches are those of each of 64 GPUs",
+    ),
     "lora_dreambooth": FullSize(
         {"rank": 4, "layers": "attention", "lr": 1e-4, "steps": 500, "batch": 1, "prior_weight": 0.0},
         "train_dreambooth_lora.py of diffusers",
@@ -68,6 +72,7 @@ FULL_SIZE: dict[str, FullSize] = {
     "lycoris_locon": FullSize({"lr": 2e-4, "batch": 8, "steps": 1000}, "lora_config.toml of KohakuBlueleaf/LyCORIS; steps are ours"),
     "lycoris_loha": FullSize({"lr": 2e-4, "batch": 8, "steps": 1000}, "loha_config.toml of KohakuBlueleaf/LyCORIS; steps are ours"),
     "lycoris_lokr": FullSize({"lr": 2e-4, "batch": 8, "steps": 1000}, "lokr_config.toml of KohakuBlueleaf/LyCORIS; steps are ours"),
+    "moma": FullSize({"tokens": 4, "threshold": 0.2}, "bytedance/MoMA, which paints; how it was trained is not published"),
     "neti": FullSize({"lr": 8e-3, "batch": 8, "steps": 1000}, "config.py of NeuralTextualInversion/NeTI, 1e-3 times the batch"),
     "oft": FullSize(
         {"blocks": 4, "radius": 6e-5, "lr": 6e-5, "batch": 1, "steps": 2000, "num_class_pictures": 200},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -185,7 +186,8 @@ class Multimodal:
                     eos_token_id=self.tokenizer.eos_token_id,
                     pad_token_id=self.tokenizer.eos_token_id,
                 )
-            found.append(str(self.tokenizer.decode(ids[0], skip_special_tokens=True)).strip())
+            said = str(self.tokenizer.decode(ids[0], skip_special_tokens=True))
+            found.append(re.sub(r"\s+(?=[,.])", "", said).strip())
         return found
 
     def captions(self, pixels: Tensor) -> list[str]:
@@ -243,7 +245,7 @@ def multimodal(base: Base, where: str = "") -> Multimodal:
             f"this method reads pictures with a multimodal language model, and {base.name} has none of its own: name one by "
             "folder or hub id (--model FOLDER), such as a LLaVA or a BLIP-2"
         )
-    return opened(where or _pocket(), str(base.device))
+    return opened(where, str(base.device))
 
 
 def _pocket() -> str:
@@ -252,9 +254,13 @@ def _pocket() -> str:
     return str(WEIGHTS / "multimodal")
 
 
+def opened(where: str = "", device: str = "cpu") -> Multimodal:
+    """A model by folder or hub id, frozen; the pocket's own without either. Raises `FileError` for what is none."""
+    return _opened(where or _pocket(), device)
+
+
 @functools.cache
-def opened(where: str, device: str = "cpu") -> Multimodal:
-    """A model by folder or hub id, frozen. Raises `FileError` for what is none."""
+def _opened(where: str, device: str) -> Multimodal:
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 

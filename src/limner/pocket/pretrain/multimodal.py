@@ -44,10 +44,12 @@ TEMPLATE = (
 
 def tokenizer(folder: Path = WEIGHTS) -> Any:
     """The pocket tokenizer with a token that stands for a picture."""
+    from tokenizers import decoders
     from transformers import CLIPTokenizer
 
     found = CLIPTokenizer.from_pretrained(folder / "base" / "tokenizer")
     found.add_special_tokens({"additional_special_tokens": [PICTURE]})
+    found.backend_tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
     found.chat_template = TEMPLATE
     found.model_max_length = 256
     return found
@@ -151,7 +153,6 @@ def multimodal(run: Run, folder: Path = WEIGHTS) -> Any:
     learning.load_state_dict(run.weights(NAME))
     model.eval().requires_grad_(False)
     _export(run, model, tokens, folder / NAME)
-    opened.cache_clear()
     measured = measure(opened(str(folder / NAME), run.device))
     lines = [json.loads(line) for line in run.path(f"{NAME}.jsonl").read_text().splitlines()]
     write_json(

@@ -1,0 +1,455 @@
+"""A multimodal language model as an encoder, and what makes each of the methods that read through one itself."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import limner
+import limner.looking
+from limner.bases.attention import Pass
+from limner.errors import FileError, InputError
+from limner.methods import methods
+from limner.painting import PaintSettings, sample, to_images
+from limner.parts import explain, followed_subject, keep_maps, refinement
+from limner.parts.attention.followed import FOLLOWED, averaged, noun_places
+from limner.parts.encoders.multimodal import PICTURE, Multimodal, multimodal, opened
+from limner.parts.fusion.multimodal_states import own_of
+from limner.parts.fusion.query_states import explained
+from limner.parts.objectives import refinement as refining
+from limner.parts.sources import toys
+from limner.pocket.judges import WEIGHTS
+from limner.recipe import Recipe
+from limner.streams import stream
+from limner.subject import Subject
+from limner.teaching import Update, begun, teach
+from limner.wearing import Outfit, wear
+from limner.weights import shipped
+
+from ..helpers import same, state
+
+QUICK = PaintSettings(steps=3)
+NOBODY = Subject("<nobody>", "toy")
+
+
+@pytest.fixture(scope="module")
+def reader(base: Any) -> Multimodal:
+    return multimodal(base)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A corpus that is drawn at once."""
+    monkeypatch.setattr(toys, "INDIVIDUALS", 8)
+
+
+def pixels_of(subject: Subject, count: int = 1) -> Tensor:
+    return subject.tensor(128)[:count]
+
+
+def outfit(base: Any, name: str, subject: Subject, **settings: Any) -> Outfit:
+    recipe = methods()[name](subject, **settings)
+    return Outfit(recipe, subject.handle, shipped(name, base))
+
+
+# ------------------------------------------------------------------------------------------------------------- the encoder
+
+
+def test_states_are_those_of_transformers_own_pass(reader: Multimodal, rex: Subject) -> None:
+    pixels, text = pixels_of(rex), f"a photo of {PICTURE} on the beach"
+    with torch.no_grad():
+        states, mask = reader.states(reader.vectors([text], reader.seen(pixels)))
+        ids = reader.tokenizer(text.replace(PICTURE, PICTURE * reader.places), add_special_tokens=False).input_ids
+        whole = torch.tensor([[reader.tokenizer.bos_token_id, *ids]])
+        normal = (pixels - reader.mean) / reader.std
+        out = reader.model(input_ids=whole, pixel_values=normal, output_hidden_states=True)
+    assert mask.all()
+    torch.testing.assert_close(states, out.hidden_states[-1])
+    torch.testing.assert_close(reader.logits(states), out.logits)
+
+
+def test_it_reads_from_left_to_right_and_padding_is_not_read(reader: Multimodal, rex: Subject) -> None:
+    seen = reader.seen(pixels_of(rex, 2)[[0, 1]])
+    texts = [f"a photo of {PICTURE} in the snow", f"a photo of {PICTURE} in the snow , from the side"]
+    with torch.no_grad():
+        alone, _ = reader.states(reader.vectors(texts[:1], seen[:1]))
+        both, mask = reader.states(reader.vectors(texts, seen[[0, 0]]))
+        other, _ = reader.states(reader.vectors(texts[:1], seen[1:]))
+    length = alone.shape[1]
+    assert mask.sum(1).tolist() == [length, both.shape[1]]
+    torch.testing.assert_close(both[0, :length], alone[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(both[1, :length], alone[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(other[0, :4], alone[0, :4])  # before the picture
+    assert (other[0, -1] - alone[0, -1]).abs().max() > 0.01  # and behind it
+
+
+def test_the_likelihood_is_transformers_own_loss(reader: Multimodal) -> None:
+    text, answer = "a photo of a dog :", "a red dog on the beach"
+    loss, share = reader.likelihood([text], [answer], None)
+    before = [reader.tokenizer.bos_token_id, *reader.ids(text)]
+    behind = [*reader.ids(answer), reader.tokenizer.eos_token_id]
+    labels = torch.tensor([[-100] * len(before) + behind])
+    with torch.no_grad():
+        out = reader.model(input_ids=torch.tensor([before + behind]), labels=labels)
+    torch.testing.assert_close(loss, out.loss)
+    assert 0 <= share <= 1
+
+
+def test_low_rank_changes_begin_as_none_and_are_undone(reader: Multimodal) -> None:
+    vectors, factors = reader.vectors(["a dog"], None), reader.factors(2, stream(0, "factors"))
+    plain, _ = reader.states(vectors)
+    with reader.changed(factors):
+        torch.testing.assert_close(reader.states(vectors)[0], plain, atol=0, rtol=0)
+    factors = {name: torch.ones_like(tensor) for name, tensor in factors.items()}
+    with reader.changed(factors):
+        assert not reader.states(vectors)[0].allclose(plain)
+    torch.testing.assert_close(reader.states(vectors)[0], plain, atol=0, rtol=0)
+
+
+def test_it_says_what_toys_are_that_it_never_saw(reader: Multimodal) -> None:
+    from limner.pocket.world import CORE, describe, draw, individual, references
+
+    who = [individual(CORE.classes[k % 8], 1_009_000 + k, patterns=CORE.patterns) for k in range(16)]
+    pixels = draw([references(one, 1)[0] for one in who]).pixels.float() / 255
+    said = reader.captions(pixels)
+    words = [set(text.replace(",", "").split()) for text in said]
+    assert sum(one.kind in text for one, text in zip(who, words, strict=True)) >= 10  # 2 by chance
+    colours = [len(set(one.colours[:2]) & text) for one, text in zip(who, words, strict=True)]
+    assert sum(colours) >= 12  # of the first two of each; 5 by chance
+    asked = [reader.asked("new picture", prompt=f"a {one.kind} on the beach", noun=one.kind) for one in who]
+    told = reader.says(reader.vectors(asked, reader.seen(pixels)))
+    assert all("beach" in text for text in told)
+    assert sum(describe(one) in text for one, text in zip(who, told, strict=True)) >= 1  # one in 400 by chance
+    recorded = json.loads((WEIGHTS / "multimodal" / "training.json").read_text())
+    assert recorded["losses"][-1]["loss"] < 0.2 * recorded["losses"][0]["loss"]
+
+
+def _tiny(kind: str, folder: Path, tokens: Any) -> None:
+    """A LLaVA or BLIP-2 of random weights, as transformers writes it."""
+    from transformers import Blip2Config, Blip2ForConditionalGeneration, LlavaConfig, LlavaForConditionalGeneration
+
+    torch.manual_seed(0)
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision |= {"image_size": 32, "patch_size": 8}
+    shared = {"vocab_size": len(tokens), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    if kind == "llava":
+        text = {"model_type": "llama", "intermediate_size": 32, **shared}
+        config = LlavaConfig(
+            vision_config={"model_type": "clip_vision_model", **vision}, text_config=text, image_token_index=597
+        )
+        LlavaForConditionalGeneration(config).save_pretrained(folder)
+    else:
+        text = {"model_type": "opt", "ffn_dim": 32, "word_embed_proj_dim": 32, "max_position_embeddings": 128, **shared}
+        former = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        former |= {"encoder_hidden_size": 32, "vocab_size": 30}
+        about = Blip2Config(vision_config=vision, qformer_config=former, text_config=text, num_query_tokens=5)
+        Blip2ForConditionalGeneration(about).save_pretrained(folder)
+    tokens.chat_template = None
+    tokens.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.25] * 3}))
+
+
+@pytest.mark.parametrize(("kind", "places"), [("llava", 16), ("blip-2", 5)])
+def test_other_families_go_through_the_same_code(
+    kind: str, places: int, tmp_path: Path, base: Any, rex: Subject
+) -> None:
+    from limner.pocket.pretrain.multimodal import tokenizer
+
+    _tiny(kind, tmp_path, tokenizer())
+    found = opened(str(tmp_path))
+    assert (found.places, found.width, found.size) == (places, 32, 32)
+    assert found.asked("caption").startswith(PICTURE)
+    states, _ = found.states(found.vectors([f"a photo of {PICTURE}"], found.seen(pixels_of(rex))))
+    assert states.shape == (1, 1 + 3 + places, 32)
+    assert isinstance(found.captions(pixels_of(rex))[0], str)
+    recipe = methods()["kosmos_g"](rex, model=str(tmp_path))
+    with wear(base, [Outfit(recipe, rex.handle)]) as worn:
+        features = own_of(worn, recipe.modifiers[0])["features"]  # type: ignore[arg-type]  # the change of states
+    assert features.shape == (1, 3, places, 32)
+
+
+def test_a_base_of_ones_own_needs_a_model_of_ones_own(base: Any) -> None:
+    mine = copy.copy(base)
+    mine.name = "mine"
+    with pytest.raises(InputError, match="name one by folder or hub id"):
+        multimodal(mine)
+    with pytest.raises(FileError, match="cannot be opened as a multimodal model"):
+        opened(str(WEIGHTS / "dino"))
+
+
+def test_learn_can_ask_it_for_captions(rex: Subject) -> None:
+    told = limner.looking.prepared(rex, caption="pocket")
+    assert all("<rex>" in picture.caption for picture in told.pictures)
+
+
+# ---------------------------------------------------------------------------------------------------------------- Kosmos-G
+
+
+def stage_of(base: Any, name: str, number: int, **settings: Any) -> Iterator[tuple[Any, Update]]:
+    """The worn recipe of pre-training, and the first update of one of its stages."""
+    recipe = methods()[name](NOBODY, batch=4, **settings)
+    with wear(base, [Outfit(recipe, "<nobody>", shipped(name, base))]) as worn:
+        source = recipe.stages[number].loss[0].source
+        update = begun(Update, worn, source, source.prepare(base), 0, number, 0)
+        update.together = [update]
+        yield recipe, update
+
+
+def gradients(worn: Any, recipe: Recipe, value: Callable[[], Tensor]) -> dict[str, float]:
+    """The size of each learning tensor's gradient; -1 where it has none."""
+    learning = recipe.stages[0].train[0](worn)
+    for tensor in learning.values():
+        tensor.requires_grad_(True)
+    value().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return {name: -1.0 if t.grad is None else float(t.grad.abs().max()) for name, t in learning.items()}
+
+
+def test_no_stage_of_kosmos_g_touches_the_denoiser(base: Any, few: None) -> None:
+    before = state(base)
+    recipe = methods()["kosmos_g"](NOBODY, align_steps=1, steps=1, batch=2)
+    for progress in teach(base, Outfit(recipe, "<nobody>"), stages=recipe.pretraining):
+        assert same(state(base), before)
+        assert not [name for name in progress.snapshot().tensors if name.startswith("denoiser")]
+
+
+def test_each_stage_of_kosmos_g_teaches_its_own(base: Any, few: None) -> None:
+    for number in (0, 1):
+        for recipe, update in stage_of(base, "kosmos_g", number):
+            (term,) = recipe.stages[number].loss
+            found = gradients(update.worn, recipe, functools.partial(term.value, update))
+            aligned, language = "states.kosmos_g.onto", "states.kosmos_g.language."
+            assert found[aligned] > 0
+            assert all((size > 0) == (number == 0) for name, size in found.items() if ".again." in name)
+            assert any(size > 0 for name, size in found.items() if name.startswith(language)) == (number == 1)
+
+
+def test_of_texts_alone_the_aligner_makes_what_the_text_tower_makes(base: Any, reader: Multimodal) -> None:
+    """Nearer to its own text's states than to any other's; and by how much of their variance it misses them."""
+    from limner.pocket.world import caption, sample
+
+    texts = sorted({caption(sample(700_000_000 + k, split="dev")) for k in range(24)})
+    recipe = methods()["kosmos_g"](NOBODY)
+    with torch.no_grad(), wear(base, [Outfit(recipe, "<nobody>", shipped("kosmos_g", base))]) as worn:
+        (fusion,) = recipe.modifiers
+        net, own = _writer(fusion), own_of(worn, fusion)  # type: ignore[arg-type]  # the change of states
+        made = net.states(own, reader, texts, None)
+        wanted = base.text_states(texts, words={})
+    apart = (made[:, None] - wanted[None]).square().mean((2, 3))
+    assert (apart.argmin(1) == torch.arange(len(texts))).float().mean() >= 0.9
+    assert float(apart.diagonal().mean() / (wanted - wanted.mean((0, 1))).square().mean()) < 0.5
+
+
+def _writer(fusion: Any) -> Any:
+    """The writer inside of a change of states."""
+    return next(cell.cell_contents for cell in fusion.making.__closure__ if hasattr(cell.cell_contents, "states"))
+
+
+@pytest.mark.parametrize("name", ["kosmos_g", "cafe"])
+def test_the_picture_is_read_and_the_text_towers_states_are_not(base: Any, rex: Subject, name: str) -> None:
+    subjects = rex, limner.demo.toy("dog", 1_000_050, count=1)
+    found = []
+    for subject in subjects:
+        with torch.no_grad(), wear(base, [outfit(base, name, subject)]) as worn:
+            run = worn.run(time=torch.tensor([500]), prompts=("a photo of <rex> on the beach",), step=0)
+            for seed in (0, 1):
+                states = torch.randn(1, *base.states_shape, generator=stream(seed, "states"))
+                run.cache.clear()
+                base.predict(torch.zeros(1, *base.latent_shape), run.time, states, context=run)
+                found.append(run.cache[worn.outfits[0].recipe.modifiers[0]])
+    torch.testing.assert_close(found[0], found[1], atol=0, rtol=0)
+    assert (found[0] - found[2]).abs().mean() > 0.01
+
+
+def test_the_picture_stands_where_the_word_was(reader: Multimodal) -> None:
+    net = _writer(methods()["kosmos_g"](NOBODY).modifiers[0])
+    said = "a photo of <rex> on the beach"
+    assert net.text(reader, said, "<rex>", "dog", shown=True) == f"a photo of {PICTURE} on the beach"
+    assert net.text(reader, said, "<rex>", "dog", shown=False) == "a photo of a dog on the beach"
+    assert net.text(reader, "", "<rex>", "dog", shown=True) == PICTURE
+
+
+# -------------------------------------------------------------------------------------------------------------------- CAFE
+
+
+def test_an_explanation_has_the_looks_where_the_word_was() -> None:
+    assert explained("a photo of <rex> on the beach", "<rex>", "a red dog") == "a photo of a red dog, now on the beach"
+    assert explained("a photo of <rex>", "<rex>", "a red dog") == "a photo of a red dog"
+
+
+def test_it_explains_what_it_will_paint(base: Any, rex: Subject) -> None:
+    with wear(base, [outfit(base, "cafe", rex)]) as worn:
+        fusion: Any = worn.outfits[0].recipe.modifiers[0]
+        said = explain(worn, fusion, _writer(fusion), "a photo of <rex> on the beach", noun="dog")
+    assert "now" in said
+    assert "beach" in said
+    assert "dog" in said
+
+
+def test_both_losses_reach_the_language_model_and_denoising_alone_the_queries(base: Any, few: None) -> None:
+    found = {}
+    for number in (0, 1):
+        for recipe, update in stage_of(base, "cafe", 1):
+            term = recipe.stages[1].loss[number]
+            found[number] = gradients(update.worn, recipe, functools.partial(term.value, update))
+    assert found[0]["states.cafe.queries"] > 0
+    assert found[1]["states.cafe.queries"] == -1
+    for sizes in found.values():
+        assert any(size > 0 for name, size in sizes.items() if ".language." in name)
+
+
+def test_the_second_round_learns_from_what_it_painted_itself(
+    base: Any, few: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = []
+    monkeypatch.setattr(refining, "denoising_error", lambda step: batches.append(step.batch) or torch.zeros(()))
+    for recipe, update in stage_of(base, "cafe", 2):
+        fusion = functools.partial(_fusion_of, recipe)
+        refinement(recipe.stages[2].loss[0].source, fusion, "<nobody>", steps=2).value(update)
+        shown, live = update.batch.references, shipped("cafe", base)
+        assert shown is not None
+        subjects = refining._subjects(shown)
+        seeds = torch.randint(1 << 30, (len(shown),), generator=update.random("seeds")).tolist()
+        with torch.no_grad():
+            alone = [
+                _painted_alone(base, *about, live) for about in zip(subjects, update.batch.prompts, seeds, strict=True)
+            ]
+    (batch,) = batches
+    torch.testing.assert_close(batch.latents, torch.cat(alone), atol=2e-3, rtol=1e-3)
+    assert batch.weight.sum() == len(shown) // 2
+    worth = refining.likeness(base, batch.latents, shown, batch.prompts, "<nobody>")
+    assert worth[batch.weight > 0].min() >= worth[batch.weight == 0].max()
+
+
+def _fusion_of(recipe: Recipe, subject: Subject) -> Any:
+    return methods()["cafe"](subject).modifiers[0]
+
+
+def _painted_alone(base: Any, subject: Subject, prompt: str, seed: int, live: Any) -> Tensor:
+    """One row's picture, painted by itself."""
+    recipe = methods()["cafe"](subject)
+    said = (prompt or "a photo of <nobody>").replace("<nobody>", subject.handle)
+    with wear(base, [Outfit(recipe, subject.handle, live)]) as worn:
+        *_, last = sample(worn, [said], seeds=[seed], settings=PaintSettings(steps=2))
+    return last.latents
+
+
+def test_what_is_like_the_reference_and_the_words_is_kept(base: Any, few: None) -> None:
+    for _, update in stage_of(base, "cafe", 2):
+        shown = update.batch.references
+        assert shown is not None
+        true = base.encode(shown.first)[0]
+        strange = torch.cat([true[:1], 2 * torch.randn(true[1:].shape, generator=stream(0, "noise"))])
+        worth = refining.likeness(base, strange, shown, update.batch.prompts, "<nobody>")
+        assert int(worth.argmax()) == 0
+
+
+# -------------------------------------------------------------------------------------------------------------------- MoMA
+
+
+def followed(base: Any, subject: Subject, prompts: list[str]) -> tuple[list[Any], list[Any]]:
+    """What each step of a painting knew of the one before, and every step's maps [rows, N, L] by site."""
+    known, maps = [], []
+
+    def watch(call: Any) -> Any:
+        if FOLLOWED in call.run.cache and (not known or known[-1][0] is not call.run):
+            known.append((call.run, call.run.cache[FOLLOWED]))
+            maps.append(call.run.kept)
+        return call
+
+    recipe = Recipe(subject.noun, (followed_subject(subject),))
+    recipe = replace(recipe, painting=replace(recipe.painting, operations=(watch, keep_maps())))
+    with torch.no_grad(), wear(base, [Outfit(recipe, subject.handle)]) as worn:
+        list(sample(worn, prompts, seeds=range(len(prompts)), settings=QUICK))
+    return [seen for _, seen in known], maps
+
+
+def test_a_step_knows_where_the_step_before_painted_the_subject(base: Any, rex: Subject) -> None:
+    prompts = ["a photo of a dog on the beach", "a red dog in the snow"]
+    known, maps = followed(base, rex, prompts)
+    assert known[0] is None
+    assert len(known) == QUICK.steps
+    for seen, before in zip(known[1:], maps, strict=False):
+        assert seen.shape == (4, 1, 16, 16)  # both branches
+        sites = [m[2:] for name, m in before.items() if name.startswith("maps, ")]  # the text's rows are the last
+        own = []
+        for m in sites:
+            column = torch.stack(
+                [m[row, :, reading] for row, reading in enumerate((5, 3))]
+            )  # begin, a, photo, of, a, dog
+            low, high = column.amin(1, keepdim=True), column.amax(1, keepdim=True)
+            side = round(column.shape[1] ** 0.5)
+            own.append(F.interpolate(((column - low) / (high - low)).view(2, 1, side, side), (16, 16), mode="bilinear"))
+        mean = torch.stack(own).mean(0)
+        mean = (mean - mean.amin((2, 3), True)) / (mean.amax((2, 3), True) - mean.amin((2, 3), True))
+        wanted = torch.where(mean > 0.2, mean, 0.0)
+        torch.testing.assert_close(seen, wanted.repeat(2, 1, 1, 1), atol=1e-4, rtol=1e-3)
+
+
+def test_maps_below_the_threshold_are_nothing() -> None:
+    ramp = torch.arange(16.0)[None] / 15
+    (found,) = averaged([ramp], 0.2)
+    torch.testing.assert_close(found.flatten(), torch.where(ramp[0] > 0.2, ramp[0], 0.0))
+    assert averaged([torch.ones(1, 16)], 0.2).eq(1).all()  # a prompt that does not name it
+
+
+def test_a_noun_is_found_as_a_word(base: Any) -> None:
+    assert noun_places(base, "a scarf on a car", "car") == [5]
+    assert noun_places(base, "a scarf", "car") == []
+
+
+def test_shut_gates_are_the_base_and_the_reference_is_looked_at_once_clean(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = methods()["moma"](rex)
+    alone = replace(recipe, modifiers=recipe.modifiers[2:])
+    times, predict = [], type(base).predict
+
+    def counted(self: Any, noised: Any, time: Tensor, *more: Any, **about: Any) -> Any:
+        times.append(time.tolist())
+        return predict(self, noised, time, *more, **about)
+
+    monkeypatch.setattr(type(base), "predict", counted)
+    with torch.no_grad(), wear(base, [Outfit(alone, rex.handle)]) as worn:
+        *_, gated = sample(worn, ["a dog in the snow"], seeds=[0], settings=QUICK)
+    assert times.count([0, 0, 0]) == 1  # three pictures, at time 0
+    assert len(times) == QUICK.steps + 1
+    (bare,) = limner.paint(base, "a dog in the snow", settings=QUICK)
+    assert to_images(base.decode(gated.latents))[0].tobytes() == bare.image.tobytes()
+
+
+def test_self_attention_sees_no_reference_at_the_noisiest_times(base: Any, rex: Subject) -> None:
+    worn_with = outfit(base, "moma", rex)
+    recipe = replace(worn_with.recipe, modifiers=worn_with.recipe.modifiers[2:])
+    stored = {k: v for k, v in worn_with.stored.items() if k.startswith("clean_reference")}
+    stored = {k: torch.ones_like(v) if k.endswith("gate") else v for k, v in stored.items()}
+    x, states = torch.randn(1, *base.latent_shape, generator=stream(0, "x")), base.text_states(["a dog"], words={})
+    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle, stored)]) as worn:
+        for time, seen in ((940, True), (960, False)):
+            at = torch.tensor([time])
+            with_it = base.predict(x, at, states, context=worn.run(time=at, prompts=("a dog",), step=0))
+            without = base.predict(x, at, states, context=Pass(time=at))
+            assert with_it.equal(without) != seen
+
+
+def test_where_the_subject_is_not_nothing_is_added(base: Any, rex: Subject) -> None:
+    """With the map of the step before all zero, both branches are shut; with no map, both are open."""
+    with torch.no_grad(), wear(base, [outfit(base, "moma", rex)]) as worn:
+        x, at = torch.randn(1, *base.latent_shape, generator=stream(0, "x")), torch.tensor([500])
+        states = base.text_states(["a dog"], words={})
+        plain = base.predict(x, at, states, context=Pass(time=at))
+        for shut in (True, False):
+            run = worn.run(time=at, prompts=("a dog",), step=0)
+            if shut:
+                run.cache[FOLLOWED] = torch.zeros(1, 1, 16, 16)
+            found = base.predict(x, at, states, context=run)
+            assert bool((found - plain).abs().max() < 1e-5) == shut
