@@ -16,10 +16,10 @@ def diptych_prompting(
     enforce: float = 1.3,
     adapter: bool = True,
     template: str = "a {noun} and {prompt}",
-    rank: int = 4,
-    steps: int = 300,
-    lr: float = 1e-3,
-    batch: int = 12,
+    rank: int = 6,
+    steps: int = 450,
+    lr: float = 2e-3,
+    batch: int = 16,
 ) -> Recipe:
     """The subject's first picture on plain ground, beside which the right half is inpainted with reference attention enhanced.
 

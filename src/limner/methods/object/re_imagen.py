@@ -18,8 +18,8 @@ def re_imagen(
     neighbours: int = 2,
     neighbour_guidance: float = 4.0,
     share: float = 0.5,
-    steps: int = 300,
-    lr: float = 1e-3,
+    steps: int = 350,
+    lr: float = 2e-3,
     batch: int = 12,
 ) -> Recipe:
     """Attention to the denoiser's own view of a few clean pictures and their captions.
