@@ -13,7 +13,7 @@ from .encoders.multimodal import multimodal_places
 from .fusion.aligner import aligner_net, alignment
 from .fusion.clean_reference import clean_reference
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
-from .fusion.described import described
+from .fusion.described import described, feature_regression
 from .fusion.multimodal_states import states_of_multimodal
 from .fusion.query_states import explain, explanation, like_text_tower, query_states
 from .fusion.reference_network import reference_network
@@ -104,6 +104,7 @@ __all__ = [
     "everything",
     "explain",
     "explanation",
+    "feature_regression",
     "followed_subject",
     "frozen_batch",
     "frozen_loss",
