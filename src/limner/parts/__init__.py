@@ -18,7 +18,7 @@ from .fusion.clean_reference import clean_reference
 from .fusion.context_stack import context_stack
 from .fusion.convolutional import details_of_pixels
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
-from .fusion.described import described
+from .fusion.described import described, feature_regression
 from .fusion.dual_path import dual_path
 from .fusion.gated_attention import gated_attention
 from .fusion.layered_attention import layered_attention
@@ -167,6 +167,7 @@ __all__ = [
     "explain",
     "explanation",
     "feature_distance",
+    "feature_regression",
     "followed_subject",
     "frozen_batch",
     "frozen_loss",

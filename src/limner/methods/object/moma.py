@@ -11,6 +11,7 @@ from limner.parts import (
     decoupled_cross_attention,
     denoising,
     described,
+    feature_regression,
     followed_subject,
     learned,
     multimodal_places,
@@ -31,52 +32,45 @@ def moma(
     tokens: int = 4,
     scale: float = 1.0,
     threshold: float = 0.2,
-    steps: int = 350,
+    rank: int = 8,
+    feature_steps: int = 300,
+    steps: int = 400,
     lr: float = 1e-3,
     batch: int = 16,
 ) -> Recipe:
     """Four vectors of a multimodal model beside the text, and self-attention to a clean reference behind a learned gate.
 
-    In prompts the handle becomes the class noun. The authors' first stage teaches the multimodal model to give features of a
-    new picture; the pocket's ships taught to describe one, and stays as it is. References are on plain ground. The gates
-    learn at thirty times the rate: they start at 0 and have few updates. What was added at the noisiest twentieth of times
-    is left out here while teaching too.
+    In prompts the handle becomes the class noun. First the multimodal model learns to give CLIP's features of the new picture,
+    then all learn by denoising; the authors' decoder learns whole, here a low-rank change of the pocket's. References are on
+    plain ground. The gates learn at ten times the rate: they start at 0 and have few updates. What is left out at the noisiest
+    twentieth of times is left out while teaching too.
 
     Settings:
         model: multimodal model by folder or hub id; empty is the pocket's own
         tokens: vectors that cross-attention reads
         scale: strength of what cross-attention reads
         threshold: share of the largest attention to the noun below which the subject is not
-        steps: updates of the one-time training
+        rank: of the change of the multimodal model; 0 leaves it as it is
+        feature_steps: updates of the one-time training to give features
+        steps: updates of the one-time training by denoising
         lr: learning rate of the one-time training
-        batch: pictures in an update of the one-time training
+        batch: pictures in an update of the one-time training; twice as many in one to give features
     """
     where = followed_subject(subject, threshold)
-    image = decoupled_cross_attention(
-        subject,
-        multimodal_places(model),
-        tokens,
-        scale,
-        states=described(subject, tokens=tokens, model=model),
-        gate=painted_at,
-    )
+    states = described(subject, tokens, rank, model)
+    image = decoupled_cross_attention(subject, multimodal_places(model), tokens, scale, states=states, gate=painted_at)
     details = reference_network(
         subject, clean_reference(), lambda site: site.kind == "self", noised=False, plain=True, name="clean_reference"
     )
-    source = pairs(batch=batch, named="a {noun}", ground="plain")
+    source, more = (pairs(batch=count, named="a {noun}", ground="plain") for count in (batch, 2 * batch))
+    regression = feature_regression(more, image, states)
+    gates = at_rate(10.0, part_of(details, "gate"))
     return Recipe(
         says=subject.noun,
         modifiers=(where, image, details),
         stages=(
-            Stage(
-                train=(learned(image, details), at_rate(30.0, part_of(details, "gate"))),
-                loss=(denoising(source),),
-                steps=steps,
-                lr=lr,
-                weight_decay=0.01,
-                warmup=20,
-                decay="cosine",
-            ),
+            Stage((learned(image),), (regression,), feature_steps, 2 * lr, 0.01, warmup=20, decay="cosine"),
+            Stage((learned(image, details), gates), (denoising(source),), steps, lr, 0.01, warmup=20, decay="cosine"),
         ),
         weights="moma",
     )

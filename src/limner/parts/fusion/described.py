@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from limner.parts.encoders.looks import Look, alone, each_of, looked_at, looked_at_by_rows
 from limner.parts.encoders.multimodal import Multimodal, multimodal, multimodal_places
-from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.kept import Kept, taken
+from limner.recipe import Objective
 
 from .multimodal_states import matrix, noun_of
 
@@ -16,83 +18,126 @@ if TYPE_CHECKING:
 
     from limner.bases.attention import Pass
     from limner.bases.protocol import Base
+    from limner.recipe import Modifier, Source, Step
     from limner.subject import Subject
-
-    from .decoupled_cross_attention import Tokens
 
 FEATURES = "image.features"
 
 
-def described(subject: Subject, *, tokens: int = 4, width: int = 80, model: str = "") -> Tokens:
+@dataclass(frozen=True)
+class described:
     """For `decoupled_cross_attention`: the model is shown the subject alone on plain ground and asked for a new picture of it in
-    the prompt; its last state, from which the answer would begin, goes through a gated layer and a linear map to `tokens`
-    vectors, normalised (Sec. 3.2). Rows that see nothing have a state of zeros. Of several pictures, the mean of their
-    states. The model stays as it is: the pocket's was taught to answer so.
-    """
-    look: Look = alone(each_of(multimodal_places(model)))
+    the prompt; its last state, from which the answer would begin, goes through a gated layer that makes features of a picture
+    of it, as wide as CLIP's, and those through a linear map to `tokens` vectors, normalised (Sec. 3.2). Rows that see nothing
+    have a state of zeros. Of several pictures, the mean of their states.
 
-    def making(
-        base: Base, stored: Mapping[str, Tensor], generator: Generator
+    `rank` is that of the change of the language model, which learns to be a generator of features; 0 leaves it as it is.
+    """
+
+    subject: Subject
+    tokens: int = 4
+    rank: int = 8
+    model: str = ""
+
+    @property
+    def look(self) -> Look:
+        return alone(each_of(multimodal_places(self.model)))
+
+    def __call__(
+        self, base: Base, stored: Mapping[str, Tensor], generator: Generator
     ) -> tuple[dict[str, Tensor], Callable[[Mapping[str, Tensor], Pass, int], Tensor]]:
         import torch
         import torch.nn.functional as F
 
-        reader = multimodal(base, model)
-        features = looked_at(base, subject, look, stored, FEATURES)
-        wide = base.states_shape[1]
-        start = {
-            "image.gate": matrix(width, reader.width, generator),
-            "image.up": matrix(width, reader.width, generator),
-            "image.down": matrix(width, width, generator),
-            "image.projection.weight": matrix(tokens * wide, width, generator),
-            "image.projection.bias": torch.zeros(tokens * wide),
-            "image.norm.weight": torch.ones(wide),
-            "image.norm.bias": torch.zeros(wide),
-        }
-        parameters = taken(start, stored, base, what="the described picture")
-        painted: dict[tuple[str, ...], Tensor] = {}
+        reader = multimodal(base, self.model)
+        features, wide = looked_at(base, self.subject, self.look, stored, FEATURES), base.states_shape[1]
+        parameters = taken(self._start(base, reader, wide, generator), stored, base, what="the described picture")
+        kept = Kept()
 
         def states(own: Mapping[str, Tensor], run: Pass, rows: int) -> Tensor:
-            last = painted.get(run.prompts) if run.random is None else None
-            if last is None:
-                seen, on = looked_at_by_rows(base, run, look, own[FEATURES], rows)
-                last = _last(reader, subject, run, seen, on)
-                painted.clear()
-                if run.random is None:
-                    painted[run.prompts] = last
-            hidden = F.silu(F.linear(last, own["image.gate"])) * F.linear(last, own["image.up"])
-            flat = F.linear(
-                F.linear(hidden, own["image.down"]), *(own[f"image.projection.{p}"] for p in ("weight", "bias"))
-            )
-            return F.layer_norm(
-                flat.view(rows, tokens, wide), (wide,), own["image.norm.weight"], own["image.norm.bias"]
-            )
+            kept.check(parameters.values())
+            still = run.random is None and not torch.is_grad_enabled()
+            made = kept.values.get((run.prompts, run.branches)) if still else None
+            if made is None:
+                seen, on = looked_at_by_rows(base, run, self.look, own[FEATURES], rows)
+                made = self._features(own, reader, run, seen, on)
+                if still:
+                    kept.values[run.prompts, run.branches] = made
+            flat = F.linear(made, own["image.projection.weight"], own["image.projection.bias"])
+            states = flat.view(rows, self.tokens, wide)
+            return F.layer_norm(states, (wide,), own["image.norm.weight"], own["image.norm.bias"])
 
         return {**parameters, FEATURES: features}, states
 
-    return making
+    def _start(self, base: Base, reader: Multimodal, wide: int, generator: Generator) -> dict[str, Tensor]:
+        import torch
+
+        size = base.picture_size
+        width = base.picture_features(torch.zeros(1, 3, size, size, device=base.device)).shape[-1]
+        found = {
+            "image.gate": matrix(width, reader.width, generator),
+            "image.up": matrix(width, reader.width, generator),
+            "image.down": matrix(width, width, generator),
+            "image.projection.weight": matrix(self.tokens * wide, width, generator),
+            "image.projection.bias": torch.zeros(self.tokens * wide),
+            "image.norm.weight": torch.ones(wide),
+            "image.norm.bias": torch.zeros(wide),
+        }
+        change = reader.factors(self.rank, generator) if self.rank else {}
+        return found | {f"image.{name}": tensor for name, tensor in change.items()}
+
+    def _features(self, own: Mapping[str, Tensor], reader: Multimodal, run: Pass, seen: Tensor, on: Tensor) -> Tensor:
+        """[rows, D] of what is seen [rows, R, places, width]; zeros where nothing is."""
+        import torch
+
+        rows = on.nonzero().flatten().tolist()
+        if not rows:
+            return seen.new_zeros(len(seen), own["image.down"].shape[0])
+        nouns, prompts = [noun_of(run, row, self.subject) for row in rows], [run.prompts[row] for row in rows]
+        made = self.features(own, reader, prompts, nouns, seen[rows])
+        return made.new_zeros(len(seen), made.shape[1]).index_copy(0, torch.tensor(rows, device=made.device), made)
+
+    def features(
+        self, own: Mapping[str, Tensor], reader: Multimodal, prompts: Sequence[str], nouns: Sequence[str], seen: Tensor
+    ) -> Tensor:
+        """[rows, D]: features of a new picture of what is seen [rows, R, places, width], in each prompt."""
+        import torch.nn.functional as F
+
+        texts = [reader.asked("new picture", prompt=p, noun=n) for p, n in zip(prompts, nouns, strict=True)]
+        with reader.changed({name.removeprefix("image."): tensor for name, tensor in own.items()}):
+            parts = [_ends(reader, texts, seen[:, k]) for k in range(seen.shape[1])]
+        last = sum(parts[1:], parts[0]) / len(parts)
+        hidden = F.silu(F.linear(last, own["image.gate"])) * F.linear(last, own["image.up"])
+        return F.linear(hidden, own["image.down"])
 
 
-def _last(reader: Multimodal, subject: Subject, run: Pass, seen: Tensor, on: Tensor) -> Tensor:
-    """[rows, width]: the state before the answer, of features [rows, R, places, width]."""
-    import torch
-
-    found = seen.new_zeros(len(seen), reader.width)
-    rows = on.nonzero().flatten().tolist()
-    if not rows:
-        return found
-    texts = [reader.asked("new picture", prompt=run.prompts[row], noun=noun_of(run, row, subject)) for row in rows]
-    with torch.no_grad():
-        parts = [_ends(reader, texts, seen[rows, k]) for k in range(seen.shape[1])]
-    return found.index_copy(
-        0, torch.tensor(rows, device=seen.device), (sum(parts[1:], parts[0]) / len(parts)).to(found)
-    )
-
-
-def _ends(reader: Multimodal, texts: list[str], seen: Tensor) -> Tensor:
+def _ends(reader: Multimodal, texts: Sequence[str], seen: Tensor) -> Tensor:
     """[rows, width]: the last state of each text."""
     import torch
 
     vectors = reader.vectors(texts, seen)
     states, _ = reader.states(vectors)
     return torch.stack([states[k, len(row) - 1] for k, row in enumerate(vectors)])
+
+
+def feature_regression(source: Source, fusion: Modifier, described: described) -> Objective:
+    """The squared distance of what is described to CLIP's embedding of the batch's own pictures, by that embedding's squared
+    length: the model becomes a generator of features of the new picture. Of rows that see a picture and have a prompt."""
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        shown, base = step.batch.references, step.worn.base
+        assert shown is not None
+        rows = [k for k, prompt in enumerate(step.batch.prompts) if prompt and bool(shown.on[k])]
+        if not rows:
+            return torch.zeros((), device=base.device)
+        reader, own = multimodal(base, described.model), step.worn.live[fusion].tensors
+        with torch.no_grad():
+            wanted = base.picture_features(base.decode(step.batch.latents[rows])).float()
+            seen = described.look(base, shown.of(rows))
+        prompts = [step.batch.prompts[row] for row in rows]
+        made = described.features(own, reader, prompts, [shown.nouns[row] for row in rows], seen).float()
+        return ((made - wanted).square().sum(-1) / wanted.square().sum(-1)).mean()
+
+    return Objective(f"feature regression({source.name})", source, value, any_target=True)
