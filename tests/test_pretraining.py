@@ -229,6 +229,21 @@ def test_a_senseless_mean_is_refused(value: float) -> None:
         Manner(ema=value)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.999])
+def test_half_precision_is_a_choice_and_near(base: Any, tmp_path: Path, ema: float) -> None:
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        manner = Manner(precision=precision, ema=ema)  # type: ignore[arg-type]
+        path = pretrain("ip_adapter", base=base, run=tmp_path / precision, manner=manner, steps=1, batch=2)
+        header, _ = weights(path)
+        assert (header["precision"], header["ema"]) == (precision, ema)
+        losses[precision] = header["losses"][0]
+    assert losses["float32"] != losses["bfloat16"]
+    assert losses["float32"] == pytest.approx(losses["bfloat16"], rel=0.05)
+    with pytest.raises(InputError, match="bfloat16 or float32"):
+        Manner(precision="float16")  # type: ignore[arg-type]
+
+
 # ------------------------------------------------------------------------------------------------------- resuming
 
 
