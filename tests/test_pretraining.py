@@ -113,7 +113,7 @@ def test_weights_are_trained_on_a_users_folder_and_say_so(
     assert header["corpus"]["left_out"] == {"cannot be read": 1}
     assert header["corpus"]["pictures"] == 4
     assert (header["updates"], header["seed"], header["settings"]["batch"]) == (2, 0, 2)
-    assert len(header["losses"]) == 3
+    assert len(header["losses"]) == 2
     assert header["versions"]["torch"] == torch.__version__
     assert header["fingerprint"] == base.fingerprint
     assert not any("features" in name for name in tensors)
@@ -227,6 +227,21 @@ def test_what_ships_is_the_running_mean(base: Any) -> None:
 def test_a_senseless_mean_is_refused(value: float) -> None:
     with pytest.raises(InputError, match="from 0 to below 1"):
         Manner(ema=value)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.999])
+def test_half_precision_is_a_choice_and_near(base: Any, tmp_path: Path, ema: float) -> None:
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        manner = Manner(precision=precision, ema=ema)  # type: ignore[arg-type]
+        path = pretrain("ip_adapter", base=base, run=tmp_path / precision, manner=manner, steps=1, batch=2)
+        header, _ = weights(path)
+        assert (header["precision"], header["ema"]) == (precision, ema)
+        losses[precision] = header["losses"][0]
+    assert losses["float32"] != losses["bfloat16"]
+    assert losses["float32"] == pytest.approx(losses["bfloat16"], rel=0.05)
+    with pytest.raises(InputError, match="bfloat16 or float32"):
+        Manner(precision="float16")  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------------------- resuming

@@ -197,7 +197,7 @@ def _about(ready: Training, losses: list[float], seconds: float) -> dict[str, An
         **parts,
         "corpus": corpus,
         "updates": len(losses),
-        "losses": [*losses[::every], losses[-1]],
+        "losses": [loss for n, loss in enumerate(losses) if n % every == 0 or n + 1 == len(losses)],
         "seconds": round(seconds, 1),
         "versions": versions(),
     }
