@@ -405,16 +405,17 @@ def test_diffusers_loads_our_custom_diffusion(
     assert all(torch.equal(back.concept.tensors[n], t) for n, t in values.items())  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
 def test_ip_adapters_weights_are_read_and_paint_what_diffusers_paints(
-    rex: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proves: Any
+    rex: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proves: Any, family: str
 ) -> None:
-    proves("formats", "IP-Adapter weights", "in", "diffusers' load_ip_adapter paints the same")
+    proves("formats", "IP-Adapter weights", "in", "diffusers' load_ip_adapter paints the same (SD, SDXL)")
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
     from ..bases.families import clip_pictures
 
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
-    folder = save_sd(tmp_path / "sd", "1.5")
+    folder = save_sd(tmp_path / "sd", "1.5") if family == "sd" else save_tiny(family, tmp_path / family)
     torch.manual_seed(3)
     clip_pictures(projected=16).save_pretrained(folder / "image_encoder")
     about = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -423,7 +424,7 @@ def test_ip_adapters_weights_are_read_and_paint_what_diffusers_paints(
     recipe = methods()["ip_adapter"](rex)
     with torch.no_grad(), wear(base, (Outfit(recipe, "<rex>"),)) as worn:
         tensors = {n: torch.randn_like(t).half().float() for n, t in worn.tensors.items() if n != FEATURES}
-    proves("formats", "IP-Adapter weights", "out", "diffusers' load_ip_adapter paints the same")
+    proves("formats", "IP-Adapter weights", "out", "diffusers' load_ip_adapter paints the same (SD, SDXL)")
     path = export_adapter(base, tensors, tmp_path / "ip-adapter.safetensors")
     assert any(key == "ip_adapter.1.to_k_ip.weight" for key in load_file(path))
     back = import_file(path, base)
