@@ -29,6 +29,7 @@ from limner.wearing import Outfit, wear
 
 from ..bases.families import save_tiny
 from ..bases.families import stable_diffusion as save_sd
+from ..helpers import same
 
 HOW = limner.PaintSettings(steps=3, guidance=3.0)
 PLACE = "a photo of {} on the beach"
@@ -438,6 +439,8 @@ def test_ip_adapters_weights_are_read_and_paint_what_diffusers_paints(
     for key, tensor in load_file(path).items():
         part, _, rest = key.partition(".")
         state[part][rest] = tensor
+    torch.save(state, tmp_path / "ip-adapter.bin")
+    assert same(load_file(import_file(tmp_path / "ip-adapter.bin", base).weights), load_file(back.weights))  # type: ignore[arg-type]
     painter.load_ip_adapter(state, subfolder="", weight_name="")
     painter.set_ip_adapter_scale(1.0)
     embeds = concept.tensors[FEATURES].mean(0)[None, None]

@@ -11,7 +11,7 @@ from .encoders.masks import background_masks, propagated_masks, subject_masks
 from .encoders.qformer import QueryFormer
 from .fusion.decoupled_cross_attention import decoupled_cross_attention
 from .fusion.layered_attention import layered_attention
-from .fusion.query_words import query_words, released_query_words
+from .fusion.query_words import query_word, query_words, released_query_words
 from .fusion.subject_attention import subject_attention
 from .fusion.words_of_pictures import words_of_pictures
 from .guidance.adapter import adapter_guidance
@@ -45,7 +45,7 @@ from .objectives.disentangling import apart, picture_alone, without_picture
 from .objectives.distillation import distillation
 from .objectives.guided import guided_denoising
 from .objectives.naturalness import kurtosis_gap
-from .objectives.picture_text import picture_text_contrast, picture_text_matching
+from .objectives.picture_text import picture_text, picture_text_contrast, picture_text_matching
 from .objectives.preserving import preserving
 from .objectives.prototype import near_start, prototype, prototypical_embedding
 from .objectives.rewards import clip_reward, policy_gradient, reward
@@ -57,7 +57,7 @@ from .sources.pairs import jittered, pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
 from .sources.pool import growing_pool
 from .sources.prompts import prompts
-from .sources.shown import seeing_all
+from .sources.shown import all_seen
 from .stops.variance import frozen_batch, frozen_loss, variance_stop
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "QueryFormer",
     "adain",
     "adapter_guidance",
+    "all_seen",
     "apart",
     "appearance_contrast",
     "at_rate",
@@ -137,6 +138,7 @@ __all__ = [
     "per_step",
     "photos",
     "picture_alone",
+    "picture_text",
     "picture_text_contrast",
     "picture_text_matching",
     "picture_words",
@@ -149,6 +151,7 @@ __all__ = [
     "propagated_masks",
     "prototype",
     "prototypical_embedding",
+    "query_word",
     "query_words",
     "rare_word",
     "rare_word_and",
@@ -158,7 +161,6 @@ __all__ = [
     "reward",
     "scoped",
     "second_moment",
-    "seeing_all",
     "self_subject",
     "semantic_contrast",
     "shared_reference",
