@@ -29,6 +29,7 @@ from limner.wearing import Outfit, wear
 
 from ..bases.families import save_tiny
 from ..bases.families import stable_diffusion as save_sd
+from ..helpers import same
 
 HOW = limner.PaintSettings(steps=3, guidance=3.0)
 PLACE = "a photo of {} on the beach"
@@ -405,16 +406,17 @@ def test_diffusers_loads_our_custom_diffusion(
     assert all(torch.equal(back.concept.tensors[n], t) for n, t in values.items())  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
 def test_ip_adapters_weights_are_read_and_paint_what_diffusers_paints(
-    rex: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proves: Any
+    rex: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proves: Any, family: str
 ) -> None:
-    proves("formats", "IP-Adapter weights", "in", "diffusers' load_ip_adapter paints the same")
+    proves("formats", "IP-Adapter weights", "in", "diffusers' load_ip_adapter paints the same (SD, SDXL)")
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
     from ..bases.families import clip_pictures
 
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
-    folder = save_sd(tmp_path / "sd", "1.5")
+    folder = save_sd(tmp_path / "sd", "1.5") if family == "sd" else save_tiny(family, tmp_path / family)
     torch.manual_seed(3)
     clip_pictures(projected=16).save_pretrained(folder / "image_encoder")
     about = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -423,7 +425,7 @@ def test_ip_adapters_weights_are_read_and_paint_what_diffusers_paints(
     recipe = methods()["ip_adapter"](rex)
     with torch.no_grad(), wear(base, (Outfit(recipe, "<rex>"),)) as worn:
         tensors = {n: torch.randn_like(t).half().float() for n, t in worn.tensors.items() if n != FEATURES}
-    proves("formats", "IP-Adapter weights", "out", "diffusers' load_ip_adapter paints the same")
+    proves("formats", "IP-Adapter weights", "out", "diffusers' load_ip_adapter paints the same (SD, SDXL)")
     path = export_adapter(base, tensors, tmp_path / "ip-adapter.safetensors")
     assert any(key == "ip_adapter.1.to_k_ip.weight" for key in load_file(path))
     back = import_file(path, base)
@@ -437,6 +439,8 @@ def test_ip_adapters_weights_are_read_and_paint_what_diffusers_paints(
     for key, tensor in load_file(path).items():
         part, _, rest = key.partition(".")
         state[part][rest] = tensor
+    torch.save(state, tmp_path / "ip-adapter.bin")
+    assert same(load_file(import_file(tmp_path / "ip-adapter.bin", base).weights), load_file(back.weights))  # type: ignore[arg-type]
     painter.load_ip_adapter(state, subfolder="", weight_name="")
     painter.set_ip_adapter_scale(1.0)
     embeds = concept.tensors[FEATURES].mean(0)[None, None]

@@ -48,7 +48,7 @@ def import_file(
         return _qformer(path, base, partial)
     if path.suffix.lower() in (".pt", ".bin", ".pth"):
         metadata: dict[str, str] = {}
-        tensors = _old_embedding(path)
+        tensors = _pickled(path)
     else:
         metadata, tensors = read_tensors(path)
     told = _told(metadata)
@@ -163,12 +163,19 @@ def _fitting(vectors: Tensor) -> Tensor:
     return vectors[None] if vectors.ndim == 1 else vectors
 
 
-def _old_embedding(path: Path) -> dict[str, Tensor]:
-    """The tensor of an embedding of AUTOMATIC1111 ("string_to_param") or of diffusers ({word: vector}), from a pickle that is
-    read as tensors alone."""
+def _pickled(path: Path) -> dict[str, Tensor]:
+    """The tensors of a pickle, read as tensors alone: IP-Adapter's two tables as its safetensors files name what is in them, or
+    an embedding."""
+    found = read_pickle(path)
+    if set(found) != {"image_proj", "ip_adapter"}:
+        return _old_embedding(path, found)
+    return {f"{part}.{key}": tensor for part, table in found.items() for key, tensor in table.items()}
+
+
+def _old_embedding(path: Path, found: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensor of an embedding of AUTOMATIC1111 ("string_to_param") or of diffusers ({word: vector})."""
     import torch
 
-    found = read_pickle(path)
     inner = found.get("string_to_param")
     table = inner if isinstance(inner, dict) else {k: v for k, v in found.items() if torch.is_tensor(v)}
     tensors = {str(key): tensor for key, tensor in table.items() if torch.is_tensor(tensor)}

@@ -18,7 +18,7 @@ class FullSize(NamedTuple):
 
 FULL_SIZE: dict[str, FullSize] = {
     "blip_diffusion": FullSize(
-        {"queries": 16, "layers": 12, "width": 768, "heads": 12, "hidden": 3072, "projector": 3072, "repeats": 20,
+        {"queries": 16, "layers": 12, "width": 768, "hidden": 3072, "projector": 3072, "repeats": 20,
          "steps": 500_000, "lr": 2e-6, "batch": 16}, "Sec. 5 of arXiv:2305.14720; shape and repeats of its pipeline in diffusers",
     ),
     "break_a_scene": FullSize(

@@ -4,25 +4,7 @@ A Querying Transformer looks at the subject's pictures, is told what the subject
 the class noun in the prompt. It is trained once: first to agree with captions, then to paint subjects on other ground.
 """
 
-from limner.parts import (
-    QueryFormer,
-    captioned,
-    changed_states,
-    clip_last,
-    clip_places,
-    denoising,
-    each_of,
-    learned,
-    low_rank,
-    pairs,
-    photos,
-    picture_text_contrast,
-    picture_text_matching,
-    query_words,
-    released_query_words,
-    seeing_all,
-    words_of_pictures,
-)
+from limner.parts import QueryFormer, all_seen, captioned, denoising, learned, low_rank, pairs, picture_text, query_word
 from limner.recipe import Recipe, Stage, method
 from limner.subject import Subject
 
@@ -34,14 +16,12 @@ def blip_diffusion(
     queries: int = 8,
     layers: int = 2,
     width: int = 96,
-    heads: int = 4,
     hidden: int = 192,
     projector: int = 256,
     rank: int = 4,
     repeats: int = 1,
     released: bool = False,
     tuning: int = 0,
-    tuning_lr: float = 1e-3,
     align_steps: int = 200,
     steps: int = 450,
     lr: float = 1e-3,
@@ -59,36 +39,22 @@ def blip_diffusion(
         queries: words that the pictures become
         layers: of the Querying Transformer
         width: of its states
-        heads: of its attention
         hidden: width within its feed-forward layers
         projector: width within the projector
         rank: of the change of the denoiser
         repeats: how often prompts are said, as far as there is room
         released: the authors' own weights, which `limner import FOLDER` brought, in their shape and nothing else changed
         tuning: updates for every subject; 0 is none
-        tuning_lr: learning rate of these
         align_steps: updates of the first stage of the one-time training, on pictures and captions
         steps: updates of its second stage, on subjects
-        lr: learning rate of the one-time training
+        lr: learning rate
         batch: pictures in an update of the one-time training
     """
-    former = QueryFormer(queries, layers, width, heads, hidden)
-    look, mapper = each_of(clip_last if released else clip_places), query_words(former, projector)
-    words = released_query_words(subject.noun, "blip_diffusion") if released else mapper
-    making = words_of_pictures(subject, look, words, before_noun=True, repeats=repeats)
-    part = changed_states(subject.handle, like=subject.noun, making=making, name="blip_diffusion")
+    former = QueryFormer(queries, layers, width, max(4, width // 64), hidden)
+    part = query_word(subject, former, projector, repeats=repeats, released=released, name="blip_diffusion")
     change = low_rank(rank, name="blip_diffusion")
-    captions = captioned(batch=batch)
-    first = Stage(
-        train=(learned(part),),
-        loss=(picture_text_contrast(captions, part, former, look), picture_text_matching(captions, part, former, look)),
-        steps=align_steps,
-        lr=lr,
-        weight_decay=0.01,
-        warmup=20,
-        decay="cosine",
-    )
-    corpus = pairs(
+    agreeing = picture_text(captioned(batch=batch), part, former)
+    shown = pairs(
         batch=batch,
         named=subject.handle,
         target="same",
@@ -97,14 +63,14 @@ def blip_diffusion(
         drop_text=0.0,
         drop_both=0.05,
     )
-    second = Stage(
-        (learned(part, change),), (denoising(corpus),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine"
+    once = (
+        Stage((learned(part),), agreeing, align_steps, lr, weight_decay=0.01, warmup=20, decay="cosine"),
+        Stage((learned(part, change),), (denoising(shown),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine"),
     )
-    own = seeing_all(photos(subject, captions=("a photo of {}",)), subject)
-    last = Stage((learned(change),), (denoising(own),), tuning, tuning_lr)
+    own = Stage((learned(change),), (denoising(all_seen(subject)),), tuning, lr)
     return Recipe(
         says=subject.handle,
-        modifiers=(part, *(() if released and not tuning else (change,))),
-        stages=(*(() if released else (first, second)), *((last,) if tuning else ())),
+        modifiers=(part,) if released and not tuning else (part, change),
+        stages=(*(() if released else once), *((own,) if tuning else ())),
         weights="blip_diffusion",
     )

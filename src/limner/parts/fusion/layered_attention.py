@@ -35,7 +35,8 @@ class layered_attention:
     [rows, D], which can be compared with texts' features, for objectives. V_i is zero at first.
 
     In prompts the handle is read as the noun. With `location` above 0, while painting, tokens count less where the noun is not
-    read: by 1 - location * (1 - t / T) * (1 - m), with m the noun's own attention map at that layer, from 0 to 1.
+    read: by 1 - location * (1 - t / T) * (1 - m), with m the noun's own attention map at that layer over its mean, at
+    most 1.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -140,8 +141,7 @@ class layered_attention:
         places = torch.tensor(run.cache[key], device=call.query.device)
         maps = ((call.query * call.query.shape[-1] ** -0.5) @ call.key.mT).float().softmax(-1).mean(1)  # [rows, N, M]
         read = maps.gather(2, places.clamp_min(0).view(-1, 1, 1).expand(-1, maps.shape[1], 1))[..., 0]
-        low, high = read.amin(1, keepdim=True), read.amax(1, keepdim=True)
-        there = (read - low) / (high - low).clamp_min(1e-8)
+        there = (read / read.mean(1, keepdim=True)).clamp(max=1)
         late = 1 - run.time.to(there).view(-1, 1) / base.num_train_times
         weight = torch.where(places[:, None] < 0, 1.0, 1 - self.location * late * (1 - there))
         return weight[:, None, :, None].to(call.query)

@@ -7,14 +7,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from limner.errors import FileError
+from limner.parts.encoders.clip import clip_last, clip_places
+from limner.parts.encoders.looks import each_of
 from limner.parts.encoders.qformer import QueryFormer, normal
+from limner.parts.modifiers.states import changed_states
 
-from .words_of_pictures import Mapped
+from .words_of_pictures import Mapped, words_of_pictures
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from limner.bases.protocol import Base
+    from limner.subject import Subject
 
 START = 0.3
 """Length of the words at first, as a share of that of the base's own."""
@@ -101,6 +105,17 @@ class released_query_words:
         del start["match.weight"], start["contrast.weight"]
         numbers = torch.tensor([wordpieces(self.noun, about["vocabulary"])], device=base.device)
         return Mapped(start, lambda own, seen, nouns, run: mapper.words(own, seen, numbers.expand(len(seen), -1)))
+
+
+def query_word(
+    subject: Subject, former: QueryFormer, projector: int, *, name: str, repeats: int = 1, released: bool = False
+) -> changed_states:
+    """The handle is read as such words of the subject's pictures and the noun behind them, made of CLIP's places; of `released`
+    weights, of those at its full depth. Prompts are said up to `repeats` times."""
+    look = each_of(clip_last if released else clip_places)
+    mapper = released_query_words(subject.noun, name) if released else query_words(former, projector)
+    making = words_of_pictures(subject, look, mapper, before_noun=True, repeats=repeats)
+    return changed_states(subject.handle, subject.noun, making, name)
 
 
 def compared_width(base: Base) -> int:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from limner.parts.encoders.clip import clip_places
+from limner.parts.encoders.looks import each_of
 from limner.parts.modifiers.states import changed_states, tensors_of
 from limner.recipe import Objective
 
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
     from limner.recipe import Source, Step
 
 TEMPERATURE = 0.07
+
+
+def picture_text(source: Source, part: changed_states, former: QueryFormer) -> tuple[Objective, Objective]:
+    """Both, of the places that CLIP sees."""
+    look = each_of(clip_places)
+    return picture_text_contrast(source, part, former, look), picture_text_matching(source, part, former, look)
 
 
 def picture_text_contrast(source: Source, part: changed_states, former: QueryFormer, look: Look) -> Objective:

@@ -1,12 +1,14 @@
-"""Sources whose rows all see the subject's pictures."""
+"""The subject's pictures, every row seeing all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from limner.recipe import Batch, References, Source
+
+from .photos import photos
 
 if TYPE_CHECKING:
     from limner.bases.protocol import Base
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
     from limner.subject import Subject
 
 
-def seeing_all(source: Source, subject: Subject) -> Source:
-    """The same batches, every row with all of the subject's pictures as references, as it sees them while painting."""
+def all_seen(subject: Subject, *, captions: Sequence[str] = ("a photo of {}",), batch: int = 4) -> Source:
+    """`photos`, every row with all of the subject's pictures as references, as it sees them while painting."""
+    source = photos(subject, captions=captions, batch=batch)
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         from limner.parts.encoders.looks import subject_references
@@ -23,10 +26,10 @@ def seeing_all(source: Source, subject: Subject) -> Source:
         draw, one = source.prepare(base), subject_references(base, subject)
 
         def shown(step: int, at: Streams) -> Batch:
-            batch = draw(step, at)
-            count = len(batch.latents)
+            drawn = draw(step, at)
+            count = len(drawn.latents)
             pixels = one.pixels.expand(count, *one.pixels.shape[1:])
-            return replace(batch, references=References(pixels, captions=one.captions * count, nouns=one.nouns * count))
+            return replace(drawn, references=References(pixels, captions=one.captions * count, nouns=one.nouns * count))
 
         return shown
 
