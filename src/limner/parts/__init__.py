@@ -22,17 +22,13 @@ from .fusion.described import described, feature_regression
 from .fusion.dual_path import dual_path
 from .fusion.gated_attention import gated_attention
 from .fusion.layered_attention import layered_attention
-<<<<<<< HEAD
 from .fusion.local_attention import details_of_depths, local_attention
 from .fusion.multimodal_states import states_of_multimodal
 from .fusion.noise_aware import noise_aware, tunable
 from .fusion.query_states import explain, explanation, like_text_tower, query_states
-from .fusion.query_words import query_words, released_query_words
+from .fusion.query_words import query_word, query_words, released_query_words
 from .fusion.reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .fusion.reference_network import reference_network
-=======
-from .fusion.query_words import query_word, query_words, released_query_words
->>>>>>> qformer
 from .fusion.subject_attention import subject_attention
 from .fusion.word_mappers import one_word, words_of_depths
 from .fusion.words_of_pictures import words_of_pictures
@@ -74,12 +70,8 @@ from .objectives.guided import guided_denoising
 from .objectives.identity import same_identity
 from .objectives.magnitude import magnitude
 from .objectives.naturalness import kurtosis_gap
-<<<<<<< HEAD
-from .objectives.picture_text import picture_text_contrast, picture_text_matching
-from .objectives.picture_words import among_words, short
-=======
 from .objectives.picture_text import picture_text, picture_text_contrast, picture_text_matching
->>>>>>> qformer
+from .objectives.picture_words import among_words, short
 from .objectives.preserving import preserving
 from .objectives.prototype import near_start, prototype, prototypical_embedding
 from .objectives.refinement import refinement
@@ -104,13 +96,9 @@ from .sources.pairs import jittered, pairs
 from .sources.photos import PHOTO_TEMPLATES, photos
 from .sources.pool import growing_pool
 from .sources.prompts import prompts
-<<<<<<< HEAD
 from .sources.retrieved import retrieved
-from .sources.shown import seeing_all
-from .sources.texts import corpus_texts
-=======
 from .sources.shown import all_seen
->>>>>>> qformer
+from .sources.texts import corpus_texts
 from .stops.variance import frozen_batch, frozen_loss, variance_stop
 
 __all__ = [
@@ -120,16 +108,13 @@ __all__ = [
     "QueryFormer",
     "adain",
     "adapter_guidance",
-<<<<<<< HEAD
     "aligner_net",
     "alignment",
     "all_but",
     "all_of",
+    "all_seen",
     "alone",
     "among_words",
-=======
-    "all_seen",
->>>>>>> qformer
     "apart",
     "appearance_contrast",
     "at_rate",
@@ -256,11 +241,8 @@ __all__ = [
     "propagated_masks",
     "prototype",
     "prototypical_embedding",
-<<<<<<< HEAD
     "query_states",
-=======
     "query_word",
->>>>>>> qformer
     "query_words",
     "rare_word",
     "rare_word_and",
@@ -275,11 +257,7 @@ __all__ = [
     "same_identity",
     "scoped",
     "second_moment",
-<<<<<<< HEAD
-    "seeing_all",
     "self_sites",
-=======
->>>>>>> qformer
     "self_subject",
     "semantic_contrast",
     "shared_reference",
