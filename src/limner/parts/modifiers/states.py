@@ -38,6 +38,7 @@ class changed_states:
     like: str | Callable[[Base], str]
     making: Making
     name: str = ""  # of its tensors, where they are trained for every subject at once; else they are called by the word
+    negative: bool = False  # whether, while painting, the negative branch of such rows reads other states as well
 
     @contextmanager
     def __call__(
@@ -55,6 +56,7 @@ class changed_states:
             rows = [k for k, prompt in enumerate(call.run.prompts) if self.word in prompt or (shown and not prompt)]
             if call.site.kind != "cross" or not live.on or not rows:
                 return call
+            rows = [*rows, *_negatives(call.run, rows)] if self.negative else rows
             if self not in call.run.cache:
                 call.run.cache[self] = rewrite(own, call.states[rows], rows, call.run, scale)
             states = call.run.cache[self]
@@ -63,6 +65,13 @@ class changed_states:
         if scale:
             live.operations = (operation,)
         yield live
+
+
+def _negatives(run: Pass, rows: list[int]) -> list[int]:
+    """The rows of a painting's negative branch that go with these."""
+    each = len(run.prompts) // len(run.branches)
+    starts = [k * each for k, branch in enumerate(run.branches) if branch == "negative"]
+    return [row for row in dict.fromkeys(start + row % each for start in starts for row in rows) if row not in rows]
 
 
 def read_instead(
