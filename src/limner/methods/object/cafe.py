@@ -80,4 +80,6 @@ def cafe(
 
 
 def _fusion(writer: query_states, subject: Subject) -> changed_states:
-    return changed_states(subject.handle, subject.noun, states_of_multimodal(subject, writer), name="cafe")
+    return changed_states(
+        subject.handle, subject.noun, states_of_multimodal(subject, writer), name="cafe", negative=True
+    )

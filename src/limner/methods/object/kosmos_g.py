@@ -48,7 +48,9 @@ def kosmos_g(
         batch: pictures in an update of that training; four times as many texts in one of the alignment
     """
     net = aligner_net(model=model, rank=rank)
-    fusion = changed_states(subject.handle, subject.noun, states_of_multimodal(subject, net), name="kosmos_g")
+    fusion = changed_states(
+        subject.handle, subject.noun, states_of_multimodal(subject, net), name="kosmos_g", negative=True
+    )
     seen = pairs(batch=batch, named=subject.handle, ground="plain", drop_image=0.2, drop_text=0.1)
     kinds = alignment(corpus_texts(batch=4 * batch), fusion, net), denoising(seen)
     return Recipe(

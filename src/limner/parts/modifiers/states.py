@@ -39,6 +39,7 @@ class changed_states:
     like: str | Callable[[Base], str]
     making: Making
     name: str = ""  # of its tensors, where they are trained for every subject at once; else they are called by the word
+    negative: bool = False  # whether, while painting, the negative branch of such rows reads other states as well
 
     @contextmanager
     def __call__(
@@ -55,6 +56,7 @@ class changed_states:
             rows = rows_with(self.word, call.run)
             if call.site.kind != "cross" or not live.on or not rows:
                 return call
+            rows = [*rows, *_negatives(call.run, rows)] if self.negative else rows
             if self not in call.run.cache:
                 call.run.cache[self] = rewrite(own, call.states[rows], rows, call.run, scale)
             states = call.run.cache[self]
@@ -79,6 +81,13 @@ def rows_with(word: str, run: Pass) -> list[int]:
     """The rows whose prompt has the word, and those that have a reference and an empty prompt."""
     shown = run.references is not None
     return [k for k, prompt in enumerate(run.prompts) if word in prompt or (shown and not prompt)]
+
+
+def _negatives(run: Pass, rows: list[int]) -> list[int]:
+    """The rows of a painting's negative branch that go with these."""
+    each = len(run.prompts) // len(run.branches)
+    starts = [k * each for k, branch in enumerate(run.branches) if branch == "negative"]
+    return [row for row in dict.fromkeys(start + row % each for start in starts for row in rows) if row not in rows]
 
 
 def read_instead(
