@@ -20,7 +20,7 @@ def suti(
     share: float = 0.5,
     experts: int = 24,
     expert_steps: int = 100,
-    gain: float = 0.0,
+    gain: float = 0.1,
     steps: int = 150,
     lr: float = 5e-4,
     batch: int = 12,
