@@ -7,7 +7,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from limner.bases.attention import Pass
 from limner.errors import InputError
 from limner.parts.encoders.denoiser import switched_off
 from limner.parts.encoders.latents import encoded
@@ -19,7 +18,7 @@ from limner.streams import stream
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Site
+    from limner.bases.attention import AttentionCall, Pass, Site
     from limner.bases.protocol import Base
     from limner.recipe import AttentionOp, Modifier
     from limner.subject import Subject
@@ -185,6 +184,8 @@ class _Running:
     def _hidden(self, clean: Tensor, said: list[str], time: Tensor, run: Pass) -> dict[str, Tensor]:
         """[B * R, N, C] by site: what entered it when the network looked at these latents [B, R, C, h, w]."""
         import torch
+
+        from limner.bases.attention import Pass
 
         base, noised, count = self.base, self.network.noised, clean.shape[1]
         flat, times = clean.flatten(0, 1), time.repeat_interleave(count) * int(noised)
