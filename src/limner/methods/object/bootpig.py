@@ -27,16 +27,16 @@ def bootpig(
     *,
     key_scale: float = 1.1,
     picture_guidance: float = 6.0,
-    rank: int = 6,
-    steps: int = 450,
-    lr: float = 2e-3,
+    rank: int = 4,
+    steps: int = 350,
+    lr: float = 1e-3,
     batch: int = 16,
 ) -> Recipe:
     """Self-attention beside a reference network's: the same layers, the same noise.
 
     References stand on plain ground and are noised to the picture's own time; their keys, not their values, count 1.1 times.
     The authors train the whole copy, and the denoiser's self-attention at a fiftieth of its rate; here both are low-rank
-    changes, the second at half the rate, since it starts from so much less. Their data come from a language model, a text-to-image model and a segmenter;
+    changes, the second at a fifth of the rate. Their data come from a language model, a text-to-image model and a segmenter;
     here from the corpus, whose masks cut the subject out. In prompts the handle becomes the class noun.
 
     Settings:
@@ -57,7 +57,7 @@ def bootpig(
         modifiers=(own, network),
         stages=(
             Stage(
-                train=(learned(network), at_rate(0.5, learned(own))),
+                train=(learned(network), at_rate(0.2, learned(own))),
                 loss=(denoising(source),),
                 steps=steps,
                 lr=lr,
