@@ -26,7 +26,7 @@ def bootpig(
     subject: Subject,
     *,
     key_scale: float = 1.1,
-    picture_guidance: float = 3.0,
+    picture_guidance: float = 6.0,
     rank: int = 4,
     steps: int = 350,
     lr: float = 1e-3,
