@@ -38,10 +38,9 @@ def cafe(
 ) -> Recipe:
     """Conditions from output queries of a multimodal model, trained by denoising and by language, then on its own pictures.
 
-    What is known here is the abstract's and the project's word; weights and numbers of the authors are not. Their triplets
-    (reference, request, another picture) are painted by an earlier encoder; here the pocket world draws them. Their
-    explanations come from a larger language model, here from a template. A start like the text tower's is ours: it takes
-    the place of their model's size. The second round paints anew in every update, at a tenth of the learning rate.
+    Only the abstract and the project page were to be had. The authors' triplets (reference, request, another picture) are
+    painted by an earlier encoder, here drawn; their explanations are a larger language model's, here a template's. The start
+    like the text tower's is ours. The second round paints anew in every update, at a tenth of the learning rate.
 
     Settings:
         model: multimodal model by folder or hub id; empty is the pocket's own
@@ -58,14 +57,11 @@ def cafe(
     fusion = _fusion(writer, subject)
     how = functools.partial(pairs, named=subject.handle, ground="plain")
     first, second = how(batch=batch), how(batch=max(2, batch // 2), drop_image=0.0, drop_text=0.0, drop_both=0.0)
+    again = refinement(second, functools.partial(_fusion, writer), subject.handle)
     rounds = (
         (like_text_tower(corpus_texts(batch=4 * batch), fusion, writer),),
         (denoising(first), explaining * explanation(first, fusion, writer)),
-        (
-            refinement(second, functools.partial(_fusion, writer), subject.handle),
-            denoising(second),
-            explaining * explanation(second, fusion, writer),
-        ),
+        (again, denoising(second), explaining * explanation(second, fusion, writer)),
     )
     counts = zip(rounds, (align_steps, steps, refine_steps), (align_lr, lr, 0.1 * lr), strict=True)
     return Recipe(
@@ -80,6 +76,5 @@ def cafe(
 
 
 def _fusion(writer: query_states, subject: Subject) -> changed_states:
-    return changed_states(
-        subject.handle, subject.noun, states_of_multimodal(subject, writer), name="cafe", negative=True
-    )
+    making = states_of_multimodal(subject, writer)
+    return changed_states(subject.handle, subject.noun, making, name="cafe", negative=True)

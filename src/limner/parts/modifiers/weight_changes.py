@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.errors import InputError
-from limner.keeping import of_weight
 from limner.recipe import Live
 
 from .kept import Kept, taken
@@ -235,6 +234,8 @@ def spectral() -> Kind:
 
     def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
         import torch
+
+        from limner.keeping import of_weight
 
         left, values, right = of_weight(
             "svd", weight, lambda: torch.linalg.svd(weight.flatten(1).float(), full_matrices=False)
