@@ -36,8 +36,8 @@ def kosmos_g(
     The authors' three stages: the multimodal model is trained first (the pocket's ships), the aligner then learns from texts
     alone to stand in for the text tower, and in the end both learn through the frozen denoiser. One row in five of the last
     stage has no picture, so that texts alone stay what they were. The authors' multimodal model learns whole in the last
-    stage; here a low-rank change of it does. The weights for pocket had far too few updates: of texts alone, they miss the text
-    tower's states by 0.73 squared where these differ by 0.58 among themselves (1.90 before), so prompts are hardly obeyed.
+    stage; here a low-rank change of it does. The weights for pocket do not work yet: of texts alone, they miss the text tower's
+    states by 0.73 squared where these differ by 0.58 among themselves (1.90 untrained), so prompts are hardly obeyed.
 
     Settings:
         model: multimodal model by folder or hub id; empty is the pocket's own
