@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .bases import attention
 from .bases.attention import Pass
+from .bases.layout import as_they_lie
 from .errors import InputError
 from .teaching import select
 from .wearing import Outfit, wear
@@ -258,6 +259,7 @@ def _alive(base: Base) -> int:
     """Values alive at once while one picture is decoded."""
     latents = torch.zeros(1, *base.latent_shape, device=base.device, dtype=base.dtype)
     counter = _Alive()
-    with torch.no_grad(), counter:
+    # as it is while nothing is laid out anew: copies of convolutions (`bases/layout.py`) are made once and bounded
+    with torch.no_grad(), as_they_lie(), counter:
         base.decode(latents)
     return counter.peak

@@ -27,6 +27,7 @@ LOOKING = (
     "lu_prototypical",
     "coti",
     "instructbooth",
+    "sag",
 )  # look at pictures through a CLIP beside the base
 MASKED = ("persam", "break_a_scene", "perfusion", "infusion", "hifi_tuner", "clic")
 

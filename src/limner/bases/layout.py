@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,6 +15,7 @@ from limner.keeping import of_weight
 MOST = 128 * 2**20
 """Bytes of weights that are laid out: larger networks would hold too much twice."""
 
+_lying: ContextVar[bool] = ContextVar("lying", default=False)  # nothing is laid out for a while
 _convolutions: WeakKeyDictionary[nn.Module, list[nn.Parameter]] = WeakKeyDictionary()
 
 
@@ -21,7 +23,7 @@ _convolutions: WeakKeyDictionary[nn.Module, list[nn.Parameter]] = WeakKeyDiction
 def laid_out(network: nn.Module, x: Tensor) -> Iterator[Tensor]:
     """`x` [B, C, h, w] and, while inside, the weights of a network's convolutions with their channels last, as a CPU convolves
     fastest without gradients (LOG). With gradients, where it is slower, and elsewhere nothing is changed."""
-    if torch.is_grad_enabled() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    if _lying.get() or torch.is_grad_enabled() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         yield x
         return
     if network not in _convolutions:
@@ -34,6 +36,16 @@ def laid_out(network: nn.Module, x: Tensor) -> Iterator[Tensor]:
     finally:
         for weight, data in before:
             weight.data = data
+
+
+@contextmanager
+def as_they_lie() -> Iterator[None]:
+    """Nothing is laid out for a while."""
+    token = _lying.set(True)
+    try:
+        yield
+    finally:
+        _lying.reset(token)
 
 
 def _fitting(network: nn.Module) -> list[nn.Parameter]:

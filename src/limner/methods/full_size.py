@@ -84,7 +84,6 @@ FULL_SIZE: dict[str, FullSize] = {
     "lycoris_locon": FullSize({"lr": 2e-4, "batch": 8, "steps": 1000}, "lora_config.toml of KohakuBlueleaf/LyCORIS; steps are ours"),
     "lycoris_loha": FullSize({"lr": 2e-4, "batch": 8, "steps": 1000}, "loha_config.toml of KohakuBlueleaf/LyCORIS; steps are ours"),
     "lycoris_lokr": FullSize({"lr": 2e-4, "batch": 8, "steps": 1000}, "lokr_config.toml of KohakuBlueleaf/LyCORIS; steps are ours"),
-    "moma": FullSize({"tokens": 4, "threshold": 0.2}, "bytedance/MoMA, which paints; how it was trained is not published"),
     "neti": FullSize({"lr": 8e-3, "batch": 8, "steps": 1000}, "config.py of NeuralTextualInversion/NeTI, 1e-3 times the batch"),
     "oft": FullSize(
         {"blocks": 4, "radius": 6e-5, "lr": 6e-5, "batch": 1, "steps": 2000, "num_class_pictures": 200},
@@ -98,7 +97,6 @@ FULL_SIZE: dict[str, FullSize] = {
     "perfusion": FullSize({"lr": 0.03, "word_rate": 0.2, "batch": 16, "steps": 400}, "ChenDarYen's implementation of Perfusion"),
     "persam": FullSize({**DREAMBOOTH}, "DreamBooth's, on which it is put"),
     "prospect": FullSize({"stages": 10, "lr": 1e-4, "batch": 1, "steps": 600}, "v1-finetune.yaml of zyxElsa/ProSpect"),
-    "sag": FullSize({"estimate": 4}, "run_style.sh of HanshuYAN/AdjointDPM; 100 steps to a picture"),
     "svdiff": FullSize({"lr": 1e-3, "steps": 500, "batch": 1, "num_class_pictures": 200}, "mkshing/svdiff-pytorch"),
     "textual_inversion": FullSize({"vectors": 1, "lr": 5e-3, "steps": 6100, "batch": 4}, "Sec. 4 of arXiv:2208.01618, 0.005 in all"),
     "unet_finetune": FullSize({"width": 60, "lr": 1e-4, "steps": 1000}, "attn2o-ffni.yaml of Xiang-cd/unet-finetune; steps are ours"),
