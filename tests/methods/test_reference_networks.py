@@ -138,7 +138,7 @@ def test_nothing_but_the_copy_is_worn_when_the_network_looks(base: Any, rex: Sub
         assert torch.allclose(shown.hidden[0], found[name].flatten(0, 1), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["bootpig", "re_imagen"])
+@pytest.mark.parametrize("name", ["bootpig", "re_imagen", "suti"])
 def test_blind_rows_do_not_depend_on_the_references(base: Any, rex: Subject, name: str) -> None:
     recipe = methods()[name](rex)
     shape = (2, *base.latent_shape)
@@ -190,6 +190,7 @@ def test_a_base_without_such_sites_is_told_so(base: Any, rex: Subject) -> None:
     [
         ("bootpig", {"copy_change", "base_change"}),
         ("re_imagen", {"denoiser_change", "reference_network"}),
+        ("suti", {"denoiser_change", "reference_network"}),
         ("diptych_prompting", {"diptych_change"}),
     ],
 )
@@ -301,7 +302,7 @@ class Asked:
         return tuple(torch.full_like(x, self.numbers[branch]) for branch in branches)
 
 
-@pytest.mark.parametrize("name", ["re_imagen"])
+@pytest.mark.parametrize("name", ["re_imagen", "suti"])
 def test_every_step_drops_exactly_one_of_text_and_pictures(rex: Subject, name: str) -> None:
     asked, x = Asked(), torch.zeros(1)
     (guidance,) = methods()[name](rex, share=0.5).painting.guidance
@@ -374,6 +375,16 @@ def test_an_apprentice_never_sees_its_target_among_the_demonstrations(base: Any)
         assert all(any(torch.equal(picture, one) for one in own) for picture in shown)
     with pytest.raises(InputError, match="threshold"):
         expert_pairs(settings=settings, prompts=prompts, gain=2.0, corpus=corpus, **few).prepare(base)
+
+
+def test_suti_starts_from_re_imagens_weights(base: Any) -> None:
+    one, other = (methods()[name](Subject("<nobody>", "toy")) for name in ("suti", "re_imagen"))
+    assert one.begins == other.weights
+    names = []
+    for recipe in (one, other):
+        with wear(base, [Outfit(recipe, "<nobody>")]) as worn:
+            names.append({key: tensor.shape for key, tensor in recipe.stages[0].train[0](worn).items()})
+    assert names[0] == names[1]
 
 
 # ---------------------------------------------------------------------------------------------------------------- diptych

@@ -1,0 +1,57 @@
+"""SuTI — Chen et al., NeurIPS 2023.
+
+One apprentice learns, once, from what many subject-specific experts paint; then a few demonstrations of a new subject are enough.
+Nothing is learned per subject.
+"""
+
+from dataclasses import replace
+
+from limner.parts import between, denoising, expert_pairs, in_context, interleaved, learned
+from limner.recipe import Painting, Recipe, Stage, method
+from limner.subject import Subject
+
+
+@method(title="SuTI", arxiv="2304.00186", scope=("object",))
+def suti(
+    subject: Subject,
+    *,
+    demonstrations: int = 3,
+    demonstration_guidance: float = 4.0,
+    share: float = 0.5,
+    experts: int = 24,
+    expert_steps: int = 100,
+    gain: float = 0.0,
+    steps: int = 150,
+    lr: float = 5e-4,
+    batch: int = 12,
+) -> Recipe:
+    """Re-Imagen's architecture and weights, trained on to imitate experts: pictures of a subject, a prompt that none of them shows,
+    and what an expert taught on them painted for it, where CLIP finds the prompt in it.
+
+    The authors keep half a million pictures of experts that are whole networks; here two dozen experts are low-rank changes of
+    the pocket base. In prompts the handle becomes the class noun.
+
+    Settings:
+        demonstrations: pictures of the subject to look at
+        demonstration_guidance: guidance by what the demonstrations add, at the steps that drop them
+        share: of the steps whose guidance drops the text; the others drop the demonstrations
+        experts: subjects of the corpus that an expert is taught each
+        expert_steps: updates of every expert
+        gain: what an expert's picture must gain over the demonstrations in CLIP's likeness to the prompt
+        steps: updates of the apprentice, once
+        lr: learning rate of the apprentice
+        batch: pictures in an update of the apprentice
+    """
+    network = in_context(replace(subject, pictures=subject.pictures[:demonstrations]))
+    taught = {"steps": expert_steps, "batch": 2, "rank": 8, "prior_weight": 0.0}
+    source = expert_pairs(settings=taught, experts=experts, gain=gain, demonstrations=demonstrations, batch=batch)
+    both = interleaved(between("negative"), between("words", scale=demonstration_guidance), share=share)
+    stage = Stage((learned(network),), (denoising(source),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine")
+    return Recipe(
+        says=subject.noun,
+        modifiers=(network,),
+        stages=(stage,),
+        painting=Painting(guidance=(both,), branches={"words": lambda prompt: prompt}),
+        weights="suti",
+        begins="re_imagen",
+    )
