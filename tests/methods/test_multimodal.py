@@ -226,7 +226,7 @@ def test_no_stage_of_kosmos_g_touches_the_denoiser(base: Any, few: None) -> None
 def test_each_stage_of_kosmos_g_teaches_its_own(base: Any, few: None) -> None:
     for number in (0, 1):
         for recipe, update in stage_of(base, "kosmos_g", number):
-            (term,) = recipe.stages[number].loss
+            term, *_ = recipe.stages[number].loss
             found = gradients(update.worn, recipe, functools.partial(term.value, update))
             aligned, language = "states.kosmos_g.onto", "states.kosmos_g.language."
             assert found[aligned] > 0
@@ -234,19 +234,41 @@ def test_each_stage_of_kosmos_g_teaches_its_own(base: Any, few: None) -> None:
             assert any(size > 0 for name, size in found.items() if name.startswith(language)) == (number == 1)
 
 
-def test_of_texts_alone_the_aligner_makes_what_the_text_tower_makes(base: Any, reader: Multimodal) -> None:
-    """Nearer than before it was trained. How far that is from the text tower's, the method's docstring says."""
+@pytest.mark.parametrize("name", ["kosmos_g", "cafe"])
+def test_of_texts_alone_both_make_what_the_text_tower_makes(base: Any, reader: Multimodal, name: str) -> None:
+    """Each text's states are nearest to the text tower's of that text, and nearer than a quarter of how far those lie apart."""
     from limner.pocket.world import caption, sample
 
     texts = sorted({caption(sample(700_000_000 + k, split="dev")) for k in range(24)})
-    recipe, errors = methods()["kosmos_g"](NOBODY), []
+    recipe = methods()[name](NOBODY)
     (fusion,) = recipe.modifiers
-    for stored in ({}, shipped("kosmos_g", base)):
-        with torch.no_grad(), wear(base, [Outfit(recipe, "<nobody>", stored)]) as worn:
-            net, own = _writer(fusion), own_of(worn, fusion)  # type: ignore[arg-type]  # the change of states
-            made, wanted = net.states(own, reader, texts, None), base.text_states(texts, words={})
-        errors.append(float((made - wanted).square().mean()))
-    assert errors[1] < 0.5 * errors[0]
+    net: Any = _writer(fusion)
+    asked = [net.text(reader, text, "<nobody>", "", shown=False) for text in texts]
+    with torch.no_grad(), wear(base, [Outfit(recipe, "<nobody>", shipped(name, base))]) as worn:
+        made = net.states(own_of(worn, fusion), reader, asked, None)  # type: ignore[arg-type]  # the change of states
+        wanted = base.text_states(texts, words={})
+    apart = (made[:, None] - wanted[None]).square().mean((-1, -2))
+    assert apart.argmin(1).tolist() == list(range(len(texts)))
+    assert apart.diagonal().mean() < 0.25 * (wanted - wanted.mean(0)).square().mean()
+
+
+def test_each_vector_is_counted_with_its_token(reader: Multimodal) -> None:
+    text = f"a photo of {PICTURE} on the beach"
+    seen = torch.zeros(1, reader.places, reader.width)
+    counted = reader.counted([text, "a dog"])
+    assert counted.shape == (2, len(reader.vectors([text], seen)[0]))
+    assert counted[0].tolist() == [0, 1, 2, 3, *[4] * reader.places, 5, 6, 7]
+    assert counted[1, :4].tolist() == [0, 1, 2, 0]
+
+
+def test_states_of_all_layers_keep_what_was_read(reader: Multimodal) -> None:
+    """Their mean is nearer to the token's own vector than the last layer's states are."""
+    vectors = reader.vectors(["a photo of a red spotted dog on the beach"], None)
+    near = []
+    for every in (False, True):
+        states, _ = reader.states(vectors, of_all_layers=every)
+        near.append(F.cosine_similarity(states[0], vectors[0]).mean())
+    assert near[1] > near[0] + 0.1
 
 
 def _writer(fusion: Any) -> Any:

@@ -109,14 +109,32 @@ class Multimodal:
             found.append(_joined(parts))
         return found
 
-    def states(self, vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Last hidden states [B, L, width] of rows of vectors [length, width], and which are of a row [B, L] bool. Gradients
-        pass to the vectors."""
+    def counted(self, texts: Sequence[str]) -> Tensor:
+        """[B, L]: the number of each vector's token in its text, all of a picture's vectors being one; 0 behind shorter texts."""
+        import torch
+
+        rows = []
+        for text in texts:
+            before, *behind = text.split(PICTURE)
+            row = list(range(len(self._ids(before, first=True))))
+            for piece in behind:
+                row += [len(set(row))] * self.places
+                row += list(range(row[-1] + 1, row[-1] + 1 + len(self._ids(piece))))
+            rows.append(self._tensor(row))
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def states(self, vectors: Sequence[Tensor], *, of_all_layers: bool = False) -> tuple[Tensor, Tensor]:
+        """Last hidden states [B, L, width] of rows of vectors [length, width], and which are of a row [B, L] bool; `of_all_layers`
+        gives the mean of all layers' states, each normalised, the vectors among them. Gradients pass to the vectors."""
+        import torch.nn.functional as F
+
         padded, mask = _padded(vectors)
         out = self.language(
             inputs_embeds=padded, attention_mask=mask.long(), output_hidden_states=True, use_cache=False
         )
-        return out.hidden_states[-1], mask
+        if not of_all_layers:
+            return out.hidden_states[-1], mask
+        return sum(F.layer_norm(layer, layer.shape[-1:]) for layer in out.hidden_states) / len(out.hidden_states), mask
 
     @functools.cached_property
     def layers(self) -> dict[str, Any]:

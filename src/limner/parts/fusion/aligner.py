@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 LONGEST = 64
 """States of the multimodal model that are made again from aligned ones: texts have fewer."""
 
+SMALL = 0.1
+"""Of the output at the start: with outputs as large as their inputs, 400 updates did not teach which token to read; 200 do."""
+
 
 @dataclass(frozen=True)
 class aligner_net:
     """A `Writer`: the picture stands in the prompt where the subject's word is; learned queries, one for each state of the text
     tower, attend to the multimodal model's states M(.). A second such network N(.) makes those states again, for `alignment`
-    alone (Sec. 3.2).
+    alone (Sec. 3.2). The pocket's model forgets on its way to the next token what it read, so the states are the mean of all
+    its layers', and of which token each is stands beside them.
 
     The authors' has twelve layers of 768 for each; here M has `depth` of `width`, N one. `rank` is that of the change of the
     language model, which learns with the aligner by the denoiser's loss; 0 leaves it as it is.
@@ -45,13 +49,14 @@ class aligner_net:
         found = {
             "queries": torch.randn(length, w, generator=generator),
             "into": matrix(w, reader.width, generator),
-            "onto": matrix(wide, w, generator),
+            "places": torch.randn(LONGEST, w, generator=generator),
+            "onto": SMALL * matrix(wide, w, generator),
             "again.queries": torch.randn(LONGEST, w, generator=generator),
             "again.into": matrix(w, wide, generator),
-            "again.onto": matrix(reader.width, w, generator),
+            "again.onto": SMALL * matrix(reader.width, w, generator),
         }
         for name in (*(f"layers.{k}" for k in range(self.depth)), "again.layer"):
-            found |= new_block(name, w, generator)
+            found |= new_block(name, w, generator, adds=0.3)
         return found | (reader.factors(self.rank, generator) if self.rank else {})
 
     def text(self, reader: Multimodal, prompt: str, word: str, noun: str, *, shown: bool) -> str:
@@ -61,14 +66,14 @@ class aligner_net:
         self, own: Mapping[str, Tensor], reader: Multimodal, texts: Sequence[str], seen: Tensor | None
     ) -> Tensor:
         with reader.changed(own):
-            return self.aligned(own, *reader.states(reader.vectors(texts, seen)))
+            return self.aligned(own, *read(reader, texts, seen), reader.counted(texts))
 
-    def aligned(self, own: Mapping[str, Tensor], states: Tensor, mask: Tensor) -> Tensor:
-        """M: states [B, n, width] of which `mask` [B, n] says which there are -> [B, L, D]."""
+    def aligned(self, own: Mapping[str, Tensor], states: Tensor, mask: Tensor, counted: Tensor) -> Tensor:
+        """M: states [B, n, width], of which `mask` [B, n] says which there are and `counted` [B, n] of which token -> [B, L, D]."""
         import torch.nn.functional as F
 
         x = own["queries"].expand(len(states), -1, -1)
-        memory = F.linear(states, own["into"])
+        memory = F.linear(states, own["into"]) + own["places"][counted.clamp_max(LONGEST - 1)]
         for k in range(self.depth):
             x = block(own, f"layers.{k}", x, memory, mask)
         return F.linear(F.layer_norm(x, x.shape[-1:]), own["onto"])
@@ -83,9 +88,18 @@ class aligner_net:
         return F.linear(F.layer_norm(x, x.shape[-1:]), own["again.onto"])
 
 
-def alignment(source: Source, fusion: changed_states, net: aligner_net) -> Objective:
-    """MSE(M(s), text tower(s)) + (L / n) MSE(N(M(s)), s) of texts alone, s being the multimodal model's n states of a text and
-    L how many the text tower makes (Sec. 3.2). The multimodal model is as it was."""
+def read(reader: Multimodal, texts: Sequence[str], seen: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What the aligner sees of a multimodal model, and where."""
+    return reader.states(reader.vectors(texts, seen), of_all_layers=True)
+
+
+def alignment(
+    source: Source, fusion: changed_states, net: aligner_net, *, again: float = 0.1, changed: bool = False
+) -> Objective:
+    """MSE(M(s), text tower(s)) + again (L / n) MSE(N(M(s)), s) / var(s) of texts alone, s being the multimodal model's n states
+    of a text and L how many the text tower makes (Sec. 3.2, where `again` is 1 and nothing is divided: here that
+    drowns the first term). The multimodal model is as it was; `changed`, M reads what its low-rank change makes of the text.
+    """
 
     def value(step: Step) -> Tensor:
         import torch
@@ -93,12 +107,14 @@ def alignment(source: Source, fusion: changed_states, net: aligner_net) -> Objec
         base, texts = step.worn.base, step.batch.prompts
         reader, own = multimodal(base, net.model), own_of(step.worn, fusion)
         with torch.no_grad():
-            states, mask = reader.states(reader.vectors(texts, None))
+            states, mask = read(reader, texts, None)
             wanted = base.text_states(texts, words={})
-        made = net.aligned(own, states, mask)
+        made = (
+            net.states(own, reader, texts, None) if changed else net.aligned(own, states, mask, reader.counted(texts))
+        )
         apart = (net.again(own, made, states.shape[1]).float() - states.float()).square().mean(-1)
-        lengths = mask.sum(1).clamp_min(1)
-        again = ((apart * mask).sum(1) / lengths * (made.shape[1] / lengths)).mean()
-        return (made.float() - wanted.float()).square().mean() + again
+        lengths, spread = mask.sum(1), states[mask].float().var()
+        back = ((apart * mask).sum(1) / lengths * (made.shape[1] / lengths)).mean() / spread
+        return (made.float() - wanted.float()).square().mean() + again * back
 
     return Objective(f"alignment({source.name})", source, value, any_target=True)

@@ -115,11 +115,12 @@ def block(own: Mapping[str, Tensor], name: str, x: Tensor, memory: Tensor, mask:
     return x + F.linear(inner, own[f"{name}.second"])
 
 
-def new_block(name: str, wide: int, generator: Generator) -> dict[str, Tensor]:
-    """The parameters of a `block` at their start."""
+def new_block(name: str, wide: int, generator: Generator, *, adds: float = 1.0) -> dict[str, Tensor]:
+    """The parameters of a `block` at their start; `adds` is the size of what it adds then."""
     sizes = dict.fromkeys(("query", "key", "value", "out"), (wide, wide))
     sizes |= {"first": (2 * wide, wide), "second": (wide, 2 * wide)}
-    return {f"{name}.{part}": matrix(*size, generator) for part, size in sizes.items()}
+    scale = {"out": adds, "second": adds}
+    return {f"{name}.{part}": matrix(*size, generator) * scale.get(part, 1.0) for part, size in sizes.items()}
 
 
 def matrix(out: int, into: int, generator: Generator) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from limner.parts.encoders.looks import alone, each_of
+from limner.parts.encoders.looks import Look, alone, each_of
 from limner.parts.encoders.multimodal import PICTURE, Multimodal, multimodal, multimodal_places
 from limner.recipe import Objective
 
@@ -66,20 +66,33 @@ class query_states:
 
 
 def like_text_tower(source: Source, fusion: changed_states, writer: query_states) -> Objective:
-    """MSE(what the writer makes of a text without picture, the text tower's states of it): a start from which the denoiser
-    understands what is written."""
+    """MSE(what the writer makes of a prompt and a picture, the text tower's states of the prompt with the subject's looks in
+    words): a start from which the denoiser understands what is written. Of rows that see no picture, and of texts alone,
+    with no more than the noun."""
 
     def value(step: Step) -> Tensor:
         import torch
 
-        base, texts = step.worn.base, step.batch.prompts
+        base, prompts, shown = step.worn.base, step.batch.prompts, step.batch.references
         reader, own = multimodal(base, writer.model), own_of(step.worn, fusion)
-        asked = [writer.text(reader, text, fusion.word, "", shown=False) for text in texts]
+        on = [False] * len(prompts) if shown is None else [bool(seen) for seen in shown.on]
+        nouns = ("",) * len(prompts) if shown is None else shown.nouns
+        names = [shown.looks[k] if shown is not None and on[k] else f"a {noun}" for k, noun in enumerate(nouns)]
+        texts = [
+            writer.text(reader, *p, shown=s) for *p, s in zip(prompts, [fusion.word] * len(on), nouns, on, strict=True)
+        ]
         with torch.no_grad():
-            wanted = base.text_states(texts, words={})
-        return (writer.states(own, reader, asked, None).float() - wanted.float()).square().mean()
+            seen = None if shown is None else _look(writer)(base, shown)[:, 0]
+            said = [prompt.replace(fusion.word, name) for prompt, name in zip(prompts, names, strict=True)]
+            wanted = base.text_states(said, words={})
+        return (writer.states(own, reader, texts, seen).float() - wanted.float()).square().mean()
 
     return Objective(f"like the text tower({source.name})", source, value, any_target=True)
+
+
+def _look(writer: query_states) -> Look:
+    """The subject alone on plain ground, as the multimodal model sees it."""
+    return alone(each_of(multimodal_places(writer.model)))
 
 
 def explanation(source: Source, fusion: changed_states, writer: query_states) -> Objective:
@@ -95,7 +108,7 @@ def explanation(source: Source, fusion: changed_states, writer: query_states) ->
         if not rows:
             return torch.zeros((), device=base.device)
         reader, own = multimodal(base, writer.model), own_of(step.worn, fusion)
-        seen = alone(each_of(multimodal_places(writer.model)))(base, shown)[rows, 0]
+        seen = _look(writer)(base, shown)[rows, 0]
         prompts = [step.batch.prompts[row] for row in rows]
         nouns, looks = ([told[row] for row in rows] for told in (shown.nouns, shown.looks))
         texts = [writer.text(reader, p, fusion.word, n, shown=True) for p, n in zip(prompts, nouns, strict=True)]

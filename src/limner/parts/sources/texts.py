@@ -17,7 +17,7 @@ MANY = 1 << 30
 
 
 def corpus_texts(*, batch: int = 64, corpus: Corpus | None = None) -> Source:
-    """Batches of texts that the base can read whole; the latents are empty."""
+    """Batches of texts that the base can read whole, without latents."""
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         import torch
@@ -26,7 +26,7 @@ def corpus_texts(*, batch: int = 64, corpus: Corpus | None = None) -> Source:
         from .toys import toys
 
         found = corpus or toys()
-        empty = torch.zeros(batch, *base.latent_shape, device=base.device, dtype=base.dtype)
+        nothing = torch.zeros(batch, 0, device=base.device, dtype=base.dtype)  # not painted beside other batches
 
         def fitting(number: int) -> str:
             """The text of a number, or of the next whose text is short enough."""
@@ -35,7 +35,7 @@ def corpus_texts(*, batch: int = 64, corpus: Corpus | None = None) -> Source:
 
         def draw(step: int, at: Streams) -> Batch:
             numbers = torch.randint(MANY, (batch,), generator=at("which")).tolist()
-            return Batch(empty, tuple(map(fitting, numbers)))
+            return Batch(nothing, tuple(map(fitting, numbers)))
 
         return draw
 
