@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,12 @@ def shipped(name: str, base: Base) -> dict[str, Tensor]:
             f"{base.fingerprint}: run `limner pretrain {name}` again"
         )
     return {key: tensor.to(base.device, base.dtype) for key, tensor in tensors.items()}
+
+
+def mark(name: str) -> str:
+    """Which weights a method starts from on pocket, as a hash of their file; empty where it starts from none."""
+    path = FOLDER / f"{name}.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.exists() else ""
 
 
 def about_weights(name: str, base: Base) -> dict[str, Any]:

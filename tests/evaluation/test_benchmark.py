@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from limner import weights
 from limner.errors import FileError, InputError, MissingExtra, UnknownName
 from limner.evaluation import benchmark
 from limner.evaluation.benchmark import bench, collect, read_results
-from limner.evaluation.plan import FORMAT, Plan
+from limner.evaluation.plan import FORMAT, Plan, Unit
 from limner.evaluation.report import report, table_markdown
 from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS, spearman, summary
 
@@ -98,6 +99,17 @@ def test_other_settings_prompts_or_seeds_are_other_units(ran: SimpleNamespace) -
     other = Plan((("dreambooth", (("steps", 3),)),), **QUICK)
     assert keys.isdisjoint(unit.key(about) for unit in other.units)
     assert benchmark.about_of(Plan((FAST,), cases=1, prompts=3)) != about
+
+
+def test_weights_trained_anew_make_other_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    one, other = (Unit(name, (), "dog-1", 0) for name in ("cafe", "dreambooth"))
+    keys = []
+    for trained in (b"first", b"second"):
+        (tmp_path / "cafe.safetensors").write_bytes(trained)
+        keys.append((one.key("about"), other.key("about")))
+    assert keys[0][0] != keys[1][0]
+    assert keys[0][1] == keys[1][1]
 
 
 def test_spreading_over_processes_gives_the_same_pictures(ran: SimpleNamespace, tmp_path: Path) -> None:

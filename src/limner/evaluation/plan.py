@@ -103,8 +103,10 @@ class Unit:
 
     def key(self, about: str) -> str:
         """The name of its file: a hash of itself and of what else decides its numbers."""
-        worn = [] if self.scale == 1 else [self.scale]
-        text = json.dumps([FORMAT, about, self.method, self.settings, self.case, self.seed, *worn], default=str)
+        from limner.weights import mark
+
+        more = [*([] if self.scale == 1 else [self.scale]), *filter(None, [mark(self.method)])]
+        text = json.dumps([FORMAT, about, self.method, self.settings, self.case, self.seed, *more], default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
