@@ -7,7 +7,7 @@ RUN ?= out/pocket
 WORKERS ?= 2
 METHOD ?= ip_adapter
 
-.PHONY: demo test check proofs bench bench-quick docs pocket pretrain clean
+.PHONY: demo test check proofs bench bench-quick docs pocket weights pretrain clean
 
 demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
 	$(BIN)/limner demo --out out/demo
@@ -39,7 +39,10 @@ docs: $(VENV)/ready          ## the generated parts of README and docs/
 
 pocket: $(VENV)/ready        ## train the pocket base and its judges; resumable, RUN=folder
 	$(BIN)/python -m limner.pocket.pretrain --run $(RUN)
-	$(BIN)/limner pretrain ip_adapter
+	$(MAKE) weights
+
+weights: $(VENV)/ready       ## train anew what every method starts from: after a new base
+	set -e; for name in $(basename $(notdir $(wildcard src/limner/pocket/weights/methods/*))); do $(BIN)/limner pretrain $$name; done
 
 pretrain: $(VENV)/ready      ## train the weights a method starts from on the pocket base; resumable, METHOD=name
 	$(BIN)/limner pretrain $(METHOD)

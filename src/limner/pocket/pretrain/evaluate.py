@@ -136,8 +136,8 @@ def _seconds(work: Callable[[], object], times: int = 3) -> float:
 
 
 def _size(folder: Path) -> float:
-    """Megabytes of the base and the judges, without the weights of methods and motion."""
-    parts = [f for f in folder.rglob("*") if f.is_file() and not {"methods", "motion"} & set(f.parts)]
+    """Megabytes of the base and the judges, without what methods alone read."""
+    parts = [f for f in folder.rglob("*") if f.is_file() and not {"methods", "motion", "multimodal"} & set(f.parts)]
     return sum(f.stat().st_size for f in parts) / 1e6
 
 
