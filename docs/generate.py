@@ -40,6 +40,7 @@ def pages() -> dict[Path, str]:
     found[readme] = within(text, "results", results())
     docs = ROOT / "docs" / "results.md"
     text = within(within(docs.read_text(), "results", results()), "curve", curve())
+    text = within(text, "strength", strength())
     found[docs] = within(text, "diagnoses", diagnoses())
     bases = ROOT / "docs" / "bases.md"
     found[bases] = within(bases.read_text(), "families", proofs("bases", families()))
@@ -240,6 +241,14 @@ def curve() -> str:
         for p in json.loads(path.read_text())["points"]
     ]
     return "\n".join(lines)
+
+
+def strength() -> str:
+    """What was painted at several strengths of one concept."""
+    path = ROOT / "results" / "curve.json"
+    if not path.exists():
+        return "Not measured yet: `limner bench --curve ip_adapter`."
+    return table_markdown(read_results(path))
 
 
 def metric_table() -> str:
