@@ -41,6 +41,8 @@ def test_learn_then_paint(photos: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads(Image.open(out / "000.png").info["limner"])["settings"]["guide_between"] == [0.0, 0.5]
     capsys.readouterr()
     assert run("paint", "a dog", "--guide-between", 0.5, 0.2) == 1
+    assert run("paint", "a dog", "--subject-from", 1) == 1
+    assert run("paint", "a dog", "--scale", 1, 0.5) == 1
     assert "two rising shares" in capsys.readouterr().err
 
 

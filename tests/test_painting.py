@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import limner
+from limner.demo import toy
 from limner.errors import InputError, PromptError
 from limner.methods import methods
 from limner.painting import PaintStep, inverted, sample
@@ -63,7 +65,8 @@ def test_prompts_that_cannot_be_painted(base: Any, prompt: str, said: str) -> No
 @pytest.mark.parametrize(
     "bad",
     [{"steps": 0}, {"steps": 10**5}, {"guidance": -1}, {"guidance": float("inf")}, {"batch": 0}]
-    + [{"guide_between": between} for between in ((0.5, 0.5), (0.8, 0.1), (-0.1, 1.0), (0.0, 1.1), (0.11, 0.13))],
+    + [{"guide_between": between} for between in ((0.5, 0.5), (0.8, 0.1), (-0.1, 1.0), (0.0, 1.1), (0.11, 0.13))]
+    + [{"subject_from": share} for share in (-0.1, 1.0)],
 )
 def test_senseless_settings(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="must"):
@@ -136,6 +139,45 @@ def test_outside_of_its_interval_guidance_costs_nothing(base: Any, monkeypatch: 
     assert (
         picture.image.tobytes() != limner.paint(base, "a dog", settings=replace(how, guidance=1.0))[0].image.tobytes()
     )
+
+
+@pytest.mark.parametrize("name", ["ip_adapter", "lora_dreambooth", "textual_inversion", "dreambooth"])
+def test_before_its_steps_a_subject_is_its_noun_on_the_untouched_base(base: Any, name: str) -> None:
+    """Step by step: what the base paints of the noun, until concepts are put on; from there on, something else."""
+    about = {} if name == "ip_adapter" else {"steps": 2, "lr": 0.05, "prior_weight": 0.0}
+    about = {key: value for key, value in about.items() if key != "prior_weight" or "dreambooth" in name}
+    concept = limner.learn(base, toy("dog", 1_000_040), method=name, **about)
+    worn_late = _watched(base, "a photo of <rex> in the snow", [concept], subject_from=0.5)
+    bare, worn = (_watched(base, f"a photo of {who} in the snow", w) for who, w in (("dog", []), ("<rex>", [concept])))
+    near = [torch.allclose(one, other, atol=1e-4) for one, other in zip(bare, worn_late, strict=True)]
+    assert near == [True, True, False, False]
+    assert not any(torch.allclose(one, other, atol=1e-3) for one, other in zip(worn, worn_late, strict=True))
+    (picture,) = limner.paint(base, "<rex>", concepts=[concept], settings=replace(QUICK, subject_from=0.5))
+    assert picture.settings["subject_from"] == 0.5
+
+
+def _watched(base: Any, prompt: str, concepts: list[Any], **how: Any) -> list[Tensor]:
+    """The latents after each of four steps."""
+    steps: list[PaintStep] = []
+    limner.paint(base, prompt, concepts=concepts, settings=limner.PaintSettings(steps=4, **how), watch=steps.append)
+    return [at.latents for at in steps]
+
+
+def test_every_concept_has_a_scale_of_its_own(base: Any) -> None:
+    one, other = (
+        limner.learn(base, toy(kind, seed, name=name), method="ip_adapter")
+        for kind, seed, name in (("dog", 1_000_040, "rex"), ("car", 1_000_041, "bolt"))
+    )
+    prompt = "a photo of <rex> and <bolt>"
+    both, first, second = (
+        np.asarray(limner.paint(base, prompt, concepts=[one, other], scale=scale, settings=QUICK)[0].image).astype(int)
+        for scale in (1.0, (1.0, 0.0), (0.0, 1.0))
+    )
+    alone = limner.paint(base, "a photo of <rex> and car", concepts=[one], settings=QUICK)[0].image
+    assert abs(first - np.asarray(alone)).max() <= 1
+    assert min(abs(both - first).mean(), abs(both - second).mean(), abs(first - second).mean()) > 1
+    with pytest.raises(InputError, match="2 scales for 1 concepts"):
+        limner.paint(base, "<rex>", concepts=[one], scale=(1.0, 0.5))
 
 
 def test_an_interval_of_all_steps_is_no_interval_and_of_the_others_is_no_guidance(base: Any) -> None:

@@ -98,7 +98,14 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     paint.add_argument("-n", "--count", type=int, default=1, help="pictures to paint")
     paint.add_argument("--out", type=Path, default=Path("out/paint"), help="folder for the pictures")
     paint.add_argument("--overwrite", action="store_true", help="number from 000 again, replacing what is there")
-    paint.add_argument("--scale", type=float, default=1.0, help="how strongly concepts are worn; 0 is the base")
+    paint.add_argument(
+        "--scale",
+        nargs="+",
+        type=float,
+        default=[1.0],
+        metavar="SCALE",
+        help="how strongly concepts are worn: one for all, or one each; 0 is the base",
+    )
     paint.add_argument("--steps", type=int, default=25, help="sampling steps")
     paint.add_argument("--guidance", type=float, default=4.0, help="classifier-free guidance; 1 is none")
     paint.add_argument(
@@ -108,6 +115,13 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         default=(0.0, 1.0),
         metavar=("FROM", "UNTIL"),
         help="shares of the steps between which to guide; the others cost half (default: 0 1, all)",
+    )
+    paint.add_argument(
+        "--subject-from",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the steps after which concepts are put on; before, the base paints the prompt with the class noun",
     )
     paint.add_argument("--sampler", default="", help="ddim, ddpm, dpm or euler (default: the base's own)")
     paint.add_argument("--negative", default="", help="what not to paint")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ class PaintSettings:
     run (the guidance interval of arXiv:2404.07724, there between two noise levels), so those steps cost half. It limits the
     guidance of bases: a recipe that guides by itself stays in charge of all steps, with a warning, and later stages of a cascade
     are guided throughout.
+
+    From the share `subject_from` of the steps on, concepts are worn. Before it the untouched base paints the prompt, the class noun in
+    the handle's place, so that the prompt settles what is where (delayed subject conditioning, arXiv:2305.10431).
     """
 
     steps: int = 25
@@ -46,6 +50,7 @@ class PaintSettings:
     negative: str = ""
     batch: int = 16
     guide_between: tuple[float, float] = (0.0, 1.0)
+    subject_from: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000:
@@ -58,11 +63,17 @@ class PaintSettings:
             raise InputError(
                 f"guide_between must be two rising shares of the steps, from 0 to 1, not {self.guide_between}"
             )
+        if not 0 <= self.subject_from < 1:
+            raise InputError(f"subject_from must be a share of the steps, from 0 to below 1, not {self.subject_from}")
         if not any(self.guides(step, self.steps) for step in range(self.steps)):
             raise InputError(
                 f"guide_between must hold a step: none of {self.steps} lies between {self.guide_between[0]} and "
                 f"{self.guide_between[1]}; widen it, take more steps, or say guidance 1 for none"
             )
+
+    def wears(self, step: int, total: int) -> bool:
+        """Whether concepts are worn at step number `step` of `total`, from 0."""
+        return step >= round(self.subject_from * total)
 
     def guides(self, step: int, total: int) -> bool:
         """Whether step number `step` of `total`, from 0, is guided."""
@@ -77,6 +88,8 @@ class PaintSettings:
             found["negative"] = self.negative
         if self.guide_between != (0, 1):
             found["guide_between"] = list(self.guide_between)
+        if self.subject_from:
+            found["subject_from"] = self.subject_from
         return found
 
 
@@ -141,6 +154,7 @@ def sample(
     whose = [*([seeds[0]] if companion else []), *seeds]
     noises = [stream(seed, "sampler") for seed in whose]
     denoise = _guided(worn, rows, whose, settings, companion)
+    early = _before_worn(worn, rows, whose, settings) if settings.subject_from else denoise
     own, begin, where = slice(1 if companion else 0, None), 0, None
     if canvas:
         begin, (clean, where), noise = int(canvas.start * total), canvas.latents(base), latents[own].clone()
@@ -155,7 +169,8 @@ def sample(
         if canvas and where is not None and step < canvas.until * total:
             outside = base.noised(clean.expand_as(noise), noise, time.expand(len(noise)))
             latents = torch.cat([latents[: own.start], torch.where(where > 0, latents[own], outside)])
-        for operation in worn.latent_operations:
+        is_worn = settings.wears(step, total)
+        for operation in worn.latent_operations if is_worn else ():
             said, states = denoise.said["text"][own], denoise.states["text"][own]
             against = denoise.states["negative"][own]
             moment = Moment(worn, latents[own], time, step, total, said, states, where, against, settings.guidance)
@@ -163,7 +178,9 @@ def sample(
         model_input = (
             scheduler.scale_model_input(latents, own_time) if hasattr(scheduler, "scale_model_input") else latents
         )
-        output = denoise.at(step, model_input, time.expand(len(latents)), guided=settings.guides(step, total))
+        with nullcontext() if is_worn else worn.suspended():
+            about = model_input, time.expand(len(latents))
+            output = (denoise if is_worn else early).at(step, *about, guided=settings.guides(step, total))
         latents = base.stepped(scheduler, output, own_time, latents, noises)
         yield PaintStep(step, total, latents[1:] if companion else latents[:wanted])
 
@@ -175,14 +192,14 @@ def paint(
     concepts: Sequence[Concept | Path | str] = (),
     count: int = 1,
     seed: int = 0,
-    scale: float = 1.0,
+    scale: float | Sequence[float] = 1.0,
     settings: PaintSettings | None = None,
     canvas: Canvas | None = None,
     any_base: bool = False,
     hot: Concepts | None = None,
     watch: Callable[[PaintStep], object] | None = None,
 ) -> Pictures:
-    """Paint `count` pictures of each prompt, wearing `concepts` at `scale`. Picture k of a prompt has seed `seed + k`.
+    """Paint `count` pictures of each prompt, wearing `concepts` at `scale`, one for all or one each. Picture k of a prompt has seed `seed + k`.
 
     A prompt need not name a concept: so one sees what wearing it does to other things. With a `canvas`, every picture is
     painted into it. `any_base` lets a base wear what another of its family was taught. A concept may be named by its file, which
@@ -194,7 +211,10 @@ def paint(
     if count < 1:
         raise InputError(f"count must be at least 1, not {count}")
     known = read_concepts(concepts, hot)
-    outfits = [concept.outfit(base, scale=scale, any_base=any_base, hot=hot) for concept in known]
+    scales = [scale] * len(known) if isinstance(scale, (int, float)) else list(scale)
+    if len(scales) != len(known):
+        raise InputError(f"there are {len(scales)} scales for {len(known)} concepts: give one for all, or one each")
+    outfits = [c.outfit(base, scale=s, any_base=any_base, hot=hot) for c, s in zip(known, scales, strict=True)]
     check_prompts(prompts, handles=[outfit.handle for outfit in outfits])
     with torch.no_grad(), wear(base, outfits) as worn:
         jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]
@@ -204,7 +224,14 @@ def paint(
             pictures += to_images(_best(worn, texts, seeds, settings, canvas, watch))
     names = tuple(concept.handle for concept in known)
     return Pictures(
-        Picture(image, prompt, number, names, base.name, settings.told | {"scale": scale})
+        Picture(
+            image,
+            prompt,
+            number,
+            names,
+            base.name,
+            settings.told | {"scale": scale if isinstance(scale, (int, float)) else scales},
+        )
         for image, (prompt, number) in zip(pictures, jobs, strict=True)
     )
 
@@ -364,6 +391,15 @@ class _guided:
             self.joined[tuple(reads)] = torch.cat([self.states[branch] for branch in reads])
         output = self.worn.base.predict(x, t, self.joined[tuple(reads)], context=run)
         return output.chunk(len(branches))
+
+
+def _before_worn(worn: Worn, prompts: Sequence[str], seeds: Sequence[int], settings: PaintSettings) -> _guided:
+    """The untouched base as a denoiser for the same pictures, to be run while what is worn is suspended."""
+    plain = list(prompts)
+    for outfit in worn.outfits:
+        plain = [prompt.replace(outfit.handle, outfit.noun) for prompt in plain]
+    with worn.suspended():
+        return _guided(Worn(worn.base, (), frozen_text=False), plain, seeds, settings, None)
 
 
 def _check_interval(worn: Worn) -> None:

@@ -45,6 +45,8 @@ def paint_many(
     there already. Raises `InputError` for a concept whose recipe has no stacked form or does something of its own while
     painting."""
     settings = settings or PaintSettings()
+    if settings.subject_from:
+        raise InputError("subject_from is not for batches of different concepts; paint them one concept at a time")
     asked = [order.concept for order in orders if order.concept is not None]
     read = iter(read_concepts(asked, hot))
     whose = [next(read) if order.concept is not None else None for order in orders]

@@ -41,13 +41,15 @@ BASE_PARTS = (
 
 @dataclass(frozen=True)
 class Outfit:
-    """A recipe to wear: under which handle, with which stored tensors, how strongly (0 is the base, 1 as learned)."""
+    """A recipe to wear: under which handle, with which stored tensors, how strongly (0 is the base, 1 as learned). `noun` is what
+    its subject is where it is not worn yet."""
 
     recipe: Recipe
     handle: str
     stored: Mapping[str, Tensor] = field(default_factory=dict)
     scale: float = 1.0
     seed: int = 0
+    noun: str = ""
 
 
 @dataclass

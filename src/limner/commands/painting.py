@@ -25,7 +25,12 @@ def paint(given: argparse.Namespace) -> None:
     planned(given, name, Recipe(says=""))
     base = opened(given, name)
     how = limner.PaintSettings(
-        given.steps, given.guidance, given.sampler, given.negative, guide_between=tuple(given.guide_between)
+        given.steps,
+        given.guidance,
+        given.sampler,
+        given.negative,
+        guide_between=tuple(given.guide_between),
+        subject_from=given.subject_from,
     )
     if given.where and not given.onto:
         raise InputError("--where says which part of a canvas may change; name the canvas with --onto FILE")
@@ -39,7 +44,7 @@ def paint(given: argparse.Namespace) -> None:
         concepts=concepts,
         count=given.count,
         seed=given.seed,
-        scale=given.scale,
+        scale=given.scale[0] if len(given.scale) == 1 else given.scale,
         settings=how,
         canvas=canvas,
         any_base=given.any_base,

@@ -134,7 +134,8 @@ class Multimodal:
         )
         if not of_all_layers:
             return out.hidden_states[-1], mask
-        return sum(F.layer_norm(layer, layer.shape[-1:]) for layer in out.hidden_states) / len(out.hidden_states), mask
+        first, *more = (F.layer_norm(layer, layer.shape[-1:]) for layer in out.hidden_states)
+        return sum(more, start=first) / len(out.hidden_states), mask
 
     @functools.cached_property
     def layers(self) -> dict[str, Any]:
