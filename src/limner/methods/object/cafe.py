@@ -38,9 +38,8 @@ def cafe(
     """Conditions from output queries of a multimodal model, trained by denoising and by language, then on its own pictures.
 
     Only the abstract and the project page were to be had. The authors' triplets (reference, request, another picture) are
-    painted by an earlier encoder, here drawn; their explanations are a larger language model's, here a template's. The start
-    like the text tower's, of texts and of pictures whose looks are known in words, is ours. The second round paints anew in
-    every update, at a tenth of the learning rate.
+    painted by an earlier encoder, here drawn; their explanations are a larger language model's, here a template's. Ours is the
+    start like the text tower's, of texts and of pictures whose looks are known. The second round paints in every update.
 
     Settings:
         model: multimodal model by folder or hub id; empty is the pocket's own
