@@ -75,7 +75,7 @@ getattr({"segmenter": judges, "denoiser": denoiser, "dino": judges}[sys.argv[2]]
 """
 
 
-@pytest.mark.parametrize(("stage", "scale"), [("segmenter", 0.012), ("dino", 0.005), ("denoiser", 0.0016)])
+@pytest.mark.parametrize(("stage", "scale"), [("segmenter", 0.012), ("dino", 0.005), ("denoiser", 0.0005)])
 def test_stopped_anywhere_a_stage_ends_at_the_same_bits(run: Run, tmp_path: Path, stage: str, scale: float) -> None:
     pictures(run, "train")
     pictures(run, "dev")
@@ -99,6 +99,22 @@ def test_stopped_anywhere_a_stage_ends_at_the_same_bits(run: Run, tmp_path: Path
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not state.exists()
     assert os.path.getsize(whole / f"{stage}.jsonl") > 0
+
+
+def test_times_are_learned_where_pictures_take_shape(run: Run) -> None:
+    from limner.pocket.pretrain import denoiser
+    from limner.streams import stream
+
+    unet = denoiser.new_unet()
+    drawn = {
+        learning: denoiser.assembled(run, unet, learning=learning).draw_times(10_000, stream(0, "times")).float()
+        for learning in (False, True)
+    }
+    mean, spread = denoiser.TIMES
+    logits = torch.logit((drawn[True] + 0.5) / 1000)
+    assert abs(logits.mean() - mean) < 0.05
+    assert abs(logits.std() - spread) < 0.05
+    assert abs(drawn[False].mean() - 500) < 10
 
 
 def test_a_run_begins_with_what_an_earlier_one_knows_as_far_as_it_goes(run: Run, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def autoencoder(run: Run) -> Any:
         error = F.mse_loss(out.clamp(-1, 1), wanted).item() / 4
         return colour + edges + 3e-4 * pull, {"psnr": -10 * torch.tensor(error).log10().item(), "kl": pull.item()}
 
-    return train(run, "autoencoder", network, loss, steps=run.steps(4200), lr=1e-3, weight_decay=1e-4, ema=0.998)
+    return train(run, "autoencoder", network, loss, steps=run.steps(10_000), lr=1e-3, weight_decay=1e-4, ema=0.998)
 
 
 def _crops(pixels: Tensor, step: int, seed: int) -> Tensor:

@@ -26,6 +26,7 @@ NAME = "denoiser"
 BATCH = 32  # at equal time better than 64: more updates
 EMA = 0.9995
 CAPTIONS = 6  # ways every picture is said
+TIMES = -0.4, 1.1  # of the logit of the share of noise that is learned at: mean and spread
 SCHEDULE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -72,11 +73,11 @@ def denoiser(run: Run) -> Any:
     from limner.teaching import teach
     from limner.wearing import Outfit
 
-    base = assembled(run, unet)
+    base = assembled(run, unet, learning=True)
     stage = Stage(
         train=(everything(),),
         loss=(denoising(world_latents(run)),),
-        steps=run.steps(12_000),
+        steps=run.steps(36_000),
         lr=1e-3,
         weight_decay=0.01,
         warmup=200,
@@ -114,8 +115,8 @@ def averaged(run: Run) -> Any:
     return unet.eval()
 
 
-def assembled(run: Run, unet: Any) -> Base:
-    """The run's networks as a base."""
+def assembled(run: Run, unet: Any, *, learning: bool = False) -> Base:
+    """The run's networks as a base; one that is `learning` draws times where pictures take shape."""
     from diffusers import DDIMScheduler
     from transformers import CLIPTextModel
 
@@ -126,7 +127,15 @@ def assembled(run: Run, unet: Any) -> Base:
     folder = run.path("text_encoder")
     if not (folder / "config.json").exists():
         save_text(run, folder)
-    return StableDiffusion(
+
+    class Learning(StableDiffusion):
+        def draw_times(self, count: int, generator: torch.Generator) -> Tensor:
+            """Logit-normal (Sec. 3.1 of arXiv:2403.03206), most of them a little before the middle."""
+            mean, spread = TIMES
+            drawn = torch.sigmoid(mean + spread * torch.randn(count, generator=generator))
+            return (drawn * self.num_train_times).long().clamp_max(self.num_train_times - 1)
+
+    return (Learning if learning else StableDiffusion)(
         "pocket",
         denoiser=unet.to(run.device),
         autoencoder=ae.standardised(run).to(run.device),

@@ -43,7 +43,7 @@ def judge(run: Run) -> nn.Module:
         value = torch.stack(terms).sum()
         return value, {"loss": value.item(), **right}
 
-    return train(run, "judge", network, loss, steps=run.steps(4000), lr=1.2e-3, weight_decay=0.05)
+    return train(run, "judge", network, loss, steps=run.steps(10_000), lr=1.2e-3, weight_decay=0.05)
 
 
 def varied(pixels: Tensor, step: int, seed: int) -> Tensor:
@@ -62,7 +62,7 @@ def varied(pixels: Tensor, step: int, seed: int) -> Tensor:
     return (near + noise).clamp(0, 1).contiguous()
 
 
-def identity(run: Run, purpose: str = "individuals", name: str = "identity", *, steps: int = 1400) -> nn.Module:
+def identity(run: Run, purpose: str = "individuals", name: str = "identity", *, steps: int = 2400) -> nn.Module:
     """Supervised contrastive learning (arXiv:2004.11362): pictures of one individual attract, all others repel."""
     torch.manual_seed(3)
     network = Identity()
@@ -193,7 +193,7 @@ def dino(run: Run) -> Any:
         spread = target.mean(0)
         return value, {"loss": value.item(), "entropy": -(spread * (spread + 1e-9).log()).sum().item()}
 
-    return train(run, "dino", network, loss, steps=run.steps(800), lr=8e-4, weight_decay=0.05, ema=0.995, more=more)
+    return train(run, "dino", network, loss, steps=run.steps(1200), lr=8e-4, weight_decay=0.05, ema=0.995, more=more)
 
 
 def _follow(slow: nn.Module, fast: nn.Module) -> None:

@@ -125,7 +125,7 @@ def clip(run: Run) -> Any:
         value = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         return value, {"loss": value.item(), "r@1": (logits.argmax(1) == target).float().mean().item()}
 
-    return train(run, "clip", network, loss, steps=run.steps(1150), lr=1e-3, weight_decay=0.05)
+    return train(run, "clip", network, loss, steps=run.steps(2000), lr=1e-3, weight_decay=0.05)
 
 
 def normalised(pixels: Tensor) -> Tensor:
