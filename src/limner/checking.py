@@ -94,7 +94,9 @@ def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_
     else:
         checks.append(
             Check(
-                "prompts of other things", True, f"change by {moved:.1f} of 255: this method ({framework}) may act on all"
+                "prompts of other things",
+                True,
+                f"change by {moved:.1f} of 255: this method ({framework}) may act on all",
             )
         )
     with tempfile.TemporaryDirectory() as folder:
