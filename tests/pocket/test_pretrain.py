@@ -13,8 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+from transformers import CLIPTextModel
 
-from limner.pocket.pretrain import judges, language
+from limner.bases.loading import POCKET
+from limner.pocket.judges import WEIGHTS
+from limner.pocket.pretrain import autoencoder, denoiser, judges, language
+from limner.pocket.pretrain.adopt import NETWORKS, adopt
 from limner.pocket.pretrain.data import NUM_VIEWS, graphs_of, pictures, rows
 from limner.pocket.pretrain.run import Run
 from limner.pocket.world import CORE, SPLITS, WHOLE, caption, sample
@@ -126,6 +132,25 @@ def test_a_run_begins_with_what_an_earlier_one_knows_as_far_as_it_goes(run: Run,
     assert torch.equal(large.weight[2:], fresh[2:])
     assert torch.equal(large.weight[:, 3:], fresh[:, 3:])
     assert torch.equal(large.bias[:2], small.bias)
+
+
+def test_what_ships_can_be_gone_on_from(tmp_path: Path) -> None:
+    run = Run(tmp_path, pictures=40)
+    adopt(run)
+    assert {f.stem for f in tmp_path.glob("*.safetensors")} == {*NETWORKS}
+    shipped = StableDiffusionPipeline.from_pretrained(POCKET)
+    folder = tmp_path / "text_encoder"
+    language.save_text(run, folder)
+    for made, there in (
+        (denoiser.denoiser(run), shipped.unet),
+        (autoencoder.autoencoder(run), shipped.vae),
+        (CLIPTextModel.from_pretrained(folder, dtype=torch.float32), shipped.text_encoder),
+    ):
+        state = made.state_dict()
+        assert all(torch.equal(state[key], value.float()) for key, value in there.state_dict().items())
+    weights = load_file(WEIGHTS / "judge.safetensors")
+    assert all(torch.equal(value, weights[key].float()) for key, value in judges.judge(run).state_dict().items())
+    assert language.tokenizer(run)("a red dog").input_ids == shipped.tokenizer("a red dog").input_ids
 
 
 def test_half_of_the_pictures_are_of_the_core(run: Run) -> None:

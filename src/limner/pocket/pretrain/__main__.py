@@ -12,10 +12,11 @@ from limner.pocket import SIZE
 from limner.pocket.judges import WEIGHTS
 from limner.pocket.world import WORLDS
 
-from . import autoencoder, data, denoiser, evaluate, export, judges, language, motion, multimodal, preview
+from . import adopt, autoencoder, data, denoiser, evaluate, export, judges, language, motion, multimodal, preview
 from .run import Run, Stopped
 
 STAGES: dict[str, Callable[[Run], object]] = {
+    "adopt": adopt.adopt,
     "render": lambda run: [data.pictures(run, p, workers=2) for p in ("train", "dev")],
     "tokenizer": language.tokenizer,
     "autoencoder": autoencoder.autoencoder,
@@ -37,7 +38,7 @@ STAGES: dict[str, Callable[[Run], object]] = {
 
 
 def _every(*, elsewhere: bool) -> list[str]:
-    every = [stage for stage in STAGES if stage != "preview"]
+    every = [stage for stage in STAGES if stage not in ("adopt", "preview")]
     return every[: every.index("export") + 1] if elsewhere else every
 
 
@@ -48,7 +49,7 @@ def main() -> None:
         "--stage",
         nargs="+",
         choices=STAGES,
-        help="only these, in this order; all but the preview if not said, up to the export where that goes elsewhere",
+        help="only these, in this order; all that make an edition if not said, up to the export where that goes elsewhere",
     )
     parser.add_argument("--world", default="whole", choices=WORLDS, help="half of the pictures are of the core in any")
     parser.add_argument("--size", type=int, default=SIZE, help="of the pictures, in pixels")
