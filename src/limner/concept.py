@@ -74,7 +74,7 @@ class Concept:
         recipe = self.recipe()
         start = (hot.shipped if hot else shipped)(recipe.weights, base) if recipe.weights else {}
         stored = {**start, **self.tensors} if start else self.tensors
-        return Outfit(recipe, self.handle, stored, scale, self.seed, str(self.subject.get("noun", "")))
+        return Outfit(recipe, self.handle, stored, scale, self.seed, self.subject["noun"])
 
     def scored(self, scores: Mapping[str, Any]) -> Concept:
         """The same concept with these scores in its header."""

@@ -47,9 +47,9 @@ def shipped(name: str, base: Base) -> dict[str, Tensor]:
     return {key: tensor.to(base.device, base.dtype) for key, tensor in tensors.items()}
 
 
-def mark(name: str) -> str:
-    """Which weights a method starts from on pocket, as a hash of their file; empty where it starts from none."""
-    path = FOLDER / f"{name}.safetensors"
+def mark(name: str, base: Base) -> str:
+    """Which weights there are of a method for this base, as a hash of their file; empty where there are none."""
+    path = weights_path(name, base)
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.exists() else ""
 
 

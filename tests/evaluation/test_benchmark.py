@@ -18,6 +18,7 @@ from limner.evaluation.benchmark import bench, collect, read_results
 from limner.evaluation.plan import FORMAT, Plan, Unit
 from limner.evaluation.report import report, table_markdown
 from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS, spearman, summary
+from limner.evaluation.unit import key_of
 
 QUICK: dict[str, Any] = {"cases": 1, "prompts": 2, "seeds": (0, 1)}
 FAST = ("dreambooth", (("steps", 2), ("prior_weight", 0.0)))
@@ -103,11 +104,10 @@ def test_other_settings_prompts_or_seeds_are_other_units(ran: SimpleNamespace) -
 
 def test_weights_trained_anew_make_other_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
-    one, other = (Unit(name, (), "dog-1", 0) for name in ("cafe", "dreambooth"))
-    keys = []
+    plan, keys = Plan(((BASE, ()),), **QUICK), []
     for trained in (b"first", b"second"):
         (tmp_path / "cafe.safetensors").write_bytes(trained)
-        keys.append((one.key("about"), other.key("about")))
+        keys.append([key_of(plan, Unit(name, (), "dog-40", 0)) for name in ("cafe", "dreambooth")])
     assert keys[0][0] != keys[1][0]
     assert keys[0][1] == keys[1][1]
 

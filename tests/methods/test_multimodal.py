@@ -25,8 +25,8 @@ from limner.painting import PaintSettings, sample, to_images
 from limner.parts import explain, followed_subject, keep_maps, refinement
 from limner.parts.attention.followed import FOLLOWED, averaged, noun_places
 from limner.parts.encoders.multimodal import PICTURE, Multimodal, multimodal, opened
-from limner.parts.fusion.multimodal_states import own_of
 from limner.parts.fusion.query_states import explained
+from limner.parts.modifiers.states import tensors_of
 from limner.parts.objectives import refinement as refining
 from limner.parts.sources import toys
 from limner.pocket.judges import WEIGHTS
@@ -175,7 +175,7 @@ def test_other_families_go_through_the_same_code(
     assert isinstance(found.captions(pixels_of(rex))[0], str)
     recipe = methods()["kosmos_g"](rex, model=str(tmp_path))
     with wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        features = own_of(worn, recipe.modifiers[0])["features"]  # type: ignore[arg-type]  # the change of states
+        features = tensors_of(worn, recipe.modifiers[0])["features"]  # type: ignore[arg-type]  # the change of states
     assert features.shape == (1, 3, places, 32)
 
 
@@ -245,7 +245,7 @@ def test_of_texts_alone_both_make_what_the_text_tower_makes(base: Any, reader: M
     net: Any = _writer(fusion)
     asked = [net.text(reader, text, "<nobody>", "", shown=False) for text in texts]
     with torch.no_grad(), wear(base, [Outfit(recipe, "<nobody>", shipped(name, base))]) as worn:
-        made = net.states(own_of(worn, fusion), reader, asked, None)  # type: ignore[arg-type]  # the change of states
+        made = net.states(tensors_of(worn, fusion), reader, asked, None)  # type: ignore[arg-type]  # the change of states
         wanted = base.text_states(texts, words={})
     apart = (made[:, None] - wanted[None]).square().mean((-1, -2))
     assert apart.argmin(1).tolist() == list(range(len(texts)))

@@ -23,7 +23,7 @@ from limner.memory import keep_memory
 
 from .plan import FORMAT, Plan, Unit
 from .summary import correlations, summary
-from .unit import about_of, compact, run_crew
+from .unit import about_of, compact, key_of, run_crew
 
 
 def bench(
@@ -40,8 +40,7 @@ def bench(
     `workers` processes share the machine's cores; `on="ray"` spreads units over a Ray cluster that sees `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    about = about_of(plan)
-    todo = {unit.key(about): unit for unit in plan.units}
+    todo = {key_of(plan, unit): unit for unit in plan.units}
     missing = {k: u for k, u in todo.items() if not (folder / f"{k}.json").exists()}
     say(f"{len(todo)} likenesses, {len(todo) - len(missing)} there already")
     began = time.monotonic()
@@ -57,7 +56,7 @@ def collect(plan: Plan, folder: Path, results: Path, *, seconds: float = 0.0) ->
     about = about_of(plan)
     units = []
     for unit in plan.units:
-        path = folder / f"{unit.key(about)}.json"
+        path = folder / f"{key_of(plan, unit)}.json"
         if path.exists():
             units.append(_read(path))
     earlier = read_results(results) if results.exists() else {}

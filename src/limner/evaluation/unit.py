@@ -144,7 +144,7 @@ def _judged(
         "settings": dict(unit.settings),
         "case": unit.case,
         "seed": unit.seed,
-        "key": unit.key(about_of(plan)),
+        "key": key_of(plan, unit),
         **card.record,
     }
     if each is not None:
@@ -201,7 +201,7 @@ def _base_pictures(plan: Plan, case: Case, base: Base, folder: Path) -> list[Ima
     from .scoring import painted
 
     count = len(plan.seeds)
-    path = folder / f"base-{Unit(BASE, (), case.name, 0).key(about_of(plan))}.png"
+    path = folder / f"base-{key_of(plan, Unit(BASE, (), case.name, 0))}.png"
     rows = len(case.prompts)
     if not path.exists():
         made = [p.image for p in painted(base, [case.canonical(p) for p in case.prompts], plan.seeds)]
@@ -306,6 +306,13 @@ def about_of(plan: Plan) -> str:
 
         told.append(sorted({e.weights for e in pocket_encoders().values()}))
     return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:16]
+
+
+def key_of(plan: Plan, unit: Unit) -> str:
+    """The name of a unit's file in this plan."""
+    from limner.weights import mark
+
+    return unit.key(about_of(plan), mark(unit.method, _opened(plan.base, plan.device)))
 
 
 def compact(value: Any) -> str:

@@ -116,11 +116,10 @@ class Multimodal:
         rows = []
         for text in texts:
             before, *behind = text.split(PICTURE)
-            row = list(range(len(self._ids(before, first=True))))
+            wide = [1] * len(self._ids(before, first=True))
             for piece in behind:
-                row += [len(set(row))] * self.places
-                row += list(range(row[-1] + 1, row[-1] + 1 + len(self._ids(piece))))
-            rows.append(self._tensor(row))
+                wide += [self.places] + [1] * len(self._ids(piece))
+            rows.append(self._tensor([number for number, count in enumerate(wide) for _ in range(count)]))
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     def states(self, vectors: Sequence[Tensor], *, of_all_layers: bool = False) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from limner.parts.encoders.multimodal import PICTURE, Multimodal, multimodal
+from limner.parts.modifiers.states import tensors_of
 from limner.recipe import Objective
 
-from .multimodal_states import block, matrix, new_block, own_of
+from .multimodal_states import block, matrix, new_block
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -105,7 +106,7 @@ def alignment(
         import torch
 
         base, texts = step.worn.base, step.batch.prompts
-        reader, own = multimodal(base, net.model), own_of(step.worn, fusion)
+        reader, own = multimodal(base, net.model), tensors_of(step.worn, fusion)
         with torch.no_grad():
             states, mask = read(reader, texts, None)
             wanted = base.text_states(texts, words={})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
-from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.kept import prefixed, taken, under
 from limner.recipe import Live
 
 if TYPE_CHECKING:
@@ -45,17 +45,17 @@ class gated_attention:
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
         prefix = f"{self.name}."
-        given = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
+        given = under(prefix, stored)
         features = looked_at(base, self.subject, self.look, given, "features")
         start = self._start(base, features.flatten(2).shape[2], generator)
         own = taken(start, given, base, what="the gated attention")
-        live = Live({f"{prefix}{key}": tensor for key, tensor in {**own, "features": features}.items()})
+        live = Live(prefixed(prefix, {**own, "features": features}))
 
         def operation(call: AttentionCall) -> AttentionCall:
             strength = scale * (self.strength if call.run.random is None else 1.0)
             if call.site.kind == "cross" and live.on and strength:
                 states, on = self._states(base, call.run, len(call.query), features, own)
-                site = {key.removeprefix(f"{call.site.name}."): p for key, p in own.items()}
+                site = under(f"{call.site.name}.", own)
                 added = strength * on * site["gamma"].tanh() * attended(call.hidden, states, site)
                 call.query = call.queries(call.hidden + added)
                 call.beyond.append(lambda _: added)

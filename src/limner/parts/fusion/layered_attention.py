@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
-from limner.parts.modifiers.kept import Kept, taken
+from limner.parts.modifiers.kept import Kept, prefixed, taken, under
 from limner.recipe import Live
 
 from .words_of_pictures import nouns_read
@@ -58,11 +58,11 @@ class layered_attention:
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
         prefix = f"{self.name}."
-        given = {key.removeprefix(prefix): tensor for key, tensor in stored.items() if key.startswith(prefix)}
+        given = under(prefix, stored)
         features = looked_at(base, self.subject, self.look, given, "features")
         sites = [site.name for site in base.sites if site.kind == "cross"]
         own = taken(self._start(base, features.shape[-1], generator), given, base, what="the layers' tokens")
-        live = Live({f"{prefix}{key}": tensor for key, tensor in (own | {"features": features}).items()})
+        live = Live(prefixed(prefix, {**own, "features": features}))
         word = {self.subject.handle: base.word_vectors(self.subject.noun)}
         live.words |= word
         strength, kept = scale * self.scale, Kept()

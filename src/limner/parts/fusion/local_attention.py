@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.encoders.perceptron import perceptron, perceptron_start
-from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.kept import prefixed, taken, under
 from limner.recipe import Live
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ class local_attention:
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
     ) -> Iterator[Live]:
         prefix = f"{self.name}."
-        given = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
+        given = under(prefix, stored)
         features = looked_at(base, self.subject, self.look, given, "features")
         start, details = self.detailing(base, tuple(features.shape), generator)
         start |= self._layers(base, generator)
         own = taken(start, given, base, what="the local attention")
-        live = Live({f"{prefix}{key}": tensor for key, tensor in {**own, "features": features}.items()})
+        live = Live(prefixed(prefix, {**own, "features": features}))
 
         def operation(call: AttentionCall) -> AttentionCall:
             run = call.run

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
     from limner.bases.attention import Pass
     from limner.bases.protocol import Base
-    from limner.parts.modifiers.states import Making, Rewrite, changed_states
+    from limner.parts.modifiers.states import Making, Rewrite
     from limner.subject import Subject
-    from limner.wearing import Worn
 
 FEATURES = "features"
 
@@ -85,12 +84,6 @@ def _written(
     texts = [writer.text(reader, p, word, n, shown=s) for p, n, s in zip(said, nouns, on, strict=True)]
     parts = [writer.states(own, reader, texts, seen[:, k]) for k in range(seen.shape[1] if any(on) else 1)]
     return sum(parts[1:], start=parts[0]) / len(parts)
-
-
-def own_of(worn: Worn, fusion: changed_states) -> dict[str, Tensor]:
-    """The tensors of a worn change of states, by the names that its making gave them."""
-    prefix = f"states.{fusion.name or fusion.word}."
-    return {name.removeprefix(prefix): tensor for name, tensor in worn.live[fusion].tensors.items()}
 
 
 def block(own: Mapping[str, Tensor], name: str, x: Tensor, memory: Tensor, mask: Tensor, *, heads: int = 4) -> Tensor:

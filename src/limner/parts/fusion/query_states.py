@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from limner.parts.encoders.looks import Look, alone, each_of
 from limner.parts.encoders.multimodal import PICTURE, Multimodal, multimodal, multimodal_places
+from limner.parts.modifiers.states import tensors_of
 from limner.recipe import Objective
 
-from .multimodal_states import FEATURES, block, matrix, new_block, own_of
+from .multimodal_states import FEATURES, block, matrix, new_block
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -74,16 +75,14 @@ def like_text_tower(source: Source, fusion: changed_states, writer: query_states
         import torch
 
         base, prompts, shown = step.worn.base, step.batch.prompts, step.batch.references
-        reader, own = multimodal(base, writer.model), own_of(step.worn, fusion)
-        on = [False] * len(prompts) if shown is None else [bool(seen) for seen in shown.on]
-        nouns = ("",) * len(prompts) if shown is None else shown.nouns
-        names = [shown.looks[k] if shown is not None and on[k] else f"a {noun}" for k, noun in enumerate(nouns)]
-        texts = [
-            writer.text(reader, *p, shown=s) for *p, s in zip(prompts, [fusion.word] * len(on), nouns, on, strict=True)
-        ]
+        reader, own = multimodal(base, writer.model), tensors_of(step.worn, fusion)
+        rows = [(prompt, "", "", False) for prompt in prompts]
+        if shown is not None:
+            rows = list(zip(prompts, shown.nouns, shown.looks, map(bool, shown.on), strict=True))
+        texts = [writer.text(reader, prompt, fusion.word, noun, shown=on) for prompt, noun, _, on in rows]
+        said = [prompt.replace(fusion.word, looks if on else f"a {noun}") for prompt, noun, looks, on in rows]
         with torch.no_grad():
             seen = None if shown is None else _look(writer)(base, shown)[:, 0]
-            said = [prompt.replace(fusion.word, name) for prompt, name in zip(prompts, names, strict=True)]
             wanted = base.text_states(said, words={})
         return (writer.states(own, reader, texts, seen).float() - wanted.float()).square().mean()
 
@@ -107,7 +106,7 @@ def explanation(source: Source, fusion: changed_states, writer: query_states) ->
         rows = [k for k, prompt in enumerate(step.batch.prompts) if prompt and bool(shown.on[k])]
         if not rows:
             return torch.zeros((), device=base.device)
-        reader, own = multimodal(base, writer.model), own_of(step.worn, fusion)
+        reader, own = multimodal(base, writer.model), tensors_of(step.worn, fusion)
         seen = _look(writer)(base, shown)[rows, 0]
         prompts = [step.batch.prompts[row] for row in rows]
         nouns, looks = ([told[row] for row in rows] for told in (shown.nouns, shown.looks))
@@ -127,7 +126,7 @@ def explained(prompt: str, word: str, looks: str) -> str:
 
 def explain(worn: Worn, fusion: changed_states, writer: query_states, prompt: str, *, noun: str) -> str:
     """What a worn concept says of the picture that it is asked for."""
-    reader, own = multimodal(worn.base, writer.model), own_of(worn, fusion)
+    reader, own = multimodal(worn.base, writer.model), tensors_of(worn, fusion)
     text = writer.text(reader, prompt, fusion.word, noun, shown=True)
     with reader.changed(own):
         return reader.says(reader.vectors([text], own[FEATURES][:, 0]))[0]

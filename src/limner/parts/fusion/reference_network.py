@@ -11,7 +11,7 @@ from limner.errors import InputError
 from limner.parts.encoders.denoiser import switched_off
 from limner.parts.encoders.latents import encoded
 from limner.parts.encoders.looks import subject_references
-from limner.parts.modifiers.kept import Kept
+from limner.parts.modifiers.kept import Kept, prefixed, under
 from limner.recipe import Live
 from limner.streams import stream
 
@@ -83,7 +83,7 @@ class reference_network:
             )
         latents, where = self._own(base, stored)
         prefix = f"{self.name}."
-        given = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
+        given = under(prefix, stored)
         own, use = self.reading(base, sites, given, generator)
         strength = scale if self.shared else 1.0
         made: Any = nullcontext(Live())
@@ -93,7 +93,7 @@ class reference_network:
             live = copy if self.shared else Live()
             running = _Running(self, base, copy, copy.operations, latents, where, scale)
             kept = {f"{prefix}latents": latents, f"{prefix}masks": where}
-            live.tensors = {**copy.tensors, **kept, **{f"{prefix}{key}": p for key, p in own.items()}}
+            live.tensors = {**copy.tensors, **kept, **prefixed(prefix, own)}
             copy.on = self.shared
             if scale:
                 shared = copy.operations if self.shared else ()

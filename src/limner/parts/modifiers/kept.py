@@ -30,6 +30,16 @@ class Kept:
         self._written = written
 
 
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin so, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under names that begin so."""
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
 def taken(start: Mapping[str, Tensor], stored: Mapping[str, Tensor], base: Base, *, what: str) -> dict[str, Tensor]:
     """Parameters with the stored values where there are any. Raises `FileError` for one of another shape."""
     import torch

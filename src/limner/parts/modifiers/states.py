@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from limner.recipe import Live
 
-from .kept import taken
+from .kept import prefixed, taken, under
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -47,10 +47,8 @@ class changed_states:
     ) -> Iterator[Live]:
         plain = base.word_vectors(self.like if isinstance(self.like, str) else self.like(base))
         prefix = self.prefix
-        own, rewrite = self.making(
-            base, {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}, generator
-        )
-        live = Live({f"{prefix}{key}": tensor for key, tensor in own.items()}, {self.word: plain})
+        own, rewrite = self.making(base, under(prefix, stored), generator)
+        live = Live(prefixed(prefix, own), {self.word: plain})
 
         def operation(call: AttentionCall) -> AttentionCall:
             rows = rows_with(self.word, call.run)
@@ -74,7 +72,7 @@ class changed_states:
 
 def tensors_of(worn: Worn, part: changed_states) -> dict[str, Tensor]:
     """The tensors of such a part as its making names them."""
-    return {key.removeprefix(part.prefix): tensor for key, tensor in worn.live[part].tensors.items()}
+    return under(part.prefix, worn.live[part].tensors)
 
 
 def rows_with(word: str, run: Pass) -> list[int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from limner.recipe import Live
 
-from .kept import Kept, taken
+from .kept import Kept, prefixed, taken, under
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -62,10 +62,10 @@ class varying_word:
         plain = base.word_vectors(self.like)
         varied = self.vary(base, plain, len(sites), generator)
         prefix = f"varying.{self.word}."
-        given = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
+        given = under(prefix, stored)
         own = taken(varied.start, given, base, what=self.word)
         kept = Kept()
-        live = Live({f"{prefix}{key}": p for key, p in own.items()}, {self.word: plain})
+        live = Live(prefixed(prefix, own), {self.word: plain})
 
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.kind != "cross" or not live.on:
