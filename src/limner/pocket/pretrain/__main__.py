@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,9 +61,16 @@ def main() -> None:
         "--weights", type=Path, default=WEIGHTS, help="where to export to; the package itself if not said"
     )
     parser.add_argument("--device", default="cpu", help="cpu, or cuda: then everything is done there, rendering too")
+    parser.add_argument(
+        "--single", action="store_true", help="single precision: faster where bfloat16 has no matrix unit"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 leaves them as they are")
     given = parser.parse_args()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and given.stage != ["denoiser"]:
+        parser.error(
+            "several processes share the work of --stage denoiser alone; launch the other stages without torchrun"
+        )
     if given.threads:
         torch.set_num_threads(given.threads)
     run = Run(
@@ -73,6 +81,7 @@ def main() -> None:
         scale=given.scale,
         before=given.before,
         device=given.device,
+        single=given.single,
         seed=given.seed,
     )
     try:

@@ -49,7 +49,7 @@ def autoencoder(run: Run) -> Any:
         chosen = rows(len(data.pixels), BATCH, step, seed=run.seed, purpose="autoencoder")
         both = torch.cat([floats(data.pixels[chosen]), data.masks[chosen][:, None].float()], 1)
         pixels, toys = _crops(both, step, run.seed).to(run.device).split([3, 1], 1)
-        with torch.autocast(run.device, torch.bfloat16):
+        with run.mixed():
             posterior = network.encode(pixels * 2 - 1).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=stream(run.seed, "posterior", step))
             out = network.decode(posterior.mean + posterior.std * noise.to(run.device)).sample
@@ -113,7 +113,7 @@ def latents(run: Run, network: Any, pixels: Tensor) -> Tensor:
     """[N, 3, S, S] uint8 -> means of the latents, unscaled [N, C, S/8, S/8] float32."""
     found, layout = [], torch.channels_last  # twice as fast on a CPU where nothing learns
     network = copy.deepcopy(network).to(run.device, memory_format=layout)
-    with torch.autocast(run.device, torch.bfloat16):
+    with run.mixed():
         for part in pixels.split(16):
             seen = (floats(part) * 2 - 1).to(run.device, memory_format=layout)
             found.append(network.encode(seen).latent_dist.mean.float().cpu())

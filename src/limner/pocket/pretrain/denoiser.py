@@ -61,7 +61,8 @@ def new_unet() -> Any:
 
 
 def denoiser(run: Run) -> Any:
-    """The run's UNet with averaged weights, taught now as far as it was not before."""
+    """The run's UNet with averaged weights, taught now as far as it was not before; each of the processes that torchrun launched
+    computes its rows of every batch."""
     unet = new_unet()
     if run.finished(NAME):
         unet.load_state_dict(run.weights(NAME))
@@ -70,10 +71,11 @@ def denoiser(run: Run) -> Any:
     from limner.parts.objectives.denoising import denoising
     from limner.parts.parameters import everything
     from limner.recipe import Recipe, Stage
+    from limner.sharing import spread
     from limner.teaching import teach
     from limner.wearing import Outfit
 
-    base = assembled(run, unet, learning=True)
+    base, over = assembled(run, unet, learning=True), spread()
     stage = Stage(
         train=(everything(),),
         loss=(denoising(world_latents(run)),),
@@ -86,20 +88,22 @@ def denoiser(run: Run) -> Any:
     outfit = Outfit(Recipe(says="", stages=(stage,)), handle="<nobody>")
     average, start = _resumed(run, base)
     clock, saved = Clock(NAME, stage.steps), time.monotonic()
-    # without its cache: within one long autocast the cached half-precision weights would never be refreshed
-    with stopping() as asked, torch.autocast(run.device, torch.bfloat16, cache_enabled=False):
-        for progress in teach(base, outfit, stages=(stage,), seed=run.seed, start=start):
-            _average(average, base, min(EMA, (progress.step + 1) / (progress.step + 10)))
-            clock.tick(progress.step, {"loss": progress.loss})
-            if progress.step % 20 == 0:
-                run.log(NAME, step=progress.step, loss=progress.loss)
-            if asked() or time.monotonic() - saved > 5 * CHECKPOINT_SECONDS:
-                _save(run, progress.snapshot(), average)
-                saved = time.monotonic()
-            if asked():
+    with stopping() as asked, run.mixed():
+        for progress in teach(base, outfit, stages=(stage,), seed=run.seed, start=start, spread=over):
+            stop, due = over.any(asked(), over.main and time.monotonic() - saved > 5 * CHECKPOINT_SECONDS)
+            if over.main:
+                _average(average, base, min(EMA, (progress.step + 1) / (progress.step + 10)))
+                clock.tick(progress.step, {"loss": progress.loss})
+                if progress.step % 20 == 0:
+                    run.log(NAME, step=progress.step, loss=progress.loss)
+                if stop or due:
+                    _save(run, progress.snapshot(), average)
+                    saved = time.monotonic()
+            if stop:
                 raise Stopped
-    run.save(NAME, average)
-    run.path(f"{NAME}.state").unlink(missing_ok=True)
+    if over.main:
+        run.save(NAME, average)
+        run.path(f"{NAME}.state").unlink(missing_ok=True)
     unet.load_state_dict(average)
     return unet.eval()
 

@@ -31,7 +31,7 @@ def judge(run: Run) -> nn.Module:
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         chosen = rows(len(truth), BATCH, step, seed=run.seed, purpose="judge")
         wanted = truth[chosen].to(run.device)
-        with torch.autocast(run.device, torch.bfloat16):
+        with run.mixed():
             logits = network(varied(floats(data.pixels[chosen]), step, run.seed).to(run.device))
         terms, right = [], {}
         for column, (name, out) in enumerate(logits.items()):
@@ -81,7 +81,7 @@ def identity(run: Run, purpose: str = "individuals", name: str = "identity", *, 
         index = (chosen[:, None] * NUM_VIEWS + views).T.reshape(-1)
         pixels = floats(data.pixels[index])
         pixels = torch.cat([varied(half, 2 * step + k, run.seed) for k, half in enumerate(pixels.split(batch))])
-        with torch.autocast(run.device, torch.bfloat16):
+        with run.mixed():
             out = network(pixels.to(run.device)).float()
         first, second = out.split(batch)
         near = first @ second.T / 0.07
@@ -111,7 +111,7 @@ def segmenter(run: Run) -> nn.Module:
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         chosen = rows(len(data.pixels), 48, step, seed=run.seed, purpose="segmenter")
         wanted = data.masks[chosen].float()[:, None].to(run.device)
-        with torch.autocast(run.device, torch.bfloat16):
+        with run.mixed():
             out = network(floats(data.pixels[chosen]).to(run.device))
         out = out.float()
         both, either = ((out > 0) & (wanted > 0.5)).sum().item(), ((out > 0) | (wanted > 0.5)).sum().item()
@@ -182,7 +182,7 @@ def dino(run: Run) -> Any:
         _follow(more.teacher[0], network)
         _follow(more.teacher[1], more.projection)
         both = torch.cat([first, second])
-        with torch.autocast(run.device, torch.bfloat16):
+        with run.mixed():
             said = more.projection(network(both).last_hidden_state[:, 0]).float() / 0.1
             with torch.no_grad():
                 heard = more.teacher[1](more.teacher[0](both).last_hidden_state[:, 0]).float()

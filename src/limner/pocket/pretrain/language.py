@@ -118,7 +118,7 @@ def clip(run: Run) -> Any:
         chosen = rows(len(data.pixels), BATCH, step, seed=run.seed, purpose="clip")
         said = [fitting(tokens, data.graphs[k], seed=step * BATCH + n) for n, k in enumerate(chosen.tolist())]
         pixels = normalised(floats(data.pixels[chosen])).to(run.device)
-        with torch.autocast(run.device, torch.bfloat16):
+        with run.mixed():
             out = network(input_ids=ids(tokens, said).to(run.device), pixel_values=pixels)
         logits = out.logits_per_text.float()
         target = torch.arange(BATCH, device=logits.device)

@@ -37,6 +37,15 @@ class Run:
     """Multiplies the number of steps of every stage: 1 is the two-core edition."""
     before: Path | None = None
     """A run whose weights every stage begins with, so that a world can grow on what was learned of a smaller one."""
+    single: bool = False
+    """Compute in single precision throughout, which is faster where a processor has no matrix unit for bfloat16."""
+
+    def mixed(self) -> torch.autocast:
+        """Matrix products and convolutions in bfloat16 while inside, unless the run is in single precision.
+
+        Without its cache: within one long autocast the cached half-precision weights would never be refreshed.
+        """
+        return torch.autocast(self.device, torch.bfloat16, enabled=not self.single, cache_enabled=False)
 
     def steps(self, number: int) -> int:
         return max(2, round(number * self.scale))
