@@ -15,6 +15,7 @@ from .data import floats, pictures, rows
 from .run import Run, train
 
 LATENT_CHANNELS = 12
+FACTOR = 8  # pixels to a place of the latents
 CROP = 64
 BATCH = 16
 ON_TOYS = 3.0  # how much more an error counts there: eyes, patterns and accessories are a few pixels wide

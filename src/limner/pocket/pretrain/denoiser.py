@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
 from limner.interrupts import stopping
 
 from . import autoencoder as ae
-from .data import graphs_of, rows
+from .data import graphs_of, pictures, rows
 from .language import clip, fitting, save_text, tokenizer
 from .run import CHECKPOINT_SECONDS, Clock, Run, Stopped
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 NAME = "denoiser"
 BATCH = 32  # at equal time better than 64: more updates
 EMA = 0.9995
+OF_CORE = 24  # rows of every batch that show the core, which the base must do best
+ON_TOYS = 3.0  # how much more an error counts there: scenes are learned long before toys
 CAPTIONS = 6  # ways every picture is said
 TIMES = -0.4, 1.1  # of the logit of the share of noise that is learned at: mean and spread
 SCHEDULE = {
@@ -154,9 +157,14 @@ def world_latents(run: Run) -> Source:
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         whole, graphs, tokens = ae.train_latents(run), graphs_of(run, "train"), tokenizer(run)
+        counts = (1 + (ON_TOYS - 1) * covered(run)) / ON_TOYS
+        every = torch.arange(len(graphs))
+        parts = ("core", every[::2], OF_CORE), ("world", every[1::2], BATCH - OF_CORE)
 
         def draw(step: int, at: Streams) -> Batch:
-            chosen = rows(len(graphs), BATCH, step, seed=run.seed, purpose=NAME)
+            chosen = torch.cat(
+                [part[rows(len(part), n, step, seed=run.seed, purpose=f"{NAME}, {name}")] for name, part, n in parts]
+            )
             ways = torch.randint(CAPTIONS, (BATCH,), generator=at("caption")).tolist()
             empty = (torch.rand(BATCH, generator=at("empty")) < 0.1).tolist()
             said = [
@@ -164,11 +172,19 @@ def world_latents(run: Run) -> Source:
                 for k, way, silent in zip(chosen.tolist(), ways, empty, strict=True)
             ]
             latents = whole[chosen].float().contiguous()
-            return Batch(latents.to(base.device), tuple(said))
+            return Batch(latents.to(base.device), tuple(said), mask=counts[chosen].to(base.device))
 
         return draw
 
     return Source("world", "corpus", prepare)
+
+
+def covered(run: Run) -> Tensor:
+    """[N, 1, S/8, S/8] in [0, 1]: how much of each place of a training picture's latents is toys; kept in the run."""
+    if not run.finished("covered"):
+        masks = pictures(run, "train").masks[:, None]
+        run.save("covered", {"covered": torch.cat([F.avg_pool2d(m.float(), ae.FACTOR) for m in masks.split(256)])})
+    return run.weights("covered")["covered"]
 
 
 def _average(average: dict[str, Tensor], base: Base, decay: float) -> None:
