@@ -4,6 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 RUN ?= out/pocket
+PRECISION ?= bfloat16
 WORKERS ?= 2
 METHOD ?= ip_adapter
 
@@ -37,12 +38,16 @@ bench-quick: $(VENV)/ready   ## the same, small: out/quick.json
 docs: $(VENV)/ready          ## the generated parts of README and docs/
 	$(BIN)/python docs/generate.py
 
+# glibc gives back memory of some megabytes each time and asks for it anew: a sixth of a long run on processors
+bench bench-quick pocket weights pretrain: export MALLOC_MMAP_THRESHOLD_ = 1000000000
+bench bench-quick pocket weights pretrain: export MALLOC_TRIM_THRESHOLD_ = 4000000000
+
 pocket: $(VENV)/ready        ## train the pocket base and its judges; resumable, RUN=folder
-	$(BIN)/python -m limner.pocket.pretrain --run $(RUN)
+	$(BIN)/python -m limner.pocket.pretrain --run $(RUN) --precision $(PRECISION)
 	$(MAKE) weights
 
 weights: $(VENV)/ready       ## train anew what every method starts from: after a new base
-	set -e; for name in $(basename $(notdir $(wildcard src/limner/pocket/weights/methods/*))); do $(BIN)/limner pretrain $$name; done
+	set -e; for name in $(basename $(notdir $(wildcard src/limner/pocket/weights/methods/*))); do $(BIN)/limner pretrain $$name --precision $(PRECISION); done
 
 pretrain: $(VENV)/ready      ## train the weights a method starts from on the pocket base; resumable, METHOD=name
 	$(BIN)/limner pretrain $(METHOD)

@@ -97,6 +97,10 @@ def clocked() -> list[dict[str, Any]]:
     with torch.no_grad():
         timed("paint: one step of 4", lambda: base.predict(latents, time_, states, context=Pass()), often=4)
         timed("decode 4 pictures", lambda: base.decode(latents))
+        for kind in (torch.float32, torch.bfloat16):
+            matrix = torch.randn(512, 512, device=base.device).to(kind)
+            matrix @ matrix  # what is prepared once
+            timed(f"multiply matrices in {str(kind).removeprefix('torch.')}", lambda m=matrix: m @ m, often=20)
     return found
 
 
@@ -113,6 +117,11 @@ def advice(times: list[dict[str, Any]]) -> list[str]:
     if each["teach: one update of 4"] > 0.05:
         found.append(
             "several subjects: `limner learn FOLDERS --together` teaches them in one pass, --mixed in bfloat16"
+        )
+    slower = each["multiply matrices in bfloat16"] / each["multiply matrices in float32"]
+    if slower > 1.2:
+        found.append(
+            f"single precision (`limner pretrain --precision float32`): bfloat16 takes {slower:.1f} times as long here"
         )
     if each["load the base"] > 4 * each["teach: one update of 4"]:
         found.append(

@@ -188,12 +188,14 @@ class Learner:
         groups: dict[float, list[Tensor]] = {}
         for name, tensor in self.parameters.items():
             groups.setdefault(factors[name], []).append(tensor)
+        processor = all(tensor.device.type == "cpu" for tensor in self.parameters.values())
         self.optimizer = torch.optim.AdamW(
             [{"params": tensors, "factor": factor} for factor, tensors in groups.items()],
             lr=stage.lr,
             weight_decay=stage.weight_decay,
             betas=(0.9, 0.99),
-            foreach=True,
+            foreach=not processor,
+            fused=processor,  # a third of the time there
         )
         for name, tensor in self.parameters.items():
             kept = {k: moments[f"{k}.{name}"] for k in _MOMENTS if f"{k}.{name}" in moments}

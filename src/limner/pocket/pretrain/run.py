@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -37,15 +37,15 @@ class Run:
     """Multiplies the number of steps of every stage: 1 is the two-core edition."""
     before: Path | None = None
     """A run whose weights every stage begins with, so that a world can grow on what was learned of a smaller one."""
-    single: bool = False
-    """Compute in single precision throughout, which is faster where a processor has no matrix unit for bfloat16."""
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    """Of what is computed; float32 is faster on a processor that has no matrix unit for bfloat16."""
 
     def mixed(self) -> torch.autocast:
-        """Matrix products and convolutions in bfloat16 while inside, unless the run is in single precision.
+        """Matrix products and convolutions in the run's precision while inside.
 
         Without its cache: within one long autocast the cached half-precision weights would never be refreshed.
         """
-        return torch.autocast(self.device, torch.bfloat16, enabled=not self.single, cache_enabled=False)
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16", cache_enabled=False)
 
     def steps(self, number: int) -> int:
         return max(2, round(number * self.scale))
