@@ -38,10 +38,6 @@ bench-quick: $(VENV)/ready   ## the same, small: out/quick.json
 docs: $(VENV)/ready          ## the generated parts of README and docs/
 	$(BIN)/python docs/generate.py
 
-# glibc gives back memory of some megabytes each time and asks for it anew: a sixth of a long run on processors
-bench bench-quick pocket weights pretrain: export MALLOC_MMAP_THRESHOLD_ = 1000000000
-bench bench-quick pocket weights pretrain: export MALLOC_TRIM_THRESHOLD_ = 4000000000
-
 pocket: $(VENV)/ready        ## train the pocket base and its judges; resumable, RUN=folder
 	$(BIN)/python -m limner.pocket.pretrain --run $(RUN) --precision $(PRECISION)
 	$(MAKE) weights

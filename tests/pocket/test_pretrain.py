@@ -19,12 +19,14 @@ from transformers import CLIPTextModel
 
 from limner.bases.loading import POCKET
 from limner.pocket.judges import WEIGHTS
-from limner.pocket.pretrain import autoencoder, denoiser, judges, language
+from limner.pocket.pretrain import autoencoder as ae
+from limner.pocket.pretrain import denoiser, judges, language
 from limner.pocket.pretrain.adopt import NETWORKS, adopt
 from limner.pocket.pretrain.data import NUM_VIEWS, graphs_of, pictures, rows
 from limner.pocket.pretrain.run import Run
 from limner.pocket.world import CORE, SPLITS, WHOLE, caption, sample
 from limner.pocket.world.grammar import words
+from limner.streams import stream
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +110,6 @@ def test_stopped_anywhere_a_stage_ends_at_the_same_bits(run: Run, tmp_path: Path
 
 
 def test_times_are_learned_where_pictures_take_shape(run: Run) -> None:
-    from limner.pocket.pretrain import denoiser
-    from limner.streams import stream
-
     unet = denoiser.new_unet()
     drawn = {
         learning: denoiser.assembled(run, unet, learning=learning).draw_times(10_000, stream(0, "times")).float()
@@ -121,6 +120,19 @@ def test_times_are_learned_where_pictures_take_shape(run: Run) -> None:
     assert abs(logits.mean() - mean) < 0.05
     assert abs(logits.std() - spread) < 0.05
     assert abs(drawn[False].mean() - 500) < 10
+
+
+def test_the_denoiser_learns_toys_and_the_core_before_the_rest(run: Run) -> None:
+    source = denoiser.world_latents(run)
+    batch = source.prepare(denoiser.assembled(run, denoiser.new_unet()))(3, lambda purpose: stream(0, purpose, 3))
+    assert batch.mask is not None
+    rows = [int((ae.train_latents(run).float() == one).flatten(1).all(1).nonzero()) for one in batch.latents]
+    assert sum(row % 2 == 0 for row in rows) == denoiser.OF_CORE
+    masks = pictures(run, "train").masks[rows].float()
+    for here, mask in zip(batch.mask[:, 0], masks, strict=True):
+        covered = torch.nn.functional.avg_pool2d(mask[None], 8)[0]
+        torch.testing.assert_close(here * denoiser.ON_TOYS, 1 + (denoiser.ON_TOYS - 1) * covered)
+    assert masks.any()
 
 
 def test_a_run_begins_with_what_an_earlier_one_knows_as_far_as_it_goes(run: Run, tmp_path: Path) -> None:
@@ -143,7 +155,7 @@ def test_what_ships_can_be_gone_on_from(tmp_path: Path) -> None:
     language.save_text(run, folder)
     for made, there in (
         (denoiser.denoiser(run), shipped.unet),
-        (autoencoder.autoencoder(run), shipped.vae),
+        (ae.autoencoder(run), shipped.vae),
         (CLIPTextModel.from_pretrained(folder, dtype=torch.float32), shipped.text_encoder),
     ):
         state = made.state_dict()

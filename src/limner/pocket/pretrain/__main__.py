@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from limner.memory import keep_memory
 from limner.pocket import SIZE
 from limner.pocket.judges import WEIGHTS
 from limner.pocket.world import WORLDS
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 leaves them as they are")
     given = parser.parse_args()
+    keep_memory()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and given.stage != ["denoiser"]:
         parser.error(
             "several processes share the work of --stage denoiser alone; launch the other stages without torchrun"
