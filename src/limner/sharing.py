@@ -213,12 +213,8 @@ class Veiled:
 
 
 def spread(accumulate: int = 1) -> Spread:
-    """How this process is to compute: with others where it was launched with others (`accelerate launch`, torchrun), once all are there."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Spread(accumulate)
-    found = Spreading(accumulate)
-    found.accelerator.wait_for_everyone()
-    return found
+    """How this process is to compute: with others where it was launched with others (`accelerate launch`, torchrun)."""
+    return Spreading(accumulate) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Spread(accumulate)
 
 
 def _on_cpu() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,10 +66,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 leaves them as they are")
     given = parser.parse_args()
     keep_memory()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and given.stage != ["denoiser"]:
-        parser.error(
-            "several processes share the work of --stage denoiser alone; launch the other stages without torchrun"
-        )
     if given.threads:
         torch.set_num_threads(given.threads)
     run = Run(

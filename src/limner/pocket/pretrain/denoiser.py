@@ -64,8 +64,7 @@ def new_unet() -> Any:
 
 
 def denoiser(run: Run) -> Any:
-    """The run's UNet with averaged weights, taught now as far as it was not before; each of the processes that torchrun launched
-    computes its rows of every batch."""
+    """The run's UNet with averaged weights, taught now as far as it was not before."""
     unet = new_unet()
     if run.finished(NAME):
         unet.load_state_dict(run.weights(NAME))
@@ -74,11 +73,10 @@ def denoiser(run: Run) -> Any:
     from limner.parts.objectives.denoising import denoising
     from limner.parts.parameters import everything
     from limner.recipe import Recipe, Stage
-    from limner.sharing import spread
     from limner.teaching import teach
     from limner.wearing import Outfit
 
-    base, over = assembled(run, unet, learning=True), spread()
+    base = assembled(run, unet, learning=True)
     stage = Stage(
         train=(everything(),),
         loss=(denoising(world_latents(run)),),
@@ -92,21 +90,18 @@ def denoiser(run: Run) -> Any:
     average, start = _resumed(run, base)
     clock, saved = Clock(NAME, stage.steps), time.monotonic()
     with stopping() as asked, run.mixed():
-        for progress in teach(base, outfit, stages=(stage,), seed=run.seed, start=start, spread=over):
-            stop, due = over.any(asked(), over.main and time.monotonic() - saved > 5 * CHECKPOINT_SECONDS)
-            if over.main:
-                _average(average, base, min(EMA, (progress.step + 1) / (progress.step + 10)))
-                clock.tick(progress.step, {"loss": progress.loss})
-                if progress.step % 20 == 0:
-                    run.log(NAME, step=progress.step, loss=progress.loss)
-                if stop or due:
-                    _save(run, progress.snapshot(), average)
-                    saved = time.monotonic()
-            if stop:
+        for progress in teach(base, outfit, stages=(stage,), seed=run.seed, start=start):
+            _average(average, base, min(EMA, (progress.step + 1) / (progress.step + 10)))
+            clock.tick(progress.step, {"loss": progress.loss})
+            if progress.step % 20 == 0:
+                run.log(NAME, step=progress.step, loss=progress.loss)
+            if asked() or time.monotonic() - saved > 5 * CHECKPOINT_SECONDS:
+                _save(run, progress.snapshot(), average)
+                saved = time.monotonic()
+            if asked():
                 raise Stopped
-    if over.main:
-        run.save(NAME, average)
-        run.path(f"{NAME}.state").unlink(missing_ok=True)
+    run.save(NAME, average)
+    run.path(f"{NAME}.state").unlink(missing_ok=True)
     unet.load_state_dict(average)
     return unet.eval()
 
@@ -152,7 +147,8 @@ def assembled(run: Run, unet: Any, *, learning: bool = False) -> Base:
 
 
 def world_latents(run: Run) -> Source:
-    """Every training picture as latents, said in one of its ways; one caption in ten is empty, for guidance."""
+    """Training pictures as latents, OF_CORE of each batch of the core and errors on toys counting ON_TOYS times, said in one of their ways; one
+    caption in ten is empty, for guidance."""
     from limner.recipe import Batch, Source
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
