@@ -46,7 +46,7 @@ weights: $(VENV)/ready       ## train anew what every method starts from: after 
 	set -e; for name in $(basename $(notdir $(wildcard src/limner/pocket/weights/methods/*))); do $(BIN)/limner pretrain $$name --precision $(PRECISION); done
 
 pretrain: $(VENV)/ready      ## train the weights a method starts from on the pocket base; resumable, METHOD=name
-	$(BIN)/limner pretrain $(METHOD)
+	$(BIN)/limner pretrain $(METHOD) --precision $(PRECISION)
 
 clean:
 	rm -rf $(VENV) out build dist

@@ -131,7 +131,7 @@ def test_the_denoiser_learns_toys_and_the_core_before_the_rest(run: Run) -> None
     masks = pictures(run, "train").masks[rows].float()
     for here, mask in zip(batch.mask[:, 0], masks, strict=True):
         covered = torch.nn.functional.avg_pool2d(mask[None], 8)[0]
-        torch.testing.assert_close(here * denoiser.ON_TOYS, 1 + (denoiser.ON_TOYS - 1) * covered)
+        torch.testing.assert_close(here * ae.ON_TOYS, 1 + (ae.ON_TOYS - 1) * covered)
     assert masks.any()
 
 

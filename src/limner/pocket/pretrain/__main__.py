@@ -61,7 +61,12 @@ def main() -> None:
         "--weights", type=Path, default=WEIGHTS, help="where to export to; the package itself if not said"
     )
     parser.add_argument("--device", default="cpu", help="cpu, or cuda: then everything is done there, rendering too")
-    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16", help="of what is computed")
+    parser.add_argument(
+        "--precision",
+        choices=("bfloat16", "float32"),
+        default="bfloat16",
+        help="of all stages but motion and multimodal",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 leaves them as they are")
     given = parser.parse_args()

@@ -27,7 +27,6 @@ NAME = "denoiser"
 BATCH = 32  # at equal time better than 64: more updates
 EMA = 0.9995
 OF_CORE = 24  # rows of every batch that show the core, which the base must do best
-ON_TOYS = 3.0  # how much more an error counts there: scenes are learned long before toys
 CAPTIONS = 6  # ways every picture is said
 TIMES = -0.4, 1.1  # of the logit of the share of noise that is learned at: mean and spread
 SCHEDULE = {
@@ -153,7 +152,7 @@ def world_latents(run: Run) -> Source:
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         whole, graphs, tokens = ae.train_latents(run), graphs_of(run, "train"), tokenizer(run)
-        counts = (1 + (ON_TOYS - 1) * covered(run)) / ON_TOYS
+        counts = (1 + (ae.ON_TOYS - 1) * covered(run)) / ae.ON_TOYS  # scenes are learned long before toys
         every = torch.arange(len(graphs))
         parts = ("core", every[::2], OF_CORE), ("world", every[1::2], BATCH - OF_CORE)
 
