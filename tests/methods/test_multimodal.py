@@ -26,7 +26,7 @@ from limner.parts import explain, followed_subject, keep_maps, refinement
 from limner.parts.attention.followed import FOLLOWED, averaged, noun_places
 from limner.parts.encoders.multimodal import PICTURE, Multimodal, multimodal, opened
 from limner.parts.fusion.query_states import explained
-from limner.parts.modifiers.states import tensors_of
+from limner.parts.modifiers.states import changed_states, tensors_of
 from limner.parts.objectives import refinement as refining
 from limner.parts.sources import toys
 from limner.pocket.judges import WEIGHTS
@@ -174,8 +174,10 @@ def test_other_families_go_through_the_same_code(
     assert states.shape == (1, 1 + 3 + places, 32)
     assert isinstance(found.captions(pixels_of(rex))[0], str)
     recipe = methods()["kosmos_g"](rex, model=str(tmp_path))
+    fusion = recipe.modifiers[0]
+    assert isinstance(fusion, changed_states)
     with wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        features = tensors_of(worn, recipe.modifiers[0])["features"]  # type: ignore[arg-type]  # the change of states
+        features = tensors_of(worn, fusion)["features"]
     assert features.shape == (1, 3, places, 32)
 
 
@@ -242,10 +244,11 @@ def test_of_texts_alone_both_make_what_the_text_tower_makes(base: Any, reader: M
     texts = sorted({caption(sample(700_000_000 + k, split="dev")) for k in range(24)})
     recipe = methods()[name](NOBODY)
     (fusion,) = recipe.modifiers
+    assert isinstance(fusion, changed_states)
     net: Any = _writer(fusion)
     asked = [net.text(reader, text, "<nobody>", "", shown=False) for text in texts]
     with torch.no_grad(), wear(base, [Outfit(recipe, "<nobody>", shipped(name, base))]) as worn:
-        made = net.states(tensors_of(worn, fusion), reader, asked, None)  # type: ignore[arg-type]  # the change of states
+        made = net.states(tensors_of(worn, fusion), reader, asked, None)
         wanted = base.text_states(texts, words={})
     apart = (made[:, None] - wanted[None]).square().mean((-1, -2))
     assert apart.argmin(1).tolist() == list(range(len(texts)))
