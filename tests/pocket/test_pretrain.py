@@ -15,7 +15,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, ViTModel
 
 from limner.bases.loading import POCKET
 from limner.pocket.judges import WEIGHTS
@@ -157,11 +157,14 @@ def test_what_ships_can_be_gone_on_from(tmp_path: Path) -> None:
         (denoiser.denoiser(run), shipped.unet),
         (ae.autoencoder(run), shipped.vae),
         (CLIPTextModel.from_pretrained(folder, dtype=torch.float32), shipped.text_encoder),
+        (judges.dino(run), ViTModel.from_pretrained(WEIGHTS / "dino", add_pooling_layer=False)),
     ):
         state = made.state_dict()
         assert all(torch.equal(state[key], value.float()) for key, value in there.state_dict().items())
-    weights = load_file(WEIGHTS / "judge.safetensors")
-    assert all(torch.equal(value, weights[key].float()) for key, value in judges.judge(run).state_dict().items())
+    for name in ("judge", "identity", "faces", "segmenter"):
+        weights = load_file(WEIGHTS / f"{name}.safetensors")
+        state = getattr(judges, name)(run).state_dict()
+        assert all(torch.equal(value, weights[key].float()) for key, value in state.items())
     assert language.tokenizer(run)("a red dog").input_ids == shipped.tokenizer("a red dog").input_ids
 
 

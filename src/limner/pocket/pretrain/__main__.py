@@ -33,7 +33,7 @@ STAGES: dict[str, Callable[[Run], object]] = {
     "preview": lambda run: print(preview.preview(run)),
     "export": export.export,
     "multimodal": multimodal.multimodal,
-    "evaluate": lambda run: print(evaluate.evaluate(Path("results/pocket.json"))),
+    "evaluate": lambda run: evaluate.evaluate(Path("results/pocket.json")),
     "sheet": lambda run: evaluate.sheet(Path("docs/images/pocket.jpg")),
 }
 
@@ -59,6 +59,9 @@ def main() -> None:
     parser.add_argument("--from", type=Path, dest="before", help="a run whose weights every stage begins with")
     parser.add_argument(
         "--weights", type=Path, default=WEIGHTS, help="where to export to; the package itself if not said"
+    )
+    parser.add_argument(
+        "--painted", type=int, default=evaluate.PAINTED, help="pictures that the evaluation's Fréchet distance is over"
     )
     parser.add_argument("--device", default="cpu", help="cpu, or cuda: then everything is done there, rendering too")
     parser.add_argument(
@@ -86,7 +89,13 @@ def main() -> None:
     )
     try:
         for stage in given.stage or _every(elsewhere=given.weights != WEIGHTS):
-            export.export(run, given.weights) if stage == "export" else STAGES[stage](run)
+            match stage:
+                case "export":
+                    export.export(run, given.weights)
+                case "evaluate":
+                    print(evaluate.evaluate(Path("results/pocket.json"), painted=given.painted))
+                case _:
+                    STAGES[stage](run)
     except Stopped:
         raise SystemExit("stopped; the same command goes on from here") from None
 

@@ -37,6 +37,11 @@ def adopt(run: Run, folder: Path = WEIGHTS) -> None:
 
 
 def _tensors(place: Path) -> dict[str, Tensor]:
-    """Of a file, or of a folder's shards."""
+    """Of a file, of a folder's shards, or of a ViT, whose tensors transformers names otherwise on disk than in memory."""
+    if place.name == "dino":
+        from transformers import ViTModel
+
+        found: dict[str, Tensor] = ViTModel.from_pretrained(place, add_pooling_layer=False).state_dict()
+        return found
     files = [place] if place.is_file() else sorted(place.glob("*.safetensors"))
     return {key: value for file in files for key, value in load_file(file).items()}

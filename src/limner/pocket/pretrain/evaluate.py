@@ -17,14 +17,17 @@ from torch import Tensor
 from limner.files import atomic_write
 from limner.pocket import SIZE, judges
 from limner.pocket.labels import FIELDS, labels
-from limner.pocket.world import CORE, WHOLE, World, caption, draw, individual, references, sample, showing
+from limner.pocket.world import CORE, WHOLE, World, caption, draw, draw_many, individual, references, sample, showing
 from limner.pocket.world.grammar import NONCE
 from limner.pocket.world.graph import SPLITS, SceneGraph
 from limner.pocket.world.vocabulary import ACCESSORIES, ACTIONS, CLASSES, JOINTED, STYLES
 
 from .language import fitting, write_json
+from .run import Clock
 
 FIRST = 500_000_000  # seeds of evaluation graphs; training's are below
+BATCH = 32  # pictures painted at once
+PAINTED = 5_000  # pictures that the Fréchet distance is over
 PLAIN = replace(WHOLE, faces=0.0, pairs=0.0, styles=("render",))
 
 
@@ -52,7 +55,7 @@ AIMS = {
 """What is wanted of painted pictures, as a share of what the judge reads on renders."""
 
 
-def evaluate(path: Path, *, painted: int = 512) -> dict[str, Any]:
+def evaluate(path: Path, *, painted: int = PAINTED) -> dict[str, Any]:
     """Scores of the shipped base and judges on held-out individuals and captions; written to `path`.
 
     `painted` is how many pictures of the core the Fréchet distance is over.
@@ -80,6 +83,11 @@ def evaluate(path: Path, *, painted: int = 512) -> dict[str, Any]:
 
 def _graphs(world: World, count: int, first: int = FIRST) -> list[SceneGraph]:
     return [sample(first + k, world=world, split="held-out") for k in range(count)]
+
+
+def _drawn(graphs: list[SceneGraph]) -> Tensor:
+    """[B, 3, H, W] from 0 to 1, of any number: drawn a few at a time."""
+    return torch.cat([part.pixels for part in draw_many(graphs)]).float() / 255
 
 
 def _plainly(graph: SceneGraph) -> str:
@@ -119,10 +127,17 @@ def judged(pixels: Tensor, graphs: Sequence[SceneGraph], fields: Sequence[str]) 
 
 
 def _paint(base: Any, said: list[str]) -> Tensor:
-    from limner import PaintSettings, paint
+    """[B, 3, H, W] from 0 to 1: a picture of every text, each begun with noise of its own."""
+    from limner import Order, PaintSettings, paint_many
 
-    pictures = paint(base, said, seed=0, settings=PaintSettings(batch=32))
-    return torch.stack([torch.from_numpy(np.array(p.image)).permute(2, 0, 1) for p in pictures]).float() / 255
+    clock, found, settings = Clock("painting", len(said)), [], PaintSettings(batch=BATCH)
+    for first in range(0, len(said), BATCH):
+        orders = [Order(text, seed=first + k) for k, text in enumerate(said[first : first + BATCH])]
+        found += [
+            torch.from_numpy(np.array(p.image)).permute(2, 0, 1) for p in paint_many(base, orders, settings=settings)
+        ]
+        clock.tick(len(found) - 1, {})
+    return torch.stack(found).float() / 255
 
 
 def _seconds(work: Callable[[], object], times: int = 3) -> float:
@@ -230,8 +245,8 @@ def _distance(base: Any, pixels: Tensor, count: int) -> dict[str, float]:
     `count` painted pictures against as many renders, and those renders against as many others.
     """
     graphs = _graphs(CORE, count)
-    first = pixels if count <= len(pixels) else draw(graphs).pixels.float() / 255
-    others = draw(_graphs(CORE, count, FIRST + 10_000_000)).pixels.float() / 255
+    first = pixels if count <= len(pixels) else _drawn(graphs)
+    others = _drawn(_graphs(CORE, count, FIRST + 10_000_000))
     made = _paint(base, [_plainly(g) for g in graphs])
     return {
         "pictures": count,

@@ -90,8 +90,8 @@ def _opened_in_single_precision(path: Path) -> None:
 
 
 def _losses(run: Run, path: Path) -> None:
-    """Fifty points of every stage's log."""
-    found = {}
+    """Fifty points of every stage's log; a stage that this run did not train keeps the points it shipped with."""
+    found = json.loads(path.read_text()) if path.exists() else {}
     for log in sorted(run.folder.glob("*.jsonl")):
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         found[log.stem] = lines[:: max(1, len(lines) // 50)] + lines[-1:]
