@@ -14,8 +14,9 @@ import statistics
 import sys
 from pathlib import Path
 
+from limner import load
 from limner.commands.listing import method_table
-from limner.evaluation.benchmark import read_results
+from limner.evaluation.benchmark import is_current, read_results
 from limner.evaluation.datasets.toys import toys
 from limner.evaluation.metrics import card, metrics
 from limner.evaluation.report import ordered, table_markdown
@@ -25,6 +26,7 @@ from limner.pocket.pretrain.evaluate import AIMS
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "src" / "limner" / "methods" / "measured.json"
 SHEETS = ROOT / "docs" / "images" / "methods"
+EARLIER = "Measured on an earlier edition of the base and its judges than the one that ships."
 SHEET_CASES, SHEET_PROMPTS, SHEET_SIZE = 3, 6, 96
 START, END = "<!-- generated: {} -->", "<!-- end -->"
 
@@ -205,6 +207,7 @@ def results() -> str:
     absent = [name for name, count in counts.items() if not count]
     about += f" On fewer toys: {', '.join(fewer)}." if fewer else ""
     about += f" Not measured: {', '.join(absent)}." if absent else ""
+    about += "" if is_current(found) else f" {EARLIER}"
     return f"{table_markdown(found)}\n{about}"
 
 
@@ -231,6 +234,7 @@ def curve() -> str:
     path = ROOT / "results" / "dreambooth_curve.json"
     if not path.exists():
         return "Not measured yet: `python benchmarks/curve.py`."
+    found = json.loads(path.read_text())
     lines = [
         "| steps | F ↑ | T ↑ | H ↑ | identity ↑ | prompt obeyed ↑ | CLIP-T ↑ | copy ↓ | diagnosis |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -238,8 +242,10 @@ def curve() -> str:
     lines += [
         f"| {p['steps']} | {p['F']:.2f} | {p['T']:.2f} | {p['H']:.2f} | {p['identity']:.3f} | {p['obeyed']:.3f} | "
         f"{p['clip_t']:.3f} | {p['copy_index']:.2f} | {p['diagnosis']} |"
-        for p in json.loads(path.read_text())["points"]
+        for p in found["points"]
     ]
+    if found["fingerprint"] != load("pocket", device="cpu").fingerprint:
+        lines += ["", EARLIER]
     return "\n".join(lines)
 
 
@@ -248,7 +254,8 @@ def strength() -> str:
     path = ROOT / "results" / "curve.json"
     if not path.exists():
         return "Not measured yet: `limner bench --curve ip_adapter`."
-    return table_markdown(read_results(path))
+    found = read_results(path)
+    return table_markdown(found) + ("" if is_current(found) else f"\n\n{EARLIER}")
 
 
 def metric_table() -> str:

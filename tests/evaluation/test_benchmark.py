@@ -14,7 +14,7 @@ import pytest
 from limner import weights
 from limner.errors import FileError, InputError, MissingExtra, UnknownName
 from limner.evaluation import benchmark
-from limner.evaluation.benchmark import bench, collect, read_results
+from limner.evaluation.benchmark import bench, collect, is_current, read_results
 from limner.evaluation.plan import FORMAT, Plan, Unit
 from limner.evaluation.report import report, table_markdown
 from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS, spearman, summary
@@ -100,6 +100,13 @@ def test_other_settings_prompts_or_seeds_are_other_units(ran: SimpleNamespace) -
     other = Plan((("dreambooth", (("steps", 3),)),), **QUICK)
     assert keys.isdisjoint(unit.key(about) for unit in other.units)
     assert benchmark.about_of(Plan((FAST,), cases=1, prompts=3)) != about
+
+
+def test_results_are_current_until_the_base_is_another(ran: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read_results(ran.root / "results.json")
+    assert is_current(found)
+    monkeypatch.setattr("limner.evaluation.unit._opened", lambda *_: SimpleNamespace(fingerprint="another's"))
+    assert not is_current(found)
 
 
 def test_weights_trained_anew_make_other_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,11 @@ def read_results(path: Path) -> dict[str, Any]:
     return found
 
 
+def is_current(found: Mapping[str, Any]) -> bool:
+    """Whether a results file was measured on the base and with the judges that are there now."""
+    return bool(found["about"] == about_of(Plan(**found["plan"])))
+
+
 # ------------------------------------------------------------------------------------------------------------- spreading
 
 
