@@ -31,9 +31,9 @@ STAGES: dict[str, Callable[[Run], object]] = {
     "denoiser": denoiser.denoiser,
     "motion": motion.motion,
     "preview": lambda run: print(preview.preview(run)),
-    "export": export.export,
+    "export": lambda run: export.export(run, run.target),
     "multimodal": multimodal.multimodal,
-    "evaluate": lambda run: evaluate.evaluate(Path("results/pocket.json")),
+    "evaluate": lambda run: print(evaluate.evaluate(Path("results/pocket.json"), painted=run.painted)),
     "sheet": lambda run: evaluate.sheet(Path("docs/images/pocket.jpg")),
 }
 
@@ -61,7 +61,7 @@ def main() -> None:
         "--weights", type=Path, default=WEIGHTS, help="where to export to; the package itself if not said"
     )
     parser.add_argument(
-        "--painted", type=int, default=evaluate.PAINTED, help="pictures that the evaluation's Fréchet distance is over"
+        "--painted", type=int, default=Run.painted, help="pictures that the evaluation's Fréchet distance is over"
     )
     parser.add_argument("--device", default="cpu", help="cpu, or cuda: then everything is done there, rendering too")
     parser.add_argument(
@@ -86,16 +86,12 @@ def main() -> None:
         device=given.device,
         precision=given.precision,
         seed=given.seed,
+        target=given.weights,
+        painted=given.painted,
     )
     try:
         for stage in given.stage or _every(elsewhere=given.weights != WEIGHTS):
-            match stage:
-                case "export":
-                    export.export(run, given.weights)
-                case "evaluate":
-                    print(evaluate.evaluate(Path("results/pocket.json"), painted=given.painted))
-                case _:
-                    STAGES[stage](run)
+            STAGES[stage](run)
     except Stopped:
         raise SystemExit("stopped; the same command goes on from here") from None
 

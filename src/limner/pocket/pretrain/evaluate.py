@@ -23,11 +23,10 @@ from limner.pocket.world.graph import SPLITS, SceneGraph
 from limner.pocket.world.vocabulary import ACCESSORIES, ACTIONS, CLASSES, JOINTED, STYLES
 
 from .language import fitting, write_json
-from .run import Clock
+from .run import Clock, Run
 
 FIRST = 500_000_000  # seeds of evaluation graphs; training's are below
 BATCH = 32  # pictures painted at once
-PAINTED = 5_000  # pictures that the Fréchet distance is over
 PLAIN = replace(WHOLE, faces=0.0, pairs=0.0, styles=("render",))
 
 
@@ -55,7 +54,7 @@ AIMS = {
 """What is wanted of painted pictures, as a share of what the judge reads on renders."""
 
 
-def evaluate(path: Path, *, painted: int = PAINTED) -> dict[str, Any]:
+def evaluate(path: Path, *, painted: int = Run.painted) -> dict[str, Any]:
     """Scores of the shipped base and judges on held-out individuals and captions; written to `path`.
 
     `painted` is how many pictures of the core the Fréchet distance is over.

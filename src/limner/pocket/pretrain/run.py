@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from limner.files import atomic_write
 from limner.interrupts import stopping
 from limner.pocket import SIZE
+from limner.pocket.judges import WEIGHTS
 
 CHECKPOINT_SECONDS = 60.0
 SAY_SECONDS = 15.0
@@ -39,6 +40,10 @@ class Run:
     """A run whose weights every stage begins with, so that a world can grow on what was learned of a smaller one."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     """Of what is computed; float32 is faster on a processor that has no matrix unit for bfloat16."""
+    target: Path = WEIGHTS
+    """Where the export goes: the package itself if not said."""
+    painted: int = 5_000
+    """Pictures that the evaluation's Fréchet distance is over."""
 
     def mixed(self) -> torch.autocast:
         """Matrix products and convolutions in the run's precision while inside.
