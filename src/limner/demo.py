@@ -112,7 +112,7 @@ def _report(
     _say(f"taught in {teaching:.0f} s, painted and judged in {painting:.0f} s")
     for name in found["with it"]:
         _say(f"  {name:10}  with it {found['with it'][name]:.3f}   base alone {found['base alone'][name]:.3f}")
-    _say(f"  {card.diagnosis}")
+    _say(f"  {card.diagnosis} ({', '.join(card.diagnosis.because)})")
     _say(f"the page is {folder / 'index.html'}, the pictures on one sheet {folder / 'grid.png'}")
     _say("try next:")
     _say(f'  limner paint "<{NAME}> in the snow wearing a crown" --with {folder / NAME}.safetensors -n 4')

@@ -16,6 +16,8 @@ HIGH, LOW, WIDE = Range(0.8, 0.7, 0.9), Range(0.2, 0.1, 0.3), Range(0.6, 0.3, 0.
     [
         ("balanced", Signs(HIGH, HIGH, leak=0.0)),
         ("overfit", Signs(HIGH, LOW, copy=0.2)),
+        ("overfit", Signs(HIGH, HIGH, obeyed=0.3)),
+        ("balanced", Signs(HIGH, HIGH, obeyed=0.8)),
         ("memorised", Signs(HIGH, LOW, copy=0.9)),
         ("leaky background", Signs(HIGH, HIGH, leak=0.4)),
         ("leaky background", Signs(HIGH, LOW, copy=0.2, leak=0.4, masked_gain=-0.1)),

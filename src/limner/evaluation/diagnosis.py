@@ -13,7 +13,7 @@ Label: TypeAlias = Literal[
 ADVICE: dict[Label, tuple[str, str]] = {
     "balanced": ("It is the subject, and prompts are followed.", "Keep these settings."),
     "overfit": (
-        "It is the subject, but prompts no longer change the picture.",
+        "It is the subject, but prompts are followed far less than by the base alone.",
         "Teach fewer steps or with a lower learning rate, or add class pictures (prior preservation).",
     ),
     "memorised": (
@@ -58,7 +58,9 @@ class Signs:
     """What is known of a likeness. None: not measured.
 
     `fidelity` and `alignment` are the anchored F and T. `sensitivity` is eta squared as a share of the base's, `variety`
-    the diversity within a prompt as a share of the base's, `quality` as a share of the base's.
+    the diversity within a prompt as a share of the base's, `quality` as a share of the base's. `obeyed` is the share of
+    pictures in which all is there that the prompt asks for, as a share of the base's: a mean can be high where the scene is
+    right and everything else is missing.
     """
 
     fidelity: Range
@@ -69,6 +71,7 @@ class Signs:
     sensitivity: float | None = None
     variety: float | None = None
     quality: float | None = None
+    obeyed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,9 @@ def _label(signs: Signs, threshold: float, because: list[str]) -> Label:
         because.append("an interval crosses the threshold")
         return "undetermined"
     if like and follows:
-        return _leaky(signs, because) or "balanced"
+        if signs.obeyed is None or signs.obeyed >= threshold:
+            return _leaky(signs, because) or "balanced"
+        because.append(f"prompts wholly obeyed {signs.obeyed:.2f} of the base's")
     if like:
         if signs.copy is not None and signs.copy > 0.5:
             because.append(f"copy index {signs.copy:.2f}")

@@ -128,7 +128,10 @@ def judged(
     shares = truth.shares(album.pictures, [{**(known or {}), **truth.asked(p)} for p in truths]) if truths else {}
     if truths:
         shares["obeyed"] = float(truth.obeyed(album.pictures, truths).mean())
-    diagnosis = diagnose(_signs(album, encoders, measured, found, segment))
+    obeyed = None
+    if truths and album.base and (plain := float(truth.obeyed(album.base, truths).mean())) > 0:
+        obeyed = shares["obeyed"] / plain
+    diagnosis = diagnose(replace(_signs(album, encoders, measured, found, segment), obeyed=obeyed))
     return Scorecard(measured, found, diagnosis, shares, cost or {}, tuple(notes))
 
 
