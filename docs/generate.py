@@ -42,7 +42,7 @@ def pages() -> dict[Path, str]:
     found[readme] = within(text, "results", results())
     docs = ROOT / "docs" / "results.md"
     text = within(within(docs.read_text(), "results", results()), "curve", curve())
-    text = within(text, "strength", strength())
+    text = within(within(text, "strength", strength()), "six", six())
     found[docs] = within(text, "diagnoses", diagnoses())
     bases = ROOT / "docs" / "bases.md"
     found[bases] = within(bases.read_text(), "families", proofs("bases", families()))
@@ -255,7 +255,29 @@ def strength() -> str:
     if not path.exists():
         return "Not measured yet: `limner bench --curve ip_adapter`."
     found = read_results(path)
-    return table_markdown(found) + ("" if is_current(found) else f"\n\n{EARLIER}")
+    return table_markdown(found) + ("" if is_current(found) else f"\n{EARLIER}")
+
+
+SIX = {
+    "dreambooth": 0.5, "lycoris_locon": 0.4, "lora_dreambooth": 0.4, "custom_diffusion": 0.5, "textual_inversion": 0.2,
+}  # fmt: skip
+"""What tuning must reach for the base to be worth judging on: the least share of the gap from the base to the ceiling, F."""
+
+
+def six() -> str:
+    """Whether tuning works on this base: five ways of it on six held-out toys."""
+    path = ROOT / "results" / "six.json"
+    if not path.exists():
+        return f"Not measured yet: `limner bench --cases 6 --methods {' '.join(SIX)} --results results/six.json`."
+    found = read_results(path)
+    lines = ["| | F ↑ | wanted | F above words | T ↑ | obeyed ↑ |", "|---|---|---|---|---|---|"]
+    for label, row in ordered(found["summary"]):
+        own, gap = row["numbers"], row["above words"].get("F")
+        above = "" if gap is None else f"{gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]"
+        wanted = f"{SIX[label]:.1f} {'met' if own['F']['mean'] >= SIX[label] else 'missed'}" if label in SIX else ""
+        told = [f"{own[k]['mean']:.2f} [{own[k]['low']:.2f}, {own[k]['high']:.2f}]" for k in ("F", "T", "obeyed")]
+        lines.append(f"| {label} | {told[0]} | {wanted} | {above} | {told[1]} | {told[2]} |")
+    return "\n".join(lines) + ("" if is_current(found) else f"\n\n{EARLIER}")
 
 
 def metric_table() -> str:

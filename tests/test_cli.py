@@ -124,7 +124,7 @@ def test_lists_speak_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("methods", "--json") == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["dreambooth"]["framework"] == "test-time fine-tuning"
-    assert rows["dreambooth"]["settings"]["prior_weight"]["default"] == 0.3
+    assert rows["dreambooth"]["settings"]["prior_weight"]["default"] == 0.1
     assert run("bases", "--json") == 0
     assert json.loads(capsys.readouterr().out)[0]["name"] == "pocket"
     assert run("doctor", "--json") == 0

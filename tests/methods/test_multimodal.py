@@ -413,7 +413,8 @@ def test_a_step_knows_where_the_step_before_painted_the_subject(base: Any, rex: 
             )  # begin, a, photo, of, a, dog
             low, high = column.amin(1, keepdim=True), column.amax(1, keepdim=True)
             side = round(column.shape[1] ** 0.5)
-            own.append(F.interpolate(((column - low) / (high - low)).view(2, 1, side, side), (16, 16), mode="bilinear"))
+            scaled = torch.where(high - low > 1e-9, (column - low) / (high - low), 1.0)  # a layer may not read the noun
+            own.append(F.interpolate(scaled.view(2, 1, side, side), (16, 16), mode="bilinear"))
         mean = torch.stack(own).mean(0)
         mean = (mean - mean.amin((2, 3), True)) / (mean.amax((2, 3), True) - mean.amin((2, 3), True))
         wanted = torch.where(mean > 0.2, mean, 0.0)

@@ -13,9 +13,9 @@ def diffnat(
     subject: Subject,
     *,
     kurtosis_weight: float = 1e-4,
-    steps: int = 140,
+    steps: int = 80,
     lr: float = 7e-4,
-    prior_weight: float = 0.3,
+    prior_weight: float = 0.1,
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:

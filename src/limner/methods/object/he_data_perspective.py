@@ -22,9 +22,9 @@ from limner.subject import Subject
 def he_data_perspective(
     subject: Subject,
     *,
-    steps: int = 140,
+    steps: int = 80,
     lr: float = 7e-4,
-    prior_weight: float = 0.3,
+    prior_weight: float = 0.1,
     num_class_pictures: int = 128,
     batch: int = 4,
 ) -> Recipe:

@@ -30,7 +30,7 @@ def instructbooth(
     kl_weight: float = 0.01,
     reward_steps: int = 24,
     reward_lr: float = 3e-4,
-    steps: int = 140,
+    steps: int = 80,
     lr: float = 7e-4,
     num_class_pictures: int = 64,
     batch: int = 4,
@@ -66,7 +66,7 @@ def instructbooth(
         stages=(
             Stage(
                 train=(everything(),),
-                loss=preserving(subject, weight=0.3, count=num_class_pictures, batch=batch),
+                loss=preserving(subject, weight=0.1, count=num_class_pictures, batch=batch),
                 steps=steps,
                 lr=lr,
                 weight_decay=1e-2,

@@ -14,9 +14,9 @@ def lora_dreambooth(
     *,
     rank: int = 16,
     layers: str = "everything",
-    steps: int = 160,
-    lr: float = 2e-3,
-    prior_weight: float = 0.3,
+    steps: int = 120,
+    lr: float = 4e-3,
+    prior_weight: float = 0.1,
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
