@@ -330,6 +330,7 @@ def scores() -> str:
     }
     lines += ["", "| | | aim |", "|---|---|---|"]
     lines += [f"| {name} | {value} | {aim} |" for name, (value, aim) in rows.items()]
+    lines += [] if found.get("fingerprint") == load("pocket", device="cpu").fingerprint else ["", EARLIER]
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+import limner
 from limner.pocket import judges
 from limner.pocket.pretrain import evaluate
 from limner.pocket.pretrain.evaluate import QUESTIONS, fid, judged, recall, sheet
@@ -55,6 +56,22 @@ def test_the_ceiling_of_texts_is_what_one_could_do_who_knows_every_graph() -> No
     found = recall(draw(graphs).pixels.float() / 255, graphs, 32)
     assert found["r@1_distinct"] > 5 / 32
     assert 0 < found["ceiling_loose"] <= 1
+
+
+def test_what_was_painted_before_a_stop_is_not_painted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, said = limner.load("pocket"), ["a dog on the beach", "a cat", "a red car"]
+    monkeypatch.setattr(evaluate, "BATCH", 2)
+    first = evaluate._paint(base, said, tmp_path)
+    parts = sorted(tmp_path.iterdir(), key=lambda part: part.stat().st_size)
+    assert len(parts) == 2
+    parts[0].unlink()  # the smaller one, of the last picture
+    asked = []
+    real = limner.paint_many
+    monkeypatch.setattr(
+        limner, "paint_many", lambda base, orders, **more: asked.append(orders) or real(base, orders, **more)
+    )
+    torch.testing.assert_close(evaluate._paint(base, said, tmp_path), first, rtol=0, atol=0)
+    assert [order.prompt for orders in asked for order in orders] == ["a red car"]
 
 
 def test_the_sheet_shows_the_first_captions_there_are(tmp_path: Path) -> None:

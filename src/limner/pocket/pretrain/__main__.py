@@ -33,7 +33,9 @@ STAGES: dict[str, Callable[[Run], object]] = {
     "preview": lambda run: print(preview.preview(run)),
     "export": lambda run: export.export(run, run.target),
     "multimodal": multimodal.multimodal,
-    "evaluate": lambda run: print(evaluate.evaluate(Path("results/pocket.json"), painted=run.painted)),
+    "evaluate": lambda run: print(
+        evaluate.evaluate(Path("results/pocket.json"), painted=run.painted, kept=run.path("painted"))
+    ),
     "sheet": lambda run: evaluate.sheet(Path("docs/images/pocket.jpg")),
 }
 

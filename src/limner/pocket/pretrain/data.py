@@ -70,11 +70,11 @@ def pictures(run: Run, purpose: str, *, workers: int = 0) -> Pictures:
     for done, (k, drawn) in enumerate(
         zip(missing, draw_many(todo, size=run.size, chunk=CHUNK, workers=processes, device=run.device), strict=True)
     ):
-        _write(folder / f"{k:04}.mask.png", drawn.masks.to(torch.uint8)[:, None].cpu() * 255)
-        _write(folder / f"{k:04}.png", drawn.pixels.cpu())
+        write_strip(folder / f"{k:04}.mask.png", drawn.masks.to(torch.uint8)[:, None].cpu() * 255)
+        write_strip(folder / f"{k:04}.png", drawn.pixels.cpu())
         print(f"render {purpose}  {done + 1}/{len(missing)}", file=sys.stderr, flush=True)
-    pixels = torch.cat([_read(folder / f"{k:04}.png", run.size) for k in range(count)])
-    masks = torch.cat([_read(folder / f"{k:04}.mask.png", run.size) for k in range(count)])[:, 0] > 127
+    pixels = torch.cat([read_strip(folder / f"{k:04}.png", run.size) for k in range(count)])
+    masks = torch.cat([read_strip(folder / f"{k:04}.mask.png", run.size) for k in range(count)])[:, 0] > 127
     return Pictures(pixels, masks, tuple(graphs))
 
 
@@ -108,14 +108,15 @@ def _portraits_of(k: int) -> list[SceneGraph]:
     ]
 
 
-def _write(path: Path, pixels: Tensor) -> None:
+def write_strip(path: Path, pixels: Tensor) -> None:
     """[N, C, S, S] uint8 -> a strip N pictures tall."""
     array = pixels.permute(0, 2, 3, 1).reshape(-1, pixels.shape[-1], pixels.shape[1]).numpy()
     image = Image.fromarray(array if pixels.shape[1] == 3 else array[..., 0])
     atomic_write(path, lambda p: image.save(p, format="PNG"), overwrite=True)
 
 
-def _read(path: Path, size: int) -> Tensor:
+def read_strip(path: Path, size: int) -> Tensor:
+    """[N, C, S, S] uint8 of a strip."""
     array = torch.from_numpy(np.array(Image.open(path)))
     return (
         (array if array.ndim == 3 else array[..., None])

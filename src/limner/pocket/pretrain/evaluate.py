@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from limner.pocket.world.grammar import NONCE
 from limner.pocket.world.graph import SPLITS, SceneGraph
 from limner.pocket.world.vocabulary import ACCESSORIES, ACTIONS, CLASSES, JOINTED, STYLES
 
+from .data import read_strip, write_strip
 from .language import fitting, write_json
 from .run import Clock, Run
 
@@ -54,17 +56,19 @@ AIMS = {
 """What is wanted of painted pictures, as a share of what the judge reads on renders."""
 
 
-def evaluate(path: Path, *, painted: int = Run.painted) -> dict[str, Any]:
+def evaluate(path: Path, *, painted: int = Run.painted, kept: Path | None = None) -> dict[str, Any]:
     """Scores of the shipped base and judges on held-out individuals and captions; written to `path`.
 
-    `painted` is how many pictures of the core the Fréchet distance is over.
+    `painted` is how many pictures of the core the Fréchet distance is over; in the folder `kept` they wait for the rest, so
+    that an evaluation that was stopped goes on.
     """
     from limner import load
 
     load("pocket")  # so that importing the libraries is not counted
     began = time.monotonic()
     base = load("pocket")
-    found: dict[str, Any] = {"size": SIZE, "seconds_to_load": round(time.monotonic() - began, 2)}
+    found: dict[str, Any] = {"fingerprint": base.fingerprint, "size": SIZE}
+    found["seconds_to_load"] = round(time.monotonic() - began, 2)
     found["seconds_a_picture"] = _seconds(lambda: _paint(base, ["a dog on the beach"]))
     found["megabytes"] = round(_size(judges.WEIGHTS), 1)
     found["questions"] = {name: _asked(base, name, question) for name, question in QUESTIONS.items()}
@@ -75,7 +79,7 @@ def evaluate(path: Path, *, painted: int = Run.painted) -> dict[str, Any]:
     found["clip"] = recall(pixels, graphs)
     found["judges"] = _identity() | {"segmenter_iou": _overlap(pixels[:512], drawn.masks[:512])}
     found["ceiling"] = _ceiling(base)
-    found["fid"] = _distance(base, pixels, painted)
+    found["fid"] = _distance(base, pixels, painted, kept)
     write_json(path, found)
     return found
 
@@ -125,18 +129,24 @@ def judged(pixels: Tensor, graphs: Sequence[SceneGraph], fields: Sequence[str]) 
     return found
 
 
-def _paint(base: Any, said: list[str]) -> Tensor:
-    """[B, 3, H, W] from 0 to 1: a picture of every text, each begun with noise of its own."""
+def _paint(base: Any, said: list[str], kept: Path | None = None) -> Tensor:
+    """[B, 3, H, W] from 0 to 1: a picture of every text, each begun with noise of its own. What is in `kept` is not painted again."""
     from limner import Order, PaintSettings, paint_many
 
     clock, found, settings = Clock("painting", len(said)), [], PaintSettings(batch=BATCH)
     for first in range(0, len(said), BATCH):
         orders = [Order(text, seed=first + k) for k, text in enumerate(said[first : first + BATCH])]
-        found += [
-            torch.from_numpy(np.array(p.image)).permute(2, 0, 1) for p in paint_many(base, orders, settings=settings)
-        ]
-        clock.tick(len(found) - 1, {})
-    return torch.stack(found).float() / 255
+        about = hashlib.sha256(repr((base.fingerprint, settings, orders)).encode()).hexdigest()[:20]
+        strip = kept / f"{about}.png" if kept else None
+        if strip and strip.exists():
+            found.append(read_strip(strip, SIZE))
+            continue
+        made = [np.array(p.image) for p in paint_many(base, orders, settings=settings)]
+        found.append(torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2))
+        if strip:
+            write_strip(strip, found[-1])
+        clock.tick(first + len(orders) - 1, {})
+    return torch.cat(found).float() / 255
 
 
 def _seconds(work: Callable[[], object], times: int = 3) -> float:
@@ -238,7 +248,7 @@ def _ceiling(base: Any) -> dict[str, float]:
     return {name: round(statistics.mean(values), 4) for name, values in found.items()}
 
 
-def _distance(base: Any, pixels: Tensor, count: int) -> dict[str, float]:
+def _distance(base: Any, pixels: Tensor, count: int, kept: Path | None) -> dict[str, float]:
     """Fréchet distance (arXiv:1706.08500) over the judge's 160 features; not comparable with Inception's.
 
     `count` painted pictures against as many renders, and those renders against as many others.
@@ -246,7 +256,7 @@ def _distance(base: Any, pixels: Tensor, count: int) -> dict[str, float]:
     graphs = _graphs(CORE, count)
     first = pixels if count <= len(pixels) else _drawn(graphs)
     others = _drawn(_graphs(CORE, count, FIRST + 10_000_000))
-    made = _paint(base, [_plainly(g) for g in graphs])
+    made = _paint(base, [_plainly(g) for g in graphs], kept)
     return {
         "pictures": count,
         "painted": fid(made, first[:count]),
