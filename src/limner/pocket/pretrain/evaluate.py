@@ -59,8 +59,8 @@ AIMS = {
 def evaluate(path: Path, *, painted: int = Run.painted, kept: Path | None = None) -> dict[str, Any]:
     """Scores of the shipped base and judges on held-out individuals and captions; written to `path`.
 
-    `painted` is how many pictures of the core the Fréchet distance is over; in the folder `kept` they wait for the rest, so
-    that an evaluation that was stopped goes on.
+    `painted` is how many pictures of the core the Fréchet distance is over. What is painted waits in the folder `kept` for the
+    rest, so that an evaluation that was stopped goes on.
     """
     from limner import load
 
@@ -71,7 +71,7 @@ def evaluate(path: Path, *, painted: int = Run.painted, kept: Path | None = None
     found["seconds_to_load"] = round(time.monotonic() - began, 2)
     found["seconds_a_picture"] = _seconds(lambda: _paint(base, ["a dog on the beach"]))
     found["megabytes"] = round(_size(judges.WEIGHTS), 1)
-    found["questions"] = {name: _asked(base, name, question) for name, question in QUESTIONS.items()}
+    found["questions"] = {name: _asked(base, name, question, kept) for name, question in QUESTIONS.items()}
     graphs = _graphs(CORE, 1024)
     drawn = draw(graphs)
     pixels = drawn.pixels.float() / 255
@@ -98,11 +98,11 @@ def _plainly(graph: SceneGraph) -> str:
     return fitting(judges.clip()[1], graph)
 
 
-def _asked(base: Any, name: str, question: Question) -> dict[str, Any]:
+def _asked(base: Any, name: str, question: Question, kept: Path | None) -> dict[str, Any]:
     """Shares of pictures on which the judge reads what is asked: on renders, on painted ones, and the one of the other."""
     graphs = _graphs(question.world, question.count)
     true = judged(draw(graphs).pixels.float() / 255, graphs, question.fields)
-    made = judged(_paint(base, [_plainly(g) for g in graphs]), graphs, question.fields)
+    made = judged(_paint(base, [_plainly(g) for g in graphs], kept), graphs, question.fields)
     print(name, made, flush=True)
     share = {f: round(made[f] / max(true[f], 1e-9), 4) for f in question.fields}
     return {"pictures": question.count, "renders": true, "painted": made, "share": share}
