@@ -220,14 +220,17 @@ def diagnoses() -> str:
     lines = ["| | diagnosed | F above words |", "|---|---|---|"]
     for label, row in ordered(found["summary"]):
         told = ", ".join(f"{v} {k}" for k, v in row["diagnoses"].items())
-        gap = row["above words"].get("F")
-        above = "" if gap is None else f"{gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]"
-        lines.append(f"| {label} | {told} | {above} |")
+        lines.append(f"| {label} | {told} | {above_words(row)} |")
     lines += ["", "| metric | rank correlation with F | with T |", "|---|---|---|"]
     for name, row in found["correlations"].items():
         cells = [f"{row[side]:+.2f}" if side in row else "" for side in ("F", "T")]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def above_words(row: dict) -> str:  # type: ignore[type-arg]
+    gap = row["above words"].get("F")
+    return "" if gap is None else f"{gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]"
 
 
 def curve() -> str:
@@ -268,15 +271,14 @@ def six() -> str:
     """Whether tuning works on this base: five ways of it on six held-out toys."""
     path = ROOT / "results" / "six.json"
     if not path.exists():
-        return f"Not measured yet: `limner bench --cases 6 --methods {' '.join(SIX)} --results results/six.json`."
+        return "Not measured yet."
     found = read_results(path)
     lines = ["| | F ↑ | wanted | F above words | T ↑ | obeyed ↑ |", "|---|---|---|---|---|---|"]
     for label, row in ordered(found["summary"]):
-        own, gap = row["numbers"], row["above words"].get("F")
-        above = "" if gap is None else f"{gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]"
+        own = row["numbers"]
         wanted = f"{SIX[label]:.1f} {'met' if own['F']['mean'] >= SIX[label] else 'missed'}" if label in SIX else ""
         told = [f"{own[k]['mean']:.2f} [{own[k]['low']:.2f}, {own[k]['high']:.2f}]" for k in ("F", "T", "obeyed")]
-        lines.append(f"| {label} | {told[0]} | {wanted} | {above} | {told[1]} | {told[2]} |")
+        lines.append(f"| {label} | {told[0]} | {wanted} | {above_words(row)} | {told[1]} | {told[2]} |")
     return "\n".join(lines) + ("" if is_current(found) else f"\n\n{EARLIER}")
 
 
