@@ -306,32 +306,52 @@ def scores() -> str:
                 f"| {name} | {field} | {true:.1%} | {question['painted'][field]:.1%} | {share:.0%} | {wanted} |"
             )
     clip, fid, judges, ceiling = found["clip"], found["fid"], found["judges"], found["ceiling"]
-    rows = {
-        "picture size": (f"{found['size']} px", "128 px"),
-        "autoencoder, held-out renders": (f"{found['autoencoder']['psnr']:.1f} dB", "30 dB"),
-        f"CLIP R@1 in {clip['texts']} texts that say everything": (f"{clip['r@1_distinct']:.1%}", "80 %"),
+    rows: dict[str, tuple[str, str, bool | None]] = {
+        "picture size": (f"{found['size']} px", "128 px", found["size"] >= 128),
+        "autoencoder, held-out renders": (
+            f"{found['autoencoder']['psnr']:.1f} dB",
+            "30 dB",
+            found["autoencoder"]["psnr"] >= 30,
+        ),
+        f"CLIP R@1 in {clip['texts']} texts that say everything": (
+            f"{clip['r@1_distinct']:.1%}",
+            "80%",
+            clip["r@1_distinct"] >= 0.8,
+        ),
         "CLIP R@1 with texts that leave things out": (
             f"{clip['r@1_loose']:.1%} of {clip['ceiling_loose']:.1%} that the texts allow",
-            "80 % of it",
+            "80% of it",
+            clip["r@1_loose"] >= 0.8 * clip["ceiling_loose"],
         ),
-        "identity, one class: same toy nearer than another's (AUC)": (f"{judges['identity_auc']:.4f}", "0.99"),
-        "identity, first of 64 dogs": (f"{judges['identity_r@1_in_64_dogs']:.1%}", ""),
+        "identity, one class: same toy nearer than another's (AUC)": (
+            f"{judges['identity_auc']:.4f}",
+            "0.99",
+            judges["identity_auc"] >= 0.99,
+        ),
+        "identity, first of 64 dogs": (f"{judges['identity_r@1_in_64_dogs']:.1%}", "", None),
         "identity of a toy's own pictures; through the autoencoder": (
             f"{ceiling['identity']:.3f}; {ceiling['identity_through_autoencoder']:.3f}",
             "",
+            None,
         ),
-        "segmenter, overlap with the truth": (f"{judges['segmenter_iou']:.3f}", ""),
+        "segmenter, overlap with the truth": (f"{judges['segmenter_iou']:.3f}", "", None),
         f"FID over judge features, {fid['pictures']} pictures; between renders": (
-            f"{fid['painted']:.0f}; {fid['renders']:.0f}",
+            f"{fid['painted']:.1f}; {fid['renders']:.1f}",
             "3 times the floor",
+            fid["painted"] <= 3 * fid["renders"],
         ),
-        "CLIP-T painted; renders": (f"{fid['clip_t_painted']:.3f}; {fid['clip_t_renders']:.3f}", ""),
-        "base and judges on disk": (f"{found['megabytes']:.1f} MB", "40 MB"),
-        "to load, libraries imported": (f"{found['seconds_to_load']:.1f} s", "2 s"),
-        "one picture, 25 steps, two cores": (f"{found['seconds_a_picture']:.1f} s", "1.5 s"),
+        "CLIP-T painted; renders": (f"{fid['clip_t_painted']:.3f}; {fid['clip_t_renders']:.3f}", "", None),
+        "base and judges on disk": (f"{found['megabytes']:.1f} MB", "40 MB", found["megabytes"] <= 40),
+        "to load, libraries imported": (f"{found['seconds_to_load']:.1f} s", "2 s", found["seconds_to_load"] <= 2),
+        "one picture, 25 steps, two cores": (
+            f"{found['seconds_a_picture']:.1f} s",
+            "1.5 s",
+            found["seconds_a_picture"] <= 1.5,
+        ),
     }
+    verdict = {None: "", True: " met", False: " missed"}
     lines += ["", "| | | aim |", "|---|---|---|"]
-    lines += [f"| {name} | {value} | {aim} |" for name, (value, aim) in rows.items()]
+    lines += [f"| {name} | {value} | {aim}{verdict[met]} |" for name, (value, aim, met) in rows.items()]
     lines += [] if found.get("fingerprint") == load("pocket", device="cpu").fingerprint else ["", EARLIER]
     return "\n".join(lines)
 
