@@ -71,6 +71,12 @@ def test_every_word_is_one_token_and_any_text_can_be_read(run: Run) -> None:
     assert tokens.init_kwargs["rare_words"][0] == "zib"
 
 
+def test_the_vocabulary_is_the_same_every_time() -> None:
+    once, again = language.byte_pairs(), language.byte_pairs()
+    assert list(once[0].items()) == list(again[0].items())
+    assert once[1] == again[1]
+
+
 COMMAND = """
 import sys
 from pathlib import Path

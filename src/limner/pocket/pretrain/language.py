@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +39,32 @@ def tokenizer(run: Run) -> Any:
 
 
 def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """A byte-pair vocabulary in CLIP's form: every letter, and a token of its own for every word of the grammar."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    """A byte-pair vocabulary in CLIP's form: every letter, and a token of its own for every word of the grammar.
 
-    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=END))
-    trained.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]  # its stub knows no setter
+    The same in every process: the trainer numbers letters with an end-of-word suffix as its hash table happens to list them, so a last
+    letter goes to it as a letter of its own instead.
+    """
+    from tokenizers import Tokenizer, models, trainers
+
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
-    said = list(words()) * 4
+    last = {letter: chr(0xE000 + ord(letter)) for letter in letters}  # code points that no text has
+    trained = Tokenizer(models.BPE())
+    said = [f"{word[:-1]}{last[word[-1]]}" for word in sorted(_pieces())] * 4
     trainer = trainers.BpeTrainer(
-        vocab_size=4000, min_frequency=2, end_of_word_suffix="</w>", initial_alphabet=letters, show_progress=False
+        vocab_size=4000, min_frequency=2, initial_alphabet=[*letters, *last.values()], show_progress=False
     )
     trained.train_from_iterator(said, trainer)
     model = json.loads(trained.to_str())["model"]
-    known = sorted(model["vocab"], key=model["vocab"].get)
-    for letter in letters:
-        if letter + "</w>" not in model["vocab"]:
-            known.append(letter + "</w>")
+    suffixes = str.maketrans({mark: f"{letter}</w>" for letter, mark in last.items()})
+    known = [token.translate(suffixes) for token in sorted(model["vocab"], key=model["vocab"].get)]
     vocab = {token: index for index, token in enumerate([*known, START, END])}
     pairs = (m if isinstance(m, list) else m.split(" ") for m in model["merges"])
-    return vocab, [(first, second) for first, second in pairs]
+    return vocab, [(first.translate(suffixes), second.translate(suffixes)) for first, second in pairs]
+
+
+def _pieces() -> set[str]:
+    """The grammar's words, a hyphen apart, as the tokenizer splits texts."""
+    return {piece for word in words() for piece in re.findall(r"\w+|[^\w\s]+", word)}
 
 
 def new_clip(run: Run) -> Any:
