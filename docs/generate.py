@@ -13,6 +13,7 @@ import json
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 from limner import load
 from limner.commands.listing import method_table
@@ -22,6 +23,8 @@ from limner.evaluation.metrics import card, metrics
 from limner.evaluation.report import ordered, table_markdown
 from limner.methods import methods
 from limner.pocket.pretrain.evaluate import AIMS
+
+Row = dict[str, Any]
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "src" / "limner" / "methods" / "measured.json"
@@ -77,7 +80,7 @@ def proofs(name: str, titles: dict[str, str] | None = None) -> str:
     return "\n".join(lines)
 
 
-def table(rows: list[dict]) -> str:  # type: ignore[type-arg]
+def table(rows: list[Row]) -> str:
     lines = ["| method | paper | | framework | for | H | s to teach |", "|---|---|---|---|---|---|---|"]
     lines += [
         f"| [`{r['name']}`](docs/methods/{r['name']}.md) | {r['title']}, {r['year']} | {r['source']} | {r['framework']} | "
@@ -87,7 +90,7 @@ def table(rows: list[dict]) -> str:  # type: ignore[type-arg]
     return "\n".join(lines)
 
 
-def figure(row: dict, key: str, how: str) -> str:  # type: ignore[type-arg]
+def figure(row: Row, key: str, how: str) -> str:
     return format(row["measured"][key], how) if key in row["measured"] else ""
 
 
@@ -110,7 +113,7 @@ def measured_json() -> str:
     return json.dumps(found, indent=1) + "\n"
 
 
-def page(row: dict) -> str:  # type: ignore[type-arg]
+def page(row: Row) -> str:
     function = methods()[row["name"]]
     module = sys.modules[function.__module__]
     about = (inspect.getdoc(function) or "").partition("Settings:")[0].strip()
@@ -135,7 +138,7 @@ def page(row: dict) -> str:  # type: ignore[type-arg]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def worth(row: dict) -> list[str]:  # type: ignore[type-arg]
+def worth(row: Row) -> list[str]:
     """What was measured of a method, and what it painted."""
     path, lines = ROOT / "results" / "bench.json", []
     if path.exists() and row["measured"]:
@@ -228,7 +231,8 @@ def diagnoses() -> str:
     return "\n".join(lines)
 
 
-def above_words(row: dict) -> str:  # type: ignore[type-arg]
+def above_words(row: Row) -> str:
+    """How much likeness is above that of the base told the looks in words, with its interval."""
     gap = row["above words"].get("F")
     return "" if gap is None else f"{gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]"
 
