@@ -290,13 +290,16 @@ class Stage:
         0.0  # what is learned is the running mean of the parameters, which keeps so much of itself at an update
     )
     stop: Stop | None = None
-    search: Evolution | None = None  # in the place of gradients: lr, decay and clip then mean nothing
+    optimizer: Literal["adamw", "muon"] = "adamw"  # Muon for whole networks from nothing
+    search: Evolution | None = None  # in the place of gradients: lr, decay, clip and optimizer then mean nothing
     score: Callable[[Worn], float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", tuple(term for term in self.loss if term.weight))
         if not 0 <= self.average < 1:
             raise ValueError(f"a running mean keeps a share of itself from 0 to 1, not {self.average}")
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"a stage learns with 'adamw' or 'muon', not {self.optimizer!r}")
 
     def rate(self, step: int) -> float:
         """The learning rate of an update: a linear warm-up, then constant or down a cosine to 2 %."""
@@ -382,6 +385,8 @@ class Recipe:
             return "its stages decide for themselves when to end, or search without gradients"
         if any(stage.average for stage in self.tuning):
             return "what it learns is a running mean"
+        if any(stage.optimizer != "adamw" for stage in self.tuning):
+            return "it learns with another optimiser than AdamW"
         if any(getattr(part, "of_base", False) for stage in self.tuning for part in stage.train):
             return "it changes the base's own weights"
         return ""

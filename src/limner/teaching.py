@@ -17,6 +17,7 @@ import torch
 
 from .bases.attention import Pass
 from .errors import InputError, TeachingError
+from .optimizers import Muon
 from .recipe import AttentionOp, Batch, Prediction, Rated, References, Source, Stage, Streams
 from .searching import Searcher
 from .sharing import ALONE, WHOLE, Share, Spread, Terms
@@ -189,7 +190,7 @@ class Learner:
         for name, tensor in self.parameters.items():
             groups.setdefault(factors[name], []).append(tensor)
         processor = all(tensor.device.type == "cpu" for tensor in self.parameters.values())
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = OPTIMIZERS[stage.optimizer](
             [{"params": tensors, "factor": factor} for factor, tensors in groups.items()],
             lr=stage.lr,
             weight_decay=stage.weight_decay,
@@ -253,8 +254,8 @@ class Learner:
 
     def moments(self) -> dict[str, Tensor]:
         """The optimiser's state by parameter name, and the running means."""
-        state = self.optimizer.state
-        found = {f"{k}.{n}": state[p][k].clone() for n, p in self.parameters.items() if p in state for k in _MOMENTS}
+        state = {name: self.optimizer.state.get(tensor, {}) for name, tensor in self.parameters.items()}
+        found = {f"{kind}.{name}": value.clone() for name, kinds in state.items() for kind, value in kinds.items()}
         return found | {MEAN + name: mean.clone() for name, mean in self.means.items()}
 
     def finish(self) -> None:
@@ -269,6 +270,7 @@ BEST = "best."
 MEAN = "mean."
 STOP = "stop"  # where the state of a stage's `Stop` is kept among the moments
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "muon": Muon}
 
 
 def select(stage: Stage, worn: Worn) -> tuple[dict[str, Tensor], dict[str, float]]:

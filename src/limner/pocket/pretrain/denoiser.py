@@ -84,6 +84,7 @@ def denoiser(run: Run) -> Any:
         weight_decay=0.01,
         warmup=200,
         decay="cosine",
+        optimizer="muon",
     )
     outfit = Outfit(Recipe(says="", stages=(stage,)), handle="<nobody>")
     average, start = _resumed(run, base)

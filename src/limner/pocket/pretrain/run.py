@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from limner.files import atomic_write
 from limner.interrupts import stopping
+from limner.optimizers import Muon
 from limner.pocket import SIZE
 from limner.pocket.judges import WEIGHTS
 
@@ -129,14 +130,14 @@ def train(
 ) -> nn.Module:
     """Train `network` (and `more`, which is not kept) down `loss(step)`; returns the network with its averaged weights.
 
-    Adam with a short warm-up and a cosine decay. Checkpoints by the clock, resumes to the same bits, finishes once.
+    Muon with a short warm-up and a cosine decay. Checkpoints by the clock, resumes to the same bits, finishes once.
     """
     if run.finished(name):
         network.load_state_dict(run.weights(name))
         return network.eval()
     run.begin(name, network)
     whole = nn.ModuleList([network] + ([more] if more is not None else [])).to(run.device)
-    optimizer = torch.optim.AdamW(whole.parameters(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), foreach=True)
+    optimizer = Muon(_groups(whole), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), foreach=True)
     average = {k: v.detach().clone().float() for k, v in network.state_dict().items()}
     first = _resume(run, name, whole, optimizer, average)
     clock, saved = Clock(name, steps), time.monotonic()
@@ -164,6 +165,14 @@ def train(
     run.path(f"{name}.state").unlink(missing_ok=True)
     network.load_state_dict(average)
     return network.eval()
+
+
+def _groups(network: nn.Module) -> list[dict[str, Any]]:
+    """The parameters for Muon, with embeddings apart: their rows are no directions of a space."""
+    plain = {id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
+    every = list(network.parameters())
+    groups = [{"params": [p for p in every if (id(p) in plain) == apart], "plain": apart} for apart in (False, True)]
+    return [group for group in groups if group["params"]]
 
 
 def _average(average: dict[str, Tensor], network: nn.Module, decay: float) -> None:

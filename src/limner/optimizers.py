@@ -1,0 +1,73 @@
+"""Muon, by which networks learn from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOMENTUM = 0.95
+ROUNDS = 5
+COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the odd polynomial that takes singular values to 1, from Jordan et al.
+
+
+class Muon(torch.optim.AdamW):
+    """Momentum with its singular values made equal, for matrices and convolutions; AdamW for all else, and for groups that are `plain`.
+
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024). Updates are as large as AdamW's (Eq. 4 of
+    arXiv:2502.16982), so that one rate serves both. A convolution is the matrix [out, in x places]; a tensor that is one row or
+    one column has nothing to make equal and is left to AdamW. Embeddings should be `plain`: their rows learn one by one. In the
+    parameters' own precision.
+    """
+
+    def __init__(self, params: Any, **settings: Any) -> None:
+        super().__init__(params, **settings)
+        for group in self.param_groups:
+            group.setdefault("plain", False)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update. Raises `ValueError` for a closure: gradients are given."""
+        if closure is not None:
+            raise ValueError("Muon takes its gradients from the parameters, not from a closure")
+        turned = [
+            (parameter, parameter.grad, group)
+            for group in self.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None and not group["plain"] and is_matrix(parameter)
+        ]
+        for parameter, gradient, group in turned:
+            self._turn(parameter, gradient, group["lr"], group["weight_decay"])
+            parameter.grad = None  # AdamW passes it by
+        super().step()
+        for parameter, gradient, _ in turned:
+            parameter.grad = gradient
+
+    def _turn(self, parameter: Tensor, gradient: Tensor, rate: float, weight_decay: float) -> None:
+        state = self.state[parameter]
+        if not state:
+            state.update(step=torch.zeros(()), exp_avg=torch.zeros_like(parameter))
+        state["step"] += 1
+        state["exp_avg"].lerp_(gradient, 1 - MOMENTUM)
+        direction = orthogonalised(gradient.lerp(state["exp_avg"], MOMENTUM).flatten(1))
+        size = 0.2 * max(direction.shape) ** 0.5
+        parameter.mul_(1 - rate * weight_decay).add_(direction.view_as(parameter), alpha=-rate * size)
+
+
+def is_matrix(tensor: Tensor) -> bool:
+    """Whether it has more than one row and more than one column, once its dimensions but the first are one."""
+    return tensor.ndim > 1 and 1 < len(tensor) < tensor.numel()
+
+
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """[m, n] -> [m, n] with the same singular vectors and singular values between 0.7 and 1.2, by Newton and Schulz; those under a
+    hundredth of the norm stay smaller."""
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
+    a, b, c = COEFFICIENTS
+    x = wide / wide.norm().clamp_min(1e-7)
+    for _ in range(ROUNDS):
+        square = x @ x.mT
+        x = a * x + torch.addmm(square, square, square, beta=b, alpha=c) @ x
+    return x if wide is matrix else x.mT
