@@ -21,7 +21,8 @@ import torch
 from limner import teaching
 from limner.memory import keep_memory
 from limner.optimizers import Muon
-from limner.pocket.pretrain import adopt, autoencoder, denoiser, judges, language, run as runs
+from limner.pocket.pretrain import adopt, autoencoder, denoiser, judges, language
+from limner.pocket.pretrain import run as runs
 from limner.pocket.pretrain.data import pictures
 
 STAGES: dict[str, tuple[Callable[[runs.Run], Any], int]] = {

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 MOMENTUM = 0.95
+SIZE = 0.6
+"""Of an update, by the square root of the matrix's longer side. 0.2 makes it as large as AdamW's (Eq. 4 of arXiv:2502.16982); three
+times that learned faster in all networks of the pocket stack (`benchmarks/optimizers.py`)."""
 ROUNDS = 5
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the odd polynomial that takes singular values to 1, from Jordan et al.
 
@@ -16,8 +19,8 @@ COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the odd polynomial that takes singu
 class Muon(torch.optim.AdamW):
     """Momentum with its singular values made equal, for matrices and convolutions; AdamW for all else, and for groups that are `plain`.
 
-    Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024). Updates are as large as AdamW's (Eq. 4 of
-    arXiv:2502.16982), so that one rate serves both. A convolution is the matrix [out, in x places]; a tensor that is one row or
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024). The size of updates follows AdamW's, so that one
+    rate serves both. A convolution is the matrix [out, in x places]; a tensor that is one row or
     one column has nothing to make equal and is left to AdamW. Embeddings should be `plain`: their rows learn one by one. In the
     parameters' own precision.
     """
@@ -52,7 +55,7 @@ class Muon(torch.optim.AdamW):
         state["step"] += 1
         state["exp_avg"].lerp_(gradient, 1 - MOMENTUM)
         direction = orthogonalised(gradient.lerp(state["exp_avg"], MOMENTUM).flatten(1))
-        size = 0.2 * max(direction.shape) ** 0.5
+        size = SIZE * max(direction.shape) ** 0.5
         parameter.mul_(1 - rate * weight_decay).add_(direction.view_as(parameter), alpha=-rate * size)
 
 
