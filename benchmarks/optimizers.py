@@ -60,7 +60,7 @@ def trained(folder: Path, stage: str, factor: float, updates: int, count: int) -
     train(run)
     seconds = (time.process_time() - began) / updates
     lines = [json.loads(line) for line in run.path(f"{stage}.jsonl").read_text().splitlines()]
-    last = [line for line in lines if line["step"] >= 0.9 * updates]
+    last = lines[-max(1, len(lines) // 10) :]
     return {k: sum(line[k] for line in last) / len(last) for k in last[0] if k != "step"}, seconds
 
 
