@@ -55,7 +55,7 @@ def trained(folder: Path, stage: str, factor: float, updates: int, count: int) -
         adopt.adopt(run)
         run.path("denoiser.safetensors").unlink()
         autoencoder.train_latents(run)
-    runs.Muon = teaching.OPTIMIZERS["muon"] = by(factor)  # type: ignore[misc,assignment]  # the very stage, otherwise
+    vars(runs)["Muon"] = teaching.OPTIMIZERS["muon"] = by(factor)  # type: ignore[assignment]  # the stage is the same otherwise
     began = time.process_time()
     train(run)
     seconds = (time.process_time() - began) / updates

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NAME = "denoiser"
 BATCH = 32  # at equal time better than 64: more updates
 EMA = 0.9995
-OF_CORE = 24  # rows of every batch that show the core, which the base must do best
+OF_CORE = 20  # rows of every batch that show the core, which the base must do best
 CAPTIONS = 6  # ways every picture is said
 TIMES = -0.4, 1.1  # of the logit of the share of noise that is learned at: mean and spread
 SCHEDULE = {
