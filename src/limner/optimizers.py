@@ -66,11 +66,25 @@ def is_matrix(tensor: Tensor) -> bool:
 
 def orthogonalised(matrix: Tensor) -> Tensor:
     """[m, n] -> [m, n] with the same singular vectors and singular values between 0.7 and 1.2, by Newton and Schulz; those under a
-    hundredth of the norm stay smaller."""
+    hundredth of the norm stay smaller.
+
+    A round takes x to (a + b g + c g^2) x, where g is x times itself transposed: a function of the first g alone. So the rounds are
+    computed on small square matrices, and x is met twice: a third of the time for one nine times as long as wide.
+    """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
-    a, b, c = COEFFICIENTS
     x = wide / wide.norm().clamp_min(1e-7)
-    for _ in range(ROUNDS):
-        square = x @ x.mT
-        x = a * x + torch.addmm(square, square, square, beta=b, alpha=c) @ x
+    gram = x @ x.mT
+    whole = factor = _factor(gram)
+    for _ in range(ROUNDS - 1):
+        gram = factor @ gram @ factor
+        factor = _factor(gram)
+        whole = factor @ whole
+    x = whole @ x
     return x if wide is matrix else x.mT
+
+
+def _factor(gram: Tensor) -> Tensor:
+    a, b, c = COEFFICIENTS
+    found = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+    found.diagonal().add_(a)
+    return found
