@@ -29,7 +29,7 @@ STAGES: dict[str, tuple[Callable[[runs.Run], Any], int]] = {
     "autoencoder": (autoencoder.autoencoder, 10_000),
     "clip": (language.clip, 2_000),
     "judge": (judges.judge, 10_000),
-    "denoiser": (denoiser.denoiser, 30_000),
+    "denoiser": (denoiser.denoiser, 20_000),
 }
 """What trains it, and how many updates that takes at full size."""
 

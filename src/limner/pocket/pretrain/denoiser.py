@@ -79,7 +79,7 @@ def denoiser(run: Run) -> Any:
     stage = Stage(
         train=(everything(),),
         loss=(denoising(world_latents(run)),),
-        steps=run.steps(30_000),
+        steps=run.steps(20_000),
         lr=1e-3,
         weight_decay=0.01,
         warmup=200,
