@@ -42,6 +42,16 @@ def test_singular_values_come_near_one_and_singular_vectors_stay(shape: tuple[in
     assert torch.equal(orthogonalised(torch.zeros(shape)), torch.zeros(shape))
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_rounds_are_in_single_precision_under_autocast_and_of_half_weights(kind: torch.dtype) -> None:
+    """In bfloat16 the squares of small singular values round below zero, and grow."""
+    steep = torch.randn(64, 96, generator=torch.Generator().manual_seed(0)) * torch.logspace(0, -4, 64)[:, None]
+    wanted = orthogonalised(steep.to(kind).float())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(orthogonalised(steep.to(kind)), wanted)
+    assert float(torch.linalg.svdvals(wanted).max()) < 1.25
+
+
 @pytest.mark.parametrize("shape", [(32, 16, 3, 3), (20, 50)])
 def test_an_update_is_as_large_as_adamws_and_decays_as_it_does(shape: tuple[int, ...]) -> None:
     by_muon, by_adam = given(shape), given(shape)

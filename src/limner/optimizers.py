@@ -21,8 +21,8 @@ class Muon(torch.optim.AdamW):
 
     Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024). The size of updates follows AdamW's, so that one
     rate serves both. A convolution is the matrix [out, in x places]; a tensor that is one row or
-    one column has nothing to make equal and is left to AdamW. Embeddings should be `plain`: their rows learn one by one. In the
-    parameters' own precision.
+    one column has nothing to make equal and is left to AdamW. Embeddings should be `plain`: their rows learn one by one. Under
+    autocast as without.
     """
 
     def __init__(self, params: Any, **settings: Any) -> None:
@@ -69,17 +69,20 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     hundredth of the norm stay smaller.
 
     A round takes x to (a + b g + c g^2) x, where g is x times itself transposed: a function of the first g alone. So the rounds are
-    computed on small square matrices, and x is met twice: a third of the time for one nine times as long as wide.
+    computed on small square matrices, and x is met twice: a third of the time for one nine times as long as wide. In single precision
+    whatever is asked for: squares of singular values that bfloat16 rounds below zero grow without bound.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
-    x = wide / wide.norm().clamp_min(1e-7)
-    gram = x @ x.mT
-    whole = factor = _factor(gram)
-    for _ in range(ROUNDS - 1):
-        gram = factor @ gram @ factor
-        factor = _factor(gram)
-        whole = factor @ whole
-    x = whole @ x
+    with torch.autocast(wide.device.type, enabled=False):
+        x = wide.float()
+        x = x / x.norm().clamp_min(1e-7)
+        gram = x @ x.mT
+        whole = factor = _factor(gram)
+        for _ in range(ROUNDS - 1):
+            gram = factor @ gram @ factor
+            factor = _factor(gram)
+            whole = factor @ whole
+        x = whole @ x
     return x if wide is matrix else x.mT
 
 
