@@ -174,6 +174,15 @@ def test_what_ships_can_be_gone_on_from(tmp_path: Path) -> None:
     assert language.tokenizer(run)("a red dog").input_ids == shipped.tokenizer("a red dog").input_ids
 
 
+def test_an_edition_without_all_its_networks_leaves_the_rest_to_be_trained(tmp_path: Path) -> None:
+    whole, run = tmp_path / "edition", Run(tmp_path / "run")
+    shutil.copytree(WEIGHTS / "base" / "tokenizer", whole / "base" / "tokenizer")
+    shutil.copy(WEIGHTS / "segmenter.safetensors", whole)
+    run.folder.mkdir()
+    adopt(run, whole)
+    assert [f.stem for f in run.folder.glob("*.safetensors")] == ["segmenter"]
+
+
 def test_half_of_the_pictures_are_of_the_core(run: Run) -> None:
     graphs = graphs_of(run, "train")
     assert all(len(g.toys) == 1 and g.toys[0].individual.kind in CORE.classes for g in graphs[::2])

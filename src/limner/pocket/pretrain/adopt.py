@@ -25,14 +25,15 @@ NETWORKS = {
 
 
 def adopt(run: Run, folder: Path = WEIGHTS) -> None:
-    """Make an exported edition the run's finished stages, in single precision; stages that are finished stay as they are.
+    """Make an exported edition the run's finished stages, in single precision; stages that are finished stay as they are, and
+    what the edition has not yet stays to be trained.
 
     Delete the file of a stage and give this run's weights with `--from` to train that stage further.
     """
     if not run.path("tokenizer").exists():
         shutil.copytree(folder / "base" / "tokenizer", run.path("tokenizer"))
     for stage, place in NETWORKS.items():
-        if not run.finished(stage):
+        if not run.finished(stage) and (folder / place).exists():
             run.save(stage, {key: value.float() for key, value in _tensors(folder / place).items()})
 
 
