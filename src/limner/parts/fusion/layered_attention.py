@@ -36,7 +36,7 @@ class layered_attention:
 
     In prompts the handle is read as the noun. With `location` above 0, while painting, tokens count less where the noun is not
     read: by 1 - location * (1 - t / T) * (1 - m), with m the noun's own attention map at that layer over its mean, at
-    most 1.
+    most 1. A layer that reads the noun nowhere (no more than 1e-8 of its attention) holds them nowhere back.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -141,7 +141,9 @@ class layered_attention:
         places = torch.tensor(run.cache[key], device=call.query.device)
         maps = ((call.query * call.query.shape[-1] ** -0.5) @ call.key.mT).float().softmax(-1).mean(1)  # [rows, N, M]
         read = maps.gather(2, places.clamp_min(0).view(-1, 1, 1).expand(-1, maps.shape[1], 1))[..., 0]
-        there = (read / read.mean(1, keepdim=True)).clamp(max=1)
+        mean = read.mean(1, keepdim=True)
+        there = (read / mean.clamp_min(1e-8)).clamp(max=1)
+        there = torch.where(mean > 1e-8, there, 1.0)  # a layer that reads the noun nowhere holds nothing
         late = 1 - run.time.to(there).view(-1, 1) / base.num_train_times
         weight = torch.where(places[:, None] < 0, 1.0, 1 - self.location * late * (1 - there))
         return weight[:, None, :, None].to(call.query)
