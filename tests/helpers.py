@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from limner.bases.attention import AttentionCall, Pass
 from limner.recipe import Recipe, settings
+from limner.streams import stream
 
 FAST = {
     "steps": 3,
@@ -51,3 +53,21 @@ def untouched(base: Any) -> bool:
     hooks = [h for m in modules for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values())]
     ours = [hook for hook in hooks if str(getattr(hook, "__module__", "")).startswith("limner")]
     return not ours and not any(p.requires_grad for m in modules for p in m.parameters(recurse=False))
+
+
+@torch.no_grad()
+def deaf(base: Any) -> list[str]:
+    """Layers whose attention is 1 at one token, wherever it stands: what they ask and answer with learns nothing."""
+    heard: dict[str, bool] = {}
+
+    def note(call: AttentionCall) -> AttentionCall:
+        maps = (call.query * call.query.shape[-1] ** -0.5 @ call.key.mT).softmax(-1)
+        heard[call.site.name] = bool((maps.amax(-1) < 1).any())
+        return call
+
+    x, _ = base.encode(torch.rand(2, 3, base.picture_size, base.picture_size, generator=stream(0, "x")))
+    noise = torch.randn(x.shape, generator=stream(0, "noise"))
+    states = base.text_states(["a red dog", "a cat on the beach"], words={})
+    for time in (torch.tensor([t, t]) for t in (50, 500, 999)):
+        base.predict(base.noised(x, noise, time), time, states, context=Pass(operations=(note,)))
+    return [name for name, hears in heard.items() if not hears]

@@ -19,6 +19,7 @@ from torch import Tensor
 import limner
 import limner.looking
 from limner.bases.attention import Pass
+from limner.demo import toy
 from limner.errors import FileError, InputError
 from limner.methods import methods
 from limner.painting import PaintSettings, sample, to_images
@@ -311,13 +312,16 @@ def test_an_explanation_has_the_looks_where_the_word_was() -> None:
     assert explained("a photo of <rex>", "<rex>", "a red dog") == "a photo of a red dog"
 
 
-def test_it_explains_what_it_will_paint(base: Any, rex: Subject) -> None:
-    with wear(base, [outfit(base, "cafe", rex)]) as worn:
-        fusion: Any = worn.outfits[0].recipe.modifiers[0]
-        said = explain(worn, fusion, _writer(fusion), "a photo of <rex> on the beach", noun="dog")
-    assert "now" in said
-    assert "beach" in said
-    assert "dog" in said
+def test_it_explains_what_it_will_paint(base: Any) -> None:
+    """Of toys that no training saw, of more than half: what ships loses the prompt on a third of them."""
+    said = {}
+    for number, noun in enumerate(("dog", "cat", "car", "teapot", "robot", "mug", "backpack", "boat")):
+        subject = toy(noun, 2_000_012 + number, count=1)
+        with wear(base, [outfit(base, "cafe", subject)]) as worn:
+            fusion: Any = worn.outfits[0].recipe.modifiers[0]
+            said[noun] = explain(worn, fusion, _writer(fusion), f"a photo of {subject.handle} on the beach", noun=noun)
+    assert sum("now on the beach" in text for text in said.values()) > 4
+    assert sum(noun in text for noun, text in said.items()) > 4
 
 
 def test_both_losses_reach_the_language_model_and_denoising_alone_the_queries(base: Any, few: None) -> None:

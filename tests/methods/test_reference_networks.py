@@ -462,7 +462,7 @@ def test_diptychs_count_on_the_right_alone(base: Any) -> None:
     assert all(" and " in text for text in batch.prompts)
     white = base.encode(torch.ones(1, 3, base.picture_size, base.picture_size))[0]
     corner = batch.latents[:, :, :2, :2] - white[:, :, :2, :2]
-    assert corner.abs().mean() < 0.2 * (batch.latents[:, :, :2, side : side + 2] - white[:, :, :2, :2]).abs().mean()
+    assert corner.abs().mean() < 0.3 * (batch.latents[:, :, :2, side : side + 2] - white[:, :, :2, :2]).abs().mean()
 
 
 # -------------------------------------------------------------------------------------------------------------------- SAG
