@@ -19,6 +19,7 @@ from limner.evaluation.plan import FORMAT, Plan, Unit
 from limner.evaluation.report import report, table_markdown
 from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS, spearman, summary
 from limner.evaluation.unit import key_of
+from limner.methods import methods
 
 QUICK: dict[str, Any] = {"cases": 1, "prompts": 2, "seeds": (0, 1)}
 FAST = ("dreambooth", (("steps", 2), ("prior_weight", 0.0)))
@@ -117,6 +118,15 @@ def test_weights_trained_anew_make_other_units(tmp_path: Path, monkeypatch: pyte
         keys.append([key_of(plan, Unit(name, (), "dog-40", 0)) for name in ("cafe", "dreambooth")])
     assert keys[0][0] != keys[1][0]
     assert keys[0][1] == keys[1][1]
+
+
+def test_other_defaults_of_a_method_make_other_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    def key() -> str:
+        return key_of(Plan(((BASE, ()),), **QUICK), Unit("dreambooth", (), "dog-40", 0))
+
+    before, function = key(), methods()["dreambooth"]
+    monkeypatch.setitem(function.__kwdefaults__, "lr", 0.5)
+    assert key() != before
 
 
 def test_spreading_over_processes_gives_the_same_pictures(ran: SimpleNamespace, tmp_path: Path) -> None:

@@ -101,10 +101,10 @@ class Unit:
         name = f"{self.method} ({told})" if told else self.method
         return name if self.scale == 1 else f"{name} at {self.scale:g}"
 
-    def key(self, about: str, weights: str = "") -> str:
-        """The name of its file: a hash of itself, of the weights that its method starts from, and of what else decides its numbers."""
-        more = [*([] if self.scale == 1 else [self.scale]), *filter(None, [weights])]
-        text = json.dumps([FORMAT, about, self.method, self.settings, self.case, self.seed, *more], default=str)
+    def key(self, about: str, *more: str) -> str:
+        """The name of its file: a hash of itself and of what else decides its numbers."""
+        told = [*([] if self.scale == 1 else [self.scale]), *filter(None, more)]
+        text = json.dumps([FORMAT, about, self.method, self.settings, self.case, self.seed, *told], default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

@@ -309,10 +309,14 @@ def about_of(plan: Plan) -> str:
 
 
 def key_of(plan: Plan, unit: Unit) -> str:
-    """The name of a unit's file in this plan."""
+    """The name of a unit's file in this plan: another where a default of its method or the weights it starts from are others."""
+    from limner.learning import checked_settings
+    from limner.methods import methods
     from limner.weights import mark
 
-    return unit.key(about_of(plan), mark(unit.method, _opened(plan.base, plan.device)))
+    base, known = _opened(plan.base, plan.device), methods().get(unit.method)
+    chosen = repr(checked_settings(known, dict(unit.settings), base=base.name)) if known else ""
+    return unit.key(about_of(plan), mark(unit.method, base), chosen)
 
 
 def compact(value: Any) -> str:
