@@ -169,7 +169,8 @@ def worth(row: Row) -> list[str]:
 
 
 def sheets(folder: Path) -> None:
-    """For every method, what a bench painted of its first toys: one row each, its first reference to the left."""
+    """For every method, what a bench painted of its first toys: one row each, its first reference to the left. Methods whose pictures
+    are not in the folder keep their sheets."""
     from PIL import Image
 
     read = read_results(ROOT / "results" / "bench.json")
@@ -178,7 +179,7 @@ def sheets(folder: Path) -> None:
     cases = {case.name: case for case in toys().cases}
     for name in methods():
         units = [u for u in read["units"] if u["method"] == name][:SHEET_CASES]
-        if not units:
+        if not units or not all((folder / f"{unit['key']}.jpg").exists() for unit in units):
             continue
         sheet = Image.new("RGB", ((SHEET_PROMPTS + 1) * SHEET_SIZE + 8, len(units) * SHEET_SIZE), "white")
         for row, unit in enumerate(units):

@@ -14,8 +14,8 @@ def custom_diffusion(
     subject: Subject,
     *,
     steps: int = 150,
-    lr: float = 1e-3,
-    prior_weight: float = 1.0,
+    lr: float = 2e-3,
+    prior_weight: float = 0.1,
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
