@@ -21,7 +21,7 @@ from limner.evaluation.scoring import images, judged, painted
 from limner.files import atomic_write
 from limner.wearing import Outfit
 
-MILESTONES = (5, 20, 60, 150, 400)
+MILESTONES = (5, 20, 60, 150, 400, 1200)
 RESULTS = Path("results/dreambooth_curve.json")
 SEEDS = (0, 1)
 
