@@ -13,6 +13,7 @@ from limner.pocket import judges
 from limner.pocket.pretrain import evaluate
 from limner.pocket.pretrain.evaluate import QUESTIONS, fid, judged, recall, sheet
 from limner.pocket.world import CORE, SPLITS, caption, draw, sample
+from limner.pocket.world.vocabulary import CLASSES
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -31,10 +32,14 @@ def test_what_is_read_is_compared_with_what_is_true(monkeypatch: pytest.MonkeyPa
 
     graphs = evaluate._graphs(QUESTIONS["pairs"].world, 4)
     rows = [{field: options[0] for field, options in FIELDS.items()} | labels(graph) for graph in graphs]
+    shares = torch.zeros(4, len(CLASSES))
+    for row, graph in zip(shares, graphs, strict=True):
+        row[[CLASSES.index(toy.individual.kind) for toy in graph.toys]] = 20.0
     monkeypatch.setattr(judges, "read", lambda pixels: rows)
+    monkeypatch.setattr(judges, "together", lambda pixels: shares)
     fields = ("class", "both classes", "relation", "accessories")
     assert judged(torch.zeros(4, 3, 8, 8), graphs, fields) == dict.fromkeys(fields, 1.0)
-    rows[0] = rows[0] | {f"a {graphs[0].toys[1].individual.kind}": "no"}
+    shares[0] = shares[0].roll(1)
     assert judged(torch.zeros(4, 3, 8, 8), graphs, ("both classes", "relation")) == {
         "both classes": 0.75,
         "relation": 1.0,

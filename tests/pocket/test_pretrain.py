@@ -24,7 +24,7 @@ from limner.pocket.pretrain import denoiser, judges, language
 from limner.pocket.pretrain.adopt import NETWORKS, adopt
 from limner.pocket.pretrain.data import NUM_VIEWS, graphs_of, pictures, rows
 from limner.pocket.pretrain.run import Run
-from limner.pocket.world import CORE, SPLITS, WHOLE, caption, sample
+from limner.pocket.world import CORE, SPLITS, WHOLE, caption, draw, sample
 from limner.pocket.world.grammar import words
 from limner.streams import stream
 
@@ -38,7 +38,7 @@ def test_pictures_are_kept_and_read_back(run: Run) -> None:
     first, again = pictures(run, "train"), pictures(run, "train")
     assert first.pixels.shape == (40, 3, 64, 64)
     assert torch.equal(first.pixels, again.pixels)
-    assert torch.equal(first.masks, again.masks)
+    assert torch.equal(first.toys, again.toys)
     views = graphs_of(run, "individuals")[:NUM_VIEWS]
     assert len({graph.toys[0].individual.seed for graph in views}) == 1
     assert len({graph.scene for graph in views}) > 1
@@ -47,10 +47,18 @@ def test_pictures_are_kept_and_read_back(run: Run) -> None:
 def test_training_judging_and_evaluating_see_different_individuals(run: Run) -> None:
     ids = {
         name: {toy.individual.seed for g in graphs_of(run, name) for toy in g.toys}
-        for name in ("train", "dev", "individuals")
+        for name in ("train", "dev", "individuals", "pairs")
     }
     assert not ids["train"] & ids["dev"]
-    assert max(ids["individuals"]) < 1_000_000
+    assert max(ids["individuals"] | ids["pairs"]) < 1_000_000
+
+
+def test_of_two_toys_it_is_kept_which_is_where(run: Run) -> None:
+    pairs = pictures(run, "pairs")
+    drawn = draw(list(pairs.graphs), size=run.size)
+    assert all(len(graph.toys) == 2 for graph in pairs.graphs)
+    assert torch.equal(pairs.toys.long(), drawn.toy.long() + 1)
+    assert torch.equal(pairs.masks, drawn.masks)
 
 
 def test_an_epoch_holds_every_row_once() -> None:
@@ -167,7 +175,7 @@ def test_what_ships_can_be_gone_on_from(tmp_path: Path) -> None:
     ):
         state = made.state_dict()
         assert all(torch.equal(state[key], value.float()) for key, value in there.state_dict().items())
-    for name in ("judge", "identity", "faces", "segmenter"):
+    for name in ("judge", "identity", "faces", "segmenter", "places"):
         weights = load_file(WEIGHTS / f"{name}.safetensors")
         state = getattr(judges, name)(run).state_dict()
         assert all(torch.equal(value, weights[key].float()) for key, value in state.items())
@@ -189,7 +197,7 @@ def test_half_of_the_pictures_are_of_the_core(run: Run) -> None:
     assert len({g.style for g in graphs[1::2]}) > 2
 
 
-@pytest.mark.parametrize("stage", ["judge", "identity", "faces"])
+@pytest.mark.parametrize("stage", ["judge", "identity", "faces", "places"])
 def test_the_other_judges_train(run: Run, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from limner.pocket.pretrain import data
 
@@ -199,6 +207,8 @@ def test_the_other_judges_train(run: Run, stage: str, monkeypatch: pytest.Monkey
     out = network(torch.rand(2, 3, 64, 64))
     if stage == "judge":
         assert out["class"].shape == (2, 19)
+    elif stage == "places":
+        assert out.shape == (2, 20, 8, 8)
     else:
         assert torch.allclose(out.norm(dim=-1), torch.ones(2), atol=1e-4)
 

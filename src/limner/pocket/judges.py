@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from limner.bases.quiet import quiet
 
 from .labels import FIELDS
+from .world.vocabulary import CLASSES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,13 +23,14 @@ def _network(name: str) -> Any:
     import torch
     from safetensors.torch import load_file
 
-    from .networks import Identity, Judge, Segmenter
+    from .networks import Identity, Judge, Places, Segmenter
 
     makers: dict[str, Any] = {
         "judge": lambda: Judge({field: len(options) for field, options in FIELDS.items()}),
         "identity": Identity,
         "faces": Identity,
         "segmenter": Segmenter,
+        "places": lambda: Places(len(CLASSES) + 1),
     }
     network: torch.nn.Module = makers[name]()
     network.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS / f"{name}.safetensors").items()})
@@ -80,6 +82,12 @@ def masks(pixels: Tensor) -> Tensor:
     """[B, H, W] in [0, 1]: how surely a toy is there."""
     found: Tensor = _batched(_network("segmenter"), pixels)
     return found.sigmoid()[:, 0]
+
+
+def together(pixels: Tensor) -> Tensor:
+    """[B, classes]: how many of the 256 places of each picture show which class; of two toys beside each other, both."""
+    found: Tensor = _batched(_network("places"), pixels)
+    return found.softmax(1)[:, : len(CLASSES)].sum((2, 3))
 
 
 def appearances(pixels: Tensor) -> Tensor:

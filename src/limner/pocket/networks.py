@@ -77,6 +77,23 @@ class Identity(nn.Module):
         return F.normalize(self.features(pixels), dim=-1)
 
 
+class Places(nn.Module):
+    """Pictures [B, 3, H, W] in [0, 1] -> logits [B, count, H/8, W/8] of what stands at each place: a class, or, last, nothing."""
+
+    def __init__(self, count: int, widths: tuple[int, int, int, int] = (24, 40, 64, 80)) -> None:
+        super().__init__()
+        a, b, c, d = widths
+        self.near = nn.Sequential(Stem(a), Block(a, b, 2), Block(b, c, 2))
+        self.far = nn.Sequential(Block(c, d, 2), Block(d, d))
+        self.out = nn.ModuleList([nn.Conv2d(wide, count, 1) for wide in (c, d)])
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        near = self.near(pixels)
+        far = F.interpolate(self.out[1](self.far(near)), near.shape[2:], mode="bilinear")
+        out: Tensor = self.out[0](near) + far
+        return out
+
+
 class Segmenter(nn.Module):
     """Pictures -> logits [B, 1, H, W] of "a toy is here"."""
 

@@ -27,6 +27,7 @@ STAGES: dict[str, Callable[[Run], object]] = {
     "identity": judges.identity,
     "faces": judges.faces,
     "segmenter": judges.segmenter,
+    "places": judges.places,
     "dino": judges.dino,
     "denoiser": denoiser.denoiser,
     "motion": motion.motion,

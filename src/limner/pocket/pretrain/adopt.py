@@ -21,6 +21,7 @@ NETWORKS = {
     "identity": "identity.safetensors",
     "faces": "faces.safetensors",
     "segmenter": "segmenter.safetensors",
+    "places": "places.safetensors",
 }
 
 

@@ -23,22 +23,29 @@ from limner.pocket.world.vocabulary import EXPRESSIONS
 from .run import Run
 
 CHUNK = 256
+SHADES = torch.tensor([0, 255, 128], dtype=torch.uint8)  # of no toy, the first and the second, in strips of masks
 NUM_PEOPLE, NUM_VIEWS = 1500, 4
+FIRST_PAIR = 50_000_000  # after the seeds of all other pictures of a run
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of one purpose: pixels [N, 3, S, S] uint8, masks [N, S, S] bool, and their graphs."""
+    """Pictures of one purpose: pixels [N, 3, S, S] uint8, which toy is where [N, S, S] uint8 (0 none, then from 1), and their graphs."""
 
     pixels: Tensor
-    masks: Tensor
+    toys: Tensor
     graphs: tuple[SceneGraph, ...]
+
+    @property
+    def masks(self) -> Tensor:
+        """[N, S, S] bool: any toy or face."""
+        return self.toys > 0
 
 
 def graphs_of(run: Run, purpose: str) -> list[SceneGraph]:
-    """The graphs of a purpose: "train" and "dev" pictures, "individuals" and "people" each seen NUM_VIEWS times.
+    """The graphs of a purpose: "train" and "dev" pictures, "individuals" and "people" each seen NUM_VIEWS times, "pairs" of toys.
 
-    Every second one is of the core, so that a larger world does not crowd out what the base must do best.
+    But for the pairs, every second one is of the core, so that a larger world does not crowd out what the base must do best.
     """
     base = run.seed * 100_000_000
     match purpose:
@@ -48,6 +55,9 @@ def graphs_of(run: Run, purpose: str) -> list[SceneGraph]:
             return [sample(base + k, world=_world(run, k), split="dev") for k in range(1024)]
         case "individuals":
             return [g for k in range(max(run.pictures // 16, 8)) for g in _views_of(run, k)]
+        case "pairs":
+            world = replace(WORLDS[run.world], faces=0.0, pairs=1.0, styles=("render",))
+            return [sample(base + FIRST_PAIR + k, world=world) for k in range(run.pictures // 2)]
         case "people":
             return [g for k in range(min(NUM_PEOPLE, run.pictures)) for g in _portraits_of(k)]
         case _:
@@ -70,12 +80,12 @@ def pictures(run: Run, purpose: str, *, workers: int = 0) -> Pictures:
     for done, (k, drawn) in enumerate(
         zip(missing, draw_many(todo, size=run.size, chunk=CHUNK, workers=processes, device=run.device), strict=True)
     ):
-        write_strip(folder / f"{k:04}.mask.png", drawn.masks.to(torch.uint8)[:, None].cpu() * 255)
+        write_strip(folder / f"{k:04}.mask.png", SHADES[drawn.toy.cpu().long() + 1][:, None])
         write_strip(folder / f"{k:04}.png", drawn.pixels.cpu())
         print(f"render {purpose}  {done + 1}/{len(missing)}", file=sys.stderr, flush=True)
     pixels = torch.cat([read_strip(folder / f"{k:04}.png", run.size) for k in range(count)])
-    masks = torch.cat([read_strip(folder / f"{k:04}.mask.png", run.size) for k in range(count)])[:, 0] > 127
-    return Pictures(pixels, masks, tuple(graphs))
+    shades = torch.cat([read_strip(folder / f"{k:04}.mask.png", run.size) for k in range(count)])[:, 0]
+    return Pictures(pixels, sum((shades == shade) * k for k, shade in enumerate(SHADES)).to(torch.uint8), tuple(graphs))
 
 
 def forget(run: Run, purpose: str) -> None:

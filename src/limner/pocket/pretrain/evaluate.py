@@ -111,22 +111,29 @@ def _asked(base: Any, name: str, question: Question, kept: Path | None) -> dict[
 def judged(pixels: Tensor, graphs: Sequence[SceneGraph], fields: Sequence[str]) -> dict[str, float]:
     """Share of the pictures that have a field on which the judge reads what the graph says.
 
-    Beside the judge's fields: "accessories", the exact set of those that the first toy wears; "both classes", the exact
-    set of classes there; "face as asked", a face with its hair, glasses and expression.
+    Beside the judge's fields: "accessories", the exact set of those that the first toy wears; "face as asked", a face with its
+    hair, glasses and expression; "both classes", that the classes of which most is seen, as many as there are, are those there.
     """
     seen, true = judges.read(pixels), [labels(g) for g in graphs]
-    parts = {
-        "accessories": ACCESSORIES,
-        "both classes": [f"a {kind}" for kind in CLASSES],
-        "face as asked": ("face", "hairstyle", "glasses", "expression"),
-    }
+    parts = {"accessories": ACCESSORIES, "face as asked": ("face", "hairstyle", "glasses", "expression")}
     found = {}
     for field in fields:
-        read = parts.get(field, (field,))
-        right = [all(s[f] == t[f] for f in read) for s, t in zip(seen, true, strict=True) if read[0] in t]
+        if field == "both classes":
+            right = _both_right(judges.together(pixels), graphs)
+        else:
+            read = parts.get(field, (field,))
+            assert all(f in FIELDS for f in read)
+            right = [all(s[f] == t[f] for f in read) for s, t in zip(seen, true, strict=True) if read[0] in t]
         found[field] = round(float(np.mean(right)), 4)
-    assert all(f in FIELDS for f in fields if f not in parts)
     return found
+
+
+def _both_right(shares: Tensor, graphs: Sequence[SceneGraph]) -> list[bool]:
+    there = [{toy.individual.kind for toy in graph.toys} for graph in graphs]
+    return [
+        {CLASSES[k] for k in row.topk(len(kinds)).indices.tolist()} == kinds
+        for row, kinds in zip(shares, there, strict=True)
+    ]
 
 
 def _paint(base: Any, said: list[str], kept: Path | None = None) -> Tensor:

@@ -76,7 +76,7 @@ def export_judges(run: Run, folder: Path = WEIGHTS) -> None:
     _opened_in_single_precision(folder / "dino" / "config.json")
     networks: dict[str, nn.Module] = {
         "judge": judges.judge(run), "identity": judges.identity(run), "faces": judges.faces(run),
-        "segmenter": judges.segmenter(run),
+        "segmenter": judges.segmenter(run), "places": judges.places(run),
     }  # fmt: skip
     for name, network in networks.items():
         half = {k: v.to(torch.float16).contiguous() for k, v in network.state_dict().items()}

@@ -9,13 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.pocket.labels import FIELDS, codes
-from limner.pocket.networks import Identity, Judge, Segmenter
+from limner.pocket.networks import Identity, Judge, Places, Segmenter
+from limner.pocket.world.vocabulary import CLASSES
 from limner.streams import stream
 
 from .data import NUM_VIEWS, floats, forget, pictures, rows
 from .run import Run, train
 
 BATCH = 96
+TOYS_COUNT = 4  # times more that an error on a toy weighs than one where nothing is
 
 
 def judge(run: Run) -> nn.Module:
@@ -49,12 +51,21 @@ def judge(run: Run) -> nn.Module:
 def varied(pixels: Tensor, step: int, seed: int) -> Tensor:
     """The batch seen a little nearer, some pictures mirrored, and every second step softened: painted ones are softer."""
     at = stream(seed, "varied", step)
+    return softened(nearer(pixels, at), step, at)
+
+
+def nearer(pixels: Tensor, at: torch.Generator) -> Tensor:
+    """The batch [B, C, S, S] through one smaller window, some of it mirrored."""
     mirrored = torch.rand(len(pixels), generator=at) < 0.5
     pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
     size = pixels.shape[-1]
     side = size - int(torch.randint(size // 8 + 1, (), generator=at))
     top, left = (int(x) for x in torch.randint(size - side + 1, (2,), generator=at))
-    near = F.interpolate(pixels[:, :, top : top + side, left : left + side], (size, size), mode="bilinear")
+    return F.interpolate(pixels[:, :, top : top + side, left : left + side], (size, size), mode="bilinear")
+
+
+def softened(near: Tensor, step: int, at: torch.Generator) -> Tensor:
+    """With a little noise, and blurred as much as chance says if the step is odd."""
     if step % 2:
         share = float(torch.rand((), generator=at)) * 0.9
         near = torch.lerp(near, F.avg_pool2d(F.pad(near, (2,) * 4, mode="replicate"), 5, 1), share)
@@ -119,6 +130,41 @@ def segmenter(run: Run) -> nn.Module:
         return value, {"loss": value.item(), "iou": both / max(either, 1)}
 
     return train(run, "segmenter", network, loss, steps=run.steps(700), lr=2e-3)
+
+
+def places(run: Run) -> nn.Module:
+    """Which class stands at each place, from pictures of two toys, of which the truth of every pixel is known."""
+    torch.manual_seed(8)
+    network = Places(len(CLASSES) + 1)
+    if run.finished("places"):
+        network.load_state_dict(run.weights("places"))
+        return network.eval()
+    data = pictures(run, "pairs", workers=2)
+    nothing = len(CLASSES)
+    kinds = torch.tensor([[nothing, *(CLASSES.index(toy.individual.kind) for toy in g.toys)] for g in data.graphs])
+    batch = min(BATCH, len(kinds))
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        chosen = rows(len(kinds), batch, step, seed=run.seed, purpose="places")
+        at = stream(run.seed, "places", step)
+        there = F.one_hot(data.toys[chosen].long(), 3).movedim(-1, 1).float()
+        near = nearer(torch.cat([floats(data.pixels[chosen]), there], 1), at)
+        shares = F.avg_pool2d(near[:, 3:], 8)  # [B, 3, S/8, S/8] of nothing and of both toys
+        wanted = torch.zeros(batch, nothing + 1, *shares.shape[2:])
+        wanted.scatter_add_(1, kinds[chosen][:, :, None, None].expand_as(shares), shares)
+        wanted = wanted.to(run.device)
+        with run.mixed():
+            out = network(softened(near[:, :3], step, at).to(run.device))
+        out = out.float()
+        weight = 1 + TOYS_COUNT * (1 - wanted[:, nothing])
+        value = (F.cross_entropy(out, wanted, reduction="none") * weight).mean()
+        toy = wanted[:, :nothing].sum(1) > 0.5
+        right = (out[:, :nothing].argmax(1) == wanted[:, :nothing].argmax(1))[toy].float().mean().item()
+        return value, {"loss": value.item(), "right": right}
+
+    made = train(run, "places", network, loss, steps=run.steps(3_000), lr=1.2e-3, weight_decay=0.05)
+    forget(run, "pairs")
+    return made
 
 
 def new_vit(run: Run) -> Any:
