@@ -19,7 +19,6 @@ from limner.evaluation.plan import FORMAT, Plan, Unit
 from limner.evaluation.report import report, table_markdown
 from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS, spearman, summary
 from limner.evaluation.unit import key_of
-from limner.methods import methods
 
 QUICK: dict[str, Any] = {"cases": 1, "prompts": 2, "seeds": (0, 1)}
 FAST = ("dreambooth", (("steps", 2), ("prior_weight", 0.0)))
@@ -121,12 +120,17 @@ def test_weights_trained_anew_make_other_units(tmp_path: Path, monkeypatch: pyte
 
 
 def test_other_defaults_of_a_method_make_other_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    def key() -> str:
-        return key_of(Plan(((BASE, ()),), **QUICK), Unit("dreambooth", (), "dog-40", 0))
+    def dreambooth(subject: Any, *, lr: float = 0.5) -> None:
+        """DreamBooth with another rate.
 
-    before, function = key(), methods()["dreambooth"]
-    monkeypatch.setitem(function.__kwdefaults__, "lr", 0.5)
-    assert key() != before
+        Settings:
+            lr: learning rate
+        """
+
+    plan, unit = Plan(((BASE, ()),), **QUICK), Unit("dreambooth", (), "dog-40", 0)
+    before = key_of(plan, unit)
+    monkeypatch.setattr("limner.methods.methods", lambda: {"dreambooth": dreambooth})
+    assert key_of(plan, unit) != before
 
 
 def test_spreading_over_processes_gives_the_same_pictures(ran: SimpleNamespace, tmp_path: Path) -> None:
