@@ -58,17 +58,31 @@ class Person:
 
 
 @dataclass(frozen=True)
+class Garment:
+    """Clothes of a figure, an individual thing like a toy: cut, colours and pattern."""
+
+    kind: str  # one of vocabulary.GARMENTS
+    colours: tuple[str, str]  # names of the cloth and of the pattern on it
+    tints: np.ndarray  # [2, 3] the two colours as this garment has them: sRGB in [0, 1]
+    pattern: str  # one of vocabulary.PATTERNS
+    pattern_shape: np.ndarray  # [4] in [0, 1]: frequency, direction, phase, contrast of the pattern
+
+
+@dataclass(frozen=True)
 class Toy:
     """An individual in a picture."""
 
     individual: Individual
     accessories: tuple[str, ...] = ()
-    accessory_colours: tuple[str, ...] = ()  # one a piece
+    accessory_colours: tuple[str, ...] = ()  # one each
     action: str = "standing"
     material: str = "plastic"
     place: tuple[float, float, float] = (0.0, 0.0, 0.0)
     turn: float = 0.0  # radians about y
     scale: float = 1.0
+    state: str = "plain"  # one of vocabulary.STATES: what has happened to the thing, apart from who it is
+    motion: str = "still"  # one of vocabulary.MOTIONS: how it moves as a whole over the cycles of `SceneGraph.time`
+    tilt: float = 0.0  # radians about the toy's own z: pi is upside down
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,15 @@ class Face:
     person: Person
     expression: str = "neutral"
     glasses: bool = False
-    turn: float = 0.0
+    turn: float = 0.0  # radians: small variation of the head's turn that no word says
+    gaze: str = "ahead"  # one of vocabulary.GAZES: where the eyes look, as the viewer sees it
+    head: str = "ahead"  # one of vocabulary.HEAD_TURNS: where the head is turned, as the viewer sees it
+    accessories: tuple[str, ...] = ()  # of vocabulary.WORN_BY_PEOPLE
+    accessory_colours: tuple[str, ...] = ()  # one each
+    garment: Garment | None = None  # bare shoulders in the colour of old portraits where there is none
+    action: str = "standing"  # of half-length figures: one of vocabulary.GESTURES
+    place: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -97,13 +119,20 @@ class SceneGraph:
     """Everything that decides a picture, and everything true of it."""
 
     seed: int  # seeds the props of the scene and small variation that is no part of an identity
-    toys: tuple[Toy, ...] = ()
-    face: Face | None = None
+    toys: tuple[Toy, ...] = ()  # at most three
+    people: tuple[Face, ...] = ()  # at most two
     relation: str | None = None  # of toys[0] to toys[1]
     scene: str = "studio"
     daytime: str = "noon"
     view: str = "front"  # how the camera stands to toys[0]: one of vocabulary.VIEWS
-    distance: str = "medium"
-    style: str = "render"
+    distance: str = "medium"  # of people, "close" is a portrait and "medium" a half-length figure
+    style: str = "render"  # one of vocabulary.STYLES, a family
+    style_seed: int | None = None  # which individual of the family (styles.style_of); None is the family's middle
     camera: Camera = field(default_factory=Camera)
+    camera_move: str = "still"  # one of vocabulary.CAMERA_MOVES
     time: float = 0.0  # phase of the motion of actions, in cycles: a clip is one graph at several times
+
+    @property
+    def face(self) -> Face | None:
+        """The first person, where there is one."""
+        return self.people[0] if self.people else None

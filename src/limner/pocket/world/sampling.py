@@ -187,4 +187,4 @@ def portrait(face: Face, *, seed: int, **fixed: Any) -> SceneGraph:
     """A close-up of a face before a plain wall."""
     rng = np.random.default_rng((seed, 31))
     camera = Camera(rng.uniform(-0.15, 0.15), rng.uniform(-0.05, 0.12), rng.uniform(2.2, 2.7), (0.0, 0.97, 0.0), FOV)
-    return SceneGraph(seed, face=face, **{"scene": "studio", "distance": "close", "camera": camera, **fixed})
+    return SceneGraph(seed, people=(face,), **{"scene": "studio", "distance": "close", "camera": camera, **fixed})
