@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from .cameras import camera_axes
-from .faces import person
-from .graph import SPLITS, Camera, Face, Individual, SceneGraph, Toy
+from .graph import SPLITS, Camera, Individual, SceneGraph, Toy
+from .portraits import portrait, sample_people
 from .relations import place
 from .toys import build, individual
-from .vocabulary import COLOURS, CORE, EXPRESSIONS, JOINTED, World
+from .vocabulary import COLOURS, CORE, JOINTED, World
+
+__all__ = ["clip", "panorama", "portrait", "references", "sample", "showing", "turntable", "with_camera"]
 
 DISTANCE = {"close": 1.85, "medium": 2.35, "far": 4.2}
 TURN = {"front": 0.0, "side": math.pi / 2, "back": math.pi, "top": 0.0}
@@ -28,7 +30,7 @@ def sample(seed: int, *, world: World = CORE, split: str = "train", **fixed: Any
     """
     rng = np.random.default_rng((seed, sum(split.encode())))
     if not fixed.get("toys") and rng.random() < world.faces:
-        return _portrait(seed, rng, split, fixed)
+        return sample_people(seed, rng, world=world, split=split, **fixed)
     toys = fixed.pop("toys", None) or _toys(rng, world, split)
     view = fixed.pop("view", None) or _choice(rng, world.views, weights=_VIEW_WEIGHTS)
     relation = fixed.pop("relation", None)
@@ -174,17 +176,3 @@ def _turned(toys: Sequence[Toy], view: str, rng: np.random.Generator) -> tuple[T
     side = 1 if rng.random() < 0.5 else -1
     turns = [TURN[view] * (side if view == "side" else 1) + rng.uniform(-0.35, 0.35) for _ in toys]
     return tuple(replace(toy, turn=turn) for toy, turn in zip(toys, turns, strict=True))
-
-
-def _portrait(seed: int, rng: np.random.Generator, split: str, fixed: dict[str, Any]) -> SceneGraph:
-    ids = SPLITS[split]
-    who = person(int(rng.integers(ids.start, ids.stop)))
-    face = Face(who, _choice(rng, EXPRESSIONS), bool(rng.random() < 0.3), float(rng.uniform(-0.6, 0.6)))
-    return portrait(face, seed=seed, **fixed)
-
-
-def portrait(face: Face, *, seed: int, **fixed: Any) -> SceneGraph:
-    """A close-up of a face before a plain wall."""
-    rng = np.random.default_rng((seed, 31))
-    camera = Camera(rng.uniform(-0.15, 0.15), rng.uniform(-0.05, 0.12), rng.uniform(2.2, 2.7), (0.0, 0.97, 0.0), FOV)
-    return SceneGraph(seed, people=(face,), **{"scene": "studio", "distance": "close", "camera": camera, **fixed})
