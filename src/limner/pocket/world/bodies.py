@@ -72,11 +72,11 @@ def _arm(body: Body, side: int, time: float) -> Arm:
     leads = side == body.side
     match body.face.action:
         case "waving" if leads:
-            return Arm(joint, off(0.46, -0.62, 0.30), off(0.50 + 0.16 * swing, 0.22, 0.46), "open")
+            return Arm(joint, off(0.40, -0.64, 0.30), off(0.36 + 0.14 * swing, 0.20, 0.48), "open")
         case "cheering":
-            return Arm(joint, off(0.52, 0.22 + 0.06 * swing, 0.10), off(0.40, 0.92 + 0.12 * swing, 0.22), "open")
+            return Arm(joint, off(0.46, 0.22 + 0.06 * swing, 0.12), off(0.32, 0.88 + 0.10 * swing, 0.26), "open")
         case "pointing" if leads:
-            return Arm(joint, off(0.16, -0.74, 0.28), off(0.66, -0.26 + 0.05 * swing, 0.56), "point")
+            return Arm(joint, off(0.10, -0.74, 0.24), off(0.20, -0.34 + 0.05 * swing, 0.68), "point")
         case "thinking" if leads:
             chin = np.array([side * 0.13, body.chin - 0.06, body.chin_ahead + 0.16])
             return Arm(joint, off(-0.16, -0.74, 0.62), chin - (0, 0.10, 0), "fist")
@@ -105,9 +105,9 @@ def add_hand(body: Body, arm: Arm) -> None:
         return
     if arm.hand == "point":
         body.add("hand", "ellipsoid", arm.wrist + 0.08 * k * way, np.array([0.13, 0.14, 0.12]) * k, skin)
-        ahead = np.array([np.sign(arm.wrist[0]), 0.25, 0.1])
-        tip = arm.wrist + 0.12 * k * way + 0.36 * k * ahead / np.linalg.norm(ahead)
-        body.stroke("hand", [arm.wrist + 0.1 * k * way, tip], 0.05 * k, skin)
+        ahead = np.array([np.sign(arm.wrist[0]), 0.35, 0.1])
+        tip = arm.wrist + 0.12 * k * way + 0.44 * k * ahead / np.linalg.norm(ahead)
+        body.stroke("hand", [arm.wrist + 0.1 * k * way, tip], 0.062 * k, skin)
         return
     _add_open_hand(body, arm.wrist, way)
 

@@ -54,7 +54,7 @@ def job(graph: SceneGraph) -> Job:
 def _lit_from_the_front(around: Scenery) -> Scenery:
     """The scenery as people are photographed in it: the sun on the camera's side, and some light on every face."""
     sun = around.sun * np.array([1.0, 1.0, np.sign(around.sun[2]) or 1.0])
-    return replace(around, sun=sun, ambient=np.maximum(around.ambient, 0.34 * around.ambient / around.ambient.max()))
+    return replace(around, sun=sun, ambient=np.maximum(around.ambient, 0.42 * around.ambient / around.ambient.max()))
 
 
 def draw(graphs: Sequence[SceneGraph], *, size: int = SIZE, device: str = "cpu") -> Drawn:

@@ -57,7 +57,7 @@ class Expression:
 
 
 EXPRESSION = {
-    "neutral": Expression(),
+    "neutral": Expression(width=0.86),
     "smiling": Expression(lift=0.085, open=0.05, width=1.3, inner=0.025, outer=0.02),
     "sad": Expression(lift=-0.085, width=0.95, inner=0.085, outer=-0.05, eyes=0.85),
     "surprised": Expression(open=0.10, width=0.62, inner=0.10, outer=0.085, eyes=1.3),
@@ -351,7 +351,7 @@ def _arc(h: Head, y: float, lift: float, *, out: float, count: int = 7) -> list[
 
 
 def _closed_mouth(h: Head) -> None:
-    thick = h.p(29, 0.020, 0.040)
+    thick = h.p(29, 0.016, 0.034)
     if h.face.expression == "neutral":
         h.stroke("mouth", _arc(h, -0.012, 0.006, out=0.004, count=4), thick, _lip(h), deep=0.022)
         h.stroke("mouth", _arc(h, -0.004, 0.014, out=0.014, count=4), 0.012, _line_of_mouth(h) * 0.7, deep=0.018)
@@ -411,8 +411,8 @@ def _add_beard(h: Head) -> None:
             h.stroke("hair", points, 0.026, colour, deep=0.03)
     if beard:
         long = h.p(28, 0.10, 0.24)
-        at = (0, -0.46 * h.tall - 0.82 * h.jaw_tall, h.deep * 0.16)
-        h.add("hair", "ellipsoid", at, (h.jaw_wide * 0.74, long, h.jaw_deep * 0.72), colour)
+        at = (0, -0.46 * h.tall - 0.90 * h.jaw_tall, h.deep * 0.18)
+        h.add("hair", "ellipsoid", at, (h.jaw_wide * 0.80, long, h.jaw_deep * 0.78), colour)
         for side in (-1, 1):
             line = [(side * h.jaw_wide * x, y, z) for x, y, z in ((1.0, -0.12, 0.06), (0.93, -0.34 * h.tall - 0.1, 0.10), (0.6, -0.46 * h.tall - 0.62 * h.jaw_tall, 0.22))]
             h.stroke("hair", line, 0.058, colour)
@@ -488,13 +488,13 @@ def _bun(h: Head, colour: np.ndarray) -> None:
 
 
 def _mohawk(h: Head, colour: np.ndarray) -> None:
-    high = h.p(33, 0.15, 0.23)
+    high = h.p(33, 0.18, 0.27)
     for k in range(7):
         angle = -0.62 + 0.36 * k
         if "hat" in h.face.accessories and angle < 0.9:
             continue
         at = (0, h.tall * math.cos(angle) * 1.05, -h.deep * math.sin(angle) * 1.02)
-        h.add("hair", "ellipsoid", at, (0.065, high, 0.11), colour, rotation=about("x", -angle))
+        h.add("hair", "ellipsoid", at, (0.09, high, 0.12), colour, rotation=about("x", -angle))
 
 
 _HAIRSTYLES: dict[str, Callable[[Head, np.ndarray], None]] = {

@@ -118,7 +118,7 @@ def _necklace(b: Body, colour: np.ndarray) -> None:
 
 def _bow_tie(b: Body, colour: np.ndarray) -> None:
     anchor = Anchor(np.array([0, b.top - 0.10 * b.grown, 0.0]), np.array([0.3, 0.1, b.deep * 0.95]))
-    _borrowed(b, "bow tie", colour, anchor, scale=2.1 * b.grown)
+    _borrowed(b, "bow tie", colour, anchor, scale=1.75 * b.grown)
 
 
 def _cape(b: Body, colour: np.ndarray) -> None:

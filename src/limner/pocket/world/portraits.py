@@ -18,10 +18,10 @@ from .vocabulary import COLOURS, EXPRESSIONS, GAZES, GESTURES, HEAD_TURNS, WORN_
 
 FOV = 0.6
 PAIRS = 0.2  # share of pictures of people that show two
-APART = {"close": 0.70, "medium": 1.02}  # of two people from the middle between them, in head units
-VISIBLE = {("close", 1): 2.15, ("close", 2): 2.72, ("medium", 1): 3.75, ("medium", 2): 4.40}
+APART = 0.92  # of two half-length figures from the middle between them, in head units
+VISIBLE = {("close", 1): 2.15, ("close", 2): 2.70, ("medium", 1): 3.45, ("medium", 2): 4.50}
 """Height of the picture where people stand, in heights of the smallest face, by distance and number of people."""
-_ABOVE = {("close", 1): 0.97, ("close", 2): 1.02, ("medium", 1): 1.10, ("medium", 2): 1.15}
+_ABOVE = {("close", 1): 0.97, ("close", 2): 1.02, ("medium", 1): 1.06, ("medium", 2): 1.20}
 """How much of that is above the middle of the heads."""
 
 
@@ -80,10 +80,11 @@ def stand_together(people: Sequence[Face], distance: str) -> tuple[Face, ...]:
     """The people next to each other, the first on the viewer's left; one alone stands where it stood."""
     if len(people) < 2:
         return tuple(people)
-    apart = APART[distance] * HEAD_SIZE
+    widths = [Head(face).wide for face in people]
+    apart = (APART if distance == "medium" else sum(widths) / 2 + 0.08) * HEAD_SIZE
     return tuple(
         replace(face, place=(side * apart, -0.08 if face.person.age == "child" else 0.0, depth))
-        for face, side, depth in zip(people, (-1, 1), (0.0, -0.10), strict=True)
+        for face, side, depth in zip(people, (-1, 1), (0.0, -0.12), strict=True)
     )
 
 
@@ -97,9 +98,10 @@ def with_people_camera(graph: SceneGraph) -> SceneGraph:
     away = visible / (2 * math.tan(FOV / 2))
     middle = np.mean([face.place for face in graph.people], axis=0)
     aside = rng.uniform(-0.05, 0.05) * visible if len(graph.people) == 1 else 0.0
-    up = HEAD_HEIGHT + _ABOVE[key] * height - visible / 2
+    hatted = any("hat" in face.accessories or "crown" in face.accessories for face in graph.people)
+    up = HEAD_HEIGHT + (_ABOVE[key] + (0.14 if hatted else 0.0)) * height - visible / 2
     target = (float(middle[0] + aside), float(middle[1] + up), float(middle[2]))
-    return replace(graph, camera=Camera(rng.uniform(-0.12, 0.12), rng.uniform(-0.03, 0.08), away, target, FOV))
+    return replace(graph, camera=Camera(rng.uniform(-0.12, 0.12) / len(graph.people) ** 2, rng.uniform(-0.03, 0.08), away, target, FOV))
 
 
 def _framed(graph: SceneGraph, fixed: dict[str, Any]) -> SceneGraph:
