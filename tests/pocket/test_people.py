@@ -160,7 +160,8 @@ def test_patterns_stay_with_the_body() -> None:
     worn = replace(garment(3), pattern="striped", kind="sweater")
     graph = person_showing(person(4), seed=1, scene="studio", garment=worn, distance="medium")
     shift = (0.5, 0.0, -0.3)
-    camera = replace(graph.camera, target=tuple(a + b for a, b in zip(graph.camera.target, shift, strict=True)))
+    x, y, z = graph.camera.target
+    camera = replace(graph.camera, target=(x + shift[0], y + shift[1], z + shift[2]))
     moved = replace(graph, people=(replace(graph.people[0], place=shift),), camera=camera)
     first, second = draw([graph], size=64), draw([moved], size=64)
     both = first.masks & second.masks

@@ -43,7 +43,9 @@ class Body(Collector):
         self.side = _leading_side(face)
         self.arms = {side: _arm(self, side, time) for side in (-1, 1)}
 
-    def limb(self, part: str, start: ArrayLike, end: ArrayLike, radius: float, colour: ArrayLike, **more: object) -> None:
+    def limb(
+        self, part: str, start: ArrayLike, end: ArrayLike, radius: float, colour: ArrayLike, **more: object
+    ) -> None:
         """A round bar from start to end with balls' room left at both; patterns on it are in its own coordinates."""
         a, b = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
         rotation = along(b - a)
@@ -84,7 +86,9 @@ def _arm(body: Body, side: int, time: float) -> Arm:
             under = np.array([-side * 0.34 * k, body.top - 1.12 * k, 0.60 * k])
             return Arm(joint, off(0.06, -0.80, 0.20), under, "fist")
         case "arms crossed":
-            across = np.array([-side * 0.40 * k, body.top - (0.80 if leads else 0.98) * k, (0.58 if leads else 0.46) * k])
+            across = np.array(
+                [-side * 0.40 * k, body.top - (0.80 if leads else 0.98) * k, (0.58 if leads else 0.46) * k]
+            )
             return Arm(joint, off(0.10, -0.70, 0.30), across, "fist")
     return Arm(joint, off(0.10, -0.86, 0.02), off(0.08, -1.60, 0.18), "fist")
 

@@ -6,8 +6,9 @@ so that they can be read where a head is 30 pixels tall.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,10 +128,12 @@ class Collector:
             )
         )
 
-    def stroke(self, part: str, points: ArrayLike, thick: float, colour: ArrayLike, *, deep: float | None = None) -> None:
+    def stroke(
+        self, part: str, points: ArrayLike, thick: float, colour: ArrayLike, *, deep: float | None = None
+    ) -> None:
         """A line of capsules through points [n, 3]."""
         line = np.asarray(points, dtype=float)
-        for start, end in zip(line, line[1:], strict=False):
+        for start, end in itertools.pairwise(line):
             long = float(np.linalg.norm(end - start)) / 2
             size = (thick, long + 0.75 * thick, thick if deep is None else deep)
             self.add(part, "ellipsoid", (start + end) / 2, size, colour, rotation=along(end - start))
@@ -154,9 +157,11 @@ class Head(Collector):
         grown = 1.15 if self.young else 1.0
         level = self.p(3, 0.0, 0.08) - (0.05 if self.young else 0.0)
         wide, high = self.p(4, 0.080, 0.108) * grown, self.p(5, 0.058, 0.082) * grown
-        self.eye_size = np.array([wide, high * self.mood.eyes, 0.035])
+        self.eye_size = np.array([wide, high * self.mood.eyes, 0.042])
         apart = max(self.p(6, 0.140, 0.205), wide + 0.035)
-        self.eye = np.array([apart, level, self.surface(apart * 1.1, level) - 0.008])
+        self.eye = np.array([apart, level, self.surface(apart, level) - 0.008])
+        near, far = self.surface(apart - wide, level), self.surface(apart + wide, level)
+        self.eye_turn = 0.9 * math.atan2(near - far, 2 * wide)  # radians: eyes follow the curve of the face
         self.brow_y = level + high + self.p(7, 0.040, 0.085)
         self.brow_half = self.p(31, 0.085, 0.115)
         self.brow_thick = self.p(21, 0.017, 0.038) * self.mood.thick
@@ -197,7 +202,17 @@ class Head(Collector):
 
 def build_head(head: Head) -> None:
     """Add the head's solids, before its turn."""
-    for build in (_add_skull, _add_marks_of_skin, _add_eyes, _add_brows, _add_nose, _add_mouth, _add_age, _add_hair, _add_beard):
+    for build in (
+        _add_skull,
+        _add_marks_of_skin,
+        _add_eyes,
+        _add_brows,
+        _add_nose,
+        _add_mouth,
+        _add_age,
+        _add_hair,
+        _add_beard,
+    ):
         build(head)
 
 
@@ -265,17 +280,17 @@ def _add_eyes(h: Head) -> None:
     lash = np.array([0.10, 0.07, 0.06])
     wide, high, deep = h.eye_size
     for side in (-1, 1):
-        at = h.eye * np.array([side, 1, 1])
+        at, turn = h.eye * np.array([side, 1, 1]), about("y", side * h.eye_turn)
         if h.face.gaze == "closed":
-            h.add("eye", "ellipsoid", at, (wide, high * 0.9, deep), h.person.skin * 0.90)
+            h.add("eye", "ellipsoid", at, (wide, high * 0.9, deep), h.person.skin * 0.90, rotation=turn)
             _add_lid(h, at, -0.55, 0.021, lash)
             continue
-        h.add("eye", "ellipsoid", at, (wide, high, deep), WHITE, marks=_iris(h, at, iris))
+        h.add("eye", "ellipsoid", at, (wide, high, deep), WHITE, rotation=turn, marks=_iris(h, at, turn, iris))
         _add_lid(h, at, 0.92, 0.016, lash)
 
 
-def _iris(h: Head, at: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """[3, 7] marks of iris, pupil and glint on an eye."""
+def _iris(h: Head, at: np.ndarray, turn: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """[3, 7] marks of iris, pupil and glint on an eye turned by [3, 3]."""
     wide, high, deep = h.eye_size
     across, up = GAZE[h.face.gaze]
     radius = 0.82 * float(h.eye_size[1] / h.mood.eyes)
@@ -283,7 +298,7 @@ def _iris(h: Head, at: np.ndarray, colour: np.ndarray) -> np.ndarray:
 
     def on_eye(dx: float, dy: float) -> np.ndarray:
         front = math.sqrt(max(1 - (dx / wide) ** 2 - (dy / high) ** 2, 0.0))
-        return at + np.array([dx, dy, deep * front])
+        return at + turn @ np.array([dx, dy, deep * front])
 
     rows = [
         [*on_eye(x, y), radius, *colour],
@@ -299,7 +314,8 @@ def _add_lid(h: Head, at: np.ndarray, height: float, thick: float, colour: np.nd
     share = np.linspace(-1, 1, 5)
     y = height * high * (1 - share**2)
     tilt = h.p(35, -0.02, 0.03) * np.sign(at[0]) * share
-    points = np.stack([share * wide, y + tilt, deep * np.sqrt(1 - 0.9 * share**2) * 0.8], axis=1) + at
+    points = np.stack([share * wide, y + tilt, deep * np.sqrt(1 - 0.9 * share**2)], axis=1)
+    points = points @ about("y", np.sign(at[0]) * h.eye_turn).T + at
     h.stroke("eye", points, thick, colour)
 
 
@@ -414,7 +430,14 @@ def _add_beard(h: Head) -> None:
         at = (0, -0.46 * h.tall - 0.90 * h.jaw_tall, h.deep * 0.18)
         h.add("hair", "ellipsoid", at, (h.jaw_wide * 0.80, long, h.jaw_deep * 0.78), colour)
         for side in (-1, 1):
-            line = [(side * h.jaw_wide * x, y, z) for x, y, z in ((1.0, -0.12, 0.06), (0.93, -0.34 * h.tall - 0.1, 0.10), (0.6, -0.46 * h.tall - 0.62 * h.jaw_tall, 0.22))]
+            line = [
+                (side * h.jaw_wide * x, y, z)
+                for x, y, z in (
+                    (1.0, -0.12, 0.06),
+                    (0.93, -0.34 * h.tall - 0.1, 0.10),
+                    (0.6, -0.46 * h.tall - 0.62 * h.jaw_tall, 0.22),
+                )
+            ]
             h.stroke("hair", line, 0.058, colour)
 
 
@@ -423,7 +446,13 @@ def _add_hair(h: Head) -> None:
     colour = np.array(HAIR[h.person.hair_colour])
     full = h.p(23, 1.04, 1.13)
     if style not in ("bald", "mohawk"):
-        h.add("hair", "ellipsoid", (0, h.tall * 0.22, -h.deep * 0.24), (h.wide * full, h.tall * 0.89, h.deep * 0.98), colour)
+        h.add(
+            "hair",
+            "ellipsoid",
+            (0, h.tall * 0.22, -h.deep * 0.24),
+            (h.wide * full, h.tall * 0.89, h.deep * 0.98),
+            colour,
+        )
     _HAIRSTYLES[style](h, colour)
 
 

@@ -33,7 +33,13 @@ def dress(body: Body) -> None:
     """Add the trunk, arms and hands in the garment of the body's face; bare trunks are in one colour."""
     worn = body.face.garment
     if worn is None:
-        worn = Garment("", ("blue", "blue"), np.stack([np.array(HAIR["blue"]) * body.p(22, 0.4, 1.2)] * 2), "plain", np.full(4, 0.5))
+        worn = Garment(
+            "",
+            ("blue", "blue"),
+            np.stack([np.array(HAIR["blue"]) * body.p(22, 0.4, 1.2)] * 2),
+            "plain",
+            np.full(4, 0.5),
+        )
         _Cloth(body, worn, part="body").trunk()
         _add_arms(body, _Cloth(body, worn, part="body"), "long")
         return
@@ -123,7 +129,13 @@ def _t_shirt(b: Body, cloth: _Cloth) -> None:
     cloth.trunk()
     _add_arms(b, cloth, "short")
     k = b.grown
-    b.add("body", "ellipsoid", (0, b.top - 0.03 * k, 0.06), (b.neck_wide * 1.35, 0.10 * k, b.deep * 0.72), b.person.skin * 0.93)
+    b.add(
+        "body",
+        "ellipsoid",
+        (0, b.top - 0.03 * k, 0.06),
+        (b.neck_wide * 1.35, 0.10 * k, b.deep * 0.72),
+        b.person.skin * 0.93,
+    )
 
 
 def _sweater(b: Body, cloth: _Cloth) -> None:
@@ -132,7 +144,13 @@ def _sweater(b: Body, cloth: _Cloth) -> None:
     _add_arms(b, cloth, "long")
     k, roll = b.grown, cloth.first * 0.72
     for up, wide in ((0.10, 1.22), (0.0, 1.42)):
-        b.add("garment", "ellipsoid", (0, b.top + up * k, -0.04), (b.neck_wide * wide, 0.085 * k, b.neck_wide * wide), roll)
+        b.add(
+            "garment",
+            "ellipsoid",
+            (0, b.top + up * k, -0.04),
+            (b.neck_wide * wide, 0.085 * k, b.neck_wide * wide),
+            roll,
+        )
     for arm in b.arms.values():
         start = arm.wrist + 0.16 * (arm.elbow - arm.wrist)
         b.limb("garment", start, arm.wrist, b.radius * 1.0, roll)
@@ -145,7 +163,14 @@ def _shirt(b: Body, cloth: _Cloth) -> None:
     k, white = b.grown, WHITE * 0.98
     for side in (-1, 1):
         at = (side * 0.17 * k, b.top - 0.04 * k, b.deep * 0.62)
-        b.add("garment", "box", at, (0.15 * k, 0.075 * k, 0.035), white, rotation=about("z", side * 0.75) @ about("x", -0.5))
+        b.add(
+            "garment",
+            "box",
+            at,
+            (0.15 * k, 0.075 * k, 0.035),
+            white,
+            rotation=about("z", side * 0.75) @ about("x", -0.5),
+        )
     _add_strip(b, cloth.first * 0.7, 0.055 * k)
     for step in range(4):
         y = b.top - (0.28 + 0.36 * step) * k
@@ -185,8 +210,18 @@ def _jacket(b: Body, cloth: _Cloth) -> None:
     _add_arms(b, cloth, "long")
     k = b.grown
     front = b.deep * 0.95
-    b.add("garment", "cone", (0, b.top - 0.62 * k, front), (0.30 * k, 0.62 * k, 0.06), WHITE * 0.97, rotation=about("z", np.pi), taper=0.05)
-    b.add("garment", "ellipsoid", (0, b.top - 0.05 * k, 0.04), (b.neck_wide * 1.4, 0.10 * k, b.deep * 0.8), WHITE * 0.97)
+    b.add(
+        "garment",
+        "cone",
+        (0, b.top - 0.62 * k, front),
+        (0.30 * k, 0.62 * k, 0.06),
+        WHITE * 0.97,
+        rotation=about("z", np.pi),
+        taper=0.05,
+    )
+    b.add(
+        "garment", "ellipsoid", (0, b.top - 0.05 * k, 0.04), (b.neck_wide * 1.4, 0.10 * k, b.deep * 0.8), WHITE * 0.97
+    )
     lapel = cloth.first * 0.55
     for side in (-1, 1):
         line = [(side * x * k, b.top - y * k, front + 0.04) for x, y in ((0.30, 0.02), (0.24, 0.42), (0.04, 1.16))]
@@ -205,9 +240,23 @@ def _overalls(b: Body, cloth: _Cloth) -> None:
     middle, half = (b.top - 1.45 * k + FLOOR) / 2, (b.top - 1.45 * k - FLOOR) / 2
     cloth.add("cylinder", (0, middle, 0), (b.shoulder * 0.90, half, b.deep * 1.06))
     for side in (-1, 1):
-        top = [(side * x * k, b.top - y * k, z) for x, y, z in ((0.36, 0.62, b.deep * 1.08), (0.40, 0.30, b.deep * 0.98), (0.40, 0.06, 0.10), (0.38, 0.0, -0.1))]
+        top = [
+            (side * x * k, b.top - y * k, z)
+            for x, y, z in (
+                (0.36, 0.62, b.deep * 1.08),
+                (0.40, 0.30, b.deep * 0.98),
+                (0.40, 0.06, 0.10),
+                (0.38, 0.0, -0.1),
+            )
+        ]
         b.stroke("garment", top, 0.085 * k, cloth.first, deep=0.06)
-        b.add("garment", "ellipsoid", (side * 0.36 * k, b.top - 0.64 * k, b.deep * 1.2), (0.065 * k, 0.065 * k, 0.03), (0.95, 0.78, 0.2))
+        b.add(
+            "garment",
+            "ellipsoid",
+            (side * 0.36 * k, b.top - 0.64 * k, b.deep * 1.2),
+            (0.065 * k, 0.065 * k, 0.03),
+            (0.95, 0.78, 0.2),
+        )
 
 
 _CUTS: dict[str, Callable[[Body, _Cloth], None]] = {

@@ -91,19 +91,47 @@ def _headphones(h: Head, colour: np.ndarray) -> None:
     h.stroke("headphones", band, 0.045, colour * 0.7, deep=0.06)
     for side in (-1, 1):
         turn = about("z", math.pi / 2)
-        h.add("headphones", "cylinder", (side * wide, -0.02, 0.02), (0.17, 0.085, 0.15), colour, rotation=turn, material="plastic")
-        h.add("headphones", "cylinder", (side * (wide - 0.08), -0.02, 0.02), (0.19, 0.03, 0.17), colour * 0.35, rotation=turn)
+        h.add(
+            "headphones",
+            "cylinder",
+            (side * wide, -0.02, 0.02),
+            (0.17, 0.085, 0.15),
+            colour,
+            rotation=turn,
+            material="plastic",
+        )
+        h.add(
+            "headphones",
+            "cylinder",
+            (side * (wide - 0.08), -0.02, 0.02),
+            (0.19, 0.03, 0.17),
+            colour * 0.35,
+            rotation=turn,
+        )
 
 
 def _scarf(b: Body, colour: np.ndarray) -> None:
     """Wound around the neck, an end hanging down the front."""
     k, wide = b.grown, b.neck_wide
     for up, around, tall in ((0.07, 1.75, 0.11), (-0.06, 2.05, 0.12)):
-        b.add("scarf", "ellipsoid", (0, b.top + up * k, 0.0), (wide * around, tall * k, wide * around), colour * (0.92 if up > 0 else 1.0))
+        b.add(
+            "scarf",
+            "ellipsoid",
+            (0, b.top + up * k, 0.0),
+            (wide * around, tall * k, wide * around),
+            colour * (0.92 if up > 0 else 1.0),
+        )
     x, front = 0.20 * k, b.deep + 0.06
     b.add("scarf", "box", (x, b.top - 0.52 * k, front), (0.14 * k, 0.46 * k, 0.04), colour, rotation=about("z", 0.08))
     for y in (0.70, 0.82):
-        b.add("scarf", "box", (x + 0.02 * k, b.top - y * k, front), (0.145 * k, 0.03 * k, 0.045), colour * 0.5, rotation=about("z", 0.08))
+        b.add(
+            "scarf",
+            "box",
+            (x + 0.02 * k, b.top - y * k, front),
+            (0.145 * k, 0.03 * k, 0.045),
+            colour * 0.5,
+            rotation=about("z", 0.08),
+        )
 
 
 def _necklace(b: Body, colour: np.ndarray) -> None:
@@ -113,7 +141,14 @@ def _necklace(b: Body, colour: np.ndarray) -> None:
         x, y = share * 0.36 * k, b.top + (0.0 - 0.46 * (1 - share * share)) * k
         z = 0.10 + b.deep * (0.42 + 0.60 * (1 - share * share) ** 0.5)
         b.add("necklace", "ellipsoid", (x, y, z), (0.062 * k,) * 3, colour, material="plastic")
-    b.add("necklace", "ellipsoid", (0, b.top - 0.58 * k, b.deep + 0.10), (0.10 * k, 0.11 * k, 0.06), colour, material="plastic")
+    b.add(
+        "necklace",
+        "ellipsoid",
+        (0, b.top - 0.58 * k, b.deep + 0.10),
+        (0.10 * k, 0.11 * k, 0.06),
+        colour,
+        material="plastic",
+    )
 
 
 def _bow_tie(b: Body, colour: np.ndarray) -> None:
@@ -129,9 +164,21 @@ def _cape(b: Body, colour: np.ndarray) -> None:
     b.add("cape", "cone", (0, (high + low) / 2, -b.deep - 0.06), size, colour * 0.85, taper=0.60)
     for side in (-1, 1):
         at = (side * b.shoulder * 0.66, b.top - 0.22 * k, 0.0)
-        b.add("cape", "ellipsoid", at, (b.shoulder * 0.50, 0.24 * k, b.deep * 1.22), colour, rotation=about("z", -side * 0.42))
+        b.add(
+            "cape",
+            "ellipsoid",
+            at,
+            (b.shoulder * 0.50, 0.24 * k, b.deep * 1.22),
+            colour,
+            rotation=about("z", -side * 0.42),
+        )
     for side in (-1, 1):
-        b.stroke("cape", [(side * 0.42 * k, b.top - 0.10 * k, b.deep * 0.85), (0, b.top - 0.24 * k, b.deep * 1.08)], 0.05 * k, colour)
+        b.stroke(
+            "cape",
+            [(side * 0.42 * k, b.top - 0.10 * k, b.deep * 0.85), (0, b.top - 0.24 * k, b.deep * 1.08)],
+            0.05 * k,
+            colour,
+        )
     b.add("cape", "ellipsoid", (0, b.top - 0.24 * k, b.deep * 1.15), (0.085 * k, 0.085 * k, 0.05), (0.98, 0.80, 0.18))
 
 

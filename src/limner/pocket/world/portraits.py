@@ -96,12 +96,25 @@ def with_people_camera(graph: SceneGraph) -> SceneGraph:
     height = min(Head(face).height * face.scale for face in graph.people) * HEAD_SIZE
     visible = height * VISIBLE[key] * rng.uniform(0.96, 1.03)
     away = visible / (2 * math.tan(FOV / 2))
-    middle = np.mean([face.place for face in graph.people], axis=0)
+    middle = _middle(graph.people)
     aside = rng.uniform(-0.05, 0.05) * visible if len(graph.people) == 1 else 0.0
     hatted = any("hat" in face.accessories or "crown" in face.accessories for face in graph.people)
     up = HEAD_HEIGHT + (_ABOVE[key] + (0.14 if hatted else 0.0)) * height - visible / 2
-    target = (float(middle[0] + aside), float(middle[1] + up), float(middle[2]))
-    return replace(graph, camera=Camera(rng.uniform(-0.12, 0.12) / len(graph.people) ** 2, rng.uniform(-0.03, 0.08), away, target, FOV))
+    target = (middle[0] + aside, middle[1] + up, middle[2])
+    return replace(
+        graph,
+        camera=Camera(rng.uniform(-0.12, 0.12) / len(graph.people) ** 2, rng.uniform(-0.03, 0.08), away, target, FOV),
+    )
+
+
+def _middle(people: Sequence[Face]) -> tuple[float, float, float]:
+    """The middle between the outer sides of the heads with their hair, as an offset from where one person stands."""
+    full = {"curly": 0.20, "long": 0.16}
+    half = [(Head(face).wide + full.get(face.person.hairstyle, 0.0)) * HEAD_SIZE * face.scale for face in people]
+    low = min(face.place[0] - wide for face, wide in zip(people, half, strict=True))
+    high = max(face.place[0] + wide for face, wide in zip(people, half, strict=True))
+    _, y, z = np.mean([face.place for face in people], axis=0)
+    return (low + high) / 2, float(y), float(z)
 
 
 def _framed(graph: SceneGraph, fixed: dict[str, Any]) -> SceneGraph:
