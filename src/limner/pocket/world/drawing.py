@@ -15,6 +15,7 @@ from limner.pocket import SIZE
 from .cameras import camera_axes
 from .faces import LANDMARKS, face_landmarks, face_solids
 from .graph import SceneGraph
+from .motions import moved_camera
 from .rendering import boxes, render
 from .scenes import scenery
 from .shapes import Job, Solid, moved, placed
@@ -34,7 +35,7 @@ class Drawn:
     part: Tensor  # [B, H, W] int16: which part of it (toys.PARTS, or faces.PARTS in portraits), -1 none
     depth: Tensor  # [B, H, W] in world units along the camera's axis, inf at the sky
     normal: Tensor  # [B, 3, H, W]
-    boxes: Tensor  # [B, 2, 4] pixels
+    boxes: Tensor  # [B, 3, 4] pixels
     landmarks: Tensor  # [B, len(LANDMARKS), 2] in pixels; nan where there is no face
 
     @property
@@ -45,13 +46,14 @@ class Drawn:
 
 def job(graph: SceneGraph) -> Job:
     """What to render for a graph."""
-    return Job(_solids(graph), scenery(graph.scene, daytime=graph.daytime, seed=graph.seed), graph.camera)
+    camera = moved_camera(graph.camera, graph.camera_move, graph.time)
+    return Job(_solids(graph), scenery(graph.scene, daytime=graph.daytime, seed=graph.seed), camera)
 
 
 def draw(graphs: Sequence[SceneGraph], *, size: int = SIZE, device: str = "cpu") -> Drawn:
     """Render graphs as squares of `size` pixels. The same graph gives the same picture, whatever it is drawn with."""
     frames = render([job(graph) for graph in graphs], size=size, device=device)
-    styled = frames.pixels
+    styled = _with_halos(graphs, frames.pixels, frames.toy)
     rows = [k for k, graph in enumerate(graphs) if graph.style != "render"]
     if rows:
         chosen = [graphs[k] for k in rows]
@@ -100,6 +102,19 @@ def _chunks(graphs: Iterable[SceneGraph], size: int) -> Iterator[list[SceneGraph
             part = []
     if part:
         yield part
+
+
+def _with_halos(graphs: Sequence[SceneGraph], pixels: Tensor, toy: Tensor) -> Tensor:
+    """Light around toys that glow: their own colours, blurred, over what is around them."""
+    for row, graph in enumerate(graphs):
+        glowing = [k for k, one in enumerate(graph.toys) if one.state == "glowing"]
+        if glowing:
+            on = torch.stack([toy[row] == k for k in glowing]).any(0).float()
+            halo, radius = pixels[row] * on, max(1, pixels.shape[-1] // 16)
+            for _ in range(2):
+                halo = F.avg_pool2d(halo[None], 2 * radius + 1, 1, radius)[0]
+            pixels[row] = 1 - (1 - pixels[row]) * (1 - (1.1 * halo * (1 - on)).clamp(0, 0.9))
+    return pixels
 
 
 def _solids(graph: SceneGraph) -> list[Solid]:
