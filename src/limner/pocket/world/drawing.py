@@ -19,7 +19,7 @@ from .motions import moved_camera
 from .rendering import boxes, render
 from .scenes import scenery
 from .shapes import Job, Solid, moved, placed
-from .styles import stylise
+from .styles import style_of, stylise
 from .toys import build
 
 FACE_HEIGHT = 1.0  # where the middle of a head is above the ground
@@ -59,9 +59,10 @@ def draw(graphs: Sequence[SceneGraph], *, size: int = SIZE, device: str = "cpu")
         chosen = [graphs[k] for k in rows]
         styled[rows] = stylise(
             styled[rows],
-            [g.style for g in chosen],
+            [style_of(g.style, g.style_seed) for g in chosen],
             [g.seed for g in chosen],
             _outlines(frames.toy[rows], frames.part[rows]),
+            frames.depth[rows],
         )
     landmarks = torch.from_numpy(np.stack([_landmarks(graph, size) for graph in graphs])).float()
     pixels = (styled.clamp(0, 1) * 255).round().byte()
