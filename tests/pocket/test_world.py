@@ -405,7 +405,9 @@ def test_faces_have_identity_expression_and_landmarks() -> None:
     ann, bob = person(1), person(2)
     graphs = [portrait(Face(who, look), seed=3) for who in (ann, bob) for look in ("neutral", "surprised")]
     drawn = draw(graphs, size=64)
-    assert drawn.landmarks.shape == (4, len(LANDMARKS), 2)
+    assert drawn.landmarks.shape == (4, 2, len(LANDMARKS), 2)
+    assert torch.isnan(drawn.landmarks[:, 1]).all()
+    landmarks = drawn.landmarks[:, 0]
     inside = (drawn.landmarks > 0) & (drawn.landmarks < 64)
     assert inside.all()
     left, right = LANDMARKS.index("left eye"), LANDMARKS.index("right eye")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,30 +13,32 @@ from torch import Tensor
 from limner.pocket import SIZE
 
 from .cameras import camera_axes
-from .faces import LANDMARKS, face_landmarks, face_solids
+from .faces import LANDMARKS
+from .figures import figure_landmarks, figure_solids
 from .graph import SceneGraph
 from .motions import moved_camera
 from .rendering import boxes, render
 from .scenes import scenery
-from .shapes import Job, Solid, moved, placed
+from .shapes import Job, Scenery, Solid
 from .styles import style_of, stylise
 from .toys import build
 
-FACE_HEIGHT = 1.0  # where the middle of a head is above the ground
+MOST_PEOPLE = 2
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pictures of scene graphs, and what is true of every pixel. Toy 0 of a portrait is the head."""
+    """Pictures of scene graphs, and what is true of every pixel. Toys 0 and 1 of a picture of people are the first and
+    the second person."""
 
     graphs: tuple[SceneGraph, ...]
     pixels: Tensor  # [B, 3, H, W] uint8
     toy: Tensor  # [B, H, W] int8: which toy, -1 none
-    part: Tensor  # [B, H, W] int16: which part of it (toys.PARTS, or faces.PARTS in portraits), -1 none
+    part: Tensor  # [B, H, W] int16: which part of it (toys.PARTS, or faces.PARTS of people), -1 none
     depth: Tensor  # [B, H, W] in world units along the camera's axis, inf at the sky
     normal: Tensor  # [B, 3, H, W]
     boxes: Tensor  # [B, 3, 4] pixels
-    landmarks: Tensor  # [B, len(LANDMARKS), 2] in pixels; nan where there is no face
+    landmarks: Tensor  # [B, 2, len(LANDMARKS), 2] of both people, in pixels; nan where there is no face
 
     @property
     def masks(self) -> Tensor:
@@ -46,8 +48,15 @@ class Drawn:
 
 def job(graph: SceneGraph) -> Job:
     """What to render for a graph."""
+    around = scenery(graph.scene, daytime=graph.daytime, seed=graph.seed)
     camera = moved_camera(graph.camera, graph.camera_move, graph.time)
-    return Job(_solids(graph), scenery(graph.scene, daytime=graph.daytime, seed=graph.seed), camera)
+    return Job(_solids(graph), _lit_from_the_front(around) if graph.people else around, camera)
+
+
+def _lit_from_the_front(around: Scenery) -> Scenery:
+    """The scenery as people are photographed in it: the sun on the camera's side, and some light on every face."""
+    sun = around.sun * np.array([1.0, 1.0, np.sign(around.sun[2]) or 1.0])
+    return replace(around, sun=sun, ambient=np.maximum(around.ambient, 0.42 * around.ambient / around.ambient.max()))
 
 
 def draw(graphs: Sequence[SceneGraph], *, size: int = SIZE, device: str = "cpu") -> Drawn:
@@ -119,10 +128,12 @@ def _with_halos(graphs: Sequence[SceneGraph], pixels: Tensor, toy: Tensor) -> Te
 
 
 def _solids(graph: SceneGraph) -> list[Solid]:
-    from dataclasses import replace
-
-    if graph.face is not None:
-        return moved(face_solids(graph.face), placed(at=(0, FACE_HEIGHT, 0)))
+    if graph.people:
+        return [
+            solid
+            for index, face in enumerate(graph.people)
+            for solid in figure_solids(face, index=index, time=graph.time)
+        ]
     return [
         replace(solid, toy=index)
         for index, toy in enumerate(graph.toys)
@@ -131,15 +142,16 @@ def _solids(graph: SceneGraph) -> list[Solid]:
 
 
 def _landmarks(graph: SceneGraph, size: int) -> np.ndarray:
-    """[len(LANDMARKS), 2]: where the landmarks fall on the picture."""
-    if graph.face is None:
-        return np.full((len(LANDMARKS), 2), np.nan)
+    """[2, len(LANDMARKS), 2]: where the landmarks of each person fall on the picture."""
+    found = np.full((MOST_PEOPLE, len(LANDMARKS), 2), np.nan)
     eye, (right, up, forward) = camera_axes(graph.camera)
-    away = face_landmarks(graph.face) + (0, FACE_HEIGHT, 0) - eye
     lens = float(right @ right)  # right and up both carry tan(fov / 2)
-    depth = away @ forward
-    x, y = away @ right / lens / depth, away @ up / lens / depth
-    return np.stack([(x + 1) * size / 2, (1 - y) * size / 2], axis=1)
+    for row, face in enumerate(graph.people):
+        away = figure_landmarks(face) - eye
+        depth = away @ forward
+        x, y = away @ right / lens / depth, away @ up / lens / depth
+        found[row] = np.stack([(x + 1) * size / 2, (1 - y) * size / 2], axis=1)
+    return found
 
 
 def _outlines(toy: Tensor, part: Tensor) -> Tensor:

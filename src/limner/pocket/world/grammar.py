@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .graph import Face, Individual, SceneGraph, Toy
+from . import people_words
+from .graph import Individual, SceneGraph, Toy
 from .vocabulary import CLASSES, COLOURS, HELD_OUT, shown
 
 NOUNS: dict[str, tuple[str, ...]] = {
@@ -91,23 +92,27 @@ def caption(graph: SceneGraph, *, seed: int | None = None, name: str | None = No
     `name` is said instead of the first toy's looks ("<rex> on the beach"). One caption in twenty has a word of NONCE.
     """
     say = _Saying(seed)
-    if graph.face is not None:
-        return say.tidy(f"{say.one(('a portrait of', 'a photo of'))} {_person(graph.face, say)}")
-    who = _all_toys(graph, say, name)
+    who = _all_people(graph, say, name) if graph.people else _all_toys(graph, say, name)
     where = say.one(PLACES[graph.scene]) if say.keeps(0.85) else ""
     when = TIMED[graph.daytime] if graph.daytime in TIMED and graph.scene != "night sky" and say.keeps(0.8) else ""
     seen = say.one(VIEWED[graph.view]) if (graph.view != "front" and say.keeps(0.75)) or say.chance(0.12) else ""
     moves = MOVED[graph.camera_move] if graph.camera_move in MOVED and say.keeps(0.9) else ""
     seen = ", ".join(part for part in (seen, moves) if part)
     start = STYLED[graph.style] if graph.style in STYLED else say.one(PREFIXES)
-    start = (
-        {"close": "a close-up of", "far": "a distant view of"}.get(graph.distance, start)
-        if start in PREFIXES
-        else start
-    )
+    if start in PREFIXES:
+        start = (_NEAR_PEOPLE if graph.people else _NEAR_TOYS).get(graph.distance, start)
     if where and say.chance(0.15):
         return say.tidy(f"{where} {when}, {start} {who}, {seen}")
     return say.tidy(f"{start} {who} {where} {when}, {seen}")
+
+
+def _all_people(graph: SceneGraph, say: _Saying, name: str | None) -> str:
+    """The people of a picture in words; `name` in the place of the first one's looks."""
+    if name is None:
+        return people_words.say_people(graph, say)
+    first, *others = graph.people
+    told = [people_words.say_person(first, say, name=name), *(people_words.say_person(face, say) for face in others)]
+    return " and ".join(told)
 
 
 def _all_toys(graph: SceneGraph, say: _Saying, name: str | None) -> str:
@@ -149,10 +154,28 @@ def words() -> tuple[str, ...]:
         *shown("states"),
         *(motion for motion in shown("motions") if motion != "still"),
         *MOVED.values(),
+        *people_words.words(),
         *_EXTRA,
     ]
     doing = {action: options for action, options in _ACTIONS.items() if action not in HELD_OUT["actions"]}
-    for table in (NOUNS, PLACES, PATTERNED, VIEWED, doing, _EXPRESSIONS):
+    for table in (NOUNS, PLACES, PATTERNED, VIEWED, doing):
+        texts += [text for options in table.values() for text in options]
+    return tuple(sorted({word for text in texts for word in text.replace(",", " ").split()}))
+
+
+_ACTIONS = {
+    "sitting": ("sitting", "sitting down"), "jumping": ("jumping", "jumping up"), "waving": ("waving", "waving a hand"),
+    "lying": ("lying down", "lying on its side"), "walking": ("walking",), "running": ("running",),
+    "cheering": ("cheering", "with both arms up"), "bowing": ("bowing",), "dancing": ("dancing",),
+    "handstand": ("doing a handstand",), "cartwheel": ("doing a cartwheel",), "flying": ("flying",),
+    "arabesque": ("in an arabesque",),
+}  # fmt: skip
+_NEAR_TOYS = {"close": "a close-up of", "far": "a distant view of"}
+_NEAR_PEOPLE = {"close": "a portrait of"}
+_EXTRA,
+    ]
+    doing = {action: options for action, options in _ACTIONS.items() if action not in HELD_OUT["actions"]}
+    for table in (NOUNS, PLACES, PATTERNED, VIEWED, doing):
         texts += [text for options in table.values() for text in options]
     return tuple(sorted({word for text in texts for word in text.replace(",", " ").split()}))
 
@@ -226,29 +249,6 @@ def _worn(toy: Toy, say: _Saying) -> str:
             said = WORN[name] if name in UNCOLOURED or not say.keeps(0.8) else f"{colour} {WORN[name]}"
             things.append(said if name == "sunglasses" else with_article(said))
     return f"{say.one(('wearing', 'with', 'wearing'))} {' and '.join(things)}" if things else ""
-
-
-def _person(face: Face, say: _Saying) -> str:
-    who = face.person
-    noun = {"child": "child", "adult": "person", "old": "old person"}[who.age]
-    if who.hairstyle == "bald":
-        hair = "bald " if say.keeps(0.8) else ""
-        text = f"a {hair}{noun}"
-    else:
-        style = (
-            "a bun" if who.hairstyle == "bun" else "a mohawk" if who.hairstyle == "mohawk" else f"{who.hairstyle} hair"
-        )
-        coloured = (
-            style.replace("a ", f"a {who.hair_colour} ")
-            if style.startswith("a ")
-            else f"{who.hairstyle} {who.hair_colour} hair"
-        )
-        text = with_article(noun) + (f" with {coloured}" if say.keeps(0.8) else "")
-    if face.glasses and say.keeps(0.9):
-        text += " wearing glasses"
-    if face.expression in _EXPRESSIONS and say.keeps(0.9):
-        text += f", {say.one(_EXPRESSIONS[face.expression])}"
-    return text
 
 
 def with_article(words: str) -> str:

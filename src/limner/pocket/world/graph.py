@@ -16,7 +16,7 @@ SPLITS = {"train": range(1_000_000), "dev": range(1_000_000, 1_010_000), "held-o
 NUM_SHAPE = 12
 """Length of the continuous shape vector of every individual; each class reads its proportions from it."""
 
-NUM_FACE = 24
+NUM_FACE = 40
 """Length of a face's identity vector."""
 
 
@@ -55,6 +55,15 @@ class Person:
     hairstyle: str
     hair_colour: str
     age: str
+
+    @property
+    def code(self) -> np.ndarray:
+        """The identity code: identity, skin, hairstyle, hair colour and age as one float32 vector."""
+        from .vocabulary import AGES, HAIR_COLOURS, HAIRSTYLES
+
+        named = ((self.hairstyle, HAIRSTYLES), (self.hair_colour, HAIR_COLOURS), (self.age, AGES))
+        one_hots = [np.eye(len(options))[options.index(value)] for value, options in named]
+        return np.concatenate([self.identity, self.skin, *one_hots]).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -28,20 +28,26 @@ from .strokes import (
 def watercolour(sheet: Sheet, style: Style) -> Tensor:
     """Soft washes on paper; variants above the middle leave an unpainted border."""
     soft = blurred(blurred(sheet.picture, style.between("stroke", 0.006, 0.034)), 0.012)
-    ground = paper(style, (1.0, 1.0, 1.0), strength=0.16, darkest=0.93).to(soft)
+    ground = paper(style, (1.0, 1.0, 1.0), strength=0.26, darkest=0.93).to(soft)
     blooms = style.between("wobble", 0.0, 0.16)
-    wash = 0.28 + 0.74 * recoloured(soft, style, most=0.8) + blooms * sheet.noise[0]
-    rim = style.between("ink", 0.0, 0.44) * blurred(drawn_lines(sheet, style)[None], 0.008)[0]
+    thin = style.between("brightness", 0.04, 0.52)
+    wash = thin + (1.02 - thin) * recoloured(soft, style, most=1.0, dark=0.15) + blooms * sheet.noise[0]
+    first, second = (style.colour(name, 0.6, 0.7, 0.9).to(soft) for name in ("hue", "second hue"))
+    bled = torch.where(sheet.noise[0] > 0, first, second)
+    wash = mixed(wash, bled, 0.9 * style.above("wobble") * sheet.noise[0].abs())
+    rim = (0.22 + 0.5 * style.above("ink") - 0.22 * style.below("ink")) * mixed(
+        blurred(drawn_lines(sheet, style)[None], 0.008)[0], sheet.lines, style.above("outline")
+    )
     wash = wash * (1 - rim * (1 - ink(style, (0.0, 0.0, 0.0)).to(soft)))
     wash = mixed(wash, torch.ones_like(wash), _border(sheet, 0.13 * style.above("variant")))
-    return wash * ground + style.between("grain", 0.0, 0.07) * sheet.noise[1]
+    return wash * ground + (0.035 * (1 + style.off("grain")) + 0.07 * style.above("grain")) * sheet.noise[1]
 
 
 def oil_painting(sheet: Sheet, style: Style) -> Tensor:
     """Thick strokes over an underpainting, fine ones where there is detail."""
     colours = recoloured(sheet.picture, style, most=0.6)
     width = style.between("stroke", 0.016, 0.05)
-    angle, bend = math.pi * style.off("angle"), style.between("wobble", 0.0, 0.2) * sheet.noise[0]
+    angle, bend = math.pi * style.off("angle"), style.between("wobble", 0.0, 0.06) * sheet.noise[0]
     length = width * style.between("variant", 2.0, 5.0)
     broad = dabs(colours, length=length, width=width, angle=angle, bend=bend)
     fine = dabs(colours, length=length * 0.5, width=width * 0.55, angle=angle + 0.9, bend=bend)
@@ -49,7 +55,7 @@ def oil_painting(sheet: Sheet, style: Style) -> Tensor:
     colour = torch.where(detail, fine.colour, broad.colour)
     across, own = torch.where(detail, fine.across, broad.across), torch.where(detail, fine.chance, broad.chance)
     bristles = torch.sin(across * 25 + 9 * own)
-    relief = style.between("ink", 0.1, 0.5) * (across + 0.22 * bristles)
+    relief = style.between("ink", 0.05, 0.35) * (across + 0.22 * bristles)
     shade = 1 - relief + style.between("grain", 0.05, 0.4) * (own - 0.5)
     return colour * shade
 
@@ -64,7 +70,7 @@ def charcoal(sheet: Sheet, style: Style) -> Tensor:
         ridges = stripes(sheet.size, tone.device, math.pi * style.off("angle"), style.between("stroke", 55, 25))
         tone = tone + 0.55 * style.above("variant") * ridges * (1.05 - tone).clamp(0, 1)
     rubbed = blurred(drawn_lines(sheet, style)[None], 0.008)[0]
-    tone = (tone - style.between("ink", 0.25, 0.85) * rubbed).clamp(0, 1)
+    tone = (tone - style.between("ink", 0.25, 0.85) * rubbed).clamp_min(0)
     ground = paper(style, (0.97, 0.95, 0.92), strength=0.32, darkest=0.8).to(tone)
     chalk = style.colour("hue", 0.04, 0.75, 0.42, span=0.3).to(tone) * min(1.0, 1.4 * abs(style.off("palette")))
     lights = (tone - 0.8).clamp_min(0) * 4 * abs(style.off("paper"))
@@ -73,9 +79,9 @@ def charcoal(sheet: Sheet, style: Style) -> Tensor:
 
 def line_drawing(sheet: Sheet, style: Style) -> Tensor:
     """Ink lines on paper; variants above the middle hatch the shadows, below it tint the areas."""
-    lines = (drawn_lines(sheet, style, widest=0.016) * style.between("contrast", 1.2, 2.6)).clamp(0, 1)
-    lines = lines * style.between("ink", 0.84, 1.0)
-    ground = paper(style, (0.97, 0.97, 0.97), strength=0.45, darkest=0.82).to(lines)
+    lines = (drawn_lines(sheet, style, widest=0.009) * style.between("contrast", 1.2, 2.6)).clamp(0, 1)
+    lines = lines * (1 - 0.35 * style.below("ink"))
+    ground = paper(style, (0.97, 0.97, 0.97), strength=0.36, darkest=0.82).to(lines)
     page = ground.expand_as(sheet.picture) * (1 + 0.08 * style.above("grain") * sheet.noise[1])
     if style.above("variant") > 0:
         tone = gray(blurred(stretched(sheet.picture), 0.008))
@@ -113,14 +119,14 @@ def crayon(sheet: Sheet, style: Style) -> Tensor:
     vivid = mixed(gray(colours).expand_as(colours), colours, 1.5).clamp(0, 1) * 0.92
     ground = paper(style, (0.98, 0.97, 0.94), strength=0.4, darkest=0.85).to(vivid)
     angle = math.pi * style.off("angle") + 0.7
-    bend = style.between("wobble", 0.3, 2.5) * sheet.noise[0]
-    ridges = stripes(sheet.size, vivid.device, angle, style.between("stroke", 46, 16), bend)
-    crossed = stripes(sheet.size, vivid.device, angle + 1.2, style.between("stroke", 40, 14), -bend)
-    texture = torch.maximum(ridges, crossed - 0.5 + 0.8 * style.off("variant"))
-    pressure = style.between("contrast", 0.25, 0.75) - 0.35 * (gray(vivid) - 0.5)
-    wax = (pressure + 0.55 * texture + style.between("grain", 0.3, 1.1) * sheet.noise[1]).clamp(0, 1)
+    bend = style.between("wobble", 0.01, 0.06) * sheet.noise[0]
+    width = style.between("stroke", 0.014, 0.04)
+    strokes = dabs(vivid, length=style.between("variant", 5.0, 14.0) * width, width=width, angle=angle, bend=bend)
+    pressure = style.between("contrast", 0.45, 1.0) - 0.35 * (gray(vivid) - 0.5)
+    pressed = pressure + 1.1 * (0.25 - strokes.across.abs()) + 0.7 * (strokes.chance - 0.5)
+    wax = (pressed + style.between("grain", 0.3, 1.0) * sheet.noise[1]).clamp(0, 1)
     page = mixed(ground, vivid, wax)
-    lines = blurred(drawn_lines(sheet, style, widest=0.014)[None], 0.007)[0] * (1 + sheet.noise[1]) * 1.3
+    lines = blurred(drawn_lines(sheet, style, widest=0.01)[None], 0.007)[0] * (1 + sheet.noise[1]) * 1.3
     return mixed(page, ink(style, (0.15, 0.12, 0.12)).to(page), (lines * style.between("ink", 0.3, 1.1)).clamp(0, 1))
 
 
@@ -132,13 +138,13 @@ def ink_wash(sheet: Sheet, style: Style) -> Tensor:
     steps = style.between("contrast", 4.5, 2.2)
     washes = mixed(torch.round((tone + 0.06 * sheet.noise[0]) * steps) / steps, tone, 0.35)
     washes = blurred(washes[None], 0.008)[0]
-    fade = style.between("brightness", 0.35, 0.9) * sheet.depth
-    dark = (1 - washes.clamp(0, 1)) ** 1.3 * (1 - fade) * style.between("palette", 0.6, 1.0)
-    brush = blurred(drawn_lines(sheet, style, widest=0.02)[None], 0.006)[0] * (0.75 + 0.8 * sheet.noise[0])
-    dark = torch.maximum(dark, (brush * style.between("ink", 0.5, 1.5) * (1 - 0.6 * sheet.depth)).clamp(0, 1))
+    fade = style.between("brightness", 0.4, 0.95) * sheet.depth.square()
+    dark = (1 - washes.clamp(0, 1)) ** 0.9 * (1 - fade) * style.between("palette", 0.75, 1.1)
+    brush = blurred(drawn_lines(sheet, style, widest=0.012)[None], 0.006)[0] * (0.75 + 0.8 * sheet.noise[0])
+    dark = torch.maximum(dark, (brush * style.between("ink", 0.5, 1.5) * (1 - 0.6 * sheet.depth.square())).clamp(0, 1))
     dark = dark * (1 - _border(sheet, style.between("grain", 0.03, 0.14)))
     ground = paper(style, (0.95, 0.93, 0.88), strength=0.3, darkest=0.88).to(dark)
-    pigment = style.colour("hue", 0.6, style.between("saturation", 0.0, 0.8), 0.16).to(dark)
+    pigment = style.colour("hue", 0.6, style.between("saturation", 0.0, 1.0), 0.2).to(dark)
     page = mixed(ground * (1 + 0.03 * sheet.noise[1]), pigment, dark)
     return mixed(page, page.new_tensor([0.78, 0.14, 0.10])[:, None, None], _seal(sheet, style))
 

@@ -14,6 +14,7 @@ from .strokes import (
     blurred,
     displaced,
     drawn_lines,
+    fraction,
     gray,
     ink,
     mixed,
@@ -34,14 +35,14 @@ def pixel_art(sheet: Sheet, style: Style) -> Tensor:
     steps = 5 - 2.6 * abs(style.off("wobble"))
     at = torch.arange(count, device=cells.device)
     weave = ((at[:, None] + at[None]) % 2).float() - 0.5
-    cells = ((cells + 0.8 / steps * style.above("variant") * weave) * steps).round() / steps
+    cells = ((cells + 0.55 / steps * style.above("variant") * weave) * steps).round() / steps
     if style.above("ink") > 0:
         borders = F.adaptive_max_pool2d(sheet.lines[None], count)
         cells = mixed(cells, ink(style, (0.05, 0.05, 0.1), value=0.35).to(cells), 0.9 * style.above("ink") * borders)
     large = F.interpolate(cells[None], (sheet.size, sheet.size), mode="nearest")[0]
     if style.above("outline") > 0.2:
         y, x = positions(sheet.size, large.device)
-        gaps = torch.minimum((x * count) % 1, (y * count) % 1) < 0.2
+        gaps = torch.minimum(fraction(x * count), fraction(y * count)) < 0.2
         large = large * (1 - 0.45 * style.above("outline") * gaps.float())
     return large
 
@@ -58,11 +59,11 @@ def pop_art(sheet: Sheet, style: Style) -> Tensor:
     u = (math.cos(angle) * x + math.sin(angle) * y) * count
     v = (math.cos(angle) * y - math.sin(angle) * x) * count
     radius = style.between("grain", 0.30, 0.54) * (1 - tone).clamp_min(0).sqrt()
-    dots = ((u % 1 - 0.5).square() + (v % 1 - 0.5).square()).sqrt() < radius
+    dots = ((fraction(u) - 0.5).square() + (fraction(v) - 0.5).square()).sqrt() < radius
     share = style.between("brightness", 0.08, 0.36)
     ground = paper(style, (1.0, 1.0, 1.0), strength=0.6, darkest=1.0).to(picture)
     page = torch.where(dots, flat * (1 - share), flat * (1 - share) + share * ground)
-    lines = (drawn_lines(sheet, style, widest=0.018) * style.between("ink", 0.8, 1.0)).clamp(0, 1)
+    lines = (drawn_lines(sheet, style, widest=0.009) * style.between("ink", 0.8, 1.0)).clamp(0, 1)
     return mixed(page, ink(style, (0.0, 0.0, 0.0), value=0.4).to(page), lines)
 
 
@@ -102,10 +103,12 @@ def woodcut(sheet: Sheet, style: Style) -> Tensor:
     angle = math.pi * style.off("angle") / 2 + 0.3
     bend = style.between("wobble", 0.6, 2.5) * (tone * 2 + 0.6 * sheet.noise[0])
     ridges = stripes(sheet.size, tone.device, angle, style.between("stroke", 44, 17), bend)
-    carved = tone + style.between("contrast", 0.3, 0.55) * ridges + 0.1 * style.between("grain", 0.0, 2.0) * sheet.noise[1]
+    carved = (
+        tone + style.between("contrast", 0.3, 0.55) * ridges + 0.1 * style.between("grain", 0.0, 2.0) * sheet.noise[1]
+    )
     level = style.between("brightness", 0.68, 0.42)
     left = ((level - carved) * 12 + 0.5).clamp(0, 1)
-    lines = (drawn_lines(sheet, style, widest=0.015) * style.between("ink", 1.0, 1.6)).clamp(0, 1)
+    lines = (drawn_lines(sheet, style, widest=0.009) * style.between("ink", 1.0, 1.6)).clamp(0, 1)
     page = ground.expand_as(sheet.picture)
     if style.above("variant") > 0:
         block = style.colour("second hue", 0.08, style.between("saturation", 0.4, 0.95), 0.92).to(tone)
@@ -117,17 +120,23 @@ def woodcut(sheet: Sheet, style: Style) -> Tensor:
 
 def blueprint(sheet: Sheet, style: Style) -> Tensor:
     """Pale lines and a grid on a deep ground, framed in variants above the middle."""
-    ground = style.colour("hue", 0.60, style.between("saturation", 0.6, 1.0), style.between("brightness", 0.3, 0.72), span=0.22)
+    ground = style.colour(
+        "hue", 0.60, style.between("saturation", 0.6, 1.0), style.between("brightness", 0.3, 0.72), span=0.22
+    )
     ground, pen = ground.to(sheet.picture), paper(style, (0.93, 0.96, 1.0), strength=0.5, darkest=1.0).to(sheet.picture)
     y, x = positions(sheet.size, ground.device)
     count = round(style.between("stroke", 20, 6))
     thin = 1.3 / sheet.size * count
-    near = torch.minimum((x * count) % 1, (y * count) % 1) < thin
+    near = torch.minimum(fraction(x * count), fraction(y * count)) < thin
     grid = style.between("grain", 0.08, 0.4) * near.float()
     tone = gray(blurred(stretched(sheet.picture), 0.01))
     ridges = stripes(sheet.size, ground.device, math.pi * style.off("angle"), style.between("stroke", 60, 30))
-    fill = style.between("contrast", 0.0, 0.5) * (tone - 0.35).clamp_min(0) * mixed(torch.ones_like(tone), (ridges > 0).float(), abs(style.off("palette")))
-    lines = (drawn_lines(sheet, style, widest=0.012) * style.between("ink", 1.2, 2.2)).clamp(0, 1)
+    fill = (
+        style.between("contrast", 0.0, 0.5)
+        * (tone - 0.35).clamp_min(0)
+        * mixed(torch.ones_like(tone), (ridges > 0).float(), abs(style.off("palette")))
+    )
+    lines = (drawn_lines(sheet, style, widest=0.008) * style.between("ink", 1.2, 2.2)).clamp(0, 1)
     inside = torch.minimum(torch.minimum(x, 1 - x), torch.minimum(y, 1 - y))
     frame = ((inside - 0.05).abs() < 0.007).float() * min(1.0, 4 * style.above("variant"))
     drawing = torch.maximum(torch.maximum(lines, frame), fill + grid)
@@ -137,17 +146,20 @@ def blueprint(sheet: Sheet, style: Style) -> Tensor:
 
 def neon(sheet: Sheet, style: Style) -> Tensor:
     """Glowing tubes along the outlines of a dark room, in two colours."""
-    lines = (drawn_lines(sheet, style, widest=0.012) * 1.8 - 0.2).clamp(0, 1)
+    lines = (drawn_lines(sheet, style, widest=0.008) * 1.8 - 0.2).clamp(0, 1)
     y, x = positions(sheet.size, lines.device)
     angle = math.pi * style.off("angle")
     place = 0.5 + (math.cos(angle) * (x - 0.5) + math.sin(angle) * (y - 0.5)) * 1.3
     tone = gray(sheet.picture)
     where = mixed(place, ((tone - 0.45) * 4 + 0.5), 0.5 + 0.5 * style.off("variant")).clamp(0, 1)
     saturation = style.between("saturation", 0.75, 1.0)
-    first, second = style.colour("hue", 0.9, saturation, 1.0).to(tone), style.colour("second hue", 0.5, saturation, 1.0).to(tone)
+    first, second = (
+        style.colour("hue", 0.9, saturation, 1.0).to(tone),
+        style.colour("second hue", 0.5, saturation, 1.0).to(tone),
+    )
     tubes = mixed(first, second, where) * lines
     near = blurred(tubes, style.between("stroke", 0.01, 0.03))
     far = blurred(blurred(near, style.between("stroke", 0.03, 0.10)), 0.03)
     room = style.colour("paper hue", 0.7, 0.7, style.between("brightness", 0.04, 0.24)).to(tone) * (0.4 + 1.2 * tone)
-    glow = style.between("ink", 0.8, 2.0)
-    return room + glow * near + 1.6 * glow * far + tubes * 0.5 + 0.75 * lines**3 * style.between("contrast", 0.2, 1.0)
+    glow = style.between("ink", 0.7, 1.5)
+    return room + glow * near + 1.3 * glow * far + tubes * 0.5 + 0.75 * lines**3 * style.between("contrast", 0.2, 1.0)

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from .cameras import camera_axes
-from .faces import person
-from .graph import SPLITS, Camera, Face, Individual, SceneGraph, Toy
+from .graph import SPLITS, Camera, Individual, SceneGraph, Toy
+from .portraits import portrait, sample_people
 from .relations import SIDEWAYS, in_a_row, place
 from .toys import build, individual
-from .vocabulary import COLOURS, CORE, EXPRESSIONS, JOINTED, World
+from .vocabulary import COLOURS, CORE, JOINTED, World
+
+__all__ = ["clip", "panorama", "portrait", "references", "sample", "showing", "turntable", "with_camera"]
 
 DISTANCE = {"close": 1.85, "medium": 2.35, "far": 4.2}
 TURN = {
@@ -35,7 +37,8 @@ def sample(seed: int, *, world: World = CORE, split: str = "train", **fixed: Any
     """
     rng = np.random.default_rng((seed, sum(split.encode())))
     if not fixed.get("toys") and rng.random() < world.faces:
-        return _portrait(seed, rng, split, fixed)
+        graph = sample_people(seed, rng, world=world, split=split, **fixed)
+        return replace(graph, **_style(rng, world, split, fixed))
     toys = fixed.pop("toys", None) or _toys(rng, world, split)
     several = len(toys) > 1
     views = [view for view in world.views if view != "top"] if several else world.views
@@ -55,18 +58,20 @@ def sample(seed: int, *, world: World = CORE, split: str = "train", **fixed: Any
         daytime=_choice(rng, world.daytimes, weights=COMMON),
         view=view,
         distance="medium" if several else _choice(rng, world.distances, weights=COMMON),
-        style=_choice(rng, world.styles, weights={"render": COMMON["render"] * len(world.styles)}),
+        **_style(rng, world, split, fixed),
         time=float(rng.random()),
     )
-    return with_camera(replace(styled(graph, rng, split), **fixed))
+    return with_camera(replace(graph, **fixed))
 
 
-def styled(graph: SceneGraph, rng: np.random.Generator, split: str) -> SceneGraph:
-    """The graph with an individual of its style's family, of the split."""
-    if graph.style == "render":
-        return graph
+def _style(rng: np.random.Generator, world: World, split: str, fixed: dict[str, Any]) -> dict[str, Any]:
+    """One of the world's styles, by an individual of its family that is of the split; the one that is fixed, if any."""
+    style = _choice(rng, world.styles, weights={"render": COMMON["render"] * len(world.styles)})
     ids = SPLITS[split]
-    return replace(graph, style_seed=int(rng.integers(ids.start, ids.stop)))
+    seed = None if style == "render" else int(rng.integers(ids.start, ids.stop))
+    if "style" in fixed:
+        return {"style": fixed["style"], "style_seed": fixed.get("style_seed")}
+    return {"style": style, "style_seed": seed}
 
 
 def references(who: Individual, count: int = 4, *, seed: int = 0, world: World = CORE) -> list[SceneGraph]:
@@ -211,17 +216,3 @@ def _turned(toys: Sequence[Toy], view: str, rng: np.random.Generator) -> tuple[T
     spread = 0.35 if view in ("front", "side", "back", "top") else 0.18
     turns = [TURN[view] * (side if view == "side" else 1) + rng.uniform(-spread, spread) for _ in toys]
     return tuple(replace(toy, turn=toy.turn + turn) for toy, turn in zip(toys, turns, strict=True))
-
-
-def _portrait(seed: int, rng: np.random.Generator, split: str, fixed: dict[str, Any]) -> SceneGraph:
-    ids = SPLITS[split]
-    who = person(int(rng.integers(ids.start, ids.stop)))
-    face = Face(who, _choice(rng, EXPRESSIONS), bool(rng.random() < 0.3), float(rng.uniform(-0.6, 0.6)))
-    return portrait(face, seed=seed, **fixed)
-
-
-def portrait(face: Face, *, seed: int, **fixed: Any) -> SceneGraph:
-    """A close-up of a face before a plain wall."""
-    rng = np.random.default_rng((seed, 31))
-    camera = Camera(rng.uniform(-0.15, 0.15), rng.uniform(-0.05, 0.12), rng.uniform(2.2, 2.7), (0.0, 0.97, 0.0), FOV)
-    return SceneGraph(seed, people=(face,), **{"scene": "studio", "distance": "close", "camera": camera, **fixed})

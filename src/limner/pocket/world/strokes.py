@@ -62,10 +62,19 @@ def reach(size: int, share: float) -> int:
 
 def blurred(fields: Tensor, share: float) -> Tensor:
     """[C, H, W] -> same: the mean over a square whose half width is this share of the picture."""
-    radius = reach(fields.shape[-1], share)
-    kernel = 2 * radius + 1
-    padded = F.pad(fields[None], (radius,) * 4, mode="replicate")
-    return F.avg_pool2d(F.avg_pool2d(padded, (kernel, 1), 1), (1, kernel), 1)[0]
+    window = _window(fields.shape[-1], share, fields.device)
+    return window @ fields @ window.T
+
+
+@lru_cache(maxsize=256)
+def _window(size: int, share: float, device: torch.device) -> Tensor:
+    """[size, size]: the matrix that means over a window along one side; beyond the border, the border goes on."""
+    half = share * size
+    beyond = math.ceil(half) + 1
+    at = torch.arange(-beyond, size + beyond)
+    weights = (half + 0.5 - (torch.arange(size)[:, None] - at[None]).abs()).clamp(0, 1)
+    window = torch.zeros(size, size).index_add_(1, at.clamp(0, size - 1), weights)
+    return (window / window.sum(1, keepdim=True)).to(device)
 
 
 def gray(picture: Tensor) -> Tensor:
@@ -92,7 +101,7 @@ def recoloured(picture: Tensor, style: Style, *, most: float, dark: float = 0.22
     shadow = style.colour(first, 0.65, 0.8, dark).to(picture)
     light = style.colour(second, 0.12, 0.45, 1.0).to(picture)
     coloured = mixed(tone.expand_as(picture), picture, style.between("saturation", 0.45, 1.55))
-    coloured = mixed(coloured, mixed(shadow, light, tone), most * abs(style.off("palette")))
+    coloured = mixed(coloured, mixed(shadow, light, tone), most * abs(style.off("palette")) ** 0.7)
     contrast, brightness = style.between("contrast", 0.7, 1.3), style.between("brightness", -0.1, 0.1)
     return ((coloured - 0.5) * contrast + 0.5 + brightness).clamp(0, 1)
 
@@ -113,16 +122,23 @@ def ink(style: Style, plain: tuple[float, float, float], *, value: float = 0.5) 
     )
 
 
-def drawn_lines(sheet: Sheet, style: Style, *, widest: float = 0.012) -> Tensor:
+def thickened(lines: Tensor, step: int) -> Tensor:
+    """[..., H, W] -> same: lines grown by so many pixels upwards, downwards and to both sides."""
+    wide = lines.clone()
+    for near, far in ((slice(step, None), slice(None, -step)), (slice(None, -step), slice(step, None))):
+        wide[..., near, :] = torch.maximum(wide[..., near, :], lines[..., far, :])
+        wide[..., near] = torch.maximum(wide[..., near], lines[..., far])
+    return wide
+
+
+def drawn_lines(sheet: Sheet, style: Style, *, widest: float = 0.007) -> Tensor:
     """[H, W] in [0, 1]: outlines in the style's width and with its unsteady hand."""
     lines, width = sheet.lines, style.off("outline")
     if abs(style.off("wobble")) > 0.1:
         shift = style.off("wobble") * 0.012 * sheet.noise[0]
         lines = displaced(lines[None], shift, -shift.flip(0))[0]
     if width > 0:
-        radius = reach(sheet.size, widest)
-        wide = F.max_pool2d(lines[None], 2 * radius + 1, 1, radius)[0]
-        return mixed(lines, wide, width)
+        return mixed(lines, thickened(lines, reach(sheet.size, widest)), width)
     return lines * (1 + 0.6 * width * (1 - lines))
 
 
@@ -141,22 +157,31 @@ def displaced(fields: Tensor, down: Tensor, right: Tensor) -> Tensor:
 
 def _read(fields: Tensor, y: Tensor, x: Tensor) -> Tensor:
     size = fields.shape[-1]
-    row, column = ((at * size).long().clamp(0, size - 1) for at in (y, x))
-    return fields.flatten(1)[:, (row * size + column).flatten()].view(len(fields), *y.shape)
+    row, column = (torch.floor(at * size).clamp(0, size - 1) for at in (y, x))
+    return fields.flatten(1).index_select(1, (row * size + column).long().flatten()).view(len(fields), *y.shape)
+
+
+def fraction(field: Tensor) -> Tensor:
+    """The field less the whole number below it, in [0, 1)."""
+    return field - torch.floor(field)
 
 
 def chance(first: Tensor, second: Tensor) -> Tensor:
-    """Whole numbers -> numbers in [0, 1) without order, the same on every device."""
-    mixed_bits = (first.long() * 73_856_093) ^ (second.long() * 19_349_663 + 83_492_791)
-    mixed_bits = ((mixed_bits & 0xFFFFFF) * 1_103_515 + (mixed_bits & 0xFFFFFF) // 4_099) & 0xFFFFFF
-    return ((mixed_bits ^ (mixed_bits // 1_553)) & 0xFFFF).float() / 65_536
+    """Whole numbers, as floats -> numbers in [0, 1) without order, the same on every device."""
+    place = (64 * fraction(first / 64) * 64 + 64 * fraction(second / 64)).long()
+    return _chances(first.device).index_select(0, place.flatten()).view(first.shape)
+
+
+@lru_cache(maxsize=4)
+def _chances(device: torch.device) -> Tensor:
+    return torch.rand(64 * 64, generator=stream(0, "chances")).to(device)
 
 
 def stripes(size: int, device: torch.device, angle: float, count: float, bend: Tensor | float = 0.0) -> Tensor:
     """[H, W] in [-1, 1]: parallel ridges, `count` over the picture, whose phase `bend` shifts (in ridges)."""
     y, x = positions(size, device)
     phase = (math.cos(angle) * y + math.sin(angle) * x) * count + bend
-    return ((phase % 1.0) - 0.5).abs() * 4 - 1
+    return (fraction(phase) - 0.5).abs_() * 4 - 1
 
 
 def dabs(

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from . import crafts, painting, printing
 from .artists import NUM_STYLE, STYLE_CODE, Style, style_of
-from .strokes import Sheet, colour_edges, noise_fields
+from .strokes import Sheet, colour_edges, noise_fields, thickened
 
 __all__ = ["FAMILIES", "NUM_STYLE", "STYLE_CODE", "Style", "style_of", "stylise"]
+
+PEN = 128
+"""Size in pixels at which an outline as thin as a picture can hold has the width that is meant; larger pictures thicken it."""
 
 FAMILIES: dict[str, Callable[[Sheet, Style], Tensor]] = {
     "watercolour": painting.watercolour,
@@ -54,6 +57,8 @@ def stylise(
     """
     hands = [style_of(style) if isinstance(style, str) else style for style in styles]
     lines = colour_edges(pixels) if edges is None else torch.maximum(edges, 0.7 * colour_edges(pixels))
+    if pixels.shape[-1] > 1.5 * PEN:
+        lines = thickened(lines, round(pixels.shape[-1] / (2 * PEN)))
     away = pixels.mean(1) if depth is None else _closeness(depth)
     out = pixels.clone()
     for row, (style, seed) in enumerate(zip(hands, seeds, strict=True)):
