@@ -408,11 +408,11 @@ def test_faces_have_identity_expression_and_landmarks() -> None:
     assert drawn.landmarks.shape == (4, 2, len(LANDMARKS), 2)
     assert torch.isnan(drawn.landmarks[:, 1]).all()
     landmarks = drawn.landmarks[:, 0]
-    inside = (drawn.landmarks > 0) & (drawn.landmarks < 64)
+    inside = (landmarks > 0) & (landmarks < 64)
     assert inside.all()
     left, right = LANDMARKS.index("left eye"), LANDMARKS.index("right eye")
-    assert (drawn.landmarks[:, left, 0] < drawn.landmarks[:, right, 0]).all()
-    assert (drawn.landmarks[:, LANDMARKS.index("chin"), 1] > drawn.landmarks[:, left, 1]).all()
+    assert (landmarks[:, left, 0] < landmarks[:, right, 0]).all()
+    assert (landmarks[:, LANDMARKS.index("chin"), 1] > landmarks[:, left, 1]).all()
     apart = [(drawn.pixels[a].int() - drawn.pixels[b].int()).abs().sum() for a, b in ((0, 1), (0, 2))]
     assert apart[1] > apart[0] > 0
     assert torch.isnan(draw(GRAPHS[:1], size=32).landmarks).all() or GRAPHS[0].face

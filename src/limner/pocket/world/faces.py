@@ -6,6 +6,7 @@ so that they can be read where a head is 30 pixels tall.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ class Collector:
     ) -> None:
         """A line of capsules through points [n, 3]."""
         line = np.asarray(points, dtype=float)
-        for start, end in zip(line, line[1:], strict=False):
+        for start, end in itertools.pairwise(line):
             long = float(np.linalg.norm(end - start)) / 2
             size = (thick, long + 0.75 * thick, thick if deep is None else deep)
             self.add(part, "ellipsoid", (start + end) / 2, size, colour, rotation=along(end - start))

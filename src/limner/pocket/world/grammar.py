@@ -172,24 +172,6 @@ _ACTIONS = {
 }  # fmt: skip
 _NEAR_TOYS = {"close": "a close-up of", "far": "a distant view of"}
 _NEAR_PEOPLE = {"close": "a portrait of"}
-_EXTRA,
-    ]
-    doing = {action: options for action, options in _ACTIONS.items() if action not in HELD_OUT["actions"]}
-    for table in (NOUNS, PLACES, PATTERNED, VIEWED, doing):
-        texts += [text for options in table.values() for text in options]
-    return tuple(sorted({word for text in texts for word in text.replace(",", " ").split()}))
-
-
-_ACTIONS = {
-    "sitting": ("sitting", "sitting down"), "jumping": ("jumping", "jumping up"), "waving": ("waving", "waving a hand"),
-    "lying": ("lying down", "lying on its side"), "walking": ("walking",), "running": ("running",),
-    "cheering": ("cheering", "with both arms up"), "bowing": ("bowing",), "dancing": ("dancing",),
-    "handstand": ("doing a handstand",), "cartwheel": ("doing a cartwheel",), "flying": ("flying",),
-    "arabesque": ("in an arabesque",),
-}  # fmt: skip
-_EXPRESSIONS = {
-    "smiling": ("smiling",), "sad": ("looking sad",), "surprised": ("looking surprised",), "angry": ("looking angry",),
-}  # fmt: skip
 _EXTRA = (
     "a an and with wearing in the one toy plastic metal wooden glass on under inside behind next to holding close-up of",
     "distant view portrait photo child adult old person bald short long curly hair bun mohawk blond glasses it is standing row",
