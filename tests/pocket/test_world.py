@@ -32,19 +32,26 @@ from limner.pocket.world import (
 from limner.pocket.world.faces import LANDMARKS, person
 from limner.pocket.world.grammar import NONCE, NOUNS, PLACES, words
 from limner.pocket.world.graph import NUM_FACE
+from limner.pocket.world.prompts import TASKS, answer, prompts
 from limner.pocket.world.solids import MISS, ball, cone, cube
 from limner.pocket.world.vocabulary import (
     ACCESSORIES,
     ACTIONS,
     ANIMALS,
+    CAMERA_MOVES,
     CHARACTERS,
     CLASSES,
     DAYTIMES,
+    HELD_OUT,
+    JOINTED,
     MATERIALS,
+    MOTIONS,
     RELATIONS,
     SCENES,
+    STATES,
     STYLES,
     VIEWS,
+    shown,
 )  # fmt: skip
 
 GRAPHS = [sample(seed, world=WHOLE) for seed in range(24)]
@@ -55,10 +62,13 @@ def test_the_world_is_as_rich_as_it_says() -> None:
     assert len(ANIMALS) >= 5
     assert len(CHARACTERS) >= 2
     assert len(SCENES) >= 12
-    assert len(STYLES) >= 9
+    assert len(shown("styles")) >= 15
     assert len(ACCESSORIES) >= 6
     assert NUM_FACE >= 20
-    assert set(VIEWS) == {"front", "side", "back", "top"}
+    assert len(set(VIEWS) - {"side", "top"}) == 8
+    assert all(len(HELD_OUT[name]) >= 2 for name in ("relations", "motions"))
+    assert all(len(HELD_OUT[name]) >= 3 for name in ("actions", "states"))
+    assert len(HELD_OUT["styles"]) >= 4
 
 
 def test_the_same_seed_draws_the_same_picture_alone_or_in_company() -> None:
@@ -252,14 +262,109 @@ def test_relations_are_where_they_say(relation: str) -> None:
             assert y > 3
         case "behind":
             assert drawn.depth[0][drawn.toy[0] == 0].mean() > drawn.depth[0][drawn.toy[0] == 1].mean()
-        case "next to":
-            assert x < -8
+        case "in front of":
+            assert drawn.depth[0][drawn.toy[0] == 0].mean() < drawn.depth[0][drawn.toy[0] == 1].mean()
+        case "upside down on":
+            assert y < -3
+            assert abs(graph.toys[0].tilt - np.pi) < 1e-9
         case "holding":
             assert seen[1] < seen[0]
+        case _:
+            assert x < -8
+
+
+def test_several_toys_are_each_large_enough_to_read() -> None:
+    """Most toys of pairs and triples are a third of the picture's height; the rest lie flat or are wide."""
+    world = replace(WHOLE, pairs=0.7, triples=0.3, faces=0.0, styles=("render",))
+    drawn = draw([sample(seed, world=world) for seed in range(40)], size=64)
+    heights = [
+        float(drawn.boxes[row, k, 3] - drawn.boxes[row, k, 1]) / 64
+        for row, graph in enumerate(drawn.graphs)
+        for k in range(len(graph.toys))
+    ]
+    assert np.mean(np.array(heights) >= 0.3) > 0.8
+    assert min(heights) > 0.12
+    assert {len(graph.toys) for graph in drawn.graphs} == {2, 3}
+
+
+def test_toys_face_where_their_relation_turns_them() -> None:
+    toys = (Toy(individual("dog", 1)), Toy(individual("cat", 2)))
+    ways = {r: [np.sin(t.turn) > 0 for t in sample(4, world=WHOLE, toys=toys, relation=r).toys] for r in RELATIONS}
+    assert ways["facing"] == [True, False]
+    assert ways["back to back with"] == [False, True]
+    assert ways["chasing"] == [True, True]
+
+
+def test_what_is_held_out_is_never_drawn_or_said() -> None:
+    unseen = {word for name, held in HELD_OUT.items() if name != "motions" for word in held}
+    for graph in (sample(seed, world=WHOLE) for seed in range(300)):
+        shown_here = {graph.style, graph.relation, *(t.action for t in graph.toys), *(t.state for t in graph.toys)}
+        assert not unseen & shown_here
+    known = set(words())
+    for word in ("embroidery", "neon", "cracked", "rusty", "handstand", "towering", "somersaulting"):
+        assert word not in known
+
+
+@pytest.mark.parametrize("state", STATES[1:])
+def test_a_state_changes_the_toy_and_not_its_place(state: str) -> None:
+    plain, changed = (showing(individual("teapot", 5), seed=3, scene="studio", state=s) for s in ("plain", state))
+    first, second = draw([plain], size=64), draw([replace(changed, camera=plain.camera)], size=64)
+    both = first.masks & second.masks
+    assert both.sum() > 0.6 * first.masks.sum()
+    apart = (first.pixels.int() - second.pixels.int()).abs().amax(1)
+    assert (apart[both] > 12).float().mean() > 0.15
+    assert state in caption(changed)
+    assert labels(changed)["state"] == state
+
+
+@pytest.mark.parametrize("motion", MOTIONS[1:])
+def test_motions_move_and_come_back(motion: str) -> None:
+    graph = replace(showing(individual("mug", 3), seed=1, scene="studio", motion=motion), time=0.0)
+    frames = draw([*clip(graph, 7), replace(graph, time=1.0)], size=48)
+    assert (frames.pixels[0].int() - frames.pixels[7].int()).abs().max() <= 2
+    assert (frames.toy[1] != frames.toy[0]).float().mean() + (frames.part[1] != frames.part[0]).float().mean() > 0.004
+
+
+@pytest.mark.parametrize("move", CAMERA_MOVES[1:])
+def test_camera_moves_go_one_way(move: str) -> None:
+    graph = replace(showing(individual("mug", 3), seed=1, scene="studio"), camera_move=move)
+    frames = draw(clip(graph, 3), size=48).pixels.int()
+    near, far = ((frames[k] - frames[0]).abs().float().mean() for k in (1, 2))
+    assert far > near > 0
+
+
+def test_views_in_eighths_show_the_side_they_name() -> None:
+    """From the left the toy looks to the right of the picture, and its azimuth is read off its turn."""
+    for view in ("front", "front left", "left", "back left", "back", "back right", "right", "front right"):
+        graph = showing(individual("car", 3), seed=2, scene="studio", view=view)
+        assert labels(graph)["azimuth"] == view
+    assert np.sin(showing(individual("car", 3), seed=2, scene="studio", view="left").toys[0].turn) > 0.9
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_prompts_of_a_task_have_their_truth(task: str) -> None:
+    """Every answer shows what its prompt asks for, and no prompt is in both splits."""
+    subjects = {
+        "pairs": [individual("dog", 3), individual("car", 4)],
+        "relations": ["back to back with"],
+        "actions": ["handstand"],
+        "states": ["rusty"],
+        "styles": [("neon", 3)],
+        "pets": [individual("dog", 3)],
+    }.get(task, [individual("car", 3)])
+    first, second = (prompts(task, split) for split in ("dev", "held-out"))
+    assert len(first) == len(second) == 20
+    assert not {p.text for p in first} & {p.text for p in second}
+    for prompt in second[:6]:
+        graph = answer(prompt, subjects, seed=1)
+        read = labels(graph)
+        assert {name: read[name] for name in prompt.truth} == dict(prompt.truth), prompt.text
+        assert "{" in prompt.text
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_actions_move_over_time_and_come_back(action: str) -> None:
+    assert "bear" in JOINTED
     graph = replace(showing(individual("bear", 3), seed=1, scene="studio", action=action), time=0.0)
     frames = draw([*clip(graph, 4), replace(graph, time=1.0)], size=64)
     assert (frames.pixels[0].int() - frames.pixels[4].int()).abs().max() <= 1

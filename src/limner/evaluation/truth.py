@@ -34,10 +34,10 @@ def probabilities(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, s
 
     if len(images) != len(wanted):
         raise InputError(f"there are {len(images)} pictures and {len(wanted)} truths; expected one each")
-    unknown = {f for row in wanted for f in row if f not in FIELDS}
-    if unknown:
-        raise InputError(f"the judge reads no {min(unknown)!r}; it reads {', '.join(FIELDS)}")
     logits = {f: v.softmax(-1) for f, v in judges.logits(tensor(images)).items()}
+    unknown = {f for row in wanted for f in row if f not in logits}
+    if unknown:
+        raise InputError(f"the judge reads no {min(unknown)!r}; it reads {', '.join(logits)}")
     return [
         {field: float(logits[field][k, FIELDS[field].index(option)]) for field, option in row.items()}
         for k, row in enumerate(wanted)

@@ -25,16 +25,26 @@ def _network(name: str) -> Any:
 
     from .networks import Identity, Judge, Places, Segmenter
 
+    tensors = {k: v.float() for k, v in load_file(WEIGHTS / f"{name}.safetensors").items()}
     makers: dict[str, Any] = {
-        "judge": lambda: Judge({field: len(options) for field, options in FIELDS.items()}),
+        "judge": lambda: Judge(_heads(tensors)),
         "identity": Identity,
         "faces": Identity,
         "segmenter": Segmenter,
         "places": lambda: Places(len(CLASSES) + 1),
     }
     network: torch.nn.Module = makers[name]()
-    network.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS / f"{name}.safetensors").items()})
+    network.load_state_dict(tensors)
     return network.requires_grad_(False).eval()
+
+
+def _heads(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """The fields that weights of a judge read, with the number of options of each.
+
+    Options are only ever added at the end of a field, so a judge trained before they were reads those it knows.
+    """
+    bias, start = ".bias", "heads."
+    return {k[len(start) : -len(bias)]: len(v) for k, v in tensors.items() if k.startswith(start) and k.endswith(bias)}
 
 
 @functools.cache
@@ -63,7 +73,7 @@ def read(pixels: Tensor) -> list[dict[str, str]]:
     """What the judge sees on pictures [B, 3, 128, 128] in [0, 1]: field -> option, for every field."""
     out = _batched(_network("judge"), pixels)
     best = {field: logits.argmax(1).tolist() for field, logits in out.items()}
-    return [{field: FIELDS[field][best[field][row]] for field in FIELDS} for row in range(len(pixels))]
+    return [{field: FIELDS[field][best[field][row]] for field in best} for row in range(len(pixels))]
 
 
 def logits(pixels: Tensor) -> dict[str, Tensor]:

@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from .world.graph import SceneGraph
+from .world.graph import Face, SceneGraph
+from .world.relations import SIDEWAYS
 from .world.vocabulary import (
     ACCESSORIES,
     ACTIONS,
+    AGES,
     CLASSES,
     COLOURS,
     DAYTIMES,
     DISTANCES,
     EXPRESSIONS,
+    GARMENTS,
+    GAZES,
+    GESTURES,
     HAIR_COLOURS,
     HAIRSTYLES,
+    HEAD_TURNS,
     JOINTED,
     MATERIALS,
     PATTERNS,
     RELATIONS,
     SCENES,
+    STATES,
     STYLES,
     VIEWS,
+    WORN_BY_PEOPLE,
 )  # fmt: skip
+
+AZIMUTHS = ("front", "front left", "left", "back left", "back", "back right", "right", "front right")
+"""What the camera sees of a toy that is turned about y by 0, 1, 2, ... eighths of a turn."""
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "class": CLASSES, "colour": tuple(COLOURS), "second colour": tuple(COLOURS), "pattern": PATTERNS,
-    "material": MATERIALS, "action": ACTIONS, "scene": SCENES, "daytime": DAYTIMES, "view": VIEWS,
+    "material": MATERIALS, "action": ACTIONS, "scene": SCENES, "daytime": DAYTIMES, "view": VIEWS[:4],
     "distance": DISTANCES, "relation": RELATIONS, "style": STYLES, "expression": EXPRESSIONS,
     **dict.fromkeys(ACCESSORIES, ("no", "yes")),
     "hairstyle": HAIRSTYLES, "hair colour": HAIR_COLOURS,
     **dict.fromkeys(("glasses", "face", *(f"a {kind}" for kind in CLASSES)), ("no", "yes")),
+    "azimuth": AZIMUTHS, "state": STATES, "count": ("1", "2", "3"), "age": AGES, "gaze": GAZES, "head": HEAD_TURNS,
+    "gesture": GESTURES, "garment": GARMENTS, "garment colour": tuple(COLOURS), "garment pattern": PATTERNS,
+    **dict.fromkeys(("headphones", "necklace"), ("no", "yes")),
 }  # fmt: skip
-"""Field -> its options in label order. Accessories are fields of their own: worn by the first toy or not. So is every
-class ("a dog"): anywhere in the picture or not."""
+"""Field -> its options in label order. Accessories are fields of their own: worn by the first toy or person or not. So is
+every class ("a dog"): anywhere in the picture or not. `azimuth` says which side of the first toy is seen, in eighths of a
+turn; `view` says it in quarters, both sides alike."""
 
 UNKNOWN = -1  # a field that a picture does not have
 
@@ -44,17 +60,14 @@ def labels(graph: SceneGraph) -> dict[str, str]:
     """Field -> what is true of the picture; fields that it does not have are left out."""
     shown = {toy.individual.kind for toy in graph.toys}
     there = {f"a {kind}": _yes(kind in shown) for kind in CLASSES} | {"face": _yes(graph.face is not None)}
-    if graph.face is not None:
-        who = graph.face.person
-        hair = {"hairstyle": who.hairstyle, "glasses": _yes(graph.face.glasses)}
-        if who.hairstyle != "bald":
-            hair["hair colour"] = who.hair_colour
-        return {"expression": graph.face.expression, "style": graph.style, **hair, **there}
     found = {"scene": graph.scene, "daytime": graph.daytime, "style": graph.style, **there}
+    found["count"] = str(len(graph.people or graph.toys))
+    if graph.face is not None:
+        return found | _of_person(graph.face, close=graph.distance == "close")
     toy = graph.toys[0]
     looks = toy.individual
     found |= {"class": looks.kind, "colour": looks.colours[0], "pattern": looks.pattern, "material": toy.material}
-    found |= {"view": graph.view, "distance": graph.distance}
+    found |= {"state": toy.state, "distance": graph.distance} | _seen_from(graph)
     if looks.pattern != "plain":
         found["second colour"] = looks.colours[1]
     if looks.kind in JOINTED:
@@ -62,6 +75,36 @@ def labels(graph: SceneGraph) -> dict[str, str]:
     if graph.relation:
         found["relation"] = graph.relation
     return found | {name: _yes(name in toy.accessories) for name in ACCESSORIES}
+
+
+def _seen_from(graph: SceneGraph) -> dict[str, str]:
+    """The view in quarters, where it is one, and in eighths, where the camera is not above."""
+    if graph.view == "top":
+        return {"view": "top"}
+    found = {"azimuth": AZIMUTHS[round(graph.toys[0].turn / (math.pi / 4)) % 8]}
+    quarter = {"left": "side", "right": "side"}.get(graph.view, graph.view)
+    if quarter in FIELDS["view"] and graph.relation not in SIDEWAYS:
+        found["view"] = quarter
+    return found
+
+
+def _of_person(face: Face, *, close: bool) -> dict[str, str]:
+    who, worn = face.person, set(face.accessories) | ({"glasses"} if face.glasses else set())
+    found = {
+        "expression": face.expression,
+        "hairstyle": who.hairstyle,
+        "age": who.age,
+        "gaze": face.gaze,
+        "head": face.head,
+    }
+    if who.hairstyle != "bald":
+        found["hair colour"] = who.hair_colour
+    if not close:
+        found["gesture"] = face.action
+    if face.garment is not None:
+        found |= {"garment": face.garment.kind, "garment colour": face.garment.colours[0]}
+        found["garment pattern"] = face.garment.pattern
+    return found | {name: _yes(name in worn) for name in WORN_BY_PEOPLE}
 
 
 def _yes(true: bool) -> str:

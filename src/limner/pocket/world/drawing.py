@@ -16,10 +16,11 @@ from .cameras import camera_axes
 from .faces import LANDMARKS
 from .figures import figure_landmarks, figure_solids
 from .graph import SceneGraph
+from .motions import moved_camera
 from .rendering import boxes, render
 from .scenes import scenery
 from .shapes import Job, Scenery, Solid
-from .styles import stylise
+from .styles import style_of, stylise
 from .toys import build
 
 MOST_PEOPLE = 2
@@ -36,7 +37,7 @@ class Drawn:
     part: Tensor  # [B, H, W] int16: which part of it (toys.PARTS, or faces.PARTS of people), -1 none
     depth: Tensor  # [B, H, W] in world units along the camera's axis, inf at the sky
     normal: Tensor  # [B, 3, H, W]
-    boxes: Tensor  # [B, 2, 4] pixels
+    boxes: Tensor  # [B, 3, 4] pixels
     landmarks: Tensor  # [B, 2, len(LANDMARKS), 2] of both people, in pixels; nan where there is no face
 
     @property
@@ -48,7 +49,8 @@ class Drawn:
 def job(graph: SceneGraph) -> Job:
     """What to render for a graph."""
     around = scenery(graph.scene, daytime=graph.daytime, seed=graph.seed)
-    return Job(_solids(graph), _lit_from_the_front(around) if graph.people else around, graph.camera)
+    camera = moved_camera(graph.camera, graph.camera_move, graph.time)
+    return Job(_solids(graph), _lit_from_the_front(around) if graph.people else around, camera)
 
 
 def _lit_from_the_front(around: Scenery) -> Scenery:
@@ -60,15 +62,16 @@ def _lit_from_the_front(around: Scenery) -> Scenery:
 def draw(graphs: Sequence[SceneGraph], *, size: int = SIZE, device: str = "cpu") -> Drawn:
     """Render graphs as squares of `size` pixels. The same graph gives the same picture, whatever it is drawn with."""
     frames = render([job(graph) for graph in graphs], size=size, device=device)
-    styled = frames.pixels
+    styled = _with_halos(graphs, frames.pixels, frames.toy)
     rows = [k for k, graph in enumerate(graphs) if graph.style != "render"]
     if rows:
         chosen = [graphs[k] for k in rows]
         styled[rows] = stylise(
             styled[rows],
-            [g.style for g in chosen],
+            [style_of(g.style, g.style_seed) for g in chosen],
             [g.seed for g in chosen],
             _outlines(frames.toy[rows], frames.part[rows]),
+            frames.depth[rows],
         )
     landmarks = torch.from_numpy(np.stack([_landmarks(graph, size) for graph in graphs])).float()
     pixels = (styled.clamp(0, 1) * 255).round().byte()
@@ -109,6 +112,19 @@ def _chunks(graphs: Iterable[SceneGraph], size: int) -> Iterator[list[SceneGraph
             part = []
     if part:
         yield part
+
+
+def _with_halos(graphs: Sequence[SceneGraph], pixels: Tensor, toy: Tensor) -> Tensor:
+    """Light around toys that glow: their own colours, blurred, over what is around them."""
+    for row, graph in enumerate(graphs):
+        glowing = [k for k, one in enumerate(graph.toys) if one.state == "glowing"]
+        if glowing:
+            on = torch.stack([toy[row] == k for k in glowing]).any(0).float()
+            halo, radius = pixels[row] * on, max(1, pixels.shape[-1] // 16)
+            for _ in range(2):
+                halo = F.avg_pool2d(halo[None], 2 * radius + 1, 1, radius)[0]
+            pixels[row] = 1 - (1 - pixels[row]) * (1 - (1.1 * halo * (1 - on)).clamp(0, 0.9))
+    return pixels
 
 
 def _solids(graph: SceneGraph) -> list[Solid]:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .graph import Face, Individual, SceneGraph, Toy
-from .vocabulary import CLASSES, COLOURS
+from . import people_words
+from .graph import Individual, SceneGraph, Toy
+from .vocabulary import CLASSES, COLOURS, HELD_OUT, shown
 
 NOUNS: dict[str, tuple[str, ...]] = {
     "cat": ("cat", "kitty"), "dog": ("dog", "puppy"), "rabbit": ("rabbit", "bunny"), "bear": ("bear", "teddy bear"),
@@ -38,13 +39,23 @@ UNCOLOURED = ("sunglasses", "crown")
 VIEWED = {
     "front": ("from the front", "front view"), "side": ("from the side", "side view"),
     "back": ("from behind", "back view"), "top": ("from above", "top view"),
+    "front left": ("from the front left",), "left": ("from the left", "left view"), "back left": ("from behind left",),
+    "back right": ("from behind right",), "right": ("from the right", "right view"), "front right": ("from the front right",),
 }  # fmt: skip
 TIMED = {"morning": "in the morning", "sunset": "at sunset", "night": "at night"}
 STYLED = {
     "watercolour": "a watercolour of", "line drawing": "a line drawing of", "pixel art": "pixel art of",
     "pop art": "pop art of", "charcoal": "a charcoal drawing of", "stained glass": "stained glass of",
-    "risograph": "a risograph of", "clay": "a clay figure of",
+    "risograph": "a risograph of", "clay": "a clay figure of", "oil painting": "an oil painting of", "woodcut": "a woodcut of",
+    "mosaic": "a mosaic of", "pointillism": "a pointillist painting of", "blueprint": "a blueprint of",
+    "crayon": "a crayon drawing of", "embroidery": "an embroidery of", "ink wash": "an ink wash of", "neon": "a neon sign of",
+    "paper cut-out": "a paper cut-out of",
 }  # fmt: skip
+MOVED = {
+    "pan left": "panning left", "pan right": "panning right", "zoom in": "zooming in", "zoom out": "zooming out",
+    "orbit left": "orbiting left", "orbit right": "orbiting right", "crane up": "craning up",
+}  # fmt: skip
+"""How a clip says the move of its camera."""
 PREFIXES = ("a photo of", "a picture of", "an image of", "a photo of", "")
 NONCE = (
     "zib", "mok", "dax", "wug", "fep", "lorp", "vash", "quib", "tizz", "yor", "blick", "nuff",
@@ -81,23 +92,39 @@ def caption(graph: SceneGraph, *, seed: int | None = None, name: str | None = No
     `name` is said instead of the first toy's looks ("<rex> on the beach"). One caption in twenty has a word of NONCE.
     """
     say = _Saying(seed)
-    if graph.face is not None:
-        return say.tidy(f"{say.one(('a portrait of', 'a photo of'))} {_person(graph.face, say)}")
-    who = name or _toy(graph.toys[0], say)
-    if graph.relation and len(graph.toys) == 2:
-        who = f"{who} {graph.relation} {_toy(graph.toys[1], say)}"
+    who = _all_people(graph, say, name) if graph.people else _all_toys(graph, say, name)
     where = say.one(PLACES[graph.scene]) if say.keeps(0.85) else ""
     when = TIMED[graph.daytime] if graph.daytime in TIMED and graph.scene != "night sky" and say.keeps(0.8) else ""
     seen = say.one(VIEWED[graph.view]) if (graph.view != "front" and say.keeps(0.75)) or say.chance(0.12) else ""
+    moves = MOVED[graph.camera_move] if graph.camera_move in MOVED and say.keeps(0.9) else ""
+    seen = ", ".join(part for part in (seen, moves) if part)
     start = STYLED[graph.style] if graph.style in STYLED else say.one(PREFIXES)
-    start = (
-        {"close": "a close-up of", "far": "a distant view of"}.get(graph.distance, start)
-        if start in PREFIXES
-        else start
-    )
+    if start in PREFIXES:
+        start = (_NEAR_PEOPLE if graph.people else _NEAR_TOYS).get(graph.distance, start)
     if where and say.chance(0.15):
         return say.tidy(f"{where} {when}, {start} {who}, {seen}")
     return say.tidy(f"{start} {who} {where} {when}, {seen}")
+
+
+def _all_people(graph: SceneGraph, say: _Saying, name: str | None) -> str:
+    """The people of a picture in words; `name` in the place of the first one's looks."""
+    if name is None:
+        return people_words.say_people(graph, say)
+    first, *others = graph.people
+    told = [people_words.say_person(first, say, name=name), *(people_words.say_person(face, say) for face in others)]
+    return " and ".join(told)
+
+
+def _all_toys(graph: SceneGraph, say: _Saying, name: str | None) -> str:
+    """The toys of a picture in words; `name` in the place of the first one's looks."""
+    first, *others = graph.toys
+    who = name or _toy(first, say)
+    if graph.relation and len(others) == 1:
+        return f"{who} {graph.relation} {_toy(others[0], say)}"
+    if not others:
+        return who
+    *middle, last = (_toy(toy, say) for toy in others)
+    return f"{', '.join([who, *middle])} and {last}{' in a row' if say.keeps(0.3) else ''}"
 
 
 def describe(who: Individual) -> str:
@@ -106,6 +133,11 @@ def describe(who: Individual) -> str:
     if who.pattern == "plain":
         return f"{first} {who.kind}"
     return f"{first} and {second} {PATTERNED[who.pattern][0]} {who.kind}"
+
+
+def doing(action: str) -> str:
+    """An action in plain words; nothing for standing."""
+    return _ACTIONS[action][0] if action in _ACTIONS else ""
 
 
 def words() -> tuple[str, ...]:
@@ -117,24 +149,32 @@ def words() -> tuple[str, ...]:
         *PREFIXES,
         *WORN.values(),
         *TIMED.values(),
-        *STYLED.values(),
+        *(text for style, text in STYLED.items() if style not in HELD_OUT["styles"]),
+        *shown("relations"),
+        *shown("states"),
+        *(motion for motion in shown("motions") if motion != "still"),
+        *MOVED.values(),
+        *people_words.words(),
         *_EXTRA,
     ]
-    for table in (NOUNS, PLACES, PATTERNED, VIEWED, _ACTIONS, _EXPRESSIONS):
+    doing = {action: options for action, options in _ACTIONS.items() if action not in HELD_OUT["actions"]}
+    for table in (NOUNS, PLACES, PATTERNED, VIEWED, doing):
         texts += [text for options in table.values() for text in options]
     return tuple(sorted({word for text in texts for word in text.replace(",", " ").split()}))
 
 
 _ACTIONS = {
     "sitting": ("sitting", "sitting down"), "jumping": ("jumping", "jumping up"), "waving": ("waving", "waving a hand"),
-    "lying": ("lying down", "lying on its side"), "walking": ("walking",),
+    "lying": ("lying down", "lying on its side"), "walking": ("walking",), "running": ("running",),
+    "cheering": ("cheering", "with both arms up"), "bowing": ("bowing",), "dancing": ("dancing",),
+    "handstand": ("doing a handstand",), "cartwheel": ("doing a cartwheel",), "flying": ("flying",),
+    "arabesque": ("in an arabesque",),
 }  # fmt: skip
-_EXPRESSIONS = {
-    "smiling": ("smiling",), "sad": ("looking sad",), "surprised": ("looking surprised",), "angry": ("looking angry",),
-}  # fmt: skip
+_NEAR_TOYS = {"close": "a close-up of", "far": "a distant view of"}
+_NEAR_PEOPLE = {"close": "a portrait of"}
 _EXTRA = (
     "a an and with wearing in the one toy plastic metal wooden glass on under inside behind next to holding close-up of",
-    "distant view portrait photo child adult old person bald short long curly hair bun mohawk blond glasses it is standing",
+    "distant view portrait photo child adult old person bald short long curly hair bun mohawk blond glasses it is standing row",
 )
 
 
@@ -177,9 +217,11 @@ def _toy(toy: Toy, say: _Saying) -> str:
     else:
         looks = say.one((first, pattern[0]))
     worn = _worn(toy, say)
-    doing = say.one(_ACTIONS[toy.action]) if toy.action in _ACTIONS and say.keeps(0.9) else ""
-    core = " ".join(f"{material} {looks} {nonce} {noun} {after}".split())
-    return f"{_article(core)} {core} {doing} {worn}"
+    does = say.one(_ACTIONS[toy.action]) if toy.action in _ACTIONS and say.keeps(0.9) else ""
+    does += f" {toy.motion}" if toy.motion != "still" and say.keeps(0.95) else ""
+    state = toy.state if toy.state != "plain" and say.keeps(0.9) else ""
+    core = " ".join(f"{state} {material} {looks} {nonce} {noun} {after}".split())
+    return f"{with_article(core)} {does} {worn}"
 
 
 def _worn(toy: Toy, say: _Saying) -> str:
@@ -187,32 +229,10 @@ def _worn(toy: Toy, say: _Saying) -> str:
     for name, colour in zip(toy.accessories, toy.accessory_colours, strict=True):
         if say.keeps(0.9):
             said = WORN[name] if name in UNCOLOURED or not say.keeps(0.8) else f"{colour} {WORN[name]}"
-            things.append(said if name == "sunglasses" else f"{_article(said)} {said}")
+            things.append(said if name == "sunglasses" else with_article(said))
     return f"{say.one(('wearing', 'with', 'wearing'))} {' and '.join(things)}" if things else ""
 
 
-def _person(face: Face, say: _Saying) -> str:
-    who = face.person
-    noun = {"child": "child", "adult": "person", "old": "old person"}[who.age]
-    if who.hairstyle == "bald":
-        hair = "bald " if say.keeps(0.8) else ""
-        text = f"a {hair}{noun}"
-    else:
-        style = (
-            "a bun" if who.hairstyle == "bun" else "a mohawk" if who.hairstyle == "mohawk" else f"{who.hairstyle} hair"
-        )
-        coloured = (
-            style.replace("a ", f"a {who.hair_colour} ")
-            if style.startswith("a ")
-            else f"{who.hairstyle} {who.hair_colour} hair"
-        )
-        text = f"{_article(noun)} {noun}" + (f" with {coloured}" if say.keeps(0.8) else "")
-    if face.glasses and say.keeps(0.9):
-        text += " wearing glasses"
-    if face.expression in _EXPRESSIONS and say.keeps(0.9):
-        text += f", {say.one(_EXPRESSIONS[face.expression])}"
-    return text
-
-
-def _article(word: str) -> str:
-    return "an" if word[:1] in "aeiou" else "a"
+def with_article(words: str) -> str:
+    """Words with "a" or "an" before them."""
+    return f"{'an' if words[:1] in 'aeiou' else 'a'} {words}"

@@ -50,9 +50,12 @@ def say_people(graph: SceneGraph, say: Saying) -> str:
     return f" {say.one(JOINED)} ".join(texts)
 
 
-def say_person(face: Face, say: Saying) -> str:
-    """One person: "a person with short blond hair in a red striped sweater wearing a blue hat, smiling, looking left"."""
-    core = f"{_looks(face, say)} {_clothes(face.garment, say)} {_worn(face, say)}"
+def say_person(face: Face, say: Saying, *, name: str | None = None) -> str:
+    """One person: "a person with short blond hair in a red striped sweater wearing a blue hat, smiling, looking left".
+
+    `name` is said in the place of age and hair.
+    """
+    core = f"{name or _looks(face, say)} {_clothes(face.garment, say)} {_worn(face, say)}"
     return ", ".join(" ".join(part.split()) for part in (core, *_doing(face, say)) if part)
 
 

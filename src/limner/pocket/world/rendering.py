@@ -18,8 +18,9 @@ from .cameras import camera_axes
 from .scenes import GROUNDS, HORIZONS, ground_colour, sky_colour
 from .shapes import KINDS, NUM_MARKS, SURFACES, Job, Solid
 from .solids import MISS, ball, ball_normal, cone, cone_normal, cube, cube_normal
+from .states import weathered
 from .surfaces import marked, patterned, wooden
-from .vocabulary import PATTERNS
+from .vocabulary import PATTERNS, STATES
 
 EDGE = 0.035  # linear difference between neighbours from which a pixel is anti-aliased
 OFFSETS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))  # rotated grid, in pixels
@@ -45,7 +46,7 @@ def render(jobs: Sequence[Job], *, size: int = 128, device: str = "cpu") -> Fram
     return Frames(*(torch.cat([getattr(p, name) for p in parts]) for name in Frames.__dataclass_fields__))
 
 
-def boxes(toy: Tensor, count: int = 2) -> Tensor:
+def boxes(toy: Tensor, count: int = 3) -> Tensor:
     """[B, H, W] toy indices -> [B, count, 4]: x0, y0, x1, y1 in pixels (end exclusive), zeros for what is not seen."""
     found = torch.zeros(len(toy), count, 4, dtype=torch.int16)
     for row, k in ((r, k) for r in range(len(toy)) for k in range(count)):
@@ -121,6 +122,7 @@ def _columns(solids: Sequence[Solid], tensor: Callable[..., Tensor]) -> dict[str
         "pattern_shape": ([s.pattern_shape for s in solids], real),
         "frame": ([s.frame for s in solids], real),
         "material": ([SURFACES.index(s.material) for s in solids], whole),
+        "state": ([STATES.index(s.state) for s in solids], whole),
         "part": ([s.part for s in solids], whole),
         "toy": ([s.toy for s in solids], whole),
         "marks": (marks, real),
@@ -360,7 +362,8 @@ def _solids(scene: _Scene, rays: _Rays, chosen: Tensor, solid: Tensor, t: Tensor
     own = torch.einsum("pij,pj->pi", about["frame"][:, :, :3], point) + about["frame"][:, :, 3]
     albedo = patterned(about["pattern"], own, about["colour"], about["pattern_colour"], about["pattern_shape"])
     albedo = wooden(about["material"] == SURFACES.index("wood"), own, marked(albedo, own, about["marks"]))
-    return _lit(scene, picture, direction, normal, to_linear(albedo), about["material"]), normal
+    albedo, facing = weathered(about["state"], own, normal, albedo)
+    return _lit(scene, picture, direction, facing, to_linear(albedo), about["material"]), normal
 
 
 def _normal(scene: _Scene, solid: Tensor, point: Tensor) -> Tensor:

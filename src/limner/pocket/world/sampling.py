@@ -12,15 +12,22 @@ import numpy as np
 from .cameras import camera_axes
 from .graph import SPLITS, Camera, Individual, SceneGraph, Toy
 from .portraits import portrait, sample_people
-from .relations import place
+from .relations import SIDEWAYS, in_a_row, place
 from .toys import build, individual
 from .vocabulary import COLOURS, CORE, JOINTED, World
 
 __all__ = ["clip", "panorama", "portrait", "references", "sample", "showing", "turntable", "with_camera"]
 
 DISTANCE = {"close": 1.85, "medium": 2.35, "far": 4.2}
-TURN = {"front": 0.0, "side": math.pi / 2, "back": math.pi, "top": 0.0}
+TURN = {
+    "front": 0.0, "side": math.pi / 2, "back": math.pi, "top": 0.0, "front left": math.pi / 4, "left": math.pi / 2,
+    "back left": 3 * math.pi / 4, "back right": -3 * math.pi / 4, "right": -math.pi / 2, "front right": -math.pi / 4,
+}  # fmt: skip
+"""How far a toy is turned (radians about y) so that the camera sees the view."""
 FOV = 0.6
+COMMON = {"render": 6.0, "plain": 60.0, "standing": 4.0, "plastic": 4.0, "noon": 3.0, "medium": 2.0, "front": 3.0}
+"""Words that are drawn more often than the rest of their field; `render` this often for every style."""
+_VIEWS = {"front": 3.0, **dict.fromkeys(("front left", "left", "back left", "back right", "right", "front right"), 0.5)}
 
 
 def sample(seed: int, *, world: World = CORE, split: str = "train", **fixed: Any) -> SceneGraph:
@@ -30,25 +37,41 @@ def sample(seed: int, *, world: World = CORE, split: str = "train", **fixed: Any
     """
     rng = np.random.default_rng((seed, sum(split.encode())))
     if not fixed.get("toys") and rng.random() < world.faces:
-        return sample_people(seed, rng, world=world, split=split, **fixed)
+        graph = sample_people(seed, rng, world=world, split=split, **fixed)
+        return replace(graph, **_style(rng, world, split, fixed))
     toys = fixed.pop("toys", None) or _toys(rng, world, split)
-    view = fixed.pop("view", None) or _choice(rng, world.views, weights=_VIEW_WEIGHTS)
+    several = len(toys) > 1
+    views = [view for view in world.views if view != "top"] if several else world.views
+    view = fixed.pop("view", None) or _choice(rng, views, weights=_VIEWS)
     relation = fixed.pop("relation", None)
     if len(toys) == 2:
         relation = relation or _choice(rng, world.relations or ("next to",))
         toys = place(relation, *toys)
+        view = "front" if relation in SIDEWAYS else view
+    elif several:
+        toys = in_a_row(toys)
     graph = SceneGraph(
         seed,
         _turned(toys, view, rng),
         relation=relation,
         scene=_choice(rng, world.scenes),
-        daytime=_choice(rng, world.daytimes, weights={"noon": 3.0}),
+        daytime=_choice(rng, world.daytimes, weights=COMMON),
         view=view,
-        distance=_choice(rng, world.distances, weights={"medium": 2.0}),
-        style=_choice(rng, world.styles, weights={"render": 2.0 * len(world.styles)}),
+        distance="medium" if several else _choice(rng, world.distances, weights=COMMON),
+        **_style(rng, world, split, fixed),
         time=float(rng.random()),
     )
     return with_camera(replace(graph, **fixed))
+
+
+def _style(rng: np.random.Generator, world: World, split: str, fixed: dict[str, Any]) -> dict[str, Any]:
+    """One of the world's styles, by an individual of its family that is of the split; the one that is fixed, if any."""
+    style = _choice(rng, world.styles, weights={"render": COMMON["render"] * len(world.styles)})
+    ids = SPLITS[split]
+    seed = None if style == "render" else int(rng.integers(ids.start, ids.stop))
+    if "style" in fixed:
+        return {"style": fixed["style"], "style_seed": fixed.get("style_seed")}
+    return {"style": style, "style_seed": seed}
 
 
 def references(who: Individual, count: int = 4, *, seed: int = 0, world: World = CORE) -> list[SceneGraph]:
@@ -87,7 +110,8 @@ def showing(
 ) -> SceneGraph:
     """The truth of a prompt: this individual, there, wearing (accessory, colour) pairs."""
     worn, colours = tuple(name for name, _ in accessories), tuple(colour for _, colour in accessories)
-    toy = Toy(who, worn, colours, fixed.pop("action", "standing"), fixed.pop("material", "plastic"))
+    own = {name: fixed.pop(name) for name in ("action", "material", "state", "motion") if name in fixed}
+    toy = Toy(who, worn, colours, **own)
     return sample(
         seed,
         toys=(toy,),
@@ -118,8 +142,9 @@ def panorama(graph: SceneGraph, count: int) -> list[SceneGraph]:
 
 
 def clip(graph: SceneGraph, count: int, *, cycles: float = 1.0) -> list[SceneGraph]:
-    """The same picture at `count` times of its motion."""
-    return [replace(graph, time=graph.time + cycles * k / count) for k in range(count)]
+    """The same picture at `count` times of its motion; a move of the camera begins with the first."""
+    start = graph.time if graph.camera_move == "still" else 0.0
+    return [replace(graph, time=start + cycles * k / count) for k in range(count)]
 
 
 def with_camera(graph: SceneGraph) -> SceneGraph:
@@ -128,10 +153,22 @@ def with_camera(graph: SceneGraph) -> SceneGraph:
     above = 1.05 if graph.view == "top" else rng.uniform(0.10, 0.30)
     azimuth = rng.uniform(-0.2, 0.2)
     away = DISTANCE[graph.distance] * rng.uniform(0.93, 1.07)
+    if len(graph.toys) > 1:
+        return replace(graph, camera=_around_all(graph.toys, azimuth / 2, above, away / DISTANCE[graph.distance]))
     tall = max((_top(toy) for toy in graph.toys), default=1.0)
     target = (float(rng.uniform(-0.1, 0.1)) * tall, tall * float(rng.uniform(0.48, 0.58)), 0.0)
-    spread = 1.15 if len(graph.toys) == 2 else 1.0
-    return replace(graph, camera=Camera(azimuth, above, away * tall * spread, target, FOV))
+    return replace(graph, camera=Camera(azimuth, above, away * tall, target, FOV))
+
+
+def _around_all(toys: Sequence[Toy], azimuth: float, above: float, room: float) -> Camera:
+    """The camera that just holds several toys; `room` around 1 moves it to or fro a little."""
+    solids = [solid for toy in toys for solid in build(toy).solids]
+    reach = np.array([np.abs(solid.rotation) @ solid.size for solid in solids])
+    center = np.array([solid.center for solid in solids])
+    low, high = (center - reach).min(0), (center + reach).max(0)
+    wide, tall = high[0] - low[0], high[1] - low[1]
+    away = max(wide, tall) * 1.02 * room / (2 * math.tan(FOV / 2)) + 0.5 * high[2]
+    return Camera(azimuth, above, away, ((low[0] + high[0]) / 2, (low[1] + high[1]) / 2, 0.0), FOV)
 
 
 def _top(toy: Toy) -> float:
@@ -139,11 +176,9 @@ def _top(toy: Toy) -> float:
     solids = build(replace(toy, turn=0.0)).solids
     reach = np.array([np.abs(solid.rotation) @ solid.size for solid in solids])
     center = np.array([solid.center for solid in solids])
-    height, long = (center + reach)[:, 1].max(), 1.3 * (np.abs(center) + reach)[:, [0, 2]].max()
+    low, high = (center - reach)[:, 1].min(), (center + reach)[:, 1].max()
+    height, long = high - 0.5 * max(low, 0.0), 1.3 * (np.abs(center) + reach)[:, [0, 2]].max()
     return float(np.clip(max(height, long + abs(toy.place[0])), 0.6, 2.4))
-
-
-_VIEW_WEIGHTS = {"front": 3.0}
 
 
 def _choice(rng: np.random.Generator, options: Sequence[str], *, weights: dict[str, float] | None = None) -> str:
@@ -152,7 +187,10 @@ def _choice(rng: np.random.Generator, options: Sequence[str], *, weights: dict[s
 
 
 def _toys(rng: np.random.Generator, world: World, split: str) -> tuple[Toy, ...]:
-    count = 2 if rng.random() < world.pairs else 1
+    chance = rng.random()
+    count = 2 if chance < world.pairs else 3 if chance < world.pairs + world.triples else 1
+    if count > 1:  # a balloon on its string would make all toys small
+        world = replace(world, accessories=tuple(name for name in world.accessories if name != "balloon"))
     return tuple(_toy(rng, world, split) for _ in range(count))
 
 
@@ -166,13 +204,15 @@ def _toy(rng: np.random.Generator, world: World, split: str) -> Toy:
     if "hat" in names and "crown" in names:
         names.remove("crown")
     colours = tuple(list(COLOURS)[int(rng.integers(len(COLOURS)))] for _ in names)
-    action = _choice(rng, world.actions, weights={"standing": 4.0}) if kind in JOINTED else "standing"
-    material = _choice(rng, world.materials, weights={"plastic": 4.0})
-    return Toy(who, tuple(names), colours, action, material)
+    action = _choice(rng, world.actions, weights=COMMON) if kind in JOINTED else "standing"
+    material = _choice(rng, world.materials, weights=COMMON)
+    state = _choice(rng, world.states, weights=COMMON) if len(world.states) > 1 else "plain"
+    return Toy(who, tuple(names), colours, action, material, state=state)
 
 
 def _turned(toys: Sequence[Toy], view: str, rng: np.random.Generator) -> tuple[Toy, ...]:
-    """Turned so that the camera sees the view; to a side means either."""
+    """Turned so that the camera sees the view; to a side means either. Their relation's own turns are kept."""
     side = 1 if rng.random() < 0.5 else -1
-    turns = [TURN[view] * (side if view == "side" else 1) + rng.uniform(-0.35, 0.35) for _ in toys]
-    return tuple(replace(toy, turn=turn) for toy, turn in zip(toys, turns, strict=True))
+    spread = 0.35 if view in ("front", "side", "back", "top") else 0.18
+    turns = [TURN[view] * (side if view == "side" else 1) + rng.uniform(-spread, spread) for _ in toys]
+    return tuple(replace(toy, turn=toy.turn + turn) for toy, turn in zip(toys, turns, strict=True))

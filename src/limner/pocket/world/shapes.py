@@ -38,6 +38,7 @@ class Solid:
     pattern_shape: np.ndarray = field(default_factory=lambda: np.full(4, 0.5))  # frequency, direction, phase, contrast
     frame: np.ndarray = field(default_factory=lambda: IDENTITY)  # [3, 4] world -> the coordinates patterns live in
     material: str = "plastic"
+    state: str = "plain"  # one of vocabulary.STATES
     part: int = 0
     toy: int = -1  # which toy of the picture; -1 is scenery
     marks: np.ndarray | None = None  # [n <= NUM_MARKS, 7]: centre in `frame` coordinates, radius, colour

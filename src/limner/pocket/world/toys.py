@@ -16,7 +16,9 @@ from .actions import pose
 from .beings import BEINGS
 from .graph import NUM_SHAPE, Individual, Toy
 from .making import PARTS, Anchor, Maker
-from .shapes import Solid, chain, moved, placed
+from .motions import around, motion
+from .shapes import IDENTITY, Solid, about, chain, moved, placed
+from .states import affected
 from .things import THINGS
 from .vocabulary import CLASSES, COLOURS, JOINTED, PATTERNS
 
@@ -61,11 +63,18 @@ def build(toy: Toy, *, time: float = 0.0) -> Built:
     """The toy in the world, in its pose, with what it wears."""
     maker = Maker(toy.individual, pose(toy.action if toy.individual.kind in JOINTED else "standing", time))
     _CLASSES[toy.individual.kind](maker)
-    solids = [_finished(solid, toy, maker) for solid in maker.solids]
+    solids = affected([_finished(solid, toy, maker) for solid in maker.solids], toy.state, toy.individual.seed)
     for name, colour in zip(toy.accessories, toy.accessory_colours, strict=True):
         solids += wear(name, np.array(COLOURS[colour]), maker.anchors)
-    stance = chain(placed(at=toy.place, turn=toy.turn, scale=toy.scale), maker.pose.whole)
+    stance = chain(placed(at=toy.place, turn=toy.turn, scale=toy.scale), _carried(toy, maker, time))
     return Built(moved(solids, stance), {name: _moved_anchor(a, stance) for name, a in maker.anchors.items()})
+
+
+def _carried(toy: Toy, maker: Maker, time: float) -> np.ndarray:
+    """[3, 4]: the whole toy as its action, its tilt and its motion move it."""
+    height = float(maker.anchors["top"].at[1])
+    tilted = around(about("z", toy.tilt), height) if toy.tilt else IDENTITY
+    return chain(motion(toy.motion, time, height), chain(tilted, maker.pose.whole))
 
 
 def _finished(solid: Solid, toy: Toy, maker: Maker) -> Solid:
