@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -59,9 +59,7 @@ def look(pictures: Tensor) -> Tensor:
     opponent = torch.stack([(red + green + blue) / 3, red - green, (red + green) / 2 - blue], 1)
     edges = (opponent[:, 0].diff(dim=1).abs().mean((1, 2)) + opponent[:, 0].diff(dim=2).abs().mean((1, 2))) / 2
     octaves = [F.avg_pool2d(opponent[:, :1], 2**k) for k in range(4)]
-    bands = [
-        (fine - F.interpolate(coarse, scale_factor=2.0)).std((1, 2, 3)) for fine, coarse in itertools.pairwise(octaves)
-    ]
+    bands = [(fine - F.interpolate(coarse, scale_factor=2.0)).std((1, 2, 3)) for fine, coarse in pairwise(octaves)]
     return torch.cat([opponent.mean((2, 3)), opponent.std((2, 3)), torch.stack([edges * 3, *bands], 1)], 1)
 
 

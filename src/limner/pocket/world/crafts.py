@@ -34,7 +34,7 @@ def stained_glass(sheet: Sheet, style: Style) -> Tensor:
     cells = torch.bincount(index, minlength=down * right).clamp_min(1)
     colours = recoloured(sheet.picture, style, most=0.9)
     means = torch.zeros(3, down * right, device=index.device).index_add_(1, index, colours.reshape(3, -1)) / cells
-    glass = means[:, index].view_as(colours)
+    glass = means.index_select(1, index).view_as(colours)
     panes = mixed(colours, glass, style.between("variant", 0.25, 0.85))
     panes = (panes - 0.5) * style.between("saturation", 1.2, 1.8) + 0.55
     own = chance(owner.float(), torch.full_like(gap, count))
@@ -48,18 +48,18 @@ def _panes(size: int, down: int, right: int, jitter: float, device: torch.device
     nearest point is than the nearest, in cells [H, W]."""
     y, x = positions(size, device)
     y, x = y * down, x * right
-    row, column = torch.floor(y[:, 0]).long(), torch.floor(x[0]).long()
+    row, column = torch.floor(y[:, :1]), torch.floor(x[:1])
     nearest, second, owner = torch.full_like(x, 9.0), torch.full_like(x, 9.0), torch.zeros_like(x)
     for below, beside in ((a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)):
-        j, i = (row + below)[:, None].float(), (column + beside)[None].float()
+        j, i = row + below, column + beside
         v = j + 0.5 + jitter * torch.sin(i * 39.3 + j * 11.1)
         u = i + 0.5 + jitter * torch.sin(i * 12.9 + j * 78.2)
-        distance = ((y - v).square_() + (x - u).square_()).sqrt_()
-        index = (j.clamp(0, down - 1) * right + i.clamp(0, right - 1)).expand_as(x)
-        owner = torch.where(distance < nearest, index, owner)
-        second = torch.minimum(second, torch.maximum(nearest, distance))
-        nearest = torch.minimum(nearest, distance)
-    return owner.long(), second - nearest
+        squared = (y - v).square_().add_((x - u).square_())
+        index = j.clamp(0, down - 1) * right + i.clamp(0, right - 1)
+        owner = torch.where(squared < nearest, index, owner)
+        second = torch.minimum(second, torch.maximum(nearest, squared))
+        nearest = torch.minimum(nearest, squared)
+    return owner.long(), second.sqrt() - nearest.sqrt()
 
 
 def clay(sheet: Sheet, style: Style) -> Tensor:
@@ -81,10 +81,17 @@ def clay(sheet: Sheet, style: Style) -> Tensor:
 def mosaic(sheet: Sheet, style: Style) -> Tensor:
     """Small stones in curving rows, set in grout."""
     colours = recoloured(sheet.picture, style, most=0.6)
-    width = style.between("stroke", 0.028, 0.062)
+    width = style.between("stroke", 0.020, 0.044)
     bend = style.between("wobble", 0.0, 0.06) * sheet.noise[0]
     angle = math.pi * style.off("angle") / 4
-    stones = dabs(colours, length=width * style.between("variant", 0.9, 1.9), width=width, angle=angle, bend=bend)
+    stones = dabs(
+        sheet.size,
+        colours.device,
+        length=width * style.between("variant", 0.9, 1.9),
+        width=width,
+        angle=angle,
+        bend=bend,
+    )
     joint = style.between("outline", 0.04, 0.12)
     edge = torch.maximum(stones.along.abs(), stones.across.abs())
     lit = (
@@ -93,7 +100,7 @@ def mosaic(sheet: Sheet, style: Style) -> Tensor:
         - style.between("ink", 0.0, 0.5) * (stones.across + stones.along)
     )
     grout = paper(style, (0.80, 0.77, 0.72), strength=0.55, darkest=0.25).to(colours)
-    return mixed(stones.colour * lit, grout * (1 + 0.1 * sheet.noise[1]), (edge > 0.5 - joint).float())
+    return mixed(stones.colours(colours) * lit, grout * (1 + 0.1 * sheet.noise[1]), (edge > 0.5 - joint).float())
 
 
 def embroidery(sheet: Sheet, style: Style) -> Tensor:
@@ -103,21 +110,19 @@ def embroidery(sheet: Sheet, style: Style) -> Tensor:
     width, angle = style.between("stroke", 0.013, 0.028), math.pi * style.off("angle") / 2
     length = width * style.between("variant", 3.5, 7.0)
     bend = style.between("wobble", 0.0, 0.04) * sheet.noise[0]
-    low = dabs(colours, length=length, width=width, angle=angle, bend=bend)
-    high = dabs(colours, length=length, width=width, angle=angle + 1.2, bend=-bend)
-    light = tone > 0.5
-    along, across = torch.where(light, high.along, low.along), torch.where(light, high.across, low.across)
-    own = torch.where(light, high.chance, low.chance)
-    sheen = 0.62 + style.between("contrast", 0.4, 0.75) * torch.cos(across * math.pi) * (
-        0.75 + 0.3 * torch.cos(along * 5)
-    )
-    thread = torch.where(light, high.colour, low.colour) * sheen * (1 + style.between("grain", 0.05, 0.3) * (own - 0.5))
-    bare = (along.abs() > 0.46) | (own > style.between("ink", 0.8, 1.0))
-    page = mixed(thread, _cloth(sheet, style), bare.float())
+    size, device = sheet.size, tone.device
+    low = dabs(size, device, length=length, width=width, angle=angle, bend=bend)
+    high = dabs(size, device, length=length, width=width, angle=angle + 1.2, bend=-bend)
+    stitches = low.covered(high, tone > 0.5)
+    round_thread = torch.cos(stitches.across * math.pi) * (0.75 + 0.3 * torch.cos(stitches.along * 5))
+    sheen = 0.62 + style.between("contrast", 0.4, 0.75) * round_thread
+    sheen = sheen * (1 + style.between("grain", 0.05, 0.3) * (stitches.chance - 0.5))
+    bare = (stitches.along.abs() > 0.46) | (stitches.chance > style.between("ink", 0.8, 1.0))
+    page = mixed(stitches.colours(colours) * sheen, _cloth(sheet, style), bare.float())
     rope = blurred(drawn_lines(sheet, style, widest=0.008)[None], 0.005)[0] > 0.45
     y, x = positions(sheet.size, tone.device)
     twist = 0.8 + 0.35 * torch.sin((x + y) * 2.6 / width)
-    return torch.where(rope, ink(style, (0.2, 0.12, 0.12)).to(page) * twist, page)
+    return mixed(page, ink(style, (0.2, 0.12, 0.12)).to(page) * twist, rope.float())
 
 
 def _cloth(sheet: Sheet, style: Style) -> Tensor:

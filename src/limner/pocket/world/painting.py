@@ -34,7 +34,7 @@ def watercolour(sheet: Sheet, style: Style) -> Tensor:
     wash = thin + (1.02 - thin) * recoloured(soft, style, most=1.0, dark=0.15) + blooms * sheet.noise[0]
     first, second = (style.colour(name, 0.6, 0.7, 0.9).to(soft) for name in ("hue", "second hue"))
     bled = torch.where(sheet.noise[0] > 0, first, second)
-    wash = mixed(wash, bled, 0.9 * style.above("wobble") * sheet.noise[0].abs())
+    wash = mixed(wash, bled, 0.6 * style.above("wobble") * sheet.noise[0].abs())
     rim = (0.22 + 0.5 * style.above("ink") - 0.22 * style.below("ink")) * mixed(
         blurred(drawn_lines(sheet, style)[None], 0.008)[0], sheet.lines, style.above("outline")
     )
@@ -49,15 +49,14 @@ def oil_painting(sheet: Sheet, style: Style) -> Tensor:
     width = style.between("stroke", 0.016, 0.05)
     angle, bend = math.pi * style.off("angle"), style.between("wobble", 0.0, 0.06) * sheet.noise[0]
     length = width * style.between("variant", 2.0, 5.0)
-    broad = dabs(colours, length=length, width=width, angle=angle, bend=bend)
-    fine = dabs(colours, length=length * 0.5, width=width * 0.55, angle=angle + 0.9, bend=bend)
+    device = colours.device
+    broad = dabs(sheet.size, device, length=length, width=width, angle=angle, bend=bend)
+    fine = dabs(sheet.size, device, length=length * 0.5, width=width * 0.55, angle=angle + 0.9, bend=bend)
     detail = (blurred(sheet.lines[None], 0.015)[0] * 2.5 + 0.5 * fine.chance) > 0.42
-    colour = torch.where(detail, fine.colour, broad.colour)
-    across, own = torch.where(detail, fine.across, broad.across), torch.where(detail, fine.chance, broad.chance)
-    bristles = torch.sin(across * 25 + 9 * own)
-    relief = style.between("ink", 0.05, 0.35) * (across + 0.22 * bristles)
-    shade = 1 - relief + style.between("grain", 0.05, 0.4) * (own - 0.5)
-    return colour * shade
+    strokes = broad.covered(fine, detail)
+    bristles = torch.sin(strokes.across * 25 + 9 * strokes.chance)
+    relief = style.between("ink", 0.05, 0.35) * (strokes.across + 0.22 * bristles)
+    return strokes.colours(colours) * (1 - relief + style.between("grain", 0.05, 0.4) * (strokes.chance - 0.5))
 
 
 def charcoal(sheet: Sheet, style: Style) -> Tensor:
@@ -101,16 +100,19 @@ def pointillism(sheet: Sheet, style: Style) -> Tensor:
     colours = recoloured(sheet.picture, style, most=0.55)
     ground = paper(style, (0.95, 0.93, 0.86), strength=0.5, darkest=0.6).to(colours)
     width = style.between("stroke", 0.017, 0.045)
-    page, apart = ground.expand_as(colours), style.between("grain", 0.15, 0.6)
-    radius = style.between("variant", 0.40, 0.62)
-    for layer, turn in enumerate((0.2, 1.1, 2.3)):
-        dots = dabs(colours, length=width, width=width, angle=turn + style.off("angle"))
-        phase = dots.chance[None] * 6.283 + dots.chance.new_tensor([0.0, 2.1, 4.2])[:, None, None]
-        pure = dots.colour + apart * torch.sin(phase) * (0.45 + 0.1 * layer)
-        off = dots.chance * style.between("wobble", 0.0, 0.3)
-        inside = ((dots.along + off / 2).square() + dots.across.square()).sqrt() < radius - 0.2 * dots.chance
-        page = torch.where(inside, pure, page)
-    return page * (1 - style.between("ink", -0.5, 0.6) * sheet.lines.clamp_min(0) * 0.5)
+    size, device, radius = sheet.size, colours.device, style.between("variant", 0.40, 0.62)
+    page, bare = None, torch.ones_like(sheet.lines, dtype=torch.bool)
+    for turn in (0.2, 1.1, 2.3):
+        dots = dabs(size, device, length=width, width=width, angle=turn + style.off("angle"))
+        off = dots.chance * style.between("wobble", 0.0, 0.15)
+        inside = (dots.along + off).square() + dots.across.square() < (radius - 0.2 * dots.chance).square()
+        page = dots if page is None else page.covered(dots, inside)
+        bare = bare & ~inside
+    assert page is not None
+    phase = page.chance[None] * 6.283 + page.chance.new_tensor([0.0, 2.1, 4.2])[:, None, None]
+    pure = page.colours(colours) + style.between("grain", 0.08, 0.33) * torch.sin(phase)
+    pure = pure * (1 - style.between("ink", -0.25, 0.3) * sheet.lines)
+    return mixed(pure, ground, bare.float())
 
 
 def crayon(sheet: Sheet, style: Style) -> Tensor:
@@ -121,7 +123,14 @@ def crayon(sheet: Sheet, style: Style) -> Tensor:
     angle = math.pi * style.off("angle") + 0.7
     bend = style.between("wobble", 0.01, 0.06) * sheet.noise[0]
     width = style.between("stroke", 0.014, 0.04)
-    strokes = dabs(vivid, length=style.between("variant", 5.0, 14.0) * width, width=width, angle=angle, bend=bend)
+    strokes = dabs(
+        sheet.size,
+        vivid.device,
+        length=style.between("variant", 5.0, 14.0) * width,
+        width=width,
+        angle=angle,
+        bend=bend,
+    )
     pressure = style.between("contrast", 0.45, 1.0) - 0.35 * (gray(vivid) - 0.5)
     pressed = pressure + 1.1 * (0.25 - strokes.across.abs()) + 0.7 * (strokes.chance - 0.5)
     wax = (pressed + style.between("grain", 0.3, 1.0) * sheet.noise[1]).clamp(0, 1)

@@ -33,10 +33,20 @@ class Sheet:
 class Dabs:
     """A ground covered with strokes, stitches or tiles: for every pixel, the dab it lies in."""
 
-    colour: Tensor  # [3, H, W]: the picture's colour at the middle of the dab
+    down: Tensor  # [H, W] shares of the picture: where the dab takes its colour
+    right: Tensor  # [H, W]
     along: Tensor  # [H, W] in [-0.5, 0.5]: where in the dab, along its length
     across: Tensor  # [H, W] in [-0.5, 0.5]: where in the dab, across its width
     chance: Tensor  # [H, W] in [0, 1): a number of the dab's own
+
+    def colours(self, picture: Tensor) -> Tensor:
+        """[3, H, W]: the picture's colour where each dab takes it."""
+        return _read(picture, self.down, self.right)
+
+    def covered(self, other: Dabs, where: Tensor) -> Dabs:
+        """These dabs with the other ones on top, where the mask [H, W] says so."""
+        pairs = ((getattr(other, name), getattr(self, name)) for name in self.__dataclass_fields__)
+        return Dabs(*(torch.where(where, top, below) for top, below in pairs))
 
 
 def noise_fields(size: int, seed: int) -> Tensor:
@@ -62,7 +72,7 @@ def reach(size: int, share: float) -> int:
 
 def blurred(fields: Tensor, share: float) -> Tensor:
     """[C, H, W] -> same: the mean over a square whose half width is this share of the picture."""
-    window = _window(fields.shape[-1], share, fields.device)
+    window = _window(fields.shape[-1], round(share * 512) / 512, fields.device)
     return window @ fields @ window.T
 
 
@@ -185,7 +195,8 @@ def stripes(size: int, device: torch.device, angle: float, count: float, bend: T
 
 
 def dabs(
-    picture: Tensor,
+    size: int,
+    device: torch.device,
     *,
     length: float,
     width: float,
@@ -194,14 +205,13 @@ def dabs(
     loose: float = 0.3,
     brick: float = 1.0,
 ) -> Dabs:
-    """Cover the picture with dabs of that length and width (shares of the picture) at an angle in radians.
+    """Cover a picture of that size with dabs of that length and width (shares of the picture) at an angle in radians.
 
     bend: [H, W] shift of the rows, in shares of the picture, which makes them curve
     loose: how far a dab takes its colour from off its middle, in its own lengths
     brick: how far rows are shifted against each other, in dabs
     """
-    size = picture.shape[-1]
-    y, x = positions(size, picture.device)
+    y, x = positions(size, device)
     cos, sin = math.cos(angle), math.sin(angle)
     v = (-sin * x + cos * y + bend) / width + 64.0
     row = torch.floor(v)
@@ -210,5 +220,4 @@ def dabs(
     own = chance(row, column)
     across, along = v - row - 0.5, u - column - 0.5
     step_u, step_v = (along + loose * (own - 0.5)) * length, across * width
-    colour = _read(picture, y - sin * step_u - cos * step_v, x - cos * step_u + sin * step_v)
-    return Dabs(colour, along, across, own)
+    return Dabs(y - sin * step_u - cos * step_v, x - cos * step_u + sin * step_v, along, across, own)
