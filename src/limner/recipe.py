@@ -270,6 +270,10 @@ class Evolution:
 # ------------------------------------------------------------------------------------------------------------ the recipe
 
 
+LATE = 0.15
+"""Share of a stage's updates over which a rate that falls late falls: so a long run can be ended earlier than planned."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stretch of learning: what learns, from what, how long. Stages run one after another.
@@ -284,7 +288,8 @@ class Stage:
     lr: float
     weight_decay: float = 0.0
     warmup: int = 0
-    decay: Literal["constant", "cosine"] = "constant"
+    decay: Literal["constant", "cosine", "late"] = "constant"
+    """How the rate falls: not at all, down a cosine to 2 %, or in a line to 2 % over the last LATE of the updates."""
     clip: float = 1.0
     average: float = (
         0.0  # what is learned is the running mean of the parameters, which keeps so much of itself at an update
@@ -302,8 +307,14 @@ class Stage:
             raise ValueError(f"a stage learns with 'adamw' or 'muon', not {self.optimizer!r}")
 
     def rate(self, step: int) -> float:
-        """The learning rate of an update: a linear warm-up, then constant or down a cosine to 2 %."""
-        falling = 0.02 + 0.49 * (1 + math.cos(math.pi * step / self.steps)) if self.decay == "cosine" else 1.0
+        """The learning rate of an update: a linear warm-up, then as `decay` says."""
+        match self.decay:
+            case "cosine":
+                falling = 0.02 + 0.49 * (1 + math.cos(math.pi * step / self.steps))
+            case "late":
+                falling = 0.02 + 0.98 * min(1.0, (1 - step / self.steps) / LATE)
+            case _:
+                falling = 1.0
         return self.lr * min(1.0, (step + 1) / (self.warmup + 1)) * falling
 
     @property

@@ -136,16 +136,15 @@ def test_times_are_learned_where_pictures_take_shape(run: Run) -> None:
     assert abs(drawn[False].mean() - 500) < 10
 
 
-def test_the_denoiser_learns_toys_and_the_core_before_the_rest(run: Run) -> None:
+def test_errors_on_toys_count_more_to_the_denoiser(run: Run) -> None:
     source = denoiser.world_latents(run)
     batch = source.prepare(denoiser.assembled(run, denoiser.new_unet()))(3, lambda purpose: stream(0, purpose, 3))
     assert batch.mask is not None
-    rows = [int((ae.train_latents(run).float() == one).flatten(1).all(1).nonzero()) for one in batch.latents]
-    assert sum(row % 2 == 0 for row in rows) == denoiser.OF_CORE
+    rows = [int((ae.train_latents(run)[0].float() == one).flatten(1).all(1).nonzero()[0]) for one in batch.latents]
     masks = pictures(run, "train").masks[rows].float()
     for here, mask in zip(batch.mask[:, 0], masks, strict=True):
         covered = torch.nn.functional.avg_pool2d(mask[None], 8)[0]
-        torch.testing.assert_close(here * ae.ON_TOYS, 1 + (ae.ON_TOYS - 1) * covered)
+        torch.testing.assert_close(here * ae.ON_TOYS, 1 + (ae.ON_TOYS - 1) * covered, atol=2e-3, rtol=0)
     assert masks.any()
 
 

@@ -13,8 +13,21 @@ from limner.pocket import SIZE
 from limner.pocket.judges import WEIGHTS
 from limner.pocket.world import WORLDS
 
-from . import adopt, autoencoder, data, denoiser, evaluate, export, judges, language, motion, multimodal, preview
-from .run import Run, Stopped
+from . import (
+    adopt,
+    autoencoder,
+    data,
+    decoder,
+    denoiser,
+    evaluate,
+    export,
+    judges,
+    language,
+    motion,
+    multimodal,
+    preview,
+)
+from .run import Run, Stopped, keep
 
 STAGES: dict[str, Callable[[Run], object]] = {
     "adopt": adopt.adopt,
@@ -22,6 +35,7 @@ STAGES: dict[str, Callable[[Run], object]] = {
     "tokenizer": language.tokenizer,
     "autoencoder": autoencoder.autoencoder,
     "latents": autoencoder.train_latents,
+    "decoder": decoder.decoder,
     "clip": language.clip,
     "judge": judges.judge,
     "identity": judges.identity,
@@ -65,6 +79,14 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every stage")
     parser.add_argument("--from", type=Path, dest="before", help="a run whose weights every stage begins with")
     parser.add_argument(
+        "--keep",
+        nargs="+",
+        default=(),
+        choices=("autoencoder", "standardised", "clip", "decoder", *adopt.NETWORKS),
+        help="networks of that earlier run to take as they are",
+    )
+    parser.add_argument("--samples", type=int, default=Run.samples, help="training samples of the denoiser in all")
+    parser.add_argument(
         "--weights", type=Path, default=WEIGHTS, help="where to export to; the package itself if not said"
     )
     parser.add_argument(
@@ -95,7 +117,11 @@ def main() -> None:
         seed=given.seed,
         target=given.weights,
         painted=given.painted,
+        samples=given.samples,
     )
+    if given.keep and run.before is None:
+        parser.error("--keep needs --from: the run whose networks are taken")
+    keep(run, given.keep)
     try:
         for stage in given.stage or _every(elsewhere=given.weights != WEIGHTS):
             STAGES[stage](run)

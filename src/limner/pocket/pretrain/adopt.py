@@ -14,6 +14,7 @@ from .run import Run
 
 NETWORKS = {
     "autoencoder": "base/vae",
+    "standardised": "base/vae",
     "denoiser": "base/unet",
     "clip": "clip",
     "dino": "dino",

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from limner.streams import stream
 
-from .data import floats, pictures, rows
+from .data import floats, pictures, rows, strips
 from .run import Run, train
 
 LATENT_CHANNELS = 12
 FACTOR = 8  # pixels to a place of the latents
 CROP = 64
 BATCH = 16
+STANDARDISED, SHARP = "standardised", "decoder"
 ON_TOYS = 3.0  # how much more an error counts there: eyes, patterns and accessories are a few pixels wide
 
 
@@ -60,7 +61,7 @@ def autoencoder(run: Run) -> Any:
         off = out - wanted
         colour = (counts * (off.abs() + 2 * off.square())).mean()
         parts = [(F.avg_pool2d(off, k), F.avg_pool2d(counts, k)) for k in (1, 2)]
-        edges = torch.stack([(share[..., 1:, 1:] * _edges(error).abs()).mean() for error, share in parts]).sum()
+        edges = torch.stack([(share[..., 1:, 1:] * edges(error).abs()).mean() for error, share in parts]).sum()
         pull = posterior.kl().mean() / posterior.mean[0].numel()
         error = F.mse_loss(out.clamp(-1, 1), wanted).item() / 4
         return colour + edges + 3e-4 * pull, {"psnr": -10 * torch.tensor(error).log10().item(), "kl": pull.item()}
@@ -76,7 +77,7 @@ def _crops(pixels: Tensor, step: int, seed: int) -> Tensor:
     return torch.stack(crops).contiguous()
 
 
-def _edges(x: Tensor) -> Tensor:
+def edges(x: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, 2 C, H - 1, W - 1]: differences to the left and up."""
     return torch.cat([(x[..., 1:, 1:] - x[..., :-1, 1:]), (x[..., 1:, 1:] - x[..., 1:, :-1])], 1)
 
@@ -87,6 +88,14 @@ def standardised(run: Run) -> Any:
     Both are folded into the 1x1 convolutions at either end of the latents, so what pictures come back as is unchanged
     and the scaling factor is 1. Faint channels stay faint: they hold fine detail, which denoising then settles last.
     """
+    if not run.finished(STANDARDISED):
+        run.save(STANDARDISED, _standardised(run).state_dict())
+    network = new_autoencoder(run.size)
+    network.load_state_dict(run.weights(STANDARDISED))
+    return network.eval()
+
+
+def _standardised(run: Run) -> Any:
     network = autoencoder(run).cpu()
     found = latents(run, network, pictures(run, "dev").pixels[:512])
     mean, std = found.mean((0, 2, 3)), found.std((0, 2, 3))
@@ -101,12 +110,25 @@ def standardised(run: Run) -> Any:
     return network
 
 
-def train_latents(run: Run) -> Tensor:
-    """[N, C, S/8, S/8] in half precision: the training pictures through the standardised autoencoder, kept in the run."""
-    if not run.finished("latents"):
-        network = standardised(run)
-        run.save("latents", {"latents": latents(run, network, pictures(run, "train").pixels).half()})
-    return run.weights("latents")["latents"]
+def best(run: Run) -> Any:
+    """The autoencoder that ships: with the sharpened decoder where the run has made one."""
+    network = standardised(run)
+    if run.finished(SHARP):
+        network.load_state_dict(run.weights(SHARP))
+    return network.eval()
+
+
+def train_latents(run: Run) -> tuple[Tensor, Tensor]:
+    """The training pictures through the standardised autoencoder, [N, C, S/8, S/8] in half precision, and how much of each of
+    their positions is toys or people, [N, 1, S/8, S/8] in [0, 1]. Kept in the run, a file for every chunk of pictures."""
+    parts, network = [], standardised(run)
+    for k, chunk in strips(run, "train", workers=2):
+        name = f"latents/{k:04}"
+        if not run.finished(name):
+            covered = F.avg_pool2d(chunk.masks[:, None].float(), FACTOR)
+            run.save(name, {"latents": latents(run, network, chunk.pixels).half(), "covered": covered.half()})
+        parts.append(run.weights(name))
+    return tuple(torch.cat([part[name] for part in parts]) for name in ("latents", "covered"))  # type: ignore[return-value]
 
 
 @torch.no_grad()

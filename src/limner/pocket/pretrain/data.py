@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,19 +14,33 @@ from PIL import Image
 from torch import Tensor
 
 from limner.files import atomic_write
-from limner.pocket.world import CORE, WORLDS, SceneGraph, World, draw_many, portrait, sample
+from limner.pocket.world import CORE, WHOLE, WORLDS, SceneGraph, World, draw_many, sample
 from limner.pocket.world.faces import person
-from limner.pocket.world.graph import SPLITS, Face
+from limner.pocket.world.graph import SPLITS
+from limner.pocket.world.portraits import sample_people, stand_together, with_people_camera
 from limner.pocket.world.sampling import with_camera
 from limner.pocket.world.toys import individual
-from limner.pocket.world.vocabulary import EXPRESSIONS
+from limner.pocket.world.vocabulary import JOINTED, shown
 
 from .run import Run
 
 CHUNK = 256
-SHADES = torch.tensor([0, 255, 128], dtype=torch.uint8)  # of no toy, the first and the second, in strips of masks
+SHADES = torch.tensor(
+    [0, 255, 128, 64], dtype=torch.uint8
+)  # of no toy, the first, second and third, in strips of masks
 NUM_PEOPLE, NUM_VIEWS = 1500, 4
 FIRST_PAIR = 50_000_000  # after the seeds of all other pictures of a run
+_TOYS = replace(WHOLE, faces=0.0)
+STRATA = (
+    ("core", CORE, 7),
+    ("people", replace(WHOLE, faces=1.0), 3),
+    ("several", replace(_TOYS, pairs=0.8, triples=0.2, styles=("render",)), 3),
+    ("actions", replace(_TOYS, pairs=0.0, triples=0.0, classes=JOINTED, actions=shown("actions")[1:]), 2),
+    ("styles", replace(WHOLE, styles=shown("styles")[1:]), 2),
+    ("whole", WHOLE, 3),
+)
+"""Kinds of training pictures, and how many of every twenty are of each: seven of the core, which the base must do best."""
+_STRATUM = tuple(world for _, world, share in STRATA for _ in range(share))
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,8 @@ class Pictures:
 def graphs_of(run: Run, purpose: str) -> list[SceneGraph]:
     """The graphs of a purpose: "train" and "dev" pictures, "individuals" and "people" each seen NUM_VIEWS times, "pairs" of toys.
 
-    But for the pairs, every second one is of the core, so that a larger world does not crowd out what the base must do best.
+    Training and dev pictures are of the STRATA where the run's world is the whole one, so that a larger world does not crowd out
+    what the base must do best; otherwise all are of that world.
     """
     base = run.seed * 100_000_000
     match purpose:
@@ -56,7 +72,7 @@ def graphs_of(run: Run, purpose: str) -> list[SceneGraph]:
         case "individuals":
             return [g for k in range(max(run.pictures // 16, 8)) for g in _views_of(run, k)]
         case "pairs":
-            world = replace(WORLDS[run.world], faces=0.0, pairs=1.0, styles=("render",))
+            world = replace(WORLDS[run.world], faces=0.0, pairs=1.0, triples=0.0, styles=("render",))
             return [sample(base + FIRST_PAIR + k, world=world) for k in range(run.pictures // 2)]
         case "people":
             return [g for k in range(min(NUM_PEOPLE, run.pictures)) for g in _portraits_of(k)]
@@ -65,15 +81,22 @@ def graphs_of(run: Run, purpose: str) -> list[SceneGraph]:
 
 
 def _world(run: Run, k: int) -> World:
-    return CORE if k % 2 == 0 else WORLDS[run.world]
+    """The world that picture k is drawn from: any twenty in a row hold every stratum's share."""
+    return _STRATUM[7 * k % len(_STRATUM)] if run.world == WHOLE.name else WORLDS[run.world]
 
 
 def pictures(run: Run, purpose: str, *, workers: int = 0) -> Pictures:
     """The pictures of a purpose, rendered now where they were not before."""
+    graphs = rendered(run, purpose, workers=workers)
+    parts = [_strip(run, purpose, k) for k in range(-(-len(graphs) // CHUNK))]
+    return Pictures(torch.cat([p for p, _ in parts]), torch.cat([t for _, t in parts]), tuple(graphs))
+
+
+def rendered(run: Run, purpose: str, *, workers: int = 0) -> list[SceneGraph]:
+    """The graphs of a purpose, whose pictures now lie in the run as strips of CHUNK; those that were missing are rendered."""
     graphs = graphs_of(run, purpose)
     folder = run.path(f"pictures/{purpose}")
-    count = -(-len(graphs) // CHUNK)
-    missing = [k for k in range(count) if not (folder / f"{k:04}.png").exists()]
+    missing = [k for k in range(-(-len(graphs) // CHUNK)) if not (folder / f"{k:04}.png").exists()]
     todo = [graph for k in missing for graph in graphs[k * CHUNK : (k + 1) * CHUNK]]
     # processes take longer to start than a few chunks to render
     processes = workers if len(missing) > 4 and run.device == "cpu" else 0
@@ -83,9 +106,23 @@ def pictures(run: Run, purpose: str, *, workers: int = 0) -> Pictures:
         write_strip(folder / f"{k:04}.mask.png", SHADES[drawn.toy.cpu().long() + 1][:, None])
         write_strip(folder / f"{k:04}.png", drawn.pixels.cpu())
         print(f"render {purpose}  {done + 1}/{len(missing)}", file=sys.stderr, flush=True)
-    pixels = torch.cat([read_strip(folder / f"{k:04}.png", run.size) for k in range(count)])
-    shades = torch.cat([read_strip(folder / f"{k:04}.mask.png", run.size) for k in range(count)])[:, 0]
-    return Pictures(pixels, sum((shades == shade) * k for k, shade in enumerate(SHADES)).to(torch.uint8), tuple(graphs))
+    return graphs
+
+
+def strips(run: Run, purpose: str, *, workers: int = 0) -> Iterator[tuple[int, Pictures]]:
+    """The pictures of a purpose CHUNK by CHUNK with the chunk's number, so that not all are in memory at once."""
+    graphs = rendered(run, purpose, workers=workers)
+    for k in range(-(-len(graphs) // CHUNK)):
+        yield k, Pictures(*_strip(run, purpose, k), tuple(graphs[k * CHUNK : (k + 1) * CHUNK]))
+
+
+def _strip(run: Run, purpose: str, k: int) -> tuple[Tensor, Tensor]:
+    """Pixels [N, 3, S, S] and which toy is where [N, S, S] of one chunk."""
+    folder = run.path(f"pictures/{purpose}")
+    shades = read_strip(folder / f"{k:04}.mask.png", run.size)[:, 0]
+    toys = sum((shades == shade) * number for number, shade in enumerate(SHADES))
+    assert isinstance(toys, Tensor)
+    return read_strip(folder / f"{k:04}.png", run.size), toys.to(torch.uint8)
 
 
 def forget(run: Run, purpose: str) -> None:
@@ -95,7 +132,8 @@ def forget(run: Run, purpose: str) -> None:
 
 def _views_of(run: Run, k: int) -> list[SceneGraph]:
     """One training individual in several pictures, with whatever else chance brings."""
-    world, rng = replace(_world(run, k), faces=0.0, pairs=0.0), np.random.default_rng((run.seed, k, 77))
+    world = replace(CORE if k % 2 == 0 else WORLDS[run.world], faces=0.0, pairs=0.0, triples=0.0)
+    rng = np.random.default_rng((run.seed, k, 77))
     kind = world.classes[int(rng.integers(len(world.classes)))]
     who = individual(kind, int(rng.integers(SPLITS["train"].stop)), patterns=world.patterns)
     found = []
@@ -107,15 +145,13 @@ def _views_of(run: Run, k: int) -> list[SceneGraph]:
 
 
 def _portraits_of(k: int) -> list[SceneGraph]:
-    rng = np.random.default_rng((k, 78))
-    who = person(k)
-    return [
-        portrait(
-            Face(who, EXPRESSIONS[int(rng.integers(5))], bool(rng.random() < 0.3), float(rng.uniform(-0.6, 0.6))),
-            seed=int(rng.integers(1 << 30)),
-        )
-        for _ in range(NUM_VIEWS)
-    ]
+    """One training person in several pictures, dressed and doing whatever chance brings."""
+    rng, found = np.random.default_rng((k, 78)), []
+    for _ in range(NUM_VIEWS):
+        graph = sample_people(int(rng.integers(1 << 30)), rng, world=WHOLE, split="train")
+        first = replace(graph.people[0], person=person(k))
+        found.append(with_people_camera(replace(graph, people=stand_together([first], graph.distance))))
+    return found
 
 
 def write_strip(path: Path, pixels: Tensor) -> None:

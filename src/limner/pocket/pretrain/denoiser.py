@@ -7,14 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
 from limner.interrupts import stopping
 
 from . import autoencoder as ae
-from .data import graphs_of, pictures, rows
+from .data import graphs_of, rows
 from .language import clip, fitting, save_text, tokenizer
 from .run import CHECKPOINT_SECONDS, Clock, Run, Stopped
 
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
 NAME = "denoiser"
 BATCH = 32  # at equal time better than 64: more updates
 EMA = 0.9995
-OF_CORE = 20  # rows of every batch that show the core, which the base must do best
+MILESTONE = 1_000_000  # samples after which the averaged weights are kept apart
+MOST_LOGIT = 20.0  # that attention to words may reach: where one token has it all, queries and keys learn nothing
+CAP_EVERY = 50  # updates
 CAPTIONS = 6  # ways every picture is said
 TIMES = -0.4, 1.1  # of the logit of the share of noise that is learned at: mean and spread
 SCHEDULE = {
@@ -79,22 +80,29 @@ def denoiser(run: Run) -> Any:
     stage = Stage(
         train=(everything(),),
         loss=(denoising(world_latents(run)),),
-        steps=run.steps(20_000),
-        lr=1e-3,
+        steps=run.steps(run.samples // BATCH),
+        lr=1e-3 if run.before is None else 6e-4,
         weight_decay=0.01,
         warmup=200,
-        decay="cosine",
+        decay="late",
         optimizer="muon",
     )
     outfit = Outfit(Recipe(says="", stages=(stage,)), handle="<nobody>")
     average, start = _resumed(run, base)
     clock, saved = Clock(NAME, stage.steps), time.monotonic()
-    with stopping() as asked, run.mixed():
+    with stopping() as asked, run.mixed(), Listening(unet) as heard:
         for progress in teach(base, outfit, stages=(stage,), seed=run.seed, start=start):
-            _average(average, base, min(EMA, (progress.step + 1) / (progress.step + 10)))
+            done = progress.step + 1
+            if heard.on:
+                run.log("attention", step=progress.step, **heard.cap(MOST_LOGIT))
+            heard.on = done % CAP_EVERY == CAP_EVERY - 1
+            _average(average, base, min(EMA, done / (done + 9)))
             clock.tick(progress.step, {"loss": progress.loss})
             if progress.step % 20 == 0:
-                run.log(NAME, step=progress.step, loss=progress.loss)
+                run.log(NAME, step=progress.step, samples=done * BATCH, loss=progress.loss)
+            if done * BATCH % MILESTONE < BATCH:
+                half = {k: v.half() for k, v in average.items()}
+                run.save(f"milestones/{done * BATCH // MILESTONE:03}M", half)
             if asked() or time.monotonic() - saved > 5 * CHECKPOINT_SECONDS:
                 _save(run, progress.snapshot(), average)
                 saved = time.monotonic()
@@ -104,6 +112,52 @@ def denoiser(run: Run) -> Any:
     run.path(f"{NAME}.state").unlink(missing_ok=True)
     unet.load_state_dict(average)
     return unet.eval()
+
+
+class Listening:
+    """Watches the queries and keys of every layer that reads words, and bounds their product (QK-Clip, Sec. 2.1 of
+    arXiv:2507.20534). Within a `with`; the layers are as they were once it ends."""
+
+    def __init__(self, unet: Any) -> None:
+        self.layers = {name: layer for name, layer in unet.named_modules() if name.endswith("attn2")}
+        self.on = False
+        self.found: dict[tuple[str, str], Tensor] = {}
+        self.hooks: list[Any] = []
+
+    def __enter__(self) -> Listening:
+        for name, layer in self.layers.items():
+            for part in ("to_q", "to_k"):
+                self.hooks.append(getattr(layer, part).register_forward_hook(self._keep(name, part)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+    def _keep(self, name: str, part: str) -> Callable[..., None]:
+        def hook(module: Any, given: Any, out: Tensor) -> None:
+            if self.on:
+                self.found[name, part] = out.detach()
+
+        return hook
+
+    @torch.no_grad()
+    def cap(self, most: float) -> dict[str, float]:
+        """Scale down the queries and keys of every head whose logits of the last pass were above `most`; layer -> its largest
+        logit before that. Empty where no pass was heard."""
+        largest = {}
+        for name, layer in self.layers.items():
+            if (name, "to_q") not in self.found:
+                continue
+            query, key = (self.found[name, part].float().unflatten(-1, (layer.heads, -1)) for part in ("to_q", "to_k"))
+            logits = torch.einsum("bqhd,bkhd->hbqk", query, key).abs().flatten(1).amax(1) * layer.scale
+            factor = (most / logits.clamp_min(1e-9)).clamp_max(1.0).sqrt()
+            for part in ("to_q", "to_k"):
+                weight = getattr(layer, part).weight
+                weight.mul_(factor.repeat_interleave(len(weight) // layer.heads)[:, None])
+            largest[name] = round(logits.max().item(), 2)
+        self.found.clear()
+        return largest
 
 
 def averaged(run: Run) -> Any:
@@ -140,27 +194,23 @@ def assembled(run: Run, unet: Any, *, learning: bool = False) -> Base:
     return (Learning if learning else StableDiffusion)(
         "pocket",
         denoiser=unet.to(run.device),
-        autoencoder=ae.standardised(run).to(run.device),
+        autoencoder=ae.best(run).to(run.device),
         towers=[clip_tower(tokenizer(run), CLIPTextModel.from_pretrained(folder, dtype=torch.float32).to(run.device))],
         scheduler=DDIMScheduler(**SCHEDULE),
     )
 
 
 def world_latents(run: Run) -> Source:
-    """Training pictures as latents, OF_CORE of each batch of the core and errors on toys counting ON_TOYS times, said in one of their ways; one
-    caption in ten is empty, for guidance."""
+    """Training pictures as latents, with errors on toys and people counting ON_TOYS times, said in one of their ways; one caption
+    in ten is empty, for guidance."""
     from limner.recipe import Batch, Source
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
-        whole, graphs, tokens = ae.train_latents(run), graphs_of(run, "train"), tokenizer(run)
-        counts = (1 + (ae.ON_TOYS - 1) * covered(run)) / ae.ON_TOYS  # scenes are learned long before toys
-        every = torch.arange(len(graphs))
-        parts = ("core", every[::2], OF_CORE), ("world", every[1::2], BATCH - OF_CORE)
+        (whole, covered), graphs, tokens = ae.train_latents(run), graphs_of(run, "train"), tokenizer(run)
+        counts = (1 + (ae.ON_TOYS - 1) * covered.float()) / ae.ON_TOYS  # scenes are learned long before toys
 
         def draw(step: int, at: Streams) -> Batch:
-            chosen = torch.cat(
-                [part[rows(len(part), n, step, seed=run.seed, purpose=f"{NAME}, {name}")] for name, part, n in parts]
-            )
+            chosen = rows(len(graphs), BATCH, step, seed=run.seed, purpose=NAME)
             ways = torch.randint(CAPTIONS, (BATCH,), generator=at("caption")).tolist()
             empty = (torch.rand(BATCH, generator=at("empty")) < 0.1).tolist()
             said = [
@@ -173,14 +223,6 @@ def world_latents(run: Run) -> Source:
         return draw
 
     return Source("world", "corpus", prepare)
-
-
-def covered(run: Run) -> Tensor:
-    """[N, 1, S/8, S/8] in [0, 1]: how much of each place of a training picture's latents is toys; kept in the run."""
-    if not run.finished("covered"):
-        masks = pictures(run, "train").masks[:, None]
-        run.save("covered", {"covered": torch.cat([F.avg_pool2d(m.float(), ae.FACTOR) for m in masks.split(256)])})
-    return run.weights("covered")["covered"]
 
 
 def _average(average: dict[str, Tensor], base: Base, decay: float) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from limner.pocket.judges import WEIGHTS
 from limner.pocket.labels import FIELDS, codes
 from limner.pocket.networks import Identity, Judge, Places, Segmenter
 from limner.pocket.world.vocabulary import CLASSES
@@ -103,6 +105,17 @@ def identity(run: Run, purpose: str = "individuals", name: str = "identity", *, 
     made = train(run, name, network, loss, steps=run.steps(steps), lr=1.2e-3, weight_decay=0.05)
     forget(run, purpose)
     return made
+
+
+def identity_of(run: Run) -> Identity:
+    """The identity network that a perceptual loss looks through: the run's, or the one that ships where it has none yet."""
+    network = Identity()
+    if run.finished("identity"):
+        network.load_state_dict(run.weights("identity"))
+    else:
+        shipped = load_file(WEIGHTS / "identity.safetensors")
+        network.load_state_dict({name: value.float() for name, value in shipped.items()})
+    return network.eval()
 
 
 def faces(run: Run) -> nn.Module:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ def tokenizer(run: Run) -> Any:
 
     folder = run.path("tokenizer")
     if not (folder / "tokenizer_config.json").exists():
-        vocab, merges = byte_pairs()
+        earlier = None if run.before is None else run.before / "tokenizer"
+        vocab, merges = extended(*_read(earlier), _pieces()) if earlier and earlier.exists() else byte_pairs()
         made = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LENGTH, rare_words=list(NONCE))
         made.save_pretrained(folder)
         (folder / "vocab.json").write_text(json.dumps(vocab))
@@ -60,6 +63,50 @@ def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
     vocab = {token: index for index, token in enumerate([*known, START, END])}
     pairs = (m if isinstance(m, list) else m.split(" ") for m in model["merges"])
     return vocab, [(first.translate(suffixes), second.translate(suffixes)) for first, second in pairs]
+
+
+Pair = tuple[str, str]
+
+
+def extended(vocab: dict[str, int], merges: list[Pair], said: Iterable[str]) -> tuple[dict[str, int], list[Pair]]:
+    """The vocabulary with a token of its own for every word said: what there was keeps its number, new tokens follow.
+
+    So weights that read the earlier tokens read the larger vocabulary from the start. New pairs are merged after all earlier
+    ones, so no earlier word is split otherwise.
+    """
+    vocab, merges = dict(vocab), list(merges)
+    ranks = {pair: rank for rank, pair in enumerate(merges)}
+    for word in sorted(said):
+        pieces = _merged([*word[:-1], f"{word[-1]}</w>"], ranks)
+        while len(pieces) > 1:
+            first, second, *rest = pieces
+            ranks[first, second] = len(merges)
+            merges.append((first, second))
+            vocab.setdefault(first + second, len(vocab))
+            pieces = _merged([first + second, *rest], ranks)
+    return vocab, merges
+
+
+def _merged(pieces: list[str], ranks: Mapping[Pair, int]) -> list[str]:
+    """The pieces after every merge that applies, earliest merges first."""
+    while True:
+        best = min(itertools.pairwise(pieces), key=lambda pair: ranks.get(pair, len(ranks)), default=None)
+        if best is None or best not in ranks:
+            return pieces
+        found: list[str] = []
+        for piece in pieces:
+            if found and (found[-1], piece) == best:
+                found[-1] += piece
+            else:
+                found.append(piece)
+        pieces = found
+
+
+def _read(folder: Path) -> tuple[dict[str, int], list[Pair]]:
+    """The vocabulary and the merges of a tokenizer's folder."""
+    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    merges = (merge if isinstance(merge, list) else merge.split(" ") for merge in model["merges"])
+    return model["vocab"], [(first, second) for first, second in merges]
 
 
 def _pieces() -> set[str]:
@@ -133,7 +180,8 @@ def clip(run: Run) -> Any:
         value = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         return value, {"loss": value.item(), "r@1": (logits.argmax(1) == target).float().mean().item()}
 
-    return train(run, "clip", network, loss, steps=run.steps(2000), lr=1e-3, weight_decay=0.05)
+    lr = 1e-3 if run.before is None else 3e-4  # the denoiser knows the hidden states that there were
+    return train(run, "clip", network, loss, steps=run.steps(2000), lr=lr, weight_decay=0.05)
 
 
 def normalised(pixels: Tensor) -> Tensor:

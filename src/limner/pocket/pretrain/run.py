@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,8 @@ class Run:
     """Of what is computed; float32 is faster on a processor that has no matrix unit for bfloat16."""
     target: Path = WEIGHTS
     """Where the export goes: the package itself if not said."""
+    samples: int = 6_000_000
+    """Training samples that the denoiser sees in all, before `scale`."""
     painted: int = 5_000
     """Pictures that the evaluation's Fréchet distance is over."""
 
@@ -88,7 +90,17 @@ class Run:
 
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         whole = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        atomic_write(self.path(f"{name}.safetensors"), lambda p: save_file(whole, p), overwrite=True)
+        path = self.path(f"{name}.safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, lambda p: save_file(whole, p), overwrite=True)
+
+
+def keep(run: Run, names: Iterable[str]) -> None:
+    """Take finished networks of the run before this one as they are; those that this run has already stay."""
+    for name in names:
+        if not run.finished(name):
+            assert run.before is not None
+            run.save(name, load_file(run.before / f"{name}.safetensors", device="cpu"))
 
 
 class Stopped(KeyboardInterrupt):
