@@ -39,7 +39,7 @@ def stained_glass(sheet: Sheet, style: Style) -> Tensor:
     panes = (panes - 0.5) * style.between("saturation", 1.2, 1.8) + 0.55
     own = chance(owner.float(), torch.full_like(gap, count))
     panes = panes * (1 + 0.9 * style.above("grain") * (own - 0.5))
-    lead = torch.maximum((gap < style.between("outline", 0.04, 0.14)).float(), (sheet.lines > 0.75).float())
+    lead = torch.maximum((gap < style.between("outline", 0.06, 0.12)).float(), (sheet.lines > 0.75).float())
     return mixed(panes, ink(style, (0.06, 0.06, 0.06), value=0.3).to(panes), lead * style.between("ink", 0.9, 1.0))
 
 
@@ -106,7 +106,7 @@ def mosaic(sheet: Sheet, style: Style) -> Tensor:
 def embroidery(sheet: Sheet, style: Style) -> Tensor:
     """Satin stitches on woven cloth, laid one way in the dark areas and another in the light, with a stitched outline."""
     colours = recoloured(sheet.picture, style, most=0.65)
-    tone = gray(blurred(sheet.picture, 0.02))
+    tone = blurred(gray(sheet.picture)[None], 0.02)[0]
     width, angle = style.between("stroke", 0.013, 0.028), math.pi * style.off("angle") / 2
     length = width * style.between("variant", 3.5, 7.0)
     bend = style.between("wobble", 0.0, 0.04) * sheet.noise[0]

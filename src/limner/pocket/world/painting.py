@@ -22,6 +22,7 @@ from .strokes import (
     recoloured,
     stretched,
     stripes,
+    tones,
 )
 
 
@@ -62,7 +63,7 @@ def oil_painting(sheet: Sheet, style: Style) -> Tensor:
 def charcoal(sheet: Sheet, style: Style) -> Tensor:
     """One chalk on paper; variants above the middle are hatched, below it smudged along the strokes."""
     smudge = style.between("stroke", 0.004, 0.012) + 0.02 * style.below("variant")
-    tone = gray(blurred(stretched(sheet.picture), smudge))
+    tone = tones(sheet.picture, smudge)
     tone = (tone - 0.5) * style.between("contrast", 0.8, 1.8) + style.between("brightness", 0.54, 0.70)
     tone = tone + style.between("grain", 0.0, 0.26) * sheet.noise[1] * (1.1 - tone)
     if style.above("variant") > 0:
@@ -83,7 +84,7 @@ def line_drawing(sheet: Sheet, style: Style) -> Tensor:
     ground = paper(style, (0.97, 0.97, 0.97), strength=0.36, darkest=0.82).to(lines)
     page = ground.expand_as(sheet.picture) * (1 + 0.08 * style.above("grain") * sheet.noise[1])
     if style.above("variant") > 0:
-        tone = gray(blurred(stretched(sheet.picture), 0.008))
+        tone = tones(sheet.picture, 0.008)
         ridges = stripes(
             sheet.size, tone.device, math.pi * style.off("angle"), style.between("stroke", 44, 18), 0.8 * tone
         )
@@ -142,17 +143,17 @@ def crayon(sheet: Sheet, style: Style) -> Tensor:
 def ink_wash(sheet: Sheet, style: Style) -> Tensor:
     """Diluted ink that bleeds into rice paper and fades with distance, signed with a red seal."""
     bleed = style.between("wobble", 0.004, 0.03) * (sheet.noise[0] + 0.5 * sheet.noise[1])
-    tone = gray(blurred(stretched(sheet.picture), style.between("stroke", 0.006, 0.03)))
+    tone = tones(sheet.picture, style.between("stroke", 0.006, 0.03))
     tone = displaced(tone[None], bleed, -bleed)[0]
     steps = style.between("contrast", 4.5, 2.2)
     washes = mixed(torch.round((tone + 0.06 * sheet.noise[0]) * steps) / steps, tone, 0.35)
     washes = blurred(washes[None], 0.008)[0]
     fade = style.between("brightness", 0.4, 0.95) * sheet.depth.square()
-    dark = (1 - washes.clamp(0, 1)) ** 0.9 * (1 - fade) * style.between("palette", 0.75, 1.1)
+    dark = (1 - washes.clamp(0, 1)) ** 0.9 * (1 - fade) * style.between("palette", 0.9, 1.25)
     brush = blurred(drawn_lines(sheet, style, widest=0.012)[None], 0.006)[0] * (0.75 + 0.8 * sheet.noise[0])
-    dark = torch.maximum(dark, (brush * style.between("ink", 0.5, 1.5) * (1 - 0.6 * sheet.depth.square())).clamp(0, 1))
+    dark = torch.maximum(dark, (brush * style.between("ink", 0.8, 1.8) * (1 - 0.6 * sheet.depth.square())).clamp(0, 1))
     dark = dark * (1 - _border(sheet, style.between("grain", 0.03, 0.14)))
-    ground = paper(style, (0.95, 0.93, 0.88), strength=0.3, darkest=0.88).to(dark)
+    ground = paper(style, (0.95, 0.93, 0.88), strength=0.3, darkest=0.88, span=0.2).to(dark)
     pigment = style.colour("hue", 0.6, style.between("saturation", 0.0, 1.0), 0.2).to(dark)
     page = mixed(ground * (1 + 0.03 * sheet.noise[1]), pigment, dark)
     return mixed(page, page.new_tensor([0.78, 0.14, 0.10])[:, None, None], _seal(sheet, style))

@@ -24,6 +24,7 @@ from .strokes import (
     recoloured,
     stretched,
     stripes,
+    tones,
 )
 
 
@@ -98,7 +99,7 @@ def risograph(sheet: Sheet, style: Style) -> Tensor:
 
 def woodcut(sheet: Sheet, style: Style) -> Tensor:
     """Ink left between carved lines that follow the light; variants above the middle print a colour block below."""
-    tone = gray(blurred(stretched(sheet.picture), 0.008))
+    tone = tones(sheet.picture, 0.008)
     ground = paper(style, (0.94, 0.90, 0.80), strength=0.4, darkest=0.85).to(tone)
     angle = math.pi * style.off("angle") / 2 + 0.3
     bend = style.between("wobble", 0.6, 2.5) * (tone * 2 + 0.6 * sheet.noise[0])
@@ -129,7 +130,7 @@ def blueprint(sheet: Sheet, style: Style) -> Tensor:
     thin = 1.3 / sheet.size * count
     near = torch.minimum(fraction(x * count), fraction(y * count)) < thin
     grid = style.between("grain", 0.08, 0.4) * near.float()
-    tone = gray(blurred(stretched(sheet.picture), 0.01))
+    tone = tones(sheet.picture, 0.01)
     ridges = stripes(sheet.size, ground.device, math.pi * style.off("angle"), style.between("stroke", 60, 30))
     fill = (
         style.between("contrast", 0.0, 0.5)
@@ -146,7 +147,7 @@ def blueprint(sheet: Sheet, style: Style) -> Tensor:
 
 def neon(sheet: Sheet, style: Style) -> Tensor:
     """Glowing tubes along the outlines of a dark room, in two colours."""
-    lines = (drawn_lines(sheet, style, widest=0.008) * 1.8 - 0.2).clamp(0, 1)
+    lines = (drawn_lines(sheet, style, widest=0.005) * 1.8 - 0.2).clamp(0, 1)
     y, x = positions(sheet.size, lines.device)
     angle = math.pi * style.off("angle")
     place = 0.5 + (math.cos(angle) * (x - 0.5) + math.sin(angle) * (y - 0.5)) * 1.3
@@ -158,7 +159,7 @@ def neon(sheet: Sheet, style: Style) -> Tensor:
         style.colour("second hue", 0.5, saturation, 1.0).to(tone),
     )
     tubes = mixed(first, second, where) * lines
-    near = blurred(tubes, style.between("stroke", 0.01, 0.03))
+    near = blurred(tubes, style.between("stroke", 0.008, 0.024))
     far = blurred(blurred(near, style.between("stroke", 0.03, 0.10)), 0.03)
     room = style.colour("paper hue", 0.7, 0.7, style.between("brightness", 0.04, 0.24)).to(tone) * (0.4 + 1.2 * tone)
     glow = style.between("ink", 0.7, 1.5)

@@ -99,6 +99,11 @@ def stretched(picture: Tensor) -> Tensor:
     return ((picture - low) / (high - low).clamp_min(0.1)).clamp(0, 1)
 
 
+def tones(picture: Tensor, share: float) -> Tensor:
+    """[3, H, W] -> [H, W] in [0, 1]: stretched brightness, blurred over that share of the picture."""
+    return blurred(gray(stretched(picture))[None], share)[0]
+
+
 def mixed(first: Tensor, second: Tensor, share: Tensor | float) -> Tensor:
     """The first where `share` is 0 and the second where it is 1."""
     return first + (second - first) * share
@@ -116,10 +121,21 @@ def recoloured(picture: Tensor, style: Style, *, most: float, dark: float = 0.22
     return ((coloured - 0.5) * contrast + 0.5 + brightness).clamp(0, 1)
 
 
-def paper(style: Style, plain: tuple[float, float, float], *, strength: float = 0.35, darkest: float = 0.82) -> Tensor:
-    """[3, 1, 1]: the ground's colour, which strays from plain by the style's `paper` and `paper hue`."""
+def paper(
+    style: Style,
+    plain: tuple[float, float, float],
+    *,
+    strength: float = 0.35,
+    darkest: float = 0.82,
+    span: float = 1.0,
+) -> Tensor:
+    """[3, 1, 1]: the ground's colour, which strays from plain by the style's `paper` and `paper hue`.
+
+    strength: saturation of the most coloured paper; darkest: the factor of its value
+    span: the range of hues around cream, in turns
+    """
     far = abs(style.off("paper"))
-    tinted = style.colour("paper hue", 0.12, strength, 1.0) * mixed(torch.ones(()), torch.tensor(darkest), far)
+    tinted = style.colour("paper hue", 0.12, strength, 1.0 + (darkest - 1.0) * far, span=span)
     return mixed(torch.tensor(plain)[:, None, None], tinted, far)
 
 
