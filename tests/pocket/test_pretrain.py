@@ -20,10 +20,10 @@ from transformers import CLIPTextModel, ViTModel
 from limner.bases.loading import POCKET
 from limner.pocket.judges import WEIGHTS
 from limner.pocket.pretrain import autoencoder as ae
-from limner.pocket.pretrain import denoiser, judges, language
+from limner.pocket.pretrain import decoder, denoiser, judges, language
 from limner.pocket.pretrain.adopt import NETWORKS, adopt
 from limner.pocket.pretrain.data import NUM_VIEWS, graphs_of, pictures, rows
-from limner.pocket.pretrain.run import Run
+from limner.pocket.pretrain.run import Run, keep
 from limner.pocket.world import CORE, SPLITS, WHOLE, caption, draw, sample
 from limner.pocket.world.grammar import words
 from limner.streams import stream
@@ -236,3 +236,73 @@ def test_motion_modules_learn_and_the_denoiser_does_not(run: Run) -> None:
     assert all(g.toys[0].individual.seed >= SPLITS["held-out"].start for one in clips for g in one)
     painted = motion.painted_clips(base, motion.motion(run), ["a dog walking", "a cat"], steps=2)
     assert painted.shape == (2, motion.FRAMES, *base.latent_shape)
+
+
+def test_an_extended_vocabulary_keeps_every_number_and_gives_new_words_one_token() -> None:
+    known = sorted({piece for piece in language._pieces() if piece.isalpha()})
+    old, new = known[::2], known
+    vocab, merges = language.extended({}, [], old)
+    larger, more = language.extended(vocab, merges, new)
+    assert list(larger)[: len(vocab)] == list(vocab)
+    assert all(larger[token] == number for token, number in vocab.items())
+    assert more[: len(merges)] == merges
+    ranks = {pair: rank for rank, pair in enumerate(more)}
+    for word in new:
+        assert language._merged([*word[:-1], f"{word[-1]}</w>"], ranks) == [f"{word}</w>"]
+
+
+def test_attention_is_bounded_head_by_head_and_nothing_else_moves() -> None:
+    unet = denoiser.new_unet()
+    with torch.no_grad():
+        for name, layer in unet.named_modules():
+            if name.endswith("attn2"):
+                layer.to_q.weight.mul_(40.0)
+    before = {name: value.clone() for name, value in unet.state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    given = (
+        torch.randn(2, 12, 16, 16, generator=generator),
+        torch.tensor([500, 20]),
+        torch.randn(2, 8, 192, generator=generator),
+    )
+    with denoiser.Listening(unet) as heard:
+        heard.on = True
+        unet(*given)
+        first = heard.cap(20.0)
+        unet(*given)
+        second = heard.cap(20.0)
+        heard.on = False
+        unet(*given)
+        assert heard.cap(20.0) == {}
+    assert max(first.values()) > 20.0
+    assert max(second.values()) < 1.3 * 20.0  # layers below a bounded one read other hidden states now
+    moved = {name for name, value in unet.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(name.endswith(("attn2.to_q.weight", "attn2.to_k.weight")) for name in moved)
+    assert not any(module._forward_hooks for module in unet.modules())
+
+
+def test_a_sharper_decoder_leaves_encoder_and_latents_alone(run: Run) -> None:
+    before, after = ae.standardised(run), decoder.decoder(run)
+    first, second = before.state_dict(), after.state_dict()
+    moved = {name for name in first if not torch.equal(first[name], second[name])}
+    assert moved
+    assert not any(name.startswith(("encoder.", "quant_conv.")) for name in moved)
+    assert torch.equal(ae.best(run).state_dict()["decoder.conv_out.weight"], second["decoder.conv_out.weight"])
+
+
+def test_training_pictures_are_of_every_stratum_in_its_share(run: Run) -> None:
+    graphs = graphs_of(replace(run, pictures=400), "train")
+    people = sum(bool(graph.people) for graph in graphs) / len(graphs)
+    several = sum(len(graph.toys) > 1 for graph in graphs) / len(graphs)
+    styles = sum(graph.style != "render" for graph in graphs) / len(graphs)
+    assert 0.14 < people < 0.22
+    assert 0.12 < several < 0.22
+    assert 0.08 < styles < 0.20
+    assert [graph.seed for graph in graphs_of(run, "train")] == [graph.seed for graph in graphs[:40]]
+
+
+def test_taken_networks_are_the_earlier_runs(run: Run, tmp_path: Path) -> None:
+    run.save("autoencoder-like", {"weight": torch.ones(2)})
+    later = replace(run, folder=tmp_path, before=run.folder)
+    keep(later, ["autoencoder-like"])
+    assert torch.equal(later.weights("autoencoder-like")["weight"], torch.ones(2))

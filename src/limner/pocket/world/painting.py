@@ -20,7 +20,6 @@ from .strokes import (
     paper,
     positions,
     recoloured,
-    stretched,
     stripes,
     tones,
 )
