@@ -96,7 +96,8 @@ def test_no_family_looks_like_another() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_style_paints_the_same_alone_or_in_company_within_range(family: str) -> None:
     pixels, edges, depth = contents()
-    styles, seeds = [style_of(family, 4), style_of("neon", 1), family], [1, 2, 3]
+    styles: list[Style | str] = [style_of(family, 4), style_of("neon", 1), family]
+    seeds = [1, 2, 3]
     together = stylise(pixels, styles, seeds, edges, depth)
     assert torch.isfinite(together).all()
     assert together.min() >= 0
