@@ -14,6 +14,7 @@ from torch import Tensor
 
 from limner.pocket.world import draw, individual, showing
 from limner.pocket.world.artists import STYLE_CODE
+from limner.pocket.world.strokes import thickened
 from limner.pocket.world.styles import FAMILIES, NUM_STYLE, Style, style_of, stylise
 from limner.pocket.world.vocabulary import STYLES
 
@@ -96,7 +97,8 @@ def test_no_family_looks_like_another() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_style_paints_the_same_alone_or_in_company_within_range(family: str) -> None:
     pixels, edges, depth = contents()
-    styles, seeds = [style_of(family, 4), style_of("neon", 1), family], [1, 2, 3]
+    styles: list[Style | str] = [style_of(family, 4), style_of("neon", 1), family]
+    seeds = [1, 2, 3]
     together = stylise(pixels, styles, seeds, edges, depth)
     assert torch.isfinite(together).all()
     assert together.min() >= 0
@@ -157,3 +159,17 @@ def test_drawing_follows_the_style_seed_and_leaves_the_truth_alone() -> None:
     assert (drawn.pixels[0].int() - drawn.pixels[1].int()).abs().float().mean() > 5
     assert torch.equal(drawn.toy[0], drawn.toy[1])
     assert torch.equal(drawn.depth[0], drawn.depth[1])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_painting_stays_on_the_device_of_the_picture(family: str) -> None:
+    """The meta device refuses, as a GPU does, to be mixed with the CPU."""
+    pixels, flat = torch.empty(1, 3, SIZE, SIZE, device="meta"), torch.empty(1, SIZE, SIZE, device="meta")
+    for seed in range(5):
+        assert stylise(pixels, [style_of(family, seed)], [seed], flat, flat).device.type == "meta"
+
+
+def test_thick_lines_have_no_gaps() -> None:
+    line = torch.zeros(9, 9)
+    line[4] = 1
+    assert thickened(line, 3)[:, 0].tolist() == [0, 1, 1, 1, 1, 1, 1, 1, 0]

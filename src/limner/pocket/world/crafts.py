@@ -31,9 +31,11 @@ def stained_glass(sheet: Sheet, style: Style) -> Tensor:
     down, right = round(count / tall), round(count * tall)
     owner, gap = _panes(sheet.size, down, right, 0.4 - 0.25 * abs(style.off("wobble")), sheet.picture.device)
     index = owner.view(-1)
-    cells = torch.bincount(index, minlength=down * right).clamp_min(1)
+    cells = torch.zeros(down * right, device=index.device).index_add_(0, index, torch.ones_like(gap).view(-1))
     colours = recoloured(sheet.picture, style, most=0.9)
-    means = torch.zeros(3, down * right, device=index.device).index_add_(1, index, colours.reshape(3, -1)) / cells
+    means = torch.zeros(3, down * right, device=index.device).index_add_(
+        1, index, colours.reshape(3, -1)
+    ) / cells.clamp_min(1)
     glass = means.index_select(1, index).view_as(colours)
     panes = mixed(colours, glass, style.between("variant", 0.25, 0.85))
     panes = (panes - 0.5) * style.between("saturation", 1.2, 1.8) + 0.55
@@ -163,4 +165,6 @@ def _flat(picture: Tensor, style: Style) -> Tensor:
     step = reach(picture.shape[-1], 1 / 128)
     here = gray(colours)
     meets = (here - here.roll((step, step), (0, 1))).abs() > 0.02
+    meets[:step] = False  # rolled in from the other side
+    meets[:, :step] = False
     return mixed(colours, torch.ones_like(colours), 0.35 * abs(style.off("paper")) * meets.float())

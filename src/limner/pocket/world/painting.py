@@ -152,8 +152,8 @@ def ink_wash(sheet: Sheet, style: Style) -> Tensor:
     brush = blurred(drawn_lines(sheet, style, widest=0.012)[None], 0.006)[0] * (0.75 + 0.8 * sheet.noise[0])
     dark = torch.maximum(dark, (brush * style.between("ink", 0.8, 1.8) * (1 - 0.6 * sheet.depth.square())).clamp(0, 1))
     dark = dark * (1 - _border(sheet, style.between("grain", 0.03, 0.14)))
-    ground = paper(style, (0.95, 0.93, 0.88), strength=0.3, darkest=0.88, span=0.2).to(dark)
-    pigment = style.colour("hue", 0.6, style.between("saturation", 0.0, 1.0), 0.2).to(dark)
+    ground = paper(style, (0.95, 0.93, 0.88), strength=0.5, darkest=0.8, span=0.3).to(dark)
+    pigment = style.colour("hue", 0.6, style.between("saturation", 0.1, 1.0), 0.32).to(dark)
     page = mixed(ground * (1 + 0.03 * sheet.noise[1]), pigment, dark)
     return mixed(page, page.new_tensor([0.78, 0.14, 0.10])[:, None, None], _seal(sheet, style))
 

@@ -150,11 +150,13 @@ def ink(style: Style, plain: tuple[float, float, float], *, value: float = 0.5) 
 
 def thickened(lines: Tensor, step: int) -> Tensor:
     """[..., H, W] -> same: lines grown by so many pixels upwards, downwards and to both sides."""
-    wide = lines.clone()
-    for near, far in ((slice(step, None), slice(None, -step)), (slice(None, -step), slice(step, None))):
-        wide[..., near, :] = torch.maximum(wide[..., near, :], lines[..., far, :])
-        wide[..., near] = torch.maximum(wide[..., near], lines[..., far])
-    return wide
+    for _ in range(step):
+        wide = lines.clone()
+        for near, far in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+            wide[..., near, :] = torch.maximum(wide[..., near, :], lines[..., far, :])
+            wide[..., near] = torch.maximum(wide[..., near], lines[..., far])
+        lines = wide
+    return lines
 
 
 def drawn_lines(sheet: Sheet, style: Style, *, widest: float = 0.007) -> Tensor:
