@@ -39,7 +39,7 @@ HEAD_TURN = {"ahead": (0.0, 0.0), "left": (-0.62, 0.0), "right": (0.62, 0.0), "u
 GAZE = {"ahead": (0.0, 0.0), "left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, 1.0), "down": (0.0, -1.0)}
 """Where the iris is in the eye, as shares of the way to its rim."""
 
-_FRECKLES = {"pattern": "spotted", "pattern_shape": np.array([0.4, -1.2, 0.3, 1.0]), "frame": np.eye(3, 4) * 2.2}
+_FRECKLES = {"pattern": "spotted", "pattern_shape": np.array([0.4, -1.2, 0.3, 1.0]), "frame": np.eye(3, 4) * 3.2}
 WHITE, BLACK = np.array([0.97, 0.97, 0.97]), np.array([0.05, 0.05, 0.06])
 _OLD_SHAPE = 24  # leading numbers of an identity, drawn before the hairstyle
 

@@ -11,7 +11,7 @@ from .faces import Head, build_head, head_landmarks
 from .garments import dress
 from .graph import Face
 from .people_accessories import adorn_body, adorn_head
-from .shapes import Solid, about, moved
+from .shapes import Solid, about, chain, moved
 
 HEAD_HEIGHT = 1.38  # of the middle of a head above the ground, world units
 HEAD_SIZE = 0.42  # world units in a head unit
@@ -28,8 +28,9 @@ def figure_solids(face: Face, *, index: int = 0, time: float = 0.0) -> list[Soli
     dress(body)
     adorn_body(body)
     turned = np.concatenate([about("y", BODY_TURN * face.turn), np.zeros((3, 1))], axis=1)
-    solids = moved(head.solids, head.turn()) + moved(body.solids, turned)
-    return [replace(solid, toy=index) for solid in moved(solids, figure_place(face))]
+    place = figure_place(face)
+    solids = moved(head.solids, chain(place, head.turn())) + moved(body.solids, chain(place, turned))
+    return [replace(solid, toy=index) for solid in solids] if index else solids
 
 
 def figure_landmarks(face: Face) -> np.ndarray:
