@@ -180,8 +180,9 @@ def clip(run: Run) -> Any:
         value = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         return value, {"loss": value.item(), "r@1": (logits.argmax(1) == target).float().mean().item()}
 
-    lr = 1e-3 if run.before is None else 3e-4  # the denoiser knows the hidden states that there were
-    return train(run, "clip", network, loss, steps=run.steps(2000), lr=lr, weight_decay=0.05)
+    # what an earlier run knows changes little, since a denoiser reads its hidden states
+    steps, lr = (2000, 1e-3) if run.before is None else (700, 3e-4)
+    return train(run, "clip", network, loss, steps=run.steps(steps), lr=lr, weight_decay=0.05)
 
 
 def normalised(pixels: Tensor) -> Tensor:
