@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.bases.quiet import quiet
+from limner.errors import InputError
 
 from .labels import FIELDS
-from .world.vocabulary import CLASSES
+from .world.vocabulary import CLASSES, COLOURS, PATTERNS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,8 +24,11 @@ def _network(name: str) -> Any:
     import torch
     from safetensors.torch import load_file
 
-    from .networks import Identity, Judge, Places, Segmenter
+    from .networks import Identity, Judge, Landmarks, Manner, Places, Reader, Segmenter
+    from .world.faces import LANDMARKS
 
+    if not (WEIGHTS / f"{name}.safetensors").exists():
+        raise InputError(f"this edition ships no judge named {name!r}; `make pocket` trains one")
     tensors = {k: v.float() for k, v in load_file(WEIGHTS / f"{name}.safetensors").items()}
     makers: dict[str, Any] = {
         "judge": lambda: Judge(_heads(tensors)),
@@ -32,6 +36,9 @@ def _network(name: str) -> Any:
         "faces": Identity,
         "segmenter": Segmenter,
         "places": lambda: Places(len(CLASSES) + 1),
+        "reader": lambda: Reader(_heads(tensors), len(tensors["slots"])),
+        "landmarks": lambda: Landmarks(len(LANDMARKS)),
+        "manner": Manner,
     }
     network: torch.nn.Module = makers[name]()
     network.load_state_dict(tensors)
@@ -98,6 +105,38 @@ def together(pixels: Tensor) -> Tensor:
     """[B, classes]: how many of the 256 places of each picture show which class; of two toys beside each other, both."""
     found: Tensor = _batched(_network("places"), pixels)
     return found.softmax(1)[:, : len(CLASSES)].sum((2, 3))
+
+
+def things(pixels: Tensor) -> list[list[dict[str, str]]]:
+    """What the reader sees in each picture [B, 3, 128, 128]: up to three things with class, colour and pattern, surest first."""
+    import torch
+
+    network = _network("reader")
+    with torch.no_grad():
+        parts = [network(part)[0] for part in pixels.split(128)]
+    logits = {field: torch.cat([part[field] for part in parts]) for field in parts[0]}
+    sure = logits["class"].softmax(-1)[..., : len(CLASSES)].amax(-1)  # [B, slots]
+    options = {"class": (*CLASSES, ""), "colour": tuple(COLOURS), "pattern": PATTERNS}
+    found = []
+    for row in range(len(pixels)):
+        said = [
+            {field: options[field][int(logits[field][row, k].argmax())] for field in options}
+            for k in sure[row].argsort(descending=True).tolist()
+        ]
+        found.append([thing for thing in said if thing["class"]])
+    return found
+
+
+def landmarks(pixels: Tensor) -> Tensor:
+    """[B, landmarks, 2]: x, y in pixels of the first face's landmarks, in the order of world.faces.LANDMARKS."""
+    found: Tensor = _batched(_network("landmarks"), pixels)
+    return found * pixels.shape[-1]
+
+
+def manners(pixels: Tensor) -> Tensor:
+    """[B, 64] unit vectors: near for one individual style, far for two, whatever is shown."""
+    found: Tensor = _batched(_network("manner"), pixels)
+    return found
 
 
 def appearances(pixels: Tensor) -> Tensor:

@@ -114,3 +114,86 @@ class Segmenter(nn.Module):
             h = block(torch.cat([F.interpolate(h, scale_factor=2.0, mode="nearest"), beside], 1))
         out: Tensor = F.pixel_shuffle(self.out(h), 2)
         return out
+
+
+class Manner(nn.Module):
+    """Pictures [B, 3, H, W] in [0, 1] -> unit vectors [B, dim] that are near for one individual style and far for two.
+
+    It reads how colours and strokes vary together (Gram matrices, arXiv:1508.06576) and not where, so that what is shown counts
+    little.
+    """
+
+    def __init__(self, dim: int = 64, widths: tuple[int, int, int] = (24, 32, 48), few: int = 24) -> None:
+        super().__init__()
+        a, b, c = widths
+        self.stages = nn.ModuleList([Stem(a), Block(a, b, 2), Block(b, c, 2)])
+        self.few = nn.ModuleList([nn.Conv2d(wide, few, 1) for wide in widths])
+        pairs = few * (few + 1) // 2
+        self.out = nn.Sequential(
+            nn.LayerNorm(3 * (pairs + few)), nn.Linear(3 * (pairs + few), 192), nn.SiLU(), nn.Linear(192, dim)
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        h, found = pixels, []
+        for stage, few in zip(self.stages, self.few, strict=True):
+            h = stage(h)
+            maps = few(h).flatten(2)  # [B, few, places]
+            mean = maps.mean(2, keepdim=True)
+            rows, columns = torch.triu_indices(maps.shape[1], maps.shape[1], device=maps.device)
+            gram = ((maps - mean) @ (maps - mean).mT / maps.shape[2])[:, rows, columns]
+            found += [gram.sign() * gram.abs().clamp_min(1e-12).sqrt(), mean[..., 0]]
+        return F.normalize(self.out(torch.cat(found, 1)), dim=-1)
+
+
+class Landmarks(nn.Module):
+    """Pictures [B, 3, H, W] in [0, 1] of one face -> landmarks [B, count, 2]: x, y as shares of the picture.
+
+    Each landmark is the mean position under a map of its own (a soft argmax, arXiv:1711.08229), so that it falls between pixels.
+    """
+
+    def __init__(self, count: int, widths: tuple[int, int, int, int] = (24, 48, 64, 96)) -> None:
+        super().__init__()
+        a, b, c, d = widths
+        self.near = nn.Sequential(Stem(a), Block(a, b, 2))
+        self.far = nn.Sequential(Block(b, c, 2), Block(c, d, 2), Block(d, d))
+        self.join = Block(b + d, c)
+        self.out = nn.Conv2d(c, count, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        near = self.near(pixels)
+        far = F.interpolate(self.far(near), near.shape[2:], mode="bilinear")
+        maps = self.out(self.join(torch.cat([near, far], 1)))  # [B, count, h, w]
+        share = maps.flatten(2).softmax(-1).view_as(maps)
+        y, x = ((torch.arange(n, device=maps.device) + 0.5) / n for n in maps.shape[2:])
+        return torch.stack([(share.sum(2) * x).sum(-1), (share.sum(3) * y).sum(-1)], -1)
+
+
+class Reader(nn.Module):
+    """Pictures [B, 3, H, W] in [0, 1] of up to three things -> what each thing is, in `slots` answers of no order.
+
+    Each answer has logits for every field ([B, slots, options]; the first field's last option is "nothing") and a box
+    [B, slots, 4] (middle x, y, width, height as shares). Slots look at the picture's positions apart (arXiv:2005.12872).
+    """
+
+    def __init__(self, fields: Mapping[str, int], slots: int = 3, wide: int = 128) -> None:
+        super().__init__()
+        self.body = nn.Sequential(Stem(32), Block(32, 64, 2), Block(64, 96, 2), Block(96, wide), Block(wide, wide))
+        self.slots = nn.Parameter(torch.randn(slots, wide) * 0.3)
+        self.place = nn.Linear(2, wide)
+        self.layers = nn.ModuleList(
+            [
+                nn.TransformerDecoderLayer(wide, 4, 3 * wide, 0.0, "gelu", batch_first=True, norm_first=True)
+                for _ in range(3)
+            ]
+        )
+        self.heads = nn.ModuleDict({name: nn.Linear(wide, count) for name, count in fields.items()})
+        self.box = nn.Linear(wide, 4)
+
+    def forward(self, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        maps = self.body(pixels)  # [B, wide, h, w]
+        y, x = torch.meshgrid(*((torch.arange(n, device=maps.device) + 0.5) / n for n in maps.shape[2:]), indexing="ij")
+        seen = (maps + self.place(torch.stack([x, y], -1)).permute(2, 0, 1)).flatten(2).mT
+        h = self.slots.expand(len(pixels), -1, -1)
+        for layer in self.layers:
+            h = layer(h, seen)
+        return {name: head(h) for name, head in self.heads.items()}, self.box(h).sigmoid()

@@ -26,6 +26,7 @@ from . import (
     motion,
     multimodal,
     preview,
+    readers,
 )
 from .run import Run, Stopped, keep
 
@@ -39,9 +40,12 @@ STAGES: dict[str, Callable[[Run], object]] = {
     "clip": language.clip,
     "judge": judges.judge,
     "identity": judges.identity,
+    "landmarks": readers.landmarks,
     "faces": judges.faces,
     "segmenter": judges.segmenter,
     "places": judges.places,
+    "reader": readers.reader,
+    "manner": readers.manner,
     "dino": judges.dino,
     "denoiser": denoiser.denoiser,
     "motion": motion.motion,

@@ -23,6 +23,9 @@ NETWORKS = {
     "faces": "faces.safetensors",
     "segmenter": "segmenter.safetensors",
     "places": "places.safetensors",
+    "reader": "reader.safetensors",
+    "landmarks": "landmarks.safetensors",
+    "manner": "manner.safetensors",
 }
 
 

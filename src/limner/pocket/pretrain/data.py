@@ -20,14 +20,13 @@ from limner.pocket.world.graph import SPLITS
 from limner.pocket.world.portraits import sample_people, stand_together, with_people_camera
 from limner.pocket.world.sampling import with_camera
 from limner.pocket.world.toys import individual
-from limner.pocket.world.vocabulary import JOINTED, shown
+from limner.pocket.world.vocabulary import JOINTED, STYLES, shown
 
 from .run import Run
 
 CHUNK = 256
-SHADES = torch.tensor(
-    [0, 255, 128, 64], dtype=torch.uint8
-)  # of no toy, the first, second and third, in strips of masks
+SHADES = torch.tensor([0, 255, 128, 64], dtype=torch.uint8)
+"""Shades of no toy, the first, the second and the third in strips of masks."""
 NUM_PEOPLE, NUM_VIEWS = 1500, 4
 FIRST_PAIR = 50_000_000  # after the seeds of all other pictures of a run
 _TOYS = replace(WHOLE, faces=0.0)
@@ -58,7 +57,8 @@ class Pictures:
 
 
 def graphs_of(run: Run, purpose: str) -> list[SceneGraph]:
-    """The graphs of a purpose: "train" and "dev" pictures, "individuals" and "people" each seen NUM_VIEWS times, "pairs" of toys.
+    """The graphs of a purpose: "train" and "dev" pictures, "individuals", "people" and styles ("manners") each seen NUM_VIEWS times,
+    "pairs" of toys, and "several": mostly two or three toys.
 
     Training and dev pictures are of the STRATA where the run's world is the whole one, so that a larger world does not crowd out
     what the base must do best; otherwise all are of that world.
@@ -74,6 +74,11 @@ def graphs_of(run: Run, purpose: str) -> list[SceneGraph]:
         case "pairs":
             world = replace(WORLDS[run.world], faces=0.0, pairs=1.0, triples=0.0, styles=("render",))
             return [sample(base + FIRST_PAIR + k, world=world) for k in range(run.pictures // 2)]
+        case "several":
+            world = replace(_TOYS, pairs=0.65, triples=0.25, styles=("render",))
+            return [sample(base + FIRST_PAIR + k, world=world) for k in range(run.pictures // 2)]
+        case "manners":
+            return [g for k in range(max(run.pictures // 16, 8)) for g in _painted_by(run, k)]
         case "people":
             return [g for k in range(min(NUM_PEOPLE, run.pictures)) for g in _portraits_of(k)]
         case _:
@@ -142,6 +147,13 @@ def _views_of(run: Run, k: int) -> list[SceneGraph]:
         toy = drawn.toys[0]
         found.append(with_camera(replace(drawn, toys=(replace(toy, individual=who),), relation=None)))
     return found
+
+
+def _painted_by(run: Run, k: int) -> list[SceneGraph]:
+    """Pictures of whatever chance brings, all by one individual of the training split's styles; families take turns."""
+    rng, family = np.random.default_rng((run.seed, k, 79)), STYLES[1 + k % (len(STYLES) - 1)]
+    hand = int(rng.integers(SPLITS["train"].stop))
+    return [sample(int(rng.integers(1 << 40)), world=WHOLE, style=family, style_seed=hand) for _ in range(NUM_VIEWS)]
 
 
 def _portraits_of(k: int) -> list[SceneGraph]:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.pocket.networks import Features
 from limner.streams import stream
 
 from . import autoencoder as ae
@@ -95,13 +96,13 @@ def _crops(pixels: Tensor, coded: Tensor, at: torch.Generator) -> tuple[Tensor, 
     return torch.stack(crops).contiguous(), z.contiguous()
 
 
-def _far(looks: nn.Module, first: Tensor, second: Tensor) -> Tensor:
+def _far(looks: Features, first: Tensor, second: Tensor) -> Tensor:
     """How far two batches in [-1, 1] are in the judge's first two maps, each at unit length in every position."""
-    total, a, b = first.new_zeros(()), looks.stem((first + 1) / 2), looks.stem((second + 1) / 2)  # type: ignore[operator]
+    total, a, b = first.new_zeros(()), looks.stem((first + 1) / 2), looks.stem((second + 1) / 2)
     for k in range(2):
         total = total + (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).mean()
         if k == 0:
-            a, b = looks.blocks[0](a), looks.blocks[0](b)  # type: ignore[index]
+            a, b = looks.blocks[0](a), looks.blocks[0](b)
     return total
 
 

@@ -21,7 +21,7 @@ from limner.pocket.labels import FIELDS, labels
 from limner.pocket.world import CORE, WHOLE, World, caption, draw, draw_many, individual, references, sample, showing
 from limner.pocket.world.grammar import NONCE
 from limner.pocket.world.graph import SPLITS, SceneGraph
-from limner.pocket.world.vocabulary import ACCESSORIES, ACTIONS, CLASSES, JOINTED, STYLES
+from limner.pocket.world.vocabulary import ACCESSORIES, CLASSES, JOINTED, shown
 
 from .data import read_strip, write_strip
 from .language import fitting, write_json
@@ -29,7 +29,7 @@ from .run import Clock, Run
 
 FIRST = 500_000_000  # seeds of evaluation graphs; training's are below
 BATCH = 32  # pictures painted at once
-PLAIN = replace(WHOLE, faces=0.0, pairs=0.0, styles=("render",))
+PLAIN = replace(WHOLE, faces=0.0, pairs=0.0, triples=0.0, styles=("render",), states=("plain",))
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Question:
 QUESTIONS = {
     "core": Question(CORE, ("class", "scene", "colour", "pattern", "view", "accessories"), 256),
     "whole": Question(PLAIN, ("class", "scene", "colour", "pattern", "view", "accessories", "material"), 256),
-    "actions": Question(replace(PLAIN, classes=JOINTED, actions=ACTIONS[1:]), ("class", "action")),
+    "actions": Question(replace(PLAIN, classes=JOINTED, actions=shown("actions")[1:]), ("class", "action")),
     "pairs": Question(replace(PLAIN, pairs=1.0), ("both classes", "relation")),
-    "styles": Question(replace(PLAIN, styles=STYLES[1:]), ("class", "style")),
+    "styles": Question(replace(PLAIN, styles=shown("styles")[1:]), ("class", "style")),
     "faces": Question(replace(WHOLE, faces=1.0), ("face", "hairstyle", "glasses", "expression", "face as asked")),
 }
 AIMS = {

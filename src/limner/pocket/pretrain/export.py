@@ -10,7 +10,7 @@ from torch import nn
 
 from limner.pocket.judges import WEIGHTS
 
-from . import denoiser, judges, language, motion
+from . import denoiser, judges, language, motion, readers
 from .language import write_json
 from .run import Run
 
@@ -76,7 +76,8 @@ def export_judges(run: Run, folder: Path = WEIGHTS) -> None:
     _opened_in_single_precision(folder / "dino" / "config.json")
     networks: dict[str, nn.Module] = {
         "judge": judges.judge(run), "identity": judges.identity(run), "faces": judges.faces(run),
-        "segmenter": judges.segmenter(run), "places": judges.places(run),
+        "segmenter": judges.segmenter(run), "places": judges.places(run), "reader": readers.reader(run),
+        "landmarks": readers.landmarks(run), "manner": readers.manner(run),
     }  # fmt: skip
     for name, network in networks.items():
         half = {k: v.to(torch.float16).contiguous() for k, v in network.state_dict().items()}

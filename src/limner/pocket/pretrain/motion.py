@@ -30,7 +30,14 @@ FRAMES = 8
 BATCH = 4  # clips in an update
 NUM_CLIPS = 400
 MOVING = replace(
-    WHOLE, classes=JOINTED, actions=("walking", "waving", "jumping"), styles=("render",), pairs=0.0, faces=0.0
+    WHOLE,
+    classes=JOINTED,
+    actions=("walking", "waving", "jumping"),
+    states=("plain",),
+    styles=("render",),
+    pairs=0.0,
+    triples=0.0,
+    faces=0.0,
 )
 
 

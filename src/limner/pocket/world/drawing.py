@@ -73,7 +73,7 @@ def draw(graphs: Sequence[SceneGraph], *, size: int = SIZE, device: str = "cpu")
             _outlines(frames.toy[rows], frames.part[rows]),
             frames.depth[rows],
         )
-    landmarks = torch.from_numpy(np.stack([_landmarks(graph, size) for graph in graphs])).float()
+    landmarks = torch.from_numpy(np.stack([landmarks_of(graph, size) for graph in graphs])).float()
     pixels = (styled.clamp(0, 1) * 255).round().byte()
     return Drawn(
         tuple(graphs), pixels, frames.toy, frames.part, frames.depth, frames.normal, boxes(frames.toy), landmarks
@@ -141,8 +141,8 @@ def _solids(graph: SceneGraph) -> list[Solid]:
     ]
 
 
-def _landmarks(graph: SceneGraph, size: int) -> np.ndarray:
-    """[2, len(LANDMARKS), 2]: where the landmarks of each person fall on the picture."""
+def landmarks_of(graph: SceneGraph, size: int) -> np.ndarray:
+    """[2, len(LANDMARKS), 2] in pixels: where the landmarks of each person fall on a picture of that size; nan for nobody."""
     found = np.full((MOST_PEOPLE, len(LANDMARKS), 2), np.nan)
     eye, (right, up, forward) = camera_axes(graph.camera)
     lens = float(right @ right)  # right and up both carry tan(fov / 2)

@@ -84,11 +84,11 @@ def _table(split: Split) -> dict[str, tuple[TaskPrompt, ...]]:
     """All tasks of a split. One stream of chance for each task: adding a task changes no other's prompts."""
     found = {}
     for task, make in TASKS.items():
-        rng, seen, made = np.random.default_rng((sum(task.encode()), sum(split.encode()))), set(), []
+        rng = np.random.default_rng((sum(task.encode()), sum(split.encode())))
+        made: list[TaskPrompt] = []
         while len(made) < COUNT:
             prompt = make(rng, len(made), split)
-            if prompt.text not in seen:
-                seen.add(prompt.text)
+            if all(prompt.text != before.text for before in made):
                 made.append(prompt)
         found[task] = tuple(made)
     return found

@@ -98,28 +98,23 @@ def _puddle(solids: Sequence[Solid], rng: np.random.Generator) -> list[Solid]:
     """A puddle on the ground and drips down the sides, in the body's colour."""
     main = max(solids, key=lambda s: float(np.prod(s.size)))
     wide = float(max(main.size[0], main.size[2])) * 1.25 + 0.12
-    flat = {
-        "kind": "ellipsoid",
-        "rotation": np.eye(3),
-        "pattern": "plain",
-        "marks": None,
-        "taper": 0.0,
-        "frame": IDENTITY,
-    }
     ground = np.array([main.center[0], 0.0, main.center[2]])
-    found = [replace(main, center=ground, size=np.array([wide * 1.3, 0.045, wide * 1.1]), **flat)]
+
+    def drop(at: np.ndarray, size: tuple[float, float, float]) -> Solid:
+        return replace(
+            main, kind="ellipsoid", center=at, rotation=np.eye(3), size=np.array(size), pattern="plain", marks=None, taper=0.0,
+            frame=IDENTITY,
+        )  # fmt: skip
+
+    found = [drop(ground, (wide * 1.3, 0.045, wide * 1.1))]
     for k in range(DRIPS):
         angle = 2 * math.pi * (k + rng.random()) / DRIPS
         out = np.array([math.sin(angle), 0.0, math.cos(angle)])
         low, long = 0.5 * rng.random(), 0.10 + 0.12 * rng.random()
         at = ground + out * wide * 0.8 + (0, main.center[1] * (0.35 + low), 0)
-        found.append(replace(main, center=at, size=np.array([0.045, long, 0.045]), **flat))
-        found.append(replace(main, center=at - (0, long, 0), size=np.array([0.06, 0.07, 0.06]), **flat))
-        found.append(
-            replace(
-                main, center=ground + out * wide * (1.2 + 0.3 * rng.random()), size=np.array([0.16, 0.03, 0.16]), **flat
-            )
-        )
+        found.append(drop(at, (0.045, long, 0.045)))
+        found.append(drop(at - (0, long, 0), (0.06, 0.07, 0.06)))
+        found.append(drop(ground + out * wide * (1.2 + 0.3 * rng.random()), (0.16, 0.03, 0.16)))
     return found
 
 
