@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .decoding import converted, decoded, decoded_mask
 from .errors import InputError, PictureError
+from .untrusted import inside
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .bases.protocol import Base
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
-MAX_PIXELS = 200_000_000
 KINDS = ("object", "pet", "face", "style", "action", "relation")
 
 
@@ -71,9 +70,7 @@ class Subject:
         Raises `InputError` for a noun or handle that cannot be used and `PictureError` when pictures cannot be read.
         """
         name = check_name(handle)
-        noun = noun.strip()
-        if not noun or not re.fullmatch(r"[\w '-]+", noun):
-            raise InputError(f"the class noun must be a plain word such as 'dog', not {noun!r}")
+        noun = check_noun(noun)
         if name == noun.lower():
             raise InputError(f"the name {name!r} is the class noun itself; give the subject a name of its own")
         if kind not in KINDS:
@@ -164,24 +161,33 @@ def check_word(subject: Subject, base: Base) -> None:
         )
 
 
+def check_noun(noun: str) -> str:
+    """The class noun itself, without spaces around it. Raises `InputError` for what is no plain words."""
+    noun = noun.strip()
+    if not re.fullmatch(r"[\w '-]{1,100}", noun):
+        raise InputError(f"the class noun must be a plain word such as 'dog', not {noun[:100]!r}")
+    return noun
+
+
 def read_picture(source: object, *, name: str = "picture") -> tuple[Reference, list[str]]:
     """One picture as RGB: turned as its EXIF says, transparency over white, 16 bits scaled to 8, the first frame of an
-    animation. Raises `PictureError` for what cannot be decoded or is larger than MAX_PIXELS."""
+    animation, brought down to `decoding.KEPT_PIXELS`. Raises `PictureError` for what cannot be decoded, is of a format that is not
+    among `decoding.FORMATS`, or is larger than `decoding.MAX_PIXELS`."""
     from PIL import Image
 
-    notes: list[str] = []
+    mask = None
     if isinstance(source, (str, Path)):
         name = Path(source).name
-        image = _open(Path(source))
-    elif isinstance(source, Image.Image):
-        image = source
+        found, mask = decoded(Path(source), name=str(source)), _mask_beside(Path(source))
+    elif isinstance(source, bytes):
+        found = decoded(source, name=name)
     else:
-        image = _from_array(source, name)
-    if getattr(image, "is_animated", False):
-        notes.append(f"{name} is animated: its first frame is used")
-    rgb = _to_rgb(image)
-    mask = _mask_beside(Path(source)) if isinstance(source, (str, Path)) else None
-    return Reference(name, hashlib.sha256(rgb.tobytes()).hexdigest(), rgb, mask=mask or _opaque(image)), notes
+        found = converted(source if isinstance(source, Image.Image) else _from_array(source, name), name=name)
+    notes = [f"{name} is animated: its first frame is used"] if found.animated else []
+    rgb, (wide, high) = found.rgb, found.whole_size
+    if rgb.size != found.whole_size:
+        notes.append(f"{name} is {wide} x {high} pixels: brought down to {rgb.width} x {rgb.height}")
+    return Reference(name, hashlib.sha256(rgb.tobytes()).hexdigest(), rgb, mask=mask or found.opaque), notes
 
 
 def _read_all(source: object) -> tuple[list[Reference], list[str]]:
@@ -224,7 +230,7 @@ def _in_folder(folder: Path) -> tuple[list[object], list[str]]:
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     masks = {p for p in files for ending in MASKS if p.name.endswith(ending)}
     files = [p for p in files if p not in masks]
-    good = [p for p in files if p.suffix.lower() in SUFFIXES]
+    good = [inside(p, folder) for p in files if p.suffix.lower() in SUFFIXES]
     other = [p.name for p in files if p not in good]
     if not good:
         raise PictureError(f"there are no pictures in {folder}; expected files that end in {', '.join(SUFFIXES)}")
@@ -237,18 +243,7 @@ MASKS = ("-masklabel.png", ".mask.png")
 def _mask_beside(path: Path) -> Image.Image | None:
     places = [path.with_name(path.stem + ending) for ending in MASKS] + [path.parent / "masks" / f"{path.stem}.png"]
     found = next((place for place in places if place.is_file()), None)
-    return _open(found).convert("L") if found else None
-
-
-def _opaque(image: Image.Image) -> Image.Image | None:
-    """Where a picture with transparency is opaque; None where it has none."""
-    from PIL import ImageOps
-
-    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
-        return None
-    alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
-    values = alpha.histogram()
-    return alpha if sum(values[:255]) and sum(values[128:]) else None
+    return decoded_mask(inside(found, path.parent), name=str(found)) if found else None
 
 
 def _masked(read: Sequence[Reference], masks: Sequence[object]) -> list[Reference]:
@@ -266,47 +261,6 @@ def _masked(read: Sequence[Reference], masks: Sequence[object]) -> list[Referenc
             raise InputError(f"the mask of {reference.name} is empty: expected white where the subject is")
         found.append(replace(reference, mask=light))
     return found
-
-
-def _open(path: Path) -> Image.Image:
-    from PIL import Image, UnidentifiedImageError
-
-    if not path.exists():
-        raise PictureError(f"there is no file {path}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(path.read_bytes()))
-        if image.size[0] * image.size[1] > MAX_PIXELS:
-            raise PictureError(
-                f"{path} says it is {image.size[0]} x {image.size[1]} pixels; at most {MAX_PIXELS:,} are read: make it smaller"
-            )
-        image.load()
-    except Image.DecompressionBombError as error:
-        raise PictureError(
-            f"{path} unpacks to far more pixels than are read ({MAX_PIXELS:,}): make it smaller"
-        ) from error
-    except UnidentifiedImageError as error:
-        raise PictureError(f"{path} is not a picture that can be read; expected PNG, JPEG, WebP or the like") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise PictureError(f"{path} is damaged or cut short ({error}); save or fetch it again") from error
-    return image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0 if values.max(initial=0) > 1 else 1.0
-        image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        clear = image.convert("RGBA")
-        white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, clear).convert("RGB")
-    return image.convert("RGB")
 
 
 def _from_array(source: object, name: str) -> Image.Image:

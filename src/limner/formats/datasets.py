@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import html
-import json
+import io
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +20,19 @@ from typing import TYPE_CHECKING, Any
 from limner.errors import FileError, InputError, PictureError
 from limner.files import atomic_write
 from limner.subject import MASKS, SUFFIXES, Reference, Subject, check_name, read_picture
+from limner.untrusted import (
+    MAX_CAPTION,
+    inside,
+    parse_json,
+    plain_text,
+    read_json,
+    read_text,
+    table,
+    whole_number,
+)
+from limner.untrusted import (
+    rows as tables,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,6 +40,7 @@ if TYPE_CHECKING:
 CAPTIONS = (".txt", ".caption")
 HANDLE_WORDS = ("sks", "ohwx", "<new1>", "<s1>", "<sks>", "<v>", "TOK")
 """Words that data sets commonly write for the subject."""
+MAX_REPEATS = 1_000_000
 LIKE = 6  # of 64 bits: two pictures whose difference hashes are this near are near-duplicates
 
 
@@ -111,7 +125,8 @@ def recognised(folder: Path | str) -> Found:
     path = Path(folder).expanduser()
     if not path.exists():
         raise FileError(f"there is no file or folder {path}")
-    found = next(f for f in (reader(path) for reader in _READERS) if f is not None)
+    found = _read(path, _READERS)
+    assert found is not None  # a flat folder is always one
     if not found.items:
         raise PictureError(f"there are no pictures in {path}; expected files that end in {', '.join(SUFFIXES)}")
     for item in found.items:
@@ -137,18 +152,34 @@ def opened(picture: Path, mask: Path | None) -> Reference:
 def laid_out(folder: Path, spoilt: Callable[[str, str], object]) -> Found:
     """What is in a folder by its files' names alone: no picture is opened, and what is wrong with captions is told to `spoilt` (why,
     name) rather than raised. Raises `FileError` for lists that are damaged."""
-    for reader in _READERS[:-1]:
-        found = reader(folder)
-        if found is not None:
-            return found
+    found = _read(folder, _READERS[:-1])
+    if found is not None:
+        return found
     return Found(folder, "a folder of pictures", [item(p, spoilt) for p in pictures_of(folder)])
+
+
+def _read(path: Path, readers: Sequence[Callable[[Path], Found | None]]) -> Found | None:
+    """The first reader's that knows the folder. A list that lies in a folder names nothing outside of it; one that the user names
+    himself may. Raises `FileError`, also for everything the system says of files that cannot be read."""
+    try:
+        found = next((f for f in (reader(path) for reader in readers) if f is not None), None)
+        if found is not None and path.is_dir():
+            root = path.parent if path.parent.name == "img" else path  # kohya's folder, named by its part of pictures
+            for place in [p for i in found.items for p in (i.path, i.mask) if p is not None]:
+                inside(place, root, named_by=found.layout)
+            found.regular = [inside(place, root.parent, named_by=found.layout) for place in found.regular]
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise FileError(f"{path} cannot be read as a data set: {getattr(error, 'strerror', None) or error}") from error
+    return found
 
 
 def item(picture: Path, spoilt: Callable[[str, str], object]) -> Item:
     """A picture with what lies beside it; a caption that is no good is told to `spoilt`."""
     try:
         caption = _caption_of(picture, CAPTIONS)
-    except PictureError:
+    except (PictureError, FileError):
         caption = ""
         spoilt("captions that are empty or no text", str(picture))
     return Item(picture, caption, _mask_of(picture))
@@ -162,7 +193,7 @@ def _concepts_list(path: Path) -> Found | None:
     file = path if path.name == "concepts_list.json" else path / "concepts_list.json"
     if not file.is_file():
         return None
-    listed = _json(file)
+    listed = read_json(file)
     if not isinstance(listed, list) or not listed or not all(isinstance(c, dict) for c in listed):
         raise FileError(f"{file} is no list of concepts: expected a list of tables with instance_data_dir")
     if len(listed) > 1:
@@ -170,8 +201,10 @@ def _concepts_list(path: Path) -> Found | None:
     (about,) = listed
     if "instance_data_dir" not in about:
         raise FileError(f"{file} says no instance_data_dir: where the pictures are")
+    for key in ("instance_data_dir", "class_data_dir", "instance_prompt", "class_prompt"):
+        plain_text(about.get(key) or "", f"{key} of {file}")
     place = _beside(file, about["instance_data_dir"])
-    prompt, of_class = about.get("instance_prompt", ""), about.get("class_prompt", "")
+    prompt, of_class = about.get("instance_prompt") or "", about.get("class_prompt") or ""
     found = _flat(place)
     regular = _beside(file, about["class_data_dir"]) if about.get("class_data_dir") else None
     noun = _noun_of(of_class)
@@ -187,29 +220,43 @@ def _kohya_toml(path: Path) -> Found | None:
     files = [path] if path.suffix == ".toml" else sorted(path.glob("*.toml")) if path.is_dir() else []
     for file in files:
         try:
-            told = tomllib.loads(file.read_text())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise FileError(f"{file} is not TOML: {error}") from error
-        subsets = [(d, s) for d in told.get("datasets", ()) for s in d.get("subsets", ())]
+            told = tomllib.loads(read_text(file))
+        except (ValueError, RecursionError) as error:  # of TOML, or of a number of thousands of digits
+            raise FileError(f"{file} is not TOML: {str(error)[:200]}") from error
+        if not isinstance(told.get("datasets", []), list):
+            continue  # settings of something else
+        sets = tables(told.get("datasets", []), f"datasets of {file}")
+        subsets = [(d, s) for d in sets for s in tables(d.get("subsets", []), f"subsets of {file}")]
         if not subsets:
             continue
-        general, items, regular, stray, tokens = told.get("general", {}), [], [], [], []
+        general = table(told.get("general", {}), f"general of {file}")
+        items, regular, stray, tokens = [], [], [], []
         for dataset, subset in subsets:
             if "image_dir" not in subset:
                 raise FileError(f"{file} has a subset without image_dir")
-            place = _beside(file, subset["image_dir"])
+            place = _beside(file, plain_text(subset["image_dir"], f"image_dir of {file}"))
             settings = {**general, **dataset, **subset}
-            part = _flat(place, endings=(settings.get("caption_extension", ".txt"), *CAPTIONS))
+            part = _flat(place, endings=(_ending(settings.get("caption_extension", ".txt"), file), *CAPTIONS))
             if subset.get("is_reg"):
                 regular += [item.path for item in part.items]
                 continue
-            said, repeats = subset.get("class_tokens", ""), int(settings.get("num_repeats", 1))
+            said = plain_text(subset.get("class_tokens", ""), f"class_tokens of {file}")
+            repeats = whole_number(settings.get("num_repeats", 1), f"num_repeats of {file}", least=0, most=MAX_REPEATS)
             items += [Item(i.path, i.caption or said, i.mask, repeats) for i in part.items]
             stray += part.stray
             tokens.append(said)
         token, _, noun = next((t for t in tokens if t), "").partition(" ")
         return Found(path, f"kohya's {file.name}", items, noun, token, regular, stray)
     return None
+
+
+def _ending(value: object, file: Path) -> str:
+    """A captions' ending with its dot, as sd-scripts takes it with or without."""
+    ending = plain_text(value, f"caption_extension of {file}", limit=30)
+    ending = ending if ending.startswith(".") else f".{ending}"
+    if not re.fullmatch(r"\.[A-Za-z0-9_.-]*[A-Za-z0-9_-]", ending):
+        raise FileError(f"caption_extension of {file} must be an ending such as .txt, not {value!r}")
+    return ending
 
 
 def _kohya_folders(path: Path) -> Found | None:
@@ -241,7 +288,7 @@ def _kohya_folders(path: Path) -> Found | None:
 
 
 def _repeats(name: str) -> tuple[int, str] | None:
-    found = re.fullmatch(r"(\d+)_(.+)", name)
+    found = re.fullmatch(r"([0-9]{1,6})_(.+)", name)
     return (int(found[1]), found[2].strip()) if found else None
 
 
@@ -258,19 +305,21 @@ def _metadata(path: Path) -> Found | None:
     name = next((key for key in ("file_name", "image", "video", "path") if key in rows[0]), None)
     if name is None:
         raise FileError(
-            f"{file} does not say where pictures are: expected a column file_name (or image), found {', '.join(rows[0])}"
+            f"{file} does not say where pictures are: expected a column file_name (or image), found "
+            f"{', '.join(map(str, rows[0]))[:200]}"
         )
     text = next((key for key in ("text", "prompt", "caption") if key in rows[0]), None)
     items = []
     for number, row in enumerate(rows, 1):
         if not row.get(name):
             raise FileError(f"row {number} of {file} names no picture")
-        caption = str(row.get(text) or "").strip() if text else ""
+        listed_as = plain_text(row[name], f"{name} in row {number} of {file}", limit=1000)
+        caption = plain_text(row.get(text) or "", f"{text} in row {number} of {file}").strip() if text else ""
         if text and not caption:
             raise PictureError(
                 f"row {number} of {file} ({row[name]}) has an empty caption; write one or leave the column out"
             )
-        place = path / str(row[name])
+        place = inside(path / listed_as, path, named_by=f"row {number} of {file}")
         items.append(Item(place, caption, _mask_of(place)))
     listed = {item.path.resolve() for item in items}
     stray = [p.name for p in pictures_of(path) if p.resolve() not in listed]
@@ -279,19 +328,17 @@ def _metadata(path: Path) -> Found | None:
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    text = read_text(file)
     if file.suffix == ".csv":
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            yield from csv.DictReader(lines)
+        lines = csv.DictReader(io.StringIO(text, newline=""))
+        try:
+            yield from lines
+        except csv.Error as error:
+            raise FileError(f"line {lines.line_num} of {file} is not CSV: {error}") from error
         return
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise FileError(f"line {number} of {file} is not JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise FileError(f"line {number} of {file} is no table")
-            yield row
+            yield table(parse_json(line, f"line {number} of {file}"), f"line {number} of {file}")
 
 
 def _flat(path: Path, endings: Sequence[str] = CAPTIONS) -> Found:
@@ -328,11 +375,9 @@ def is_mask(path: Path) -> bool:
 def _caption_of(picture: Path, endings: Sequence[str]) -> str:
     for ending in endings:
         file = picture.with_suffix(ending)
-        if file.is_file():
-            try:
-                text = file.read_text(encoding="utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise PictureError(f"{file} is not UTF-8 text: {error}") from error
+        if file.is_file() and picture.name != file.name:
+            text = read_text(inside(file, picture.parent, named_by=f"the caption of {picture.name}"), limit=MAX_CAPTION)
+            text = text.strip()
             if not text:
                 raise PictureError(f"{file} is empty; write what the picture shows, or delete the file")
             return " ".join(text.split())
@@ -348,13 +393,6 @@ def _mask_of(picture: Path) -> Path | None:
 def _beside(file: Path, place: str) -> Path:
     path = Path(place).expanduser()
     return path if path.is_absolute() else (file.parent / path).resolve()
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FileError(f"{file} is not JSON: {error}") from error
 
 
 def _noun_of(prompt: str) -> str:
