@@ -265,9 +265,18 @@ def mask_beside(picture: Path, folder: Path | None = None) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def read_mask(path: Path) -> Image.Image:
-    """A mask as "L", transparency being black. Raises `PictureError` for what cannot be decoded."""
-    return _to_light(_open(path))
+def read_mask(source: object) -> Image.Image:
+    """A mask (a file, a PIL picture or an array) as "L", turned as its EXIF says, over black where it is transparent. Raises
+    `PictureError` for what cannot be decoded."""
+    from PIL import Image, ImageOps
+
+    image = _open(Path(source)) if isinstance(source, (str, Path)) else source
+    if not isinstance(image, Image.Image):
+        image = _from_array(image, "the mask")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        clear = ImageOps.exif_transpose(image).convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear).convert("L")
+    return _to_rgb(image).convert("L")
 
 
 def pictures_below(folder: Path) -> list[str]:
@@ -348,7 +357,7 @@ def _opaque(image: Image.Image) -> Image.Image | None:
 def _masked(read: Sequence[Reference], masks: Sequence[object]) -> list[Reference]:
     if masks and len(masks) != len(read):
         raise InputError(f"there are {len(masks)} masks for {len(read)} pictures; give one each")
-    given = [_given_mask(mask, k) for k, mask in enumerate(masks)] or [None] * len(read)
+    given = [read_mask(mask) for mask in masks] or [None] * len(read)
     found = []
     for reference, mask in zip(read, given, strict=True):
         light = mask if mask is not None else reference.mask
@@ -360,24 +369,6 @@ def _masked(read: Sequence[Reference], masks: Sequence[object]) -> list[Referenc
             raise InputError(f"the mask of {reference.name} is empty: expected white where the subject is")
         found.append(replace(reference, mask=light))
     return found
-
-
-def _given_mask(source: object, place: int) -> Image.Image:
-    from PIL import Image
-
-    if isinstance(source, (str, Path)):
-        return read_mask(Path(source))
-    return _to_light(source if isinstance(source, Image.Image) else _from_array(source, f"mask {place + 1}"))
-
-
-def _to_light(image: Image.Image) -> Image.Image:
-    """A mask as "L": turned as its EXIF says, over black where it is transparent."""
-    from PIL import Image, ImageOps
-
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        clear = ImageOps.exif_transpose(image).convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear).convert("L")
-    return _to_rgb(image).convert("L")
 
 
 def _open(path: Path) -> Image.Image:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError, PictureError
 from limner.parts.sources.listed import Entry, Tally
-from limner.subject import SUFFIXES, read_picture
+from limner.subject import SUFFIXES, read_mask, read_picture
 
 if TYPE_CHECKING:
     from limner.subject import Reference
@@ -65,8 +65,7 @@ def read(place: Sequence[Any]) -> Reference:
     reference, _ = read_picture(_image(file, offset, size), name=Path(file).name)
     if not mask:
         return reference
-    light = _image(file, *mask).convert("L")
-    return replace(reference, mask=light)
+    return replace(reference, mask=read_mask(_image(file, *mask)))
 
 
 def _image(file: str, offset: int, size: int) -> Any:
@@ -119,7 +118,9 @@ def _entries(file: Path, members: Sequence[tarfile.TarInfo], noticed: Tally) -> 
         if picture is None:
             continue
         name = f"{file.name}:{picture.name}"
-        mask = parts.get("mask.png")
+        mask = next(
+            (parts[e] for e in parts if e.startswith("mask.") and f".{e.removeprefix('mask.')}" in SUFFIXES), None
+        )
         place = [str(file.resolve()), *_place(picture), *(_place(mask) if mask else ())]
         told = _told(file, parts, name, noticed)
         found.append(entry_of(told, name, place, alone=f"{file.name}:{key}"))
@@ -138,7 +139,7 @@ def _told(file: Path, parts: Mapping[str, tarfile.TarInfo], name: str, noticed: 
             if ending in parts:
                 opened.seek(parts[ending].offset_data)
                 try:
-                    told |= parse(opened.read(parts[ending].size).decode())
+                    told |= parse(opened.read(parts[ending].size).decode("utf-8-sig"))
                 except ValueError:  # no UTF-8, or no JSON
                     noticed.add(f".{ending} that cannot be read", name)
     return told
@@ -158,4 +159,6 @@ def entry_of(told: Mapping[str, Any], name: str, place: Any, *, alone: str) -> E
 
 
 def _first(told: Mapping[str, Any], keys: Sequence[str]) -> str:
-    return next((str(told[key]).strip() for key in keys if told.get(key) is not None), "")
+    """The first that is there; of a list, such as several captions of one picture, its first."""
+    found = next((told[key] for key in keys if told.get(key) not in (None, [])), "")
+    return str(found[0] if isinstance(found, list) else found).strip()
