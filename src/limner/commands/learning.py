@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from limner.concept import Concept
     from limner.evaluation.scoring import Scorecard
     from limner.subject import Subject
+    from limner.teaching import Progress
 
 
 def learn(given: argparse.Namespace) -> None:
@@ -60,7 +61,8 @@ def learn(given: argparse.Namespace) -> None:
         s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None
     }
     told = checked_settings(find(given.method), chosen, base=given.base)
-    planned(given, given.base, find(given.method)(subject, **told), batch=int(told.get("batch", 1)))
+    recipe = find(given.method)(subject, **told)
+    planned(given, given.base, recipe, batch=int(told.get("batch", 1)))
     base = opened(given, given.base)
     if base.distilled:
         say(
@@ -87,7 +89,8 @@ def learn(given: argparse.Namespace) -> None:
             "to keep the best state it must be scored: leave out --no-score, and on a real base name --clip and --dino"
         )
     signals = Signals(subject, held_out, stop=given.stop, file=page / "signals.jsonl") if given.stop else None
-    watches = [w for w in (show(), keeper, signals, *ending) if w is not None]
+    masks = _mask_watch(subject, given.method, last=len(recipe.tuning) - 1)
+    watches = [w for w in (show(), masks, keeper, signals, *ending) if w is not None]
     concept = limner.learn(
         base,
         subject,
@@ -98,7 +101,8 @@ def learn(given: argparse.Namespace) -> None:
         watch=together(*watches),
         **chosen,
     )
-    _say_unused_masks([subject], given.method)
+    if not recipe.tuning:
+        _say_unused_masks([subject], given.method)
     if keeper and judge:
         say("scoring the states on the way")
         concept = keeper.best(concept, lambda c: _harmonic(judge(c)), say=say)
@@ -220,6 +224,19 @@ def _subject(given: argparse.Namespace) -> Subject:
         raise InputError("say what the pictures show: --class dog, or what it is")
     name = given.name or "my" + "".join(filter(str.isalnum, given.noun))
     return Subject.of(given.photos, noun=given.noun, handle=name, **more)
+
+
+def _mask_watch(subject: Subject, method: str, *, last: int) -> Callable[[Progress], bool]:
+    """Says at the first update of the last stage whether the masks that were brought are used."""
+
+    def watch(progress: Progress) -> bool:
+        if progress.stage == last and not said:
+            said.append(True)
+            _say_unused_masks([subject], method)
+        return False
+
+    said: list[bool] = []
+    return watch
 
 
 def _say_unused_masks(subjects: Sequence[Subject], method: str) -> None:
