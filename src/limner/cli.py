@@ -124,7 +124,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         help="share of the steps after which concepts are put on; before, the base paints the prompt with the class noun",
     )
     paint.add_argument("--sampler", default="", help="ddim, ddpm, dpm or euler (default: the base's own)")
-    paint.add_argument("--negative", default="", help="what not to paint")
+    paint.add_argument(
+        "--negative", default="", help="what not to paint; may name a concept, such as an embedding made for it"
+    )
     paint.add_argument("--onto", type=Path, metavar="FILE", help="a picture to paint into")
     paint.add_argument(
         "--where", type=Path, metavar="FILE", help="white where that picture may change (default: all of it)"

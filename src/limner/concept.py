@@ -119,6 +119,13 @@ class Concept:
         return {"format": FORMAT, **told}
 
     @property
+    def has_trigger(self) -> bool:
+        """Whether prompts call it by a word; a file of another tool that was taught without one acts by being worn."""
+        from .formats.recipes import IMPORTED
+
+        return self.method != IMPORTED or bool(self.settings.get("words") or self.settings.get("says"))
+
+    @property
     def num_bytes(self) -> int:
         return sum(t.numel() * t.element_size() for t in self.tensors.values())
 

@@ -47,9 +47,26 @@ def decoded(source: Path | bytes, *, name: str) -> Decoded:
 
 
 def decoded_mask(source: Path | bytes, *, name: str) -> Image.Image:
-    """A mask as its file has it, in 8-bit grey. Raises `PictureError`."""
+    """The mask that a picture file, or the bytes of one, holds. Raises `PictureError` for everything that cannot be read."""
     with _opened(source, name) as image:
-        return _guarded(name, lambda: _smaller(_eight_bits(image, name).convert("L")))
+        return converted_mask(image, name=name)
+
+
+def converted_mask(image: Image.Image, *, name: str) -> Image.Image:
+    """An opened mask as "L", turned as its EXIF says, over black where it is transparent. Raises `PictureError`."""
+    return _guarded(name, lambda: _as_mask(image, name))
+
+
+def _as_mask(image: Image.Image, name: str) -> Image.Image:
+    from PIL import Image, ImageOps
+
+    image = _eight_bits(ImageOps.exif_transpose(image), name)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        clear = _smaller(image.convert("RGBA"))
+        image = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")
+    return _smaller(image).convert("L")
 
 
 def converted(image: Image.Image, *, name: str, own: bool = False) -> Decoded:

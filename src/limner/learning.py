@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .checkpoints import FORMAT, check_place, check_run, split_parts
 from .checkpoints import versions as library_versions
 from .concept import Concept, read_safetensors
-from .errors import FileError, InputError, PictureError, TeachingError, UnknownName
+from .errors import FileError, InputError, PictureError, PromptError, TeachingError, UnknownName
 from .files import atomic_write
 from .interrupts import stopping
 from .methods import DEFAULT, code_sha256, find, place_of, remember
@@ -96,7 +96,28 @@ def prepared_run(
     if code := code_sha256(function):
         header["method_sha256"] = code
     outfit = Outfit(recipe, subject.handle, _shipped(recipe, base), 1.0, seed)
+    check_captions(base, subject, outfit)
     return Run(subject, recipe, outfit, name, header)
+
+
+MOST_VECTORS = 64
+"""Vectors that a learned word has at most."""
+
+
+def check_captions(base: Base, subject: Subject, outfit: Outfit) -> None:
+    """Raise `PromptError` for a caption that the base does not read whole, naming its picture, before anything is taught."""
+    says = outfit.recipe.says if isinstance(outfit.recipe.says, str) else outfit.recipe.says(base)
+    own = {p.name: p.caption.replace(subject.handle, says) for p in subject.pictures if p.caption}
+    rough = {name: base.num_tokens(text, words={}) for name, text in own.items()}
+    if max(rough.values(), default=0) + MOST_VECTORS <= base.max_tokens:
+        return
+    with wear(base, (outfit,)) as worn:  # how many tokens a learned word takes is known when it is worn
+        counts = {name: base.num_tokens(text, words=worn.words) for name, text in own.items()}
+    long = [f"{name} ({count})" for name, count in counts.items() if count > base.max_tokens]
+    if long:
+        raise PromptError(
+            f"the captions of {', '.join(long)} have more tokens than {base.name} reads ({base.max_tokens}): shorten them; nothing is cut"
+        )
 
 
 def described(run: Run, tensors: Mapping[str, Tensor], losses: Sequence[float], seconds: float) -> Concept:

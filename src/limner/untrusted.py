@@ -54,9 +54,9 @@ def decode_text(data: bytes, where: object) -> str:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        found = "UTF-16 cut short" if encoding == "utf-16" else "another encoding, such as Latin-1"
         raise FileError(
-            f"line {line} of {where} is not UTF-8 but {found} ({error.reason}); save it as UTF-8"
+            f"line {line} of {where} is not {'UTF-16' if encoding == 'utf-16' else 'UTF-8'} text (byte {error.start + 1} is "
+            f"0x{data[error.start]:02x}); save it as UTF-8"
         ) from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1

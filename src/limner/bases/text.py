@@ -195,6 +195,23 @@ class TextAttention:
         return found
 
 
+_SYNTAX = re.compile(
+    r"\([^()]*:\s*-?\d*\.?\d+\s*\)"  # (red:1.4)
+    r"|\(\(.*?\)\)"  # ((red))
+    r"|\[[^\[\]]*[|:][^\[\]]*\]"  # [red|blue], [red:blue:0.5]
+    r"|\{[^{}]*\|[^{}]*\}"  # {red|blue}
+    r"|\b(?:BREAK|AND)\b"
+    r"|__[\w/-]+__"  # __color__
+    r"|(?<=[\w)\"])(?:\+{1,8}|-{2,8})(?=[\s,.]|$)"  # red++
+)
+"""Weights, schedules, choices and breaks as other tools' prompts have them."""
+
+
+def literal_syntax(prompts: Sequence[str]) -> list[str]:
+    """The parts of prompts that are commands in other tools and plain letters here, each once."""
+    return list(dict.fromkeys(found for prompt in prompts for found in _SYNTAX.findall(prompt)))
+
+
 def _pieces(prompt: str, words: Mapping[str, Tensor]) -> list[str]:
     if not words:
         return [prompt]

@@ -16,10 +16,12 @@ def paint(given: argparse.Namespace) -> None:
     from limner.subject import read_picture
 
     concepts = [Concept.load(path) for path in given.concepts]
-    unnamed = [c.handle for c in concepts if c.handle not in given.prompt]
+    asked = f"{given.prompt}\n{given.negative}"
+    unnamed = [c.handle for c in concepts if c.has_trigger and c.handle not in asked]
     if unnamed:
         raise PromptError(
-            f"the prompt {given.prompt!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be"
+            f"the prompt {given.prompt!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be (or in "
+            "--negative, where it is what not to paint)"
         )
     name = given.base or (concepts[0].base["name"] if concepts else "pocket")
     planned(given, name, Recipe(says=""))

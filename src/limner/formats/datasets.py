@@ -2,7 +2,8 @@
 
 Known: a flat folder, captions beside pictures in .txt or .caption, kohya's `10_token class` folders and dataset TOML,
 Hugging Face's metadata.jsonl (or .csv), DiffSynth's metadata.csv, Custom Diffusion's concepts_list.json; masks as
-transparency, NAME-masklabel.png, NAME.mask.png, a folder masks/, or kohya's conditioning folder.
+transparency, NAME-masklabel.png, NAME.mask.png, a folder masks/, or kohya's conditioning folder. Whatever lies there and
+is not used is said.
 """
 
 from __future__ import annotations
@@ -12,27 +13,28 @@ import html
 import io
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError, InputError, PictureError
 from limner.files import atomic_write
-from limner.subject import MASKS, SUFFIXES, Reference, Subject, check_name, read_picture
-from limner.untrusted import (
-    MAX_CAPTION,
-    inside,
-    parse_json,
-    plain_text,
-    read_json,
-    read_text,
-    table,
-    whole_number,
+from limner.subject import (
+    SUFFIXES,
+    Reference,
+    Subject,
+    check_name,
+    is_mask,
+    mask_beside,
+    picture_notes,
+    pictures_below,
+    read_mask,
+    read_picture,
+    small_notes,
 )
-from limner.untrusted import (
-    rows as tables,
-)
+from limner.untrusted import MAX_CAPTION, inside, parse_json, plain_text, read_json, read_text, table, whole_number
+from limner.untrusted import rows as tables
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,6 +43,8 @@ CAPTIONS = (".txt", ".caption")
 HANDLE_WORDS = ("sks", "ohwx", "<new1>", "<s1>", "<sks>", "<v>", "TOK")
 """Words that data sets commonly write for the subject."""
 MAX_REPEATS = 1_000_000
+USUAL_SIDE = 512
+"""Pixels a side that most bases paint, for a note on pictures before a base is known."""
 LIKE = 6  # of 64 bits: two pictures whose difference hashes are this near are near-duplicates
 
 
@@ -52,6 +56,7 @@ class Item:
     caption: str = ""
     mask: Path | None = None
     repeats: int = 1
+    concept: str = ""  # which of the folder's subjects it shows, as its files call it
 
 
 @dataclass
@@ -67,6 +72,17 @@ class Found:
     stray: list[str] = field(default_factory=list)  # files that are nothing here
     references: list[Reference] = field(default_factory=list, repr=False)
     doubles: list[tuple[str, str]] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)  # what its files say that is not used
+
+    @property
+    def concepts(self) -> list[str]:
+        """The subjects that its files tell apart."""
+        return sorted({item.concept for item in self.items if item.concept})
+
+    @property
+    def notes(self) -> list[str]:
+        """What is lost of pictures and masks."""
+        return [*picture_notes(self.references), *small_notes(self.references, USUAL_SIDE)]
 
     @property
     def record(self) -> dict[str, Any]:
@@ -84,6 +100,9 @@ class Found:
             "token": self.token,
             "near_duplicates": [list(pair) for pair in self.doubles],
             "stray": self.stray,
+            "unused": self.unused,
+            "concepts": self.concepts,
+            "notes": self.notes,
         }
 
     def __str__(self) -> str:
@@ -100,23 +119,31 @@ class Found:
         if r["repeats"] != [1]:
             lines.append(f"repeats: {', '.join(map(str, r['repeats']))}")
         lines += [f"near-duplicates: {a} and {b}" for a, b in self.doubles]
+        if len(self.concepts) > 1:
+            lines.append(f"several subjects: {', '.join(self.concepts)}; teach them one by one")
         lines += [f"not read: {name}" for name in self.stray]
+        lines += [f"not used: {what}" for what in self.unused]
+        lines += self.notes
         return "\n".join(lines)
 
     def subject(self, *, noun: str = "", name: str = "", **more: Any) -> Subject:
-        """The subject, its captions with the handle where they had the data set's own word. Raises `InputError` where neither the
-        folder nor the caller says what it is."""
+        """The subject, its captions with the handle where they had the data set's own word, or the name that is given. Raises
+        `InputError` where neither the folder nor the caller says what it is, and for a folder of several subjects."""
+        if len(self.concepts) > 1:
+            raise InputError(
+                f"{self.folder} holds several subjects ({', '.join(self.concepts)}), which are not taught as one: name the folder of "
+                "one of them, or teach all of them, each on its own, with --together"
+            )
         noun = noun or self.noun
         if not noun:
             raise InputError(f"{self.folder} does not say what it shows; say --class dog, or what it is")
         handle = f"<{check_name(name or _usable(self.token) or 'my' + ''.join(filter(str.isalnum, noun)))}>"
-        captions = {
-            item.path.name: _handled(item.caption, self.token, noun, handle) for item in self.items if item.caption
-        }
-        masks = [r.mask for r in self.references]
-        given = masks if all(mask is not None for mask in masks) else []
-        paths = [item.path for item in self.items]
-        return Subject.of(paths, noun=noun, handle=handle, captions=captions, masks=given, **more)
+        tokens = [token for token in (self.token, name.strip("<>")) if token]
+        pictures = [
+            replace(reference, caption=_handled(item.caption, tokens, noun, handle) if item.caption else "")
+            for item, reference in zip(self.items, self.references, strict=True)
+        ]
+        return Subject.of(pictures, noun=noun, handle=handle, **more)
 
 
 def recognised(folder: Path | str) -> Found:
@@ -136,7 +163,7 @@ def recognised(folder: Path | str) -> Found:
             )
         found.references.append(opened(item.path, item.mask))
     found.doubles = _doubles(found)
-    found.token = found.token or _token_in([item.caption for item in found.items if item.caption])
+    found.token = found.token or _token_in([item.caption for item in found.items])
     return found
 
 
@@ -145,8 +172,7 @@ def opened(picture: Path, mask: Path | None) -> Reference:
     reference, _ = read_picture(picture)
     if mask is None:
         return reference
-    light = read_picture(mask)[0].image
-    return replace(reference, mask=light.convert("L") if light is not None else None)
+    return replace(reference, mask=read_mask(mask))
 
 
 def laid_out(folder: Path, spoilt: Callable[[str, str], object]) -> Found:
@@ -155,7 +181,8 @@ def laid_out(folder: Path, spoilt: Callable[[str, str], object]) -> Found:
     found = _read(folder, _READERS[:-1])
     if found is not None:
         return found
-    return Found(folder, "a folder of pictures", [item(p, spoilt) for p in pictures_of(folder)])
+    items = [item(p, spoilt) for p in pictures_of(folder)]
+    return Found(folder, "a folder of pictures", items, token=_token_in([i.caption for i in items]))
 
 
 def _read(path: Path, readers: Sequence[Callable[[Path], Found | None]]) -> Found | None:
@@ -182,7 +209,7 @@ def item(picture: Path, spoilt: Callable[[str, str], object]) -> Item:
     except (PictureError, FileError):
         caption = ""
         spoilt("captions that are empty or no text", str(picture))
-    return Item(picture, caption, _mask_of(picture))
+    return Item(picture, caption, mask_beside(picture))
 
 
 # ---------------------------------------------------------------------------------------------------------- the layouts
@@ -229,25 +256,67 @@ def _kohya_toml(path: Path) -> Found | None:
         subsets = [(d, s) for d in sets for s in tables(d.get("subsets", []), f"subsets of {file}")]
         if not subsets:
             continue
-        general = table(told.get("general", {}), f"general of {file}")
-        items, regular, stray, tokens = [], [], [], []
+        found = Found(path, f"kohya's {file.name}", [])
+        ignored: set[str] = set()
         for dataset, subset in subsets:
-            if "image_dir" not in subset:
-                raise FileError(f"{file} has a subset without image_dir")
-            place = _beside(file, plain_text(subset["image_dir"], f"image_dir of {file}"))
-            settings = {**general, **dataset, **subset}
-            part = _flat(place, endings=(_ending(settings.get("caption_extension", ".txt"), file), *CAPTIONS))
-            if subset.get("is_reg"):
-                regular += [item.path for item in part.items]
+            general = table(told.get("general", {}), f"general of {file}")
+            settings = {**general, **{k: v for k, v in dataset.items() if k != "subsets"}, **subset}
+            ignored |= settings.keys() - SUBSET_SETTINGS
+            part = _subset(file, settings, named=path == file)
+            found.stray += part.stray
+            if settings.get("is_reg"):
+                found.regular += [item.path for item in part.items]
                 continue
-            said = plain_text(subset.get("class_tokens", ""), f"class_tokens of {file}")
-            repeats = whole_number(settings.get("num_repeats", 1), f"num_repeats of {file}", least=0, most=MAX_REPEATS)
-            items += [Item(i.path, i.caption or said, i.mask, repeats) for i in part.items]
-            stray += part.stray
-            tokens.append(said)
-        token, _, noun = next((t for t in tokens if t), "").partition(" ")
-        return Found(path, f"kohya's {file.name}", items, noun, token, regular, stray)
+            found.items += part.items
+            if not found.token:
+                found.token, _, found.noun = str(settings.get("class_tokens", "")).partition(" ")
+        found.unused = [f"{', '.join(sorted(ignored))} of {file.name}"] if ignored else []
+        return found
     return None
+
+
+SUBSET_SETTINGS = frozenset(
+    {
+        *("image_dir", "metadata_file", "conditioning_data_dir", "class_tokens", "is_reg", "num_repeats", "alpha_mask"),
+        *("caption_extension", "caption_prefix", "caption_suffix"),
+    }
+)
+"""Settings of a subset that are used, or said; transparency is a mask with and without `alpha_mask`."""
+
+
+def _subset(file: Path, settings: Mapping[str, Any], *, named: bool) -> Found:
+    """The pictures of a subset, as its settings caption and mask them (sd-scripts' docs/config_README)."""
+    for key in (
+        "image_dir",
+        "metadata_file",
+        "conditioning_data_dir",
+        "class_tokens",
+        "caption_prefix",
+        "caption_suffix",
+    ):
+        plain_text(settings.get(key, ""), f"{key} of {file}")
+    said = settings.get("class_tokens", "")
+    repeats = whole_number(settings.get("num_repeats", 1), f"num_repeats of {file}", least=0, most=MAX_REPEATS)
+    masks = _beside(file, settings["conditioning_data_dir"]) if settings.get("conditioning_data_dir") else None
+    if settings.get("metadata_file"):
+        part = _metadata_file(file, settings, named=named)
+    elif "image_dir" in settings:
+        ending = _ending(settings.get("caption_extension", ".txt"), file)
+        part = _flat(_beside(file, settings["image_dir"]), endings=(ending, *CAPTIONS))
+    else:
+        raise FileError(f"{file} has a subset without image_dir or metadata_file")
+    around = settings.get("caption_prefix", ""), settings.get("caption_suffix", "")
+    part.items = [
+        Item(
+            i.path,
+            " ".join(f"{around[0]} {i.caption or said} {around[1]}".split()),
+            mask_beside(i.path, masks) or i.mask,
+            repeats,
+            said,
+        )
+        for i in part.items
+    ]
+    return part
 
 
 def _ending(value: object, file: Path) -> str:
@@ -257,6 +326,33 @@ def _ending(value: object, file: Path) -> str:
     if not re.fullmatch(r"\.[A-Za-z0-9_.-]*[A-Za-z0-9_-]", ending):
         raise FileError(f"caption_extension of {file} must be an ending such as .txt, not {value!r}")
     return ending
+
+
+def _metadata_file(file: Path, settings: Mapping[str, Any], *, named: bool) -> Found:
+    """The pictures that a fine-tuning list names: {picture: {"caption": …, "tags": …}} as JSON, or a picture in each line."""
+    listed = _beside(file, settings["metadata_file"])
+    if not named:  # settings that merely lie among the pictures
+        inside(listed, file.parent, named_by=file.name)
+    if not listed.is_file():
+        raise FileError(f"{file} names the list {listed}, and there is no such file")
+    if listed.suffix == ".jsonl":
+        pictures: Any = {str(row.get("image_path", "")): row for row in _rows(listed)}
+    else:
+        pictures = read_json(listed)
+    if not isinstance(pictures, dict) or not all(isinstance(about, dict) for about in pictures.values()):
+        raise FileError(f"{listed} is no list of pictures: expected a table of tables with caption or tags")
+    place = _beside(file, settings["image_dir"]) if settings.get("image_dir") else listed.parent
+    found = Found(listed, listed.name, [])
+    for name, about in pictures.items():
+        picture = Path(name) if Path(name).is_absolute() else place / name
+        if picture.suffix.lower() not in SUFFIXES:  # names without an ending, as older lists have them
+            ends = [picture.with_name(picture.name + suffix) for suffix in SUFFIXES]
+            picture = next((end for end in ends if end.is_file()), picture)
+        caption = ", ".join(text for key in ("caption", "tags") if (text := str(about.get(key) or "").strip()))
+        if not caption:
+            raise PictureError(f"{listed} has no caption for {name}; write one, or take the picture out")
+        found.items.append(Item(picture, caption, mask_beside(picture)))
+    return found
 
 
 def _kohya_folders(path: Path) -> Found | None:
@@ -274,10 +370,11 @@ def _kohya_folders(path: Path) -> Found | None:
     for part in parts:
         repeats, said = _repeats(part.name) or (1, "")
         found = _flat(part)
-        items += [Item(i.path, i.caption or said, i.mask, repeats) for i in found.items]
+        items += [Item(i.path, i.caption or said, i.mask, repeats, said) for i in found.items]
         stray += found.stray
         if not token:
             token, _, noun = said.partition(" ")
+    stray += [] if own else _strange(path, {part.name for part in parts})
     beside = (path.parent if own else path).parent / "reg"
     regular = (
         [p for place in sorted(beside.glob("*")) if place.is_dir() for p in pictures_of(place)]
@@ -285,6 +382,14 @@ def _kohya_folders(path: Path) -> Found | None:
         else []
     )
     return Found(path, "kohya's folders (repeats_token class)", items, noun, token, regular, stray)
+
+
+def _strange(path: Path, known: set[str]) -> list[str]:
+    """Pictures that lie in no folder of the layout."""
+    alone = [p.name for p in pictures_of(path)]
+    return alone + [
+        line for line in pictures_below(path) if Path(line.partition("/,")[0]).parts[0] not in {*known, "reg"}
+    ]
 
 
 def _repeats(name: str) -> tuple[int, str] | None:
@@ -302,29 +407,55 @@ def _metadata(path: Path) -> Found | None:
     rows = list(_rows(file))
     if not rows:
         raise FileError(f"{file} has no rows")
-    name = next((key for key in ("file_name", "image", "video", "path") if key in rows[0]), None)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    name = next((key for key in PICTURE_COLUMNS if key in columns), None)
     if name is None:
         raise FileError(
             f"{file} does not say where pictures are: expected a column file_name (or image), found "
-            f"{', '.join(map(str, rows[0]))[:200]}"
+            f"{', '.join(map(str, columns))[:200]}"
         )
-    text = next((key for key in ("text", "prompt", "caption") if key in rows[0]), None)
-    items = []
+    text = next((key for key in CAPTION_COLUMNS if key in columns), None)
+    items: dict[Path, Item] = {}
+    more = 0
     for number, row in enumerate(rows, 1):
         if not row.get(name):
             raise FileError(f"row {number} of {file} names no picture")
+        captions = _captions_in(row, text, f"row {number} of {file} ({str(row[name])[:100]})")
         listed_as = plain_text(row[name], f"{name} in row {number} of {file}", limit=1000)
-        caption = plain_text(row.get(text) or "", f"{text} in row {number} of {file}").strip() if text else ""
-        if text and not caption:
-            raise PictureError(
-                f"row {number} of {file} ({row[name]}) has an empty caption; write one or leave the column out"
-            )
         place = inside(path / listed_as, path, named_by=f"row {number} of {file}")
-        items.append(Item(place, caption, _mask_of(place)))
-    listed = {item.path.resolve() for item in items}
-    stray = [p.name for p in pictures_of(path) if p.resolve() not in listed]
+        earlier = items.get(place)
+        more += max(0, len(captions) - 1) if earlier is None else len(set(captions) - {earlier.caption})
+        if earlier is None:
+            items[place] = Item(place, captions[0] if captions else "", mask_beside(place))
+    listed = {place.resolve() for place in items}
+    stray = [f"{p.name} (not listed)" for p in pictures_of(path) if p.resolve() not in listed]
+    stray += [
+        line for line in pictures_below(path) if not any(path / line.partition("/,")[0] == p.parent for p in items)
+    ]
     layout = "DiffSynth's" if name in ("image", "video") else "Hugging Face's"
-    return Found(path, f"{layout} {file.name}", items, stray=[f"{name} (not listed)" for name in stray])
+    found = Found(path, f"{layout} {file.name}", list(items.values()), stray=stray)
+    other = [column for column in columns if column not in (name, text)]
+    found.unused += [f"{', '.join(other)} of {file.name}"] if other else []
+    found.unused += [f"{more} more captions of pictures that have one: the first of each is used"] if more else []
+    return found
+
+
+PICTURE_COLUMNS = ("file_name", "image", "video", "path")
+CAPTION_COLUMNS = ("text", "prompt", "caption")
+
+
+def _captions_in(row: Mapping[str, Any], column: str | None, where: str) -> list[str]:
+    """The captions of a row: one, or a list of them; none where it has no such column. Raises `PictureError` for an empty one."""
+    if column is None or column not in row:
+        return []
+    value = row[column]
+    captions = value if isinstance(value, list) else [value]
+    if not all(isinstance(caption, str | None) for caption in captions):
+        raise FileError(f"{where} has a caption that is no text: {str(value)[:60]}")
+    found = [" ".join(caption.split()) for caption in captions if caption]
+    if not found or not all(found) or len(found) < len(captions):
+        raise PictureError(f"{where} has an empty caption; write one or leave the column out")
+    return found
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -332,28 +463,38 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix == ".csv":
         lines = csv.DictReader(io.StringIO(text, newline=""))
         try:
-            yield from lines
+            yield from (_whole_row(row, lines.line_num, file) for row in lines)
         except csv.Error as error:
             raise FileError(f"line {lines.line_num} of {file} is not CSV: {error}") from error
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # JSON lines end at line feeds alone
         if line.strip():
             yield table(parse_json(line, f"line {number} of {file}"), f"line {number} of {file}")
+
+
+def _whole_row(row: dict[Any, Any], line: int, file: Path) -> dict[str, Any]:
+    if None in row:
+        raise FileError(
+            f"line {line} of {file} has {len(row) - 1 + len(row[None])} fields and its head has {len(row) - 1}: put quotes around a "
+            "caption with commas"
+        )
+    return row
 
 
 def _flat(path: Path, endings: Sequence[str] = CAPTIONS) -> Found:
     """Pictures in a folder, with captions and masks beside them."""
     if path.is_file():
-        return Found(path, "one picture", [Item(path, _caption_of(path, endings), _mask_of(path))])
+        return Found(path, "one picture", [Item(path, _caption_of(path, endings), mask_beside(path))])
     if not path.is_dir():
         raise FileError(f"there is no folder {path}")
     pictures = pictures_of(path)
-    items = [Item(p, _caption_of(p, endings), _mask_of(p)) for p in pictures]
+    items = [Item(p, _caption_of(p, endings), mask_beside(p)) for p in pictures]
     captioned = any(item.caption for item in items)
     stems = {p.stem for p in pictures}
     known = {p.name for p in pictures} | {p.name for p in path.iterdir() if is_mask(p)}
     known |= {p.name for p in path.iterdir() if p.suffix in endings and p.stem in stems}
     stray = sorted(p.name for p in path.iterdir() if p.is_file() and p.name not in known and not p.name.startswith("."))
+    stray += pictures_below(path)
     return Found(path, "a folder with captions" if captioned else "a folder of pictures", items, stray=stray)
 
 
@@ -368,26 +509,19 @@ def pictures_of(folder: Path) -> list[Path]:
     return [p for p in files if p.suffix.lower() in SUFFIXES and not is_mask(p)]
 
 
-def is_mask(path: Path) -> bool:
-    return path.name.endswith(MASKS)
-
-
 def _caption_of(picture: Path, endings: Sequence[str]) -> str:
     for ending in endings:
         file = picture.with_suffix(ending)
-        if file.is_file() and picture.name != file.name:
-            text = read_text(inside(file, picture.parent, named_by=f"the caption of {picture.name}"), limit=MAX_CAPTION)
-            text = text.strip()
+        if file.is_file() and file.name != picture.name:
+            place = inside(file, picture.parent, named_by=f"the caption of {picture.name}")
+            try:
+                text = read_text(place, limit=MAX_CAPTION).strip()
+            except FileError as error:
+                raise PictureError(str(error)) from error
             if not text:
                 raise PictureError(f"{file} is empty; write what the picture shows, or delete the file")
             return " ".join(text.split())
     return ""
-
-
-def _mask_of(picture: Path) -> Path | None:
-    places = [picture.with_name(picture.stem + ending) for ending in MASKS]
-    places += [picture.parent / name / f"{picture.stem}.png" for name in ("masks", "mask", "conditioning")]
-    return next((place for place in places if place.is_file()), None)
 
 
 def _beside(file: Path, place: str) -> Path:
@@ -413,7 +547,16 @@ def _token_of(prompt: str, noun: str) -> str:
 
 
 def _token_in(captions: Sequence[str]) -> str:
-    return next((word for word in HANDLE_WORDS if captions and all(word in text.split() for text in captions)), "")
+    """The customary word by which captions call the subject; the most common, where there are several."""
+    said = [text for text in captions if text]
+    counts = {word: sum(bool(whole_word(word).search(text)) for text in said) for word in HANDLE_WORDS}
+    word = max(counts, key=lambda each: counts[each])
+    return word if counts[word] else ""
+
+
+def whole_word(token: str) -> re.Pattern[str]:
+    """The token as a word of its own, in letters of either case."""
+    return re.compile(rf"(?<![\w<]){re.escape(token)}(?![\w>])", re.IGNORECASE)
 
 
 def _usable(token: str) -> str:
@@ -421,13 +564,15 @@ def _usable(token: str) -> str:
     return letters if letters[:1].isalpha() else ""
 
 
-def _handled(caption: str, token: str, noun: str, handle: str) -> str:
-    """A caption that says the handle: in the place of the data set's word, and of the noun after it; else of the noun; else
-    before the rest."""
-    if token and token in caption:
-        rest = re.escape(token) + (rf"\s+{re.escape(noun)}\b" if noun else "")
-        changed = re.sub(rest, handle, caption)
-        return changed if handle in changed else caption.replace(token, handle)
+def _handled(caption: str, tokens: Sequence[str], noun: str, handle: str) -> str:
+    """A caption that says the handle: in the place of the first of the tokens that it has, and of the noun after it, with or without
+    a comma; else of the noun; else before the rest."""
+    for token in tokens:
+        word = whole_word(token).pattern
+        behind = rf"(?:\s*,?\s+{re.escape(noun)}\b)?" if noun else ""
+        changed = re.sub(word + behind, lambda _: handle, caption, flags=re.IGNORECASE)
+        if changed != caption or handle in caption:
+            return changed
     changed = re.sub(rf"\b{re.escape(noun)}\b", handle, caption, count=1)
     return changed if handle in changed else f"{handle}, {caption}"
 

@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from limner.decoding import MAX_BYTES, decoded_mask
+from limner.decoding import MAX_BYTES
 from limner.errors import FileError, InputError, PictureError
 from limner.parts.sources.listed import Entry, Tally
-from limner.subject import SUFFIXES, read_picture
+from limner.subject import SUFFIXES, read_mask, read_picture
 from limner.untrusted import MAX_CAPTION, decode_text, parse_json, table
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def read(place: Sequence[Any]) -> Reference:
     reference, _ = read_picture(_bytes(file, offset, size), name=f"the picture at {offset} of {Path(file).name}")
     if not mask:
         return reference
-    light = decoded_mask(_bytes(file, *mask), name=f"the mask at {mask[0]} of {Path(file).name}")
-    return replace(reference, mask=light)
+    return replace(reference, mask=read_mask(_bytes(file, *mask), name=f"the mask at {mask[0]} of {Path(file).name}"))
 
 
 def _bytes(file: str, offset: int, size: int) -> bytes:
@@ -129,7 +128,9 @@ def _entries(file: Path, members: Sequence[tarfile.TarInfo], noticed: Tally) -> 
         if picture is None:
             continue
         name = f"{file.name}:{picture.name}"
-        mask = parts.get("mask.png")
+        mask = next(
+            (parts[e] for e in parts if e.startswith("mask.") and f".{e.removeprefix('mask.')}" in SUFFIXES), None
+        )
         place = [str(file.resolve()), *_place(picture), *(_place(mask) if mask else ())]
         told = _told(file, parts, name, noticed)
         found.append(entry_of(told, name, place, alone=f"{file.name}:{key}"))
@@ -171,5 +172,7 @@ def entry_of(told: Mapping[str, Any], name: str, place: Any, *, alone: str) -> E
 
 
 def _first(told: Mapping[str, Any], keys: Sequence[str]) -> str:
-    plain = (told[key] for key in keys if isinstance(told.get(key), (str, int, float)))
-    return next((text for value in plain if len(text := str(value).strip()) <= MAX_CAPTION), "")
+    """The first that is there, as text or a number; of a list, such as several captions of one picture, its first."""
+    found = (told[key][0] if isinstance(told[key], list) and told[key] else told[key] for key in keys if key in told)
+    plain = (str(value).strip() for value in found if isinstance(value, (str, int, float)))
+    return next((text for text in plain if len(text) <= MAX_CAPTION), "")

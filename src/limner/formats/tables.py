@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError, InputError, MissingExtra, PictureError
 from limner.parts.sources.listed import Entry
-from limner.subject import read_picture
+from limner.subject import read_mask, read_picture
 
 from .shards import CAPTION, IDENTITY, NOUN, entry_of
 
@@ -76,7 +76,7 @@ def read(rows: Any, place: int) -> Reference:
         raise PictureError(f"the picture of row {place} cannot be read: {error}") from error
     reference, _ = read_picture(image, name=f"row {place}")
     mask = next((row[column] for column in MASK if row.get(column) is not None), None)
-    return reference if mask is None else replace(reference, mask=mask.convert("L"))
+    return reference if mask is None else replace(reference, mask=read_mask(mask))
 
 
 def _in_words(rows: Any, column: str, value: Any) -> Any:
