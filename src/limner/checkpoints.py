@@ -21,6 +21,7 @@ FORMAT = 2
 """Of the file. Format 1 said neither its format nor the versions of libraries, and had no hash."""
 VERSIONS = ("limner", "torch")
 """Libraries whose versions decide which bits an update makes."""
+MAX_STAGES, MAX_STEPS = 1_000, 10_000_000
 PARTS = ("tensors.", "moments.")
 ADAM = ("step", "exp_avg", "exp_avg_sq")
 EVOLUTION, BEST, MEAN, STOP = "evolution.", "best.", "mean.", "stop"
@@ -59,18 +60,23 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in VERSIONS}
 
 
-def check_place(path: Path, value: object, stages: Sequence[Stage]) -> tuple[int, int, list[float]]:
-    """Stage, next step and losses so far, as numbers that a run of these stages can be at. Raises `FileError`."""
+def check_place(path: Path, value: object, stages: Sequence[Stage] | None) -> tuple[int, int, list[float]]:
+    """Stage, next step and losses so far, as numbers that a run of these stages (of any, where they are not told) can be at. Raises
+    `FileError`."""
     place = table(value, f"the place of {path}")
     lacking = [name for name in ("stage", "step", "losses") if name not in place]
     if lacking:
         raise FileError(f"{path} is no checkpoint of a run: its place lacks {lacking[0]}; delete it to start anew")
-    stage = whole_number(place["stage"], f"the stage of {path}", least=0, most=len(stages) - 1)
-    step = whole_number(place["step"], f"the step of {path}", least=0, most=stages[stage].steps)
+    last = len(stages) - 1 if stages is not None else MAX_STAGES
+    stage = whole_number(place["stage"], f"the stage of {path}", least=0, most=last)
+    most = stages[stage].steps if stages is not None else MAX_STEPS
+    step = whole_number(place["step"], f"the step of {path}", least=0, most=most)
     losses = place["losses"]
     if not isinstance(losses, list):
         raise FileError(f"the losses of {path} must be a list, not {type(losses).__name__}")
     known = [finite_number(loss, f"each of the losses of {path}") for loss in losses]
+    if stages is None:
+        return stage, step, known
     before = [s.steps for s in stages[:stage]]
     least = sum(1 if s.stop else s.steps for s in stages[:stage])  # a stage that stops by itself made fewer
     if not least + step <= len(known) <= sum(before) + step:

@@ -97,8 +97,9 @@ def _store(words: str) -> Store:
 
 def _table(words: str, where: str) -> Store:
     rows = tables.opened(where)
+    root = folder if (folder := Path(where.partition("@")[0]).expanduser()).is_dir() else None
     stamp = ("datasets", where, len(rows), str(getattr(rows, "_fingerprint", "")))
-    return Store(words, stamp, lambda *_: tables.listed(rows, words), lambda place: tables.read(rows, place))
+    return Store(words, stamp, lambda *_: tables.listed(rows, words), lambda place: tables.read(rows, place, root=root))
 
 
 def _shards(words: str, files: Sequence[Path]) -> Store:

@@ -69,6 +69,13 @@ def _as_mask(image: Image.Image, name: str) -> Image.Image:
     return _smaller(image).convert("L")
 
 
+def text_of(source: Path, field: str) -> str:
+    """A text that a picture file carries beside its pixels, such as "limner" of a PNG; empty where it has none. Raises
+    `PictureError`."""
+    with _opened(source, str(source)) as image:
+        return str(image.info.get(field, ""))
+
+
 def converted(image: Image.Image, *, name: str, own: bool = False) -> Decoded:
     """An opened picture as RGB: turned as its EXIF says, transparency over white, 16 bits scaled to 8. `own` says that the picture
     may be changed. Raises `PictureError`."""

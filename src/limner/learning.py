@@ -195,7 +195,9 @@ def save_checkpoint(path: Path, point: Checkpoint, header: Mapping[str, Any], lo
     atomic_write(path, lambda p: save_file(whole, p, metadata=metadata), overwrite=True)
 
 
-def _found(path: Path, header: Mapping[str, Any], stages: Sequence[Stage]) -> tuple[Checkpoint | None, list[float]]:
+def _found(
+    path: Path, header: Mapping[str, Any], stages: Sequence[Stage] | None = None
+) -> tuple[Checkpoint | None, list[float]]:
     """The checkpoint and the losses so far, if there is one and it is of this very run."""
     if not path.exists():
         return None, []

@@ -97,7 +97,7 @@ def _inner(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
 def table(value: object, where: object) -> dict[str, Any]:
     """A JSON object."""
     if not isinstance(value, dict):
-        raise FileError(f"{where} must be a table, not {_seen(value)}")
+        raise FileError(f"{where} must be a table (an object of JSON), not {_seen(value)}")
     return value
 
 
