@@ -106,7 +106,7 @@ def _span(name: str, about: Any, room: int, bad: Any) -> tuple[int, int, str]:
         whole = all(type(n) is int and n >= 0 for n in (*shape, start, stop))
     except (TypeError, KeyError, ValueError) as error:
         raise bad(f"{name} is not told with data type, shape and place") from error
-    if not whole or kind not in _SIZES:
+    if not whole or not isinstance(kind, str) or kind not in _SIZES:
         raise bad(f"{name} has a data type, shape or place that cannot be: {str(about)[:100]}")
     if stop > room or start > stop or math.prod(shape) * _SIZES[kind] != stop - start:
         raise bad(f"{name} of shape {str(shape)[:60]} does not fit its place from {start} to {stop}")
