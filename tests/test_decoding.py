@@ -122,7 +122,8 @@ def test_large_pictures_wait_for_one_another() -> None:
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
-def test_many_bits_are_scaled_by_rows_as_all_at_once(mode: str) -> None:
+def test_many_bits_are_scaled_by_rows_as_all_at_once(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "STRIP", 100 * 7)
     values = np.random.default_rng(0).random((600, 7)) * (60_000 if mode != "F" else 0.9)
     image = Image.fromarray(values.astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]))
     assert image.mode == mode

@@ -162,15 +162,15 @@ def test_a_file_of_an_older_limner_is_still_read(concept: Concept, tmp_path: Pat
     assert found.handle == "<rex>"
 
 
-def test_check_says_whether_a_concept_is_as_it_was_written(concept: Concept, tmp_path: Path) -> None:
-    from limner.checking import _as_saved
+def test_check_says_whether_a_concept_is_as_it_was_written(concept: Concept, base: Any, tmp_path: Path) -> None:
+    from limner.checking import certify
 
     loaded = Concept.load(concept.save(tmp_path / "rex.safetensors"))
-    assert _as_saved(loaded).ok
-    assert loaded.sha256[:16] in _as_saved(loaded).found
     moved = replace(loaded, tensors={"word.<rex>": torch.ones(3, 64)})
-    assert not _as_saved(moved).ok
-    assert "not known" in _as_saved(concept).found
+    found = certify(base, moved)
+    assert not found.ok
+    assert found.checks[-1].what == "it is as it was written"
+    assert f"not {loaded.sha256[:16]}" in found.checks[-1].found
 
 
 # ------------------------------------------------------------------------------------------------------ code that is named

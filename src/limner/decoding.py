@@ -25,7 +25,7 @@ KEPT_PIXELS = 4096 * 4096
 """Pixels that are kept of a larger picture: it is brought down to as many before it is converted."""
 MAX_BYTES = 500_000_000
 """Bytes of the largest picture file that is read."""
-STRIP = 256  # rows that are scaled from 16 or 32 bits at a time
+STRIP = 1_000_000  # pixels that are scaled from 16 or 32 bits at a time
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,8 @@ def _eight_bits(image: Image.Image, name: str) -> Image.Image:
     if image.mode not in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
         return image
     image.load()
-    strips = [(0, top, image.width, min(top + STRIP, image.height)) for top in range(0, image.height, STRIP)]
+    high = max(1, STRIP // max(image.width, 1))
+    strips = [(0, top, image.width, min(top + high, image.height)) for top in range(0, image.height, high)]
 
     def values(box: tuple[int, int, int, int]) -> Any:
         found = np.asarray(image.crop(box), dtype=np.float64)

@@ -112,6 +112,10 @@ def plain_text(value: object, where: object, *, limit: int = 10_000) -> str:
     """A text of at most `limit` characters."""
     if not isinstance(value, str) or len(value) > limit:
         raise FileError(f"{where} must be a text of at most {limit:,} characters, not {_seen(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise FileError(f"{where} holds half of a character at place {error.start}, which is no text") from error
     return value
 
 

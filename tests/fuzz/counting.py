@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 from limner.errors import LimnerError
 
 SECONDS = 10.0
+"""Of processor time, for a case; six times as long by the clock, since other work may have the processor."""
 MEMORY = 2_000_000_000
 """Bytes that a case may add to those in use before it."""
 Outcome: TypeAlias = Literal["equal", "accepted", "silent change"]
@@ -93,13 +94,16 @@ def _limited() -> Iterator[None]:
     def stop(*_: object) -> None:
         raise Hang
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    limits = ((signal.SIGPROF, signal.ITIMER_PROF, SECONDS), (signal.SIGALRM, signal.ITIMER_REAL, 6 * SECONDS))
+    before = [signal.signal(which, stop) for which, _, _ in limits]
+    for _, timer, seconds in limits:
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (which, timer, _), handler in zip(limits, before, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(which, handler)
 
 
 def _forget_peak() -> None:

@@ -122,6 +122,13 @@ class Tower:
         return self._tokens(self.template(prompt)) if self.template else []
 
     def _tokens(self, text: str) -> list[int]:
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:  # half of a character, as from a terminal in another encoding
+                raise PromptError(
+                    f"{text[:100]!r} holds half of a character at place {error.start}: type it again"
+                ) from error
         return list(self.tokenizer(text, add_special_tokens=False).input_ids) if text.strip() else []
 
 

@@ -226,10 +226,10 @@ def _concepts_list(path: Path) -> Found | None:
     if len(listed) > 1:
         raise InputError(f"{file} has {len(listed)} concepts; teach them one by one: give each one's instance_data_dir")
     (about,) = listed
-    if "instance_data_dir" not in about:
+    if not about.get("instance_data_dir"):
         raise FileError(f"{file} says no instance_data_dir: where the pictures are")
     for key in ("instance_data_dir", "class_data_dir", "instance_prompt", "class_prompt"):
-        plain_text(about.get(key) or "", f"{key} of {file}")
+        plain_text("" if about.get(key) is None else about[key], f"{key} of {file}")
     place = _beside(file, about["instance_data_dir"])
     prompt, of_class = about.get("instance_prompt") or "", about.get("class_prompt") or ""
     found = _flat(place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import struct
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,12 +144,14 @@ def read_pickle(path: Path) -> dict[str, Any]:
 
 def _pickle_size(path: Path) -> int:
     """The bytes of a pickle, unpacked. Raises `FileError` for one that is too large, or a zip that is compressed, as torch's are not."""
-    size = path.stat().st_size
-    if size <= MAX_PICKLE and zipfile.is_zipfile(path):
+    size, packed = path.stat().st_size, False
+    if size <= MAX_PICKLE:
         try:
-            with zipfile.ZipFile(path) as archive:
-                packed = [m for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED or m.file_size > size]
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    stored = (m.compress_type == zipfile.ZIP_STORED and m.file_size <= size for m in archive.infolist())
+                    packed = not all(stored)
+        except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, struct.error) as error:
             raise FileError(f"{path} holds more than tensors, or is damaged; it is not opened ({error})") from error
         if packed:
             raise FileError(f"{path} is compressed, as no file of torch is; it is not opened")
