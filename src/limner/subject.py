@@ -134,7 +134,7 @@ class Subject:
 
     def card(self) -> dict[str, Any]:
         """The subject without its pixels, for a concept's header."""
-        pictures = [{"name": p.name, "sha256": p.sha256, "caption": p.caption} for p in self.pictures]
+        pictures = [{"name": _written(p.name), "sha256": p.sha256, "caption": p.caption} for p in self.pictures]
         return {"handle": self.handle, "noun": self.noun, "kind": self.kind, "pictures": pictures}
 
     @classmethod
@@ -148,6 +148,11 @@ class Subject:
 
         shown = "".join(html_image(p.image, height=128) for p in self.pictures if p.image is not None)
         return f"<div><b>{self.name}</b>, a {self.noun}<br>{shown}</div>"
+
+
+def _written(name: str) -> str:
+    """A file's name as text, also one that is no UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def check_name(handle: str) -> str:
