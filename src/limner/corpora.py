@@ -13,6 +13,7 @@ from .errors import FileError, InputError, LimnerError, PictureError
 from .formats import datasets, shards, tables
 from .parts.sources.listed import NOUN, Entry, Listed, Tally, looked_at
 from .subject import MASK_FOLDERS, SUFFIXES
+from .untrusted import inside
 
 if TYPE_CHECKING:
     from .bases.protocol import Base
@@ -208,7 +209,10 @@ def _dreambench(root: Path) -> dict[str, str]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and p.name not in MASK_FOLDERS and not p.name.startswith("."))
+    folders = sorted(
+        p for p in root.iterdir() if p.is_dir() and p.name not in MASK_FOLDERS and not p.name.startswith(".")
+    )
+    return [inside(folder, root) for folder in folders]
 
 
 def _stamp(files: Sequence[Path]) -> list[tuple[str, int, int]]:

@@ -340,3 +340,97 @@ def test_what_is_not_read_or_much_enlarged_is_told(tmp_path: Path) -> None:
     assert "not read: indoors/, a folder below with 2 pictures" in said
     assert "enlarges front.png 12.8 times" in said
     assert any("indoors/" in note for note in limner.Subject.of(tmp_path, noun="dog", handle="rex").notes)
+
+
+# ------------------------------------------------------------------------------------------------------- hostile folders
+
+
+def secret(folder: Path) -> Path:
+    """A picture and a text outside of the folder."""
+    (folder / "private").mkdir()
+    picture(folder / "private" / "secret.png", 9)
+    (folder / "private" / "token.txt").write_text("a token of somebody")
+    return folder / "private"
+
+
+@pytest.mark.parametrize(
+    "layout", ["jsonl", "csv", "absolute", "picture", "caption", "mask", "toml", "concepts", "list"]
+)
+def test_nothing_outside_of_the_folder_is_read(tmp_path: Path, layout: str) -> None:
+    private, folder = secret(tmp_path), tmp_path / "rex"
+    picture(folder / "0.png", 1)
+    toml = f'[[datasets]]\n[[datasets.subsets]]\nimage_dir = "{private}"\nclass_tokens = "sks dog"\n'
+    match layout:
+        case "jsonl":
+            (folder / "metadata.jsonl").write_text('{"file_name": "../private/secret.png", "text": "sks"}')
+        case "csv":
+            (folder / "metadata.csv").write_text("file_name,text\n../private/secret.png,sks dog\n")
+        case "absolute":
+            (folder / "metadata.jsonl").write_text(
+                json.dumps({"file_name": str(private / "secret.png"), "text": "sks"})
+            )
+        case "picture":
+            (folder / "1.png").symlink_to(private / "secret.png")
+        case "caption":
+            (folder / "0.txt").symlink_to(private / "token.txt")
+        case "mask":
+            (folder / "0.mask.png").symlink_to(private / "secret.png")
+        case "toml":
+            (folder / "d.toml").write_text(toml)
+        case "concepts":
+            (folder / "concepts_list.json").write_text(json.dumps([{"instance_data_dir": "../private"}]))
+        case "list":
+            (tmp_path / "list.json").write_text(json.dumps({"0": {"caption": "a token"}}))
+            (folder / "d.toml").write_text(toml.replace(str(private), ".") + 'metadata_file = "../list.json"\n')
+    with pytest.raises(FileError, match="outside of .*rex"):
+        recognised(folder)
+    if layout == "toml":  # named by the user, it says where its pictures lie
+        assert recognised(folder / "d.toml").items[0].path == private / "secret.png"
+
+
+@pytest.mark.parametrize("place", ["0.png", "0.txt", "0.mask.png", "dog"])
+def test_nothing_outside_of_a_corpus_is_read(tmp_path: Path, place: str) -> None:
+    from limner.corpora import corpus
+
+    private, folder = secret(tmp_path), tmp_path / "rex"
+    picture(folder / "1.png", 1)
+    if place != "0.png":
+        picture(folder / "0.png", 2)
+    (folder / place).symlink_to(
+        private if place == "dog" else private / ("token.txt" if place == "0.txt" else "secret.png")
+    )
+    with pytest.raises(FileError, match="outside of .*rex"):
+        corpus(str(folder), noun="dog")
+
+
+WRONG = {
+    "metadata.csv": ("file_name,text\n0.png,caf\u00e9\n".encode("latin-1"), "line 2 of .*metadata.csv is not UTF-8"),
+    "metadata.jsonl": (b'{"file_name": [1], "text": "x"}', "file_name in row 1 of .* must be a text"),
+    "d.toml": (
+        b'[[datasets]]\n[[datasets.subsets]]\nimage_dir = "."\nnum_repeats = "many"\n',
+        "num_repeats of .* whole number",
+    ),
+    "e.toml": (b"datasets = [1, 2]\n", "list of tables"),
+    "concepts_list.json": (b'[{"instance_data_dir": []}]', "concepts_list.json"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_lists_of_other_types_are_file_errors(tmp_path: Path, name: str) -> None:
+    data, said = WRONG[name]
+    picture(tmp_path / "0.png", 1)
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(FileError, match=said):
+        recognised(tmp_path)
+
+
+def test_endings_of_captions_with_and_without_their_dot(tmp_path: Path) -> None:
+    picture(tmp_path / "0.png", 1)
+    (tmp_path / "0.words").write_text("sks dog on grass")
+    for ending in (".words", "words"):
+        subset = f'[[datasets]]\n[[datasets.subsets]]\nimage_dir = "."\ncaption_extension = "{ending}"\n'
+        (tmp_path / "d.toml").write_text(subset)
+        assert recognised(tmp_path).items[0].caption == "sks dog on grass"
+    (tmp_path / "d.toml").write_text(subset.replace("words", "../words"))
+    with pytest.raises(FileError, match="ending such as .txt"):
+        recognised(tmp_path)

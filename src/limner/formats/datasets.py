@@ -181,7 +181,7 @@ def laid_out(folder: Path, spoilt: Callable[[str, str], object]) -> Found:
     found = _read(folder, _READERS[:-1])
     if found is not None:
         return found
-    items = [item(p, spoilt) for p in pictures_of(folder)]
+    items = [item(inside(p, folder), spoilt) for p in pictures_of(folder)]
     return Found(folder, "a folder of pictures", items, token=_token_in([i.caption for i in items]))
 
 
@@ -209,7 +209,8 @@ def item(picture: Path, spoilt: Callable[[str, str], object]) -> Item:
     except (PictureError, FileError):
         caption = ""
         spoilt("captions that are empty or no text", str(picture))
-    return Item(picture, caption, mask_beside(picture))
+    mask = mask_beside(picture)
+    return Item(picture, caption, inside(mask, picture.parent) if mask else None)
 
 
 # ---------------------------------------------------------------------------------------------------------- the layouts
