@@ -7,8 +7,9 @@ RUN ?= out/pocket
 PRECISION ?= bfloat16
 WORKERS ?= 2
 METHOD ?= ip_adapter
+N ?= 10000
 
-.PHONY: demo test check proofs bench bench-quick docs pocket weights pretrain clean
+.PHONY: demo test check fuzz proofs bench bench-quick docs pocket weights pretrain clean
 
 demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
 	$(BIN)/limner demo --out out/demo
@@ -21,10 +22,13 @@ check: $(VENV)/ready         ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+fuzz: $(VENV)/ready          ## N hostile inputs, counted: results/fuzz.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(N)
+
 proofs: $(VENV)/ready        ## what tests show of bases and files: results/proofs.json, for docs/
 	rm -f results/proofs.json
 	LIMNER_PROOFS=1 $(BIN)/python -m pytest tests/bases tests/formats
-	LIMNER_FUZZ=2000 $(BIN)/python -m pytest tests/formats/test_bad_files.py -k further
+	$(MAKE) fuzz
 	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/ready         ## every method on three held-out toys: results/bench.json; runs what is missing

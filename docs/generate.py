@@ -53,6 +53,8 @@ def pages() -> dict[Path, str]:
     found[formats] = within(formats.read_text(), "formats", proofs("formats"))
     judging = ROOT / "docs" / "judging.md"
     found[judging] = within(judging.read_text(), "metrics", metric_table())
+    reliability = ROOT / "docs" / "reliability.md"
+    found[reliability] = within(reliability.read_text(), "fuzz", fuzz())
     pocket = ROOT / "docs" / "pocket.md"
     found[pocket] = within(within(pocket.read_text(), "scores", scores()), "captions", captions())
     return found
@@ -77,6 +79,19 @@ def proofs(name: str, titles: dict[str, str] | None = None) -> str:
     for key in rows:
         cells = [told[key].get(column, "-") for column in order]
         lines.append(f"| {titles[key] if titles else key} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def fuzz() -> str:
+    """How hostile inputs of each kind ended (results/fuzz.json, written by `make fuzz`)."""
+    path = ROOT / "results" / "fuzz.json"
+    if not path.exists():
+        return "Not counted yet: run `make fuzz`."
+    found = json.loads(path.read_text())
+    columns = list(found["all"])
+    rows = {**found["kinds"], "all": found["all"]}
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| {name} | {' | '.join(f'{row[c]:,}' for c in columns)} |" for name, row in rows.items()]
     return "\n".join(lines)
 
 

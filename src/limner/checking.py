@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from .concept import Concept
 from .errors import CheckError
 from .painting import PaintSettings, sample, to_images
+from .untrusted import content_hash
 from .wearing import wear
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_
             f"{len(concept.tensors)} tensors" + (f", not {bad[0]}" if bad else ""),
         )
     ]
-    if bad:
+    checks += [_as_written(concept)] if concept.sha256 else []
+    if not all(check.ok for check in checks):
         return Certificate(tuple(checks), _dtype(base))
     says = f"a photo of {concept.handle}"
     others = list(OTHERS)
@@ -100,13 +103,22 @@ def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_
             )
         )
     with tempfile.TemporaryDirectory() as folder:
-        loaded = Concept.load(concept.save(Path(folder) / "concept.safetensors"))
+        loaded = Concept.load(concept.save(Path(folder) / "concept.safetensors"), trust=concept.trusted)
     same = (
         _painted(base, loaded, [says], seed, how, any_base)[0][0].tobytes()
         == _painted(base, concept, [says], seed, how, any_base)[0][0].tobytes()
     )
     checks.append(Check("saved and loaded, it paints the same", same, "to the bit" if same else "another picture"))
     return Certificate(tuple(checks), _dtype(base))
+
+
+def _as_written(concept: Concept) -> Check:
+    """Whether header and tensors are those that its file was written with."""
+    now = content_hash(json.dumps(concept.header), concept.tensors)
+    same = now == concept.sha256
+    return Check(
+        "it is as it was written", same, f"SHA-256 {now[:16]}" + ("" if same else f", not {concept.sha256[:16]}")
+    )
 
 
 def _painted(

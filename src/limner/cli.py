@@ -124,7 +124,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         help="share of the steps after which concepts are put on; before, the base paints the prompt with the class noun",
     )
     paint.add_argument("--sampler", default="", help="ddim, ddpm, dpm or euler (default: the base's own)")
-    paint.add_argument("--negative", default="", help="what not to paint")
+    paint.add_argument(
+        "--negative", default="", help="what not to paint; may name a concept, such as an embedding made for it"
+    )
     paint.add_argument("--onto", type=Path, metavar="FILE", help="a picture to paint into")
     paint.add_argument(
         "--where", type=Path, metavar="FILE", help="white where that picture may change (default: all of it)"
@@ -133,6 +135,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     paint.add_argument(
         "--any-base", action="store_true", help="wear it on another base of its family, such as a distilled one"
     )
+    _add_trust(paint)
     _add_base(paint, default=None)
     score = _command(commands, "score", judging.score, "say what a likeness is worth, and what to try")
     score.add_argument("concept", type=Path, metavar="FILE", help="what was learned")
@@ -144,6 +147,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     score.add_argument("-n", "--count", type=int, default=2, help="pictures of each prompt")
     score.add_argument("--out", type=Path, help="folder for sheets of the pictures")
     _add_encoders(score)
+    _add_trust(score)
     _add_base(score, default=None)
     bench = _command(
         commands, "bench", judging.bench, "methods against each other on held-out subjects; runs what is missing"
@@ -189,6 +193,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         "--rank", type=int, default=0, help="bring whole changes of weights to this rank (loses something)"
     )
     exported.add_argument("--overwrite", action="store_true", help="replace files of that name")
+    _add_trust(exported)
     _add_base(exported, default=None)
     imported = _command(commands, "import", exchanging.import_, "read another tool's file")
     imported.add_argument(
@@ -207,6 +212,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     check.add_argument("concept", type=Path, metavar="FILE", help="what was learned")
     check.add_argument("--steps", type=int, default=8, help="sampling steps of its pictures")
     check.add_argument("--any-base", action="store_true", help="on another base of its family")
+    _add_trust(check)
     _add_base(check, default=None)
     data = _command(commands, "data", exchanging.data, "say what a folder of pictures is, as learn would read it")
     data.add_argument("folder", type=Path, metavar="FOLDER", help="pictures in any tool's layout")
@@ -222,6 +228,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     published.add_argument("--out", type=Path, help="folder to write it to (default: out/publish/NAME)")
     published.add_argument("--dry-run", action="store_true", help="write the folder and upload nothing")
     published.add_argument("--private", action="store_true", help="a repository of your own")
+    _add_trust(published)
     _add_base(published, default=None)
     _command(commands, "methods", listing.methods, "every method, its paper and its framework")
     _command(commands, "bases", listing.bases, "what can be personalised")
@@ -300,6 +307,21 @@ def _add_pretraining(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--track", choices=("tensorboard", "wandb"), help="send losses and previews there")
     _add_encoders(parser)
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    """What a concept's file may not say of itself."""
+    group = parser.add_argument_group("what a concept's file names")
+    group.add_argument(
+        "--method",
+        metavar="FILE.py:NAME",
+        help="your own method that it was taught by: only a file that you name is run",
+    )
+    group.add_argument(
+        "--trust",
+        action="store_true",
+        help="run and open whatever the file names: a method of your own, a base, a network",
+    )
 
 
 def _add_base(parser: argparse.ArgumentParser, *, default: str | None = "pocket") -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import FileError, WrongBase
 from .files import atomic_write
+from .headers import check_header
 from .subject import Subject
+from .untrusted import HASH, check_hash, content_hash, parse_json, table
 from .wearing import Outfit
 
 if TYPE_CHECKING:
@@ -20,7 +23,12 @@ if TYPE_CHECKING:
     from .keeping import Concepts
     from .recipe import Recipe
 
-FORMAT = 1
+FORMAT = 2
+"""Of the file. Format 1 had no hash of its content; it is still read."""
+OPENS = ("model",)
+"""Settings that name a network to open, by folder or hub id."""
+RUNS = ("judge",)
+"""Settings that may name code to run, as FILE.py:function; painting runs none of it."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +49,43 @@ class Concept:
     scores: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    method_sha256: str = ""  # of the method's file, where the method is "file.py:function"
+    trusted: bool = field(
+        default=True, compare=False
+    )  # whether what it names may be run and opened; not of a file, unless told
+    sha256: str = field(default="", compare=False)  # of header and tensors, as the file it was read from has it
 
     def recipe(self) -> Recipe:
-        """What it wears, made anew from its method and settings."""
+        """What it wears, made anew from its method and settings. Raises `FileError` for settings that the method cannot have, and for
+        a method of a file, or a network to open, that nobody but the concept's own file names (see `load`)."""
         from .formats.recipes import IMPORTED, imported
-        from .methods import find
+        from .learning import check_setting
+        from .methods import find, named
 
-        make = imported if self.method == IMPORTED else find(self.method)
+        if self.method == IMPORTED:
+            make: Any = imported
+        elif self.trusted:
+            make = find(self.method)
+        else:
+            make = named(self.method, self.method_sha256, by=self.handle)
+        known = _kinds(make)
         try:
-            return make(Subject.from_card(self.subject), **self.settings)
-        except (TypeError, KeyError) as error:
+            chosen = {name: check_setting(name, value, known[name]) for name, value in self.settings.items()}
+            self._check_opens(chosen)
+            plain = {name: value for name, value in chosen.items() if name not in RUNS or ".py" not in str(value)}
+            return make(Subject.from_card(self.subject), **plain)  # type: ignore[no-any-return]
+        except (TypeError, ValueError, LookupError, ArithmeticError) as error:
             raise FileError(
                 f"{self.handle} was taught by another version of {self.method}: its settings do not fit ({error}); teach it again"
             ) from error
+
+    def _check_opens(self, chosen: Mapping[str, Any]) -> None:
+        opened = [str(chosen[name]) for name in OPENS if chosen.get(name)]
+        if opened and not self.trusted:
+            raise FileError(
+                f"{self.handle} wants to open {opened[0][:200]!r}, a network that its file names; a file opens nothing of itself: "
+                "say --trust (in Python: Concept.load(…, trust=True)) if you know where it is from"
+            )
 
     def outfit(self, base: Base, *, scale: float = 1.0, any_base: bool = False, hot: Concepts | None = None) -> Outfit:
         """The recipe and tensors to wear on `base`; weights that its method starts from are those of `hot`, if they are there. Raises
@@ -83,8 +115,15 @@ class Concept:
     @property
     def header(self) -> dict[str, Any]:
         """Everything but the tensors, as JSON can hold it."""
-        told = {k: v for k, v in asdict(replace(self, tensors={})).items() if k != "tensors"}
+        told = {k: v for k, v in asdict(replace(self, tensors={})).items() if k not in _NOT_TOLD}
         return {"format": FORMAT, **told}
+
+    @property
+    def has_trigger(self) -> bool:
+        """Whether prompts call it by a word; a file of another tool that was taught without one acts by being worn."""
+        from .formats.recipes import IMPORTED
+
+        return self.method != IMPORTED or bool(self.settings.get("words") or self.settings.get("says"))
 
     @property
     def num_bytes(self) -> int:
@@ -96,24 +135,51 @@ class Concept:
 
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         text = json.dumps(self.header)
-        atomic_write(Path(path), lambda p: save_file(tensors, p, metadata={"limner": text}), overwrite=overwrite)
+        metadata = {"limner": text, HASH: content_hash(text, tensors)}
+        atomic_write(Path(path), lambda p: save_file(tensors, p, metadata=metadata), overwrite=overwrite)
         return Path(path)
 
     @classmethod
-    def load(cls, path: Path | str) -> Concept:
-        """Read a file that `save` wrote. Raises `FileError` for anything else; never runs a pickle."""
-        header, tensors = read_safetensors(Path(path), what="concept")
-        if header.get("format") != FORMAT:
+    def load(cls, path: Path | str, *, trust: bool = False) -> Concept:
+        """Read a file that `save` wrote. Raises `FileError` for anything else, and for a file that was changed since.
+
+        A file is data: nothing that it names is run or opened. A method of a file of yours is used if you named it before, by
+        `limner.methods.find("FILE.py:function")` or `--method`; `trust` lets the concept's own header name it, and networks.
+        """
+        header, tensors, digest = read_checked(Path(path), what="concept")
+        if header.get("format") not in (1, FORMAT):
             raise FileError(f"{path} is a concept of format {header.get('format')}; this limner reads format {FORMAT}")
-        del header["format"]
-        try:
-            return cls(tensors=tensors, **header)
-        except TypeError as error:
-            raise FileError(f"{path} lacks parts of a concept's header ({error}); teach it again") from error
+        known = {f.name: f for f in fields(cls) if f.name not in _NOT_TOLD}
+        defaults = {"losses": [], "scores": {}, "cost": {}, "versions": {}, "method_sha256": ""}
+        found = {**defaults, **{name: value for name, value in header.items() if name != "format"}}
+        missing, strange = [n for n in known if n not in found], [n for n in found if n not in known]
+        if missing:
+            raise FileError(f"{path} lacks parts of a concept's header ({', '.join(missing)}); teach it again")
+        if strange:
+            raise FileError(f"{path} has a field in its header that limner does not write: {strange[0][:100]!r}")
+        check_header(found, tensors, path)
+        return cls(tensors=tensors, trusted=trust, sha256=digest, **found)
+
+
+_NOT_TOLD = ("tensors", "trusted", "sha256")
+"""Fields of a concept that are not in its header."""
+
+
+def _kinds(make: Callable[..., Recipe]) -> dict[str, type]:
+    """The type of each setting of a method, by its signature."""
+    kinds = {"int": int, "float": float, "str": str, "bool": bool}
+    given = list(inspect.signature(make).parameters.values())[1:]
+    return {p.name: kinds[getattr(p.annotation, "__name__", p.annotation)] for p in given}
 
 
 def read_safetensors(path: Path, *, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The limner header and tensors of a file. Raises `FileError` that says what the file is instead."""
+    return read_checked(path, what=what)[:2]
+
+
+def read_checked(path: Path, *, what: str) -> tuple[dict[str, Any], dict[str, Tensor], str]:
+    """The limner header and tensors of a file, and the hash that both were found to have; no hash for files of an older limner.
+    Raises `FileError` that says what the file is instead."""
     from .formats.reading import read_tensors
 
     metadata, tensors = read_tensors(path, what=what)
@@ -122,10 +188,5 @@ def read_safetensors(path: Path, *, what: str) -> tuple[dict[str, Any], dict[str
             f"{path} is a safetensors file, but limner did not write it as a {what}: it has no limner header. A file of another "
             "tool is read with `limner import`"
         )
-    try:
-        header = json.loads(metadata["limner"])
-    except json.JSONDecodeError as error:
-        raise FileError(f"the header of {path} is damaged ({error})") from error
-    if not isinstance(header, dict):
-        raise FileError(f"the header of {path} is damaged: it is no table")
-    return header, tensors
+    header = table(parse_json(metadata["limner"], f"the header of {path}"), f"the header of {path}")
+    return header, tensors, check_hash(path, metadata, tensors, needed=header.get("format") == 2)

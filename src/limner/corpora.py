@@ -12,7 +12,8 @@ from .cache import cached_json
 from .errors import FileError, InputError, LimnerError, PictureError
 from .formats import datasets, shards, tables
 from .parts.sources.listed import NOUN, Entry, Listed, Tally, looked_at
-from .subject import SUFFIXES
+from .subject import MASK_FOLDERS, SUFFIXES
+from .untrusted import inside
 
 if TYPE_CHECKING:
     from .bases.protocol import Base
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 NAME_ROOM = 12
 """Tokens of a caption that are left for the word a method puts in the subject's place, and for "a photo of"."""
-ASIDE = ("masks", "mask", "conditioning")
-"""Folders beside pictures that hold no pictures of subjects."""
 ONE = 0.6
 """How alike the slopes of two pictures are that are one (see `limner.evaluation.datasets.doubles`), their hashes being near."""
 
@@ -99,8 +98,9 @@ def _store(words: str) -> Store:
 
 def _table(words: str, where: str) -> Store:
     rows = tables.opened(where)
+    root = folder if (folder := Path(where.partition("@")[0]).expanduser()).is_dir() else None
     stamp = ("datasets", where, len(rows), str(getattr(rows, "_fingerprint", "")))
-    return Store(words, stamp, lambda *_: tables.listed(rows, words), lambda place: tables.read(rows, place))
+    return Store(words, stamp, lambda *_: tables.listed(rows, words), lambda place: tables.read(rows, place, root=root))
 
 
 def _shards(words: str, files: Sequence[Path]) -> Store:
@@ -130,7 +130,8 @@ def in_folder(root: Path, left_out: Tally, noticed: Tally) -> list[Entry]:
     root = root / "dataset" if (root / "dataset").is_dir() else root
     nouns = _dreambench(root)
     found = datasets.laid_out(root, noticed.add)
-    if found.layout.endswith((".toml", "concepts_list.json")):  # one subject, wherever its pictures lie
+    _notice(found, noticed)
+    if found.layout.endswith((".toml", "concepts_list.json")):  # its subjects, wherever their pictures lie
         return _same(root, found, found.noun)
     kohya = found.layout.startswith("kohya")  # a folder for each token and class
     root = root / "img" if kohya and (root / "img").is_dir() else root
@@ -151,13 +152,25 @@ def _of_subject(folder: Path, noun: str, left_out: Tally, noticed: Tally) -> lis
     except LimnerError:
         left_out.add("folders whose lists are damaged", str(folder))
         return []
+    _notice(found, noticed)
     return _same(folder, found, found.noun or noun or called(folder.name))
 
 
+def _notice(found: datasets.Found, noticed: Tally) -> None:
+    for what in found.unused:
+        noticed.add(f"lists that say more than is used ({what})", str(found.folder))
+
+
 def _same(folder: Path, found: datasets.Found, noun: str) -> list[Entry]:
-    """Entries of one subject."""
-    whose = str(folder)
-    return [Entry(str(i.path), _place(i), whose, noun, _plain(i.caption, found.token, noun)) for i in found.items]
+    """Entries of one subject, or of each that the layout tells apart."""
+    entries = []
+    for item in found.items:
+        token, _, own = item.concept.partition(" ") if len(found.concepts) > 1 else (found.token, "", noun)
+        whose = f"{folder}: {item.concept}" if len(found.concepts) > 1 else str(folder)
+        entries.append(
+            Entry(str(item.path), _place(item), whose, own or noun, _plain(item.caption, token, own or noun))
+        )
+    return entries
 
 
 def _alone(items: Sequence[datasets.Item]) -> list[Entry]:
@@ -177,9 +190,10 @@ def _read_file(place: Sequence[str | None]) -> Reference:
 
 def _plain(caption: str, token: str, noun: str) -> str:
     """A caption without the data set's own word for the subject: "sks dog on grass" -> "a dog on grass"."""
-    if not token or token not in caption:
+    if not token:
         return caption
-    return re.sub(rf"\b(?:(?:a|an|the)\s+)?{re.escape(token)}(?:\s+{re.escape(noun)}\b)?", f"a {noun}", caption)
+    said = rf"(?:\b(?:a|an|the)\s+)?{datasets.whole_word(token).pattern}(?:\s+{re.escape(noun)}\b)?"
+    return re.sub(said, f"a {noun}", caption, flags=re.IGNORECASE)
 
 
 def called(name: str) -> str:
@@ -195,7 +209,10 @@ def _dreambench(root: Path) -> dict[str, str]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and p.name not in ASIDE and not p.name.startswith("."))
+    folders = sorted(
+        p for p in root.iterdir() if p.is_dir() and p.name not in MASK_FOLDERS and not p.name.startswith(".")
+    )
+    return [inside(folder, root) for folder in folders]
 
 
 def _stamp(files: Sequence[Path]) -> list[tuple[str, int, int]]:

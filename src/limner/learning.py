@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .checkpoints import FORMAT, check_place, check_run, split_parts
+from .checkpoints import versions as library_versions
 from .concept import Concept, read_safetensors
-from .errors import FileError, InputError, PictureError, TeachingError, UnknownName
+from .errors import FileError, InputError, PictureError, PromptError, TeachingError, UnknownName
 from .files import atomic_write
 from .interrupts import stopping
-from .methods import DEFAULT, find
+from .methods import DEFAULT, code_sha256, find, place_of, remember
 from .methods.full_size import FULL_SIZE
 from .recipe import Recipe, Stage, settings
 from .sharing import ALONE, Spread
 from .subject import Subject, check_word
 from .teaching import Checkpoint, Progress, teach
+from .untrusted import HASH, content_hash
 from .wearing import Outfit, wear
 
 if TYPE_CHECKING:
@@ -81,17 +84,40 @@ def prepared_run(
     base: Base, subject: Subject, method: str | Callable[..., Recipe], given: Mapping[str, Any], seed: int
 ) -> Run:
     """Everything that is checked and made before a subject is taught. Raises `InputError` for what cannot be."""
-    function = find(method) if isinstance(method, str) else method
+    function = find(method) if isinstance(method, str) else remember(method)
     chosen = checked_settings(function, given, base=base.name)
     check_word(subject, base)
     recipe = function(subject, **chosen)
     if not subject.pictures:
         raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
-    name = method if isinstance(method, str) else _where(function)
+    name = place_of(function) or function.__name__
     about = {"name": base.name, "family": base.family, "fingerprint": base.fingerprint}
     header = {"method": name, "settings": chosen, "seed": seed, "base": about, "subject": subject.card()}
+    if code := code_sha256(function):
+        header["method_sha256"] = code
     outfit = Outfit(recipe, subject.handle, _shipped(recipe, base), 1.0, seed)
+    check_captions(base, subject, outfit)
     return Run(subject, recipe, outfit, name, header)
+
+
+MOST_VECTORS = 64
+"""Vectors that a learned word has at most."""
+
+
+def check_captions(base: Base, subject: Subject, outfit: Outfit) -> None:
+    """Raise `PromptError` for a caption that the base does not read whole, naming its picture, before anything is taught."""
+    says = outfit.recipe.says if isinstance(outfit.recipe.says, str) else outfit.recipe.says(base)
+    own = {p.name: p.caption.replace(subject.handle, says) for p in subject.pictures if p.caption}
+    rough = {name: base.num_tokens(text, words={}) for name, text in own.items()}
+    if max(rough.values(), default=0) + MOST_VECTORS <= base.max_tokens:
+        return
+    with wear(base, (outfit,)) as worn:  # how many tokens a learned word takes is known when it is worn
+        counts = {name: base.num_tokens(text, words=worn.words) for name, text in own.items()}
+    long = [f"{name} ({count})" for name, count in counts.items() if count > base.max_tokens]
+    if long:
+        raise PromptError(
+            f"the captions of {', '.join(long)} have more tokens than {base.name} reads ({base.max_tokens}): shorten them; nothing is cut"
+        )
 
 
 def described(run: Run, tensors: Mapping[str, Tensor], losses: Sequence[float], seconds: float) -> Concept:
@@ -129,7 +155,8 @@ def drained(
         with wear(base, (outfit,)) as worn:
             return {name: tensor.detach().clone() for name, tensor in worn.tensors.items()}, []
     path = Path(checkpoints) / CHECKPOINT if checkpoints is not None else None
-    start, losses = _found(path, header) if resume and path else (None, [])
+    start, losses = _found(path, header, stages) if resume and path else (None, [])
+    tensors = dict(start.learned) if start else {}  # of a checkpoint that was made after the last update
     saved = time.monotonic()
     try:
         teaching = teach(base, outfit, stages=stages, seed=seed, start=start, spread=spread)
@@ -163,23 +190,24 @@ def save_checkpoint(path: Path, point: Checkpoint, header: Mapping[str, Any], lo
     }
     whole = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     place = {"stage": point.stage, "step": point.step, "losses": list(losses)}
-    text = json.dumps({**header, "place": place})
-    atomic_write(path, lambda p: save_file(whole, p, metadata={"limner": text}), overwrite=True)
+    text = json.dumps({**header, "format": FORMAT, "versions": library_versions(), "place": place})
+    metadata = {"limner": text, HASH: content_hash(text, whole)}
+    atomic_write(path, lambda p: save_file(whole, p, metadata=metadata), overwrite=True)
 
 
-def _found(path: Path, header: Mapping[str, Any]) -> tuple[Checkpoint | None, list[float]]:
+def _found(
+    path: Path, header: Mapping[str, Any], stages: Sequence[Stage] | None = None
+) -> tuple[Checkpoint | None, list[float]]:
     """The checkpoint and the losses so far, if there is one and it is of this very run."""
     if not path.exists():
         return None, []
-    found, tensors = read_safetensors(path, what="checkpoint")
-    place = found.pop("place")
-    different = [key for key in header if found.get(key) != json.loads(json.dumps(header[key]))]
-    if different:
-        raise FileError(
-            f"{path} is of another run: its {', '.join(different)} differ; resume with the same, or delete it to start anew"
-        )
-    parts = {part: {k[8:]: v for k, v in tensors.items() if k.startswith(part)} for part in ("tensors.", "moments.")}
-    return Checkpoint(place["stage"], place["step"], parts["tensors."], parts["moments."]), place["losses"]
+    found, read = read_safetensors(path, what="checkpoint")
+    if found.get("format", 1) not in (1, FORMAT) or "place" not in found:
+        raise FileError(f"{path} is no checkpoint that this limner reads; delete it to start anew")
+    check_run(path, found, header)
+    stage, step, losses = check_place(path, found["place"], stages)
+    tensors, moments = split_parts(path, read)
+    return Checkpoint(stage, step, tensors, moments), losses
 
 
 def checked_settings(
@@ -194,26 +222,43 @@ def checked_settings(
     for name, value in given.items():
         if name not in known:
             raise UnknownName(f"setting of {function.__name__}", name, known)
-        chosen[name] = _checked(name, value, known[name].type)
+        chosen[name] = check_setting(name, value, known[name].type)
     return chosen
 
 
 LIMITS: dict[str, tuple[float, float]] = {
     "steps": (1, 1_000_000), "lr": (0, 10), "batch": (1, 4096), "rank": (1, 4096), "vectors": (1, 64),
     "num_class_pictures": (1, 100_000), "prior_weight": (0, 1000), "scale": (0, 10), "tokens": (1, 256),
+    "blocks": (0, 1024), "candidates": (1, 256), "cycles": (1, 10_000), "demonstrations": (0, 1024), "dims": (1, 1024),
+    "estimate": (1, 1024), "experts": (1, 4096), "factor": (1, 1024), "heads": (1, 256), "hidden": (1, 16_384),
+    "layers": (1, 256), "negative_vectors": (1, 64), "neighbours": (1, 1024), "packed": (1, 64), "population": (4, 4096),
+    "projector": (1, 16_384), "prompts": (1, 10_000), "queries": (1, 1024), "repeats": (1, 10_000), "stages": (1, 1024),
+    "states": (1, 1024), "tuning": (0, 1_000_000), "units": (0, 1_000_000), "width": (1, 16_384), "window": (1, 1_000_000),
+    "words": (0, 4096),
 }  # fmt: skip
+"""Least and most of a setting, by its name. What ends in `_lr` or `_steps` is as `lr` and `steps`, except that no step is allowed."""
+MOST = 1e6  # of the size of a number without limits of its own
 
 
-def _checked(name: str, value: Any, kind: type) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+def limits(name: str) -> tuple[float, float]:
+    """The least and the most of a setting that is a number."""
+    if name.endswith("_steps"):
+        return 0, LIMITS["steps"][1]
+    return LIMITS["lr"] if name.endswith("_lr") else LIMITS.get(name, (-MOST, MOST))
+
+
+def check_setting(name: str, value: Any, kind: type) -> Any:
+    """A setting's value in its type. Raises `InputError` for another type, and for a number outside its limits or not finite."""
+    if kind is float and type(value) is int and abs(value) <= MOST:
         value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise InputError(f"{name} must be of type {kind.__name__}, not {value!r}")
-    low, high = LIMITS.get(name, (float("-inf"), float("inf")))
+        raise InputError(f"{name} must be of type {kind.__name__}, not {str(value)[:100]!r}")
+    low, high = limits(name)
     number: Any = value if kind in (int, float) else low
-    if not low <= number <= high or (name == "lr" and number == 0):
-        least = "above" if name == "lr" else "at least"
-        raise InputError(f"{name} must be {least} {low:g} and at most {high:g}, not {value!r}")
+    positive = name == "lr" or name.endswith("_lr")
+    if not low <= number <= high or (positive and number == 0 and kind is float):
+        least = "above" if positive else "at least"
+        raise InputError(f"{name} must be {least} {low:g} and at most {high:g}, not {str(value)[:100]}")
     return value
 
 
@@ -221,19 +266,6 @@ def _shipped(recipe: Recipe, base: Base) -> Mapping[str, Tensor]:
     from .weights import shipped
 
     return shipped(recipe.weights, base) if recipe.weights else {}
-
-
-def _where(function: Callable[..., Recipe]) -> str:
-    """How a concept's file names a method: by name where limner has it, else by file and function."""
-    from .methods import methods
-
-    name = getattr(function, "__name__", "")
-    if methods().get(name) is function:
-        return name
-    code = getattr(function, "__code__", None)
-    if code is None:
-        raise InputError(f"{function!r} is no function marked with @method")
-    return f"{Path(code.co_filename).resolve()}:{name}"
 
 
 def _cost(seconds: float, losses: Sequence[float], tensors: Mapping[str, Tensor]) -> dict[str, float]:

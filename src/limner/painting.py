@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .bases.attention import Pass
+from .bases.text import literal_syntax
 from .errors import InputError, PromptError
 from .keeping import Concepts, read_concepts
 from .parts.guidance.classifier_free import classifier_free, norm_preserving
@@ -215,7 +216,11 @@ def paint(
     if len(scales) != len(known):
         raise InputError(f"there are {len(scales)} scales for {len(known)} concepts: give one for all, or one each")
     outfits = [c.outfit(base, scale=s, any_base=any_base, hot=hot) for c, s in zip(known, scales, strict=True)]
-    check_prompts(prompts, handles=[outfit.handle for outfit in outfits])
+    check_prompts(
+        [*prompts, *([settings.negative] if settings.negative.strip() else [])], handles=[o.handle for o in outfits]
+    )
+    for words in literal_syntax([*prompts, settings.negative]):
+        warnings.warn(f"{words!r} is read as written: prompts have no weights, schedules or choices here", stacklevel=2)
     with torch.no_grad(), wear(base, outfits) as worn:
         jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]
         pictures = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .checkpoints import EVOLUTION, check_search
 from .errors import InputError, TeachingError
 from .recipe import Stage, Streams
 from .wearing import Worn
@@ -98,7 +99,10 @@ class Searcher:
         if self.search.population < 4:
             raise InputError(f"the population must be at least 4, not {self.search.population}")
         kept = {name.removeprefix(KEPT): value for name, value in moments.items() if name.startswith(KEPT)}
-        self.strategy = Strategy(**kept) if kept else Strategy.begin(flat, self.search.sigma)
+        self.strategy = Strategy.begin(flat, self.search.sigma)
+        if kept:
+            check_search(kept, vars(self.strategy))
+            self.strategy = Strategy(**kept)
 
     def update(self, step: int, terms: Callable[[], Sequence[tuple[str, Tensor]]], random: Streams) -> dict[str, float]:
         """One generation; returns the losses of its best candidate and leaves the mean in place."""
@@ -132,4 +136,4 @@ class Searcher:
         self.worn.text_learns(False)
 
 
-KEPT = "evolution."
+KEPT = EVOLUTION

@@ -9,6 +9,7 @@ import torch
 
 from .errors import InputError, MissingExtra
 from .fleet import SLOTS, Done, Job, learn_many
+from .methods import find
 
 
 def learn_over(
@@ -28,6 +29,8 @@ def learn_over(
         raise InputError(f"fleets run on 'local' or 'ray', not {on!r}")
     if workers < 1:
         raise InputError(f"there must be at least one worker, not {workers}")
+    for name in {job.method for job in jobs if isinstance(job.method, str)}:
+        find(name)  # to name a method is to trust it, also in what comes back from a worker
     parts = [list(jobs[k : k + slots]) for k in range(0, len(jobs), slots)] if len(jobs) > slots * workers else [
         list(jobs[k::workers]) for k in range(workers)
     ]  # fmt: skip

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import torch
 
 from .bases.attention import Pass
+from .checkpoints import BEST, MEAN, STOP, check_moments, check_tensors
 from .errors import InputError, TeachingError
 from .optimizers import Muon
 from .recipe import AttentionOp, Batch, Prediction, Rated, References, Source, Stage, Streams
@@ -87,11 +88,13 @@ def teach(
     `spread` says how updates are computed: in parts, or over several processes. Raises `TeachingError` when a loss is not a number;
     the last good state is what the last `Progress` offered.
     """
-    draws = _prepare(base, stages)
+    draws, before = _prepare(base, stages), outfit.stored
     outfit = Outfit(outfit.recipe, outfit.handle, outfit.stored if start is None else start.tensors, 1.0, outfit.seed)
     total, began = sum(stage.steps for stage in stages), time.monotonic()
     resumed = sum(stage.steps for stage in stages[: start.stage]) + start.step if start else 0
     with wear(base, (outfit,)) as worn:
+        if start is not None:
+            check_tensors(worn, start.tensors, stages[: start.stage + 1], before)
         best = Best(worn, start.moments if start else {})
         for index in range(start.stage if start else 0, len(stages)):
             before = sum(stage.steps for stage in stages[:index])
@@ -198,6 +201,7 @@ class Learner:
             foreach=not processor,
             fused=processor,  # a third of the time there
         )
+        check_moments(moments, self.parameters, worn.tensors, optimizer=stage.optimizer)
         for name, tensor in self.parameters.items():
             kept = {k: moments[f"{k}.{name}"] for k in _MOMENTS if f"{k}.{name}" in moments}
             if kept:  # a checkpoint is read onto the processor; the count of steps stays there
@@ -266,9 +270,6 @@ class Learner:
         self.worn.text_learns(False)
 
 
-BEST = "best."
-MEAN = "mean."
-STOP = "stop"  # where the state of a stage's `Stop` is kept among the moments
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "muon": Muon}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import FileError, WrongBase
+from .untrusted import HASH, content_hash
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,8 +61,10 @@ def about_weights(name: str, base: Base) -> dict[str, Any]:
     return read_safetensors(weights_path(name, base), what="method's weights")[0]
 
 
-def save_weights(name: str, base: Base, tensors: Mapping[str, Tensor], *, about: Mapping[str, object]) -> Path:
-    """Write a method's weights in half precision."""
+def save_weights(
+    name: str, base: Base, tensors: Mapping[str, Tensor], *, about: Mapping[str, object], overwrite: bool = True
+) -> Path:
+    """Write a method's weights in half precision. Raises `FileError` where there are some already and `overwrite` is off."""
     import torch
     from safetensors.torch import save_file
 
@@ -70,4 +73,21 @@ def save_weights(name: str, base: Base, tensors: Mapping[str, Tensor], *, about:
     half = {key: tensor.detach().to("cpu", torch.float16).contiguous() for key, tensor in tensors.items()}
     text = json.dumps({"method": name, "base": base.name, "fingerprint": base.fingerprint, **about})
     path = weights_path(name, base)
-    return atomic_write(path, lambda p: save_file(half, p, metadata={"limner": text}), overwrite=True)
+    metadata = {"limner": text, HASH: content_hash(text, half)}
+    return atomic_write(path, lambda p: save_file(half, p, metadata=metadata), overwrite=overwrite)
+
+
+def check_import(name: str, base: Base, *, overwrite: bool) -> None:
+    """Whether weights of another tool's file may take the place of a method's on this base. Raises `FileError` for those that ship with
+    limner, which are part of it, and for those that are there already unless `overwrite`."""
+    path = weights_path(name, base)
+    if FOLDER in path.parents:
+        raise FileError(
+            f"the weights of {name} for {base.name} are part of limner, and an imported file does not replace them; import it for the base "
+            "that it was made for: --base FOLDER or HUB/ID"
+        )
+    if path.exists() and not overwrite:
+        raise FileError(
+            f"there are weights of {name} for {base.name} already ({path}), which may be days of work; copy them away, and say --overwrite "
+            "to replace them"
+        )

@@ -440,7 +440,9 @@ def test_ip_adapters_weights_are_read_and_paint_what_diffusers_paints(
         part, _, rest = key.partition(".")
         state[part][rest] = tensor
     torch.save(state, tmp_path / "ip-adapter.bin")
-    assert same(load_file(import_file(tmp_path / "ip-adapter.bin", base).weights), load_file(back.weights))  # type: ignore[arg-type]
+    assert same(
+        load_file(import_file(tmp_path / "ip-adapter.bin", base, overwrite=True).weights), load_file(back.weights)
+    )  # type: ignore[arg-type]
     painter.load_ip_adapter(state, subfolder="", weight_name="")
     painter.set_ip_adapter_scale(1.0)
     embeds = concept.tensors[FEATURES].mean(0)[None, None]

@@ -122,6 +122,13 @@ class Tower:
         return self._tokens(self.template(prompt)) if self.template else []
 
     def _tokens(self, text: str) -> list[int]:
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:  # half of a character, as from a terminal in another encoding
+                raise PromptError(
+                    f"{text[:100]!r} holds half of a character at place {error.start}: type it again"
+                ) from error
         return list(self.tokenizer(text, add_special_tokens=False).input_ids) if text.strip() else []
 
 
@@ -193,6 +200,23 @@ class TextAttention:
         out = (logits.softmax(-1) @ v).transpose(1, 2).reshape(rows, length, -1)
         found: Tensor = layer.out_proj(out)
         return found
+
+
+_SYNTAX = re.compile(
+    r"\([^()]*:\s*-?\d*\.?\d+\s*\)"  # (red:1.4)
+    r"|\(\(.*?\)\)"  # ((red))
+    r"|\[[^\[\]]*[|:][^\[\]]*\]"  # [red|blue], [red:blue:0.5]
+    r"|\{[^{}]*\|[^{}]*\}"  # {red|blue}
+    r"|\b(?:BREAK|AND)\b"
+    r"|__[\w/-]+__"  # __color__
+    r"|(?<=[\w)\"])(?:\+{1,8}|-{2,8})(?=[\s,.]|$)"  # red++
+)
+"""Weights, schedules, choices and breaks as other tools' prompts have them."""
+
+
+def literal_syntax(prompts: Sequence[str]) -> list[str]:
+    """The parts of prompts that are commands in other tools and plain letters here, each once."""
+    return list(dict.fromkeys(found for prompt in prompts for found in _SYNTAX.findall(prompt)))
 
 
 def _pieces(prompt: str, words: Mapping[str, Tensor]) -> list[str]:

@@ -7,7 +7,12 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from limner.errors import FileError
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limner.concept import Concept
     from limner.recipe import Recipe
 
 ROLES = {
@@ -42,6 +47,33 @@ def opened(given: argparse.Namespace, name: str) -> Any:
         checkpointing=given.checkpointing,
         offline=given.offline or None,
         config=given.base_config,
+    )
+
+
+def read_concept(given: argparse.Namespace, path: Path) -> Concept:
+    """The concept of a file. What it names is run or opened only as the flags say: a method of a file by --method, all by --trust."""
+    from limner.concept import Concept
+    from limner.methods import find
+
+    if given.method:
+        find(given.method)
+    concept = Concept.load(path, trust=given.trust)
+    if not concept.sha256:
+        say(
+            f"note: {path} was written by an older limner, without a hash of its content: whether it is as it was written is not known"
+        )
+    return concept
+
+
+def base_name(given: argparse.Namespace, concept: Concept) -> str:
+    """The base to open: the one named, or limner's own. Raises `FileError` for one that only the concept's file names: a file opens
+    no folder and no hub id of itself."""
+    name = given.base or str(concept.base["name"])
+    if given.base or name == "pocket" or given.trust:
+        return name
+    raise FileError(
+        f"{concept.handle} was taught on {name[:200]!r}, and a concept's file opens no folder or hub id of itself: name the base, "
+        "--base FOLDER or HUB/ID, or say --trust to open what the file names"
     )
 
 

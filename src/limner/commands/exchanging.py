@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import opened, out, say
+from .common import base_name, opened, out, read_concept, say
 
 
 def export(given: argparse.Namespace) -> None:
-    from limner.concept import Concept
     from limner.formats import export as write
     from limner.formats.exporting import export_adapter
     from limner.weights import shipped
@@ -20,8 +19,8 @@ def export(given: argparse.Namespace) -> None:
         path = export_adapter(base, shipped("ip_adapter", base), path, overwrite=given.overwrite)
         out(given, {"files": [str(path)]}, str(path))
         return
-    concept = Concept.load(given.concept)
-    base = opened(given, given.base or concept.base["name"])
+    concept = read_concept(given, given.concept)
+    base = opened(given, base_name(given, concept))
     done = write(concept, base, given.out, to=given.to, rank=given.rank, overwrite=given.overwrite)
     for note in done.notes:
         say(f"note: {note}")
@@ -34,7 +33,15 @@ def import_(given: argparse.Namespace) -> None:
     from limner.formats import import_file
 
     base = opened(given, given.base)
-    found = import_file(given.file, base, name=given.name, noun=given.noun, says=given.says, partial=given.partial)
+    found = import_file(
+        given.file,
+        base,
+        name=given.name,
+        noun=given.noun,
+        says=given.says,
+        partial=given.partial,
+        overwrite=given.overwrite,
+    )
     say(str(found.report))
     if found.concept is None:
         out(given, {"what": found.what, "weights": str(found.weights)}, str(found.weights))
@@ -48,10 +55,9 @@ def import_(given: argparse.Namespace) -> None:
 
 def check(given: argparse.Namespace) -> None:
     from limner.checking import certify
-    from limner.concept import Concept
 
-    concept = Concept.load(given.concept)
-    base = opened(given, given.base or concept.base["name"])
+    concept = read_concept(given, given.concept)
+    base = opened(given, base_name(given, concept))
     found = certify(base, concept, steps=given.steps, seed=given.seed, any_base=given.any_base)
     rows = [{"what": c.what, "ok": c.ok, "found": c.found} for c in found.checks]
     out(given, {"ok": found.ok, "dtype": found.dtype, "checks": rows}, str(found))
@@ -68,11 +74,10 @@ def data(given: argparse.Namespace) -> None:
 
 
 def publish(given: argparse.Namespace) -> None:
-    from limner.concept import Concept
     from limner.formats.publishing import publish as put
 
-    concept = Concept.load(given.concept)
-    base = opened(given, given.base or concept.base["name"])
+    concept = read_concept(given, given.concept)
+    base = opened(given, base_name(given, concept))
     folder = given.out or Path("out/publish") / concept.handle.strip("<>")
     where = put(
         concept,

@@ -11,7 +11,7 @@ from limner.errors import InputError, UnknownName
 from limner.methods import find, methods
 from limner.recipe import settings
 
-from .common import ROLES, encoders, opened, out, say
+from .common import ROLES, base_name, encoders, opened, out, read_concept, say
 
 if TYPE_CHECKING:
     pass
@@ -19,13 +19,12 @@ if TYPE_CHECKING:
 
 def score(given: argparse.Namespace) -> None:
 
-    from limner.concept import Concept
     from limner.evaluation.scoring import score
     from limner.files import atomic_write
     from limner.picture import Pictures
 
-    concept = Concept.load(given.concept)
-    base = opened(given, given.base or concept.base["name"])
+    concept = read_concept(given, given.concept)
+    base = opened(given, base_name(given, concept))
     learned, held_out = (_images(folder) for folder in (given.photos, given.held_out))
     card = score(
         base,

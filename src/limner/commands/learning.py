@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from limner.concept import Concept
     from limner.evaluation.scoring import Scorecard
     from limner.subject import Subject
+    from limner.teaching import Progress
 
 
 def learn(given: argparse.Namespace) -> None:
@@ -35,6 +36,7 @@ def learn(given: argparse.Namespace) -> None:
     from limner.page import write_page
     from limner.parts.encoders.masks import unseen
     from limner.progress import show
+    from limner.subject import small_notes
 
     folder = Path(given.out or ".")
     subject = _subject(given)
@@ -59,7 +61,8 @@ def learn(given: argparse.Namespace) -> None:
         s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None
     }
     told = checked_settings(find(given.method), chosen, base=given.base)
-    planned(given, given.base, find(given.method)(subject, **told), batch=int(told.get("batch", 1)))
+    recipe = find(given.method)(subject, **told)
+    planned(given, given.base, recipe, batch=int(told.get("batch", 1)))
     base = opened(given, given.base)
     if base.distilled:
         say(
@@ -71,6 +74,8 @@ def learn(given: argparse.Namespace) -> None:
             f"note: {given.method} has no published settings for a full-size base; the pocket's are used, watch the loss"
         )
     for note in find(given.method)(subject, **checked_settings(find(given.method), chosen, base=base.name)).notes:
+        say(f"note: {note}")
+    for note in small_notes(subject.pictures, base.picture_size):
         say(f"note: {note}")
     for name in unseen(base, subject):
         say(f"note: nothing like a toy is seen on {name}; a picture without the subject teaches what is around it")
@@ -84,7 +89,8 @@ def learn(given: argparse.Namespace) -> None:
             "to keep the best state it must be scored: leave out --no-score, and on a real base name --clip and --dino"
         )
     signals = Signals(subject, held_out, stop=given.stop, file=page / "signals.jsonl") if given.stop else None
-    watches = [w for w in (show(), keeper, signals, *ending) if w is not None]
+    masks = _mask_watch(subject, given.method, last=len(recipe.tuning) - 1)
+    watches = [w for w in (show(), masks, keeper, signals, *ending) if w is not None]
     concept = limner.learn(
         base,
         subject,
@@ -95,6 +101,8 @@ def learn(given: argparse.Namespace) -> None:
         watch=together(*watches),
         **chosen,
     )
+    if not recipe.tuning:
+        _say_unused_masks([subject], given.method)
     if keeper and judge:
         say("scoring the states on the way")
         concept = keeper.best(concept, lambda c: _harmonic(judge(c)), say=say)
@@ -153,7 +161,14 @@ def _together(given: argparse.Namespace) -> None:
         raise InputError("with --together, name one folder that holds a folder of pictures for each subject")
     method = given.method or DEFAULT
     chosen = {s.name: getattr(given, s.name) for s in settings(find(method)) if getattr(given, s.name) is not None}
-    subjects = [recognised(p).subject(noun=given.noun, name=p.name, kind=given.kind) for p in folders]
+    found = [recognised(p) for p in folders]
+    subjects = [
+        f.subject(noun=given.noun, name=f.token if f.concepts else p.name, kind=given.kind)
+        for p, f in zip(folders, found, strict=True)
+    ]
+    for subject in subjects:
+        for note in subject.notes:
+            say(f"note: {subject.name}: {note}")
     out_folder = Path(given.out or ".")
     targets = {subject.handle: out_folder / f"{subject.name}.safetensors" for subject in subjects}
     there = [path for path in targets.values() if path.exists()]
@@ -182,6 +197,7 @@ def _together(given: argparse.Namespace) -> None:
     line.end()
     for error in failed:
         say(f"failed: {error}")
+    _say_unused_masks(subjects, method)
     out(given, {"concepts": written, "failed": failed}, "\n".join(written))
     if failed:
         raise InputError(f"{len(failed)} of {len(jobs)} subjects could not be taught; the others were saved")
@@ -189,6 +205,8 @@ def _together(given: argparse.Namespace) -> None:
 
 def _subject(given: argparse.Namespace) -> Subject:
     """The subject of a folder in any tool's layout, or of files."""
+    from dataclasses import replace
+
     from limner.formats.datasets import recognised
     from limner.subject import Subject
 
@@ -200,11 +218,32 @@ def _subject(given: argparse.Namespace) -> Subject:
             say(
                 "note: the pictures of the class beside it are not used; methods that want some paint them with the base"
             )
-        return found.subject(noun=given.noun, name=given.name or "", **more)
+        subject = found.subject(noun=given.noun, name=given.name or "", **more)
+        return replace(subject, notes=tuple(note for note in subject.notes if note not in found.notes))
     if not given.noun:
         raise InputError("say what the pictures show: --class dog, or what it is")
     name = given.name or "my" + "".join(filter(str.isalnum, given.noun))
     return Subject.of(given.photos, noun=given.noun, handle=name, **more)
+
+
+def _mask_watch(subject: Subject, method: str, *, last: int) -> Callable[[Progress], bool]:
+    """Says at the first update of the last stage whether the masks that were brought are used."""
+
+    def watch(progress: Progress) -> bool:
+        if progress.stage == last and not said:
+            said.append(True)
+            _say_unused_masks([subject], method)
+        return False
+
+    said: list[bool] = []
+    return watch
+
+
+def _say_unused_masks(subjects: Sequence[Subject], method: str) -> None:
+    """One line where masks were brought and the method did not look at them."""
+    idle = [s.name for s in subjects if "masks" not in s.uses and all(p.mask is not None for p in s.pictures)]
+    if idle:
+        say(f"note: the masks of {', '.join(idle)} were not used: {method} learns from whole pictures")
 
 
 def _judge(

@@ -7,21 +7,22 @@ import argparse
 from limner.errors import InputError, PromptError
 from limner.recipe import Recipe
 
-from .common import opened, out, planned
+from .common import base_name, opened, out, planned, read_concept
 
 
 def paint(given: argparse.Namespace) -> None:
     import limner
-    from limner.concept import Concept
     from limner.subject import read_picture
 
-    concepts = [Concept.load(path) for path in given.concepts]
-    unnamed = [c.handle for c in concepts if c.handle not in given.prompt]
+    concepts = [read_concept(given, path) for path in given.concepts]
+    asked = f"{given.prompt}\n{given.negative}"
+    unnamed = [c.handle for c in concepts if c.has_trigger and c.handle not in asked]
     if unnamed:
         raise PromptError(
-            f"the prompt {given.prompt!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be"
+            f"the prompt {given.prompt!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be (or in "
+            "--negative, where it is what not to paint)"
         )
-    name = given.base or (concepts[0].base["name"] if concepts else "pocket")
+    name = base_name(given, concepts[0]) if concepts else given.base or "pocket"
     planned(given, name, Recipe(says=""))
     base = opened(given, name)
     how = limner.PaintSettings(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError, InputError
 from limner.parts.encoders.qformer import QueryFormer
+from limner.untrusted import MAX_TEXT, read_bytes, read_json, read_text, table, whole_number
 
 from .changes import Report
 from .reading import read_pickle, read_tensors
@@ -43,7 +44,7 @@ def read_qformer(path: Path, base: Base) -> tuple[dict[str, Tensor], dict[str, A
     folder = _inside(path)
     if folder is None:
         raise FileError(f"{path} has no qformer/config.json: expected BLIP-Diffusion as diffusers saves it")
-    config = json.loads((folder / "config.json").read_text())
+    config = table(read_json(folder / "config.json"), folder / "config.json")
     former = _former(config)
     tensors, vocabulary = _tensors(folder), _vocabulary(folder)
     names = {key: "" for key in tensors if key.startswith(TOWER) or key.endswith("position_ids")} | _names(former)
@@ -70,21 +71,25 @@ def _inside(path: Path) -> Path | None:
 
 
 def _is_one(config: Path) -> bool:
-    return config.is_file() and "qformer_config" in config.read_text(errors="replace")
+    return config.is_file() and b"qformer_config" in read_bytes(config, limit=MAX_TEXT)
 
 
 def _former(config: Mapping[str, Any]) -> QueryFormer:
     """The shape. What a config leaves out is as BERT's base has it."""
-    inner = config["qformer_config"]
+    inner = table(config.get("qformer_config"), "qformer_config")
+
+    def count(about: Mapping[str, Any], name: str, usual: int, most: int) -> int:
+        return whole_number(about.get(name, usual), name, least=1, most=most)
+
     return QueryFormer(
-        queries=config.get("num_query_tokens", 16),
-        layers=inner.get("num_hidden_layers", 12),
-        width=inner.get("hidden_size", 768),
-        heads=inner.get("num_attention_heads", 12),
-        hidden=inner.get("intermediate_size", 3072),
-        every=inner.get("cross_attention_frequency", 2),
-        room=inner.get("max_position_embeddings", 512),
-        vocabulary=inner.get("vocab_size", 30523),
+        queries=count(config, "num_query_tokens", 16, 4096),
+        layers=count(inner, "num_hidden_layers", 12, 256),
+        width=count(inner, "hidden_size", 768, 16_384),
+        heads=count(inner, "num_attention_heads", 12, 256),
+        hidden=count(inner, "intermediate_size", 3072, 65_536),
+        every=count(inner, "cross_attention_frequency", 2, 256),
+        room=count(inner, "max_position_embeddings", 512, 65_536),
+        vocabulary=count(inner, "vocab_size", 30523, 1_000_000),
         whole=True,
     )
 
@@ -106,7 +111,7 @@ def _vocabulary(folder: Path) -> list[str]:
             f"BLIP-Diffusion reads the class noun with BERT's vocabulary, which its release leaves out: put vocab.txt of "
             f"bert-base-uncased into {folder}"
         )
-    return file.read_text(encoding="utf-8").split("\n")[:-1]
+    return read_text(file).split("\n")[:-1]
 
 
 def _names(former: QueryFormer) -> dict[str, str]:
@@ -182,6 +187,6 @@ def _preparation(folder: Path) -> dict[str, Any]:
     """Mean and deviation that pictures are brought to."""
     file = folder / "image_processor" / "preprocessor_config.json"
     index = folder / "model_index.json"
-    told = json.loads(file.read_text()) if file.is_file() else {}
-    told |= {f"image_{k}": v for k, v in (json.loads(index.read_text()) if index.is_file() else {}).items() if v}
+    told = table(read_json(file), file) if file.is_file() else {}
+    told |= {f"image_{k}": v for k, v in (table(read_json(index), index) if index.is_file() else {}).items() if v}
     return {"image_mean": told.get("image_mean") or MEAN, "image_std": told.get("image_std") or STD}

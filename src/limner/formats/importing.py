@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from limner.bases.names import custom_diffusion_names, custom_diffusion_untouched, image_sites
 from limner.concept import Concept
 from limner.errors import FileError
-from limner.subject import check_name
+from limner.subject import check_name, check_noun
 
 from .blip_diffusion import is_qformer, read_qformer
 from .changes import Change, Report, read_changes
@@ -35,17 +35,25 @@ class Imported:
 
 
 def import_file(
-    path: Path | str, base: Base, *, name: str = "", noun: str = "", says: str = "", partial: bool = False
+    path: Path | str,
+    base: Base,
+    *,
+    name: str = "",
+    noun: str = "",
+    says: str = "",
+    partial: bool = False,
+    overwrite: bool = False,
 ) -> Imported:
     """Read a file of another tool for a base: LoRA, LoHa or LoKr by the keys of diffusers, kohya and ComfyUI, a Textual
     Inversion embedding, Custom Diffusion, IP-Adapter's weights, or the folder of a released BLIP-Diffusion.
 
     `name` is what prompts will call it, `says` the words it was taught with (its trigger); both default to what the file
-    tells. Raises `FileError` for a file with keys that nothing here reads, or that lacks some, unless `partial`.
+    tells. Raises `FileError` for a file with keys that nothing here reads, or that lacks some, unless `partial`; and for weights of a
+    method that has some already, unless `overwrite`, or whose weights are part of limner.
     """
     path = Path(path)
     if is_qformer(path):
-        return _qformer(path, base, partial)
+        return _qformer(path, base, partial, overwrite)
     if path.suffix.lower() in (".pt", ".bin", ".pth"):
         metadata: dict[str, str] = {}
         tensors = _pickled(path)
@@ -53,7 +61,7 @@ def import_file(
         metadata, tensors = read_tensors(path)
     told = _told(metadata)
     name = check_name(name or told.get("handle", "") or _bare(path.stem))
-    noun = noun or told.get("noun", "") or "thing"
+    noun = check_noun(noun or told.get("noun", "") or "thing")
     says = says or told.get("says", "") or metadata.get("modelspec.trigger_phrase", "")
     about: dict[str, Any] = {
         "path": path,
@@ -64,7 +72,7 @@ def import_file(
         "partial": partial,
     }
     if any(key.startswith(("ip_adapter.", "image_proj.")) for key in tensors):
-        return _adapter(path, base, tensors, partial)
+        return _adapter(path, base, tensors, partial, overwrite)
     word = _word(base, tensors)
     if word is not None:
         return _concept("word", {f"word.<{name}>": word}, Report(read=list(tensors)), words=len(word), **about)
@@ -83,7 +91,7 @@ def import_file(
 def _told(metadata: Mapping[str, str]) -> dict[str, str]:
     try:
         found = json.loads(metadata.get("limner.export", "{}"))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
     return {k: str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
@@ -203,10 +211,11 @@ def _values(base: Base, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor
     return found, report
 
 
-def _adapter(path: Path, base: Base, tensors: Mapping[str, Tensor], partial: bool) -> Imported:
+def _adapter(path: Path, base: Base, tensors: Mapping[str, Tensor], partial: bool, overwrite: bool) -> Imported:
     """IP-Adapter's weights become those that `ip_adapter` starts from on this base."""
-    from limner.weights import save_weights
+    from limner.weights import check_import, save_weights
 
+    check_import("ip_adapter", base, overwrite=overwrite)
     names = {
         "image_proj.proj.weight": "image.projection.weight", "image_proj.proj.bias": "image.projection.bias",
         "image_proj.norm.weight": "image.norm.weight", "image_proj.norm.bias": "image.norm.bias",
@@ -222,14 +231,16 @@ def _adapter(path: Path, base: Base, tensors: Mapping[str, Tensor], partial: boo
     )
     _refuse(path, report, partial)
     found = {names[key]: tensors[key] for key in report.read}
-    kept = save_weights("ip_adapter", base, found, about={"source": path.name})
+    kept = save_weights("ip_adapter", base, found, about={"source": path.name}, overwrite=overwrite)
     return Imported("ip_adapter", report, weights=kept)
 
 
-def _qformer(path: Path, base: Base, partial: bool) -> Imported:
+def _qformer(path: Path, base: Base, partial: bool, overwrite: bool) -> Imported:
     """A released BLIP-Diffusion's Querying Transformer becomes the weights of `blip_diffusion` on the release as a base."""
-    from limner.weights import save_weights
+    from limner.weights import check_import, save_weights
 
+    check_import("blip_diffusion", base, overwrite=overwrite)
     tensors, about, report = read_qformer(path, base)
     _refuse(path, report, partial)
-    return Imported("blip_diffusion", report, weights=save_weights("blip_diffusion", base, tensors, about=about))
+    kept = save_weights("blip_diffusion", base, tensors, about=about, overwrite=overwrite)
+    return Imported("blip_diffusion", report, weights=kept)

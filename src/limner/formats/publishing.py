@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.concept import Concept
+from limner.decoding import text_of
 from limner.errors import FileError, InputError
 from limner.files import atomic_write
 from limner.painting import PaintSettings, paint
 from limner.picture import Picture
+from limner.untrusted import parse_json, plain_text, table
 
 from .exporting import export
 
@@ -66,15 +68,13 @@ def publish(
 
 def _gallery(concept: Concept, base: Base, folder: Path, pictures: Path | None, trigger: str) -> list[tuple[str, str]]:
     """File and prompt of each picture shown: those given, with the prompts their stories tell, or a few painted now."""
-    from PIL import Image
-
     found = []
     if pictures is not None:
         for file in sorted(pictures.glob("*.png")):
-            story = json.loads(Image.open(file).info.get("limner", "{}"))
+            prompt = _prompt_of(file) or concept.handle
             (folder / "images").mkdir(parents=True, exist_ok=True)
             shutil.copy(file, folder / "images" / file.name)
-            found.append((f"images/{file.name}", story.get("prompt", concept.handle).replace(concept.handle, trigger)))
+            found.append((f"images/{file.name}", prompt.replace(concept.handle, trigger)))
         if not found:
             raise InputError(f"there are no PNG pictures in {pictures}")
         return found
@@ -84,6 +84,13 @@ def _gallery(concept: Concept, base: Base, folder: Path, pictures: Path | None, 
         shown.save(folder / "images" / f"{number:03}.png")
         found.append((f"images/{number:03}.png", shown.prompt.replace(concept.handle, trigger)))
     return found
+
+
+def _prompt_of(file: Path) -> str:
+    """The prompt that a picture's own story tells; empty where it tells none."""
+    told = text_of(file, "limner")
+    story = parse_json(told, f"the story in {file}") if told else {}
+    return plain_text(table(story, f"the story in {file}").get("prompt", ""), f"the prompt in {file}")
 
 
 def model_card(

@@ -7,23 +7,25 @@ listed once, by their headers; a picture is then read from its place, in any ord
 from __future__ import annotations
 
 import glob
-import io
 import itertools
-import json
+import math
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from limner.errors import FileError, PictureError
+from limner.decoding import MAX_BYTES
+from limner.errors import FileError, InputError, PictureError
 from limner.parts.sources.listed import Entry, Tally
-from limner.subject import SUFFIXES, read_picture
+from limner.subject import SUFFIXES, read_mask, read_picture
+from limner.untrusted import MAX_CAPTION, decode_text, parse_json, table
 
 if TYPE_CHECKING:
     from limner.subject import Reference
 
+MAX_FILES = 1_000_000
 CAPTION = ("caption", "text", "prompt", "txt")
 IDENTITY = ("identity", "subject", "subject_id", "label")
 NOUN = ("class", "noun", "category")
@@ -34,16 +36,20 @@ def expanded(pattern: str) -> list[Path]:
     """The files of a pattern: {000..009} counts, {a,b} lists, and * as in a shell. Those of braces need not be there."""
     parts = re.split(r"\{([^{}]*)\}", pattern)
     choices = [_choices(part) if k % 2 else [part] for k, part in enumerate(parts)]
+    if (count := math.prod(map(len, choices))) > MAX_FILES:
+        raise InputError(f"{pattern!r} names {count:,} files; at most {MAX_FILES:,} are opened")
     names = ["".join(chosen) for chosen in itertools.product(*choices)]
     found = [sorted(glob.glob(name)) if glob.has_magic(name) else [name] for name in names]
     return [Path(name).expanduser() for part in found for name in part]
 
 
-def _choices(told: str) -> list[str]:
+def _choices(told: str) -> Sequence[str]:
     count = re.fullmatch(r"(\d+)\.\.(\d+)", told)
     if not count:
         return told.split(",")
     first, last = count.groups()
+    if len(last) > 9 or int(last) - int(first) >= MAX_FILES:
+        raise InputError(f"{{{told[:60]}}} counts more than the {MAX_FILES:,} files that are opened")
     return [f"{k:0{len(first)}}" for k in range(int(first), int(last) + 1)]
 
 
@@ -62,24 +68,21 @@ def listed(files: Sequence[Path], left_out: Tally, noticed: Tally) -> list[Entry
 def read(place: Sequence[Any]) -> Reference:
     """A picture at its place: [file, offset, bytes] and, with a mask, the mask's offset and bytes."""
     file, offset, size, *mask = place
-    reference, _ = read_picture(_image(file, offset, size), name=Path(file).name)
+    reference, _ = read_picture(_bytes(file, offset, size), name=f"the picture at {offset} of {Path(file).name}")
     if not mask:
         return reference
-    light = _image(file, *mask).convert("L")
-    return replace(reference, mask=light)
+    return replace(reference, mask=read_mask(_bytes(file, *mask), name=f"the mask at {mask[0]} of {Path(file).name}"))
 
 
-def _image(file: str, offset: int, size: int) -> Any:
-    from PIL import Image
-
+def _bytes(file: str, offset: int, size: int) -> bytes:
+    if size > MAX_BYTES:
+        raise PictureError(f"the picture at {offset} of {file} has {size:,} bytes; at most {MAX_BYTES:,} are read")
     try:
         with open(file, "rb") as opened:
             opened.seek(offset)
-            image = Image.open(io.BytesIO(opened.read(size)))
-        image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return opened.read(size)
+    except (OSError, ValueError) as error:
         raise PictureError(f"the picture at {offset} of {file} cannot be read: {error}") from error
-    return image
 
 
 def _members(file: Path) -> tuple[list[tarfile.TarInfo], str]:
@@ -94,16 +97,22 @@ def _members(file: Path) -> tuple[list[tarfile.TarInfo], str]:
             )
     try:
         with tarfile.open(file, "r:") as tar:
+            whole = file.stat().st_size
             while (member := tar.next()) is not None:
-                found += [member] if member.isfile() else []
+                found += [member] if member.isfile() and _is_there(member, whole) else []
         with file.open("rb") as opened:
             opened.seek(tar.offset)
             ends = bool(opened.read(1))  # an archive ends with blocks of zeros
-    except (tarfile.TarError, OSError, EOFError):
-        ends = False
+    except (tarfile.TarError, OSError, EOFError, ValueError, LookupError, TypeError, ArithmeticError):
+        ends = False  # of a damaged header, tarfile raises whatever it stumbles over
     if not found:
         return found, "shards with nothing in them" if ends else "shards that cannot be read"
     return found, "" if ends else "shards that are cut short or damaged"
+
+
+def _is_there(member: tarfile.TarInfo, whole: int) -> bool:
+    """Whether a member begins within a file of so many bytes, and lies in it as it is."""
+    return 0 <= member.offset_data <= whole and member.size >= 0 and not member.issparse()
 
 
 def _entries(file: Path, members: Sequence[tarfile.TarInfo], noticed: Tally) -> list[Entry]:
@@ -119,7 +128,9 @@ def _entries(file: Path, members: Sequence[tarfile.TarInfo], noticed: Tally) -> 
         if picture is None:
             continue
         name = f"{file.name}:{picture.name}"
-        mask = parts.get("mask.png")
+        mask = next(
+            (parts[e] for e in parts if e.startswith("mask.") and f".{e.removeprefix('mask.')}" in SUFFIXES), None
+        )
         place = [str(file.resolve()), *_place(picture), *(_place(mask) if mask else ())]
         told = _told(file, parts, name, noticed)
         found.append(entry_of(told, name, place, alone=f"{file.name}:{key}"))
@@ -138,17 +149,20 @@ def _told(file: Path, parts: Mapping[str, tarfile.TarInfo], name: str, noticed: 
             if ending in parts:
                 opened.seek(parts[ending].offset_data)
                 try:
-                    told |= parse(opened.read(parts[ending].size).decode())
-                except ValueError:  # no UTF-8, or no JSON
+                    told |= parse(_text(opened, parts[ending]))
+                except FileError:  # too long, no UTF-8, or no JSON
                     noticed.add(f".{ending} that cannot be read", name)
     return told
 
 
+def _text(opened: BinaryIO, member: tarfile.TarInfo) -> str:
+    if member.size > MAX_CAPTION:
+        raise FileError(f"{member.name} has {member.size:,} bytes; at most {MAX_CAPTION:,} are read")
+    return decode_text(opened.read(member.size), member.name)
+
+
 def _table(text: str) -> dict[str, Any]:
-    told = json.loads(text)
-    if not isinstance(told, dict):
-        raise ValueError("expected a JSON object")  # noqa: TRY004  # as json's own errors, for one except
-    return told
+    return table(parse_json(text, "a table"), "a table")
 
 
 def entry_of(told: Mapping[str, Any], name: str, place: Any, *, alone: str) -> Entry:
@@ -158,4 +172,7 @@ def entry_of(told: Mapping[str, Any], name: str, place: Any, *, alone: str) -> E
 
 
 def _first(told: Mapping[str, Any], keys: Sequence[str]) -> str:
-    return next((str(told[key]).strip() for key in keys if told.get(key) is not None), "")
+    """The first that is there, as text or a number; of a list, such as several captions of one picture, its first."""
+    found = (told[key][0] if isinstance(told[key], list) and told[key] else told[key] for key in keys if key in told)
+    plain = (str(value).strip() for value in found if isinstance(value, (str, int, float)))
+    return next((text for text in plain if len(text) <= MAX_CAPTION), "")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError, InputError, MissingExtra, PictureError
 from limner.parts.sources.listed import Entry
-from limner.subject import read_picture
+from limner.subject import read_mask, read_picture
+from limner.untrusted import inside
 
 from .shards import CAPTION, IDENTITY, NOUN, entry_of
 
@@ -46,7 +47,16 @@ def opened(where: str) -> Any:
         if chosen not in splits:
             raise InputError(f"{place} has no split {chosen!r}; it has {', '.join(splits)}")
         found = found[chosen]
-    return found
+    return _undecoded(found, datasets)
+
+
+def _undecoded(rows: Any, datasets: Any) -> Any:
+    """The rows with pictures as bytes: `read` decodes them, in the formats that limner opens."""
+    kind: Any = getattr(datasets, "Image", None)
+    for column in (*PICTURE, *MASK):
+        if kind is not None and isinstance(rows.features.get(column), kind):
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+    return rows
 
 
 def listed(rows: Any, name: str) -> list[Entry]:
@@ -65,8 +75,8 @@ def listed(rows: Any, name: str) -> list[Entry]:
     return found
 
 
-def read(rows: Any, place: int) -> Reference:
-    """The picture of a row, with its mask where there is one."""
+def read(rows: Any, place: int, *, root: Path | None = None) -> Reference:
+    """The picture of a row, with its mask where there is one. Of a saved folder, `root`, no row names a file outside."""
     try:
         row = rows[place]
         image = next(row[column] for column in PICTURE if row.get(column) is not None)
@@ -74,9 +84,19 @@ def read(rows: Any, place: int) -> Reference:
         raise PictureError(f"row {place} has no picture") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise PictureError(f"the picture of row {place} cannot be read: {error}") from error
-    reference, _ = read_picture(image, name=f"row {place}")
+    reference, _ = read_picture(_source(image, root), name=f"row {place}")
     mask = next((row[column] for column in MASK if row.get(column) is not None), None)
-    return reference if mask is None else replace(reference, mask=mask.convert("L"))
+    return reference if mask is None else replace(reference, mask=read_mask(_source(mask, root)))
+
+
+def _source(value: Any, root: Path | None) -> Any:
+    """What a cell holds, as `read_picture` takes it: bytes, a file, or a picture."""
+    if not isinstance(value, dict):
+        return value
+    if value.get("bytes") is not None:
+        return bytes(value["bytes"])
+    place = Path(str(value.get("path") or ""))
+    return place if root is None else inside(root / place, root, named_by=f"a row of {root}")
 
 
 def _in_words(rows: Any, column: str, value: Any) -> Any:

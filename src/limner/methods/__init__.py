@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import importlib.util
 import pkgutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -30,12 +32,66 @@ def methods() -> dict[str, Callable[..., Recipe]]:
 
 
 def find(name: str) -> Callable[..., Recipe]:
-    """The method of that name, or of "file.py:function"."""
+    """The method of that name, or of "file.py:function". To name a file here is to trust it: it is run, and concepts of that method
+    may use it from now on (see `named`)."""
     if ".py" in name:
-        return _from_file(name)
+        return remember(_from_file(name))
     if name not in methods():
         raise UnknownName("method", name, methods())
     return methods()[name]
+
+
+def named(name: str, sha256: str = "", *, by: str) -> Callable[..., Recipe]:
+    """The method that a file names: one of limner's own, or one that the user named before, in `find` or as a function. A file names
+    no code to run. Raises `FileError` for a method nobody else named; warns when its file has changed since, by its `sha256`.
+
+    `by` is what names it, for messages.
+    """
+    if ".py" not in name:
+        return find(name)
+    function = _named.get(name) or _named.get(name.rpartition(":")[2])
+    if function is None:
+        raise FileError(
+            f"{by} was taught by {name}, a method that is not limner's own, and a file never names code to run. If you have that method "
+            "and trust it, name it: --method FILE.py:function, or --trust to run the file named here (in Python: "
+            'limner.methods.find("FILE.py:function") before, or Concept.load(…, trust=True))'
+        )
+    if sha256 and (now := code_sha256(function)) != sha256:
+        warnings.warn(
+            f"{by} was taught by another version of {place_of(function)} (SHA-256 {sha256[:12]}, now {now[:12]}): it may paint "
+            "something else",
+            stacklevel=3,
+        )
+    return function
+
+
+_named: dict[str, Callable[..., Recipe]] = {}
+"""Methods of files that the user named in this process, by "/path/file.py:function" and by "function"."""
+
+
+def remember(function: Callable[..., Recipe]) -> Callable[..., Recipe]:
+    """Note that the user named this method; limner's own need no note."""
+    if place := place_of(function):
+        _named[place] = _named[place.rpartition(":")[2]] = function
+    return function
+
+
+def place_of(function: Callable[..., Recipe]) -> str:
+    """ "/path/file.py:function" of a method that is not limner's own; empty for one that is."""
+    name = getattr(function, "__name__", "")
+    if methods().get(name) is function:
+        return ""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        raise InputError(f"{function!r} is no function marked with @method")
+    return f"{Path(code.co_filename).resolve()}:{name}"
+
+
+def code_sha256(function: Callable[..., Recipe]) -> str:
+    """SHA-256 of the file of a method that is not limner's own; empty for one that is, and for one without a file."""
+    place = place_of(function)
+    path = Path(place.rpartition(":")[0])
+    return hashlib.sha256(path.read_bytes()).hexdigest() if place and path.is_file() else ""
 
 
 def card(function: Callable[..., Recipe]) -> Card:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from limner.errors import InputError, PictureError
 from limner.subject import SUFFIXES, Subject, read_picture
+from limner.untrusted import inside, plain_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,7 +166,12 @@ def pictures_in(folder: Path) -> tuple[Path, ...]:
     if not folder.is_dir():
         return ()
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.stem.endswith("_mask"))
-    return tuple(files)
+    return tuple(inside(file, folder) for file in files)
+
+
+def folder_in(root: Path, name: object, *, named_by: object) -> Path:
+    """The folder (or file) that a list names, within the set's own. Raises `FileError` for one outside of it, or for no text."""
+    return inside(root / plain_text(name, f"a name in {named_by}", limit=1000), root, named_by=named_by)
 
 
 def existing(path: Path, what: str) -> Path:

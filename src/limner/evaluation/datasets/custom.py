@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 from limner.errors import FileError
+from limner.untrusted import plain_text, read_json, read_text, rows
 
-from . import Case, DataSet, Member, existing, loader, pictures_in
+from . import Case, DataSet, Member, existing, folder_in, loader, pictures_in
 
 LICENCE = "prompts: Adobe Research Licence (non-commercial); images: Unsplash, CC BY-SA 4.0"
 NOUNS = {
@@ -25,7 +26,7 @@ def custom_10(folder: Path | str) -> DataSet:
     texts = sorted(existing(root / "prompts", "Custom-10's folder of prompts").glob("*.txt"))
     if not texts:
         raise FileError(f"{root / 'prompts'} holds no .txt file of prompts")
-    singles = {t.stem for t in texts if "<new2>" not in t.read_text()}
+    singles = {t.stem for t in texts if "<new2>" not in read_text(t)}
     cases, absent = [], []
     for text in texts:
         names = [text.stem] if text.stem in singles else _pair(text.stem, singles)
@@ -42,26 +43,32 @@ def custom_10(folder: Path | str) -> DataSet:
 def customconcept101(folder: Path | str) -> DataSet:
     """`dataset.json`: one subject a case; prompts in `prompts/`, images in the folders that it names."""
     root = Path(folder)
-    rows = json.loads(existing(root / "dataset.json", "CustomConcept101's list of concepts").read_text())
-    return _concepts("customconcept101", root, [[row] for row in rows], [row.get("prompt_filename") for row in rows])
+    path = existing(root / "dataset.json", "CustomConcept101's list of concepts")
+    found = rows(read_json(path), path)
+    return _concepts("customconcept101", path, [[row] for row in found], [row.get("prompt_filename") for row in found])
 
 
 @loader("customconcept101-multi")
 def customconcept101_multi(folder: Path | str) -> DataSet:
     """`dataset_multiconcept.json`: pairs of subjects."""
     root = Path(folder)
-    rows = json.loads(existing(root / "dataset_multiconcept.json", "CustomConcept101's list of pairs").read_text())
+    path = existing(root / "dataset_multiconcept.json", "CustomConcept101's list of pairs")
+    found = read_json(path)
+    if not isinstance(found, list) or not all(isinstance(r, list) and len(r) > 2 for r in found):
+        raise FileError(f"{path} is no list of pairs: expected lists of two concepts and their prompts' file")
+    groups = [rows(r[:3], f"each row of {path}") for r in found]
     return _concepts(
-        "customconcept101-multi", root, [r[:2] for r in rows], [r[2]["prompt_filename_compose"] for r in rows]
+        "customconcept101-multi", path, [r[:2] for r in groups], [r[2].get("prompt_filename_compose") for r in groups]
     )
 
 
-def _concepts(name: str, root: Path, groups: list[list[dict[str, str]]], texts: list[str | None]) -> DataSet:
+def _concepts(name: str, listing: Path, groups: list[list[dict[str, Any]]], texts: list[Any]) -> DataSet:
+    root = listing.parent
     cases, absent = [], []
     for group, text in zip(groups, texts, strict=True):
-        members = tuple(_member(root, row) for row in group)
+        members = tuple(_member(listing, row) for row in group)
         label = "+".join(m.name for m in members)
-        path = root / (text or "")
+        path = folder_in(root, text or "", named_by=listing)
         path = path if path.is_file() else root / "prompts" / Path(text or "").name
         missing = [f"no pictures of {m.name}" for m in members if not m.pictures]
         if missing or not path.is_file():
@@ -71,17 +78,27 @@ def _concepts(name: str, root: Path, groups: list[list[dict[str, str]]], texts: 
     return DataSet(name, tuple(cases), LICENCE, tuple(absent))
 
 
-def _member(root: Path, row: dict[str, str]) -> Member:
-    folder = row["instance_data_dir"]
-    here = root / folder
-    here = here if here.is_dir() else root / Path(*Path(folder).parts[-2:])
-    here = here if here.is_dir() else root / Path(folder).name
-    noun = row.get("class_prompt", "").strip() or row["instance_prompt"].split(">")[-1].strip()
-    return Member(Path(folder).name, noun, _kind(noun), pictures_in(here))
+def _member(listing: Path, row: dict[str, Any]) -> Member:
+    """A member by its row. Its folder is looked for within the set alone, wherever the row says it is."""
+    told = {
+        key: plain_text(row.get(key, ""), f"{key} of {listing}")
+        for key in ("instance_data_dir", "class_prompt", "instance_prompt")
+    }
+    folder, root = told["instance_data_dir"], listing.parent
+    parts = [part for part in Path(folder).parts if part not in ("/", "..")]
+    tried = (parts, parts[-2:], parts[-1:])
+    here = next((place for part in tried if (place := root.joinpath(*part)).is_dir()), root / "nowhere")
+    noun = told["class_prompt"].strip() or told["instance_prompt"].split(">")[-1].strip()
+    return Member(
+        Path(folder).name,
+        noun,
+        _kind(noun),
+        pictures_in(folder_in(root, str(here.relative_to(root)), named_by=listing)),
+    )
 
 
 def _prompts(path: Path) -> tuple[str, ...]:
-    lines = (line.strip() for line in path.read_text().splitlines())
+    lines = (line.strip() for line in read_text(path).splitlines())
     return tuple(_plain(line) for line in lines if line)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from limner.errors import FileError
+from limner.untrusted import read_json, read_text, table, texts
 
-from . import Case, DataSet, Member, existing, loader, pictures_in
+from . import Case, DataSet, Member, existing, folder_in, loader, pictures_in
 
 LIVE = ("cat", "dog")
 
@@ -28,9 +28,8 @@ def dreambench_v2(folder: Path | str, prompts: Path | str) -> DataSet:
     {subject: [prompt with {} for the subject, …]}."""
     root = Path(folder)
     root = root / "dataset" if (root / "dataset").is_dir() else root
-    own = json.loads(existing(Path(prompts), "a JSON file {subject: [prompts]}").read_text())
-    if not isinstance(own, dict) or not all(isinstance(v, list) for v in own.values()):
-        raise FileError(f"{prompts} must hold an object {{subject: [prompts]}}")
+    own = table(read_json(existing(Path(prompts), "a JSON file {subject: [prompts]}")), prompts)
+    own = {name: texts(said, f"the prompts of {name[:100]} in {prompts}") for name, said in own.items()}
     return _read("dreambench-v2", root, own)
 
 
@@ -40,7 +39,7 @@ def _read(name: str, root: Path, own: Mapping[str, list[str]] | None) -> DataSet
     )
     cases, absent = [], []
     for who, noun in nouns.items():
-        pictures = pictures_in(root / who)
+        pictures = pictures_in(folder_in(root, who, named_by="prompts_and_classes.txt"))
         said = tuple(own.get(who, ())) if own is not None else (living if noun in LIVE else things)
         if not pictures or not said:
             absent.append(who)
@@ -55,7 +54,7 @@ def prompts_and_classes(path: Path) -> tuple[dict[str, str], tuple[str, ...], tu
 
     The file is a table and two Python lists in prose; it is read, never run. Raises `FileError` for another file.
     """
-    text = path.read_text()
+    text = read_text(path)
     table, _, rest = text.partition("Prompts")
     nouns = dict(re.findall(r"^(\w+),([^\n,]+?)\s*$", table, re.MULTILINE))
     nouns.pop("subject_name", None)

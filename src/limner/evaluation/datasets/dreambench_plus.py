@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from limner.untrusted import inside, read_text
+
 from . import Case, DataSet, Member, existing, loader, pictures_in
 
 KINDS = {"animal": "pet", "human": "face", "object": "object", "style": "style"}
@@ -20,7 +22,7 @@ def dreambench_plus(folder: Path | str) -> DataSet:
         for picture in pictures_in(place):
             name = str(picture.relative_to(images).with_suffix(""))
             text = root / "captions" / f"{name}.txt"
-            lines = [line.strip() for line in text.read_text().splitlines() if line.strip()] if text.is_file() else []
+            lines = _lines(inside(text, root)) if text.is_file() else []
             if len(lines) < 2:
                 absent.append(f"{name}: no captions")
                 continue
@@ -29,6 +31,10 @@ def dreambench_plus(folder: Path | str) -> DataSet:
             said = tuple(_handled(p, noun) for p in prompts)
             cases.append(Case(name, (Member(name, noun, kind, (picture,)),), said))
     return DataSet("dreambench++", tuple(cases), "code and lists Apache 2.0; images of mixed rights", tuple(absent))
+
+
+def _lines(path: Path) -> list[str]:
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def _handled(prompt: str, noun: str) -> str:

@@ -6,12 +6,12 @@ licence, so it is read from your copy in its own layout, which its parts can be 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from limner.errors import FileError
+from limner.untrusted import plain_text, read_json, table, texts
 
-from . import Case, DataSet, Member, existing, loader, pictures_in
+from . import Case, DataSet, Member, existing, folder_in, loader, pictures_in
 
 LIVE = ("cat", "dog")
 FACE_PROMPTS = ("prompt_accessory", "prompt_context", "prompt_action", "prompt_style")
@@ -23,21 +23,30 @@ def persona(folder: Path | str) -> DataSet:
     root = Path(folder)
     root = root / "pcs_dataset" if (root / "pcs_dataset").is_dir() else root
     path = existing(root / "info.json", "Persona's list of subjects and prompts")
-    info = json.loads(path.read_text())
+    info = table(read_json(path), path)
     try:
         subjects, face = info["subjects"], info["face"]
         nouns, living, things = subjects["subject_with_cls"], subjects["prompt_live"], subjects["prompt_object"]
         people, said = face["id_with_gender"], [p for group in FACE_PROMPTS for p in face[group]]
     except (KeyError, TypeError) as error:
         raise FileError(f"{path} is not Persona's info.json: it lacks {error}") from error
+    for named, at in ((nouns, "subject_with_cls"), (people, "id_with_gender")):
+        for noun in table(named, f"{at} of {path}").values():
+            plain_text(noun, f"each noun of {at} of {path}", limit=200)
+    for prompts in (living, things, said):
+        texts(prompts, f"the prompts of {path}")
     cases: list[Case] = []
     absent: list[str] = []
     for name, noun in nouns.items():
         prompts = living if noun in LIVE else things
-        _add(cases, absent, name, noun, "pet" if noun in LIVE else "object", root / "subjects" / name, prompts)
+        _add(cases, absent, name, noun, "pet" if noun in LIVE else "object", _place(root / "subjects", name), prompts)
     for name, noun in people.items():
-        _add(cases, absent, name, noun, "face", root / "face" / name, said)
+        _add(cases, absent, name, noun, "face", _place(root / "face", name), said)
     return DataSet("persona", tuple(cases), "none stated; images as their own sets", tuple(absent))
+
+
+def _place(folder: Path, name: str) -> Path:
+    return folder_in(folder, name, named_by="info.json")
 
 
 def _add(

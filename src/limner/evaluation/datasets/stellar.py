@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from limner.errors import FileError
+from limner.untrusted import inside, read_json, table, texts
 
 from . import Case, DataSet, Member, existing, loader
 
@@ -23,14 +22,14 @@ def stellar(folder: Path | str, *, prompts: str = "prompts_h.json") -> DataSet:
         if not pictures or not text.is_file():
             absent.append(f"{place.name}: {'no pictures' if not pictures else f'no {prompts}'}")
             continue
-        found = json.loads(text.read_text())
-        if not isinstance(found, dict) or "prompts" not in found:
-            raise FileError(f"{text} is not Stellar's: expected an object with 'prompts'")
-        cases.append(Case(place.name, (Member(place.name, _noun(place), "face", pictures),), tuple(found["prompts"])))
+        pictures = tuple(inside(picture, root) for picture in pictures)
+        found = table(read_json(inside(text, root)), text)
+        said = tuple(texts(found.get("prompts"), f"the prompts of {text}"))
+        cases.append(Case(place.name, (Member(place.name, _noun(place), "face", pictures),), said))
     return DataSet("stellar", tuple(cases), "research and education only", tuple(absent))
 
 
 def _noun(place: Path) -> str:
     path = place / "0_attributes.json"
-    male = json.loads(path.read_text()).get("Male") if path.is_file() else None
+    male = table(read_json(inside(path, place)), path).get("Male") if path.is_file() else None
     return "person" if male is None else "man" if male in (1, True, "1") else "woman"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from limner.errors import FileError
+from limner.untrusted import plain_text, read_json, rows, texts
 
-from . import Case, DataSet, Member, existing, loader
+from . import Case, DataSet, Member, existing, folder_in, loader
 from .dreambench import prompts_and_classes
 
 
@@ -27,17 +27,19 @@ def uno_multi(folder: Path | str, listing: Path | str) -> DataSet:
 def _read(name: str, root: Path, listing: Path, count: int) -> DataSet:
     root = root / "dataset" if (root / "dataset").is_dir() else root
     nouns, _, _ = prompts_and_classes(existing(root / "prompts_and_classes.txt", "DreamBench's list of subjects"))
-    rows = json.loads(existing(listing, "UNO's list").read_text())
-    if not isinstance(rows, list) or not all(len(r.get("image_paths", ())) == count for r in rows):
-        raise FileError(f"{listing} is not UNO's: expected a list of prompts with {count} pictures each")
     grouped: dict[tuple[str, ...], list[str]] = {}
-    for row in rows:
-        grouped.setdefault(tuple("/".join(Path(p).parts[-2:]) for p in row["image_paths"]), []).append(row["prompt"])
+    for row in rows(read_json(existing(listing, "UNO's list")), listing):
+        shown = texts(row.get("image_paths", []), f"image_paths of {listing}")
+        if len(shown) != count:
+            raise FileError(f"{listing} is not UNO's: expected a list of prompts with {count} pictures each")
+        places = tuple("/".join(Path(p).parts[-2:]) for p in shown)
+        grouped.setdefault(places, []).append(plain_text(row.get("prompt"), f"each prompt of {listing}"))
     cases, absent = [], []
     for pictures, prompts in grouped.items():
         who = [p.split("/")[0] for p in pictures]
         label = "+".join(who)
-        missing = [p for p in pictures if not (root / p).is_file()]
+        missing = [p for p in pictures if not folder_in(root, p, named_by=listing).is_file()]
+        missing += [f"class of {w}" for w in who if w not in nouns]
         if missing:
             absent.append(f"{label}: no {', '.join(missing)}")
             continue

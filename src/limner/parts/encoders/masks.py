@@ -40,7 +40,7 @@ def subject_masks(base: Base, subject: Subject) -> Tensor:
 
 def unseen(base: Base, subject: Subject) -> list[str]:
     """The names of pictures on which nothing like a toy is found. On other bases than pocket, and with masks, nobody looks."""
-    if base.name != "pocket" or not subject.pictures or subject.masks(base.picture_size) is not None:
+    if base.name != "pocket" or all(picture.mask is not None for picture in subject.pictures):
         return []
     share = _found(subject, base.picture_size).mean((1, 2, 3))
     return [picture.name for picture, there in zip(subject.pictures, share.tolist(), strict=True) if there < LEAST]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from string import Formatter
 from typing import TYPE_CHECKING
 
+from limner.errors import InputError
 from limner.parts.encoders.latents import encoded
 from limner.recipe import Batch, Source
 
@@ -23,6 +25,7 @@ def diptychs(
     """Batches of latents [B, C, h, 2w]: on the left a picture of the subject on plain ground, on the right another as it is,
     where alone the loss counts. The caption is `template`, of which {noun} is the subject's class and {prompt} what the right
     picture's own caption says; or nothing."""
+    check_template(template)
     source = pairs(
         batch=batch, named=named, ground="plain", drop_image=0.0, drop_text=drop_text, drop_both=0.0, corpus=corpus
     )
@@ -51,3 +54,15 @@ def diptychs(
         prepare,
         over=lambda other: diptychs(template, batch=batch, named=named, drop_text=drop_text, corpus=other),
     )
+
+
+def check_template(template: str) -> None:
+    """Raise `InputError` for a template with anything in braces but {noun} and {prompt}."""
+    try:
+        within = [(name, form, how) for _, name, form, how in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise InputError(f"the template {template[:200]!r} cannot be filled in: {error}") from error
+    if any(found not in (("noun", "", None), ("prompt", "", None)) for found in within):
+        raise InputError(
+            f"in the template {template[:200]!r} braces may hold noun and prompt alone: {{noun}}, {{prompt}}"
+        )

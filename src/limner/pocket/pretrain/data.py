@@ -175,7 +175,7 @@ def write_strip(path: Path, pixels: Tensor) -> None:
 
 def read_strip(path: Path, size: int) -> Tensor:
     """[N, C, S, S] uint8 of a strip."""
-    array = torch.from_numpy(np.array(Image.open(path)))
+    array = torch.from_numpy(np.array(Image.open(path, formats=("PNG", "JPEG"))))
     return (
         (array if array.ndim == 3 else array[..., None])
         .view(-1, size, size, array.shape[2] if array.ndim == 3 else 1)
