@@ -33,7 +33,7 @@ class Choice(NamedTuple):
 def measured() -> dict[str, dict[str, float]]:
     """H, F, T, toys, seconds and bytes of every method on the pocket base's bench, by name; empty when nothing was measured."""
     file = resources.files("limner.methods") / "measured.json"
-    return dict(json.loads(file.read_text())) if file.is_file() else {}
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 def choose(*, base: str, goal: str = "balanced", kind: str = "object", budget: float | None = None) -> Choice:

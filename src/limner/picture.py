@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .escaping import Markup, html, join_html
 from .files import atomic_write
 
 if TYPE_CHECKING:
@@ -63,8 +64,12 @@ class Pictures(list[Picture]):
         return [p.save(Path(folder) / f"{k:03}.png", overwrite=overwrite) for k, p in enumerate(self, first)]
 
     def _repr_html_(self) -> str:
-        return "".join(
-            f'<figure style="display:inline-block">{html_image(p.image)}<figcaption>{p.prompt}</figcaption></figure>'
+        return join_html(
+            html(
+                '<figure style="display:inline-block">{}<figcaption>{}</figcaption></figure>',
+                html_image(p.image),
+                p.prompt,
+            )
             for p in self
         )
 
@@ -97,12 +102,14 @@ def png_bytes(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def html_image(image: Image.Image | None, *, height: int = 160, title: str = "") -> str:
+def html_image(image: Image.Image | None, *, height: int = 160, title: str = "") -> Markup:
     """An <img> that carries its own bytes."""
     if image is None:
-        return ""
+        return Markup()
     data = base64.b64encode(png_bytes(image)).decode()
-    return f'<img src="data:image/png;base64,{data}" height="{height}" title="{title}" alt="{title}">'
+    return html(
+        '<img src="data:image/png;base64,{}" height="{}" title="{title}" alt="{title}">', data, height, title=title
+    )
 
 
 def sheets(parts: Iterable[Sequence[Image.Image]], *, height: int = 128) -> Image.Image:

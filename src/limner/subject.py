@@ -136,10 +136,12 @@ class Subject:
         return cls(card["handle"], card["noun"], pictures, card["kind"])
 
     def _repr_html_(self) -> str:
+        from .escaping import html, join_html
         from .picture import html_image
+        from .wording import with_article
 
-        shown = "".join(html_image(p.image, height=128) for p in self.pictures if p.image is not None)
-        return f"<div><b>{self.name}</b>, a {self.noun}<br>{shown}</div>"
+        shown = join_html(html_image(p.image, height=128) for p in self.pictures)
+        return html("<div><b>{}</b>, {}<br>{}</div>", self.name, with_article(self.noun), shown)
 
 
 def check_name(handle: str) -> str:

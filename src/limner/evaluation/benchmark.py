@@ -73,14 +73,14 @@ def collect(plan: Plan, folder: Path, results: Path, *, seconds: float = 0.0) ->
         "units": units,
     }
     results.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(results, lambda p: p.write_text(compact(found)), overwrite=True)
+    atomic_write(results, lambda p: p.write_text(compact(found), encoding="utf-8"), overwrite=True)
     return found
 
 
 def read_results(path: Path) -> dict[str, Any]:
     """A results file. Raises `FileError` for one that is damaged or of another version."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FileError(f"{path} is no results file that can be read: {error}") from error
     if found.get("format") != FORMAT:
@@ -165,7 +165,7 @@ def _on_ray(plan: Plan, missing: Mapping[str, Unit], folder: Path) -> Iterator[U
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise FileError(f"{path} is damaged ({error}); delete it and run the bench again") from error
     return found

@@ -53,7 +53,7 @@ class Previews:
         if self.every < 1:
             raise InputError(f"previews come every so many updates, one or more, not {self.every}")
         if self.file.exists():
-            self.looks = json.loads(self.file.read_text())
+            self.looks = json.loads(self.file.read_text(encoding="utf-8"))
 
     @property
     def file(self) -> Path:
@@ -73,7 +73,7 @@ class Previews:
         self.looks, self.told = [*kept, {"done": progress.done, "loss": round(progress.loss, 5), **scores}], True
         sheet, text = grid(images, len(images)), json.dumps(self.looks, indent=1)
         atomic_write(self.folder / f"preview-{progress.done:06}.png", lambda p: sheet.save(p, "PNG"), overwrite=True)
-        atomic_write(self.file, lambda p: p.write_text(text), overwrite=True)
+        atomic_write(self.file, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
         self.shown(progress.done, scores, sheet)
 
     def painted(self, progress: Progress) -> list[Image.Image]:

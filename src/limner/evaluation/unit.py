@@ -46,7 +46,9 @@ def run_crew(
         record, images = _judged(plan, unit, cases[unit.case], base, folder, taught[unit.lesson])
         strip(images, len(plan.seeds)).save(folder / f"{key}.jpg", quality=90)
         text = compact(record)
-        atomic_write(folder / f"{key}.json", functools.partial(Path.write_text, data=text), overwrite=True)
+        atomic_write(
+            folder / f"{key}.json", functools.partial(Path.write_text, data=text, encoding="utf-8"), overwrite=True
+        )
 
 
 Taught: TypeAlias = "tuple[Concept | None, dict[str, float]]"
@@ -241,7 +243,7 @@ class _counted:
         if self.base.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         elif os.access("/proc/self/clear_refs", os.W_OK):
-            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark begins anew
         return self.found
 
     def __exit__(self, *_: object) -> None:
@@ -251,7 +253,14 @@ class _counted:
         if self.base.device.type == "cuda":
             self.found["peak_bytes"] = float(torch.cuda.max_memory_allocated())
         elif Path("/proc/self/status").exists():
-            line = next((x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM")), "")
+            line = next(
+                (
+                    x
+                    for x in Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+                    if x.startswith("VmHWM")
+                ),
+                "",
+            )
             self.found["peak_bytes"] = float(line.split()[1]) * 1024 if line else 0.0
 
 

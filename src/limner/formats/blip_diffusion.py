@@ -43,7 +43,7 @@ def read_qformer(path: Path, base: Base) -> tuple[dict[str, Tensor], dict[str, A
     folder = _inside(path)
     if folder is None:
         raise FileError(f"{path} has no qformer/config.json: expected BLIP-Diffusion as diffusers saves it")
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     former = _former(config)
     tensors, vocabulary = _tensors(folder), _vocabulary(folder)
     names = {key: "" for key in tensors if key.startswith(TOWER) or key.endswith("position_ids")} | _names(former)
@@ -70,7 +70,7 @@ def _inside(path: Path) -> Path | None:
 
 
 def _is_one(config: Path) -> bool:
-    return config.is_file() and "qformer_config" in config.read_text(errors="replace")
+    return config.is_file() and "qformer_config" in config.read_text(encoding="utf-8", errors="replace")
 
 
 def _former(config: Mapping[str, Any]) -> QueryFormer:
@@ -159,7 +159,7 @@ def _put_tower(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Te
     if strange or [key for key in lacking if not key.endswith("position_ids")]:
         raise FileError(f"the picture tower of {folder} is no CLIP: it lacks {lacking[:3]}, and has {strange[:3]}")
     tower.save_pretrained(part)
-    (part / "preprocessor_config.json").write_text(json.dumps(_preparation(folder)))
+    (part / "preprocessor_config.json").write_text(json.dumps(_preparation(folder)), encoding="utf-8")
     part.rename(where)
 
 
@@ -182,6 +182,10 @@ def _preparation(folder: Path) -> dict[str, Any]:
     """Mean and deviation that pictures are brought to."""
     file = folder / "image_processor" / "preprocessor_config.json"
     index = folder / "model_index.json"
-    told = json.loads(file.read_text()) if file.is_file() else {}
-    told |= {f"image_{k}": v for k, v in (json.loads(index.read_text()) if index.is_file() else {}).items() if v}
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    told |= {
+        f"image_{k}": v
+        for k, v in (json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}).items()
+        if v
+    }
     return {"image_mean": told.get("image_mean") or MEAN, "image_std": told.get("image_std") or STD}

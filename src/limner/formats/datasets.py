@@ -8,7 +8,6 @@ transparency, NAME-masklabel.png, NAME.mask.png, a folder masks/, or kohya's con
 from __future__ import annotations
 
 import csv
-import html
 import json
 import re
 import tomllib
@@ -187,7 +186,7 @@ def _kohya_toml(path: Path) -> Found | None:
     files = [path] if path.suffix == ".toml" else sorted(path.glob("*.toml")) if path.is_dir() else []
     for file in files:
         try:
-            told = tomllib.loads(file.read_text())
+            told = tomllib.loads(file.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise FileError(f"{file} is not TOML: {error}") from error
         subsets = [(d, s) for d in told.get("datasets", ()) for s in d.get("subsets", ())]
@@ -352,7 +351,7 @@ def _beside(file: Path, place: str) -> Path:
 
 def _json(file: Path) -> Any:
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FileError(f"{file} is not JSON: {error}") from error
 
@@ -419,18 +418,23 @@ def difference_signs(image: Image.Image) -> int:
 
 def write_page(path: Path, found: Found) -> Path:
     """Thumbnails with captions, masks and sizes, on one page."""
+    from limner.escaping import html, html_page
     from limner.picture import html_image
 
     cells = []
     for item, reference in zip(found.items, found.references, strict=True):
         assert reference.image is not None
-        mask = html_image(reference.mask, height=128) if reference.mask is not None else ""
+        mask = html_image(reference.mask, height=128)
         about = f"{item.path.name}, {reference.image.width}x{reference.image.height}"
         cells.append(
-            f"<figure>{html_image(reference.image, height=128)}{mask}<figcaption>{html.escape(about)}<br>"
-            f"{html.escape(item.caption)}</figcaption></figure>"
+            html(
+                "<figure>{}{}<figcaption>{}<br>{}</figcaption></figure>",
+                html_image(reference.image, height=128),
+                mask,
+                about,
+                item.caption,
+            )
         )
     style = "body{font:15px/1.5 system-ui;margin:2rem}figure{display:inline-block;max-width:20rem;vertical-align:top}"
-    text = f"<!doctype html><meta charset=utf-8><title>{html.escape(found.folder.name)}</title><style>{style}</style>"
-    text += f"<pre>{html.escape(str(found))}</pre>{''.join(cells)}"
-    return atomic_write(path, lambda p: Path(p).write_text(text), overwrite=True)
+    text = html_page(found.folder.name, style, [html("<pre>{}</pre>", str(found)), *cells])
+    return atomic_write(path, lambda p: Path(p).write_text(text, encoding="utf-8"), overwrite=True)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from limner.concept import Concept
 from limner.errors import FileError, InputError
+from limner.escaping import markdown_code, markdown_text, python_literal, shell_word, yaml_value
 from limner.files import atomic_write
 from limner.painting import PaintSettings, paint
 from limner.picture import Picture
+from limner.wording import counted, with_article
 
 from .exporting import export
 
@@ -58,7 +60,7 @@ def publish(
     card = model_card(
         concept, base, trigger=trigger, gallery=gallery, files=[f.relative_to(folder) for f in files], licence=licence
     )
-    atomic_write(folder / "README.md", lambda p: Path(p).write_text(card))
+    atomic_write(folder / "README.md", lambda p: Path(p).write_text(card, encoding="utf-8"))
     if not upload:
         return ""
     return _uploaded(repo, folder, private)
@@ -114,13 +116,20 @@ def model_card(
         "widget": [{"text": prompt, "output": {"url": file}} for file, prompt in gallery],
         "library_name": "diffusers" if lora or word else "limner",
     }
-    lines = ["---", *_yaml(about), "---", "", f"# {name}", "", f"A {concept.subject['noun']}, taught to `{concept.base['name']}` by "
-             f"{concept.method.replace('_', ' ')} in {len(concept.losses)} updates from {len(concept.subject['pictures'])} pictures.", "",
-             "<Gallery />", "", "## Trigger words", "", f"Write `{trigger}` where the subject is to be.", ""]  # fmt: skip
+    noun, method = with_article(concept.subject["noun"]), concept.method.replace("_", " ")
+    lines = [
+        *("---", *_yaml(about), "---", "", f"# {markdown_text(name)}", ""),
+        f"{markdown_text(noun[0].upper() + noun[1:])}, taught to {markdown_code(concept.base['name'])} by {markdown_text(method)} in "
+        f"{counted(len(concept.losses), 'update')} from {counted(len(concept.subject['pictures']), 'picture')}.",
+        *("", "<Gallery />", "", "## Trigger words", ""),
+        *(f"Write {markdown_code(trigger)} where the subject is to be.", ""),
+    ]
     if concept.scores:
         lines += ["## Scores", "", *_scores(concept.scores), ""]
     lines += ["## Use", "", "```python", *_use(concept, base, trigger, files, lora), "```", ""]
-    lines += [f'With limner: `limner paint "{concept.handle} on the beach" --with {name}.limner.safetensors`.', ""]
+    prompt = shell_word(f"{concept.handle} on the beach")
+    command = f"limner paint {prompt} --with {shell_word(f'{name}.limner.safetensors')}"
+    lines += ["With limner:", "", "```sh", command, "```", ""]
     if not licence:
         lines += ["## Licence", "", "Not said by its maker; the base's own licence binds it too.", ""]
     lines += ["Pictures made with it are made by a trained algorithm, and say so in their metadata.", ""]
@@ -132,14 +141,15 @@ def _use(concept: Concept, base: Base, trigger: str, files: Sequence[Path], lora
     lines = [
         "from diffusers import DiffusionPipeline",
         "",
-        f"pipeline = DiffusionPipeline.from_pretrained({concept.base['name']!r})",
+        f"pipeline = DiffusionPipeline.from_pretrained({python_literal(concept.base['name'])})",
     ]
     for file in own:
         if lora and "word" not in file.name:
-            lines.append(f'pipeline.load_lora_weights(".", weight_name="{file}")')
+            lines.append(f'pipeline.load_lora_weights(".", weight_name={python_literal(file)})')
         else:
-            lines.append(f'pipeline.load_textual_inversion("{file}", token="{concept.handle}")')
-    return [*lines, f'pipeline("{trigger} on the beach").images[0]']
+            word = python_literal(concept.handle)
+            lines.append(f"pipeline.load_textual_inversion({python_literal(file)}, token={word})")
+    return [*lines, f"pipeline({python_literal(f'{trigger} on the beach')}).images[0]"]
 
 
 def _scores(scores: dict[str, Any]) -> list[str]:
@@ -151,19 +161,22 @@ def _scores(scores: dict[str, Any]) -> list[str]:
     return [
         "| | |",
         "|---|---|",
-        *(f"| {what} | {value if not isinstance(value, float) else round(value, 3)} |" for what, value in rows),
+        *(
+            f"| {markdown_text(what)} | {markdown_text(value if not isinstance(value, float) else round(value, 3))} |"
+            for what, value in rows
+        ),
     ]
 
 
 def _yaml(about: dict[str, Any]) -> list[str]:
-    """Plain values, lists and tables: JSON's strings are YAML's."""
+    """Plain values, and lists of them, by name."""
     lines = []
     for key, value in about.items():
         if isinstance(value, list):
             lines.append(f"{key}:")
-            lines += [f"- {json.dumps(item, ensure_ascii=False)}" for item in value]
+            lines += [f"- {yaml_value(item)}" for item in value]
         else:
-            lines.append(f"{key}: {json.dumps(value, ensure_ascii=False)}")
+            lines.append(f"{key}: {yaml_value(value)}")
     return lines
 
 

@@ -25,7 +25,7 @@ def custom_10(folder: Path | str) -> DataSet:
     texts = sorted(existing(root / "prompts", "Custom-10's folder of prompts").glob("*.txt"))
     if not texts:
         raise FileError(f"{root / 'prompts'} holds no .txt file of prompts")
-    singles = {t.stem for t in texts if "<new2>" not in t.read_text()}
+    singles = {t.stem for t in texts if "<new2>" not in t.read_text(encoding="utf-8")}
     cases, absent = [], []
     for text in texts:
         names = [text.stem] if text.stem in singles else _pair(text.stem, singles)
@@ -42,7 +42,9 @@ def custom_10(folder: Path | str) -> DataSet:
 def customconcept101(folder: Path | str) -> DataSet:
     """`dataset.json`: one subject a case; prompts in `prompts/`, images in the folders that it names."""
     root = Path(folder)
-    rows = json.loads(existing(root / "dataset.json", "CustomConcept101's list of concepts").read_text())
+    rows = json.loads(
+        existing(root / "dataset.json", "CustomConcept101's list of concepts").read_text(encoding="utf-8")
+    )
     return _concepts("customconcept101", root, [[row] for row in rows], [row.get("prompt_filename") for row in rows])
 
 
@@ -50,7 +52,9 @@ def customconcept101(folder: Path | str) -> DataSet:
 def customconcept101_multi(folder: Path | str) -> DataSet:
     """`dataset_multiconcept.json`: pairs of subjects."""
     root = Path(folder)
-    rows = json.loads(existing(root / "dataset_multiconcept.json", "CustomConcept101's list of pairs").read_text())
+    rows = json.loads(
+        existing(root / "dataset_multiconcept.json", "CustomConcept101's list of pairs").read_text(encoding="utf-8")
+    )
     return _concepts(
         "customconcept101-multi", root, [r[:2] for r in rows], [r[2]["prompt_filename_compose"] for r in rows]
     )
@@ -81,7 +85,7 @@ def _member(root: Path, row: dict[str, str]) -> Member:
 
 
 def _prompts(path: Path) -> tuple[str, ...]:
-    lines = (line.strip() for line in path.read_text().splitlines())
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     return tuple(_plain(line) for line in lines if line)
 
 

@@ -28,7 +28,7 @@ def dreambench_v2(folder: Path | str, prompts: Path | str) -> DataSet:
     {subject: [prompt with {} for the subject, …]}."""
     root = Path(folder)
     root = root / "dataset" if (root / "dataset").is_dir() else root
-    own = json.loads(existing(Path(prompts), "a JSON file {subject: [prompts]}").read_text())
+    own = json.loads(existing(Path(prompts), "a JSON file {subject: [prompts]}").read_text(encoding="utf-8"))
     if not isinstance(own, dict) or not all(isinstance(v, list) for v in own.values()):
         raise FileError(f"{prompts} must hold an object {{subject: [prompts]}}")
     return _read("dreambench-v2", root, own)
@@ -55,7 +55,7 @@ def prompts_and_classes(path: Path) -> tuple[dict[str, str], tuple[str, ...], tu
 
     The file is a table and two Python lists in prose; it is read, never run. Raises `FileError` for another file.
     """
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     table, _, rest = text.partition("Prompts")
     nouns = dict(re.findall(r"^(\w+),([^\n,]+?)\s*$", table, re.MULTILINE))
     nouns.pop("subject_name", None)

@@ -20,7 +20,11 @@ def dreambench_plus(folder: Path | str) -> DataSet:
         for picture in pictures_in(place):
             name = str(picture.relative_to(images).with_suffix(""))
             text = root / "captions" / f"{name}.txt"
-            lines = [line.strip() for line in text.read_text().splitlines() if line.strip()] if text.is_file() else []
+            lines = (
+                [line.strip() for line in text.read_text(encoding="utf-8").splitlines() if line.strip()]
+                if text.is_file()
+                else []
+            )
             if len(lines) < 2:
                 absent.append(f"{name}: no captions")
                 continue

@@ -23,7 +23,7 @@ def persona(folder: Path | str) -> DataSet:
     root = Path(folder)
     root = root / "pcs_dataset" if (root / "pcs_dataset").is_dir() else root
     path = existing(root / "info.json", "Persona's list of subjects and prompts")
-    info = json.loads(path.read_text())
+    info = json.loads(path.read_text(encoding="utf-8"))
     try:
         subjects, face = info["subjects"], info["face"]
         nouns, living, things = subjects["subject_with_cls"], subjects["prompt_live"], subjects["prompt_object"]

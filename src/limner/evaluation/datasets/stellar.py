@@ -23,7 +23,7 @@ def stellar(folder: Path | str, *, prompts: str = "prompts_h.json") -> DataSet:
         if not pictures or not text.is_file():
             absent.append(f"{place.name}: {'no pictures' if not pictures else f'no {prompts}'}")
             continue
-        found = json.loads(text.read_text())
+        found = json.loads(text.read_text(encoding="utf-8"))
         if not isinstance(found, dict) or "prompts" not in found:
             raise FileError(f"{text} is not Stellar's: expected an object with 'prompts'")
         cases.append(Case(place.name, (Member(place.name, _noun(place), "face", pictures),), tuple(found["prompts"])))
@@ -32,5 +32,5 @@ def stellar(folder: Path | str, *, prompts: str = "prompts_h.json") -> DataSet:
 
 def _noun(place: Path) -> str:
     path = place / "0_attributes.json"
-    male = json.loads(path.read_text()).get("Male") if path.is_file() else None
+    male = json.loads(path.read_text(encoding="utf-8")).get("Male") if path.is_file() else None
     return "person" if male is None else "man" if male in (1, True, "1") else "woman"

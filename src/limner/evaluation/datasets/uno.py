@@ -27,7 +27,7 @@ def uno_multi(folder: Path | str, listing: Path | str) -> DataSet:
 def _read(name: str, root: Path, listing: Path, count: int) -> DataSet:
     root = root / "dataset" if (root / "dataset").is_dir() else root
     nouns, _, _ = prompts_and_classes(existing(root / "prompts_and_classes.txt", "DreamBench's list of subjects"))
-    rows = json.loads(existing(listing, "UNO's list").read_text())
+    rows = json.loads(existing(listing, "UNO's list").read_text(encoding="utf-8"))
     if not isinstance(rows, list) or not all(len(r.get("image_paths", ())) == count for r in rows):
         raise FileError(f"{listing} is not UNO's: expected a list of prompts with {count} pictures each")
     grouped: dict[tuple[str, ...], list[str]] = {}
