@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import atomic_write
+from .files import atomic_write, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,10 +43,10 @@ def cached_json(key: tuple[object, ...], make: Callable[[], dict[str, Any]]) -> 
     """What `make` returned for this key, now or before, as JSON holds it. A damaged file is made anew."""
     path = cache_folder() / f"{hashlib.sha256(repr((VERSION, *key)).encode()).hexdigest()}.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         found = make()
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(found)
-        atomic_write(path, lambda p: p.write_text(text), overwrite=True)
+        write_text(path, text, overwrite=True)
     return found

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import atomic_write
+from .files import GENERATOR, write_text
 from .picture import Picture, html_image
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def write_page(
     ]
     title = html.escape(f"{subject.name} — limner")
     text = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8">{GENERATOR}<title>{title}</title><style>{_STYLE}</style>'
         + "\n".join(parts)
     )
-    return atomic_write(path, lambda p: p.write_text(text, encoding="utf-8"), overwrite=overwrite)
+    return write_text(path, text, overwrite=overwrite)
 
 
 def _diagnosis(card: Scorecard | None) -> list[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError, InputError, PictureError
-from limner.files import atomic_write
+from limner.files import GENERATOR, check_place, write_text
 from limner.subject import MASKS, SUFFIXES, Reference, Subject, check_name, read_picture
 
 if TYPE_CHECKING:
@@ -418,7 +418,7 @@ def difference_signs(image: Image.Image) -> int:
 
 
 def write_page(path: Path, found: Found) -> Path:
-    """Thumbnails with captions, masks and sizes, on one page."""
+    """Thumbnails with captions, masks and sizes, on one page. Raises `FileError` where there is a file that limner did not write."""
     from limner.picture import html_image
 
     cells = []
@@ -431,6 +431,6 @@ def write_page(path: Path, found: Found) -> Path:
             f"{html.escape(item.caption)}</figcaption></figure>"
         )
     style = "body{font:15px/1.5 system-ui;margin:2rem}figure{display:inline-block;max-width:20rem;vertical-align:top}"
-    text = f"<!doctype html><meta charset=utf-8><title>{html.escape(found.folder.name)}</title><style>{style}</style>"
+    text = f"<!doctype html><meta charset=utf-8>{GENERATOR}<title>{html.escape(found.folder.name)}</title><style>{style}</style>"
     text += f"<pre>{html.escape(str(found))}</pre>{''.join(cells)}"
-    return atomic_write(path, lambda p: Path(p).write_text(text), overwrite=True)
+    return write_text(check_place(path, overwrite=True), text, overwrite=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.concept import Concept
 from limner.errors import FileError, InputError
-from limner.files import atomic_write
+from limner.files import write_text
 from limner.painting import PaintSettings, paint
 from limner.picture import Picture
 
@@ -58,7 +58,7 @@ def publish(
     card = model_card(
         concept, base, trigger=trigger, gallery=gallery, files=[f.relative_to(folder) for f in files], licence=licence
     )
-    atomic_write(folder / "README.md", lambda p: Path(p).write_text(card))
+    write_text(folder / "README.md", card)
     if not upload:
         return ""
     return _uploaded(repo, folder, private)
