@@ -16,6 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from limner.escaping import html as make_html
 from limner.escaping import (
     html_page,
     html_table,
@@ -27,7 +28,6 @@ from limner.escaping import (
     terminal_text,
     yaml_value,
 )
-from limner.escaping import html as make_html
 from limner.picture import Picture, Pictures, html_image
 from limner.subject import Reference, Subject
 
@@ -89,7 +89,7 @@ def test_html_holds_a_value_as_text_and_within_an_attribute(evil: str) -> None:
     assert found.attributes == [("title", evil)]
     assert found.text == evil
     assert read(html_table((evil,), [(evil,)])).text == evil * 2
-    assert read(html_page(evil, "p { color: red }", [make_html("<p>{}</p>", evil)])).tags == ["html", "meta", "title", "style", "p"]  # fmt: skip
+    assert read(html_page(evil, "p { color: red }", [make_html("<p>{}</p>", evil)])).tags == ["html", "meta", "meta", "title", "style", "p"]  # fmt: skip
     assert read(join_html([evil, make_html("<b>{}</b>", 1)])).tags == ["b"]
 
 
@@ -299,8 +299,8 @@ def texts_without_an_encoding(tree: ast.Module) -> list[int]:
         owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
         words = {word.arg for word in node.keywords}
         if ast.unparse(node).startswith("functools.partial(Path.write_text"):
-            name, owner = "write_text", ""
-        if name in ("read_text", "write_text") and "encoding" not in words:
+            name, owner = "write_text", "Path"
+        if name in ("read_text", "write_text") and owner and "encoding" not in words:
             found.append(node.lineno)
         if (
             name == "open"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import atomic_write
+from .files import atomic_write, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,5 +48,5 @@ def cached_json(key: tuple[object, ...], make: Callable[[], dict[str, Any]]) -> 
         found = make()
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(found)
-        atomic_write(path, lambda p: p.write_text(text, encoding="utf-8"), overwrite=True)
+        write_text(path, text, overwrite=True)
     return found

@@ -14,6 +14,7 @@ from .choosing import GOALS, choose, seconds
 from .commands import exchanging, judging, learning, listing, painting
 from .commands.common import ROLES, say
 from .errors import InputError, LimnerError
+from .interrupts import interrupted, standing
 from .memory import keep_memory
 from .methods import DEFAULT, find, methods
 from .recipe import Setting, settings
@@ -27,13 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = _parser(arguments).parse_args(arguments)
         command: Callable[[argparse.Namespace], object] = given.command
         keep_memory()
+        standing()
         command(given)
     except LimnerError as error:
         print(f"limner: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        how = "the same command" if arguments[:1] == ["pretrain"] else "`limner learn … --resume`"
-        print(f"\nlimner: interrupted; nothing is lost. {how} goes on from here", file=sys.stderr)
+        print(f"\nlimner: {interrupted()}", file=sys.stderr)
         return 130
     return 0
 

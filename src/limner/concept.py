@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import FileError, WrongBase
-from .files import atomic_write
+from .files import atomic_write, check_ours
 from .subject import Subject
 from .wearing import Outfit
 
@@ -91,8 +91,12 @@ class Concept:
         return sum(t.numel() * t.element_size() for t in self.tensors.values())
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
-        """Write the file, whole or not at all. Raises `FileError` when it exists, or the disk is full."""
+        """Write the file, whole or not at all. Raises `FileError` when it exists (with `overwrite`, when limner did not write what
+        exists), and when it cannot be written, as on a full disk."""
         from safetensors.torch import save_file
+
+        if overwrite:
+            check_ours(Path(path))
 
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         text = json.dumps(self.header)

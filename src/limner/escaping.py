@@ -14,6 +14,8 @@ from typing import Any, LiteralString
 
 from markupsafe import Markup
 
+from .files import GENERATOR
+
 __all__ = [
     "Markup",
     "html",
@@ -57,7 +59,8 @@ def join_html(pieces: Iterable[object], between: LiteralString = "") -> Markup:
 def html_page(title: str, style: LiteralString, parts: Sequence[Markup]) -> Markup:
     """A whole page; it fetches nothing."""
     return html(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>{}</title><style>{}</style>{}',
+        '<!doctype html><html lang="en"><meta charset="utf-8">{}<title>{}</title><style>{}</style>{}',
+        Markup(GENERATOR),
         title,
         Markup(style),
         join_html(parts, "\n"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from .escaping import Markup, html, html_page, html_table, join_html
-from .files import atomic_write
+from .files import write_text
 from .picture import Picture, html_image
 from .wording import with_article
 
@@ -62,7 +62,7 @@ def write_page(
         ),
     ]
     text = html_page(f"{subject.name} — limner", _STYLE, parts)
-    return atomic_write(path, lambda p: p.write_text(text, encoding="utf-8"), overwrite=overwrite)
+    return write_text(path, text, overwrite=overwrite)
 
 
 def _diagnosis(card: Scorecard | None) -> list[Markup]:

@@ -10,10 +10,14 @@ from .common import opened, out, say
 
 def export(given: argparse.Namespace) -> None:
     from limner.concept import Concept
+    from limner.files import check_folder
     from limner.formats import export as write
     from limner.formats.exporting import export_adapter
+    from limner.interrupts import standing
     from limner.weights import shipped
 
+    check_folder(given.out)
+    standing(lambda: "no file is half written; the same command with --overwrite writes all of them")
     if str(given.concept) == "ip_adapter":
         base = opened(given, given.base or "pocket")
         path = given.out / f"ip-adapter-{base.name.replace('/', '-')}.safetensors"
@@ -31,8 +35,10 @@ def export(given: argparse.Namespace) -> None:
 def import_(given: argparse.Namespace) -> None:
     from dataclasses import asdict
 
+    from limner.files import check_folder
     from limner.formats import import_file
 
+    check_folder(given.out)
     base = opened(given, given.base)
     found = import_file(given.file, base, name=given.name, noun=given.noun, says=given.says, partial=given.partial)
     say(str(found.report))
@@ -59,8 +65,11 @@ def check(given: argparse.Namespace) -> None:
 
 
 def data(given: argparse.Namespace) -> None:
+    from limner.files import check_place
     from limner.formats.datasets import recognised, write_page
 
+    if given.page:
+        check_place(given.page, overwrite=True)
     found = recognised(given.folder)
     if given.page:
         write_page(given.page, found)
@@ -69,11 +78,15 @@ def data(given: argparse.Namespace) -> None:
 
 def publish(given: argparse.Namespace) -> None:
     from limner.concept import Concept
+    from limner.files import check_folder
     from limner.formats.publishing import publish as put
+    from limner.interrupts import standing
 
     concept = Concept.load(given.concept)
     base = opened(given, given.base or concept.base["name"])
     folder = given.out or Path("out/publish") / concept.handle.strip("<>")
+    check_folder(folder)
+    standing(lambda: f"what was written is in {folder}; delete that folder, and the same command begins anew")
     where = put(
         concept,
         base,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,13 @@ def score(given: argparse.Namespace) -> None:
 
     from limner.concept import Concept
     from limner.evaluation.scoring import score
-    from limner.files import atomic_write
-    from limner.picture import Pictures
+    from limner.files import check_folder, check_ours
+    from limner.picture import Pictures, save_sheet
 
+    sheets = [given.out / name for name in ("with-it.png", "base-alone.png")] if given.out else []
+    for path in sheets:
+        check_folder(path.parent)
+        check_ours(path)
     concept = Concept.load(given.concept)
     base = opened(given, given.base or concept.base["name"])
     learned, held_out = (_images(folder) for folder in (given.photos, given.held_out))
@@ -36,12 +39,8 @@ def score(given: argparse.Namespace) -> None:
         seeds=tuple(range(given.seed, given.seed + given.count)),
         encoders=encoders(given),
     )
-    if given.out:
-        sheets = (("with it", card.pictures), ("base alone", card.base))
-        for name, pictures in sheets:
-            sheet = Pictures(pictures).grid(given.count)
-            path = given.out / f"{name.replace(' ', '-')}.png"
-            atomic_write(path, functools.partial(sheet.save, format="PNG"), overwrite=True)
+    for path, pictures in zip(sheets, (card.pictures, card.base), strict=False):
+        save_sheet(Pictures(pictures).grid(given.count), path)
     out(given, card.record, str(card))
 
 
@@ -59,6 +58,7 @@ def bench(given: argparse.Namespace) -> None:
     from limner.evaluation.plan import SIZES, Plan
     from limner.evaluation.report import table_markdown
     from limner.evaluation.summary import MARKS, POLICIES
+    from limner.interrupts import standing
 
     size = SIZES[given.size]
     every = (
@@ -83,6 +83,7 @@ def bench(given: argparse.Namespace) -> None:
         curves=tuple(given.curve),
     )
     folder = given.folder or Path("out/bench") / results.stem
+    standing(lambda: f"every likeness that is done is kept in {folder}; the same command runs what is missing")
     found = bench(plan, results=results, folder=folder, workers=given.workers, on=given.on, say=say)
     out(given, found["summary"], table_markdown(found))
 

@@ -13,8 +13,21 @@ from .common import opened, out, planned
 def paint(given: argparse.Namespace) -> None:
     import limner
     from limner.concept import Concept
+    from limner.files import check_folder
+    from limner.interrupts import standing
+    from limner.painting import check_scale, painting
+    from limner.picture import Numbers
     from limner.subject import read_picture
 
+    for scale in given.scale:
+        check_scale(scale)
+    check_folder(given.out)
+    saver = Numbers(given.out, given.count, overwrite=given.overwrite)
+    standing(
+        lambda: (
+            f"{len(saver.saved)} of {given.count} pictures are saved in {given.out}; the same command paints all of them"
+        )
+    )
     concepts = [Concept.load(path) for path in given.concepts]
     unnamed = [c.handle for c in concepts if c.handle not in given.prompt]
     if unnamed:
@@ -38,7 +51,7 @@ def paint(given: argparse.Namespace) -> None:
     if given.onto:
         images = [read_picture(file)[0].image for file in (given.onto, given.where) if file]
         canvas = limner.Canvas(images[0], images[1] if given.where else None, start=given.start)  # type: ignore[arg-type]
-    pictures = limner.paint(
+    pictures = painting(
         base,
         given.prompt,
         concepts=concepts,
@@ -49,5 +62,5 @@ def paint(given: argparse.Namespace) -> None:
         canvas=canvas,
         any_base=given.any_base,
     )
-    paths = pictures.save(given.out, overwrite=given.overwrite)
+    paths = [saver.save(picture) for picture in pictures]
     out(given, {"pictures": [str(p) for p in paths]}, "\n".join(map(str, paths)))

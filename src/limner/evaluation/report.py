@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 
 from limner.errors import FileError
 from limner.escaping import Markup, html, html_page, html_table, join_html, markdown_text
-from limner.files import atomic_write
+from limner.files import COMMENT, check_place, write_text
 from limner.wording import counted
 
 from .benchmark import read_results
@@ -62,20 +62,19 @@ figure { margin: 0; font-size: .8rem } svg text { font: 11px system-ui, sans-ser
 def report(results: Path | str, out: Path | str, *, pictures: Path | None = None, overwrite: bool = True) -> Path:
     """Write `out` (HTML), and beside it the same name in .csv and .md. `pictures` is the bench's folder.
 
-    Raises `FileError` for results that are damaged, of another version or empty.
+    Raises `FileError` for results that are damaged, of another version or empty, and where one of the three files is there and was
+    not written by limner.
     """
     found, out = read_results(Path(results)), Path(out)
     if not found["units"]:
         raise FileError(f"{results} holds no likeness yet: run `limner bench`")
+    csv_file, markdown = out.with_suffix(".csv"), out.with_suffix(".md")
+    for path in (out, csv_file, markdown):
+        check_place(path, overwrite=overwrite)
     text = page(found, pictures)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(
-        out.with_suffix(".csv"), lambda p: p.write_text(table_csv(found), encoding="utf-8"), overwrite=overwrite
-    )
-    atomic_write(
-        out.with_suffix(".md"), lambda p: p.write_text(table_markdown(found), encoding="utf-8"), overwrite=overwrite
-    )
-    return atomic_write(out, lambda p: p.write_text(text, encoding="utf-8"), overwrite=overwrite)
+    write_text(csv_file, table_csv(found), overwrite=overwrite)
+    write_text(markdown, f"{COMMENT}\n\n{table_markdown(found)}", overwrite=overwrite)
+    return write_text(out, text, overwrite=overwrite)
 
 
 def page(found: Mapping[str, Any], pictures: Path | None = None) -> Markup:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.errors import InputError, TeachingError
-from limner.files import atomic_write
+from limner.files import atomic_write, write_text
 
 from .plan import Plan, Unit
 from .summary import BASE, COPIER, TRUTH, WORDS
@@ -44,11 +44,9 @@ def run_crew(
         if unit.lesson not in taught:
             taught[unit.lesson] = _taught(unit, cases[unit.case], base)
         record, images = _judged(plan, unit, cases[unit.case], base, folder, taught[unit.lesson])
-        strip(images, len(plan.seeds)).save(folder / f"{key}.jpg", quality=90)
-        text = compact(record)
-        atomic_write(
-            folder / f"{key}.json", functools.partial(Path.write_text, data=text, encoding="utf-8"), overwrite=True
-        )
+        save = functools.partial(strip(images, len(plan.seeds)).save, format="JPEG", quality=90)
+        atomic_write(folder / f"{key}.jpg", save, overwrite=True)
+        write_text(folder / f"{key}.json", compact(record), overwrite=True)
 
 
 Taught: TypeAlias = "tuple[Concept | None, dict[str, float]]"
@@ -197,21 +195,31 @@ def _shown(
 
 
 def _base_pictures(plan: Plan, case: Case, base: Base, folder: Path) -> list[Image.Image]:
-    """The untaught base's pictures of a case, painted once for all methods."""
-    from PIL import Image
-
+    """The untaught base's pictures of a case, painted once for all methods; anew where their file is damaged."""
     from .scoring import painted
 
     count = len(plan.seeds)
     path = folder / f"base-{key_of(plan, Unit(BASE, (), case.name, 0))}.png"
     rows = len(case.prompts)
-    if not path.exists():
+    sheet = _read_sheet(path, count, rows)
+    if sheet is None:
         made = [p.image for p in painted(base, [case.canonical(p) for p in case.prompts], plan.seeds)]
         sheet = strip(made, count, gap=0)
-        atomic_write(path, lambda p: sheet.save(p, format="PNG"), overwrite=True)
-    sheet = Image.open(path).convert("RGB")
+        atomic_write(path, functools.partial(sheet.save, format="PNG"), overwrite=True)
     wide, tall = sheet.width // count, sheet.height // rows
     return [sheet.crop((c * wide, r * tall, (c + 1) * wide, (r + 1) * tall)) for r in range(rows) for c in range(count)]
+
+
+def _read_sheet(path: Path, columns: int, rows: int) -> Image.Image | None:
+    """A sheet that was written before; None where there is none that can be read and divided."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG",)) as file:
+            sheet = file.convert("RGB")
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return None if sheet.width % columns or sheet.height % rows else sheet
 
 
 def strip(images: Sequence[Image.Image], columns: int, *, gap: int = 2) -> Image.Image:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError, InputError, PictureError
-from limner.files import atomic_write
+from limner.files import check_place, write_text
 from limner.subject import MASKS, SUFFIXES, Reference, Subject, check_name, read_picture
 
 if TYPE_CHECKING:
@@ -417,7 +417,7 @@ def difference_signs(image: Image.Image) -> int:
 
 
 def write_page(path: Path, found: Found) -> Path:
-    """Thumbnails with captions, masks and sizes, on one page."""
+    """Thumbnails with captions, masks and sizes, on one page. Raises `FileError` where there is a file that limner did not write."""
     from limner.escaping import html, html_page
     from limner.picture import html_image
 
@@ -437,4 +437,4 @@ def write_page(path: Path, found: Found) -> Path:
         )
     style = "body{font:15px/1.5 system-ui;margin:2rem}figure{display:inline-block;max-width:20rem;vertical-align:top}"
     text = html_page(found.folder.name, style, [html("<pre>{}</pre>", str(found)), *cells])
-    return atomic_write(path, lambda p: Path(p).write_text(text, encoding="utf-8"), overwrite=True)
+    return write_text(check_place(path, overwrite=True), text, overwrite=True)

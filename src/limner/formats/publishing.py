@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from limner.concept import Concept
 from limner.errors import FileError, InputError
 from limner.escaping import markdown_code, markdown_text, python_literal, shell_word, yaml_value
-from limner.files import atomic_write
+from limner.files import write_text
 from limner.painting import PaintSettings, paint
 from limner.picture import Picture
 from limner.wording import counted, with_article
@@ -60,7 +60,7 @@ def publish(
     card = model_card(
         concept, base, trigger=trigger, gallery=gallery, files=[f.relative_to(folder) for f in files], licence=licence
     )
-    atomic_write(folder / "README.md", lambda p: Path(p).write_text(card, encoding="utf-8"))
+    write_text(folder / "README.md", card)
     if not upload:
         return ""
     return _uploaded(repo, folder, private)
