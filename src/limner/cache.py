@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import atomic_write, write_text
+from .errors import FileError
+from .files import atomic_write, check_folder, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,20 @@ VERSION = 1  # part of every key: raise it when what is cached changes its meani
 def cache_folder() -> Path:
     """`LIMNER_CACHE`, else `limner` in the user's cache folder."""
     home = os.environ.get("LIMNER_CACHE") or os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/limner"
-    return Path(home).expanduser()
+    try:
+        return Path(home).expanduser()
+    except RuntimeError as error:  # nobody knows this user's home
+        raise FileError(f"there is no home folder for the cache ({error}); set LIMNER_CACHE to a folder") from error
+
+
+def check_cache() -> Path:
+    """The cache's folder. Raises `FileError` where it cannot be written into, before any work is done that would fill it."""
+    try:
+        return check_folder(cache_folder())
+    except FileError as error:
+        raise FileError(
+            f"the cache's folder: {error}. Set LIMNER_CACHE to a folder that can be written into"
+        ) from error
 
 
 def cached_tensors(key: tuple[object, ...], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -5,47 +5,46 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, door
 from .aliases import translated
 from .choosing import GOALS, choose, seconds
 from .commands import exchanging, judging, learning, listing, painting
-from .commands.common import ROLES, say
-from .errors import InputError, LimnerError
-from .interrupts import interrupted, standing
+from .commands.common import ROLES, check_device, say
+from .commands.flags import Parser, at_least, device_name, gigabytes
+from .errors import InputError
+from .interrupts import standing
 from .memory import keep_memory
 from .methods import DEFAULT, find, methods
+from .offline import staying_offline
 from .recipe import Setting, settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 1 for an error that was explained, 130 when interrupted."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        arguments = translated(arguments, say)
-        given = _parser(arguments).parse_args(arguments)
-        command: Callable[[argparse.Namespace], object] = given.command
-        keep_memory()
-        standing()
+    """Run one command; the exit code is one of `limner.door`'s."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return door.run(lambda: _command_of(words), words=words)
+
+
+def _command_of(words: Sequence[str]) -> None:
+    arguments = translated(words, say)
+    given = _parser(arguments).parse_args(arguments)
+    command: Callable[[argparse.Namespace], object] = given.command
+    keep_memory()
+    standing()
+    with staying_offline() if getattr(given, "offline", False) else nullcontext():
+        check_device(getattr(given, "device", None))
         command(given)
-    except LimnerError as error:
-        print(f"limner: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\nlimner: {interrupted()}", file=sys.stderr)
-        return 130
-    return 0
 
 
 # ------------------------------------------------------------------------------------------------------------- the parser
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "limner", description="Teach a generative image model one subject from a few pictures."
-    )
+def _parser(arguments: Sequence[str]) -> Parser:
+    parser = Parser("limner", description="Teach a generative image model one subject from a few pictures.")
     parser.add_argument("--version", action="version", version=f"limner {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     learn = _command(commands, "learn", learning.learn, "teach a subject from its pictures")
@@ -58,7 +57,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         "--together", action="store_true", help="PHOTOS holds a folder for each subject: teach them all in one pass"
     )
     learn.add_argument(
-        "--slots", type=int, metavar="N", help="with --together: subjects at a time (default: what fits, at most 16)"
+        "--slots",
+        type=at_least(1),
+        metavar="N",
+        help="with --together: subjects at a time (default: what fits, at most 16)",
     )
     learn.add_argument(
         "--mixed", action="store_true", help="with --together: compute in bfloat16, learn in full precision"
@@ -66,9 +68,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     learn.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
     learn.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
     learn.add_argument(
-        "--preview", type=int, default=4, metavar="N", help="pictures of each preview prompt; 0 paints none"
+        "--preview", type=at_least(0), default=4, metavar="N", help="pictures of each preview prompt; 0 paints none"
     )
-    learn.add_argument("--hold-out", type=int, default=0, metavar="N", help="pictures not to learn from, to judge by")
+    learn.add_argument(
+        "--hold-out", type=at_least(0), default=0, metavar="N", help="pictures not to learn from, to judge by"
+    )
     learn.add_argument("--without", type=Path, metavar="FOLDER", help="the same without what is to be learned: pairs")
     learn.add_argument("--pool", type=Path, metavar="FOLDER", help="unsorted pictures that may show it too")
     learn.add_argument(
@@ -96,7 +100,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     paint.add_argument(
         "--with", dest="concepts", nargs="+", type=Path, default=[], metavar="FILE", help="concepts to wear"
     )
-    paint.add_argument("-n", "--count", type=int, default=1, help="pictures to paint")
+    paint.add_argument("-n", "--count", type=at_least(1), default=1, help="pictures to paint")
     paint.add_argument("--out", type=Path, default=Path("out/paint"), help="folder for the pictures")
     paint.add_argument("--overwrite", action="store_true", help="number from 000 again, replacing what is there")
     paint.add_argument(
@@ -107,7 +111,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         metavar="SCALE",
         help="how strongly concepts are worn: one for all, or one each; 0 is the base",
     )
-    paint.add_argument("--steps", type=int, default=25, help="sampling steps")
+    paint.add_argument("--steps", type=at_least(1), default=25, help="sampling steps")
     paint.add_argument("--guidance", type=float, default=4.0, help="classifier-free guidance; 1 is none")
     paint.add_argument(
         "--guide-between",
@@ -142,7 +146,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         "--held-out", type=Path, help="other pictures of the subject; without, fidelity is overestimated"
     )
     score.add_argument("--prompts", nargs="+", help="with the handle in them (default: the pocket world's ten)")
-    score.add_argument("-n", "--count", type=int, default=2, help="pictures of each prompt")
+    score.add_argument("-n", "--count", type=at_least(1), default=2, help="pictures of each prompt")
     score.add_argument("--out", type=Path, help="folder for sheets of the pictures")
     _add_encoders(score)
     _add_base(score, default=None)
@@ -170,11 +174,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     bench.add_argument(
         "--where", nargs="*", default=[], metavar="NAME=VALUE", help="the loader's arguments: folder=PATH"
     )
-    bench.add_argument("--cases", type=int, help="subjects")
-    bench.add_argument("--prompts", type=int, help="prompts of each subject")
-    bench.add_argument("--seeds", type=int, help="seeds of painting")
-    bench.add_argument("--teaching-seeds", type=int, default=1, help="seeds of teaching")
-    bench.add_argument("--workers", type=int, default=1, help="processes that share this machine's cores")
+    bench.add_argument("--cases", type=at_least(1), help="subjects")
+    bench.add_argument("--prompts", type=at_least(1), help="prompts of each subject")
+    bench.add_argument("--seeds", type=at_least(1), help="seeds of painting")
+    bench.add_argument("--teaching-seeds", type=at_least(1), default=1, help="seeds of teaching")
+    bench.add_argument("--workers", type=at_least(1), default=1, help="processes that share this machine's cores")
     bench.add_argument("--on", default="local", help="local, or ray for a cluster")
     _add_encoders(bench)
     _add_base(bench, default=None)
@@ -187,7 +191,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     exported.add_argument("--to", required=True, help="diffusers, kohya, comfyui or a1111")
     exported.add_argument("--out", type=Path, default=Path("out/export"), help="folder for the files")
     exported.add_argument(
-        "--rank", type=int, default=0, help="bring whole changes of weights to this rank (loses something)"
+        "--rank", type=at_least(0), default=0, help="bring whole changes of weights to this rank (loses something)"
     )
     exported.add_argument("--overwrite", action="store_true", help="replace files of that name")
     _add_base(exported, default=None)
@@ -206,7 +210,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _add_base(imported)
     check = _command(commands, "check", exchanging.check, "certify a concept in the precision it will be used in")
     check.add_argument("concept", type=Path, metavar="FILE", help="what was learned")
-    check.add_argument("--steps", type=int, default=8, help="sampling steps of its pictures")
+    check.add_argument("--steps", type=at_least(1), default=8, help="sampling steps of its pictures")
     check.add_argument("--any-base", action="store_true", help="on another base of its family")
     _add_base(check, default=None)
     data = _command(commands, "data", exchanging.data, "say what a folder of pictures is, as learn would read it")
@@ -240,21 +244,19 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], None], about: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
-    parser.set_defaults(command=run)
+def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], about: str) -> Parser:
+    parser: Parser = commands.add_parser(name, help=about, description=about)
+    parser.set_defaults(command=run, parser=parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
-def _add_encoders(parser: argparse.ArgumentParser) -> None:
+def _add_encoders(parser: Parser) -> None:
     for role, example in ROLES.items():
         parser.add_argument(f"--{role}", metavar="WHERE", help=f"folder or hub id to judge by, such as {example}")
 
 
-def _add_pretraining(parser: argparse.ArgumentParser) -> None:
+def _add_pretraining(parser: Parser) -> None:
     """What is learned from, and how it is computed and looked at."""
     parser.add_argument("--run", type=Path, help="folder for checkpoints and previews (default: in the cache)")
     group = parser.add_argument_group("what is learned from")
@@ -275,7 +277,7 @@ def _add_pretraining(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it is computed")
     group.add_argument(
         "--accumulate",
-        type=int,
+        type=at_least(1),
         default=1,
         metavar="N",
         help="compute every batch in N parts: less memory, the same result",
@@ -291,7 +293,7 @@ def _add_pretraining(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it is looked at")
     group.add_argument(
         "--preview-every",
-        type=int,
+        type=at_least(0),
         default=0,
         metavar="N",
         help="paint and score a subject every N updates; 0 does not",
@@ -303,15 +305,17 @@ def _add_pretraining(parser: argparse.ArgumentParser) -> None:
     _add_encoders(parser)
 
 
-def _add_base(parser: argparse.ArgumentParser, *, default: str | None = "pocket") -> None:
+def _add_base(parser: Parser, *, default: str | None = "pocket") -> None:
     parser.add_argument(
         "--base", default=default, help="pocket, a folder in diffusers' layout, a .safetensors file, or a hub id"
     )
     parser.add_argument("--seed", type=int, default=0)
     group = parser.add_argument_group("how the base is opened")
-    group.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    group.add_argument("--device", type=device_name, help="cpu or cuda (default: cuda where there is one)")
     group.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16")
-    group.add_argument("--fit", metavar="GB", type=float, help="choose the rest so that it fits into so much memory")
+    group.add_argument(
+        "--fit", metavar="GB", type=gigabytes, help="choose the rest so that it fits into so much memory"
+    )
     group.add_argument(
         "--quantise", default="", help="the denoiser's weights: int8 (needs torchao) or nf4 (bitsandbytes)"
     )
@@ -324,7 +328,7 @@ def _add_base(parser: argparse.ArgumentParser, *, default: str | None = "pocket"
     group.add_argument("--base-config", metavar="WHERE", help="where the settings of a single file come from")
 
 
-def _add_method(parser: argparse.ArgumentParser, arguments: Sequence[str], *, positional: bool = False) -> None:
+def _add_method(parser: Parser, arguments: Sequence[str], *, positional: bool = False) -> None:
     """--method, and a flag for each of the settings of the method that is asked for."""
     _add_base(parser)
     if positional:

@@ -79,9 +79,7 @@ def load(
             raise InputError(f"the data type must be one of {', '.join(DTYPES)}, not {asked!r}")
     if quantise and quantise not in QUANTISED:
         raise InputError(f"quantise must be one of {', '.join(QUANTISED)}, not {quantise!r}")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError("there is no CUDA device here; use device 'cpu'")
+    device = checked_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     offline = _offline() if offline is None else offline
     source = str(POCKET if name == "pocket" else Path(name).expanduser() if Path(name).expanduser().exists() else name)
     if source.endswith((".safetensors", ".ckpt")):
@@ -113,6 +111,31 @@ def load(
         base.checkpointing = True
     found: Base = base
     return found
+
+
+def checked_device(name: str) -> str:
+    """A device's name as torch writes it. Raises `InputError` for one that torch does not know or that is not here."""
+    import torch
+
+    try:
+        kind, index = torch.device(name).type, torch.device(name).index or 0
+    except RuntimeError as error:
+        raise InputError(f"the device must be cpu or cuda (cuda:1 is the second), not {name!r}") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError("there is no CUDA device here; use device 'cpu'")
+    if kind == "cuda" and index >= torch.cuda.device_count():
+        raise InputError(f"there is no device {name!r} here; the last is 'cuda:{torch.cuda.device_count() - 1}'")
+    if kind not in ("cpu", "cuda") and not _is_there(kind):
+        raise InputError(f"there is no device {name!r} here; use device 'cpu'")
+    return name
+
+
+def _is_there(kind: str) -> bool:
+    """Whether torch can compute on that kind of device."""
+    import torch
+
+    module = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
+    return bool(module is not None and hasattr(module, "is_available") and module.is_available())
 
 
 def sketch(name: str | Path = "pocket", *, offline: bool | None = None) -> Base:

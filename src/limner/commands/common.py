@@ -7,7 +7,10 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from limner.escaping import terminal_text
+
 if TYPE_CHECKING:
+    from limner.concept import Concept
     from limner.recipe import Recipe
 
 ROLES = {
@@ -20,6 +23,14 @@ ROLES = {
 """Encoders that can be named on the command line, and an example of each."""
 
 
+def check_device(name: str | None) -> None:
+    """Raise `InputError` for a device that is not here, before any work is done for it."""
+    if name and name != "cpu":
+        from limner.bases.loading import checked_device
+
+        checked_device(name)
+
+
 def encoders(given: argparse.Namespace) -> dict[str, Any] | None:
     """Those named on the command line by role, or None."""
     from limner.evaluation.encoders import encoder
@@ -29,10 +40,14 @@ def encoders(given: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def opened(given: argparse.Namespace, name: str) -> Any:
-    """The base of that name, as the flags want it."""
+    """The base of that name, as the flags want it. A folder or file is remembered by the base's fingerprint, so that what is
+    taught on it finds it again."""
     from limner.bases.loading import load
+    from limner.bases.places import remember
+    from limner.cache import check_cache
 
-    return load(
+    check_cache()
+    base = load(
         name,
         device=given.device,
         dtype=given.dtype,
@@ -43,6 +58,20 @@ def opened(given: argparse.Namespace, name: str) -> Any:
         offline=given.offline or None,
         config=given.base_config,
     )
+    remember(base.fingerprint, name, config=given.base_config)
+    return base
+
+
+def base_of(given: argparse.Namespace, concept: Concept) -> str:
+    """The base that a concept is worn on: the one named, else the one it was taught on, wherever that is on this machine. Raises
+    `FileError` where that is not known, without asking the hub for a name that is none of its own."""
+    from limner.bases.places import Place, place_of
+
+    if given.base:
+        return str(given.base)
+    found = place_of(concept.base) or Place(concept.base["name"])
+    given.base_config = given.base_config or found.config
+    return found.source
 
 
 def planned(given: argparse.Namespace, name: str, recipe: Recipe, *, batch: int = 1) -> None:
@@ -86,8 +115,8 @@ def _free(on_gpu: bool) -> float:
 
 
 def out(given: argparse.Namespace, value: Any, text: str) -> None:
-    print(json.dumps(value, indent=2) if given.json else text)
+    print(json.dumps(value, indent=2) if given.json else terminal_text(text))
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(terminal_text(text), file=sys.stderr, flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import opened, out, say
+from .common import base_of, opened, out, say
 
 
 def export(given: argparse.Namespace) -> None:
@@ -25,7 +25,7 @@ def export(given: argparse.Namespace) -> None:
         out(given, {"files": [str(path)]}, str(path))
         return
     concept = Concept.load(given.concept)
-    base = opened(given, given.base or concept.base["name"])
+    base = opened(given, base_of(given, concept))
     done = write(concept, base, given.out, to=given.to, rank=given.rank, overwrite=given.overwrite)
     for note in done.notes:
         say(f"note: {note}")
@@ -57,7 +57,7 @@ def check(given: argparse.Namespace) -> None:
     from limner.concept import Concept
 
     concept = Concept.load(given.concept)
-    base = opened(given, given.base or concept.base["name"])
+    base = opened(given, base_of(given, concept))
     found = certify(base, concept, steps=given.steps, seed=given.seed, any_base=given.any_base)
     rows = [{"what": c.what, "ok": c.ok, "found": c.found} for c in found.checks]
     out(given, {"ok": found.ok, "dtype": found.dtype, "checks": rows}, str(found))
@@ -79,11 +79,14 @@ def data(given: argparse.Namespace) -> None:
 def publish(given: argparse.Namespace) -> None:
     from limner.concept import Concept
     from limner.files import check_folder
+    from limner.formats.publishing import check_account
     from limner.formats.publishing import publish as put
     from limner.interrupts import standing
 
     concept = Concept.load(given.concept)
-    base = opened(given, given.base or concept.base["name"])
+    if not given.dry_run:
+        check_account(given.to)
+    base = opened(given, base_of(given, concept))
     folder = given.out or Path("out/publish") / concept.handle.strip("<>")
     check_folder(folder)
     standing(lambda: f"what was written is in {folder}; delete that folder, and the same command begins anew")

@@ -10,7 +10,7 @@ from limner.errors import InputError, UnknownName
 from limner.methods import find, methods
 from limner.recipe import settings
 
-from .common import ROLES, encoders, opened, out, say
+from .common import ROLES, base_of, encoders, opened, out, say
 
 if TYPE_CHECKING:
     pass
@@ -28,7 +28,7 @@ def score(given: argparse.Namespace) -> None:
         check_folder(path.parent)
         check_ours(path)
     concept = Concept.load(given.concept)
-    base = opened(given, given.base or concept.base["name"])
+    base = opened(given, base_of(given, concept))
     learned, held_out = (_images(folder) for folder in (given.photos, given.held_out))
     card = score(
         base,
@@ -101,9 +101,21 @@ def _with_settings(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
         key, value = _pair(part)
         if key not in known:
             raise UnknownName(f"setting of {name}", key, known)
-        kind = known[key].type
-        found.append((key, value.lower() == "true" if kind is bool else kind(value)))
+        found.append((key, _typed(name, key, value, known[key].type)))
     return name, tuple(found)
+
+
+def _typed(name: str, key: str, value: str, kind: type) -> Any:
+    """A setting's value as the method's signature says. Raises `InputError` for text that is none."""
+    if kind is bool:
+        if value.lower() not in ("true", "false"):
+            raise InputError(f"{key} of {name} is true or false, not {value!r}")
+        return value.lower() == "true"
+    try:
+        return kind(value)
+    except ValueError as error:
+        wanted = {int: "a whole number", float: "a number"}.get(kind, f"of type {kind.__name__}")
+        raise InputError(f"{key} of {name} is {wanted}, not {value!r}") from error
 
 
 def _pair(text: str) -> tuple[str, str]:

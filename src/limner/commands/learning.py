@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 
 def learn(given: argparse.Namespace) -> None:
+    if not given.together and (given.slots is not None or given.mixed):
+        flag = "--slots" if given.slots is not None else "--mixed"
+        raise InputError(f"{flag} is about many subjects in one pass: say --together, or leave it out")
     if given.together:
         _together(given)
         return

@@ -7,7 +7,7 @@ import argparse
 from limner.errors import InputError, PromptError
 from limner.recipe import Recipe
 
-from .common import opened, out, planned
+from .common import base_of, opened, out, planned
 
 
 def paint(given: argparse.Namespace) -> None:
@@ -34,7 +34,7 @@ def paint(given: argparse.Namespace) -> None:
         raise PromptError(
             f"the prompt {given.prompt!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be"
         )
-    name = given.base or (concepts[0].base["name"] if concepts else "pocket")
+    name = base_of(given, concepts[0]) if concepts else given.base or "pocket"
     planned(given, name, Recipe(says=""))
     base = opened(given, name)
     how = limner.PaintSettings(

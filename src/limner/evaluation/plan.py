@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -71,12 +73,26 @@ class Plan:
         known = loaders()
         if self.data not in known:
             raise UnknownName("data set", self.data, known)
-        found = known[self.data](**dict(self.where))
+        found = known[self.data](**_arguments(self.data, known[self.data], dict(self.where)))
         cases = tuple(c for c in found.cases if len(c.members) == 1)[: self.cases]
         if not cases:
             raise InputError(f"{found.name} has no subject with pictures; absent: {', '.join(found.absent) or 'none'}")
         cut = (replace(c, prompts=c.prompts[: self.prompts], truth=c.truth[: self.prompts]) for c in cases)
         return replace(found, cases=tuple(cut))
+
+
+def _arguments(name: str, load: Callable[..., DataSet], where: dict[str, str]) -> dict[str, str]:
+    """The arguments of a data set's loader. Raises `InputError` that names the one that is missing or that it does not have."""
+    known = inspect.signature(load).parameters
+    wanted = [f"{k}=PATH" for k, p in known.items() if p.default is p.empty]
+    expected = f"say --where {' '.join(wanted)}" if wanted else "it needs no --where"
+    for key in where:
+        if key not in known:
+            raise InputError(f"the data set {name} has no argument {key!r}: {expected}")
+    missing = [key for key, p in known.items() if p.default is p.empty and key not in where]
+    if missing:
+        raise InputError(f"the data set {name} is not part of limner and needs its {' and '.join(missing)}: {expected}")
+    return where
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,26 @@ def _yaml(about: dict[str, Any]) -> list[str]:
     return lines
 
 
+def check_account(repo: str) -> None:
+    """Make sure that the hub can be reached and knows who is asking, before anything is painted or written. Raises `InputError`."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    only = "; --dry-run writes the folder and uploads nothing"
+    if constants.HF_HUB_OFFLINE:
+        raise InputError(f"publishing to {repo} needs the network, which is switched off{only}")
+    try:
+        HfApi().whoami()
+    except (LocalTokenNotFoundError, HfHubHTTPError) as error:
+        raise InputError(
+            f"the hub does not know who is publishing to {repo}: log in with `hf auth login`{only}"
+        ) from error
+    except Exception as error:  # the hub's library changes which of its own it raises for a network that is not there
+        if not isinstance(error, OSError) and not type(error).__module__.startswith("httpx"):
+            raise
+        raise InputError(f"publishing to {repo} needs the network, and the hub cannot be reached{only}") from error
+
+
 def _uploaded(repo: str, folder: Path, private: bool) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
