@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .bases.protocol import Base
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+SMALL_VOCABULARY = 5000  # tokens; a tower that was taught a small world's words knows fewer
 MAX_PIXELS = 200_000_000
 KINDS = ("object", "pet", "face", "style", "action", "relation")
 
@@ -159,8 +160,13 @@ def check_word(subject: Subject, base: Base) -> None:
 
     Only bases of a small vocabulary are asked: the word list of a full-size tower holds most short names there are.
     """
-    known = base.vocabulary - set(base.rare_words)
-    if len(known) < 5000 and subject.name in known:
+    if len(base.vocabulary) >= SMALL_VOCABULARY:
+        return
+    from .pocket.world.grammar import words
+
+    # its tokenizer also knows syllables ("bo") as one token; they mean nothing
+    known = base.vocabulary.intersection(words()) - set(base.rare_words)
+    if subject.name in known:
         raise InputError(
             f"the name {subject.name!r} is a word that {base.name} knows; choose one that means nothing, such as 'rex'"
         )

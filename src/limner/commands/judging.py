@@ -89,10 +89,13 @@ def bench(given: argparse.Namespace) -> None:
 
 
 def _with_settings(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
-    """ "dreambooth:steps=50,lr=1e-5" -> its name and settings, typed as the method's signature says."""
+    """ "dreambooth:steps=50,lr=1e-5" or "FILE.py:function:steps=50" -> its name and settings, typed as the method's signature says."""
     from limner.evaluation.summary import MARKS, POLICIES
 
     name, _, rest = text.partition(":")
+    if name.endswith(".py"):  # found again from any folder
+        function, _, rest = rest.partition(":")
+        name = f"{Path(name).expanduser().resolve()}:{function}"
     if name in (*POLICIES, *MARKS) or not rest:
         return name, ()
     known = {s.name: s for s in settings(find(name))}

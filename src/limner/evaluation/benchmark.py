@@ -22,7 +22,7 @@ from limner.files import FileInTheWay, check_folder, write_text
 from limner.interrupts import ending
 from limner.memory import keep_memory
 
-from .plan import FORMAT, Plan, Unit
+from .plan import FORMAT, Plan, Unit, method_of
 from .summary import correlations, summary
 from .unit import about_of, compact, key_of, run_crew
 
@@ -135,12 +135,11 @@ def _crews(missing: Mapping[str, Unit]) -> list[dict[str, Unit]]:
     method's modifiers can be stacked; and what is taught once and worn at several strengths. All others are alone; different
     subjects are, so that the cost told is of one."""
     from limner.fleet import SLOTS
-    from limner.methods import methods
     from limner.subject import Subject
 
     found: dict[tuple[str, ...], list[dict[str, Unit]]] = {}
     for key, unit in missing.items():
-        known = methods().get(unit.method)
+        known = method_of(unit.method)
         together = known is not None and not known(Subject("<rex>", "toy"), **dict(unit.settings)).alone
         groups = found.setdefault((unit.method, unit.case, "" if together else repr(unit.lesson)), [])
         lessons = {other.lesson for other in groups[-1].values()} if groups else set()

@@ -7,6 +7,7 @@ import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import InputError
@@ -14,6 +15,8 @@ from limner.errors import InputError
 from .summary import MARKS, POLICIES
 
 if TYPE_CHECKING:
+    from limner.recipe import Recipe
+
     from .datasets import DataSet
 
 FORMAT = 2  # of results files
@@ -95,6 +98,13 @@ def _arguments(name: str, load: Callable[..., DataSet], where: dict[str, str]) -
     return where
 
 
+def method_of(name: str) -> Callable[..., Recipe] | None:
+    """The method of a unit, of limner or of a file; None for what learns nothing."""
+    from limner.methods import find
+
+    return None if name in (*POLICIES, *MARKS) else find(name)
+
+
 @dataclass(frozen=True)
 class Unit:
     """One likeness to teach and judge, worn at a strength."""
@@ -114,7 +124,8 @@ class Unit:
     def label(self) -> str:
         """The method, with the settings that were changed."""
         told = ", ".join(f"{k}={v}" for k, v in self.settings)
-        name = f"{self.method} ({told})" if told else self.method
+        method = Path(self.method).name if ".py:" in self.method else self.method
+        name = f"{method} ({told})" if told else method
         return name if self.scale == 1 else f"{name} at {self.scale:g}"
 
     def key(self, about: str, *more: str) -> str:

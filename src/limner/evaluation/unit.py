@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from limner.errors import InputError, TeachingError
 from limner.files import atomic_write, write_text
 
-from .plan import Plan, Unit
+from .plan import Plan, Unit, method_of
 from .summary import BASE, COPIER, TRUTH, WORDS
 
 if TYPE_CHECKING:
@@ -158,16 +158,15 @@ def _judged(
 def _taught(unit: Unit, case: Case, base: Base) -> Taught:
     """The concept, and what it cost; none for what learns nothing."""
     import limner
-    from limner.methods import methods
     from limner.weights import about_weights
 
-    cost = _nothing()
-    if unit.method not in methods():
+    method, cost = method_of(unit.method), _nothing()
+    if method is None:
         return None, cost
     subject = case.member.subject("<rex>", pictures=_split(case)[0])
     with _counted(base) as spent:
         concept = limner.learn(base, subject, method=unit.method, seed=unit.seed, **dict(unit.settings))
-    recipe = methods()[unit.method](subject, **dict(unit.settings))
+    recipe = method(subject, **dict(unit.settings))
     about = about_weights(recipe.weights, base) if recipe.weights else {}
     once = about.get("updates", about.get("settings", {}).get("steps", 0))
     return concept, {**cost, **concept.cost, **spent, "pretraining_steps": once}
@@ -328,11 +327,14 @@ def about_of(plan: Plan) -> str:
 def key_of(plan: Plan, unit: Unit) -> str:
     """The name of a unit's file in this plan: another where a default of its method or the weights it starts from are others."""
     from limner.learning import checked_settings
-    from limner.methods import methods
     from limner.weights import mark
 
-    base, known = _opened(plan.base, plan.device), methods().get(unit.method)
+    from .encoders import file_hash
+
+    base, known = _opened(plan.base, plan.device), method_of(unit.method)
     chosen = repr(checked_settings(known, dict(unit.settings), base=base.name)) if known else ""
+    if ".py:" in unit.method:  # another key when the file is edited
+        chosen += file_hash(Path(unit.method.rpartition(":")[0]))
     return unit.key(about_of(plan), mark(unit.method, base), chosen)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -123,6 +124,29 @@ def words() -> tuple[str, ...]:
     for table in (NOUNS, PLACES, PATTERNED, VIEWED, _ACTIONS, _EXPRESSIONS):
         texts += [text for options in table.values() for text in options]
     return tuple(sorted({word for text in texts for word in text.replace(",", " ").split()}))
+
+
+def known() -> dict[str, tuple[str, ...]]:
+    """Every word and phrase that means something to the pocket base, by kind; a kind of toy with the other words for it."""
+    return {
+        "toys": tuple(" or ".join(names) for names in NOUNS.values()),
+        "colours": tuple(COLOURS),
+        "patterns": tuple(name for name, _ in PATTERNED.values()),
+        "places": tuple(" or ".join(dict.fromkeys(names)) for names in PLACES.values()),
+        "worn": tuple(WORN.values()),
+        "actions": tuple(" or ".join(names) for names in _ACTIONS.values()),
+        "faces": tuple(name for names in _EXPRESSIONS.values() for name in names),
+        "views": tuple(" or ".join(names) for names in VIEWED.values()),
+        "times of day": tuple(TIMED.values()),
+        "styles": tuple(STYLED.values()),
+    }
+
+
+def strange(text: str) -> list[str]:
+    """The words of a text that mean nothing to the pocket base, in order; handles such as <rex> are left out."""
+    plain = re.sub(r"<[^<>]*>", " ", text.lower())
+    met = frozenset(words())
+    return list(dict.fromkeys(word for word in re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", plain) if word not in met))
 
 
 _ACTIONS = {
