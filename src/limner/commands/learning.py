@@ -143,7 +143,8 @@ def learn(given: argparse.Namespace) -> None:
             say(f"{'ok ' if check.ok else 'BAD'}  {check.what}: {check.found}")
     out(given, {"concept": str(target), "page": str(page / PAGE), "cost": concept.cost, "scores": concept.scores},
          f"{target}\n{page / PAGE}")  # fmt: skip
-    if given.check:
+    if given.check and not certificate.ok:
+        say(f"note: {target} is saved, and can be used all the same")
         certificate.demand()
 
 
