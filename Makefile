@@ -7,8 +7,9 @@ RUN ?= out/pocket
 PRECISION ?= bfloat16
 WORKERS ?= 2
 METHOD ?= ip_adapter
+N ?= 200
 
-.PHONY: demo test check proofs bench bench-quick docs pocket weights pretrain clean
+.PHONY: demo test check proofs kills bench bench-quick docs pocket weights pretrain clean
 
 demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
 	$(BIN)/limner demo --out out/demo
@@ -26,6 +27,9 @@ proofs: $(VENV)/ready        ## what tests show of bases and files: results/proo
 	LIMNER_PROOFS=1 $(BIN)/python -m pytest tests/bases tests/formats
 	LIMNER_FUZZ=2000 $(BIN)/python -m pytest tests/formats/test_bad_files.py -k further
 	$(BIN)/python docs/generate.py
+
+kills: $(VENV)/ready        ## kill commands N times at random moments: what is lost: results/kills.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py --count $(N) --out results/kills.json
 
 bench: $(VENV)/ready         ## every method on three held-out toys: results/bench.json; runs what is missing
 	$(BIN)/limner bench --workers 2

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limner.choosing import choose, seconds
+from limner.choosing import are_photographs, choose, seconds
 from limner.errors import InputError
 from limner.methods import DEFAULT, find
 from limner.recipe import settings
@@ -68,7 +68,10 @@ def learn(given: argparse.Namespace) -> None:
     budget = seconds(given.budget) if given.budget else None
     ending = [within(budget, say)] if budget else []
     if given.method is None:
-        given.method, why = choose(base=given.base, goal=given.goal, kind=given.kind, budget=budget)
+        strange = given.base == "pocket" and are_photographs(subject)
+        given.method, why = choose(
+            base=given.base, goal=given.goal, kind=given.kind, budget=budget, photographs=strange
+        )
         say(f"method: {given.method} ({why})")
     subject = prepared(subject, segment=given.segment, caption=given.caption, device=given.device)
     chosen = {
@@ -143,7 +146,8 @@ def learn(given: argparse.Namespace) -> None:
             say(f"{'ok ' if check.ok else 'BAD'}  {check.what}: {check.found}")
     out(given, {"concept": str(target), "page": str(page / PAGE), "cost": concept.cost, "scores": concept.scores},
          f"{target}\n{page / PAGE}")  # fmt: skip
-    if given.check:
+    if given.check and not certificate.ok:
+        say(f"note: {target} is saved, and can be used all the same")
         certificate.demand()
 
 
