@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import InputError, UnknownName
 from .methods import DEFAULT, card, methods
+from .wording import counted, with_article
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -74,12 +75,12 @@ def choose(
         if n in known and row["toys"] >= FEWEST and wanted in card(known[n]).scope
     }
     if not able:
-        return Choice(DEFAULT, f"nothing was measured for a {kind}; this is the field's everyday way")
+        return Choice(DEFAULT, f"nothing was measured for {with_article(kind)}; this is the field's everyday way")
     quick = {n: row for n, row in able.items() if budget is None or row["seconds"] <= budget}
     if not quick:
         least = min(row["seconds"] for row in able.values())
         raise InputError(
-            f"no method for a {kind} took less than {least:.0f} s when measured; the budget is {budget:.0f} s"
+            f"no method for {with_article(kind)} took less than {least:.0f} s when measured; the budget is {budget:.0f} s"
         )
     best = max(row["H"] for row in quick.values())
     enough = {n: row for n, row in quick.items() if row["H"] >= GOALS[goal] * best}
@@ -135,7 +136,7 @@ def within(budget: float, say: Callable[[str], Any]) -> Callable[[Progress], boo
     def watch(progress: Progress) -> bool:
         over = time.monotonic() - began >= budget
         if over and not progress.last:
-            say(f"the budget of {budget:.0f} s is used up after {progress.done} of {progress.total} updates")
+            say(f"the budget of {budget:.0f} s is used up after {progress.done} of {counted(progress.total, 'update')}")
         return over
 
     return watch

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .errors import FileError
 from .files import check_folder, check_ours
+from .wording import counted, with_article
 
 if TYPE_CHECKING:
     from .evaluation.measuring import Album
@@ -54,7 +55,9 @@ def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int =
     for name in (f"{NAME}.safetensors", "grid.png", "index.html"):
         check_ours(folder / name)
     base, subject, began = limner.load("pocket"), toy(*TOY, name=NAME), time.monotonic()
-    _say(f"teaching {subject.name}, a {subject.noun} that no network ever saw, from {len(subject.pictures)} pictures")
+    _say(
+        f"teaching {subject.name}, {with_article(subject.noun)} that no network ever saw, from {counted(len(subject.pictures), 'picture')}"
+    )
     concept = limner.learn(base, subject, seed=seed, watch=show())
     taught = time.monotonic()
     concept.save(folder / f"{NAME}.safetensors", overwrite=True)

@@ -19,6 +19,7 @@ from .recipe import Companion, Denoiser, Guidance, Moment
 from .streams import stream
 from .subject import Subject
 from .wearing import Worn, wear
+from .wording import shortened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -328,7 +329,7 @@ def check_prompts(prompts: Sequence[str], *, handles: Sequence[str]) -> None:
         strange = [h for h in re.findall(r"<[^<>\s]+>", prompt) if h not in handles]
         if strange:
             worn = f"worn now: {', '.join(handles)}" if handles else "no concept is worn; give one with --with FILE"
-            raise PromptError(f"nothing answers to {strange[0]} in {prompt!r}; {worn}")
+            raise PromptError(f"nothing answers to {strange[0]} in {shortened(prompt)!r}; {worn}")
 
 
 APART = 1_000_003

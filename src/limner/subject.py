@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, PictureError
+from .wording import shortened
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -348,5 +349,5 @@ def _captioned(read: Sequence[Reference], captions: Mapping[str, str] | Sequence
             raise InputError(f"there are {len(given)} captions for {len(read)} pictures; give one each")
     for text in given:
         if text and handle not in text:
-            raise InputError(f"the caption {text!r} does not name the subject; write {handle} in it")
+            raise InputError(f"the caption {shortened(text)!r} does not name the subject; write {handle} in it")
     return [replace(r, caption=text) for r, text in zip(read, given, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 LONGEST = 120  # characters of a text of the user's that a message repeats
 _A = ("uni", "use", "usu", "ute", "uto", "eu", "ewe", "one", "once", "ouija", "u-")
@@ -55,6 +55,12 @@ def listed(names: Iterable[object], limit: int = 5) -> str:
     every = [str(name) for name in names]
     rest = len(every) - limit
     return ", ".join(every) if rest <= 0 else f"{', '.join(every[:limit])} and {rest} more"
+
+
+def first_of(lines: Sequence[str], most: int = 8) -> list[str]:
+    """The first of many lines, and how many more there are; no line is left out for the sake of one."""
+    rest = len(lines) - most
+    return list(lines) if rest <= 1 else [*lines[:most], f"… and {rest} more like these"]
 
 
 def _consonant_y(noun: str) -> bool:

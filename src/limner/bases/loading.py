@@ -155,7 +155,7 @@ def _family(opening: Opening, name: str | Path) -> ModuleType:
     family = next((known for known in FAMILIES if pipeline in known.pipelines), None)
     if family is None:
         known = ", ".join(p for f in FAMILIES for p in f.pipelines)
-        raise InputError(f"{name} is a {pipeline}, a family limner does not open yet; it opens: {known}")
+        raise InputError(f"{name} is opened by {pipeline}, which limner does not open yet; it opens: {known}")
     return importlib.import_module(f".{family.module}", __package__)
 
 

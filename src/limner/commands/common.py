@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from limner.escaping import terminal_text
+from limner.wording import listed
 
 if TYPE_CHECKING:
     from limner.concept import Concept
@@ -112,6 +113,18 @@ def _free(on_gpu: bool) -> float:
     if on_gpu:
         return float(torch.cuda.mem_get_info()[0])
     return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def say_strange(base: str | None, text: str) -> None:
+    """A word about words that the pocket base does not know, which paint nothing in particular; other bases are not asked."""
+    if (base or "pocket") != "pocket":
+        return
+    from limner.pocket.world.grammar import strange
+
+    words = strange(text)
+    if words:
+        say(f"note: the base 'pocket' does not know {listed(map(repr, words))}, and paints as if it were not there; `limner words` lists "
+            "the words it knows")  # fmt: skip
 
 
 def out(given: argparse.Namespace, value: Any, text: str) -> None:

@@ -11,8 +11,9 @@ from limner.choosing import are_photographs, choose, seconds
 from limner.errors import InputError
 from limner.methods import DEFAULT, find
 from limner.recipe import settings
+from limner.wording import counted, first_of, with_article
 
-from .common import encoders, free_memory, opened, out, planned, say
+from .common import encoders, free_memory, opened, out, planned, say, say_strange
 
 if TYPE_CHECKING:
     from limner.concept import Concept
@@ -62,9 +63,10 @@ def learn(given: argparse.Namespace) -> None:
             "note: the base 'pocket' knows toys of its own small world, not photographs; expect a toy's likeness of your"
         )
         say("      subject. For real photographs name a real base: --base FOLDER or --base HUB/ID")
-    for note in subject.notes:
+    for note in first_of(subject.notes):
         say(f"note: {note}")
-    say(f"{len(subject.pictures)} pictures of {subject.name}, a {subject.noun}")
+    say_strange(given.base, subject.noun)
+    say(f"{counted(len(subject.pictures), 'picture')} of {subject.name}, {with_article(subject.noun)}")
     budget = seconds(given.budget) if given.budget else None
     ending = [within(budget, say)] if budget else []
     if given.method is None:
@@ -214,7 +216,7 @@ def _together(given: argparse.Namespace) -> None:
         slots = given.slots or min(
             SLOTS, room(base, recipe, batch=int(chosen.get("batch", 4)), limit=0.7 * free_memory(given.device))
         )
-        say(f"{len(jobs)} subjects, {min(slots, len(jobs))} at a time, by {method}")
+        say(f"{counted(len(jobs), 'subject')}, {min(slots, len(jobs))} at a time, by {method}")
         one_pass.run(jobs, slots=slots, mixed=given.mixed)
     for error in one_pass.failed:
         say(f"failed: {error}")
@@ -298,7 +300,9 @@ def _held_out(subject: Subject, count: int) -> tuple[Subject, list[Any]]:
     images = [p.image for p in subject.pictures if p.image is not None]
     kept, out = split(images, held_out=count)
     if len(out) < count:
-        raise InputError(f"{len(images)} pictures cannot spare {count} to be held out; give more, or hold out fewer")
+        raise InputError(
+            f"{counted(len(images), 'picture')} cannot spare {count} to be held out; give more, or hold out fewer"
+        )
     return replace(subject, pictures=tuple(subject.pictures[k] for k in kept)), [images[k] for k in out]
 
 

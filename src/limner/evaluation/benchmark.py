@@ -21,6 +21,7 @@ from limner.errors import FileError, InputError, MissingExtra
 from limner.files import FileInTheWay, check_folder, write_text
 from limner.interrupts import ending
 from limner.memory import keep_memory
+from limner.wording import counted
 
 from .plan import FORMAT, Plan, Unit, method_of
 from .summary import correlations, summary
@@ -44,7 +45,7 @@ def bench(
     set_aside(results, say)
     todo = {key_of(plan, unit): unit for unit in plan.units}
     missing = {k: u for k, u in todo.items() if _unit(folder, k, say) is None}
-    say(f"{len(todo)} likenesses, {len(todo) - len(missing)} there already")
+    say(f"{counted(len(todo), 'likeness')}, {len(todo) - len(missing)} there already")
     began = time.monotonic()
     with ending():
         for done, unit in enumerate(_ran(plan, missing, folder, workers, on), 1):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from limner.errors import FileError, InputError, PictureError
 from limner.files import check_place, write_text
 from limner.subject import MASKS, SUFFIXES, Reference, Subject, check_name, read_picture
+from limner.wording import counted, first_of, listed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -76,16 +77,16 @@ class Found:
         sizes = r["sizes"] if len(r["sizes"]) < 5 else [r["sizes"][0], "…", r["sizes"][-1]]
         lines = [
             f"{self.folder}: {self.layout}",
-            f"{r['pictures']} pictures ({', '.join(sizes)}), {r['captions']} captions, {r['masks']} masks",
+            f"{counted(r['pictures'], 'picture')} ({', '.join(sizes)}), {counted(r['captions'], 'caption')}, {counted(r['masks'], 'mask')}",
         ]
         if self.noun or self.token:
             lines.append(f"class: {self.noun or 'not said'}; called: {self.token or 'nothing of its own'}")
         if self.regular:
-            lines.append(f"{len(self.regular)} pictures of the class beside it")
+            lines.append(f"{counted(len(self.regular), 'picture')} of the class beside it")
         if r["repeats"] != [1]:
             lines.append(f"repeats: {', '.join(map(str, r['repeats']))}")
-        lines += [f"near-duplicates: {a} and {b}" for a, b in self.doubles]
-        lines += [f"not read: {name}" for name in self.stray]
+        lines += _alike(self.doubles)
+        lines += first_of([f"not read: {name}" for name in self.stray])
         return "\n".join(lines)
 
     def subject(self, *, noun: str = "", name: str = "", **more: Any) -> Subject:
@@ -406,6 +407,19 @@ def _doubles(found: Found) -> list[tuple[str, str]]:
         for b in range(a + 1, len(signs))
         if (signs[a] ^ signs[b]).bit_count() <= LIKE
     ]
+
+
+def _alike(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Near-duplicates in groups: a picture is in one with every picture that it is like, directly or by others."""
+    groups: list[list[str]] = []
+    for pair in pairs:
+        met = [group for group in groups if set(pair) & set(group)]
+        groups = [group for group in groups if group not in met]
+        groups.append(list(dict.fromkeys(name for group in (*met, pair) for name in group)))
+    return first_of([
+        f"near-duplicates: {' and '.join(group)}" if len(group) == 2 else f"{len(group)} nearly alike: {listed(group, 4)}"
+        for group in groups
+    ])  # fmt: skip
 
 
 def difference_signs(image: Image.Image) -> int:

@@ -26,7 +26,7 @@ def read_tensors(path: Path | str, *, what: str = "file") -> tuple[dict[str, str
 
     path = Path(path)
     if not path.is_file():
-        raise FileError(f"there is no {what} file {path}")
+        raise FileError(f"there is no {what.removesuffix('file')}{'' if what == 'file' else ' '}file {path}")
     data = path.read_bytes()
     header = checked_header(data, path, what)
     try:
