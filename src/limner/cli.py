@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from .choosing import GOALS, choose, seconds
 from .commands import exchanging, judging, learning, listing, painting
 from .commands.common import ROLES, check_device, say
 from .commands.flags import Parser, at_least, device_name, gigabytes
+from .commands.saved import defaults_of, preset, read_settings, save_settings
 from .errors import InputError
 from .interrupts import standing
 from .memory import keep_memory
@@ -31,9 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command_of(words: Sequence[str]) -> None:
     arguments = translated(words, say)
-    given = _parser(arguments).parse_args(arguments)
+    parser = _parser(arguments)
+    given = parser.parse_args(arguments)
+    if getattr(given, "save_config", None):
+        save_settings(given.save_config, given, command=arguments[0], defaults=given.defaults)
     command: Callable[[argparse.Namespace], object] = given.command
     keep_memory()
+    _quieten()
     standing()
     with staying_offline() if getattr(given, "offline", False) else nullcontext():
         check_device(getattr(given, "device", None))
@@ -44,6 +50,36 @@ def _command_of(words: Sequence[str]) -> None:
 
 
 def _parser(arguments: Sequence[str]) -> Parser:
+    """The parser of all commands. The settings of a method that is named, and of a settings file, are part of it."""
+    file, command = _value(arguments, "--config"), arguments[0] if arguments else ""
+    settings_file = read_settings(Path(file), command) if file and command in CONFIGURED else {}
+    asked = [*arguments, *(f"--{key}={value}" for key, value in settings_file.items() if key in ASKED)]
+    parser, found = _commands(asked)
+    for name in CONFIGURED:
+        found[name].add_argument(
+            "--config", type=Path, metavar="FILE", help="settings in TOML; the words typed go before them"
+        )
+        found[name].add_argument("--save-config", type=Path, metavar="FILE", help="write these settings as TOML")
+        found[name].set_defaults(defaults=defaults_of(found[name]))
+    if settings_file:
+        preset(found[command], settings_file, Path(file))
+    return parser
+
+
+def _quieten() -> None:
+    """In a log, no loading bars of other libraries: they are drawn for a terminal. Read when those libraries are imported."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+CONFIGURED = ("learn", "paint", "score", "bench", "pretrain")
+"""Commands that read their settings from a file."""
+ASKED = ("method", "base", "goal", "kind", "budget")
+"""What decides which settings `learn` has."""
+
+
+def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     parser = Parser("limner", description="Teach a generative image model one subject from a few pictures.")
     parser.add_argument("--version", action="version", version=f"limner {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -93,14 +129,25 @@ def _parser(arguments: Sequence[str]) -> Parser:
     learn.add_argument(
         "--stop", choices=("", "variance", "overfit", "gap"), default="", help="end early on this sign (default: none)"
     )
+    learn.add_argument(
+        "--sample-every",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="paint it every N updates while it learns; 0 does not",
+    )
+    learn.add_argument(
+        "--sample-prompt", nargs="+", default=[], metavar="PROMPT", help="what to paint then (default: a photo of it)"
+    )
     _add_encoders(learn)
     _add_method(learn, arguments)
     paint = _command(commands, "paint", painting.paint, "paint a prompt, wearing concepts")
-    paint.add_argument("prompt", help='such as "<rex> on the beach"')
+    paint.add_argument("prompt", nargs="?", default="", help='such as "<rex> on the beach"')
+    paint.add_argument("--prompts", type=Path, metavar="FILE", help="a text file with a prompt on each line")
     paint.add_argument(
         "--with", dest="concepts", nargs="+", type=Path, default=[], metavar="FILE", help="concepts to wear"
     )
-    paint.add_argument("-n", "--count", type=at_least(1), default=1, help="pictures to paint")
+    paint.add_argument("-n", "--count", type=at_least(1), default=1, help="pictures to paint of each prompt")
     paint.add_argument("--out", type=Path, default=Path("out/paint"), help="folder for the pictures")
     paint.add_argument("--overwrite", action="store_true", help="number from 000 again, replacing what is there")
     paint.add_argument(
@@ -189,7 +236,7 @@ def _parser(arguments: Sequence[str]) -> Parser:
     exported = _command(commands, "export", exchanging.export, "write a concept for another tool")
     exported.add_argument("concept", type=Path, metavar="FILE", help="what was learned; or ip_adapter, for its weights")
     exported.add_argument("--to", required=True, help="diffusers, kohya, comfyui or a1111")
-    exported.add_argument("--out", type=Path, default=Path("out/export"), help="folder for the files")
+    exported.add_argument("--out", type=Path, help="folder for the files (default: out/export/FORMAT)")
     exported.add_argument(
         "--rank", type=at_least(0), default=0, help="bring whole changes of weights to this rank (loses something)"
     )
@@ -230,6 +277,7 @@ def _parser(arguments: Sequence[str]) -> Parser:
     _add_base(published, default=None)
     _command(commands, "methods", listing.methods, "every method, its paper and its framework")
     _command(commands, "bases", listing.bases, "what can be personalised")
+    _command(commands, "words", listing.words, "the words and kinds of toys that the pocket base knows")
     doctor = _command(commands, "doctor", listing.doctor, "look at this installation and say what is missing")
     doctor.add_argument(
         "--time", action="store_true", help="and where the time goes here, on the pocket base, and what would help"
@@ -241,7 +289,7 @@ def _parser(arguments: Sequence[str]) -> Parser:
     _add_method(pretrain, arguments, positional=True)
     demo = _command(commands, "demo", learning.demo, "teach a toy and paint it")
     demo.add_argument("--out", type=Path, default=Path("out/demo"))
-    return parser
+    return parser, dict(commands.choices)
 
 
 def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], about: str) -> Parser:
@@ -338,8 +386,11 @@ def _add_method(parser: Parser, arguments: Sequence[str], *, positional: bool = 
             "--method",
             help="a name from `limner methods`, or FILE.py:function (default: by --goal, from what was measured; lora_dreambooth with --together)",
         )
-    group = parser.add_argument_group("settings of the method")
-    for setting in settings(find(_asked(arguments, positional))):
+    method = _asked(arguments, positional)
+    group = parser.add_argument_group(
+        f"settings of {method}", "Another --method has others; `limner methods` lists them."
+    )
+    for setting in settings(find(method)):
         _flag(group, setting)
 
 
@@ -349,7 +400,7 @@ def _asked(arguments: Sequence[str], positional: bool) -> str:
         return next((a for a in arguments[1:] if a in methods()), DEFAULT) if arguments[:1] == ["pretrain"] else DEFAULT
     if arguments[:1] != ["learn"]:
         return DEFAULT
-    told = {name: _value(arguments, f"--{name}") for name in ("method", "base", "goal", "kind", "budget")}
+    told = {name: _value(arguments, f"--{name}") for name in ASKED}
     if told["method"]:
         return told["method"]
     if "--together" in arguments:

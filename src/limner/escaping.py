@@ -27,6 +27,7 @@ __all__ = [
     "python_literal",
     "shell_word",
     "terminal_text",
+    "toml_value",
     "yaml_value",
 ]
 
@@ -98,6 +99,15 @@ def markdown_code(value: object) -> str:
 def yaml_value(value: Any) -> str:
     """A text, number or plain structure as a value in YAML, on one line."""
     return _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+
+
+def toml_value(value: Any) -> str:
+    """A text, number, truth value or list of them as a value in TOML, on one line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    return repr(value) if isinstance(value, int | float) else yaml_value(str(value))
 
 
 def python_literal(value: object) -> str:

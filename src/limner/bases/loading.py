@@ -48,6 +48,23 @@ FAMILIES = (
 """Every family, its module in this package and the pipeline classes it opens."""
 
 
+EXAMPLES = {
+    "stable_diffusion": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+    "sd3": "stabilityai/stable-diffusion-3.5-medium",
+    "flux": "black-forest-labs/FLUX.1-dev",
+    "qwen_image": "Qwen/Qwen-Image",
+    "pixart": "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+    "sana": "Efficient-Large-Model/Sana_1600M_1024px_diffusers",
+    "deepfloyd": "DeepFloyd/IF-I-XL-v1.0",
+    "amused": "amused/amused-512",
+}
+"""A hub id of a family's own checkpoint, as its makers' model cards name it. None is fetched unless it is asked for; each has a licence
+of its own."""
+SUGGESTED = EXAMPLES["stable_diffusion"]
+"""The base that is suggested for photographs: the smallest, about 4 GB."""
+
+
 def load(
     name: str | Path = "pocket",
     *,
@@ -181,6 +198,7 @@ def known_bases() -> list[dict[str, Any]]:
             if known.module in ("stable_diffusion", "sdxl", "sd3", "flux")
             else "FOLDER or HUB/ID",
             "family": known.module,
+            "example": EXAMPLES.get(known.module, ""),
             "title": known.title,
             "pipelines": list(known.pipelines),
             "predicts": known.learns,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.escaping import terminal_text
-from limner.wording import listed
+from limner.wording import counted, listed
 
 if TYPE_CHECKING:
     from limner.concept import Concept
@@ -113,6 +115,15 @@ def _free(on_gpu: bool) -> float:
     if on_gpu:
         return float(torch.cuda.mem_get_info()[0])
     return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def say_heic(places: Sequence[Path]) -> None:
+    """A word about pictures of telephones that are not read, since their format needs a decoder that Pillow does not have."""
+    files = [file for place in places for file in (place.iterdir() if place.is_dir() else [place])]
+    found = [file for file in files if file.suffix.lower() in (".heic", ".heif") and file.is_file()]
+    if found:
+        say(f"note: {counted(len(found), 'HEIC picture')} cannot be read, such as {found[0].name}: save as JPEG or PNG (a telephone's setting "
+            "'most compatible' does, and so does heif-convert)")  # fmt: skip
 
 
 def say_strange(base: str | None, text: str) -> None:

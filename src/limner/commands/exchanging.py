@@ -16,6 +16,7 @@ def export(given: argparse.Namespace) -> None:
     from limner.interrupts import standing
     from limner.weights import shipped
 
+    given.out = given.out or Path("out/export") / given.to
     check_folder(given.out)
     standing(lambda: "no file is half written; the same command with --overwrite writes all of them")
     if str(given.concept) == "ip_adapter":

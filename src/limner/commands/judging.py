@@ -45,12 +45,15 @@ def score(given: argparse.Namespace) -> None:
 
 
 def _images(folder: Path | None) -> list[Any]:
+    """The pictures of a file or folder, in any layout that `learn` reads."""
+    from limner.formats.datasets import recognised
     from limner.subject import Subject
 
     if folder is None:
         return []
-    read = Subject.of(folder, noun="thing", handle="rex")
-    return [p.image for p in read.pictures]
+    if folder.is_dir() or folder.suffix in (".json", ".toml"):
+        return [reference.image for reference in recognised(folder).references]
+    return [picture.image for picture in Subject.of(folder, noun="thing", handle="rex").pictures]
 
 
 def bench(given: argparse.Namespace) -> None:

@@ -11,14 +11,16 @@ from limner.choosing import are_photographs, choose, seconds
 from limner.errors import InputError
 from limner.methods import DEFAULT, find
 from limner.recipe import settings
-from limner.wording import counted, first_of, with_article
+from limner.wording import counted, first_of, shortened, with_article
 
-from .common import encoders, free_memory, opened, out, planned, say, say_strange
+from .common import encoders, free_memory, opened, out, planned, say, say_heic, say_strange
 
 if TYPE_CHECKING:
     from limner.concept import Concept
     from limner.evaluation.scoring import Scorecard
     from limner.subject import Subject
+
+    from .samples import Samples
 
 
 def learn(given: argparse.Namespace) -> None:
@@ -29,6 +31,7 @@ def learn(given: argparse.Namespace) -> None:
         _together(given)
         return
     import limner
+    from limner.bases.loading import SUGGESTED
     from limner.checking import certify
     from limner.choosing import within
     from limner.evaluation.signals import Keeper, Signals, together
@@ -46,6 +49,7 @@ def learn(given: argparse.Namespace) -> None:
 
     check_preview(given.preview)
     folder = Path(given.out or ".")
+    say_heic(given.photos)
     subject, places = _subject(given)
     target = folder / f"{subject.name}.safetensors"
     check_target(target, overwrite=given.overwrite, resume=given.resume)
@@ -62,7 +66,10 @@ def learn(given: argparse.Namespace) -> None:
         say(
             "note: the base 'pocket' knows toys of its own small world, not photographs; expect a toy's likeness of your"
         )
-        say("      subject. For real photographs name a real base: --base FOLDER or --base HUB/ID")
+        say(
+            f"      subject. For real photographs name a real base: --base {SUGGESTED} (about 4 GB, fetched once), or a"
+        )
+        say("      folder or file that you have; `limner bases` lists the families")
     for note in first_of(subject.notes):
         say(f"note: {note}")
     say_strange(given.base, subject.noun)
@@ -106,7 +113,8 @@ def learn(given: argparse.Namespace) -> None:
     if keeper and not given.resume:
         keeper.clear()  # states of another run
     signals = Signals(subject, held_out, stop=given.stop, file=page / "signals.jsonl") if given.stop else None
-    watches = [w for w in (show(), keeper, signals, *ending) if w is not None]
+    samples = _samples(given, subject, page)
+    watches = [w for w in (show(), keeper, signals, samples, *ending) if w is not None]
     concept = _taught_already(given, base, subject, chosen, target, page)
     if concept is None:  # else, and from then on, it is on disk; what follows is added to it
         concept = limner.learn(
@@ -153,6 +161,24 @@ def learn(given: argparse.Namespace) -> None:
         certificate.demand()
 
 
+def _samples(given: argparse.Namespace, subject: Subject, page: Path) -> Samples | None:
+    """What paints on the way, if anything is to be painted. Raises `InputError` for a prompt that does not name the subject."""
+    from limner.painting import check_prompts
+
+    from .samples import FOLDER, Samples
+
+    if given.sample_prompt and not given.sample_every:
+        raise InputError("--sample-prompt says what to paint on the way; say how often: --sample-every N")
+    if not given.sample_every:
+        return None
+    prompts = given.sample_prompt or [f"a photo of {subject.handle}"]
+    check_prompts(prompts, handles=[subject.handle])
+    unnamed = [prompt for prompt in prompts if subject.handle not in prompt]
+    if unnamed:
+        raise InputError(f"the prompt {shortened(unnamed[0])!r} of --sample-prompt does not name {subject.handle}")
+    return Samples(prompts, given.sample_every, page / FOLDER, given.seed)
+
+
 def _taught_already(
     given: argparse.Namespace, base: Any, subject: Subject, chosen: Mapping[str, Any], target: Path, page: Path
 ) -> Concept | None:
@@ -188,7 +214,9 @@ def _together(given: argparse.Namespace) -> None:
     from .together import Together
 
     given_in_vain = [
-        flag for flag in ("stop", "without", "pool", "segment", "caption", "hold_out", "budget") if getattr(given, flag)
+        flag
+        for flag in ("stop", "without", "pool", "segment", "caption", "hold_out", "budget", "sample_every")
+        if getattr(given, flag)
     ]
     if given_in_vain or given.keep == "best":
         flag = (given_in_vain or ["keep"])[0].replace("_", "-")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from limner.errors import InputError, PromptError
+from limner.errors import FileError, InputError, PromptError
 from limner.recipe import Recipe
+from limner.wording import counted, shortened
 
-from .common import base_of, opened, out, planned
+from .common import base_of, opened, out, planned, say_strange
 
 
 def paint(given: argparse.Namespace) -> None:
@@ -21,22 +22,26 @@ def paint(given: argparse.Namespace) -> None:
 
     for scale in given.scale:
         check_scale(scale)
+    prompts = _prompts(given)
+    total = given.count * len(prompts)
     check_folder(given.out)
-    saver = Numbers(given.out, given.count, overwrite=given.overwrite)
+    saver = Numbers(given.out, total, overwrite=given.overwrite)
     standing(
         lambda: (
-            f"{len(saver.saved)} of {given.count} pictures are saved in {given.out}; the same command paints all of them"
+            f"{len(saver.saved)} of {counted(total, 'picture')} are saved in {given.out}; the same command paints all of them"
         )
     )
     concepts = [Concept.load(path) for path in given.concepts]
-    unnamed = [c.handle for c in concepts if c.handle not in given.prompt]
-    if unnamed:
-        raise PromptError(
-            f"the prompt {given.prompt!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be"
-        )
+    for prompt in prompts:
+        unnamed = [c.handle for c in concepts if c.handle not in prompt]
+        if unnamed:
+            raise PromptError(
+                f"the prompt {shortened(prompt)!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be"
+            )
     name = base_of(given, concepts[0]) if concepts else given.base or "pocket"
     planned(given, name, Recipe(says=""))
     base = opened(given, name)
+    say_strange(base.name, " ".join([*prompts, given.negative]))
     how = limner.PaintSettings(
         given.steps,
         given.guidance,
@@ -53,7 +58,7 @@ def paint(given: argparse.Namespace) -> None:
         canvas = limner.Canvas(images[0], images[1] if given.where else None, start=given.start)  # type: ignore[arg-type]
     pictures = painting(
         base,
-        given.prompt,
+        prompts,
         concepts=concepts,
         count=given.count,
         seed=given.seed,
@@ -64,3 +69,21 @@ def paint(given: argparse.Namespace) -> None:
     )
     paths = [saver.save(picture) for picture in pictures]
     out(given, {"pictures": [str(p) for p in paths]}, "\n".join(map(str, paths)))
+
+
+def _prompts(given: argparse.Namespace) -> list[str]:
+    """The prompt that was typed, or those of a file: a line each; empty lines and those after # are none."""
+    if given.prompts is None:
+        return [given.prompt]
+    if given.prompt:
+        raise InputError("say one prompt, or many with --prompts FILE, not both")
+    try:
+        lines = given.prompts.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise FileError(f"{given.prompts} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise FileError(f"{given.prompts} is not UTF-8 text ({error}); save it as UTF-8") from error
+    found = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not found:
+        raise InputError(f"{given.prompts} holds no prompt: expected one on each line")
+    return found
