@@ -13,6 +13,7 @@ from PIL import Image
 from limner.cli import main
 from limner.commands.saved import read_settings
 from limner.errors import FileError, PromptError
+from limner.evaluation.datasets import Member
 from limner.subject import Subject
 
 QUICK = ("--method", "textual_inversion", "--steps", "4", "--batch", "1", "--preview", "0", "--no-score", "--no-check")
@@ -194,18 +195,30 @@ def mine(subject: Subject, *, steps: int = 200, lr: float = 1e-2) -> Recipe:
 
 
 def test_a_method_of_ones_own_is_benched_by_its_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    base: Any, rex: Subject, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine.py").write_text(OWN, encoding="utf-8")
+    from limner.commands.judging import _with_settings
+    from limner.evaluation.benchmark import _crews
+    from limner.evaluation.plan import Plan, Unit
+    from limner.evaluation.unit import Case, _taught, key_of
+
+    file = tmp_path / "mine.py"
+    file.write_text(OWN, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    words = ("bench", "--methods", "base alone", "mine.py:mine:steps=1", "--results", tmp_path / "r.json")
-    small = ("--folder", tmp_path / "run", "--cases", 1, "--prompts", 1, "--seeds", 1)
-    assert run(*words, *small) == 0
-    out, err = capsys.readouterr()
-    assert "mine.py:mine (steps=1)" in out
-    assert "2 likenesses, 0 there already" in err
-    assert run(*words, *small) == 0
-    assert "2 likenesses, 2 there already" in capsys.readouterr().err
+    told = _with_settings("mine.py:mine:steps=1")
+    assert told == (f"{file}:mine", (("steps", 1),))
+    plan = Plan((("base alone", ()), told), cases=1, prompts=1)
+    unit = Unit(*told, "one", 0)
+    assert unit.label == "mine.py:mine (steps=1)"
+    assert [list(crew) for crew in _crews({"a": unit, "b": Unit("base alone", (), "one", 0)})] == [["a"], ["b"]]
+    images = [p.image for p in rex.pictures if p.image is not None]
+    member = Member("rex", "dog", "object", images=tuple(images))
+    concept, cost = _taught(unit, Case("one", (member,), ("{}",)), base)
+    assert concept is not None
+    assert cost["steps"] == 1
+    before = key_of(plan, unit)
+    file.write_text(OWN + "\n# edited\n", encoding="utf-8")
+    assert key_of(plan, unit) != before
     assert run("bench", "--methods", "mine.py:mine:stepz=1", "--results", tmp_path / "r.json") == 1
     assert "did you mean 'steps'" in capsys.readouterr().err
 
@@ -216,7 +229,7 @@ def test_a_published_method_names_its_paper() -> None:
 
     assert all(card(function).source for function in methods().values())
     with pytest.raises(TypeError, match="either arxiv="):
-        method(title="x", scope=("object",), arxiv="2208.12242", venue="CVPR")
+        method(title="x", scope=("object",), arxiv="2208.12242", venue="CVPR")(lambda subject: None)  # type: ignore[arg-type,return-value]
     with pytest.raises(TypeError, match="either arxiv="):
         method(title="x", scope=("object",), venue="CVPR")(lambda subject: None)  # type: ignore[arg-type,return-value]
 

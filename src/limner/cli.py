@@ -179,7 +179,10 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     paint.add_argument("--negative", default="", help="what not to paint")
     paint.add_argument("--onto", type=Path, metavar="FILE", help="a picture to paint into")
     paint.add_argument(
-        "--where", type=Path, metavar="FILE", help="white where that picture may change (default: all of it)"
+        "--where",
+        type=Path,
+        metavar="FILE",
+        help="white where that picture may change (default: all of its middle square); the rest and its size stay",
     )
     paint.add_argument("--start", type=float, default=0.3, help="share of the steps left out, to keep that much of it")
     paint.add_argument(

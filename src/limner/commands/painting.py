@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from typing import Any
 
 from limner.errors import FileError, InputError, PromptError
 from limner.recipe import Recipe
@@ -15,6 +17,7 @@ def paint(given: argparse.Namespace) -> None:
     import limner
     from limner.concept import Concept
     from limner.files import check_folder
+    from limner.inpainting import Region
     from limner.interrupts import standing
     from limner.painting import check_scale, painting
     from limner.picture import Numbers
@@ -52,10 +55,12 @@ def paint(given: argparse.Namespace) -> None:
     )
     if given.where and not given.onto:
         raise InputError("--where says which part of a canvas may change; name the canvas with --onto FILE")
-    canvas = None
+    canvas, region = None, None
     if given.onto:
-        images = [read_picture(file)[0].image for file in (given.onto, given.where) if file]
-        canvas = limner.Canvas(images[0], images[1] if given.where else None, start=given.start)  # type: ignore[arg-type]
+        images: list[Any] = [read_picture(file)[0].image for file in (given.onto, given.where) if file]
+        region = Region.around(*images, size=base.picture_size) if given.where else None
+        whole, mask = region.cut if region else (images[0], None)
+        canvas = limner.Canvas(whole, mask, start=given.start)
     pictures = painting(
         base,
         prompts,
@@ -67,7 +72,10 @@ def paint(given: argparse.Namespace) -> None:
         canvas=canvas,
         any_base=given.any_base,
     )
-    paths = [saver.save(picture) for picture in pictures]
+    paths = [
+        saver.save(replace(picture, image=region.put_back(picture.image)) if region else picture)
+        for picture in pictures
+    ]
     out(given, {"pictures": [str(p) for p in paths]}, "\n".join(map(str, paths)))
 
 
