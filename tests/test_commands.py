@@ -13,7 +13,7 @@ from PIL import Image
 from limner.cli import main
 from limner.commands.saved import read_settings
 from limner.errors import FileError, PromptError
-from limner.evaluation.datasets import Member
+from limner.evaluation.datasets import Case, Member
 from limner.subject import Subject
 
 QUICK = ("--method", "textual_inversion", "--steps", "4", "--batch", "1", "--preview", "0", "--no-score", "--no-check")
@@ -200,7 +200,7 @@ def test_a_method_of_ones_own_is_benched_by_its_file(
     from limner.commands.judging import _with_settings
     from limner.evaluation.benchmark import _crews
     from limner.evaluation.plan import Plan, Unit
-    from limner.evaluation.unit import Case, _taught, key_of
+    from limner.evaluation.unit import _taught, key_of
 
     file = tmp_path / "mine.py"
     file.write_text(OWN, encoding="utf-8")
