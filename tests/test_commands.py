@@ -291,3 +291,50 @@ def test_pictures_of_telephones_that_are_not_read_are_said(
     said = capsys.readouterr().err
     assert "1 HEIC picture cannot be read, such as IMG_1.HEIC" in said
     assert "--base stable-diffusion-v1-5/stable-diffusion-v1-5" in said
+
+
+def test_names_that_would_get_one_rare_word_are_said_before_teaching(base: Any, rex: Subject, tmp_path: Path) -> None:
+    import limner
+    from limner.commands.apart import notes_of, taken_words
+
+    images = [p.image for p in rex.pictures]
+    luna, bailey = (Subject.of(images, noun="dog", handle=name) for name in ("luna", "bailey"))
+    limner.learn(base, luna, method="lora_dreambooth", steps=1, batch=1, prior_weight=0.0).save(
+        tmp_path / "luna.safetensors"
+    )
+    (tmp_path / "broken.safetensors").write_bytes(b"no header")
+    assert taken_words(base, tmp_path) == {"zib dog": "<luna>"}
+    (note,) = notes_of(base, [bailey], "lora_dreambooth", {}, tmp_path)
+    assert note.startswith("<bailey> and <luna> are both read as 'zib dog'")
+    free = note.split("--name ")[1].split()[0]
+    assert not notes_of(base, [Subject.of(images, noun="dog", handle=free)], "lora_dreambooth", {}, tmp_path)
+    assert not notes_of(base, [luna], "lora_dreambooth", {}, tmp_path)  # taught again
+    assert not notes_of(base, [bailey], "stylealigned", {}, tmp_path)  # no rare word
+    assert len(notes_of(base, [luna, bailey], "dreambooth", {}, tmp_path / "none")) == 1  # in one pass
+
+
+def test_exports_to_two_formats_have_folders_of_their_own(
+    base: Any, rex: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import limner
+
+    concept = limner.learn(base, rex, method="lora_dreambooth", steps=1, batch=1, prior_weight=0.0)
+    path = concept.save(tmp_path / "rex.safetensors")
+    monkeypatch.chdir(tmp_path)
+    for to in ("kohya", "comfyui"):
+        assert run("export", path, "--to", to) == 0
+    assert capsys.readouterr().out.split() == ["out/export/kohya/rex.safetensors", "out/export/comfyui/rex.safetensors"]
+
+
+def test_score_reads_the_layouts_that_learn_reads(rex: Subject, tmp_path: Path) -> None:
+    from limner.commands.judging import _images
+
+    folder = tmp_path / "img" / "5_sks dog"
+    folder.mkdir(parents=True)
+    for k, picture in enumerate(rex.pictures):
+        assert picture.image is not None
+        picture.image.save(folder / f"{k}.png")
+        (folder / f"{k}.txt").write_text("a sks dog", encoding="utf-8")
+    assert len(_images(tmp_path / "img")) == len(_images(folder)) == len(rex.pictures)
+    assert len(_images(folder / "0.png")) == 1
+    assert _images(None) == []

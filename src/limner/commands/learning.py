@@ -13,6 +13,7 @@ from limner.methods import DEFAULT, find
 from limner.recipe import settings
 from limner.wording import counted, first_of, shortened, with_article
 
+from .apart import notes_of
 from .common import encoders, free_memory, opened, out, planned, say, say_heic, say_strange
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ def learn(given: argparse.Namespace) -> None:
             f"note: {given.method} has no published settings for a full-size base; the pocket's are used, watch the loss"
         )
     for note in find(given.method)(subject, **checked_settings(find(given.method), chosen, base=base.name)).notes:
+        say(f"note: {note}")
+    for note in notes_of(base, [subject], given.method, told, folder):
         say(f"note: {note}")
     for name in unseen(base, subject):
         say(f"note: nothing like a toy is seen on {name}; a picture without the subject teaches what is around it")
@@ -234,6 +237,8 @@ def _together(given: argparse.Namespace) -> None:
     for subject in subjects:
         check_target(out_folder / f"{subject.name}.safetensors", overwrite=given.overwrite, resume=True)
     base = opened(given, given.base)
+    for note in notes_of(base, subjects, method, chosen, out_folder):
+        say(f"note: {note}")
     one_pass = Together(base, out_folder, method, given.seed, chosen, overwrite=given.overwrite, resume=given.resume)
     standing(lambda: one_pass.standing)
     jobs = one_pass.jobs(subjects)

@@ -138,6 +138,14 @@ def model_card(
 
 def _use(concept: Concept, base: Base, trigger: str, files: Sequence[Path], lora: bool) -> list[str]:
     own = [file for file in files if len(file.parts) == 1]
+    if not own:  # nothing of it that diffusers would load
+        name = python_literal(f"{concept.handle.strip('<>')}.limner.safetensors")
+        return [
+            "import limner",
+            "",
+            f"base = limner.load({python_literal(concept.base['name'])})",
+            f"limner.paint(base, {python_literal(f'{concept.handle} on the beach')}, concepts=[{name}])[0].image",
+        ]
     lines = [
         "from diffusers import DiffusionPipeline",
         "",
