@@ -24,23 +24,27 @@ def run(*words: object) -> int:
 
 
 def test_samples_are_painted_while_it_learns_and_change_nothing(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    base: Any, rex: Subject, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from limner.concept import Concept
+    import limner
+    from limner.commands.samples import Samples
 
-    learn = ("learn", photos, "--class", "dog", "--name", "rex", *QUICK)
-    more = ("--sample-every", 2, "--sample-prompt", "<rex> in the snow", "a photo of <rex>")
-    assert run(*learn, "--out", tmp_path / "a", *more) == 0
-    assert run(*learn, "--out", tmp_path / "b") == 0
-    found = sorted((tmp_path / "a" / "rex" / "samples").iterdir())
-    assert [path.name for path in found] == ["000002.png"]  # the end is not among them
-    sheet = Image.open(found[0])
+    settings: dict[str, Any] = {"method": "lora_dreambooth", "steps": 4, "batch": 1, "prior_weight": 0.0}
+    samples = Samples(["<rex> in the snow", "a photo of <rex>"], 2, tmp_path / "samples")
+    seen = limner.learn(base, rex, watch=samples, **settings)
+    assert [path.name for path in samples.written] == ["000002.png"]  # the end is not among them
+    sheet = Image.open(samples.written[0])
     assert sheet.width > 1.9 * sheet.height  # two prompts, side by side
-    with_samples, without = (Concept.load(tmp_path / name / "rex.safetensors") for name in "ab")
-    assert all(with_samples.tensors[key].equal(value) for key, value in without.tensors.items())
-    capsys.readouterr()
-    assert run(*learn, "--out", tmp_path / "c", "--sample-prompt", "<rex>") == 1
-    assert run(*learn, "--out", tmp_path / "c", "--sample-every", 2, "--sample-prompt", "a dog") == 1
+    unseen = limner.learn(base, rex, **settings)
+    assert seen.losses == unseen.losses
+    assert all(seen.tensors[key].equal(value) for key, value in unseen.tensors.items())
+    after_two = limner.learn(base, rex, **{**settings, "steps": 2})
+    painted = limner.paint(base, samples.prompts, concepts=[after_two], settings=limner.PaintSettings(steps=20))
+    left = sheet.crop((0, 0, sheet.height, sheet.height))
+    assert left.tobytes() == painted[0].image.tobytes()  # what was learned by then
+    learn = ("learn", photos, "--class", "dog", "--name", "rex", *QUICK, "--out", tmp_path / "c")
+    assert run(*learn, "--sample-prompt", "<rex>") == 1
+    assert run(*learn, "--sample-every", 2, "--sample-prompt", "a dog") == 1
     said = capsys.readouterr().err
     assert "--sample-every N" in said
     assert "'a dog' of --sample-prompt does not name <rex>" in said
