@@ -7,9 +7,9 @@ RUN ?= out/pocket
 PRECISION ?= bfloat16
 WORKERS ?= 2
 METHOD ?= ip_adapter
-N ?= 10000
+N ?= 200
 
-.PHONY: demo test check fuzz proofs bench bench-quick docs pocket weights pretrain clean
+.PHONY: demo test check fuzz proofs kills bench bench-quick docs pocket weights pretrain clean
 
 demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
 	$(BIN)/limner demo --out out/demo
@@ -30,6 +30,9 @@ proofs: $(VENV)/ready        ## what tests show of bases and files: results/proo
 	LIMNER_PROOFS=1 $(BIN)/python -m pytest tests/bases tests/formats
 	$(MAKE) fuzz
 	$(BIN)/python docs/generate.py
+
+kills: $(VENV)/ready        ## kill commands N times at random moments: what is lost: results/kills.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py --count $(N) --out results/kills.json
 
 bench: $(VENV)/ready         ## every method on three held-out toys: results/bench.json; runs what is missing
 	$(BIN)/limner bench --workers 2

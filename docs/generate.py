@@ -41,22 +41,22 @@ def pages() -> dict[Path, str]:
     rows = [row | {"measured": json.loads(found[MEASURED]).get(row["name"], {})} for row in rows]
     found |= {ROOT / "docs" / "methods" / f"{row['name']}.md": page(row) for row in rows}
     readme = ROOT / "README.md"
-    text = within(readme.read_text(), "methods", table(rows))
+    text = within(readme.read_text(encoding="utf-8"), "methods", table(rows))
     found[readme] = within(text, "results", results())
     docs = ROOT / "docs" / "results.md"
-    text = within(within(docs.read_text(), "results", results()), "curve", curve())
+    text = within(within(docs.read_text(encoding="utf-8"), "results", results()), "curve", curve())
     text = within(within(text, "strength", strength()), "six", six())
     found[docs] = within(text, "diagnoses", diagnoses())
     bases = ROOT / "docs" / "bases.md"
-    found[bases] = within(bases.read_text(), "families", proofs("bases", families()))
+    found[bases] = within(bases.read_text(encoding="utf-8"), "families", proofs("bases", families()))
     formats = ROOT / "docs" / "formats.md"
-    found[formats] = within(formats.read_text(), "formats", proofs("formats"))
+    found[formats] = within(formats.read_text(encoding="utf-8"), "formats", proofs("formats"))
     judging = ROOT / "docs" / "judging.md"
-    found[judging] = within(judging.read_text(), "metrics", metric_table())
+    found[judging] = within(judging.read_text(encoding="utf-8"), "metrics", metric_table())
     reliability = ROOT / "docs" / "reliability.md"
-    found[reliability] = within(reliability.read_text(), "fuzz", fuzz())
+    found[reliability] = within(reliability.read_text(encoding="utf-8"), "fuzz", fuzz())
     pocket = ROOT / "docs" / "pocket.md"
-    found[pocket] = within(within(pocket.read_text(), "scores", scores()), "captions", captions())
+    found[pocket] = within(within(pocket.read_text(encoding="utf-8"), "scores", scores()), "captions", captions())
     return found
 
 
@@ -69,7 +69,7 @@ def families() -> dict[str, str]:
 
 def proofs(name: str, titles: dict[str, str] | None = None) -> str:
     """A table of what tests have shown (results/proofs.json, written by `make proofs`)."""
-    told = json.loads((ROOT / "results" / "proofs.json").read_text())[name]
+    told = json.loads((ROOT / "results" / "proofs.json").read_text(encoding="utf-8"))[name]
     order = {"bases": ["paints", "learns", "tuned", "word", "pre-trained", "training-free"], "formats": ["in", "out"]}[
         name
     ]
@@ -257,7 +257,7 @@ def curve() -> str:
     path = ROOT / "results" / "dreambooth_curve.json"
     if not path.exists():
         return "Not measured yet: `python benchmarks/curve.py`."
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     lines = [
         "| steps | F ↑ | T ↑ | H ↑ | identity ↑ | prompt obeyed ↑ | CLIP-T ↑ | copy ↓ | diagnosis |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -316,7 +316,7 @@ def scores() -> str:
     path = ROOT / "results" / "pocket.json"
     if not path.exists():
         return "Not measured yet."
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     lines = ["| asked of | | renders | painted | share | aim |", "|---|---|---|---|---|---|"]
     for name, question in found["questions"].items():
         for field, true in question["renders"].items():
@@ -381,7 +381,7 @@ def captions() -> str:
     path = ROOT / "docs" / "images" / "pocket.txt"
     if not path.exists():
         return "Not painted yet."
-    return "\n".join(f"{k + 1}. {line}" for k, line in enumerate(path.read_text().splitlines()))
+    return "\n".join(f"{k + 1}. {line}" for k, line in enumerate(path.read_text(encoding="utf-8").splitlines()))
 
 
 def within(text: str, name: str, value: str) -> str:
@@ -398,11 +398,11 @@ def main() -> None:
         sheets(Path(sys.argv[sys.argv.index("--pictures") + 1]))
     stale = []
     for path, text in pages().items():
-        if not path.exists() or path.read_text() != text:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(str(path.relative_to(ROOT)))
             if "--check" not in sys.argv:
                 path.parent.mkdir(exist_ok=True)
-                path.write_text(text)
+                path.write_text(text, encoding="utf-8")
     if stale and "--check" in sys.argv:
         raise SystemExit(f"not up to date: {', '.join(stale)}; run `make docs`")
     print(f"{len(stale)} written" if stale else "up to date")

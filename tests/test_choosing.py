@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from limner import choosing
 from limner.aliases import translated
@@ -16,6 +17,7 @@ from limner.learning import checked_settings
 from limner.methods import DEFAULT, methods
 from limner.methods.full_size import FULL_SIZE
 from limner.recipe import settings
+from limner.subject import Subject
 
 ROWS = {
     "prospect": {"H": 1.0, "F": 1.0, "T": 1.0, "seconds": 1.0, "toys": 1},
@@ -152,3 +154,17 @@ def test_full_size_settings_are_ones_the_method_has(name: str) -> None:
     assert checked_settings(function, {}, base="stable-diffusion-v1-5") == found
     assert checked_settings(function, {}, base="pocket") != found
     assert checked_settings(function, {"steps": 7}, base="other")["steps"] == 7
+
+
+def test_photographs_get_a_method_that_paints_pictures_of_them(rex: Subject) -> None:
+    from limner.demo import toy
+
+    for goal in ("fast", "balanced", "best"):
+        found = choose(base="pocket", goal=goal, photographs=True)
+        assert found.method == "instantbooth"
+        assert "photographs, which pocket does not know" in found.why
+        assert choose(base="real", goal=goal, photographs=True) == choose(base="real", goal=goal)
+    assert not choosing.are_photographs(rex)
+    assert not choosing.are_photographs(toy("teapot", 2_000_013, count=2))
+    noise = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    assert choosing.are_photographs(Subject.of(noise, noun="dog", handle="rex"))

@@ -69,7 +69,10 @@ def test_paint_into_a_picture(photos: Path, tmp_path: Path, capsys: pytest.Captu
     words = ["paint", "a cat on the beach", "--onto", photos / "0.jpg", "--steps", 4, "--out", tmp_path / "painted"]
     assert run(*words, "--where", tmp_path / "mask.png") == 0
     painted = Image.open(tmp_path / "painted" / "000.png")
-    assert painted.size[0] == painted.size[1]
+    before = Image.open(photos / "0.jpg").convert("RGB")
+    assert painted.size == before.size == (200, 150)
+    assert painted.crop((100, 0, 200, 150)).tobytes() == before.crop((100, 0, 200, 150)).tobytes()
+    assert painted.crop((0, 0, 100, 150)).tobytes() != before.crop((0, 0, 100, 150)).tobytes()
     capsys.readouterr()
     assert run("paint", "a cat", "--where", tmp_path / "mask.png") == 1
     assert "--onto" in capsys.readouterr().err

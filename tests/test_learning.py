@@ -35,8 +35,7 @@ def watch(progress):
     time.sleep(0.05)
 rex = Subject.of(photos, noun="dog", handle="rex")
 concept = limner.learn(base, rex, method="textual_inversion", steps={STEPS}, batch=2, seed=3, checkpoints=folder,
-                       resume=resume == "1", watch=watch)
-concept.save(folder + "/rex.safetensors", overwrite=True)
+                       resume=resume == "1", watch=watch, to=folder + "/rex.safetensors")
 """
 
 

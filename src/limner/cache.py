@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import atomic_write
+from .errors import FileError
+from .files import atomic_write, check_folder, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,20 @@ VERSION = 1  # part of every key: raise it when what is cached changes its meani
 def cache_folder() -> Path:
     """`LIMNER_CACHE`, else `limner` in the user's cache folder."""
     home = os.environ.get("LIMNER_CACHE") or os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/limner"
-    return Path(home).expanduser()
+    try:
+        return Path(home).expanduser()
+    except RuntimeError as error:  # nobody knows this user's home
+        raise FileError(f"there is no home folder for the cache ({error}); set LIMNER_CACHE to a folder") from error
+
+
+def check_cache() -> Path:
+    """The cache's folder. Raises `FileError` where it cannot be written into, before any work is done that would fill it."""
+    try:
+        return check_folder(cache_folder())
+    except FileError as error:
+        raise FileError(
+            f"the cache's folder: {error}. Set LIMNER_CACHE to a folder that can be written into"
+        ) from error
 
 
 def cached_tensors(key: tuple[object, ...], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -43,10 +57,10 @@ def cached_json(key: tuple[object, ...], make: Callable[[], dict[str, Any]]) -> 
     """What `make` returned for this key, now or before, as JSON holds it. A damaged file is made anew."""
     path = cache_folder() / f"{hashlib.sha256(repr((VERSION, *key)).encode()).hexdigest()}.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         found = make()
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(found)
-        atomic_write(path, lambda p: p.write_text(text), overwrite=True)
+        write_text(path, text, overwrite=True)
     return found

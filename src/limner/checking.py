@@ -31,6 +31,7 @@ class Check:
     what: str
     ok: bool
     found: str
+    advice: str = ""  # what to do where it is not so
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,12 @@ class Certificate:
 
     def demand(self) -> None:
         """Raises `CheckError` naming what failed."""
-        bad = [f"{check.what}: {check.found}" for check in self.checks if not check.ok]
+        bad = [f"{check.what}: {check.found}. {check.advice}".strip() for check in self.checks if not check.ok]
         if bad:
-            raise CheckError(f"the concept fails {len(bad)} of {len(self.checks)} checks. " + ". ".join(bad))
+            raise CheckError(
+                f"the concept is saved and can be used, but fails {len(bad)} of {len(self.checks)} checks. "
+                + " ".join(bad)
+            )
 
 
 def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_base: bool = False) -> Certificate:
@@ -71,6 +75,7 @@ def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_
             "its tensors are finite numbers",
             not bad,
             f"{len(concept.tensors)} tensors" + (f", not {bad[0]}" if bad else ""),
+            "Teach it again with a tenth of the learning rate, or in float32 (--dtype float32).",
         )
     ]
     checks += [_as_written(concept)] if concept.sha256 else []
@@ -82,16 +87,23 @@ def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_
     with_it, finite = _painted(base, concept, [says, *others], seed, how, any_base)
     without, _ = _painted(base, concept, [says, *others], seed, how, any_base, scale=0.0)
     again, _ = _painted(base, concept, [says, *others], seed + 1, how, any_base, scale=0.0)
-    checks.append(Check("its pictures are finite numbers", finite, f"{len(with_it)} pictures of {steps} steps"))
+    less = "Wear it at a lower scale (limner paint … --scale 0.7), or teach it with a lower learning rate."
+    checks.append(Check("its pictures are finite numbers", finite, f"{len(with_it)} pictures of {steps} steps", less))
     shown = _difference(with_it[0], without[0])
-    checks.append(Check("prompts that name it change", shown >= SHOWN, f"by {shown:.1f} of 255 (at least {SHOWN:g})"))
+    more = "Teach more steps (--steps), or with a higher learning rate (--lr)."
+    seen = f"by {shown:.1f} of 255 (at least {SHOWN:g})"
+    checks.append(Check("prompts that name it change", shown >= SHOWN, seen, more))
     moved, usual = _mean(with_it[1:], without[1:]), _mean(without[1:], again[1:])
     framework = concept.recipe().framework
     if framework in ("test-time fine-tuning", "hybrid"):
         limit = LEFT * usual
         checks.append(
             Check(
-                "prompts of other things stay", moved <= limit, f"changed by {moved:.1f} of 255 (at most {limit:.1f})"
+                "prompts of other things stay",
+                moved <= limit,
+                f"changed by {moved:.1f} of 255 (at most {limit:.1f})",
+                f"Paint other things without it; to change them less, teach fewer steps (now {concept.cost.get('steps', 0):g}, "
+                "--steps), wear it at a lower scale (limner paint … --scale 0.7), or learn a word alone (--method textual_inversion).",
             )
         )
     else:

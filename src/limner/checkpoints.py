@@ -60,7 +60,7 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in VERSIONS}
 
 
-def check_place(path: Path, value: object, stages: Sequence[Stage] | None) -> tuple[int, int, list[float]]:
+def check_position(path: Path, value: object, stages: Sequence[Stage] | None) -> tuple[int, int, list[float]]:
     """Stage, next step and losses so far, as numbers that a run of these stages (of any, where they are not told) can be at. Raises
     `FileError`."""
     place = table(value, f"the place of {path}")

@@ -3,48 +3,84 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, door
 from .aliases import translated
 from .choosing import GOALS, choose, seconds
 from .commands import exchanging, judging, learning, listing, painting
-from .commands.common import ROLES, say
-from .errors import InputError, LimnerError
+from .commands.common import ROLES, check_device, say
+from .commands.flags import Parser, at_least, device_name, gigabytes
+from .commands.saved import defaults_of, preset, read_settings, save_settings
+from .errors import InputError
+from .interrupts import standing
 from .memory import keep_memory
 from .methods import DEFAULT, find, methods
+from .offline import staying_offline
 from .recipe import Setting, settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 1 for an error that was explained, 130 when interrupted."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        arguments = translated(arguments, say)
-        given = _parser(arguments).parse_args(arguments)
-        command: Callable[[argparse.Namespace], object] = given.command
-        keep_memory()
+    """Run one command; the exit code is one of `limner.door`'s."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return door.run(lambda: _command_of(words), words=words)
+
+
+def _command_of(words: Sequence[str]) -> None:
+    arguments = translated(words, say)
+    parser = _parser(arguments)
+    given = parser.parse_args(arguments)
+    if getattr(given, "save_config", None):
+        save_settings(given.save_config, given, command=arguments[0], defaults=given.defaults)
+    command: Callable[[argparse.Namespace], object] = given.command
+    keep_memory()
+    _quieten()
+    standing()
+    with staying_offline() if getattr(given, "offline", False) else nullcontext():
+        check_device(getattr(given, "device", None))
         command(given)
-    except LimnerError as error:
-        print(f"limner: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        how = "the same command" if arguments[:1] == ["pretrain"] else "`limner learn … --resume`"
-        print(f"\nlimner: interrupted; nothing is lost. {how} goes on from here", file=sys.stderr)
-        return 130
-    return 0
 
 
 # ------------------------------------------------------------------------------------------------------------- the parser
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "limner", description="Teach a generative image model one subject from a few pictures."
-    )
+def _parser(arguments: Sequence[str]) -> Parser:
+    """The parser of all commands. The settings of a method that is named, and of a settings file, are part of it."""
+    file, command = _value(arguments, "--config"), arguments[0] if arguments else ""
+    settings_file = read_settings(Path(file), command) if file and command in CONFIGURED else {}
+    asked = [*arguments, *(f"--{key}={value}" for key, value in settings_file.items() if key in ASKED)]
+    parser, found = _commands(asked)
+    for name in CONFIGURED:
+        found[name].add_argument(
+            "--config", type=Path, metavar="FILE", help="settings in TOML; the words typed go before them"
+        )
+        found[name].add_argument("--save-config", type=Path, metavar="FILE", help="write these settings as TOML")
+        found[name].set_defaults(defaults=defaults_of(found[name]))
+    if settings_file:
+        preset(found[command], settings_file, Path(file))
+    return parser
+
+
+def _quieten() -> None:
+    """In a log, no loading bars of other libraries: they are drawn for a terminal. Read when those libraries are imported."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+CONFIGURED = ("learn", "paint", "score", "bench", "pretrain")
+"""Commands that read their settings from a file."""
+ASKED = ("method", "base", "goal", "kind", "budget")
+"""What decides which settings `learn` has."""
+
+
+def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
+    parser = Parser("limner", description="Teach a generative image model one subject from a few pictures.")
     parser.add_argument("--version", action="version", version=f"limner {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     learn = _command(commands, "learn", learning.learn, "teach a subject from its pictures")
@@ -57,7 +93,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         "--together", action="store_true", help="PHOTOS holds a folder for each subject: teach them all in one pass"
     )
     learn.add_argument(
-        "--slots", type=int, metavar="N", help="with --together: subjects at a time (default: what fits, at most 16)"
+        "--slots",
+        type=at_least(1),
+        metavar="N",
+        help="with --together: subjects at a time (default: what fits, at most 16)",
     )
     learn.add_argument(
         "--mixed", action="store_true", help="with --together: compute in bfloat16, learn in full precision"
@@ -65,9 +104,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     learn.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
     learn.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
     learn.add_argument(
-        "--preview", type=int, default=4, metavar="N", help="pictures of each preview prompt; 0 paints none"
+        "--preview", type=at_least(0), default=4, metavar="N", help="pictures of each preview prompt; 0 paints none"
     )
-    learn.add_argument("--hold-out", type=int, default=0, metavar="N", help="pictures not to learn from, to judge by")
+    learn.add_argument(
+        "--hold-out", type=at_least(0), default=0, metavar="N", help="pictures not to learn from, to judge by"
+    )
     learn.add_argument("--without", type=Path, metavar="FOLDER", help="the same without what is to be learned: pairs")
     learn.add_argument("--pool", type=Path, metavar="FOLDER", help="unsorted pictures that may show it too")
     learn.add_argument(
@@ -88,14 +129,25 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     learn.add_argument(
         "--stop", choices=("", "variance", "overfit", "gap"), default="", help="end early on this sign (default: none)"
     )
+    learn.add_argument(
+        "--sample-every",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="paint it every N updates while it learns; 0 does not",
+    )
+    learn.add_argument(
+        "--sample-prompt", nargs="+", default=[], metavar="PROMPT", help="what to paint then (default: a photo of it)"
+    )
     _add_encoders(learn)
     _add_method(learn, arguments)
     paint = _command(commands, "paint", painting.paint, "paint a prompt, wearing concepts")
-    paint.add_argument("prompt", help='such as "<rex> on the beach"')
+    paint.add_argument("prompt", nargs="?", default="", help='such as "<rex> on the beach"')
+    paint.add_argument("--prompts", type=Path, metavar="FILE", help="a text file with a prompt on each line")
     paint.add_argument(
         "--with", dest="concepts", nargs="+", type=Path, default=[], metavar="FILE", help="concepts to wear"
     )
-    paint.add_argument("-n", "--count", type=int, default=1, help="pictures to paint")
+    paint.add_argument("-n", "--count", type=at_least(1), default=1, help="pictures to paint of each prompt")
     paint.add_argument("--out", type=Path, default=Path("out/paint"), help="folder for the pictures")
     paint.add_argument("--overwrite", action="store_true", help="number from 000 again, replacing what is there")
     paint.add_argument(
@@ -106,7 +158,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         metavar="SCALE",
         help="how strongly concepts are worn: one for all, or one each; 0 is the base",
     )
-    paint.add_argument("--steps", type=int, default=25, help="sampling steps")
+    paint.add_argument("--steps", type=at_least(1), default=25, help="sampling steps")
     paint.add_argument("--guidance", type=float, default=4.0, help="classifier-free guidance; 1 is none")
     paint.add_argument(
         "--guide-between",
@@ -129,7 +181,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     paint.add_argument("--onto", type=Path, metavar="FILE", help="a picture to paint into")
     paint.add_argument(
-        "--where", type=Path, metavar="FILE", help="white where that picture may change (default: all of it)"
+        "--where",
+        type=Path,
+        metavar="FILE",
+        help="white where that picture may change (default: all of its middle square); the rest and its size stay",
     )
     paint.add_argument("--start", type=float, default=0.3, help="share of the steps left out, to keep that much of it")
     paint.add_argument(
@@ -144,7 +199,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         "--held-out", type=Path, help="other pictures of the subject; without, fidelity is overestimated"
     )
     score.add_argument("--prompts", nargs="+", help="with the handle in them (default: the pocket world's ten)")
-    score.add_argument("-n", "--count", type=int, default=2, help="pictures of each prompt")
+    score.add_argument("-n", "--count", type=at_least(1), default=2, help="pictures of each prompt")
     score.add_argument("--out", type=Path, help="folder for sheets of the pictures")
     _add_encoders(score)
     _add_trust(score)
@@ -173,11 +228,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     bench.add_argument(
         "--where", nargs="*", default=[], metavar="NAME=VALUE", help="the loader's arguments: folder=PATH"
     )
-    bench.add_argument("--cases", type=int, help="subjects")
-    bench.add_argument("--prompts", type=int, help="prompts of each subject")
-    bench.add_argument("--seeds", type=int, help="seeds of painting")
-    bench.add_argument("--teaching-seeds", type=int, default=1, help="seeds of teaching")
-    bench.add_argument("--workers", type=int, default=1, help="processes that share this machine's cores")
+    bench.add_argument("--cases", type=at_least(1), help="subjects")
+    bench.add_argument("--prompts", type=at_least(1), help="prompts of each subject")
+    bench.add_argument("--seeds", type=at_least(1), help="seeds of painting")
+    bench.add_argument("--teaching-seeds", type=at_least(1), default=1, help="seeds of teaching")
+    bench.add_argument("--workers", type=at_least(1), default=1, help="processes that share this machine's cores")
     bench.add_argument("--on", default="local", help="local, or ray for a cluster")
     _add_encoders(bench)
     _add_base(bench, default=None)
@@ -188,9 +243,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     exported = _command(commands, "export", exchanging.export, "write a concept for another tool")
     exported.add_argument("concept", type=Path, metavar="FILE", help="what was learned; or ip_adapter, for its weights")
     exported.add_argument("--to", required=True, help="diffusers, kohya, comfyui or a1111")
-    exported.add_argument("--out", type=Path, default=Path("out/export"), help="folder for the files")
+    exported.add_argument("--out", type=Path, help="folder for the files (default: out/export/FORMAT)")
     exported.add_argument(
-        "--rank", type=int, default=0, help="bring whole changes of weights to this rank (loses something)"
+        "--rank", type=at_least(0), default=0, help="bring whole changes of weights to this rank (loses something)"
     )
     exported.add_argument("--overwrite", action="store_true", help="replace files of that name")
     _add_trust(exported)
@@ -210,7 +265,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _add_base(imported)
     check = _command(commands, "check", exchanging.check, "certify a concept in the precision it will be used in")
     check.add_argument("concept", type=Path, metavar="FILE", help="what was learned")
-    check.add_argument("--steps", type=int, default=8, help="sampling steps of its pictures")
+    check.add_argument("--steps", type=at_least(1), default=8, help="sampling steps of its pictures")
     check.add_argument("--any-base", action="store_true", help="on another base of its family")
     _add_trust(check)
     _add_base(check, default=None)
@@ -232,6 +287,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _add_base(published, default=None)
     _command(commands, "methods", listing.methods, "every method, its paper and its framework")
     _command(commands, "bases", listing.bases, "what can be personalised")
+    _command(commands, "words", listing.words, "the words and kinds of toys that the pocket base knows")
     doctor = _command(commands, "doctor", listing.doctor, "look at this installation and say what is missing")
     doctor.add_argument(
         "--time", action="store_true", help="and where the time goes here, on the pocket base, and what would help"
@@ -243,24 +299,22 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     _add_method(pretrain, arguments, positional=True)
     demo = _command(commands, "demo", learning.demo, "teach a toy and paint it")
     demo.add_argument("--out", type=Path, default=Path("out/demo"))
-    return parser
+    return parser, dict(commands.choices)
 
 
-def _command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], None], about: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
-    parser.set_defaults(command=run)
+def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], about: str) -> Parser:
+    parser: Parser = commands.add_parser(name, help=about, description=about)
+    parser.set_defaults(command=run, parser=parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
-def _add_encoders(parser: argparse.ArgumentParser) -> None:
+def _add_encoders(parser: Parser) -> None:
     for role, example in ROLES.items():
         parser.add_argument(f"--{role}", metavar="WHERE", help=f"folder or hub id to judge by, such as {example}")
 
 
-def _add_pretraining(parser: argparse.ArgumentParser) -> None:
+def _add_pretraining(parser: Parser) -> None:
     """What is learned from, and how it is computed and looked at."""
     parser.add_argument("--run", type=Path, help="folder for checkpoints and previews (default: in the cache)")
     group = parser.add_argument_group("what is learned from")
@@ -281,7 +335,7 @@ def _add_pretraining(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it is computed")
     group.add_argument(
         "--accumulate",
-        type=int,
+        type=at_least(1),
         default=1,
         metavar="N",
         help="compute every batch in N parts: less memory, the same result",
@@ -297,7 +351,7 @@ def _add_pretraining(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it is looked at")
     group.add_argument(
         "--preview-every",
-        type=int,
+        type=at_least(0),
         default=0,
         metavar="N",
         help="paint and score a subject every N updates; 0 does not",
@@ -309,7 +363,7 @@ def _add_pretraining(parser: argparse.ArgumentParser) -> None:
     _add_encoders(parser)
 
 
-def _add_trust(parser: argparse.ArgumentParser) -> None:
+def _add_trust(parser: Parser) -> None:
     """What a concept's file may not say of itself."""
     group = parser.add_argument_group("what a concept's file names")
     group.add_argument(
@@ -324,15 +378,17 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_base(parser: argparse.ArgumentParser, *, default: str | None = "pocket") -> None:
+def _add_base(parser: Parser, *, default: str | None = "pocket") -> None:
     parser.add_argument(
         "--base", default=default, help="pocket, a folder in diffusers' layout, a .safetensors file, or a hub id"
     )
     parser.add_argument("--seed", type=int, default=0)
     group = parser.add_argument_group("how the base is opened")
-    group.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    group.add_argument("--device", type=device_name, help="cpu or cuda (default: cuda where there is one)")
     group.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16")
-    group.add_argument("--fit", metavar="GB", type=float, help="choose the rest so that it fits into so much memory")
+    group.add_argument(
+        "--fit", metavar="GB", type=gigabytes, help="choose the rest so that it fits into so much memory"
+    )
     group.add_argument(
         "--quantise", default="", help="the denoiser's weights: int8 (needs torchao) or nf4 (bitsandbytes)"
     )
@@ -345,7 +401,7 @@ def _add_base(parser: argparse.ArgumentParser, *, default: str | None = "pocket"
     group.add_argument("--base-config", metavar="WHERE", help="where the settings of a single file come from")
 
 
-def _add_method(parser: argparse.ArgumentParser, arguments: Sequence[str], *, positional: bool = False) -> None:
+def _add_method(parser: Parser, arguments: Sequence[str], *, positional: bool = False) -> None:
     """--method, and a flag for each of the settings of the method that is asked for."""
     _add_base(parser)
     if positional:
@@ -355,8 +411,11 @@ def _add_method(parser: argparse.ArgumentParser, arguments: Sequence[str], *, po
             "--method",
             help="a name from `limner methods`, or FILE.py:function (default: by --goal, from what was measured; lora_dreambooth with --together)",
         )
-    group = parser.add_argument_group("settings of the method")
-    for setting in settings(find(_asked(arguments, positional))):
+    method = _asked(arguments, positional)
+    group = parser.add_argument_group(
+        f"settings of {method}", "Another --method has others; `limner methods` lists them."
+    )
+    for setting in settings(find(method)):
         _flag(group, setting)
 
 
@@ -366,7 +425,7 @@ def _asked(arguments: Sequence[str], positional: bool) -> str:
         return next((a for a in arguments[1:] if a in methods()), DEFAULT) if arguments[:1] == ["pretrain"] else DEFAULT
     if arguments[:1] != ["learn"]:
         return DEFAULT
-    told = {name: _value(arguments, f"--{name}") for name in ("method", "base", "goal", "kind", "budget")}
+    told = {name: _value(arguments, f"--{name}") for name in ASKED}
     if told["method"]:
         return told["method"]
     if "--together" in arguments:

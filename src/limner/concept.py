@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import FileError, WrongBase
-from .files import atomic_write
+from .files import atomic_write, check_ours
 from .headers import check_header
 from .subject import Subject
 from .untrusted import HASH, check_hash, content_hash, parse_json, table
@@ -130,8 +130,12 @@ class Concept:
         return sum(t.numel() * t.element_size() for t in self.tensors.values())
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
-        """Write the file, whole or not at all. Raises `FileError` when it exists, or the disk is full."""
+        """Write the file, whole or not at all. Raises `FileError` when it exists (with `overwrite`, when limner did not write what
+        exists), and when it cannot be written, as on a full disk."""
         from safetensors.torch import save_file
+
+        if overwrite:
+            check_ours(Path(path))
 
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         text = json.dumps(self.header)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import FileError
-from .files import atomic_write
+from .files import check_folder, check_ours
+from .wording import counted, with_article
 
 if TYPE_CHECKING:
     from .evaluation.measuring import Album
@@ -43,17 +44,23 @@ def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int =
     from .evaluation.measuring import pocket_masks
     from .evaluation.scoring import QUICK, judged
     from .page import write_page
-    from .picture import sheets
+    from .picture import save_sheet, sheets
     from .pocket.world import PROMPTS
     from .progress import show
 
     folder = Path(folder)
     if folder.exists() and not overwrite:
         raise FileError(f"{folder} exists already; choose another folder")
+    check_folder(folder)
+    for name in (f"{NAME}.safetensors", "grid.png", "index.html"):
+        check_ours(folder / name)
     base, subject, began = limner.load("pocket"), toy(*TOY, name=NAME), time.monotonic()
-    _say(f"teaching {subject.name}, a {subject.noun} that no network ever saw, from {len(subject.pictures)} pictures")
+    _say(
+        f"teaching {subject.name}, {with_article(subject.noun)} that no network ever saw, from {counted(len(subject.pictures), 'picture')}"
+    )
     concept = limner.learn(base, subject, seed=seed, watch=show())
     taught = time.monotonic()
+    concept.save(folder / f"{NAME}.safetensors", overwrite=True)
     asked, plainly = ([p.text.format(who) for p in PROMPTS] for who in (subject.handle, f"a {subject.noun}"))
     _say(f"painting {len(asked)} prompts, {COUNT} seeds each, with it and without it")
     pictures = limner.paint(base, asked, concepts=[concept], count=COUNT, seed=seed)
@@ -70,7 +77,7 @@ def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int =
     pictures.save(folder / "pictures", overwrite=True)
     shown = [p.image for p in subject.pictures if p.image is not None]
     rows = [shown, *([p.image for p in pictures[k : k + COUNT]] for k in range(0, len(pictures), COUNT))]
-    atomic_write(folder / "grid.png", lambda p: sheets(rows, height=128).save(p, format="PNG"), overwrite=True)
+    save_sheet(sheets(rows, height=128), folder / "grid.png")
     write_page(
         folder / "index.html",
         concept,

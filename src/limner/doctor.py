@@ -46,11 +46,13 @@ def _weights() -> dict[str, Any]:
 
 
 def _cache() -> dict[str, Any]:
-    from .cache import cache_folder
+    from .cache import check_cache
+    from .errors import FileError
 
-    folder = cache_folder()
-    nearest = next(p for p in (folder, *folder.parents) if p.exists())
-    return _check("cache", str(folder), os.access(nearest, os.W_OK))
+    try:
+        return _check("cache", str(check_cache()), True)
+    except FileError as error:
+        return _check("cache", str(error), False)
 
 
 def _disk() -> dict[str, Any]:

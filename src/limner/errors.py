@@ -9,6 +9,7 @@ LimnerError
 │   └── WrongBase                a concept or adapter made for another base
 ├── CheckError                   a concept fails its certificate
 ├── TeachingError                teaching cannot go on (a loss that is not a number)
+├── PaintingError                painting cannot go on (latents or pictures that are not finite numbers)
 └── MissingExtra (ImportError)   an optional dependency; the message has the install line
 """
 
@@ -61,6 +62,10 @@ class TeachingError(LimnerError):
     """Teaching cannot go on. `checkpoint` is the last good state, where there is one."""
 
     checkpoint: Any = None
+
+
+class PaintingError(LimnerError):
+    """Painting cannot go on: what was painted is no picture."""
 
 
 class MissingExtra(LimnerError, ImportError):

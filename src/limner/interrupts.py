@@ -1,4 +1,4 @@
-"""Stopping politely: between two updates, never within one."""
+"""Stopping politely: between two updates, never within one; and saying what is kept."""
 
 from __future__ import annotations
 
@@ -47,3 +47,19 @@ def ending() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+# ---------------------------------------------------------------------------------------------------- what an interrupt says
+
+AGAIN = "no file is half written; the same command begins anew"
+_standing: list[Callable[[], str]] = []
+
+
+def standing(describe: Callable[[], str] = lambda: AGAIN) -> None:
+    """From here on, an interrupted command says what `describe` finds then: which files are there, and how to go on from them."""
+    _standing[:] = [describe]
+
+
+def interrupted() -> str:
+    """The line that an interrupted command ends with."""
+    return f"interrupted; {_standing[0]() if _standing else AGAIN}"

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checkpoints import FORMAT, check_place, check_run, split_parts
+from .checkpoints import FORMAT, check_position, check_run, split_parts
 from .checkpoints import versions as library_versions
 from .concept import Concept, read_safetensors
 from .errors import FileError, InputError, PictureError, PromptError, TeachingError, UnknownName
-from .files import atomic_write
+from .files import atomic_write, check_folder, check_place
 from .interrupts import stopping
 from .methods import DEFAULT, code_sha256, find, place_of, remember
 from .methods.full_size import FULL_SIZE
@@ -43,18 +43,28 @@ def learn(
     checkpoints: Path | str | None = None,
     resume: bool = False,
     watch: Callable[[Progress], object] | None = None,
+    to: Path | str | None = None,
+    overwrite: bool = False,
     **given: Any,
 ) -> Concept:
     """Teach `base` the subject by a method and return what was learned; the base is as it was afterwards.
 
     `given` are the method's settings. With a folder for `checkpoints` the run's state is written there every few seconds
     and when it is interrupted; `resume` goes on from it, to the same bits as a run that was never stopped. `watch` sees
-    every update; when it returns True, teaching ends there (see `limner.evaluation.signals`). Raises
-    `InputError` for unknown or senseless settings and `FileError` for a checkpoint of another run.
+    every update; when it returns True, teaching ends there (see `limner.evaluation.signals`).
+
+    With `to`, the concept is on disk the moment teaching ends (`overwrite` replaces one that is there), and only then the checkpoint
+    goes; without, the last checkpoint stays, since nothing is safe before the caller's own `save`. Raises `InputError` for unknown
+    or senseless settings, `FileError` for a checkpoint of another run and for a file that cannot be written, and `TeachingError`
+    where what was learned is not finite numbers.
     """
     run = prepared_run(base, subject, method, given, seed)
     if resume and checkpoints is None:
         raise InputError("to resume, say in which folder the checkpoints are")
+    if checkpoints is not None:
+        check_folder(Path(checkpoints))
+    if to is not None:
+        check_place(Path(to), overwrite=overwrite)
     began = time.monotonic()
     tensors, losses = drained(
         base,
@@ -66,7 +76,36 @@ def learn(
         resume=resume,
         watch=watch,
     )
-    return described(run, tensors, losses, time.monotonic() - began)
+    concept = described(run, tensors, losses, time.monotonic() - began)
+    check_finite(concept)
+    if to is not None:
+        concept.save(to, overwrite=overwrite)
+        discard(checkpoints)
+    return concept
+
+
+def check_finite(concept: Concept) -> None:
+    """Raise `TeachingError` for a concept with values that are no finite numbers: it paints nothing, and is not to be saved."""
+    import torch
+
+    for name, tensor in concept.tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
+            raise TeachingError(
+                f"what {concept.method} learned of {concept.handle} is not finite numbers ({name}): teach it with a lower learning "
+                "rate, or in float32"
+            )
+
+
+def discard(checkpoints: Path | str | None) -> None:
+    """Delete a run's checkpoint: what was learned is on disk elsewhere."""
+    if checkpoints is not None:
+        (Path(checkpoints) / CHECKPOINT).unlink(missing_ok=True)
+
+
+def is_of(concept: Concept, run: Run) -> bool:
+    """Whether a concept is what this run teaches: the same method, settings, seed, base and subject."""
+    header = concept.header
+    return all(header.get(key) == json.loads(json.dumps(value)) for key, value in run.header.items())
 
 
 @dataclass(frozen=True)
@@ -149,7 +188,7 @@ def drained(
     """`teach` to its end: all tensors worn then, and the loss of every update.
 
     `header` says which run this is; a checkpoint of another is refused. Without stages, the recipe is only put on. Of several
-    processes, the main one writes, and all stop together.
+    processes, the main one writes, and all stop together. The checkpoint stays: `discard` it once what was learned is saved.
     """
     if not stages:
         with wear(base, (outfit,)) as worn:
@@ -176,8 +215,6 @@ def drained(
         if path and spread.main and error.checkpoint is not None:
             save_checkpoint(path, error.checkpoint, header, losses)
         raise
-    if path and spread.main:
-        path.unlink(missing_ok=True)
     return tensors, losses
 
 
@@ -195,6 +232,12 @@ def save_checkpoint(path: Path, point: Checkpoint, header: Mapping[str, Any], lo
     atomic_write(path, lambda p: save_file(whole, p, metadata=metadata), overwrite=True)
 
 
+def read_checkpoint(path: Path, header: Mapping[str, Any]) -> tuple[Checkpoint | None, list[float]]:
+    """The state that `save_checkpoint` wrote and the losses so far; nothing where there is no file. Raises `FileError` for a
+    checkpoint of another run."""
+    return _found(path, header)
+
+
 def _found(
     path: Path, header: Mapping[str, Any], stages: Sequence[Stage] | None = None
 ) -> tuple[Checkpoint | None, list[float]]:
@@ -205,7 +248,7 @@ def _found(
     if found.get("format", 1) not in (1, FORMAT) or "place" not in found:
         raise FileError(f"{path} is no checkpoint that this limner reads; delete it to start anew")
     check_run(path, found, header)
-    stage, step, losses = check_place(path, found["place"], stages)
+    stage, step, losses = check_position(path, found["place"], stages)
     tensors, moments = split_parts(path, read)
     return Checkpoint(stage, step, tensors, moments), losses
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
-from .files import atomic_write
+from .escaping import Markup, html, html_page, html_table, join_html
+from .files import write_text
 from .picture import Picture, html_image
+from .wording import with_article
 
 if TYPE_CHECKING:
     from .concept import Concept
     from .evaluation.scoring import Scorecard
     from .subject import Subject
 
-_STYLE = """
+_STYLE: LiteralString = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
 h1 { margin-bottom: 0 } h2 { margin-top: 2rem; font-size: 1.1rem }
 img { image-rendering: auto; border-radius: 6px; margin: 2px }
@@ -37,32 +38,34 @@ def write_page(
 ) -> Path:
     """References, diagnosis, pictures by prompt, scores beside the untaught base's, cost and settings."""
     parts = [
-        f"<h1>{html.escape(subject.name)}</h1>",
-        f'<p class="muted">a {html.escape(subject.noun)}, taught by <b>{html.escape(concept.method)}</b> on '
-        f"{html.escape(concept.base['name'])}</p>",
-        "<h2>What it learned from</h2>",
-        "".join(html_image(p.image, height=128, title=p.name) for p in subject.pictures),
+        html("<h1>{}</h1>", subject.name),
+        html(
+            '<p class="muted">{}, taught by <b>{}</b> on {}</p>',
+            with_article(subject.noun),
+            concept.method,
+            concept.base["name"],
+        ),
+        html("<h2>What it learned from</h2>"),
+        join_html(html_image(p.image, height=128, title=p.name) for p in subject.pictures),
         *_diagnosis(card),
-        "<h2>What it paints</h2>",
+        html("<h2>What it paints</h2>"),
         *_by_prompt(pictures),
         *_scores(scores or {}),
-        "<h2>Cost</h2>",
-        _table(("", ""), [(k, f"{v:,.10g}") for k, v in concept.cost.items()]),
-        "<h2>Settings</h2>",
-        _table(("setting", "value"), [*concept.settings.items(), ("seed", concept.seed), *_painted(pictures)]),
-        f'<p class="muted">base fingerprint {concept.base["fingerprint"]} · '
-        + " · ".join(f"{k} {v}" for k, v in concept.versions.items())
-        + "</p>",
+        html("<h2>Cost</h2>"),
+        html_table(("", ""), [(k, f"{v:,.10g}") for k, v in concept.cost.items()]),
+        html("<h2>Settings</h2>"),
+        html_table(("setting", "value"), [*concept.settings.items(), ("seed", concept.seed), *_painted(pictures)]),
+        html(
+            '<p class="muted">base fingerprint {} · {}</p>',
+            concept.base["fingerprint"],
+            " · ".join(f"{k} {v}" for k, v in concept.versions.items()),
+        ),
     ]
-    title = html.escape(f"{subject.name} — limner")
-    text = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-        + "\n".join(parts)
-    )
-    return atomic_write(path, lambda p: p.write_text(text, encoding="utf-8"), overwrite=overwrite)
+    text = html_page(f"{subject.name} — limner", _STYLE, parts)
+    return write_text(path, text, overwrite=overwrite)
 
 
-def _diagnosis(card: Scorecard | None) -> list[str]:
+def _diagnosis(card: Scorecard | None) -> list[Markup]:
     if card is None:
         return []
     told = card.diagnosis
@@ -75,38 +78,32 @@ def _diagnosis(card: Scorecard | None) -> list[str]:
             ("H, both at once", f"{t.harmonic:.2f}"),
         ]
     rows += [(m.id, f"{m.value:.3f}") for m in card.measured.values() if m.value is not None]
-    notes = "".join(f"<li>{html.escape(n)}</li>" for n in card.notes)
+    notes = join_html(html("<li>{}</li>", n) for n in card.notes)
     return [
-        "<h2>What it is worth</h2>",
-        f"<p><b>{told.label}</b>. {html.escape(told.meaning)} {html.escape(told.advice)}</p>",
-        _table(("", ""), rows),
-        f"<ul>{notes}</ul>" if notes else "",
+        html("<h2>What it is worth</h2>"),
+        html("<p><b>{}</b>. {} {}</p>", told.label, told.meaning, told.advice),
+        html_table(("", ""), rows),
+        html("<ul>{}</ul>", notes) if notes else Markup(),
     ]
 
 
-def _by_prompt(pictures: Sequence[Picture]) -> list[str]:
+def _by_prompt(pictures: Sequence[Picture]) -> list[Markup]:
     found: dict[str, list[Picture]] = {}
     for picture in pictures:
         found.setdefault(picture.prompt, []).append(picture)
     return [
-        f"<p>{html.escape(prompt)}<br>" + "".join(html_image(p.image, title=f"seed {p.seed}") for p in row) + "</p>"
+        html("<p>{}<br>{}</p>", prompt, join_html(html_image(p.image, title=f"seed {p.seed}") for p in row))
         for prompt, row in found.items()
     ]
 
 
-def _scores(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _scores(scores: Mapping[str, Mapping[str, float]]) -> list[Markup]:
     if not scores:
         return []
     columns = list(scores)
     rows = [(name, *(f"{scores[c][name]:.3f}" for c in columns)) for name in scores[columns[0]]]
-    return ["<h2>Scores</h2>", _table(("", *columns), rows)]
+    return [html("<h2>Scores</h2>"), html_table(("", *columns), rows)]
 
 
 def _painted(pictures: Sequence[Picture]) -> list[tuple[str, Any]]:
     return [(f"painting: {k}", v) for k, v in pictures[0].settings.items()] if pictures else []
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    top = "".join(f"<th>{html.escape(str(h))}</th>" for h in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row) + "</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import torch
 
 from .bases.attention import Pass
 from .bases.text import literal_syntax
-from .errors import InputError, PromptError
+from .errors import InputError, PaintingError, PromptError
 from .keeping import Concepts, read_concepts
 from .parts.guidance.classifier_free import classifier_free, norm_preserving
 from .picture import Picture, Pictures
@@ -20,6 +20,7 @@ from .recipe import Companion, Denoiser, Guidance, Moment
 from .streams import stream
 from .subject import Subject
 from .wearing import Worn, wear
+from .wording import shortened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -205,14 +206,48 @@ def paint(
     A prompt need not name a concept: so one sees what wearing it does to other things. With a `canvas`, every picture is
     painted into it. `any_base` lets a base wear what another of its family was taught. A concept may be named by its file, which
     is read from `hot` where it is there already. Raises `PromptError` for a prompt that is empty, too long, or names a handle that
-    nothing worn answers to.
+    nothing worn answers to, `InputError` for a scale outside of SCALES, and `PaintingError` where latents are not finite numbers.
     """
+    return Pictures(
+        painting(
+            base,
+            prompts,
+            concepts=concepts,
+            count=count,
+            seed=seed,
+            scale=scale,
+            settings=settings,
+            canvas=canvas,
+            any_base=any_base,
+            hot=hot,
+            watch=watch,
+        )
+    )
+
+
+def painting(
+    base: Base,
+    prompts: str | Sequence[str],
+    *,
+    concepts: Sequence[Concept | Path | str] = (),
+    count: int = 1,
+    seed: int = 0,
+    scale: float | Sequence[float] = 1.0,
+    settings: PaintSettings | None = None,
+    canvas: Canvas | None = None,
+    any_base: bool = False,
+    hot: Concepts | None = None,
+    watch: Callable[[PaintStep], object] | None = None,
+) -> Iterator[Picture]:
+    """`paint`, yielding pictures as they are done, a batch at a time. The base is as it was once the iterator ends or is closed."""
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     settings = settings or PaintSettings()
     if count < 1:
         raise InputError(f"count must be at least 1, not {count}")
     known = read_concepts(concepts, hot)
     scales = [scale] * len(known) if isinstance(scale, (int, float)) else list(scale)
+    for number in [scale] if isinstance(scale, (int, float)) else scales:
+        check_scale(number)
     if len(scales) != len(known):
         raise InputError(f"there are {len(scales)} scales for {len(known)} concepts: give one for all, or one each")
     outfits = [c.outfit(base, scale=s, any_base=any_base, hot=hot) for c, s in zip(known, scales, strict=True)]
@@ -221,24 +256,43 @@ def paint(
     )
     for words in literal_syntax([*prompts, settings.negative]):
         warnings.warn(f"{words!r} is read as written: prompts have no weights, schedules or choices here", stacklevel=2)
-    with torch.no_grad(), wear(base, outfits) as worn:
-        jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]
-        pictures = []
-        for start in range(0, len(jobs), settings.batch):
-            texts, seeds = zip(*jobs[start : start + settings.batch], strict=True)
-            pictures += to_images(_best(worn, texts, seeds, settings, canvas, watch))
     names = tuple(concept.handle for concept in known)
-    return Pictures(
-        Picture(
-            image,
-            prompt,
-            number,
-            names,
-            base.name,
-            settings.told | {"scale": scale if isinstance(scale, (int, float)) else scales},
+    story = settings.told | {"scale": scale if isinstance(scale, (int, float)) else scales}
+    jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]
+    with ExitStack() as stack:
+        with torch.no_grad():  # closed before every yield: the caller's own code has its gradients
+            worn = stack.enter_context(wear(base, outfits))
+        for start in range(0, len(jobs), settings.batch):
+            part = jobs[start : start + settings.batch]
+            texts, seeds = zip(*part, strict=True)
+            with torch.no_grad():
+                images = to_images(_best(worn, texts, seeds, settings, canvas, watch))
+            for image, (prompt, number) in zip(images, part, strict=True):
+                yield Picture(image, prompt, number, names, base.name, dict(story))
+
+
+SCALES = (-10.0, 10.0)
+"""Least and greatest strength at which a concept is worn."""
+
+
+def check_scale(scale: float) -> None:
+    """Raise `InputError` for a strength that is no finite number, or none a likeness survives."""
+    if not SCALES[0] <= scale <= SCALES[1]:
+        raise InputError(
+            f"a scale must be a number from {SCALES[0]:g} to {SCALES[1]:g} (1 is as it was taught, 0 the base), not {scale}"
         )
-        for image, (prompt, number) in zip(pictures, jobs, strict=True)
-    )
+
+
+def decoded(base: Base, latents: Tensor) -> Tensor:
+    """[B, C, h, w] -> [B, 3, H, W] in [0, 1]. Raises `PaintingError` where latents or pictures are not finite numbers, which a file
+    would show as black."""
+    pixels = base.decode(latents) if bool(torch.isfinite(latents).all()) else latents
+    if not bool(torch.isfinite(pixels).all()):
+        raise PaintingError(
+            f"what {base.name} painted is not finite numbers, so there is no picture: wear concepts at a lower scale, open the base in "
+            "float32 (--dtype float32), or look at the concept with `limner check`"
+        )
+    return pixels
 
 
 def inverted(base: Base, latents: Tensor, prompt: str, steps: int) -> list[Tensor]:
@@ -280,7 +334,7 @@ def check_prompts(prompts: Sequence[str], *, handles: Sequence[str]) -> None:
         strange = [h for h in re.findall(r"<[^<>\s]+>", prompt) if h not in handles]
         if strange:
             worn = f"worn now: {', '.join(handles)}" if handles else "no concept is worn; give one with --with FILE"
-            raise PromptError(f"nothing answers to {strange[0]} in {prompt!r}; {worn}")
+            raise PromptError(f"nothing answers to {strange[0]} in {shortened(prompt)!r}; {worn}")
 
 
 APART = 1_000_003
@@ -326,7 +380,7 @@ def _paint_batch(
         streams = [stream(seed, "enlarging") for seed in seeds]
         about: dict[str, Any] = {"steps": settings.steps, "guidance": settings.guidance, "generators": streams}
         latents = worn.base.enlarged(latents, states, empty, **about)
-    return worn.base.decode(latents)
+    return decoded(worn.base, latents)
 
 
 OWN: dict[str, tuple[Guidance, ...]] = {

@@ -13,7 +13,7 @@ from .bases.attention import Pass
 from .concept import Concept
 from .errors import InputError
 from .keeping import Concepts, read_concepts
-from .painting import PaintSettings, check_prompts, sample, to_images
+from .painting import PaintSettings, check_prompts, check_scale, decoded, sample, to_images
 from .picture import Picture, Pictures
 from .recipe import Live, Painting, Recipe
 from .rows import Rows, alias, worn_by_rows
@@ -51,6 +51,7 @@ def paint_many(
     read = iter(read_concepts(asked, hot))
     whose = [next(read) if order.concept is not None else None for order in orders]
     for order, concept in zip(orders, whose, strict=True):
+        check_scale(order.scale)
         check_prompts([order.prompt], handles=[concept.handle] if concept else [])
     pictures: list[Any] = []
     with torch.no_grad():
@@ -63,7 +64,7 @@ def paint_many(
             with _ordered(base, wanted, hot) as worn:
                 prompts = [worn.aliased(k, order.prompt) for k, order in enumerate(part)]
                 *_, last = sample(worn, prompts, seeds=[order.seed for order in part], settings=settings)
-                pictures += to_images(base.decode(last.latents))
+                pictures += to_images(decoded(base, last.latents))
     return Pictures(
         Picture(
             image,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import atomic_write
+from .escaping import Markup, html, join_html
+from .files import MARK, FileInTheWay, atomic_write, check_ours
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,16 +36,10 @@ class Picture:
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write a PNG whose text chunks hold the story: as JSON in "limner", as other tools read it in "parameters", and in XMP
-        that a trained model made it."""
-        from PIL.PngImagePlugin import PngInfo
-
+        that a trained model made it. Raises `FileError` when it exists, with `overwrite` when limner did not write what exists."""
         from .formats.provenance import png_fields
 
-        about = PngInfo()
-        for name, text in png_fields(self).items():
-            about.add_itxt(name, text)
-        target = Path(path)
-        return atomic_write(target, lambda p: self.image.save(p, format="PNG", pnginfo=about), overwrite=overwrite)
+        return _save_png(self.image, Path(path), png_fields(self), overwrite=overwrite)
 
     def _repr_png_(self) -> bytes:
         return png_bytes(self.image)
@@ -57,16 +53,77 @@ class Pictures(list[Picture]):
         return grid([picture.image for picture in self], columns, height=height)
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> list[Path]:
-        """Write every picture into a folder, as 000.png, 001.png, …; on from what is there, unless it is overwritten."""
-        there = [int(p.stem) for p in Path(folder).glob("[0-9]*.png") if p.stem.isdigit()]
-        first = 0 if overwrite else max(there, default=-1) + 1
-        return [p.save(Path(folder) / f"{k:03}.png", overwrite=overwrite) for k, p in enumerate(self, first)]
+        """Write every picture into a folder, as 000.png, 001.png, …; on from what is there, unless limner's own pictures are
+        overwritten."""
+        numbers = Numbers(Path(folder), len(self), overwrite=overwrite)
+        return [numbers.save(picture) for picture in self]
 
     def _repr_html_(self) -> str:
-        return "".join(
-            f'<figure style="display:inline-block">{html_image(p.image)}<figcaption>{p.prompt}</figcaption></figure>'
+        return join_html(
+            html(
+                '<figure style="display:inline-block">{}<figcaption>{}</figcaption></figure>',
+                html_image(p.image),
+                p.prompt,
+            )
             for p in self
         )
+
+
+@dataclass
+class Numbers:
+    """Saves pictures one after the other as 000.png, 001.png, … of a folder; several processes may save into one folder.
+
+    Without `overwrite` each takes the next number that is free at that moment, so none is lost or replaced. With it, numbers begin
+    at 000 again; raises `FileError` at once where one of `count` files that would be replaced was not written by limner.
+    """
+
+    folder: Path
+    count: int
+    overwrite: bool = False
+    saved: list[Path] = field(default_factory=list)
+    _next: int = 0
+
+    def __post_init__(self) -> None:
+        if self.overwrite:
+            for number in range(self.count):
+                check_ours(self._path(number))
+            return
+        stems = [path.stem for path in self.folder.glob("[0-9]*.png")]
+        self._next = max((int(stem) for stem in stems if stem.isascii() and stem.isdigit()), default=-1) + 1
+
+    def save(self, picture: Picture) -> Path:
+        """Write one picture under the next number."""
+        while True:
+            path, self._next = self._path(self._next), self._next + 1
+            try:
+                self.saved.append(picture.save(path, overwrite=self.overwrite))
+            except FileInTheWay:
+                if self.overwrite:
+                    raise
+                continue  # another process took that number meanwhile
+            return path
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:03}.png"
+
+
+def save_sheet(image: Image.Image, path: Path) -> Path:
+    """Write a sheet of pictures as a PNG marked as limner's, replacing an earlier one. Raises `FileError` where there is a file that
+    limner did not write."""
+    return _save_png(
+        image, path, {MARK: json.dumps({"software": "limner", "what": "a sheet of pictures"})}, overwrite=True
+    )
+
+
+def _save_png(image: Image.Image, path: Path, fields: Mapping[str, str], *, overwrite: bool) -> Path:
+    from PIL.PngImagePlugin import PngInfo
+
+    about = PngInfo()
+    for name, text in fields.items():
+        about.add_itxt(name, text)
+    if overwrite:
+        check_ours(path)
+    return atomic_write(path, lambda p: image.save(p, format="PNG", pnginfo=about), overwrite=overwrite)
 
 
 def grid(images: Sequence[Image.Image], columns: int | None = None, *, height: int = 128, gap: int = 4) -> Image.Image:
@@ -97,12 +154,14 @@ def png_bytes(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def html_image(image: Image.Image | None, *, height: int = 160, title: str = "") -> str:
+def html_image(image: Image.Image | None, *, height: int = 160, title: str = "") -> Markup:
     """An <img> that carries its own bytes."""
     if image is None:
-        return ""
+        return Markup()
     data = base64.b64encode(png_bytes(image)).decode()
-    return f'<img src="data:image/png;base64,{data}" height="{height}" title="{title}" alt="{title}">'
+    return html(
+        '<img src="data:image/png;base64,{}" height="{}" title="{title}" alt="{title}">', data, height, title=title
+    )
 
 
 def sheets(parts: Iterable[Sequence[Image.Image]], *, height: int = 128) -> Image.Image:

@@ -155,11 +155,16 @@ def trained(ready: Training, *, run: Path | None = None, watch: Callable[[Progre
     """Run it, and write the weights; of several processes, the main one does."""
     import torch
 
-    from .learning import drained
+    from .files import check_folder
+    from .learning import discard, drained
     from .wearing import Outfit, wear
     from .weights import save_weights, shipped, weights_path
 
     base, recipe, began = ready.base, ready.recipe, time.monotonic()
+    assert recipe.weights is not None
+    if ready.spread.main:
+        check_folder(folder_of(ready, run))
+        check_folder(weights_path(recipe.weights, base).parent)
     start = shipped(recipe.begins, base) if recipe.begins else {}
     outfit = Outfit(recipe, "<nobody>", start, 1.0, ready.seed)
     with wear(base, (outfit,)) as worn:
@@ -177,11 +182,12 @@ def trained(ready: Training, *, run: Path | None = None, watch: Callable[[Progre
             watch=watch,
             spread=ready.spread,
         )
-    assert recipe.weights is not None
     if not ready.spread.main:
         return weights_path(recipe.weights, base)
     kept = {key: tensor for key, tensor in tensors.items() if key in names}
-    return save_weights(recipe.weights, base, kept, about=_about(ready, losses, time.monotonic() - began))
+    path = save_weights(recipe.weights, base, kept, about=_about(ready, losses, time.monotonic() - began))
+    discard(folder_of(ready, run))
+    return path
 
 
 def _about(ready: Training, losses: list[float], seconds: float) -> dict[str, Any]:

@@ -441,13 +441,13 @@ def method(
     """Mark a function of a `Subject` as a method: attaches its card and returns the function unchanged.
 
     `arxiv` is the identifier ("2208.12242"), whose first two digits give the year; a paper that is not on arXiv has a
-    `venue` and a `year` instead. Raises `TypeError` when a setting
-    lacks a type, a default or a line of help.
+    `venue` and a `year` instead, and a method of your own needs neither. Raises `TypeError` when a setting lacks a type, a default or
+    a line of help.
     """
 
     def attach(function: Method) -> Method:
-        if bool(arxiv) == bool(venue and year):
-            raise TypeError(f"method {function.__name__!r} needs either arxiv= or venue= and year=")
+        if (arxiv and (venue or year)) or bool(venue) != bool(year):
+            raise TypeError(f"method {function.__name__!r} has either arxiv=, or venue= and year=, or none of them")
         when = 2000 + int(arxiv[:2]) if arxiv else year
         card = Card(function.__name__, title, arxiv, when, tuple(scope), venue)
         function.card = card  # type: ignore[attr-defined]  # functions stay functions; `card` reads it back

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .decoding import converted, converted_mask, decoded, decoded_mask
 from .errors import InputError, PictureError
 from .untrusted import inside
+from .wording import shortened
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .bases.protocol import Base
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+SMALL_VOCABULARY = 5000  # tokens; a tower that was taught a small world's words knows fewer
 KINDS = ("object", "pet", "face", "style", "action", "relation")
 
 
@@ -144,10 +146,12 @@ class Subject:
         return cls(card["handle"], card["noun"], pictures, card["kind"])
 
     def _repr_html_(self) -> str:
+        from .escaping import html, join_html
         from .picture import html_image
+        from .wording import with_article
 
-        shown = "".join(html_image(p.image, height=128) for p in self.pictures if p.image is not None)
-        return f"<div><b>{self.name}</b>, a {self.noun}<br>{shown}</div>"
+        shown = join_html(html_image(p.image, height=128) for p in self.pictures)
+        return html("<div><b>{}</b>, {}<br>{}</div>", self.name, with_article(self.noun), shown)
 
 
 def _written(name: str) -> str:
@@ -170,8 +174,13 @@ def check_word(subject: Subject, base: Base) -> None:
 
     Only bases of a small vocabulary are asked: the word list of a full-size tower holds most short names there are.
     """
-    known = base.vocabulary - set(base.rare_words)
-    if len(known) < 5000 and subject.name in known:
+    if len(base.vocabulary) >= SMALL_VOCABULARY:
+        return
+    from .pocket.world.grammar import words
+
+    # its tokenizer also knows syllables ("bo") as one token; they mean nothing
+    known = base.vocabulary.intersection(words()) - set(base.rare_words)
+    if subject.name in known:
         raise InputError(
             f"the name {subject.name!r} is a word that {base.name} knows; choose one that means nothing, such as 'rex'"
         )
@@ -406,5 +415,5 @@ def _captioned(read: Sequence[Reference], captions: Mapping[str, str] | Sequence
             raise InputError(f"there are {len(given)} captions for {len(read)} pictures; give one each")
     for text in given:
         if text and handle not in text:
-            raise InputError(f"the caption {text!r} does not name the subject; write {handle} in it")
+            raise InputError(f"the caption {shortened(text)!r} does not name the subject; write {handle} in it")
     return [replace(r, caption=text) for r, text in zip(read, given, strict=True)]

@@ -139,7 +139,10 @@ class Worn:
         return prompt
 
     def text_states(self, prompts: Sequence[str]) -> Tensor:
-        """[B, L, D]; kept for prompts seen before, also by another worn base, unless words or the text tower are learning."""
+        """[B, L, D]; kept for prompts seen before, also by another worn base, unless words or the text tower are learning. Raises
+        `PromptError` for a prompt that names two concepts which are read as the same words."""
+        for prompt in prompts if len(self.outfits) > 1 else ():
+            _check_apart(prompt, self.outfits, self.base)
         said = [self.said(prompt) for prompt in prompts]
         if not self.frozen_text or self._suspended:
             unique = sorted(set(said))
@@ -254,6 +257,22 @@ def _check_handles(outfits: Sequence[Outfit]) -> None:
     handles = [outfit.handle for outfit in outfits]
     if len(set(handles)) < len(handles):
         raise PromptError(f"two concepts answer to one handle in {handles}; teach one under another --name")
+
+
+def _check_apart(prompt: str, outfits: Sequence[Outfit], base: Base) -> None:
+    """Two concepts that were taught by one rare word and class noun cannot be told apart in one prompt. Rare words are few, and a
+    handle's is chosen by its letters; a recipe that says the plain noun is known by other means than words."""
+    named: dict[str, str] = {}
+    for outfit in outfits:
+        says = outfit.recipe.says
+        if isinstance(says, str) or not outfit.scale or outfit.handle not in prompt:
+            continue
+        other = named.setdefault(says(base), outfit.handle)
+        if other != outfit.handle:
+            raise PromptError(
+                f"{other} and {outfit.handle} were both taught as {says(base)!r} on {base.name}, so a prompt cannot tell them apart: "
+                "teach one of them again under another --name, or name one of them in a prompt"
+            )
 
 
 def _check_sites(base: Base, outfits: Sequence[Outfit]) -> None:

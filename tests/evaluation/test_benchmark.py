@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 from limner import weights
 from limner.errors import FileError, InputError, MissingExtra, UnknownName
 from limner.evaluation import benchmark
+from limner.evaluation import unit as unit_module
 from limner.evaluation.benchmark import bench, collect, is_current, read_results
 from limner.evaluation.plan import FORMAT, Plan, Unit
 from limner.evaluation.report import report, table_markdown
@@ -92,6 +94,82 @@ def test_a_killed_bench_goes_on_where_it_was(
     found = bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", say=lambda _: None)
     assert found["units"] == ran.found["units"]
     assert len(done) == 6  # five likenesses, each once
+
+
+@pytest.mark.parametrize("text", ["{", "", '{"format": 1, "units": []}', '{"format": 2}'])
+def test_results_that_cannot_be_added_to_are_moved_aside_before_the_first_unit(
+    text: str, ran: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, told = tmp_path / "r.json", []
+    results.write_text(text)
+    (tmp_path / "r-old-1.json").write_text("an earlier one")
+
+    def seen(*_: Any, **__: Any) -> None:
+        assert not results.exists()
+
+    monkeypatch.setattr(benchmark, "_ran", lambda *_: iter([seen()] * 0))
+    found = bench(ran.plan, results=results, folder=ran.root / "run", say=told.append)
+    assert read_results(results)["units"] == found["units"] == ran.found["units"]
+    assert (tmp_path / "r-old-2.json").read_text() == text
+    assert "moved to" in told[0]
+
+
+@pytest.mark.parametrize("text", ["[]", '{"name": "a package.json"}', "notes of mine"])
+def test_a_file_that_is_no_results_file_is_refused_before_the_first_unit(
+    text: str, ran: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "_ran", None)
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(FileError, match="was not written by limner"):
+        bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", say=lambda _: None)
+    assert (tmp_path / "r.json").read_text() == text
+    with pytest.raises(FileError, match="is a file; expected a folder"):
+        bench(ran.plan, results=tmp_path / "r.json" / "below.json", folder=tmp_path / "run", say=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda unit: "",
+        lambda unit: json.dumps(unit)[:100],
+        lambda unit: "null",
+        lambda unit: "{}",
+        lambda unit: "[" * 100_000,
+        lambda unit: json.dumps({**unit, "key": "another"}),
+        lambda unit: json.dumps({**unit, "metrics": {"dino_i": 3}}),
+        lambda unit: json.dumps({**unit, "cost": {"seconds": "long"}}),
+        lambda unit: json.dumps({**unit, "tradeoff": []}),
+    ],
+)
+def test_units_that_are_damaged_are_made_anew(
+    spoil: Any, ran: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ran.root / "run", tmp_path / "run")
+    unit, told = ran.found["units"][1], []
+    (tmp_path / "run" / f"{unit['key']}.json").write_text(spoil(unit))
+    made: list[str] = []
+
+    def make(plan: Plan, crew: Any, folder: Path, threads: int = 0) -> None:
+        for key in crew:
+            made.append(key)
+            shutil.copy(ran.root / "run" / f"{key}.json", folder / f"{key}.json")
+
+    monkeypatch.setattr(benchmark, "run_crew", make)
+    found = bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", say=told.append)
+    assert made == [unit["key"]]
+    assert found["units"] == ran.found["units"]
+    assert "is made anew" in told[0]
+
+
+def test_a_sheet_of_the_bases_pictures_that_is_cut_short_is_made_anew(ran: SimpleNamespace, tmp_path: Path) -> None:
+    base, case = unit_module._opened("pocket", "cpu"), ran.plan.chosen().cases[0]
+    (whole,) = (ran.root / "run").glob("base-*.png")
+    sheet = whole.read_bytes()
+    for spoilt in (sheet[: len(sheet) // 2], b"", b"no picture"):
+        (tmp_path / whole.name).write_bytes(spoilt)
+        pictures = unit_module._base_pictures(ran.plan, case, base, tmp_path)
+        assert len(pictures) == 4
+        assert (tmp_path / whole.name).read_bytes() == sheet
 
 
 def test_other_settings_prompts_or_seeds_are_other_units(ran: SimpleNamespace) -> None:

@@ -24,6 +24,9 @@ HIGH, LOW, WIDE = Range(0.8, 0.7, 0.9), Range(0.2, 0.1, 0.3), Range(0.6, 0.3, 0.
         ("underfit", Signs(LOW, HIGH)),
         ("mode collapse", Signs(LOW, LOW, sensitivity=0.0, variety=0.05)),
         ("image collapse", Signs(LOW, LOW, quality=0.3)),
+        ("image collapse", Signs(HIGH, HIGH, quality=0.76)),  # noise that an encoder of likeness is taken in by
+        ("image collapse", Signs(WIDE, HIGH, quality=0.5, copy=0.9, leak=0.4)),
+        ("balanced", Signs(HIGH, HIGH, quality=0.8)),
         ("drift", Signs(LOW, LOW, sensitivity=0.9, variety=1.0, quality=0.95)),
         ("undetermined", Signs(WIDE, HIGH)),
         ("undetermined", Signs(HIGH, WIDE)),

@@ -229,7 +229,7 @@ class Family:
             )
         with quiet():
             tower = CLIPVisionModelWithProjection.from_pretrained(self.image_encoder, dtype=self.dtype)
-        about = json.loads((self.image_encoder / "preprocessor_config.json").read_text())
+        about = json.loads((self.image_encoder / "preprocessor_config.json").read_text(encoding="utf-8"))
         mean, std = (torch.tensor(about[k], device=self.device).view(1, 3, 1, 1) for k in ("image_mean", "image_std"))
         return tower.to(self.device).requires_grad_(False).eval(), int(tower.config.image_size), mean, std
 

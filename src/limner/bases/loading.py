@@ -48,6 +48,23 @@ FAMILIES = (
 """Every family, its module in this package and the pipeline classes it opens."""
 
 
+EXAMPLES = {
+    "stable_diffusion": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+    "sd3": "stabilityai/stable-diffusion-3.5-medium",
+    "flux": "black-forest-labs/FLUX.1-dev",
+    "qwen_image": "Qwen/Qwen-Image",
+    "pixart": "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+    "sana": "Efficient-Large-Model/Sana_1600M_1024px_diffusers",
+    "deepfloyd": "DeepFloyd/IF-I-XL-v1.0",
+    "amused": "amused/amused-512",
+}
+"""A hub id of a family's own checkpoint, as its makers' model cards name it. None is fetched unless it is asked for; each has a licence
+of its own."""
+SUGGESTED = EXAMPLES["stable_diffusion"]
+"""The base that is suggested for photographs: the smallest, about 4 GB."""
+
+
 def load(
     name: str | Path = "pocket",
     *,
@@ -79,9 +96,7 @@ def load(
             raise InputError(f"the data type must be one of {', '.join(DTYPES)}, not {asked!r}")
     if quantise and quantise not in QUANTISED:
         raise InputError(f"quantise must be one of {', '.join(QUANTISED)}, not {quantise!r}")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError("there is no CUDA device here; use device 'cpu'")
+    device = checked_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     offline = _offline() if offline is None else offline
     source = str(POCKET if name == "pocket" else Path(name).expanduser() if Path(name).expanduser().exists() else name)
     if source.endswith((".safetensors", ".ckpt")):
@@ -115,6 +130,31 @@ def load(
     return found
 
 
+def checked_device(name: str) -> str:
+    """A device's name as torch writes it. Raises `InputError` for one that torch does not know or that is not here."""
+    import torch
+
+    try:
+        kind, index = torch.device(name).type, torch.device(name).index or 0
+    except RuntimeError as error:
+        raise InputError(f"the device must be cpu or cuda (cuda:1 is the second), not {name!r}") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError("there is no CUDA device here; use device 'cpu'")
+    if kind == "cuda" and index >= torch.cuda.device_count():
+        raise InputError(f"there is no device {name!r} here; the last is 'cuda:{torch.cuda.device_count() - 1}'")
+    if kind not in ("cpu", "cuda") and not _is_there(kind):
+        raise InputError(f"there is no device {name!r} here; use device 'cpu'")
+    return name
+
+
+def _is_there(kind: str) -> bool:
+    """Whether torch can compute on that kind of device."""
+    import torch
+
+    module = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
+    return bool(module is not None and hasattr(module, "is_available") and module.is_available())
+
+
 def sketch(name: str | Path = "pocket", *, offline: bool | None = None) -> Base:
     """A base laid out without values, for `planning`: it takes no memory and its passes give shapes alone. Not of single files."""
     from .opening import Sketching, read_index
@@ -132,7 +172,7 @@ def _family(opening: Opening, name: str | Path) -> ModuleType:
     family = next((known for known in FAMILIES if pipeline in known.pipelines), None)
     if family is None:
         known = ", ".join(p for f in FAMILIES for p in f.pipelines)
-        raise InputError(f"{name} is a {pipeline}, a family limner does not open yet; it opens: {known}")
+        raise InputError(f"{name} is opened by {pipeline}, which limner does not open yet; it opens: {known}")
     return importlib.import_module(f".{family.module}", __package__)
 
 
@@ -158,6 +198,7 @@ def known_bases() -> list[dict[str, Any]]:
             if known.module in ("stable_diffusion", "sdxl", "sd3", "flux")
             else "FOLDER or HUB/ID",
             "family": known.module,
+            "example": EXAMPLES.get(known.module, ""),
             "title": known.title,
             "pipelines": list(known.pipelines),
             "predicts": known.learns,

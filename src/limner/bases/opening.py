@@ -182,7 +182,7 @@ def read_index(source: str, *, offline: bool = False) -> dict[str, Any]:
     else:
         index = _from_hub(source, offline)
     try:
-        found: dict[str, Any] = json.loads(index.read_text())
+        found: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FileError(f"{index} is not JSON ({error}); fetch the base again") from error
     return found

@@ -14,14 +14,14 @@ def quiet() -> Iterator[None]:
 
     logs = (diffusers_log, transformers_log)
     before = [log.get_verbosity() for log in logs]
-    bars = transformers_log.is_progress_bar_enabled()
+    bars = [log for log in logs if log.is_progress_bar_enabled()]
     for log in logs:
         log.set_verbosity_error()
-    transformers_log.disable_progress_bar()
+        log.disable_progress_bar()
     try:
         yield
     finally:
         for log, level in zip(logs, before, strict=True):
             log.set_verbosity(level)
-        if bars:
-            transformers_log.enable_progress_bar()
+        for log in bars:
+            log.enable_progress_bar()

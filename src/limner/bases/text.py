@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from limner.errors import PromptError
+from limner.wording import shortened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,7 +104,7 @@ class Tower:
                 over = len(first) + len(ids) + len(last) - self.length
                 has = self.room + over
                 raise PromptError(
-                    f"the prompt has {has} tokens and this base reads at most {self.room}: shorten {prompt!r}; nothing was cut"
+                    f"the prompt has {has} tokens and this base reads at most {self.room}: shorten {shortened(prompt)!r}; nothing was cut"
                 )
             ids = [*first, *ids, *last]
             lengths.append(len(ids))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError
+from limner.escaping import terminal_text
+from limner.wording import counted, listed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from limner.concept import Concept
     from limner.recipe import Recipe
 
@@ -25,6 +27,14 @@ ROLES = {
 """Encoders that can be named on the command line, and an example of each."""
 
 
+def check_device(name: str | None) -> None:
+    """Raise `InputError` for a device that is not here, before any work is done for it."""
+    if name and name != "cpu":
+        from limner.bases.loading import checked_device
+
+        checked_device(name)
+
+
 def encoders(given: argparse.Namespace) -> dict[str, Any] | None:
     """Those named on the command line by role, or None."""
     from limner.evaluation.encoders import encoder
@@ -34,10 +44,14 @@ def encoders(given: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def opened(given: argparse.Namespace, name: str) -> Any:
-    """The base of that name, as the flags want it."""
+    """The base of that name, as the flags want it. A folder or file is remembered by the base's fingerprint, so that what is
+    taught on it finds it again."""
     from limner.bases.loading import load
+    from limner.bases.places import remember
+    from limner.cache import check_cache
 
-    return load(
+    check_cache()
+    base = load(
         name,
         device=given.device,
         dtype=given.dtype,
@@ -48,6 +62,8 @@ def opened(given: argparse.Namespace, name: str) -> Any:
         offline=given.offline or None,
         config=given.base_config,
     )
+    remember(base.fingerprint, name, config=given.base_config)
+    return base
 
 
 def read_concept(given: argparse.Namespace, path: Path) -> Concept:
@@ -65,11 +81,19 @@ def read_concept(given: argparse.Namespace, path: Path) -> Concept:
     return concept
 
 
-def base_name(given: argparse.Namespace, concept: Concept) -> str:
-    """The base to open: the one named, or limner's own. Raises `FileError` for one that only the concept's file names: a file opens
-    no folder and no hub id of itself."""
-    name = given.base or str(concept.base["name"])
-    if given.base or name == "pocket" or given.trust:
+def base_of(given: argparse.Namespace, concept: Concept) -> str:
+    """The base that a concept is worn on: the one named, else the one it was taught on, wherever the user opened that on this
+    machine. Raises `FileError` for one that only the concept's file names: a file opens no folder and no hub id of itself."""
+    from limner.bases.places import place_of
+
+    if given.base:
+        return str(given.base)
+    found = place_of(concept.base)
+    if found:
+        given.base_config = given.base_config or found.config
+        return found.source
+    name = str(concept.base["name"])
+    if name == "pocket" or given.trust:
         return name
     raise FileError(
         f"{concept.handle} was taught on {name[:200]!r}, and a concept's file opens no folder or hub id of itself: name the base, "
@@ -117,9 +141,30 @@ def _free(on_gpu: bool) -> float:
     return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
+def say_heic(places: Sequence[Path]) -> None:
+    """A word about pictures of telephones that are not read, since their format needs a decoder that Pillow does not have."""
+    files = [file for place in places for file in (place.iterdir() if place.is_dir() else [place])]
+    found = [file for file in files if file.suffix.lower() in (".heic", ".heif") and file.is_file()]
+    if found:
+        say(f"note: {counted(len(found), 'HEIC picture')} cannot be read, such as {found[0].name}: save as JPEG or PNG (a telephone's setting "
+            "'most compatible' does, and so does heif-convert)")  # fmt: skip
+
+
+def say_strange(base: str | None, text: str) -> None:
+    """A word about words that the pocket base does not know, which paint nothing in particular; other bases are not asked."""
+    if (base or "pocket") != "pocket":
+        return
+    from limner.pocket.known import strange
+
+    words = strange(text)
+    if words:
+        say(f"note: the base 'pocket' does not know {listed(map(repr, words))}, and paints as if it were not there; `limner words` lists "
+            "the words it knows")  # fmt: skip
+
+
 def out(given: argparse.Namespace, value: Any, text: str) -> None:
-    print(json.dumps(value, indent=2) if given.json else text)
+    print(json.dumps(value, indent=2) if given.json else terminal_text(text))
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(terminal_text(text), file=sys.stderr, flush=True)

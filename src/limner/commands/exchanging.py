@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import base_name, opened, out, read_concept, say
+from .common import base_of, opened, out, read_concept, say
 
 
 def export(given: argparse.Namespace) -> None:
+    from limner.files import check_folder
     from limner.formats import export as write
     from limner.formats.exporting import export_adapter
+    from limner.interrupts import standing
     from limner.weights import shipped
 
+    given.out = given.out or Path("out/export") / given.to
+    check_folder(given.out)
+    standing(lambda: "no file is half written; the same command with --overwrite writes all of them")
     if str(given.concept) == "ip_adapter":
         base = opened(given, given.base or "pocket")
         path = given.out / f"ip-adapter-{base.name.replace('/', '-')}.safetensors"
@@ -20,7 +25,7 @@ def export(given: argparse.Namespace) -> None:
         out(given, {"files": [str(path)]}, str(path))
         return
     concept = read_concept(given, given.concept)
-    base = opened(given, base_name(given, concept))
+    base = opened(given, base_of(given, concept))
     done = write(concept, base, given.out, to=given.to, rank=given.rank, overwrite=given.overwrite)
     for note in done.notes:
         say(f"note: {note}")
@@ -30,8 +35,10 @@ def export(given: argparse.Namespace) -> None:
 def import_(given: argparse.Namespace) -> None:
     from dataclasses import asdict
 
+    from limner.files import check_folder
     from limner.formats import import_file
 
+    check_folder(given.out)
     base = opened(given, given.base)
     found = import_file(
         given.file,
@@ -57,7 +64,7 @@ def check(given: argparse.Namespace) -> None:
     from limner.checking import certify
 
     concept = read_concept(given, given.concept)
-    base = opened(given, base_name(given, concept))
+    base = opened(given, base_of(given, concept))
     found = certify(base, concept, steps=given.steps, seed=given.seed, any_base=given.any_base)
     rows = [{"what": c.what, "ok": c.ok, "found": c.found} for c in found.checks]
     out(given, {"ok": found.ok, "dtype": found.dtype, "checks": rows}, str(found))
@@ -65,8 +72,11 @@ def check(given: argparse.Namespace) -> None:
 
 
 def data(given: argparse.Namespace) -> None:
+    from limner.files import check_place
     from limner.formats.datasets import recognised, write_page
 
+    if given.page:
+        check_place(given.page, overwrite=True)
     found = recognised(given.folder)
     if given.page:
         write_page(given.page, found)
@@ -74,11 +84,18 @@ def data(given: argparse.Namespace) -> None:
 
 
 def publish(given: argparse.Namespace) -> None:
+    from limner.files import check_folder
+    from limner.formats.publishing import check_account
     from limner.formats.publishing import publish as put
+    from limner.interrupts import standing
 
     concept = read_concept(given, given.concept)
-    base = opened(given, base_name(given, concept))
+    if not given.dry_run:
+        check_account(given.to)
+    base = opened(given, base_of(given, concept))
     folder = given.out or Path("out/publish") / concept.handle.strip("<>")
+    check_folder(folder)
+    standing(lambda: f"what was written is in {folder}; delete that folder, and the same command begins anew")
     where = put(
         concept,
         base,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limner.choosing import choose, seconds
+from limner.choosing import are_photographs, choose, seconds
 from limner.errors import InputError
 from limner.methods import DEFAULT, find
 from limner.recipe import settings
+from limner.wording import counted, first_of, shortened, with_article
 
-from .common import encoders, free_memory, opened, out, planned, say
+from .apart import notes_of
+from .common import encoders, free_memory, opened, out, planned, say, say_heic, say_strange
 
 if TYPE_CHECKING:
     from limner.concept import Concept
@@ -20,41 +22,68 @@ if TYPE_CHECKING:
     from limner.subject import Subject
     from limner.teaching import Progress
 
+    from .samples import Samples
+
 
 def learn(given: argparse.Namespace) -> None:
+    if not given.together and (given.slots is not None or given.mixed):
+        flag = "--slots" if given.slots is not None else "--mixed"
+        raise InputError(f"{flag} is about many subjects in one pass: say --together, or leave it out")
     if given.together:
         _together(given)
         return
     import limner
+    from limner.bases.loading import SUGGESTED
     from limner.checking import certify
     from limner.choosing import within
     from limner.evaluation.signals import Keeper, Signals, together
-    from limner.files import atomic_write
+    from limner.files import check_folder
+    from limner.interrupts import standing
     from limner.learning import checked_settings
     from limner.looking import prepared
     from limner.methods.full_size import FULL_SIZE
     from limner.page import write_page
     from limner.parts.encoders.masks import unseen
+    from limner.picture import Pictures, save_sheet
     from limner.progress import show
     from limner.subject import small_notes
 
+    from .keeping import PAGE, SHEET, check_preview, check_target, page_folder, what_is_kept
+
+    check_preview(given.preview)
     folder = Path(given.out or ".")
-    subject = _subject(given)
+    say_heic(given.photos)
+    subject, places = _subject(given)
     target = folder / f"{subject.name}.safetensors"
-    if target.exists() and not given.overwrite:
-        raise InputError(f"{target} exists already; choose another --name or --out, or say --overwrite")
+    check_target(target, overwrite=given.overwrite, resume=given.resume)
+    prompts = [
+        f"a photo of {subject.handle}",
+        *(f"{subject.handle} {place}" for place in ("on the beach", "in the snow")),
+    ]
+    page = page_folder(folder, subject.name, pictures=places, count=given.preview * len(prompts), resume=given.resume)
+    if page != folder / subject.name:
+        say(f"note: {folder / subject.name} holds files of yours, so the page goes into {page}")
+    check_folder(page)
+    standing(what_is_kept(target, page))
     if given.base == "pocket":
         say(
             "note: the base 'pocket' knows toys of its own small world, not photographs; expect a toy's likeness of your"
         )
-        say("      subject. For real photographs name a real base: --base FOLDER or --base HUB/ID")
-    for note in subject.notes:
+        say(
+            f"      subject. For real photographs name a real base: --base {SUGGESTED} (about 4 GB, fetched once), or a"
+        )
+        say("      folder or file that you have; `limner bases` lists the families")
+    for note in first_of(subject.notes):
         say(f"note: {note}")
-    say(f"{len(subject.pictures)} pictures of {subject.name}, a {subject.noun}")
+    say_strange(given.base, subject.noun)
+    say(f"{counted(len(subject.pictures), 'picture')} of {subject.name}, {with_article(subject.noun)}")
     budget = seconds(given.budget) if given.budget else None
     ending = [within(budget, say)] if budget else []
     if given.method is None:
-        given.method, why = choose(base=given.base, goal=given.goal, kind=given.kind, budget=budget)
+        strange = given.base == "pocket" and are_photographs(subject)
+        given.method, why = choose(
+            base=given.base, goal=given.goal, kind=given.kind, budget=budget, photographs=strange
+        )
         say(f"method: {given.method} ({why})")
     subject = prepared(subject, segment=given.segment, caption=given.caption, device=given.device)
     chosen = {
@@ -75,11 +104,10 @@ def learn(given: argparse.Namespace) -> None:
         )
     for note in find(given.method)(subject, **checked_settings(find(given.method), chosen, base=base.name)).notes:
         say(f"note: {note}")
-    for note in small_notes(subject.pictures, base.picture_size):
+    for note in (*notes_of(base, [subject], given.method, told, folder), *small_notes(subject.pictures, base.picture_size)):
         say(f"note: {note}")
     for name in unseen(base, subject):
         say(f"note: nothing like a toy is seen on {name}; a picture without the subject teaches what is around it")
-    page = folder / subject.name
     subject, held_out = _held_out(subject, given.hold_out)
     eyes = encoders(given)
     judge = _judge(base, subject, held_out, eyes, given.seed) if given.score else None
@@ -88,66 +116,115 @@ def learn(given: argparse.Namespace) -> None:
         raise InputError(
             "to keep the best state it must be scored: leave out --no-score, and on a real base name --clip and --dino"
         )
+    if keeper and not given.resume:
+        keeper.clear()  # states of another run
     signals = Signals(subject, held_out, stop=given.stop, file=page / "signals.jsonl") if given.stop else None
+    samples = _samples(given, subject, page)
     masks = _mask_watch(subject, given.method, last=len(recipe.tuning) - 1)
-    watches = [w for w in (show(), masks, keeper, signals, *ending) if w is not None]
-    concept = limner.learn(
-        base,
-        subject,
-        method=given.method,
-        seed=given.seed,
-        checkpoints=page,
-        resume=given.resume,
-        watch=together(*watches),
-        **chosen,
-    )
+    watches = [w for w in (show(), masks, keeper, signals, samples, *ending) if w is not None]
+    concept = _taught_already(given, base, subject, chosen, target, page)
+    if concept is None:  # else, and from then on, it is on disk; what follows is added to it
+        concept = limner.learn(
+            base,
+            subject,
+            method=given.method,
+            seed=given.seed,
+            checkpoints=page,
+            resume=given.resume,
+            watch=together(*watches),
+            to=target,
+            overwrite=given.overwrite,
+            **chosen,
+        )
     if not recipe.tuning:
         _say_unused_masks([subject], given.method)
-    if keeper and judge:
+    if keeper and judge and "kept_after" not in concept.scores:
         say("scoring the states on the way")
         concept = keeper.best(concept, lambda c: _harmonic(judge(c)), say=say)
+        concept.save(target, overwrite=True)
     card = None
     if judge:
         say("scoring")
         card = judge(concept)
         concept = concept.scored({"with it": card.brief})
+        concept.save(target, overwrite=True)
         say(str(card.diagnosis))
-    prompts = [
-        f"a photo of {subject.handle}",
-        *(f"{subject.handle} {place}" for place in ("on the beach", "in the snow")),
-    ]
-    pictures = (
+    if keeper:
+        keeper.clear()
+    painted = (
         limner.paint(base, prompts, concepts=[concept], count=given.preview, seed=given.seed) if given.preview else []
     )
-    concept.save(target, overwrite=given.overwrite)
+    pictures = Pictures(painted)
+    if pictures:
+        pictures.save(page, overwrite=True)
+        save_sheet(pictures.grid(given.preview), page / SHEET)
+    write_page(page / PAGE, concept, subject=subject, pictures=pictures, card=card, overwrite=True)
     if given.check:
         certificate = certify(base, concept, seed=given.seed)
         for check in certificate.checks:
             say(f"{'ok ' if check.ok else 'BAD'}  {check.what}: {check.found}")
-    if keeper:
-        keeper.clear()
-    if pictures:
-        from limner.picture import Pictures
-
-        Pictures(pictures).save(page, overwrite=True)
-        sheet = Pictures(pictures).grid(given.preview)
-        atomic_write(page / "grid.png", lambda p: sheet.save(p, format="PNG"), overwrite=True)
-    write_page(page / "index.html", concept, subject=subject, pictures=pictures, card=card, overwrite=True)
-    out(given, {"concept": str(target), "page": str(page / "index.html"), "cost": concept.cost, "scores": concept.scores},
-         f"{target}\n{page / 'index.html'}")  # fmt: skip
-    if given.check:
+    out(given, {"concept": str(target), "page": str(page / PAGE), "cost": concept.cost, "scores": concept.scores},
+         f"{target}\n{page / PAGE}")  # fmt: skip
+    if given.check and not certificate.ok:
+        say(f"note: {target} is saved, and can be used all the same")
         certificate.demand()
 
 
+def _samples(given: argparse.Namespace, subject: Subject, page: Path) -> Samples | None:
+    """What paints on the way, if anything is to be painted. Raises `InputError` for a prompt that does not name the subject."""
+    from limner.painting import check_prompts
+
+    from .samples import FOLDER, Samples
+
+    if given.sample_prompt and not given.sample_every:
+        raise InputError("--sample-prompt says what to paint on the way; say how often: --sample-every N")
+    if not given.sample_every:
+        return None
+    prompts = given.sample_prompt or [f"a photo of {subject.handle}"]
+    check_prompts(prompts, handles=[subject.handle])
+    unnamed = [prompt for prompt in prompts if subject.handle not in prompt]
+    if unnamed:
+        raise InputError(f"the prompt {shortened(unnamed[0])!r} of --sample-prompt does not name {subject.handle}")
+    return Samples(prompts, given.sample_every, page / FOLDER, given.seed)
+
+
+def _taught_already(
+    given: argparse.Namespace, base: Any, subject: Subject, chosen: Mapping[str, Any], target: Path, page: Path
+) -> Concept | None:
+    """When a run is resumed: its concept, if teaching had ended and only what comes after it is missing. Raises `InputError` where
+    the concept that is there is another run's."""
+    from limner.concept import Concept
+    from limner.learning import CHECKPOINT, discard, is_of, prepared_run
+
+    if not given.resume or not target.exists() or (given.overwrite and (page / CHECKPOINT).exists()):
+        return None
+    concept = Concept.load(target)
+    if not is_of(concept, prepared_run(base, subject, given.method, chosen, given.seed)):
+        if given.overwrite:
+            return None
+        raise InputError(
+            f"{target} is of another run (other pictures, method, settings, seed or base); choose another --name or --out, or say "
+            "--overwrite"
+        )
+    say(f"{target} is taught already; going on with what comes after")
+    discard(page)
+    return concept
+
+
 def _together(given: argparse.Namespace) -> None:
-    """Every folder in a folder is a subject; all are taught in one pass, and each has its own file in the end."""
-    from limner.fleet import SLOTS, Job, room, teach_many
+    """Every folder in a folder is a subject; all are taught in one pass, and each has its own file in the end. Those that are there
+    already are left out; with --resume, those that were begun go on."""
+    from limner.files import check_folder
+    from limner.fleet import SLOTS, room
     from limner.formats.datasets import recognised
-    from limner.progress import Line
+    from limner.interrupts import standing
+
+    from .keeping import check_target
+    from .together import Together
 
     given_in_vain = [
         flag
-        for flag in ("resume", "stop", "without", "pool", "segment", "caption", "hold_out", "budget")
+        for flag in ("stop", "without", "pool", "segment", "caption", "hold_out", "budget", "sample_every")
         if getattr(given, flag)
     ]
     if given_in_vain or given.keep == "best":
@@ -169,48 +246,42 @@ def _together(given: argparse.Namespace) -> None:
     for subject in subjects:
         for note in subject.notes:
             say(f"note: {subject.name}: {note}")
-    out_folder = Path(given.out or ".")
-    targets = {subject.handle: out_folder / f"{subject.name}.safetensors" for subject in subjects}
-    there = [path for path in targets.values() if path.exists()]
-    if there and not given.overwrite:
-        raise InputError(f"{there[0]} exists already; choose another --out, or say --overwrite")
+    out_folder = check_folder(Path(given.out or "."))
+    for subject in subjects:
+        check_target(out_folder / f"{subject.name}.safetensors", overwrite=given.overwrite, resume=True)
     base = opened(given, given.base)
-    jobs = [Job(subject, method, given.seed, chosen) for subject in subjects]
-    recipe = find(method)(subjects[0], **chosen)
-    slots = given.slots or min(
-        SLOTS, room(base, recipe, batch=int(chosen.get("batch", 4)), limit=0.7 * free_memory(given.device))
-    )
-    say(f"{len(subjects)} subjects, {min(slots, len(subjects))} at a time, by {method}")
-    line, written, failed = Line(), [], []
-    for progress in teach_many(base, jobs, slots=slots, mixed=given.mixed):
-        for done in progress.done:
-            if done.concept is None:
-                failed.append(str(done.error))
-                continue
-            path = targets[done.job.subject.handle]
-            done.concept.save(path, overwrite=given.overwrite)
-            written.append(str(path))
-        mean = sum(loss for _, loss in progress.losses) / len(progress.losses)
-        line.show(
-            f"{len(written)} done, {len(progress.losses)} learning, {progress.waiting} waiting; loss {mean:.4f}; {progress.seconds:.0f} s"
+    for note in notes_of(base, subjects, method, chosen, out_folder):
+        say(f"note: {note}")
+    one_pass = Together(base, out_folder, method, given.seed, chosen, overwrite=given.overwrite, resume=given.resume)
+    standing(lambda: one_pass.standing)
+    jobs = one_pass.jobs(subjects)
+    if one_pass.there:
+        say(f"{len(one_pass.there)} of {len(subjects)} subjects are taught already")
+    if jobs:
+        recipe = find(method)(subjects[0], **chosen)
+        slots = given.slots or min(
+            SLOTS, room(base, recipe, batch=int(chosen.get("batch", 4)), limit=0.7 * free_memory(given.device))
         )
-    line.end()
-    for error in failed:
+        say(f"{counted(len(jobs), 'subject')}, {min(slots, len(jobs))} at a time, by {method}")
+        one_pass.run(jobs, slots=slots, mixed=given.mixed)
+    for error in one_pass.failed:
         say(f"failed: {error}")
     _say_unused_masks(subjects, method)
-    out(given, {"concepts": written, "failed": failed}, "\n".join(written))
-    if failed:
-        raise InputError(f"{len(failed)} of {len(jobs)} subjects could not be taught; the others were saved")
+    written = [str(path) for path in (*one_pass.there, *one_pass.written)]
+    out(given, {"concepts": written, "failed": one_pass.failed}, "\n".join(written))
+    if one_pass.failed:
+        raise InputError(f"{len(one_pass.failed)} of {len(jobs)} subjects could not be taught; the others were saved")
 
 
-def _subject(given: argparse.Namespace) -> Subject:
-    """The subject of a folder in any tool's layout, or of files."""
+def _subject(given: argparse.Namespace) -> tuple[Subject, list[Path]]:
+    """The subject of a folder in any tool's layout, or of files; and where the user's pictures are."""
     from dataclasses import replace
 
     from limner.formats.datasets import recognised
     from limner.subject import Subject
 
     more = {"kind": given.kind, "without": given.without or (), "pool": given.pool or ()}
+    places = [path for path in (*given.photos, given.without, given.pool) if path is not None]
     if len(given.photos) == 1 and (given.photos[0].is_dir() or given.photos[0].suffix in (".json", ".toml")):
         found = recognised(given.photos[0])
         say(str(found))
@@ -218,12 +289,14 @@ def _subject(given: argparse.Namespace) -> Subject:
             say(
                 "note: the pictures of the class beside it are not used; methods that want some paint them with the base"
             )
+        places += [path for item in found.items for path in (item.path, item.mask) if path is not None]
         subject = found.subject(noun=given.noun, name=given.name or "", **more)
-        return replace(subject, notes=tuple(note for note in subject.notes if note not in found.notes))
+        subject = replace(subject, notes=tuple(note for note in subject.notes if note not in found.notes))
+        return subject, [*places, *found.regular]
     if not given.noun:
         raise InputError("say what the pictures show: --class dog, or what it is")
     name = given.name or "my" + "".join(filter(str.isalnum, given.noun))
-    return Subject.of(given.photos, noun=given.noun, handle=name, **more)
+    return Subject.of(given.photos, noun=given.noun, handle=name, **more), places
 
 
 def _mask_watch(subject: Subject, method: str, *, last: int) -> Callable[[Progress], bool]:
@@ -298,7 +371,9 @@ def _held_out(subject: Subject, count: int) -> tuple[Subject, list[Any]]:
     images = [p.image for p in subject.pictures if p.image is not None]
     kept, out = split(images, held_out=count)
     if len(out) < count:
-        raise InputError(f"{len(images)} pictures cannot spare {count} to be held out; give more, or hold out fewer")
+        raise InputError(
+            f"{counted(len(images), 'picture')} cannot spare {count} to be held out; give more, or hold out fewer"
+        )
     return replace(subject, pictures=tuple(subject.pictures[k] for k in kept)), [images[k] for k in out]
 
 
@@ -307,6 +382,8 @@ def pretrain(given: argparse.Namespace) -> None:
 
     from limner.corpora import corpus
     from limner.evaluation.signals import together
+    from limner.interrupts import standing
+    from limner.learning import CHECKPOINT
     from limner.pretraining import Manner, folder_of, prepared, trained
     from limner.progress import show
     from limner.sharing import spread
@@ -335,6 +412,13 @@ def pretrain(given: argparse.Namespace) -> None:
     )
     tell(f"corpus {ready.seen}")
     folder = folder_of(ready, given.run)
+    standing(
+        lambda: (
+            f"what was trained is kept in {folder / CHECKPOINT}; the same command goes on from there"
+            if (folder / CHECKPOINT).exists()
+            else "nothing is kept of this run; the same command begins anew"
+        )
+    )
     following = tracker(given.track, folder=folder, about=ready.header) if given.track and over.main else None
     with closing(following) if following else nullcontext():
         watches: list[Any] = [show(), *([following] if following else [])] if over.main else []

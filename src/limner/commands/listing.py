@@ -34,13 +34,22 @@ def bases(given: argparse.Namespace) -> None:
 
     rows = known_bases()
     lines = [f"{rows[0]['name']:26} {rows[0]['picture_size']} px, {rows[0]['megabytes']} MB: {rows[0]['about']}", ""]
-    lines += [f"{'family':26} {'opened from':26} {'predicts':20} {'attention':18} words are written in"]
+    lines += [f"{'family':26} {'such as':50} {'opened from':26} {'predicts':20} {'attention':18} words are written in"]
     lines += [
-        f"{r['title']:26} {r['name']:26} {r['predicts']:20} {r['attention']:18} {r['words']}"
+        f"{r['title']:26} {r['example']:50} {r['name']:26} {r['predicts']:20} {r['attention']:18} {r['words']}"
         + (f"; {r['about']}" if r["about"] else "")
         for r in rows[1:]
     ]
     out(given, rows, "\n".join(lines))
+
+
+def words(given: argparse.Namespace) -> None:
+    from limner.pocket.known import known
+
+    found = known()
+    lines = [f"{kind:13} {', '.join(names)}" for kind, names in found.items()]
+    head = "The base 'pocket' knows these words and no others; prompts and classes are made of them."
+    out(given, found, "\n".join([head, "", *lines]))
 
 
 def doctor(given: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ counted twice, whoever ran it: this process, several, or a Ray cluster that sees
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -17,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from limner.errors import FileError, InputError, MissingExtra
-from limner.files import atomic_write
+from limner.files import FileInTheWay, check_folder, write_text
 from limner.interrupts import ending
 from limner.memory import keep_memory
+from limner.wording import counted
 
-from .plan import FORMAT, Plan, Unit
+from .plan import FORMAT, Plan, Unit, method_of
 from .summary import correlations, summary
 from .unit import about_of, compact, key_of, run_crew
 
@@ -39,10 +41,11 @@ def bench(
 
     `workers` processes share the machine's cores; `on="ray"` spreads units over a Ray cluster that sees `folder`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
+    set_aside(results, say)
     todo = {key_of(plan, unit): unit for unit in plan.units}
-    missing = {k: u for k, u in todo.items() if not (folder / f"{k}.json").exists()}
-    say(f"{len(todo)} likenesses, {len(todo) - len(missing)} there already")
+    missing = {k: u for k, u in todo.items() if _unit(folder, k, say) is None}
+    say(f"{counted(len(todo), 'likeness')}, {len(todo) - len(missing)} there already")
     began = time.monotonic()
     with ending():
         for done, unit in enumerate(_ran(plan, missing, folder, workers, on), 1):
@@ -54,11 +57,7 @@ def bench(
 def collect(plan: Plan, folder: Path, results: Path, *, seconds: float = 0.0) -> dict[str, Any]:
     """Put the results file together from the units that are there."""
     about = about_of(plan)
-    units = []
-    for unit in plan.units:
-        path = folder / f"{key_of(plan, unit)}.json"
-        if path.exists():
-            units.append(_read(path))
+    units = [found for unit in plan.units if (found := _unit(folder, key_of(plan, unit))) is not None]
     earlier = read_results(results) if results.exists() else {}
     spent = (earlier.get("seconds", 0.0) if earlier.get("about") == about else 0.0) + seconds
     found = {
@@ -72,20 +71,56 @@ def collect(plan: Plan, folder: Path, results: Path, *, seconds: float = 0.0) ->
         "correlations": correlations(units),
         "units": units,
     }
-    results.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(results, lambda p: p.write_text(compact(found)), overwrite=True)
+    write_text(results, compact(found), overwrite=True)
     return found
 
 
 def read_results(path: Path) -> dict[str, Any]:
     """A results file. Raises `FileError` for one that is damaged or of another version."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise FileError(f"{path} is no results file that can be read: {error}") from error
+    if not isinstance(found, dict):
+        raise FileError(f"{path} is no results file: expected a table, found a {type(found).__name__}")
     if found.get("format") != FORMAT:
         raise FileError(f"{path} has format {found.get('format')}, this is limner's {FORMAT}: run `limner bench` again")
+    absent = [name for name in PARTS if name not in found]
+    if absent or not isinstance(found["units"], list):
+        raise FileError(
+            f"{path} is damaged, it has no {', '.join(absent) or 'list of units'}: run `limner bench` again"
+        )
     return found
+
+
+PARTS = ("about", "plan", "set", "versions", "seconds", "summary", "correlations", "units")
+"""What a results file holds beside its format."""
+
+
+BEGINNING = b'{"format":'
+"""How a results file begins, without spaces, also one of another format."""
+
+
+def set_aside(results: Path, say: Callable[[str], object]) -> None:
+    """Before the first unit: make sure that the results file can be written in the end. One of another format, or cut short, is moved
+    aside, since the units that it is made from are all there; raises `FileError` for a file that limner did not write."""
+    check_folder(results.parent)
+    if results.is_dir():
+        raise FileError(f"{results} is a folder; expected the name of a file for --results")
+    if not results.exists():
+        return
+    try:
+        read_results(results)
+    except FileError as error:
+        head = b"".join(results.read_bytes()[:64].split())
+        if not (head.startswith(BEGINNING) or BEGINNING.startswith(head)):
+            raise FileInTheWay(
+                f"{results} was not written by limner, so it is not replaced; move it away, or name another with --results"
+            ) from error
+        names = (results.with_name(f"{results.stem}-old-{k}{results.suffix}") for k in itertools.count(1))
+        aside = next(path for path in names if not path.exists())
+        os.rename(results, aside)
+        say(f"note: {error}. It is moved to {aside}, and made anew from the likenesses that are done")
 
 
 def is_current(found: Mapping[str, Any]) -> bool:
@@ -101,12 +136,11 @@ def _crews(missing: Mapping[str, Unit]) -> list[dict[str, Unit]]:
     method's modifiers can be stacked; and what is taught once and worn at several strengths. All others are alone; different
     subjects are, so that the cost told is of one."""
     from limner.fleet import SLOTS
-    from limner.methods import methods
     from limner.subject import Subject
 
     found: dict[tuple[str, ...], list[dict[str, Unit]]] = {}
     for key, unit in missing.items():
-        known = methods().get(unit.method)
+        known = method_of(unit.method)
         together = known is not None and not known(Subject("<rex>", "toy"), **dict(unit.settings)).alone
         groups = found.setdefault((unit.method, unit.case, "" if together else repr(unit.lesson)), [])
         lessons = {other.lesson for other in groups[-1].values()} if groups else set()
@@ -163,12 +197,52 @@ def _on_ray(plan: Plan, missing: Mapping[str, Unit], folder: Path) -> Iterator[U
         yield from running.pop(done).values()
 
 
-def _read(path: Path) -> dict[str, Any]:
+SHAPE: dict[str, type | tuple[type, ...]] = {
+    "method": str, "label": str, "lesson": str, "scale": (int, float), "settings": dict, "case": str, "seed": int,
+    "diagnosis": dict, "truth": dict, "cost": dict, "metrics": dict,
+}  # fmt: skip
+"""What a unit's file holds, by type."""
+
+
+def _unit(folder: Path, key: str, say: Callable[[str], object] = lambda _: None) -> dict[str, Any] | None:
+    """A unit that is done; None where it is not there, or its file is damaged: then it is made anew."""
+    path = folder / f"{key}.json"
+    if not path.exists():
+        return None
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise FileError(f"{path} is damaged ({error}); delete it and run the bench again") from error
-    return found
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        say(f"note: {path} is damaged ({error}); it is made anew")
+        return None
+    if not _is_unit(found, key):
+        say(f"note: {path} is no unit of a bench; it is made anew")
+        return None
+    whole: dict[str, Any] = found
+    return whole
+
+
+def _is_unit(found: Any, key: str) -> bool:
+    """Whether a file's JSON is a unit's record, as far as tables are made from it."""
+    if not isinstance(found, dict) or found.get("key") != key:
+        return False
+    if not all(isinstance(found.get(name), kind) for name, kind in SHAPE.items()):
+        return False
+    each, balance = found.get("each", {"F": [], "T": []}), found.get("tradeoff", {"F": 0, "T": 0})
+    return (
+        isinstance(found["diagnosis"].get("label"), str)
+        and all(_is_number(value) for value in found["cost"].values())
+        and all(isinstance(metric, dict) for metric in found["metrics"].values())
+        and all(_is_number(metric.get("value")) for metric in found["metrics"].values())
+        and all(isinstance(metric.get("each", []), list) for metric in found["metrics"].values())
+        and isinstance(balance, dict)
+        and all(_is_number(balance.get(side)) for side in ("F", "T"))
+        and isinstance(each, dict)
+        and all(isinstance(each.get(side), list) for side in ("F", "T"))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def _versions() -> dict[str, str]:

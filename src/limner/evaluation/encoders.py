@@ -120,7 +120,8 @@ def encoder(where: str | Path, *, device: str = "cpu") -> Encoder:
         with quiet():
             config = AutoConfig.from_pretrained(where)
     except (OSError, ValueError) as error:
-        raise InputError(f"{where} is no model folder or hub id that can be read: {error}") from error
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"{where} is no model folder or hub id that can be read: {told[0]}") from error
     kind = config.model_type
     if kind not in ("clip", "siglip", "vit", "dinov2", "dinov2_with_registers"):
         raise InputError(f"{where} is a {kind!r} model; expected a CLIP, SigLIP, ViT (DINO) or DINOv2")

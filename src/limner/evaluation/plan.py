@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import InputError
@@ -12,6 +15,8 @@ from limner.errors import InputError
 from .summary import MARKS, POLICIES
 
 if TYPE_CHECKING:
+    from limner.recipe import Recipe
+
     from .datasets import DataSet
 
 FORMAT = 2  # of results files
@@ -71,12 +76,33 @@ class Plan:
         known = loaders()
         if self.data not in known:
             raise UnknownName("data set", self.data, known)
-        found = known[self.data](**dict(self.where))
+        found = known[self.data](**_arguments(self.data, known[self.data], dict(self.where)))
         cases = tuple(c for c in found.cases if len(c.members) == 1)[: self.cases]
         if not cases:
             raise InputError(f"{found.name} has no subject with pictures; absent: {', '.join(found.absent) or 'none'}")
         cut = (replace(c, prompts=c.prompts[: self.prompts], truth=c.truth[: self.prompts]) for c in cases)
         return replace(found, cases=tuple(cut))
+
+
+def _arguments(name: str, load: Callable[..., DataSet], where: dict[str, str]) -> dict[str, str]:
+    """The arguments of a data set's loader. Raises `InputError` that names the one that is missing or that it does not have."""
+    known = inspect.signature(load).parameters
+    wanted = [f"{k}=PATH" for k, p in known.items() if p.default is p.empty]
+    expected = f"say --where {' '.join(wanted)}" if wanted else "it needs no --where"
+    for key in where:
+        if key not in known:
+            raise InputError(f"the data set {name} has no argument {key!r}: {expected}")
+    missing = [key for key, p in known.items() if p.default is p.empty and key not in where]
+    if missing:
+        raise InputError(f"the data set {name} is not part of limner and needs its {' and '.join(missing)}: {expected}")
+    return where
+
+
+def method_of(name: str) -> Callable[..., Recipe] | None:
+    """The method of a unit, of limner or of a file; None for what learns nothing."""
+    from limner.methods import find
+
+    return None if name in (*POLICIES, *MARKS) else find(name)
 
 
 @dataclass(frozen=True)
@@ -98,7 +124,8 @@ class Unit:
     def label(self) -> str:
         """The method, with the settings that were changed."""
         told = ", ".join(f"{k}={v}" for k, v in self.settings)
-        name = f"{self.method} ({told})" if told else self.method
+        method = Path(self.method).name if ".py:" in self.method else self.method
+        name = f"{method} ({told})" if told else method
         return name if self.scale == 1 else f"{name} at {self.scale:g}"
 
     def key(self, about: str, *more: str) -> str:

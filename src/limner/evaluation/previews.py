@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import InputError
-from limner.files import atomic_write
+from limner.files import write_text
 
 from .datasets import said
 from .encoders import Encoders, pocket_encoders
@@ -53,7 +53,7 @@ class Previews:
         if self.every < 1:
             raise InputError(f"previews come every so many updates, one or more, not {self.every}")
         if self.file.exists():
-            self.looks = json.loads(self.file.read_text())
+            self.looks = json.loads(self.file.read_text(encoding="utf-8"))
 
     @property
     def file(self) -> Path:
@@ -62,7 +62,7 @@ class Previews:
     def __call__(self, progress: Progress) -> None:
         if progress.done % self.every and not progress.last:
             return
-        from limner.picture import grid
+        from limner.picture import grid, save_sheet
 
         images = self.painted(progress)
         if not self.writes:
@@ -72,8 +72,8 @@ class Previews:
         kept = before if progress.resumed or self.told else []  # those of another run that was here
         self.looks, self.told = [*kept, {"done": progress.done, "loss": round(progress.loss, 5), **scores}], True
         sheet, text = grid(images, len(images)), json.dumps(self.looks, indent=1)
-        atomic_write(self.folder / f"preview-{progress.done:06}.png", lambda p: sheet.save(p, "PNG"), overwrite=True)
-        atomic_write(self.file, lambda p: p.write_text(text), overwrite=True)
+        save_sheet(sheet, self.folder / f"preview-{progress.done:06}.png")
+        write_text(self.file, text, overwrite=True)
         self.shown(progress.done, scores, sheet)
 
     def painted(self, progress: Progress) -> list[Image.Image]:

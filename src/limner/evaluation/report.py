@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import csv
-import html
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 from limner.errors import FileError
-from limner.files import atomic_write
+from limner.escaping import Markup, html, html_page, html_table, join_html, markdown_text
+from limner.files import COMMENT, check_place, write_text
+from limner.wording import counted
 
 from .benchmark import read_results
 from .diagnosis import ADVICE
@@ -46,7 +47,7 @@ COLOURS = ("#4878d0", "#ee854a", "#6acc64", "#d65f5f", "#956cb4", "#8c613c", "#d
 PAD = 40  # around a plot
 SURVEY = Path(__file__).parent / "survey_table1.csv"
 
-_STYLE = """
+_STYLE: LiteralString = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem; color: #222; background: #fff }
 h1 { margin-bottom: 0 } h2 { margin-top: 2.2rem }
 table { border-collapse: collapse; font-size: .9rem } td, th { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
@@ -61,61 +62,80 @@ figure { margin: 0; font-size: .8rem } svg text { font: 11px system-ui, sans-ser
 def report(results: Path | str, out: Path | str, *, pictures: Path | None = None, overwrite: bool = True) -> Path:
     """Write `out` (HTML), and beside it the same name in .csv and .md. `pictures` is the bench's folder.
 
-    Raises `FileError` for results that are damaged, of another version or empty.
+    Raises `FileError` for results that are damaged, of another version or empty, and where one of the three files is there and was
+    not written by limner.
     """
     found, out = read_results(Path(results)), Path(out)
     if not found["units"]:
         raise FileError(f"{results} holds no likeness yet: run `limner bench`")
+    csv_file, markdown = out.with_suffix(".csv"), out.with_suffix(".md")
+    for path in (out, csv_file, markdown):
+        check_place(path, overwrite=overwrite)
     text = page(found, pictures)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(out.with_suffix(".csv"), lambda p: p.write_text(table_csv(found)), overwrite=overwrite)
-    atomic_write(out.with_suffix(".md"), lambda p: p.write_text(table_markdown(found)), overwrite=overwrite)
-    return atomic_write(out, lambda p: p.write_text(text, encoding="utf-8"), overwrite=overwrite)
+    write_text(csv_file, table_csv(found), overwrite=overwrite)
+    write_text(markdown, f"{COMMENT}\n\n{table_markdown(found)}", overwrite=overwrite)
+    return write_text(out, text, overwrite=overwrite)
 
 
-def page(found: Mapping[str, Any], pictures: Path | None = None) -> str:
+def page(found: Mapping[str, Any], pictures: Path | None = None) -> Markup:
     """The whole page; it fetches nothing."""
     plan = found["plan"]
     found = {**found, "summary": worn_fully(found["summary"])} | {"curves": curves(found["summary"])}
     summary = found["summary"]
     cases = list(dict.fromkeys(u["case"] for u in found["units"]))
+    versions = " · ".join(f"{name} {version}" for name, version in found["versions"].items())
     parts = [
-        "<h1>limner bench</h1>",
-        f'<p class="muted">{_e(found["set"]["name"])}: {len(cases)} subjects, {plan["prompts"]} prompts, seeds '
-        f"{_e(plan['seeds'])}, base {_e(plan['base'])} · {len(found['units'])} likenesses in {found['seconds'] / 60:.1f} "
-        f"minutes · {_e(' · '.join(f'{k} {v}' for k, v in found['versions'].items()))}</p>",
-        "<h2>Leaderboard</h2>",
-        f'<div class="scroll">{_leaderboard(summary)}</div>',
-        "<p class=muted>Mean over subjects, and below it what 95 % of bootstrap samples of the subjects give.</p>",
-        "<h2>Fidelity against alignment</h2>",
-        f'<div class="row">{plane(summary)}{cost_plot(summary)}</div>',
+        html("<h1>limner bench</h1>"),
+        html(
+            '<p class="muted">{}: {}, {}, seeds {}, base {} · {} in {:.1f} minutes · {}</p>',
+            found["set"]["name"],
+            counted(len(cases), "subject"),
+            counted(plan["prompts"], "prompt"),
+            json.dumps(plan["seeds"]),
+            plan["base"],
+            counted(len(found["units"]), "likeness"),
+            found["seconds"] / 60,
+            versions,
+        ),
+        html("<h2>Leaderboard</h2>"),
+        _scrolling(_leaderboard(summary)),
+        html(
+            "<p class=muted>Mean over subjects, and below it what 95 % of bootstrap samples of the subjects give.</p>"
+        ),
+        html("<h2>Fidelity against alignment</h2>"),
+        html('<div class="row">{}{}</div>', plane(summary), cost_plot(summary)),
         *_curves(found["curves"]),
-        "<h2>Above words</h2>",
-        "<p>What was gained over telling the base the subject's looks, without any learning; paired over subjects.</p>",
+        html("<h2>Above words</h2>"),
+        html(
+            "<p>What was gained over telling the base the subject's looks, without any learning; paired over subjects.</p>"
+        ),
         _above(summary),
-        "<h2>Diagnosis</h2>",
+        html("<h2>Diagnosis</h2>"),
         _diagnoses(summary),
-        "<h2>Cost</h2>",
-        f'<div class="scroll">{_costs(summary)}</div>',
-        "<h2>By subject</h2>",
-        f'<div class="scroll">{_by_subject(found, cases)}</div>',
-        "<h2>By prompt</h2>",
-        f'<div class="scroll">{_by_prompt(found)}</div>',
-        "<h2>What the usual metrics are worth here</h2>",
-        "<p>Rank correlation of each metric with F and with T over all pictures, good and bad.</p>",
+        html("<h2>Cost</h2>"),
+        _scrolling(_costs(summary)),
+        html("<h2>By subject</h2>"),
+        _scrolling(_by_subject(found, cases)),
+        html("<h2>By prompt</h2>"),
+        _scrolling(_by_prompt(found)),
+        html("<h2>What the usual metrics are worth here</h2>"),
+        html("<p>Rank correlation of each metric with F and with T over all pictures, good and bad.</p>"),
         _correlations(found["correlations"]),
-        "<h2>Pictures</h2>",
+        html("<h2>Pictures</h2>"),
         *_pictures(found, pictures),
-        "<h2>Published figures</h2>",
-        "<p>Table 1 of the survey arXiv:2405.05538: other bases, subjects and encoders, and not one protocol for all rows. "
-        "They are for orientation and cannot be compared with the rows above.</p>",
+        html("<h2>Published figures</h2>"),
+        html(
+            "<p>Table 1 of the survey arXiv:2405.05538: other bases, subjects and encoders, and not one protocol for all "
+            "rows. They are for orientation and cannot be compared with the rows above.</p>"
+        ),
         _survey(),
-        f'<p class="muted">Gaps: {_e(_gaps(found))}</p>',
+        html('<p class="muted">Gaps: {}</p>', _gaps(found)),
     ]
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>limner bench</title><style>{_STYLE}</style>'
-        + "\n".join(parts)
-    )
+    return html_page("limner bench", _STYLE, parts)
+
+
+def _scrolling(table: Markup) -> Markup:
+    return html('<div class="scroll">{}</div>', table)
 
 
 def table_markdown(
@@ -131,7 +151,7 @@ def table_markdown(
             n = row["numbers"].get(c)
             cells.append("" if n is None else f"{n['mean']:.2f} [{n['low']:.2f}, {n['high']:.2f}]")
         lines.append(
-            f"| {label} | {' | '.join(cells)} | {row['cost']['seconds']:.0f} | {row['cost']['bytes'] / 1e3:.0f} |"
+            f"| {markdown_text(label)} | {' | '.join(cells)} | {row['cost']['seconds']:.0f} | {row['cost']['bytes'] / 1e3:.0f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -176,7 +196,7 @@ def curves(summary: Mapping[str, Any]) -> dict[str, list[tuple[float, Any]]]:
 # --------------------------------------------------------------------------------------------------------------- drawing
 
 
-def plane(summary: Mapping[str, Any], size: int = 460) -> str:
+def plane(summary: Mapping[str, Any], size: int = 460) -> Markup:
     """The (T, F) plane as SVG, with intervals and the Pareto front: Fig. 3 of the survey, measured."""
     rows = [(label, r["numbers"]["T"], r["numbers"]["F"]) for label, r in ordered(summary) if "F" in r["numbers"]]
     rows = [row for row in rows if row[0] not in MARKS]
@@ -186,19 +206,18 @@ def plane(summary: Mapping[str, Any], size: int = 460) -> str:
     points = {label: (at(t["mean"], False), at(f["mean"], True)) for label, t, f in rows}
     if len(best) > 1:
         line = " ".join(f"{x},{y}" for x, y in (points[b] for b in best))
-        shapes.append(f'<polyline points="{line}" fill="none" stroke="#999" stroke-dasharray="4 3"/>')
+        shapes.append(html('<polyline points="{}" fill="none" stroke="#999" stroke-dasharray="4 3"/>', line))
     for k, (label, t, f) in enumerate(rows):
         colour, (x, y) = COLOURS[k % len(COLOURS)], points[label]
-        shapes.append(
-            f'<g stroke="{colour}" opacity=".55"><line x1="{at(t["low"], False)}" x2="{at(t["high"], False)}" y1="{y}" y2="{y}"/>'
-            f'<line x1="{x}" x2="{x}" y1="{at(f["low"], True)}" y2="{at(f["high"], True)}"/></g>'
-            f'<circle cx="{x}" cy="{y}" r="5" fill="{colour}"><title>{_e(label)}: T {t["mean"]:.2f}, F {f["mean"]:.2f}</title></circle>'
-            f'<text x="{x + 7}" y="{y - 6 + 11 * (k % 2)}">{_e(label)}</text>'
-        )
+        across = html('<line x1="{}" x2="{}" y1="{y}" y2="{y}"/>', at(t["low"], False), at(t["high"], False), y=y)
+        up = html('<line x1="{x}" x2="{x}" y1="{}" y2="{}"/>', at(f["low"], True), at(f["high"], True), x=x)
+        shapes.append(html('<g stroke="{}" opacity=".55">{}{}</g>', colour, across, up))
+        shapes.append(_point(x, y, colour, f"{label}: T {t['mean']:.2f}, F {f['mean']:.2f}"))
+        shapes.append(_beside(x, y, k, label))
     return _svg(size, shapes)
 
 
-def curve_plot(found: Mapping[str, Sequence[tuple[float, Any]]], size: int = 460) -> str:
+def curve_plot(found: Mapping[str, Sequence[tuple[float, Any]]], size: int = 460) -> Markup:
     """The (T, F) plane as SVG: a line for each likeness, its points by strength."""
     at = _places(size)
     shapes = [_axes(size, PAD, at, "T, alignment", "F, fidelity")]
@@ -206,17 +225,16 @@ def curve_plot(found: Mapping[str, Sequence[tuple[float, Any]]], size: int = 460
         colour = COLOURS[k % len(COLOURS)]
         points = [(s, r["numbers"]["T"]["mean"], r["numbers"]["F"]["mean"]) for s, r in rows if "T" in r["numbers"]]
         line = " ".join(f"{at(t, False)},{at(f, True)}" for _, t, f in points)
-        shapes.append(f'<polyline points="{line}" fill="none" stroke="{colour}"/>')
+        shapes.append(html('<polyline points="{}" fill="none" stroke="{}"/>', line, colour))
         for scale, t, f in points:
             x, y = at(t, False), at(f, True)
-            told = f"{_e(label)} at {scale:g}: T {t:.2f}, F {f:.2f}"
-            shapes.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{colour}"><title>{told}</title></circle>')
-            shapes.append(f'<text x="{x + 6}" y="{y - 5}">{scale:g}</text>')
-        shapes.append(f'<text x="{PAD + 8}" y="{PAD + 14 * (k + 1)}" style="fill:{colour}">{_e(label)}</text>')
+            shapes.append(_point(x, y, colour, f"{label} at {scale:g}: T {t:.2f}, F {f:.2f}", radius=4))
+            shapes.append(html('<text x="{}" y="{}">{:g}</text>', x + 6, y - 5, scale))
+        shapes.append(html('<text x="{}" y="{}" style="fill:{}">{}</text>', PAD + 8, PAD + 14 * (k + 1), colour, label))
     return _svg(size, shapes)
 
 
-def cost_plot(summary: Mapping[str, Any], size: int = 460) -> str:
+def cost_plot(summary: Mapping[str, Any], size: int = 460) -> Markup:
     """H against the seconds to a first picture, on a logarithmic scale."""
     import math
 
@@ -232,20 +250,18 @@ def cost_plot(summary: Mapping[str, Any], size: int = 460) -> str:
 
     ticks = [10.0**k for k in range(math.ceil(ends[0]), math.floor(ends[1]) + 1)]
     shapes = [
-        f'<path d="M{pad} {pad}V{size - pad}H{size - pad}" fill="none" stroke="currentColor"/>',
-        *(f'<text x="{at(t, False)}" y="{size - pad + 14}" text-anchor="middle">{t:g}</text>' for t in ticks),
-        *(f'<text x="{pad - 6}" y="{at(v, True) + 4}" text-anchor="end">{v:g}</text>' for v in (0, 0.5, 1)),
-        f'<text x="{size / 2}" y="{size - 6}" text-anchor="middle">seconds to the first picture</text>',
-        f'<text x="12" y="{size / 2}" transform="rotate(-90 12 {size / 2})" text-anchor="middle">H</text>',
+        html('<path d="M{0} {0}V{1}H{1}" fill="none" stroke="currentColor"/>', pad, size - pad),
+        *(_across(at(t, False), size - pad + 14, f"{t:g}") for t in ticks),
+        *(_before(pad - 6, at(v, True) + 4, v) for v in (0, 0.5, 1)),
+        *_titles(size, "seconds to the first picture", "H"),
     ]
     for k, (label, row) in enumerate(rows):
         x, y, h = at(times[label], False), at(row["numbers"]["H"]["mean"], True), row["numbers"]["H"]
         colour = COLOURS[k % len(COLOURS)]
-        shapes.append(
-            f'<line x1="{x}" x2="{x}" y1="{at(h["low"], True)}" y2="{at(h["high"], True)}" stroke="{colour}" opacity=".55"/>'
-            f'<circle cx="{x}" cy="{y}" r="5" fill="{colour}"><title>{_e(label)}: {times[label]:.1f} s, H {h["mean"]:.2f}</title></circle>'
-            f'<text x="{x + 7}" y="{y - 6 + 11 * (k % 2)}">{_e(label)}</text>'
-        )
+        line = '<line x1="{x}" x2="{x}" y1="{}" y2="{}" stroke="{}" opacity=".55"/>'
+        shapes.append(html(line, at(h["low"], True), at(h["high"], True), colour, x=x))
+        shapes.append(_point(x, y, colour, f"{label}: {times[label]:.1f} s, H {h['mean']:.2f}"))
+        shapes.append(_beside(x, y, k, label))
     return _svg(size, shapes)
 
 
@@ -260,42 +276,64 @@ def _places(size: int) -> Callable[[float, bool], float]:
     return at
 
 
-def _axes(size: int, pad: int, at: Any, across: str, up: str) -> str:
-    lines = [f'<path d="M{pad} {pad}V{size - pad}H{size - pad}" fill="none" stroke="currentColor"/>']
+def _axes(size: int, pad: int, at: Any, across: str, up: str) -> Markup:
+    lines = [html('<path d="M{0} {0}V{1}H{1}" fill="none" stroke="currentColor"/>', pad, size - pad)]
     for value in (0.0, 0.5, 1.0):
         x, y = at(value, False), at(value, True)
-        lines.append(f'<path d="M{x} {pad}V{size - pad}M{pad} {y}H{size - pad}" stroke="currentColor" opacity=".15"/>')
-        lines.append(f'<text x="{x}" y="{size - pad + 14}" text-anchor="middle">{value:g}</text>')
-        lines.append(f'<text x="{pad - 6}" y="{y + 4}" text-anchor="end">{value:g}</text>')
-    lines.append(f'<text x="{size / 2}" y="{size - 6}" text-anchor="middle">{across}</text>')
-    lines.append(f'<text x="12" y="{size / 2}" transform="rotate(-90 12 {size / 2})" text-anchor="middle">{up}</text>')
-    return "".join(lines)
+        grid = '<path d="M{0} {2}V{3}M{2} {1}H{3}" stroke="currentColor" opacity=".15"/>'
+        lines += [html(grid, x, y, pad, size - pad), _across(x, size - pad + 14, f"{value:g}")]
+        lines.append(_before(pad - 6, y + 4, value))
+    return join_html([*lines, *_titles(size, across, up)])
 
 
-def _svg(size: int, shapes: Sequence[str]) -> str:
-    return f'<svg width="{size}" height="{size}" viewBox="0 0 {size} {size}" role="img">{"".join(shapes)}</svg>'
+def _titles(size: int, across: str, up: str) -> list[Markup]:
+    """The names of a plot's axes."""
+    turned = '<text x="12" y="{0}" transform="rotate(-90 12 {0})" text-anchor="middle">{1}</text>'
+    return [_across(size / 2, size - 6, across), html(turned, size / 2, up)]
+
+
+def _across(x: float, y: float, text: str) -> Markup:
+    """A text whose middle stands at a place."""
+    return html('<text x="{}" y="{}" text-anchor="middle">{}</text>', x, y, text)
+
+
+def _before(x: float, y: float, value: float) -> Markup:
+    """A number that ends at a place."""
+    return html('<text x="{}" y="{}" text-anchor="end">{:g}</text>', x, y, value)
+
+
+def _point(x: float, y: float, colour: str, title: str, *, radius: int = 5) -> Markup:
+    return html('<circle cx="{}" cy="{}" r="{}" fill="{}"><title>{}</title></circle>', x, y, radius, colour, title)
+
+
+def _beside(x: float, y: float, place: int, label: str) -> Markup:
+    """A point's label; those of neighbours stand at two heights."""
+    return html('<text x="{}" y="{}">{}</text>', x + 7, y - 6 + 11 * (place % 2), label)
+
+
+def _svg(size: int, shapes: Sequence[Markup]) -> Markup:
+    return html('<svg width="{0}" height="{0}" viewBox="0 0 {0} {0}" role="img">{1}</svg>', size, join_html(shapes))
 
 
 # ---------------------------------------------------------------------------------------------------------------- tables
 
 
-def _leaderboard(summary: Mapping[str, Any]) -> str:
-    head = "".join(f'<th title="{_e(about)}">{title}</th>' for _, title, about in COLUMNS)
+def _leaderboard(summary: Mapping[str, Any]) -> Markup:
+    head = join_html(html('<th title="{}">{}</th>', about, title) for _, title, about in COLUMNS)
     rows = []
     for label, row in ordered(summary):
-        cells = []
-        for key, _, _ in COLUMNS:
-            n = row["numbers"].get(key)
-            cells.append(
-                "<td>·</td>"
-                if n is None
-                else f"<td>{n['mean']:.2f}<br><small>{n['low']:.2f}–{n['high']:.2f}</small></td>"
-            )
-        rows.append(f"<tr><td>{_e(label)}</td>{''.join(cells)}</tr>")
-    return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
+        cells = [_interval(row["numbers"].get(key)) for key, _, _ in COLUMNS]
+        rows.append(html("<tr><td>{}</td>{}</tr>", label, join_html(cells)))
+    return html("<table><tr><th></th>{}</tr>{}</table>", head, join_html(rows))
 
 
-def _curves(found: Mapping[str, Sequence[tuple[float, Any]]]) -> list[str]:
+def _interval(number: Mapping[str, float] | None) -> Markup:
+    if number is None:
+        return html("<td>·</td>")
+    return html("<td>{mean:.2f}<br><small>{low:.2f}–{high:.2f}</small></td>", **number)
+
+
+def _curves(found: Mapping[str, Sequence[tuple[float, Any]]]) -> list[Markup]:
     """The section about strengths, where anything was painted at several."""
     if not found:
         return []
@@ -309,13 +347,15 @@ def _curves(found: Mapping[str, Sequence[tuple[float, Any]]]) -> list[str]:
         for scale, r in points
     ]
     return [
-        "<h2>Strength</h2>",
-        "<p>One likeness, worn more or less strongly (<code>--scale</code>): what it trades of the prompt for likeness.</p>",
-        f'<div class="row">{curve_plot(found)}{_table(("", "scale", "F", "T", "H"), rows)}</div>',
+        html("<h2>Strength</h2>"),
+        html(
+            "<p>One likeness, worn more or less strongly (<code>--scale</code>): what it trades of the prompt for likeness.</p>"
+        ),
+        html('<div class="row">{}{}</div>', curve_plot(found), html_table(("", "scale", "F", "T", "H"), rows)),
     ]
 
 
-def _above(summary: Mapping[str, Any]) -> str:
+def _above(summary: Mapping[str, Any]) -> Markup:
     rows = []
     for label, row in ordered(summary):
         told = row["above words"]
@@ -326,25 +366,25 @@ def _above(summary: Mapping[str, Any]) -> str:
                 if n in told
             ]
             rows.append((label, *cells, "yes" if told.get("F", {"low": -1})["low"] > 0 else "no"))
-    return _table(("", "F", "H", "surely more alike than words"), rows)
+    return html_table(("", "F", "H", "surely more alike than words"), rows)
 
 
-def _diagnoses(summary: Mapping[str, Any]) -> str:
+def _diagnoses(summary: Mapping[str, Any]) -> Markup:
     labels = [x for x in ADVICE if any(x in r["diagnoses"] for r in summary.values())]
     rows = [(label, *(row["diagnoses"].get(x, "") for x in labels)) for label, row in ordered(summary)]
-    told = "".join(f"<li><b>{x}</b>: {_e(' '.join(ADVICE[x]))}</li>" for x in labels)
-    return _table(("", *labels), rows) + f"<ul>{told}</ul>"
+    told = join_html(html("<li><b>{}</b>: {}</li>", x, " ".join(ADVICE[x])) for x in labels)
+    return html("{}<ul>{}</ul>", html_table(("", *labels), rows), told)
 
 
-def _costs(summary: Mapping[str, Any]) -> str:
+def _costs(summary: Mapping[str, Any]) -> Markup:
     rows = [
         (label, *(f"{row['cost'].get(key, 0) * scale:,.3g}" for key, _, scale in COSTS))
         for label, row in ordered(summary)
     ]
-    return _table(("median of a likeness", *(title for _, title, _ in COSTS)), rows)
+    return html_table(("median of a likeness", *(title for _, title, _ in COSTS)), rows)
 
 
-def _by_subject(found: Mapping[str, Any], cases: Sequence[str]) -> str:
+def _by_subject(found: Mapping[str, Any], cases: Sequence[str]) -> Markup:
     rows = []
     for label, _ in ordered(found["summary"]):
         own = [u for u in found["units"] if u["label"] == label]
@@ -353,10 +393,10 @@ def _by_subject(found: Mapping[str, Any], cases: Sequence[str]) -> str:
             t = [u["tradeoff"] for u in own if u["case"] == case and "tradeoff" in u]
             cells.append(f"{_mean([x['F'] for x in t]):.2f} / {_mean([x['T'] for x in t]):.2f}" if t else "·")
         rows.append((label, *cells))
-    return _table(("F / T", *cases), rows)
+    return html_table(("F / T", *cases), rows)
 
 
-def _by_prompt(found: Mapping[str, Any]) -> str:
+def _by_prompt(found: Mapping[str, Any]) -> Markup:
     seeds, count = len(found["plan"]["seeds"]), found["plan"]["prompts"]
     rows = []
     for label, _ in ordered(found["summary"]):
@@ -371,17 +411,17 @@ def _by_prompt(found: Mapping[str, Any]) -> str:
             ]
             cells.append(f"{_mean(values):.2f}" if values else "·")
         rows.append((label, *cells))
-    return _table(("T", *(f"prompt {k + 1}" for k in range(count))), rows)
+    return html_table(("T", *(f"prompt {k + 1}" for k in range(count))), rows)
 
 
-def _correlations(found: Mapping[str, Mapping[str, float]]) -> str:
+def _correlations(found: Mapping[str, Mapping[str, float]]) -> Markup:
     rows = [(name, *(f"{row[s]:+.2f}" if s in row else "·" for s in ("F", "T"))) for name, row in found.items()]
-    return _table(("", "with F", "with T"), rows)
+    return html_table(("", "with F", "with T"), rows)
 
 
-def _pictures(found: Mapping[str, Any], folder: Path | None) -> list[str]:
+def _pictures(found: Mapping[str, Any], folder: Path | None) -> list[Markup]:
     if folder is None or not folder.is_dir():
-        return ["<p class=muted>The bench's folder of pictures is not here.</p>"]
+        return [html("<p class=muted>The bench's folder of pictures is not here.</p>")]
     parts = []
     for label, _ in ordered(found["summary"]):
         shown = []
@@ -392,15 +432,16 @@ def _pictures(found: Mapping[str, Any], folder: Path | None) -> list[str]:
                 if "tradeoff" in unit:
                     told += f", F {unit['tradeoff']['F']:.2f}, T {unit['tradeoff']['T']:.2f}"
                 data = base64.b64encode(path.read_bytes()).decode()
-                shown.append(f'<figure><img src="data:image/jpeg;base64,{data}" alt=""><br>{_e(told)}</figure>')
-        parts.append(f'<details><summary>{_e(label)}</summary><div class="row">{"".join(shown)}</div></details>')
+                shown.append(html('<figure><img src="data:image/jpeg;base64,{}" alt=""><br>{}</figure>', data, told))
+        row = '<details><summary>{}</summary><div class="row">{}</div></details>'
+        parts.append(html(row, label, join_html(shown)))
     return parts
 
 
-def _survey() -> str:
-    with SURVEY.open(newline="") as file:
+def _survey() -> Markup:
+    with SURVEY.open(newline="", encoding="utf-8") as file:
         head, *rows = list(csv.reader(file))
-    return f"<details><summary>Table 1</summary>{_table(head, rows)}</details>"
+    return html("<details><summary>Table 1</summary>{}</details>", html_table(head, rows))
 
 
 def _gaps(found: Mapping[str, Any]) -> str:
@@ -408,15 +449,5 @@ def _gaps(found: Mapping[str, Any]) -> str:
     return "; ".join(sorted(gaps)) or "none"
 
 
-def _table(head: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
-    top = "".join(f"<th>{_e(h)}</th>" for h in head)
-    body = "".join("<tr>" + "".join(f"<td>{_e(v)}</td>" for v in row) + "</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
-
-
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _e(value: Any) -> str:
-    return html.escape(value if isinstance(value, str) else json.dumps(value))

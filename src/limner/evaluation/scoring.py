@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import InputError, PromptError
+from limner.wording import shortened
 
 from . import truth
 from .datasets import said
@@ -258,7 +259,7 @@ def score(
     texts = [p.text.format(concept.handle) if isinstance(p, Prompt) else p for p in prompts]
     for text in texts:
         if concept.handle not in text:
-            raise PromptError(f"the prompt {text!r} does not name the subject; write {concept.handle} in it")
+            raise PromptError(f"the prompt {shortened(text)!r} does not name the subject; write {concept.handle} in it")
     canonical = [said(t.replace(concept.handle, "{}"), [noun]) for t in texts]
     began = time.monotonic()
     mine = painted(base, texts, seeds, concept=concept, settings=settings)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.bases.attention import Pass
 from limner.errors import InputError
-from limner.files import atomic_write
+from limner.files import atomic_write, write_text
 from limner.streams import stream
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Signals:
         self.looks.append({"done": progress.done, **self._look(progress.worn)})
         if self.file is not None:
             text = "".join(json.dumps(look) + "\n" for look in self.looks)
-            atomic_write(self.file, lambda p: p.write_text(text), overwrite=True)
+            write_text(self.file, text, overwrite=True)
         return self._enough()
 
     @property
@@ -117,7 +117,7 @@ class Signals:
     def _stored(self) -> list[dict[str, float]]:
         if self.file is None or not self.file.exists():
             return []
-        return [json.loads(line) for line in self.file.read_text().splitlines() if line]
+        return [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines() if line]
 
 
 def fixed_loss(worn: Worn, latents: Tensor, prompt: str, run: Callable[..., Pass]) -> float:

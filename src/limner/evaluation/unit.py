@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.errors import InputError, TeachingError
-from limner.files import atomic_write
+from limner.files import atomic_write, write_text
 
-from .plan import Plan, Unit
+from .plan import Plan, Unit, method_of
 from .summary import BASE, COPIER, TRUTH, WORDS
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def run_crew(
         if unit.lesson not in taught:
             taught[unit.lesson] = _taught(unit, cases[unit.case], base)
         record, images = _judged(plan, unit, cases[unit.case], base, folder, taught[unit.lesson])
-        strip(images, len(plan.seeds)).save(folder / f"{key}.jpg", quality=90)
-        text = compact(record)
-        atomic_write(folder / f"{key}.json", functools.partial(Path.write_text, data=text), overwrite=True)
+        save = functools.partial(strip(images, len(plan.seeds)).save, format="JPEG", quality=90)
+        atomic_write(folder / f"{key}.jpg", save, overwrite=True)
+        write_text(folder / f"{key}.json", compact(record), overwrite=True)
 
 
 Taught: TypeAlias = "tuple[Concept | None, dict[str, float]]"
@@ -158,16 +158,15 @@ def _judged(
 def _taught(unit: Unit, case: Case, base: Base) -> Taught:
     """The concept, and what it cost; none for what learns nothing."""
     import limner
-    from limner.methods import methods
     from limner.weights import about_weights
 
-    cost = _nothing()
-    if unit.method not in methods():
+    method, cost = method_of(unit.method), _nothing()
+    if method is None:
         return None, cost
     subject = case.member.subject("<rex>", pictures=_split(case)[0])
     with _counted(base) as spent:
         concept = limner.learn(base, subject, method=unit.method, seed=unit.seed, **dict(unit.settings))
-    recipe = methods()[unit.method](subject, **dict(unit.settings))
+    recipe = method(subject, **dict(unit.settings))
     about = about_weights(recipe.weights, base) if recipe.weights else {}
     once = about.get("updates", about.get("settings", {}).get("steps", 0))
     return concept, {**cost, **concept.cost, **spent, "pretraining_steps": once}
@@ -195,21 +194,31 @@ def _shown(
 
 
 def _base_pictures(plan: Plan, case: Case, base: Base, folder: Path) -> list[Image.Image]:
-    """The untaught base's pictures of a case, painted once for all methods."""
-    from PIL import Image
-
+    """The untaught base's pictures of a case, painted once for all methods; anew where their file is damaged."""
     from .scoring import painted
 
     count = len(plan.seeds)
     path = folder / f"base-{key_of(plan, Unit(BASE, (), case.name, 0))}.png"
     rows = len(case.prompts)
-    if not path.exists():
+    sheet = _read_sheet(path, count, rows)
+    if sheet is None:
         made = [p.image for p in painted(base, [case.canonical(p) for p in case.prompts], plan.seeds)]
         sheet = strip(made, count, gap=0)
-        atomic_write(path, lambda p: sheet.save(p, format="PNG"), overwrite=True)
-    sheet = Image.open(path).convert("RGB")
+        atomic_write(path, functools.partial(sheet.save, format="PNG"), overwrite=True)
     wide, tall = sheet.width // count, sheet.height // rows
     return [sheet.crop((c * wide, r * tall, (c + 1) * wide, (r + 1) * tall)) for r in range(rows) for c in range(count)]
+
+
+def _read_sheet(path: Path, columns: int, rows: int) -> Image.Image | None:
+    """A sheet that was written before; None where there is none that can be read and divided."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG",)) as file:
+            sheet = file.convert("RGB")
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return None if sheet.width % columns or sheet.height % rows else sheet
 
 
 def strip(images: Sequence[Image.Image], columns: int, *, gap: int = 2) -> Image.Image:
@@ -241,7 +250,7 @@ class _counted:
         if self.base.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         elif os.access("/proc/self/clear_refs", os.W_OK):
-            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark begins anew
         return self.found
 
     def __exit__(self, *_: object) -> None:
@@ -251,7 +260,14 @@ class _counted:
         if self.base.device.type == "cuda":
             self.found["peak_bytes"] = float(torch.cuda.max_memory_allocated())
         elif Path("/proc/self/status").exists():
-            line = next((x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM")), "")
+            line = next(
+                (
+                    x
+                    for x in Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+                    if x.startswith("VmHWM")
+                ),
+                "",
+            )
             self.found["peak_bytes"] = float(line.split()[1]) * 1024 if line else 0.0
 
 
@@ -311,11 +327,14 @@ def about_of(plan: Plan) -> str:
 def key_of(plan: Plan, unit: Unit) -> str:
     """The name of a unit's file in this plan: another where a default of its method or the weights it starts from are others."""
     from limner.learning import checked_settings
-    from limner.methods import methods
     from limner.weights import mark
 
-    base, known = _opened(plan.base, plan.device), methods().get(unit.method)
+    from .encoders import file_hash
+
+    base, known = _opened(plan.base, plan.device), method_of(unit.method)
     chosen = repr(checked_settings(known, dict(unit.settings), base=base.name)) if known else ""
+    if ".py:" in unit.method:  # another key when the file is edited
+        chosen += file_hash(Path(unit.method.rpartition(":")[0]))
     return unit.key(about_of(plan), mark(unit.method, base), chosen)
 
 

@@ -164,7 +164,7 @@ def _put_tower(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Te
     if strange or [key for key in lacking if not key.endswith("position_ids")]:
         raise FileError(f"the picture tower of {folder} is no CLIP: it lacks {lacking[:3]}, and has {strange[:3]}")
     tower.save_pretrained(part)
-    (part / "preprocessor_config.json").write_text(json.dumps(_preparation(folder)))
+    (part / "preprocessor_config.json").write_text(json.dumps(_preparation(folder)), encoding="utf-8")
     part.rename(where)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from limner.bases.names import DIALECTS, Target, table
+from limner.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +68,7 @@ class Report:
     missing: list[str] = field(default_factory=list)  # what is there asks for them
 
     def __str__(self) -> str:
-        lines = [f"{len(self.read)} keys read, {len(self.ignored)} ignored, {len(self.missing)} missing"]
+        lines = [f"{counted(len(self.read), 'key')} read, {len(self.ignored)} ignored, {len(self.missing)} missing"]
         for what, keys in (("ignored", self.ignored), ("missing", self.missing)):
             lines += [f"  {what}: {key}" for key in keys[:8]]
             lines += [f"  … and {len(keys) - 8} more {what}"] if len(keys) > 8 else []

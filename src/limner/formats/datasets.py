@@ -9,7 +9,6 @@ is not used is said.
 from __future__ import annotations
 
 import csv
-import html
 import io
 import re
 import tomllib
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError, InputError, PictureError
-from limner.files import atomic_write
+from limner.files import check_place, write_text
 from limner.subject import (
     SUFFIXES,
     Reference,
@@ -35,6 +34,7 @@ from limner.subject import (
 )
 from limner.untrusted import MAX_CAPTION, inside, parse_json, plain_text, read_json, read_text, table, whole_number
 from limner.untrusted import rows as tables
+from limner.wording import counted, first_of, listed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -110,18 +110,18 @@ class Found:
         sizes = r["sizes"] if len(r["sizes"]) < 5 else [r["sizes"][0], "…", r["sizes"][-1]]
         lines = [
             f"{self.folder}: {self.layout}",
-            f"{r['pictures']} pictures ({', '.join(sizes)}), {r['captions']} captions, {r['masks']} masks",
+            f"{counted(r['pictures'], 'picture')} ({', '.join(sizes)}), {counted(r['captions'], 'caption')}, {counted(r['masks'], 'mask')}",
         ]
         if self.noun or self.token:
             lines.append(f"class: {self.noun or 'not said'}; called: {self.token or 'nothing of its own'}")
         if self.regular:
-            lines.append(f"{len(self.regular)} pictures of the class beside it")
+            lines.append(f"{counted(len(self.regular), 'picture')} of the class beside it")
         if r["repeats"] != [1]:
             lines.append(f"repeats: {', '.join(map(str, r['repeats']))}")
-        lines += [f"near-duplicates: {a} and {b}" for a, b in self.doubles]
+        lines += _alike(self.doubles)
         if len(self.concepts) > 1:
             lines.append(f"several subjects: {', '.join(self.concepts)}; teach them one by one")
-        lines += [f"not read: {name}" for name in self.stray]
+        lines += first_of([f"not read: {name}" for name in self.stray])
         lines += [f"not used: {what}" for what in self.unused]
         lines += self.notes
         return "\n".join(lines)
@@ -593,6 +593,19 @@ def _doubles(found: Found) -> list[tuple[str, str]]:
     ]
 
 
+def _alike(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Near-duplicates in groups: a picture is in one with every picture that it is like, directly or by others."""
+    groups: list[list[str]] = []
+    for pair in pairs:
+        met = [group for group in groups if set(pair) & set(group)]
+        groups = [group for group in groups if group not in met]
+        groups.append(list(dict.fromkeys(name for group in (*met, pair) for name in group)))
+    return first_of([
+        f"near-duplicates: {' and '.join(group)}" if len(group) == 2 else f"{len(group)} nearly alike: {listed(group, 4)}"
+        for group in groups
+    ])  # fmt: skip
+
+
 def difference_signs(image: Image.Image) -> int:
     """64 bits: whether a picture's grey rises from each of 9 x 8 places to the next in its row."""
     import numpy as np
@@ -602,19 +615,24 @@ def difference_signs(image: Image.Image) -> int:
 
 
 def write_page(path: Path, found: Found) -> Path:
-    """Thumbnails with captions, masks and sizes, on one page."""
+    """Thumbnails with captions, masks and sizes, on one page. Raises `FileError` where there is a file that limner did not write."""
+    from limner.escaping import html, html_page
     from limner.picture import html_image
 
     cells = []
     for item, reference in zip(found.items, found.references, strict=True):
         assert reference.image is not None
-        mask = html_image(reference.mask, height=128) if reference.mask is not None else ""
+        mask = html_image(reference.mask, height=128)
         about = f"{item.path.name}, {reference.image.width}x{reference.image.height}"
         cells.append(
-            f"<figure>{html_image(reference.image, height=128)}{mask}<figcaption>{html.escape(about)}<br>"
-            f"{html.escape(item.caption)}</figcaption></figure>"
+            html(
+                "<figure>{}{}<figcaption>{}<br>{}</figcaption></figure>",
+                html_image(reference.image, height=128),
+                mask,
+                about,
+                item.caption,
+            )
         )
     style = "body{font:15px/1.5 system-ui;margin:2rem}figure{display:inline-block;max-width:20rem;vertical-align:top}"
-    text = f"<!doctype html><meta charset=utf-8><title>{html.escape(found.folder.name)}</title><style>{style}</style>"
-    text += f"<pre>{html.escape(str(found))}</pre>{''.join(cells)}"
-    return atomic_write(path, lambda p: Path(p).write_text(text), overwrite=True)
+    text = html_page(found.folder.name, style, [html("<pre>{}</pre>", str(found)), *cells])
+    return write_text(check_place(path, overwrite=True), text, overwrite=True)

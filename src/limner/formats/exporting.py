@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from limner.bases.names import custom_diffusion_names, custom_diffusion_untouched, image_sites
 from limner.concept import Concept
 from limner.errors import InputError, UnknownName
-from limner.files import atomic_write
+from limner.files import atomic_write, check_ours
 from limner.parts.modifiers.low_rank import low_rank
 from limner.parts.modifiers.weight_changes import changed_weights
 
@@ -182,7 +182,10 @@ def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], o
     from safetensors.torch import save_file
 
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    atomic_write(path, lambda p: save_file(whole, p, metadata=metadata), overwrite=overwrite)
+    marked = {"limner.written": "1", **metadata}
+    atomic_write(
+        check_ours(path) if overwrite else path, lambda p: save_file(whole, p, metadata=marked), overwrite=overwrite
+    )
 
 
 ARCHITECTURES = {

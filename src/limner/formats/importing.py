@@ -12,6 +12,7 @@ from limner.bases.names import custom_diffusion_names, custom_diffusion_untouche
 from limner.concept import Concept
 from limner.errors import FileError
 from limner.subject import check_name, check_noun
+from limner.wording import counted
 
 from .blip_diffusion import is_qformer, read_qformer
 from .changes import Change, Report, read_changes
@@ -188,7 +189,7 @@ def _old_embedding(path: Path, found: Mapping[str, Any]) -> dict[str, Tensor]:
     table = inner if isinstance(inner, dict) else {k: v for k, v in found.items() if torch.is_tensor(v)}
     tensors = {str(key): tensor for key, tensor in table.items() if torch.is_tensor(tensor)}
     if len(tensors) != 1 and set(tensors) != {"clip_l", "clip_g"}:
-        raise FileError(f"{path} is no embedding: expected one word's vectors, found {len(tensors)} tensors")
+        raise FileError(f"{path} is no embedding: expected one word's vectors, found {counted(len(tensors), 'tensor')}")
     bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor.float()).all())]
     if bad:
         raise FileError(f"{path} is damaged: {bad[0]} holds values that are not finite numbers")

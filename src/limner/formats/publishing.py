@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from limner.concept import Concept
 from limner.decoding import text_of
 from limner.errors import FileError, InputError
-from limner.files import atomic_write
+from limner.escaping import markdown_code, markdown_text, python_literal, shell_word, yaml_value
+from limner.files import write_text
 from limner.painting import PaintSettings, paint
 from limner.picture import Picture
 from limner.untrusted import parse_json, plain_text, table
+from limner.wording import counted, with_article
 
 from .exporting import export
 
@@ -60,7 +61,7 @@ def publish(
     card = model_card(
         concept, base, trigger=trigger, gallery=gallery, files=[f.relative_to(folder) for f in files], licence=licence
     )
-    atomic_write(folder / "README.md", lambda p: Path(p).write_text(card))
+    write_text(folder / "README.md", card)
     if not upload:
         return ""
     return _uploaded(repo, folder, private)
@@ -121,13 +122,20 @@ def model_card(
         "widget": [{"text": prompt, "output": {"url": file}} for file, prompt in gallery],
         "library_name": "diffusers" if lora or word else "limner",
     }
-    lines = ["---", *_yaml(about), "---", "", f"# {name}", "", f"A {concept.subject['noun']}, taught to `{concept.base['name']}` by "
-             f"{concept.method.replace('_', ' ')} in {len(concept.losses)} updates from {len(concept.subject['pictures'])} pictures.", "",
-             "<Gallery />", "", "## Trigger words", "", f"Write `{trigger}` where the subject is to be.", ""]  # fmt: skip
+    noun, method = with_article(concept.subject["noun"]), concept.method.replace("_", " ")
+    lines = [
+        *("---", *_yaml(about), "---", "", f"# {markdown_text(name)}", ""),
+        f"{markdown_text(noun[0].upper() + noun[1:])}, taught to {markdown_code(concept.base['name'])} by {markdown_text(method)} in "
+        f"{counted(len(concept.losses), 'update')} from {counted(len(concept.subject['pictures']), 'picture')}.",
+        *("", "<Gallery />", "", "## Trigger words", ""),
+        *(f"Write {markdown_code(trigger)} where the subject is to be.", ""),
+    ]
     if concept.scores:
         lines += ["## Scores", "", *_scores(concept.scores), ""]
     lines += ["## Use", "", "```python", *_use(concept, base, trigger, files, lora), "```", ""]
-    lines += [f'With limner: `limner paint "{concept.handle} on the beach" --with {name}.limner.safetensors`.', ""]
+    prompt = shell_word(f"{concept.handle} on the beach")
+    command = f"limner paint {prompt} --with {shell_word(f'{name}.limner.safetensors')}"
+    lines += ["With limner:", "", "```sh", command, "```", ""]
     if not licence:
         lines += ["## Licence", "", "Not said by its maker; the base's own licence binds it too.", ""]
     lines += ["Pictures made with it are made by a trained algorithm, and say so in their metadata.", ""]
@@ -136,17 +144,26 @@ def model_card(
 
 def _use(concept: Concept, base: Base, trigger: str, files: Sequence[Path], lora: bool) -> list[str]:
     own = [file for file in files if len(file.parts) == 1]
+    if not own:  # nothing of it that diffusers would load
+        name = python_literal(f"{concept.handle.strip('<>')}.limner.safetensors")
+        return [
+            "import limner",
+            "",
+            f"base = limner.load({python_literal(concept.base['name'])})",
+            f"limner.paint(base, {python_literal(f'{concept.handle} on the beach')}, concepts=[{name}])[0].image",
+        ]
     lines = [
         "from diffusers import DiffusionPipeline",
         "",
-        f"pipeline = DiffusionPipeline.from_pretrained({concept.base['name']!r})",
+        f"pipeline = DiffusionPipeline.from_pretrained({python_literal(concept.base['name'])})",
     ]
     for file in own:
         if lora and "word" not in file.name:
-            lines.append(f'pipeline.load_lora_weights(".", weight_name="{file}")')
+            lines.append(f'pipeline.load_lora_weights(".", weight_name={python_literal(file)})')
         else:
-            lines.append(f'pipeline.load_textual_inversion("{file}", token="{concept.handle}")')
-    return [*lines, f'pipeline("{trigger} on the beach").images[0]']
+            word = python_literal(concept.handle)
+            lines.append(f"pipeline.load_textual_inversion({python_literal(file)}, token={word})")
+    return [*lines, f"pipeline({python_literal(f'{trigger} on the beach')}).images[0]"]
 
 
 def _scores(scores: dict[str, Any]) -> list[str]:
@@ -158,20 +175,43 @@ def _scores(scores: dict[str, Any]) -> list[str]:
     return [
         "| | |",
         "|---|---|",
-        *(f"| {what} | {value if not isinstance(value, float) else round(value, 3)} |" for what, value in rows),
+        *(
+            f"| {markdown_text(what)} | {markdown_text(value if not isinstance(value, float) else round(value, 3))} |"
+            for what, value in rows
+        ),
     ]
 
 
 def _yaml(about: dict[str, Any]) -> list[str]:
-    """Plain values, lists and tables: JSON's strings are YAML's."""
+    """Plain values, and lists of them, by name."""
     lines = []
     for key, value in about.items():
         if isinstance(value, list):
             lines.append(f"{key}:")
-            lines += [f"- {json.dumps(item, ensure_ascii=False)}" for item in value]
+            lines += [f"- {yaml_value(item)}" for item in value]
         else:
-            lines.append(f"{key}: {json.dumps(value, ensure_ascii=False)}")
+            lines.append(f"{key}: {yaml_value(value)}")
     return lines
+
+
+def check_account(repo: str) -> None:
+    """Make sure that the hub can be reached and knows who is asking, before anything is painted or written. Raises `InputError`."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    only = "; --dry-run writes the folder and uploads nothing"
+    if constants.HF_HUB_OFFLINE:
+        raise InputError(f"publishing to {repo} needs the network, which is switched off{only}")
+    try:
+        HfApi().whoami()
+    except (LocalTokenNotFoundError, HfHubHTTPError) as error:
+        raise InputError(
+            f"the hub does not know who is publishing to {repo}: log in with `hf auth login`{only}"
+        ) from error
+    except Exception as error:  # the hub's library changes which of its own it raises for a network that is not there
+        if not isinstance(error, OSError) and not type(error).__module__.startswith("httpx"):
+            raise
+        raise InputError(f"publishing to {repo} needs the network, and the hub cannot be reached{only}") from error
 
 
 def _uploaded(repo: str, folder: Path, private: bool) -> str:

@@ -32,7 +32,7 @@ def read_tensors(path: Path | str, *, what: str = "file") -> tuple[dict[str, str
 
     path = Path(path)
     if not path.is_file():
-        raise FileError(f"there is no {what} file {path}")
+        raise FileError(f"there is no {what.removesuffix('file')}{'' if what == 'file' else ' '}file {path}")
     header, data = _read_checked(path, what)
     try:
         tensors = load(data)

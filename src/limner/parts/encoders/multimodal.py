@@ -327,7 +327,7 @@ def _preparation(where: str, config: Any) -> tuple[int, list[float], list[float]
     from transformers.utils import cached_file
 
     path = cached_file(where, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
-    about = json.loads(Path(path).read_text()) if path else {}
+    about = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
     about = about.get("image_processor", about)
     mean, std = about.get("image_mean", [0.5] * 3), about.get("image_std", [0.5] * 3)
     return int(config.vision_config.image_size), mean, std

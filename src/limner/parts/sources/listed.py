@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError, LimnerError, PictureError
+from limner.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,7 +101,7 @@ class Listed:
 
     def __str__(self) -> str:
         r = self.record
-        line = f"{self.name}: {r['pictures']} pictures of {r['subjects']} subjects, {r['captions']} captions, {r['masks']} masks"
+        line = f"{self.name}: {counted(r['pictures'], 'picture')} of {counted(r['subjects'], 'subject')}, {counted(r['captions'], 'caption')}, {counted(r['masks'], 'mask')}"
         lost, seen = str(self.left_out), str(self.noticed)
         total = sum(self.left_out.counts.values())
         return line + (f"\nleft out, {total}: {lost}" if lost else "") + (f"\nnoticed: {seen}" if seen else "")

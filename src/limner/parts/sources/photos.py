@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from limner.errors import TeachingError
 from limner.recipe import Batch, References, Source
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ def photos(
             pixels = pixels * mask if mask is not None and cut else pixels
             side = base.encode(pixels)
             sides = [side, base.encode(pixels.flip(-1)) if flip else side]
+        if not all(bool(torch.isfinite(latents).all()) for latents, _ in sides):
+            raise TeachingError(
+                f"the pictures' latents on {base.name} are not finite numbers, so nothing can be learned from them: open the base in "
+                "float32 (--dtype float32)"
+            )
         own = [reference.caption for reference in subject.pictures]
         if describe:
             said = [text.format(subject.handle) for text in describe(base, subject)]

@@ -86,14 +86,14 @@ def export_judges(run: Run, folder: Path = WEIGHTS) -> None:
 
 def _opened_in_single_precision(path: Path) -> None:
     """transformers opens weights in the precision its config names: half on disk, single in memory, as diffusers does."""
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**config, "dtype": "float32"})
 
 
 def _losses(run: Run, path: Path) -> None:
     """Fifty points of every stage's log; a stage that this run did not train keeps the points it shipped with."""
-    found = json.loads(path.read_text()) if path.exists() else {}
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for log in sorted(run.folder.glob("*.jsonl")):
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         found[log.stem] = lines[:: max(1, len(lines) // 50)] + lines[-1:]
     write_json(path, found)

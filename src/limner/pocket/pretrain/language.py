@@ -36,8 +36,10 @@ def tokenizer(run: Run) -> Any:
         vocab, merges = extended(*_read(earlier), _pieces()) if earlier and earlier.exists() else byte_pairs()
         made = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LENGTH, rare_words=list(NONCE))
         made.save_pretrained(folder)
-        (folder / "vocab.json").write_text(json.dumps(vocab))
-        (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n")
+        (folder / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
+        (folder / "merges.txt").write_text(
+            "#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n", encoding="utf-8"
+        )
     return CLIPTokenizer.from_pretrained(folder)
 
 
@@ -204,4 +206,4 @@ def save_text(run: Run, folder: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    atomic_write(path, lambda p: p.write_text(json.dumps(value, indent=2) + "\n"), overwrite=True)
+    atomic_write(path, lambda p: p.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"), overwrite=True)

@@ -154,7 +154,7 @@ def multimodal(run: Run, folder: Path = WEIGHTS) -> Any:
     model.eval().requires_grad_(False)
     _export(run, model, tokens, folder / NAME)
     measured = measure(opened(str(folder / NAME), run.device))
-    lines = [json.loads(line) for line in run.path(f"{NAME}.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in run.path(f"{NAME}.jsonl").read_text(encoding="utf-8").splitlines()]
     write_json(
         folder / NAME / "training.json",
         {"held out": measured, "losses": lines[:: max(1, len(lines) // 40)] + lines[-1:]},
@@ -205,7 +205,9 @@ def _export(run: Run, model: Any, tokens: Any, folder: Path) -> None:
     model.half().save_pretrained(folder, state_dict=state)
     model.float()
     tokens.save_pretrained(folder)
-    write_json(folder / "config.json", {**json.loads((folder / "config.json").read_text()), "dtype": "float32"})
+    write_json(
+        folder / "config.json", {**json.loads((folder / "config.json").read_text(encoding="utf-8")), "dtype": "float32"}
+    )
     about = {"image_processor_type": "CLIPImageProcessor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     write_json(folder / "preprocessor_config.json", {**about, "size": {"height": run.size, "width": run.size}})
 

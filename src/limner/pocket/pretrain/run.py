@@ -64,7 +64,7 @@ class Run:
     def log(self, stage: str, **values: Any) -> None:
         """One line in the stage's log."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.path(f"{stage}.jsonl").open("a") as file:
+        with self.path(f"{stage}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
     def weights(self, name: str) -> dict[str, Tensor]:

@@ -163,6 +163,26 @@ def words() -> tuple[str, ...]:
     return tuple(sorted({word for text in texts for word in text.replace(",", " ").split()}))
 
 
+def phrases() -> dict[str, tuple[str, ...]]:
+    """Every word and phrase that training captions say, by kind; a kind of toy with the other words for it."""
+    doing = {action: options for action, options in _ACTIONS.items() if action not in HELD_OUT["actions"]}
+    return {
+        "toys": tuple(" or ".join(names) for names in NOUNS.values()),
+        "colours": tuple(COLOURS),
+        "patterns": tuple(name for name, _ in PATTERNED.values()),
+        "states": shown("states")[1:],
+        "places": tuple(" or ".join(dict.fromkeys(names)) for names in PLACES.values()),
+        "worn": tuple(WORN.values()),
+        "actions": tuple(" or ".join(names) for names in doing.values()),
+        "relations": shown("relations"),
+        "faces": tuple(name for names in people_words.EXPRESSED.values() for name in names),
+        "gazes": (*people_words.GAZED.values(), *people_words.TURNED.values()),
+        "views": tuple(" or ".join(names) for names in VIEWED.values()),
+        "times of day": tuple(TIMED.values()),
+        "styles": tuple(text for style, text in STYLED.items() if style not in HELD_OUT["styles"]),
+    }
+
+
 _ACTIONS = {
     "sitting": ("sitting", "sitting down"), "jumping": ("jumping", "jumping up"), "waving": ("waving", "waving a hand"),
     "lying": ("lying down", "lying on its side"), "walking": ("walking",), "running": ("running",),

@@ -1,0 +1,33 @@
+"""Words that mean something to the pocket base that ships: those its tokenizer has tokens of their own for."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+
+from .judges import WEIGHTS
+from .world.grammar import phrases
+
+END = "</w>"
+
+
+@functools.cache
+def words() -> frozenset[str]:
+    """Every word that training captions of the shipped edition said."""
+    file = WEIGHTS / "base" / "tokenizer" / "tokenizer.json"
+    vocabulary = json.loads(file.read_text(encoding="utf-8"))["model"]["vocab"]
+    return frozenset(token.removesuffix(END) for token in vocabulary if token.endswith(END))
+
+
+def known() -> dict[str, tuple[str, ...]]:
+    """Words and phrases that mean something to the shipped base, by kind; those of a later world are left out."""
+    found = {kind: tuple(phrase for phrase in said if not strange(phrase)) for kind, said in phrases().items()}
+    return {kind: said for kind, said in found.items() if said}
+
+
+def strange(text: str) -> list[str]:
+    """The words of a text that mean nothing to the shipped base, in order; handles such as <rex> are left out."""
+    plain = re.sub(r"<[^<>]*>", " ", text.lower())
+    met = dict.fromkeys(re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", plain))
+    return [word for word in met if not all(part in words() for part in word.split("-"))]

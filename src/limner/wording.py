@@ -1,0 +1,67 @@
+"""English in messages: counted nouns, articles, and texts that are too long to be said whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+LONGEST = 120  # characters of a text of the user's that a message repeats
+_A = ("uni", "use", "usu", "ute", "uto", "eu", "ewe", "one", "once", "ouija", "u-")
+_AN = ("hour", "honest", "honour", "honor", "heir", "herb garden")
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A number with its noun.
+
+    >>> counted(1, "picture"), counted(3, "picture"), counted(2, "class")
+    ('1 picture', '3 pictures', '2 classes')
+    """
+    if count == 1:
+        return f"1 {noun}"
+    if not plural:
+        ends = noun.endswith(("s", "x", "ch", "sh"))
+        plural = f"{noun}es" if ends else f"{noun[:-1]}ies" if _consonant_y(noun) else f"{noun}s"
+    return f"{count} {plural}"
+
+
+def with_article(noun: str) -> str:
+    """A noun with "a" or "an", by how the word is spoken as far as its first letters tell.
+
+    >>> with_article("dog"), with_article("action"), with_article("unicorn"), with_article("hourglass")
+    ('a dog', 'an action', 'a unicorn', 'an hourglass')
+    """
+    word = noun.lower()
+    vowel = word.startswith(("a", "e", "i", "o", "u")) and not word.startswith(_A)
+    return f"{'an' if vowel or word.startswith(_AN) else 'a'} {noun}"
+
+
+def shortened(text: str, limit: int = LONGEST) -> str:
+    """A text of at most `limit` characters; the middle of a longer one is left out, and said to be.
+
+    >>> shortened("x" * 300, 40)
+    'xxxxxxxxxxxx … 276 more … xxxxxxxxxxxx'
+    """
+    if len(text) <= limit:
+        return text
+    end = max((limit - 16) // 2, 1)
+    return f"{text[:end]} … {len(text) - 2 * end} more … {text[-end:]}"
+
+
+def listed(names: Iterable[object], limit: int = 5) -> str:
+    """The first names of a list, and how many more there are.
+
+    >>> listed("abcdefg", 3)
+    'a, b, c and 4 more'
+    """
+    every = [str(name) for name in names]
+    rest = len(every) - limit
+    return ", ".join(every) if rest <= 0 else f"{', '.join(every[:limit])} and {rest} more"
+
+
+def first_of(lines: Sequence[str], most: int = 8) -> list[str]:
+    """The first of many lines, and how many more there are; no line is left out for the sake of one."""
+    rest = len(lines) - most
+    return list(lines) if rest <= 1 else [*lines[:most], f"… and {rest} more like these"]
+
+
+def _consonant_y(noun: str) -> bool:
+    return noun.endswith("y") and noun[-2:-1] not in ("a", "e", "i", "o", "u", "")
