@@ -9,6 +9,7 @@ LimnerError
 │   └── WrongBase                a concept or adapter made for another base
 ├── CheckError                   a concept fails its certificate
 ├── TeachingError                teaching cannot go on (a loss that is not a number)
+├── PaintingError                what is painted is no picture (values that are not numbers)
 └── MissingExtra (ImportError)   an optional dependency; the message has the install line
 """
 
@@ -44,6 +45,15 @@ class UnknownName(InputError):
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names)}."
         super().__init__(f"there is no {what} {name!r}; {hint}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (str(self),)  # between processes
+
+
+def _again(message: str) -> UnknownName:
+    error = UnknownName.__new__(UnknownName)
+    error.args = (message,)
+    return error
+
 
 class FileError(LimnerError):
     """A file is damaged, of another kind, or in the way."""
@@ -61,6 +71,10 @@ class TeachingError(LimnerError):
     """Teaching cannot go on. `checkpoint` is the last good state, where there is one."""
 
     checkpoint: Any = None
+
+
+class PaintingError(LimnerError):
+    """What is painted is no picture: its values are not numbers."""
 
 
 class MissingExtra(LimnerError, ImportError):

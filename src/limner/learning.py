@@ -21,6 +21,7 @@ from .sharing import ALONE, Spread
 from .subject import Subject, check_word
 from .teaching import Checkpoint, Progress, teach
 from .wearing import Outfit, wear
+from .weights import mark
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,6 +91,7 @@ def prepared_run(
     name = method if isinstance(method, str) else _where(function)
     about = {"name": base.name, "family": base.family, "fingerprint": base.fingerprint}
     header = {"method": name, "settings": chosen, "seed": seed, "base": about, "subject": subject.card()}
+    header["weights"] = {recipe.weights: mark(recipe.weights, base)} if recipe.weights else {}
     outfit = Outfit(recipe, subject.handle, _shipped(recipe, base), 1.0, seed)
     return Run(subject, recipe, outfit, name, header)
 
@@ -129,6 +131,7 @@ def drained(
         with wear(base, (outfit,)) as worn:
             return {name: tensor.detach().clone() for name, tensor in worn.tensors.items()}, []
     path = Path(checkpoints) / CHECKPOINT if checkpoints is not None else None
+    header = {**header, "parts": spread.parts}  # sums in other parts have other bits
     start, losses = _found(path, header) if resume and path else (None, [])
     saved = time.monotonic()
     try:

@@ -175,7 +175,7 @@ def _together(given: argparse.Namespace) -> None:
             path = targets[done.job.subject.handle]
             done.concept.save(path, overwrite=given.overwrite)
             written.append(str(path))
-        mean = sum(loss for _, loss in progress.losses) / len(progress.losses)
+        mean = sum(loss for _, loss in progress.losses) / max(len(progress.losses), 1)
         line.show(
             f"{len(written)} done, {len(progress.losses)} learning, {progress.waiting} waiting; loss {mean:.4f}; {progress.seconds:.0f} s"
         )
