@@ -123,7 +123,7 @@ def _stage(
         raise InputError("a stage that is searched without gradients is computed at once, in one process")
     spread.lay_out(worn)
     kept = start.moments.get(STOP, torch.zeros(0)) if start else torch.zeros(0)
-    with _learning(parameters, worn):
+    with learning(parameters, worn):
         learner: Learner | Searcher = (
             Searcher(stage, worn, parameters, moments)
             if stage.search
@@ -165,7 +165,7 @@ def _check_parts(stage: Stage, worn: Worn, spread: Spread) -> None:
 
 
 @contextmanager
-def _learning(parameters: Mapping[str, Tensor], worn: Worn) -> Iterator[None]:
+def learning(parameters: Mapping[str, Tensor], worn: Worn) -> Iterator[None]:
     """Whatever happens inside, afterwards these parameters learn no longer."""
     try:
         yield

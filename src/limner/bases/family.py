@@ -50,6 +50,7 @@ class Family:
         self.distilled = ""  # what it was distilled for, if it was
         self.checkpointing = False  # activations are computed twice, where nothing acts in attention
         self.files: dict[str, list[Path]] = {}  # of parts whose values in memory are not those that are stored
+        self.stored_bytes: dict[str, int] = {}  # of the files of each part, where that is known
         self.rests_on: torch.device | None = None  # where towers and autoencoder wait while they are not at work
         for network in self._parts.values():
             network.requires_grad_(False).eval()
