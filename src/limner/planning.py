@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 QUANTISED = {"int8": 1.0, "nf4": 0.56}  # bytes a weight, with the scales of its blocks
 OVERHEAD = 1.1  # fragments that allocators leave
-PROCESS = 0.66e9
-"""Bytes that a process takes whatever it opens: Python, torch and its kernels' scratch, diffusers, transformers; on a GPU, CUDA's
-context and kernels. With this and OVERHEAD the plan for Stable Diffusion 1.5 at 256 pixels is 0 to 7 % above the memory measured
-while it was taught and while it painted, in single precision and in bfloat16."""
+PROCESS = 0.56e9
+"""Bytes that a process takes whatever it opens: Python, torch, diffusers, transformers; on a GPU, CUDA's context and kernels."""
+SCRATCH = 0.12e9
+"""Bytes that kernels take beside while both branches of guidance are run. With these and OVERHEAD the plan for Stable Diffusion 1.5 at
+256 pixels is 1 to 8 % above the memory measured while it was opened, taught and painted with, in single precision and in bfloat16."""
 SINGLE = 4.0  # bytes of what learns and of its optimiser's state, whatever precision the base is opened in
 
 
@@ -130,7 +131,8 @@ def estimate(shape: Shape, choice: Choice) -> Estimate:
     decoding = (shape.decoding_tiled if choice.tiling else shape.decoding) * decodes
     parts = {"weights": resident, "learning": taught, "activations": kept, "decoding": decoding, "process": PROCESS}
     base = denoiser if choice.offload else resident
-    teaching, painting = (base + taught + kept) * OVERHEAD + PROCESS, (resident + decoding) * OVERHEAD + PROCESS
+    teaching = (base + taught + kept) * OVERHEAD + PROCESS
+    painting = (resident + decoding) * OVERHEAD + PROCESS + SCRATCH
     return Estimate(choice, parts, teaching, painting, _loading(shape, sizes | {"denoiser": denoiser}))
 
 

@@ -115,7 +115,10 @@ class Opening:
         """Part of the base -> the size of its files; of one that is not on this machine, nothing."""
         if not Path(self.source).is_dir():
             return {}
-        own = {role: sum(path.stat().st_size for path in self.files(part)) for role, part in self.roles.items()}
+        plain = {  # of "x.safetensors" and "x.fp16.safetensors" the first is read
+            role: [path for path in self.files(part) if path.name.count(".") == 1] for role, part in self.roles.items()
+        }
+        own = {role: sum(path.stat().st_size for path in paths) for role, paths in plain.items()}
         return own | {role: size for other in self.beside for role, size in other.stored_bytes.items()}
 
     def _class(self, part: str) -> Any:
