@@ -109,6 +109,9 @@ class RowsWorn(Worn):
             prompt = prompt.replace(alias(outfit.handle, place), text)
         return prompt
 
+    def check_together(self) -> None:
+        """Nothing: rows of different concepts do not meet."""
+
     def run(self, **about: Any) -> Pass:
         branches = len(about["branches"])
         self.rows.told(self.places * branches, self.base.device)

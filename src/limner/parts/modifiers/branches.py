@@ -63,7 +63,7 @@ class branch_integration:
                 own, other = (self._mass(base, seen[0][k], call.run.prompts[k]) for k in (row, row + apart))
                 first, second = self.shares(own, other)[..., None]
                 both = first * out[row] + second * out[row + apart]
-                found[row] = both if scale == 1 else torch.lerp(out[row], both, scale)
+                found[row] = both if scale == 1 else out[row].lerp(both, scale)
             return found
 
         if rows:
