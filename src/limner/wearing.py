@@ -172,7 +172,8 @@ class Worn:
             unique = sorted(set(said))
             states = self.base.text_states(unique, words=self.words)
             return states[torch.tensor([unique.index(text) for text in said], device=states.device)]
-        found = {text: states for text in set(said) if (states := self._states.get(text)) is not None}
+        kept = {text: self._states.get(text) for text in set(said)}
+        found = {text: states for text, states in kept.items() if states is not None}
         new = sorted(set(said) - found.keys())
         if new:
             read = read_texts(self.base, new, words=self.words)
