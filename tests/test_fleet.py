@@ -32,7 +32,7 @@ from limner.wearing import Outfit
 from .helpers import fast, same, state, untouched
 
 LORA: dict[str, Any] = {"steps": 4, "num_class_pictures": 2, "batch": 2, "rank": 2}
-LOHA: dict[str, Any] = {"steps": 3, "num_class_pictures": 2, "batch": 1, "rank": 2}
+LOHA: dict[str, Any] = {"steps": 3, "batch": 1, "rank": 2}
 WORD: dict[str, Any] = {"steps": 4, "batch": 2, "vectors": 2}
 NEAR = 2e-3
 """How far a concept may be from the one taught alone, of its length: sums are added up in another order, and Adam's first updates,

@@ -53,7 +53,7 @@ def words_of_pictures(
         mapped = mapper(base, tuple(features.shape), generator)
         parameters = taken(mapped.start, stored, base, what="the words of pictures")
         own = {**parameters, FEATURES: features}
-        painted: dict[Any, tuple[Tensor, Tensor, list[dict[str, Tensor]]]] = {}
+        painted: dict[Any, tuple[Tensor, list[Tensor], list[dict[str, Tensor]]]] = {}
 
         def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
             said = [run.prompts[row] for row in rows]
@@ -61,8 +61,8 @@ def words_of_pictures(
             still = run.random is None and not mapped.changing and not torch.is_grad_enabled()
             key = tuple(said), tuple(id(vectors) for own in others for vectors in own.values())
             if still and key in painted:
-                found, vectors, _ = painted[key]
-                put_in(run, subject.handle, {row: _always(v) for row, v in zip(rows, vectors, strict=True)})
+                found, put, _ = painted[key]
+                put_in(run, subject.handle, {row: _always(v) for row, v in zip(rows, put, strict=True)})
                 return found
             seen, on = looked_at_by_rows(base, run, look, own[FEATURES], len(run.prompts))
             plain = [base.word_vectors(like)] * len(rows) if like else nouns_read(base, run, rows, subject)
