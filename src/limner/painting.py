@@ -245,16 +245,18 @@ def inverted(base: Base, latents: Tensor, prompt: str, steps: int) -> list[Tenso
     """The way the base's own sampler of `steps` steps (DDIM, or Euler along a flow) would have come to these latents [1, C, h, w], walked backwards.
 
     Returns latents [C, h, w] before each of its steps, noisiest first. No guidance; Eq. 13 of arXiv:2105.05233 without
-    text, each step taking the noise predicted one step earlier for the noise of the next; the first, that predicted of the
-    clean latents at time 0.
+    text, each step taking the noise predicted one step earlier for the noise of the next. The first has none before it: its noise is
+    the one that is predicted of what it makes, found by rounds of predicting it anew (arXiv:2309.04907).
     """
     times = [t.item() for t in base.scheduler(steps=steps).timesteps][::-1]
     way: list[Tensor] = []
     clean = latents
     with torch.no_grad():
         states = base.text_states([prompt], words={})
-        at = torch.tensor([0 * times[0]], device=base.device)
-        noise = base.noise_of(latents, base.predict(latents, at, states, context=Pass(time=at)), at)
+        at, noise = torch.tensor(times[:1], device=base.device), torch.zeros_like(latents)
+        for _ in range(ROUNDS):
+            now = base.noised(latents, noise, at)
+            noise = base.noise_of(now, base.predict(now, at, states, context=Pass(time=at)), at)
         for time in times:
             at = torch.tensor([time], device=base.device)
             now = base.noised(clean, noise, at)
@@ -286,6 +288,9 @@ def check_prompts(prompts: Sequence[str], *, handles: Sequence[str]) -> None:
             raise PromptError(f"nothing answers to {strange[0]} in {prompt!r}; {worn}")
 
 
+ROUNDS = 10
+"""Of predicting the first step's noise when latents are inverted. Of ten steps on the pocket base, sampling leads back to 4 and 10 % of two
+pictures' power off; without that noise to 22 and 41 %, with three rounds to 5 and 12 %."""
 APART = 1_000_003
 """How far apart the seeds of a picture's candidates are. The first has the picture's own."""
 
