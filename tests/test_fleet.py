@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from limner.errors import InputError
 from limner.fleet import Done, Job, learn_many, room, teach_many
 from limner.methods import methods
 from limner.painting_many import Order, paint_many
+from limner.parts import distillation
 from limner.recipe import Recipe
 from limner.spreading import learn_over
 from limner.subject import Subject
@@ -30,6 +32,7 @@ from limner.wearing import Outfit
 from .helpers import fast, same, state, untouched
 
 LORA: dict[str, Any] = {"steps": 4, "num_class_pictures": 2, "batch": 2, "rank": 2}
+LOHA: dict[str, Any] = {"steps": 3, "batch": 1, "rank": 2}
 WORD: dict[str, Any] = {"steps": 4, "batch": 2, "vectors": 2}
 NEAR = 2e-3
 """How far a concept may be from the one taught alone, of its length: sums are added up in another order, and Adam's first updates,
@@ -124,6 +127,116 @@ def test_what_breaks_one_touches_no_other(base: Any, subjects: list[Subject]) ->
     assert untouched(base)
 
 
+def test_any_mix_in_any_order_is_what_each_learns_alone(base: Any, subjects: list[Subject]) -> None:
+    """DreamArtist runs its own batch a second time, alone: its neighbour's low rank has no part in that."""
+    jobs = [
+        Job(subjects[0], "dreamartist", 1, fast(methods()["dreamartist"])),
+        Job(subjects[1], "lora_dreambooth", 2, LORA),
+    ]
+    wanted = [alone(base, job) for job in jobs]
+    for order in (jobs, jobs[::-1]):
+        done = by_name(learn_many(base, order))
+        for job, concept in zip(jobs, wanted, strict=True):
+            assert near(concept, done[job.subject.name, job.seed].concept)
+    assert untouched(base)
+
+
+@limner.method(title="Held", arxiv="2601.00002", scope=("object",))
+def held(subject: Subject, *, steps: int = 3) -> Recipe:
+    """A low-rank change held near what the untouched base says.
+
+    Settings:
+        steps: updates
+    """
+    recipe = methods()["lora_dreambooth"](subject, steps=steps, prior_weight=0.0, rank=2, batch=1)
+    (stage,) = recipe.stages
+    return replace(recipe, stages=(replace(stage, loss=(*stage.loss, distillation(stage.loss[0].source, "a dog"))),))
+
+
+def test_the_untouched_base_is_untouched_by_neighbours(base: Any, subjects: list[Subject]) -> None:
+    jobs = [Job(subjects[0], held, 1, {"steps": 3}), *(Job(subjects[k], "lycoris_loha", k, LOHA) for k in (1, 2))]
+    done = by_name(learn_many(base, jobs))
+    for job in jobs:
+        assert near(alone(base, job), done[job.subject.name, job.seed].concept)
+
+
+@limner.method(title="Failing", arxiv="2601.00003", scope=("object",))
+def failing(subject: Subject, *, where: str = "loss", steps: int = 4) -> Recipe:
+    """A word whose third update fails where it is said.
+
+    Settings:
+        where: "draw", "loss" or "prompt"
+        steps: updates
+    """
+    recipe = methods()["textual_inversion"](subject, steps=steps, batch=1)
+    (stage,), (term,) = recipe.stages, recipe.stages[0].loss
+    source = term.source
+
+    def prepare(base: Any) -> Any:
+        draw = source.prepare(base)
+
+        def again(step: int, at: Any) -> Any:
+            batch = draw(step, at)
+            if step == 2 and where == "draw":
+                raise ValueError("no such picture")
+            return replace(batch, prompts=("dog " * 999,)) if step == 2 and where == "prompt" else batch
+
+        return again
+
+    def value(step: Any) -> Any:
+        found = term.value(step)
+        if where == "loss" and len(seen) == 2:
+            raise ValueError("no such loss")
+        seen.append(0)
+        return found
+
+    seen: list[int] = []
+    own = replace(term, source=replace(source, prepare=prepare), value=value)
+    return replace(recipe, stages=(replace(stage, loss=(own,)),))
+
+
+@pytest.mark.parametrize(
+    ("where", "why"), [("draw", "no such picture"), ("loss", "no such loss"), ("prompt", "tokens")]
+)
+def test_a_job_that_fails_ends_alone(base: Any, subjects: list[Subject], where: str, why: str) -> None:
+    good, bad = Job(subjects[0], "textual_inversion", 1, WORD), Job(subjects[1], failing, 2, {"where": where})
+    done = by_name(learn_many(base, [bad, good]))
+    assert near(alone(base, good), done[subjects[0].name, 1].concept)
+    failed = done[subjects[1].name, 2]
+    assert why in str(failed.error)
+    assert failed.checkpoint.step == 2
+    assert untouched(base)
+
+
+def test_who_waits_for_a_job_does_not_hold_up_the_others(base: Any, subjects: list[Subject]) -> None:
+    """The second job comes only once the first has learned; what the iterator raises comes after those who had begun."""
+    learned = threading.Event()
+
+    def slow() -> Iterator[Job]:
+        yield Job(subjects[0], "textual_inversion", 0, WORD | {"steps": 3})
+        assert learned.wait(60)
+        yield Job(subjects[1], "textual_inversion", 1, WORD | {"steps": 2})
+        raise RuntimeError("the queue broke")
+
+    done: list[Done] = []
+    with pytest.raises(RuntimeError, match="the queue broke"):
+        done.extend(d for progress in teach_many(base, slow()) if not learned.set() for d in progress.done)
+    assert [d.job.seed for d in done if d.concept] == [0, 1]
+    assert untouched(base)
+
+
+def test_in_half_precision_a_fleet_learns_in_single(subjects: list[Subject]) -> None:
+    half = limner.load("pocket", device="cpu", dtype="bfloat16")
+    job = Job(subjects[0], "textual_inversion", 1, {"steps": 6, "lr": 1e-5, "batch": 1, "vectors": 1})
+    before = half.word_vectors("dog").float()
+    (done,) = learn_many(half, [job])
+    assert done.concept is not None
+    (vectors,) = done.concept.tensors.values()
+    assert vectors.dtype == torch.float32
+    far = float((vectors - before).abs().mean())
+    assert 0.1 < far / (6 * 1e-5) <= 1.01  # less than half the last bit of most numbers, which would have stayed
+
+
 @limner.method(title="Spoiled", arxiv="2601.00001", scope=("object",))
 def spoiled(subject: Subject, *, steps: int = 4) -> Recipe:
     """A low-rank change whose loss is no number from the third update on.
@@ -180,14 +293,14 @@ def test_jobs_are_asked_for_when_a_slot_is_free(base: Any, subjects: list[Subjec
 
 
 def test_what_has_no_stacked_form_is_refused_with_the_reason(base: Any, subjects: list[Subject]) -> None:
-    for name, why in (
-        ("custom_diffusion", "the base's own weights"),
-        ("p_plus", "varying_word has no stacked form"),
-        ("stylealigned", "learns nothing"),
-        ("ip_adapter", "learns nothing"),
-    ):
-        with pytest.raises(InputError, match=f"{name} cannot be taught in a fleet.*{why}"):
-            learn_many(base, [Job(subjects[0], name)])
+    names = ("custom_diffusion", "p_plus", "stylealigned", "ip_adapter")
+    reasons = ("the base's own weights", "varying_word has no stacked form", "learns nothing", "learns nothing")
+    done = learn_many(base, [Job(subjects[0], name) for name in names])
+    for name, why, end in zip(names, reasons, done, strict=True):
+        assert end.concept is None
+        assert isinstance(end.error, InputError)
+        assert f"{name} cannot be taught in a fleet" in str(end.error)
+        assert why in str(end.error)
     with pytest.raises(InputError, match="at least one slot"):
         next(teach_many(base, [], slots=0))
     assert not methods()["lora_dreambooth"](subjects[0]).alone

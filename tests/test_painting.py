@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import limner
 from limner.demo import toy
-from limner.errors import InputError, PromptError
+from limner.errors import InputError, PaintingError, PromptError
 from limner.methods import methods
-from limner.painting import PaintStep, inverted, sample
+from limner.painting import Canvas, PaintStep, inverted, sample
+from limner.painting_many import Order, paint_many
+from limner.recipe import Painting, Recipe
 from limner.subject import Subject
 from limner.wearing import Outfit, wear
 
@@ -244,3 +247,110 @@ def test_batches_of_many_concepts_have_an_interval_too(base: Any, monkeypatch: p
     single = limner.paint(base, "a red car", seed=1, settings=how)[0]
     assert np.abs(np.asarray(many[1].image, dtype=int) - np.asarray(single.image, dtype=int)).max() <= 1
     assert many[1].settings == single.settings
+
+
+def test_eulers_latents_are_converted_at_the_seam(base: Any) -> None:
+    """Against the sampler's own scaling, at every step: what it hands to the network is what the base calls noised latents."""
+    x, noise = (torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
+    scheduler = base.scheduler("euler", steps=5)
+    for step, time in enumerate(scheduler.timesteps):
+        sigma = float(scheduler.sigmas[step])
+        own = x + sigma * noise  # as Euler has them
+        wanted = scheduler.scale_model_input(own, time)
+        assert torch.allclose(own / base.spread(scheduler, step), wanted, atol=1e-4)
+        scheduler._step_index += 1
+    assert base.spread(scheduler, 5) == 1.0
+    assert base.spread(base.scheduler("ddim", steps=5), 0) == 1.0
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler"])
+def test_what_a_canvas_keeps_is_kept_by_every_sampler(base: Any, rex: Subject, sampler: str) -> None:
+    picture = rex.pictures[0].image
+    assert picture is not None
+    keep, part = Image.new("L", picture.size, 0), picture.width // 4
+    keep.paste(255, (0, 0, part, part))
+    canvas = Canvas(picture, keep, start=0.0, until=1.0)
+    how = limner.PaintSettings(steps=10, sampler=sampler)
+    found = limner.paint(base, "a red car", settings=how, canvas=canvas)[0].image
+    side = base.picture_size
+    wanted = np.asarray(picture.resize((side, side)), dtype=int)
+    assert np.abs(np.asarray(found, dtype=int) - wanted)[side // 2 :].mean() < 15
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler"])
+def test_operations_between_steps_see_the_bases_own_latents(base: Any, sampler: str) -> None:
+    """And those who watch: of unit variance where all is noise."""
+    seen: list[float] = []
+
+    def look(moment: Any) -> Tensor:
+        seen.append(float(moment.latents.std()))
+        return moment.latents
+
+    outfit = Outfit(Recipe("dog", painting=Painting(latents=(look,))), "<rex>")
+    how = limner.PaintSettings(steps=6, sampler=sampler)
+    with torch.no_grad(), wear(base, [outfit]) as worn:
+        shown = [float(step.latents.std()) for step in sample(worn, ["a dog"] * 4, seeds=range(4), settings=how)]
+    assert seen[0] == pytest.approx(1, abs=0.1)
+    assert max(shown + seen) < 2
+    assert shown[:-1] == pytest.approx(seen[1:], rel=1e-4)
+
+
+def test_inversion_has_the_noise_that_is_due_at_every_step(base: Any, rex: Subject) -> None:
+    """The cleanest row is the clean latents and the noise predicted of them, not the clean latents made smaller."""
+    with torch.no_grad():
+        latents, _ = base.encode(rex.tensor(base.picture_size)[:1])
+    way = inverted(base, latents, "a photo of a dog", 10)
+    times = base.scheduler(steps=10).timesteps
+    signal = base.noised(torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), times[-1:]).item()
+    due = (1 - signal**2) ** 0.5
+    added = float((way[-1] - signal * latents[0]).std())
+    assert added == pytest.approx(due, rel=0.3)
+    assert float(way[0].std()) == pytest.approx(1, abs=0.25)
+
+
+def test_pictures_that_are_not_numbers_are_an_error(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = base.decode
+    monkeypatch.setattr(base, "decode", lambda latents: decode(latents) * float("nan"))
+    with pytest.raises(PaintingError, match="not numbers, once they are decoded: half precision overflows"):
+        limner.paint(base, "a dog", settings=QUICK)
+
+
+def test_an_autoencoder_that_overflows_works_in_single_precision(tmp_path: Path) -> None:
+    from .bases.families import save_tiny
+
+    folder = save_tiny("sdxl", tmp_path / "sdxl")
+    config = folder / "vae" / "config.json"
+    for says, wanted in ((True, torch.float32), (False, torch.float16)):
+        config.write_text(json.dumps({**json.loads(config.read_text()), "force_upcast": says}))
+        small: Any = limner.load(folder, device="cpu", dtype="float16")
+        assert (small.dtype, small.autoencoder.dtype) == (torch.float16, wanted)
+
+
+def test_latents_have_as_many_channels_as_the_autoencoder_makes(tmp_path: Path) -> None:
+    """A network for in-painting reads nine: it paints with all of the picture to be painted."""
+    from diffusers import UNet2DConditionModel
+
+    from .bases.families import save_tiny
+
+    folder = save_tiny("stable_diffusion", tmp_path / "sd")
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    UNet2DConditionModel.from_config({**unet.config, "in_channels": 9}).save_pretrained(folder / "unet")
+    wide = limner.load(folder, device="cpu")
+    assert wide.latent_shape[0] == 4
+    assert limner.paint(wide, "a dog", settings=QUICK)
+
+
+def test_a_later_stage_enlarges_batches_of_many_concepts_too(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(base, "cascaded", True, raising=False)
+    monkeypatch.setattr(base, "enlarged", lambda x, *_, **__: (seen.append(len(x)), x)[1])
+    paint_many(base, [Order("a dog"), Order("a car", seed=1)], settings=QUICK)
+    assert seen == [2]
+
+
+def test_guidance_by_several_estimates_sees_the_latents_that_a_word_is_made_of(base: Any, rex: Subject) -> None:
+    """SAG's own runs beside E4T, whose word depends on what is being denoised."""
+    concepts = [limner.learn(base, rex, method="e4t", **fast(methods()["e4t"], tuning=0))]
+    concepts.append(limner.learn(base, replace(rex, handle="<sag>"), method="sag"))
+    how = limner.PaintSettings(steps=4)
+    assert limner.paint(base, f"{rex.handle} on the beach", concepts=concepts, settings=how)

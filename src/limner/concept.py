@@ -49,6 +49,7 @@ class Concept:
     scores: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)  # pre-trained weights it stands on: name -> hash
     method_sha256: str = ""  # of the method's file, where the method is "file.py:function"
     trusted: bool = field(
         default=True, compare=False
@@ -105,8 +106,23 @@ class Concept:
 
         recipe = self.recipe()
         start = (hot.shipped if hot else shipped)(recipe.weights, base) if recipe.weights else {}
+        if recipe.weights:
+            self._check_weights(recipe.weights, base)
         stored = {**start, **self.tensors} if start else self.tensors
-        return Outfit(recipe, self.handle, stored, scale, self.seed, self.subject["noun"])
+        plain, tuned = frozenset(start.keys() - self.tensors.keys()), frozenset(start.keys() & self.tensors.keys())
+        return Outfit(recipe, self.handle, stored, scale, self.seed, self.subject["noun"], plain, tuned)
+
+    def _check_weights(self, name: str, base: Base) -> None:
+        """Raises `FileError` where the pre-trained weights are others than those it was taught on. A concept of before they were
+        recorded says nothing of them, and one for another base of the family stands on that base's own."""
+        from .weights import mark
+
+        known = self.weights.get(name)
+        if known and base.fingerprint == self.base["fingerprint"] and known != (now := mark(name, base)):
+            raise FileError(
+                f"{self.handle} stands on pre-trained weights of {name} with hash {known}, and those here have {now}: they were trained "
+                "or imported anew since; put the old ones back, or teach the subject again"
+            )
 
     def scored(self, scores: Mapping[str, Any]) -> Concept:
         """The same concept with these scores in its header."""

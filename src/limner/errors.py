@@ -45,6 +45,15 @@ class UnknownName(InputError):
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(names)}."
         super().__init__(f"there is no {what} {name!r}; {hint}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (str(self),)  # between processes
+
+
+def _again(message: str) -> UnknownName:
+    error = UnknownName.__new__(UnknownName)
+    error.args = (message,)
+    return error
+
 
 class FileError(LimnerError):
     """A file is damaged, of another kind, or in the way."""

@@ -24,6 +24,7 @@ from .subject import Subject, check_word
 from .teaching import Checkpoint, Progress, teach
 from .untrusted import HASH, content_hash
 from .wearing import Outfit, wear
+from .weights import mark
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,6 +135,7 @@ def prepared_run(
     header = {"method": name, "settings": chosen, "seed": seed, "base": about, "subject": subject.card()}
     if code := code_sha256(function):
         header["method_sha256"] = code
+    header["weights"] = {recipe.weights: mark(recipe.weights, base)} if recipe.weights else {}
     outfit = Outfit(recipe, subject.handle, _shipped(recipe, base), 1.0, seed)
     check_captions(base, subject, outfit)
     return Run(subject, recipe, outfit, name, header)
@@ -194,6 +196,7 @@ def drained(
         with wear(base, (outfit,)) as worn:
             return {name: tensor.detach().clone() for name, tensor in worn.tensors.items()}, []
     path = Path(checkpoints) / CHECKPOINT if checkpoints is not None else None
+    header = {**header, "parts": spread.parts}  # sums in other parts have other bits
     start, losses = _found(path, header, stages) if resume and path else (None, [])
     tensors = dict(start.learned) if start else {}  # of a checkpoint that was made after the last update
     saved = time.monotonic()

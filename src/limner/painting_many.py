@@ -13,9 +13,9 @@ from .bases.attention import Pass
 from .concept import Concept
 from .errors import InputError
 from .keeping import Concepts, read_concepts
-from .painting import PaintSettings, check_prompts, check_scale, decoded, sample, to_images
+from .painting import PaintSettings, check_prompts, check_scale, painted, to_images
 from .picture import Picture, Pictures
-from .recipe import Live, Painting, Recipe
+from .recipe import Lives, Painting, Recipe
 from .rows import Rows, alias, worn_by_rows
 from .wearing import Worn
 
@@ -63,8 +63,7 @@ def paint_many(
             ]
             with _ordered(base, wanted, hot) as worn:
                 prompts = [worn.aliased(k, order.prompt) for k, order in enumerate(part)]
-                *_, last = sample(worn, prompts, seeds=[order.seed for order in part], settings=settings)
-                pictures += to_images(decoded(base, last.latents))
+                pictures += to_images(painted(worn, prompts, [order.seed for order in part], settings))
     return Pictures(
         Picture(
             image,
@@ -83,7 +82,7 @@ class RowsWorn(Worn):
 
     rows: Rows
     places: list[int]  # of each order's concept; -1 for none
-    own: list[dict[Any, Live]]  # what each concept wears
+    own: list[Lives]  # what each concept wears
 
     def aliased(self, k: int, prompt: str) -> str:
         place = self.places[k]
@@ -110,6 +109,9 @@ class RowsWorn(Worn):
                     text = text.replace(word, alias(word, place))
             prompt = prompt.replace(alias(outfit.handle, place), text)
         return prompt
+
+    def check_together(self) -> None:
+        """Nothing: rows of different concepts do not meet."""
 
     def run(self, **about: Any) -> Pass:
         branches = len(about["branches"])
@@ -140,6 +142,9 @@ def _ordered(
     worn = RowsWorn(base, tuple(outfits))
     worn.rows, worn.places = Rows(), places
     with worn_by_rows(base, outfits, worn.rows) as worn.own:
+        for place, lives in enumerate(worn.own):
+            for (_, index), modifier, live in lives.items():
+                worn.live.add(place, index, modifier, live)
         yield worn
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # --------------------------------------------------------------------------------------------- the parts and their types
 
 
-@dataclass
+@dataclass(eq=False)
 class Live:
     """A modifier while it is worn: its tensors, and what it adds to the base.
 
@@ -41,6 +41,51 @@ class Live:
     run: Pass | None = None  # the run under way, for changes of layers that tell its rows apart
     stack: dict[str, Tensor] = field(default_factory=dict)  # in a fleet: the leaves that this is a part of
     cut: Callable[[str, Tensor], Tensor] | None = None  # in a fleet: a tensor's own part of its place in the stack
+    within: tuple[Live, ...] = ()  # modifiers inside of this one that act in every run; their tensors are among its own
+
+
+class Lives:
+    """The modifiers worn now, by place: the number of the outfit, and of the modifier in that outfit's recipe.
+
+    Two equal modifiers are two. Asked by modifier, the very same object is found first, else one that is equal to it.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, int], tuple[Modifier, Live]] = {}
+
+    def add(self, outfit: int, index: int, modifier: Modifier, live: Live) -> None:
+        self._found[outfit, index] = modifier, live
+
+    def _live(self, modifier: Any) -> Live | None:
+        same = [live for known, live in self._found.values() if known is modifier]
+        return next(iter(same or [live for known, live in self._found.values() if known == modifier]), None)
+
+    def __contains__(self, modifier: object) -> bool:
+        return self._live(modifier) is not None
+
+    def __getitem__(self, modifier: object) -> Live:
+        live = self._live(modifier)
+        if live is None:
+            raise KeyError(f"{names([modifier])[0]} is not worn now")
+        return live
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def items(self) -> list[tuple[tuple[int, int], Modifier, Live]]:
+        """Place, modifier and what is worn there, in the order worn."""
+        return [(place, *pair) for place, pair in self._found.items()]
+
+    def of(self, outfit: int) -> list[Live]:
+        """What an outfit wears."""
+        return [live for (k, _), (_, live) in self._found.items() if k == outfit]
+
+    def values(self) -> list[Live]:
+        return [live for _, live in self._found.values()]
+
+    def every(self) -> list[Live]:
+        """The same with the modifiers inside of others."""
+        return [each for live in self.values() for each in (live, *live.within)]
 
 
 class Modifier(Protocol):
@@ -68,7 +113,8 @@ class Rated:
 
 
 AttentionOp: TypeAlias = "Callable[[AttentionCall], AttentionCall]"
-"""Acts inside every attention layer; the call carries its site, time and branch."""
+"""Acts inside every attention layer; the call carries its site, time and branch. One of a `Painting` that can be weaker or stronger has
+`at_scale`: scale -> such an operation; any other is worn at scale 0 or 1."""
 
 
 def acting_in(*kinds: Kind) -> Callable[[AttentionOp], AttentionOp]:
@@ -199,6 +245,7 @@ class Objective:
     value: Callable[[Step], Tensor]
     weight: float = 1.0
     any_target: bool = False  # means something whatever the base predicts; the others need noise, velocity or flow
+    across: bool = False  # looks across the rows of a batch: it is not the mean of what its parts give
 
     def __rmul__(self, factor: float) -> Objective:
         return replace(self, weight=self.weight * factor)

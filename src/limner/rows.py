@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .recipe import Lives
 from .streams import stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .bases.protocol import Base
-    from .recipe import Live, Recipe
+    from .recipe import Recipe
     from .wearing import Outfit
 
 
@@ -25,9 +26,8 @@ class Rows:
         self.index: Tensor | None = None
         self.members: list[int] = []
         self.version = 0  # of this arrangement
-        self.count = 0
         self.even = True
-        self._of: dict[int, tuple[Tensor, Tensor]] = {}
+        self._of: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
     def told(self, members: Sequence[int], device: Any) -> None:
         """`members` is the place of each row's member, rows of one member side by side."""
@@ -35,21 +35,25 @@ class Rows:
             return
         self.members, self.version = list(members), self.version + 1
         self.index = torch.tensor(members, device=device)
-        self.count = max(members) + 1
         self._of.clear()
-        each = [members.count(k) for k in range(self.count)]
-        self.even = -1 not in members and len(set(each)) == 1 and list(members) == sorted(members)
+        each = {members.count(k) for k in members}
+        self.even = -1 not in members and len(each) == 1 and list(members) == sorted(members)
+
+    def all_of(self, place_of: Mapping[int, int]) -> bool:
+        """Whether all rows belong to these members, in their order and as many to each."""
+        return self.even and tuple(dict.fromkeys(self.members)) == tuple(place_of)
 
     def of(self, place_of: Mapping[int, int]) -> tuple[Tensor, Tensor]:
         """The rows of these members, and the place in their stack of each."""
-        if id(place_of) not in self._of:
+        key = tuple(place_of)
+        if key not in self._of:
             assert self.index is not None
             pairs = [(row, place_of[k]) for row, k in enumerate(self.index.tolist()) if k in place_of]
             at, mine = (
                 torch.tensor([pair[i] for pair in pairs], dtype=torch.long, device=self.index.device) for i in (0, 1)
             )
-            self._of[id(place_of)] = at, mine
-        return self._of[id(place_of)]
+            self._of[key] = at, mine
+        return self._of[key]
 
 
 def alike(recipes: Sequence[Recipe]) -> list[list[int]]:
@@ -67,9 +71,9 @@ def alias(name: str, place: int) -> str:
 
 
 @contextmanager
-def worn_by_rows(base: Base, outfits: Sequence[Outfit], rows: Rows) -> Iterator[list[dict[Any, Live]]]:
+def worn_by_rows(base: Base, outfits: Sequence[Outfit], rows: Rows) -> Iterator[list[Lives]]:
     """The stacked forms of the outfits' modifiers; yields what each outfit wears. `rows` says, before each run, whose they are."""
-    lives: list[dict[Any, Live]] = [{} for _ in outfits]
+    lives = [Lives() for _ in outfits]
     with ExitStack() as stack:
         for group in alike([outfit.recipe for outfit in outfits]):
             for place in range(len(outfits[group[0]].recipe.modifiers)):
@@ -80,5 +84,5 @@ def worn_by_rows(base: Base, outfits: Sequence[Outfit], rows: Rows) -> Iterator[
                 kind: Any = type(own[0])
                 made = kind.stacked(base, own, stored, generators, scales, rows, group)
                 for k, modifier, live in zip(group, own, stack.enter_context(made), strict=True):
-                    lives[k][modifier] = live
+                    lives[k].add(0, place, modifier, live)
         yield lives

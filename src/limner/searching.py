@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,6 +83,14 @@ class Strategy:
         self.sigma = self.sigma * math.exp(min(1.0, c_sigma / damping * (length / expected - 1)))
 
 
+def summed(terms: Iterable[tuple[str, Tensor]]) -> dict[str, float]:
+    """What terms of one name add up to."""
+    found: dict[str, float] = {}
+    for name, value in terms:
+        found[name] = found.get(name, 0.0) + float(value.detach())
+    return found
+
+
 class Searcher:
     """The parameters of a stage that is searched rather than descended: one generation an update, all of its candidates
     judged on the same batch, noise and times. Nothing asks for a gradient anywhere."""
@@ -91,7 +99,7 @@ class Searcher:
         self, stage: Stage, worn: Worn, parameters: Mapping[str, Tensor], moments: Mapping[str, Tensor]
     ) -> None:
         assert stage.search is not None
-        self.search, self.worn, self.parameters = stage.search, worn, dict(parameters)
+        self.search, self.worn, self.parameters = stage.search, worn, worn.in_single(parameters)
         worn.text_learns(True)
         flat = torch.cat([tensor.detach().float().flatten().cpu() for tensor in self.parameters.values()])
         if len(flat) > MOST:
@@ -111,7 +119,7 @@ class Searcher:
         with torch.no_grad():
             for candidate in asked:
                 self._assign(candidate)
-                found.append({name: float(value) for name, value in terms()})
+                found.append(summed(terms()))
             totals = [sum(losses.values()) for losses in found]
             if not all(map(math.isfinite, totals)):
                 self._assign(self.strategy.mean)
@@ -125,15 +133,13 @@ class Searcher:
         with torch.no_grad():
             for tensor, part in zip(self.parameters.values(), flat.split(sizes), strict=True):
                 tensor.copy_(part.view_as(tensor))
+        self.worn.round_off(self.parameters)
 
     def moments(self) -> dict[str, Tensor]:
         return {f"{KEPT}{name}": value.clone() for name, value in vars(self.strategy).items()}
 
     def settle(self) -> None:
         """The mean is in place already."""
-
-    def finish(self) -> None:
-        self.worn.text_learns(False)
 
 
 KEPT = EVOLUTION

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from .recipe import Batch, Streams
     from .wearing import Worn
@@ -46,8 +46,15 @@ class Share:
         return batch if self.count == 1 else batch.of(self.rows(len(batch.latents)))
 
     def streams(self, at: Streams) -> Streams:
-        """Streams for what is drawn within a part, apart from those of other parts."""
-        return at if self.count == 1 else lambda purpose: at(f"{purpose}, part {self.index} of {self.count}")
+        """Streams for what is drawn within an update. A part has none: it would draw what the whole batch does not."""
+
+        def refused(purpose: str) -> Generator:
+            raise InputError(
+                f"this method draws {purpose} within an update, which {self.count} parts of a batch would draw otherwise than the "
+                "whole: teach it in one process and without --accumulate"
+            )
+
+        return at if self.count == 1 else refused
 
 
 WHOLE = Share()

@@ -9,7 +9,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -20,7 +20,7 @@ from .checkpoints import BEST, MEAN, STOP, check_moments, check_tensors
 from .errors import InputError, TeachingError
 from .optimizers import Muon
 from .recipe import AttentionOp, Batch, Prediction, Rated, References, Source, Stage, Streams
-from .searching import Searcher
+from .searching import Searcher, summed
 from .sharing import ALONE, WHOLE, Share, Spread, Terms
 from .streams import streams
 from .wearing import Outfit, Worn, wear
@@ -121,16 +121,17 @@ def _stage(
     """The updates of one stage: step, losses and snapshot of each, and whether it is the last."""
     moments = start.moments if start else {}
     parameters, factors = select(stage, worn)
+    _check_parts(stage, worn, spread)
     if stage.search and spread.parts > 1:
         raise InputError("a stage that is searched without gradients is computed at once, in one process")
     spread.lay_out(worn)
-    learner: Learner | Searcher = (
-        Searcher(stage, worn, parameters, moments)
-        if stage.search
-        else Learner(stage, worn, parameters, factors, moments, spread)
-    )
     kept = start.moments.get(STOP, torch.zeros(0)) if start else torch.zeros(0)
-    try:
+    with learning(parameters, worn):
+        learner: Learner | Searcher = (
+            Searcher(stage, worn, parameters, moments)
+            if stage.search
+            else Learner(stage, worn, parameters, factors, moments, spread)
+        )
         for step in range(start.step if start else 0, stage.steps):
             terms = functools.partial(_terms, worn, stage, draws, seed, index, step)
             try:
@@ -146,11 +147,36 @@ def _stage(
                 best.consider(stage.score(worn))
             if ends and final:
                 best.put_back()
-            yield step, losses, _snapshot(index, step + 1, worn, learner, kept, best), ends
+            if ends and not final:  # it goes on with the next stage, however early this one ended
+                yield step, losses, _snapshot(index + 1, 0, worn, None, torch.zeros(0), best), ends
+            else:
+                yield step, losses, _snapshot(index, step + 1, worn, learner, kept, best), ends
             if enough:
                 return
+
+
+def _check_parts(stage: Stage, worn: Worn, spread: Spread) -> None:
+    """Raises `InputError` for a loss that is not the mean of what the parts of a batch give."""
+    across = [term.name for term in stage.loss if term.across]
+    if worn.base.prediction_type == "tokens":
+        across += [f"the loss of {worn.base.family}"]  # rows count by how many of their tokens are masked
+    if spread.parts > 1 and across:
+        raise InputError(
+            f"{across[0]} looks across the rows of a batch, so {spread.parts} parts of it would teach something else: teach it in one "
+            "process and without --accumulate"
+        )
+
+
+@contextmanager
+def learning(parameters: Mapping[str, Tensor], worn: Worn) -> Iterator[None]:
+    """Whatever happens inside, afterwards these parameters learn no longer."""
+    try:
+        yield
     finally:
-        learner.finish()
+        for tensor in parameters.values():
+            tensor.requires_grad_(False)
+            tensor.grad = None
+        worn.text_learns(False)
 
 
 class Best:
@@ -171,10 +197,15 @@ class Best:
             for name, tensor in self.kept.items():
                 if name != BEST:
                     now[name.removeprefix(BEST)].copy_(tensor)
+        self.worn.round_off(now)
 
 
 class Learner:
-    """The parameters of one stage and their optimiser."""
+    """The parameters of one stage and their optimiser.
+
+    Whatever a base's precision, what learns is kept in single precision, as are its gradient, moments and mean; runs compute with
+    what it is rounded to (arXiv:1710.03740).
+    """
 
     def __init__(
         self,
@@ -189,8 +220,9 @@ class Learner:
         for tensor in self.parameters.values():
             tensor.requires_grad_(True)
         worn.text_learns(any(name.startswith(("text_encoder", "word.", "prefix.")) for name in self.parameters))
+        self.singles = worn.in_single(self.parameters)
         groups: dict[float, list[Tensor]] = {}
-        for name, tensor in self.parameters.items():
+        for name, tensor in self.singles.items():
             groups.setdefault(factors[name], []).append(tensor)
         processor = all(tensor.device.type == "cpu" for tensor in self.parameters.values())
         self.optimizer = OPTIMIZERS[stage.optimizer](
@@ -201,22 +233,23 @@ class Learner:
             foreach=not processor,
             fused=processor,  # a third of the time there
         )
-        check_moments(moments, self.parameters, worn.tensors, optimizer=stage.optimizer)
-        for name, tensor in self.parameters.items():
+        check_moments(moments, self.singles, worn.tensors, optimizer=stage.optimizer)
+        for name, tensor in self.singles.items():
             kept = {k: moments[f"{k}.{name}"] for k in _MOMENTS if f"{k}.{name}" in moments}
             if kept:  # a checkpoint is read onto the processor; the count of steps stays there
                 self.optimizer.state[tensor] = {
                     k: v.clone() if k == "step" else v.to(tensor.device, copy=True) for k, v in kept.items()
                 }
         self.computing: Any = spread.around(self.parameters)
-        first = {n: moments.get(MEAN + n, p.detach()) for n, p in self.parameters.items()} if stage.average else {}
-        self.means = {name: tensor.to(self.parameters[name].device, copy=True) for name, tensor in first.items()}
+        first = {n: moments.get(MEAN + n, p.detach()) for n, p in self.singles.items()} if stage.average else {}
+        self.means = {name: tensor.to(self.singles[name].device, copy=True) for name, tensor in first.items()}
 
     def update(self, step: int, make: Callable[[Share], Terms], random: Streams) -> dict[str, float]:
         """One step down the sum of the terms; nothing is changed when it is not finite."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.spread.mean(self._descend(make))
-        norm = torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.stage.clip, foreach=True)
+        self._gather()
+        norm = torch.nn.utils.clip_grad_norm_(list(self.singles.values()), self.stage.clip, foreach=True)
         if not math.isfinite(sum(losses.values())) or not bool(norm.isfinite()):
             raise TeachingError(
                 f"at step {step} the loss is {losses} and the gradient's norm {float(norm)}: expected finite numbers. "
@@ -226,8 +259,16 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = self.stage.rate(step) * group["factor"]
         self.optimizer.step()
+        self.worn.round_off(self.parameters)
         self._average(step)
         return losses
+
+    def _gather(self) -> None:
+        """Gradients, to where they are in single precision."""
+        for name, tensor in self.parameters.items():
+            if tensor is not self.singles[name]:
+                self.singles[name].grad = None if tensor.grad is None else tensor.grad.float()
+                tensor.grad = None
 
     def _descend(self, make: Callable[[Share], Terms]) -> dict[str, float]:
         """The gradient of every part of the batch, added up; the parts' mean losses."""
@@ -238,7 +279,7 @@ class Learner:
                 terms = self.computing(functools.partial(make, share))
                 total: Tensor = torch.stack([value for _, value in terms]).sum() / len(shares)
                 total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            for name, value in {name: float(value.detach()) for name, value in terms}.items():
+            for name, value in summed(terms).items():
                 losses[name] = losses.get(name, 0.0) + value / len(shares)
         return losses
 
@@ -248,26 +289,20 @@ class Learner:
         keeps = min(self.stage.average, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, mean in self.means.items():
-                mean.lerp_(self.parameters[name], 1 - keeps)
+                mean.lerp_(self.singles[name], 1 - keeps)
 
     def settle(self) -> None:
         """Put the running means in the parameters' place: the stage is over."""
         with torch.no_grad():
             for name, mean in self.means.items():
-                self.parameters[name].copy_(mean)
+                self.singles[name].copy_(mean)
+        self.worn.round_off(self.means)
 
     def moments(self) -> dict[str, Tensor]:
         """The optimiser's state by parameter name, and the running means."""
-        state = {name: self.optimizer.state.get(tensor, {}) for name, tensor in self.parameters.items()}
+        state = {name: self.optimizer.state.get(tensor, {}) for name, tensor in self.singles.items()}
         found = {f"{kind}.{name}": value.clone() for name, kinds in state.items() for kind, value in kinds.items()}
         return found | {MEAN + name: mean.clone() for name, mean in self.means.items()}
-
-    def finish(self) -> None:
-        for tensor in self.parameters.values():
-            tensor.requires_grad_(False)
-            tensor.grad = None
-        self.computing = None
-        self.worn.text_learns(False)
 
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -359,6 +394,11 @@ def begun(
     noise = torch.randn(batch.latents.shape, generator=at("noise")).to(base.device, base.dtype)
     times = base.draw_times(len(batch.latents), at("time")).to(base.device)
     rows = share.rows(len(times)) if share.count > 1 else slice(None)
+    if share.count > 1 and batch.weight is not None and len(batch.weight.unique()) > 1:
+        raise InputError(
+            f"rows of {source.name} count differently, so the parts of a batch would teach something else than the whole: teach it in "
+            "one process and without --accumulate"
+        )
     return kind(worn, share.of(batch), times[rows], noise[rows], share.streams(at), **more)
 
 
@@ -432,11 +472,12 @@ def _nothing(like: References, rows: int) -> References:
 
 
 def _snapshot(
-    stage: int, step: int, worn: Worn, learner: Learner | Searcher, kept: Tensor, best: Best
+    stage: int, step: int, worn: Worn, learner: Learner | Searcher | None, kept: Tensor, best: Best
 ) -> Callable[[], Checkpoint]:
     def take() -> Checkpoint:
         tensors = {name: tensor.detach().clone() for name, tensor in worn.tensors.items()}
-        moments = learner.moments() | best.kept | ({STOP: kept} if len(kept) else {})
+        own = learner.moments() if learner else {}
+        moments = own | best.kept | ({STOP: kept} if len(kept) else {})
         return Checkpoint(stage, step, tensors, moments)
 
     return take

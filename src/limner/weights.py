@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -51,7 +52,16 @@ def shipped(name: str, base: Base) -> dict[str, Tensor]:
 def mark(name: str, base: Base) -> str:
     """Which weights there are of a method for this base, as a hash of their file; empty where there are none."""
     path = weights_path(name, base)
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.exists() else ""
+    if not path.exists():
+        return ""
+    about = path.stat()
+    return _hash(path, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _hash(path: Path, *_: int) -> str:
+    """Of a file as it was when it had this inode, size and times."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def about_weights(name: str, base: Base) -> dict[str, Any]:

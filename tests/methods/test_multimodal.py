@@ -291,7 +291,7 @@ def test_the_picture_is_read_and_the_text_towers_states_are_not(base: Any, rex: 
                 states = torch.randn(1, *base.states_shape, generator=stream(seed, "states"))
                 run.cache.clear()
                 base.predict(torch.zeros(1, *base.latent_shape), run.time, states, context=run)
-                found.append(run.cache[worn.outfits[0].recipe.modifiers[0]])
+                found.append(run.cache[id(worn.outfits[0].recipe.modifiers[0])])
     torch.testing.assert_close(found[0], found[1], atol=0, rtol=0)
     assert (found[0] - found[2]).abs().mean() > 0.01
 
@@ -385,20 +385,22 @@ def test_what_is_like_the_reference_and_the_words_is_kept(base: Any, few: None) 
 # -------------------------------------------------------------------------------------------------------------------- MoMA
 
 
-def followed(base: Any, subject: Subject, prompts: list[str]) -> tuple[list[Any], list[Any]]:
+def followed(
+    base: Any, subject: Subject, prompts: list[str], settings: limner.PaintSettings = QUICK
+) -> tuple[list[Any], list[Any]]:
     """What each step of a painting knew of the one before, and every step's maps [rows, N, L] by site."""
-    known, maps = [], []
+    known, maps, key = [], [], (FOLLOWED, subject.handle)
 
     def watch(call: Any) -> Any:
-        if FOLLOWED in call.run.cache and (not known or known[-1][0] is not call.run):
-            known.append((call.run, call.run.cache[FOLLOWED]))
+        if key in call.run.cache and (not known or known[-1][0] is not call.run):
+            known.append((call.run, call.run.cache[key]))
             maps.append(call.run.kept)
         return call
 
     recipe = Recipe(subject.noun, (followed_subject(subject),))
     recipe = replace(recipe, painting=replace(recipe.painting, operations=(watch, keep_maps())))
     with torch.no_grad(), wear(base, [Outfit(recipe, subject.handle)]) as worn:
-        list(sample(worn, prompts, seeds=range(len(prompts)), settings=QUICK))
+        list(sample(worn, prompts, seeds=range(len(prompts)), settings=settings))
     return [seen for _, seen in known], maps
 
 
@@ -423,6 +425,14 @@ def test_a_step_knows_where_the_step_before_painted_the_subject(base: Any, rex: 
         mean = (mean - mean.amin((2, 3), True)) / (mean.amax((2, 3), True) - mean.amin((2, 3), True))
         wanted = torch.where(mean > 0.2, mean, 0.0)
         torch.testing.assert_close(seen, wanted.repeat(2, 1, 1, 1), atol=1e-4, rtol=1e-3)
+
+
+def test_where_the_subject_is_outlasts_the_bounds_of_guidance(base: Any, rex: Subject) -> None:
+    """Steps of one branch and of two are steps of one painting."""
+    some = limner.PaintSettings(steps=4, guide_between=(0.25, 0.75))
+    known, _ = followed(base, rex, ["a photo of a dog on the beach"], some)
+    assert [seen is None for seen in known] == [True, False, False, False]
+    assert [len(seen) for seen in known[1:]] == [2, 2, 1]
 
 
 def test_maps_below_the_threshold_are_nothing() -> None:
@@ -481,6 +491,6 @@ def test_where_the_subject_is_not_nothing_is_added(base: Any, rex: Subject) -> N
         for shut in (True, False):
             run = worn.run(time=at, prompts=("a dog",), step=0)
             if shut:
-                run.cache[FOLLOWED] = torch.zeros(1, 1, 16, 16)
+                run.cache[FOLLOWED, rex.handle] = torch.zeros(1, 1, 16, 16)
             found = base.predict(x, at, states, context=run)
             assert bool((found - plain).abs().max() < 1e-5) == shut

@@ -727,7 +727,7 @@ def test_vico_starts_as_textual_inversion_and_looks_only_inside_the_mask(base: A
         run = worn.run(time=t, prompts=(prompt,))
         moved = base.predict(x, t, states, context=run)
         assert not torch.allclose(moved, plain, atol=1e-3)
-        hidden, masks = run.cache[recipe.modifiers[1]]
+        hidden, masks = run.cache[id(recipe.modifiers[1])]
         assert all(0 < float(mask.mean()) < 1 for mask in masks.values())
         site = next(iter(hidden))
         call = type(

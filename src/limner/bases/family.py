@@ -50,6 +50,7 @@ class Family:
         self.distilled = ""  # what it was distilled for, if it was
         self.checkpointing = False  # activations are computed twice, where nothing acts in attention
         self.files: dict[str, list[Path]] = {}  # of parts whose values in memory are not those that are stored
+        self.stored_bytes: dict[str, int] = {}  # of the files of each part, where that is known
         self.rests_on: torch.device | None = None  # where towers and autoencoder wait while they are not at work
         for network in self._parts.values():
             network.requires_grad_(False).eval()
@@ -118,8 +119,24 @@ class Family:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        size = int(self.denoiser.config.sample_size)
-        return int(self.denoiser.config.in_channels), size, size
+        size, channels = int(self.denoiser.config.sample_size), int(self.denoiser.config.in_channels)
+        own = int(getattr(self.autoencoder.config, "latent_channels", None) or channels)
+        return (own if channels == 2 * own + 1 else channels), size, size
+
+    def _filled(self, noised: Tensor) -> Tensor:
+        """What the denoiser reads. One made for in-painting also reads a mask, here 1 everywhere, and the latents of what is left,
+        here of a grey picture."""
+        if int(self.denoiser.config.in_channels) != 2 * noised.shape[1] + 1:
+            return noised
+        grey = self._grey.to(noised).expand(len(noised), -1, *noised.shape[2:])
+        return torch.cat([noised, torch.ones_like(noised[:, :1]), grey], 1)
+
+    @functools.cached_property
+    def _grey(self) -> Tensor:
+        """[1, C, 1, 1]: the mean latent of a grey picture."""
+        size = self.picture_size
+        with torch.no_grad():
+            return self.encode(torch.full((1, 3, size, size), 0.5))[0].mean((2, 3), keepdim=True)
 
     @functools.cached_property
     def vocabulary(self) -> frozenset[str]:
@@ -305,6 +322,10 @@ class Family:
     def begin(self, noise: Tensor, scheduler: Any) -> Tensor:
         """[B, C, h, w] of unit noise -> what a sampler begins with."""
         return noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
+
+    def spread(self, scheduler: Any, step: int) -> float:
+        """How many times as large a sampler's latents are before step number `step` as the base's own at that time."""
+        return 1.0
 
     def stepped(
         self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]

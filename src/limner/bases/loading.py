@@ -162,8 +162,10 @@ def sketch(name: str | Path = "pocket", *, offline: bool | None = None) -> Base:
     source = str(POCKET if name == "pocket" else Path(name).expanduser() if Path(name).expanduser().exists() else name)
     offline = _offline() if offline is None else offline
     opening = Sketching(source, "meta", offline=offline, index=read_index(source, offline=offline))
-    base: Base = _family(opening, name).load(opening)
-    return base
+    base: Any = _family(opening, name).load(opening)
+    base.stored_bytes = opening.stored_bytes
+    found: Base = base
+    return found
 
 
 def _family(opening: Opening, name: str | Path) -> ModuleType:

@@ -85,9 +85,13 @@ class Opening:
 
     def _read(self, part: str, role: str, **more: Any) -> Any:
         if part in self.parts:
-            return self.parts[part].to(self.device)
+            found = self.parts[part]
+            single = role == "autoencoder" and self._upcasts(dict(found.config))
+            return found.to(self.device, torch.float32 if single else None)
         self.roles[role] = part
         dtype = DTYPES[self.dtypes.get(role, self.dtype)]
+        if role == "autoencoder" and self._upcasts(self._class(part).load_config(self.source, **self._from(part))):
+            dtype = torch.float32
         key = "torch_dtype" if self.index[part][0] == "diffusers" else "dtype"
         with quiet():
             try:
@@ -98,8 +102,24 @@ class Opening:
                 raise FileError(f"{part} of {self.source} cannot be read: {_first_line(error)}") from error
         return found if more else found.to(self.device)
 
+    def _upcasts(self, config: Mapping[str, Any]) -> bool:
+        """Whether an autoencoder says that it overflows in float16, and float16 is asked for: it works in single precision then, as
+        diffusers' own pipeline has it."""
+        return bool(config.get("force_upcast")) and self.dtypes.get("autoencoder", self.dtype) == "float16"
+
     def _from(self, part: str) -> dict[str, Any]:
         return {"subfolder": part, **({"local_files_only": True} if self.offline else {})}
+
+    @property
+    def stored_bytes(self) -> dict[str, int]:
+        """Part of the base -> the size of its files; of one that is not on this machine, nothing."""
+        if not Path(self.source).is_dir():
+            return {}
+        plain = {  # of "x.safetensors" and "x.fp16.safetensors" the first is read
+            role: [path for path in self.files(part) if path.name.count(".") == 1] for role, part in self.roles.items()
+        }
+        own = {role: sum(path.stat().st_size for path in paths) for role, paths in plain.items()}
+        return own | {role: size for other in self.beside for role, size in other.stored_bytes.items()}
 
     def _class(self, part: str) -> Any:
         library, name = self.index.get(part) or (None, None)
@@ -154,6 +174,7 @@ class Sketching(Opening):
 
     def _read(self, part: str, role: str, **more: Any) -> Any:
         cls, where = self._class(part), self._from(part)
+        self.roles[role] = part
         with torch.device("meta"), quiet():
             if self.index[part][0] == "diffusers":
                 return cls.from_config(cls.load_config(self.source, **where))

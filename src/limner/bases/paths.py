@@ -76,6 +76,12 @@ class Diffusion:
         alpha_bar = self.schedule.alphas_cumprod.to(noised)[time.long()].view(-1, 1, 1, 1)
         return alpha_bar.sqrt() * output + (1 - alpha_bar).sqrt() * noised
 
+    def spread(self, scheduler: Any, step: int) -> float:
+        """Euler's latents are x_0 + sigma eps: 1 / sqrt(alpha_bar) times those here (Eq. 17 of arXiv:2206.00364)."""
+        if not isinstance(scheduler, EulerDiscreteScheduler):
+            return 1.0
+        return float((scheduler.sigmas[step].double() ** 2 + 1) ** 0.5)
+
     def scheduler(self, name: str = "", *, steps: int) -> Any:
         """A fresh sampler with this base's tables, its steps set: "ddim", "ddpm", "dpm" (DPM-Solver++ 2M) or "euler"; no
         name is "ddim"."""

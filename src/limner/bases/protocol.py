@@ -101,6 +101,7 @@ class Base(Protocol):
         Any
     ): ...  # a fresh one of diffusers' with the base's tables, its steps set; its numbers stay with the processor
     def begin(self, noise: Tensor, scheduler: Any) -> Tensor: ...
+    def spread(self, scheduler: Any, step: int) -> float: ...  # of a sampler's latents, by the base's own
     def stepped(
         self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]
     ) -> Tensor: ...

@@ -49,7 +49,7 @@ class StableDiffusionXL(Diffusion, Family):
         wide = int(self.towers[1].model.config.projection_dim)
         sequence, pooled, _ = unpack(states, self.towers[0].length, pooled=wide)
         out: Tensor = self.denoiser(
-            noised,
+            self._filled(noised),
             time,
             encoder_hidden_states=sequence,
             added_cond_kwargs={"text_embeds": pooled, "time_ids": sizes},

@@ -63,7 +63,9 @@ class StableDiffusion(Diffusion, Family):
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         """[B, C, h, w] -> [B, C, h, w]: one run of the UNet, its attention layers seeing `context`."""
         told = {"run": context}
-        out: Tensor = self.denoiser(noised, time, encoder_hidden_states=states, cross_attention_kwargs=told).sample
+        out: Tensor = self.denoiser(
+            self._filled(noised), time, encoder_hidden_states=states, cross_attention_kwargs=told
+        ).sample
         return out
 
 

@@ -126,12 +126,14 @@ def fixed_loss(worn: Worn, latents: Tensor, prompt: str, run: Callable[..., Pass
 
     base = worn.base
     total = []
+    about: dict[str, Any] = {"prompts": (worn.said(prompt),) * len(latents), "seeds": tuple(range(len(latents)))}
     with torch.no_grad():
         states = worn.text_states([prompt] * len(latents))
         for k, share in enumerate(TIMES):
             noise = torch.randn(latents.shape, generator=stream(0, "signals", k)).to(latents)
             time = torch.full((len(latents),), int(share * base.num_train_times), device=base.device)
-            out = base.predict(base.noised(latents, noise, time), time, states, context=run(time=time))
+            noised = base.noised(latents, noise, time)
+            out = base.predict(noised, time, states, context=run(time=time, latents=noised, **about))
             total.append(float((out.float() - base.target(latents, noise, time).float()).square().mean()))
     return statistics.fmean(total)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from limner.parts.modifiers.states import other_words
 from limner.recipe import Live
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ class followed_subject:
 
         def operation(call: AttentionCall) -> AttentionCall:
             if live.on and call.run.step is not None:
-                if FOLLOWED not in call.run.cache:
-                    call.run.cache[FOLLOWED] = following.begin(call.run)
+                key = (FOLLOWED, self.subject.handle)
+                if key not in call.run.cache:
+                    call.run.cache[key] = following.begin(call.run)
                 if call.site.kind == "cross":
                     following.watch(call)
             return call
@@ -53,11 +55,11 @@ class followed_subject:
         yield live
 
 
-def painted_at(call: AttentionCall) -> Tensor:
-    """[B, 1, N, 1] in [0, 1], or [1, 1, 1, 1] of 1 where nothing is known."""
+def painted_at(call: AttentionCall, handle: str) -> Tensor:
+    """[B, 1, N, 1] in [0, 1] of the subject of a handle, or [1, 1, 1, 1] of 1 where nothing is known."""
     import torch.nn.functional as F
 
-    seen: Tensor | None = call.run.cache.get(FOLLOWED)
+    seen: Tensor | None = call.run.cache.get((FOLLOWED, handle))
     if seen is None:
         return call.query.new_ones(1, 1, 1, 1)
     side = round(call.query.shape[2] ** 0.5)
@@ -86,10 +88,11 @@ class _Following:
     def begin(self, run: Pass) -> Tensor | None:
         """[rows, 1, h, w] of the step before this run's, if that was seen."""
         assert run.step is not None
-        if (self.now.number, self.now.seeds) != (run.step, run.seeds):
+        seeds = run.seeds[: len(run.seeds) // len(run.branches)]  # the same whatever branches a step runs
+        if (self.now.number, self.now.seeds) != (run.step, seeds):
             self.last = self.now
-        self.now = _Step(run.step, run.seeds)
-        if self.last.number != run.step - 1 or self.last.seeds != run.seeds or not self.last.maps:
+        self.now = _Step(run.step, seeds)
+        if self.last.number != run.step - 1 or self.last.seeds != seeds or not self.last.maps:
             return None
         where = averaged(self.last.maps, self.threshold)
         return where.repeat(len(run.branches), 1, 1, 1)
@@ -100,7 +103,7 @@ class _Following:
         run, step = call.run, self.now
         each, first = len(call.query) // len(run.branches), run.branches.index("text")
         rows = range(first * each, (first + 1) * each)
-        places = [noun_places(self.base, run.prompts[row], self.noun) for row in rows]
+        places = [noun_places(self.base, run.prompts[row], self.noun, words=other_words(run, row)) for row in rows]
 
         def keep(maps: Tensor) -> Tensor:
             seen = [
@@ -135,11 +138,11 @@ def _scaled(maps: Tensor) -> Tensor:
     return torch.where(high - low > 1e-9, (maps - low) / (high - low).clamp_min(1e-9), torch.ones_like(maps))
 
 
-def noun_places(base: Base, prompt: str, noun: str) -> list[int]:
-    """Where in the text states of a prompt the tokens of a noun are; none if it is not there."""
+def noun_places(base: Base, prompt: str, noun: str, *, words: Mapping[str, Tensor] | None = None) -> list[int]:
+    """Where in the text states of a prompt, in which there are these words, the tokens of a noun are; none if it is not there."""
     import torch
 
-    words = {"<noun>": torch.zeros(base.num_tokens(noun, words={}), 1)}
+    words = {**(words or {}), "<noun>": torch.zeros(base.num_tokens(noun, words={}), 1)}
     marked, count = re.subn(rf"\b{re.escape(noun)}\b", "<noun>", prompt, count=1)
     starts = base.word_places(marked, "<noun>", words=words) if count else []
     return [start + k for start in starts for k in range(len(words["<noun>"]))]

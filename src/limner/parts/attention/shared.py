@@ -19,7 +19,14 @@ def shared_reference(*, normalise: bool = True, shift: float = math.log(2)) -> A
 
     `normalise` first gives queries and keys the companion's statistics (AdaIN, Eq. 3); `shift` is added to the logits of
     the companion's keys: log 2 for a real picture that was inverted, 0 for one painted along.
+
+    At a scale, statistics go that part of the way, and the companion's keys count so many times as much.
     """
+    return _shared(normalise, shift, 1.0)
+
+
+def _shared(normalise: bool, shift: float, scale: float) -> AttentionOp:
+    more_shift = shift + math.log(scale) if scale != 1 else shift
 
     @acting_in("self", "joint", "merged")
     def operation(call: AttentionCall) -> AttentionCall:
@@ -32,20 +39,22 @@ def shared_reference(*, normalise: bool = True, shift: float = math.log(2)) -> A
         parts = len(call.run.branches)
         query, key, value = call.query[:, :, call.picture], call.key[:, :, call.picture_keys], call.value
         if normalise:
-            query, key = (adain(x, reference_rows(x, parts)) for x in (query, key))
+            near = (adain(x, reference_rows(x, parts)) for x in (query, key))
+            query, key = (y if scale == 1 else x.lerp(y, scale) for x, y in zip((query, key), near, strict=True))
             call.query, call.key = (
                 replaced(call.query, call.picture, query),
                 replaced(call.key, call.picture_keys, key),
             )
         call.key = torch.cat([call.key, reference_rows(key, parts)], dim=2)
         call.value = torch.cat([value, reference_rows(value[:, :, call.picture_keys], parts)], dim=2)
-        if shift or call.bias is not None:
+        if more_shift or call.bias is not None:
             more, before = key.shape[2], value.shape[2]
             bias = query.new_zeros(1, 1, 1, before) if call.bias is None else call.bias
-            bias = torch.cat([bias, bias.new_full((*bias.shape[:-1], more), shift)], -1)
+            bias = torch.cat([bias, bias.new_full((*bias.shape[:-1], more), more_shift)], -1)
             call.bias = bias.expand(len(query), -1, call.query.shape[2], -1)
         return call
 
+    operation.at_scale = lambda wanted: _shared(normalise, shift, wanted)  # type: ignore[attr-defined]  # functions stay functions
     return operation
 
 

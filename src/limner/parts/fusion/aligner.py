@@ -118,4 +118,4 @@ def alignment(
         back = ((apart * mask).sum(1) / lengths * (made.shape[1] / lengths)).mean() / spread
         return (made.float() - wanted.float()).square().mean() + again * back
 
-    return Objective(f"alignment({source.name})", source, value, any_target=True)
+    return Objective(f"alignment({source.name})", source, value, any_target=True, across=True)

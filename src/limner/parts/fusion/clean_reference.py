@@ -44,7 +44,7 @@ def clean_reference(*, rank: int = 16, until: float = 0.95) -> Reading:
         def use(call: AttentionCall, shown: Shown, own: Mapping[str, Tensor]) -> None:
             assert call.run.time is not None
             early = (call.run.time.expand(len(call.query)) < latest) & shown.on.to(call.query.device)
-            strength = shown.strength * early.to(call.query).view(-1, 1, 1, 1) * painted_at(call)
+            strength = shown.strength * early.to(call.query).view(-1, 1, 1, 1) * painted_at(call, shown.handle)
             added = _attended(base, call, shown, own) * strength * own[f"{call.site.name}.gate"]
             call.on_output.append(lambda out: out + added)
 

@@ -70,10 +70,10 @@ class context_stack:
 
     def _states(self, base: Base, run: Pass, features: Tensor, rows: int) -> Tensor:
         """[rows, L, D]"""
-        if self not in run.cache:
+        if id(self) not in run.cache:
             seen, on = looked_at_by_rows(base, run, self.look, features, rows)
-            run.cache[self] = seen * on.to(seen).view(-1, 1, 1)
-        found: Tensor = run.cache[self]
+            run.cache[id(self)] = seen * on.to(seen).view(-1, 1, 1)
+        found: Tensor = run.cache[id(self)]
         return found
 
 

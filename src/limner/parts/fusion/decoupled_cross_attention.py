@@ -40,8 +40,8 @@ class decoupled_cross_attention:
     references of their batch; while painting, the mean embedding of the subject's pictures, and the negative branch a
     dropped picture. `alone`: the encoder looks at the subject as its masks cut it out, on plain ground.
 
-    With `states`, the vectors are made some other way, of the prompt too, say; `gate` says how much each place of a layer sees
-    of them, [B, 1, N, 1].
+    With `states`, the vectors are made some other way, of the prompt too, say; `gate` (call, the subject's handle) says how much
+    each place of a layer sees of them, [B, 1, N, 1].
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross", "joint")
@@ -52,7 +52,7 @@ class decoupled_cross_attention:
     scale: float = 1.0
     alone: bool = False
     states: Tokens | None = None
-    gate: Callable[[AttentionCall], Tensor] | None = None
+    gate: Callable[[AttentionCall, str], Tensor] | None = None
 
     @contextmanager
     def __call__(
@@ -64,11 +64,11 @@ class decoupled_cross_attention:
 
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.kind in self.acts_in and live.on:
-                if self not in call.run.cache:
-                    call.run.cache[self] = make(live.tensors, call.run, len(call.query))
-                states = call.run.cache[self]
+                if id(self) not in call.run.cache:
+                    call.run.cache[id(self)] = make(live.tensors, call.run, len(call.query))
+                states = call.run.cache[id(self)]
                 key, value = (states @ live.tensors[f"image.{call.site.name}.{part}"].T for part in ("key", "value"))
-                much = strength if self.gate is None else strength * self.gate(call)
+                much = strength if self.gate is None else strength * self.gate(call, self.subject.handle)
                 call.beside.append((call.heads(key), call.heads(value), much))
             return call
 

@@ -140,4 +140,4 @@ def feature_regression(source: Source, fusion: Modifier, described: described) -
         made = described.features(own, reader, prompts, [shown.nouns[row] for row in rows], seen).float()
         return ((made - wanted).square().sum(-1) / wanted.square().sum(-1)).mean()
 
-    return Objective(f"feature regression({source.name})", source, value, any_target=True)
+    return Objective(f"feature regression({source.name})", source, value, any_target=True, across=True)

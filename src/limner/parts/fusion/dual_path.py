@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from limner.parts.modifiers.states import rows_with
+from limner.parts.modifiers.states import other_words, rows_with
 from limner.parts.modifiers.words import nearest, real_words
 from limner.recipe import Live
 
-from .words_of_pictures import nouns_read, read_with
+from .words_of_pictures import nouns_read, put_of, read_with
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -70,10 +70,10 @@ class dual_path:
             return call.states
         import torch
 
-        if self not in call.run.cache:
-            call.run.cache[self] = self._read(base, call.run, rows, table)
+        if id(self) not in call.run.cache:
+            call.run.cache[id(self)] = self._read(base, call.run, rows, table)
         return call.states.index_copy(
-            0, torch.tensor(rows, device=call.states.device), call.run.cache[self].to(call.states)
+            0, torch.tensor(rows, device=call.states.device), call.run.cache[id(self)].to(call.states)
         )
 
     def _read(self, base: Base, run: Pass, rows: list[int], table: Tensor) -> Tensor:
@@ -83,4 +83,6 @@ class dual_path:
         with torch.no_grad():
             hard = nearest(run.kept["picture words"].detach(), table, 1)[..., 0, :]
             plain, said = nouns_read(base, run, rows, self.subject), [run.prompts[row] for row in rows]
-            return read_with(base, said, hard, plain, on, 1.0, self.subject.handle)
+            put = [put_of(hard[k], plain[k], shown, 1.0) for k, shown in enumerate(on)]
+            others = [other_words(run, row, but=self.subject.handle) for row in rows]
+            return read_with(base, said, put, on, self.subject.handle, others)

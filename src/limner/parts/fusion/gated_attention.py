@@ -57,7 +57,8 @@ class gated_attention:
                 states, on = self._states(base, call.run, len(call.query), features, own)
                 site = under(f"{call.site.name}.", own)
                 added = strength * on * site["gamma"].tanh() * attended(call.hidden, states, site)
-                call.query = call.queries(call.hidden + added)
+                call.hidden = call.hidden + added
+                call.query = call.queries(call.hidden)
                 call.beyond.append(lambda _: added)
             return call
 
@@ -86,12 +87,12 @@ class gated_attention:
         """Features [rows, L, hidden]; and [rows, 1, 1]: 0 for rows that see nothing. Made once in a run."""
         import torch.nn.functional as F
 
-        if self not in run.cache:
+        if id(self) not in run.cache:
             seen, on = looked_at_by_rows(base, run, self.look, features, rows)
             flat = (features if run.references is None else seen).flatten(2)
             found = F.gelu(F.linear(F.layer_norm(flat, flat.shape[2:]), own["encoder"], own["encoder.bias"]))
-            run.cache[self] = found.expand(rows, -1, -1), on.to(found).view(-1, 1, 1)
-        states: tuple[Tensor, Tensor] = run.cache[self]
+            run.cache[id(self)] = found.expand(rows, -1, -1), on.to(found).view(-1, 1, 1)
+        states: tuple[Tensor, Tensor] = run.cache[id(self)]
         return states
 
 

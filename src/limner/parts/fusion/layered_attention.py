@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.modifiers.kept import Kept, prefixed, taken, under
+from limner.parts.modifiers.states import other_words
 from limner.recipe import Live
 
 from .words_of_pictures import nouns_read
@@ -103,8 +104,8 @@ class layered_attention:
         """[rows, sites, tokens, width] and [rows] bool: which rows see them. Made once in a run; while painting, once."""
         import torch
 
-        if self in run.cache:
-            found: tuple[Tensor, Tensor] = run.cache[self]
+        if id(self) in run.cache:
+            found: tuple[Tensor, Tensor] = run.cache[id(self)]
             return found
         seen, on = looked_at_by_rows(base, run, self.look, features, rows)
         kept.check(own.values())
@@ -115,7 +116,7 @@ class layered_attention:
             kept.values["tokens"] = asked
         made, whole = kept.values["tokens"]
         run.kept[TOKENS], run.kept[WHOLE] = made.flatten(2), whole
-        run.cache[self] = made.expand(rows, -1, -1, -1), on
+        run.cache[id(self)] = made.expand(rows, -1, -1, -1), on
         return self._tokens(base, run, rows, features, own, kept)
 
     def asked(self, base: Base, own: Mapping[str, Tensor], seen: Tensor, nouns: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -134,10 +135,13 @@ class layered_attention:
         run = call.run
         if not self.location or run.random is not None or run.time is None:
             return 1.0
-        key: Any = (self, "places")
+        key: Any = (id(self), "places")
         if key not in run.cache:
             handle = self.subject.handle
-            run.cache[key] = [(base.word_places(text, handle, words=words) or [-1])[0] for text in run.prompts]
+            run.cache[key] = [
+                (base.word_places(text, handle, words={**other_words(run, row, but=handle), **words}) or [-1])[0]
+                for row, text in enumerate(run.prompts)
+            ]
         places = torch.tensor(run.cache[key], device=call.query.device)
         maps = ((call.query * call.query.shape[-1] ** -0.5) @ call.key.mT).float().softmax(-1).mean(1)  # [rows, N, M]
         read = maps.gather(2, places.clamp_min(0).view(-1, 1, 1).expand(-1, maps.shape[1], 1))[..., 0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.encoders.perceptron import perceptron, perceptron_start
 from limner.parts.modifiers.kept import prefixed, taken, under
+from limner.parts.modifiers.states import other_words
 from limner.recipe import Live
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ class local_attention:
             waiting = run.references is not None and not any(p.requires_grad for p in own.values())
             strength = scale * (self.strength if run.random is None else 1.0)
             if call.site.kind == "cross" and live.on and rows and strength and not waiting:
-                if self not in run.cache:
-                    run.cache[self] = self._seen(base, run, rows, features, own, details)
-                self._add(base, call, rows, own, run.cache[self], strength)
+                if id(self) not in run.cache:
+                    run.cache[id(self)] = self._seen(base, run, rows, features, own, details)
+                self._add(base, call, rows, own, run.cache[id(self)], strength)
             return call
 
         if scale:
@@ -142,7 +143,10 @@ class local_attention:
         import torch
 
         word = self.subject.handle
-        places = [base.word_places(run.prompts[row], word, words={word: torch.zeros(1, 1)}) for row in rows]
+        places = [
+            base.word_places(run.prompts[row], word, words={**other_words(run, row, but=word), word: torch.zeros(1, 1)})
+            for row in rows
+        ]
         return torch.stack([maps[row][..., at].sum(-1) for row, at in zip(rows, places, strict=True)])
 
 

@@ -116,7 +116,7 @@ def explanation(source: Source, fusion: changed_states, writer: query_states) ->
             loss, _ = reader.likelihood(texts, answers, seen)
         return loss
 
-    return Objective(f"explanation({source.name})", source, value, any_target=True)
+    return Objective(f"explanation({source.name})", source, value, any_target=True, across=True)
 
 
 def explained(prompt: str, word: str, looks: str) -> str:

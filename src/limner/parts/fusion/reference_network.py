@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.errors import InputError
+from limner.keeping import TEXT_BYTES, Recent
 from limner.parts.encoders.denoiser import switched_off
 from limner.parts.encoders.latents import encoded
 from limner.parts.encoders.looks import subject_references
@@ -33,6 +34,7 @@ class Shown:
     on: Tensor  # [rows] bool: rows that see their pictures
     count: int  # R
     strength: float  # how strongly the recipe is worn
+    handle: str = ""  # of the subject
 
     @property
     def by_row(self) -> Tensor:
@@ -90,7 +92,7 @@ class reference_network:
         if self.copy:
             made = self.copy(base, stored=stored, generator=generator, scale=strength)
         with made as copy:
-            live = copy if self.shared else Live()
+            live = Live(within=(copy,) if self.shared else ())
             running = _Running(self, base, copy, copy.operations, latents, where, scale)
             kept = {f"{prefix}latents": latents, f"{prefix}masks": where}
             live.tensors = {**copy.tensors, **kept, **prefixed(prefix, own)}
@@ -131,14 +133,14 @@ class _Running:
     where: Tensor
     scale: float
     kept: Kept = field(default_factory=Kept)
-    texts: dict[str, Tensor] = field(default_factory=dict)
+    texts: Recent[Tensor] = field(default_factory=lambda: Recent(TEXT_BYTES))
 
     def operation(self, names: set[str], use: Use, own: Mapping[str, Tensor], live: Live) -> AttentionOp:
         """At sites of these names, rows use what is shown."""
 
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.name in names and live.on:
-                key: Any = (self.network, "shown")
+                key: Any = (id(self.network), "shown")
                 if key not in call.run.cache:
                     call.run.cache[key] = self.shown(call.run, len(call.query))
                 shown = call.run.cache[key]
@@ -173,7 +175,8 @@ class _Running:
             seen = _resized(masks, states.shape[1]).flatten(1)
             whole = states.unflatten(0, clean.shape[:2]).flatten(1, 2)
             at = on.to(whole.device)
-            found[name] = Shown(whole.expand(rows, -1, -1), seen.expand(rows, -1), at, count, self.scale)
+            handle = self.network.subject.handle
+            found[name] = Shown(whole.expand(rows, -1, -1), seen.expand(rows, -1), at, count, self.scale, handle)
         return found
 
     def _own_captions(self) -> tuple[str, ...]:
@@ -217,11 +220,14 @@ class _Running:
         """[B * R, L, D]: as the base reads these prompts; kept for as long as the network is worn."""
         import torch
 
+        found: dict[str, Tensor] = {}
         with torch.no_grad():
             for text in said:
-                if text not in self.texts:
-                    self.texts[text] = self.base.text_states([text], words={})[0]
-        return torch.stack([self.texts[text] for text in said])
+                if text not in found:
+                    states = self.texts.get(text)
+                    found[text] = self.base.text_states([text], words={})[0] if states is None else states
+                    self.texts.put(text, found[text], found[text].numel() * found[text].element_size())
+        return torch.stack([found[text] for text in said])
 
 
 def _resized(masks: Tensor, places: int) -> Tensor:

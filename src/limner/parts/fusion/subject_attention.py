@@ -70,7 +70,8 @@ class subject_attention:
             if call.site.name in own and live.on:
                 states, off = self._states(base, call.run, len(call.query), features)
                 added = scale * attended(call.hidden, states, own[call.site.name]) * off
-                call.query = call.queries(call.hidden + added)
+                call.hidden = call.hidden + added
+                call.query = call.queries(call.hidden)
                 call.beyond.append(lambda _: added)
             return call
 
@@ -83,7 +84,7 @@ class subject_attention:
         import torch
         import torch.nn.functional as F
 
-        if self not in run.cache:
+        if id(self) not in run.cache:
             if run.random is None:
                 states = features.flatten(0, 1).expand(rows, -1, -1)
                 each = rows // len(run.branches)
@@ -93,8 +94,8 @@ class subject_attention:
             else:
                 states, on = self.encoder(base, run.references.first), run.references.on
             normal = F.layer_norm(states, states.shape[-1:])
-            run.cache[self] = normal, on.to(states).view(-1, 1, 1)
-        found: tuple[Tensor, Tensor] = run.cache[self]
+            run.cache[id(self)] = normal, on.to(states).view(-1, 1, 1)
+        found: tuple[Tensor, Tensor] = run.cache[id(self)]
         return found
 
 

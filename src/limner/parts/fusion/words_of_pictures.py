@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.states import other_words, put_in, read_beside
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -52,35 +53,43 @@ def words_of_pictures(
         mapped = mapper(base, tuple(features.shape), generator)
         parameters = taken(mapped.start, stored, base, what="the words of pictures")
         own = {**parameters, FEATURES: features}
-        painted: dict[tuple[str, ...], Tensor] = {}
+        painted: dict[Any, tuple[Tensor, list[Tensor], list[dict[str, Tensor]]]] = {}
 
         def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
             said = [run.prompts[row] for row in rows]
+            others = [other_words(run, row, but=subject.handle) for row in rows]
             still = run.random is None and not mapped.changing and not torch.is_grad_enabled()
-            if still and tuple(said) in painted:
-                return painted[tuple(said)]
+            key = tuple(said), tuple(id(vectors) for own in others for vectors in own.values())
+            if still and key in painted:
+                found, put, _ = painted[key]
+                put_in(run, subject.handle, {row: _always(v) for row, v in zip(rows, put, strict=True)})
+                return found
             seen, on = looked_at_by_rows(base, run, look, own[FEATURES], len(run.prompts))
             plain = [base.word_vectors(like)] * len(rows) if like else nouns_read(base, run, rows, subject)
             padded = torch.nn.utils.rnn.pad_sequence(plain, batch_first=True)
             vectors = mapped.vectors(own, seen[rows], padded, run.of(rows))
             run.kept["picture words"] = vectors
+            put = [
+                put_of(vectors[k], plain[k], shown, scale, behind=before_noun)
+                for k, shown in enumerate(on[rows].tolist())
+            ]
+            put_in(run, subject.handle, {row: _always(v) for row, v in zip(rows, put, strict=True)})
             found = read_with(
                 base,
                 said,
-                vectors,
-                plain,
+                put,
                 on[rows].tolist(),
-                scale,
                 subject.handle,
-                behind=before_noun,
+                others,
                 repeats=repeats if run.random is None else 1,
                 noun=subject.noun,
             ).to(states)
             if still:
                 painted.clear()
-                painted[tuple(said)] = found
+                painted[key] = found, put, others
             return found
 
+        rewrite.composes = True  # type: ignore[attr-defined]  # functions stay functions
         return own, rewrite
 
     return making
@@ -93,33 +102,41 @@ def nouns_read(base: Base, run: Pass, rows: list[int], subject: Subject) -> list
     return [known[nouns[row] if nouns else subject.noun] for row in rows]
 
 
+def _always(vectors: Tensor) -> Callable[[int], Tensor]:
+    return lambda _: vectors
+
+
+def put_of(vectors: Tensor, plain: Tensor, on: bool, scale: float, *, behind: bool = False) -> Tensor:
+    """[n, D]: what stands at the word's place in a row: its vectors, as strong as they are worn, or those of its noun; `behind` them
+    the noun's."""
+    import torch
+
+    if not on:
+        return plain
+    if scale != 1:
+        vectors = torch.lerp(plain[torch.arange(len(vectors)) % len(plain)], vectors, scale)
+    return torch.cat([vectors, plain]) if behind else vectors
+
+
 def read_with(
     base: Base,
     said: list[str],
-    vectors: Tensor,
-    plain: list[Tensor],
+    put: Sequence[Tensor],
     on: list[bool],
-    scale: float,
     word: str,
+    others: Sequence[Mapping[str, Tensor]],
     *,
-    behind: bool = False,
     repeats: int = 1,
     noun: str = "",
 ) -> Tensor:
-    """[rows, L, D]: the prompts' states with each row's vectors at the word's place, or its noun's."""
-    import torch
-
+    """[rows, L, D]: the prompts' states with each row's vectors at the word's place, and the other words that it has."""
     words, texts = {}, []
     for k, prompt in enumerate(said):
         name = f"{word[:-1]}.{k}>"
-        put = vectors[k] if on[k] else plain[k]
-        if on[k] and scale != 1:
-            start = plain[k][torch.arange(len(put)) % len(plain[k])]
-            put = torch.lerp(start, put, scale)
-        words[name] = torch.cat([put, plain[k]]) if on[k] and behind else put
-        text = prompt.replace(word, name)
-        texts.append(_repeated(base, text, prompt.replace(word, noun), repeats, words) if on[k] else text)
-    return base.text_states(texts, words=words)
+        words[name], text = put[k], prompt.replace(word, name)
+        known = {**words, **others[k]}
+        texts.append(_repeated(base, text, prompt.replace(word, noun), repeats, known) if on[k] else text)
+    return read_beside(base, texts, words, others)
 
 
 def _repeated(base: Base, text: str, again: str, most: int, words: Mapping[str, Tensor]) -> str:

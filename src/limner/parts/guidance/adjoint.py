@@ -118,9 +118,10 @@ def _predicted(moment: Moment, x: Tensor, time: float) -> tuple[Tensor, Tensor]:
     assert moment.against is not None
     at = _at(moment, time, 2 * len(x))
     said = (("",) * len(x)) + moment.prompts
-    run = moment.worn.run(time=at, prompts=said, branches=("negative", "text"))
+    both = torch.cat([x, x])
+    run = moment.worn.run(time=at, latents=both, prompts=said, branches=("negative", "text"))
     states = torch.cat([moment.against, moment.states])
-    negative, text = moment.worn.base.predict(torch.cat([x, x]), at, states, context=run).chunk(2)
+    negative, text = moment.worn.base.predict(both, at, states, context=run).chunk(2)
     return negative, text
 
 

@@ -66,7 +66,7 @@ def reference_statistics(
         if not rows or not begin * moment.total <= moment.step < end * moment.total:
             return moment.latents
         worn, tensors = moment.worn, moment.worn.live[reference].tensors
-        key = (reference, moment.total)
+        key = (id(reference), moment.total)
         if key not in worn.kept:
             worn.kept[key] = inverted(worn.base, tensors[LATENTS], prompt, moment.total)
         shown = worn.kept[key][moment.step][None]

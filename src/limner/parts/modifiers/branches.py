@@ -43,14 +43,14 @@ class branch_integration:
             if call.site.kind == "cross" and live.on and run.twins and not late:
                 each = len(run.prompts) // len(run.branches)
                 rows = [k for k, text in enumerate(run.prompts) if self.word in text and k % each < each // 2]
-                self._integrate(base, call, rows, each // 2)
+                self._integrate(base, call, rows, each // 2, scale)
             return call
 
         if scale:
             live.operations = (operation,)
         yield live
 
-    def _integrate(self, base: Base, call: AttentionCall, rows: list[int], apart: int) -> None:
+    def _integrate(self, base: Base, call: AttentionCall, rows: list[int], apart: int, scale: float) -> None:
         seen: list[Tensor] = []
 
         def keep(maps: Tensor) -> Tensor:
@@ -62,7 +62,8 @@ class branch_integration:
             for row in rows:
                 own, other = (self._mass(base, seen[0][k], call.run.prompts[k]) for k in (row, row + apart))
                 first, second = self.shares(own, other)[..., None]
-                found[row] = first * out[row] + second * out[row + apart]
+                both = first * out[row] + second * out[row + apart]
+                found[row] = both if scale == 1 else out[row].lerp(both, scale)
             return found
 
         if rows:

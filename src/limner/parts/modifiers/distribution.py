@@ -9,6 +9,7 @@ from limner.recipe import Objective
 from limner.streams import stream
 
 from .kept import Kept, taken
+from .states import other_words, read_beside
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -46,8 +47,9 @@ def prompt_distribution(word: str, *, prompts: int = 8, vectors: int = 4, spread
                 text = run.prompts[row]
                 if text not in kept.values:
                     said = [text.replace(word, name) for name in words]
-                    every = base.text_states(said, words=words)
-                    places = [base.num_tokens(one, words=words) + 1 for one in said]
+                    others = other_words(run, row, but=word)
+                    every = read_beside(base, said, words, [others] * len(said))
+                    places = [base.num_tokens(one, words={**words, **others}) + 1 for one in said]
                     pooled = torch.stack([every[k, place] for k, place in enumerate(places)])
                     kept.values[text] = every.mean(0), every.std(0), pooled
                 mean, std, run.kept[POOLED] = kept.values[text]

@@ -12,11 +12,12 @@ from limner.parts.attention.maps import keep_maps, kept_maps
 from limner.recipe import Live, Objective, Prediction
 
 from .kept import taken
+from .states import other_words
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind, Site
+    from limner.bases.attention import AttentionCall, Kind, Pass, Site
     from limner.bases.protocol import Base
     from limner.recipe import Source, Step
     from limner.subject import Subject
@@ -71,9 +72,9 @@ class image_attention:
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.name not in own or not live.on or not any(self.subject.handle in p for p in call.run.prompts):
                 return call
-            if self not in call.run.cache:
-                call.run.cache[self] = self._seen(base, call, latents, chosen)
-            hidden, mask = call.run.cache[self]
+            if id(self) not in call.run.cache:
+                call.run.cache[id(self)] = self._seen(base, call, latents, chosen)
+            hidden, mask = call.run.cache[id(self)]
             added = _attended(call, own[call.site.name], hidden[call.site.name], mask[call.site.name])
             call.beyond.append(lambda _: scale * added)
             return call
@@ -105,7 +106,7 @@ class image_attention:
         own = Pass((note, keep_maps()), run.time, prompts=run.prompts, fused=run.fused)
         output = base.predict(latents[which.to(latents.device)], run.time, call.states, context=own)
         maps = kept_maps(Prediction(output, own))
-        places = [self._places(base, prompt) for prompt in run.prompts]
+        places = [self._places(base, run, row) for row in range(len(run.prompts))]
         star, end = (torch.stack([maps[k, :, pair[n]] for k, pair in enumerate(places)]) for n in (0, 1))
         run.kept[WORD], run.kept[END] = star, end.detach()
         masks = {name: _resized(otsu(star.detach()), x.shape[1]) for name, x in hidden.items()}
@@ -119,11 +120,12 @@ class image_attention:
             masks = {name: mask[source] for name, mask in masks.items()}
         return hidden, masks
 
-    def _places(self, base: Base, prompt: str) -> tuple[int, int]:
+    def _places(self, base: Base, run: Pass, row: int) -> tuple[int, int]:
         """Of the word and of the end token; of a prompt without the word, the begin token and the end."""
         import torch
 
-        words = {self.subject.handle: torch.zeros(1, 1)}
+        prompt = run.prompts[row]
+        words = {**other_words(run, row, but=self.subject.handle), self.subject.handle: torch.zeros(1, 1)}
         found = base.word_places(prompt, self.subject.handle, words=words)
         return (found[0] if found else 0), base.num_tokens(prompt, words=words) + 1
 

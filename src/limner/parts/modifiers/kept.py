@@ -12,22 +12,33 @@ if TYPE_CHECKING:
 
     from limner.bases.protocol import Base
 
-MOST = 4096
+MOST_BYTES = 64 * 2**20
 
 
 class Kept:
-    """Values by key. `check` forgets them all when a parameter learns, or was written to since the last check."""
+    """Values by key. `check` forgets them all when a parameter learns, or was written to since the last check, and when their tensors
+    are more than MOST_BYTES."""
 
     def __init__(self) -> None:
         self.values: dict[Any, Any] = {}
-        self._written = -1
+        self._written = self._count = -1
 
     def check(self, parameters: Iterable[Tensor]) -> None:
         parameters = list(parameters)
         written = sum(p._version for p in parameters)
-        if written != self._written or len(self.values) > MOST or any(p.requires_grad for p in parameters):
+        full = len(self.values) != self._count and sum(map(_num_bytes, self.values.values())) > MOST_BYTES
+        if written != self._written or full or any(p.requires_grad for p in parameters):
             self.values.clear()
-        self._written = written
+        self._written, self._count = written, len(self.values)
+
+
+def _num_bytes(value: Any) -> int:
+    """Of all tensors in a value."""
+    if isinstance(value, Mapping):
+        return sum(map(_num_bytes, value.values()))
+    if isinstance(value, (tuple, list)):
+        return sum(map(_num_bytes, value))
+    return value.numel() * value.element_size() if hasattr(value, "element_size") else 0
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

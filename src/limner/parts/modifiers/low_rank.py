@@ -121,7 +121,7 @@ def _beside_many(
 
     def chosen() -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Factors for each group of rows, and which rows these are (None: all of them, in equal groups)."""
-        if rows.even and len(place_of) == rows.count:
+        if rows.all_of(place_of):
             return down, up, strengths, None
         at, mine = rows.of(place_of)
         return down[mine], up[mine], strengths[mine], at

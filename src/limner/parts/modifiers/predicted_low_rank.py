@@ -54,9 +54,9 @@ class predicted_low_rank:
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.name not in sites or not live.on:
                 return call
-            if self not in call.run.cache:
-                call.run.cache[self] = scale * self._cores(base, call.run, len(call.query), features, own)
-            cores = call.run.cache[self][:, sites.index(call.site.name)]  # [rows, 3, rank, rank]
+            if id(self) not in call.run.cache:
+                call.run.cache[id(self)] = scale * self._cores(base, call.run, len(call.query), features, own)
+            cores = call.run.cache[id(self)][:, sites.index(call.site.name)]  # [rows, 3, rank, rank]
             more = [
                 call.heads(self._path(x, cores[:, k], own, f"{self.name}.{call.site.name}.{part}"))
                 for k, (part, x) in enumerate(zip(PARTS, (call.hidden, call.states, call.states), strict=True))

@@ -70,8 +70,8 @@ class key_locked:
             rows = [k for k, prompt in enumerate(call.run.prompts) if self.word in prompt]
             if call.site.kind != "cross" or not live.on or not rows:
                 return call
-            if call.run.random is not None and self not in call.run.cache:
-                call.run.cache[self] = True
+            if call.run.random is not None and id(self) not in call.run.cache:
+                call.run.cache[id(self)] = True
                 self._follow(base, call, rows, direction)
             states = call.states[rows]
             about = (*self.gates(states, direction, inverse), direction)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
+from limner.errors import PromptError
 from limner.recipe import Live
 
 from .kept import prefixed, taken, under
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 Rewrite: TypeAlias = "Callable[[Mapping[str, Tensor], Tensor, list[int], Pass, float], Tensor]"
 """Parameters, states [rows, L, D], which rows of the run these are, the run, strength -> the states to read."""
 
+PUT, REWRITTEN = "words put in", "rows rewritten"
+
 Making: TypeAlias = "Callable[[Base, Mapping[str, Tensor], Generator], tuple[dict[str, Tensor], Rewrite]]"
 """Base, stored tensors by name, generator -> parameters (those that are `nn.Parameter`s learn) and the rewriting."""
 
@@ -31,6 +34,9 @@ class changed_states:
 
     In plain text the word is read as the vectors of `like`, so a rewriting that changes nothing gives the states of
     `like`. So do rows with a reference and an empty prompt: the picture alone.
+
+    Several such words in one prompt are all read where each is vectors put into the prompt (`composes` of what `making` makes).
+    Other rewritings have a prompt for themselves: a second one there is a `PromptError`.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -55,9 +61,12 @@ class changed_states:
             if call.site.kind != "cross" or not live.on or not rows:
                 return call
             rows = [*rows, *_negatives(call.run, rows)] if self.negative else rows
-            if self not in call.run.cache:
-                call.run.cache[self] = rewrite(own, call.states[rows], rows, call.run, scale)
-            states = call.run.cache[self]
+            if id(self) not in call.run.cache:
+                before = call.states[rows]
+                call.run.cache[id(self)] = rewrite(own, before, rows, call.run, scale)
+                if call.run.random is None and call.run.cache[id(self)] is not before:
+                    claim(call.run, rows, self.word, composes=getattr(rewrite, "composes", False))
+            states = call.run.cache[id(self)]
             return read_instead(base, call, rows, states, states)
 
         if scale:
@@ -68,6 +77,51 @@ class changed_states:
     def prefix(self) -> str:
         """How the names of its tensors begin."""
         return f"states.{self.name or self.word}."
+
+
+def claim(run: Pass, rows: list[int], word: str, *, composes: bool) -> None:
+    """Say that a word rewrites what is read of these rows. Raises `PromptError` where another does, or is read there, and not both
+    can be."""
+    claimed: dict[int, dict[str, bool]] = run.cache.setdefault(REWRITTEN, {})
+    for row in rows:
+        others = claimed.setdefault(row, {})
+        strange = next((other for other, also in others.items() if other != word and not (composes and also)), None)
+        if strange is not None:
+            raise PromptError(
+                f"{strange} and {word} each rewrite all that is read of {run.prompts[row]!r}, so one would be lost: name one of them "
+                "in a prompt"
+            )
+        others[word] = composes
+
+
+def put_in(run: Pass, word: str, vectors: Mapping[int, Callable[[int], Tensor]]) -> None:
+    """Say which vectors [n, D] stand for a word in rows of a run, by the number of the cross-attention layer that reads them."""
+    run.cache.setdefault(PUT, {}).setdefault(word, {}).update(vectors)
+
+
+def other_words(run: Pass, row: int, site: int = 0, *, but: str = "") -> dict[str, Tensor]:
+    """The worn words of a row's prompt, as they are read there so far; one is left out."""
+    prompt = run.prompts[row] if run.prompts else ""
+    found: dict[str, Tensor] = {}
+    for live in run.lives:
+        for word, vectors in live.words.items() if live.on else ():
+            if word != but and word in prompt:
+                put = run.cache.get(PUT, {}).get(word, {}).get(row)
+                found[word] = put(site) if put else vectors() if callable(vectors) else vectors
+    return found
+
+
+def read_beside(
+    base: Base, texts: Sequence[str], words: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]]
+) -> Tensor:
+    """[texts, L, D]: states of texts with these words in them, and in each the others of its own."""
+    every, said = dict(words), []
+    for number, (text, own) in enumerate(zip(texts, others, strict=True)):
+        for word, vectors in own.items():
+            alone = f"{word[:-1]}.beside.{number}>"
+            text, every[alone] = text.replace(word, alone), vectors
+        said.append(text)
+    return base.text_states(said, words=every)
 
 
 def tensors_of(worn: Worn, part: changed_states) -> dict[str, Tensor]:

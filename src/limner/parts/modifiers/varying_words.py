@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from limner.recipe import Live
 
 from .kept import Kept, prefixed, taken, under
+from .states import claim, other_words, put_in, read_beside
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -73,9 +74,11 @@ class varying_word:
             rows = [k for k, prompt in enumerate(call.run.prompts) if self.word in prompt]
             if not rows:
                 return call
-            if self not in call.run.cache:
-                call.run.cache[self] = self._read(base, call.run, rows, varied, own, plain, scale, len(sites), kept)
-            for_keys, for_values = (part[sites.index(call.site.name)] for part in call.run.cache[self])
+            if id(self) not in call.run.cache:
+                if call.run.random is None:
+                    claim(call.run, rows, self.word, composes=True)
+                call.run.cache[id(self)] = self._read(base, call.run, rows, varied, own, plain, scale, len(sites), kept)
+            for_keys, for_values = (part[sites.index(call.site.name)] for part in call.run.cache[id(self)])
             key, value = base.key_value(call.site)
             at = torch.tensor(rows, device=call.key.device)
             call.key = call.key.index_copy(0, at, call.heads(key(for_keys)).to(call.key))
@@ -104,18 +107,34 @@ class varying_word:
         kept.check(own.values())
         assert run.time is not None
         moments = [varied.moment(int(run.time[row])) for row in rows]
-        wanted = [[(run.prompts[row], site, m) for row, m in zip(rows, moments, strict=True)] for site in range(sites)]
-        new = [key for key in dict.fromkeys(key for line in wanted for key in line) if key not in kept.values]
+        beside = [[other_words(run, row, site, but=self.word) for row in rows] for site in range(sites)]
+        wanted = [
+            [
+                (run.prompts[row], site, m, tuple(id(vectors) for vectors in others.values()))
+                for row, m, others in zip(rows, moments, beside[site], strict=True)
+            ]
+            for site in range(sites)
+        ]
+        others_of = {
+            key: others
+            for line, own_line in zip(wanted, beside, strict=True)
+            for key, others in zip(line, own_line, strict=True)
+        }
+        new = [key for key in others_of if key not in kept.values]
         if new:
             words = {
                 f"{self.word}{k}": torch.lerp(plain, varied.vectors(own, site, moment, run.random), scale)
-                for k, (_, site, moment) in enumerate(new)
+                for k, (_, site, moment, _) in enumerate(new)
             }
-            said = [prompt.replace(self.word, f"{self.word}{k}") for k, (prompt, _, _) in enumerate(new)]
-            states = base.text_states(said, words=words)
+            said = [prompt.replace(self.word, f"{self.word}{k}") for k, (prompt, *_) in enumerate(new)]
+            others = [others_of[key] for key in new]
+            states = read_beside(base, said, words, others)
             for k, (key, state) in enumerate(zip(new, states, strict=True)):
-                kept.values[key] = state, self._passed(base, said[k], k, key, state, varied, own, run, scale, words)
+                passed = self._passed(base, said[k], k, key, state, varied, own, run, scale, {**words, **others[k]})
+                kept.values[key] = state, passed, words[f"{self.word}{k}"], others[k]
         found = [[kept.values[key] for key in line] for line in wanted]
+        for n, row in enumerate(rows):
+            put_in(run, self.word, {row: _by_site([line[n][2] for line in found])})
         first, second = (torch.stack([torch.stack([pair[n] for pair in line]) for line in found]) for n in (0, 1))
         return first, second
 
@@ -124,7 +143,7 @@ class varying_word:
         base: Base,
         said: str,
         number: int,
-        key: tuple[str, int, int],
+        key: tuple[Any, ...],
         state: Tensor,
         varied: Varied,
         own: Mapping[str, Tensor],
@@ -141,6 +160,10 @@ class varying_word:
         for place in base.word_places(said, f"{self.word}{number}", words=words):
             state[place] = state[place] + scale * BYPASS * state[place].norm().detach() * push
         return state
+
+
+def _by_site(vectors: Sequence[Tensor]) -> Callable[[int], Tensor]:
+    return lambda site: vectors[site]
 
 
 def per_layer() -> Vary:

@@ -105,7 +105,7 @@ def _added_by_rows(
             return out
         changes = torch.stack([make() for make in made])  # [subjects, out, in, …]
         at = None
-        if not (rows.even and len(place_of) == rows.count):
+        if not rows.all_of(place_of):
             at, mine = rows.of(place_of)
             changes = changes[mine]
         if not len(changes):
@@ -135,9 +135,15 @@ def in_place_of(
         if not live.on:
             return
         kept.check([weight, *own.values()])
-        if "weight" not in kept.values:
-            kept.values["weight"] = weight + scale * change(own)
-        layer.__dict__["weight"] = kept.values["weight"]
+        now = layer.__dict__.get("weight")  # as another change left it
+        if now is None:
+            if "weight" not in kept.values:
+                kept.values["weight"] = weight + scale * change(own)
+            layer.__dict__["weight"] = kept.values["weight"]
+            return
+        if "change" not in kept.values:
+            kept.values["change"] = scale * change(own)
+        layer.__dict__["weight"] = now + kept.values["change"]
 
     def after(layer: nn.Module, *_: Any) -> None:
         layer.__dict__.pop("weight", None)

@@ -34,7 +34,7 @@ def same_identity(source: Source) -> Objective:
         apart = (found - wanted).square().sum(-1)
         return (apart * counts).sum() / counts.sum().clamp_min(1e-6)
 
-    return Objective(f"same identity({source.name})", source, value)
+    return Objective(f"same identity({source.name})", source, value, across=True)
 
 
 def _first(references: References) -> Tensor:

@@ -23,4 +23,4 @@ def magnitude(source: Source, of: str) -> Objective:
         found = [x.float().abs().mean() for name, x in (kept.kept if kept else {}).items() if name.startswith(of)]
         return torch.stack(found).mean() if found else output.new_zeros(())
 
-    return Objective(f"magnitude of {of}({source.name})", source, value)
+    return Objective(f"magnitude of {of}({source.name})", source, value, across=True)

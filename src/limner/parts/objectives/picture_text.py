@@ -40,7 +40,7 @@ def picture_text_contrast(source: Source, part: changed_states, former: QueryFor
         right = _equal(said).to(alike.device)
         return 0.5 * (missed(alike, right) + missed(alike.T, right.T))
 
-    return Objective(f"picture-text contrast({source.name})", source, value, any_target=True)
+    return Objective(f"picture-text contrast({source.name})", source, value, any_target=True, across=True)
 
 
 def picture_text_matching(source: Source, part: changed_states, former: QueryFormer, look: Look) -> Objective:
@@ -65,7 +65,7 @@ def picture_text_matching(source: Source, part: changed_states, former: QueryFor
         logits = former(own, seen[rows], words).mean(1) @ own["match.weight"]
         return F.binary_cross_entropy_with_logits(logits, (torch.arange(len(rows)) < len(said)).to(logits))
 
-    return Objective(f"picture-text matching({source.name})", source, value, any_target=True)
+    return Objective(f"picture-text matching({source.name})", source, value, any_target=True, across=True)
 
 
 def _looked(step: Step, part: changed_states, look: Look) -> tuple[Mapping[str, Tensor], Tensor, list[str]]:

@@ -37,7 +37,7 @@ def among_words(source: Source, *, word: str, count: int = 10, temperature: floa
         everything = torch.cat([to_near, others], 1).logsumexp(1)
         return (everything - to_near.logsumexp(1)).mean()
 
-    return Objective(f"among words({source.name})", source, value)
+    return Objective(f"among words({source.name})", source, value, across=True)
 
 
 def short(source: Source, what: Literal["picture words", "word offset"]) -> Objective:
@@ -48,7 +48,7 @@ def short(source: Source, what: Literal["picture words", "word offset"]) -> Obje
         usual = _real_words(step).float().square().sum(-1).mean()
         return _kept(step, what).float().square().sum(-1).mean() / usual
 
-    return Objective(f"short {what}({source.name})", source, value)
+    return Objective(f"short {what}({source.name})", source, value, across=True)
 
 
 def _kept(step: Step, what: str) -> Tensor:

@@ -40,7 +40,7 @@ def refinement(
         weight = torch.zeros_like(worth).index_fill(0, best, 1.0)
         return denoising_error(step.on(Batch(latents, step.batch.prompts, weight=weight, references=shown)))
 
-    return Objective(f"refinement({source.name})", source, value)
+    return Objective(f"refinement({source.name})", source, value, across=True)
 
 
 def likeness(base: Base, latents: Tensor, shown: References, prompts: Sequence[str], word: str) -> Tensor:

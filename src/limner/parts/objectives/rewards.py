@@ -93,7 +93,7 @@ def policy_gradient(
             total = total + (kl * apart - advantage * likely).mean() / len(chosen)
         return total
 
-    return Objective(f"policy gradient({source.name})", source, value)
+    return Objective(f"policy gradient({source.name})", source, value, across=True)
 
 
 def _painted(step: Step, steps: int, guidance: float) -> list[tuple[Tensor, Tensor, int, int]]:

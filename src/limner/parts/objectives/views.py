@@ -35,7 +35,7 @@ def appearance_contrast(source: Source) -> Objective:
             logits = (unit @ unit.mT / TEMPERATURE).masked_fill(itself, float("-inf"))  # [sites, B, B]
         return torch.stack([missed(one, right) for one in logits]).mean()
 
-    return Objective(f"appearance contrast({source.name})", source, value)
+    return Objective(f"appearance contrast({source.name})", source, value, across=True)
 
 
 def semantic_contrast(source: Source) -> Objective:
@@ -56,7 +56,7 @@ def semantic_contrast(source: Source) -> Objective:
             logits = F.normalize(whole, dim=-1) @ F.normalize(texts, dim=-1).T / TEMPERATURE
         return 0.5 * (missed(logits, right) + missed(logits.T, right.T))
 
-    return Objective(f"semantic contrast({source.name})", source, value)
+    return Objective(f"semantic contrast({source.name})", source, value, across=True)
 
 
 def _kept(step: Step, name: str) -> Tensor:

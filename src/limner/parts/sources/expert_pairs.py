@@ -109,6 +109,7 @@ def _taught_and_painted(
 ) -> dict[str, Tensor]:
     import torch
 
+    from limner.errors import TeachingError
     from limner.fleet import Job, learn_many
     from limner.painting import PaintSettings
     from limner.painting_many import Order, paint_many
@@ -117,7 +118,10 @@ def _taught_and_painted(
     chosen = torch.randperm(len(corpus.subjects), generator=stream(0, "experts"))[:experts].tolist()
     jobs = [Job(_subject(shelf, who), expert, settings=dict(settings)) for who in chosen]
     place = {job.subject.handle: who for job, who in zip(jobs, chosen, strict=True)}
-    taught = [done.concept for done in learn_many(base, jobs, mixed=True) if done.concept is not None]
+    ended = learn_many(base, jobs, mixed=True)
+    if broken := [done.error for done in ended if done.error is not None and not isinstance(done.error, TeachingError)]:
+        raise broken[0]
+    taught = [done.concept for done in ended if done.concept is not None]
     asked = [(concept, k) for concept in taught for k in range(len(prompts))]
     orders = [Order(prompts[k].format(c.handle), c, seed=n) for n, (c, k) in enumerate(asked)]
     painted = paint_many(base, orders, settings=PaintSettings(steps=20))

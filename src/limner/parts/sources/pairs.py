@@ -102,8 +102,8 @@ def pairs(
             if masks is not None and ground == "swapped":
                 others = _others([subjects_of[k] for k in flat], subjects, at("ground"))
                 pixels = on_ground_of(shelf.pixels(others), shelf.masks(others), pixels, masks)
-            for change in changes:
-                pixels, masks = change(pixels, masks, at("changes"))
+            for number, change in enumerate(changes):
+                pixels, masks = change(pixels, masks, at(f"changes, {number}" if number else "changes"))
             shown = References(
                 pixels.unflatten(0, (batch, references)),
                 None if masks is None else masks.unflatten(0, (batch, references)),
