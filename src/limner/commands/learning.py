@@ -30,7 +30,7 @@ def learn(given: argparse.Namespace) -> None:
     from limner.evaluation.signals import Keeper, Signals, together
     from limner.files import check_folder
     from limner.interrupts import standing
-    from limner.learning import checked_settings
+    from limner.learning import CHECKPOINT, checked_settings
     from limner.looking import prepared
     from limner.methods.full_size import FULL_SIZE
     from limner.page import write_page
@@ -53,7 +53,7 @@ def learn(given: argparse.Namespace) -> None:
     if page != folder / subject.name:
         say(f"note: {folder / subject.name} holds files of yours, so the page goes into {page}")
     check_folder(page)
-    standing(what_is_kept(target, page))
+    standing(what_is_kept(target, page, resume=given.resume))
     if given.base == "pocket":
         say(
             "note: the base 'pocket' knows toys of its own small world, not photographs; expect a toy's likeness of your"
@@ -103,6 +103,8 @@ def learn(given: argparse.Namespace) -> None:
     signals = Signals(subject, held_out, stop=given.stop, file=page / "signals.jsonl") if given.stop else None
     watches = [w for w in (show(), keeper, signals, *ending) if w is not None]
     concept = _taught_already(given, base, subject, chosen, target, page)
+    if given.resume and concept is None and not (page / CHECKPOINT).exists():
+        say(f"note: there is no checkpoint in {page}, so teaching begins anew")
     if concept is None:  # else, and from then on, it is on disk; what follows is added to it
         concept = limner.learn(
             base,
