@@ -64,16 +64,8 @@ def learn(given: argparse.Namespace) -> None:
     say(f"{len(subject.pictures)} pictures of {subject.name}, a {subject.noun}")
     budget = seconds(given.budget) if given.budget else None
     ending = [within(budget, say)] if budget else []
-    if given.method is None:
-        strange = given.base == "pocket" and are_photographs(subject)
-        given.method, why = choose(
-            base=given.base, goal=given.goal, kind=given.kind, budget=budget, photographs=strange
-        )
-        say(f"method: {given.method} ({why})")
     subject = prepared(subject, segment=given.segment, caption=given.caption, device=given.device)
-    chosen = {
-        s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None
-    }
+    chosen = _method_and_settings(given, subject, budget)
     told = checked_settings(find(given.method), chosen, base=given.base)
     planned(given, given.base, find(given.method)(subject, **told), batch=int(told.get("batch", 1)))
     base = opened(given, given.base)
@@ -148,6 +140,32 @@ def learn(given: argparse.Namespace) -> None:
     if given.check and not certificate.ok:
         say(f"note: {target} is saved, and can be used all the same")
         certificate.demand()
+
+
+def _method_and_settings(given: argparse.Namespace, subject: Subject, budget: float | None) -> dict[str, Any]:
+    """The settings that were given, after the method is chosen where none is named. Flags are those of the method for toys: where one
+    is given that the method for photographs does not have, the former stays, and what to expect of it is said."""
+    if given.method is not None:
+        return _given_of(given, given.method)
+    about: dict[str, Any] = {"base": given.base, "goal": given.goal, "kind": given.kind, "budget": budget}
+    usual = choose(**about)
+    chosen = _given_of(given, usual.method)
+    best = choose(**about, photographs=given.base == "pocket" and are_photographs(subject))
+    strange = sorted(chosen.keys() - {setting.name for setting in settings(find(best.method))})
+    given.method, why = usual if strange else best
+    say(f"method: {given.method} ({why})")
+    if strange:
+        flag = strange[0].replace("_", "-")
+        say(
+            f"note: these pictures are photographs, of which {given.method} will paint noise or any of the class on pocket; {best.method} "
+            f"paints a toy like the subject, and has no --{flag}"
+        )
+    return chosen
+
+
+def _given_of(given: argparse.Namespace, method: str) -> dict[str, Any]:
+    """The settings of a method that were given as flags."""
+    return {s.name: value for s in settings(find(method)) if (value := getattr(given, s.name)) is not None}
 
 
 def _taught_already(
