@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 SIGNALS = ("SIGKILL", "SIGINT", "SIGTERM")
+CAUGHT = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 600.0
 """Seconds after which a child counts as hanging."""
 
@@ -156,9 +157,13 @@ class Ran:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.log = folder, folder.with_name(f"{folder.name}.log")
         self.began = time.monotonic()
+        before = signal.pthread_sigmask(
+            signal.SIG_BLOCK, CAUGHT
+        )  # a child that is killed at once must not go on as its parent
         self.process = os.fork()
         if self.process == 0:
             self._be(words, limit)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _be(self, words: Sequence[str], limit: int | None) -> None:
         """The child: it never comes back from here."""
@@ -166,6 +171,7 @@ class Ran:
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
             os.chdir(self.folder)
             with self.log.open("w") as log:
                 os.dup2(log.fileno(), 1)
