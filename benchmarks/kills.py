@@ -298,7 +298,7 @@ class Disk:
         if not self.mounts:
             yield at.choice((2_000, 20_000, 200_000))
             return
-        size = at.choice((64, 256, 1024, 4096))
+        size = at.choice((8, 32, 256, 2048))
         _quiet("mount", "-t", "tmpfs", "-o", f"size={size}k", "limner-kills", str(folder))
         try:
             yield None
