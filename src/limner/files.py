@@ -247,6 +247,7 @@ _SIGNS = (
     b"limner</title>",
     b"<title>limner bench</title>",
     b"label,method,number,mean,",
+    b"| s to teach | kB |",
 )
 
 
