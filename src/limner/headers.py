@@ -41,6 +41,8 @@ def check_header(header: Mapping[str, Any], tensors: Mapping[str, Tensor], path:
         finite_number(value, f"cost {name} {at}")
     for name, value in _named(header["versions"], f"versions {at}").items():
         plain_text(value, f"versions {name} {at}", limit=MAX_NAME)
+    for name, value in _named(header["weights"], f"weights {at}").items():
+        plain_text(value, f"weights {name} {at}", limit=64)
     plain_text(header["method_sha256"], f"method_sha256 {at}", limit=64)
     check_tensor_names(tensors, path)
 
