@@ -235,8 +235,8 @@ def _lokr_rank(changes: Mapping[str, Change]) -> int:
 def _dropped(base: Base, changes: Mapping[str, Change]) -> list[str]:
     """A note on layers that the scripts' own network leaves out without a word."""
     layers = [layer for layer in changes if unread_by_scripts(base, layer)]
-    if not layers:
-        return []
+    if not layers or any(c.kind != "lora" or "magnitude" in c.factors for c in changes.values()):
+        return []  # the scripts' own network reads LoRA alone
     shown = ", ".join(layer.partition(".")[2] for layer in layers[:3])
     if base.family == "qwen_image":
         return [f"musubi-tuner leaves out {len(layers)} of these {len(changes)} layers: {shown} …"]

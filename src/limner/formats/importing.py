@@ -88,11 +88,11 @@ PICKLES = (".pt", ".bin", ".pth", ".ckpt")
 
 def _why(found: Found, tensors: Mapping[str, Tensor]) -> str:
     """Why nothing was read: a kind that is not worn here, or names of no layer."""
-    if found.report.missing:
-        return f"it lacks {', '.join(found.report.missing[:3])}"
     kind = next(filter(None, map(unread_kind, tensors)), "")
     if kind:
         return f"its keys are of {kind}, which is not read here"
+    if found.report.missing:
+        return f"it lacks {', '.join(found.report.missing[:3])}"
     return f"its first keys are {', '.join(list(tensors)[:3])}. Is it of another base?"
 
 

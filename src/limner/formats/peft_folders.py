@@ -190,6 +190,10 @@ def _free_of(change: Change) -> Tensor:
 
     turned = change.factors["rotation"].float()
     one = torch.eye(turned.shape[-1])
+    if float((turned @ turned.mT - one).abs().max()) > 1e-4:  # of a series that was cut short
+        raise InputError(
+            "these are no rotations but a series near them, which PEFT's folders say by their own settings alone"
+        )
     skew = torch.linalg.solve(one + turned, one - turned)
     rows, columns = torch.triu_indices(*turned.shape[-2:], 1)
     return skew[:, rows, columns]

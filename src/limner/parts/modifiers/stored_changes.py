@@ -87,6 +87,8 @@ def _fits(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
 
 def _change(name: str, module: Any, own: Mapping[str, Tensor]) -> Change:
     """Parameters -> what is added to the weight; decomposed where there is a magnitude."""
+    import torch
+
     weight = module.weight
     if not weight.dtype.is_floating_point:
         raise FileError(
@@ -101,7 +103,7 @@ def _change(name: str, module: Any, own: Mapping[str, Tensor]) -> Change:
         whole = weight + plain(now)
         magnitude = now["magnitude"]
         along = [k for k in range(whole.ndim) if magnitude.shape[k] == 1]
-        return magnitude / whole.norm(dim=along, keepdim=True) * whole - weight
+        return magnitude / torch.linalg.vector_norm(whole, dim=along, keepdim=True) * whole - weight
 
     return decomposed
 
