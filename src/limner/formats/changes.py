@@ -320,7 +320,7 @@ def _lokr(stem: str, factors: dict[str, Tensor], shape: tuple[int, ...]) -> Chan
             f"{stem} has {tuple(c.shape)} and {tuple(d.shape)} in the file, which do not divide {shape}: it is of another base"
         )
     whole = (shape[0] // len(c), shape[1] // c.shape[1], *shape[2:])
-    return Change("lokr", {"c": c, "d": _fitted(stem, d, whole)})
+    return Change("lokr", {"c": c.contiguous(), "d": _fitted(stem, d, whole).contiguous()})
 
 
 _MAKERS = {"lora": _lora, "loha": _loha, "lokr": _lokr}
@@ -391,7 +391,7 @@ def _rows_of(change: Change, target: Target) -> Change:
         kept = {name: own(tensor) if name in high_ones else tensor for name, tensor in change.factors.items()}
     if "magnitude" in kept and change.kind == "lokr":
         kept["magnitude"] = own(kept["magnitude"])
-    return replace(change, factors=kept)
+    return replace(change, factors={name: tensor.clone() for name, tensor in kept.items()})
 
 
 def _apart(change: Change, targets: Sequence[Target]) -> dict[str, Change]:
@@ -411,7 +411,7 @@ def _apart(change: Change, targets: Sequence[Target]) -> dict[str, Change]:
         factors = {"down": down[block], "up": rows[:, block]} if apart else {"down": down, "up": rows}
         if apart and not any(bool(tensor.any()) for tensor in factors.values()):
             continue  # a layer that had no change of its own when they were joined
-        factors = {name: tensor.contiguous() for name, tensor in factors.items()}
+        factors = {name: tensor.contiguous().clone() for name, tensor in factors.items()}  # files share no memory
         alpha = None if change.alpha is None else change.alpha * (each / change.rank if apart else 1)
         found[target.layer] = Change("lora", factors, alpha)
     return found

@@ -225,7 +225,7 @@ def _folder(base: Base, part: str, own: Mapping[str, Change]) -> tuple[dict[str,
         raise InputError("these Kronecker products are of matrices that hold several layers; PEFT has no such layers")
     settings = {
         "peft_type": next(name for name, each in TYPES.items() if each == kind),
-        "auto_mapping": None, "base_model_name_or_path": base.name, "bias": "none", "inference_mode": True, "task_type": None,
+        "auto_mapping": None, "base_model_name_or_path": base.name, "inference_mode": True, "task_type": None,
         "revision": None, "target_modules": _targets(base, part, own),
     }  # fmt: skip
     tensors = {}
@@ -284,7 +284,7 @@ def _settings(kind: str, own: Mapping[str, Change]) -> dict[str, Any]:
         "alpha_pattern": {f"^{name}": a for name, a in alphas.items() if a != alpha},
     }  # fmt: skip
     if kind == "lora":
-        return found | {"use_dora": any("magnitude" in c.factors for c in own.values()), "use_rslora": False,
+        return found | {"bias": "none", "use_dora": any("magnitude" in c.factors for c in own.values()), "use_rslora": False,
                         "lora_dropout": 0.0, "lora_bias": False, "fan_in_fan_out": False, "init_lora_weights": True}  # fmt: skip
     return found | {"use_effective_conv2d": False, "init_weights": True}
 
