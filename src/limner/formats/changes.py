@@ -154,8 +154,17 @@ def read_changes(base: Base, tensors: Mapping[str, Tensor], told: Told | None = 
             factors = {name: tensor for (k, name), tensor in own.items() if k == kind}
             _add(base, found, stem, names[stem], kind, factors, beside, told)
         if not kinds:
-            found.report.missing += [f"{stem}: an {'alpha' if 'alpha' in beside else 'extra'} without a change"]
+            _without_change(found.report, tensors, stem, beside)
     return found
+
+
+def _without_change(report: Report, tensors: Mapping[str, Tensor], stem: str, beside: Mapping[str, Tensor]) -> None:
+    """Account for what stands beside a change that is not there: an alpha misses it, anything else has no use."""
+    if "alpha" in beside:
+        report.missing.append(f"{stem}: an alpha without a change")
+    useless = [key for key in tensors if parted(key)[0] == stem and not key.endswith(".alpha")]
+    report.read = [key for key in report.read if key not in useless]
+    report.ignored += useless
 
 
 def parted(key: str) -> tuple[str, str]:
@@ -266,13 +275,11 @@ def _lora(stem: str, factors: dict[str, Tensor], shape: tuple[int, ...]) -> Chan
         if mid.ndim < 3 or mid.shape[1] != len(inner):
             raise FileError(f"the core of {stem} is {tuple(mid.shape)} for {tuple(down.shape)}: it is damaged")
         down = torch.einsum("mn...,nj->mj...", mid, inner)
-    rank = _rank_of(stem, down)
+    rank, ones = _rank_of(stem, down), (1,) * (len(shape) - 2)
+    down = _fitted(stem, down, (rank, *shape[1:]))
     if up.ndim < 2 or up.shape[1] != rank:
         raise FileError(f"the ranks of {stem} disagree: {rank} down and {tuple(up.shape)} up; it is damaged")
-    ones = (1,) * (len(shape) - 2)
-    return Change(
-        "lora", {"down": _fitted(stem, down, (rank, *shape[1:])), "up": _fitted(stem, up, (shape[0], rank, *ones))}
-    )
+    return Change("lora", {"down": down, "up": _fitted(stem, up, (shape[0], rank, *ones))})
 
 
 def _loha(stem: str, factors: dict[str, Tensor], shape: tuple[int, ...]) -> Change:
