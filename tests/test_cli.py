@@ -222,3 +222,43 @@ def test_bench_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["bench", "--methods", "dreambooth:stepz=1", "--results", str(tmp_path / "r.json")]) == 1
     assert "did you mean 'steps'" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "none.json")]) == 1
+
+
+def test_masks_that_a_method_does_not_use_are_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for photo in photos.glob("*.jpg"):
+        Image.new("L", (200, 150), 255).save(photo.with_name(f"{photo.stem}-masklabel.png"))
+    about = ["--class", "dog", "--name", "rex", "--no-score", "--no-check", "--preview", 0, "--overwrite"]
+    note = "the masks of rex were not used: lora_dreambooth"
+    assert run("learn", photos, *about, "--out", tmp_path, *FAST) == 0
+    assert capsys.readouterr().err.count(note) == 1
+    infusion = ["--method", "infusion", "--steps", 1, "--batch", 1]
+    assert run("learn", photos, *about, "--out", tmp_path, *infusion) == 0
+    assert "were not used" not in capsys.readouterr().err
+
+
+def test_files_without_a_trigger_and_words_for_the_negative_prompt(
+    base: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    stem, layer = next((n.replace(".", "_"), m) for n, m in base.projections("attention").items() if n.endswith("to_q"))
+    stem = stem.replace("denoiser_", "lora_unet_", 1)
+    wide, high = layer.in_features, layer.out_features
+    save_file(
+        {f"{stem}.lora_down.weight": torch.zeros(2, wide), f"{stem}.lora_up.weight": torch.zeros(high, 2)},
+        tmp_path / "contrast.safetensors",
+    )
+    save_file({"emb_params": torch.zeros(2, sum(base.word_widths))}, tmp_path / "badhands.safetensors")
+    for name in ("contrast", "badhands"):
+        assert run("import", tmp_path / f"{name}.safetensors", "--out", tmp_path / "in") == 0
+    how = ["--steps", 1, "--out", tmp_path / "out"]
+    word = tmp_path / "in" / "badhands.safetensors"
+    assert run("paint", "a dog", "--with", tmp_path / "in" / "contrast.safetensors", *how) == 0
+    assert run("paint", "a dog", "--with", word, "--negative", "<badhands>", *how) == 0
+    assert run("paint", "a dog", "--with", word, *how) == 1
+    assert "does not name <badhands>" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match=r"'\(red:1.4\)' is read as written"):
+        assert run("paint", "a (red:1.4) dog", *how) == 0

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import limner
-from limner.errors import FileError, InputError, PictureError, TeachingError, UnknownName
+from limner.errors import FileError, InputError, PictureError, PromptError, TeachingError, UnknownName
 from limner.learning import CHECKPOINT, checked_settings
 from limner.methods import find
 from limner.subject import Subject
@@ -225,3 +225,19 @@ def test_a_picture_without_the_subject_is_noted(
     words = ["learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path, "--method", "ip_adapter"]
     assert main([str(word) for word in [*words, "--no-score", "--no-check", "--preview", "0"]]) == 0
     assert "nothing like a toy is seen on empty.png" in capsys.readouterr().err
+
+
+def test_a_caption_that_is_too_long_is_told_before_teaching(base: Any, rex: Subject) -> None:
+    """Also where it is a learned word's vectors that are too many."""
+    room = base.max_tokens
+    long = " ".join([rex.handle, *["red"] * (room - 3)])
+    captions = ["", "", long]
+    subject = Subject.of([p.image for p in rex.pictures], noun=rex.noun, handle=rex.handle, captions=captions)
+    seen: list[int] = []
+    with pytest.raises(PromptError, match=r"picture 3 \(.*nothing is cut"):
+        limner.learn(
+            base, subject, method="textual_inversion", vectors=8, steps=2, batch=1, watch=lambda p: seen.append(p.done)
+        )
+    assert not seen
+    limner.learn(base, subject, method="textual_inversion", vectors=1, steps=1, batch=1)
+    assert untouched(base)

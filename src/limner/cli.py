@@ -242,7 +242,7 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     made.add_argument("--pictures", type=Path, help="the bench's folder (default: out/bench/NAME)")
     exported = _command(commands, "export", exchanging.export, "write a concept for another tool")
     exported.add_argument("concept", type=Path, metavar="FILE", help="what was learned; or ip_adapter, for its weights")
-    exported.add_argument("--to", required=True, help="diffusers, kohya, comfyui or a1111")
+    exported.add_argument("--to", required=True, help="diffusers, kohya, comfyui, a1111 or peft")
     exported.add_argument("--out", type=Path, help="folder for the files (default: out/export/FORMAT)")
     exported.add_argument(
         "--rank", type=at_least(0), default=0, help="bring whole changes of weights to this rank (loses something)"
@@ -252,7 +252,10 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     _add_base(exported, default=None)
     imported = _command(commands, "import", exchanging.import_, "read another tool's file")
     imported.add_argument(
-        "file", type=Path, metavar="FILE", help="LoRA, LoHa, LoKr, embedding, Custom Diffusion, IP-Adapter"
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="LoRA, DoRA, LoHa, LoKr, PEFT's folder, embedding, Custom Diffusion, IP-Adapter",
     )
     imported.add_argument(
         "--name", default="", help="what prompts will call it (default: as the file says, or its name)"

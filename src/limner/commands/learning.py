@@ -96,7 +96,10 @@ def learn(given: argparse.Namespace) -> None:
         )
     for note in find(given.method)(subject, **checked_settings(find(given.method), chosen, base=base.name)).notes:
         say(f"note: {note}")
-    for note in (*notes_of(base, [subject], given.method, told, folder), *small_notes(subject.pictures, base.picture_size)):
+    for note in (
+        *notes_of(base, [subject], given.method, told, folder),
+        *small_notes(subject.pictures, base.picture_size),
+    ):
         say(f"note: {note}")
     for name in unseen(base, subject):
         say(f"note: nothing like a toy is seen on {name}; a picture without the subject teaches what is around it")

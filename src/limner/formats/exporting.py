@@ -8,13 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limner.bases.names import custom_diffusion_names, custom_diffusion_untouched, image_sites
+from limner.bases.names import (
+    READ_BY,
+    custom_diffusion_names,
+    custom_diffusion_untouched,
+    image_sites,
+    table,
+    unread_by_scripts,
+)
 from limner.concept import Concept
 from limner.errors import InputError, UnknownName
 from limner.files import atomic_write, check_ours
 from limner.parts.modifiers.low_rank import low_rank
 from limner.parts.modifiers.weight_changes import changed_weights
 
+from . import peft_folders
 from .changes import Change, approximated, write_changes
 
 if TYPE_CHECKING:
@@ -28,6 +36,7 @@ FORMATS = {
     "kohya": "sd-scripts, and whatever reads lora_unet_ keys; LoHa and LoKr as LyCORIS",
     "comfyui": "ComfyUI; FLUX in its makers' layout",
     "a1111": "AUTOMATIC1111 and Forge: kohya keys, and embeddings",
+    "peft": "PeftModel.from_pretrained of PEFT: a folder with adapter_config.json for each network",
 }
 """Name -> who reads it."""
 
@@ -54,7 +63,7 @@ def export(
     found, folder = Exported(), Path(folder)
     left = dict(concept.tensors)
     words = {name: left.pop(name) for name in list(left) if name.startswith("word.")}
-    changes = _changes(recipe, left, found)
+    changes = _changes(recipe, left, to)
     values = {name: left.pop(name) for name in list(left) if name.startswith(("denoiser.", "text_encoder"))}
     if values and rank:
         changes |= _reduced(base, values, rank, found)
@@ -72,10 +81,21 @@ def export(
     trigger = _trigger(concept, recipe, base)
     dialect = "kohya" if to == "a1111" else to
     about: dict[str, Any] = {"concept": concept, "base": base, "trigger": trigger, "dialect": dialect}
-    if changes:
+    if to == "peft":
+        _write_peft(folder, changes, concept, base, found, overwrite)
+    elif changes:
+        if base.family not in READ_BY.get(to, (base.family,)):
+            raise InputError(
+                f"no tool is known to read files of {to} for {base.family}; export to diffusers or peft (known are "
+                f"{', '.join(READ_BY[to])})"
+            )
         _write_changes(folder / f"{_name(concept)}.safetensors", changes, found, overwrite=overwrite, **about)
     if values:
         _write_values(folder, values, to, base, found, overwrite)
+    if words and to == "peft":
+        raise InputError(
+            f"{concept.handle} has a word of its own, which PEFT's folders do not hold; export to diffusers"
+        )
     for name, vectors in words.items():
         _write_word(folder, name, vectors, concept, base, to, found, overwrite, alone=len(words) == 1 and not changes)
     if not found.files:
@@ -95,8 +115,8 @@ def _trigger(concept: Concept, recipe: Recipe, base: Base) -> str:
     return says or concept.handle
 
 
-def _changes(recipe: Recipe, left: dict[str, Tensor], found: Exported) -> dict[str, Change]:
-    """Changes among the tensors, which are taken out of them."""
+def _changes(recipe: Recipe, left: dict[str, Tensor], to: str) -> dict[str, Change]:
+    """Changes among the tensors that the format holds, which are taken out of them."""
     import torch
 
     changes: dict[str, dict[str, Tensor]] = {}
@@ -111,18 +131,23 @@ def _changes(recipe: Recipe, left: dict[str, Tensor], found: Exported) -> dict[s
             (getattr(m.kind, "alpha", None) for m in recipe.modifiers if isinstance(m, changed_weights)), None
         ),
     }
+    kinds_worn = [m.kind for m in recipe.modifiers if isinstance(m, changed_weights)]
+    turned = next((kind.rotation for kind in kinds_worn if hasattr(kind, "rotation")), None)
     for place, parts in changes.items():
         way, layer = place.split("|")
+        names = list(parts)
         alpha = parts.pop("alpha", None)
-        kinds = {"down": "lora", "a1": "loha", "c": "lokr"}
+        if "turn" in parts and turned is not None:
+            parts = {"rotation": turned(parts["turn"].float())}
+        kinds = {"down": "lora", "a1": "loha", "c": "lokr", "rotation": "oft"}
         kind = next((kinds[key] for key in parts if key in kinds), None)
-        if kind is None:
-            continue  # of a kind that has no file format; what is left over is refused
-        if alpha is None and kind != "lokr":
+        if kind is None or (kind == "oft" and to != "peft"):
+            continue  # of a kind that this format does not hold; what is left over is refused
+        if alpha is None and kind in alphas:
             rank = parts["down"].shape[0] if kind == "lora" else parts["b1"].shape[0]
             alpha = torch.tensor(float(alphas[kind] or rank))
         made[layer] = Change(kind, dict(parts), alpha)
-        for key in (*parts, "alpha"):
+        for key in names:
             left.pop(f"{way}.{layer}.{key}", None)
     return made
 
@@ -158,19 +183,79 @@ def _write_changes(
     overwrite: bool,
 ) -> None:
     kinds = {change.kind for change in changes.values()}
-    if dialect == "diffusers" and kinds - {"lora"}:
-        raise InputError(
-            f"diffusers' LoRA files hold no {' or '.join(sorted(kinds - {'lora'}))}; export to kohya or comfyui"
-        )
+    decomposed = any("magnitude" in change.factors for change in changes.values())
+    if dialect == "diffusers" and (kinds - {"lora"} or decomposed):
+        what = "DoRA" if decomposed else " or ".join(sorted(kinds - {"lora"}))
+        raise InputError(f"diffusers' LoRA files hold no {what}; export to kohya, comfyui or peft")
+    if dialect == "diffusers":
+        changes = {layer: _at_full_strength(change) for layer, change in changes.items()}
+    elif "lokr" in kinds:
+        changes = _with_alpha(changes)
     try:
         tensors = write_changes(base, changes, dialect)
     except KeyError as error:
-        raise InputError(f"{dialect} has no names for these layers of {base.name} ({base.family}): {error}") from error
-    about = _metadata(concept, base, changes, trigger)
+        raise InputError(f"{dialect} cannot hold these layers of {base.name} ({base.family}): {error}") from error
     if dialect == "diffusers":
         about = {"lora_adapter_metadata": json.dumps(_adapter(base, changes), sort_keys=True), "format": "pt"}
+    else:
+        about = _metadata(concept, base, changes, trigger) | _hashes(
+            tensors, _metadata(concept, base, changes, trigger)
+        )
+        found.notes += _dropped(base, changes) if dialect == "kohya" else []
     _save(path, tensors, about | _ours(concept, trigger), overwrite)
     found.files.append(path)
+
+
+def _at_full_strength(change: Change) -> Change:
+    """The same with alpha = rank, which all readers of diffusers' files agree on: some do not look into the header."""
+    import torch
+
+    if change.strength == 1:
+        return Change("lora", change.factors, None)
+    up = (change.factors["up"].float() * change.strength).to(change.factors["up"].dtype)
+    return Change("lora", {**change.factors, "up": up}, torch.tensor(float(change.rank)))
+
+
+def _with_alpha(changes: Mapping[str, Change]) -> dict[str, Change]:
+    """Kronecker products with an alpha that is the rank in the header: LyCORIS and PEFT ask for one, and it counts as 1."""
+    import torch
+
+    alpha = torch.tensor(float(_lokr_rank(changes)))
+    return {
+        layer: Change(change.kind, change.factors, alpha) if change.kind == "lokr" else change
+        for layer, change in changes.items()
+    }
+
+
+def _lokr_rank(changes: Mapping[str, Change]) -> int:
+    """A rank at which no tool makes the large factor a product: its larger side."""
+    return max((max(c.factors["d"].shape[:2]) for c in changes.values() if c.kind == "lokr"), default=0)
+
+
+def _dropped(base: Base, changes: Mapping[str, Change]) -> list[str]:
+    """A note on layers that the scripts' own network leaves out without a word."""
+    layers = [layer for layer in changes if unread_by_scripts(base, layer)]
+    if not layers or any(c.kind != "lora" or "magnitude" in c.factors for c in changes.values()):
+        return []  # the scripts' own network reads LoRA alone
+    shown = ", ".join(layer.partition(".")[2] for layer in layers[:3])
+    if base.family == "qwen_image":
+        return [f"musubi-tuner leaves out {len(layers)} of these {len(changes)} layers: {shown} …"]
+    own = _network_module(base, {})
+    return [
+        f"sd-scripts' {own} leaves out {len(layers)} of these {len(changes)} layers ({shown} …): load it with lycoris.kohya, which the "
+        "file's header names, and which reads all"
+    ]
+
+
+def _write_peft(
+    folder: Path, changes: Mapping[str, Change], concept: Concept, base: Base, found: Exported, overwrite: bool
+) -> None:
+    for part, (settings, tensors) in peft_folders.folders(base, changes).items():
+        place = folder / (_name(concept) if part == "denoiser" else f"{_name(concept)}-{part}")
+        text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+        _save(place / peft_folders.WEIGHTS, tensors, {"format": "pt"}, overwrite)
+        atomic_write(place / peft_folders.CONFIG, lambda p, text=text: Path(p).write_text(text), overwrite=overwrite)  # type: ignore[misc]
+        found.files += [place / peft_folders.WEIGHTS, place / peft_folders.CONFIG]
 
 
 def _ours(concept: Concept, trigger: str) -> dict[str, str]:
@@ -188,26 +273,51 @@ def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], o
     )
 
 
-ARCHITECTURES = {
-    "stable_diffusion": ("sd_v1", "stable-diffusion-v1"),
-    "sdxl": ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
-    "sd3": ("sd3", "stable-diffusion-3-medium"),
-    "flux": ("flux1", "flux-1-dev"),
-}
-"""Family -> how sd-scripts and ModelSpec call it."""
+def _version(base: Base) -> tuple[str, str, str]:
+    """How sd-scripts calls a base's version, and ModelSpec its architecture and implementation."""
+    velocity = base.prediction_type == "v_prediction"
+    if base.family == "stable_diffusion" and base.word_widths[0] > 768:  # 2.x reads OpenCLIP's 1024 columns
+        return (
+            ("sd_v2_v" if velocity else "sd_v2"),
+            f"stable-diffusion-v2-{'768-v' if velocity else '512'}",
+            "diffusers",
+        )
+    known = {
+        "stable_diffusion": ("sd_v1_v" if velocity else "sd_v1", "stable-diffusion-v1", "diffusers"),
+        "sdxl": (
+            "sdxl_base_v1-0",
+            "stable-diffusion-xl-v1-base",
+            "https://github.com/Stability-AI/generative-models",
+        ),
+        "sd3": ("sd3", "stable-diffusion-3", "diffusers"),
+        "flux": ("flux1", "flux-1-dev", "https://github.com/black-forest-labs/flux"),
+    }
+    return known.get(base.family, (base.family, base.family.replace("_", "-"), "diffusers"))
+
+
+def _network_module(base: Base, changes: Mapping[str, Change]) -> str:
+    """The script that reads all of the changes."""
+    whole = all(c.kind == "lora" and "magnitude" not in c.factors for c in changes.values())
+    if not whole or any(unread_by_scripts(base, layer) for layer in changes):
+        return "lycoris.kohya"
+    return {"flux": "networks.lora_flux", "sd3": "networks.lora_sd3", "qwen_image": "networks.lora_qwen_image"}.get(
+        base.family, "networks.lora"
+    )
 
 
 def _metadata(concept: Concept, base: Base, changes: Mapping[str, Change], trigger: str) -> dict[str, str]:
     """What sd-scripts writes beside its tensors, and ModelSpec 1.0."""
-    ranks = [change.rank for change in changes.values()] or [0]
+    ranks = [change.rank for change in changes.values() if change.rank] or [_lokr_rank(changes)]
     alphas = [float(change.alpha) for change in changes.values() if change.alpha is not None] or [float(max(ranks))]
-    version, architecture = ARCHITECTURES.get(base.family, (base.family, base.family))
-    lycoris = any(change.kind != "lora" for change in changes.values())
-    return {
-        "ss_network_module": "lycoris.kohya" if lycoris else "networks.lora",
+    version, architecture, implementation = _version(base)
+    module = _network_module(base, changes)
+    about = {
+        "ss_network_module": module,
         "ss_network_dim": str(max(ranks)),
         "ss_network_alpha": str(max(alphas)),
+        "ss_network_args": json.dumps(_network_args(changes) if module == "lycoris.kohya" else {}),
         "ss_base_model_version": version,
+        "ss_v2": str(version.startswith("sd_v2")),
         "ss_output_name": _name(concept),
         "ss_sd_model_name": base.name,
         "ss_steps": str(len(concept.losses)),
@@ -215,18 +325,52 @@ def _metadata(concept: Concept, base: Base, changes: Mapping[str, Change], trigg
         "ss_seed": str(concept.seed),
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": f"{architecture}/lora",
-        "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
+        "modelspec.implementation": implementation,
         "modelspec.title": _name(concept),
         "modelspec.trigger_phrase": trigger,
         "modelspec.resolution": f"{base.picture_size}x{base.picture_size}",
-        "modelspec.prediction_type": base.prediction_type,
+    }
+    kinds = {"epsilon": "epsilon", "v_prediction": "v"}  # ModelSpec knows these two
+    if base.prediction_type in kinds:
+        about["modelspec.prediction_type"] = kinds[base.prediction_type]
+    return about
+
+
+def _network_args(changes: Mapping[str, Change]) -> dict[str, str]:
+    """The arguments with which LyCORIS would make such a network."""
+    kind = next(iter({change.kind for change in changes.values()}))
+    decomposed = any("magnitude" in change.factors for change in changes.values())
+    found = {"algo": "locon" if kind == "lora" else kind} | ({"dora_wd": "True"} if decomposed else {})
+    convolved = [change for change in changes.values() if next(iter(change.factors.values())).ndim > 2 and change.rank]
+    if convolved:
+        found |= {
+            "conv_dim": str(max(c.rank for c in convolved)),
+            "conv_alpha": str(max(c.rank * c.strength for c in convolved)),
+        }
+    if kind == "lokr":
+        small = max(max(change.factors["c"].shape) for change in changes.values() if change.kind == "lokr")
+        found |= {"factor": str(small), "full_matrix": "True"}
+    return found
+
+
+def _hashes(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, str]:
+    """The hashes by which web UIs know a file: of its tensors' bytes, and the older one of 64 KiB from the first mebibyte on of the
+    file with the training's metadata alone (precalculate_safetensors_hashes of sd-scripts)."""
+    from hashlib import sha256
+
+    from safetensors.torch import save
+
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    data = save(plain, {key: value for key, value in about.items() if key.startswith("ss_")})
+    start = 8 + int.from_bytes(data[:8], "little")
+    return {
+        "sshs_model_hash": sha256(data[start:]).hexdigest(),
+        "sshs_legacy_hash": sha256(data[0x100000:0x110000]).hexdigest()[:8],
     }
 
 
 def _adapter(base: Base, changes: Mapping[str, Change]) -> dict[str, Any]:
     """The LoraConfig of each network, flattened, as diffusers keeps it in a file's header."""
-    from limner.bases.names import table
-
     stems = {target.layer: stem for stem, (target, *_) in reversed(table(base, "diffusers").items())}
     told: dict[str, Any] = {}
     by_part: dict[str, dict[str, Change]] = {}
@@ -235,13 +379,12 @@ def _adapter(base: Base, changes: Mapping[str, Change]) -> dict[str, Any]:
         by_part.setdefault(part, {})[name] = change
     for part, own in by_part.items():
         ranks = {name: change.rank for name, change in own.items()}
-        alphas = {name: change.rank if change.alpha is None else float(change.alpha) for name, change in own.items()}
-        rank, alpha = max(ranks.values()), max(alphas.values())
+        rank = max(ranks.values())
         told |= {
             f"{part}.r": rank,
-            f"{part}.lora_alpha": alpha,
-            f"{part}.rank_pattern": {name: r for name, r in ranks.items() if r != rank},
-            f"{part}.alpha_pattern": {name: a for name, a in alphas.items() if a != alpha},
+            f"{part}.lora_alpha": rank,
+            f"{part}.rank_pattern": {f"^{name}": r for name, r in ranks.items() if r != rank},
+            f"{part}.alpha_pattern": {f"^{name}": r for name, r in ranks.items() if r != rank},
             f"{part}.target_modules": sorted(own),
             f"{part}.lora_bias": False,
             f"{part}.use_dora": False,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ from limner.errors import FileError
 from limner.subject import check_name, check_noun
 from limner.wording import counted
 
+from . import peft_folders
 from .blip_diffusion import is_qformer, read_qformer
-from .changes import Change, Report, read_changes
+from .changes import Change, Found, Report, Told, parted, read_changes, unread_kind
 from .reading import read_pickle, read_tensors
 from .recipes import IMPORTED
 
@@ -45,8 +47,9 @@ def import_file(
     partial: bool = False,
     overwrite: bool = False,
 ) -> Imported:
-    """Read a file of another tool for a base: LoRA, LoHa or LoKr by the keys of diffusers, kohya and ComfyUI, a Textual
-    Inversion embedding, Custom Diffusion, IP-Adapter's weights, or the folder of a released BLIP-Diffusion.
+    """Read a file of another tool for a base: LoRA, DoRA, LoHa, LoKr and whole differences by the keys of diffusers, kohya, LyCORIS
+    and ComfyUI, PEFT's folders, a Textual Inversion embedding (of SDXL also as two files), Custom Diffusion, IP-Adapter's
+    weights, or the folder of a released BLIP-Diffusion.
 
     `name` is what prompts will call it, `says` the words it was taught with (its trigger); both default to what the file
     tells. Raises `FileError` for a file with keys that nothing here reads, or that lacks some, unless `partial`; and for weights of a
@@ -55,15 +58,20 @@ def import_file(
     path = Path(path)
     if is_qformer(path):
         return _qformer(path, base, partial, overwrite)
-    if path.suffix.lower() in (".pt", ".bin", ".pth"):
+    if peft_folders.is_folder(path):
+        tensors, changes, told = peft_folders.read_folder(path, base)
         metadata: dict[str, str] = {}
-        tensors = _pickled(path)
+        path = path if path.is_dir() else path.parent
+    elif path.suffix.lower() in PICKLES:
+        tensors, changes, told, metadata = _pickled(path), {}, None, {}
     else:
         metadata, tensors = read_tensors(path)
-    told = _told(metadata)
-    name = check_name(name or told.get("handle", "") or _bare(path.stem))
-    noun = check_noun(noun or told.get("noun", "") or "thing")
-    says = says or told.get("says", "") or metadata.get("modelspec.trigger_phrase", "")
+        changes, told = {}, _header_strengths(metadata, path)
+    ours = _told(metadata)
+    word, own_name = _word(path, base, tensors)
+    name = check_name(name or ours.get("handle", "") or _bare(own_name or path.stem))
+    noun = check_noun(noun or ours.get("noun", "") or "thing")
+    says = says or ours.get("says", "") or metadata.get("modelspec.trigger_phrase", "")
     about: dict[str, Any] = {
         "path": path,
         "base": base,
@@ -74,19 +82,54 @@ def import_file(
     }
     if any(key.startswith(("ip_adapter.", "image_proj.")) for key in tensors):
         return _adapter(path, base, tensors, partial, overwrite)
-    word = _word(base, tensors)
     if word is not None:
         return _concept("word", {f"word.<{name}>": word}, Report(read=list(tensors)), words=len(word), **about)
     if any("_custom_diffusion" in key for key in tensors):
         values, report = _values(base, tensors)
         return _concept("custom_diffusion", values, report, **about)
-    changes, report = read_changes(base, tensors)
-    if not changes:
+    found = read_changes(base, tensors, told) if tensors else Found()
+    found.changes |= changes
+    if not found.changes and not found.values:
+        raise FileError(f"{path} has no change of any layer of {base.name} ({base.family}): {_why(found, tensors)}")
+    return _concept("changes", _stored(found.changes) | found.values, found.report, **about)
+
+
+PICKLES = (".pt", ".bin", ".pth", ".ckpt")
+
+
+def _why(found: Found, tensors: Mapping[str, Tensor]) -> str:
+    """Why nothing was read: a kind that is not worn here, or names of no layer."""
+    kind = next(filter(None, map(unread_kind, tensors)), "")
+    if kind:
+        return f"its keys are of {kind}, which is not read here"
+    if found.report.missing:
+        return f"it lacks {', '.join(found.report.missing[:3])}"
+    return f"its first keys are {', '.join(list(tensors)[:3])}. Is it of another base?"
+
+
+def _header_strengths(metadata: Mapping[str, str], path: Path) -> Told | None:
+    """What diffusers' scripts say in a file's header of each network's ranks and alphas (its LoraConfig, by "unet.r" and so on)."""
+    if "lora_adapter_metadata" not in metadata:
+        return None
+    try:
+        listed = json.loads(metadata["lora_adapter_metadata"])
+    except (json.JSONDecodeError, RecursionError) as error:
         raise FileError(
-            f"{path} has no change of any layer of {base.name} ({base.family}): its first keys are "
-            f"{', '.join(list(tensors)[:3])}. Is it of another base?"
-        )
-    return _concept("changes", _stored(changes), report, **about)
+            f"{path} has a header that is damaged: its lora_adapter_metadata is not JSON ({error})"
+        ) from error
+    if not isinstance(listed, dict):
+        raise FileError(f"{path} has a header that is damaged: its lora_adapter_metadata is no table")
+    configs: dict[str, dict[str, Any]] = {}
+    for key, value in listed.items():
+        part, _, setting = key.rpartition(".")
+        configs.setdefault(part, {})[setting] = value
+    told = {part: peft_folders.strengths(config, path) for part, config in configs.items()}
+
+    def strength(stem: str, rank: int) -> float | None:
+        part, _, name = stem.partition(".")
+        return told[part](name, rank) if part in told else None
+
+    return strength
 
 
 def _told(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -105,7 +148,8 @@ def _bare(stem: str) -> str:
 def _stored(changes: Mapping[str, Change]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for layer, change in changes.items():
-        prefix = ("low_rank." if change.kind == "lora" else "weight.") + layer
+        beside = change.kind == "lora" and "magnitude" not in change.factors
+        prefix = ("low_rank." if beside else "weight.") + layer
         found |= {f"{prefix}.{key}": tensor for key, tensor in change.factors.items()}
         if change.alpha is not None:
             found[f"{prefix}.alpha"] = change.alpha
@@ -153,19 +197,47 @@ def _worn_once(base: Base, concept: Concept) -> None:
         pass
 
 
-def _word(base: Base, tensors: Mapping[str, Any]) -> Tensor | None:
-    """The vectors of a learned word, of an embedding in any of its layouts; None for a file that is none."""
+def _word(path: Path, base: Base, tensors: Mapping[str, Any]) -> tuple[Tensor | None, str]:
+    """The vectors of a learned word, of an embedding in any of its layouts, and the word where the file says it; None for a file that
+    is none. Raises `FileError` where one of two text encoders' vectors are not there."""
     import torch
 
     widths = base.word_widths
     if set(tensors) == {"clip_l", "clip_g"}:
-        return torch.cat([_fitting(tensors[key]) for key in ("clip_l", "clip_g")], 1)
-    if len(tensors) == 1:
-        (only,) = tensors.values()
-        flat = _fitting(only)
-        if flat.ndim == 2 and flat.shape[1] == sum(widths) and "." not in next(iter(tensors)):
-            return flat
-    return None
+        halves = [_fitting(tensors[key]) for key in ("clip_l", "clip_g")]
+        if [half.shape[-1] for half in halves] == widths[:2] and len({len(half) for half in halves}) == 1:
+            return torch.cat(halves, 1), ""
+        return None, ""
+    if len(tensors) != 1 or parted(next(iter(tensors)))[1]:
+        return None, ""
+    ((key, only),) = tensors.items()
+    flat, word = _fitting(only), "" if key in ("emb_params", "*") else key
+    if flat.ndim != 2:
+        return None, ""
+    if flat.shape[1] == sum(widths):
+        return flat, word
+    return (_with_second(path, key, flat, widths), word) if len(widths) == 2 and flat.shape[1] in widths else (None, "")
+
+
+def _with_second(path: Path, key: str, vectors: Tensor, widths: Sequence[int]) -> Tensor:
+    """A word of SDXL that diffusers' script wrote as two files, learned_embeds and learned_embeds_2, one a text encoder."""
+    import torch
+
+    first = not re.search(r"embeds_2", path.name)
+    other = path.with_name(
+        path.name.replace("embeds", "embeds_2", 1) if first else path.name.replace("embeds_2", "embeds", 1)
+    )
+    if other == path or not other.is_file():
+        raise FileError(
+            f"{path} has a word for one of two text encoders (width {vectors.shape[1]}): put the other file "
+            f"({other.name if other != path else 'learned_embeds_2.safetensors'}) beside it"
+        )
+    found = _pickled(other) if other.suffix.lower() in PICKLES else read_tensors(other)[1]
+    halves = [vectors, *(_fitting(tensor) for name, tensor in found.items() if name == key)]
+    halves = halves if first else halves[::-1]
+    if [half.shape[-1] for half in halves] != list(widths) or len({len(half) for half in halves}) > 1:
+        raise FileError(f"{path} and {other.name} do not hold one word's vectors for both text encoders ({widths})")
+    return torch.cat(halves, 1)
 
 
 def _fitting(vectors: Tensor) -> Tensor:
@@ -173,27 +245,25 @@ def _fitting(vectors: Tensor) -> Tensor:
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
-    """The tensors of a pickle, read as tensors alone: IP-Adapter's two tables as its safetensors files name what is in them, or
-    an embedding."""
-    found = read_pickle(path)
-    if set(found) != {"image_proj", "ip_adapter"}:
-        return _old_embedding(path, found)
-    return {f"{part}.{key}": tensor for part, table in found.items() for key, tensor in table.items()}
-
-
-def _old_embedding(path: Path, found: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensor of an embedding of AUTOMATIC1111 ("string_to_param") or of diffusers ({word: vector})."""
+    """The tensors of a pickle, read as tensors alone: IP-Adapter's two tables as its safetensors files name what is in them, an
+    embedding, or a table of tensors as older scripts write LoRA and Custom Diffusion."""
     import torch
 
-    inner = found.get("string_to_param")
-    table = inner if isinstance(inner, dict) else {k: v for k, v in found.items() if torch.is_tensor(v)}
-    tensors = {str(key): tensor for key, tensor in table.items() if torch.is_tensor(tensor)}
-    if len(tensors) != 1 and set(tensors) != {"clip_l", "clip_g"}:
-        raise FileError(f"{path} is no embedding: expected one word's vectors, found {counted(len(tensors), 'tensor')}")
+    found = read_pickle(path)
+    if set(found) == {"image_proj", "ip_adapter"} and all(isinstance(table, dict) for table in found.values()):
+        found = {f"{part}.{key}": tensor for part, table in found.items() for key, tensor in table.items()}
+    inner = found.get("string_to_param")  # an embedding of AUTOMATIC1111
+    table = inner if isinstance(inner, dict) else found
+    tensors = {str(key): tensor.detach() for key, tensor in table.items() if torch.is_tensor(tensor)}
+    if not tensors or (len(tensors) < len(table) and inner is None):
+        raise FileError(
+            f"{path} is no table of tensors: expected an embedding, or LoRA or Custom Diffusion of older scripts; found "
+            f"{counted(len(tensors), 'tensor')} among {len(table)} entries ({', '.join(map(str, list(table)[:3]))})"
+        )
     bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor.float()).all())]
     if bad:
         raise FileError(f"{path} is damaged: {bad[0]} holds values that are not finite numbers")
-    return {("emb_params" if name == "*" else name): tensor.detach() for name, tensor in tensors.items()}
+    return {("emb_params" if name == "*" else name): tensor for name, tensor in tensors.items()}
 
 
 def _values(base: Base, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Report]:

@@ -24,8 +24,9 @@ LOW_RANK, WEIGHT = "low_rank.", "weight."
 
 @dataclass(frozen=True)
 class stored_changes:
-    """What is stored is worn: `low_rank.LAYER.{down, up, alpha}` beside a layer, `weight.LAYER.{a1, b1, a2, b2, alpha}` (LoHa)
-    and `weight.LAYER.{c, d}` (LoKr) in its weight. No alpha is alpha = rank."""
+    """What is stored is worn: `low_rank.LAYER.{down, up, alpha}` beside a layer, and in its weight `weight.LAYER.` with {a1, b1, a2,
+    b2, alpha} (LoHa), {c, d} (LoKr; of the product's rows those in `rows`, where there are some), {rotation} (OFT) or {down, up,
+    alpha}. With `magnitude` a change in the weight is decomposed (DoRA). No alpha is alpha = rank."""
 
     @contextmanager
     def __call__(
@@ -38,30 +39,28 @@ class stored_changes:
                 module = _layer(base, layer)
                 _check(name, kind, own)
                 dtype = module.weight.dtype if module.weight.dtype.is_floating_point else None
-                placed = {key: tensor.to(module.weight.device, dtype) for key, tensor in own.items()}
+                placed = {key: t.to(module.weight.device, None if key == "rows" else dtype) for key, t in own.items()}
                 live.tensors |= {f"{name}.{key}": stored[f"{name}.{key}"] for key in own}
                 if not scale:
                     continue
                 if kind == "low_rank":
-                    _fits(name, placed["down"].shape[1:], module.weight.shape[1:])
-                    _fits(name, placed["up"].shape[:1], module.weight.shape[:1])
-                    rank = len(placed["down"])
-                    if placed["up"].shape[1] != rank:
-                        raise FileError(
-                            f"the ranks of {name} disagree: {rank} down and {placed['up'].shape[1]} up; it is damaged"
-                        )
-                    strength = scale * float(placed.get("alpha", rank)) / rank
+                    strength = scale * _low_rank_strength(name, placed, _shape(module))
                     hook = beside(placed["down"], placed["up"], strength, live)
                     stack.callback(module.register_forward_hook(hook).remove)
                 else:
-                    before, after = in_place_of(module.weight, placed, _change(module.weight, placed), scale, live)
+                    before, after = in_place_of(module.weight, placed, _change(name, module, placed), scale, live)
                     stack.callback(module.register_forward_pre_hook(before).remove)
                     stack.callback(module.register_forward_hook(after, always_call=True).remove)
             yield live
 
 
-FACTORS = {"low_rank.": ({"down", "up"},), "weight.": ({"a1", "b1", "a2", "b2"}, {"c", "d"})}
-"""Factors of a change, by the kind of its name; each may have an alpha."""
+FACTORS = {
+    LOW_RANK: ({"down", "up"},),
+    WEIGHT: ({"a1", "b1", "a2", "b2"}, {"c", "d"}, {"c", "d", "rows"}, {"rotation"}, {"down", "up"}),
+}
+"""Factors of a change, by the kind of its name; each may have an alpha, and those in the weight a magnitude."""
+FLAT = ("rows",)
+"""Factors that are whole numbers in a line."""
 
 
 def _layer(base: Base, layer: str) -> Any:
@@ -79,20 +78,35 @@ def _layer(base: Base, layer: str) -> Any:
 
 def _check(name: str, kind: str, own: Mapping[str, Tensor]) -> None:
     """Whether factors are those of one change, of two dimensions or more, with something in them. Raises `FileError`."""
-    factors = {key: tensor for key, tensor in own.items() if key != "alpha"}
+    factors = {key: tensor for key, tensor in own.items() if key not in ("alpha", "magnitude")}
     if set(factors) not in FACTORS[f"{kind}."]:
         raise FileError(
             f"{name} has the factors {', '.join(sorted(factors))[:200]}, which are those of no change; the file is damaged"
         )
-    bad = [
-        key
-        for key, tensor in factors.items()
-        if tensor.ndim < 2 or not tensor.numel() or not tensor.is_floating_point()
-    ]
-    if bad or ("alpha" in own and own["alpha"].numel() != 1):
-        raise FileError(
-            f"{name}.{bad[0] if bad else 'alpha'} is no factor of a change: it has shape {tuple(own[bad[0] if bad else 'alpha'].shape)}"
-        )
+    for key, tensor in own.items():
+        flat, real = key in FLAT, tensor.is_floating_point()
+        right = tensor.numel() == 1 if key == "alpha" else tensor.ndim == 1 if flat else tensor.ndim >= 2
+        if not right or not tensor.numel() or flat == real:
+            raise FileError(
+                f"{name}.{key} is no factor of a change: it has shape {tuple(tensor.shape)} and is {tensor.dtype}"
+            )
+
+
+def _shape(module: Any) -> tuple[int, ...]:
+    """Of a layer's weight as it computes; quantised weights are stored in another."""
+    if hasattr(module, "in_features"):
+        return int(module.out_features), int(module.in_features)
+    return tuple(module.weight.shape)
+
+
+def _low_rank_strength(name: str, own: Mapping[str, Tensor], shape: tuple[int, ...]) -> float:
+    """alpha / rank, the factors found to fit the layer and each other."""
+    _fits(name, own["down"].shape[1:], shape[1:])
+    _fits(name, own["up"].shape[:1], shape[:1])
+    rank = len(own["down"])
+    if own["up"].shape[1] != rank:
+        raise FileError(f"the ranks of {name} disagree: {rank} down and {own['up'].shape[1]} up; it is damaged")
+    return float(own.get("alpha", rank)) / rank
 
 
 def _grouped(stored: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -109,24 +123,63 @@ def _fits(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         raise FileError(f"{name} is {tuple(found)} in the file and {tuple(wanted)} in the base: it is of another base")
 
 
-def _change(weight: Tensor, own: Mapping[str, Tensor]) -> Change:
-    """(alpha / rank) (A1 B1) * (A2 B2), or C kron D."""
+def _change(name: str, module: Any, own: Mapping[str, Tensor]) -> Change:
+    """Parameters -> what is added to the weight; decomposed where there is a magnitude."""
     import torch
 
+    weight = module.weight
+    if not weight.dtype.is_floating_point:
+        raise FileError(
+            f"{name} is a change of a whole weight, and the base's is quantised: open the base without --quantise"
+        )
+    plain = _plain_change(name, weight, own)
+    if "magnitude" not in own:
+        return plain
+
+    def decomposed(now: Mapping[str, Tensor]) -> Tensor:
+        """m W' / ||W'|| - W, the lengths of rows or of columns as the magnitude has them (Eq. 5 of arXiv:2402.09353)."""
+        whole = weight + plain(now)
+        magnitude = now["magnitude"]
+        along = [k for k in range(whole.ndim) if magnitude.shape[k] == 1]
+        return magnitude / torch.linalg.vector_norm(whole, dim=along, keepdim=True) * whole - weight
+
+    return decomposed
+
+
+def _plain_change(name: str, weight: Tensor, own: Mapping[str, Tensor]) -> Change:
+    """(alpha / rank) B A, (alpha / rank) (A1 B1) * (A2 B2), C kron D, or W R^T - W."""
+    import torch
+
+    shape = tuple(weight.shape)
+    if "down" in own:
+        strength = _low_rank_strength(name, own, shape)
+        return lambda now: strength * (now["up"].flatten(1) @ now["down"].flatten(1)).view_as(weight)
     if "a1" in own:
-        rank, wanted = len(own["b1"]), (len(weight), weight[0].numel())
+        rank, wanted = len(own["b1"]), (shape[0], weight[0].numel())
         for a, b in (("a1", "b1"), ("a2", "b2")):
-            _fits("a change", (len(own[a]), own[b].shape[1]), wanted)
-            _fits("a change's rank", own[a].shape[1:], own[b].shape[:1])
-            _fits("a change's factors", (own[a].ndim, own[b].ndim), (2, 2))
+            _fits(name, (len(own[a]), own[b].shape[1]), wanted)
+            _fits(f"the rank of {name}", own[a].shape[1:], own[b].shape[:1])
+            _fits(f"the dimensions of {name}", (own[a].ndim, own[b].ndim), (2, 2))
         factor = float(own.get("alpha", rank)) / rank
         return lambda now: (factor * (now["a1"] @ now["b1"]) * (now["a2"] @ now["b2"])).view_as(weight)
+    if "rotation" in own:
+        count, side = own["rotation"].shape[:2]
+        _fits(name, (count * side,), (weight[0].numel(),))
+
+        def turned(now: Mapping[str, Tensor]) -> Tensor:
+            rows = weight.reshape(len(weight), count, side)
+            return (torch.einsum("obi,bji->obj", rows, now["rotation"]) - rows).reshape(shape)
+
+        return turned
     small, large = own["c"], own["d"]
-    _fits("a change", tuple(a * b for a, b in zip(small.shape, large.shape, strict=False))[:2], tuple(weight.shape[:2]))
-    _fits("a change's places", tuple(large.shape[2:]) or (1,) * (weight.ndim - 2), tuple(weight.shape[2:]))
+    high = len(own["rows"]) if "rows" in own else len(small) * len(large)
+    _fits(name, (high, small.shape[1] * large.shape[1]), shape[:2])
+    places = tuple(large.shape[2:]) or (1,) * (weight.ndim - 2)
+    _fits(f"the positions of {name}", places, shape[2:])
 
-    def change(now: Mapping[str, Tensor]) -> Tensor:
-        first = now["c"].reshape(*now["c"].shape[:2], *(1 for _ in weight.shape[2:]))
-        return torch.kron(first, now["d"])
+    def kronecker(now: Mapping[str, Tensor]) -> Tensor:
+        first = now["c"].reshape(*now["c"].shape[:2], *(1 for _ in shape[2:]))
+        found = torch.kron(first, now["d"])
+        return found[now["rows"]] if "rows" in now else found
 
-    return change
+    return kronecker

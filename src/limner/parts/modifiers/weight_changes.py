@@ -174,13 +174,13 @@ def hadamard(rank: int, *, alpha: float | None = None) -> Kind:
 
 
 def kronecker(factor: int = -1) -> Kind:
-    """C kron D with out = a c and in = b d: a is the largest divisor up to `factor` (-1: up to the square root). D is zero
-    at first (LoKr, arXiv:2309.14859; KronA, Eq. 4 of arXiv:2212.10650)."""
+    """C kron D with out = a c and in = b d, divided as LyCORIS does by `factor` (-1: near the square root). D is zero at first
+    (LoKr, arXiv:2309.14859; KronA, Eq. 4 of arXiv:2212.10650)."""
 
     def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
         import torch
 
-        (a, c), (b, d) = (_split(size, factor) for size in weight.shape[:2])
+        (a, c), (b, d) = (factorised(size, factor) for size in weight.shape[:2])
         kernel = weight.shape[2:]
         start = {"c": torch.randn(a, b, generator=generator), "d": torch.zeros(c, d, *kernel)}
 
@@ -193,9 +193,12 @@ def kronecker(factor: int = -1) -> Kind:
     return kind
 
 
-def _split(size: int, factor: int) -> tuple[int, int]:
-    """A size as a product, the first factor the largest divisor that is not above `factor`."""
-    limit = math.isqrt(size) if factor < 0 else min(factor, size)
+def factorised(size: int, factor: int = -1) -> tuple[int, int]:
+    """A size as a product of two, the first not above the second: `factor` and the rest where it divides the size, else the nearest
+    to a square whose first is not above `factor` (-1: any), as LyCORIS and PEFT divide layers (their `factorization`)."""
+    if factor > 0 and size % factor == 0:
+        return min(factor, size // factor), max(factor, size // factor)
+    limit = math.isqrt(size) if factor < 0 else min(factor, math.isqrt(size))
     first = next(k for k in range(limit, 0, -1) if size % k == 0)
     return first, size // first
 
@@ -206,6 +209,17 @@ def orthogonal(blocks: int = 4, *, radius: float = 0.0) -> Kind:
 
     `radius` above 0 keeps each learned matrix within that distance of zero (COFT).
     """
+
+    def rotation(free: Tensor) -> Tensor:
+        import torch
+
+        if radius:
+            size = free.flatten(1).norm(dim=1).view(-1, 1, 1)
+            free = free * (radius / size.clamp_min(radius))
+        skew = (free - free.mT) / 2
+        one = torch.eye(free.shape[-1], dtype=free.dtype, device=free.device).expand_as(skew)
+        found: Tensor = torch.linalg.solve(one + skew, one - skew)
+        return found
 
     def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
         import torch
@@ -220,17 +234,9 @@ def orthogonal(blocks: int = 4, *, radius: float = 0.0) -> Kind:
             rows = weight.reshape(len(weight), blocks, side)
             return (torch.einsum("obi,bji->obj", rows, turned) - rows).reshape(weight.shape)
 
-        def rotation(free: Tensor) -> Tensor:
-            if radius:
-                size = free.flatten(1).norm(dim=1).view(-1, 1, 1)
-                free = free * (radius / size.clamp_min(radius))
-            skew = (free - free.mT) / 2
-            one = torch.eye(side, dtype=free.dtype, device=free.device).expand_as(skew)
-            found: Tensor = torch.linalg.solve(one + skew, one - skew)
-            return found
-
         return {"turn": torch.zeros(blocks, side, side)}, change
 
+    kind.rotation = rotation  # type: ignore[attr-defined]  # for those who write rotations into files
     return kind
 
 
