@@ -388,7 +388,18 @@ def test_nothing_outside_of_the_folder_is_read(tmp_path: Path, layout: str) -> N
         assert recognised(folder / "d.toml").items[0].path == private / "secret.png"
 
 
-@pytest.mark.parametrize("place", ["0.png", "0.txt", "0.mask.png", "dog"])
+def test_a_caption_outside_of_a_corpus_is_left_out_and_noticed(tmp_path: Path) -> None:
+    from limner.corpora import corpus
+
+    private, folder = secret(tmp_path), tmp_path / "rex"
+    picture(folder / "0.png", 1)
+    (folder / "0.txt").symlink_to(private / "token.txt")
+    found = corpus(str(folder), noun="dog")
+    assert found.record["captions"] == 0
+    assert found.record["noticed"]["captions that are empty or no text"] == 1
+
+
+@pytest.mark.parametrize("place", ["0.png", "0.mask.png", "dog"])
 def test_nothing_outside_of_a_corpus_is_read(tmp_path: Path, place: str) -> None:
     from limner.corpora import corpus
 
@@ -396,9 +407,7 @@ def test_nothing_outside_of_a_corpus_is_read(tmp_path: Path, place: str) -> None
     picture(folder / "1.png", 1)
     if place != "0.png":
         picture(folder / "0.png", 2)
-    (folder / place).symlink_to(
-        private if place == "dog" else private / ("token.txt" if place == "0.txt" else "secret.png")
-    )
+    (folder / place).symlink_to(private if place == "dog" else private / "secret.png")
     with pytest.raises(FileError, match="outside of .*rex"):
         corpus(str(folder), noun="dog")
 
