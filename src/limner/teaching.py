@@ -88,13 +88,13 @@ def teach(
     `spread` says how updates are computed: in parts, or over several processes. Raises `TeachingError` when a loss is not a number;
     the last good state is what the last `Progress` offered.
     """
-    draws, before = _prepare(base, stages), outfit.stored
+    draws, given = _prepare(base, stages), outfit.stored
     outfit = Outfit(outfit.recipe, outfit.handle, outfit.stored if start is None else start.tensors, 1.0, outfit.seed)
     total, began = sum(stage.steps for stage in stages), time.monotonic()
     resumed = sum(stage.steps for stage in stages[: start.stage]) + start.step if start else 0
     with wear(base, (outfit,)) as worn:
         if start is not None:
-            check_tensors(worn, start.tensors, stages[: start.stage + 1], before)
+            check_tensors(worn, start.tensors, stages[: start.stage + 1], given)
         best = Best(worn, start.moments if start else {})
         for index in range(start.stage if start else 0, len(stages)):
             before = sum(stage.steps for stage in stages[:index])

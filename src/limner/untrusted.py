@@ -206,7 +206,7 @@ def content_hash(text: str, tensors: Mapping[str, Tensor]) -> str:
         tensor = tensors[name].detach().cpu().contiguous()
         add(name.encode("utf-8", "surrogatepass"))
         add(f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())  # its length is told by data type and shape
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # its length is told by data type and shape
     return digest.hexdigest()
 
 

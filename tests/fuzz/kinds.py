@@ -352,8 +352,8 @@ def data_sets(place: Place) -> Case:
                 data,
             )
         )
-        files = {k: v.encode() for k, v in files.items()} | {name: data}
-        for place_of, what in {**files, "0.png": png, "1.png": png[:-1] + b"x", "img/3_sks dog/2.png": png}.items():
+        damaged = {k: v.encode() for k, v in files.items()} | {name: data}
+        for place_of, what in {**damaged, "0.png": png, "1.png": png[:-1] + b"x", "img/3_sks dog/2.png": png}.items():
             (folder / place_of).parent.mkdir(parents=True, exist_ok=True)
             (folder / place_of).write_bytes(what)
         if rng.random() < 0.5:
