@@ -4,8 +4,8 @@
 
 Each trial runs a command in a child process, sends it SIGKILL, SIGINT or SIGTERM at a random moment of its usual time (or gives it a
 disk that is full), then runs the command that its own message names until it ends, and compares with a run that nothing stopped.
-Children are forked from one process that has imported everything, so a trial takes seconds. Ctrl-C ends the harness between two
-trials; what was found until then is written.
+Children are forked from one process that has imported everything, so a trial takes seconds. The file is written after
+every trial, and a run that was stopped goes on with the trials that it has not.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 SIGNALS = ("SIGKILL", "SIGINT", "SIGTERM")
+CAUGHT = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 600.0
 """Seconds after which a child counts as hanging."""
 
@@ -73,7 +74,8 @@ def commands(photos: Path) -> list[Command]:
         f"learn {photos.parent / 'pets'} --together --class dog --slots 2 --method lora_dreambooth --steps 4 --batch 1"
     )
     bench = "bench --size quick --methods base_alone stylealigned --prompts 2 --results bench.json --folder run"
-    pretrain = "pretrain custom_contrast --steps 4 --batch 1 --run run --precision float32"
+    corpus = f"--corpus {photos.parent / 'pets'} --class dog"
+    pretrain = f"pretrain custom_contrast {corpus} --steps 4 --batch 1 --run run --precision float32"
     quiet, judged = "--no-check --no-score --preview 0", "--no-check --preview 1"
     paint = "paint {dog} -n 2 --steps 2 --out painted"
     found = [
@@ -155,9 +157,13 @@ class Ran:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.log = folder, folder.with_name(f"{folder.name}.log")
         self.began = time.monotonic()
+        before = signal.pthread_sigmask(
+            signal.SIG_BLOCK, CAUGHT
+        )  # a child that is killed at once must not go on as its parent
         self.process = os.fork()
         if self.process == 0:
             self._be(words, limit)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _be(self, words: Sequence[str], limit: int | None) -> None:
         """The child: it never comes back from here."""
@@ -165,6 +171,7 @@ class Ran:
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
             os.chdir(self.folder)
             with self.log.open("w") as log:
                 os.dup2(log.fileno(), 1)
@@ -190,12 +197,17 @@ class Ran:
     def wait(self, seconds: float = PATIENCE) -> int | None:
         """Its exit code (negative for a signal), or None when it runs on after so many seconds."""
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            done, status = os.waitpid(self.process, os.WNOHANG)
-            if done:
-                self.seconds = time.monotonic() - self.began
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.005)
+        try:
+            while time.monotonic() < until:
+                done, status = os.waitpid(self.process, os.WNOHANG)
+                if done:
+                    self.seconds = time.monotonic() - self.began
+                    return os.waitstatus_to_exitcode(status)
+                time.sleep(0.005)
+        except KeyboardInterrupt:
+            self.kill("SIGKILL")
+            os.waitpid(self.process, 0)
+            raise
         return None
 
     def kill(self, how: str) -> None:
@@ -234,7 +246,7 @@ def killed(command: Command, how: str, after: float, folder: Path, whole: Any) -
     gone = [path.name for path, data in promised.items() if not path.exists()]
     if gone:
         trial.lost = f"{gone[0]} was there after the kill and is not there now"
-    if "checkpoint" in trial.said and "nothing" not in trial.said and "1/4" in again.said:
+    if "goes on from there" in trial.said and "1/4" in again.said:
         trial.lost = "it was said that it goes on, and it began anew"
     if not trial.equal and not trial.lost:
         trial.lost = "it went on to other bits"
@@ -242,10 +254,10 @@ def killed(command: Command, how: str, after: float, folder: Path, whole: Any) -
     return trial
 
 
-def full(command: Command, folder: Path, whole: Any, disk: Disk) -> Trial:
+def full(command: Command, folder: Path, whole: Any, disk: Disk, at: random.Random) -> Trial:
     """Run a command on a disk that is too small, give it room, go on, compare."""
     trial = Trial(command.name, disk.name, 0.0)
-    with disk.small(folder) as limit:
+    with disk.small(folder, at) as limit:
         ran = Ran(command.first, folder, limit)
         code = ran.wait()
         trial.code, trial.said = code if code is not None else -1, _last_line(ran.said)
@@ -281,12 +293,12 @@ class Disk:
         return "a full disk" if self.mounts else "a limit on files"
 
     @contextlib.contextmanager
-    def small(self, folder: Path) -> Iterator[int | None]:
+    def small(self, folder: Path, at: random.Random) -> Iterator[int | None]:
         folder.mkdir(parents=True, exist_ok=True)
         if not self.mounts:
-            yield random.choice((2_000, 20_000, 200_000))
+            yield at.choice((2_000, 20_000, 200_000))
             return
-        size = random.choice((64, 256, 1024, 4096))
+        size = at.choice((8, 32, 256, 2048))
         _quiet("mount", "-t", "tmpfs", "-o", f"size={size}k", "limner-kills", str(folder))
         try:
             yield None
@@ -344,9 +356,10 @@ def summary(trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def run(
-    count: int, *, seed: int, work: Path, only: Sequence[str] = (), say: Callable[[str], object] = print
-) -> list[Trial]:
-    """`count` trials, one in ten on a full disk. Stops early on Ctrl-C."""
+    numbers: Iterable[int], *, seed: int, work: Path, only: Sequence[str] = (), say: Callable[[str], object] = print
+) -> Iterator[tuple[int, Trial]]:
+    """Trials by their numbers, one in ten on a full disk. What a trial is follows from seed and number alone; the moment of a kill
+    also from how fast this machine is."""
     import torch
 
     from limner.demo import toy
@@ -357,33 +370,33 @@ def run(
     photos = work / "photos"
     _draw(photos, toy)
     chosen = [c for c in commands(photos) if not only or c.name in only]
-    random.seed(seed)
-    disk, wholes, trials = Disk(work), {}, []
-    for command in chosen:
-        folder = work / "whole" / command.name.replace(" ", "-")
+    disk, wholes = Disk(work), {}
+    for number in numbers:
+        at = random.Random(f"{seed} {number}")
+        (command,) = at.choices(chosen, [each.weight for each in chosen])
+        if command.name not in wholes:
+            wholes[command.name] = _undisturbed(command, work / "whole" / command.name.replace(" ", "-"))
+            say(f"{command.name}: {wholes[command.name][1]:.1f} s when nothing stops it")
+        whole, seconds = wholes[command.name]
+        folder = work / f"trial-{number:04}"
+        if number % 10 == 9:
+            trial = full(command, folder, whole, disk, at)
+        else:
+            trial = killed(command, at.choice(SIGNALS), at.uniform(0.02, 1.05) * seconds, folder, whole)
+        yield number, trial
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _undisturbed(command: Command, folder: Path) -> tuple[Any, float]:
+    """What a command leaves when nothing stops it, and the seconds it takes; the second time, when caches are warm."""
+    for _ in range(2):
+        shutil.rmtree(folder, ignore_errors=True)
         ran = Ran(command.first, folder)
         code = ran.wait()
         state = command.state(folder)
         if code != 0 or state is None:
             raise SystemExit(f"{command.name} does not run: {ran.said[-2000:]}")
-        wholes[command.name] = state, ran.seconds
-        say(f"{command.name}: {ran.seconds:.1f} s when nothing stops it")
-    try:
-        for number in range(count):
-            (command,) = random.choices(chosen, [each.weight for each in chosen])
-            whole, seconds = wholes[command.name]
-            folder = work / f"trial-{number:04}"
-            if number % 10 == 9:
-                trial = full(command, folder, whole, disk)
-            else:
-                trial = killed(command, random.choice(SIGNALS), random.uniform(0.02, 1.05) * seconds, folder, whole)
-            trials.append(trial)
-            say(f"{number + 1}/{count}  {trial.command}, {trial.how} after {trial.after:.1f} s: {_verdict(trial)}")
-            if not trial.lost:
-                shutil.rmtree(folder, ignore_errors=True)
-    except KeyboardInterrupt:
-        say(f"stopped after {len(trials)} trials")
-    return trials
+    return state, ran.seconds
 
 
 def _verdict(trial: Trial) -> str:
@@ -420,24 +433,38 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of moments and signals")
     parser.add_argument("--out", type=Path, default=Path("results/kills.json"), help="where the figures go")
     parser.add_argument("--only", nargs="+", default=(), help="names of commands")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no trial after so many")
     given = parser.parse_args()
+    told = json.loads(given.out.read_text()) if given.out.exists() else {}
+    trials = {int(k): Trial(**t) for k, t in told.get("each", {}).items()} if told.get("seed") == given.seed else {}
+    until, before = time.monotonic() + 60 * given.minutes, float(told.get("seconds", 0)) if trials else 0.0
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="limner-kills-") as work:
-        trials = run(
-            given.count, seed=given.seed, work=Path(work), only=given.only, say=lambda text: print(text, flush=True)
-        )
+    for number in CAUGHT:  # also where a shell has them ignored, as in the background
+        signal.signal(number, signal.default_int_handler)
+    missing = (k for k in range(given.count) if k not in trials and time.monotonic() < until)
+    with tempfile.TemporaryDirectory(prefix="limner-kills-") as work, contextlib.suppress(KeyboardInterrupt):
+        for number, trial in run(missing, seed=given.seed, work=Path(work), only=given.only, say=_say):
+            trials[number] = trial
+            _say(
+                f"{len(trials)}/{given.count}  {trial.command}, {trial.how} after {trial.after:.1f} s: {_verdict(trial)}"
+            )
+            save(given.out, trials, seed=given.seed, seconds=before + time.monotonic() - began)
+    counts = summary(list(trials.values()))["all"]
+    print(json.dumps(counts, indent=1))
+    return 1 if counts["lost"] or counts["left behind"] else 0
+
+
+def save(path: Path, trials: Mapping[int, Trial], *, seed: int, seconds: float) -> None:
+    """Write the figures, and every trial, from which a later run of the same seed goes on."""
     from limner.files import write_text
 
-    found = {
-        "seconds": round(time.monotonic() - began),
-        "seed": given.seed,
-        **summary(trials),
-        "lost": [asdict(trial) for trial in trials if trial.lost],
-        "left": [asdict(trial) for trial in trials if trial.left_behind],
-    }
-    write_text(given.out, json.dumps(found, indent=1) + "\n", overwrite=True)
-    print(json.dumps(found["all"], indent=1))
-    return 1 if found["all"]["lost"] or found["all"]["left behind"] else 0
+    each = {str(k): asdict(trial) for k, trial in sorted(trials.items())}
+    found = {"seed": seed, "seconds": round(seconds), **summary(list(trials.values())), "each": each}
+    write_text(path, json.dumps(found, indent=1) + "\n", overwrite=True)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

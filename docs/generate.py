@@ -53,6 +53,8 @@ def pages() -> dict[Path, str]:
     found[formats] = within(formats.read_text(encoding="utf-8"), "formats", proofs("formats"))
     judging = ROOT / "docs" / "judging.md"
     found[judging] = within(judging.read_text(encoding="utf-8"), "metrics", metric_table())
+    reliability = ROOT / "docs" / "reliability.md"
+    found[reliability] = within(reliability.read_text(encoding="utf-8"), "kills", kills())
     pocket = ROOT / "docs" / "pocket.md"
     found[pocket] = within(within(pocket.read_text(encoding="utf-8"), "scores", scores()), "captions", captions())
     return found
@@ -358,6 +360,19 @@ def scores() -> str:
     lines += ["", "| | | aim |", "|---|---|---|"]
     lines += [f"| {name} | {value} | {aim}{verdict[met]} |" for name, (value, aim, met) in rows.items()]
     lines += [] if found.get("fingerprint") == load("pocket", device="cpu").fingerprint else ["", EARLIER]
+    return "\n".join(lines)
+
+
+def kills() -> str:
+    """What `make kills` counted, by command and by what ended it."""
+    path = ROOT / "results" / "kills.json"
+    if not path.exists():
+        return "Not counted yet."
+    found = json.loads(path.read_text(encoding="utf-8"))
+    columns = list(found["all"])
+    lines = [f"| | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
+    rows = {**found["by command"], **found["by signal"], "**all**": found["all"]}
+    lines += [f"| {name} | {' | '.join(str(row[column]) for column in columns)} |" for name, row in rows.items()]
     return "\n".join(lines)
 
 

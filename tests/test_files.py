@@ -8,7 +8,6 @@ import re
 import resource
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -151,7 +150,7 @@ def test_a_folder_is_tried_before_the_work(tmp_path: Path) -> None:
     assert check_place(tmp_path / "deep" / "below" / "a.png").parent.is_dir()
 
 
-def test_limners_files_are_known_by_what_is_in_them(tmp_path: Path, base: Any) -> None:
+def test_limners_files_are_known_by_what_is_in_them(tmp_path: Path) -> None:
     ours = [
         PICTURE.save(tmp_path / "a.png"),
         save_sheet(PICTURE.image, tmp_path / "sheet.png"),

@@ -265,7 +265,7 @@ def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
         patched.setattr(together, "stopping", Asked)
         assert run(*words, "--out", cut) == 130
     said = capsys.readouterr().err
-    assert f"1 concepts are whole in {cut}, 1 begun are kept in {cut / 'unfinished'}" in said
+    assert f"1 of 2 concepts are whole in {cut}, those begun (1) are kept in {cut / 'unfinished'}" in said
     taught: list[Any] = []
     real = together.teach_many
 

@@ -244,9 +244,10 @@ def is_ours(path: Path) -> bool:
 _SIGNS = (
     GENERATOR.encode(),
     COMMENT.encode(),
-    b"limner</title>",
+    " — limner</title>".encode(),  # pages of earlier editions
     b"<title>limner bench</title>",
     b"label,method,number,mean,",
+    b"| s to teach | kB |",
 )
 
 

@@ -45,15 +45,17 @@ def check_preview(count: int) -> None:
         raise InputError(f"--preview is a number of pictures, 0 for none, not {count}")
 
 
-def what_is_kept(target: Path, page: Path) -> Callable[[], str]:
-    """The line with which an interrupted `learn` ends: by the files that are there then, told from those that are there now."""
-    before = _state(target)
+def what_is_kept(target: Path, page: Path, *, resume: bool) -> Callable[[], str]:
+    """The line with which an interrupted `learn` ends: by the files that are there then, told from those that are there now. A
+    checkpoint that was there before counts for a run that is to `resume` from it."""
+    checkpoint = page / CHECKPOINT
+    before, begun = _state(target), None if resume else _state(checkpoint)
 
     def describe() -> str:
         if _state(target) != before:
             return f"the concept is whole in {target}; the same command with --resume scores and paints it, and teaches no more"
-        if (page / CHECKPOINT).exists():
-            return f"what was learned is kept in {page / CHECKPOINT}; the same command with --resume goes on from there"
+        if _state(checkpoint) not in (None, begun):
+            return f"what was learned is kept in {checkpoint}; the same command with --resume goes on from there"
         if before is not None:
             return f"{target} is as it was"
         return "nothing was learned yet that could be kept; the same command begins anew"

@@ -38,7 +38,7 @@ def learn(given: argparse.Namespace) -> None:
     from limner.evaluation.signals import Keeper, Signals, together
     from limner.files import check_folder
     from limner.interrupts import standing
-    from limner.learning import checked_settings
+    from limner.learning import CHECKPOINT, checked_settings
     from limner.looking import prepared
     from limner.methods.full_size import FULL_SIZE
     from limner.page import write_page
@@ -62,7 +62,7 @@ def learn(given: argparse.Namespace) -> None:
     if page != folder / subject.name:
         say(f"note: {folder / subject.name} holds files of yours, so the page goes into {page}")
     check_folder(page)
-    standing(what_is_kept(target, page))
+    standing(what_is_kept(target, page, resume=given.resume))
     if given.base == "pocket":
         say(
             "note: the base 'pocket' knows toys of its own small world, not photographs; expect a toy's likeness of your"
@@ -77,16 +77,8 @@ def learn(given: argparse.Namespace) -> None:
     say(f"{counted(len(subject.pictures), 'picture')} of {subject.name}, {with_article(subject.noun)}")
     budget = seconds(given.budget) if given.budget else None
     ending = [within(budget, say)] if budget else []
-    if given.method is None:
-        strange = given.base == "pocket" and are_photographs(subject)
-        given.method, why = choose(
-            base=given.base, goal=given.goal, kind=given.kind, budget=budget, photographs=strange
-        )
-        say(f"method: {given.method} ({why})")
     subject = prepared(subject, segment=given.segment, caption=given.caption, device=given.device)
-    chosen = {
-        s.name: getattr(given, s.name) for s in settings(find(given.method)) if getattr(given, s.name) is not None
-    }
+    chosen = _method_and_settings(given, subject, budget)
     told = checked_settings(find(given.method), chosen, base=given.base)
     planned(given, given.base, find(given.method)(subject, **told), batch=int(told.get("batch", 1)))
     base = opened(given, given.base)
@@ -119,6 +111,8 @@ def learn(given: argparse.Namespace) -> None:
     samples = _samples(given, subject, page)
     watches = [w for w in (show(), keeper, signals, samples, *ending) if w is not None]
     concept = _taught_already(given, base, subject, chosen, target, page)
+    if given.resume and concept is None and not (page / CHECKPOINT).exists():
+        say(f"note: there is no checkpoint in {page}, so teaching begins anew")
     if concept is None:  # else, and from then on, it is on disk; what follows is added to it
         concept = limner.learn(
             base,
@@ -180,6 +174,32 @@ def _samples(given: argparse.Namespace, subject: Subject, page: Path) -> Samples
     if unnamed:
         raise InputError(f"the prompt {shortened(unnamed[0])!r} of --sample-prompt does not name {subject.handle}")
     return Samples(prompts, given.sample_every, page / FOLDER, given.seed)
+
+
+def _method_and_settings(given: argparse.Namespace, subject: Subject, budget: float | None) -> dict[str, Any]:
+    """The settings that were given, after the method is chosen where none is named. Flags are those of the method for toys: where one
+    is given that the method for photographs does not have, the former stays, and what to expect of it is said."""
+    if given.method is not None:
+        return _given_of(given, given.method)
+    about: dict[str, Any] = {"base": given.base, "goal": given.goal, "kind": given.kind, "budget": budget}
+    usual = choose(**about)
+    chosen = _given_of(given, usual.method)
+    best = choose(**about, photographs=given.base == "pocket" and are_photographs(subject))
+    strange = sorted(chosen.keys() - {setting.name for setting in settings(find(best.method))})
+    given.method, why = usual if strange else best
+    say(f"method: {given.method} ({why})")
+    if strange:
+        flag = strange[0].replace("_", "-")
+        say(
+            f"note: these pictures are photographs, of which {given.method} will paint noise or any of the class on pocket; {best.method} "
+            f"paints a toy like the subject, and has no --{flag}"
+        )
+    return chosen
+
+
+def _given_of(given: argparse.Namespace, method: str) -> dict[str, Any]:
+    """The settings of a method that were given as flags."""
+    return {s.name: value for s in settings(find(method)) if (value := getattr(given, s.name)) is not None}
 
 
 def _taught_already(

@@ -77,11 +77,9 @@ class Together:
     def standing(self) -> str:
         """The line with which the pass ends when it is interrupted."""
         begun = sum(self.checkpoint(handle).exists() for handle in self._runs)
-        kept = f", {begun} begun are kept in {self.folder / UNFINISHED}" if begun else ""
-        return (
-            f"{len(self.there) + len(self.written)} concepts are whole in {self.folder}{kept}; the same command with --resume teaches "
-            "the others"
-        )
+        kept = f", those begun ({begun}) are kept in {self.folder / UNFINISHED}" if begun else ""
+        whole, total = len(self.there) + len(self.written), len(self.there) + len(self._runs)
+        return f"{whole} of {total} concepts are whole in {self.folder}{kept}; the same command with --resume teaches the others"
 
     def run(self, jobs: Sequence[Job], *, slots: int, mixed: bool) -> None:
         """Teach them, saving each as it is done. Raises `KeyboardInterrupt` when asked to stop, after what was learned is kept."""

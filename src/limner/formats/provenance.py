@@ -84,8 +84,10 @@ def signed(path: Path, *, certificate: Path, key: Path, to: Path, title: str = "
             builder.sign(signer, _format(path), source, target)
     except c2pa.C2paError as error:
         raise FileError(f"{path} could not be signed: {error}") from error
-    from limner.files import atomic_write
+    from limner.files import atomic_write, check_ours
 
+    if to.resolve() != path.resolve():
+        check_ours(to)
     return atomic_write(to, lambda p: Path(p).write_bytes(target.getvalue()), overwrite=True)
 
 
