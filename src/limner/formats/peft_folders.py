@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from limner.bases.names import table
 from limner.errors import FileError, InputError
 from limner.parts.modifiers.weight_changes import factorised
+from limner.untrusted import read_json
 
 from .changes import KINDS, Change, Told, parted
-from .encodings import decoded
 from .reading import read_tensors
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _first(pattern: Mapping[str, Any], name: str, otherwise: Any) -> Any:
 
 def _config(file: Path) -> dict[str, Any]:
     try:
-        config = json.loads(decoded(file))
+        config = read_json(file)
     except (json.JSONDecodeError, RecursionError) as error:
         raise FileError(f"{file} is not JSON: {error}") from error
     if not isinstance(config, dict) or config.get("peft_type") not in TYPES:
