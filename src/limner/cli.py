@@ -14,7 +14,7 @@ from .choosing import GOALS, choose, seconds
 from .commands import exchanging, judging, learning, listing, painting
 from .commands.common import ROLES, say
 from .errors import InputError, LimnerError
-from .interrupts import interrupted, standing
+from .interrupts import interrupted, listening, standing
 from .memory import keep_memory
 from .methods import DEFAULT, find, methods
 from .recipe import Setting, settings
@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace], object] = given.command
         keep_memory()
         standing()
-        command(given)
+        with listening():
+            command(given)
     except LimnerError as error:
         print(f"limner: {error}", file=sys.stderr)
         return 1
