@@ -246,6 +246,8 @@ def killed(command: Command, how: str, after: float, folder: Path, whole: Any) -
     gone = [path.name for path, data in promised.items() if not path.exists()]
     if gone:
         trial.lost = f"{gone[0]} was there after the kill and is not there now"
+    if how == "SIGINT" and code == 1:
+        trial.lost = f"Ctrl-C was told as an error: {trial.said}"
     if "goes on from there" in trial.said and "1/4" in again.said:
         trial.lost = "it was said that it goes on, and it began anew"
     if not trial.equal and not trial.lost:

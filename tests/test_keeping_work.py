@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -353,3 +354,18 @@ def test_an_interrupt_says_what_is_true_then(
     monkeypatch.setattr("limner.evaluation.benchmark.bench", stop)
     assert run("bench", "--size", "quick", "--folder", "there") == 130
     assert "kept in there; the same command runs what is missing" in capsys.readouterr().err
+
+
+def test_an_interrupt_that_a_library_takes_for_a_damaged_file_is_an_interrupt(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise FileError("the weights cannot be read") from error
+
+    monkeypatch.setattr("limner.concept.Concept.load", load)
+    assert run("score", "a.safetensors") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -18,7 +18,7 @@ from .commands.common import ROLES, check_device, say
 from .commands.flags import Parser, at_least, device_name, gigabytes
 from .commands.saved import defaults_of, preset, read_settings, save_settings
 from .errors import InputError
-from .interrupts import standing
+from .interrupts import listening, standing
 from .memory import keep_memory
 from .methods import DEFAULT, find, methods
 from .offline import staying_offline
@@ -41,7 +41,7 @@ def _command_of(words: Sequence[str]) -> None:
     keep_memory()
     _quieten()
     standing()
-    with staying_offline() if getattr(given, "offline", False) else nullcontext():
+    with listening(), staying_offline() if getattr(given, "offline", False) else nullcontext():
         check_device(getattr(given, "device", None))
         command(given)
 

@@ -33,6 +33,31 @@ def stopping() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
+def listening() -> Iterator[None]:
+    """While inside, Ctrl-C is a `KeyboardInterrupt` in the end, also where a library catches it and raises an error of its own: what
+    reads weights calls a file damaged that it was interrupted over."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield
+        return
+    heard: list[int] = []
+
+    def hear(number: int, frame: object) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    except Exception as error:
+        if heard:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def ending() -> Iterator[None]:
     """While inside, a polite kill is a `KeyboardInterrupt`, so that what was begun (processes, files) is ended with it."""
     if threading.current_thread() is not threading.main_thread():
