@@ -67,9 +67,8 @@ def test_half_precision_resumes_to_the_same_bits(dog: Subject) -> None:
 def two_words(*, stop: Any = None, lr: float = 0.01) -> Recipe:
     words = [new_word(f"<rex{k}>", "dog") for k in range(2)]
     source = photos(toy("dog", 2_000_020, name="rex", count=1), batch=1)
-    term = Objective(
-        "pull", source, lambda step: sum(v.square().sum() for v in step.worn.words.values()), any_target=True
-    )  # type: ignore[arg-type, misc, return-value]
+    length = lambda step: torch.stack([v.square().sum() for v in step.worn.words.values()]).sum()  # noqa: E731
+    term = Objective("pull", source, length, any_target=True)
     stages = tuple(Stage((learned(word),), (term,), 3, lr, stop=stop if word is words[0] else None) for word in words)
     return Recipe("dog", tuple(words), stages)
 
