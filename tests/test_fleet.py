@@ -219,8 +219,14 @@ def test_who_waits_for_a_job_does_not_hold_up_the_others(base: Any, subjects: li
         raise RuntimeError("the queue broke")
 
     done: list[Done] = []
+
+    def drain() -> None:
+        for progress in teach_many(base, slow()):
+            learned.set()
+            done.extend(progress.done)
+
     with pytest.raises(RuntimeError, match="the queue broke"):
-        done.extend(d for progress in teach_many(base, slow()) if not learned.set() for d in progress.done)
+        drain()
     assert [d.job.seed for d in done if d.concept] == [0, 1]
     assert untouched(base)
 

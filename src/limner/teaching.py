@@ -88,7 +88,12 @@ def teach(
     `spread` says how updates are computed: in parts, or over several processes. Raises `TeachingError` when a loss is not a number;
     the last good state is what the last `Progress` offered.
     """
+<<<<<<< HEAD
     draws, given = _prepare(base, stages), outfit.stored
+=======
+    _check_parts(base, stages, spread)
+    draws = _prepare(base, stages)
+>>>>>>> engine
     outfit = Outfit(outfit.recipe, outfit.handle, outfit.stored if start is None else start.tensors, 1.0, outfit.seed)
     total, began = sum(stage.steps for stage in stages), time.monotonic()
     resumed = sum(stage.steps for stage in stages[: start.stage]) + start.step if start else 0
@@ -121,7 +126,6 @@ def _stage(
     """The updates of one stage: step, losses and snapshot of each, and whether it is the last."""
     moments = start.moments if start else {}
     parameters, factors = select(stage, worn)
-    _check_parts(stage, worn, spread)
     if stage.search and spread.parts > 1:
         raise InputError("a stage that is searched without gradients is computed at once, in one process")
     spread.lay_out(worn)
@@ -155,11 +159,11 @@ def _stage(
                 return
 
 
-def _check_parts(stage: Stage, worn: Worn, spread: Spread) -> None:
+def _check_parts(base: Base, stages: Sequence[Stage], spread: Spread) -> None:
     """Raises `InputError` for a loss that is not the mean of what the parts of a batch give."""
-    across = [term.name for term in stage.loss if term.across]
-    if worn.base.prediction_type == "tokens":
-        across += [f"the loss of {worn.base.family}"]  # rows count by how many of their tokens are masked
+    across = [term.name for stage in stages for term in stage.loss if term.across]
+    if base.prediction_type == "tokens":
+        across += [f"the loss of {base.family}"]  # rows count by how many of their tokens are masked
     if spread.parts > 1 and across:
         raise InputError(
             f"{across[0]} looks across the rows of a batch, so {spread.parts} parts of it would teach something else: teach it in one "

@@ -5,7 +5,6 @@ One folder is one network. Settings and names are those of PEFT 0.21 (peft/tuner
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -95,10 +94,7 @@ def _first(pattern: Mapping[str, Any], name: str, otherwise: Any) -> Any:
 
 
 def _config(file: Path) -> dict[str, Any]:
-    try:
-        config = read_json(file)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise FileError(f"{file} is not JSON: {error}") from error
+    config = read_json(file)
     if not isinstance(config, dict) or config.get("peft_type") not in TYPES:
         kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
         raise FileError(f"{file} is of the type {kind!r}; read are {', '.join(TYPES)}")
