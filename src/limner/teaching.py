@@ -88,12 +88,8 @@ def teach(
     `spread` says how updates are computed: in parts, or over several processes. Raises `TeachingError` when a loss is not a number;
     the last good state is what the last `Progress` offered.
     """
-<<<<<<< HEAD
-    draws, given = _prepare(base, stages), outfit.stored
-=======
     _check_parts(base, stages, spread)
-    draws = _prepare(base, stages)
->>>>>>> engine
+    draws, given = _prepare(base, stages), outfit.stored
     outfit = Outfit(outfit.recipe, outfit.handle, outfit.stored if start is None else start.tensors, 1.0, outfit.seed)
     total, began = sum(stage.steps for stage in stages), time.monotonic()
     resumed = sum(stage.steps for stage in stages[: start.stage]) + start.step if start else 0
