@@ -12,7 +12,7 @@ from .cache import cached_json
 from .errors import FileError, InputError, LimnerError, PictureError
 from .formats import datasets, shards, tables
 from .parts.sources.listed import NOUN, Entry, Listed, Tally, looked_at
-from .subject import MASK_FOLDERS, SUFFIXES
+from .subject import MASK_FOLDERS, SUFFIXES, is_mask
 from .untrusted import inside
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _folder(path: Path) -> Store:
 
 def _files(words: str, files: Sequence[Path]) -> Store:
     def all_of(left_out: Tally, noticed: Tally) -> list[Entry]:
-        alone = [file for file in files if not file.is_dir() and not datasets.is_mask(file)]
+        alone = [file for file in files if not file.is_dir() and not is_mask(file)]
         entries = _alone([datasets.item(file, noticed.add) for file in alone])
         for folder in (file for file in files if file.is_dir()):
             entries += _of_subject(folder, "", left_out, noticed)

@@ -87,7 +87,7 @@ class Subject:
         read = _masked(_captioned(read, captions, f"<{name}>"), masks)
         notes += picture_notes(read)
         more = [_read_all(pictures)[0] for pictures in (without, pool)]
-        return cls(f"<{name}>", noun, tuple(read), kind, tuple(notes), *map(tuple, more))
+        return cls(f"<{name}>", noun, tuple(read), kind, tuple(notes), tuple(more[0]), tuple(more[1]))
 
     @property
     def name(self) -> str:
@@ -364,9 +364,9 @@ def _cut_away(picture: Reference) -> bool:
 def _masked(read: Sequence[Reference], masks: Sequence[object]) -> list[Reference]:
     if masks and len(masks) != len(read):
         raise InputError(f"there are {len(masks)} masks for {len(read)} pictures; give one each")
-    given = [read_mask(mask) for mask in masks] or [None] * len(read)
+    given: list[Image.Image | None] = [read_mask(mask) for mask in masks]
     found = []
-    for reference, mask in zip(read, given, strict=True):
+    for reference, mask in zip(read, given or [None] * len(read), strict=True):
         light = mask if mask is not None else reference.mask
         if light is not None and reference.image is not None and light.size != reference.image.size:
             raise InputError(

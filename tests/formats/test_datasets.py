@@ -13,6 +13,7 @@ from limner.cli import main
 from limner.corpora import corpus
 from limner.errors import FileError, InputError, LimnerError, PictureError
 from limner.formats.datasets import recognised
+from limner.parts.sources.listed import Listed
 
 
 def picture(path: Path, seed: int, side: int = 40) -> Path:
@@ -215,7 +216,9 @@ def test_several_subjects_are_not_taught_as_one(tmp_path: Path) -> None:
     (tmp_path / "data.toml").write_text("[[datasets]]\n" + "".join(parts))
     with pytest.raises(InputError, match="several subjects"):
         recognised(tmp_path / "data.toml").subject()
-    entries = corpus(str(tmp_path)).entries  # a corpus keeps them apart
+    found_in_corpus = corpus(str(tmp_path))  # which keeps them apart
+    assert isinstance(found_in_corpus, Listed)
+    entries = found_in_corpus.entries
     assert {(e.noun, e.caption) for e in entries} == {("man", "a man"), ("woman", "a woman")}
     assert len({e.identity for e in entries}) == 2
 

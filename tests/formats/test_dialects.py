@@ -473,7 +473,7 @@ def test_peft_holds_our_rotations(bases: dict[str, Any], folders: dict[str, Path
     noise = np.random.default_rng(0).integers(0, 255, (2, 24, 24, 3), dtype=np.uint8)
     rex = Subject.of([Image.fromarray(picture) for picture in noise], noun="dog", handle="rex")
     for radius in (0.0, 0.05):
-        how = {"steps": 2, "lr": 0.1, "batch": 1, "prior_weight": 0.0}
+        how: dict[str, Any] = {"steps": 2, "lr": 0.1, "batch": 1, "prior_weight": 0.0}
         concept = limner.learn(base, rex, method="oft", radius=radius, **how)
         done = export(concept, base, tmp_path / str(radius), to="peft")
         network = UNet2DConditionModel.from_pretrained(folders["sd"], subfolder="unet")

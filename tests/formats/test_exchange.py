@@ -250,6 +250,10 @@ def test_the_text_towers_lora_is_read(bases: dict[str, Any], folders: dict[str, 
     painter.load_lora_weights(path)
     assert back.concept is not None
     assert alike(theirs(painter, base, PLACE.format("dog")), ours(base, back.concept))
+    done = export(back.concept, base, tmp_path / "out", to="diffusers")
+    painter = pipeline(folders["sd"])
+    painter.load_lora_weights(done.files[0])
+    assert alike(theirs(painter, base, PLACE.format("dog")), ours(base, back.concept))
 
 
 def test_diffusers_first_keys_are_read(bases: dict[str, Any], rex: Subject, tmp_path: Path) -> None:

@@ -378,14 +378,17 @@ def _adapter(base: Base, changes: Mapping[str, Change]) -> dict[str, Any]:
         part, _, name = stems[layer].partition(".")
         by_part.setdefault(part, {})[name] = change
     for part, own in by_part.items():
-        ranks = {name: change.rank for name, change in own.items()}
+        # without what transformers 5 leaves out; PEFT finds layers by the ends of their names, so both generations' are found
+        ranks = {name.removeprefix("text_model."): change.rank for name, change in own.items()}
+        whole = "" if part.startswith("text_encoder") else "^"
         rank = max(ranks.values())
+        others = {f"{whole}{name}": r for name, r in ranks.items() if r != rank}
         told |= {
             f"{part}.r": rank,
             f"{part}.lora_alpha": rank,
-            f"{part}.rank_pattern": {f"^{name}": r for name, r in ranks.items() if r != rank},
-            f"{part}.alpha_pattern": {f"^{name}": r for name, r in ranks.items() if r != rank},
-            f"{part}.target_modules": sorted(own),
+            f"{part}.rank_pattern": others,
+            f"{part}.alpha_pattern": others,
+            f"{part}.target_modules": sorted(ranks),
             f"{part}.lora_bias": False,
             f"{part}.use_dora": False,
         }

@@ -131,7 +131,7 @@ def _has(base: Base, part: str, stem: str) -> bool:
 
 def _in_diffusers(base: Base, part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names as diffusers' pipelines begin them, which all bases' tables have."""
-    prefix = next(iter(table(base, "diffusers")) if part == "denoiser" else [part]).split(".")[0]
+    prefix = next(iter(table(base, "diffusers"))).partition(".")[0] if part == "denoiser" else part
     return {f"{prefix}.{key.partition('.')[2]}": tensor for key, tensor in tensors.items()}
 
 
@@ -191,7 +191,8 @@ def _free_of(change: Change) -> Tensor:
             "these are no rotations but a series near them, which PEFT's folders say by their own settings alone"
         )
     skew = torch.linalg.solve(one + turned, one - turned)
-    rows, columns = torch.triu_indices(*turned.shape[-2:], 1)
+    side = turned.shape[-1]
+    rows, columns = torch.triu_indices(side, side, 1)
     return skew[:, rows, columns]
 
 
@@ -224,7 +225,7 @@ def _folder(base: Base, part: str, own: Mapping[str, Change]) -> tuple[dict[str,
         "auto_mapping": None, "base_model_name_or_path": base.name, "inference_mode": True, "task_type": None,
         "revision": None, "target_modules": _targets(base, part, own),
     }  # fmt: skip
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, change in own.items():
         tensors |= {f"{PREFIX}{name}{end}": tensor for end, tensor in _tensors(change).items()}
     return settings | _settings(kind, own), tensors
