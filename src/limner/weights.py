@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +49,7 @@ def shipped(name: str, base: Base) -> dict[str, Tensor]:
 
 
 def mark(name: str, base: Base) -> str:
-    """Which weights there are of a method for this base, as a hash of their file; empty where there are none."""
+    """Which weights there are of a method for this base, as a hash of their tensors; empty where there are none."""
     path = weights_path(name, base)
     if not path.exists():
         return ""
@@ -60,8 +59,10 @@ def mark(name: str, base: Base) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _hash(path: Path, *_: int) -> str:
-    """Of a file as it was when it had this inode, size and times."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    """Of the tensors of a file as it was when it had this inode, size and times, whatever its header tells of where they are from."""
+    from .concept import read_safetensors
+
+    return content_hash("", read_safetensors(path, what="method's weights")[1])[:16]
 
 
 def about_weights(name: str, base: Base) -> dict[str, Any]:
