@@ -29,7 +29,7 @@ proofs: $(VENV)/ready        ## what tests show of bases and files: results/proo
 	rm -f results/proofs.json
 	LIMNER_PROOFS=1 $(BIN)/python -m pytest tests/bases tests/formats
 	$(MAKE) fuzz
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 kills: $(VENV)/ready        ## kill commands N times at random moments: what is lost: results/kills.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py --count $(N) --out results/kills.json
@@ -43,10 +43,10 @@ bench-quick: $(VENV)/ready   ## the same, small: out/quick.json
 	$(BIN)/limner report out/quick.json --out out/quick.html
 
 docs: $(VENV)/ready          ## the generated parts of README and docs/
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 pocket: $(VENV)/ready        ## train the pocket base and its judges; resumable, RUN=folder
-	$(BIN)/python -m limner.pocket.pretrain --run $(RUN) --precision $(PRECISION)
+	$(BIN)/python -m training.pocket --run $(RUN) --precision $(PRECISION)
 	$(MAKE) weights
 
 weights: $(VENV)/ready       ## train anew what every method starts from: after a new base

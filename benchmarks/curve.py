@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import limner
+from limner.core.files import atomic_write
+from limner.engine.attach import Adapter
 from limner.evaluation.datasets.toys import toys
 from limner.evaluation.encoders import pocket_encoders
 from limner.evaluation.measuring import Album
-from limner.evaluation.scoring import images, judged, painted
-from limner.files import atomic_write
-from limner.wearing import Outfit
+from limner.evaluation.score import images, judged
+from limner.workflows.score import painted
 
 MILESTONES = (5, 20, 60, 150, 400, 1200)
 RESULTS = Path("results/dreambooth_curve.json")
@@ -39,7 +40,7 @@ def curve(base: Any) -> list[dict[str, Any]]:
     subject = case.member.subject("<rex>")
     recipe = limner.find("dreambooth")(subject, steps=MILESTONES[-1], prior_weight=0.0)
     start = limner.learn(base, subject, method="dreambooth", steps=1, prior_weight=0.0)
-    running = limner.teach(base, Outfit(recipe, subject.handle), stages=recipe.tuning, seed=0)
+    running = limner.train(base, Adapter(recipe, subject.handle), stages=recipe.tuning, seed=0)
     taught = {p.done: p.snapshot().tensors for p in running if p.done in MILESTONES}
     canonical = [case.canonical(p) for p in case.prompts]
     album = Album(
@@ -53,9 +54,9 @@ def curve(base: Any) -> list[dict[str, Any]]:
     truths = [p for p in case.truth for _ in SEEDS]
     points = []
     for steps, tensors in {0: None, **taught}.items():
-        worn = replace(start, tensors=tensors) if tensors is not None else None
-        asked = [p.format("<rex>") for p in case.prompts] if worn else canonical
-        shown = replace(album, pictures=images(painted(base, asked, SEEDS, concept=worn)))
+        adapted = replace(start, tensors=tensors) if tensors is not None else None
+        asked = [p.format("<rex>") for p in case.prompts] if adapted else canonical
+        shown = replace(album, pictures=images(painted(base, asked, SEEDS, concept=adapted)))
         card = judged(shown, pocket_encoders(), truths=truths, only=("identity", "clip_t", "copy_index"))
         assert card.tradeoff is not None
         points.append(

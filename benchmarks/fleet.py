@@ -22,12 +22,12 @@ LORA: dict[str, Any] = {"rank": 4, "layers": "attention", "lr": 1e-4, "prior_wei
 
 
 def fleet(base: Any, subjects: list[Any], count: int, updates: int, *, mixed: bool = False) -> dict[str, Any]:
-    from limner.fleet import Job, teach_many
+    from limner.workflows.learn_many import Job, train_stacked
 
     began = time.monotonic()
     jobs = [Job(subjects[k % len(subjects)], "lora_dreambooth", k, LORA | {"steps": updates}) for k in range(count)]
     times = [time.monotonic()]
-    for _ in teach_many(base, jobs, slots=count, mixed=mixed):
+    for _ in train_stacked(base, jobs, slots=count, mixed=mixed):
         times.append(time.monotonic())
     begin = times[1] - began - (times[2] - times[1])
     step = spread(steady(times, skip=2))
@@ -80,7 +80,7 @@ def operations(base: Any) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from limner.bases.attention import Pass
+    from limner.core.types import Pass
 
     latents, time_ = torch.randn(1, *base.latent_shape), torch.tensor([500])
     with torch.no_grad(), FlopCounterMode(display=False) as counted:
@@ -98,8 +98,8 @@ def main() -> None:
     import torch
 
     import limner
-    from limner.bases.loading import POCKET
-    from limner.demo import toy
+    from limner.bases.common.loading import POCKET
+    from limner.workflows.demo import toy
 
     torch.set_num_threads(given.threads)
     base = limner.load("pocket", device="cpu")

@@ -14,6 +14,8 @@ from typing import Any
 
 from common import spread, write
 
+from limner.pocket import SIZE
+
 STEPS, GUIDANCE = 15, 4.0
 BETWEEN = ((0.0, 1.0), (0.0, 0.8), (0.0, 0.6), (0.2, 1.0), (0.2, 0.8))
 """Shares of the steps between which there is guidance, noisiest first; beside them, no guidance."""
@@ -27,9 +29,9 @@ def main() -> None:
     import torch
 
     import limner
+    from limner.core.pixels import to_tensor
     from limner.evaluation import truth
     from limner.evaluation.datasets.toys import STANDARD, asked
-    from limner.evaluation.encoders import tensor
     from limner.evaluation.tradeoff import paired
     from limner.pocket import judges
 
@@ -50,10 +52,10 @@ def main() -> None:
                 seconds[way].append((time.process_time() - began) / len(shown))
                 images = [picture.image for picture in shown]
                 scores[way][f"{noun} {seed}"] = {
-                    "clip_t": float(judges.text_similarity(tensor(images), said).mean()),
+                    "clip_t": float(judges.text_similarity(to_tensor(images, SIZE), said).mean()),
                     "obeyed": float(truth.obeyed(images, prompts).mean()),
                     "alignment": float(truth.alignment(images, prompts).mean()),
-                    "class": statistics.mean(row["class"] == noun for row in judges.read(tensor(images))),
+                    "class": statistics.mean(row["class"] == noun for row in judges.read(to_tensor(images, SIZE))),
                 }
     rows = {}
     usual = spread(seconds["0 to 1"])["median"]

@@ -101,7 +101,7 @@ def _concept(folder: Path) -> Any:
 
 def _scored(folder: Path) -> Any:
     """The tensors and scores of the concept, and the previews' pixels."""
-    from limner.concept import Concept
+    from limner.core.concept import Concept
 
     path, page = folder / "rex.safetensors", folder / "rex" / "index.html"
     if not path.exists() or not page.exists():
@@ -129,7 +129,7 @@ def _bench(folder: Path) -> Any:
 
 
 def _weights(folder: Path) -> Any:
-    from limner import weights
+    from limner.core import weights
 
     found = list(weights.FOLDER.glob("*.safetensors"))
     return _tensors(found[0]) if found else None
@@ -178,10 +178,11 @@ class Ran:
                 os.dup2(log.fileno(), 2)
             if limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-            from limner import learning, weights
-            from limner.cli import main
+            from limner.apps.cli.main import main
+            from limner.core import weights
+            from limner.engine import checkpoint
 
-            learning.CHECKPOINT_SECONDS = 0.0
+            checkpoint.CHECKPOINT_SECONDS = 0.0
             weights.FOLDER = self.folder / "weights"
             code = main(list(words))
         except BaseException:  # whatever it is, it is told and counted
@@ -364,7 +365,7 @@ def run(
     also from how fast this machine is."""
     import torch
 
-    from limner.demo import toy
+    from limner.workflows.demo import toy
 
     torch.set_num_threads(1)
     os.environ.setdefault("LIMNER_CACHE", str(work / "cache"))
@@ -410,7 +411,7 @@ def _verdict(trial: Trial) -> str:
 
 def _warm() -> None:
     """Import in this process whatever its children need."""
-    from limner.bases.loading import load
+    from limner.bases.common.loading import load
 
     for name in ("cli", "checking", "fleet", "pretraining", "page", "evaluation.benchmark", "evaluation.scoring"):
         importlib.import_module(f"limner.{name}")
@@ -458,7 +459,7 @@ def main() -> int:
 
 def save(path: Path, trials: Mapping[int, Trial], *, seed: int, seconds: float) -> None:
     """Write the figures, and every trial, from which a later run of the same seed goes on."""
-    from limner.files import write_text
+    from limner.core.files import write_text
 
     each = {str(k): asdict(trial) for k, trial in sorted(trials.items())}
     found = {"seed": seed, "seconds": round(seconds), **summary(list(trials.values())), "each": each}

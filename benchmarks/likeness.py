@@ -18,10 +18,10 @@ from typing import Any
 from common import RESULTS, write
 from one import ours, theirs
 
-from limner.bases.loading import POCKET
-from limner.concept import Concept
-from limner.evaluation.scoring import score
+from limner.bases.common.loading import POCKET
+from limner.core.concept import Concept
 from limner.formats.importing import import_file
+from limner.workflows.score import score
 
 EIGHTHS = (1, 2, 4, 8)
 SEEDS = (0, 1)
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--script", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    from limner.bases.loading import load
+    from limner.bases.common.loading import load
     from limner.evaluation.datasets.toys import toys
 
     base, case = load("pocket", device="cpu"), toys(count=1, prompts=6).cases[0]

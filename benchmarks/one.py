@@ -22,6 +22,8 @@ from typing import Any
 
 from common import spread, steady, timed_script, write
 
+from limner.library.opening import adapter_of
+
 OURS = """
 import json, resource, sys, time
 began = time.monotonic()
@@ -92,8 +94,8 @@ def losses(base: str, photos: Path, files: dict[int, Path | None]) -> dict[int, 
     import torch
 
     import limner
+    from limner.engine.attach import attach
     from limner.formats.importing import import_file
-    from limner.wearing import wear
 
     ready, found = limner.load(base, device="cpu"), {}
     subject = limner.Subject.of(str(photos), noun="dog", handle="rex")
@@ -107,10 +109,10 @@ def losses(base: str, photos: Path, files: dict[int, Path | None]) -> dict[int, 
                 import_file(file, ready, name="rex", noun="dog").concept if file and "embeds" in file.name else None
             )
             concept = concept or (limner.Concept.load(file) if file else None)
-            with wear(ready, (concept.outfit(ready),) if concept else ()) as worn:
+            with attach(ready, (adapter_of(concept, ready),) if concept else ()) as adapted:
                 said = ["a photo of " + ("<rex>" if concept else "dog")] * 64
                 out = ready.predict(
-                    ready.noised(latents, noise, time), time, worn.text_states(said), context=worn.run()
+                    ready.noised(latents, noise, time), time, adapted.text_states(said), context=adapted.run()
                 )
             found[done] = round(float((out - ready.target(latents, noise, time)).square().mean()), 4)
     return found
@@ -142,8 +144,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--name", default="one")
     given = parser.parse_args()
-    from limner.bases.loading import POCKET, load
-    from limner.demo import toy
+    from limner.bases.common.loading import POCKET, load
+    from limner.workflows.demo import toy
 
     base = given.base or str(POCKET)
     size = load(base, device="cpu").picture_size

@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 
-from limner import teaching
-from limner.memory import keep_memory
-from limner.optimizers import Muon
-from limner.pocket.pretrain import adopt, autoencoder, denoiser, judges, language
-from limner.pocket.pretrain import run as runs
-from limner.pocket.pretrain.data import pictures
+from limner.core.memory import keep_memory
+from limner.engine import train as teaching
+from limner.engine.muon import Muon
+from training.pocket import adopt, autoencoder, denoiser, judges, language
+from training.pocket import run as runs
+from training.pocket.data import pictures
 
 STAGES: dict[str, tuple[Callable[[runs.Run], Any], int]] = {
     "autoencoder": (autoencoder.autoencoder, 10_000),

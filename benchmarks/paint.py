@@ -31,10 +31,10 @@ def main() -> None:
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
     import limner
-    from limner.bases.loading import POCKET
-    from limner.demo import toy
-    from limner.fleet import Job, learn_many
-    from limner.painting_many import Order, paint_many
+    from limner.bases.common.loading import POCKET
+    from limner.workflows.demo import toy
+    from limner.workflows.learn_many import Job, learn_many
+    from limner.workflows.paint_many import Order, paint_many
 
     torch.set_num_threads(given.threads)
     base = limner.load("pocket", device="cpu")

@@ -12,7 +12,7 @@ def main(folder: Path) -> None:
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-    from limner.bases.loading import POCKET
+    from limner.bases.common.loading import POCKET
 
     torch.manual_seed(0)
     tokenizer = CLIPTokenizer.from_pretrained(POCKET / "tokenizer")

@@ -1,8 +1,8 @@
 """Write the generated parts of the docs: the table of methods in README, a page per method, the results.
 
-python docs/generate.py          write
-python docs/generate.py --check  say whether anything would change
-python docs/generate.py --pictures out/bench/bench
+python -m docs.generate          write
+python -m docs.generate --check  say whether anything would change
+python -m docs.generate --pictures out/bench/bench
                                  a sheet for every method's page from the pictures of a bench; not part of --check
 """
 
@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from limner import load
-from limner.commands.listing import method_table
-from limner.evaluation.benchmark import is_current, read_results
+from limner.apps.cli.methods import method_table
 from limner.evaluation.datasets.toys import toys
 from limner.evaluation.metrics import card, metrics
 from limner.evaluation.report import ordered, table_markdown
+from limner.evaluation.results import read_results
 from limner.methods import methods
-from limner.pocket.pretrain.evaluate import AIMS
+from limner.workflows.bench.run import is_current
+from training.pocket.evaluate import AIMS
 
 Row = dict[str, Any]
 
@@ -63,7 +64,7 @@ def pages() -> dict[Path, str]:
 
 def families() -> dict[str, str]:
     """Module -> title of every family of bases."""
-    from limner.bases.loading import FAMILIES
+    from limner.bases.common.loading import FAMILIES
 
     return {known.module: known.title for known in FAMILIES}
 

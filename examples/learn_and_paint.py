@@ -1,7 +1,7 @@
 """Teach the pocket base a toy from four pictures and paint it in the snow."""
 
 import limner
-from limner.demo import toy
+from limner.workflows.demo import toy
 
 base = limner.load("pocket")
 rex = toy("dog", seed=2_000_012, name="rex")  # or limner.Subject.of("photos/", noun="dog", handle="rex")

@@ -1,7 +1,7 @@
 """Say what a likeness is worth: is it the toy, does it obey, and what to try next."""
 
 import limner
-from limner.demo import toy
+from limner.workflows.demo import toy
 
 base = limner.load("pocket")
 rex, others = toy("dog", seed=2_000_012, name="rex"), toy("dog", seed=2_000_012, name="rex", at=1)

@@ -1,7 +1,7 @@
 """Draw the pocket world: scene graphs, captions, pictures, and the truth about every pixel."""
 
-from limner.painting import to_images
-from limner.picture import grid
+from limner.core.picture import grid
+from limner.core.pixels import to_images
 from limner.pocket.world import WHOLE, caption, draw, sample
 
 graphs = [sample(seed, world=WHOLE) for seed in range(12)]

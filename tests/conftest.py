@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from limner.subject import Subject
+from limner.core.subject import Subject
 
 PROOFS = Path(__file__).parent.parent / "results" / "proofs.json"
 _proved: dict[str, dict[str, dict[str, str]]] = {}
@@ -59,7 +59,7 @@ def base():  # type: ignore[no-untyped-def]
 
 @pytest.fixture(scope="session")
 def rex() -> Subject:
-    from limner.demo import toy
+    from limner.workflows.demo import toy
 
     return toy("dog", 2_000_012, count=3)
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limner.bases.attention import AttentionCall, Pass
-from limner.recipe import Recipe, settings
-from limner.streams import stream
+from limner.core.method import settings
+from limner.core.recipe import Recipe
+from limner.core.streams import stream
+from limner.core.types import AttentionCall, Pass
 
 FAST = {
     "steps": 3,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import limner
-from limner.cli import main
+from limner.apps.cli.main import main
+from limner.core.subject import Subject
 from limner.errors import FileError, InputError, UnknownName
-from limner.subject import Subject
 
 from .helpers import same, state, untouched
 

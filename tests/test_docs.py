@@ -14,7 +14,7 @@ PAGES = sorted(p for p in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def test_generated_parts_are_up_to_date() -> None:
-    done = subprocess.run([sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "docs.generate", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -27,7 +27,7 @@ def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
 
 
 def test_readme_names_commands_that_exist() -> None:
-    from limner.cli import main
+    from limner.apps.cli.main import main
 
     text = (ROOT / "README.md").read_text()
     for command in set(

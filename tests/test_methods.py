@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 import limner
-from limner.learning import drained
+from limner.core.method import settings
+from limner.core.recipe import Recipe
+from limner.core.subject import Subject
+from limner.core.weights import shipped
+from limner.engine.attach import Adapter, attach
+from limner.engine.checkpoint import run_to_end
+from limner.engine.train import train
+from limner.library.opening import adapter_of
 from limner.methods import card, methods
-from limner.recipe import Recipe, settings
-from limner.subject import Subject
-from limner.teaching import teach
-from limner.wearing import Outfit, wear
-from limner.weights import shipped
 
 from .helpers import deaf, fast, same, state, untouched
 
@@ -25,9 +27,9 @@ TUNED = [name for name, function in methods().items() if function(Subject("<rex>
 QUICK = limner.PaintSettings(steps=3)
 
 
-def outfit(base: Any, name: str, rex: Subject, **more: Any) -> Outfit:
+def adapter(base: Any, name: str, rex: Subject, **more: Any) -> Adapter:
     recipe = methods()[name](rex, **fast(methods()[name], **more))
-    return Outfit(recipe, rex.handle, shipped(recipe.weights, base) if recipe.weights else {})
+    return Adapter(recipe, rex.handle, shipped(recipe.weights, base) if recipe.weights else {})
 
 
 def learned(base: Any, name: str, rex: Subject, **more: Any) -> limner.Concept:
@@ -47,8 +49,8 @@ def test_the_base_comes_back_bit_for_bit(base: Any, rex: Subject, name: str) -> 
 
 @pytest.mark.parametrize("name", TUNED)
 def test_the_base_comes_back_when_teaching_is_abandoned(base: Any, rex: Subject, name: str) -> None:
-    before, worn = state(base), outfit(base, name, rex)
-    running = teach(base, worn, stages=worn.recipe.tuning, seed=0)
+    before, adapted = state(base), adapter(base, name, rex)
+    running = train(base, adapted, stages=adapted.recipe.tuning, seed=0)
     next(running)
     running.close()
     assert same(state(base), before)
@@ -58,7 +60,7 @@ def test_the_base_comes_back_when_teaching_is_abandoned(base: Any, rex: Subject,
 @EVERY
 def test_the_base_comes_back_after_an_exception(base: Any, rex: Subject, name: str) -> None:
     before = state(base)
-    with pytest.raises(ZeroDivisionError), wear(base, [outfit(base, name, rex)]):
+    with pytest.raises(ZeroDivisionError), attach(base, [adapter(base, name, rex)]):
         raise ZeroDivisionError
     assert same(state(base), before)
     assert untouched(base)
@@ -66,11 +68,11 @@ def test_the_base_comes_back_after_an_exception(base: Any, rex: Subject, name: s
 
 @pytest.mark.parametrize("name", TUNED)
 def test_losses_are_finite_and_every_learning_tensor_moves(base: Any, rex: Subject, name: str) -> None:
-    worn = outfit(base, name, rex)
-    with wear(base, [worn]) as dressed:
+    adapted = adapter(base, name, rex)
+    with attach(base, [adapted]) as dressed:
         first = {key: tensor.detach().clone() for key, tensor in dressed.tensors.items()}
-        learning = {key for stage in worn.recipe.tuning for selection in stage.train for key in selection(dressed)}
-    for progress in teach(base, worn, stages=worn.recipe.tuning, seed=0):
+        learning = {key for stage in adapted.recipe.tuning for selection in stage.train for key in selection(dressed)}
+    for progress in train(base, adapted, stages=adapted.recipe.tuning, seed=0):
         assert math.isfinite(progress.loss)
         last = progress.snapshot().tensors
     first |= {
@@ -103,13 +105,13 @@ def test_another_seed_teaches_another_concept(base: Any, rex: Subject, name: str
 
 @pytest.mark.parametrize("name", TUNED)
 def test_resumed_equals_uninterrupted(base: Any, rex: Subject, name: str) -> None:
-    worn = outfit(base, name, rex)
-    stages = worn.recipe.tuning
-    whole, _ = drained(base, worn, stages, 0, header={})
-    running = teach(base, worn, stages=stages, seed=0)
+    adapted = adapter(base, name, rex)
+    stages = adapted.recipe.tuning
+    whole, _ = run_to_end(base, adapted, stages, 0, header={})
+    running = train(base, adapted, stages=stages, seed=0)
     point = next(running).snapshot()
     running.close()
-    *_, last = ((p.snapshot().tensors) for p in teach(base, worn, stages=stages, seed=0, start=point))
+    *_, last = ((p.snapshot().tensors) for p in train(base, adapted, stages=stages, seed=0, start=point))
     assert same(last, whole)
 
 
@@ -127,11 +129,11 @@ def test_saved_and_loaded_it_paints_the_same(base: Any, rex: Subject, name: str,
 @EVERY
 def test_worn_at_scale_zero_it_is_the_base_reading_the_same_words(base: Any, rex: Subject, name: str) -> None:
     concept = learned(base, name, rex)
-    worn = concept.outfit(base, scale=0.0)
-    with wear(base, [worn]) as dressed:
-        said = dressed.said("a photo of <rex> in the city")
+    adapted = adapter_of(concept, base, scale=0.0)
+    with attach(base, [adapted]) as dressed:
+        said = dressed.expand_prompt("a photo of <rex> in the city")
     if rex.handle in said:
-        said = said.replace(rex.handle, str(_starts_as(base, worn.recipe)))
+        said = said.replace(rex.handle, str(_starts_as(base, adapted.recipe)))
     off = limner.paint(base, "a photo of <rex> in the city", concepts=[concept], scale=0.0, seed=5, settings=QUICK)
     bare = limner.paint(base, said, seed=5, settings=QUICK)
     assert off[0].image.tobytes() == bare[0].image.tobytes()

@@ -16,19 +16,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bases.loading import load
-    from .concept import Concept
-    from .evaluation.benchmark import bench
-    from .evaluation.scoring import score
-    from .keeping import Concepts
-    from .learning import learn
+    from limner.bases.common.loading import load
+    from limner.core.concept import Concept
+    from limner.core.method import method
+    from limner.core.picture import Picture, Pictures
+    from limner.core.recipe import Painting, Recipe, Stage
+    from limner.core.subject import Subject
+    from limner.engine.attach import attach
+    from limner.engine.sample import Canvas, PaintSettings, sample
+    from limner.engine.train import train
+    from limner.library.concepts import Concepts
+    from limner.workflows.bench.run import bench
+    from limner.workflows.learn import learn
+    from limner.workflows.paint import paint
+    from limner.workflows.score import score
+
     from .methods import find
-    from .painting import Canvas, PaintSettings, paint, sample
-    from .picture import Picture, Pictures
-    from .recipe import Painting, Recipe, Stage, method
-    from .subject import Subject
-    from .teaching import teach
-    from .wearing import wear
 
 __version__ = "0.1.0"
 __all__ = [
@@ -45,6 +48,7 @@ __all__ = [
     "Stage",
     "Subject",
     "__version__",
+    "attach",
     "bench",
     "find",
     "learn",
@@ -55,18 +59,37 @@ __all__ = [
     "paint_many",
     "sample",
     "score",
-    "teach",
-    "teach_many",
-    "wear",
+    "train",
+    "train_stacked",
 ]
 
 _HOME = {
-    "Canvas": "painting", "Concept": "concept", "Concepts": "keeping", "PaintSettings": "painting", "Painting": "recipe", "Picture": "picture", "Pictures": "picture",
-    "Recipe": "recipe", "Stage": "recipe", "Subject": "subject", "find": "methods", "learn": "learning",
-    "load": "bases.loading", "method": "recipe", "paint": "painting", "sample": "painting",
-    "bench": "evaluation.benchmark", "score": "evaluation.scoring", "teach": "teaching", "wear": "wearing",
-    "Job": "fleet", "Order": "painting_many", "paint_many": "painting_many", "learn_many": "fleet", "teach_many": "fleet",
-}  # fmt: skip
+    "Canvas": "engine.sample",
+    "Concept": "core.concept",
+    "Concepts": "library.concepts",
+    "Job": "workflows.learn_many",
+    "Order": "workflows.paint_many",
+    "PaintSettings": "engine.sample",
+    "Painting": "core.recipe",
+    "Picture": "core.picture",
+    "Pictures": "core.picture",
+    "Recipe": "core.recipe",
+    "Stage": "core.recipe",
+    "Subject": "core.subject",
+    "attach": "engine.attach",
+    "bench": "workflows.bench.run",
+    "find": "methods",
+    "learn": "workflows.learn",
+    "learn_many": "workflows.learn_many",
+    "load": "bases.common.loading",
+    "method": "core.method",
+    "paint": "workflows.paint",
+    "paint_many": "workflows.paint_many",
+    "sample": "engine.sample",
+    "score": "workflows.score",
+    "train": "engine.train",
+    "train_stacked": "workflows.learn_many",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from limner.bases.loading import POCKET
+from limner.bases.common.loading import POCKET
 
 WORDS = ["a", "photo", "of", "the", "red", "dog", "sits", "on", "beach", "at", "night", "with", "hat", "sks", "ktn"]
 
@@ -98,7 +98,7 @@ def stable_diffusion(folder: Path, kind: str = "1.5") -> Path:
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from limner.bases.loading import POCKET
+    from limner.bases.common.loading import POCKET
 
     torch.manual_seed(0)
     two = kind == "2.1"

@@ -9,7 +9,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
 
-from limner.bases.attention import AttentionCall, Pass, host_sites
+from limner.bases.common.attention import host_sites
+from limner.core.types import AttentionCall, Pass
 
 
 def tiny_unet(**more: Any) -> UNet2DConditionModel:

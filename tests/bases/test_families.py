@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 
 import limner
-from limner.bases.attention import Pass
-from limner.bases.loading import FAMILIES, load
+from limner.bases.common.loading import FAMILIES, load
+from limner.core.recipe import Recipe, Source, Stage
+from limner.core.streams import stream
+from limner.core.subject import Subject
+from limner.core.types import Pass
+from limner.core.weights import save_weights
+from limner.engine.attach import Adapter, attach
+from limner.engine.train import train
 from limner.errors import InputError, LimnerError
 from limner.methods import methods
 from limner.parts.fusion.decoupled_cross_attention import FEATURES
-from limner.recipe import Recipe, Source, Stage
-from limner.streams import stream
-from limner.subject import Subject
-from limner.teaching import teach
-from limner.wearing import Outfit, wear
-from limner.weights import save_weights
+from tests import test_methods as contracts
+from tests.helpers import same, state, untouched
 
-from .. import test_methods as contracts
-from ..helpers import same, state, untouched
 from .families import BUILDERS, save_tiny
 
 PROMPT = "a photo of a red dog on the beach"
@@ -48,8 +48,8 @@ def tiny(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LIMNER_CACHE", str(tmp_path_factory.mktemp("cache")))
         recipe = methods()["ip_adapter"](Subject("<nobody>", "toy"))
-        with torch.no_grad(), wear(base, (Outfit(recipe, "<nobody>"),)) as worn:
-            fresh = {name: tensor for name, tensor in worn.tensors.items() if name != FEATURES}
+        with torch.no_grad(), attach(base, (Adapter(recipe, "<nobody>"),)) as adapted:
+            fresh = {name: tensor for name, tensor in adapted.tensors.items() if name != FEATURES}
             save_weights("ip_adapter", base, fresh, about={})
         yield base
 
@@ -73,7 +73,7 @@ def pipeline_of(folder: Path) -> Any:
     pipeline = getattr(diffusers, name).from_pretrained(folder, **more)
     pipeline.set_progress_bar_config(disable=True)
     if folder.name == "qwen_image":  # a fixed number in the pipeline, true of the real tokenizer
-        from limner.bases.qwen_image import BEFORE
+        from limner.bases.diffusion.qwen_image import BEFORE
 
         pipeline.prompt_template_encode_start_idx = len(pipeline.tokenizer(BEFORE).input_ids)
     return pipeline
@@ -152,8 +152,8 @@ def test_deepfloyds_stages_paint_what_their_pipelines_paint(tmp_path: Path, monk
     about: dict[str, Any] = {"num_inference_steps": 4, "guidance_scale": 3.0, "output_type": "pt"}
     small = first(PROMPT, generator=[stream(4, "sampler")], **about).images
     how = limner.PaintSettings(steps=4, guidance=3.0, sampler="ddpm")
-    with torch.no_grad(), limner.wearing.wear(base, ()) as worn:
-        painted = list(limner.painting.sample(worn, [PROMPT], seeds=[4], settings=how))[-1].latents
+    with torch.no_grad(), limner.engine.attach.attach(base, ()) as adapted:
+        painted = list(limner.engine.sample.sample(adapted, [PROMPT], seeds=[4], settings=how))[-1].latents
     assert torch.allclose(painted, small, atol=1e-4)
     large = second(PROMPT, image=small, noise_level=250, generator=stream(4, "enlarging"), **about).images
     states, empty = (base.text_states([text], words={}) for text in (PROMPT, ""))
@@ -238,7 +238,7 @@ def loss_of_the_script(family: str, folder: Path, base: Any, latents: Tensor, no
                 ).sample  # fmt: skip
                 out = pipeline._unpack_latents(out, 16, 16, pipeline.vae_scale_factor)[:, :, 0]
             case "sana":
-                from limner.bases.sana import instruction
+                from limner.bases.diffusion.sana import instruction
 
                 about = {"complex_human_instruction": instruction().split("\n"), "do_classifier_free_guidance": False}
                 states, mask, _, _ = pipeline.encode_prompt(PROMPT, **about)
@@ -273,8 +273,8 @@ def _masked_loss(pipeline: Any, latents: Tensor, noise: Tensor, time: Tensor) ->
 
 def test_it_learns_from_the_loss_of_the_training_script(folder: Path, family: str, tiny: Any, proves: Any) -> None:
     proves("bases", family, "learns", "by the script's loss")
-    from limner.parts import denoising
-    from limner.recipe import Batch
+    from limner.core.types import Batch
+    from limner.parts.objectives import denoising
 
     torch.manual_seed(1)
     shape = (2, *tiny.latent_shape)
@@ -290,8 +290,8 @@ def test_it_learns_from_the_loss_of_the_training_script(folder: Path, family: st
     from dataclasses import replace
 
     objective = replace(denoising(source), value=watching)
-    recipe = Recipe(says="dog", stages=(Stage((limner.parts.cross_attention_kv(),), (objective,), 1, 1e-9),))
-    loss = next(teach(tiny, Outfit(recipe, "<rex>"), stages=recipe.stages)).loss
+    recipe = Recipe(says="dog", stages=(Stage((limner.parts.parameters.cross_attention_kv(),), (objective,), 1, 1e-9),))
+    loss = next(train(tiny, Adapter(recipe, "<rex>"), stages=recipe.stages)).loss
     expected = loss_of_the_script(family, folder, tiny, latents, seen["noise"], seen["time"])
     assert loss == pytest.approx(float(expected), rel=2e-5)
 
@@ -464,14 +464,14 @@ def test_a_prompt_that_is_too_long_is_refused(tiny: Any) -> None:
 
 def test_a_prompt_is_read_once_whatever_reads_it(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kept states are those that are read anew, whoever else was read with them."""
-    from limner import keeping
+    from limner.engine import text_cache
 
-    keeping._texts.clear()
-    first = keeping.read_texts(tiny, ["a red dog", PROMPT], words={})
+    text_cache._texts.clear()
+    first = text_cache.read_texts(tiny, ["a red dog", PROMPT], words={})
     monkeypatch.setattr(tiny, "text_states", None)
-    again = keeping.read_texts(tiny, [PROMPT], words={})
+    again = text_cache.read_texts(tiny, [PROMPT], words={})
     monkeypatch.undo()
-    keeping._texts.clear()
-    alone = keeping.read_texts(tiny, [PROMPT], words={})
+    text_cache._texts.clear()
+    alone = text_cache.read_texts(tiny, [PROMPT], words={})
     assert torch.equal(first[PROMPT], again[PROMPT])
     assert torch.equal(first[PROMPT], alone[PROMPT])

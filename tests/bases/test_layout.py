@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from limner.bases.layout import laid_out
-
-from ..helpers import same, state
+from limner.bases.common.layout import laid_out
+from tests.helpers import same, state
 
 
 def test_it_decodes_the_same_and_puts_everything_back(base: Any) -> None:

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import limner
-from limner.bases.loading import FAMILIES, load
-from limner.cli import main
+from limner.apps.cli.main import main
+from limner.bases.common.loading import FAMILIES, load
 from limner.errors import FileError, InputError
 
 from .families import BUILDERS, save_tiny
@@ -123,7 +123,7 @@ def in_its_makers_layout(base: Any) -> dict[str, Tensor]:
 
 
 def _unet(name: str) -> str:
-    from limner.bases.names import _sgm
+    from limner.bases.common.names import _sgm
 
     class Two:
         """As the numbering needs it: one residual block in each of two blocks."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 
-from limner.bases.motion import moving
+from limner.bases.video.motion import moving
 
 FRAMES = 4
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import limner
-from limner.bases.loading import load
+from limner.bases.common.loading import load
+from limner.core.subject import Subject
 from limner.errors import FileError, InputError
 from limner.methods import methods
-from limner.subject import Subject
+from tests.helpers import fast, same, state, untouched
 
-from ..helpers import fast, same, state, untouched
 from .families import stable_diffusion
 
 ADAPTERS = [
@@ -92,7 +92,7 @@ def test_it_paints_what_diffusers_paints(tmp_path: Path) -> None:
     ours = limner.paint(base, "a red dog on the beach", seed=4, settings=limner.PaintSettings(steps=4, guidance=5.0))[0]
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
-    from limner.streams import stream
+    from limner.core.streams import stream
 
     latents = torch.randn(base.latent_shape, generator=stream(4, "latents"))[None]
     theirs = pipeline(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from limner.bases.text import literal_syntax
+from limner.bases.common.text import literal_syntax
 
 
 @pytest.mark.parametrize(

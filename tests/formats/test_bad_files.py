@@ -16,14 +16,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import limner
-from limner.bases.loading import load
+from limner.bases.common.loading import load
+from limner.core.subject import Subject
+from limner.core.tensor_files import read_tensors
 from limner.errors import FileError, InputError
 from limner.formats import export, import_file
-from limner.formats.reading import read_tensors
-from limner.subject import Subject
-
-from ..bases.families import stable_diffusion as save_tiny
-from ..helpers import same, state, untouched
+from limner.library.opening import adapter_of
+from tests.bases.families import stable_diffusion as save_tiny
+from tests.helpers import same, state, untouched
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +173,8 @@ def test_a_pickle_that_unpacks_to_more_than_it_is(tiny: Any, tmp_path: Path) -> 
 def test_import_replaces_no_weights_of_limners_own_or_of_anybody(
     tiny: Any, base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from limner.core.weights import save_weights, shipped, weights_path
     from limner.formats.exporting import export_adapter
-    from limner.weights import save_weights, shipped, weights_path
 
     shipped_file = weights_path("ip_adapter", base).read_bytes()
     path = export_adapter(base, shipped("ip_adapter", base), tmp_path / "ip.safetensors")
@@ -192,7 +192,7 @@ def test_import_replaces_no_weights_of_limners_own_or_of_anybody(
 @pytest.mark.parametrize("case", ["layer", "factor", "alpha", "one dimension", "nothing"])
 def test_changes_that_are_none(tiny: Any, tmp_path: Path, case: str) -> None:
     """Of a concept whose hash is right, as a stranger makes it."""
-    from limner.wearing import wear
+    from limner.engine.attach import attach
 
     layer = "low_rank.denoiser.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
     down, up = torch.zeros(1, 32), torch.zeros(32, 1)
@@ -207,6 +207,6 @@ def test_changes_that_are_none(tiny: Any, tmp_path: Path, case: str) -> None:
         "<rex>", "imported", {"says": "sks", "words": 0}, {"name": tiny.name, "family": tiny.family, "fingerprint": tiny.fingerprint},
         {"handle": "<rex>", "noun": "dog", "kind": "object", "pictures": []}, 0, bad,
     )  # fmt: skip
-    with pytest.raises(FileError), wear(tiny, (concept.outfit(tiny),)):
+    with pytest.raises(FileError), attach(tiny, (adapter_of(concept, tiny),)):
         pass
     assert untouched(tiny)

@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 
 import limner
-from limner.bases.attention import Pass
-from limner.bases.loading import load
+from limner.bases.common.loading import load
+from limner.core.subject import Subject
+from limner.core.types import Pass
+from limner.engine.attach import attach
 from limner.errors import FileError, InputError
 from limner.formats import import_file
+from limner.library.opening import adapter_of
 from limner.parts.encoders.wordpieces import wordpieces
-from limner.subject import Subject
-from limner.wearing import wear
-
-from ..bases.families import stable_diffusion as save_sd
+from tests.bases.families import stable_diffusion as save_sd
 
 VOCABULARY = [
     "[PAD]",
@@ -151,10 +151,10 @@ def test_what_is_imported_says_what_diffusers_says(
         seen[call.site.name] = call.states
         return call
 
-    with wear(base, (concept.outfit(base),)) as worn:
+    with attach(base, (adapter_of(concept, base),)) as adapted:
         said, time = "a <rex> in the snow", torch.tensor([500])
-        run = worn.run(time=time, prompts=(worn.said(said),))
-        base.predict(torch.zeros(1, *base.latent_shape), time, worn.text_states([said]), context=run)
+        run = adapted.run(time=time, prompts=(adapted.expand_prompt(said),))
+        base.predict(torch.zeros(1, *base.latent_shape), time, adapted.text_states([said]), context=run)
     ours = run.kept["picture words"]
     assert theirs.std() > 0.1
     assert torch.allclose(ours, theirs, atol=1e-4)

@@ -16,19 +16,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import limner
-from limner.bases.loading import load
-from limner.bases.names import known_names, table
-from limner.concept import Concept
+from limner.bases.common.loading import load
+from limner.bases.common.names import known_names, table
+from limner.core.concept import IMPORTED, Concept
+from limner.core.streams import stream
+from limner.core.subject import Subject
+from limner.engine.attach import attach
 from limner.errors import FileError, InputError
 from limner.formats import export, import_file
-from limner.formats.recipes import IMPORTED
+from limner.library.opening import adapter_of
 from limner.parts.modifiers.weight_changes import factorised
-from limner.streams import stream
-from limner.subject import Subject
-from limner.wearing import wear
-
-from ..bases.families import save_tiny
-from ..bases.families import stable_diffusion as save_sd
+from tests.bases.families import save_tiny
+from tests.bases.families import stable_diffusion as save_sd
 
 TO_Q = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 
@@ -72,7 +71,7 @@ def added(base: Any, concept: Concept, name: str, part: str = "denoiser") -> Ten
     if module.weight.ndim == 2:
         probe = torch.eye(module.in_features)
         before = module(probe)
-        with wear(base, (concept.outfit(base),)):
+        with attach(base, (adapter_of(concept, base),)):
             return (module(probe) - before).T
     wide = module.weight[0].numel()
     probe = torch.eye(wide).view(wide, *module.weight.shape[1:])
@@ -80,7 +79,7 @@ def added(base: Any, concept: Concept, name: str, part: str = "denoiser") -> Ten
     module.stride, module.padding = (1, 1), (0, 0)
     try:
         plain = module(probe)
-        with wear(base, (concept.outfit(base),)):
+        with attach(base, (adapter_of(concept, base),)):
             found = module(probe)
     finally:
         module.stride, module.padding = kept
@@ -146,7 +145,7 @@ def test_a_strength_survives_diffusers_and_its_loader_wears_it(
     with torch.no_grad():
         theirs = network(*about, encoder_hidden_states=random(1, 5, 32)).sample
         for each in (concept, back):
-            with wear(base, (each.outfit(base),)):
+            with attach(base, (adapter_of(each, base),)):
                 ours = base.module("denoiser")(*about, encoder_hidden_states=random(1, 5, 32)).sample
             assert torch.allclose(ours, theirs, atol=1e-5 * float(theirs.abs().max()))
 
@@ -337,7 +336,7 @@ def test_comfyuis_extracted_differences(bases: dict[str, Any], tmp_path: Path) -
         "diffusion_model.middle_block.0.in_layers.0.diff": random(32),
     }
     concept = read(written(tmp_path / "c.safetensors", tensors), base)
-    with wear(base, (concept.outfit(base),)):
+    with attach(base, (adapter_of(concept, base),)):
         assert torch.allclose(layer(base, "conv_in").bias, bias + random(16))
         assert torch.allclose(layer(base, "mid_block.resnets.0.norm1").weight, norm + random(32))
     assert torch.equal(layer(base, "conv_in").bias, bias)
@@ -460,7 +459,7 @@ def test_peft_folders_in_and_out(bases: dict[str, Any], folders: dict[str, Path]
     again = PeftModel.from_pretrained(fresh(), str(done.files[0].parent)).eval()
     limit = 1e-5 * float(wanted.abs().max())
     assert not torch.allclose(run(base.module("denoiser")), wanted, atol=100 * limit)
-    with wear(base, (concept.outfit(base),)):
+    with attach(base, (adapter_of(concept, base),)):
         assert torch.allclose(run(base.module("denoiser")), wanted, atol=limit)
     assert torch.allclose(run(again), wanted, atol=limit)
 
@@ -478,7 +477,7 @@ def test_peft_holds_our_rotations(bases: dict[str, Any], folders: dict[str, Path
         done = export(concept, base, tmp_path / str(radius), to="peft")
         network = UNet2DConditionModel.from_pretrained(folders["sd"], subfolder="unet")
         theirs = run(PeftModel.from_pretrained(network, str(done.files[0].parent)).eval())
-        with wear(base, (concept.outfit(base),)):
+        with attach(base, (adapter_of(concept, base),)):
             assert torch.allclose(run(base.module("denoiser")), theirs, atol=1e-5)
         with pytest.raises(InputError, match="has what no file of kohya"):
             export(concept, base, tmp_path / "kohya", to="kohya")

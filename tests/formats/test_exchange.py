@@ -16,20 +16,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import limner
-from limner.bases.loading import load
-from limner.bases.names import table
+from limner.bases.common.loading import load
+from limner.bases.common.names import table
+from limner.core.streams import stream
+from limner.core.subject import Subject
+from limner.engine.attach import Adapter, attach
 from limner.errors import FileError, InputError
 from limner.formats import export, import_file
 from limner.formats.exporting import export_adapter
+from limner.library.opening import adapter_of, recipe_of
 from limner.methods import methods
 from limner.parts.fusion.decoupled_cross_attention import FEATURES
-from limner.streams import stream
-from limner.subject import Subject
-from limner.wearing import Outfit, wear
-
-from ..bases.families import save_tiny
-from ..bases.families import stable_diffusion as save_sd
-from ..helpers import same
+from tests.bases.families import save_tiny
+from tests.bases.families import stable_diffusion as save_sd
+from tests.helpers import same
 
 HOW = limner.PaintSettings(steps=3, guidance=3.0)
 PLACE = "a photo of {} on the beach"
@@ -99,7 +99,7 @@ def test_diffusers_loads_our_lora_and_paints_what_we_paint(
     base, concept = bases[family], lora(bases[family], rex)
     done = export(concept, base, tmp_path, to="diffusers")
     painter = pipeline(folders[family])
-    says = concept.recipe().says
+    says = recipe_of(concept).says
     assert callable(says)
     prompt = PLACE.format(says(base))
     plain = theirs(painter, base, prompt)
@@ -126,7 +126,7 @@ def test_diffusers_loads_our_kohya_file(
     assert any("input_blocks" in key for key in keys) == (family == "sdxl")
     painter = pipeline(folders[family])
     painter.load_lora_weights(done.files[0])
-    assert alike(theirs(painter, base, PLACE.format(concept.recipe().says(base))), ours(base, concept))
+    assert alike(theirs(painter, base, PLACE.format(recipe_of(concept).says(base))), ours(base, concept))
 
 
 def test_diffusers_loads_our_kohya_file_of_flux(rex: Subject, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_diffusers_loads_our_kohya_file_of_flux(rex: Subject, tmp_path: Path) ->
     done = export(concept, base, tmp_path / "out", to="kohya")
     painter = pipeline(folder)
     painter.load_lora_weights(done.files[0])
-    assert alike(theirs(painter, base, PLACE.format(concept.recipe().says(base))), ours(base, concept))
+    assert alike(theirs(painter, base, PLACE.format(recipe_of(concept).says(base))), ours(base, concept))
 
 
 @pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
@@ -227,7 +227,7 @@ def test_every_layer_has_its_own_alpha(bases: dict[str, Any], tmp_path: Path) ->
     save_file(tensors, tmp_path / "alphas.safetensors")
     concept = import_file(tmp_path / "alphas.safetensors", base, name="rex").concept
     assert concept is not None
-    with wear(base, (concept.outfit(base),)):
+    with attach(base, (adapter_of(concept, base),)):
         for module, weight in expected.items():
             assert torch.allclose(module(torch.eye(module.in_features)).T, weight, atol=1e-5)
 
@@ -305,7 +305,7 @@ def test_a_lycoris_file_changes_a_layer_as_lycoris_says(bases: dict[str, Any], t
     save_file(tensors, tmp_path / "ly.safetensors")
     back = import_file(tmp_path / "ly.safetensors", base, name="rex")
     seen: dict[str, Tensor] = {}
-    with wear(base, (back.concept.outfit(base),)):  # type: ignore[union-attr]
+    with attach(base, (adapter_of(back.concept, base),)):  # type: ignore[union-attr]
         for layer in layers:
             module = base.module("denoiser").get_submodule(layer.removeprefix("denoiser."))
             eye = torch.eye(module.in_features)
@@ -402,7 +402,7 @@ def test_diffusers_loads_our_custom_diffusion(
     painter = pipeline(folders["sd"])
     painter.unet.load_attn_procs(tmp_path, weight_name=weights.name, _pipeline=painter)
     painter.load_textual_inversion(word, token="<rex>")
-    assert alike(theirs(painter, base, PLACE.format(concept.recipe().says)), ours(base, concept))
+    assert alike(theirs(painter, base, PLACE.format(recipe_of(concept).says)), ours(base, concept))
     proves("formats", "Custom Diffusion, diffusers", "in", "equal to the bit")
     back = import_file(weights, base, name="rex", noun="dog")
     assert back.what == "custom_diffusion"
@@ -417,7 +417,7 @@ def test_ip_adapters_weights_are_read_and_paint_what_diffusers_paints(
     proves("formats", "IP-Adapter weights", "in", "diffusers' load_ip_adapter paints the same (SD, SDXL)")
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-    from ..bases.families import clip_pictures
+    from tests.bases.families import clip_pictures
 
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
     folder = save_sd(tmp_path / "sd", "1.5") if family == "sd" else save_tiny(family, tmp_path / family)
@@ -427,8 +427,8 @@ def test_ip_adapters_weights_are_read_and_paint_what_diffusers_paints(
     (folder / "image_encoder" / "preprocessor_config.json").write_text(json.dumps(about))
     base = load(folder, device="cpu")
     recipe = methods()["ip_adapter"](rex)
-    with torch.no_grad(), wear(base, (Outfit(recipe, "<rex>"),)) as worn:
-        tensors = {n: torch.randn_like(t).half().float() for n, t in worn.tensors.items() if n != FEATURES}
+    with torch.no_grad(), attach(base, (Adapter(recipe, "<rex>"),)) as adapted:
+        tensors = {n: torch.randn_like(t).half().float() for n, t in adapted.tensors.items() if n != FEATURES}
     proves("formats", "IP-Adapter weights", "out", "diffusers' load_ip_adapter paints the same (SD, SDXL)")
     path = export_adapter(base, tensors, tmp_path / "ip-adapter.safetensors")
     assert any(key == "ip_adapter.1.to_k_ip.weight" for key in load_file(path))
@@ -508,7 +508,7 @@ def test_whole_weights_are_brought_to_a_rank_and_the_loss_is_said(
     full = export(concept, base, tmp_path / "full", to="kohya", rank=64)
     back = import_file(next(p for p in full.files if p.name == "rex.safetensors"), base, says="dog")
     assert any("rank 64" in note for note in full.notes)
-    with wear(base, (back.concept.outfit(base),)) as worn:  # type: ignore[union-attr]
-        assert worn.tensors
+    with attach(base, (adapter_of(back.concept, base),)) as adapted:  # type: ignore[union-attr]
+        assert adapted.tensors
     few = export(concept, base, tmp_path / "few", to="kohya", rank=1)
     assert "0%" not in few.notes[0]

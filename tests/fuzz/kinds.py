@@ -21,17 +21,21 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 import limner
-from limner.concept import Concept
-from limner.corpora import corpus
-from limner.formats import datasets, export, import_file
-from limner.learning import CHECKPOINT, checked_settings, drained, prepared_run
+from limner.core.concept import Concept
+from limner.core.method import settings
+from limner.core.subject import Subject, read_mask, read_picture
+from limner.core.untrusted import HASH, content_hash
+from limner.data import layouts as datasets
+from limner.data.corpora import corpus
+from limner.engine.attach import attach
+from limner.engine.checkpoint import CHECKPOINT, run_to_end
+from limner.formats import export, import_file
+from limner.library.opening import adapter_of
+from limner.library.settings import checked_settings
 from limner.methods import methods
-from limner.recipe import settings
-from limner.subject import Subject, read_mask, read_picture
-from limner.untrusted import HASH, content_hash
-from limner.wearing import wear
+from limner.workflows.learn import prepared_run
+from tests.bases.families import stable_diffusion as save_tiny
 
-from ..bases.families import stable_diffusion as save_tiny
 from .counting import Case, Outcome
 from .mutators import damaged_bytes, damaged_text, damaged_value, odd
 
@@ -91,13 +95,13 @@ class Place:
             pass
 
         def stop(progress: Any) -> None:
-            from limner.learning import save_checkpoint
+            from limner.engine.checkpoint import save_checkpoint
 
             save_checkpoint(place / CHECKPOINT, progress.snapshot(), self.run.header, [progress.loss])
             raise Stop
 
         try:
-            drained(self.pocket, self.run.outfit, self.run.recipe.tuning, 0, header=self.run.header, watch=stop)
+            run_to_end(self.pocket, self.run.adapter, self.run.recipe.tuning, 0, header=self.run.header, watch=stop)
         except Stop:
             return (place / CHECKPOINT).read_bytes()
         raise AssertionError("the run was not stopped")
@@ -105,7 +109,7 @@ class Place:
     @cached_property
     def finished(self) -> dict[str, Tensor]:
         """What the run ends with."""
-        return drained(self.pocket, self.run.outfit, self.run.recipe.tuning, 0, header=self.run.header)[0]
+        return run_to_end(self.pocket, self.run.adapter, self.run.recipe.tuning, 0, header=self.run.header)[0]
 
 
 def noise(seed: int, size: tuple[int, int] = (24, 24)) -> Image.Image:
@@ -196,7 +200,7 @@ def concept_headers(place: Place) -> Case:
         path.write_bytes(sealed(header, own))
         found = Concept.load(path)
         assert "/" not in found.handle
-        with wear(place.pocket, (found.outfit(place.pocket),)):
+        with attach(place.pocket, (adapter_of(found, place.pocket),)):
             return "accepted"
 
     return case
@@ -262,8 +266,8 @@ def checkpoints(place: Place) -> Case:
             path.write_bytes(sealed(header, damaged_tensors(tensors, rng)))
         else:
             path.write_bytes(damaged_bytes(data, rng, head=header_length(data)))
-        found, _ = drained(
-            place.pocket, run.outfit, run.recipe.tuning, 0, header=run.header, checkpoints=path.parent, resume=True
+        found, _ = run_to_end(
+            place.pocket, run.adapter, run.recipe.tuning, 0, header=run.header, checkpoints=path.parent, resume=True
         )
         if same(found, place.finished):
             return "equal"

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 import limner
+from limner.core.streams import streams
+from limner.core.subject import Subject
+from limner.core.types import References
+from limner.core.weights import shipped
+from limner.engine.attach import Adapter, attach
+from limner.engine.sample import sample
+from limner.engine.train import train
+from limner.library.opening import adapter_of
 from limner.methods import methods
-from limner.painting import sample
-from limner.parts import adain
-from limner.recipe import References
-from limner.streams import streams
-from limner.subject import Subject
-from limner.teaching import teach
-from limner.wearing import Outfit, wear
-from limner.weights import shipped
-
-from ..helpers import fast, same, state
+from limner.parts.attention import adain
+from tests.helpers import fast, same, state
 
 QUICK = limner.PaintSettings(steps=3)
 
@@ -29,7 +29,7 @@ def learned(base: Any, name: str, rex: Subject, **more: Any) -> limner.Concept:
 
 def changed_while_worn(base: Any, concept: limner.Concept) -> set[str]:
     before = state(base)
-    with wear(base, [concept.outfit(base)]):
+    with attach(base, [adapter_of(concept, base)]):
         after = state(base)
     return {name for name in before if not torch.equal(before[name], after[name])}
 
@@ -40,8 +40,8 @@ def test_textual_inversion_is_one_vector_and_leaves_other_prompts_alone(base: An
         "word.<rex>": (1, base.word_vectors("dog").shape[1])
     }
     assert not changed_while_worn(base, concept)
-    worn, bare = (limner.paint(base, "a red car", concepts=c, seed=1, settings=QUICK) for c in ([concept], []))
-    assert worn[0].image.tobytes() == bare[0].image.tobytes()
+    adapted, bare = (limner.paint(base, "a red car", concepts=c, seed=1, settings=QUICK) for c in ([concept], []))
+    assert adapted[0].image.tobytes() == bare[0].image.tobytes()
 
 
 def test_a_word_of_several_vectors_takes_several_places(base: Any, rex: Subject) -> None:
@@ -61,15 +61,15 @@ def test_dreambooth_changes_the_denoiser_and_no_word(base: Any, rex: Subject) ->
 def test_dreambooth_learns_from_both_halves_and_the_class_half_is_the_untouched_base(base: Any, rex: Subject) -> None:
     recipe = methods()["dreambooth"](rex, **fast(methods()["dreambooth"]))
     own, prior = (term.source for term in recipe.stages[0].loss)
-    with wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        said = worn.said(own.prepare(base)(0, streams(0, 0, 0)).prompts[0])
+    with attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        said = adapted.expand_prompt(own.prepare(base)(0, streams(0, 0, 0)).prompts[0])
     assert said.split()[-1] == "dog"
     assert said.split()[-2] in base.rare_words
     drawn = prior.prepare(base)
     batch = drawn(0, streams(0, 0, 0))
     assert set(batch.prompts) == {"a photo of a dog"}
     painted = limner.PaintSettings(batch=32)
-    with torch.no_grad(), wear(base, []) as bare:
+    with torch.no_grad(), attach(base, []) as bare:
         for at in sample(bare, ["a photo of a dog"] * 4, seeds=range(4), settings=painted):
             latents = at.latents
     assert all(any(torch.allclose(row, want, atol=1e-5) for want in latents) for row in batch.latents)
@@ -84,12 +84,12 @@ def test_without_a_prior_weight_there_is_no_class_half(rex: Subject) -> None:
 
 def test_lora_starts_as_the_base_and_is_small(base: Any, rex: Subject) -> None:
     recipe = methods()["lora_dreambooth"](rex, **fast(methods()["lora_dreambooth"]))
-    with wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        ups = [t for name, t in worn.tensors.items() if name.endswith(".up")]
+    with attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        ups = [t for name, t in adapted.tensors.items() if name.endswith(".up")]
         assert all(not t.any() for t in ups)
-        states, x, t = worn.text_states(["a dog"]), torch.randn(1, *base.latent_shape), torch.tensor([500])
-        dressed = base.predict(x, t, states, context=worn.run(time=t))
-    with wear(base, []) as bare:
+        states, x, t = adapted.text_states(["a dog"]), torch.randn(1, *base.latent_shape), torch.tensor([500])
+        dressed = base.predict(x, t, states, context=adapted.run(time=t))
+    with attach(base, []) as bare:
         assert torch.equal(dressed, base.predict(x, t, states, context=bare.run(time=t)))
     small = learned(base, "lora_dreambooth", rex, layers="attention", rank=4)
     assert small.num_bytes < 0.05 * learned(base, "dreambooth", rex).num_bytes
@@ -112,8 +112,8 @@ def test_custom_diffusion_changes_keys_values_and_its_word_alone(base: Any, rex:
 
 def test_ip_adapter_trains_projector_and_new_keys_alone(base: Any, rex: Subject) -> None:
     recipe = methods()["ip_adapter"](Subject("<nobody>", "toy"), batch=2, steps=2)
-    with wear(base, [Outfit(recipe, "<nobody>")]) as worn:
-        chosen = recipe.stages[0].train[0](worn)
+    with attach(base, [Adapter(recipe, "<nobody>")]) as adapted:
+        chosen = recipe.stages[0].train[0](adapted)
     assert all(name.startswith("image.") for name in chosen)
     kinds = {name.rsplit(".", 1)[1] for name in chosen if ".attn" in name}
     assert kinds == {"key", "value"}
@@ -123,13 +123,13 @@ def test_ip_adapter_trains_projector_and_new_keys_alone(base: Any, rex: Subject)
 def test_ip_adapter_starts_from_the_text_keys_and_values(base: Any) -> None:
     recipe = methods()["ip_adapter"](Subject("<nobody>", "toy"))
     site = next(site for site in base.sites if site.kind == "cross")
-    with wear(base, [Outfit(recipe, "<nobody>")]) as worn:
-        assert torch.equal(worn.tensors[f"image.{site.name}.key"], base.key_value(site)[0].weight)
+    with attach(base, [Adapter(recipe, "<nobody>")]) as adapted:
+        assert torch.equal(adapted.tensors[f"image.{site.name}.key"], base.key_value(site)[0].weight)
 
 
 def test_ip_adapter_sees_the_subject(base: Any, rex: Subject) -> None:
     """Another toy's pictures paint another picture; nothing is learned for either."""
-    from limner.demo import toy
+    from limner.workflows.demo import toy
 
     other = toy("dog", 2_000_099)
     pictures = [
@@ -141,14 +141,14 @@ def test_ip_adapter_sees_the_subject(base: Any, rex: Subject) -> None:
 
 def test_ip_adapter_drops_a_picture_as_a_zero_embedding(base: Any, rex: Subject) -> None:
     recipe = methods()["ip_adapter"](rex)
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle, shipped("ip_adapter", base))]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle, shipped("ip_adapter", base))]) as adapted:
         x, t = torch.randn(2, *base.latent_shape), torch.tensor([500, 500])
-        states = worn.text_states(["a dog", "a dog"])
+        states = adapted.text_states(["a dog", "a dog"])
         pixels = rex.tensor(base.picture_size)[:2]
         off = torch.tensor([True, True])
-        runs = [worn.run(time=t, references=References(p[:, None], dropped=off)) for p in (pixels, 1 - pixels)]
+        runs = [adapted.run(time=t, references=References(p[:, None], dropped=off)) for p in (pixels, 1 - pixels)]
         first, second = (base.predict(x, t, states, context=run) for run in runs)
-        seen = base.predict(x, t, states, context=worn.run(time=t, references=References(pixels[:, None])))
+        seen = base.predict(x, t, states, context=adapted.run(time=t, references=References(pixels[:, None])))
     assert torch.equal(first, second)
     assert not torch.equal(first, seen)
 
@@ -157,9 +157,9 @@ def test_stylealigned_rows_depend_on_the_reference_and_not_on_siblings(base: Any
     concept = learned(base, "stylealigned", rex)
     prompts = ["a red car in a <rex>", "a blue boat in a <rex>", "a teapot in a <rex>"]
     how = limner.PaintSettings(steps=3, batch=8)
-    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
-        *_, three = sample(worn, prompts, seeds=[1, 2, 3], settings=how)
-        *_, alone = sample(worn, prompts[1:2], seeds=[2], settings=how)
+    with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
+        *_, three = sample(adapted, prompts, seeds=[1, 2, 3], settings=how)
+        *_, alone = sample(adapted, prompts[1:2], seeds=[2], settings=how)
     assert torch.allclose(three.latents[1], alone.latents[0], atol=1e-4)
 
 
@@ -172,8 +172,9 @@ def test_adain_takes_on_the_reference_statistics() -> None:
 
 def test_a_companion_that_attends_to_itself_twice_is_as_if_alone(base: Any, rex: Subject) -> None:
     """The reference row's attention over two copies of its own keys is its attention over one, whatever the shift."""
-    from limner.bases.attention import AttentionCall, Pass, attend
-    from limner.parts import shared_reference
+    from limner.bases.common.attention import attend
+    from limner.core.types import AttentionCall, Pass
+    from limner.parts.attention import shared_reference
 
     query, key, value = (torch.randn(2, 2, 5, 4) for _ in range(3))
     site = next(site for site in base.sites if site.kind == "self")
@@ -190,7 +191,7 @@ def test_a_companion_that_attends_to_itself_twice_is_as_if_alone(base: Any, rex:
 
 @pytest.mark.parametrize("name", ["lora_dreambooth", "textual_inversion"])
 def test_two_concepts_are_worn_at_once(base: Any, rex: Subject, name: str) -> None:
-    from limner.demo import toy
+    from limner.workflows.demo import toy
 
     tom = toy("cat", 2_000_031, name="tom")
     both = [learned(base, name, rex), learned(base, name, tom)]
@@ -202,15 +203,18 @@ def test_two_concepts_are_worn_at_once(base: Any, rex: Subject, name: str) -> No
 
 
 def test_teaching_resumes_in_the_middle_of_the_second_stage(base: Any, rex: Subject) -> None:
-    from limner.parts import denoising, low_rank, new_word, photos, words
-    from limner.parts import learned as tensors_of
-    from limner.recipe import Recipe, Stage
+    from limner.core.recipe import Recipe, Stage
+    from limner.parts.modifiers import low_rank, new_word
+    from limner.parts.objectives import denoising
+    from limner.parts.parameters import learned as tensors_of
+    from limner.parts.parameters import words
+    from limner.parts.sources import photos
 
     word, change = new_word(rex.handle, like="dog"), low_rank(2)
     loss = (denoising(photos(rex, batch=2)),)
     stages = (Stage((words(word),), loss, steps=2, lr=1e-2), Stage((tensors_of(change),), loss, steps=3, lr=1e-2))
-    worn = Outfit(Recipe(says=rex.handle, modifiers=(word, change), stages=stages), rex.handle)
-    points = [p.snapshot() for p in teach(base, worn, stages=stages)]
+    adapted = Adapter(Recipe(says=rex.handle, modifiers=(word, change), stages=stages), rex.handle)
+    points = [p.snapshot() for p in train(base, adapted, stages=stages)]
     for point in points[:-1]:
-        *_, last = (p.snapshot().tensors for p in teach(base, worn, stages=stages, start=point))
+        *_, last = (p.snapshot().tensors for p in train(base, adapted, stages=stages, start=point))
         assert same(last, points[-1].tensors)

@@ -7,6 +7,7 @@ import functools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +18,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import limner
-import limner.looking
-from limner.bases.attention import Pass
-from limner.demo import toy
+import limner.data.prepare
+from limner.core.pixels import to_images
+from limner.core.recipe import Recipe
+from limner.core.streams import stream
+from limner.core.subject import Subject
+from limner.core.types import Pass
+from limner.core.weights import shipped
+from limner.engine.attach import Adapter, attach
+from limner.engine.sample import PaintSettings, sample
+from limner.engine.train import Update, begin_update, train
 from limner.errors import FileError, InputError
 from limner.methods import methods
-from limner.painting import PaintSettings, sample, to_images
-from limner.parts import explain, followed_subject, keep_maps, refinement
+from limner.parts.attention import followed_subject, keep_maps
 from limner.parts.attention.followed import FOLLOWED, averaged, noun_places
 from limner.parts.encoders.multimodal import PICTURE, Multimodal, multimodal, opened
+from limner.parts.fusion import explain
 from limner.parts.fusion.query_states import explained
 from limner.parts.modifiers.states import changed_states, tensors_of
-from limner.parts.objectives import refinement as refining
+from limner.parts.objectives import refinement
 from limner.parts.sources import toys
 from limner.pocket.judges import WEIGHTS
-from limner.recipe import Recipe
-from limner.streams import stream
-from limner.subject import Subject
-from limner.teaching import Update, begun, teach
-from limner.wearing import Outfit, wear
-from limner.weights import shipped
+from limner.workflows.demo import toy
+from tests.helpers import same, state
 
-from ..helpers import same, state
+refining = import_module("limner.parts.objectives.refinement")
 
 QUICK = PaintSettings(steps=3)
 NOBODY = Subject("<nobody>", "toy")
@@ -59,9 +63,9 @@ def pixels_of(subject: Subject, count: int = 1) -> Tensor:
     return subject.tensor(128)[:count]
 
 
-def outfit(base: Any, name: str, subject: Subject, **settings: Any) -> Outfit:
+def adapter(base: Any, name: str, subject: Subject, **settings: Any) -> Adapter:
     recipe = methods()[name](subject, **settings)
-    return Outfit(recipe, subject.handle, shipped(name, base))
+    return Adapter(recipe, subject.handle, shipped(name, base))
 
 
 # ------------------------------------------------------------------------------------------------------------- the encoder
@@ -165,7 +169,7 @@ def _tiny(kind: str, folder: Path, tokens: Any) -> None:
 def test_other_families_go_through_the_same_code(
     kind: str, places: int, tmp_path: Path, base: Any, rex: Subject
 ) -> None:
-    from limner.pocket.pretrain.multimodal import tokenizer
+    from training.pocket.multimodal import tokenizer
 
     _tiny(kind, tmp_path, tokenizer())
     found = opened(str(tmp_path))
@@ -177,8 +181,8 @@ def test_other_families_go_through_the_same_code(
     recipe = methods()["kosmos_g"](rex, model=str(tmp_path))
     fusion = recipe.modifiers[0]
     assert isinstance(fusion, changed_states)
-    with wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        features = tensors_of(worn, fusion)["features"]
+    with attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        features = tensors_of(adapted, fusion)["features"]
     assert features.shape == (1, 3, places, 32)
 
 
@@ -192,7 +196,7 @@ def test_a_base_of_ones_own_needs_a_model_of_ones_own(base: Any) -> None:
 
 
 def test_learn_can_ask_it_for_captions(rex: Subject) -> None:
-    told = limner.looking.prepared(rex, caption="pocket")
+    told = limner.data.prepare.prepared(rex, caption="pocket")
     assert all("<rex>" in picture.caption for picture in told.pictures)
 
 
@@ -202,16 +206,16 @@ def test_learn_can_ask_it_for_captions(rex: Subject) -> None:
 def stage_of(base: Any, name: str, number: int, **settings: Any) -> Iterator[tuple[Any, Update]]:
     """The worn recipe of pre-training, and the first update of one of its stages."""
     recipe = methods()[name](NOBODY, batch=4, **settings)
-    with wear(base, [Outfit(recipe, "<nobody>", shipped(name, base))]) as worn:
+    with attach(base, [Adapter(recipe, "<nobody>", shipped(name, base))]) as adapted:
         source = recipe.stages[number].loss[0].source
-        update = begun(Update, worn, source, source.prepare(base), 0, number, 0)
+        update = begin_update(Update, adapted, source, source.prepare(base), 0, number, 0)
         update.together = [update]
         yield recipe, update
 
 
-def gradients(worn: Any, recipe: Recipe, value: Callable[[], Tensor]) -> dict[str, float]:
+def gradients(adapted: Any, recipe: Recipe, value: Callable[[], Tensor]) -> dict[str, float]:
     """The size of each learning tensor's gradient; -1 where it has none."""
-    learning = recipe.stages[0].train[0](worn)
+    learning = recipe.stages[0].train[0](adapted)
     for tensor in learning.values():
         tensor.requires_grad_(True)
     value().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -221,7 +225,7 @@ def gradients(worn: Any, recipe: Recipe, value: Callable[[], Tensor]) -> dict[st
 def test_no_stage_of_kosmos_g_touches_the_denoiser(base: Any, few: None) -> None:
     before = state(base)
     recipe = methods()["kosmos_g"](NOBODY, align_steps=1, steps=1, batch=2)
-    for progress in teach(base, Outfit(recipe, "<nobody>"), stages=recipe.pretraining):
+    for progress in train(base, Adapter(recipe, "<nobody>"), stages=recipe.pretraining):
         assert same(state(base), before)
         assert not [name for name in progress.snapshot().tensors if name.startswith("denoiser")]
 
@@ -230,7 +234,7 @@ def test_each_stage_of_kosmos_g_teaches_its_own(base: Any, few: None) -> None:
     for number in (0, 1):
         for recipe, update in stage_of(base, "kosmos_g", number):
             term, *_ = recipe.stages[number].loss
-            found = gradients(update.worn, recipe, functools.partial(term.value, update))
+            found = gradients(update.adapted, recipe, functools.partial(term.value, update))
             aligned, language = "states.kosmos_g.onto", "states.kosmos_g.language."
             assert found[aligned] > 0
             assert all((size > 0) == (number == 0) for name, size in found.items() if ".again." in name)
@@ -248,8 +252,8 @@ def test_of_texts_alone_both_make_what_the_text_tower_makes(base: Any, reader: M
     assert isinstance(fusion, changed_states)
     net: Any = _writer(fusion)
     asked = [net.text(reader, text, "<nobody>", "", shown=False) for text in texts]
-    with torch.no_grad(), wear(base, [Outfit(recipe, "<nobody>", shipped(name, base))]) as worn:
-        made = net.states(tensors_of(worn, fusion), reader, asked, None)
+    with torch.no_grad(), attach(base, [Adapter(recipe, "<nobody>", shipped(name, base))]) as adapted:
+        made = net.states(tensors_of(adapted, fusion), reader, asked, None)
         wanted = base.text_states(texts, words={})
     apart = (made[:, None] - wanted[None]).square().mean((-1, -2))
     assert apart.argmin(1).tolist() == list(range(len(texts)))
@@ -282,16 +286,16 @@ def _writer(fusion: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["kosmos_g", "cafe"])
 def test_the_picture_is_read_and_the_text_towers_states_are_not(base: Any, rex: Subject, name: str) -> None:
-    subjects = rex, limner.demo.toy("dog", 1_000_050, count=1)
+    subjects = rex, limner.workflows.demo.toy("dog", 1_000_050, count=1)
     found = []
     for subject in subjects:
-        with torch.no_grad(), wear(base, [outfit(base, name, subject)]) as worn:
-            run = worn.run(time=torch.tensor([500]), prompts=("a photo of <rex> on the beach",), step=0)
+        with torch.no_grad(), attach(base, [adapter(base, name, subject)]) as adapted:
+            run = adapted.run(time=torch.tensor([500]), prompts=("a photo of <rex> on the beach",), step=0)
             for seed in (0, 1):
                 states = torch.randn(1, *base.states_shape, generator=stream(seed, "states"))
                 run.cache.clear()
                 base.predict(torch.zeros(1, *base.latent_shape), run.time, states, context=run)
-                found.append(run.cache[id(worn.outfits[0].recipe.modifiers[0])])
+                found.append(run.cache[id(adapted.adapters[0].recipe.modifiers[0])])
     torch.testing.assert_close(found[0], found[1], atol=0, rtol=0)
     assert (found[0] - found[2]).abs().mean() > 0.01
 
@@ -317,9 +321,11 @@ def test_it_explains_what_it_will_paint(base: Any) -> None:
     said = {}
     for number, noun in enumerate(("dog", "cat", "car", "teapot", "robot", "mug", "backpack", "boat")):
         subject = toy(noun, 2_000_012 + number, count=1)
-        with wear(base, [outfit(base, "cafe", subject)]) as worn:
-            fusion: Any = worn.outfits[0].recipe.modifiers[0]
-            said[noun] = explain(worn, fusion, _writer(fusion), f"a photo of {subject.handle} on the beach", noun=noun)
+        with attach(base, [adapter(base, "cafe", subject)]) as adapted:
+            fusion: Any = adapted.adapters[0].recipe.modifiers[0]
+            said[noun] = explain(
+                adapted, fusion, _writer(fusion), f"a photo of {subject.handle} on the beach", noun=noun
+            )
     assert sum("now on the beach" in text for text in said.values()) > 4
     assert sum(noun in text for noun, text in said.items()) > 4
 
@@ -329,7 +335,7 @@ def test_both_losses_reach_the_language_model_and_denoising_alone_the_queries(ba
     for number in (0, -1):
         for recipe, update in stage_of(base, "cafe", 1):
             term = recipe.stages[1].loss[number]
-            found[number] = gradients(update.worn, recipe, functools.partial(term.value, update))
+            found[number] = gradients(update.adapted, recipe, functools.partial(term.value, update))
     assert found[0]["states.cafe.queries"] > 0
     assert found[-1]["states.cafe.queries"] == -1
     for sizes in found.values():
@@ -367,8 +373,8 @@ def _painted_alone(base: Any, subject: Subject, prompt: str, seed: int, live: An
     """One row's picture, painted by itself."""
     recipe = methods()["cafe"](subject)
     said = (prompt or "a photo of <nobody>").replace("<nobody>", subject.handle)
-    with wear(base, [Outfit(recipe, subject.handle, live)]) as worn:
-        *_, last = sample(worn, [said], seeds=[seed], settings=PaintSettings(steps=2))
+    with attach(base, [Adapter(recipe, subject.handle, live)]) as adapted:
+        *_, last = sample(adapted, [said], seeds=[seed], settings=PaintSettings(steps=2))
     return last.latents
 
 
@@ -399,8 +405,8 @@ def followed(
 
     recipe = Recipe(subject.noun, (followed_subject(subject),))
     recipe = replace(recipe, painting=replace(recipe.painting, operations=(watch, keep_maps())))
-    with torch.no_grad(), wear(base, [Outfit(recipe, subject.handle)]) as worn:
-        list(sample(worn, prompts, seeds=range(len(prompts)), settings=settings))
+    with torch.no_grad(), attach(base, [Adapter(recipe, subject.handle)]) as adapted:
+        list(sample(adapted, prompts, seeds=range(len(prompts)), settings=settings))
     return [seen for _, seen in known], maps
 
 
@@ -459,8 +465,8 @@ def test_shut_gates_are_the_base_and_the_reference_is_looked_at_once_clean(
         return predict(self, noised, time, *more, **about)
 
     monkeypatch.setattr(type(base), "predict", counted)
-    with torch.no_grad(), wear(base, [Outfit(alone, rex.handle)]) as worn:
-        *_, gated = sample(worn, ["a dog in the snow"], seeds=[0], settings=QUICK)
+    with torch.no_grad(), attach(base, [Adapter(alone, rex.handle)]) as adapted:
+        *_, gated = sample(adapted, ["a dog in the snow"], seeds=[0], settings=QUICK)
     assert times.count([0, 0, 0]) == 1  # three pictures, at time 0
     assert len(times) == QUICK.steps + 1
     (bare,) = limner.paint(base, "a dog in the snow", settings=QUICK)
@@ -469,27 +475,27 @@ def test_shut_gates_are_the_base_and_the_reference_is_looked_at_once_clean(
 
 
 def test_self_attention_sees_no_reference_at_the_noisiest_times(base: Any, rex: Subject) -> None:
-    worn_with = outfit(base, "moma", rex)
+    worn_with = adapter(base, "moma", rex)
     recipe = replace(worn_with.recipe, modifiers=worn_with.recipe.modifiers[2:])
     stored = {k: v for k, v in worn_with.stored.items() if k.startswith("clean_reference")}
     stored = {k: torch.ones_like(v) if k.endswith("gate") else v for k, v in stored.items()}
     x, states = torch.randn(1, *base.latent_shape, generator=stream(0, "x")), base.text_states(["a dog"], words={})
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle, stored)]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle, stored)]) as adapted:
         for time, seen in ((940, True), (960, False)):
             at = torch.tensor([time])
-            with_it = base.predict(x, at, states, context=worn.run(time=at, prompts=("a dog",), step=0))
+            with_it = base.predict(x, at, states, context=adapted.run(time=at, prompts=("a dog",), step=0))
             without = base.predict(x, at, states, context=Pass(time=at))
             assert with_it.equal(without) != seen
 
 
 def test_where_the_subject_is_not_nothing_is_added(base: Any, rex: Subject) -> None:
     """With the map of the step before all zero, both branches are shut; with no map, both are open."""
-    with torch.no_grad(), wear(base, [outfit(base, "moma", rex)]) as worn:
+    with torch.no_grad(), attach(base, [adapter(base, "moma", rex)]) as adapted:
         x, at = torch.randn(1, *base.latent_shape, generator=stream(0, "x")), torch.tensor([500])
         states = base.text_states(["a dog"], words={})
         plain = base.predict(x, at, states, context=Pass(time=at))
         for shut in (True, False):
-            run = worn.run(time=at, prompts=("a dog",), step=0)
+            run = adapted.run(time=at, prompts=("a dog",), step=0)
             if shut:
                 run.cache[FOLLOWED, rex.handle] = torch.zeros(1, 1, 16, 16)
             found = base.predict(x, at, states, context=run)

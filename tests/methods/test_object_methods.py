@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import limner
+from limner.core.subject import Subject
+from limner.core.types import References
+from limner.engine.attach import Adapter, attach
+from limner.engine.train import train
+from limner.library.opening import adapter_of
 from limner.methods import methods
 from limner.parts.objectives.naturalness import gap, haar_details, kurtosis
-from limner.recipe import References
-from limner.subject import Subject
-from limner.teaching import teach
-from limner.wearing import Outfit, wear
-
-from ..helpers import fast, same, state
+from tests.helpers import fast, same, state
 
 QUICK = limner.PaintSettings(steps=3)
 
@@ -40,7 +40,7 @@ def spied(base: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def first_update(base: Any, name: str, rex: Subject, **settings: Any) -> Any:
     recipe = methods()[name](rex, **fast(methods()[name], **settings))
-    return next(teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning))
+    return next(train(base, Adapter(recipe, rex.handle), stages=recipe.tuning))
 
 
 # ------------------------------------------------------------------------------------------------------------ DreamArtist
@@ -99,17 +99,17 @@ def test_disenbooth_two_runs_see_the_same_noise_and_differ_by_the_picture(
 
 def test_disenbooth_painting_does_not_depend_on_any_picture(base: Any, rex: Subject) -> None:
     concept = learned(base, "disenbooth", rex)
-    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
+    with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
         x, t = torch.randn(1, *base.latent_shape), torch.tensor([500])
-        states, said = worn.text_states(["<rex>"]), (worn.said("<rex>"),)
-        plain = base.predict(x, t, states, context=worn.run(time=t, prompts=said))
+        states, said = adapted.text_states(["<rex>"]), (adapted.expand_prompt("<rex>"),)
+        plain = base.predict(x, t, states, context=adapted.run(time=t, prompts=said))
         pictures = rex.tensor(base.picture_size)[:1]
         seen = base.predict(
-            x, t, states, context=worn.run(time=t, prompts=said, references=References(pictures[:, None]))
+            x, t, states, context=adapted.run(time=t, prompts=said, references=References(pictures[:, None]))
         )
-        for tensor in (t for n, t in worn.tensors.items() if n.startswith("states.")):
+        for tensor in (t for n, t in adapted.tensors.items() if n.startswith("states.")):
             tensor += 1.0
-        again = base.predict(x, t, states, context=worn.run(time=t, prompts=said))
+        again = base.predict(x, t, states, context=adapted.run(time=t, prompts=said))
     assert not torch.equal(plain, seen)
     assert torch.equal(plain, again)
 
@@ -126,14 +126,14 @@ def test_hiper_gives_the_last_states_alone_to_the_subject(base: Any, rex: Subjec
             keys.setdefault(call.site.name, []).append(call.key.clone())
         return call
 
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        (block,) = worn.tensors.values()
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        (block,) = adapted.tensors.values()
         block += torch.randn_like(block)
         x, t = torch.randn(1, *base.latent_shape), torch.tensor([500])
         for prompt in ("a <rex> on the beach", "a dog on the beach"):
-            run = worn.run(time=t, prompts=(worn.said(prompt),))
+            run = adapted.run(time=t, prompts=(adapted.expand_prompt(prompt),))
             run.operations = (*run.operations, note)
-            base.predict(x, t, worn.text_states([prompt]), context=run)
+            base.predict(x, t, adapted.text_states([prompt]), context=run)
     first, second = keys[next(iter(keys))]
     assert torch.equal(first[:, :, :-3], second[:, :, :-3])
     assert not torch.equal(first[:, :, -3:], second[:, :, -3:])
@@ -180,17 +180,17 @@ def test_adapters_read_after_attention_and_write_before_the_feed_forward(base: A
     recipe = methods()["unet_finetune"](rex)
     before = state(base)
     (attention, feed_forward, wide), *_ = base.transformer_blocks().values()
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
         seen: list[Any] = []
         handle = feed_forward.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
         x, t = torch.randn(1, *base.latent_shape), torch.tensor([500])
         outs: list[Any] = []
         other = attention.register_forward_hook(lambda *a: outs.append(a[-1].clone()))
-        base.predict(x, t, worn.text_states(["a dog"]), context=worn.run(time=t))
-        name = next(n for n in worn.tensors if n.endswith("up"))
-        up, down = worn.tensors[name], worn.tensors[name.removesuffix("up") + "down"]
+        base.predict(x, t, adapted.text_states(["a dog"]), context=adapted.run(time=t))
+        name = next(n for n in adapted.tensors if n.endswith("up"))
+        up, down = adapted.tensors[name], adapted.tensors[name.removesuffix("up") + "down"]
         up += 0.1 * torch.randn(up.shape, generator=torch.Generator().manual_seed(0))
-        base.predict(x, t, worn.text_states(["a dog"]), context=worn.run(time=t))
+        base.predict(x, t, adapted.text_states(["a dog"]), context=adapted.run(time=t))
         handle.remove()
         other.remove()
         assert same(state(base), before)
@@ -204,7 +204,7 @@ def test_adapters_read_after_attention_and_write_before_the_feed_forward(base: A
 
 
 def test_one_mask_is_carried_over_to_the_other_pictures(base: Any) -> None:
-    from limner.parts import propagated_masks
+    from limner.parts.encoders import propagated_masks
     from limner.pocket.world import CORE, draw, individual, references
 
     drawn = draw(references(individual("car", 2_000_016, patterns=CORE.patterns), 4), size=base.picture_size)
@@ -219,17 +219,19 @@ def test_one_mask_is_carried_over_to_the_other_pictures(base: Any) -> None:
 
 
 def test_persam_does_not_see_the_background(base: Any, rex: Subject) -> None:
-    from limner.parts import denoising, photos, subject_masks
-    from limner.streams import streams
-    from limner.teaching import Update
+    from limner.core.streams import streams
+    from limner.engine.train import Update
+    from limner.parts.encoders import subject_masks
+    from limner.parts.objectives import denoising
+    from limner.parts.sources import photos
 
     source = photos(rex, batch=2, masks=subject_masks)
-    with torch.no_grad(), wear(base, [Outfit(methods()["persam"](rex), rex.handle)]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(methods()["persam"](rex), rex.handle)]) as adapted:
         batch = source.prepare(base)(0, streams(0, 0))
         assert batch.mask is not None
         assert 0.05 < float(batch.mask.mean()) < 0.9
         time, noise = torch.tensor([300, 600]), torch.randn(batch.latents.shape)
-        update = Update(worn, batch, time, noise, streams(0, 0))
+        update = Update(adapted, batch, time, noise, streams(0, 0))
         update.together = [update]
         loss = denoising(source).value(update)
         off = torch.randn(noise.shape) * (batch.mask == 0)
@@ -247,7 +249,7 @@ def test_persam_does_not_see_the_background(base: Any, rex: Subject) -> None:
 def test_break_a_scene_first_the_word_alone_learns(base: Any, rex: Subject) -> None:
     function = methods()["break_a_scene"]
     recipe = function(rex, **fast(function))
-    points = [p.snapshot() for p in teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning)]
+    points = [p.snapshot() for p in train(base, Adapter(recipe, rex.handle), stages=recipe.tuning)]
     first = [point for point in points if point.stage == 0]
     assert len(first) == 2
     assert all(set(point.tensors) == {"word.<rex>"} for point in first)
@@ -257,17 +259,20 @@ def test_break_a_scene_first_the_word_alone_learns(base: Any, rex: Subject) -> N
 
 
 def test_attention_is_asked_of_the_word_where_it_is_said(base: Any, rex: Subject) -> None:
-    from limner.parts import attention_on_mask, maps_of, new_word, photos, subject_masks, watched_word
-    from limner.recipe import Recipe
-    from limner.streams import streams
-    from limner.teaching import Update
+    from limner.core.recipe import Recipe
+    from limner.core.streams import streams
+    from limner.engine.train import Update
+    from limner.parts.encoders import subject_masks
+    from limner.parts.modifiers import maps_of, new_word, watched_word
+    from limner.parts.objectives import attention_on_mask
+    from limner.parts.sources import photos
 
     word, watched = new_word("<rex>", like="dog"), watched_word("<rex>")
     source = photos(rex, batch=2, masks=subject_masks)
-    with torch.no_grad(), wear(base, [Outfit(Recipe(says="<rex>", modifiers=(word, watched)), "<rex>")]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(Recipe(says="<rex>", modifiers=(word, watched)), "<rex>")]) as adapted:
         batch = source.prepare(base)(0, streams(0, 0))
         noise, time = torch.randn(batch.latents.shape), torch.tensor([100, 200])
-        update = Update(worn, batch, time, noise, streams(0, 0))
+        update = Update(adapted, batch, time, noise, streams(0, 0))
         update.together = [update]
         loss = attention_on_mask(source, watched).value(update)
         kept = update.prediction.kept
@@ -285,15 +290,16 @@ def test_attention_is_asked_of_the_word_where_it_is_said(base: Any, rex: Subject
 
 
 def test_the_frozen_loss_is_one_number_for_one_set_of_weights(base: Any, rex: Subject) -> None:
-    from limner.parts import frozen_batch, frozen_loss, photos
+    from limner.parts.sources import photos
+    from limner.parts.stops import frozen_batch, frozen_loss
 
     source = frozen_batch(base, photos(rex, batch=2))
-    with wear(base, [Outfit(methods()["dvar"](rex), rex.handle)]) as worn:
-        worn.text_learns(True)
-        first, second = frozen_loss(worn, source), frozen_loss(worn, source)
+    with attach(base, [Adapter(methods()["dvar"](rex), rex.handle)]) as adapted:
+        adapted.text_learns(True)
+        first, second = frozen_loss(adapted, source), frozen_loss(adapted, source)
         with torch.no_grad():
-            worn.tensors["word.<rex>"].normal_()
-        assert first == second != frozen_loss(worn, source)
+            adapted.tensors["word.<rex>"].normal_()
+        assert first == second != frozen_loss(adapted, source)
 
 
 def test_dvar_stops_early_and_equals_the_longer_run_there(base: Any, rex: Subject) -> None:
@@ -304,17 +310,17 @@ def test_dvar_stops_early_and_equals_the_longer_run_there(base: Any, rex: Subjec
     assert len(whole.losses) == 12
     assert short.losses == whole.losses[: len(short.losses)]
     recipe = methods()["dvar"](rex, window=1000, **settings)
-    for progress in teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning):
+    for progress in train(base, Adapter(recipe, rex.handle), stages=recipe.tuning):
         if progress.done == len(short.losses):
             assert same(progress.snapshot().tensors, short.tensors)
 
 
 def test_dvar_resumed_stops_where_it_would_have(base: Any, rex: Subject) -> None:
     recipe = methods()["dvar"](rex, window=4, ratio=0.9, batch=2, steps=12)
-    worn = Outfit(recipe, rex.handle)
-    points = [(p.done, p.last, p.snapshot()) for p in teach(base, worn, stages=recipe.tuning)]
+    adapted = Adapter(recipe, rex.handle)
+    points = [(p.done, p.last, p.snapshot()) for p in train(base, adapted, stages=recipe.tuning)]
     assert [last for _, last, _ in points] == [False] * (len(points) - 1) + [True]
-    resumed = list(teach(base, worn, stages=recipe.tuning, start=points[1][2]))
+    resumed = list(train(base, adapted, stages=recipe.tuning, start=points[1][2]))
     assert resumed[-1].done == points[-1][0]
     assert resumed[-1].last
 
@@ -336,19 +342,20 @@ def test_disendreamer_adds_a_run_of_the_picture_alone(base: Any, rex: Subject, m
 
 
 def test_packed_regions_do_not_see_one_another_and_their_loss_is_the_mean(base: Any, rex: Subject) -> None:
-    from limner.parts import denoising, photos
-    from limner.streams import streams
-    from limner.teaching import Update
+    from limner.core.streams import streams
+    from limner.engine.train import Update
+    from limner.parts.objectives import denoising
+    from limner.parts.sources import photos
 
     source = photos(rex, batch=3, packed=2)
     recipe = methods()["dreambooth_pp"](rex)
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
         batch = source.prepare(base)(0, streams(0, 0))
         assert batch.latents.shape[-1] == base.latent_shape[-1] // 2
         noise, time = torch.randn(batch.latents.shape), torch.tensor([100, 500, 900])
 
         def update(latents: torch.Tensor) -> Any:
-            made = Update(worn, type(batch)(latents, batch.prompts), time, noise, streams(0, 0))
+            made = Update(adapted, type(batch)(latents, batch.prompts), time, noise, streams(0, 0))
             made.together = [made]
             return made
 
@@ -364,7 +371,7 @@ def test_packed_regions_do_not_see_one_another_and_their_loss_is_the_mean(base: 
 def test_dreambooth_pp_needs_no_class_pictures_and_starts_with_no_drift(base: Any, rex: Subject) -> None:
     recipe = methods()["dreambooth_pp"](rex, **fast(methods()["dreambooth_pp"]))
     assert recipe.stages[0].learns_from == {"subject"}
-    first = next(teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning))
+    first = next(train(base, Adapter(recipe, rex.handle), stages=recipe.tuning))
     assert first.losses["distillation(photos)"] == pytest.approx(0.0, abs=1e-6)
 
 
@@ -373,17 +380,19 @@ def test_dreambooth_pp_needs_no_class_pictures_and_starts_with_no_drift(base: An
 
 def core_update(base: Any, rex: Subject, like: str) -> tuple[float, float, Any]:
     """Both regularisers with a word that is `like`, and their gradient."""
-    from limner.parts import context_maps, context_states, new_word, photos
-    from limner.recipe import Recipe
-    from limner.streams import streams
-    from limner.teaching import Update
+    from limner.core.recipe import Recipe
+    from limner.core.streams import streams
+    from limner.engine.train import Update
+    from limner.parts.modifiers import new_word
+    from limner.parts.objectives import context_maps, context_states
+    from limner.parts.sources import photos
 
     word, source = new_word("<rex>", like=like, keep_length=True), photos(rex, batch=2)
-    with wear(base, [Outfit(Recipe(says="<rex>", modifiers=(word,)), "<rex>")]) as worn:
-        worn.text_learns(True)
-        vector = worn.tensors["word.<rex>"].requires_grad_(True)
+    with attach(base, [Adapter(Recipe(says="<rex>", modifiers=(word,)), "<rex>")]) as adapted:
+        adapted.text_learns(True)
+        vector = adapted.tensors["word.<rex>"].requires_grad_(True)
         batch = source.prepare(base)(0, streams(0, 0))
-        update = Update(worn, batch, torch.tensor([100, 600]), torch.randn(batch.latents.shape), streams(0, 0))
+        update = Update(adapted, batch, torch.tensor([100, 600]), torch.randn(batch.latents.shape), streams(0, 0))
         states = context_states(source, word="<rex>", noun="dog").value(update)
         maps = context_maps(source, word="<rex>", noun="dog").value(update)
         (gradient,) = torch.autograd.grad(states + maps, vector)
@@ -405,14 +414,14 @@ def test_core_the_word_is_read_in_the_length_of_the_noun(base: Any, rex: Subject
     concept = learned(base, "core", rex, word_lr=0.5)
     length = base.word_vectors("dog").norm()
     assert not torch.allclose(concept.tensors["word.<rex>"].norm(), length, rtol=1e-2)
-    with wear(base, [concept.outfit(base)]) as worn:
-        assert torch.allclose(worn.words["<rex>"].norm(), length, rtol=1e-4)
+    with attach(base, [adapter_of(concept, base)]) as adapted:
+        assert torch.allclose(adapted.words["<rex>"].norm(), length, rtol=1e-4)
 
 
 # -------------------------------------------------------------------------------------------------------------- Perfusion
 
 
-def keys_and_values(base: Any, worn: Any, prompt: str) -> tuple[dict[str, Any], Any]:
+def keys_and_values(base: Any, adapted: Any, prompt: str) -> tuple[dict[str, Any], Any]:
     """Of every cross-attention layer in one run, and the text states."""
     seen: dict[str, Any] = {}
 
@@ -421,35 +430,35 @@ def keys_and_values(base: Any, worn: Any, prompt: str) -> tuple[dict[str, Any], 
             seen[call.site.name] = (call.key.clone(), call.value.clone(), call)
         return call
 
-    t, states = torch.tensor([500]), worn.text_states([prompt])
-    run = worn.run(time=t, prompts=(worn.said(prompt),))
+    t, states = torch.tensor([500]), adapted.text_states([prompt])
+    run = adapted.run(time=t, prompts=(adapted.expand_prompt(prompt),))
     run.operations = (*run.operations, note)
     base.predict(torch.zeros(1, *base.latent_shape), t, states, context=run)
     return seen, states
 
 
 def test_perfusion_locks_the_key_and_leaves_far_words_alone(base: Any, rex: Subject) -> None:
-    from limner.parts import noun_state
+    from limner.parts.modifiers import noun_state
 
     recipe = methods()["perfusion"](rex, temperature=0.01)
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        states = worn.text_states(["a photo of <rex>"])
-        place = base.word_places("a photo of <rex>", "<rex>", words=worn.words)[0]
-        worn.tensors["rank_one.<rex>.direction"].copy_(states[0, place])
-        for name, tensor in worn.tensors.items():
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        states = adapted.text_states(["a photo of <rex>"])
+        place = base.word_places("a photo of <rex>", "<rex>", words=adapted.words)[0]
+        adapted.tensors["rank_one.<rex>.direction"].copy_(states[0, place])
+        for name, tensor in adapted.tensors.items():
             if name.startswith("rank_one.<rex>.") and not name.endswith("direction"):
                 tensor += 1.0
-        seen, _ = keys_and_values(base, worn, "a photo of <rex>")
+        seen, _ = keys_and_values(base, adapted, "a photo of <rex>")
         edit = recipe.modifiers[1]
-        inverse = torch.linalg.inv(limner.parts.second_moment(base))
-        along, gate = edit.gates(states, worn.tensors["rank_one.<rex>.direction"], inverse)
+        inverse = torch.linalg.inv(limner.parts.modifiers.second_moment(base))
+        along, gate = edit.gates(states, adapted.tensors["rank_one.<rex>.direction"], inverse)
         assert float(along[0, place]) == pytest.approx(1.0, abs=1e-3)
         assert float(gate[0, place]) > 0.99
         site = next(site for site in base.sites if site.kind == "cross")
         key, value, call = seen[site.name]
         locked = call.heads(base.key_value(site)[0](noun_state(base, "dog"))[None, None])
         assert torch.allclose(key[:, :, place], locked[:, :, 0], atol=1e-2)
-        learned_value = call.heads(worn.tensors[f"rank_one.<rex>.{site.name}"][None, None])
+        learned_value = call.heads(adapted.tensors[f"rank_one.<rex>.{site.name}"][None, None])
         assert torch.allclose(value[:, :, place], learned_value[:, :, 0], atol=2e-2)
         plain = call.heads(base.key_value(site)[1](states))
         change = (value - plain).norm(dim=-1).mean(1)[0]
@@ -463,8 +472,8 @@ def test_perfusion_learns_values_and_the_word_and_no_key(base: Any, rex: Subject
     cross = [site.name for site in base.sites if site.kind == "cross"]
     assert set(concept.tensors) == {"word.<rex>", "rank_one.<rex>.direction", *(f"rank_one.<rex>.{s}" for s in cross)}
     assert concept.num_bytes < 100_000
-    worn, bare = (limner.paint(base, "a red car", concepts=c, seed=1, settings=QUICK) for c in ([concept], []))
-    assert worn[0].image.tobytes() == bare[0].image.tobytes()
+    adapted, bare = (limner.paint(base, "a red car", concepts=c, seed=1, settings=QUICK) for c in ([concept], []))
+    assert adapted[0].image.tobytes() == bare[0].image.tobytes()
 
 
 # ------------------------------------------------------------------------------------------------ Compositional Inversion
@@ -484,17 +493,17 @@ def test_an_anchored_word_says_what_is_nearer_to_what_the_base_knows(base: Any, 
 
 
 def test_a_box_draws_the_words_attention_in_and_lets_go_of_the_late_steps(base: Any, rex: Subject) -> None:
+    from limner.core.adapted import Moment
     from limner.parts.attention.boxes import _inside, box_of, drawn_into
-    from limner.recipe import Moment
 
     box = box_of("0,0,0.5,1")
     assert box == (0, 0, 0.5, 1)
     recipe = methods()["textual_inversion"](rex)
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
         x = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0))
         prompts = ("a photo of <rex>", "a red car")
-        states = worn.text_states(list(prompts))
-        early, late = (Moment(worn, x, torch.tensor(900), step, 10, prompts, states) for step in (0, 5))
+        states = adapted.text_states(list(prompts))
+        early, late = (Moment(adapted, x, torch.tensor(900), step, 10, prompts, states) for step in (0, 5))
         moved = drawn_into("<rex>", box, enough=0.0)(early)
         assert torch.equal(moved[1], x[1])
         assert torch.equal(drawn_into("<rex>", box)(late), x)
@@ -506,7 +515,7 @@ def test_a_box_draws_the_words_attention_in_and_lets_go_of_the_late_steps(base: 
 @pytest.mark.parametrize("text", ["1,2", "a,b,c,d", "0.5,0,0.2,1", "0,0,2,1"])
 def test_a_box_that_is_none_is_refused(text: str) -> None:
     from limner.errors import InputError
-    from limner.parts import box_of
+    from limner.parts.attention import box_of
 
     with pytest.raises(InputError, match="box"):
         box_of(text)
@@ -518,12 +527,15 @@ def test_a_box_that_is_none_is_refused(text: str) -> None:
 def test_dreamdistribution_varies_by_seed_and_not_without_spread(base: Any, rex: Subject) -> None:
     read: dict[float, list[Any]] = {}
     for spread in (1.0, 0.0):
-        with torch.no_grad(), wear(base, [Outfit(methods()["dreamdistribution"](rex, spread=spread), "<rex>")]) as worn:
+        with (
+            torch.no_grad(),
+            attach(base, [Adapter(methods()["dreamdistribution"](rex, spread=spread), "<rex>")]) as adapted,
+        ):
             for seed in (1, 2):
                 seen: list[Any] = []
-                run = worn.run(time=torch.tensor([500]), prompts=("a photo of <rex>",), seeds=(seed,))
+                run = adapted.run(time=torch.tensor([500]), prompts=("a photo of <rex>",), seeds=(seed,))
                 run.operations = (*run.operations, lambda call, seen=seen: (seen.append(call.key.clone()), call)[1])
-                states = worn.text_states(["a photo of <rex>"])
+                states = adapted.text_states(["a photo of <rex>"])
                 base.predict(torch.zeros(1, *base.latent_shape), torch.tensor([500]), states, context=run)
                 read.setdefault(spread, []).append(seen)
     cross = [site.kind for site in base.sites].index("cross")
@@ -533,9 +545,9 @@ def test_dreamdistribution_varies_by_seed_and_not_without_spread(base: Any, rex:
 
 def test_dreamdistribution_every_prompt_learns_at_every_step(base: Any, rex: Subject) -> None:
     recipe = methods()["dreamdistribution"](rex, steps=1, batch=2, prompts=5)
-    with wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        start = worn.tensors["states.<rex>.contexts"].detach().clone()
-    (progress,) = teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning)
+    with attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        start = adapted.tensors["states.<rex>.contexts"].detach().clone()
+    (progress,) = train(base, Adapter(recipe, rex.handle), stages=recipe.tuning)
     moved = progress.snapshot().tensors["states.<rex>.contexts"] - start
     assert moved.shape == (5, 4, base.word_vectors("dog").shape[1])
     assert (moved.flatten(1).abs().sum(1) > 0).all()
@@ -546,7 +558,7 @@ def test_dreamdistribution_every_prompt_learns_at_every_step(base: Any, rex: Sub
 
 
 def test_one_grammar_for_subject_and_class(base: Any, rex: Subject) -> None:
-    from limner.streams import streams
+    from limner.core.streams import streams
 
     recipe = methods()["he_data_perspective"](rex, num_class_pictures=6, batch=6)
     own, prior = (term.source.prepare(base)(0, streams(0, 0)).prompts for term in recipe.stages[0].loss)
@@ -560,7 +572,7 @@ def test_one_grammar_for_subject_and_class(base: Any, rex: Subject) -> None:
 def test_a_caption_of_the_users_own_stays(base: Any, rex: Subject) -> None:
     from dataclasses import replace
 
-    from limner.streams import streams
+    from limner.core.streams import streams
 
     first = replace(rex.pictures[0], caption="my <rex> asleep")
     mine = replace(rex, pictures=(first, *rex.pictures[1:]))
@@ -578,19 +590,22 @@ def test_catversion_changes_no_word_and_no_weight_and_only_the_last_text_layers(
     layers, before = base.text_attention(), state(base)
     assert set(concept.tensors) == {f"prefix.{len(layers) - 1}.{part}" for part in ("key", "value")}
 
-    def outputs(outfits: list[Any], prompt: str) -> list[Any]:
+    def outputs(adapters: list[Any], prompt: str) -> list[Any]:
         """Of every text layer, and the text states."""
         seen: list[Any] = []
-        with torch.no_grad(), wear(base, outfits) as worn:
+        with torch.no_grad(), attach(base, adapters) as adapted:
             handles = [x.layer.register_forward_hook(lambda *a: seen.append(a[-1][0].clone())) for x in layers]
-            states = worn.text_states([prompt])
+            states = adapted.text_states([prompt])
             for handle in handles:
                 handle.remove()
             assert same(state(base), before)
         return [*seen[: len(layers)], states]
 
-    bare, worn = outputs([], "a dog"), outputs([concept.outfit(base)], "a <rex>")
-    assert [torch.equal(a, b) for a, b in zip(bare, worn, strict=True)] == [True] * (len(layers) - 1) + [False, False]
+    bare, adapted = outputs([], "a dog"), outputs([adapter_of(concept, base)], "a <rex>")
+    assert [torch.equal(a, b) for a, b in zip(bare, adapted, strict=True)] == [True] * (len(layers) - 1) + [
+        False,
+        False,
+    ]
     assert torch.equal(outputs([], "a dog")[-1], bare[-1])
 
 
@@ -613,19 +628,20 @@ def test_a_prefix_that_nobody_looks_at_changes_nothing(base: Any) -> None:
 
 
 def test_comcat_changes_products_by_its_rank_and_no_weight(base: Any, rex: Subject) -> None:
-    from limner.bases.attention import AttentionCall, Pass, attend
+    from limner.bases.common.attention import attend
+    from limner.core.types import AttentionCall, Pass
 
     recipe, before = methods()["comcat"](rex, rank=2), state(base)
     site = next(site for site in base.sites if site.kind == "cross")
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        for tensor in worn.tensors.values():
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        for tensor in adapted.tensors.values():
             tensor += 0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0))
         heads, wide, context = base.attention_widths(site)
         hidden, states = torch.randn(1, 9, wide), torch.randn(1, 5, context)
         parts = [torch.randn(1, heads, n, wide // heads) for n in (9, 5, 5)]
         call = AttentionCall(site, torch.nn.Identity(), hidden, states, *parts, Pass())
         query, key, value = parts
-        changed = worn.operations[0](call)
+        changed = adapted.operations[0](call)
         scale = (wide // heads) ** 0.5
         logits = changed.query @ changed.key.mT / changed.query.shape[-1] ** 0.5 * scale
         update = logits - query @ key.mT
@@ -675,7 +691,7 @@ def test_matte_left_out_attributes_change_nothing(base: Any, rex: Subject) -> No
 
 
 def test_detex_pictures_share_the_subjects_word_and_differ_in_their_own(base: Any, rex: Subject) -> None:
-    from limner.streams import streams
+    from limner.core.streams import streams
 
     recipe = methods()["detex"](rex, batch=3)
     every, alone, behind = (term.source.prepare(base)(0, streams(0, 0)) for term in recipe.stages[0].loss)
@@ -685,24 +701,24 @@ def test_detex_pictures_share_the_subjects_word_and_differ_in_their_own(base: An
     assert all("<rex>" not in text and "<rex-background-" in text for text in behind.prompts)
     assert alone.mask is not None
     assert behind.mask is not None
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        for name, tensor in worn.tensors.items():
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        for name, tensor in adapted.tensors.items():
             if name.endswith("out"):
                 tensor += torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0))
-        worn.text_learns(True)
-        first, second = worn.text_states(["a <rex-pose-0> pose", "a <rex-pose-1> pose"])
+        adapted.text_learns(True)
+        first, second = adapted.text_states(["a <rex-pose-0> pose", "a <rex-pose-1> pose"])
         assert not torch.equal(first, second)
-        subject_alone = worn.text_states(["a photo of <rex>"])
-        worn.tensors["mapped.<rex>.features"].normal_()
-        assert torch.equal(worn.text_states(["a photo of <rex>"]), subject_alone)
-        assert not torch.equal(worn.text_states(["a <rex-pose-0> pose"])[0], first)
+        subject_alone = adapted.text_states(["a photo of <rex>"])
+        adapted.tensors["mapped.<rex>.features"].normal_()
+        assert torch.equal(adapted.text_states(["a photo of <rex>"]), subject_alone)
+        assert not torch.equal(adapted.text_states(["a <rex-pose-0> pose"])[0], first)
 
 
 # -------------------------------------------------------------------------------------------------------------------- ViCo
 
 
 def test_otsu_parts_two_heaps() -> None:
-    from limner.parts import otsu
+    from limner.parts.modifiers import otsu
 
     at = torch.Generator().manual_seed(0)
     dark, light = 0.2 + 0.05 * torch.rand(1, 40, generator=at), 0.8 + 0.05 * torch.rand(1, 24, generator=at)
@@ -711,20 +727,22 @@ def test_otsu_parts_two_heaps() -> None:
 
 
 def test_vico_starts_as_textual_inversion_and_looks_only_inside_the_mask(base: Any, rex: Subject) -> None:
-    from limner.parts.modifiers import image_attention as part
+    from importlib import import_module
+
+    part = import_module("limner.parts.modifiers.image_attention")
 
     recipe = methods()["vico"](rex)
     x, t = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0)), torch.tensor([500])
     prompt = "a photo of <rex>"
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        states = worn.text_states([prompt])
-        dressed = base.predict(x, t, states, context=worn.run(time=t, prompts=(prompt,)))
-        plain = base.predict(x, t, states, context=limner.bases.attention.Pass(time=t))
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        states = adapted.text_states([prompt])
+        dressed = base.predict(x, t, states, context=adapted.run(time=t, prompts=(prompt,)))
+        plain = base.predict(x, t, states, context=limner.core.types.Pass(time=t))
         assert torch.allclose(dressed, plain, atol=1e-6)
-        for name, tensor in worn.tensors.items():
+        for name, tensor in adapted.tensors.items():
             if name.endswith(".out"):
                 tensor += 0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0))
-        run = worn.run(time=t, prompts=(prompt,))
+        run = adapted.run(time=t, prompts=(prompt,))
         moved = base.predict(x, t, states, context=run)
         assert not torch.allclose(moved, plain, atol=1e-3)
         hidden, masks = run.cache[id(recipe.modifiers[1])]
@@ -735,7 +753,7 @@ def test_vico_starts_as_textual_inversion_and_looks_only_inside_the_mask(base: A
             (),
             {"hidden": torch.randn(1, 5, hidden[site].shape[-1]), "heads": staticmethod(lambda v: v[:, None])},
         )
-        own = [worn.tensors[f"image_attention.{site}.{name}"] for name in ("query", "key", "value", "out")]
+        own = [adapted.tensors[f"image_attention.{site}.{name}"] for name in ("query", "key", "value", "out")]
         first = part._attended(call, own, hidden[site], masks[site])
         outside = hidden[site] + 9 * (1 - masks[site])[..., None]
         assert torch.allclose(first, part._attended(call, own, outside, masks[site]), atol=1e-5)
@@ -756,11 +774,12 @@ def test_vico_leaves_the_base_alone(base: Any, rex: Subject) -> None:
 def test_the_word_is_its_prototype_before_any_denoising(
     base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from limner.parts import prototypical_embedding, subject_masks
+    from limner.parts.encoders import subject_masks
+    from limner.parts.objectives import prototypical_embedding
 
     recipe = methods()["lu_prototypical"](rex, word_steps=30, word_lr=0.03)
     target, seen = prototypical_embedding(base, rex, subject_masks), spied(base, monkeypatch)
-    *_, last = teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning[:1])
+    *_, last = train(base, Adapter(recipe, rex.handle), stages=recipe.tuning[:1])
     assert not seen
 
     def near(words: dict[str, Any]) -> float:
@@ -786,7 +805,7 @@ def test_text_and_picture_features_share_a_space(base: Any) -> None:
 
 
 def test_hifi_tuner_every_step_has_a_vector_of_the_nouns_length(base: Any, rex: Subject) -> None:
-    from limner.parts import per_step
+    from limner.parts.modifiers import per_step
 
     plain = base.word_vectors("dog")
     varied = per_step(50)(base, plain, 7, torch.Generator())
@@ -798,29 +817,29 @@ def test_hifi_tuner_every_step_has_a_vector_of_the_nouns_length(base: Any, rex: 
     assert torch.equal(found[0], found[1])
     assert not torch.allclose(found[1], found[2])
     recipe = methods()["hifi_tuner"](rex, **fast(methods()["hifi_tuner"]))
-    names = [set(p.snapshot().moments) for p in teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning)]
+    names = [set(p.snapshot().moments) for p in train(base, Adapter(recipe, rex.handle), stages=recipe.tuning)]
     assert {n.rsplit(".", 1)[1] for n in names[0]} == {"shared"}
     assert {n.rsplit(".", 1)[1] for n in names[-1]} == {"steps"}
 
 
 def test_hifi_tuner_gives_the_subjects_place_the_references_statistics(base: Any, rex: Subject) -> None:
-    from limner.parts import reference_statistics
+    from limner.core.adapted import Moment
     from limner.parts.guidance import reference as part
-    from limner.recipe import Moment
+    from limner.parts.guidance import reference_statistics
 
     recipe = methods()["hifi_tuner"](rex)
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
         x, prompts = (
             torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0)),
             ("a <rex>", "a car"),
         )
-        moment = Moment(worn, x, torch.tensor(500), 4, 10, prompts, worn.text_states(list(prompts)))
+        moment = Moment(adapted, x, torch.tensor(500), 4, 10, prompts, adapted.text_states(list(prompts)))
         guide = reference_statistics(recipe.modifiers[1], "<rex>", "a dog", strength=1.0)
         moved, where = guide(moment), part._read(moment, [0], "<rex>")
         assert torch.equal(moved[1], x[1])
         assert torch.equal(moved[:1] * (1 - where), x[:1] * (1 - where))
-        tensors = worn.live[recipe.modifiers[1]].tensors
-        shown = worn.kept[(recipe.modifiers[1], 10)][4][None]
+        tensors = adapted.live[recipe.modifiers[1]].tensors
+        shown = adapted.kept[(recipe.modifiers[1], 10)][4][None]
         wanted, found = part._statistics(shown, tensors[part.MASK]), part._statistics(moved[:1], where)
         assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(wanted, found, strict=True))
         for step in (0, 9):
@@ -833,7 +852,7 @@ def test_hifi_tuner_gives_the_subjects_place_the_references_statistics(base: Any
 def test_infusion_attends_as_the_base_does_and_changes_what_is_painted(
     base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from limner.painting import sample
+    from limner.engine.sample import sample
 
     concept = learned(base, "infusion", rex, steps=6, lr=0.5)
     assert concept.num_bytes < 20_000
@@ -844,10 +863,10 @@ def test_infusion_attends_as_the_base_does_and_changes_what_is_painted(
             call.on_maps.append(lambda m: (maps.append(m.clone()), m)[1])
         return call
 
-    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
-        plain = type(worn).painting_operations.fget  # type: ignore[attr-defined]
-        monkeypatch.setattr(type(worn), "painting_operations", property(lambda self: (*plain(self), note)))
-        for at in sample(worn, ["a <rex> on the beach"], seeds=[3], settings=QUICK):
+    with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
+        plain = type(adapted).painting_operations.fget  # type: ignore[attr-defined]
+        monkeypatch.setattr(type(adapted), "painting_operations", property(lambda self: (*plain(self), note)))
+        for at in sample(adapted, ["a <rex> on the beach"], seeds=[3], settings=QUICK):
             latents = at.latents
     assert latents.shape[0] == 1
     assert maps[0].shape[0] == 4
@@ -867,7 +886,7 @@ def test_infusion_attends_as_the_base_does_and_changes_what_is_painted(
 def test_dci_a_context_learns_from_its_own_picture_alone(base: Any, rex: Subject) -> None:
     function = methods()["dci"]
     recipe = function(rex, **fast(function, batch=1, steps=1, prior_weight=0.0))
-    (progress,) = teach(base, Outfit(recipe, rex.handle), stages=recipe.tuning)
+    (progress,) = train(base, Adapter(recipe, rex.handle), stages=recipe.tuning)
     start = base.word_vectors("a photo of")
     tensors = {n: t for n, t in progress.snapshot().tensors.items() if "-context-" in n}
     assert len(tensors) == len(rex.pictures)
@@ -875,7 +894,7 @@ def test_dci_a_context_learns_from_its_own_picture_alone(base: Any, rex: Subject
 
 
 def test_dci_two_branches_early_and_one_late(base: Any, rex: Subject) -> None:
-    from limner.parts import branch_integration
+    from limner.parts.modifiers import branch_integration
 
     part = branch_integration("<rex>")
     at = torch.Generator().manual_seed(0)
@@ -885,18 +904,18 @@ def test_dci_two_branches_early_and_one_late(base: Any, rex: Subject) -> None:
         branch_integration("<rex>", favour=2.0).shares(*shares)[0] > part.shares(*shares)[0], torch.ones(9) > 0
     )
     concept = learned(base, "dci", rex)
-    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
-        said = worn.said("a <rex> on the beach")
-        assert worn.twins is not None
-        prompts = (said, worn.twins(said))
+    with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
+        said = adapted.expand_prompt("a <rex> on the beach")
+        assert adapted.twins is not None
+        prompts = (said, adapted.twins(said))
         assert prompts[1] == "a dog on the beach"
         states, x = (
-            worn.text_states(["a <rex> on the beach", prompts[1]]),
+            adapted.text_states(["a <rex> on the beach", prompts[1]]),
             torch.randn(2, *base.latent_shape, generator=at),
         )
         for time, together in ((900, True), (500, False)):
             t = torch.tensor([time, time])
-            two = base.predict(x, t, states, context=worn.run(time=t, prompts=prompts, twins=True))
-            plain = base.predict(x, t, states, context=worn.run(time=t, prompts=prompts))
+            two = base.predict(x, t, states, context=adapted.run(time=t, prompts=prompts, twins=True))
+            plain = base.predict(x, t, states, context=adapted.run(time=t, prompts=prompts))
             assert torch.allclose(two[1], plain[1], atol=1e-5)
             assert torch.allclose(two[0], plain[0], atol=1e-5) != together

@@ -10,20 +10,23 @@ import pytest
 import torch
 
 import limner
-from limner.bases.attention import Pass
+from limner.core.recipe import Evolution, Recipe, Stage
+from limner.core.streams import stream, streams
+from limner.core.subject import Subject
+from limner.core.types import Pass
+from limner.engine.attach import Adapter, attach
+from limner.engine.evolution import Searcher, Strategy
+from limner.engine.train import Best, Update, select, train
+from limner.library.opening import adapter_of
 from limner.methods import methods
-from limner.parts import adapter_guidance, clip_reward, growing_pool, policy_gradient, prompts, reward, self_subject
-from limner.parts.attention.self_subject import AHEAD, attend_to
+from limner.parts.guidance import adapter_guidance, self_subject
+from limner.parts.guidance.self_subject import AHEAD, attend_to
+from limner.parts.objectives import clip_reward, policy_gradient, reward
 from limner.parts.objectives.contrast import contrast
+from limner.parts.sources import growing_pool, prompts
 from limner.parts.sources.pool import sharpness
-from limner.recipe import Evolution, Recipe, Stage
-from limner.searching import Searcher, Strategy
-from limner.streams import stream, streams
-from limner.subject import Subject
-from limner.teaching import Best, Update, select, teach
-from limner.wearing import Outfit, wear
+from tests.helpers import fast
 
-from ..helpers import fast
 from .test_object_methods import QUICK, first_update, learned, spied
 
 # ------------------------------------------------------------------------------------------------------ Pair Customization
@@ -39,7 +42,7 @@ def test_contents_and_style_are_on_orthogonal_bases(base: Any, rex: Subject) -> 
 def test_the_styles_gradient_never_touches_the_contents(base: Any, rex: Subject) -> None:
     recipe = methods()["pair_customization"](rex, **fast(methods()["pair_customization"]))
     style_alone = replace(recipe.stages[1], loss=recipe.stages[1].loss[1:])
-    for progress in teach(base, Outfit(recipe, rex.handle), stages=[style_alone]):
+    for progress in train(base, Adapter(recipe, rex.handle), stages=[style_alone]):
         moved = {name for name, tensor in progress.snapshot().tensors.items() if tensor.any()}
     assert any(name.endswith(".style") for name in moved)
     assert not any(name.endswith(".content") for name in moved)
@@ -90,11 +93,11 @@ def test_lego_clean_pictures_never_say_the_concept(base: Any, rex: Subject, monk
 def test_swapped_lists_turn_the_context_gradient_around(base: Any, rex: Subject) -> None:
     recipe = methods()["lego"](rex, **fast(methods()["lego"]))
     slopes = []
-    with wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        parameter = worn.tensors["word.<rex>"].requires_grad_(True)
-        worn.text_learns(True)
+    with attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        parameter = adapted.tensors["word.<rex>"].requires_grad_(True)
+        adapted.text_learns(True)
         for near, far in ((["cat"], ["beach"]), (["beach"], ["cat"])):
-            update: Any = Update(worn, *[None] * 4)
+            update: Any = Update(adapted, *[None] * 4)
             value = contrast(recipe.stages[0].loss[0].source, word="<rex>", near=near, far=far).value(update)
             slopes.append(torch.autograd.grad(value, parameter)[0].flatten())
         parameter.requires_grad_(False)
@@ -145,15 +148,15 @@ def test_outside_of_a_canvass_mask_is_the_noised_canvas(
 
 
 def test_clic_pushes_the_word_into_the_canvass_mask(base: Any, rex: Subject) -> None:
+    from limner.core.adapted import Moment
     from limner.parts.guidance.attention import _missed, attention_into_mask
-    from limner.recipe import Moment
 
     concept = learned(base, "clic", rex)
-    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
+    with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
         where = torch.zeros(1, 1, *base.latent_shape[1:])
         where[..., : base.latent_shape[2] // 2] = 1
         x, prompts = torch.randn(2, *base.latent_shape, generator=stream(0, "x")), ("<rex> in the snow",) * 2
-        moment = Moment(worn, x, torch.tensor(500), 0, 10, prompts, worn.text_states(prompts), where)
+        moment = Moment(adapted, x, torch.tensor(500), 0, 10, prompts, adapted.text_states(prompts), where)
         before, operation = float(_missed(moment, x, [0, 1], "<rex>", where)), attention_into_mask("<rex>")
         for _ in range(3):
             x = operation(moment._replace(latents=x))
@@ -176,15 +179,15 @@ def test_the_strategy_finds_the_minimum_of_a_stretched_bowl() -> None:
 def test_nothing_ever_asks_for_a_gradient(base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = spied(base, monkeypatch)
     recipe = methods()["gradient_free_ti"](rex, **fast(methods()["gradient_free_ti"]))
-    for progress in teach(base, Outfit(recipe, rex.handle), stages=recipe.stages):
-        assert not any(tensor.requires_grad for tensor in progress.worn.tensors.values())
+    for progress in train(base, Adapter(recipe, rex.handle), stages=recipe.stages):
+        assert not any(tensor.requires_grad for tensor in progress.adapted.tensors.values())
     assert not any(states.requires_grad or output.requires_grad for _, _, states, _, output in seen)
 
 
 def test_the_word_stays_in_the_directions_it_was_given(base: Any, rex: Subject) -> None:
     concept = learned(base, "gradient_free_ti", rex)
-    with wear(base, [concept.outfit(base)]) as worn:
-        moved = worn.words["<rex>"] - concept.tensors["word.<rex>.start"]
+    with attach(base, [adapter_of(concept, base)]) as adapted:
+        moved = adapted.words["<rex>"] - concept.tensors["word.<rex>.start"]
     axes = concept.tensors["word.<rex>.directions"]
     inside = moved @ torch.linalg.pinv(axes) @ axes
     assert float(moved.norm()) > 0
@@ -196,7 +199,7 @@ def test_candidates_are_judged_on_one_batch_noise_and_time(
 ) -> None:
     seen = spied(base, monkeypatch)
     recipe = methods()["gradient_free_ti"](rex, **fast(methods()["gradient_free_ti"], steps=1))
-    list(teach(base, Outfit(recipe, rex.handle), stages=recipe.stages))
+    list(train(base, Adapter(recipe, rex.handle), stages=recipe.stages))
     runs = seen[-4:]
     assert all(torch.equal(run[0], runs[0][0]) and torch.equal(run[1], runs[0][1]) for run in runs)
     assert not torch.equal(runs[0][2], runs[1][2])
@@ -205,8 +208,11 @@ def test_candidates_are_judged_on_one_batch_noise_and_time(
 def test_too_much_to_search_is_refused(base: Any, rex: Subject) -> None:
     recipe = methods()["dreambooth"](rex)
     stage = replace(recipe.stages[0], search=Evolution(4, 1.0))
-    with wear(base, [Outfit(recipe, rex.handle)]) as worn, pytest.raises(limner.errors.InputError, match="too many"):
-        Searcher(stage, worn, select(stage, worn)[0], {})
+    with (
+        attach(base, [Adapter(recipe, rex.handle)]) as adapted,
+        pytest.raises(limner.errors.InputError, match="too many"),
+    ):
+        Searcher(stage, adapted, select(stage, adapted)[0], {})
 
 
 # -------------------------------------------------------------------------------------------------------------------- COTI
@@ -239,10 +245,10 @@ def test_the_set_grows_by_the_best_of_the_pool(base: Any, rex: Subject) -> None:
 def test_the_best_scored_stage_is_what_is_kept(base: Any, rex: Subject) -> None:
     recipe = methods()["coti"](pooled(rex), **fast(methods()["coti"]))
     scores = iter([0.1, 0.9, 0.3])
-    stages = [replace(stage, score=lambda worn: next(scores)) for stage in recipe.stages]
+    stages = [replace(stage, score=lambda adapted: next(scores)) for stage in recipe.stages]
     ends = [
         p.snapshot().tensors["word.<rex>"]
-        for p in teach(base, Outfit(recipe, rex.handle), stages=stages)
+        for p in train(base, Adapter(recipe, rex.handle), stages=stages)
         if p.step == 2
     ]
     assert len(ends) == 3
@@ -255,18 +261,18 @@ def test_the_best_survives_an_interruption(base: Any, rex: Subject) -> None:
     value = {0: 0.9, 1: 0.5, 2: 0.1}
     count: list[int] = []
 
-    def score(worn: Any) -> float:
+    def score(adapted: Any) -> float:
         count.append(1)
         return value[len(count) - 1]
 
     stages = [replace(stage, score=score) for stage in recipe.stages]
-    run = teach(base, Outfit(recipe, rex.handle), stages=stages)
+    run = train(base, Adapter(recipe, rex.handle), stages=stages)
     points = [next(run).snapshot() for _ in range(5)]
     run.close()
     count[:] = [1]
-    *_, last = teach(base, Outfit(recipe, rex.handle), stages=stages, start=points[-1])
+    *_, last = train(base, Adapter(recipe, rex.handle), stages=stages, start=points[-1])
     assert torch.equal(last.snapshot().tensors["word.<rex>"], points[2].tensors["word.<rex>"])
-    assert Best(last.worn, points[-1].moments).kept
+    assert Best(last.adapted, points[-1].moments).kept
 
 
 # ------------------------------------------------------------------------------------------------------------- InstructBooth
@@ -279,13 +285,13 @@ def rewarded(base: Any, rex: Subject, judge: Any, seed: int = 0) -> dict[str, An
     (change,) = recipe.modifiers
     source = prompts(["<rex> on the beach"], batch=3)
     term = policy_gradient(source, reward=judge, noun=("<rex>", "a dog"), change=change, steps=4, learned=2, kl=0.0)
-    with wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        ups = {name: t for name, t in worn.tensors.items() if name.endswith(".up")}
+    with attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        ups = {name: t for name, t in adapted.tensors.items() if name.endswith(".up")}
         for tensor in ups.values():
             tensor.requires_grad_(True)
         at = streams(seed)
         batch = source.prepare(base)(0, at)
-        update = Update(worn, batch, torch.zeros(3), torch.zeros(3), at)
+        update = Update(adapted, batch, torch.zeros(3), torch.zeros(3), at)
         slopes = torch.autograd.grad(term.value(update), list(ups.values()))
         for tensor in ups.values():
             tensor.requires_grad_(False)
@@ -331,17 +337,17 @@ def test_rewarded_brightness_rises(base: Any, rex: Subject) -> None:
     stage = Stage(train=recipe.stages[1].train, loss=(term,), steps=6, lr=1e-2)
     settings = limner.PaintSettings(steps=5)
 
-    def brightness(worn: Any) -> float:
-        from limner.painting import sample
+    def brightness(adapted: Any) -> float:
+        from limner.engine.sample import sample
 
         with torch.no_grad():
-            *_, last = sample(worn, ["a dog in the snow"] * 4, seeds=range(4), settings=settings)
+            *_, last = sample(adapted, ["a dog in the snow"] * 4, seeds=range(4), settings=settings)
             return float(base.decode(last.latents).mean())
 
-    run = teach(base, Outfit(Recipe(says="dog", modifiers=(change,)), rex.handle), stages=[stage])
-    first = brightness(next(run).worn)
+    run = train(base, Adapter(Recipe(says="dog", modifiers=(change,)), rex.handle), stages=[stage])
+    first = brightness(next(run).adapted)
     for progress in run:
-        last = brightness(progress.worn) if progress.last else 0.0
+        last = brightness(progress.adapted) if progress.last else 0.0
     assert last > first
 
 
@@ -382,7 +388,7 @@ def test_dreamtuner_without_weight_or_mask_attends_as_the_base_does(base: Any, r
 
 
 def test_dreamtuner_subject_attention_is_nothing_at_first_and_trained_in_the_end(base: Any, rex: Subject) -> None:
-    from limner.weights import shipped
+    from limner.core.weights import shipped
 
     recipe = methods()["dreamtuner"](rex)
     seen = recipe.modifiers[2]
@@ -392,8 +398,8 @@ def test_dreamtuner_subject_attention_is_nothing_at_first_and_trained_in_the_end
         plain = base.predict(x, t, states, context=Pass(time=t))
         for stored, same in (({}, True), (shipped("dreamtuner", base), False)):
             bare = Recipe(says="dog", modifiers=(seen,))
-            with wear(base, [Outfit(bare, rex.handle, stored)]) as worn:
-                found = base.predict(x, t, states, context=worn.run(time=t, prompts=("a dog",)))
+            with attach(base, [Adapter(bare, rex.handle, stored)]) as adapted:
+                found = base.predict(x, t, states, context=adapted.run(time=t, prompts=("a dog",)))
             assert torch.equal(found, plain) == same
 
 

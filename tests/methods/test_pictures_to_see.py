@@ -7,20 +7,23 @@ from typing import Any
 import pytest
 import torch
 
-from limner.bases.attention import AttentionCall
+from limner.core.recipe import Recipe, Stage
+from limner.core.streams import streams
+from limner.core.subject import Subject
+from limner.core.types import AttentionCall, References
+from limner.engine.attach import Adapter, attach
+from limner.engine.train import train
 from limner.errors import InputError
-from limner.parts import changed_states, clip_global, denoising, learned, low_rank, pairs
+from limner.parts.encoders import clip_global
 from limner.parts.encoders.looks import alone, mean_of
 from limner.parts.fusion.reference_network import Reading, Shown, reference_network
 from limner.parts.fusion.words_of_pictures import Mapped, Mapper, words_of_pictures
+from limner.parts.modifiers import changed_states, low_rank
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import pairs
 from limner.parts.sources.toys import NUM_VIEWS, toys
-from limner.recipe import Recipe, References, Stage
-from limner.streams import streams
-from limner.subject import Subject
-from limner.teaching import teach
-from limner.wearing import Outfit, wear
-
-from ..helpers import same, state, untouched
+from tests.helpers import same, state, untouched
 
 NOBODY = Subject("<nobody>", "toy")
 
@@ -114,37 +117,41 @@ def worded(subject: Subject) -> Recipe:
 
 def test_every_row_reads_the_words_of_its_own_picture(base: Any) -> None:
     shown = drawn(base, batch=3, ground="plain").references
-    with torch.no_grad(), wear(base, [Outfit(worded(NOBODY), "<nobody>")]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(worded(NOBODY), "<nobody>")]) as adapted:
         x, t = torch.randn(3, *base.latent_shape), torch.tensor([300, 300, 300])
         said = ["<nobody> on the beach", "a photo of <nobody>", "a blue car"]
 
         def told(rows: list[int]) -> torch.Tensor:
             prompts = [said[row] for row in rows]
-            run = worn.run(time=t[rows], prompts=tuple(prompts), references=shown.of(rows), random=streams(0, "try", 0))
-            found: torch.Tensor = base.predict(x[rows], t[rows], worn.text_states(prompts), context=run)
+            run = adapted.run(
+                time=t[rows], prompts=tuple(prompts), references=shown.of(rows), random=streams(0, "try", 0)
+            )
+            found: torch.Tensor = base.predict(x[rows], t[rows], adapted.text_states(prompts), context=run)
             return found
 
         whole, alone_ = told([0, 1, 2]), torch.cat([told([k]) for k in range(3)])
         torch.testing.assert_close(whole, alone_, atol=2e-4, rtol=1e-3)
-        bare = base.predict(x[2:], t[2:], worn.text_states(said[2:]), context=worn.run(time=t[2:], prompts=(said[2],)))
+        bare = base.predict(
+            x[2:], t[2:], adapted.text_states(said[2:]), context=adapted.run(time=t[2:], prompts=(said[2],))
+        )
         torch.testing.assert_close(whole[2:], bare, atol=2e-4, rtol=1e-3)
-        assert (whole[:1] - told_without(base, worn, x[:1], t[:1], said[0])).abs().max() > 1e-3
+        assert (whole[:1] - told_without(base, adapted, x[:1], t[:1], said[0])).abs().max() > 1e-3
 
 
-def told_without(base: Any, worn: Any, x: Any, t: Any, prompt: str) -> Any:
+def told_without(base: Any, adapted: Any, x: Any, t: Any, prompt: str) -> Any:
     plain = prompt.replace("<nobody>", "toy")
-    return base.predict(x, t, worn.text_states([plain]), context=worn.run(time=t, prompts=(plain,)))
+    return base.predict(x, t, adapted.text_states([plain]), context=adapted.run(time=t, prompts=(plain,)))
 
 
 def test_a_dropped_picture_reads_as_the_noun(base: Any) -> None:
     shown = drawn(base, batch=1, ground="plain").references
     off = References(shown.pixels, shown.masks, nouns=("dog",), dropped=torch.tensor([True]))
-    with torch.no_grad(), wear(base, [Outfit(worded(NOBODY), "<nobody>")]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(worded(NOBODY), "<nobody>")]) as adapted:
         x, t = torch.randn(1, *base.latent_shape), torch.tensor([300])
-        run = worn.run(time=t, prompts=("<nobody> in snow",), references=off, random=streams(0, "try", 0))
-        seen = base.predict(x, t, worn.text_states(["<nobody> in snow"]), context=run)
+        run = adapted.run(time=t, prompts=("<nobody> in snow",), references=off, random=streams(0, "try", 0))
+        seen = base.predict(x, t, adapted.text_states(["<nobody> in snow"]), context=run)
         states = base.text_states(["dog in snow"], words={})
-        plain = base.predict(x, t, states, context=worn.run(time=t, prompts=("dog in snow",)))
+        plain = base.predict(x, t, states, context=adapted.run(time=t, prompts=("dog in snow",)))
     torch.testing.assert_close(seen, plain, atol=1e-5, rtol=1e-4)
 
 
@@ -168,7 +175,7 @@ def test_the_copy_is_worn_in_runs_on_references_alone_and_learns(base: Any) -> N
     network = reference_network(NOBODY, noting(found), lambda site: site.kind == "self", plain=True, copy=copy)
     loss = denoising(pairs(batch=2, corpus=toys(4), ground="plain"))
     recipe = Recipe("toy", (own, network), (Stage((learned(network, own),), (loss,), 2, 1e-2),))
-    *_, last = teach(base, Outfit(recipe, "<nobody>"), stages=recipe.stages)
+    *_, last = train(base, Adapter(recipe, "<nobody>"), stages=recipe.stages)
     moved = last.snapshot().tensors
     assert any(name.startswith("copy.") and name.endswith("up") and t.abs().max() > 0 for name, t in moved.items())
     assert set(found) == {site.name for site in base.sites if site.kind == "self"}
@@ -186,13 +193,13 @@ def test_without_a_copy_it_sees_what_the_bare_base_sees(base: Any, rex: Subject)
         return call
 
     pixels = rex.tensor(base.picture_size)
-    with torch.no_grad(), wear(base, [Outfit(Recipe("dog", (low_rank(2), network)), "<rex>", seed=3)]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(Recipe("dog", (low_rank(2), network)), "<rex>", seed=3)]) as adapted:
         x, t = torch.randn(2, *base.latent_shape), torch.tensor([500, 500])
         base.predict(
-            x, t, worn.text_states(["a dog", "a dog"]), context=worn.run(time=t, branches=("text", "negative"))
+            x, t, adapted.text_states(["a dog", "a dog"]), context=adapted.run(time=t, branches=("text", "negative"))
         )
         clean, zero = base.encode(pixels)[0], torch.zeros(len(pixels), dtype=torch.long)
-        from limner.bases.attention import Pass
+        from limner.core.types import Pass
 
         states = base.text_states(["a dog"], words={}).expand(len(pixels), -1, -1)
         base.predict(clean, zero, states, context=Pass((note,), time=zero))

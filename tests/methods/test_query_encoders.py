@@ -11,23 +11,23 @@ import torch
 import torch.nn.functional as F
 
 import limner
-from limner.bases.attention import AttentionCall, Pass
+from limner.core.streams import stream, streams
+from limner.core.subject import Subject
+from limner.core.types import AttentionCall, Pass, Prediction, References
+from limner.core.weights import shipped
+from limner.engine.attach import Adapter, attach
+from limner.engine.train import Update, begin_update, train
 from limner.methods import methods
-from limner.parts import QueryFormer, clip_places, pairs, query_words
+from limner.parts.encoders import QueryFormer, clip_places
+from limner.parts.fusion import query_words
 from limner.parts.fusion.layered_attention import TOKENS, WHOLE
 from limner.parts.modifiers.states import tensors_of
 from limner.parts.objectives.contrast import missed
 from limner.parts.objectives.views import TEMPERATURE, appearance_contrast
+from limner.parts.sources import pairs
 from limner.parts.sources.captioned import captioned
 from limner.parts.sources.toys import toys
-from limner.recipe import Prediction, References
-from limner.streams import stream, streams
-from limner.subject import Subject
-from limner.teaching import Update, begun, teach
-from limner.wearing import Outfit, wear
-from limner.weights import shipped
-
-from ..helpers import fast
+from tests.helpers import fast
 
 NOBODY = Subject("<nobody>", "toy")
 SHAPE = QueryFormer(queries=3, layers=2, width=16, heads=2, hidden=24, room=8)
@@ -105,13 +105,13 @@ def test_without_words_it_is_the_transformer_of_blip_2() -> None:
 # --------------------------------------------------------------------------------------------------------- BLIP-Diffusion
 
 
-def blip(base: Any, subject: Subject, **more: Any) -> Outfit:
+def blip(base: Any, subject: Subject, **more: Any) -> Adapter:
     recipe = methods()["blip_diffusion"](subject, **more)
-    return Outfit(recipe, subject.handle, shipped("blip_diffusion", base), 1.0, 0)
+    return Adapter(recipe, subject.handle, shipped("blip_diffusion", base), 1.0, 0)
 
 
 @torch.no_grad()
-def read(base: Any, outfit: Outfit, *said: str, branches: tuple[str, ...] = ("text",)) -> tuple[Pass, torch.Tensor]:
+def read(base: Any, adapter: Adapter, *said: str, branches: tuple[str, ...] = ("text",)) -> tuple[Pass, torch.Tensor]:
     """The run, and the keys of the first cross-attention layer turned back into what it read: [rows, L, heads * d]."""
     seen: list[torch.Tensor] = []
 
@@ -120,11 +120,11 @@ def read(base: Any, outfit: Outfit, *said: str, branches: tuple[str, ...] = ("te
             seen.append(call.key.transpose(1, 2).flatten(2))
         return call
 
-    with wear(base, (outfit,)) as worn:
+    with attach(base, (adapter,)) as adapted:
         time = torch.full((len(said),), 500)
-        run = worn.run(time=time, prompts=tuple(map(worn.said, said)), branches=branches)
+        run = adapted.run(time=time, prompts=tuple(map(adapted.expand_prompt, said)), branches=branches)
         run.operations += (note,)
-        base.predict(torch.zeros(len(said), *base.latent_shape), time, worn.text_states(said), context=run)
+        base.predict(torch.zeros(len(said), *base.latent_shape), time, adapted.text_states(said), context=run)
     return run, seen[0]
 
 
@@ -139,12 +139,12 @@ def test_another_noun_makes_other_words_of_the_same_pictures(base: Any, rex: Sub
 
 
 def test_the_words_stand_before_the_noun_and_the_negative_branch_has_none(base: Any, rex: Subject) -> None:
-    outfit, said = blip(base, rex), "a <rex> in the snow"
-    run, keys = read(base, outfit, said, "", branches=("text", "negative"))
+    adapter, said = blip(base, rex), "a <rex> in the snow"
+    run, keys = read(base, adapter, said, "", branches=("text", "negative"))
     put = torch.cat([run.kept["picture words"][0], base.word_vectors("dog")])
     assert len(run.kept["picture words"][0]) == 8
     first = next(site for site in base.sites if site.kind == "cross")
-    with torch.no_grad(), wear(base, (outfit,)):  # the layer's own keys, with its low-rank change
+    with torch.no_grad(), attach(base, (adapter,)):  # the layer's own keys, with its low-rank change
         read_at = base.key_value(first)[0]
         expected = read_at(base.text_states(["a <q> in the snow", ""], words={"<q>": put}))
     assert torch.allclose(keys, expected, atol=1e-4)
@@ -186,9 +186,9 @@ def test_the_mean_over_pictures_is_of_words_not_of_what_is_seen(base: Any) -> No
 
 
 def test_tuning_teaches_the_denoisers_change_and_keeps_the_queries(base: Any, rex: Subject) -> None:
-    outfit = blip(base, rex, tuning=2)
-    assert outfit.recipe.framework == "hybrid"
-    *_, last = teach(base, outfit, stages=outfit.recipe.tuning, seed=0)
+    adapter = blip(base, rex, tuning=2)
+    assert adapter.recipe.framework == "hybrid"
+    *_, last = train(base, adapter, stages=adapter.recipe.tuning, seed=0)
     before, after = shipped("blip_diffusion", base), last.snapshot().tensors
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
@@ -196,25 +196,25 @@ def test_tuning_teaches_the_denoisers_change_and_keeps_the_queries(base: Any, re
 
 
 def test_what_tuning_sees_is_what_painting_sees(base: Any, rex: Subject) -> None:
-    outfit = blip(base, rex, tuning=1)
-    (stage,) = outfit.recipe.tuning
+    adapter = blip(base, rex, tuning=1)
+    (stage,) = adapter.recipe.tuning
     source = stage.loss[0].source
     batch = source.prepare(base)(0, streams(0, source.name, 0, 0))
     assert batch.references.pixels.shape[1] == len(rex.pictures)
-    with torch.no_grad(), wear(base, (outfit,)) as worn:
-        update = begun(Update, worn, source, source.prepare(base), 0, 0, 0)
+    with torch.no_grad(), attach(base, (adapter,)) as adapted:
+        update = begin_update(Update, adapted, source, source.prepare(base), 0, 0, 0)
         update.together = [update]
         words = update.prediction.kept.kept["picture words"]
-    run, _ = read(base, outfit, "a photo of <rex>")
+    run, _ = read(base, adapter, "a photo of <rex>")
     assert torch.allclose(words, run.kept["picture words"].expand_as(words), atol=1e-4)
 
 
 # ----------------------------------------------------------------------------------------- the first stage: picture and text
 
 
-def first_stage(base: Any) -> tuple[Outfit, Any]:
+def first_stage(base: Any) -> tuple[Adapter, Any]:
     recipe = methods()["blip_diffusion"](NOBODY, batch=6)
-    return Outfit(recipe, "<nobody>", {}, 1.0, 0), recipe.stages[0]
+    return Adapter(recipe, "<nobody>", {}, 1.0, 0), recipe.stages[0]
 
 
 def test_pictures_and_captions_are_of_different_toys_and_name_their_looks(base: Any) -> None:
@@ -227,11 +227,11 @@ def test_pictures_and_captions_are_of_different_toys_and_name_their_looks(base: 
 
 
 def test_the_first_stage_begins_at_chance_and_teaches_the_queries(base: Any) -> None:
-    outfit, stage = first_stage(base)
+    adapter, stage = first_stage(base)
     source = captioned(batch=6, corpus=toys(8))
-    with wear(base, (outfit,)) as worn:
-        update = begun(Update, worn, source, source.prepare(base), 0, 0, 0)
-        own = tensors_of(worn, outfit.recipe.modifiers[0])
+    with attach(base, (adapter,)) as adapted:
+        update = begin_update(Update, adapted, source, source.prepare(base), 0, 0, 0)
+        own = tensors_of(adapted, adapter.recipe.modifiers[0])
         for tensor in own.values():
             if isinstance(tensor, torch.nn.Parameter):
                 tensor.requires_grad_(True)
@@ -258,16 +258,16 @@ def test_info_nce_is_the_written_out_sum() -> None:
 # --------------------------------------------------------------------------------------------------------- CustomContrast
 
 
-def contrasted(base: Any, subject: Subject, **more: Any) -> Outfit:
+def contrasted(base: Any, subject: Subject, **more: Any) -> Adapter:
     recipe = methods()["custom_contrast"](subject, **more)
-    return Outfit(recipe, subject.handle, shipped("custom_contrast", base), 1.0, 0)
+    return Adapter(recipe, subject.handle, shipped("custom_contrast", base), 1.0, 0)
 
 
-def tokens_of(base: Any, outfit: Outfit, shown: References) -> torch.Tensor:
+def tokens_of(base: Any, adapter: Adapter, shown: References) -> torch.Tensor:
     """[sites, rows, d], each of length 1: what every layer is told of each row."""
-    part: Any = outfit.recipe.modifiers[0]
-    with torch.no_grad(), wear(base, (outfit,)) as worn:
-        own = {key.removeprefix("custom_contrast."): t for key, t in worn.live[part].tensors.items()}
+    part: Any = adapter.recipe.modifiers[0]
+    with torch.no_grad(), attach(base, (adapter,)) as adapted:
+        own = {key.removeprefix("custom_contrast."): t for key, t in adapted.live[part].tensors.items()}
         nouns = [base.word_vectors(noun) for noun in shown.nouns]
         made, _ = part.asked(base, own, part.look(base, shown), nouns)
     return F.normalize(made.flatten(2).transpose(0, 1), dim=-1)
@@ -276,8 +276,8 @@ def tokens_of(base: Any, outfit: Outfit, shown: References) -> torch.Tensor:
 def test_at_every_layer_two_views_of_a_toy_are_nearer_than_two_toys(base: Any) -> None:
     """The property that sets it apart, on toys that nothing was trained on; of one class too, where nouns cannot tell."""
     shown = unseen(base)
-    outfit = contrasted(base, NOBODY)
-    trained, bare = (tokens_of(base, o, shown) for o in (outfit, Outfit(outfit.recipe, "<nobody>", {}, 1.0, 0)))
+    adapter = contrasted(base, NOBODY)
+    trained, bare = (tokens_of(base, o, shown) for o in (adapter, Adapter(adapter.recipe, "<nobody>", {}, 1.0, 0)))
     one = shown.identity[:, None] == shown.identity
     twins = one & ~torch.eye(len(one), dtype=torch.bool)
     for layer, start in zip(trained, bare, strict=True):
@@ -308,14 +308,16 @@ def test_appearance_contrast_in_closed_form() -> None:
 
 
 def test_the_batch_has_two_pictures_of_each_toy_and_its_losses_teach_every_layer(base: Any) -> None:
-    outfit = contrasted(base, NOBODY, batch=4)
-    (stage,) = outfit.recipe.stages
+    adapter = contrasted(base, NOBODY, batch=4)
+    (stage,) = adapter.recipe.stages
     source = pairs(batch=4, named="<nobody>", alike=2, corpus=toys(4))
-    with wear(base, (outfit,)) as worn:
-        update = begun(Update, worn, source, source.prepare(base), 0, 0, 0)
+    with attach(base, (adapter,)) as adapted:
+        update = begin_update(Update, adapted, source, source.prepare(base), 0, 0, 0)
         update.together = [update]
         own = {
-            k: t for k, t in worn.live[outfit.recipe.modifiers[0]].tensors.items() if isinstance(t, torch.nn.Parameter)
+            k: t
+            for k, t in adapted.live[adapter.recipe.modifiers[0]].tensors.items()
+            if isinstance(t, torch.nn.Parameter)
         }
         for tensor in own.values():
             tensor.requires_grad_(True)
@@ -329,7 +331,7 @@ def test_the_batch_has_two_pictures_of_each_toy_and_its_losses_teach_every_layer
 
 
 @torch.no_grad()
-def weights_of(base: Any, outfit: Outfit, time: int) -> list[torch.Tensor]:
+def weights_of(base: Any, adapter: Adapter, time: int) -> list[torch.Tensor]:
     """How much tokens count at each place of each layer [rows, N], for a row with the word and one without."""
     found: list[torch.Tensor] = []
 
@@ -339,12 +341,12 @@ def weights_of(base: Any, outfit: Outfit, time: int) -> list[torch.Tensor]:
             found.append(torch.as_tensor(weight)[:, 0, :, 0])
         return call
 
-    with wear(base, (outfit,)) as worn:
+    with attach(base, (adapter,)) as adapted:
         said, times = ("a <rex> in the snow", "the snow"), torch.tensor([time, time])
-        run = worn.run(time=times, prompts=said)
+        run = adapted.run(time=times, prompts=said)
         run.operations += (note,)
         x = torch.randn(2, *base.latent_shape, generator=stream(0, "x"))
-        base.predict(x, times, worn.text_states(said), context=run)
+        base.predict(x, times, adapted.text_states(said), context=run)
     return found
 
 
@@ -383,8 +385,8 @@ def test_the_encoder_looks_once_while_painting(base: Any, rex: Subject, monkeypa
 def test_what_ships_is_what_pretraining_learns(base: Any) -> None:
     for name in ("blip_diffusion", "custom_contrast"):
         recipe = methods()[name](NOBODY)
-        with wear(base, (Outfit(recipe, "<nobody>"),)) as worn:
-            learns = {key for stage in recipe.pretraining for part in stage.train for key in part(worn)}
+        with attach(base, (Adapter(recipe, "<nobody>"),)) as adapted:
+            learns = {key for stage in recipe.pretraining for part in stage.train for key in part(adapted)}
         kept = shipped(name, base)
         assert kept.keys() == learns
         assert sum(tensor.numel() for tensor in kept.values()) < 650_000

@@ -12,38 +12,31 @@ import torch
 from torch import Tensor
 
 import limner
-from limner.bases.attention import AttentionCall, Pass, Site, attend
-from limner.concept import Concept
+from limner.bases.common.attention import attend
+from limner.core.adapted import Moment
+from limner.core.concept import Concept
+from limner.core.recipe import Recipe
+from limner.core.streams import stream, streams
+from limner.core.subject import Subject
+from limner.core.types import AttentionCall, Pass, References, Site
+from limner.engine.attach import Adapter, attach
+from limner.engine.sample import sample
+from limner.engine.train import train
 from limner.errors import InputError
+from limner.library.opening import adapter_of
 from limner.methods import methods
-from limner.painting import sample
-from limner.parts import (
-    attending,
-    beside_own,
-    between,
-    denoising,
-    diptychs,
-    enforced,
-    erased,
-    expert_pairs,
-    interleaved,
-    low_rank,
-    picture_then_text,
-    reference_network,
-    retrieved,
-    self_sites,
-)
+from limner.parts.augmentations import erased
+from limner.parts.fusion import attending, beside_own, reference_network, self_sites
 from limner.parts.fusion.reference_network import Shown
+from limner.parts.guidance import between, enforced, interleaved, picture_then_text
 from limner.parts.guidance.adjoint import adjoint_gradient, feature_distance, onward
+from limner.parts.modifiers import low_rank
+from limner.parts.objectives import denoising
+from limner.parts.sources import diptychs, expert_pairs, retrieved
 from limner.parts.sources.corpus import Shelf
 from limner.parts.sources.expert_pairs import apprenticeship
 from limner.parts.sources.retrieved import nearest
 from limner.parts.sources.toys import toys
-from limner.recipe import Moment, Recipe, References
-from limner.streams import stream, streams
-from limner.subject import Subject
-from limner.teaching import teach
-from limner.wearing import Outfit, wear
 
 QUICK = limner.PaintSettings(steps=3)
 
@@ -66,10 +59,10 @@ class Spy:
         monkeypatch.setattr(base, "predict", predict)
 
 
-def moved(worn: Any, seed: int = 0) -> None:
+def moved(adapted: Any, seed: int = 0) -> None:
     """Every parameter of what is worn somewhere else than where it started."""
     at = stream(seed, "moved")
-    for tensor in worn.tensors.values():
+    for tensor in adapted.tensors.values():
         if isinstance(tensor, torch.nn.Parameter):
             tensor.data += 0.05 * torch.randn(tensor.shape, generator=at)
 
@@ -117,10 +110,10 @@ def test_nothing_but_the_copy_is_worn_when_the_network_looks(base: Any, rex: Sub
     own, copy = low_rank(2, "everything", name="own"), low_rank(2, "attention", name="copy")
     network = reference_network(rex, seen(kept), self_sites, noised=False, copy=copy)
     x, t = torch.randn(1, *base.latent_shape), torch.tensor([400])
-    with torch.no_grad(), wear(base, [Outfit(Recipe(says="dog", modifiers=(own, network)), rex.handle)]) as worn:
-        moved(worn)
-        base.predict(x, t, worn.text_states(["a dog"]), context=worn.run(time=t, prompts=("a dog",)))
-        tensors = {name: tensor.clone() for name, tensor in worn.tensors.items()}
+    with torch.no_grad(), attach(base, [Adapter(Recipe(says="dog", modifiers=(own, network)), rex.handle)]) as adapted:
+        moved(adapted)
+        base.predict(x, t, adapted.text_states(["a dog"]), context=adapted.run(time=t, prompts=("a dog",)))
+        tensors = {name: tensor.clone() for name, tensor in adapted.tensors.items()}
     found: dict[str, Tensor] = {}
 
     def note(call: AttentionCall) -> AttentionCall:
@@ -130,7 +123,7 @@ def test_nothing_but_the_copy_is_worn_when_the_network_looks(base: Any, rex: Sub
     alone = {name: tensor for name, tensor in tensors.items() if name.startswith("copy.")}
     latents = tensors["reference_network.latents"]
     zero = torch.zeros(len(latents), dtype=torch.long)
-    with torch.no_grad(), wear(base, [Outfit(Recipe(says="dog", modifiers=(copy,)), rex.handle, alone)]):
+    with torch.no_grad(), attach(base, [Adapter(Recipe(says="dog", modifiers=(copy,)), rex.handle, alone)]):
         states = base.text_states(["a photo of a dog"], words={}).expand(len(latents), -1, -1)
         base.predict(latents, zero, states, context=Pass((note,), time=zero))
     assert len(kept) == 4
@@ -144,16 +137,16 @@ def test_blind_rows_do_not_depend_on_the_references(base: Any, rex: Subject, nam
     shape = (2, *base.latent_shape)
     x, t = torch.randn(shape, generator=stream(0, "x")), torch.tensor([500, 500])
     prompts = ("a dog", "a dog")
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        moved(worn)
-        states = worn.text_states(list(prompts))
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        moved(adapted)
+        states = adapted.text_states(list(prompts))
         pixels = rex.tensor(base.picture_size)[:2, None]
         masks = torch.ones_like(pixels[:, :, :1])
 
         def predicted(shown: Tensor) -> Tensor:
             off = torch.tensor([True, False])
             about = References(shown, masks, nouns=("dog", "dog"), dropped=off)
-            run = worn.run(time=t, prompts=prompts, references=about, random=streams(0, 0))
+            run = adapted.run(time=t, prompts=prompts, references=about, random=streams(0, 0))
             return base.predict(x, t, states, context=run)
 
         first, second = predicted(pixels), predicted(1 - pixels)
@@ -166,10 +159,10 @@ def test_what_is_shared_acts_when_painting_and_a_copy_does_not(base: Any, rex: S
     x, t = torch.randn(1, *base.latent_shape), torch.tensor([400])
 
     def predicted(*modifiers: Any) -> Tensor:
-        with torch.no_grad(), wear(base, [Outfit(Recipe(says="dog", modifiers=modifiers), rex.handle)]) as worn:
-            moved(worn)
-            run = worn.run(time=t, prompts=("a dog",))
-            return base.predict(x, t, worn.text_states(["a dog"]), context=run)
+        with torch.no_grad(), attach(base, [Adapter(Recipe(says="dog", modifiers=modifiers), rex.handle)]) as adapted:
+            moved(adapted)
+            run = adapted.run(time=t, prompts=("a dog",))
+            return base.predict(x, t, adapted.text_states(["a dog"]), context=run)
 
     def network(shared: bool) -> Any:
         return reference_network(rex, seen({}), self_sites, copy=change, shared=shared)
@@ -181,7 +174,7 @@ def test_what_is_shared_acts_when_painting_and_a_copy_does_not(base: Any, rex: S
 def test_a_base_without_such_sites_is_told_so(base: Any, rex: Subject) -> None:
     network = reference_network(rex, attending(), lambda site: False)
     recipe = Recipe(says="dog", modifiers=(network,))
-    with pytest.raises(InputError, match="means nothing"), wear(base, [Outfit(recipe, rex.handle)]):
+    with pytest.raises(InputError, match="means nothing"), attach(base, [Adapter(recipe, rex.handle)]):
         pass
 
 
@@ -196,8 +189,8 @@ def test_a_base_without_such_sites_is_told_so(base: Any, rex: Subject) -> None:
 )
 def test_what_learns_once_and_nothing_of_the_subject_ships(base: Any, name: str, prefixes: set[str]) -> None:
     recipe = methods()[name](Subject("<nobody>", "toy"))
-    with wear(base, [Outfit(recipe, "<nobody>")]) as worn:
-        chosen = {key: tensor for part in recipe.stages[0].train for key, tensor in part(worn).items()}
+    with attach(base, [Adapter(recipe, "<nobody>")]) as adapted:
+        chosen = {key: tensor for part in recipe.stages[0].train for key, tensor in part(adapted).items()}
     assert {key.split(".")[0] for key in chosen} == prefixes
     assert not [key for key in chosen if "nobody" in key or key.endswith((".latents", ".masks"))]
     assert sum(tensor.numel() for tensor in chosen.values()) <= 650_000
@@ -255,8 +248,8 @@ def test_of_several_references_each_place_sees_the_one_that_changes_most(base: A
 def test_bootpig_leaves_the_bases_cross_attention_alone(base: Any) -> None:
     recipe = methods()["bootpig"](Subject("<nobody>", "toy"), steps=1, batch=2)
     own = recipe.modifiers[0]
-    with wear(base, [Outfit(recipe, "<nobody>")]) as worn:
-        names = set(worn.live[own].tensors)
+    with attach(base, [Adapter(recipe, "<nobody>")]) as adapted:
+        names = set(adapted.live[own].tensors)
     sites = {site.name for site in base.sites if site.kind == "self"}
     assert names
     assert all(any(f".{site}." in name for site in sites) for name in names)
@@ -264,13 +257,13 @@ def test_bootpig_leaves_the_bases_cross_attention_alone(base: Any) -> None:
 
 def test_gradients_reach_the_copy_through_what_it_shows(base: Any) -> None:
     recipe = methods()["bootpig"](Subject("<nobody>", "toy"), steps=2, batch=2)
-    outfit = Outfit(recipe, "<nobody>")
-    with wear(base, [outfit]) as worn:
-        first = {name: tensor.detach().clone() for name, tensor in worn.tensors.items()}
+    adapter = Adapter(recipe, "<nobody>")
+    with attach(base, [adapter]) as adapted:
+        first = {name: tensor.detach().clone() for name, tensor in adapted.tensors.items()}
     (stage,), over = recipe.stages, recipe.stages[0].loss[0].source.over
     assert over is not None
     few = replace(stage, loss=(denoising(over(toys(individuals=4))),))
-    *_, last = teach(base, outfit, stages=[few], seed=1)
+    *_, last = train(base, adapter, stages=[few], seed=1)
     after = last.snapshot().tensors
     site = next(site for site in base.sites if site.kind == "cross")
     assert not torch.equal(
@@ -382,8 +375,8 @@ def test_suti_starts_from_re_imagens_weights(base: Any) -> None:
     assert one.begins == other.weights
     names = []
     for recipe in (one, other):
-        with wear(base, [Outfit(recipe, "<nobody>")]) as worn:
-            names.append({key: tensor.shape for key, tensor in recipe.stages[0].train[0](worn).items()})
+        with attach(base, [Adapter(recipe, "<nobody>")]) as adapted:
+            names.append({key: tensor.shape for key, tensor in recipe.stages[0].train[0](adapted).items()})
     assert names[0] == names[1]
 
 
@@ -409,8 +402,8 @@ def test_enforced_by_one_it_is_ordinary_inpainting(base: Any, rex: Subject) -> N
     """Against a loop of its own: the known half is put back before every step of DDIM."""
     concept = learned(base, "diptych_prompting", rex, enforce=1.0, adapter=False)
     how, side = limner.PaintSettings(steps=4, guidance=1.0), base.latent_shape[-1]
-    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
-        *_, last = sample(worn, ["<rex> in the snow"], seeds=[3], settings=how)
+    with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
+        *_, last = sample(adapted, ["<rex> in the snow"], seeds=[3], settings=how)
     clean, scheduler = concept.tensors["reference.latents"], base.scheduler(steps=4)
     noise = torch.randn(clean.shape, generator=stream(0, "panel"))
     wide = torch.cat([clean, torch.randn(base.latent_shape, generator=stream(3, "latents"))[None]], -1)
@@ -471,16 +464,16 @@ def test_diptychs_count_on_the_right_alone(base: Any) -> None:
 @pytest.fixture
 def moment(base: Any, rex: Subject) -> Any:
     recipe = methods()["sag"](rex)
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle)]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
         x = torch.randn(2, *base.latent_shape, generator=stream(0, "x"))
         prompts = ("a dog", "dog in the city")
-        states, against = worn.text_states(list(prompts)), worn.text_states(["", ""])
-        yield Moment(worn, x, torch.tensor(480), 5, 10, prompts, states, None, against, 3.0)
+        states, against = adapted.text_states(list(prompts)), adapted.text_states(["", ""])
+        yield Moment(adapted, x, torch.tensor(480), 5, 10, prompts, states, None, against, 3.0)
 
 
 def distance(moment: Moment) -> Any:
-    wanted = moment.worn.tensors["reference.features"]
-    base = moment.worn.base
+    wanted = moment.adapted.tensors["reference.features"]
+    base = moment.adapted.base
     return lambda clean: feature_distance(base, base.decode(clean), wanted).sum()
 
 
@@ -499,7 +492,7 @@ def test_the_adjoint_is_the_gradient_through_all_steps(moment: Moment, count: in
 
 
 def test_one_step_is_the_usual_estimate_of_the_clean_picture(moment: Moment) -> None:
-    base, t = moment.worn.base, torch.tensor([480, 480])
+    base, t = moment.adapted.base, torch.tensor([480, 480])
     (way,) = onward(moment, 1)
     both = [base.predict(moment.latents, t, s, context=Pass(time=t)) for s in (moment.against, moment.states)]
     output = both[0] + 3.0 * (both[1] - both[0])
@@ -509,10 +502,12 @@ def test_one_step_is_the_usual_estimate_of_the_clean_picture(moment: Moment) -> 
 def test_a_push_goes_downhill_and_only_in_the_middle(moment: Moment, rex: Subject) -> None:
     recipe = methods()["sag"](rex, repeats=1, strength=0.02)
     (operation,) = recipe.painting.latents
-    worn = SimpleNamespace(
-        live={recipe.modifiers[0]: next(iter(moment.worn.live.values()))}, base=moment.worn.base, run=moment.worn.run
+    adapted = SimpleNamespace(
+        live={recipe.modifiers[0]: next(iter(moment.adapted.live.values()))},
+        base=moment.adapted.base,
+        run=moment.adapted.run,
     )
-    here: Any = moment._replace(worn=worn)
+    here: Any = moment._replace(adapted=adapted)
     far = distance(moment)
 
     def value(x: Tensor) -> float:
@@ -527,7 +522,7 @@ def test_a_push_goes_downhill_and_only_in_the_middle(moment: Moment, rex: Subjec
 
 
 def test_rows_are_pushed_whoever_is_beside_them(moment: Moment) -> None:
-    (operation,) = next(iter(moment.worn.outfits)).recipe.painting.latents
+    (operation,) = next(iter(moment.adapted.adapters)).recipe.painting.latents
     both = operation(moment)
     one = moment._replace(
         latents=moment.latents[1:], prompts=moment.prompts[1:], states=moment.states[1:], against=moment.against[1:]

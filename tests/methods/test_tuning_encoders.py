@@ -11,40 +11,24 @@ import torch
 import torch.nn.functional as F
 
 import limner
-from limner.bases.attention import AttentionCall, Pass
+from limner.core.recipe import Recipe
+from limner.core.streams import stream, streams
+from limner.core.subject import Subject
+from limner.core.types import AttentionCall, Batch, Pass, Prediction, References
+from limner.core.weights import shipped
+from limner.engine.attach import Adapter, attach
+from limner.engine.train import Update
 from limner.methods import methods
-from limner.parts import (
-    among_words,
-    changed_states,
-    changed_weights,
-    clip_classes,
-    clip_global,
-    context_stack,
-    dual_path,
-    low_rank,
-    mean_of,
-    multiplied,
-    noise_aware,
-    pairs,
-    photos,
-    predicted_low_rank,
-    same_identity,
-    short,
-    tunable,
-    words_of_pictures,
-)
+from limner.parts.encoders import clip_classes, clip_global, mean_of
 from limner.parts.encoders.denoiser import features_under_way
 from limner.parts.encoders.looks import Look
+from limner.parts.fusion import context_stack, dual_path, noise_aware, tunable, words_of_pictures
+from limner.parts.modifiers import changed_states, changed_weights, low_rank, multiplied, predicted_low_rank
 from limner.parts.modifiers.words import nearest, real_words
+from limner.parts.objectives import among_words, same_identity, short
+from limner.parts.sources import pairs, photos
 from limner.parts.sources.toys import toys
-from limner.recipe import Batch, Prediction, Recipe, References
-from limner.streams import stream, streams
-from limner.subject import Subject
-from limner.teaching import Update
-from limner.wearing import Outfit, wear
-from limner.weights import shipped
-
-from ..helpers import deaf, fast
+from tests.helpers import deaf, fast
 
 LOOK: Look = mean_of(clip_classes)
 QUICK = limner.PaintSettings(steps=3)
@@ -55,11 +39,13 @@ def noised(base: Any, rows: int, *times: int) -> tuple[torch.Tensor, torch.Tenso
     return torch.randn(shape, generator=stream(0, "noised")), torch.tensor(times)
 
 
-def predicted(base: Any, worn: Any, x: torch.Tensor, t: torch.Tensor, prompts: list[str], **about: Any) -> torch.Tensor:
+def predicted(
+    base: Any, adapted: Any, x: torch.Tensor, t: torch.Tensor, prompts: list[str], **about: Any
+) -> torch.Tensor:
     """One run of the worn base on these prompts."""
-    said = tuple(map(worn.said, prompts))
-    run = worn.run(time=t, latents=x, prompts=said, **about)
-    found: torch.Tensor = base.predict(x, t, worn.text_states(prompts), context=run)
+    said = tuple(map(adapted.expand_prompt, prompts))
+    run = adapted.run(time=t, latents=x, prompts=said, **about)
+    found: torch.Tensor = base.predict(x, t, adapted.text_states(prompts), context=run)
     return found
 
 
@@ -83,12 +69,12 @@ def worded(subject: Subject, **how: Any) -> Any:
 
 def test_the_word_is_another_one_at_another_time_and_over_other_latents(base: Any, rex: Subject) -> None:
     word = worded(rex)
-    with torch.no_grad(), wear(base, [Outfit(Recipe("<rex>", (word,)), "<rex>")]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(Recipe("<rex>", (word,)), "<rex>")]) as adapted:
         found = []
         for seed, time in ((0, 100), (0, 100), (0, 800), (1, 100)):
             x = torch.randn(1, *base.latent_shape, generator=stream(seed, "x"))
-            run = worn.run(time=torch.tensor([time]), latents=x, prompts=("a photo of <rex>",))
-            base.predict(x, run.time, worn.text_states(["a photo of <rex>"]), context=run)
+            run = adapted.run(time=torch.tensor([time]), latents=x, prompts=("a photo of <rex>",))
+            base.predict(x, run.time, adapted.text_states(["a photo of <rex>"]), context=run)
             found.append(run.kept["picture words"])
     first, again, later, elsewhere = found
     assert torch.equal(first, again)
@@ -135,15 +121,15 @@ def test_features_under_way_are_those_of_the_untouched_base_and_the_run_ends_wit
         return call
 
     change = low_rank(2)
-    with torch.no_grad(), wear(base, [Outfit(Recipe("dog", (change,)), "<rex>")]) as worn:
-        for tensor in worn.tensors.values():
+    with torch.no_grad(), attach(base, [Adapter(Recipe("dog", (change,)), "<rex>")]) as adapted:
+        for tensor in adapted.tensors.values():
             tensor.fill_(0.3)
         ran: list[str] = []
         hooks = [
             base.denoiser.get_submodule(site.name).register_forward_hook(lambda *_, s=site: ran.append(s.block))
             for site in base.sites
         ]
-        found = features_under_way(base, worn.run(time=t, latents=x))
+        found = features_under_way(base, adapted.run(time=t, latents=x))
         for hook in hooks:
             hook.remove()
     with torch.no_grad():
@@ -198,12 +184,12 @@ def test_three_outer_products_say_what_mixing_layers_with_biases_do() -> None:
 def test_offsets_are_worn_in_the_place_of_weights(base: Any) -> None:
     x, t = noised(base, 1, 500)
     offsets = changed_weights(multiplied())
-    with torch.no_grad(), wear(base, [Outfit(Recipe("dog", (offsets,)), "<rex>")]) as worn:
-        before = predicted(base, worn, x, t, ["a dog"])
-        for name, tensor in worn.tensors.items():
+    with torch.no_grad(), attach(base, [Adapter(Recipe("dog", (offsets,)), "<rex>")]) as adapted:
+        before = predicted(base, adapted, x, t, ["a dog"])
+        for name, tensor in adapted.tensors.items():
             if name.endswith("rows"):
                 tensor.fill_(0.05)
-        after = predicted(base, worn, x, t, ["a dog"])
+        after = predicted(base, adapted, x, t, ["a dog"])
     assert torch.allclose(before, plainly(base, x, t, ["a dog"]), atol=1e-5)
     assert not torch.allclose(before, after, atol=1e-3)
 
@@ -211,9 +197,9 @@ def test_offsets_are_worn_in_the_place_of_weights(base: Any) -> None:
 # ------------------------------------------------------------------------------------------------------ predicted changes
 
 
-def filled(worn: Any, *ends: str, by: float = 0.3) -> None:
+def filled(adapted: Any, *ends: str, by: float = 0.3) -> None:
     """Random numbers in the tensors whose names end so."""
-    for name, tensor in worn.tensors.items():
+    for name, tensor in adapted.tensors.items():
         if name.endswith(ends):
             tensor.copy_(by * torch.randn(tensor.shape, generator=stream(0, name)))
 
@@ -224,14 +210,14 @@ def test_predicted_changes_are_changes_of_weights_each_row_its_own(base: Any) ->
     seen = replace(shown(base, 3, drop_both=0, drop_image=0, drop_text=0), dropped=torch.tensor([False, False, True]))
     x, t = noised(base, 3, 500, 500, 500)
     x = x[:1].expand(3, -1, -1, -1)
-    with torch.no_grad(), wear(base, [Outfit(Recipe("toy", (changes,)), "<nobody>")]) as worn:
-        plain = predicted(base, worn, x, t, ["a toy"] * 3, references=seen, random=streams(0))
-        filled(worn, "up", "shift")
-        changed = predicted(base, worn, x, t, ["a toy"] * 3, references=seen, random=streams(0))
+    with torch.no_grad(), attach(base, [Adapter(Recipe("toy", (changes,)), "<nobody>")]) as adapted:
+        plain = predicted(base, adapted, x, t, ["a toy"] * 3, references=seen, random=streams(0))
+        filled(adapted, "up", "shift")
+        changed = predicted(base, adapted, x, t, ["a toy"] * 3, references=seen, random=streams(0))
         assert torch.allclose(plain, plainly(base, x, t, ["a toy"] * 3), atol=1e-5)
         assert torch.allclose(changed[2], plain[2], atol=1e-5)  # it sees nothing
         assert not torch.allclose(changed[0], changed[1], atol=1e-4)
-        own = worn.tensors
+        own = adapted.tensors
         features = LOOK(base, seen)[:1]
         layer = {
             key: [own[f"predicted_low_rank.{key}.{part}"] for part in ("weight", "bias")] for key in ("first", "second")
@@ -264,10 +250,10 @@ def two_paths(subject: Subject, blend: float) -> Recipe:
 def run_two_paths(base: Any, rex: Subject, blend: float) -> tuple[torch.Tensor, torch.Tensor]:
     """What is predicted, and the word."""
     x, t = noised(base, 1, 500)
-    with torch.no_grad(), wear(base, [Outfit(two_paths(rex, blend), "<rex>")]) as worn:
-        filled(worn, "up", "shift", "second.weight", by=0.1)
-        run = worn.run(time=t, latents=x, prompts=("a photo of <rex> in the snow",))
-        out = base.predict(x, t, worn.text_states(["a photo of <rex> in the snow"]), context=run)
+    with torch.no_grad(), attach(base, [Adapter(two_paths(rex, blend), "<rex>")]) as adapted:
+        filled(adapted, "up", "shift", "second.weight", by=0.1)
+        run = adapted.run(time=t, latents=x, prompts=("a photo of <rex> in the snow",))
+        out = base.predict(x, t, adapted.text_states(["a photo of <rex> in the snow"]), context=run)
     return out, run.kept["picture words"]
 
 
@@ -283,9 +269,9 @@ def test_at_blend_one_there_is_one_path_and_between_both_count(base: Any, rex: S
     hard, both, soft = (run_two_paths(base, rex, blend)[0] for blend in (0.0, 0.5, 1.0))
     x, t = noised(base, 1, 500)
     single = Recipe("<rex>", two_paths(rex, 1.0).modifiers[:2])
-    with torch.no_grad(), wear(base, [Outfit(single, "<rex>")]) as worn:
-        filled(worn, "up", "shift", "second.weight", by=0.1)
-        assert torch.equal(predicted(base, worn, x, t, ["a photo of <rex> in the snow"]), soft)
+    with torch.no_grad(), attach(base, [Adapter(single, "<rex>")]) as adapted:
+        filled(adapted, "up", "shift", "second.weight", by=0.1)
+        assert torch.equal(predicted(base, adapted, x, t, ["a photo of <rex> in the snow"]), soft)
     assert not torch.allclose(soft, hard, atol=1e-3)
     assert (both - soft).norm() < (hard - soft).norm()
     assert (both - hard).norm() < (hard - soft).norm()
@@ -306,9 +292,9 @@ def step_with(base: Any, kept: dict[str, torch.Tensor], rows: int, identity: lis
     run = Pass(prompts=prompts, kept=kept)
     who = None if identity is None else torch.tensor(identity)
     seen = References(torch.zeros(rows, 1, 3, 1, 1), identity=who)
-    worn = SimpleNamespace(base=base, kept={})
+    adapted = SimpleNamespace(base=base, kept={})
     batch = Batch(torch.zeros(rows, 1), prompts, references=seen)
-    return SimpleNamespace(worn=worn, batch=batch, prediction=Prediction(torch.zeros(rows), run))
+    return SimpleNamespace(adapted=adapted, batch=batch, prediction=Prediction(torch.zeros(rows), run))
 
 
 def test_the_contrast_moves_words_to_their_nearest_real_words_and_away_from_other_subjects(base: Any) -> None:
@@ -354,7 +340,7 @@ def test_short_words_are_measured_in_real_ones(base: Any) -> None:
 def identity_of(base: Any, clean: torch.Tensor, estimate: torch.Tensor, times: list[int], **more: Any) -> torch.Tensor:
     seen = References(base.decode(clean)[:, None], **more)
     step: Any = SimpleNamespace(
-        worn=SimpleNamespace(base=base),
+        adapted=SimpleNamespace(base=base),
         batch=Batch(clean, ("",) * len(clean), references=seen),
         time=torch.tensor(times),
         x0=estimate,
@@ -408,7 +394,7 @@ def test_a_share_of_every_update_has_no_subject_at_all(base: Any) -> None:
 
 
 def test_the_encoder_looks_at_the_subject_alone(base: Any, rex: Subject) -> None:
-    from limner.parts import decoupled_cross_attention
+    from limner.parts.fusion import decoupled_cross_attention
 
     pixels = rex.tensor(base.picture_size)
     from limner.parts.encoders.masks import subject_masks
@@ -416,30 +402,30 @@ def test_the_encoder_looks_at_the_subject_alone(base: Any, rex: Subject) -> None
     where = subject_masks(base, rex)
     for alone, wanted in ((False, pixels), (True, pixels * where + (1 - where))):
         fusion = decoupled_cross_attention(rex, clip_global, alone=alone)
-        with wear(base, [Outfit(Recipe("dog", (fusion,)), "<rex>")]) as worn:
-            assert torch.allclose(worn.tensors["image.features"], clip_global(base, wanted), atol=1e-4)
+        with attach(base, [Adapter(Recipe("dog", (fusion,)), "<rex>")]) as adapted:
+            assert torch.allclose(adapted.tensors["image.features"], clip_global(base, wanted), atol=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------------ Versatile Diffusion
 
 
 def tokens(base: Any, pixels: torch.Tensor) -> torch.Tensor:
-    from limner.parts import clip_tokens
+    from limner.parts.encoders import clip_tokens
 
     return clip_tokens(base, pixels)
 
 
 def in_flow(base: Any, rex: Subject, ratio: float, prompts: list[str]) -> torch.Tensor:
     """What is predicted with a stack that has moved from where it starts."""
-    from limner.parts import all_of
+    from limner.parts.encoders import all_of
 
     x, t = noised(base, 1, 500)
     stack = context_stack(rex, all_of(tokens), ratio)
-    with torch.no_grad(), wear(base, [Outfit(Recipe("dog", (stack,)), "<rex>")]) as worn:
-        for name, tensor in worn.tensors.items():
+    with torch.no_grad(), attach(base, [Adapter(Recipe("dog", (stack,)), "<rex>")]) as adapted:
+        for name, tensor in adapted.tensors.items():
             if isinstance(tensor, torch.nn.Parameter):
                 tensor.add_(0.02 * torch.randn(tensor.shape, generator=stream(0, name)))
-        return predicted(base, worn, x, t, prompts)
+        return predicted(base, adapted, x, t, prompts)
 
 
 def test_at_ratio_one_it_is_the_text_flow_to_the_bit(base: Any, rex: Subject) -> None:
@@ -450,14 +436,14 @@ def test_at_ratio_one_it_is_the_text_flow_to_the_bit(base: Any, rex: Subject) ->
 
 def test_at_ratio_zero_it_is_the_image_flow_to_the_bit(base: Any, rex: Subject) -> None:
     """The image flow, independently: the base with the stack's weights in its cross-attention layers, reading CLIP's tokens."""
-    from limner.parts import all_of
+    from limner.parts.encoders import all_of
 
     x, t = noised(base, 1, 500)
     found = in_flow(base, rex, 0.0, ["a red car"])
     assert torch.equal(found, in_flow(base, rex, 0.0, ["a boat in the snow"]))  # no text is read
     stack, originals = context_stack(rex, all_of(tokens)), {}
-    with torch.no_grad(), wear(base, [Outfit(Recipe("dog", (stack,)), "<rex>")]) as worn:
-        own = dict(worn.tensors)
+    with torch.no_grad(), attach(base, [Adapter(Recipe("dog", (stack,)), "<rex>")]) as adapted:
+        own = dict(adapted.tensors)
     with torch.no_grad():
         for site in (site for site in base.sites if site.kind == "cross"):
             (query, out), (key, value) = base.query_out(site), base.key_value(site)
@@ -485,15 +471,16 @@ def test_between_flows_both_count(base: Any, rex: Subject) -> None:
 
 
 def test_rows_with_references_learn_the_image_flow_alone(base: Any, rex: Subject) -> None:
-    from limner.parts import all_of
+    from limner.parts.encoders import all_of
 
     stack, x, t = context_stack(rex, all_of(tokens)), *noised(base, 1, 500)
     seen = References(rex.tensor(base.picture_size)[None])
-    with torch.no_grad(), wear(base, [Outfit(Recipe("dog", (stack,)), "<rex>")]) as worn:
+    with torch.no_grad(), attach(base, [Adapter(Recipe("dog", (stack,)), "<rex>")]) as adapted:
         taught = [
-            predicted(base, worn, x, t, [said], references=seen, random=streams(0)) for said in ("a dog", "a red car")
+            predicted(base, adapted, x, t, [said], references=seen, random=streams(0))
+            for said in ("a dog", "a red car")
         ]
-        without = predicted(base, worn, x, t, ["a dog"], random=streams(0))
+        without = predicted(base, adapted, x, t, ["a dog"], random=streams(0))
     assert torch.equal(*taught)
     assert torch.equal(without, plainly(base, x, t, ["a dog"]))
 
@@ -505,12 +492,12 @@ def test_rows_with_references_learn_the_image_flow_alone(base: Any, rex: Subject
 def test_two_stages_learn_different_things(base: Any, rex: Subject, name: str) -> None:
     recipe = methods()[name](rex, **fast(methods()[name]))
     assert recipe.framework == "hybrid"
-    with wear(base, [Outfit(recipe, "<rex>", shipped(name, base))]) as worn:
+    with attach(base, [Adapter(recipe, "<rex>", shipped(name, base))]) as adapted:
         (before,), (after,) = (
-            [{key for part in stage.train for key in part(worn)} for stage in stages]
+            [{key for part in stage.train for key in part(adapted)} for stage in stages]
             for stages in (recipe.pretraining, recipe.tuning)
         )
-        sizes = [sum(worn.tensors[key].numel() for key in keys) for keys in (before, after)]
+        sizes = [sum(adapted.tensors[key].numel() for key in keys) for keys in (before, after)]
     assert before == set(shipped(name, base))
     assert after - before
     assert not [key for key in before | after if "rex" in key]
@@ -549,9 +536,9 @@ def test_painting_with_a_blend_is_painting_with_another_picture(base: Any, rex: 
 
 
 def test_updates_know_their_latents(base: Any, rex: Subject) -> None:
-    with wear(base, [Outfit(Recipe("dog"), "<rex>")]) as worn:
+    with attach(base, [Adapter(Recipe("dog"), "<rex>")]) as adapted:
         batch = Batch(torch.randn(1, *base.latent_shape), ("a dog",))
-        update = Update(worn, batch, torch.tensor([300]), torch.randn(1, *base.latent_shape), streams(0))
+        update = Update(adapted, batch, torch.tensor([300]), torch.randn(1, *base.latent_shape), streams(0))
         update.together = [update]
         kept = update.prediction.kept
         assert kept is not None

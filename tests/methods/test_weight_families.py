@@ -8,15 +8,14 @@ import pytest
 import torch
 
 import limner
+from limner.core.recipe import Recipe
+from limner.core.streams import stream
+from limner.core.subject import Subject
+from limner.engine.attach import Adapter, attach
 from limner.errors import InputError
 from limner.methods import methods
-from limner.parts import changed_weights, hadamard, kronecker, orthogonal, spectral
-from limner.recipe import Recipe
-from limner.streams import stream
-from limner.subject import Subject
-from limner.wearing import Outfit, wear
-
-from ..helpers import fast, same, state
+from limner.parts.modifiers import changed_weights, hadamard, kronecker, orthogonal, spectral
+from tests.helpers import fast, same, state
 
 QUICK = limner.PaintSettings(steps=3)
 
@@ -104,15 +103,15 @@ def test_while_worn_no_parameter_of_the_base_is_written_or_renamed(base: Any, re
     before = state(base)
     change = changed_weights(kind)
 
-    with torch.no_grad(), wear(base, [Outfit(Recipe(says="dog", modifiers=(change,)), rex.handle)]) as worn:
-        for tensor in worn.tensors.values():
+    with torch.no_grad(), attach(base, [Adapter(Recipe(says="dog", modifiers=(change,)), rex.handle)]) as adapted:
+        for tensor in adapted.tensors.values():
             tensor += 0.05 * torch.randn(tensor.shape, generator=stream(2))
         x, t = torch.randn(1, *base.latent_shape), torch.tensor([500])
-        dressed = base.predict(x, t, worn.text_states(["a dog"]), context=worn.run(time=t))
+        dressed = base.predict(x, t, adapted.text_states(["a dog"]), context=adapted.run(time=t))
         assert same(state(base), before)
-        with worn.suspended():
-            plain = base.predict(x, t, worn.text_states(["a dog"]), context=worn.run(time=t))
-    with torch.no_grad(), wear(base, []) as bare:
+        with adapted.suspended():
+            plain = base.predict(x, t, adapted.text_states(["a dog"]), context=adapted.run(time=t))
+    with torch.no_grad(), attach(base, []) as bare:
         assert torch.equal(plain, base.predict(x, t, bare.text_states(["a dog"]), context=bare.run(time=t)))
     assert not torch.equal(dressed, plain)
     assert not [m for m in base.module("denoiser").modules() if "weight" in m.__dict__]

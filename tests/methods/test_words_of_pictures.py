@@ -12,29 +12,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import limner
-from limner.bases.attention import Pass
+from limner.core.adapted import Step
+from limner.core.recipe import Objective, Recipe, Source
+from limner.core.subject import Subject
+from limner.core.types import Pass, References
+from limner.core.weights import shipped
+from limner.engine.attach import AdaptedBase, Adapter, attach
+from limner.engine.train import train
 from limner.errors import InputError
+from limner.library.opening import adapter_of
 from limner.methods import methods
-from limner.parts import (
-    alone,
-    clip_depths,
-    clip_global,
-    close_up,
-    details_of_pixels,
-    fused_guidance,
-    mean_of,
-    nearest,
-    pictures_alone,
-    placed,
-)
+from limner.parts.candidates import nearest
+from limner.parts.encoders import alone, clip_depths, clip_global, close_up, mean_of, pictures_alone, placed
+from limner.parts.fusion import details_of_pixels
 from limner.parts.fusion.gated_attention import attended
 from limner.parts.fusion.local_attention import gate
+from limner.parts.guidance import fused_guidance
 from limner.parts.sources.toys import toys
-from limner.recipe import Objective, Recipe, References, Source, Step
-from limner.subject import Subject
-from limner.teaching import teach
-from limner.wearing import Outfit, Worn, wear
-from limner.weights import shipped
 
 QUICK = limner.PaintSettings(steps=3)
 NOBODY = Subject("<nobody>", "toy")
@@ -57,27 +51,29 @@ def references(base: Any, rows: int = 2) -> References:
     return References(pixels, masks, nouns=("dog",) * rows)
 
 
-def taught_run(worn: Worn, base: Any, shown: References, prompt: str, *operations: Any) -> tuple[Tensor, Pass]:
+def taught_run(
+    adapted: AdaptedBase, base: Any, shown: References, prompt: str, *operations: Any
+) -> tuple[Tensor, Pass]:
     """One run as in teaching, and what it kept."""
-    from limner.streams import streams
+    from limner.core.streams import streams
 
     x = torch.randn(len(shown), *base.latent_shape, generator=torch.Generator().manual_seed(1))
-    t, said = torch.full((len(shown),), 500), (worn.said(prompt),) * len(shown)
-    run = worn.run(time=t, prompts=said, references=shown, random=streams(0, 0, 0), fused=False)
+    t, said = torch.full((len(shown),), 500), (adapted.expand_prompt(prompt),) * len(shown)
+    run = adapted.run(time=t, prompts=said, references=shown, random=streams(0, 0, 0), fused=False)
     run.operations += operations
-    return base.predict(x, t, worn.text_states([prompt] * len(shown)), context=run), run
+    return base.predict(x, t, adapted.text_states([prompt] * len(shown)), context=run), run
 
 
 def trained_tensors(name: str, base: Any) -> list[set[str]]:
     """What learns in each stage of pre-training."""
     recipe = methods()[name](NOBODY)
-    with wear(base, [Outfit(recipe, "<nobody>")]) as worn:
-        return [{key for part in stage.train for key in part(worn)} for stage in recipe.pretraining]
+    with attach(base, [Adapter(recipe, "<nobody>")]) as adapted:
+        return [{key for part in stage.train for key in part(adapted)} for stage in recipe.pretraining]
 
 
 @pytest.mark.parametrize("name", ["elite", "umm_diffusion", "instantbooth", "kim_sod_cnn"])
 def test_another_toy_paints_another_picture(base: Any, rex: Subject, name: str) -> None:
-    from limner.demo import toy
+    from limner.workflows.demo import toy
 
     other = toy("dog", 2_000_099)
     assert painted(base, learned(base, name, rex)) != painted(base, learned(base, name, other))
@@ -87,7 +83,7 @@ def test_another_toy_paints_another_picture(base: Any, rex: Subject, name: str) 
 def test_prompts_without_the_word_see_nothing_of_the_subject(base: Any, rex: Subject, name: str) -> None:
     """What a word carries stays with the word: two subjects paint one picture where neither is named. Of InstantBooth, whose
     adapters see the pictures whatever is said, with the adapters off."""
-    from limner.demo import toy
+    from limner.workflows.demo import toy
 
     off = {"beta": 0.0} if name == "instantbooth" else {"candidates": 1} if name == "kim_sod_cnn" else {}
     first, second = (learned(base, name, s, **off) for s in (rex, toy("dog", 2_000_099)))
@@ -127,7 +123,7 @@ def test_elite_has_five_words_while_the_word_learns_and_one_afterwards(base: Any
         return Objective("watching", recipe.stages[stage].loss[0].source, value)
 
     stages = [replace(stage, loss=(*stage.loss, watching(k))) for k, stage in enumerate(recipe.stages)]
-    for progress in teach(base, Outfit(recipe, "<nobody>"), stages=stages):
+    for progress in train(base, Adapter(recipe, "<nobody>"), stages=stages):
         assert math.isfinite(progress.loss)
     assert seen == {0: (5, False), 1: (1, True)}
 
@@ -145,8 +141,8 @@ def test_elite_learns_word_and_keys_first_and_then_details_alone(base: Any) -> N
     assert all(name.startswith("elite.local.") for name in second)
 
 
-def elite_worn(base: Any, rex: Subject, **more: Any) -> Outfit:
-    return Outfit(methods()["elite"](rex, **more), rex.handle, shipped("elite", base))
+def elite_worn(base: Any, rex: Subject, **more: Any) -> Adapter:
+    return Adapter(methods()["elite"](rex, **more), rex.handle, shipped("elite", base))
 
 
 def test_elite_without_details_is_the_word_alone(base: Any, rex: Subject) -> None:
@@ -154,25 +150,25 @@ def test_elite_without_details_is_the_word_alone(base: Any, rex: Subject) -> Non
     recipe = methods()["elite"](rex, local=0.0)
     stored = shipped("elite", base)
     bare = {key: value for key, value in stored.items() if not key.startswith("elite.local")}
-    with torch.no_grad(), wear(base, [Outfit(recipe, rex.handle, stored)]) as worn:
-        first = one_run(base, worn)
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle, stored)]) as adapted:
+        first = one_run(base, adapted)
     with (
         torch.no_grad(),
-        wear(base, [Outfit(replace(recipe, modifiers=recipe.modifiers[:2]), rex.handle, bare)]) as worn,
+        attach(base, [Adapter(replace(recipe, modifiers=recipe.modifiers[:2]), rex.handle, bare)]) as adapted,
     ):
-        second = one_run(base, worn)
+        second = one_run(base, adapted)
     assert torch.equal(first, second)
-    with torch.no_grad(), wear(base, [elite_worn(base, rex)]) as worn:
-        assert not torch.equal(one_run(base, worn), first)
+    with torch.no_grad(), attach(base, [elite_worn(base, rex)]) as adapted:
+        assert not torch.equal(one_run(base, adapted), first)
 
 
-def one_run(base: Any, worn: Worn, prompt: str = "a photo of <rex>", *operations: Any) -> Tensor:
+def one_run(base: Any, adapted: AdaptedBase, prompt: str = "a photo of <rex>", *operations: Any) -> Tensor:
     """A prediction as in painting, without guidance."""
     x = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(1))
     t = torch.tensor([500])
-    run = worn.run(time=t, prompts=(worn.said(prompt),))
+    run = adapted.run(time=t, prompts=(adapted.expand_prompt(prompt),))
     run.operations += operations
-    output: Tensor = base.predict(x, t, worn.text_states([prompt]), context=run)
+    output: Tensor = base.predict(x, t, adapted.text_states([prompt]), context=run)
     return output
 
 
@@ -199,8 +195,8 @@ def test_elite_details_are_zero_where_the_word_is_not_read(base: Any, rex: Subje
                 call.on_output.append(note)
             return call
 
-        with torch.no_grad(), wear(base, [elite_worn(base, rex, local=strength)]) as worn:
-            one_run(base, worn, "a photo of <rex>", blind_half)
+        with torch.no_grad(), attach(base, [elite_worn(base, rex, local=strength)]) as adapted:
+            one_run(base, adapted, "a photo of <rex>", blind_half)
     without, with_details = outputs[0.0]["out"], outputs[0.8]["out"]
     half = without.shape[2] // 2
     assert torch.equal(without[:, :, :half], with_details[:, :, :half])
@@ -240,7 +236,7 @@ def test_depths_are_layers_of_clip(base: Any) -> None:
 
 
 def test_details_are_zero_off_the_subject(base: Any) -> None:
-    from limner.parts import details_of_depths
+    from limner.parts.fusion import details_of_depths
 
     seen = alone(placed(clip_depths((1.0, 0.5))))(base, references(base))
     start, details = details_of_depths()(base, tuple(seen.shape), torch.Generator().manual_seed(0))
@@ -289,8 +285,8 @@ def test_umm_diffusion_learns_its_mapping_alone_and_puts_in_one_word(base: Any) 
     (names,) = trained_tensors("umm_diffusion", base)
     assert {name.split(".")[2] for name in names} == {"base", "word"}
     recipe = methods()["umm_diffusion"](NOBODY)
-    with wear(base, [Outfit(recipe, "<nobody>")]) as worn:
-        _, run = taught_run(worn, base, references(base), "a photo of <nobody>")
+    with attach(base, [Adapter(recipe, "<nobody>")]) as adapted:
+        _, run = taught_run(adapted, base, references(base), "a photo of <nobody>")
     assert run.kept["picture words"].shape[1] == 1
 
 
@@ -321,15 +317,15 @@ def test_instantbooth_starts_as_the_model_without_patches(base: Any, rex: Subjec
     """Every gate is zero at first: nothing of the adapter layers is in the output, and only the gates have a gradient."""
     recipe = methods()["instantbooth"](rex)
     patches = recipe.modifiers[1]
-    with wear(base, [Outfit(recipe, rex.handle)]) as worn:
-        own = {n: t for n, t in worn.live[patches].tensors.items() if isinstance(t, torch.nn.Parameter)}
+    with attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        own = {n: t for n, t in adapted.live[patches].tensors.items() if isinstance(t, torch.nn.Parameter)}
         for tensor in own.values():
             tensor.requires_grad_(True)
-        with_adapters, _ = taught_run(worn, base, references(base), "a photo of <rex>")
+        with_adapters, _ = taught_run(adapted, base, references(base), "a photo of <rex>")
         with_adapters.square().sum().backward()
         moved = {name for name, tensor in own.items() if tensor.grad is not None and tensor.grad.any()}
-        worn.live[patches].operations = ()
-        without, _ = taught_run(worn, base, references(base), "a photo of <rex>")
+        adapted.live[patches].operations = ()
+        without, _ = taught_run(adapted, base, references(base), "a photo of <rex>")
     assert torch.allclose(with_adapters, without, atol=1e-5)
     assert moved == {name for name in own if name.endswith("gamma")}
 
@@ -352,10 +348,10 @@ def test_instantbooth_s_layer_is_self_attention_over_places_and_patches() -> Non
 def test_instantbooth_s_word_can_be_shortened_while_painting(base: Any, rex: Subject) -> None:
     concept = learned(base, "instantbooth", rex, token_norm=0.5)
     mean = base.word_table().norm(dim=1).mean()
-    with torch.no_grad(), wear(base, [concept.outfit(base)]) as worn:
+    with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
         t = torch.tensor([500])
-        run = worn.run(time=t, prompts=(worn.said("a photo of <rex>"),))
-        base.predict(torch.randn(1, *base.latent_shape), t, worn.text_states(["a photo of <rex>"]), context=run)
+        run = adapted.run(time=t, prompts=(adapted.expand_prompt("a photo of <rex>"),))
+        base.predict(torch.randn(1, *base.latent_shape), t, adapted.text_states(["a photo of <rex>"]), context=run)
     assert run.kept["picture words"].norm() == pytest.approx(float(0.5 * mean), rel=1e-4)
 
 
@@ -398,8 +394,8 @@ def test_the_details_are_convolutions(base: Any) -> None:
 
 def test_of_candidates_the_nearest_is_kept(base: Any, rex: Subject) -> None:
     """The picture that comes out is the one of three, painted by itself, whose embedding is nearest to the subject's."""
-    from limner.painting import APART
-    from limner.subject import Subject as Seen
+    from limner.core.subject import Subject as Seen
+    from limner.workflows.paint import APART
 
     one, three = (learned(base, "kim_sod_cnn", rex, candidates=n) for n in (1, 3))
     alone_ = [
@@ -422,10 +418,10 @@ def test_one_candidate_is_no_choice(rex: Subject) -> None:
 def test_two_that_choose_cannot_be_worn_at_once(base: Any, rex: Subject) -> None:
     other = replace(rex, handle="<max>")
     both = [learned(base, "kim_sod_cnn", subject) for subject in (rex, other)]
-    outfits = [concept.outfit(base) for concept in both]
-    worn = Worn(base, tuple(outfits))
+    adapters = [adapter_of(concept, base) for concept in both]
+    adapted = AdaptedBase(base, tuple(adapters))
     with pytest.raises(InputError, match="choose among candidates"):
-        _ = worn.candidates
+        _ = adapted.candidates
 
 
 def test_low_rank_keys_and_values_are_those_layers_alone(base: Any) -> None:

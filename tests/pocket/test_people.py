@@ -17,7 +17,7 @@ from limner.pocket.world.people_accessories import TOGETHER
 from limner.pocket.world.people_words import say_people, words
 from limner.pocket.world.portraits import person_showing, sample_people
 from limner.pocket.world.prompts_people import KINDS, PEOPLE, PROMPTS, answer
-from limner.pocket.world.vocabulary import (
+from limner.pocket.world.vocabulary import (  # fmt: skip
     AGES,
     COLOURS,
     EXPRESSIONS,
@@ -30,7 +30,7 @@ from limner.pocket.world.vocabulary import (
     SCENES,
     WORN_BY_PEOPLE,
     shown,
-)  # fmt: skip
+)
 
 HEAD_PARTS = torch.tensor([PARTS.index(name) for name in ("head", "hair", "eye", "brow", "nose", "mouth")])
 
@@ -130,10 +130,10 @@ def test_an_accessory_has_its_part_and_its_colour(name: str) -> None:
         ]
         bare = person_showing(person(9), seed=3, scene="studio", distance=distance)
         drawn = draw([*graphs, bare], size=128)
-        worn = drawn.part == PARTS.index(name)
-        assert worn[:2].flatten(1).sum(1).min() > 60
-        assert not worn[2].any()
-        difference = (drawn.pixels[0].float() - drawn.pixels[1].float())[:, worn[0] & worn[1]]
+        adapted = drawn.part == PARTS.index(name)
+        assert adapted[:2].flatten(1).sum(1).min() > 60
+        assert not adapted[2].any()
+        difference = (drawn.pixels[0].float() - drawn.pixels[1].float())[:, adapted[0] & adapted[1]]
         assert difference[0].mean() > 5
         assert difference[2].mean() < -5
 
@@ -141,10 +141,10 @@ def test_an_accessory_has_its_part_and_its_colour(name: str) -> None:
 @pytest.mark.parametrize("kind", GARMENTS)
 def test_a_garment_has_its_cut_and_pattern(kind: str) -> None:
     seed = garment_of(kind)
-    worn = replace(garment(seed), pattern="checkered")
+    adapted = replace(garment(seed), pattern="checkered")
     pictures = [
         person_showing(person(9), seed=3, scene="studio", garment=cloth, distance="medium")
-        for cloth in (worn, replace(worn, pattern="plain"))
+        for cloth in (adapted, replace(adapted, pattern="plain"))
     ]
     drawn = draw(pictures, size=64)
     cloth = drawn.part[0] == PARTS.index("garment")
@@ -157,8 +157,8 @@ def test_a_garment_has_its_cut_and_pattern(kind: str) -> None:
 
 
 def test_patterns_stay_with_the_body() -> None:
-    worn = replace(garment(3), pattern="striped", kind="sweater")
-    graph = person_showing(person(4), seed=1, scene="studio", garment=worn, distance="medium")
+    adapted = replace(garment(3), pattern="striped", kind="sweater")
+    graph = person_showing(person(4), seed=1, scene="studio", garment=adapted, distance="medium")
     shift = (0.5, 0.0, -0.3)
     x, y, z = graph.camera.target
     camera = replace(graph.camera, target=(x + shift[0], y + shift[1], z + shift[2]))
@@ -240,9 +240,9 @@ def test_captions_vary_with_known_words_and_say_nothing_false() -> None:
         assert len(texts) > 1
         said = {word for text in texts for word in text.replace(",", " ").split()}
         assert said <= known, said - known
-        worn = {name for face in graph.people for name in face.accessories}
+        adapted = {name for face in graph.people for name in face.accessories}
         for name in ("hat", "crown", "scarf", "cape", "necklace", "headphones", "sunglasses", "glasses"):
-            assert name in worn or name not in said
+            assert name in adapted or name not in said
         turned = {face.gaze for face in graph.people} | {face.head for face in graph.people}
         assert said & {"left", "right", "up", "down", "closed"} <= turned | {"up"}
         colours = {colour for face in graph.people for colour in face.accessory_colours}

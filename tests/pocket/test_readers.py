@@ -8,13 +8,13 @@ import torch
 from limner.errors import InputError
 from limner.pocket import judges
 from limner.pocket.networks import Landmarks, Manner, Reader
-from limner.pocket.pretrain import readers
-from limner.pocket.pretrain.data import NUM_VIEWS, graphs_of, pictures
-from limner.pocket.pretrain.run import Run
 from limner.pocket.world import WHOLE, draw, sample
 from limner.pocket.world.drawing import landmarks_of
 from limner.pocket.world.faces import LANDMARKS
 from limner.pocket.world.vocabulary import CLASSES
+from training.pocket import readers
+from training.pocket.data import NUM_VIEWS, graphs_of, pictures
+from training.pocket.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from limner.bases.loading import POCKET
-from limner.pocket import judges
+from limner.bases.common.loading import POCKET
+from limner.pocket import SIZE, judges
 from limner.pocket.labels import labels
 from limner.pocket.world import SPLITS, draw, individual, sample, showing
 
@@ -101,10 +101,10 @@ def test_text_and_pictures_meet(renders: Any) -> None:
 
 def test_the_base_paints_the_scene_it_is_asked_for(base: Any) -> None:
     import limner
-    from limner.evaluation.encoders import tensor
+    from limner.core.pixels import to_tensor
 
     scenes = {"on the beach": "beach", "in the snow": "snow", "in the desert": "desert", "in a meadow": "meadow"}
     pictures = limner.paint(base, [f"a photo of a dog {place}" for place in scenes], count=4, seed=0)
-    seen = [row["scene"] for row in judges.read(tensor([p.image for p in pictures]))]
+    seen = [row["scene"] for row in judges.read(to_tensor([p.image for p in pictures], SIZE))]
     wanted = [scene for scene in scenes.values() for _ in range(4)]
     assert np.mean([a == b for a, b in zip(seen, wanted, strict=True)]) > 0.6

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from limner.pocket.labels import FIELDS, codes, labels
-from limner.pocket.world import (
+from limner.pocket.world import (  # fmt: skip
     CORE,
     PROMPTS,
     SPLITS,
@@ -28,13 +28,13 @@ from limner.pocket.world import (
     sample,
     showing,
     turntable,
-)  # fmt: skip
+)
 from limner.pocket.world.faces import LANDMARKS, person
 from limner.pocket.world.grammar import NONCE, NOUNS, PLACES, words
 from limner.pocket.world.graph import NUM_FACE
 from limner.pocket.world.prompts import TASKS, answer, prompts
 from limner.pocket.world.solids import MISS, ball, cone, cube
-from limner.pocket.world.vocabulary import (
+from limner.pocket.world.vocabulary import (  # fmt: skip
     ACCESSORIES,
     ACTIONS,
     ANIMALS,
@@ -52,7 +52,7 @@ from limner.pocket.world.vocabulary import (
     STYLES,
     VIEWS,
     shown,
-)  # fmt: skip
+)
 
 GRAPHS = [sample(seed, world=WHOLE) for seed in range(24)]
 

@@ -1,5 +1,5 @@
 """Bases: the generators that can be personalised, each family behind the one seam of `protocol.py`."""
 
-from .protocol import Base
+from limner.core.base import Base
 
 __all__ = ["Base"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from limner.core.pixels import to_tensor
 from limner.errors import InputError
 from limner.pocket import SIZE
 
@@ -22,6 +23,7 @@ from .features import cached_features
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
+
 
 BATCH = 64
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -103,7 +105,7 @@ def pocket_encoders() -> dict[str, Encoder]:
 
 
 def _seen(function: Callable[[Tensor], Tensor], images: Sequence[Image.Image]) -> Tensor:
-    return function(tensor(images))
+    return function(to_tensor(images, SIZE))
 
 
 def encoder(where: str | Path, *, device: str = "cpu") -> Encoder:
@@ -114,7 +116,7 @@ def encoder(where: str | Path, *, device: str = "cpu") -> Encoder:
     import torch
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    from limner.bases.quiet import quiet
+    from limner.core.quiet import quiet
 
     try:
         with quiet():
@@ -205,16 +207,6 @@ def prepared(image: Image.Image, resize: int, crop: int, mean: Sequence[float], 
     array = np.asarray(small.crop((left, top, left + crop, top + crop)), dtype=np.float32) / np.float32(255)
     normal = (array - np.array(mean, dtype=np.float32)) / np.array(std, dtype=np.float32)
     return torch.from_numpy(normal).permute(2, 0, 1).contiguous()
-
-
-def tensor(images: Sequence[Image.Image], size: int = SIZE) -> Tensor:
-    """Pictures -> [N, 3, size, size] in [0, 1]: the middle square, by Lanczos."""
-    import numpy as np
-    import torch
-    from PIL import Image, ImageOps
-
-    small = [np.array(ImageOps.fit(i.convert("RGB"), (size, size), Image.Resampling.LANCZOS)) for i in images]
-    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 255
 
 
 def file_hash(path: Path) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from limner.cache import cache_folder
+from limner.core.cache import cache_folder
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.errors import InputError
+from limner.pocket import SIZE
 
 from . import metrics as _metrics
 from .encoders import Encoders
@@ -213,11 +214,10 @@ def cut(image: Image.Image, mask: Tensor) -> Image.Image:
 
 def pocket_masks(images: Sequence[Image.Image]) -> Tensor:
     """Where toys are: the pocket segmenter's masks, cut at a half. [N, SIZE, SIZE]"""
+    from limner.core.pixels import to_tensor
     from limner.pocket import judges
 
-    from .encoders import tensor
-
-    return (judges.masks(tensor(images)) > 0.5).float()
+    return (judges.masks(to_tensor(images, SIZE)) > 0.5).float()
 
 
 def values(measured: Mapping[str, Measured]) -> dict[str, float]:

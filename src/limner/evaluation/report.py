@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, LiteralString
 
+from limner.core.escaping import Markup, html, html_page, html_table, join_html, markdown_text
+from limner.core.files import COMMENT, check_place, write_text
+from limner.core.wording import counted
 from limner.errors import FileError
-from limner.escaping import Markup, html, html_page, html_table, join_html, markdown_text
-from limner.files import COMMENT, check_place, write_text
-from limner.wording import counted
 
-from .benchmark import read_results
-from .diagnosis import ADVICE
+from .diagnose import ADVICE
+from .results import read_results
 from .summary import MARKS, POLICIES
 from .tradeoff import front
 

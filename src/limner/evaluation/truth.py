@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from limner.errors import InputError
+from limner.pocket import SIZE
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,14 +28,13 @@ def asked(prompt: Prompt) -> dict[str, str]:
 
 def probabilities(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, str]]) -> list[dict[str, float]]:
     """How surely the judge reads each option wanted of each picture: field -> probability."""
+    from limner.core.pixels import to_tensor
     from limner.pocket import judges
     from limner.pocket.labels import FIELDS
 
-    from .encoders import tensor
-
     if len(images) != len(wanted):
         raise InputError(f"there are {len(images)} pictures and {len(wanted)} truths; expected one each")
-    logits = {f: v.softmax(-1) for f, v in judges.logits(tensor(images)).items()}
+    logits = {f: v.softmax(-1) for f, v in judges.logits(to_tensor(images, SIZE)).items()}
     unknown = {f for row in wanted for f in row if f not in logits}
     if unknown:
         raise InputError(f"the judge reads no {min(unknown)!r}; it reads {', '.join(logits)}")
@@ -63,27 +63,25 @@ def obeyed(images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Tensor:
     """[N] of 0 and 1: the scene is read, and of the accessories exactly those asked for."""
     import torch
 
+    from limner.core.pixels import to_tensor
     from limner.pocket import judges
     from limner.pocket.world.vocabulary import CORE
 
-    from .encoders import tensor
-
-    seen = judges.read(tensor(images))
+    seen = judges.read(to_tensor(images, SIZE))
     found = []
     for row, prompt in zip(seen, prompts, strict=True):
-        worn = {name for name, _ in prompt.accessories}
-        right = row["scene"] == prompt.scene and all((row[n] == "yes") == (n in worn) for n in CORE.accessories)
+        adapted = {name for name, _ in prompt.accessories}
+        right = row["scene"] == prompt.scene and all((row[n] == "yes") == (n in adapted) for n in CORE.accessories)
         found.append(float(right))
     return torch.tensor(found)
 
 
 def shares(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, str]]) -> dict[str, float]:
     """Field -> share of the pictures that have it on which the judge reads what is wanted."""
+    from limner.core.pixels import to_tensor
     from limner.pocket import judges
 
-    from .encoders import tensor
-
-    seen = judges.read(tensor(images))
+    seen = judges.read(to_tensor(images, SIZE))
     fields = list(dict.fromkeys(f for row in wanted for f in row))
     found = {}
     for field in fields:

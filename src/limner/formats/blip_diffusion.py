@@ -12,17 +12,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from limner.core.tensor_files import read_pickle, read_tensors
+from limner.core.untrusted import MAX_TEXT, read_bytes, read_json, read_text, table, whole_number
 from limner.errors import FileError, InputError
 from limner.parts.encoders.qformer import QueryFormer
-from limner.untrusted import MAX_TEXT, read_bytes, read_json, read_text, table, whole_number
 
 from .changes import Report
-from .reading import read_pickle, read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
 
 TOWER = "visual_encoder."
 ENDS = ("weight", "bias")

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from limner.bases.names import Target, known_names, table
+from limner.bases.common.names import Target, known_names, table
+from limner.core.wording import counted
 from limner.errors import FileError
-from limner.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
 
 KINDS: dict[str, dict[str, str]] = {  # kind -> name of a factor -> the suffix that is written
     "lora": {"down": ".lora_down.weight", "up": ".lora_up.weight"},

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limner.bases.names import (
+from limner.bases.common.names import (
     READ_BY,
     custom_diffusion_names,
     custom_diffusion_untouched,
@@ -16,9 +16,10 @@ from limner.bases.names import (
     table,
     unread_by_scripts,
 )
-from limner.concept import Concept
+from limner.core.concept import Concept
+from limner.core.files import atomic_write, check_ours
 from limner.errors import InputError, UnknownName
-from limner.files import atomic_write, check_ours
+from limner.library.opening import adapter_of
 from limner.parts.modifiers.low_rank import low_rank
 from limner.parts.modifiers.weight_changes import changed_weights
 
@@ -28,8 +29,8 @@ from .changes import Change, approximated, write_changes
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
-    from limner.recipe import Recipe
+    from limner.core.base import Base
+    from limner.core.recipe import Recipe
 
 FORMATS = {
     "diffusers": "load_lora_weights, load_textual_inversion and load_attn_procs of diffusers",
@@ -59,7 +60,7 @@ def export(
     """
     if to not in FORMATS:
         raise UnknownName("format", to, FORMATS)
-    recipe = concept.outfit(base).recipe
+    recipe = adapter_of(concept, base).recipe
     found, folder = Exported(), Path(folder)
     left = dict(concept.tensors)
     words = {name: left.pop(name) for name in list(left) if name.startswith("word.")}

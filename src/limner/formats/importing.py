@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limner.bases.names import custom_diffusion_names, custom_diffusion_untouched, image_sites
-from limner.concept import Concept
+from limner.bases.common.names import custom_diffusion_names, custom_diffusion_untouched, image_sites
+from limner.core.concept import IMPORTED, Concept
+from limner.core.subject import check_name, check_noun
+from limner.core.tensor_files import read_pickle, read_tensors
+from limner.core.wording import counted
 from limner.errors import FileError
-from limner.subject import check_name, check_noun
-from limner.wording import counted
+from limner.library.opening import adapter_of
 
 from . import peft_folders
 from .blip_diffusion import is_qformer, read_qformer
 from .changes import Change, Found, Report, Told, parted, read_changes, unread_kind
-from .reading import read_pickle, read_tensors
-from .recipes import IMPORTED
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
 
 
 @dataclass
@@ -191,9 +191,9 @@ def _refuse(path: Path, report: Report, partial: bool) -> None:
 
 def _worn_once(base: Base, concept: Concept) -> None:
     """Put it on and off: shapes that do not fit are said now."""
-    from limner.wearing import wear
+    from limner.engine.attach import attach
 
-    with wear(base, (concept.outfit(base),)):
+    with attach(base, (adapter_of(concept, base),)):
         pass
 
 
@@ -284,7 +284,7 @@ def _values(base: Base, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor
 
 def _adapter(path: Path, base: Base, tensors: Mapping[str, Tensor], partial: bool, overwrite: bool) -> Imported:
     """IP-Adapter's weights become those that `ip_adapter` starts from on this base."""
-    from limner.weights import check_import, save_weights
+    from limner.core.weights import check_import, save_weights
 
     check_import("ip_adapter", base, overwrite=overwrite)
     names = {
@@ -308,7 +308,7 @@ def _adapter(path: Path, base: Base, tensors: Mapping[str, Tensor], partial: boo
 
 def _qformer(path: Path, base: Base, partial: bool, overwrite: bool) -> Imported:
     """A released BLIP-Diffusion's Querying Transformer becomes the weights of `blip_diffusion` on the release as a base."""
-    from limner.weights import check_import, save_weights
+    from limner.core.weights import check_import, save_weights
 
     check_import("blip_diffusion", base, overwrite=overwrite)
     tensors, about, report = read_qformer(path, base)

@@ -11,18 +11,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limner.bases.names import table
+from limner.bases.common.names import table
+from limner.core.tensor_files import read_tensors
+from limner.core.untrusted import read_json
 from limner.errors import FileError, InputError
 from limner.parts.modifiers.weight_changes import factorised
-from limner.untrusted import read_json
 
 from .changes import KINDS, Change, Told, parted
-from .reading import read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
 
 CONFIG, WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
 TURN = ".oft_R.weight"

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from limner.core.method import Card
+from limner.core.recipe import Recipe
 from limner.errors import FileError, InputError, UnknownName
-from limner.recipe import Card, Recipe
 
 DEFAULT = "lora_dreambooth"
 

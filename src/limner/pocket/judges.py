@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limner.bases.quiet import quiet
+from limner.core.quiet import quiet
 from limner.errors import InputError
+from limner.pocket.world.vocabulary import CLASSES, COLOURS, PATTERNS
 
 from .labels import FIELDS
-from .world.vocabulary import CLASSES, COLOURS, PATTERNS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,8 +24,9 @@ def _network(name: str) -> Any:
     import torch
     from safetensors.torch import load_file
 
+    from limner.pocket.world.faces import LANDMARKS
+
     from .networks import Identity, Judge, Landmarks, Manner, Places, Reader, Segmenter
-    from .world.faces import LANDMARKS
 
     if not (WEIGHTS / f"{name}.safetensors").exists():
         raise InputError(f"this edition ships no judge named {name!r}; `make pocket` trains one")

@@ -6,8 +6,9 @@ import functools
 import json
 import re
 
+from limner.pocket.world.grammar import phrases
+
 from .judges import WEIGHTS
-from .world.grammar import phrases
 
 END = "</w>"
 

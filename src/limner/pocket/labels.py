@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .world.graph import Face, SceneGraph
-from .world.relations import SIDEWAYS
-from .world.vocabulary import (
+from limner.pocket.world.graph import Face, SceneGraph
+from limner.pocket.world.relations import SIDEWAYS
+from limner.pocket.world.vocabulary import (  # fmt: skip
     ACCESSORIES,
     ACTIONS,
     AGES,
@@ -33,7 +33,7 @@ from .world.vocabulary import (
     STYLES,
     VIEWS,
     WORN_BY_PEOPLE,
-)  # fmt: skip
+)
 
 AZIMUTHS = ("front", "front left", "left", "back left", "back", "back right", "right", "front right")
 """What the camera sees of a toy that is turned about y by 0, 1, 2, ... eighths of a turn."""
@@ -89,7 +89,7 @@ def _seen_from(graph: SceneGraph) -> dict[str, str]:
 
 
 def _of_person(face: Face, *, close: bool) -> dict[str, str]:
-    who, worn = face.person, set(face.accessories) | ({"glasses"} if face.glasses else set())
+    who, adapted = face.person, set(face.accessories) | ({"glasses"} if face.glasses else set())
     found = {
         "expression": face.expression,
         "hairstyle": who.hairstyle,
@@ -104,7 +104,7 @@ def _of_person(face: Face, *, close: bool) -> dict[str, str]:
     if face.garment is not None:
         found |= {"garment": face.garment.kind, "garment colour": face.garment.colours[0]}
         found["garment pattern"] = face.garment.pattern
-    return found | {name: _yes(name in worn) for name in WORN_BY_PEOPLE}
+    return found | {name: _yes(name in adapted) for name in WORN_BY_PEOPLE}
 
 
 def _yes(true: bool) -> str:

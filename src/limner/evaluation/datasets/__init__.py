@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from limner.core.subject import SUFFIXES, Subject, read_picture
+from limner.core.untrusted import inside, plain_text
 from limner.errors import InputError, PictureError
-from limner.subject import SUFFIXES, Subject, read_picture
-from limner.untrusted import inside, plain_text
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from limner.core.untrusted import plain_text, read_json, read_text, rows
 from limner.errors import FileError
-from limner.untrusted import plain_text, read_json, read_text, rows
-
-from . import Case, DataSet, Member, existing, folder_in, loader, pictures_in
+from limner.evaluation.datasets import Case, DataSet, Member, existing, folder_in, loader, pictures_in
 
 LICENCE = "prompts: Adobe Research Licence (non-commercial); images: Unsplash, CC BY-SA 4.0"
 NOUNS = {

@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from limner.core.untrusted import read_json, read_text, table, texts
 from limner.errors import FileError
-from limner.untrusted import read_json, read_text, table, texts
-
-from . import Case, DataSet, Member, existing, folder_in, loader, pictures_in
+from limner.evaluation.datasets import Case, DataSet, Member, existing, folder_in, loader, pictures_in
 
 LIVE = ("cat", "dog")
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from limner.untrusted import inside, read_text
-
-from . import Case, DataSet, Member, existing, loader, pictures_in
+from limner.core.untrusted import inside, read_text
+from limner.evaluation.datasets import Case, DataSet, Member, existing, loader, pictures_in
 
 KINDS = {"animal": "pet", "human": "face", "object": "object", "style": "style"}
 

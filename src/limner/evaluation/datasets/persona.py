@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from limner.core.untrusted import plain_text, read_json, table, texts
 from limner.errors import FileError
-from limner.untrusted import plain_text, read_json, table, texts
-
-from . import Case, DataSet, Member, existing, folder_in, loader, pictures_in
+from limner.evaluation.datasets import Case, DataSet, Member, existing, folder_in, loader, pictures_in
 
 LIVE = ("cat", "dog")
 FACE_PROMPTS = ("prompt_accessory", "prompt_context", "prompt_action", "prompt_style")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from limner.untrusted import inside, read_json, table, texts
-
-from . import Case, DataSet, Member, existing, loader
+from limner.core.untrusted import inside, read_json, table, texts
+from limner.evaluation.datasets import Case, DataSet, Member, existing, loader
 
 
 @loader("stellar")

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from limner.errors import InputError
+from limner.evaluation.datasets import Case, DataSet, Member, loader
 from limner.pocket import SIZE
-
-from . import Case, DataSet, Member, loader
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from limner.core.untrusted import plain_text, read_json, rows, texts
 from limner.errors import FileError
-from limner.untrusted import plain_text, read_json, rows, texts
+from limner.evaluation.datasets import Case, DataSet, Member, existing, folder_in, loader
 
-from . import Case, DataSet, Member, existing, folder_in, loader
 from .dreambench import prompts_and_classes
 
 

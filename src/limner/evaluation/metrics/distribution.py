@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import InputError
-
-from . import metric
+from limner.evaluation.metrics import metric
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import metric
+from limner.evaluation.metrics import metric
 
 if TYPE_CHECKING:
     from torch import Tensor

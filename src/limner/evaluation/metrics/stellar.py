@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import metric
+from limner.evaluation.metrics import metric
+
 from .alignment import clip_t
 
 if TYPE_CHECKING:

@@ -4,9 +4,15 @@ A Querying Transformer looks at the subject's pictures, is told what the subject
 the class noun in the prompt. It is trained once: first to agree with captions, then to paint subjects on other ground.
 """
 
-from limner.parts import QueryFormer, all_seen, captioned, denoising, learned, low_rank, pairs, picture_text, query_word
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import QueryFormer
+from limner.parts.fusion import query_word
+from limner.parts.modifiers import low_rank
+from limner.parts.objectives import denoising, picture_text
+from limner.parts.parameters import learned
+from limner.parts.sources import all_seen, captioned, pairs
 
 
 @method(title="BLIP-Diffusion", arxiv="2305.14720", scope=("object",))

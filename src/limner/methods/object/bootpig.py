@@ -4,21 +4,16 @@ A second network, a changed copy of the denoiser, looks at the reference; the de
 copy's. Nothing is learned per subject.
 """
 
-from limner.parts import (
-    at_rate,
-    beside_own,
-    denoising,
-    erased,
-    jittered,
-    learned,
-    low_rank,
-    pairs,
-    picture_then_text,
-    reference_network,
-    self_sites,
-)
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.augmentations import erased
+from limner.parts.fusion import beside_own, reference_network, self_sites
+from limner.parts.guidance import picture_then_text
+from limner.parts.modifiers import low_rank
+from limner.parts.objectives import denoising
+from limner.parts.parameters import at_rate, learned
+from limner.parts.sources import jittered, pairs
 
 
 @method(title="BootPIG", arxiv="2401.13974", scope=("object",))

@@ -4,20 +4,14 @@ First the word alone at a high rate, then word, denoiser and text tower together
 subject is, and the word is to be read there.
 """
 
-from limner.parts import (
-    attention_on_mask,
-    everything,
-    new_word,
-    photos,
-    preserving,
-    prior_note,
-    subject_masks,
-    text_encoder,
-    watched_word,
-    words,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import subject_masks
+from limner.parts.modifiers import new_word, watched_word
+from limner.parts.objectives import attention_on_mask, preserving
+from limner.parts.parameters import everything, text_encoder, words
+from limner.parts.sources import photos, prior_note
 
 
 @method(title="Break-a-Scene", arxiv="2305.16311", scope=("object", "multi"))

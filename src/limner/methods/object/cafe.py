@@ -5,20 +5,14 @@ A multimodal language model looks at a picture, reads what is asked for, and wri
 
 import functools
 
-from limner.parts import (
-    changed_states,
-    corpus_texts,
-    denoising,
-    explanation,
-    learned,
-    like_text_tower,
-    pairs,
-    query_states,
-    refinement,
-    states_of_multimodal,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.fusion import explanation, like_text_tower, query_states, states_of_multimodal
+from limner.parts.modifiers import changed_states
+from limner.parts.objectives import denoising, refinement
+from limner.parts.parameters import learned
+from limner.parts.sources import corpus_texts, pairs
 
 
 @method(title="CAFE", arxiv="2312.03045", scope=("object", "face"))

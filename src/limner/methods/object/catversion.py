@@ -4,9 +4,13 @@ Not a word but what the text tower makes of one: in its last layers one key and 
 and the class noun, read through them, is the subject.
 """
 
-from limner.parts import denoising, learned, photos, text_prefix
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import text_prefix
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import photos
 
 
 @method(title="CatVersion", arxiv="2311.14631", scope=("object",))

@@ -3,19 +3,15 @@
 A pattern on a part of an object, learned together with what is around it, to be put on a part of another picture.
 """
 
-from limner.parts import (
-    attention_into_mask,
-    attention_on_mask,
-    base_parameters,
-    denoising,
-    new_word,
-    photos,
-    subject_masks,
-    watched_word,
-    words,
-)
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import subject_masks
+from limner.parts.guidance import attention_into_mask
+from limner.parts.modifiers import new_word, watched_word
+from limner.parts.objectives import attention_on_mask, denoising
+from limner.parts.parameters import base_parameters, words
+from limner.parts.sources import photos
 
 
 @method(title="CLiC", arxiv="2311.17083", scope=("object", "condition"))

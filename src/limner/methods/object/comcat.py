@@ -4,9 +4,13 @@ Low rank where attention is a product: a few columns a head beside queries and k
 single weight is changed.
 """
 
-from limner.parts import head_low_rank, learned, preserving, prior_note, rare_word_and
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import head_low_rank, rare_word_and
+from limner.parts.objectives import preserving
+from limner.parts.parameters import learned
+from limner.parts.sources import prior_note
 
 
 @method(title="COMCAT", arxiv="2305.17235", scope=("object",))

@@ -4,9 +4,14 @@ A learned word lies far from the words a model knows, and drowns the others in a
 it can be told by, and while painting its attention can be drawn into a box.
 """
 
-from limner.parts import PHOTO_TEMPLATES, box_of, denoising, drawn_into, near_anchor, new_word, photos, words
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.attention import box_of, drawn_into
+from limner.parts.modifiers import new_word
+from limner.parts.objectives import denoising, near_anchor
+from limner.parts.parameters import words
+from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
 @method(title="Compositional Inversion", arxiv="2312.08048", scope=("object", "multi"))

@@ -4,9 +4,13 @@ A new word is good when the words around it keep their meaning: their text state
 to what they are beside the class noun, with prompts that need no pictures.
 """
 
-from limner.parts import context_maps, context_states, denoising, everything, new_word, photos, words
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import new_word
+from limner.parts.objectives import context_maps, context_states, denoising
+from limner.parts.parameters import everything, words
+from limner.parts.sources import photos
 
 
 @method(title="CoRe", arxiv="2408.15914", scope=("object", "face"))

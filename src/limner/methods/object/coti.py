@@ -4,9 +4,13 @@ A word learned from a set of pictures that grows: in every cycle those of an uns
 like the subject are added, and the word of the best cycle is kept.
 """
 
-from limner.parts import PHOTO_TEMPLATES, denoising, growing_pool, new_word, words
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import new_word
+from limner.parts.objectives import denoising
+from limner.parts.parameters import words
+from limner.parts.sources import PHOTO_TEMPLATES, growing_pool
 
 
 @method(title="Controllable Textual Inversion", arxiv="2304.05265", scope=("object",))

@@ -4,19 +4,14 @@ Every attention layer is told of the subject in words of its own, made of its pi
 be alike for any two pictures of one subject and unlike for two subjects, so that view, pose and place are left out of them.
 """
 
-from limner.parts import (
-    QueryFormer,
-    appearance_contrast,
-    clip_places,
-    denoising,
-    each_of,
-    layered_attention,
-    learned,
-    pairs,
-    semantic_contrast,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import QueryFormer, clip_places, each_of
+from limner.parts.fusion import layered_attention
+from limner.parts.objectives import appearance_contrast, denoising, semantic_contrast
+from limner.parts.parameters import learned
+from limner.parts.sources import pairs
 
 
 @method(title="CustomContrast", arxiv="2409.05606", scope=("object",))

@@ -4,9 +4,13 @@ A new word, learned together with the keys and values of cross-attention, while 
 from forgetting it.
 """
 
-from limner.parts import cross_attention_kv, new_word, preserving, prior_note, rare_word, words
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import new_word, rare_word
+from limner.parts.objectives import preserving
+from limner.parts.parameters import cross_attention_kv, words
+from limner.parts.sources import prior_note
 
 
 @method(title="Custom Diffusion", arxiv="2212.04488", scope=("object", "multi"))

@@ -4,21 +4,13 @@ While it learns, every picture has context words of its own, which are then left
 with them. The first steps of painting go two ways, with the subject and without, and are integrated place by place.
 """
 
-from limner.parts import (
-    at_rate,
-    branch_integration,
-    cross_attention_kv,
-    learned,
-    new_word,
-    photos,
-    picture_words,
-    preserving,
-    prior_note,
-    rare_word,
-    words,
-)
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import branch_integration, new_word, picture_words, rare_word
+from limner.parts.objectives import preserving
+from limner.parts.parameters import at_rate, cross_attention_kv, learned, words
+from limner.parts.sources import photos, prior_note
 
 
 @method(title="DCI with ICO", arxiv="2412.04831", scope=("object",))

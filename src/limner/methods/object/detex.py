@@ -4,20 +4,14 @@ What is particular to a picture, its pose and its background, gets words of its 
 picture; the subject's word is left with what all pictures share, and is all that a prompt needs.
 """
 
-from limner.parts import (
-    background_masks,
-    clip_global,
-    cross_attention_kv,
-    denoising,
-    learned,
-    mapped_words,
-    new_word,
-    photos,
-    subject_masks,
-    words,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import background_masks, clip_global, subject_masks
+from limner.parts.modifiers import mapped_words, new_word
+from limner.parts.objectives import denoising
+from limner.parts.parameters import cross_attention_kv, learned, words
+from limner.parts.sources import photos
 
 
 @method(title="DETEX", arxiv="2312.11826", scope=("object",))

@@ -3,9 +3,13 @@
 Natural pictures have nearly the same kurtosis in every band of frequencies; a likeness is taught to keep that.
 """
 
-from limner.parts import everything, kurtosis_gap, photos, preserving, prior_note, rare_word_and
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import rare_word_and
+from limner.parts.objectives import kurtosis_gap, preserving
+from limner.parts.parameters import everything
+from limner.parts.sources import photos, prior_note
 
 
 @method(title="DIFFNAT", arxiv="2311.09753", scope=("object",))

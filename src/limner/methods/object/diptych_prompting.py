@@ -4,9 +4,14 @@ The picture is painted as the right panel of a diptych whose left panel is the r
 the same subject.
 """
 
-from limner.parts import beside_panel, denoising, diptychs, enforced, learned, low_rank, reference_latents
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.guidance import beside_panel, enforced
+from limner.parts.modifiers import low_rank, reference_latents
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import diptychs
 
 
 @method(title="Diptych Prompting", arxiv="2411.15466", scope=("object", "style"))

@@ -4,20 +4,14 @@ While it learns, each picture's own vector may explain what is particular to tha
 changes are left with what all pictures share.
 """
 
-from limner.parts import (
-    apart,
-    changed_states,
-    clip_global,
-    denoising,
-    image_added,
-    learned,
-    low_rank,
-    photos,
-    rare_word,
-    without_picture,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import clip_global
+from limner.parts.modifiers import changed_states, image_added, low_rank, rare_word
+from limner.parts.objectives import apart, denoising, without_picture
+from limner.parts.parameters import learned
+from limner.parts.sources import photos
 
 
 @method(title="DisenBooth", arxiv="2305.03374", scope=("object",))

@@ -4,21 +4,14 @@ DisenBooth, and each picture's own vector must explain that picture without the 
 is particular to it.
 """
 
-from limner.parts import (
-    apart,
-    changed_states,
-    clip_global,
-    denoising,
-    image_added,
-    learned,
-    low_rank,
-    photos,
-    picture_alone,
-    rare_word,
-    without_picture,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import clip_global
+from limner.parts.modifiers import changed_states, image_added, low_rank, rare_word
+from limner.parts.objectives import apart, denoising, picture_alone, without_picture
+from limner.parts.parameters import learned
+from limner.parts.sources import photos
 
 
 @method(title="DisenDreamer", venue="IEEE TCSVT, document 10445245", year=2024, scope=("object",))

@@ -4,25 +4,15 @@ An encoder trained once turns a picture of anything into a word among the words 
 low-rank changes of attention; both are tuned for a dozen updates, beside the base reading the nearest real word.
 """
 
-from limner.parts import (
-    all_but,
-    among_words,
-    changed_states,
-    clip_classes,
-    denoising,
-    dual_path,
-    mean_of,
-    noise_aware,
-    pairs,
-    part_of,
-    photos,
-    predicted_low_rank,
-    short,
-    tunable,
-    words_of_pictures,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import clip_classes, mean_of
+from limner.parts.fusion import dual_path, noise_aware, tunable, words_of_pictures
+from limner.parts.modifiers import changed_states, predicted_low_rank
+from limner.parts.objectives import among_words, denoising, short
+from limner.parts.parameters import all_but, part_of
+from limner.parts.sources import pairs, photos
 
 
 @method(title="Domain-agnostic tuning-encoder", arxiv="2307.06925", scope=("object", "face", "style"))

@@ -4,9 +4,13 @@ Two words from one picture: what it is, for the prompt, and what it is not, for 
 through the guidance that will paint with them.
 """
 
-from limner.parts import PHOTO_TEMPLATES, guided_denoising, new_word, photos, words
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import new_word
+from limner.parts.objectives import guided_denoising
+from limner.parts.parameters import words
+from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
 @method(title="DreamArtist", arxiv="2211.11337", scope=("object", "style"))

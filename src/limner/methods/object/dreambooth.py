@@ -4,9 +4,13 @@ The whole denoiser is tuned to bind a rare word to the subject, while pictures o
 painted keep it from forgetting what the class looks like.
 """
 
-from limner.parts import everything, preserving, prior_note, rare_word_and
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import rare_word_and
+from limner.parts.objectives import preserving
+from limner.parts.parameters import everything
+from limner.parts.sources import prior_note
 
 
 @method(title="DreamBooth", arxiv="2208.12242", scope=("object", "face"))

@@ -4,9 +4,13 @@ Several references packed small onto one canvas, its regions isolated from one a
 untouched base says of it, without pictures of the class.
 """
 
-from limner.parts import denoising, distillation, everything, photos, rare_word_and
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import rare_word_and
+from limner.parts.objectives import denoising, distillation
+from limner.parts.parameters import everything
+from limner.parts.sources import photos
 
 
 @method(title="DreamBooth++", venue="ACM Multimedia 2024", year=2024, scope=("object",))

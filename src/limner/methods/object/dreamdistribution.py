@@ -4,9 +4,13 @@ Not one prompt but a distribution of them: several learned prompts whose text st
 pictures of a kind vary as the references do.
 """
 
-from limner.parts import changed_states, denoising, learned, photos, prompt_distribution, prompts_apart
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import changed_states, prompt_distribution, prompts_apart
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import photos
 
 
 @method(title="DreamDistribution", arxiv="2312.14216", scope=("object", "style"))

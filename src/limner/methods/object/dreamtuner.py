@@ -4,23 +4,16 @@ From coarse to fine: an encoder trained once shows the subject to new layers bet
 tuning binds a word, and while painting self-attention looks at the subject in a reference picture.
 """
 
-from limner.parts import (
-    clip_places,
-    denoising,
-    interleaved_guidance,
-    learned,
-    low_rank,
-    new_word,
-    noised_reference,
-    pairs,
-    preserving,
-    prior_note,
-    self_subject,
-    subject_attention,
-    words,
-)
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import clip_places
+from limner.parts.fusion import subject_attention
+from limner.parts.guidance import interleaved_guidance, noised_reference, self_subject
+from limner.parts.modifiers import low_rank, new_word
+from limner.parts.objectives import denoising, preserving
+from limner.parts.parameters import learned, words
+from limner.parts.sources import pairs, prior_note
 
 
 @method(title="DreamTuner", arxiv="2312.13691", scope=("object", "face"))

@@ -4,9 +4,14 @@ The loss of Textual Inversion says nothing, because noise and times change with 
 falls and then stays, and there teaching can stop.
 """
 
-from limner.parts import PHOTO_TEMPLATES, denoising, new_word, photos, variance_stop, words
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import new_word
+from limner.parts.objectives import denoising
+from limner.parts.parameters import words
+from limner.parts.sources import PHOTO_TEMPLATES, photos
+from limner.parts.stops import variance_stop
 
 
 @method(title="DVAR", arxiv="2302.04841", scope=("object",))

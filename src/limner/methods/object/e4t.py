@@ -4,23 +4,15 @@ An encoder trained once turns a picture into a word, a small offset from its cla
 denoiser for such words; a few updates on the subject's own pictures do the rest.
 """
 
-from limner.parts import (
-    changed_states,
-    changed_weights,
-    clip_classes,
-    denoising,
-    learned,
-    low_rank,
-    mean_of,
-    multiplied,
-    noise_aware,
-    pairs,
-    photos,
-    short,
-    words_of_pictures,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import clip_classes, mean_of
+from limner.parts.fusion import noise_aware, words_of_pictures
+from limner.parts.modifiers import changed_states, changed_weights, low_rank, multiplied
+from limner.parts.objectives import denoising, short
+from limner.parts.parameters import learned
+from limner.parts.sources import pairs, photos
 
 
 @method(title="E4T", arxiv="2302.12228", scope=("object", "face", "style"))

@@ -6,25 +6,15 @@ text's attention, where that word is read. Nothing is learned per subject.
 
 from functools import partial
 
-from limner.parts import (
-    alone,
-    changed_states,
-    clip_depths,
-    denoising,
-    details_of_depths,
-    each_of,
-    jittered,
-    learned,
-    local_attention,
-    low_rank,
-    magnitude,
-    pairs,
-    placed,
-    words_of_depths,
-    words_of_pictures,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import alone, clip_depths, each_of, placed
+from limner.parts.fusion import details_of_depths, local_attention, words_of_depths, words_of_pictures
+from limner.parts.modifiers import changed_states, low_rank
+from limner.parts.objectives import denoising, magnitude
+from limner.parts.parameters import learned
+from limner.parts.sources import jittered, pairs
 
 DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)  # of CLIP; the word of the first is kept
 

@@ -4,9 +4,13 @@ A word found by an evolution strategy: it starts from the words CLIP sees in the
 directions of the vocabulary. Nothing is ever differentiated, so the base may be one that cannot be.
 """
 
-from limner.parts import PHOTO_TEMPLATES, denoising, learned, photos, subspace_word
-from limner.recipe import Evolution, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Evolution, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import subspace_word
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
 @method(title="Gradient-free Textual Inversion", arxiv="2304.05818", scope=("object", "style"))

@@ -4,18 +4,14 @@ DreamBooth whose pictures all speak one grammar: every picture of the class has 
 of the subject one that names the background, and they differ in the rare word alone.
 """
 
-from limner.parts import (
-    STRUCTURED,
-    everything,
-    photos,
-    preserving,
-    prior_note,
-    rare_word_and,
-    structured_captions,
-    text_encoder,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import structured_captions
+from limner.parts.modifiers import rare_word_and
+from limner.parts.objectives import preserving
+from limner.parts.parameters import everything, text_encoder
+from limner.parts.sources import STRUCTURED, photos, prior_note
 
 
 @method(title="He et al. (Data Perspective)", arxiv="2311.04315", scope=("object",))

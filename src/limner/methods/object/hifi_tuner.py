@@ -4,19 +4,15 @@ A vector for every step of sampling, all of one length, learned where the subjec
 read takes on the statistics of a reference at the same noise.
 """
 
-from limner.parts import (
-    PHOTO_TEMPLATES,
-    denoising,
-    masked_reference,
-    part_of,
-    per_step,
-    photos,
-    reference_statistics,
-    subject_masks,
-    varying_word,
-)
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import subject_masks
+from limner.parts.guidance import masked_reference, reference_statistics
+from limner.parts.modifiers import per_step, varying_word
+from limner.parts.objectives import denoising
+from limner.parts.parameters import part_of
+from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
 @method(title="HiFi Tuner", arxiv="2312.00079", scope=("object", "condition"))

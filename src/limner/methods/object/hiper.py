@@ -4,9 +4,13 @@ The last places of the text states, which say little, are given to the subject: 
 tower.
 """
 
-from limner.parts import changed_states, denoising, last_states, learned, photos
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import changed_states, last_states
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import photos
 
 
 @method(title="HiPer", arxiv="2303.08767", scope=("object",))

@@ -4,9 +4,14 @@ The smallest of changes: one vector a layer, added to the value of the class nou
 untouched base, painted alongside from the same noise, so that what the base knows of the scene stays.
 """
 
-from limner.parts import denoising, learned, photos, subject_masks, value_residual
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import subject_masks
+from limner.parts.modifiers import value_residual
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import photos
 
 
 @method(title="Infusion", arxiv="2404.14007", scope=("object", "multi"))

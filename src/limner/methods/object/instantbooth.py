@@ -4,25 +4,15 @@ Trained once: an encoder that makes a word of the mean of the subject's pictures
 layers in which the picture's places attend to patches of them. Nothing is learned per subject.
 """
 
-from limner.parts import (
-    all_of,
-    alone,
-    at_rate,
-    changed_states,
-    clip_depths,
-    clip_global,
-    denoising,
-    gated_attention,
-    jittered,
-    learned,
-    mean_of,
-    one_word,
-    pairs,
-    part_of,
-    words_of_pictures,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import all_of, alone, clip_depths, clip_global, mean_of
+from limner.parts.fusion import gated_attention, one_word, words_of_pictures
+from limner.parts.modifiers import changed_states
+from limner.parts.objectives import denoising
+from limner.parts.parameters import at_rate, learned, part_of
+from limner.parts.sources import jittered, pairs
 
 DEPTHS = (0.0, 1 / 2, 1.0)  # of CLIP, beside each other in a patch
 

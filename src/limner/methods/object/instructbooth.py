@@ -4,19 +4,13 @@ DreamBooth, and then reinforcement: what is painted is judged against its prompt
 that follow it better are made likelier.
 """
 
-from limner.parts import (
-    everything,
-    learned,
-    low_rank,
-    policy_gradient,
-    preserving,
-    prior_note,
-    prompts,
-    rare_word_and,
-    reward,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import low_rank, rare_word_and
+from limner.parts.objectives import policy_gradient, preserving, reward
+from limner.parts.parameters import everything, learned
+from limner.parts.sources import prior_note, prompts
 
 PLACES = ("on the beach", "in the snow", "in the jungle", "in the city", "wearing a red hat", "with a blue ball")
 

@@ -4,9 +4,14 @@ An encoder trained once: the subject's pictures become a few vectors that every 
 and values of its own. Nothing is learned per subject.
 """
 
-from limner.parts import clip_global, decoupled_cross_attention, denoising, learned, pairs
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import clip_global
+from limner.parts.fusion import decoupled_cross_attention
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import pairs
 
 
 @method(title="IP-Adapter", arxiv="2308.06721", scope=("object", "face", "style"))

@@ -6,24 +6,16 @@ pictures painted, the one most like the subject is kept. Nothing is learned per 
 
 from functools import partial
 
-from limner.parts import (
-    alone,
-    changed_states,
-    clip_global,
-    denoising,
-    details_of_pixels,
-    learned,
-    local_attention,
-    low_rank,
-    mean_of,
-    nearest,
-    one_word,
-    pairs,
-    pictures_alone,
-    words_of_pictures,
-)
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.candidates import nearest
+from limner.parts.encoders import alone, clip_global, mean_of, pictures_alone
+from limner.parts.fusion import details_of_pixels, local_attention, one_word, words_of_pictures
+from limner.parts.modifiers import changed_states, low_rank
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import pairs
 
 NAME = "kim_sod_cnn"
 

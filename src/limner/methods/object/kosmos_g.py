@@ -5,18 +5,14 @@ of it into the states that the frozen denoiser knows from its text tower. Nothin
 denoiser ever changes.
 """
 
-from limner.parts import (
-    aligner_net,
-    alignment,
-    changed_states,
-    corpus_texts,
-    denoising,
-    learned,
-    pairs,
-    states_of_multimodal,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.fusion import aligner_net, alignment, states_of_multimodal
+from limner.parts.modifiers import changed_states
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import corpus_texts, pairs
 
 
 @method(title="Kosmos-G", arxiv="2310.02992", scope=("object", "face", "multi"))

@@ -4,9 +4,13 @@ What is to be learned is told apart from whom it is seen on: the subject has a w
 the concept, and words say what the concept is near to and far from.
 """
 
-from limner.parts import class_pictures, contrast, denoising, new_word, photos, words
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import new_word
+from limner.parts.objectives import contrast, denoising
+from limner.parts.parameters import words
+from limner.parts.sources import class_pictures, photos
 
 
 @method(title="Lego", arxiv="2311.13833", scope=("object", "semantic"))

@@ -3,9 +3,13 @@
 The field's everyday way: a file of a few hundred kilobytes that binds a rare word to the subject.
 """
 
-from limner.parts import learned, low_rank, preserving, prior_note, rare_word_and
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import low_rank, rare_word_and
+from limner.parts.objectives import preserving
+from limner.parts.parameters import learned
+from limner.parts.sources import prior_note
 
 
 @method(title="DreamBooth-LoRA", arxiv="2106.09685", scope=("object", "style", "face"))

@@ -4,19 +4,14 @@ The word is first brought to where CLIP has the subject, between its pictures an
 learn from the masked subject, and the word is held near the class noun.
 """
 
-from limner.parts import (
-    denoising,
-    learned,
-    low_rank,
-    near_start,
-    new_word,
-    photos,
-    prototype,
-    subject_masks,
-    words,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import subject_masks
+from limner.parts.modifiers import low_rank, new_word
+from limner.parts.objectives import denoising, near_start, prototype
+from limner.parts.parameters import learned, words
+from limner.parts.sources import photos
 
 
 @method(title="Lu et al. (prototypical embedding)", arxiv="2401.15708", scope=("object", "multi"))

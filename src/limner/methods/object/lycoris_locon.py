@@ -3,9 +3,13 @@
 Low-rank changes of every layer of the denoiser, convolutions as well, learned from captioned pictures alone.
 """
 
-from limner.parts import denoising, learned, low_rank, photos, rare_word_and
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import low_rank, rare_word_and
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import photos
 
 
 @method(title="LyCORIS: LoCon", arxiv="2309.14859", scope=("object", "style"))

@@ -4,9 +4,13 @@ A change of every weight as the element-wise product of two low-rank matrices: t
 its rank may be the square.
 """
 
-from limner.parts import changed_weights, denoising, hadamard, learned, photos, rare_word_and
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import changed_weights, hadamard, rare_word_and
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import photos
 
 
 @method(title="LyCORIS: LoHa", arxiv="2309.14859", scope=("object", "style"))

@@ -3,9 +3,13 @@
 A change of every weight as a Kronecker product of a small matrix and a larger one: full rank from few numbers.
 """
 
-from limner.parts import changed_weights, denoising, kronecker, learned, photos, rare_word_and
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import changed_weights, kronecker, rare_word_and
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import photos
 
 
 @method(title="LyCORIS: LoKr", arxiv="2309.14859", scope=("object", "style"))

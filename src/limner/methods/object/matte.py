@@ -6,9 +6,13 @@ it, so that each can be kept or left out.
 
 from typing import Any
 
-from limner.parts import denoising, learned, penalty, photos, scoped, varying_word
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import scoped, varying_word
+from limner.parts.objectives import denoising, penalty
+from limner.parts.parameters import learned
+from limner.parts.sources import photos
 
 
 @method(title="MATTE", arxiv="2311.11919", scope=("object", "style", "semantic"))
@@ -38,16 +42,16 @@ def matte(
     kept = tuple(part.strip() for part in keep.split(",") if part.strip())
     word, source = varying_word(subject.handle, subject.noun, scoped(kept)), photos(subject, batch=batch)
 
-    def shift(worn: Any, name: str) -> Any:
-        return worn.live[word].tensors[f"varying.{subject.handle}.{name}"] - worn.base.word_vectors(subject.noun).mean(
-            0
-        )
+    def shift(adapted: Any, name: str) -> Any:
+        return adapted.live[word].tensors[f"varying.{subject.handle}.{name}"] - adapted.base.word_vectors(
+            subject.noun
+        ).mean(0)
 
-    def near(worn: Any) -> Any:
-        return shift(worn, "object").square().mean()
+    def near(adapted: Any) -> Any:
+        return shift(adapted, "object").square().mean()
 
-    def apart(worn: Any) -> Any:
-        first, second = shift(worn, "colour"), shift(worn, "style")
+    def apart(adapted: Any) -> Any:
+        first, second = shift(adapted, "colour"), shift(adapted, "style")
         return ((first * second).sum() / (first.norm() * second.norm()).clamp_min(1e-6)).square()
 
     loss = (

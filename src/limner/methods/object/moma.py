@@ -5,23 +5,21 @@ self-attention from a clean picture of it; both only where the step before has p
 subject.
 """
 
-from limner.parts import (
-    at_rate,
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.attention import followed_subject, painted_at
+from limner.parts.encoders import multimodal_places
+from limner.parts.fusion import (
     clean_reference,
     decoupled_cross_attention,
-    denoising,
     described,
     feature_regression,
-    followed_subject,
-    learned,
-    multimodal_places,
-    painted_at,
-    pairs,
-    part_of,
     reference_network,
 )
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.parts.objectives import denoising
+from limner.parts.parameters import at_rate, learned, part_of
+from limner.parts.sources import pairs
 
 
 @method(title="MoMA", arxiv="2404.05674", scope=("object",))

@@ -4,9 +4,13 @@ The word is a small network: of the time and the layer it makes the input vector
 cross-attention see.
 """
 
-from limner.parts import PHOTO_TEMPLATES, denoising, learned, neural, photos, varying_word
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import neural, varying_word
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
 @method(title="NeTI", arxiv="2305.15391", scope=("object", "style"))

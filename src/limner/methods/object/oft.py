@@ -4,9 +4,13 @@ Attention's weights are turned, never stretched: an orthogonal matrix a layer ke
 which the model's knowledge is thought to be.
 """
 
-from limner.parts import changed_weights, learned, orthogonal, preserving, prior_note, rare_word_and
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import changed_weights, orthogonal, rare_word_and
+from limner.parts.objectives import preserving
+from limner.parts.parameters import learned
+from limner.parts.sources import prior_note
 
 
 @method(title="Orthogonal Finetuning (OFT)", arxiv="2306.07280", scope=("object", "condition"))

@@ -4,9 +4,13 @@ Textual Inversion with a vector of its own for every cross-attention layer: coar
 appearance, and learning is faster.
 """
 
-from limner.parts import PHOTO_TEMPLATES, denoising, learned, per_layer, photos, varying_word
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import per_layer, varying_word
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
 @method(title="P+ (Extended Textual Inversion)", arxiv="2303.09522", scope=("object", "style"))

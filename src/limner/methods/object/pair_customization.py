@@ -4,18 +4,14 @@ Two low-rank changes learned from a pair of pictures, one for what is shown and 
 adds is a guidance of its own.
 """
 
-from limner.parts import (
-    adapter_guidance,
-    class_pictures,
-    denoising,
-    learned,
-    paired_low_rank,
-    photos,
-    rare_word,
-    rare_word_and,
-)
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.guidance import adapter_guidance
+from limner.parts.modifiers import paired_low_rank, rare_word, rare_word_and
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import class_pictures, photos
 
 
 @method(title="Pair Customization", arxiv="2405.01536", scope=("style", "object"))

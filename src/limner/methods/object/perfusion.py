@@ -4,19 +4,14 @@ A word and, in every cross-attention layer, a rank-one edit in that word's direc
 so that it is attended to as the noun is, and only its value is learned.
 """
 
-from limner.parts import (
-    PHOTO_TEMPLATES,
-    at_rate,
-    denoising,
-    key_locked,
-    learned,
-    new_word,
-    photos,
-    subject_masks,
-    words,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import subject_masks
+from limner.parts.modifiers import key_locked, new_word
+from limner.parts.objectives import denoising
+from limner.parts.parameters import at_rate, learned, words
+from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
 @method(title="Perfusion", arxiv="2305.01644", scope=("object", "multi"))

@@ -4,9 +4,14 @@ DreamBooth that looks at the subject alone: one picture's mask is carried over t
 masks does not count.
 """
 
-from limner.parts import everything, photos, preserving, prior_note, propagated_masks, rare_word_and
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import propagated_masks
+from limner.parts.modifiers import rare_word_and
+from limner.parts.objectives import preserving
+from limner.parts.parameters import everything
+from limner.parts.sources import photos, prior_note
 
 
 @method(title="PerSAM-assisted DreamBooth", arxiv="2305.03048", scope=("object",))

@@ -3,9 +3,13 @@
 A word with ten meanings, one for each tenth of the denoising: layout first, then structure, material and texture last.
 """
 
-from limner.parts import PHOTO_TEMPLATES, denoising, learned, per_stage, photos, varying_word
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import per_stage, varying_word
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
 @method(title="ProSpect", arxiv="2305.16225", scope=("object", "style"))

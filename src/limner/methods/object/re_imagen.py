@@ -6,9 +6,14 @@ pictures take the place of what is retrieved. Nothing is learned per subject.
 
 from dataclasses import replace
 
-from limner.parts import between, denoising, in_context, interleaved, learned, retrieved
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.fusion import in_context
+from limner.parts.guidance import between, interleaved
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import retrieved
 
 
 @method(title="Re-Imagen", arxiv="2209.14491", scope=("object",))

@@ -4,9 +4,12 @@ Nothing is trained: in the middle of sampling, the latents are pushed to where t
 to CLIP, down a gradient through several steps of the sampler's ODE.
 """
 
-from limner.parts import clip_global, mean_of, reference_features, symplectic_adjoint_guidance
-from limner.recipe import Painting, Recipe, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe
+from limner.core.subject import Subject
+from limner.parts.encoders import clip_global, mean_of
+from limner.parts.guidance import symplectic_adjoint_guidance
+from limner.parts.modifiers import reference_features
 
 
 @method(title="Symplectic adjoint guidance", arxiv="2312.12030", scope=("object", "face", "style"))

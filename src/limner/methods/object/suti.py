@@ -6,9 +6,14 @@ Nothing is learned per subject.
 
 from dataclasses import replace
 
-from limner.parts import between, denoising, expert_pairs, in_context, interleaved, learned
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.fusion import in_context
+from limner.parts.guidance import between, interleaved
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import expert_pairs
 
 
 @method(title="SuTI", arxiv="2304.00186", scope=("object",))

@@ -4,9 +4,13 @@ Only the singular values of the denoiser's weights learn: a few numbers a layer,
 than full weights before they forget.
 """
 
-from limner.parts import changed_weights, learned, preserving, prior_note, rare_word_and, spectral
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import changed_weights, rare_word_and, spectral
+from limner.parts.objectives import preserving
+from limner.parts.parameters import learned
+from limner.parts.sources import prior_note
 
 
 @method(title="SVDiff", arxiv="2303.11305", scope=("object", "multi"))

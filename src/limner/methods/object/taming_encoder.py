@@ -4,9 +4,15 @@ The subject, cut out, becomes an embedding that added cross-attention reads besi
 batches that have no subject at all, so that painting from text is learned again rather than lost.
 """
 
-from limner.parts import clip_global, decoupled_cross_attention, denoising, learned, low_rank, pairs, same_identity
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import clip_global
+from limner.parts.fusion import decoupled_cross_attention
+from limner.parts.modifiers import low_rank
+from limner.parts.objectives import denoising, same_identity
+from limner.parts.parameters import learned
+from limner.parts.sources import pairs
 
 
 @method(title="Taming Encoder", arxiv="2304.02642", scope=("object",))

@@ -3,9 +3,13 @@
 One new word, found by gradient descent so that the frozen model reconstructs the subject from neutral captions with it.
 """
 
-from limner.parts import PHOTO_TEMPLATES, denoising, new_word, photos, words
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import new_word
+from limner.parts.objectives import denoising
+from limner.parts.parameters import words
+from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
 @method(title="Textual Inversion", arxiv="2208.01618", scope=("object", "style"))

@@ -4,20 +4,16 @@ A close-up of the subject becomes one word of the prompt, which the text tower r
 what that prompt says is mixed with what the same prompt says in plain words. Nothing is learned per subject.
 """
 
-from limner.parts import (
-    changed_states,
-    clip_global,
-    close_up,
-    denoising,
-    fused_guidance,
-    learned,
-    mean_of,
-    one_word,
-    pairs,
-    words_of_pictures,
-)
-from limner.recipe import Painting, Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import clip_global, close_up, mean_of
+from limner.parts.fusion import one_word, words_of_pictures
+from limner.parts.guidance import fused_guidance
+from limner.parts.modifiers import changed_states
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import pairs
 
 
 @method(title="UMM-Diffusion", arxiv="2303.09319", scope=("object",))

@@ -4,9 +4,13 @@ Small bottleneck adapters in the denoiser's transformer blocks; where they read 
 best is from the output of cross-attention to the input of the feed-forward layer.
 """
 
-from limner.parts import bottleneck_adapters, learned, preserving, prior_note, rare_word_and
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import bottleneck_adapters, rare_word_and
+from limner.parts.objectives import preserving
+from limner.parts.parameters import learned
+from limner.parts.sources import prior_note
 
 
 @method(title="Unet-finetune (adapters)", arxiv="2303.18181", scope=("object",))

@@ -4,9 +4,14 @@ One denoiser, two flows: pictures are painted from text or from pictures, throug
 everything else in common. While painting the two are mixed.
 """
 
-from limner.parts import all_of, clip_tokens, context_stack, denoising, learned, pairs
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import all_of, clip_tokens
+from limner.parts.fusion import context_stack
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import pairs
 
 
 @method(title="Versatile Diffusion", arxiv="2211.08332", scope=("object", "style"))

@@ -4,19 +4,13 @@ A word, and beside the denoiser's attention a new one that looks at a reference 
 word is read in it.
 """
 
-from limner.parts import (
-    PHOTO_TEMPLATES,
-    at_rate,
-    attention_consistency,
-    denoising,
-    image_attention,
-    learned,
-    new_word,
-    photos,
-    words,
-)
-from limner.recipe import Recipe, Stage, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import attention_consistency, image_attention, new_word
+from limner.parts.objectives import denoising
+from limner.parts.parameters import at_rate, learned, words
+from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
 @method(title="ViCo", arxiv="2306.00971", scope=("object",))

@@ -6,9 +6,11 @@ queries and keys take on.
 
 import math
 
-from limner.parts import inverted_reference, reference_latents, shared_reference
-from limner.recipe import Painting, Recipe, method
-from limner.subject import Subject
+from limner.core.method import method
+from limner.core.recipe import Painting, Recipe
+from limner.core.subject import Subject
+from limner.parts.attention import shared_reference
+from limner.parts.modifiers import inverted_reference, reference_latents
 
 
 @method(title="StyleAligned", arxiv="2312.02133", scope=("style",))

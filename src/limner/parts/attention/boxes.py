@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limner.core.types import Prediction
 from limner.errors import InputError
-from limner.recipe import Prediction
 
 from .maps import keep_maps, kept_maps
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import LatentOperation, Moment
+    from limner.core.adapted import LatentOperation, Moment
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, as shares of the picture."""
@@ -63,10 +63,10 @@ def _inside(moment: Moment, latents: Tensor, rows: list[int], word: str, box: Bo
     """[rows]: the share of the word's attention in the box."""
     import torch
 
-    base, words = moment.worn.base, moment.worn.words
+    base, words = moment.adapted.base, moment.adapted.words
     said = tuple(moment.prompts[row] for row in rows)
     time = moment.time.expand(len(rows))
-    run = moment.worn.run(time=time, latents=latents, prompts=said)
+    run = moment.adapted.run(time=time, latents=latents, prompts=said)
     run.operations += (keep_maps(),)
     output = base.predict(latents, time, moment.states[rows], context=run)
     maps = kept_maps(Prediction(output, run))

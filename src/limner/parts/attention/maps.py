@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limner.core.types import Prediction
 from limner.errors import InputError
-from limner.recipe import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from limner.bases.attention import AttentionCall
-    from limner.recipe import AttentionOp, Moment
+    from limner.core.adapted import Moment
+    from limner.core.types import AttentionCall, AttentionOp
 
 
 def keep_maps(*, kind: str = "cross") -> AttentionOp:
@@ -51,9 +51,9 @@ def word_maps(moment: Moment, latents: Tensor, rows: Sequence[int], word: str) -
     """[rows, N]: where these latents [rows, C, h, w] are read for a word of the moment's prompts, in a run of its own."""
     import torch
 
-    base, words = moment.worn.base, moment.worn.words
+    base, words = moment.adapted.base, moment.adapted.words
     said, time = tuple(moment.prompts[row] for row in rows), moment.time.expand(len(rows))
-    run = moment.worn.run(time=time, latents=latents, prompts=said)
+    run = moment.adapted.run(time=time, latents=latents, prompts=said)
     run.operations += (keep_maps(),)
     maps = kept_maps(Prediction(base.predict(latents, time, moment.states[list(rows)], context=run), run))
     places = [base.word_places(text, word, words=words)[0] for text in said]

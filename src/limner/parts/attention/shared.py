@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from limner.recipe import acting_in
+from limner.core.types import acting_in
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.attention import AttentionCall
-    from limner.recipe import AttentionOp
+    from limner.core.types import AttentionCall, AttentionOp
 
 
 def shared_reference(*, normalise: bool = True, shift: float = math.log(2)) -> AttentionOp:
@@ -32,7 +31,7 @@ def _shared(normalise: bool, shift: float, scale: float) -> AttentionOp:
     def operation(call: AttentionCall) -> AttentionCall:
         import torch
 
-        from limner.bases.attention import replaced
+        from limner.bases.common.attention import replaced
 
         if call.site.kind == "cross" or not call.run.companion:
             return call

@@ -1,1 +1,7 @@
 """One example to another."""
+
+from .erasing import erased
+
+__all__ = [
+    "erased",
+]

@@ -22,7 +22,7 @@ def _erased(
 ) -> tuple[Tensor, Tensor | None]:
     import torch
 
-    from limner.parts.sources.pairs import PLAIN
+    from .plain import PLAIN
 
     draw = torch.rand(len(pixels), 5, generator=generator)
     area, shape = torch.lerp(torch.tensor(least), torch.tensor(most), draw[:, 1]), 3 ** (2 * draw[:, 2] - 1)

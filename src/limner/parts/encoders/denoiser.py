@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from limner.streams import stream
+from limner.core.streams import stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.attention import AttentionCall, Pass
-    from limner.bases.protocol import Base
-    from limner.recipe import Live
+    from limner.core.base import Base
+    from limner.core.types import AttentionCall, Live, Pass
 
 TIME = 0.2
 """How far towards noise a picture is brought, as a share of all times: enough for the network to look at what is there."""
@@ -24,7 +23,7 @@ def denoiser_features(base: Base, latents: Tensor, prompt: str) -> Tensor:
     (arXiv:2306.03881 reads such features off a noised picture in one run)."""
     import torch
 
-    from limner.bases.attention import Pass
+    from limner.core.types import Pass
 
     last, seen = base.sites[-1], {}
 
@@ -56,7 +55,7 @@ def features_under_way(base: Base, run: Pass) -> Tensor:
     import torch
     import torch.nn.functional as F
 
-    from limner.bases.attention import Pass
+    from limner.core.types import Pass
 
     assert run.latents is not None
     assert run.time is not None

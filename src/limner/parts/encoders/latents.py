@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
-    from limner.recipe import References
+    from limner.core.base import Base
+    from limner.core.types import References
 
 
 def encoded(base: Base, shown: References, *, plain: bool) -> tuple[Tensor, Tensor]:
@@ -17,7 +17,7 @@ def encoded(base: Base, shown: References, *, plain: bool) -> tuple[Tensor, Tens
     import torch
     import torch.nn.functional as F
 
-    from limner.parts.sources.pairs import on_plain
+    from limner.parts.augmentations.plain import on_plain
 
     pixels, size = shown.pixels, base.latent_shape[1:]
     if plain and shown.masks is not None:

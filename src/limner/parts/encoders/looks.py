@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from limner.recipe import References
+from limner.core.types import References
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.attention import Pass
-    from limner.bases.protocol import Base
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import Pass
 
 Encoder: TypeAlias = "Callable[[Base, Tensor], Tensor]"
 """Pixels [n, 3, H, W] in [0, 1] -> [n, …], with nothing in it that learns."""
@@ -84,7 +84,7 @@ class pictures_alone:
         import torch
         import torch.nn.functional as F
 
-        from limner.parts.sources.pairs import on_plain
+        from limner.parts.augmentations.plain import on_plain
 
         assert references.masks is not None
         whole = torch.cat([on_plain(references.pixels, references.masks), references.masks.to(references.pixels)], 2)
@@ -100,7 +100,7 @@ class alone:
     masked: ClassVar[bool] = True
 
     def __call__(self, base: Base, references: References) -> Tensor:
-        from limner.parts.sources.pairs import on_plain
+        from limner.parts.augmentations.plain import on_plain
 
         assert references.masks is not None
         return self.look(base, replace(references, pixels=on_plain(references.pixels, references.masks)))

@@ -9,8 +9,8 @@ from limner.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
 
 NEIGHBOURS = 5
 LEAST = 0.015

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
 
 PICTURE = "<image>"
 """Where a picture stands in a text."""
@@ -159,8 +159,8 @@ class Multimodal:
     @contextmanager
     def changed(self, own: Mapping[str, Tensor]) -> Iterator[None]:
         """While inside, the layers that `own` has factors of go through them as well."""
+        from limner.core.types import Live
         from limner.parts.modifiers.low_rank import beside
-        from limner.recipe import Live
 
         with ExitStack() as stack:
             for name, layer in self.layers.items():
@@ -282,7 +282,7 @@ def _opened(where: str, device: str) -> Multimodal:
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
-    from limner.bases.quiet import quiet
+    from limner.core.quiet import quiet
 
     try:
         with quiet():
@@ -313,7 +313,7 @@ def _with_tower(model: Any, folder: Path) -> None:
     import torch
     from transformers import CLIPVisionModel
 
-    from limner.bases.quiet import quiet
+    from limner.core.quiet import quiet
 
     if not folder.is_dir():
         raise FileError(f"{folder} is not there, whose picture tower this multimodal model looks through")

@@ -100,7 +100,7 @@ class QueryFormer:
     def _attended(
         self, own: Mapping[str, Tensor], name: str, x: Tensor, to: Tensor, there: Tensor | None = None
     ) -> Tensor:
-        from limner.bases.attention import split
+        from limner.core.types import split
 
         query = split(_linear(own, f"{name}.query", x), self.heads)
         key, value = (split(_linear(own, f"{name}.{part}", to), self.heads) for part in ("key", "value"))

@@ -7,18 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from limner.core.recipe import Objective
 from limner.parts.encoders.multimodal import PICTURE, Multimodal, multimodal
 from limner.parts.modifiers.states import tensors_of
-from limner.recipe import Objective
 
 from .multimodal_states import block, matrix, new_block
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.adapted import Step
+    from limner.core.base import Base
+    from limner.core.recipe import Source
     from limner.parts.modifiers.states import changed_states
-    from limner.recipe import Source, Step
 
 LONGEST = 64
 """States of the multimodal model that are made again from aligned ones: texts have fewer."""
@@ -105,8 +106,8 @@ def alignment(
     def value(step: Step) -> Tensor:
         import torch
 
-        base, texts = step.worn.base, step.batch.prompts
-        reader, own = multimodal(base, net.model), tensors_of(step.worn, fusion)
+        base, texts = step.adapted.base, step.batch.prompts
+        reader, own = multimodal(base, net.model), tensors_of(step.adapted, fusion)
         with torch.no_grad():
             states, mask = read(reader, texts, None)
             wanted = base.text_states(texts, words={})

@@ -13,8 +13,8 @@ from .multimodal_states import matrix
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Site
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
+    from limner.core.types import AttentionCall, Site
 
     from .reference_network import Reading, Shown, Use
 

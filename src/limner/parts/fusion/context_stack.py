@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from limner.core.types import Live
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.modifiers.kept import taken
-from limner.recipe import Live
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind, Pass, Site
-    from limner.bases.protocol import Base
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import AttentionCall, Kind, Pass, Site
 
 LAYERS = ("query", "key", "value", "out")
 
@@ -93,7 +93,7 @@ def _attended(call: AttentionCall, states: Tensor, own: Mapping[str, Tensor]) ->
     """[B, N, C]: what the pictures' layer returns."""
     import torch.nn.functional as F
 
-    from limner.bases.attention import attend
+    from limner.bases.common.attention import attend
 
     query, key, value = (
         call.heads(F.linear(x, own[name])) for name, x in zip(LAYERS, (call.hidden, states, states), strict=False)

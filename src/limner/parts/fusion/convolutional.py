@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
 
     from .local_attention import Details
 

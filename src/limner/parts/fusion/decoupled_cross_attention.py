@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
+from limner.core.types import Live
+from limner.parts.augmentations.plain import on_plain
 from limner.parts.encoders.masks import subject_masks
 from limner.parts.modifiers.kept import taken
-from limner.parts.sources.pairs import on_plain
-from limner.recipe import Live
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind, Pass, Site
-    from limner.bases.protocol import Base
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import AttentionCall, Kind, Pass, Site
 
 Encoder: TypeAlias = "Callable[[Base, Tensor], Tensor]"
 FEATURES = "image.features"

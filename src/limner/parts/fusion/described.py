@@ -6,20 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from limner.core.recipe import Objective
 from limner.parts.encoders.looks import Look, alone, each_of, looked_at, looked_at_by_rows
 from limner.parts.encoders.multimodal import Multimodal, multimodal, multimodal_places
 from limner.parts.modifiers.kept import Kept, taken
-from limner.recipe import Objective
 
 from .multimodal_states import matrix, noun_of
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import Pass
-    from limner.bases.protocol import Base
-    from limner.recipe import Modifier, Source, Step
-    from limner.subject import Subject
+    from limner.core.adapted import Modifier, Step
+    from limner.core.base import Base
+    from limner.core.recipe import Source
+    from limner.core.subject import Subject
+    from limner.core.types import Pass
 
 FEATURES = "image.features"
 
@@ -127,12 +128,12 @@ def feature_regression(source: Source, fusion: Modifier, described: described) -
     def value(step: Step) -> Tensor:
         import torch
 
-        shown, base = step.batch.references, step.worn.base
+        shown, base = step.batch.references, step.adapted.base
         assert shown is not None
         rows = [k for k, prompt in enumerate(step.batch.prompts) if prompt and bool(shown.on[k])]
         if not rows:
             return torch.zeros((), device=base.device)
-        reader, own = multimodal(base, described.model), step.worn.live[fusion].tensors
+        reader, own = multimodal(base, described.model), step.adapted.live[fusion].tensors
         with torch.no_grad():
             wanted = base.picture_features(base.decode(step.batch.latents[rows])).float()
             seen = described.look(base, shown.of(rows))

@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from limner.core.types import Live
 from limner.parts.modifiers.states import other_words, rows_with
 from limner.parts.modifiers.words import nearest, real_words
-from limner.recipe import Live
 
 from .words_of_pictures import nouns_read, put_of, read_with
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind, Pass
-    from limner.bases.protocol import Base
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import AttentionCall, Kind, Pass
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class dual_path:
     ) -> Iterator[Live]:
         import torch
 
-        from limner.bases.attention import attend
+        from limner.bases.common.attention import attend
 
         live, hard_share = Live(), scale * (1 - self.blend)
         table = real_words(base) if hard_share else None

@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from limner.core.types import Live
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.modifiers.kept import prefixed, taken, under
-from limner.recipe import Live
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind, Pass
-    from limner.bases.protocol import Base
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import AttentionCall, Kind, Pass
 
 HEADS = 2
 
@@ -102,7 +102,7 @@ def attended(hidden: Tensor, states: Tensor, own: Mapping[str, Tensor]) -> Tenso
     import torch
     import torch.nn.functional as F
 
-    from limner.bases.attention import split
+    from limner.core.types import split
 
     both = torch.cat([hidden, F.linear(states, own["features"]).to(hidden)], 1)
     asked = F.linear(hidden, own["query"])

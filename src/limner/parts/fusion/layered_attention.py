@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from limner.core.types import Live
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.modifiers.kept import Kept, prefixed, taken, under
 from limner.parts.modifiers.states import other_words
-from limner.recipe import Live
 
 from .words_of_pictures import nouns_read
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind, Pass
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import AttentionCall, Kind, Pass
     from limner.parts.encoders.qformer import QueryFormer
-    from limner.subject import Subject
 
 TOKENS, WHOLE = "layered tokens", "image token"
 

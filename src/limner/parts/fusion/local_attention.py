@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
+from limner.core.types import Live
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.encoders.perceptron import perceptron, perceptron_start
 from limner.parts.modifiers.kept import prefixed, taken, under
 from limner.parts.modifiers.states import other_words
-from limner.recipe import Live
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind, Pass
-    from limner.bases.protocol import Base
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import AttentionCall, Kind, Pass
 
 Detailing: TypeAlias = "Callable[[Base, tuple[int, ...], Generator], tuple[dict[str, Tensor], Details]]"
 """Base, shape [1, …] of the features, generator -> parameters at their start, and how features become details."""

@@ -12,10 +12,10 @@ from limner.parts.modifiers.kept import taken
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import Pass
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import Pass
     from limner.parts.modifiers.states import Making, Rewrite
-    from limner.subject import Subject
 
 FEATURES = "features"
 
@@ -92,7 +92,7 @@ def block(own: Mapping[str, Tensor], name: str, x: Tensor, memory: Tensor, mask:
     import torch
     import torch.nn.functional as F
 
-    from limner.bases.attention import split
+    from limner.core.types import split
 
     normal, read = F.layer_norm(x, x.shape[-1:]), F.layer_norm(memory, memory.shape[-1:])
     both = torch.cat([read, normal], 1)

@@ -13,8 +13,8 @@ from .words_of_pictures import Mapped, Mapper
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import Pass
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
+    from limner.core.types import Pass
 
 Start: TypeAlias = Literal["noun", "any word"]
 """What a word is an offset from: its class noun, or the mean of the whole vocabulary, which says nothing of the class."""

@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from limner.core.recipe import Objective
 from limner.parts.encoders.looks import Look, alone, each_of
 from limner.parts.encoders.multimodal import PICTURE, Multimodal, multimodal, multimodal_places
 from limner.parts.modifiers.states import tensors_of
-from limner.recipe import Objective
 
 from .multimodal_states import FEATURES, block, matrix, new_block
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.adapted import Adapted, Step
+    from limner.core.base import Base
+    from limner.core.recipe import Source
     from limner.parts.modifiers.states import changed_states
-    from limner.recipe import Source, Step
-    from limner.wearing import Worn
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def like_text_tower(source: Source, fusion: changed_states, writer: query_states
     def value(step: Step) -> Tensor:
         import torch
 
-        base, prompts, shown = step.worn.base, step.batch.prompts, step.batch.references
-        reader, own = multimodal(base, writer.model), tensors_of(step.worn, fusion)
+        base, prompts, shown = step.adapted.base, step.batch.prompts, step.batch.references
+        reader, own = multimodal(base, writer.model), tensors_of(step.adapted, fusion)
         rows = [(prompt, "", "", False) for prompt in prompts]
         if shown is not None:
             rows = list(zip(prompts, shown.nouns, shown.looks, map(bool, shown.on), strict=True))
@@ -101,12 +101,12 @@ def explanation(source: Source, fusion: changed_states, writer: query_states) ->
     def value(step: Step) -> Tensor:
         import torch
 
-        shown, base = step.batch.references, step.worn.base
+        shown, base = step.batch.references, step.adapted.base
         assert shown is not None
         rows = [k for k, prompt in enumerate(step.batch.prompts) if prompt and bool(shown.on[k])]
         if not rows:
             return torch.zeros((), device=base.device)
-        reader, own = multimodal(base, writer.model), tensors_of(step.worn, fusion)
+        reader, own = multimodal(base, writer.model), tensors_of(step.adapted, fusion)
         seen = _look(writer)(base, shown)[rows, 0]
         prompts = [step.batch.prompts[row] for row in rows]
         nouns, looks = ([told[row] for row in rows] for told in (shown.nouns, shown.looks))
@@ -124,9 +124,9 @@ def explained(prompt: str, word: str, looks: str) -> str:
     return prompt.replace(word, f"{looks}, now").removesuffix(", now")
 
 
-def explain(worn: Worn, fusion: changed_states, writer: query_states, prompt: str, *, noun: str) -> str:
+def explain(adapted: Adapted, fusion: changed_states, writer: query_states, prompt: str, *, noun: str) -> str:
     """What a worn concept says of the picture that it is asked for."""
-    reader, own = multimodal(worn.base, writer.model), tensors_of(worn, fusion)
+    reader, own = multimodal(adapted.base, writer.model), tensors_of(adapted, fusion)
     text = writer.text(reader, prompt, fusion.word, noun, shown=True)
     with reader.changed(own):
         return reader.says(reader.vectors([text], own[FEATURES][:, 0]))[0]

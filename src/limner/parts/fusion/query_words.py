@@ -17,8 +17,8 @@ from .words_of_pictures import Mapped, words_of_pictures
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.protocol import Base
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
 
 START = 0.3
 """Length of the words at first, as a share of that of the base's own."""
@@ -92,8 +92,8 @@ class released_query_words:
     def __call__(self, base: Base, shape: tuple[int, ...], generator: Generator) -> Mapped:
         import torch
 
+        from limner.core.weights import about_weights, weights_path
         from limner.parts.encoders.wordpieces import wordpieces
-        from limner.weights import about_weights, weights_path
 
         about = about_weights(self.weights, base)
         if "former" not in about:

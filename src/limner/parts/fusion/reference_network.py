@@ -7,22 +7,23 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from limner.core.lru import LRU
+from limner.core.streams import stream
+from limner.core.types import Live
+from limner.engine.text_cache import TEXT_BYTES
 from limner.errors import InputError
-from limner.keeping import TEXT_BYTES, Recent
 from limner.parts.encoders.denoiser import switched_off
 from limner.parts.encoders.latents import encoded
 from limner.parts.encoders.looks import subject_references
 from limner.parts.modifiers.kept import Kept, prefixed, under
-from limner.recipe import Live
-from limner.streams import stream
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Pass, Site
-    from limner.bases.protocol import Base
-    from limner.recipe import AttentionOp, Modifier
-    from limner.subject import Subject
+    from limner.core.adapted import Modifier
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import AttentionCall, AttentionOp, Pass, Site
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class _Running:
     where: Tensor
     scale: float
     kept: Kept = field(default_factory=Kept)
-    texts: Recent[Tensor] = field(default_factory=lambda: Recent(TEXT_BYTES))
+    texts: LRU[Tensor] = field(default_factory=lambda: LRU(TEXT_BYTES))
 
     def operation(self, names: set[str], use: Use, own: Mapping[str, Tensor], live: Live) -> AttentionOp:
         """At sites of these names, rows use what is shown."""
@@ -188,7 +189,7 @@ class _Running:
         """[B * R, N, C] by site: what entered it when the network looked at these latents [B, R, C, h, w]."""
         import torch
 
-        from limner.bases.attention import Pass
+        from limner.core.types import Pass
 
         base, noised, count = self.base, self.network.noised, clean.shape[1]
         flat, times = clean.flatten(0, 1), time.repeat_interleave(count) * int(noised)

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from limner.core.types import Live
 from limner.parts.modifiers.kept import taken
-from limner.recipe import Live
 
 from .decoupled_cross_attention import FEATURES, Encoder
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind, Pass
-    from limner.bases.protocol import Base
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import AttentionCall, Kind, Pass
 
 HEADS = 2
 
@@ -104,7 +104,7 @@ def attended(hidden: Tensor, states: Tensor, own: list[Tensor]) -> Tensor:
     import torch
     import torch.nn.functional as F
 
-    from limner.bases.attention import split
+    from limner.core.types import split
 
     query, key, value, out = own
     q, k, v = (split(F.linear(x, w), HEADS) for x, w in ((hidden, query), (states, key), (states, value)))

@@ -13,8 +13,8 @@ from .words_of_pictures import Mapped
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import Pass
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
+    from limner.core.types import Pass
 
 
 @dataclass(frozen=True)

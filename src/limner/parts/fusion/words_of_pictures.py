@@ -13,10 +13,10 @@ from limner.parts.modifiers.states import other_words, put_in, read_beside
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import Pass
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import Pass
     from limner.parts.modifiers.states import Making, Rewrite
-    from limner.subject import Subject
 
 FEATURES = "features"
 

@@ -1,1 +1,31 @@
 """Denoiser -> denoiser, while painting."""
+
+from limner.engine.guidance import classifier_free
+
+from .adapter import adapter_guidance
+from .adjoint import feature_distance, symplectic_adjoint_guidance
+from .attention import attention_into_mask
+from .branches import between, interleaved, picture_then_text
+from .fused import fused_guidance
+from .panels import beside_panel, enforced
+from .reference import masked_reference, reference_statistics
+from .self_subject import interleaved_guidance, noised_reference, self_subject
+
+__all__ = [
+    "adapter_guidance",
+    "attention_into_mask",
+    "beside_panel",
+    "between",
+    "classifier_free",
+    "enforced",
+    "feature_distance",
+    "fused_guidance",
+    "interleaved",
+    "interleaved_guidance",
+    "masked_reference",
+    "noised_reference",
+    "picture_then_text",
+    "reference_statistics",
+    "self_subject",
+    "symplectic_adjoint_guidance",
+]

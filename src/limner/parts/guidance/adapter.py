@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import Denoiser, Guidance
+    from limner.core.types import Denoiser, Guidance
 
 
 def adapter_guidance(scale: float, *, begin: int = 800) -> Guidance:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+from limner.core.streams import stream
 from limner.parts.modifiers.reference import FEATURES, reference_features
 from limner.parts.objectives.rewards import levels
-from limner.streams import stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
-    from limner.recipe import LatentOperation, Moment
+    from limner.core.adapted import LatentOperation, Moment
+    from limner.core.base import Base
 
 Map: TypeAlias = "Callable[[Tensor], Tensor]"
 
@@ -53,10 +53,10 @@ def symplectic_adjoint_guidance(
         x = moment.latents
         if not begin * moment.total <= moment.step < end * moment.total:
             return x
-        wanted = moment.worn.live[reference].tensors[FEATURES]
+        wanted = moment.adapted.live[reference].tensors[FEATURES]
         ways = onward(moment, estimate)
         for again in range(repeats):
-            far = lambda clean: distance(moment.worn.base, moment.worn.base.decode(clean), wanted).sum()  # noqa: E731
+            far = lambda clean: distance(moment.adapted.base, moment.adapted.base.decode(clean), wanted).sum()  # noqa: E731
             slope = adjoint_gradient(ways, x, far)
             with torch.no_grad():
                 x = x - strength * moment.guidance * _rms(_correction(moment, x)) / _rms(slope).clamp_min(1e-12) * slope
@@ -94,7 +94,7 @@ def onward(moment: Moment, count: int) -> list[Map]:
 
 def _way(moment: Moment, now: float, after: float | None) -> Map:
     def step(x: Tensor) -> Tensor:
-        base, at = moment.worn.base, _at(moment, now, len(x))
+        base, at = moment.adapted.base, _at(moment, now, len(x))
         negative, text = _predicted(moment, x, now)
         output = negative + moment.guidance * (text - negative)
         clean = base.x0(x, output, at)
@@ -119,15 +119,15 @@ def _predicted(moment: Moment, x: Tensor, time: float) -> tuple[Tensor, Tensor]:
     at = _at(moment, time, 2 * len(x))
     said = (("",) * len(x)) + moment.prompts
     both = torch.cat([x, x])
-    run = moment.worn.run(time=at, latents=both, prompts=said, branches=("negative", "text"))
+    run = moment.adapted.run(time=at, latents=both, prompts=said, branches=("negative", "text"))
     states = torch.cat([moment.against, moment.states])
-    negative, text = moment.worn.base.predict(both, at, states, context=run).chunk(2)
+    negative, text = moment.adapted.base.predict(both, at, states, context=run).chunk(2)
     return negative, text
 
 
 def _correction(moment: Moment, x: Tensor) -> Tensor:
     """[B, C, h, w]: the noise that the text adds to the negative's."""
-    base, at = moment.worn.base, _at(moment, float(moment.time), len(x))
+    base, at = moment.adapted.base, _at(moment, float(moment.time), len(x))
     negative, text = (base.noise_of(x, output, at) for output in _predicted(moment, x, float(moment.time)))
     return text - negative
 
@@ -141,7 +141,7 @@ def _there_and_back(moment: Moment, x: Tensor, again: int) -> Tensor:
     """One step of the sampler's length towards clean latents, and as much noise as takes it back; the same for every row."""
     import torch
 
-    base, now = moment.worn.base, float(moment.time)
+    base, now = moment.adapted.base, float(moment.time)
     before = max(now - base.num_train_times / moment.total, 0.0)
     x = _way(moment, now, before)(x)
     (signal, spread), (signal_before, spread_before) = (levels(base, round(time)) for time in (now, before))

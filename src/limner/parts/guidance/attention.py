@@ -9,7 +9,7 @@ from limner.parts.attention.maps import word_maps
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import LatentOperation, Moment
+    from limner.core.adapted import LatentOperation, Moment
 
 
 def attention_into_mask(word: str, *, size: float = 0.01, end: float = 0.6) -> LatentOperation:

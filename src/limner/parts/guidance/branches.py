@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limner.streams import stream
+from limner.core.streams import stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import Denoiser, Guidance
+    from limner.core.types import Denoiser, Guidance
 
 
 def between(away: str, to: str = "text", *, scale: float | None = None) -> Guidance:

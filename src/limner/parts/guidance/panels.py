@@ -6,30 +6,29 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from limner.core.streams import stream
+from limner.core.types import acting_in
 from limner.parts.modifiers.reference import LATENTS, reference_latents
-from limner.recipe import acting_in
-from limner.streams import stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.attention import AttentionCall
-    from limner.recipe import AttentionOp, Denoiser
-    from limner.wearing import Worn
+    from limner.core.adapted import Adapted
+    from limner.core.types import AttentionCall, AttentionOp, Denoiser
 
 
-def beside_panel(reference: reference_latents) -> Callable[[Worn, Denoiser], Denoiser]:
+def beside_panel(reference: reference_latents) -> Callable[[Adapted, Denoiser], Denoiser]:
     """The denoiser of the right panel of two: in every run the left one is the reference, noised to the run's time, and what is
     said of it is left out. That is inpainting, in which what is known is put back before every step (arXiv:2201.09865)."""
 
-    def around(worn: Worn, denoise: Denoiser) -> Denoiser:
+    def around(adapted: Adapted, denoise: Denoiser) -> Denoiser:
         import torch
 
-        clean = worn.live[reference].tensors[LATENTS]
+        clean = adapted.live[reference].tensors[LATENTS]
         noise = torch.randn(clean.shape, generator=stream(0, "panel")).to(clean)
 
         def right(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
-            left = worn.base.noised(clean, noise, t[:1]).expand_as(x)
+            left = adapted.base.noised(clean, noise, t[:1]).expand_as(x)
             every = denoise(torch.cat([left, x], -1), t, branches=branches)
             return tuple(output[..., x.shape[-1] :] for output in every)
 

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from limner.core.types import Live
 from limner.parts.attention.maps import word_maps
 from limner.parts.encoders.masks import subject_masks
 from limner.parts.modifiers.image_attention import otsu
-from limner.recipe import Live
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.protocol import Base
-    from limner.recipe import LatentOperation, Moment
-    from limner.subject import Subject
+    from limner.core.adapted import LatentOperation, Moment
+    from limner.core.base import Base
+    from limner.core.subject import Subject
 
 LATENTS, MASK = "reference.masked.latents", "reference.masked.mask"
 
@@ -60,16 +60,16 @@ def reference_statistics(
     def operation(moment: Moment) -> Tensor:
         import torch
 
-        from limner.painting import inverted
+        from limner.engine.sample import inverted
 
         rows = [k for k, text in enumerate(moment.prompts) if word in text]
         if not rows or not begin * moment.total <= moment.step < end * moment.total:
             return moment.latents
-        worn, tensors = moment.worn, moment.worn.live[reference].tensors
+        adapted, tensors = moment.adapted, moment.adapted.live[reference].tensors
         key = (id(reference), moment.total)
-        if key not in worn.kept:
-            worn.kept[key] = inverted(worn.base, tensors[LATENTS], prompt, moment.total)
-        shown = worn.kept[key][moment.step][None]
+        if key not in adapted.kept:
+            adapted.kept[key] = inverted(adapted.base, tensors[LATENTS], prompt, moment.total)
+        shown = adapted.kept[key][moment.step][None]
         x = moment.latents.clone()
         where = _read(moment, rows, word).to(x)
         mean, std = _statistics(shown, tensors[MASK].to(x))

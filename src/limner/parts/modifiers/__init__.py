@@ -1,1 +1,67 @@
 """Changes of the network, undone on leaving."""
+
+from .bottleneck import bottleneck_adapters
+from .branches import branch_integration
+from .distribution import prompt_distribution, prompts_apart
+from .head_low_rank import head_low_rank
+from .image_attention import attention_consistency, image_attention, otsu
+from .low_rank import low_rank
+from .mapped_words import mapped_words
+from .paired_low_rank import paired_low_rank
+from .predicted_low_rank import predicted_low_rank
+from .prefix import text_prefix
+from .rank_one import key_locked, noun_state, second_moment
+from .reference import inverted_reference, reference_features, reference_latents
+from .states import changed_states, image_added, last_states
+from .subspace_word import subspace_word
+from .value_residual import value_residual
+from .varying_words import ATTRIBUTES, neural, per_layer, per_stage, per_step, scoped, varying_word
+from .watched import maps_of, watched_word
+from .weight_changes import changed_weights, hadamard, kronecker, multiplied, orthogonal, spectral
+from .words import new_word, picture_words, rare_word, rare_word_and
+
+__all__ = [
+    "ATTRIBUTES",
+    "attention_consistency",
+    "bottleneck_adapters",
+    "branch_integration",
+    "changed_states",
+    "changed_weights",
+    "hadamard",
+    "head_low_rank",
+    "image_added",
+    "image_attention",
+    "inverted_reference",
+    "key_locked",
+    "kronecker",
+    "last_states",
+    "low_rank",
+    "mapped_words",
+    "maps_of",
+    "multiplied",
+    "neural",
+    "new_word",
+    "noun_state",
+    "orthogonal",
+    "otsu",
+    "paired_low_rank",
+    "per_layer",
+    "per_stage",
+    "per_step",
+    "picture_words",
+    "predicted_low_rank",
+    "prompt_distribution",
+    "prompts_apart",
+    "rare_word",
+    "rare_word_and",
+    "reference_features",
+    "reference_latents",
+    "scoped",
+    "second_moment",
+    "spectral",
+    "subspace_word",
+    "text_prefix",
+    "value_residual",
+    "varying_word",
+    "watched_word",
+]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from limner.recipe import Objective
-from limner.streams import stream
+from limner.core.recipe import Objective
+from limner.core.streams import stream
 
 from .kept import Kept, taken
 from .states import other_words, read_beside
@@ -14,9 +14,10 @@ from .states import other_words, read_beside
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import Pass
-    from limner.bases.protocol import Base
-    from limner.recipe import Source, Step
+    from limner.core.adapted import Step
+    from limner.core.base import Base
+    from limner.core.recipe import Source
+    from limner.core.types import Pass
 
     from .states import Making, Rewrite
 

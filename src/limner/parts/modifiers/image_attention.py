@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from limner.core.recipe import Objective
+from limner.core.types import Live, Prediction
 from limner.errors import InputError
 from limner.parts.attention.maps import keep_maps, kept_maps
-from limner.recipe import Live, Objective, Prediction
 
 from .kept import taken
 from .states import other_words
@@ -17,10 +18,11 @@ from .states import other_words
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind, Pass, Site
-    from limner.bases.protocol import Base
-    from limner.recipe import Source, Step
-    from limner.subject import Subject
+    from limner.core.adapted import Step
+    from limner.core.base import Base
+    from limner.core.recipe import Source
+    from limner.core.subject import Subject
+    from limner.core.types import AttentionCall, Kind, Pass, Site
 
 LATENTS = "image_attention.latents"
 WORD, END = "attention of the word", "attention of the end"
@@ -89,7 +91,7 @@ class image_attention:
         """Hidden states [rows, N, C] of the reference at the chosen sites, and which of them are the subject's [rows, N]."""
         import torch
 
-        from limner.bases.attention import Pass
+        from limner.core.types import Pass
 
         run, hidden = call.run, {}
         assert run.time is not None

@@ -10,7 +10,7 @@ from limner.errors import FileError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
 
 MOST_BYTES = 64 * 2**20
 

@@ -7,15 +7,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from limner.core.types import Live
 from limner.errors import FileError, InputError
-from limner.recipe import Live
 
 from .kept import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
 
 
 @dataclass(frozen=True)

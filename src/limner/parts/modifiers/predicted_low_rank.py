@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from limner.core.types import Live
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
-from limner.recipe import Live
 
 from .kept import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind, Pass
-    from limner.bases.protocol import Base
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import AttentionCall, Kind, Pass
 
 FEATURES = "predicted_low_rank.features"
 PARTS = ("query", "key", "value")

@@ -7,14 +7,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from limner.recipe import Live
+from limner.core.types import Live
 
 from .kept import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
 
 
 @dataclass(frozen=True)

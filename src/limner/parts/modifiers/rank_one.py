@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from limner.core.types import Live
 from limner.errors import FileError
-from limner.recipe import Live
 
 from .kept import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
-    from limner.bases.attention import AttentionCall, Kind
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
+    from limner.core.types import AttentionCall, Kind
 
 TEMPLATES = ("a photo of a {} {}", "a picture of a {} {}", "a {} {}", "two of a {} {}", "a painting of a {} {}")
 NOUNS = ("dog", "cat", "car", "house", "boat", "chair", "person", "robot", "plant", "bear", "teapot", "backpack")

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from limner.core.types import Companion, Live
 from limner.parts.encoders.latents import encoded
 from limner.parts.encoders.looks import looked_at, subject_references
-from limner.recipe import Companion, Live
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.adapted import Adapted
+    from limner.core.base import Base
+    from limner.core.subject import Subject
     from limner.parts.encoders.looks import Look
-    from limner.subject import Subject
-    from limner.wearing import Worn
 
 LATENTS, FEATURES = "reference.latents", "reference.features"
 
@@ -55,14 +55,14 @@ class reference_features:
         yield Live(tensors={FEATURES: looked_at(base, self.subject, self.look, stored, FEATURES)})
 
 
-def inverted_reference(reference: reference_latents, prompt: str) -> Callable[[Worn], Callable[[int], Companion]]:
+def inverted_reference(reference: reference_latents, prompt: str) -> Callable[[Adapted], Callable[[int], Companion]]:
     """A companion that walks the way the sampler would have come to the reference: DDIM run backwards (arXiv:2105.05233)."""
 
-    def companion(worn: Worn) -> Callable[[int], Companion]:
+    def companion(adapted: Adapted) -> Callable[[int], Companion]:
         def walk(steps: int) -> Companion:
-            from limner.painting import inverted
+            from limner.engine.sample import inverted
 
-            way = inverted(worn.base, worn.live[reference].tensors[LATENTS], prompt, steps)
+            way = inverted(adapted.base, adapted.live[reference].tensors[LATENTS], prompt, steps)
             return Companion(prompt, lambda step: way[step])
 
         return walk

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
+from limner.core.types import Live
 from limner.errors import PromptError
-from limner.recipe import Live
 
 from .kept import prefixed, taken, under
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind, Pass
-    from limner.bases.protocol import Base
-    from limner.wearing import Worn
+    from limner.core.adapted import Adapted
+    from limner.core.base import Base
+    from limner.core.types import AttentionCall, Kind, Pass
 
 Rewrite: TypeAlias = "Callable[[Mapping[str, Tensor], Tensor, list[int], Pass, float], Tensor]"
 """Parameters, states [rows, L, D], which rows of the run these are, the run, strength -> the states to read."""
@@ -124,9 +124,9 @@ def read_beside(
     return base.text_states(said, words=every)
 
 
-def tensors_of(worn: Worn, part: changed_states) -> dict[str, Tensor]:
+def tensors_of(adapted: Adapted, part: changed_states) -> dict[str, Tensor]:
     """The tensors of such a part as its making names them."""
-    return under(part.prefix, worn.live[part].tensors)
+    return under(part.prefix, adapted.live[part].tensors)
 
 
 def rows_with(word: str, run: Pass) -> list[int]:

@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from limner.core.types import Live
 from limner.errors import FileError
-from limner.recipe import Live
 
 from .low_rank import beside
 from .weight_changes import in_place_of
@@ -16,8 +16,9 @@ from .weight_changes import in_place_of
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.protocol import Base
-    from limner.parts.modifiers.weight_changes import Change
+    from limner.core.base import Base
+
+    from .weight_changes import Change
 
 LOW_RANK, WEIGHT = "low_rank.", "weight."
 

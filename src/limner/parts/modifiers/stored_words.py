@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from limner.core.types import Live
 from limner.errors import FileError
-from limner.recipe import Live
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from limner.core.types import Live
 from limner.errors import InputError
-from limner.recipe import Live
 
 from .kept import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.protocol import Base
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
 
 SHARP = 100.0  # CLIP's own scale of similarities
 MOST_WORDS = 5000  # that are looked at one by one

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from limner.recipe import Live
+from limner.core.types import Live
 
 from .kept import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
+    from limner.core.types import AttentionCall, Kind
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from limner.recipe import Live
+from limner.core.types import Live
 
 from .kept import Kept, prefixed, taken, under
 from .states import claim, other_words, put_in, read_beside
@@ -19,9 +19,8 @@ from .states import claim, other_words, put_in, read_beside
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.attention import AttentionCall, Kind, Pass
-    from limner.bases.protocol import Base
-    from limner.recipe import Streams
+    from limner.core.base import Base
+    from limner.core.types import AttentionCall, Kind, Pass, Streams
 
 
 @dataclass(frozen=True)

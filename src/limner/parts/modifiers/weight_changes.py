@@ -13,15 +13,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from limner.core.types import Live
 from limner.errors import InputError
-from limner.recipe import Live
 
 from .kept import Kept, taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
 
 Change: TypeAlias = "Callable[[Mapping[str, Tensor]], Tensor]"
 """Parameters by name -> what is added to the weight, in its shape."""
@@ -247,7 +247,7 @@ def spectral() -> Kind:
     def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
         import torch
 
-        from limner.keeping import of_weight
+        from limner.core.weight_cache import of_weight
 
         left, values, right = of_weight(
             "svd", weight, lambda: torch.linalg.svd(weight.flatten(1).float(), full_matrices=False)

@@ -1,1 +1,53 @@
 """What is minimised."""
+
+from .anchors import near_anchor
+from .attention import attention_on_mask
+from .context import context_maps, context_states
+from .contrast import contrast
+from .denoising import denoising, penalty
+from .disentangling import apart, picture_alone, without_picture
+from .distillation import distillation
+from .guided import guided_denoising
+from .identity import same_identity
+from .magnitude import magnitude
+from .naturalness import kurtosis_gap
+from .picture_text import picture_text, picture_text_contrast, picture_text_matching
+from .picture_words import among_words, short
+from .preserving import preserving
+from .prototype import near_start, prototype, prototypical_embedding
+from .refinement import refinement
+from .rewards import clip_reward, policy_gradient, reward
+from .views import appearance_contrast, semantic_contrast
+
+__all__ = [
+    "among_words",
+    "apart",
+    "appearance_contrast",
+    "attention_on_mask",
+    "clip_reward",
+    "context_maps",
+    "context_states",
+    "contrast",
+    "denoising",
+    "distillation",
+    "guided_denoising",
+    "kurtosis_gap",
+    "magnitude",
+    "near_anchor",
+    "near_start",
+    "penalty",
+    "picture_alone",
+    "picture_text",
+    "picture_text_contrast",
+    "picture_text_matching",
+    "policy_gradient",
+    "preserving",
+    "prototype",
+    "prototypical_embedding",
+    "refinement",
+    "reward",
+    "same_identity",
+    "semantic_contrast",
+    "short",
+    "without_picture",
+]

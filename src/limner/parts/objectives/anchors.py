@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from limner.recipe import Objective
+from limner.core.recipe import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import Source, Step
+    from limner.core.adapted import Step
+    from limner.core.recipe import Source
 
 
 def near_anchor(source: Source, *, word: str, anchors: Sequence[str]) -> Objective:
@@ -20,12 +21,12 @@ def near_anchor(source: Source, *, word: str, anchors: Sequence[str]) -> Objecti
     def value(step: Step) -> Tensor:
         import torch
 
-        worn = step.worn
+        adapted = step.adapted
         anchor = anchors[int(torch.randint(len(anchors), (), generator=step.random("anchor")))]
-        said = sorted({worn.said(prompt) for prompt in step.batch.prompts})
+        said = sorted({adapted.expand_prompt(prompt) for prompt in step.batch.prompts})
         with torch.no_grad():
-            wanted = worn.base.text_states([text.replace(word, anchor) for text in said], words={})
-        found = worn.base.text_states(said, words=worn.words)
+            wanted = adapted.base.text_states([text.replace(word, anchor) for text in said], words={})
+        found = adapted.base.text_states(said, words=adapted.words)
         return (found.float() - wanted.float()).square().mean()
 
     return Objective(f"near anchor({source.name})", source, value)

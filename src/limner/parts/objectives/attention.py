@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limner.core.recipe import Objective
 from limner.errors import InputError
 from limner.parts.modifiers.watched import maps_of, watched_word
-from limner.recipe import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import Source, Step
+    from limner.core.adapted import Step
+    from limner.core.recipe import Source
 
 
 def attention_on_mask(source: Source, watched: watched_word, *, floor: bool = False) -> Objective:

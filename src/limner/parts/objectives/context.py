@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from limner.recipe import Objective
+from limner.core.recipe import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import Source, Step
+    from limner.core.adapted import Step
+    from limner.core.recipe import Source
 
 CONTEXTS = (
     "a photo of {} on the beach",
@@ -34,8 +35,8 @@ def context_states(source: Source, *, word: str, noun: str, contexts: Sequence[s
 
         prompt = _chosen(step, contexts)
         with torch.no_grad():
-            wanted = step.worn.base.text_states([prompt.format(noun)], words={})
-        found = step.worn.base.text_states([prompt.format(word)], words=step.worn.words)
+            wanted = step.adapted.base.text_states([prompt.format(noun)], words={})
+        found = step.adapted.base.text_states([prompt.format(word)], words=step.adapted.words)
         others = _others(step, prompt, word)
         near = torch.cosine_similarity(found[:, others].float(), wanted[:, others].float(), dim=-1)
         return (1 - near).mean()
@@ -70,7 +71,7 @@ def _chosen(step: Step, contexts: Sequence[str]) -> str:
 
 def _others(step: Step, prompt: str, word: str) -> list[int]:
     """The places of a prompt, with begin and end, that are not the word's."""
-    base, words = step.worn.base, step.worn.words
+    base, words = step.adapted.base, step.adapted.words
     said = prompt.format(word)
     own = {p + k for p in base.word_places(said, word, words=words) for k in range(len(words[word]))}
     return [place for place in range(base.num_tokens(said, words=words) + 2) if place not in own]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from limner.core.recipe import Objective
 from limner.errors import InputError
-from limner.recipe import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
-    from limner.recipe import Source, Step
+    from limner.core.adapted import Step
+    from limner.core.base import Base
+    from limner.core.recipe import Source
 
 
 def contrast(
@@ -26,7 +27,7 @@ def contrast(
     def value(step: Step) -> Tensor:
         import torch
 
-        base, words = step.worn.base, step.worn.words
+        base, words = step.adapted.base, step.adapted.words
         with torch.no_grad():
             known = pooled(base, [*near, *far], words={})
         own = pooled(base, [word], words=words)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from limner.recipe import Objective
+from limner.core.recipe import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import Source, Step
+    from limner.core.adapted import Step
+    from limner.core.recipe import Source
 
 
 def denoising(source: Source) -> Objective:
@@ -24,7 +25,7 @@ def denoising(source: Source) -> Objective:
 
 def denoising_error(step: Step) -> Tensor:
     """The value of `denoising` on a step's own batch."""
-    error, counts = step.worn.base.error(step.prediction.output, step.target)  # [B, C, h, w]
+    error, counts = step.adapted.base.error(step.prediction.output, step.target)  # [B, C, h, w]
     mask, weight = step.batch.mask, step.batch.weight
     if counts is not None:  # masked tokens, which are not the same number in every row
         kept = counts if mask is None else counts * (mask > 0.5)
@@ -41,4 +42,4 @@ def denoising_error(step: Step) -> Tensor:
 
 def penalty(source: Source, *, name: str, of: Callable[[Any], Tensor]) -> Objective:
     """A term that looks at the worn base rather than at a prediction, such as a pull of a word to where it began."""
-    return Objective(name, source, lambda step: of(step.worn), any_target=True)
+    return Objective(name, source, lambda step: of(step.adapted), any_target=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limner.recipe import Objective
+from limner.core.recipe import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import Source, Step
+    from limner.core.adapted import Step
+    from limner.core.recipe import Source
 
 
 def without_picture(source: Source) -> Objective:
@@ -42,7 +43,7 @@ def apart(source: Source) -> Objective:
 
         kept = step.prediction.kept
         assert kept is not None
-        text = step.worn.text_states(step.batch.prompts).mean(1)
+        text = step.adapted.text_states(step.batch.prompts).mean(1)
         found: Tensor = torch.cosine_similarity(
             text.float(), kept.kept["image_added"][step.prediction.rows].float(), dim=-1
         ).mean()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limner.recipe import Objective
+from limner.core.recipe import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import Source, Step
+    from limner.core.adapted import Step
+    from limner.core.recipe import Source
 
 
 def guided_denoising(source: Source, *, against: str, scale: float, pixels: float = 0.0) -> Objective:
@@ -22,7 +23,7 @@ def guided_denoising(source: Source, *, against: str, scale: float, pixels: floa
     def value(step: Step) -> Tensor:
         import torch
 
-        text, base = step.prediction.output, step.worn.base
+        text, base = step.prediction.output, step.adapted.base
         negative = step.prediction_for([against] * len(text)).output
         guided = negative + scale * (text - negative)
         error = (guided.float() - step.target.float()).square().mean()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limner.recipe import Objective
+from limner.core.recipe import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import References, Source, Step
+    from limner.core.adapted import Step
+    from limner.core.recipe import Source
+    from limner.core.types import References
 
 
 def same_identity(source: Source) -> Objective:
@@ -24,7 +26,7 @@ def same_identity(source: Source) -> Objective:
         import torch
         import torch.nn.functional as F
 
-        base, references = step.worn.base, step.batch.references
+        base, references = step.adapted.base, step.batch.references
         assert references is not None
         shown = _alone(base.decode(step.x0).float(), step.batch.mask)
         with torch.no_grad():
@@ -45,7 +47,7 @@ def _alone(pixels: Tensor, mask: Tensor | None) -> Tensor:
     """[B, 3, H, W]: what the mask [B, 1, h, w] shows, on plain ground."""
     import torch.nn.functional as F
 
-    from limner.parts.sources.pairs import on_plain
+    from limner.parts.augmentations.plain import on_plain
 
     if mask is None:
         return pixels

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limner.recipe import Objective
+from limner.core.recipe import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import Source, Step
+    from limner.core.adapted import Step
+    from limner.core.recipe import Source
 
 LEVELS = 3
 
@@ -22,7 +23,7 @@ def kurtosis_gap(source: Source) -> Objective:
     """
 
     def value(step: Step) -> Tensor:
-        return gap(step.worn.base.decode(step.x0).float())
+        return gap(step.adapted.base.decode(step.x0).float())
 
     return Objective(f"kurtosis gap({source.name})", source, value)
 

@@ -6,20 +6,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from limner.core.recipe import Objective
 from limner.parts.encoders.clip import clip_places
 from limner.parts.encoders.looks import each_of
 from limner.parts.modifiers.states import changed_states, tensors_of
-from limner.recipe import Objective
 
 from .contrast import missed
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.adapted import Step
+    from limner.core.base import Base
+    from limner.core.recipe import Source
     from limner.parts.encoders.looks import Look
     from limner.parts.encoders.qformer import QueryFormer
-    from limner.recipe import Source, Step
 
 TEMPERATURE = 0.07
 
@@ -36,7 +37,7 @@ def picture_text_contrast(source: Source, part: changed_states, former: QueryFor
 
     def value(step: Step) -> Tensor:
         own, seen, said = _looked(step, part, look)
-        alike = _alike(step.worn.base, own, former(own, seen), said) / TEMPERATURE
+        alike = _alike(step.adapted.base, own, former(own, seen), said) / TEMPERATURE
         right = _equal(said).to(alike.device)
         return 0.5 * (missed(alike, right) + missed(alike.T, right.T))
 
@@ -51,7 +52,7 @@ def picture_text_matching(source: Source, part: changed_states, former: QueryFor
         import torch
         import torch.nn.functional as F
 
-        base, (own, seen, said) = step.worn.base, _looked(step, part, look)
+        base, (own, seen, said) = step.adapted.base, _looked(step, part, look)
         with torch.no_grad():
             alike = _alike(base, own, former(own, seen), said) / TEMPERATURE
             alike = alike.float().masked_fill(_equal(said).to(alike.device), float("-inf"))
@@ -75,8 +76,8 @@ def _looked(step: Step, part: changed_states, look: Look) -> tuple[Mapping[str, 
     shown = step.batch.references
     assert shown is not None
     with torch.no_grad():
-        seen = look(step.worn.base, shown)[:, 0].to(step.worn.base.dtype)
-    return tensors_of(step.worn, part), seen, [captions[0] for captions in shown.captions]
+        seen = look(step.adapted.base, shown)[:, 0].to(step.adapted.base.dtype)
+    return tensors_of(step.adapted, part), seen, [captions[0] for captions in shown.captions]
 
 
 def _alike(base: Base, own: Mapping[str, Tensor], asked: Tensor, said: Sequence[str]) -> Tensor:

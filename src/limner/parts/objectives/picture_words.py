@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from limner.core.recipe import Objective
 from limner.errors import InputError
 from limner.parts.modifiers.states import rows_with
 from limner.parts.modifiers.words import nearest, real_words
-from limner.recipe import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import Source, Step
+    from limner.core.adapted import Step
+    from limner.core.recipe import Source
 
 
 def among_words(source: Source, *, word: str, count: int = 10, temperature: float = 0.1) -> Objective:
@@ -60,9 +61,9 @@ def _kept(step: Step, what: str) -> Tensor:
 
 def _real_words(step: Step) -> Tensor:
     """[V, D], looked up once for as long as the recipe is worn."""
-    kept = step.worn.kept
+    kept = step.adapted.kept
     if "real words" not in kept:
-        kept["real words"] = real_words(step.worn.base)
+        kept["real words"] = real_words(step.adapted.base)
     found: Tensor = kept["real words"]
     return found
 

@@ -11,8 +11,8 @@ from limner.parts.sources.photos import photos
 from .denoising import denoising
 
 if TYPE_CHECKING:
-    from limner.recipe import Objective, Source
-    from limner.subject import Subject
+    from limner.core.recipe import Objective, Source
+    from limner.core.subject import Subject
 
 
 def preserving(

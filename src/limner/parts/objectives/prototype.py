@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limner.recipe import Objective
+from limner.core.recipe import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.adapted import Modifier, Step
+    from limner.core.base import Base
+    from limner.core.recipe import Source
+    from limner.core.subject import Subject
     from limner.parts.sources.photos import Masks
-    from limner.recipe import Modifier, Source, Step
-    from limner.subject import Subject
 
 
 def prototype(source: Source, subject: Subject, masks: Masks) -> Objective:
@@ -23,10 +24,10 @@ def prototype(source: Source, subject: Subject, masks: Masks) -> Objective:
     def value(step: Step) -> Tensor:
         import torch
 
-        base, prompt = step.worn.base, f"a photo of {subject.handle}"
+        base, prompt = step.adapted.base, f"a photo of {subject.handle}"
         if not target:
             target.append(prototypical_embedding(base, subject, masks))
-        found = base.text_features([prompt], words=step.worn.words)
+        found = base.text_features([prompt], words=step.adapted.words)
         return 1 - torch.cosine_similarity(found.float(), target[0], dim=-1).mean()
 
     return Objective(f"prototype({source.name})", source, value)
@@ -51,8 +52,8 @@ def near_start(source: Source, word: Modifier, start: str) -> Objective:
     regulariser, Sec. 3.3)."""
 
     def value(step: Step) -> Tensor:
-        base = step.worn.base
-        (vectors,) = step.worn.live[word].tensors.values()
+        base = step.adapted.base
+        (vectors,) = step.adapted.live[word].tensors.values()
         plain = base.word_vectors(start)[:1]
         return (vectors - plain).square().sum(-1).mean() / plain.square().sum()
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from limner.recipe import Batch, Objective, Recipe
+from limner.core.recipe import Objective, Recipe
+from limner.core.types import Batch
 
 from .denoising import denoising_error
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
-    from limner.recipe import Modifier, References, Source, Step
-    from limner.subject import Subject
+    from limner.core.adapted import Modifier, Step
+    from limner.core.base import Base
+    from limner.core.recipe import Source
+    from limner.core.subject import Subject
+    from limner.core.types import References
 
 
 def refinement(
@@ -31,7 +34,7 @@ def refinement(
     def value(step: Step) -> Tensor:
         import torch
 
-        shown, base = step.batch.references, step.worn.base
+        shown, base = step.batch.references, step.adapted.base
         assert shown is not None
         with torch.no_grad():
             latents = _painted(step, fusion, word, steps, guidance)
@@ -59,18 +62,18 @@ def _painted(step: Step, fusion: Callable[[Subject], Modifier], word: str, steps
     """[B, C, h, w]: each row's subject worn under a word of its own, all painted together."""
     import torch
 
-    from limner.painting import PaintSettings, sample
-    from limner.wearing import Outfit, wear
+    from limner.engine.attach import Adapter, attach
+    from limner.engine.sample import PaintSettings, sample
 
-    shown, prompts, live = step.batch.references, [], {n: t for n, t in step.worn.tensors.items() if _learns(t)}
+    shown, prompts, live = step.batch.references, [], {n: t for n, t in step.adapted.tensors.items() if _learns(t)}
     assert shown is not None
-    outfits = []
+    adapters = []
     for row, subject in enumerate(_subjects(shown)):
-        outfits.append(Outfit(Recipe(subject.handle, (fusion(subject),)), subject.handle, live))
+        adapters.append(Adapter(Recipe(subject.handle, (fusion(subject),)), subject.handle, live))
         prompts.append((step.batch.prompts[row] or f"a photo of {word}").replace(word, subject.handle))
     seeds = torch.randint(1 << 30, (len(prompts),), generator=step.random("seeds")).tolist()
-    with wear(step.worn.base, outfits) as worn:
-        for at in sample(worn, prompts, seeds=seeds, settings=PaintSettings(steps=steps, guidance=guidance)):
+    with attach(step.adapted.base, adapters) as adapted:
+        for at in sample(adapted, prompts, seeds=seeds, settings=PaintSettings(steps=steps, guidance=guidance)):
             latents = at.latents
     return latents
 
@@ -83,8 +86,8 @@ def _learns(tensor: Tensor) -> bool:
 
 def _subjects(shown: References) -> list[Subject]:
     """A subject of each row's references."""
-    from limner.painting import to_images
-    from limner.subject import Subject
+    from limner.core.pixels import to_images
+    from limner.core.subject import Subject
 
     found = []
     for row, noun in enumerate(shown.nouns):

@@ -9,17 +9,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from limner.core.recipe import Objective
 from limner.errors import InputError
-from limner.recipe import Objective
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-    from limner.bases.protocol import Base
-    from limner.recipe import Modifier, Source, Step
-    from limner.wearing import Worn
+    from limner.core.adapted import Adapted, Modifier, Step
+    from limner.core.base import Base
+    from limner.core.recipe import Source
 
 Reward: TypeAlias = "Callable[[Base, Tensor, Sequence[str]], Tensor]"
 """(base, pictures [B, 3, H, W] in [0, 1], prompts) -> [B]; it need not have a gradient."""
@@ -73,11 +73,11 @@ def policy_gradient(
     def value(step: Step) -> Tensor:
         import torch
 
-        worn, texts = step.worn, step.batch.prompts
+        adapted, texts = step.adapted, step.batch.prompts
         path = _painted(step, steps, guidance)
         said = [text.replace(*noun) for text in texts]
         with torch.no_grad():
-            worth = reward(worn.base, worn.base.decode(path[-1][1]), said).float().to(worn.base.device)
+            worth = reward(adapted.base, adapted.base.decode(path[-1][1]), said).float().to(adapted.base.device)
         if worth.shape != (len(texts),):
             raise InputError(f"a reward must give one number a picture, [{len(texts)}], not {tuple(worth.shape)}")
         advantage = (worth - worth.mean()) / worth.std().clamp_min(1e-6)
@@ -85,9 +85,9 @@ def policy_gradient(
         total: Tensor = worth.new_zeros(())
         for k in chosen:
             x, after, time, before = path[k]
-            mean, sigma = _step(worn, texts, x, time, before, guidance)
-            with torch.no_grad(), _without(worn, change):
-                first, _ = _step(worn, texts, x, time, before, guidance)
+            mean, sigma = _step(adapted, texts, x, time, before, guidance)
+            with torch.no_grad(), _without(adapted, change):
+                first, _ = _step(adapted, texts, x, time, before, guidance)
             likely = -((after - mean).float() ** 2).mean((1, 2, 3)) / (2 * sigma**2)
             apart = ((mean - first).float() ** 2).mean((1, 2, 3)) / (2 * sigma**2)
             total = total + (kl * apart - advantage * likely).mean() / len(chosen)
@@ -100,7 +100,7 @@ def _painted(step: Step, steps: int, guidance: float) -> list[tuple[Tensor, Tens
     """(x_t, x_s, t, s) for every step of a stochastic sampler, noisiest first; the last s is -1, where nothing is random."""
     import torch
 
-    worn, base = step.worn, step.worn.base
+    adapted, base = step.adapted, step.adapted.base
     top = base.num_train_times
     times = [top * (steps - k) // steps - 1 for k in range(steps)] + [-1]
     shape = step.batch.latents.shape
@@ -108,7 +108,7 @@ def _painted(step: Step, steps: int, guidance: float) -> list[tuple[Tensor, Tens
     path = []
     with torch.no_grad():
         for time, before in pairwise(times):
-            mean, sigma = _step(worn, step.batch.prompts, x, time, before, guidance)
+            mean, sigma = _step(adapted, step.batch.prompts, x, time, before, guidance)
             after = mean + sigma * torch.randn(shape, generator=draw).to(mean)
             path.append((x, after, time, before))
             x = after
@@ -116,17 +116,17 @@ def _painted(step: Step, steps: int, guidance: float) -> list[tuple[Tensor, Tens
 
 
 def _step(
-    worn: Worn, prompts: Sequence[str], x: Tensor, time: int, before: int, guidance: float
+    adapted: Adapted, prompts: Sequence[str], x: Tensor, time: int, before: int, guidance: float
 ) -> tuple[Tensor, float]:
     """Mean and deviation of x_s given x_t: Eq. 12 and 16 of arXiv:2010.02502 with eta 1, under classifier-free guidance."""
     import torch
 
-    base, count = worn.base, len(x)
+    base, count = adapted.base, len(x)
     at, both = torch.full((2 * count,), time, device=base.device), torch.cat([x, x])
     texts = [*([""] * count), *prompts]
-    said = tuple(map(worn.said, texts))
-    run = worn.run(time=at, latents=both, prompts=said, fused=base.device.type != "cpu")
-    negative, text = base.predict(both, at, worn.text_states(texts), context=run).chunk(2)
+    said = tuple(map(adapted.expand_prompt, texts))
+    run = adapted.run(time=at, latents=both, prompts=said, fused=base.device.type != "cpu")
+    negative, text = base.predict(both, at, adapted.text_states(texts), context=run).chunk(2)
     output = negative + guidance * (text - negative)
     clean, noise = base.x0(x, output, at[:count]), base.noise_of(x, output, at[:count])
     if before < 0:
@@ -145,8 +145,8 @@ def levels(base: Base, time: int) -> tuple[float, float]:
 
 
 @contextmanager
-def _without(worn: Worn, change: Modifier) -> Iterator[None]:
-    live = worn.live[change]
+def _without(adapted: Adapted, change: Modifier) -> Iterator[None]:
+    live = adapted.live[change]
     live.on = False
     try:
         yield

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limner.core.recipe import Objective
 from limner.parts.fusion.layered_attention import TOKENS, WHOLE
-from limner.recipe import Objective
 
 from .contrast import missed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import Source, Step
+    from limner.core.adapted import Step
+    from limner.core.recipe import Source
 
 TEMPERATURE = 0.1
 
@@ -46,7 +47,7 @@ def semantic_contrast(source: Source) -> Objective:
         import torch
         import torch.nn.functional as F
 
-        whole, shown, base = _kept(step, WHOLE), step.batch.references, step.worn.base
+        whole, shown, base = _kept(step, WHOLE), step.batch.references, step.adapted.base
         assert shown is not None
         classes = sorted(set(shown.nouns))
         with torch.no_grad():

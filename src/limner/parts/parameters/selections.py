@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from limner.core.recipe import Rated
 from limner.errors import InputError
-from limner.recipe import Rated
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.recipe import Modifier, Selection
-    from limner.wearing import Worn
+    from limner.core.adapted import Adapted, Modifier
+    from limner.core.recipe import Selection
 
 
 def learned(*modifiers: Modifier) -> Selection:
     """The tensors of these modifiers that can learn."""
     import torch
 
-    def select(worn: Worn) -> Mapping[str, Tensor]:
+    def select(adapted: Adapted) -> Mapping[str, Tensor]:
         tensors = {
-            n: t for m in modifiers for n, t in worn.live[m].tensors.items() if isinstance(t, torch.nn.Parameter)
+            n: t for m in modifiers for n, t in adapted.live[m].tensors.items() if isinstance(t, torch.nn.Parameter)
         }
         if not tensors:
             raise InputError("these modifiers have no parameters to learn")
@@ -33,8 +33,8 @@ def learned(*modifiers: Modifier) -> Selection:
 def part_of(modifier: Modifier, name: str) -> Selection:
     """The tensors of a modifier whose names end so."""
 
-    def select(worn: Worn) -> Mapping[str, Tensor]:
-        found = {n: t for n, t in learned(modifier)(worn).items() if n.endswith(name)}
+    def select(adapted: Adapted) -> Mapping[str, Tensor]:
+        found = {n: t for n, t in learned(modifier)(adapted).items() if n.endswith(name)}
         if not found:
             raise InputError(f"the modifier has no parameter that ends in {name!r}")
         return found
@@ -45,9 +45,9 @@ def part_of(modifier: Modifier, name: str) -> Selection:
 def all_but(modifier: Modifier, name: str) -> Selection:
     """The tensors of a modifier that can learn, but for those whose names end so."""
 
-    def select(worn: Worn) -> Mapping[str, Tensor]:
-        rest = part_of(modifier, name)(worn)
-        return {n: t for n, t in learned(modifier)(worn).items() if n not in rest}
+    def select(adapted: Adapted) -> Mapping[str, Tensor]:
+        rest = part_of(modifier, name)(adapted)
+        return {n: t for n, t in learned(modifier)(adapted).items() if n not in rest}
 
     return select
 
@@ -65,8 +65,8 @@ def at_rate(factor: float, selection: Selection) -> Rated:
 def base_parameters(what: str) -> Selection:
     """A set of the base's own parameters that its family names."""
 
-    def select(worn: Worn) -> Mapping[str, Tensor]:
-        return worn.base.select(what)
+    def select(adapted: Adapted) -> Mapping[str, Tensor]:
+        return adapted.base.select(what)
 
     select.of_base = True  # type: ignore[attr-defined]  # such a selection cannot be learned in a fleet
     return select

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from limner.recipe import Batch, References, Source
+from limner.core.recipe import Source
+from limner.core.types import Batch, References
 
 if TYPE_CHECKING:
-    from limner.bases.protocol import Base
-    from limner.recipe import Streams
-
-    from .corpus import Corpus
+    from limner.core.base import Base
+    from limner.core.corpus import Corpus
+    from limner.core.types import Streams
 
 
 def captioned(*, batch: int = 32, corpus: Corpus | None = None) -> Source:

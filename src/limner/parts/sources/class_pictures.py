@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from limner.recipe import Batch, Source
+from limner.core.recipe import Source
+from limner.core.types import Batch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
-    from limner.recipe import Streams
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import Streams
 
 
 def class_pictures(
@@ -61,19 +62,19 @@ def painted(base: Base, prompts: Sequence[str], count: int) -> Tensor:
     """[count, C, h, w] in single precision, from the cache or painted now."""
     import torch
 
-    from limner.cache import cached_tensors
-    from limner.painting import PaintSettings, sample
-    from limner.wearing import wear
+    from limner.core.cache import cached_tensors
+    from limner.engine.attach import attach
+    from limner.engine.sample import PaintSettings, sample
 
     settings = PaintSettings(batch=32)
 
     def make() -> dict[str, Tensor]:
         said = [prompts[k % len(prompts)] for k in range(count)]
         parts = []
-        with torch.no_grad(), wear(base, ()) as worn:
+        with torch.no_grad(), attach(base, ()) as adapted:
             for start in range(0, count, settings.batch):
                 rows = said[start : start + settings.batch]
-                for at in sample(worn, rows, seeds=range(start, start + len(rows)), settings=settings):
+                for at in sample(adapted, rows, seeds=range(start, start + len(rows)), settings=settings):
                     latents = at.latents
                 parts.append(latents.float().cpu())
         return {"latents": torch.cat(parts)}

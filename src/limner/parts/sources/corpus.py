@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from limner.recipe import References
+from limner.core.types import References
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
+    from limner.core.corpus import Corpus
+
 
 KEPT = 1_000_000_000
 """Bytes of memory for a corpus: one that fits is read and encoded once and kept in the cache; of a larger one, what was used last
@@ -20,26 +22,6 @@ is."""
 
 
 GROUP = 8  # pictures that are encoded at once
-
-
-class Corpus(Protocol):
-    """Numbered pictures, several or one of each subject. No subject that is judged is among them."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def fingerprint(self) -> str: ...  # of everything that is in it
-    @property
-    def record(self) -> Mapping[str, Any]: ...  # what is in it and what was left out, as JSON holds it
-    @property
-    def subjects(self) -> Sequence[Sequence[int]]: ...  # the pictures of each subject
-    def noun(self, picture: int) -> str: ...  # what its subject is
-    def said(self, picture: int, name: str, *, seed: int) -> str: ...  # its caption, the subject called by a name
-    def drawn(
-        self, pictures: Sequence[int], size: int
-    ) -> tuple[
-        Tensor, Tensor | None
-    ]: ...  # uint8 [n, 3, size, size]; and where the subject is, uint8 [n, 1, size, size]
 
 
 def looks(corpus: Corpus, picture: int) -> str:
@@ -99,7 +81,7 @@ class Shelf:
         `plain`: of the subjects alone, on plain ground, where the corpus has masks."""
         import torch
 
-        from limner.cache import cached_tensors
+        from limner.core.cache import cached_tensors
 
         def make() -> dict[str, Tensor]:
             every = range(_count(self.corpus))
@@ -109,7 +91,7 @@ class Shelf:
         return cached_tensors(("features", name, *(("plain",) if plain else ()), *self._key()), make)["features"]
 
     def _seen(self, pictures: Sequence[int], plain: bool) -> Tensor:
-        from .pairs import on_plain
+        from limner.parts.augmentations.plain import on_plain
 
         pixels, masks = self.pixels(pictures), self.masks(pictures) if plain else None
         return pixels if masks is None else on_plain(pixels, masks)
@@ -149,7 +131,7 @@ class Shelf:
         return torch.cat(parts)[: len(pixels)]
 
     def _everything(self) -> dict[str, Tensor]:
-        from limner.cache import cached_tensors
+        from limner.core.cache import cached_tensors
 
         return cached_tensors(("corpus", *self._key()), self._read_all)
 

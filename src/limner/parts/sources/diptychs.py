@@ -6,17 +6,17 @@ from collections.abc import Callable
 from string import Formatter
 from typing import TYPE_CHECKING
 
+from limner.core.recipe import Source
+from limner.core.types import Batch
 from limner.errors import InputError
 from limner.parts.encoders.latents import encoded
-from limner.recipe import Batch, Source
 
 from .pairs import pairs
 
 if TYPE_CHECKING:
-    from limner.bases.protocol import Base
-    from limner.recipe import Streams
-
-    from .corpus import Corpus
+    from limner.core.base import Base
+    from limner.core.corpus import Corpus
+    from limner.core.types import Streams
 
 
 def diptychs(

@@ -6,16 +6,18 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from limner.recipe import Batch, Source
-from limner.streams import stream
+from limner.core.recipe import Source
+from limner.core.streams import stream
+from limner.core.types import Batch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
-    from limner.recipe import Streams
+    from limner.core.base import Base
+    from limner.core.corpus import Corpus
+    from limner.core.types import Streams
 
-    from .corpus import Corpus, Shelf
+    from .corpus import Shelf
 
 UNSEEN = (
     "{} on the beach",
@@ -96,7 +98,7 @@ def apprenticeship(
     shelf: Shelf, expert: str, settings: Mapping[str, Any], experts: int, prompts: Sequence[str]
 ) -> dict[str, Tensor]:
     """What all experts paint: "latents" [n, C, h, w], "who" and "prompt" [n] by number, and "gain" [n]."""
-    from limner.cache import cached_tensors
+    from limner.core.cache import cached_tensors
 
     base = shelf.base
     key = (shelf.corpus.fingerprint, base.fingerprint, str(base.dtype), expert, sorted(settings.items()), experts)
@@ -109,10 +111,10 @@ def _taught_and_painted(
 ) -> dict[str, Tensor]:
     import torch
 
+    from limner.engine.sample import PaintSettings
     from limner.errors import TeachingError
-    from limner.fleet import Job, learn_many
-    from limner.painting import PaintSettings
-    from limner.painting_many import Order, paint_many
+    from limner.workflows.learn_many import Job, learn_many
+    from limner.workflows.paint_many import Order, paint_many
 
     corpus, base = shelf.corpus, shelf.base
     chosen = torch.randperm(len(corpus.subjects), generator=stream(0, "experts"))[:experts].tolist()
@@ -156,7 +158,7 @@ def _pixels(image: Any) -> Tensor:
 
 def _subject(shelf: Shelf, who: int) -> Any:
     """A subject of the corpus, with its masks where there are any."""
-    from limner.subject import Subject
+    from limner.core.subject import Subject
 
     own = list(shelf.corpus.subjects[who])
     masks = shelf.masks(own)

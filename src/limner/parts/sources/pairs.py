@@ -6,24 +6,24 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from limner.recipe import Batch, References, Source
+from limner.core.recipe import Source
+from limner.core.types import Batch, References
+from limner.parts.augmentations.plain import on_plain
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from limner.bases.protocol import Base
-    from limner.recipe import Streams
+    from limner.core.base import Base
+    from limner.core.corpus import Corpus
+    from limner.core.types import Streams
 
-    from .corpus import Corpus
 
 Ground: TypeAlias = Literal["own", "plain", "swapped"]
 """What is around the subject on pictures to see: what was there; one plain colour; the surroundings of another subject."""
 
+
 Change: TypeAlias = "Callable[[Tensor, Tensor | None, Generator], tuple[Tensor, Tensor | None]]"
 """An augmentation of pictures to see: pixels [n, 3, H, W] and masks [n, 1, H, W] -> the same, changed."""
-
-PLAIN = 1.0
-"""The plain ground's brightness in [0, 1]."""
 
 
 def pairs(
@@ -164,11 +164,6 @@ def on_ground_of(others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: T
     assert theirs is not None
     mean = (others * (1 - theirs)).sum((2, 3), keepdim=True) / (1 - theirs).sum((2, 3), keepdim=True).clamp_min(1)
     return torch.lerp(torch.lerp(others, mean.expand_as(others), theirs), pixels, masks)
-
-
-def on_plain(pixels: Tensor, masks: Tensor) -> Tensor:
-    """[…, 3, H, W]: the subject alone on a plain ground."""
-    return pixels * masks + PLAIN * (1 - masks)
 
 
 def jittered(*, turn: float = 20.0, zoom: float = 0.15, flip: float = 0.5) -> Change:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from limner.core.recipe import Source
+from limner.core.types import Batch, References
 from limner.errors import TeachingError
-from limner.recipe import Batch, References, Source
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
-    from limner.recipe import Streams
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import Streams
 
 Masks: TypeAlias = "Callable[[Base, Subject], Tensor]"
 """Where the subject is: [n, 1, H, W] in [0, 1]."""

@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from limner.recipe import Batch, Source
+from limner.core.recipe import Source
+from limner.core.types import Batch
 
 from .class_pictures import painted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
-    from limner.recipe import Streams
-    from limner.subject import Subject
-    from limner.wearing import Worn
+    from limner.core.adapted import Adapted
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import Streams
 
 TOP = 10.0  # of the aesthetic scale
 
@@ -57,17 +58,17 @@ class growing_pool:
 
         return Source("growing pool", "subject", prepare)
 
-    def score(self, prompt: str, *, count: int = 4, steps: int = 10) -> Callable[[Worn], float]:
+    def score(self, prompt: str, *, count: int = 4, steps: int = 10) -> Callable[[Adapted], float]:
         """The mean score of `count` pictures painted now, by the scorers of the last cycle."""
 
-        def of(worn: Worn) -> float:
+        def of(adapted: Adapted) -> float:
             import torch
 
-            from limner.painting import PaintSettings, sample
+            from limner.engine.sample import PaintSettings, sample
 
-            settings, base = PaintSettings(steps=steps, batch=count), worn.base
+            settings, base = PaintSettings(steps=steps, batch=count), adapted.base
             with torch.no_grad():
-                for at in sample(worn, [prompt] * count, seeds=range(count), settings=settings):
+                for at in sample(adapted, [prompt] * count, seeds=range(count), settings=settings):
                     latents = at.latents
                 seen = base.picture_features(base.decode(latents)).float().cpu()
             return float(self.of(base).worth(seen).mean())

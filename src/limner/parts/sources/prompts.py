@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from limner.recipe import Batch, Source
+from limner.core.recipe import Source
+from limner.core.types import Batch
 
 if TYPE_CHECKING:
-    from limner.bases.protocol import Base
-    from limner.recipe import Streams
+    from limner.core.base import Base
+    from limner.core.types import Streams
 
 
 def prompts(texts: Sequence[str], *, batch: int = 8) -> Source:

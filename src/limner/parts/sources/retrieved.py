@@ -6,17 +6,17 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from limner.core.recipe import Source
+from limner.core.types import Batch
 from limner.parts.encoders.clip import clip_global
-from limner.recipe import Batch, Source
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
+    from limner.core.base import Base
+    from limner.core.corpus import Corpus
+    from limner.core.types import Streams
     from limner.parts.encoders.looks import Encoder
-    from limner.recipe import Streams
-
-    from .corpus import Corpus
 
 
 def retrieved(

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from limner.recipe import Batch, References, Source
+from limner.core.recipe import Source
+from limner.core.types import Batch, References
 
 from .photos import photos
 
 if TYPE_CHECKING:
-    from limner.bases.protocol import Base
-    from limner.recipe import Streams
-    from limner.subject import Subject
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import Streams
 
 
 def all_seen(subject: Subject, *, captions: Sequence[str] = ("a photo of {}",), batch: int = 4) -> Source:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limner.streams import stream, streams
+from limner.core.streams import stream, streams
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limner.bases.protocol import Base
-    from limner.recipe import Batch, Source, Stop
-    from limner.wearing import Worn
+    from limner.core.adapted import Adapted
+    from limner.core.base import Base
+    from limner.core.recipe import Source, Stop
+    from limner.core.types import Batch
 
 
 def variance_stop(source: Source, *, window: int, ratio: float) -> Stop:
@@ -22,12 +23,12 @@ def variance_stop(source: Source, *, window: int, ratio: float) -> Stop:
 
     drawn: list[Batch] = []  # the same for every update, so drawn once
 
-    def stop(worn: Worn, state: Tensor) -> tuple[bool, Tensor]:
+    def stop(adapted: Adapted, state: Tensor) -> tuple[bool, Tensor]:
         import torch
 
         if not drawn:
-            drawn.append(frozen_batch(worn.base, source))
-        losses = torch.cat([state, torch.tensor([frozen_loss(worn, drawn[0])], dtype=torch.float64)])
+            drawn.append(frozen_batch(adapted.base, source))
+        losses = torch.cat([state, torch.tensor([frozen_loss(adapted, drawn[0])], dtype=torch.float64)])
         if len(losses) < window:
             return False, losses
         return bool(losses[-window:].var() < ratio * losses.var()), losses
@@ -43,16 +44,16 @@ def frozen_batch(base: Base, source: Source) -> Batch:
         return source.prepare(base)(0, streams(0, "frozen", source.name))
 
 
-def frozen_loss(worn: Worn, batch: Batch) -> float:
+def frozen_loss(adapted: Adapted, batch: Batch) -> float:
     """The denoising loss on a batch with noise and times of its own: the same number for the same weights."""
     import torch
 
-    base, count = worn.base, len(batch.latents)
+    base, count = adapted.base, len(batch.latents)
     with torch.no_grad():
         noise = torch.randn(batch.latents.shape, generator=stream(0, "frozen noise")).to(batch.latents)
         times = torch.randint(base.num_train_times, (count,), generator=stream(0, "frozen times")).to(base.device)
-        said = tuple(worn.said(prompt) for prompt in batch.prompts)
-        noised, states = base.noised(batch.latents, noise, times), worn.text_states(batch.prompts)
-        run = worn.run(time=times, latents=noised, prompts=said, fused=base.device.type != "cpu")
+        said = tuple(adapted.expand_prompt(prompt) for prompt in batch.prompts)
+        noised, states = base.noised(batch.latents, noise, times), adapted.text_states(batch.prompts)
+        run = adapted.run(time=times, latents=noised, prompts=said, fused=base.device.type != "cpu")
         output = base.predict(noised, times, states, context=run)
         return float((output.float() - base.target(batch.latents, noise, times).float()).square().mean())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.streams import stream
+from limner.core.streams import stream
 
 from .vocabulary import STYLES
 

@@ -1,6 +1,6 @@
 """Prompts for every task and split, each with the truth to judge its answers by.
 
-from limner.pocket.world.prompts import TASKS, answer, prompts
+from .prompts import TASKS, answer, prompts
 
 for prompt in prompts("actions", "held-out"):
     graph = answer(prompt, ["handstand"], seed=0)  # a picture that answers the prompt right
@@ -23,7 +23,7 @@ from .grammar import MOVED, PLACES, STYLED, TIMED, UNCOLOURED, VIEWED, WORN, des
 from .graph import SPLITS, Individual, SceneGraph, Toy
 from .sampling import sample, showing
 from .toys import individual
-from .vocabulary import (
+from .vocabulary import (  # fmt: skip
     ACCESSORIES,
     CAMERA_MOVES,
     CLASSES,
@@ -34,7 +34,7 @@ from .vocabulary import (
     SCENES,
     VIEWS,
     shown,
-)  # fmt: skip
+)
 
 Split = Literal["dev", "held-out"]
 COUNT = 20

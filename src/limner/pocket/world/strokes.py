@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limner.streams import stream
+from limner.core.streams import stream
 
 from .artists import Style
 

@@ -1,0 +1,1 @@
+"""The command line, a file for every command: its flags and its call."""

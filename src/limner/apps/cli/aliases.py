@@ -1,0 +1,201 @@
+"""The flags of the ecosystem's training scripts, understood by `limner learn`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from limner.core.escaping import shell_word
+from limner.core.wording import listed
+from limner.errors import InputError
+
+RENAMED = {
+    "--pretrained_model_name_or_path": "--base",
+    "--output_dir": "--out",
+    "--learning_rate": "--lr",
+    "--max_train_steps": "--steps",
+    "--train_batch_size": "--batch",
+    "--prior_loss_weight": "--prior-weight",
+    "--num_class_images": "--num-class-pictures",
+    "--network_dim": "--rank",
+    "--network_alpha": "--alpha",
+    "--sample_every_n_steps": "--sample-every",
+    "--validation_steps": "--sample-every",
+    "--validation_prompt": "--sample-prompt",
+    "--config_file": "--config",
+    "--placeholder_token": "--name",
+    "--initializer_token": "--class",
+    "--num_vectors": "--vectors",
+    "--mixed_precision": "--dtype",
+    "--what_to_teach": "--kind",
+}
+"""diffusers' `train_dreambooth*.py`, `train_textual_inversion.py` and kohya's names -> ours."""
+
+PRECISIONS = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}
+PHOTOS = ("--instance_data_dir", "--train_data_dir")
+PROMPTS = ("--instance_prompt", "--class_prompt")
+ARTICLES = ("a", "an", "the")
+SWITCHES = {
+    "--with_prior_preservation": "",
+    "--gradient_checkpointing": "--checkpointing",
+    "--xformers": "",
+    "--sdpa": "",
+    "--enable_xformers_memory_efficient_attention": "",
+    "--cache_latents": "",
+}
+"""Flags without a value -> ours; empty is what limner does by itself."""
+
+
+class Absent(NamedTuple):
+    """A flag of other tools for which there is no flag here: the values that mean what limner does, and what to do instead."""
+
+    same: tuple[str, ...]
+    instead: str
+
+
+_RATE = "the learning rate is one of a method's settings and stays as it is: --lr"
+_SIZE = "a base learns and paints at its own size (`limner bases`), and pictures are cut to it: leave it out, or name another --base"
+_STATES = "what was learned is kept every few seconds by itself, and --resume goes on from there: leave it out"
+_EPOCHS = "the length of teaching is counted in updates: --steps"
+ABSENT = {
+    "--resolution": Absent((), _SIZE),
+    "--center_crop": Absent((), _SIZE),
+    "--random_crop": Absent((), _SIZE),
+    "--enable_bucket": Absent((), _SIZE),
+    "--lr_scheduler": Absent(("constant",), _RATE),
+    "--lr_warmup_steps": Absent(("0",), _RATE),
+    "--lr_num_cycles": Absent(("1",), _RATE),
+    "--scale_lr": Absent((), _RATE),
+    "--gradient_accumulation_steps": Absent(
+        ("1",), "an update is one batch; less memory: a smaller --batch, --checkpointing or --fit GB"
+    ),
+    "--num_train_epochs": Absent((), _EPOCHS),
+    "--max_train_epochs": Absent((), _EPOCHS),
+    "--network_module": Absent(
+        ("networks.lora",), "the kind of network follows from the method: --method, of `limner methods`"
+    ),
+    "--optimizer": Absent(("AdamW", "adamw"), "the optimiser belongs to the method: leave it out"),
+    "--optimizer_type": Absent(("AdamW", "adamw"), "the optimiser belongs to the method: leave it out"),
+    "--use_8bit_adam": Absent(
+        (), "the optimiser belongs to the method; less memory: --checkpointing, --dtype bfloat16 or --fit GB"
+    ),
+    "--checkpointing_steps": Absent((), _STATES),
+    "--checkpoints_total_limit": Absent((), _STATES),
+    "--save_every_n_epochs": Absent((), _STATES),
+    "--resume_from_checkpoint": Absent((), _STATES),
+    "--save_model_as": Absent(("safetensors",), "concepts are safetensors; `limner export` writes other tools' files"),
+    "--train_text_encoder": Absent(
+        (), "what is learned follows from the method: dreambooth teaches the text encoder too (`limner methods`)"
+    ),
+    "--class_data_dir": Absent((), "pictures of the class are painted by the base itself: --num-class-pictures"),
+    "--caption_extension": Absent(
+        (".txt", "txt", ".caption", "caption"), "captions are read from .txt and .caption files beside the pictures"
+    ),
+    "--report_to": Absent(
+        ("none",), "`limner learn` draws its progress here; `limner pretrain --track` sends it elsewhere"
+    ),
+    "--validation_epochs": Absent((), "pictures on the way are painted every so many updates: --sample-every"),
+    "--num_validation_images": Absent(
+        ("1",), "one picture of each --sample-prompt is painted: repeat the prompt for more"
+    ),
+    "--sample_prompts": Absent((), 'give the prompts themselves: --sample-prompt "<rex> on the beach"'),
+    "--push_to_hub": Absent((), "`limner publish CONCEPT --to USER/REPO` uploads it, with a card"),
+}
+"""Flags of diffusers' and kohya's scripts that have no counterpart."""
+
+
+def translated(arguments: Sequence[str], say: Callable[[str], Any]) -> list[str]:
+    """The arguments of `limner learn` with other tools' flags in our words; anything else is left as it is.
+
+    `--instance_prompt "a photo of sks dog"` says the name (sks) and the class (dog) where no other flag does;
+    `--with_prior_preservation` is what methods do by themselves, and without it the prior's weight stays the method's own.
+    """
+    if list(arguments[:1]) != ["learn"] or not any(_known(word) for word in arguments):
+        return list(arguments)
+    pairs, found = _pairs(arguments[1:]), ["learn"]
+    prompts = {flag: value for flag, value in pairs if flag in PROMPTS}
+    for flag, value in pairs:
+        if flag in PHOTOS:
+            found.append(_needed(flag, value))
+        elif flag in PROMPTS or (flag in ABSENT and value in ABSENT[flag].same):
+            continue
+        elif flag in SWITCHES:
+            found += [SWITCHES[flag]] if SWITCHES[flag] else []
+        elif flag == "--mixed_precision":
+            found += ["--dtype", PRECISIONS.get(_needed(flag, value), value or "")]
+        elif flag in RENAMED:
+            found += [RENAMED[flag], _needed(flag, value)]
+        else:
+            found += [word for word in (flag, value) if word is not None]
+    name, noun = _said(prompts)
+    if noun and not _has(found, "--class"):
+        found += ["--class", noun]
+    if name and not _has(found, "--name"):
+        found += ["--name", name]
+    if found != list(arguments):
+        say(f"read as: limner {' '.join(map(shell_word, found))}")
+    return found
+
+
+def _known(word: str) -> bool:
+    flag = word.partition("=")[0]
+    return flag in (*RENAMED, *PHOTOS, *PROMPTS, *SWITCHES) or bool(ABSENT.get(flag, Absent((), "")).same)
+
+
+def advice(flag: str, known: Sequence[str], *, method: str | None = None) -> str:
+    """What to do about a flag that a command does not have, as far as it is one of other tools' or a setting of other methods; empty
+    where nothing is known of it."""
+    if flag in ABSENT:
+        return f"there is no {flag}: {ABSENT[flag].instead}"
+    ours = RENAMED.get(flag, flag)
+    if ours in known:
+        return f"there is no flag {flag}; it is {ours} here"
+    name = ours.removeprefix("--").removeprefix("no-").replace("-", "_")
+    from limner.core.method import settings
+    from limner.methods import DEFAULT, methods
+
+    having = [other for other, function in methods().items() if any(s.name == name for s in settings(function))]
+    having.sort(key=lambda other: other != DEFAULT)
+    if having and "--method" in known:
+        whose = f"{method} has" if method else "this method has"
+        return f"{whose} no setting {ours}; these methods have: {listed(having)}"
+    return ""
+
+
+def _pairs(words: Sequence[str]) -> list[tuple[str, str | None]]:
+    """(flag, value), (flag, None) for a switch, and (word, None) for what stands alone."""
+    found: list[tuple[str, str | None]] = []
+    index = 0
+    while index < len(words):
+        flag, sign, value = words[index].partition("=")
+        if not flag.startswith("--") or not _known(flag) or flag in SWITCHES:
+            found.append((words[index] if not _known(flag) else flag, None))
+        elif sign:
+            found.append((flag, value))
+        else:
+            index += 1
+            found.append((flag, words[index] if index < len(words) else None))
+        index += 1
+    return found
+
+
+def _needed(flag: str, value: str | None) -> str:
+    if value is None:
+        raise InputError(f"{flag} needs a value")
+    return value
+
+
+def _said(prompts: dict[str, str | None]) -> tuple[str, str]:
+    """Name and class noun as the prompts of DreamBooth's script say them."""
+    words = (prompts.get("--instance_prompt") or "").split()
+    plain = (prompts.get("--class_prompt") or "").split()
+    if not words:
+        return "", plain[-1] if plain else ""
+    extra = [word for word in words if word not in plain] if plain else words[-2:-1]
+    name = next((word for word in extra if word.lower() not in ARTICLES), "")
+    noun = plain[-1] if plain else words[-1]
+    return (name if name != noun else "", noun)
+
+
+def _has(words: Sequence[str], flag: str) -> bool:
+    return any(word == flag or word.startswith(f"{flag}=") for word in words)

@@ -1,0 +1,125 @@
+"""`limner bench`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from limner.core.method import settings
+from limner.errors import InputError, UnknownName
+from limner.methods import find, methods
+
+from .common import ROLES, out, say
+from .flags import add_base, add_command, add_encoders, at_least
+
+
+def add_to(commands: Any) -> None:
+    """The command and its flags."""
+    parser = add_command(
+        commands, "bench", bench, "methods against each other on held-out subjects; runs what is missing"
+    )
+    parser.add_argument(
+        "--methods", nargs="+", metavar="NAME[:SETTING=VALUE,…]", help="default: all, and two that learn nothing"
+    )
+    parser.add_argument(
+        "--curve",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="paint these worn at 0.25 to 1.25 of their strength; alone, they and the two that learn nothing are the bench",
+    )
+    parser.add_argument(
+        "--results", type=Path, help="the run's file (default: results/bench.json; of a curve, results/curve.json)"
+    )
+    parser.add_argument("--folder", type=Path, help="pictures and single likenesses (default: out/bench/NAME)")
+    parser.add_argument(
+        "--size", choices=("standard", "quick"), default="standard", help="3 toys x 8 prompts x 1 seed, or 1 x 5 x 1"
+    )
+    parser.add_argument("--data", default="toys", help="toys, dreambench, custom-10, …")
+    parser.add_argument(
+        "--where", nargs="*", default=[], metavar="NAME=VALUE", help="the loader's arguments: folder=PATH"
+    )
+    parser.add_argument("--cases", type=at_least(1), help="subjects")
+    parser.add_argument("--prompts", type=at_least(1), help="prompts of each subject")
+    parser.add_argument("--seeds", type=at_least(1), help="seeds of painting")
+    parser.add_argument("--teaching-seeds", type=at_least(1), default=1, help="seeds of teaching")
+    parser.add_argument("--workers", type=at_least(1), default=1, help="processes that share this machine's cores")
+    parser.add_argument("--on", default="local", help="local, or ray for a cluster")
+    add_encoders(parser)
+    add_base(parser, default=None)
+
+
+def bench(given: argparse.Namespace) -> None:
+    from limner.core.interrupts import standing
+    from limner.evaluation.report import table_markdown
+    from limner.evaluation.summary import MARKS, POLICIES
+    from limner.workflows.bench.plan import SIZES, Plan
+    from limner.workflows.bench.run import bench
+
+    size = SIZES[given.size]
+    every = (
+        [*POLICIES, *given.curve] if given.curve else [*POLICIES, *methods(), *(MARKS if given.data == "toys" else ())]
+    )
+    named = [*(given.methods or every)]
+    names = [*named, *(name for name in given.curve if name not in named)]
+    results = given.results or Path("results/curve.json" if given.curve else "results/bench.json")
+    where = dict(_pair(w) for w in given.where)
+    encoders = tuple((role, getattr(given, role)) for role in ROLES if getattr(given, role))
+    plan = Plan(
+        tuple(_with_settings(name) for name in names),
+        data=given.data,
+        where=tuple(where.items()),
+        cases=given.cases or size.cases,
+        prompts=given.prompts or size.prompts,
+        seeds=tuple(range(given.seeds)) if given.seeds else size.seeds,
+        teaching_seeds=tuple(range(given.teaching_seeds)),
+        base=given.base or "pocket",
+        encoders=encoders,
+        device=given.device or "cpu",
+        curves=tuple(given.curve),
+    )
+    folder = given.folder or Path("out/bench") / results.stem
+    standing(lambda: f"every likeness that is done is kept in {folder}; the same command runs what is missing")
+    found = bench(plan, results=results, folder=folder, workers=given.workers, on=given.on, say=say)
+    out(given, found["summary"], table_markdown(found))
+
+
+def _with_settings(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    """ "dreambooth:steps=50,lr=1e-5" or "FILE.py:function:steps=50" -> its name and settings, typed as the method's signature says."""
+    from limner.evaluation.summary import MARKS, POLICIES
+
+    name, _, rest = text.partition(":")
+    if name.endswith(".py"):  # found again from any folder
+        function, _, rest = rest.partition(":")
+        name = f"{Path(name).expanduser().resolve()}:{function}"
+    if name in (*POLICIES, *MARKS) or not rest:
+        return name, ()
+    known = {s.name: s for s in settings(find(name))}
+    found = []
+    for part in rest.split(","):
+        key, value = _pair(part)
+        if key not in known:
+            raise UnknownName(f"setting of {name}", key, known)
+        found.append((key, _typed(name, key, value, known[key].type)))
+    return name, tuple(found)
+
+
+def _typed(name: str, key: str, value: str, kind: type) -> Any:
+    """A setting's value as the method's signature says. Raises `InputError` for text that is none."""
+    if kind is bool:
+        if value.lower() not in ("true", "false"):
+            raise InputError(f"{key} of {name} is true or false, not {value!r}")
+        return value.lower() == "true"
+    try:
+        return kind(value)
+    except ValueError as error:
+        wanted = {int: "a whole number", float: "a number"}.get(kind, f"of type {kind.__name__}")
+        raise InputError(f"{key} of {name} is {wanted}, not {value!r}") from error
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise InputError(f"expected NAME=VALUE, not {text!r}")
+    return key.strip(), value.strip()

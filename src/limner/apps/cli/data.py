@@ -1,0 +1,29 @@
+"""`limner data`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .common import out
+from .flags import add_command
+
+
+def add_to(commands: Any) -> None:
+    """The command and its flags."""
+    parser = add_command(commands, "data", data, "say what a folder of pictures is, as learn would read it")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="pictures in any tool's layout")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="an HTML page with thumbnails")
+
+
+def data(given: argparse.Namespace) -> None:
+    from limner.core.files import check_place
+    from limner.data.layouts import recognised, write_page
+
+    if given.page:
+        check_place(given.page, overwrite=True)
+    found = recognised(given.folder)
+    if given.page:
+        write_page(given.page, found)
+    out(given, found.record, str(found))

@@ -1,0 +1,39 @@
+"""`limner doctor`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from limner.errors import InputError
+
+from .common import out
+from .flags import add_command
+
+
+def add_to(commands: Any) -> None:
+    """The command and its flags."""
+    parser = add_command(commands, "doctor", doctor, "look at this installation and say what is missing")
+    parser.add_argument(
+        "--time", action="store_true", help="and where the time goes here, on the pocket base, and what would help"
+    )
+
+
+def doctor(given: argparse.Namespace) -> None:
+    from limner.workflows.doctor import advice, clocked, examine
+
+    checks = examine()
+    lines = [f"{'ok ' if c['ok'] else 'BAD'}  {c['what']:14} {c['found']}" for c in checks]
+    told: Any = checks
+    if given.time:
+        times = clocked()
+        helps = advice(times)
+        lines += [
+            "",
+            *(f"{t['seconds']:8.3f} s  {t['what']}" for t in times),
+            *(f"would help: {text}" for text in helps),
+        ]
+        told = {"checks": checks, "times": times, "would_help": helps}
+    out(given, told, "\n".join(lines))
+    if not all(c["ok"] for c in checks):
+        raise InputError("something is not as it should be; see the lines marked BAD")

@@ -1,0 +1,56 @@
+"""`limner import`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .common import opened, out, say
+from .flags import add_base, add_command
+
+
+def add_to(commands: Any) -> None:
+    """The command and its flags."""
+    parser = add_command(commands, "import", import_, "read another tool's file")
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="LoRA, DoRA, LoHa, LoKr, PEFT's folder, embedding, Custom Diffusion, IP-Adapter",
+    )
+    parser.add_argument("--name", default="", help="what prompts will call it (default: as the file says, or its name)")
+    parser.add_argument("--class", dest="noun", default="", metavar="NOUN", help="what it is")
+    parser.add_argument("--says", default="", metavar="WORDS", help="the words it was taught with: its trigger")
+    parser.add_argument("--partial", action="store_true", help="take what there is of a file that is not read whole")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder for the concept (default: here)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
+    add_base(parser)
+
+
+def import_(given: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from limner.core.files import check_folder
+    from limner.formats import import_file
+
+    check_folder(given.out)
+    base = opened(given, given.base)
+    found = import_file(
+        given.file,
+        base,
+        name=given.name,
+        noun=given.noun,
+        says=given.says,
+        partial=given.partial,
+        overwrite=given.overwrite,
+    )
+    say(str(found.report))
+    if found.concept is None:
+        out(given, {"what": found.what, "weights": str(found.weights)}, str(found.weights))
+        return
+    path = given.out / f"{found.concept.handle.strip('<>')}.safetensors"
+    if path.resolve() == given.file.resolve():
+        path = path.with_name(f"{path.stem}-limner.safetensors")
+    found.concept.save(path, overwrite=given.overwrite)
+    out(given, {"what": found.what, "concept": str(path), "report": asdict(found.report)}, str(path))

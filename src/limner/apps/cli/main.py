@@ -1,0 +1,114 @@
+"""The command line: its entry, and the parser put together of the commands' own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from limner import __version__
+from limner.apps import door
+from limner.core.interrupts import listening, standing
+from limner.core.memory import keep_memory
+from limner.core.offline import staying_offline
+
+from . import (
+    bases,
+    bench,
+    check,
+    data,
+    demo,
+    doctor,
+    export,
+    import_file,
+    learn,
+    methods,
+    paint,
+    pretrain,
+    publish,
+    report,
+    score,
+    words,
+)
+from .aliases import translated
+from .common import check_device, say
+from .flags import ASKED, Parser, _value
+from .saved import defaults_of, preset, read_settings, save_settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is one of `limner.apps.door`'s."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return door.run(lambda: _command_of(words), words=words)
+
+
+def _command_of(words: Sequence[str]) -> None:
+    arguments = translated(words, say)
+    parser = _parser(arguments)
+    given = parser.parse_args(arguments)
+    if getattr(given, "save_config", None):
+        save_settings(given.save_config, given, command=arguments[0], defaults=given.defaults)
+    command: Callable[[argparse.Namespace], object] = given.command
+    keep_memory()
+    _quieten()
+    standing()
+    with listening(), staying_offline() if getattr(given, "offline", False) else nullcontext():
+        check_device(getattr(given, "device", None))
+        command(given)
+
+
+# ------------------------------------------------------------------------------------------------------------- the parser
+
+
+def _parser(arguments: Sequence[str]) -> Parser:
+    """The parser of all commands. The settings of a method that is named, and of a settings file, are part of it."""
+    file, command = _value(arguments, "--config"), arguments[0] if arguments else ""
+    settings_file = read_settings(Path(file), command) if file and command in CONFIGURED else {}
+    asked = [*arguments, *(f"--{key}={value}" for key, value in settings_file.items() if key in ASKED)]
+    parser, found = _commands(asked)
+    for name in CONFIGURED:
+        found[name].add_argument(
+            "--config", type=Path, metavar="FILE", help="settings in TOML; the words typed go before them"
+        )
+        found[name].add_argument("--save-config", type=Path, metavar="FILE", help="write these settings as TOML")
+        found[name].set_defaults(defaults=defaults_of(found[name]))
+    if settings_file:
+        preset(found[command], settings_file, Path(file))
+    return parser
+
+
+def _quieten() -> None:
+    """In a log, no loading bars of other libraries: they are drawn for a terminal. Read when those libraries are imported."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+CONFIGURED = ("learn", "paint", "score", "bench", "pretrain")
+"""Commands that read their settings from a file."""
+
+
+def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
+    parser = Parser("limner", description="Teach a generative image model one subject from a few pictures.")
+    parser.add_argument("--version", action="version", version=f"limner {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    learn.add_to(commands, arguments)
+    paint.add_to(commands)
+    score.add_to(commands)
+    bench.add_to(commands)
+    report.add_to(commands)
+    export.add_to(commands)
+    import_file.add_to(commands)
+    check.add_to(commands)
+    data.add_to(commands)
+    publish.add_to(commands)
+    methods.add_to(commands)
+    bases.add_to(commands)
+    words.add_to(commands)
+    doctor.add_to(commands)
+    pretrain.add_to(commands, arguments)
+    demo.add_to(commands)
+    return parser, dict(commands.choices)

@@ -1,0 +1,110 @@
+"""A command's settings in a file: `--save-config run.toml` writes them, `--config run.toml` reads them."""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from limner.core.escaping import toml_value
+from limner.core.files import check_folder, write_text
+from limner.errors import FileError, UnknownName
+
+NOT_SAVED = ("help", "config", "save_config", "json", "resume", "overwrite")
+SIGN = "# settings of limner; the words typed go before them"
+Values = Mapping[str, Any]
+
+
+def read_settings(path: Path, command: str) -> dict[str, Any]:
+    """The settings of a command in a TOML file: those at its top, and those under [COMMAND]. Raises `FileError`."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(f"the settings file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FileError(f"the settings file {path} is not TOML: {error}") from error
+    own = found.get(command, {})
+    if not isinstance(own, dict):
+        raise FileError(f"[{command}] of the settings file {path} is no table of settings")
+    top = {key: value for key, value in found.items() if not isinstance(value, dict)}
+    return {_name(key): value for key, value in {**top, **own}.items()}
+
+
+def preset(parser: argparse.ArgumentParser, values: Values, path: Path) -> None:
+    """Make a file's settings the defaults of a command, so that what is typed goes before them. Raises `FileError` for a value that a
+    flag cannot have, `UnknownName` for a setting that the command does not have."""
+    actions = {name: action for action in parser._actions for name in _names(action)}
+    for key, value in values.items():
+        if key not in actions or actions[key].dest in NOT_SAVED[:3]:
+            raise UnknownName(f"setting of {parser.prog} (in {path})", key, [a.dest for a in actions.values()])
+        action = actions[key]
+        action.default = _typed(action, value, f"{key} in {path}")
+        action.required = False
+        if not action.option_strings:  # a word without a flag: it need not be typed any more
+            action.nargs = "*" if action.nargs == "+" else "?"
+
+
+def save_settings(path: Path, given: argparse.Namespace, *, command: str, defaults: Values) -> None:
+    """Write what was typed, or read from another settings file, as TOML; what is as ever is left out."""
+    lines = [SIGN, f"[{command}]"]
+    for name, before in defaults.items():
+        value = getattr(given, name, before)
+        if name not in NOT_SAVED and value != before and value is not None:
+            lines.append(f"{name} = {toml_value(_plain(value))}")
+    check_folder(path.parent)
+    if path.exists() and not path.read_bytes().startswith(SIGN.encode()):
+        raise FileError(f"{path} was not written by --save-config, so it is not replaced; choose another name")
+    write_text(path, "\n".join(lines) + "\n", overwrite=True)
+
+
+def defaults_of(parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """What a command has where nothing is typed."""
+    return {action.dest: action.default for action in parser._actions if action.dest not in NOT_SAVED}
+
+
+def _names(action: argparse.Action) -> list[str]:
+    """What a file may call a flag: its names without dashes, and the argument's own."""
+    flags = [
+        _name(flag.lstrip("-"))
+        for flag in action.option_strings
+        if flag.startswith("--") and not flag.startswith("--no-")
+    ]
+    return list(dict.fromkeys([*flags, action.dest]))
+
+
+def _name(key: str) -> str:
+    return key.replace("-", "_")
+
+
+def _typed(action: argparse.Action, value: Any, what: str) -> Any:
+    """A value of TOML as the flag would read it."""
+    if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
+        if not isinstance(value, bool):
+            raise FileError(f"{what} is true or false, not {value!r}")
+        return value
+    if isinstance(action.nargs, int) or action.nargs in ("+", "*"):
+        if not isinstance(value, list):
+            raise FileError(f"{what} is a list, not {value!r}")
+        return [_one(action, each, what) for each in value]
+    return _one(action, value, what)
+
+
+def _one(action: argparse.Action, value: Any, what: str) -> Any:
+    if isinstance(value, (list, dict, bool)):
+        raise FileError(f"{what} is one text or number, not {value!r}")
+    try:
+        found = action.type(str(value)) if callable(action.type) else str(value)
+    except (ValueError, TypeError, argparse.ArgumentTypeError) as error:
+        raise FileError(f"{what} cannot be {value!r}: {error}") from error
+    if action.choices is not None and found not in action.choices:
+        raise FileError(f"{what} is one of {', '.join(map(str, action.choices))}, not {value!r}")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A value as TOML can hold it."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value

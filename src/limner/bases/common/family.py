@@ -1,0 +1,465 @@
+"""What all families do alike: the towers, the autoencoder, the picture tower and the named layers of a pipeline's networks."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderTiny
+from torch import Generator, Tensor, nn
+
+from limner.core.quiet import quiet
+from limner.core.types import Site
+from limner.errors import InputError, UnknownName
+
+from .layout import laid_out
+from .text import TextAttention, Tower
+
+
+class Family:
+    """A pipeline behind the seam. A family says how its latents, times and text states are made, and what its denoiser is
+    called with; the rest is here."""
+
+    family: ClassVar[str]
+    guidance: str = "classifier_free"  # how its own pipeline guides
+    idle: tuple[str, ...] = ()  # how the names of denoiser layers begin whose output nothing reads
+    cascaded: bool = False  # later stages enlarge what the first one paints
+    sites: tuple[Site, ...]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        denoiser: Any,
+        autoencoder: Any,
+        towers: Sequence[Tower],
+        scheduler: Any,
+        image_encoder: Path | None = None,
+    ) -> None:
+        self.name = name
+        self.image_encoder = image_encoder  # folder of a CLIP whose picture tower encoders may use
+        self.denoiser, self.autoencoder, self.towers = denoiser, autoencoder, tuple(towers)
+        self.scheduler_config = dict(scheduler.config)
+        self.distilled = ""  # what it was distilled for, if it was
+        self.checkpointing = False  # activations are computed twice, where nothing acts in attention
+        self.files: dict[str, list[Path]] = {}  # of parts whose values in memory are not those that are stored
+        self.stored_bytes: dict[str, int] = {}  # of the files of each part, where that is known
+        self.rests_on: torch.device | None = None  # where towers and autoencoder wait while they are not at work
+        for network in self._parts.values():
+            network.requires_grad_(False).eval()
+
+    # ---------------------------------------------------------------------------------------------------- what it is
+
+    @property
+    def device(self) -> torch.device:
+        return self._first.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._first.dtype
+
+    @property
+    def _first(self) -> nn.Parameter:
+        """The first weight in the denoiser's own precision. diffusers' `device` and `dtype` say the same and walk the whole network
+        for it, which is asked for at every layer."""
+        whole = tuple(getattr(self.denoiser, "_keep_in_fp32_modules", None) or ())
+        own = ((name, p) for name, p in self.denoiser.named_parameters() if p.is_floating_point())
+        found = next((p for name, p in own if not any(part in name for part in whole)), None)
+        return next(self.denoiser.parameters()) if found is None else found
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of names, shapes and evenly spaced values of every weight, the same in half and single precision. Later stages,
+        which nothing is taught, are left out."""
+        digest = hashlib.sha256()
+        for part, network in self._parts.items():
+            if part == "second_stage":
+                continue
+            for name, tensor in self._as_stored(part, network):
+                values = tensor.flatten()[:: max(1, tensor.numel() // 64)].to(torch.float16).cpu().numpy().tobytes()
+                digest.update(f"{part}.{name}{tuple(tensor.shape)}".encode() + values)
+        return digest.hexdigest()[:16]
+
+    def _as_stored(self, part: str, network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """A network's weights as its files have them: for one that was rounded or quantised, those files are read once more."""
+        if part not in self.files:
+            yield from network.state_dict().items()
+            return
+        from safetensors import safe_open
+
+        def bare(name: str) -> str:
+            """Language models are stored under other prefixes than they have in memory."""
+            return name.replace("language_model.", "").removeprefix("model.")
+
+        where: dict[str, tuple[Path, str]] = {}
+        for path in self.files[part]:
+            with safe_open(path, framework="pt") as file:
+                where |= {bare(key): (path, key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        state = network.state_dict()
+        by_place = {tensor.data_ptr(): bare(name) for name, tensor in state.items() if bare(name) in where}
+        for name, tensor in state.items():
+            kept = (
+                bare(name) if bare(name) in where else by_place.get(tensor.data_ptr(), "")
+            )  # tied weights are stored once
+            if kept:
+                path, key = where[kept]
+                with safe_open(path, framework="pt") as file:
+                    yield name, file.get_tensor(key)
+
+    @property
+    def picture_size(self) -> int:
+        return self.latent_shape[1] * self._factor
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        size, channels = int(self.denoiser.config.sample_size), int(self.denoiser.config.in_channels)
+        own = int(getattr(self.autoencoder.config, "latent_channels", None) or channels)
+        return (own if channels == 2 * own + 1 else channels), size, size
+
+    def _filled(self, noised: Tensor) -> Tensor:
+        """What the denoiser reads. One made for in-painting also reads a mask, here 1 everywhere, and the latents of what is left,
+        here of a grey picture."""
+        if int(self.denoiser.config.in_channels) != 2 * noised.shape[1] + 1:
+            return noised
+        grey = self._grey.to(noised).expand(len(noised), -1, *noised.shape[2:])
+        return torch.cat([noised, torch.ones_like(noised[:, :1]), grey], 1)
+
+    @functools.cached_property
+    def _grey(self) -> Tensor:
+        """[1, C, 1, 1]: the mean latent of a grey picture."""
+        size = self.picture_size
+        with torch.no_grad():
+            return self.encode(torch.full((1, 3, size, size), 0.5))[0].mean((2, 3), keepdim=True)
+
+    @functools.cached_property
+    def vocabulary(self) -> frozenset[str]:
+        return self.towers[0].vocabulary()
+
+    @functools.cached_property
+    def rare_words(self) -> tuple[str, ...]:
+        """Words that mean little: those a base names itself in its tokenizer's folder, else DreamBooth's customary ones, where
+        it knows them as one token; where it knows none of them so, all."""
+        named = self.towers[0].tokenizer.init_kwargs.get("rare_words", ())
+        customary = ("sks", "ktn", "olis", "pll", "ohwx")
+        return tuple(named) or tuple(word for word in customary if word in self.vocabulary) or customary
+
+    @property
+    def max_tokens(self) -> int:
+        return min(tower.room for tower in self.towers)
+
+    @property
+    def _factor(self) -> int:
+        if isinstance(self.autoencoder, AutoencoderTiny):
+            return 2 ** (len(self.autoencoder.config.encoder_block_out_channels) - 1)
+        return 2 ** (len(self.autoencoder.config.block_out_channels) - 1)
+
+    @contextmanager
+    def at_work(self, *networks: nn.Module) -> Iterator[None]:
+        """These networks on the base's device while inside; afterwards back to where they rest, unless they are learning."""
+        if self.rests_on is None:
+            yield
+            return
+        for network in networks:
+            network.to(self.device)
+        try:
+            yield
+        finally:
+            for network in networks:
+                if not (torch.is_grad_enabled() and any(p.requires_grad for p in network.parameters())):
+                    network.to(self.rests_on)
+
+    def rest(self, device: torch.device) -> None:
+        """From now on, towers and autoencoder wait on this device while they are not at work."""
+        self.rests_on = device
+        for part, network in self._parts.items():
+            if part != "denoiser":
+                network.to(device)
+
+    def checkpoint(self, on: bool) -> None:
+        """Compute activations twice rather than keep them, from now on or no longer."""
+        getattr(self.denoiser, f"{'en' if on else 'dis'}able_gradient_checkpointing")()
+
+    def tile(self) -> None:
+        """Decode pictures one by one and in tiles, which needs less memory."""
+        for name in ("enable_slicing", "enable_tiling"):
+            if hasattr(self.autoencoder, name):
+                getattr(self.autoencoder, name)()
+
+    # ------------------------------------------------------------------------------------------------------ pictures
+
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, H, W] in [0, 1] -> mean and standard deviation of the scaled latents, each [B, C, h, w]."""
+        with self.at_work(self.autoencoder):
+            encoded = self.autoencoder.encode((2 * pixels - 1).to(self.device, self.autoencoder.dtype))
+        if isinstance(self.autoencoder, AutoencoderTiny):
+            return encoded.latents, torch.zeros_like(encoded.latents)
+        scale, shift = self._scaling
+        posterior = encoded.latent_dist
+        return ((posterior.mean - shift) * scale).to(self.dtype), (posterior.std * scale).to(self.dtype)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, 3, H, W] in [0, 1]"""
+        scale, shift = self._scaling
+        with self.at_work(self.autoencoder):
+            coded = (latents / scale + shift).to(self.autoencoder.dtype)
+            with laid_out(self.autoencoder, coded) as x:
+                pixels = self.autoencoder.decode(x).sample
+        return (pixels / 2 + 0.5).clamp(0, 1)
+
+    @property
+    def _scaling(self) -> tuple[float, float]:
+        config = self.autoencoder.config
+        tiny = isinstance(self.autoencoder, AutoencoderTiny)
+        return 1.0 if tiny else float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0.0)
+
+    def picture_features(self, pixels: Tensor) -> Tensor:
+        """[B, 3, H, W] in [0, 1] -> global CLIP embeddings [B, D]. Raises `InputError` for a base without a picture tower."""
+        embeds: Tensor = self._looked_at(pixels).image_embeds
+        return embeds
+
+    def picture_states(self, pixels: Tensor, depths: Sequence[float] = (1 / 3, 2 / 3, 1)) -> Tensor:
+        """[B, 3, H, W] in [0, 1] -> [B, L, D]: the states of CLIP's class token and places at parts of its depth, one depth behind
+        the other. A depth between two layers is that of the earlier one; 0 is what the first layer reads."""
+        states = self._looked_at(pixels, output_hidden_states=True).hidden_states
+        return torch.cat([states[int((len(states) - 1) * depth + 1e-6)] for depth in depths], 1)
+
+    def _looked_at(self, pixels: Tensor, **more: Any) -> Any:
+        tower, size, mean, std = self._picture_tower
+        inputs = F.interpolate(pixels.to(self.device, self.dtype), (size, size), mode="bicubic", antialias=True)
+        return tower(((inputs.clamp(0, 1) - mean) / std).to(self.dtype), **more)
+
+    @functools.cached_property
+    def _picture_tower(self) -> tuple[Any, int, Tensor, Tensor]:
+        from transformers import CLIPVisionModelWithProjection
+
+        if self.image_encoder is None or not self.image_encoder.is_dir():
+            raise InputError(
+                f"{self.name} has no picture tower, which this method looks through: put a CLIP (with its "
+                "preprocessor_config.json) into the base's folder as image_encoder/"
+            )
+        with quiet():
+            tower = CLIPVisionModelWithProjection.from_pretrained(self.image_encoder, dtype=self.dtype)
+        about = json.loads((self.image_encoder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        mean, std = (torch.tensor(about[k], device=self.device).view(1, 3, 1, 1) for k in ("image_mean", "image_std"))
+        return tower.to(self.device).requires_grad_(False).eval(), int(tower.config.image_size), mean, std
+
+    # --------------------------------------------------------------------------------------------------------- words
+
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        """Rows and columns of a prompt's states."""
+        return self.towers[0].length, self.towers[0].width
+
+    def _read(
+        self, tower: Tower, prompts: Sequence[str], words: Mapping[str, Tensor], **more: Any
+    ) -> tuple[Any, Tensor]:
+        """A tower's output and where there is text. A word's vectors hold those of every tower, one after another."""
+        start = sum(other.width for other in self.towers[: self.towers.index(tower)])
+        own = {word: vectors[:, start : start + tower.width] for word, vectors in words.items()}
+        with self.at_work(tower.model):
+            return tower.read(prompts, own, **more)
+
+    def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int:
+        return max(len(tower.ids(prompt, words)[0]) for tower in self.towers)
+
+    def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]:
+        """Where in the text states of a prompt a learned word starts; a begin token is at 0."""
+        tower = self.towers[0]
+        return [tower.begins + place for place, found in tower.ids(prompt, words)[1] if found == word]
+
+    def word_vectors(self, text: str) -> Tensor:
+        """[n, D]: the input vectors of the tokens of `text`, of every tower side by side. Where one tower has fewer tokens for
+        it than another, its last repeats."""
+        ids = [tower.vectors_of(text) for tower in self.towers]
+        count = max(map(len, ids))
+        parts = []
+        for tower, own in zip(self.towers, ids, strict=True):
+            filled = torch.tensor([*own, *own[-1:] * (count - len(own))], dtype=torch.long, device=tower.table.device)
+            parts.append(tower.table[filled])
+        return torch.cat(parts, 1).detach().clone().to(self.device)
+
+    @property
+    def word_widths(self) -> list[int]:
+        """Of a word's vectors, how many columns each tower reads."""
+        return [tower.width for tower in self.towers]
+
+    def word_table(self) -> Tensor:
+        """[V, D]: the input vectors of the whole vocabulary. Raises `InputError` where towers have different ones."""
+        sizes = {len(tower.table) for tower in self.towers}
+        if len(sizes) > 1:
+            raise InputError(
+                f"{self.name} reads a prompt with {len(self.towers)} vocabularies ({', '.join(map(str, sorted(sizes)))} tokens), "
+                "so this method, which searches one vocabulary, cannot be used with it"
+            )
+        return torch.cat([tower.table for tower in self.towers], 1)
+
+    def text_attention(self) -> list[TextAttention]:
+        """Self-attention layers of the CLIP text tower. Raises `InputError` for a family that has none alone."""
+        tower: Any = self.towers[0].model
+        found = [m for n, m in tower.named_modules() if n.endswith(".self_attn")]
+        if len(self.towers) > 1 or not found or not hasattr(found[0], "num_heads"):
+            raise InputError(
+                f"this method adds keys to the one CLIP text tower of a base; {self.name} ({self.family}) reads prompts otherwise"
+            )
+        return [TextAttention(layer) for layer in found]
+
+    def text_features(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
+        """[B, D]: global CLIP embeddings of texts, comparable with those of pictures."""
+        raise InputError(
+            f"this method compares texts with pictures through the CLIP that a base's text tower is of; {self.name} "
+            f"({self.family}) does not read prompts through such a one alone"
+        )
+
+    # ------------------------------------------------------------------------------------------------------ sampling
+
+    def begin(self, noise: Tensor, scheduler: Any) -> Tensor:
+        """[B, C, h, w] of unit noise -> what a sampler begins with."""
+        return noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
+
+    def spread(self, scheduler: Any, step: int) -> float:
+        """How many times as large a sampler's latents are before step number `step` as the base's own at that time."""
+        return 1.0
+
+    def stepped(
+        self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]
+    ) -> Tensor:
+        """The latents one step of the sampler on; each row draws from its own stream."""
+        more = {"generator": list(noises)} if type(scheduler).__name__ == "DDPMScheduler" else {}
+        found: Tensor = scheduler.step(output, time, latents, **more).prev_sample
+        return found
+
+    def enlarged(
+        self,
+        latents: Tensor,
+        states: Tensor,
+        empty: Tensor,
+        *,
+        steps: int,
+        guidance: float,
+        generators: Sequence[Generator],
+    ) -> Tensor:
+        """What later stages make of the latents, in a family that has some."""
+        return latents
+
+    def error(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        """How far a prediction is from its target at every place [B, C, h, w], and where that counts (None: everywhere)."""
+        return (output.float() - target.float()) ** 2, None
+
+    # --------------------------------------------------------------------------------------------------- the network
+
+    @property
+    def _parts(self) -> dict[str, nn.Module]:
+        towers = {tower.name: tower.model for tower in sorted(self.towers, key=lambda tower: tower.name)}
+        return {"denoiser": self.denoiser, "autoencoder": self.autoencoder, **towers}
+
+    def module(self, part: str) -> nn.Module:
+        parts = self._parts
+        if part not in parts:
+            raise UnknownName("part of the base", part, parts)
+        return parts[part]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self._parts)
+
+    def select(self, what: str) -> dict[str, nn.Parameter]:
+        """Named sets of parameters, as "denoiser.<name>" or "text_encoder.<name>". Never empty."""
+        if what not in SELECTIONS:
+            raise UnknownName("selection", what, SELECTIONS)
+        if what == "text_encoder":
+            clips = [
+                part for part in self.parts if part.startswith(what) and "CLIP" in type(self.module(part)).__name__
+            ]
+            return {f"{p}.{n}": w for p in clips or [what] for n, w in self.module(p).named_parameters()}
+        starts = self._starts(what)
+        found = {f"denoiser.{n}": p for n, p in self.denoiser.named_parameters() if n.startswith(starts)}
+        if not found:
+            raise InputError(f"selection {what!r} matches no parameter of {self.name}: this base has no such layers")
+        return found
+
+    def _starts(self, what: str) -> tuple[str, ...]:
+        """How the names of a set begin. In joint attention, what is meant for cross-attention is the text's own projections,
+        and what is meant for self-attention the picture's."""
+        if what == "everything":
+            return ("",)
+        rows = [(site, layers) for site in self.sites for layers in [SELECTIONS[what].get(site.kind, ())]]
+        return tuple(f"{site.name}.{layer}" for site, layers in rows for layer in layers) or ("\0",)
+
+    def projections(self, what: str) -> dict[str, nn.Module]:
+        """Layers of the denoiser that low-rank changes go on: "attention", of which "self_attention" and "cross_attention" are
+        parts, "cross_attention_kv", or "everything" (convolutions as well, but those that keep channels apart, which have no rank
+        to lower). Layers whose output nothing reads are left out."""
+        known = {"everything": (nn.Linear, nn.Conv2d), **dict.fromkeys(ATTENTION, (nn.Linear,))}
+        if what not in known:
+            raise UnknownName("set of layers", what, known)
+        layers = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, known[what])}
+        layers = {n: m for n, m in layers.items() if getattr(m, "groups", 1) == 1 and not n.startswith(self.idle)}
+        if what in ATTENTION:
+            layers = {n: m for n, m in layers.items() if n.endswith(_ATTENTION_LAYERS)}
+        if what in ("self_attention", "cross_attention"):
+            within = tuple(f"{site.name}." for site in self.sites if what.startswith(site.kind))
+            layers = {n: m for n, m in layers.items() if n.startswith(within)}
+        if what == "cross_attention_kv":
+            layers = {n: m for n, m in layers.items() if f"{n}.".startswith(self._starts(what))}
+        if not layers:
+            raise InputError(
+                f"{what} of {self.name} ({self.family}) is no layer at all: this base has no such attention"
+            )
+        return {f"denoiser.{name}": layer for name, layer in layers.items()}
+
+    def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]:
+        """By name, in the order of the modules: the cross-attention and feed-forward layers of each, and its width."""
+        from diffusers.models.attention import BasicTransformerBlock
+
+        blocks: Any = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, BasicTransformerBlock)}
+        found = {
+            f"denoiser.{n}": (block.attn2, block.ff, block.dim)
+            for n, block in blocks.items()
+            if block.attn2 is not None
+        }
+        if not found:
+            raise InputError(
+                f"{self.name} ({self.family}) has no blocks with cross-attention and feed-forward layers of their own"
+            )
+        return found
+
+    def attention_widths(self, site: Site) -> tuple[int, int, int]:
+        layer: Any = self.denoiser.get_submodule(site.name)
+        return int(layer.heads), layer.to_q.in_features, self.key_value(site)[0].in_features
+
+    def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]:
+        """Layers that make keys and values of what is read; of the text, where text and picture have layers of their own."""
+        layer: Any = self.denoiser.get_submodule(site.name)
+        if site.kind == "joint":
+            return layer.add_k_proj, layer.add_v_proj
+        return layer.to_k, layer.to_v
+
+    def query_out(self, site: Site) -> tuple[nn.Linear, nn.Linear]:
+        """Layers that make a site's queries of the picture and its output of what was seen."""
+        layer: Any = self.denoiser.get_submodule(site.name)
+        return layer.to_q, layer.to_out[0]
+
+
+ATTENTION = ("attention", "self_attention", "cross_attention", "cross_attention_kv")
+_ATTENTION_LAYERS = (
+    *(".to_q", ".to_k", ".to_v", ".to_out.0", ".add_q_proj", ".add_k_proj", ".add_v_proj", ".to_add_out"),
+    *(".to_qkv_mlp_proj", ".attn.to_out"),
+)
+SELECTIONS: dict[str, dict[str, tuple[str, ...]]] = {  # kind of attention site -> layers there
+    "everything": {},
+    "cross_attention_kv": {"cross": ("to_k.", "to_v."), "joint": ("add_k_proj.", "add_v_proj.")},
+    "cross_attention": {
+        "cross": ("",),
+        "joint": ("add_q_proj.", "add_k_proj.", "add_v_proj.", "to_add_out.", "norm_added"),
+    },
+    "self_attention": {"self": ("",), "joint": ("to_q.", "to_k.", "to_v.", "to_out.", "norm_q", "norm_k")},
+    "attention": {"self": ("",), "cross": ("",), "joint": ("",), "merged": ("",)},
+    "text_encoder": {},
+}

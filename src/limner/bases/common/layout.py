@@ -1,0 +1,60 @@
+"""How convolutions lie in memory while nothing learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from limner.core.weight_cache import of_weight
+
+MOST = 128 * 2**20
+"""Bytes of weights that are laid out: larger networks would hold too much twice."""
+
+_lying: ContextVar[bool] = ContextVar("lying", default=False)  # nothing is laid out for a while
+_convolutions: WeakKeyDictionary[nn.Module, list[nn.Parameter]] = WeakKeyDictionary()
+
+
+@contextmanager
+def laid_out(network: nn.Module, x: Tensor) -> Iterator[Tensor]:
+    """`x` [B, C, h, w] and, while inside, the weights of a network's convolutions with their channels last, as a CPU convolves
+    fastest without gradients (LOG). With gradients, where it is slower, and elsewhere nothing is changed."""
+    if _lying.get() or torch.is_grad_enabled() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        yield x
+        return
+    if network not in _convolutions:
+        _convolutions[network] = _fitting(network)
+    before = [(weight, weight.data) for weight in _convolutions[network]]
+    try:
+        for weight, _ in before:
+            weight.data = of_weight("channels last", weight, lambda w=weight: (_channels_last(w.detach()),))[0]  # type: ignore[misc]
+        yield _channels_last(x)
+    finally:
+        for weight, data in before:
+            weight.data = data
+
+
+@contextmanager
+def as_they_lie() -> Iterator[None]:
+    """Nothing is laid out for a while."""
+    token = _lying.set(True)
+    try:
+        yield
+    finally:
+        _lying.reset(token)
+
+
+def _fitting(network: nn.Module) -> list[nn.Parameter]:
+    """The weights of its convolutions, if they are few enough."""
+    found = [
+        p for m in network.modules() if isinstance(m, nn.Conv2d) for p in (m.weight,) if isinstance(p, nn.Parameter)
+    ]
+    return found if sum(w.numel() * w.element_size() for w in found) <= MOST else []
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)

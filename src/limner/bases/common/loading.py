@@ -1,0 +1,215 @@
+"""Opening a base by name, folder, hub id or file."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from limner.errors import InputError
+from limner.pocket import SIZE
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from limner.core.base import Base
+
+    from .opening import Opening
+
+POCKET = Path(__file__).parent.parent.parent / "pocket" / "weights" / "base"
+
+
+class Known(NamedTuple):
+    """A family as `limner bases` tells of it."""
+
+    module: str
+    title: str
+    pipelines: tuple[str, ...]  # classes in model_index.json
+    learns: str  # what its denoiser predicts
+    attention: str
+    words: str  # where learned words are written
+    note: str = ""
+    group: str = "diffusion"  # the folder of its module: how it generates
+
+
+FAMILIES = (
+    Known("stable_diffusion", "Stable Diffusion 1.x, 2.x", ("StableDiffusionPipeline", "BlipDiffusionPipeline"), "noise or velocity", "self and cross", "CLIP"),
+    Known("sdxl", "Stable Diffusion XL", ("StableDiffusionXLPipeline",), "noise", "self and cross", "CLIP and OpenCLIP"),
+    Known("sd3", "Stable Diffusion 3, 3.5", ("StableDiffusion3Pipeline",), "flow", "joint", "CLIP, OpenCLIP and T5"),
+    Known("flux", "FLUX.1", ("FluxPipeline",), "flow", "joint and merged", "CLIP and T5", "dev reads the scale of guidance itself"),
+    Known("flux2", "FLUX.2 klein", ("Flux2KleinPipeline",), "flow", "joint and merged", "Qwen3"),
+    Known("qwen_image", "Qwen-Image", ("QwenImagePipeline",), "flow", "joint", "Qwen2.5-VL", "guidance keeps the prediction's length"),
+    Known("pixart", "PixArt-Sigma", ("PixArtSigmaPipeline",), "noise", "self and cross", "T5"),
+    Known("sana", "Sana", ("SanaPipeline",), "flow", "linear, and cross", "Gemma 2", "operations act in cross-attention only"),
+    Known("kandinsky", "Kandinsky 2.2", ("KandinskyV22CombinedPipeline",), "noise", "joint", "CLIP of the prior", "the prior makes of a prompt what the decoder reads"),
+    Known("deepfloyd", "DeepFloyd IF", ("IFPipeline",), "noise, in pixels", "joint", "T5", "a second stage beside it as stage_2/ enlarges"),
+    Known("amused", "aMUSEd", ("AmusedPipeline",), "masked tokens", "self and cross", "CLIP", "learns by cross-entropy; no times of noise", "autoregressive"),
+)  # fmt: skip
+"""Every family, its module in `bases/` and the pipeline classes it opens."""
+
+
+EXAMPLES = {
+    "stable_diffusion": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+    "sd3": "stabilityai/stable-diffusion-3.5-medium",
+    "flux": "black-forest-labs/FLUX.1-dev",
+    "qwen_image": "Qwen/Qwen-Image",
+    "pixart": "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+    "sana": "Efficient-Large-Model/Sana_1600M_1024px_diffusers",
+    "deepfloyd": "DeepFloyd/IF-I-XL-v1.0",
+    "amused": "amused/amused-512",
+}
+"""A hub id of a family's own checkpoint, as its makers' model cards name it. None is fetched unless it is asked for; each has a licence
+of its own."""
+SUGGESTED = EXAMPLES["stable_diffusion"]
+"""The base that is suggested for photographs: the smallest, about 4 GB."""
+
+
+def load(
+    name: str | Path = "pocket",
+    *,
+    device: str | None = None,
+    dtype: str = "float32",
+    dtypes: Mapping[str, str] | None = None,
+    quantise: str = "",
+    offload: bool = False,
+    tiling: bool = False,
+    checkpointing: bool = False,
+    offline: bool | None = None,
+    config: str | Path | None = None,
+) -> Base:
+    """Open "pocket", a folder in diffusers' layout, a hub id such as "org/model", or one .safetensors checkpoint.
+
+    `device` None is the GPU where there is one. `dtypes` gives parts of the base ("text_encoder", "autoencoder", …) a data
+    type of their own. `quantise` is "int8" (needs torchao) or "nf4" (needs bitsandbytes), for the denoiser. `offload` lets
+    text encoders and autoencoder wait in the computer's memory. `tiling` decodes a picture in slices and tiles,
+    `checkpointing` computes activations twice rather than keep them. `offline` None is what HF_HUB_OFFLINE says. `config` is
+    where the settings of a single file come from. Raises `FileError` for what is no base, `InputError` for a family that is
+    not supported or a device that is not there.
+    """
+    import torch
+
+    from .opening import DTYPES, QUANTISED, Opening, read_file, read_index
+
+    for asked in (dtype, *(dtypes or {}).values()):
+        if asked not in DTYPES:
+            raise InputError(f"the data type must be one of {', '.join(DTYPES)}, not {asked!r}")
+    if quantise and quantise not in QUANTISED:
+        raise InputError(f"quantise must be one of {', '.join(QUANTISED)}, not {quantise!r}")
+    device = checked_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    offline = _offline() if offline is None else offline
+    source = str(POCKET if name == "pocket" else Path(name).expanduser() if Path(name).expanduser().exists() else name)
+    if source.endswith((".safetensors", ".ckpt")):
+        if source.endswith(".ckpt"):
+            raise InputError(
+                f"{source} is a pickle, which can run code and is never opened; ask for a safetensors file"
+            )
+        pipeline, parts = read_file(Path(source), config=str(config) if config else None, dtype=dtype, offline=offline)
+        index: dict[str, Any] = {"_class_name": pipeline}
+    else:
+        index, parts = read_index(source, offline=offline), {}
+    opening = Opening(source, device, dtype, dtypes or {}, quantise, offline, index, parts)
+    base: Any = _family(opening, name).load(opening)
+    base.distilled = opening.distilled
+    if "without guidance" in base.distilled:  # its own pipeline runs one pass, whatever the scale
+        base.guidance = "embedded"
+    if "bfloat16" in (dtype, *(dtypes or {}).values()):
+        base.files = opening.all_files
+    elif quantise:
+        base.files = {"denoiser": opening.all_files["denoiser"]}
+    if name == "pocket":
+        base.name = "pocket"
+    if offload:
+        base.rest(torch.device("cpu"))
+    if tiling:
+        base.tile()
+    if checkpointing:
+        base.checkpoint(True)
+        base.checkpointing = True
+    found: Base = base
+    return found
+
+
+def checked_device(name: str) -> str:
+    """A device's name as torch writes it. Raises `InputError` for one that torch does not know or that is not here."""
+    import torch
+
+    try:
+        kind, index = torch.device(name).type, torch.device(name).index or 0
+    except RuntimeError as error:
+        raise InputError(f"the device must be cpu or cuda (cuda:1 is the second), not {name!r}") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError("there is no CUDA device here; use device 'cpu'")
+    if kind == "cuda" and index >= torch.cuda.device_count():
+        raise InputError(f"there is no device {name!r} here; the last is 'cuda:{torch.cuda.device_count() - 1}'")
+    if kind not in ("cpu", "cuda") and not _is_there(kind):
+        raise InputError(f"there is no device {name!r} here; use device 'cpu'")
+    return name
+
+
+def _is_there(kind: str) -> bool:
+    """Whether torch can compute on that kind of device."""
+    import torch
+
+    module = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
+    return bool(module is not None and hasattr(module, "is_available") and module.is_available())
+
+
+def sketch(name: str | Path = "pocket", *, offline: bool | None = None) -> Base:
+    """A base laid out without values, for `planning`: it takes no memory and its passes give shapes alone. Not of single files."""
+    from .opening import Sketching, read_index
+
+    source = str(POCKET if name == "pocket" else Path(name).expanduser() if Path(name).expanduser().exists() else name)
+    offline = _offline() if offline is None else offline
+    opening = Sketching(source, "meta", offline=offline, index=read_index(source, offline=offline))
+    base: Any = _family(opening, name).load(opening)
+    base.stored_bytes = opening.stored_bytes
+    found: Base = base
+    return found
+
+
+def _family(opening: Opening, name: str | Path) -> ModuleType:
+    """The module of a pipeline's family."""
+    pipeline = str(opening.index.get("_class_name"))
+    family = next((known for known in FAMILIES if pipeline in known.pipelines), None)
+    if family is None:
+        known = ", ".join(p for f in FAMILIES for p in f.pipelines)
+        raise InputError(f"{name} is opened by {pipeline}, which limner does not open yet; it opens: {known}")
+    return importlib.import_module(f"limner.bases.{family.group}.{family.module}")
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on")
+
+
+def known_bases() -> list[dict[str, Any]]:
+    """What `load` opens: the base that ships inside, and every family."""
+    size = sum(f.stat().st_size for f in POCKET.rglob("*") if f.is_file()) if POCKET.exists() else 0
+    about = "trained by limner on its own toy world; knows toys, not photographs"
+    pocket = {
+        "name": "pocket",
+        "family": "stable_diffusion",
+        "title": "pocket",
+        "picture_size": SIZE,
+        "megabytes": round(size / 1e6, 1),
+        "about": about,
+    }
+    rest = [
+        {
+            "name": "FOLDER, HUB/ID or FILE"
+            if known.module in ("stable_diffusion", "sdxl", "sd3", "flux")
+            else "FOLDER or HUB/ID",
+            "family": known.module,
+            "example": EXAMPLES.get(known.module, ""),
+            "title": known.title,
+            "pipelines": list(known.pipelines),
+            "predicts": known.learns,
+            "attention": known.attention,
+            "words": known.words,
+            "about": known.note,
+        }
+        for known in FAMILIES
+    ]
+    return [pocket, *rest]

@@ -1,0 +1,82 @@
+"""Where the bases of this machine are: a concept knows its base by name and fingerprint, and a path is nobody else's business."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from limner.core.cache import cache_folder
+from limner.core.files import write_text
+from limner.errors import FileError
+
+POCKET = "pocket"
+MOST = 200  # places that are kept, the latest last
+
+
+class Place(NamedTuple):
+    """A folder, file or hub id that `load` opens, and where a single file's settings come from."""
+
+    source: str
+    config: str | None = None
+
+
+def remember(fingerprint: str, source: str | Path, *, config: str | Path | None = None) -> None:
+    """Keep where a base was opened from; `pocket` is always there, and a hub id says itself where it is."""
+    path = Path(source).expanduser()
+    if str(source) == POCKET or not path.exists():
+        return
+    place = {"source": str(path.resolve()), "config": _whole(config)}
+    known = _known()
+    if known.get(fingerprint) == place:
+        return
+    known = {key: value for key, value in known.items() if key != fingerprint} | {fingerprint: place}
+    write_text(_file(), json.dumps(dict(list(known.items())[-MOST:]), indent=1), overwrite=True)
+
+
+def place_of(base: Mapping[str, str]) -> Place | None:
+    """Where the base of a concept's header was opened from on this machine; None for a name that says it, `pocket` or a hub id.
+
+    Raises `FileError` for a folder or file that is not known here, or is gone.
+    """
+    name = base["name"]
+    found = _known().get(base["fingerprint"])
+    if found is not None and Path(str(found["source"])).exists():
+        config = found.get("config")
+        return Place(str(found["source"]), None if config is None else str(config))
+    if name == POCKET or _is_hub_id(name):
+        return None
+    gone = f"it was at {found['source']}, which is gone" if found is not None else "it was a folder or file elsewhere"
+    raise FileError(
+        f"the base {name!r} that it was taught on is not known here ({gone}): name it with --base FOLDER, --base FILE or --base HUB/ID"
+    )
+
+
+def _is_hub_id(name: str) -> bool:
+    owner, slash, rest = name.partition("/")
+    return bool(owner and slash and rest) and "/" not in rest and not name.startswith((".", "~")) and "\\" not in name
+
+
+def _known() -> dict[str, dict[str, str | None]]:
+    """Fingerprint -> place; nothing where the file is damaged, since the places can be named again."""
+    try:
+        found = json.loads(_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {
+        key: place for key, place in found.items() if isinstance(place, dict) and isinstance(place.get("source"), str)
+    }
+
+
+def _whole(config: str | Path | None) -> str | None:
+    if config is None:
+        return None
+    path = Path(config).expanduser()
+    return str(path.resolve() if path.exists() else config)
+
+
+def _file() -> Path:
+    return cache_folder() / "bases.json"

@@ -1,0 +1,226 @@
+"""Text towers, with learned words written into prompts.
+
+A learned word such as `<rex>` never enters the tokenizer or the embedding table: its place in the prompt holds a
+stand-in token whose input vector is replaced while the tower runs. So a base has nothing to undo, and a prompt without
+learned words takes the stock path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from limner.core.wording import shortened
+from limner.errors import PromptError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STAND_IN = 0
+"""Id of the token that stands for a learned word until its vector is put in; no tower takes it for the end of a text."""
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A text encoder and how its family feeds it."""
+
+    tokenizer: Any
+    model: Any
+    length: int  # places, of which all that is not text is padding
+    name: str = "text_encoder"  # of its part of the base, as its folder is called
+    begins: bool = True  # a begin token goes before
+    ends: bool = True  # an end token goes behind
+    masked: bool = False  # padding is hidden from the tower
+    lower: bool = False  # prompts are read in lower case
+    spaces: Literal["apart", "before"] = "apart"  # a space before a word is no part of its token, or the first of it
+    template: Callable[[str], str] | None = None  # prompt -> all that the tower reads
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def embedding(self) -> torch.nn.Module:
+        """The layer that makes input vectors of tokens."""
+        inner = getattr(self.model, "encoder", None)
+        holder: Any = inner if hasattr(inner, "embed_tokens") else self.model
+        found: torch.nn.Module = holder.get_input_embeddings()
+        return found
+
+    @property
+    def width(self) -> int:
+        return int(self.table.shape[1])
+
+    @property
+    def table(self) -> Tensor:
+        """[V, D]: the input vectors of all tokens."""
+        found: Tensor = self.embedding.weight  # type: ignore[assignment]  # an nn.Embedding's is a parameter
+        return found.detach()
+
+    @property
+    def room(self) -> int:
+        """How many tokens a prompt may have."""
+        return self.length - self.begins - self.ends - len(self._bare(""))
+
+    def ids(self, prompt: str, words: Mapping[str, Any]) -> tuple[list[int], list[tuple[int, str]]]:
+        """Token ids without begin and end, and where each learned word starts. A word of n vectors takes n places."""
+        prompt = self._lowered(prompt.strip(), words) if self.lower else prompt
+        text = self.template(prompt) if self.template else prompt
+        ids: list[int] = []
+        places: list[tuple[int, str]] = []
+        pieces = _pieces(text, words)
+        for place, piece in enumerate(pieces):
+            if piece in words:
+                places.append((len(ids), piece))
+                ids += [STAND_IN] * len(words[piece])
+            else:
+                before_word = place + 1 < len(pieces)
+                ids += self._tokens(piece.rstrip(" ") if before_word and self.spaces == "before" else piece)
+        return ids, places
+
+    def vectors_of(self, text: str) -> list[int]:
+        """Ids of the tokens of a text that stands within a prompt."""
+        return self._tokens(f" {text.strip()}" if self.spaces == "before" else text)
+
+    def vocabulary(self) -> frozenset[str]:
+        """Whole words it knows as one token."""
+        known = self.tokenizer.get_vocab()
+        ends = {token.removesuffix("</w>") for token in known if token.endswith("</w>")}
+        return frozenset(ends or {token[1:] for token in known if token[:1] in ("\u2581", "\u0120")})
+
+    def read(self, prompts: Sequence[str], words: Mapping[str, Tensor], **more: Any) -> tuple[Any, Tensor]:
+        """The model's output and where there is text [B, L]. Raises `PromptError` for prompts that are too long."""
+        rows, lengths, written = [], [], []
+        first = [self.tokenizer.bos_token_id] * self.begins
+        last = [self.tokenizer.eos_token_id] * self.ends
+        for row, prompt in enumerate(prompts):
+            ids, places = self.ids(prompt, words)
+            if len(first) + len(ids) + len(last) > self.length:
+                over = len(first) + len(ids) + len(last) - self.length
+                has = self.room + over
+                raise PromptError(
+                    f"the prompt has {has} tokens and this base reads at most {self.room}: shorten {shortened(prompt)!r}; nothing was cut"
+                )
+            ids = [*first, *ids, *last]
+            lengths.append(len(ids))
+            rows.append(ids + [self.tokenizer.pad_token_id] * (self.length - len(ids)))
+            written += [(row, start + len(first), words[word]) for start, word in places]
+        batch = torch.tensor(rows, device=self.device)
+        mask = torch.arange(self.length, device=self.device) < torch.tensor(lengths, device=self.device)[:, None]
+        with _replacing(self.embedding, written):
+            out = self.model(batch, attention_mask=mask.long() if self.masked else None, **more)
+        return out, mask
+
+    def _lowered(self, prompt: str, words: Mapping[str, Any]) -> str:
+        return "".join(piece if piece in words else piece.lower() for piece in _pieces(prompt, words))
+
+    def _bare(self, prompt: str) -> list[int]:
+        return self._tokens(self.template(prompt)) if self.template else []
+
+    def _tokens(self, text: str) -> list[int]:
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:  # half of a character, as from a terminal in another encoding
+                raise PromptError(
+                    f"{text[:100]!r} holds half of a character at place {error.start}: type it again"
+                ) from error
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids) if text.strip() else []
+
+
+def clip_tower(tokenizer: Any, model: Any, *, name: str = "text_encoder") -> Tower:
+    """A CLIP text encoder, read as all families do: begin, text, end, and padding that is not hidden."""
+    return Tower(tokenizer, model, int(tokenizer.model_max_length), name)
+
+
+class _replacing:
+    """While inside, the embedding's output holds the given vectors at the given places."""
+
+    def __init__(self, embedding: torch.nn.Module, written: Sequence[tuple[int, int, Tensor]]) -> None:
+        self.embedding, self.written = embedding, written
+
+    def __enter__(self) -> None:
+        self.handle = self.embedding.register_forward_hook(self._write) if self.written else None
+
+    def __exit__(self, *_: object) -> None:
+        if self.handle is not None:
+            self.handle.remove()
+
+    def _write(self, _: torch.nn.Module, __: Any, vectors: Tensor) -> Tensor:
+        rows = torch.cat([torch.full((len(v),), row, device=vectors.device) for row, _, v in self.written])
+        columns = torch.cat(
+            [torch.arange(start, start + len(v), device=vectors.device) for _, start, v in self.written]
+        )
+        scale = getattr(self.embedding, "embed_scale", 1.0)  # some layers scale what they look up
+        values = (torch.cat([v for _, _, v in self.written]) * scale).to(vectors)
+        return vectors.index_put((rows, columns), values)
+
+
+class TextAttention:
+    """A self-attention layer of a CLIP text tower, to which keys and values can be added."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+        self.heads, self.width = int(layer.num_heads), int(layer.head_dim)
+
+    @contextmanager
+    def with_prefix(self, key: Tensor, value: Tensor, scale: float, on: Callable[[], bool]) -> Iterator[None]:
+        """While inside, each head also attends to `key` with `value` [heads, width], from every place; the output moves to
+        that by `scale`."""
+
+        def hook(layer: Any, args: Any, kwargs: Any, out: Any) -> Any:
+            if not on():
+                return out
+            hidden = args[0] if args else kwargs["hidden_states"]
+            new = self._attended(hidden, key, value)
+            return (torch.lerp(out[0], new.to(out[0]), scale), *out[1:])
+
+        handle = self.layer.register_forward_hook(hook, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _attended(self, hidden: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        layer, (rows, length, _) = self.layer, hidden.shape
+
+        def heads(x: Tensor) -> Tensor:
+            return x.view(rows, length, self.heads, self.width).transpose(1, 2)
+
+        q, k, v = (heads(project(hidden)) for project in (layer.q_proj, layer.k_proj, layer.v_proj))
+        first = (x.to(k)[None, :, None].expand(rows, -1, -1, -1) for x in (key, value))
+        k, v = (torch.cat([front, x], 2) for front, x in zip(first, (k, v), strict=True))
+        logits = q @ k.mT * self.width**-0.5
+        later = torch.ones(length, length, dtype=torch.bool, device=hidden.device).triu(1)
+        logits = logits.masked_fill(torch.nn.functional.pad(later, (1, 0)), float("-inf"))
+        out = (logits.softmax(-1) @ v).transpose(1, 2).reshape(rows, length, -1)
+        found: Tensor = layer.out_proj(out)
+        return found
+
+
+_SYNTAX = re.compile(
+    r"\([^()]*:\s*-?\d*\.?\d+\s*\)"  # (red:1.4)
+    r"|\(\(.*?\)\)"  # ((red))
+    r"|\[[^\[\]]*[|:][^\[\]]*\]"  # [red|blue], [red:blue:0.5]
+    r"|\{[^{}]*\|[^{}]*\}"  # {red|blue}
+    r"|\b(?:BREAK|AND)\b"
+    r"|__[\w/-]+__"  # __color__
+    r"|(?<=[\w)\"])(?:\+{1,8}|-{2,8})(?=[\s,.]|$)"  # red++
+)
+"""Weights, schedules, choices and breaks as other tools' prompts have them."""
+
+
+def literal_syntax(prompts: Sequence[str]) -> list[str]:
+    """The parts of prompts that are commands in other tools and plain letters here, each once."""
+    return list(dict.fromkeys(found for prompt in prompts for found in _SYNTAX.findall(prompt)))
+
+
+def _pieces(prompt: str, words: Mapping[str, Tensor]) -> list[str]:
+    if not words:
+        return [prompt]
+    return re.split("(" + "|".join(map(re.escape, sorted(words, key=len, reverse=True))) + ")", prompt)

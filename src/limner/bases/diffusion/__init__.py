@@ -1,0 +1,1 @@
+"""Bases that predict noise, velocity or flow."""

@@ -1,0 +1,118 @@
+"""FLUX.1: T5 for the text and CLIP for its global vector, joint and merged attention, a flow over packed latents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limner.bases.common.attention import host_sites
+from limner.bases.common.family import Family
+from limner.bases.common.joint import JointHost
+from limner.bases.common.opening import Opening
+from limner.bases.common.paths import Flow, falling, linear_shift
+from limner.bases.common.states import pack, rows_of, unpack
+from limner.bases.common.text import Tower, clip_tower
+from limner.core.types import Pass
+
+TEACHING_GUIDANCE = 3.5
+"""The scale that a guidance-distilled base is told while it learns and nobody says another (diffusers' training script)."""
+
+
+class Flux(Flow, Family):
+    """States are T5's, CLIP's pooled state the global vector. Latents are packed two by two for the denoiser alone. `dev` was
+    distilled to read the scale of guidance as a number: it is painted in one pass, without an empty prompt."""
+
+    family = "flux"
+
+    def __init__(self, name: str, **parts: Any) -> None:
+        super().__init__(name, **parts)
+        self.sites = host_sites(
+            self.denoiser, lambda name, _: ("merged" if name.startswith("single_") else "joint", JointHost)
+        )
+        self.guidance = "embedded" if self.denoiser.config.guidance_embeds else "classifier_free"
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        side = int(getattr(self.denoiser.config, "sample_size", None) or 128)
+        return int(self.denoiser.config.in_channels) // 4, side, side
+
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return self.towers[0].length + rows_of(
+            int(self.denoiser.config.pooled_projection_dim), wide := int(self.denoiser.config.joint_attention_dim)
+        ), wide
+
+    def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
+        """[B, L + rows, D]"""
+        sequence = self._read(self.towers[0], prompts, words)[0].last_hidden_state
+        pooled = self._read(self.towers[1], prompts, words)[0].pooler_output
+        return pack(sequence, pooled=pooled).to(self.dtype)
+
+    def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
+        wide = int(self.denoiser.config.pooled_projection_dim)
+        sequence, pooled, _ = unpack(states, self.towers[0].length, pooled=wide)
+        high, side = noised.shape[-2] // 2, noised.shape[-1] // 2
+        context.text_places = sequence.shape[1]
+        scale = TEACHING_GUIDANCE if context.guidance is None else context.guidance
+        reads = self.denoiser.config.guidance_embeds
+        out = self.denoiser(
+            hidden_states=packed(noised),
+            timestep=time.to(noised) / 1000,
+            guidance=noised.new_full((len(noised),), scale, dtype=torch.float32) if reads else None,
+            encoder_hidden_states=sequence,
+            pooled_projections=pooled,
+            txt_ids=sequence.new_zeros(sequence.shape[1], 3),
+            img_ids=picture_places(high, side).to(sequence),
+            joint_attention_kwargs={"run": context},
+        ).sample
+        return unpacked(out, high, side)
+
+    def _steps(self, steps: int) -> dict[str, Any]:
+        about = {"mu": linear_shift(self.scheduler_config, (self.latent_shape[1] // 2) ** 2)}
+        return {"sigmas": falling(steps), **about}
+
+
+def packed(x: Tensor) -> Tensor:
+    """[B, C, h, w] -> [B, h / 2 * w / 2, 4 C]"""
+    rows, wide, high, side = x.shape
+    x = x.view(rows, wide, high // 2, 2, side // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(rows, high // 2 * side // 2, 4 * wide)
+
+
+def unpacked(x: Tensor, high: int, side: int) -> Tensor:
+    """[B, high * side, 4 C] -> [B, C, 2 high, 2 side]"""
+    rows, _, wide = x.shape
+    return (
+        x.view(rows, high, side, wide // 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(rows, wide // 4, 2 * high, 2 * side)
+    )
+
+
+def picture_places(high: int, side: int) -> Tensor:
+    """[high * side, 3]: 0, row and column of every packed place."""
+    rows, columns = torch.meshgrid(torch.arange(high), torch.arange(side), indexing="ij")
+    return torch.stack([torch.zeros_like(rows), rows, columns], -1).reshape(-1, 3)
+
+
+def load(opening: Opening) -> Flux:
+    """Open a pipeline of this family. What schnell reads of a prompt is half as long as what dev does."""
+    places = 256 if "schnell" in opening.name.lower() else 512
+    return Flux(
+        opening.name,
+        denoiser=opening.network("transformer"),
+        autoencoder=opening.network("vae"),
+        towers=[
+            Tower(
+                opening.tokenizer("tokenizer_2"),
+                opening.text_encoder("text_encoder_2"),
+                places,
+                "text_encoder_2",
+                begins=False,
+            ),
+            clip_tower(opening.tokenizer(), opening.text_encoder()),
+        ],
+        scheduler=opening.scheduler(),
+        image_encoder=opening.image_encoder,
+    )

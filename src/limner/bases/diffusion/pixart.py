@@ -1,0 +1,66 @@
+"""PixArt-Sigma (arXiv:2403.04692): T5, a transformer with cross-attention, noise and its variance predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from limner.bases.common.attention import host_sites
+from limner.bases.common.family import Family
+from limner.bases.common.opening import Opening
+from limner.bases.common.paths import Diffusion
+from limner.bases.common.states import longest, pack, rows_of, unpack
+from limner.bases.common.text import Tower
+from limner.core.types import Pass
+
+PLACES = 300
+
+
+class PixArt(Diffusion, Family):
+    """States are T5's of the prompt in lower case, with a mask. Of what the denoiser predicts, the noise alone is used."""
+
+    family = "pixart"
+
+    def __init__(self, name: str, **parts: Any) -> None:
+        super().__init__(name, **parts)
+        self.sites = host_sites(self.denoiser)
+
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return (length := self.towers[0].length) + rows_of(
+            length, wide := int(self.towers[0].model.config.d_model)
+        ), wide
+
+    def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
+        """[B, L + rows, D], the last rows saying which places are text."""
+        out, mask = self._read(self.towers[0], prompts, words)
+        return pack(out.last_hidden_state, mask=mask).to(self.dtype)
+
+    def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
+        sequence, _, mask = unpack(states, self.towers[0].length, masked=True)
+        assert mask is not None
+        most = longest(mask)
+        out: Tensor = self.denoiser(
+            noised,
+            encoder_hidden_states=sequence[:, :most],
+            encoder_attention_mask=mask[:, :most].to(noised),
+            timestep=time,
+            added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+            cross_attention_kwargs={"run": context},
+        ).sample
+        return out[:, : noised.shape[1]]
+
+
+def load(opening: Opening) -> PixArt:
+    """Open a pipeline of this family."""
+    t5 = opening.tokenizer(), opening.text_encoder()
+    return PixArt(
+        opening.name,
+        denoiser=opening.network("transformer"),
+        autoencoder=opening.network("vae"),
+        towers=[Tower(*t5, PLACES, begins=False, masked=True, lower=True)],
+        scheduler=opening.scheduler(),
+        image_encoder=opening.image_encoder,
+    )

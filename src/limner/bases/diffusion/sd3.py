@@ -1,0 +1,102 @@
+"""Stable Diffusion 3 and 3.5 (arXiv:2403.03206): two CLIP towers and T5, joint attention, a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from limner.bases.common.attention import host_sites
+from limner.bases.common.family import Family
+from limner.bases.common.joint import PictureFirstHost
+from limner.bases.common.opening import Opening
+from limner.bases.common.paths import Flow, linear_shift
+from limner.bases.common.states import pack, rows_of, unpack
+from limner.bases.common.text import Tower, clip_tower
+from limner.core.types import Pass
+
+T5_PLACES = 256
+
+
+class StableDiffusion3(Flow, Family):
+    """States are the CLIP towers' (last but one, side by side, filled up with zeros) and then T5's; both CLIP towers'
+    projected ends are the global vector. T5 may be missing: its states are zeros then."""
+
+    family = "sd3"
+    density = "logit_normal"
+
+    def __init__(self, name: str, **parts: Any) -> None:
+        super().__init__(name, **parts)
+        last = f"transformer_blocks.{len(self.denoiser.transformer_blocks) - 1}."
+        self.idle = (f"{last}attn.add_q_proj",)  # it drops the text after attention
+        self.sites = host_sites(
+            self.denoiser, lambda name, _: ("self" if name.endswith("attn2") else "joint", PictureFirstHost)
+        )
+
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return self.towers[0].length + T5_PLACES + rows_of(
+            int(self.denoiser.config.pooled_projection_dim), wide := int(self.denoiser.config.joint_attention_dim)
+        ), wide
+
+    def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
+        """[B, 77 + 256 + rows, D]"""
+        clips = [self._read(tower, prompts, words, output_hidden_states=True)[0] for tower in self.towers[:2]]
+        wide = int(self.denoiser.config.joint_attention_dim)
+        clip = torch.cat([out.hidden_states[-2] for out in clips], -1)
+        sequence = F.pad(clip, (0, wide - clip.shape[-1]))
+        if len(self.towers) > 2:
+            t5 = self._read(self.towers[2], prompts, words)[0].last_hidden_state
+        else:
+            t5 = sequence.new_zeros(len(prompts), T5_PLACES, wide)
+        pooled = torch.cat([out.text_embeds for out in clips], -1)
+        return pack(torch.cat([sequence, t5.to(sequence)], 1), pooled=pooled).to(self.dtype)
+
+    def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]:
+        """In the CLIP towers' places, then in T5's."""
+        first = super().word_places(prompt, word, words=words)
+        if len(self.towers) < 3:
+            return first
+        behind = self.towers[2].ids(prompt, words)[1]
+        return first + [self.towers[0].length + place for place, found in behind if found == word]
+
+    def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
+        wide = int(self.denoiser.config.pooled_projection_dim)
+        sequence, pooled, _ = unpack(states, self.towers[0].length + T5_PLACES, pooled=wide)
+        told = {"run": context}
+        out: Tensor = self.denoiser(
+            noised,
+            timestep=time,
+            encoder_hidden_states=sequence,
+            pooled_projections=pooled,
+            joint_attention_kwargs=told,
+        ).sample
+        return out
+
+    def _steps(self, steps: int) -> dict[str, Any]:
+        if not self.scheduler_config.get("use_dynamic_shifting"):
+            return {"num_inference_steps": steps}
+        side = self.latent_shape[1] // int(self.denoiser.config.patch_size)
+        return {"num_inference_steps": steps, "mu": linear_shift(self.scheduler_config, side**2, most=1.16)}
+
+
+def load(opening: Opening) -> StableDiffusion3:
+    """Open a pipeline of this family, with or without T5."""
+    towers = [
+        clip_tower(opening.tokenizer(), opening.text_encoder()),
+        clip_tower(opening.tokenizer("tokenizer_2"), opening.text_encoder("text_encoder_2"), name="text_encoder_2"),
+    ]
+    if opening.has("text_encoder_3"):
+        t5 = opening.tokenizer("tokenizer_3"), opening.text_encoder("text_encoder_3")
+        towers.append(Tower(*t5, T5_PLACES, "text_encoder_3", begins=False))
+    return StableDiffusion3(
+        opening.name,
+        denoiser=opening.network("transformer"),
+        autoencoder=opening.network("vae"),
+        towers=towers,
+        scheduler=opening.scheduler(),
+        image_encoder=opening.image_encoder,
+    )

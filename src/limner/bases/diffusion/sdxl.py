@@ -1,0 +1,75 @@
+"""Stable Diffusion XL (arXiv:2307.01952): two CLIP towers side by side, and size and crop told to the denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limner.bases.common.attention import host_sites
+from limner.bases.common.family import Family
+from limner.bases.common.opening import Opening
+from limner.bases.common.paths import Diffusion
+from limner.bases.common.states import pack, rows_of, unpack
+from limner.bases.common.text import clip_tower
+from limner.core.types import Pass
+
+
+class StableDiffusionXL(Diffusion, Family):
+    """States are the last but one of both towers, side by side; the second tower's projected end is the global vector."""
+
+    family = "sdxl"
+
+    def __init__(self, name: str, *, empty_is_zero: bool = True, **parts: Any) -> None:
+        super().__init__(name, **parts)
+        self.empty_is_zero = empty_is_zero  # an empty prompt is read as zeros, as it was trained
+        self.sites = host_sites(self.denoiser)
+
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        return self.towers[0].length + rows_of(
+            int(self.towers[1].model.config.projection_dim), wide := sum(self.word_widths)
+        ), wide
+
+    def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
+        """[B, L + 1, D1 + D2], the last row the global vector."""
+        first, second = (self._read(tower, prompts, words, output_hidden_states=True)[0] for tower in self.towers)
+        sequence = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
+        states = pack(sequence, pooled=second.text_embeds).to(self.dtype)
+        if self.empty_is_zero:
+            states = states * torch.tensor([[[bool(prompt)]] for prompt in prompts], device=states.device)
+        return states
+
+    def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
+        """[B, C, h, w] -> [B, C, h, w]. Pictures are told to be whole and of the base's own size (Sec. 2.2)."""
+        side = float(noised.shape[-1] * self._factor)
+        high = float(noised.shape[-2] * self._factor)
+        sizes = noised.new_tensor([high, side, 0.0, 0.0, high, side]).expand(len(noised), -1)
+        wide = int(self.towers[1].model.config.projection_dim)
+        sequence, pooled, _ = unpack(states, self.towers[0].length, pooled=wide)
+        out: Tensor = self.denoiser(
+            self._filled(noised),
+            time,
+            encoder_hidden_states=sequence,
+            added_cond_kwargs={"text_embeds": pooled, "time_ids": sizes},
+            cross_attention_kwargs={"run": context},
+        ).sample
+        return out
+
+
+def load(opening: Opening) -> StableDiffusionXL:
+    """Open a pipeline of this family."""
+    return StableDiffusionXL(
+        opening.name,
+        empty_is_zero=bool(opening.index.get("force_zeros_for_empty_prompt", True)),
+        denoiser=opening.network("unet"),
+        autoencoder=opening.network("vae"),
+        towers=[
+            clip_tower(opening.tokenizer(), opening.text_encoder()),
+            clip_tower(opening.tokenizer("tokenizer_2"), opening.text_encoder("text_encoder_2"), name="text_encoder_2"),
+        ],
+        scheduler=opening.scheduler(),
+        image_encoder=opening.image_encoder,
+    )

@@ -1,0 +1,82 @@
+"""Stable Diffusion 1.x and 2.x, and everything of their shape: the pocket base is one of them.
+
+One CLIP text tower, a KL autoencoder (or a tiny one), a UNet with cross-attention, noise or velocity as its prediction.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from limner.bases.common.attention import host_sites
+from limner.bases.common.family import Family
+from limner.bases.common.opening import Opening
+from limner.bases.common.paths import Diffusion
+from limner.bases.common.text import clip_tower
+from limner.core.types import Pass
+from limner.errors import InputError
+
+
+class StableDiffusion(Diffusion, Family):
+    """A pipeline of this family behind the seam."""
+
+    family = "stable_diffusion"
+
+    def __init__(self, name: str, **parts: Any) -> None:
+        super().__init__(name, **parts)
+        self.sites = host_sites(self.denoiser)
+
+    def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
+        """[B, L, D]: the last states of the tower."""
+        states: Tensor = self._read(self.towers[0], prompts, words)[0].last_hidden_state
+        return states.to(self.dtype)
+
+    def text_features(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
+        """[B, D]: global CLIP embeddings of texts, comparable with those of pictures: the state at the end token, projected.
+        Raises `InputError` where the picture tower is not of a whole CLIP."""
+        states = self._read(self.towers[0], prompts, words)[0].last_hidden_state
+        ends = [1 + self.num_tokens(prompt, words=words) for prompt in prompts]
+        at = torch.arange(len(ends), device=states.device), torch.tensor(ends, device=states.device)
+        return F.linear(states[at], self._text_projection.to(states))
+
+    @functools.cached_property
+    def _text_projection(self) -> Tensor:
+        from safetensors import safe_open
+
+        name, folder = "text_projection.weight", self.image_encoder
+        files = sorted(folder.glob("*.safetensors")) if folder is not None else []
+        for file in files:
+            with safe_open(file, framework="pt") as tensors:
+                if name in tensors.keys():  # noqa: SIM118 - not a mapping
+                    found: Tensor = tensors.get_tensor(name)
+                    return found.to(self.device)
+        raise InputError(
+            f"{self.name} cannot compare texts with pictures, which this method does: put the whole CLIP that its text tower "
+            "is of into the base's folder as image_encoder/"
+        )
+
+    def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
+        """[B, C, h, w] -> [B, C, h, w]: one run of the UNet, its attention layers seeing `context`."""
+        told = {"run": context}
+        out: Tensor = self.denoiser(
+            self._filled(noised), time, encoder_hidden_states=states, cross_attention_kwargs=told
+        ).sample
+        return out
+
+
+def load(opening: Opening) -> StableDiffusion:
+    """Open a pipeline of this family."""
+    tower = clip_tower(opening.tokenizer(), opening.text_encoder())
+    return StableDiffusion(
+        opening.name,
+        denoiser=opening.network("unet"),
+        autoencoder=opening.network("vae"),
+        towers=[tower],
+        scheduler=opening.scheduler(),
+        image_encoder=opening.image_encoder,
+    )

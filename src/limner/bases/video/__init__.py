@@ -1,0 +1,1 @@
+"""Motion modules and bases that generate clips."""

@@ -1,1 +1,0 @@
-"""What each command of `limner` does; the parser is in `cli.py`."""

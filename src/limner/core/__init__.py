@@ -1,0 +1,1 @@
+"""What things are. Imports nothing of limner but its errors."""

@@ -1,0 +1,67 @@
+"""The cache on disk: tensors by a hash of everything that made them. Anything but an exact match is a miss."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import FileError
+
+from .files import atomic_write, check_folder, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VERSION = 1  # part of every key: raise it when what is cached changes its meaning
+
+
+def cache_folder() -> Path:
+    """`LIMNER_CACHE`, else `limner` in the user's cache folder."""
+    home = os.environ.get("LIMNER_CACHE") or os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/limner"
+    try:
+        return Path(home).expanduser()
+    except RuntimeError as error:  # nobody knows this user's home
+        raise FileError(f"there is no home folder for the cache ({error}); set LIMNER_CACHE to a folder") from error
+
+
+def check_cache() -> Path:
+    """The cache's folder. Raises `FileError` where it cannot be written into, before any work is done that would fill it."""
+    try:
+        return check_folder(cache_folder())
+    except FileError as error:
+        raise FileError(
+            f"the cache's folder: {error}. Set LIMNER_CACHE to a folder that can be written into"
+        ) from error
+
+
+def cached_tensors(key: tuple[object, ...], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What `make` returned for this key, now or before. A damaged file is made anew."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
+
+    name = hashlib.sha256(repr((VERSION, *key)).encode()).hexdigest()
+    path = cache_folder() / f"{name}.safetensors"
+    try:
+        return load_file(path)
+    except (FileNotFoundError, SafetensorError):
+        tensors = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, lambda p: save_file(tensors, p), overwrite=True)
+        return tensors
+
+
+def cached_json(key: tuple[object, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `make` returned for this key, now or before, as JSON holds it. A damaged file is made anew."""
+    path = cache_folder() / f"{hashlib.sha256(repr((VERSION, *key)).encode()).hexdigest()}.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        found = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(found)
+        write_text(path, text, overwrite=True)
+    return found

@@ -1,0 +1,152 @@
+"""What was learned: one safetensors file with its whole story in the header."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import FileError
+
+from .files import atomic_write, check_ours
+from .headers import check_header
+from .tensor_files import read_checked
+from .untrusted import HASH, content_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .base import Base
+    from .recipe import Recipe
+
+
+FORMAT = 2
+"""Of the file. Format 1 had no hash of its content; it is still read."""
+
+
+OPENS = ("model",)
+"""Settings that name a network to open, by folder or hub id."""
+
+
+RUNS = ("judge",)
+"""Settings that may name code to run, as FILE.py:function; painting runs none of it."""
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A taught subject. Wear it while painting, save it, load it.
+
+    `tensors` hold everything that makes the difference to the base; the rest is the header.
+    """
+
+    handle: str  # as prompts write it: "<rex>"
+    method: str  # its name, or "file.py:function"
+    settings: dict[str, Any]
+    base: dict[str, str]  # name, family, fingerprint
+    subject: dict[str, Any]  # the subject's card: class noun, kind, names and hashes of the pictures
+    seed: int
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    losses: list[float] = field(default_factory=list, repr=False)
+    scores: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)  # pre-trained weights it stands on: name -> hash
+    method_sha256: str = ""  # of the method's file, where the method is "file.py:function"
+    trusted: bool = field(
+        default=True, compare=False
+    )  # whether what it names may be run and opened; not of a file, unless told
+    sha256: str = field(default="", compare=False)  # of header and tensors, as the file it was read from has it
+
+    def _check_opens(self, chosen: Mapping[str, Any]) -> None:
+        opened = [str(chosen[name]) for name in OPENS if chosen.get(name)]
+        if opened and not self.trusted:
+            raise FileError(
+                f"{self.handle} wants to open {opened[0][:200]!r}, a network that its file names; a file opens nothing of itself: "
+                "say --trust (in Python: Concept.load(…, trust=True)) if you know where it is from"
+            )
+
+    def _check_weights(self, name: str, base: Base) -> None:
+        """Raises `FileError` where the pre-trained weights are others than those it was taught on. A concept of before they were
+        recorded says nothing of them, and one for another base of the family stands on that base's own."""
+        from .weights import mark
+
+        known = self.weights.get(name)
+        if known and base.fingerprint == self.base["fingerprint"] and known != (now := mark(name, base)):
+            raise FileError(
+                f"{self.handle} stands on pre-trained weights of {name} with hash {known}, and those here have {now}: they were trained "
+                "or imported anew since; put the old ones back, or teach the subject again"
+            )
+
+    def scored(self, scores: Mapping[str, Any]) -> Concept:
+        """The same concept with these scores in its header."""
+        return replace(self, scores={**self.scores, **scores})
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Everything but the tensors, as JSON can hold it."""
+        told = {k: v for k, v in asdict(replace(self, tensors={})).items() if k not in _NOT_TOLD}
+        return {"format": FORMAT, **told}
+
+    @property
+    def has_trigger(self) -> bool:
+        """Whether prompts call it by a word; a file of another tool that was taught without one acts by being worn."""
+        from .concept import IMPORTED
+
+        return self.method != IMPORTED or bool(self.settings.get("words") or self.settings.get("says"))
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in self.tensors.values())
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+        """Write the file, whole or not at all. Raises `FileError` when it exists (with `overwrite`, when limner did not write what
+        exists), and when it cannot be written, as on a full disk."""
+        from safetensors.torch import save_file
+
+        if overwrite:
+            check_ours(Path(path))
+
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        text = json.dumps(self.header)
+        metadata = {"limner": text, HASH: content_hash(text, tensors)}
+        atomic_write(Path(path), lambda p: save_file(tensors, p, metadata=metadata), overwrite=overwrite)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: Path | str, *, trust: bool = False) -> Concept:
+        """Read a file that `save` wrote. Raises `FileError` for anything else, and for a file that was changed since.
+
+        A file is data: nothing that it names is run or opened. A method of a file of yours is used if you named it before, by
+        `limner.methods.find("FILE.py:function")` or `--method`; `trust` lets the concept's own header name it, and networks.
+        """
+        header, tensors, digest = read_checked(Path(path), what="concept")
+        if header.get("format") not in (1, FORMAT):
+            raise FileError(f"{path} is a concept of format {header.get('format')}; this limner reads format {FORMAT}")
+        known = {f.name: f for f in fields(cls) if f.name not in _NOT_TOLD}
+        defaults = {"losses": [], "scores": {}, "cost": {}, "versions": {}, "method_sha256": ""}
+        found = {**defaults, **{name: value for name, value in header.items() if name != "format"}}
+        missing, strange = [n for n in known if n not in found], [n for n in found if n not in known]
+        if missing:
+            raise FileError(f"{path} lacks parts of a concept's header ({', '.join(missing)}); teach it again")
+        if strange:
+            raise FileError(f"{path} has a field in its header that limner does not write: {strange[0][:100]!r}")
+        check_header(found, tensors, path)
+        return cls(tensors=tensors, trusted=trust, sha256=digest, **found)
+
+
+_NOT_TOLD = ("tensors", "trusted", "sha256")
+"""Fields of a concept that are not in its header."""
+
+
+def _kinds(make: Callable[..., Recipe]) -> dict[str, type]:
+    """The type of each setting of a method, by its signature."""
+    kinds = {"int": int, "float": float, "str": str, "bool": bool}
+    given = list(inspect.signature(make).parameters.values())[1:]
+    return {p.name: kinds[getattr(p.annotation, "__name__", p.annotation)] for p in given}
+
+
+IMPORTED = "imported"
+"""The method of such a concept, in its header."""

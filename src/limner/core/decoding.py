@@ -1,0 +1,235 @@
+"""Picture files decoded within bounds: known formats alone, no more pixels than are read, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from limner.errors import PictureError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+T = TypeVar("T")
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+"""Formats that are opened, whatever a file is called. Pillow knows forty more; some of them start other programs (PostScript)."""
+MAX_PIXELS = 64_000_000
+"""Pixels of the largest picture that is read."""
+KEPT_PIXELS = 4096 * 4096
+"""Pixels that are kept of a larger picture: it is brought down to as many before it is converted."""
+MAX_BYTES = 500_000_000
+"""Bytes of the largest picture file that is read."""
+STRIP = 1_000_000  # pixels that are scaled from 16 or 32 bits at a time
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture as RGB, turned as its EXIF says, and what was noticed."""
+
+    rgb: Image.Image
+    opaque: (
+        Image.Image | None
+    )  # "L": where a picture with transparency is opaque; None without transparency, or with nothing else
+    animated: bool
+    whole_size: tuple[int, int]  # of the picture before it was brought down
+
+
+def decoded(source: Path | bytes, *, name: str) -> Decoded:
+    """The first frame of a picture file, or of the bytes of one. Raises `PictureError` for everything that cannot be read."""
+    with _opened(source, name) as image:
+        return converted(image, name=name, own=True)
+
+
+def decoded_mask(source: Path | bytes, *, name: str) -> Image.Image:
+    """The mask that a picture file, or the bytes of one, holds. Raises `PictureError` for everything that cannot be read."""
+    with _opened(source, name) as image:
+        return converted_mask(image, name=name)
+
+
+def converted_mask(image: Image.Image, *, name: str) -> Image.Image:
+    """An opened mask as "L", turned as its EXIF says, over black where it is transparent. Raises `PictureError`."""
+    return _guarded(name, lambda: _as_mask(image, name))
+
+
+def _as_mask(image: Image.Image, name: str) -> Image.Image:
+    from PIL import Image, ImageOps
+
+    image = _eight_bits(ImageOps.exif_transpose(image), name)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        clear = _smaller(image.convert("RGBA"))
+        image = Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")
+    return _smaller(image).convert("L")
+
+
+def text_of(source: Path, field: str) -> str:
+    """A text that a picture file carries beside its pixels, such as "limner" of a PNG; empty where it has none. Raises
+    `PictureError`."""
+    with _opened(source, str(source)) as image:
+        return str(image.info.get(field, ""))
+
+
+def converted(image: Image.Image, *, name: str, own: bool = False) -> Decoded:
+    """An opened picture as RGB: turned as its EXIF says, transparency over white, 16 bits scaled to 8. `own` says that the picture
+    may be changed. Raises `PictureError`."""
+    return _guarded(name, lambda: _converted(image, name, own))
+
+
+def _converted(image: Image.Image, name: str, own: bool) -> Decoded:
+    from PIL import Image, ImageOps
+
+    animated = bool(getattr(image, "is_animated", False))
+    if own:
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+    else:
+        image = ImageOps.exif_transpose(image)
+    whole_size, opaque = image.size, None
+    image = _eight_bits(image, name)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        clear = _smaller(image if image.mode == "RGBA" else image.convert("RGBA"))
+        alpha = clear.getchannel("A")
+        values = alpha.histogram()
+        opaque = alpha if sum(values[:255]) and sum(values[128:]) else None
+        white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, clear)
+    elif image.mode not in ("RGB", "L"):
+        image = image.convert("RGB")
+    return Decoded(_smaller(image).convert("RGB"), opaque, animated, whole_size)
+
+
+# ---------------------------------------------------------------------------------------------------------------- opening
+
+
+@contextmanager
+def _opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
+    """A picture whose format, size and bytes are within bounds; nothing of it is decoded yet."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(source, Path) and not source.is_file():
+        raise PictureError(f"there is no file {source}")
+    size = source.stat().st_size if isinstance(source, Path) else len(source)
+    if size > MAX_BYTES:
+        raise PictureError(f"{name} has {size:,} bytes; pictures of at most {MAX_BYTES:,} are read: make it smaller")
+    try:
+        file: BinaryIO = source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
+    except OSError as error:
+        raise PictureError(f"{name} cannot be opened: {error.strerror or error}") from error
+    with file:
+        try:
+            image = _open_known(file)
+        except UnidentifiedImageError as error:
+            raise PictureError(
+                f"{name} is not a picture that can be read; expected PNG, JPEG, WebP or the like"
+            ) from error
+        except Image.DecompressionBombError as error:
+            raise PictureError(
+                f"{name} unpacks to far more than the {MAX_PIXELS:,} pixels that are read: make it smaller"
+            ) from error
+        except Exception as error:  # of a damaged picture, Pillow raises whatever it stumbles over
+            raise _damaged(name, error) from error
+        pixels = image.width * image.height
+        if pixels > MAX_PIXELS:
+            raise PictureError(
+                f"{name} says it is {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read: make it smaller"
+            )
+        with _room.of(pixels):
+            yield image
+
+
+_opening = threading.Lock()  # filters of warnings belong to the whole process
+
+
+def _open_known(file: BinaryIO) -> Image.Image:
+    from PIL import Image
+
+    if any(known not in Image.OPEN for known in FORMATS):
+        Image.init()
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(file, formats=[known for known in FORMATS if known in Image.OPEN])
+
+
+class _Room:
+    """Large pictures wait for one another, so that threads together decode at most `pixels` at a time; one alone always may."""
+
+    def __init__(self, pixels: int) -> None:
+        self.pixels, self.taken, self.changed = pixels, 0, threading.Condition()
+
+    @contextmanager
+    def of(self, pixels: int) -> Iterator[None]:
+        with self.changed:
+            self.changed.wait_for(lambda: not self.taken or self.taken + pixels <= self.pixels)
+            self.taken += pixels
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.taken -= pixels
+                self.changed.notify_all()
+
+
+_room = _Room(MAX_PIXELS)
+
+
+# ------------------------------------------------------------------------------------------------------------- converting
+
+
+def _guarded(name: str, make: Callable[[], T]) -> T:
+    try:
+        return make()
+    except PictureError:
+        raise
+    except Exception as error:  # of a damaged picture, Pillow raises whatever it stumbles over
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> PictureError:
+    why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return PictureError(f"{name} is damaged or cut short ({why}); save or fetch it again")
+
+
+def _smaller(image: Image.Image) -> Image.Image:
+    """The picture with at most `KEPT_PIXELS`; one and the same size of pictures and masks that had one."""
+    from PIL import Image
+
+    pixels = image.width * image.height
+    if pixels <= KEPT_PIXELS:
+        return image
+    share = (KEPT_PIXELS / pixels) ** 0.5
+    size = max(1, int(image.width * share)), max(1, int(image.height * share))
+    return image.resize(size, Image.Resampling.BOX)
+
+
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+    """A picture of 16 or 32 bits as 8-bit grey, some rows at a time; any other as it is. The brightest pixel says what white is: 1,
+    255 or 65,535."""
+    import numpy as np
+    from PIL import Image
+
+    if image.mode not in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
+        return image
+    image.load()
+    high = max(1, STRIP // max(image.width, 1))
+    strips = [(0, top, image.width, min(top + high, image.height)) for top in range(0, image.height, high)]
+
+    def values(box: tuple[int, int, int, int]) -> Any:
+        found = np.asarray(image.crop(box), dtype=np.float64)
+        if not np.isfinite(found).all():
+            raise PictureError(f"{name} holds values that are not finite numbers; save it again")
+        return found
+
+    most = max((float(values(box).max(initial=0)) for box in strips), default=0.0)
+    white = 65535.0 if most > 255 else 255.0 if most > 1 else 1.0
+    grey = Image.new("L", image.size)
+    for box in strips:
+        rows = (values(box) / white * 255).clip(0, 255).astype(np.uint8)
+        grey.paste(Image.fromarray(rows), box)
+    return grey

@@ -1,0 +1,136 @@
+"""The header of a concept's file, each field found to be of its type and within its bounds before anything is made of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import FileError, InputError
+
+from .subject import KINDS, check_name, check_noun
+from .untrusted import finite_number, plain_text, rows, table, whole_number
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BASE = ("name", "family", "fingerprint")
+SUBJECT = ("handle", "noun", "kind", "pictures")
+PICTURE = ("name", "sha256", "caption")
+MAX_NAME = 500
+"""Characters of the longest name of a tensor, a picture or a base."""
+MAX_SEED = 2**63
+WORD = "word."
+
+
+def check_header(header: Mapping[str, Any], tensors: Mapping[str, Tensor], path: object) -> None:
+    """Look at every field of a concept's header, and at the names and data types of its tensors. Raises `FileError` that names the
+    field."""
+    at = f"of the header of {path}"
+    check_handle(header["handle"], f"handle {at}")
+    _check_method(header["method"], f"method {at}")
+    _check_settings(header["settings"], f"settings {at}")
+    for name in BASE:
+        plain_text(_field(header["base"], name, f"base {at}"), f"base {name} {at}", limit=MAX_NAME)
+    _only(header["base"], BASE, f"base {at}")
+    _check_subject(header["subject"], header["handle"], at)
+    whole_number(header["seed"], f"seed {at}", least=-MAX_SEED, most=2 * MAX_SEED)
+    for loss in _list(header["losses"], f"losses {at}"):
+        finite_number(loss, f"each of losses {at}")
+    _named(header["scores"], f"scores {at}")
+    for name, value in _named(header["cost"], f"cost {at}").items():
+        finite_number(value, f"cost {name} {at}")
+    for name, value in _named(header["versions"], f"versions {at}").items():
+        plain_text(value, f"versions {name} {at}", limit=MAX_NAME)
+    for name, value in _named(header["weights"], f"weights {at}").items():
+        plain_text(value, f"weights {name} {at}", limit=64)
+    plain_text(header["method_sha256"], f"method_sha256 {at}", limit=64)
+    check_tensor_names(tensors, path)
+
+
+def check_handle(value: object, where: str) -> str:
+    """A handle as prompts write it, in the one way that `check_name` makes: "<rex>"."""
+    handle = plain_text(value, where, limit=64)
+    try:
+        right = f"<{check_name(handle)}>"
+    except InputError as error:
+        raise FileError(f"{where} cannot be: {error}") from error
+    if handle != right:
+        raise FileError(f"{where} must be written {right}, not {handle!r}")
+    return handle
+
+
+def check_tensor_names(tensors: Mapping[str, Tensor], path: object) -> None:
+    """Names of letters, digits and `._<>-`, words in them as `check_name` has them, and values that are numbers."""
+    for name, tensor in tensors.items():
+        if not re.fullmatch(r"[A-Za-z0-9_.<>-]+", name) or len(name) > MAX_NAME:
+            raise FileError(f"{path} has a tensor with a name that limner does not give: {name[:100]!r}")
+        if name.startswith(WORD) and not re.fullmatch(r"<[a-z][a-z0-9_-]{0,60}>(\.[a-z0-9_.]+)?", name[len(WORD) :]):
+            raise FileError(
+                f"{path} has a word with a name that limner does not give: {name[:100]!r}; expected word.<rex>"
+            )
+        if not tensor.dtype.is_floating_point and tensor.dtype.itemsize > 8:
+            raise FileError(f"{path} has a tensor of data type {tensor.dtype}, which is no number: {name}")
+
+
+def _check_method(value: object, where: str) -> None:
+    method = plain_text(value, where, limit=4096)
+    if not re.fullmatch(r"[a-z_][a-z0-9_]*|[^\0\n\r]+\.py:[A-Za-z_][A-Za-z0-9_]*", method):
+        raise FileError(f"{where} must be the name of a method or FILE.py:function, not {method[:100]!r}")
+
+
+def _check_settings(value: object, where: str) -> None:
+    """Whether they are of the method's own types and within its limits is seen when its recipe is made."""
+    for name, setting in _named(value, where).items():
+        if not name.isidentifier():
+            raise FileError(f"{where} have a name that no setting has: {name[:100]!r}")
+        if isinstance(setting, str):
+            plain_text(setting, f"{name} {where}")
+        elif not isinstance(setting, bool):
+            finite_number(setting, f"{name} {where}")
+
+
+def _check_subject(value: object, handle: str, at: str) -> None:
+    subject = table(value, f"subject {at}")
+    _only(subject, SUBJECT, f"subject {at}")
+    if _field(subject, "handle", f"subject {at}") != handle:
+        raise FileError(
+            f"subject handle {at} must be {handle}, as the concept's own, not {str(subject['handle'])[:100]!r}"
+        )
+    noun = plain_text(_field(subject, "noun", f"subject {at}"), f"noun {at}", limit=100)
+    try:
+        check_noun(noun)
+    except InputError as error:
+        raise FileError(f"noun {at} cannot be: {error}") from error
+    if _field(subject, "kind", f"subject {at}") not in KINDS:
+        raise FileError(f"kind {at} must be one of {', '.join(KINDS)}, not {str(subject['kind'])[:100]!r}")
+    for picture in rows(_field(subject, "pictures", f"subject {at}"), f"pictures {at}"):
+        _only(picture, PICTURE, f"pictures {at}")
+        for name in PICTURE:
+            plain_text(_field(picture, name, f"pictures {at}"), f"{name} of pictures {at}")
+
+
+def _field(value: object, name: str, where: str) -> Any:
+    found = table(value, where)
+    if name not in found:
+        raise FileError(f"{where} lacks {name!r}")
+    return found[name]
+
+
+def _only(value: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    strange = [name for name in value if name not in known]
+    if strange:
+        raise FileError(f"{where} has a field that limner does not write: {strange[0][:100]!r}")
+
+
+def _named(value: object, where: str) -> dict[str, Any]:
+    found = table(value, where)
+    for name in found:
+        plain_text(name, f"each name of {where}", limit=MAX_NAME)
+    return found
+
+
+def _list(value: object, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise FileError(f"{where} must be a list, not {type(value).__name__}")
+    return value

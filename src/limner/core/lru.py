@@ -1,0 +1,42 @@
+"""A least-recently-used cache that is bounded by the bytes of its values."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class LRU(Generic[V]):
+    """Values by key, of at most `limit_bytes` together: the least recently used goes first. What is larger alone is not kept."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes, self.num_bytes = limit_bytes, 0
+        self._found: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def get(self, key: Hashable) -> V | None:
+        with self._lock:
+            if key not in self._found:
+                return None
+            self._found.move_to_end(key)
+            return self._found[key][0]
+
+    def put(self, key: Hashable, value: V, num_bytes: int) -> None:
+        with self._lock:
+            self.num_bytes += num_bytes - self._found.pop(key, (value, 0))[1]
+            self._found[key] = value, num_bytes
+            self._found.move_to_end(key, last=num_bytes <= self.limit_bytes)
+            while self.num_bytes > self.limit_bytes:
+                self.num_bytes -= self._found.popitem(last=False)[1][1]
+
+    def clear(self) -> None:
+        with self._lock:
+            self._found.clear()
+            self.num_bytes = 0

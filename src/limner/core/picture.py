@@ -1,0 +1,177 @@
+"""Painted pictures: images that know how they came about and show themselves in a notebook."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .escaping import Markup, html, join_html
+from .files import MARK, FileInTheWay, atomic_write, check_ours
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One painted picture and its story."""
+
+    image: Image.Image = field(repr=False)
+    prompt: str
+    seed: int
+    concepts: tuple[str, ...]
+    base: str
+    settings: dict[str, Any]
+
+    @property
+    def story(self) -> dict[str, Any]:
+        told = {"prompt": self.prompt, "seed": self.seed, "concepts": list(self.concepts), "base": self.base}
+        return told | {"settings": self.settings, "software": "limner"}
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+        """Write a PNG whose text chunks hold the story: as JSON in "limner", as other tools read it in "parameters", and in XMP
+        that a trained model made it. Raises `FileError` when it exists, with `overwrite` when limner did not write what exists."""
+        from .provenance import png_fields
+
+        return _save_png(self.image, Path(path), png_fields(self.story, self.image.size), overwrite=overwrite)
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(self.image)
+
+
+class Pictures(list[Picture]):
+    """Painted pictures, in the order of their prompts and seeds."""
+
+    def grid(self, columns: int | None = None, *, height: int = 128) -> Image.Image:
+        """All of them on one sheet."""
+        return grid([picture.image for picture in self], columns, height=height)
+
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> list[Path]:
+        """Write every picture into a folder, as 000.png, 001.png, …; on from what is there, unless limner's own pictures are
+        overwritten."""
+        numbers = Numbers(Path(folder), len(self), overwrite=overwrite)
+        return [numbers.save(picture) for picture in self]
+
+    def _repr_html_(self) -> str:
+        return join_html(
+            html(
+                '<figure style="display:inline-block">{}<figcaption>{}</figcaption></figure>',
+                html_image(p.image),
+                p.prompt,
+            )
+            for p in self
+        )
+
+
+@dataclass
+class Numbers:
+    """Saves pictures one after the other as 000.png, 001.png, … of a folder; several processes may save into one folder.
+
+    Without `overwrite` each takes the next number that is free at that moment, so none is lost or replaced. With it, numbers begin
+    at 000 again; raises `FileError` at once where one of `count` files that would be replaced was not written by limner.
+    """
+
+    folder: Path
+    count: int
+    overwrite: bool = False
+    saved: list[Path] = field(default_factory=list)
+    _next: int = 0
+
+    def __post_init__(self) -> None:
+        if self.overwrite:
+            for number in range(self.count):
+                check_ours(self._path(number))
+            return
+        stems = [path.stem for path in self.folder.glob("[0-9]*.png")]
+        self._next = max((int(stem) for stem in stems if stem.isascii() and stem.isdigit()), default=-1) + 1
+
+    def save(self, picture: Picture) -> Path:
+        """Write one picture under the next number."""
+        while True:
+            path, self._next = self._path(self._next), self._next + 1
+            try:
+                self.saved.append(picture.save(path, overwrite=self.overwrite))
+            except FileInTheWay:
+                if self.overwrite:
+                    raise
+                continue  # another process took that number meanwhile
+            return path
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:03}.png"
+
+
+def save_sheet(image: Image.Image, path: Path) -> Path:
+    """Write a sheet of pictures as a PNG marked as limner's, replacing an earlier one. Raises `FileError` where there is a file that
+    limner did not write."""
+    return _save_png(
+        image, path, {MARK: json.dumps({"software": "limner", "what": "a sheet of pictures"})}, overwrite=True
+    )
+
+
+def _save_png(image: Image.Image, path: Path, fields: Mapping[str, str], *, overwrite: bool) -> Path:
+    from PIL.PngImagePlugin import PngInfo
+
+    about = PngInfo()
+    for name, text in fields.items():
+        about.add_itxt(name, text)
+    if overwrite:
+        check_ours(path)
+    return atomic_write(path, lambda p: image.save(p, format="PNG", pnginfo=about), overwrite=overwrite)
+
+
+def grid(images: Sequence[Image.Image], columns: int | None = None, *, height: int = 128, gap: int = 4) -> Image.Image:
+    """Pictures of one shape on a white sheet, row by row."""
+    from PIL import Image
+
+    columns = columns or max(1, math.ceil(math.sqrt(len(images))))
+    scale = height / images[0].height
+    width = round(images[0].width * scale)
+    rows = math.ceil(len(images) / columns)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        sheet.paste(enlarged(image, height), (column * (width + gap), row * (height + gap)))
+    return sheet
+
+
+def enlarged(image: Image.Image, height: int) -> Image.Image:
+    """The picture at another height."""
+    from PIL import Image
+
+    return image.resize((round(image.width * height / image.height), height), Image.Resampling.BICUBIC)
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def html_image(image: Image.Image | None, *, height: int = 160, title: str = "") -> Markup:
+    """An <img> that carries its own bytes."""
+    if image is None:
+        return Markup()
+    data = base64.b64encode(png_bytes(image)).decode()
+    return html(
+        '<img src="data:image/png;base64,{}" height="{}" title="{title}" alt="{title}">', data, height, title=title
+    )
+
+
+def sheets(parts: Iterable[Sequence[Image.Image]], *, height: int = 128) -> Image.Image:
+    """Rows of pictures, a row for each part, on one sheet."""
+    from PIL import Image
+
+    rows = [grid(part, len(part), height=height) for part in parts]
+    sheet = Image.new("RGB", (max(r.width for r in rows), sum(r.height + 4 for r in rows) - 4), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height + 4
+    return sheet

@@ -1,0 +1,404 @@
+"""What the user brings: pictures of one subject, its class noun, and the handle prompts call it by."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import InputError, PictureError
+
+from .decoding import converted, converted_mask, decoded, decoded_mask
+from .untrusted import inside
+from .wording import shortened
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+SMALL_VOCABULARY = 5000  # tokens; a tower that was taught a small world's words knows fewer
+KINDS = ("object", "pet", "face", "style", "action", "relation")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One picture of the subject. `image` is RGB, or None when only the card of a saved subject is known."""
+
+    name: str
+    sha256: str  # of the decoded pixels
+    image: Image.Image | None = field(default=None, repr=False, compare=False)
+    caption: str = ""
+    mask: Image.Image | None = field(default=None, repr=False, compare=False)  # "L", white where the subject is
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One subject. Make it with `Subject.of`."""
+
+    handle: str  # as prompts write it: "<rex>"
+    noun: str  # its class: "dog"
+    pictures: tuple[Reference, ...] = ()
+    kind: str = "object"
+    notes: tuple[str, ...] = ()  # what was noticed while reading it
+    without: tuple[Reference, ...] = ()  # the same, without what is to be learned: the other half of contrast pairs
+    pool: tuple[Reference, ...] = ()  # unsorted pictures that may show it too
+    uses: set[str] = field(default_factory=set, repr=False, compare=False)  # "masks", once something has read them
+
+    @classmethod
+    def of(
+        cls,
+        source: object,
+        *,
+        noun: str,
+        handle: str,
+        kind: str = "object",
+        captions: Mapping[str, str] | Sequence[str] = (),
+        masks: Sequence[object] = (),
+        without: object = (),
+        pool: object = (),
+    ) -> Subject:
+        """Read a subject from a folder, a file, or a list of files, PIL pictures, [3, H, W] tensors in [0, 1] or references.
+
+        In a folder, files that are no pictures and folders below are skipped and named in `notes`. A caption replaces the
+        method's own templates for its picture and must contain the handle; give them by file name or in the order of the
+        pictures. Masks, white where the subject is, are pictures in the order of the pictures, or lie beside them:
+        transparency, a file NAME-masklabel.png or NAME.mask.png, or one of the same name in a folder masks/, mask/ or
+        conditioning/ (each in any picture format).
+        `without` are pictures of the same things without what is to be learned (a style's contents, a state's other state),
+        `pool` are unsorted pictures, such as a search's; only methods that say so look at them.
+        Raises `InputError` for a noun or handle that cannot be used and `PictureError` when pictures cannot be read.
+        """
+        name = check_name(handle)
+        noun = check_noun(noun)
+        if name == noun.lower():
+            raise InputError(f"the name {name!r} is the class noun itself; give the subject a name of its own")
+        if kind not in KINDS:
+            raise InputError(f"the kind must be one of {', '.join(KINDS)}, not {kind!r}")
+        read, notes = _read_all(source)
+        if not read:
+            raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
+        if len(read) == 1:
+            notes.append("only one picture: the subject's other sides are unknown; three to five are better")
+        read = _masked(_captioned(read, captions, f"<{name}>"), masks)
+        notes += picture_notes(read)
+        more = [_read_all(pictures)[0] for pictures in (without, pool)]
+        return cls(f"<{name}>", noun, tuple(read), kind, tuple(notes), tuple(more[0]), tuple(more[1]))
+
+    @property
+    def name(self) -> str:
+        return self.handle.strip("<>")
+
+    @property
+    def contrast(self) -> Subject:
+        """What the subject is without: the pictures of `without` as a subject of their own."""
+        return replace(self, pictures=self.without, without=())
+
+    def tensor(self, size: int) -> Tensor:
+        """[n, 3, size, size] in [0, 1]: the middle square of every picture."""
+        import numpy as np
+        import torch
+        from PIL import Image, ImageOps
+
+        found = []
+        for picture in self.pictures:
+            if picture.image is None:
+                raise PictureError(
+                    f"the pixels of {picture.name} are not in the concept's file; give its pictures again"
+                )
+            square = ImageOps.fit(picture.image, (size, size), Image.Resampling.LANCZOS)
+            found.append(torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255)
+        return torch.stack(found)
+
+    def masks(self, size: int) -> Tensor | None:
+        """[n, 1, size, size] in [0, 1], cut as the pictures are; None unless every picture has one. Raises `InputError` where
+        the middle square of a picture has nothing of the subject."""
+        import numpy as np
+        import torch
+        from PIL import Image, ImageOps
+
+        self.uses.add("masks")
+        shown = [picture.mask for picture in self.pictures if picture.mask is not None]
+        if len(shown) < len(self.pictures) or not shown:
+            return None
+        outside = [picture.name for picture in self.pictures if _cut_away(picture)]
+        if outside:
+            raise InputError(
+                f"the mask of {outside[0]} shows the subject outside the middle square, which is all that is learned from; "
+                "crop the picture and its mask to a square around the subject"
+            )
+        square = [ImageOps.fit(mask, (size, size), Image.Resampling.BILINEAR) for mask in shown]
+        return torch.stack([torch.from_numpy(np.array(mask))[None].float() / 255 for mask in square])
+
+    def card(self) -> dict[str, Any]:
+        """The subject without its pixels, for a concept's header."""
+        pictures = [{"name": _written(p.name), "sha256": p.sha256, "caption": p.caption} for p in self.pictures]
+        return {"handle": self.handle, "noun": self.noun, "kind": self.kind, "pictures": pictures}
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any]) -> Subject:
+        """The subject of a saved concept; its pixels are not known."""
+        pictures = tuple(Reference(p["name"], p["sha256"], caption=p["caption"]) for p in card["pictures"])
+        return cls(card["handle"], card["noun"], pictures, card["kind"])
+
+    def _repr_html_(self) -> str:
+        from .escaping import html, join_html
+        from .picture import html_image
+        from .wording import with_article
+
+        shown = join_html(html_image(p.image, height=128) for p in self.pictures)
+        return html("<div><b>{}</b>, {}<br>{}</div>", self.name, with_article(self.noun), shown)
+
+
+def _written(name: str) -> str:
+    """A file's name as text, also one that is no UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def check_name(handle: str) -> str:
+    """The bare name of a handle given as "rex" or "<rex>". Raises `InputError` for anything else."""
+    name = handle.strip().removeprefix("<").removesuffix(">")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,30}", name):
+        raise InputError(
+            f"the name must be letters, digits, '-' or '_', from 1 to 31 of them, such as 'rex', not {handle!r}"
+        )
+    return name.lower()
+
+
+def check_noun(noun: str) -> str:
+    """The class noun itself, without spaces around it. Raises `InputError` for what is no plain words."""
+    noun = noun.strip()
+    if not re.fullmatch(r"[\w '-]{1,100}", noun):
+        raise InputError(f"the class noun must be a plain word such as 'dog', not {noun[:100]!r}")
+    return noun
+
+
+def read_picture(source: object, *, name: str = "picture") -> tuple[Reference, list[str]]:
+    """One picture as RGB: turned as its EXIF says, transparency over white, 16 bits scaled to 8, the first frame of an
+    animation, brought down to `decoding.KEPT_PIXELS`. Raises `PictureError` for what cannot be decoded, is of a format that is not
+    among `decoding.FORMATS`, or is larger than `decoding.MAX_PIXELS`."""
+    from PIL import Image
+
+    mask = None
+    if isinstance(source, (str, Path)):
+        name = Path(source).name
+        found, beside = decoded(Path(source), name=str(source)), mask_beside(Path(source))
+        mask = read_mask(inside(beside, Path(source).parent)) if beside else None
+    elif isinstance(source, bytes):
+        found = decoded(source, name=name)
+    else:
+        found = converted(source if isinstance(source, Image.Image) else _from_array(source, name), name=name)
+    notes = [f"{name} is animated: its first frame is used"] if found.animated else []
+    rgb, (wide, high) = found.rgb, found.whole_size
+    if rgb.size != found.whole_size:
+        notes.append(f"{name} is {wide} x {high} pixels: brought down to {rgb.width} x {rgb.height}")
+    return Reference(name, hashlib.sha256(rgb.tobytes()).hexdigest(), rgb, mask=mask or found.opaque), notes
+
+
+def _read_all(source: object) -> tuple[list[Reference], list[str]]:
+    items, notes = _items(source)
+    found: list[Reference] = []
+    for index, item in enumerate(items):
+        reference, more = (item, []) if isinstance(item, Reference) else read_picture(item, name=f"picture {index + 1}")
+        if reference.sha256 in {r.sha256 for r in found}:
+            caption = f", and so is its caption {reference.caption!r}" if reference.caption else ""
+            notes.append(f"{reference.name} is the same picture as an earlier one; it is left out{caption}")
+            continue
+        found.append(reference)
+        notes += more
+    return found, notes
+
+
+def _items(source: object) -> tuple[list[object], list[str]]:
+    if isinstance(source, (str, Path)):
+        path = Path(source).expanduser()
+        if path.is_dir():
+            return _in_folder(path)
+        if not path.exists():
+            raise PictureError(f"there is no file or folder {path}")
+        return [path], []
+    if hasattr(source, "ndim") and getattr(source, "ndim", 0) == 4:
+        return list(source), []  # type: ignore[call-overload]  # tensors and arrays alike, neither imported here
+    if isinstance(source, Iterable) and not hasattr(source, "ndim") and not hasattr(source, "mode"):
+        items: list[object] = []
+        notes: list[str] = []
+        for item in source:
+            if isinstance(item, (str, Path)):
+                more, said = _items(item)
+                items, notes = items + more, notes + said
+            else:
+                items.append(item)
+        return items, notes
+    return [source], []
+
+
+def _in_folder(folder: Path) -> tuple[list[object], list[str]]:
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    files = [p for p in files if not is_mask(p)]
+    good = [inside(p, folder) for p in files if p.suffix.lower() in SUFFIXES]
+    other = [p.name for p in files if p not in good]
+    if not good:
+        raise PictureError(f"there are no pictures in {folder}; expected files that end in {', '.join(SUFFIXES)}")
+    return list(good), [f"skipped, not a picture: {name}" for name in other] + [
+        f"skipped: {line}" for line in pictures_below(folder)
+    ]
+
+
+MASKS = ("-masklabel", ".mask")
+"""How the stems of masks end that lie beside their pictures."""
+
+
+MASK_FOLDERS = ("masks", "mask", "conditioning")
+"""Folders beside pictures that hold their masks."""
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a file is the mask of another, by its name."""
+    return path.suffix.lower() in SUFFIXES and path.stem.endswith(MASKS)
+
+
+def mask_beside(picture: Path, folder: Path | None = None) -> Path | None:
+    """The mask of a picture: in the folder that is named, or beside it."""
+    stems = [picture.with_name(picture.stem + ending) for ending in MASKS]
+    stems += [picture.parent / name / picture.stem for name in MASK_FOLDERS]
+    stems = [folder / picture.stem] if folder else stems
+    places = [stem.with_name(stem.name + suffix) for stem in stems for suffix in SUFFIXES]
+    return next((place for place in places if place.is_file()), None)
+
+
+def read_mask(source: object, *, name: str = "the mask") -> Image.Image:
+    """A mask (a file, its bytes, a PIL picture or an array) as "L", turned as its EXIF says, over black where it is transparent.
+    Raises `PictureError` for what cannot be decoded."""
+    from PIL import Image
+
+    if isinstance(source, (str, Path)):
+        return decoded_mask(Path(source), name=str(source))
+    if isinstance(source, bytes):
+        return decoded_mask(source, name=name)
+    return converted_mask(source if isinstance(source, Image.Image) else _from_array(source, name), name=name)
+
+
+def pictures_below(folder: Path) -> list[str]:
+    """A line for each folder below that has pictures, which are not read; folders of masks are not meant."""
+    found = []
+    for place in sorted(p for p in folder.rglob("*") if p.is_dir()):
+        below = place.relative_to(folder)
+        if any(part in MASK_FOLDERS or part.startswith(".") for part in below.parts):
+            continue
+        count = sum(p.suffix.lower() in SUFFIXES and not is_mask(p) for p in place.iterdir() if p.is_file())
+        if count:
+            found.append(f"{below}/, a folder below with {count} picture{'s' if count > 1 else ''}")
+    return found
+
+
+CUT = 0.4
+"""Share of a picture outside its middle square that is worth a note: 3:2 loses 0.33, 16:9 0.44."""
+
+
+def picture_notes(pictures: Sequence[Reference]) -> list[str]:
+    """A line for each thing that is lost of pictures and masks: to the middle square, and where masks are not there."""
+    cut = [(1 - min(p.image.size) / max(p.image.size), p.name) for p in pictures if p.image is not None]
+    wide = [each for each in cut if each[0] > CUT]
+    masked = [p.name for p in pictures if p.mask is not None]
+    outside = [p.name for p in pictures if _cut_away(p)]
+    notes = []
+    if wide:
+        share, name = max(wide)
+        notes.append(
+            f"only the middle square of a picture is learned from: {len(wide)} of {len(pictures)} pictures lose more than "
+            f"{CUT:.0%}, {name} {share:.0%}; crop them to squares around the subject"
+        )
+    if masked and len(masked) < len(pictures):
+        notes.append(
+            f"{len(masked)} of {len(pictures)} pictures have a mask: masks are used only where every picture has one"
+        )
+    if outside:
+        notes.append(
+            f"the mask of {outside[0]} shows the subject outside the middle square, which is all that is learned from; crop it"
+        )
+    return notes
+
+
+def small_notes(pictures: Sequence[Reference], side: int) -> list[str]:
+    """A line where a base that paints `side` pixels enlarges pictures more than twice."""
+    small = [(min(p.image.size), p.name) for p in pictures if p.image is not None and 2 * min(p.image.size) < side]
+    if not small:
+        return []
+    least, name = min(small)
+    return [
+        f"{len(small)} of {len(pictures)} pictures are small: a base that paints {side} pixels enlarges {name} "
+        f"{side / least:.1f} times, which adds no detail"
+    ]
+
+
+def _cut_away(picture: Reference) -> bool:
+    """Whether the middle square has nothing of what the mask shows."""
+    from PIL import ImageOps
+
+    if picture.mask is None:
+        return False
+    side = min(picture.mask.size)
+    square = ImageOps.fit(picture.mask, (side, side))
+    return bool(sum(picture.mask.histogram()[128:])) and not sum(square.histogram()[128:])
+
+
+def _masked(read: Sequence[Reference], masks: Sequence[object]) -> list[Reference]:
+    if masks and len(masks) != len(read):
+        raise InputError(f"there are {len(masks)} masks for {len(read)} pictures; give one each")
+    given: list[Image.Image | None] = [read_mask(mask) for mask in masks]
+    found = []
+    for reference, mask in zip(read, given or [None] * len(read), strict=True):
+        light = mask if mask is not None else reference.mask
+        if light is not None and reference.image is not None and light.size != reference.image.size:
+            raise InputError(
+                f"the mask of {reference.name} is {light.size} and the picture {reference.image.size}; expected one size"
+            )
+        if light is not None and not sum(light.histogram()[128:]):
+            raise InputError(f"the mask of {reference.name} is empty: expected white where the subject is")
+        found.append(replace(reference, mask=light))
+    return found
+
+
+def _from_array(source: object, name: str) -> Image.Image:
+    import numpy as np
+    from PIL import Image
+
+    try:
+        array = np.asarray(source.cpu() if hasattr(source, "cpu") else source)
+    except (TypeError, ValueError) as error:
+        raise PictureError(
+            f"{name} is a {type(source).__name__}; expected a file, a PIL picture or a [3, H, W] tensor"
+        ) from error
+    if array.ndim != 3 or array.shape[0] != 3:
+        raise PictureError(f"{name} has shape {array.shape}; expected [3, H, W] in [0, 1]")
+    if array.dtype != np.uint8:
+        if not np.isfinite(array).all() or array.min() < -0.01 or array.max() > 1.01:
+            raise PictureError(f"{name} has values outside [0, 1]")
+        array = (array.clip(0, 1) * 255).round().astype(np.uint8)
+    return Image.fromarray(array.transpose(1, 2, 0))
+
+
+def _captioned(read: Sequence[Reference], captions: Mapping[str, str] | Sequence[str], handle: str) -> list[Reference]:
+    if isinstance(captions, Mapping):
+        names = [r.name for r in read]
+        twice = next((name for name in captions if names.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(
+                f"two pictures are called {twice}: give captions in the order of the pictures, not by name"
+            )
+        unknown = sorted(set(captions) - set(names))
+        if unknown:
+            raise InputError(f"there is a caption for {unknown[0]!r}, which is not among the pictures")
+        given = [captions.get(r.name, r.caption) for r in read]
+    else:
+        given = list(captions) or [r.caption for r in read]
+        if len(given) != len(read):
+            raise InputError(f"there are {len(given)} captions for {len(read)} pictures; give one each")
+    for text in given:
+        if text and handle not in text:
+            raise InputError(f"the caption {shortened(text)!r} does not name the subject; write {handle} in it")
+    return [replace(r, caption=text) for r, text in zip(read, given, strict=True)]

@@ -1,0 +1,1 @@
+"""Reading pictures: folder layouts, shards, tables, corpora, duplicates, segmentation, captions."""

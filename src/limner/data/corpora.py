@@ -1,0 +1,248 @@
+"""A corpus by a user's words: the pocket world, a folder, shards, or a data set of Hugging Face."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from limner.core.cache import cached_json
+from limner.core.subject import MASK_FOLDERS, SUFFIXES, is_mask
+from limner.core.untrusted import inside
+from limner.errors import FileError, InputError, LimnerError, PictureError
+
+from . import layouts, shards, tables
+from .duplicates import without_held_out
+from .listed import NOUN, Entry, Listed, Tally, looked_at
+
+if TYPE_CHECKING:
+    from limner.core.base import Base
+    from limner.core.corpus import Corpus
+    from limner.core.subject import Reference
+
+
+NAME_ROOM = 12
+"""Tokens of a caption that are left for the word a method puts in the subject's place, and for "a photo of"."""
+
+
+def corpus(
+    words: str,
+    *,
+    noun: str = "",
+    held_out: Path | None = None,
+    duplicates: Literal["error", "leave-out"] = "error",
+) -> Corpus:
+    """Open "toys" (or "toys:64", so many of them), a folder, .tar shards (one, 'shards-{000..009}.tar', or a glob), or "hf:ID".
+
+    `noun` is what all pictures show, where the corpus does not say. Pictures are looked at once: those that cannot be read, and
+    copies, are counted in the corpus' `record`. Subjects with a picture that is nearly one of the folder `held_out` are an error,
+    or left out. Raises `InputError` or `FileError` for what is no corpus, and where nothing is left of it.
+    """
+    if words == "toys" or re.fullmatch(r"toys:\d+", words):
+        return _toys(words, held_out)
+    store = _store(words)
+    found = _listed(store, noun)
+    if not found.entries:
+        lost = f": {found.left_out}" if found.left_out.counts else ""
+        raise PictureError(f"there is no picture to learn from in {words}{lost}")
+    if held_out is None:
+        return found
+    return without_held_out(found, _listed(_folder(held_out), ""), held_out, duplicates=duplicates)
+
+
+def fitted(found: Corpus, base: Base) -> Corpus:
+    """The corpus with captions that the base can read."""
+    room = base.max_tokens - NAME_ROOM
+    return found.cut(lambda text: base.num_tokens(text, words={}) <= room) if isinstance(found, Listed) else found
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where a corpus comes from: what it is now (so that its index can be kept), its list, and how a picture is read."""
+
+    name: str
+    stamp: object
+    list_: Callable[[Tally, Tally], list[Entry]]  # left out, noticed -> entries not looked at yet
+    read: Callable[[Any], Reference]
+
+
+def _toys(words: str, held_out: Path | None) -> Corpus:
+    from limner.parts.sources.toys import toys
+
+    if held_out is not None:
+        raise InputError("no toy of the corpus is among those that are judged: leave out --exclude")
+    return toys(int(words.partition(":")[2] or 0))
+
+
+def _store(words: str) -> Store:
+    if words.startswith("hf:"):
+        return _table(words, words.removeprefix("hf:"))
+    path = Path(words).expanduser()
+    if path.is_dir():
+        if tables.is_saved(path):
+            return _table(words, str(path))
+        tars = sorted(path.glob("*.tar"))
+        return _shards(words, tars) if tars else _folder(path)
+    files = shards.expanded(words)
+    if not files or (words == str(files[0]) and not path.exists()):
+        raise FileError(
+            f"there is no corpus {words}: expected toys, a folder, .tar shards (a file, 'shards-{{000..009}}.tar' or a glob), or "
+            "hf:ID"
+        )
+    if all(file.suffix == ".tar" for file in files):
+        return _shards(words, files)
+    strange = [file for file in files if file.suffix.lower() not in SUFFIXES and not file.is_dir()]
+    if strange:
+        raise FileError(f"{strange[0]} is no .tar shard, picture or folder; a corpus is made of those")
+    return _files(words, files)
+
+
+def _table(words: str, where: str) -> Store:
+    rows = tables.opened(where)
+    root = folder if (folder := Path(where.partition("@")[0]).expanduser()).is_dir() else None
+    stamp = ("datasets", where, len(rows), str(getattr(rows, "_fingerprint", "")))
+    return Store(words, stamp, lambda *_: tables.listed(rows, words), lambda place: tables.read(rows, place, root=root))
+
+
+def _shards(words: str, files: Sequence[Path]) -> Store:
+    return Store(words, ("shards", _stamp(files)), lambda out, seen: shards.listed(files, out, seen), shards.read)
+
+
+def _folder(path: Path) -> Store:
+    stamp = _stamp(sorted(p for p in path.rglob("*") if p.is_file()))
+    return Store(str(path), ("folder", stamp), lambda out, seen: in_folder(path, out, seen), _read_file)
+
+
+def _files(words: str, files: Sequence[Path]) -> Store:
+    def all_of(left_out: Tally, noticed: Tally) -> list[Entry]:
+        alone = [file for file in files if not file.is_dir() and not is_mask(file)]
+        entries = _alone([layouts.item(file, noticed.add) for file in alone])
+        for folder in (file for file in files if file.is_dir()):
+            entries += _of_subject(folder, "", left_out, noticed)
+        return entries
+
+    inside = [p for file in files for p in (sorted(file.rglob("*")) if file.is_dir() else [file])]
+    return Store(words, ("files", _stamp(inside)), all_of, _read_file)
+
+
+def in_folder(root: Path, left_out: Tally, noticed: Tally) -> list[Entry]:
+    """Pictures that lie in the folder itself are a subject each; a folder in it is a subject, or a class that holds a folder
+    for each of its subjects. DreamBench's list says the classes of its own subjects."""
+    root = root / "dataset" if (root / "dataset").is_dir() else root
+    nouns = _dreambench(root)
+    found = layouts.laid_out(root, noticed.add)
+    _notice(found, noticed)
+    if found.layout.endswith((".toml", "concepts_list.json")):  # its subjects, wherever their pictures lie
+        return _same(root, found, found.noun)
+    kohya = found.layout.startswith("kohya")  # a folder for each token and class
+    root = root / "img" if kohya and (root / "img").is_dir() else root
+    entries = [] if kohya else _alone(found.items)
+    for folder in _folders(root):
+        inner = _folders(folder)
+        if inner and not layouts.pictures_of(folder):
+            for subject in inner:
+                entries += _of_subject(subject, folder.name, left_out, noticed)
+        else:
+            entries += _of_subject(folder, nouns.get(folder.name, ""), left_out, noticed)
+    return entries
+
+
+def _of_subject(folder: Path, noun: str, left_out: Tally, noticed: Tally) -> list[Entry]:
+    try:
+        found = layouts.laid_out(folder, noticed.add)
+    except LimnerError:
+        left_out.add("folders whose lists are damaged", str(folder))
+        return []
+    _notice(found, noticed)
+    return _same(folder, found, found.noun or noun or called(folder.name))
+
+
+def _notice(found: layouts.Found, noticed: Tally) -> None:
+    for what in found.unused:
+        noticed.add(f"lists that say more than is used ({what})", str(found.folder))
+
+
+def _same(folder: Path, found: layouts.Found, noun: str) -> list[Entry]:
+    """Entries of one subject, or of each that the layout tells apart."""
+    entries = []
+    for item in found.items:
+        token, _, own = item.concept.partition(" ") if len(found.concepts) > 1 else (found.token, "", noun)
+        whose = f"{folder}: {item.concept}" if len(found.concepts) > 1 else str(folder)
+        entries.append(
+            Entry(str(item.path), _place(item), whose, own or noun, _plain(item.caption, token, own or noun))
+        )
+    return entries
+
+
+def _alone(items: Sequence[layouts.Item]) -> list[Entry]:
+    """Entries of a subject each."""
+    return [Entry(str(item.path), _place(item), str(item.path), "", item.caption) for item in items]
+
+
+def _place(item: layouts.Item) -> list[str | None]:
+    return [str(item.path.resolve()), str(item.mask.resolve()) if item.mask else None]
+
+
+def _read_file(place: Sequence[str | None]) -> Reference:
+    picture, mask = place
+    assert picture is not None
+    return layouts.opened(Path(picture), Path(mask) if mask else None)
+
+
+def _plain(caption: str, token: str, noun: str) -> str:
+    """A caption without the data set's own word for the subject: "sks dog on grass" -> "a dog on grass"."""
+    if not token:
+        return caption
+    said = rf"(?:\b(?:a|an|the)\s+)?{layouts.whole_word(token).pattern}(?:\s+{re.escape(noun)}\b)?"
+    return re.sub(said, f"a {noun}", caption, flags=re.IGNORECASE)
+
+
+def called(name: str) -> str:
+    """The class noun in a folder's name: "dog6" -> "dog", "colorful_sneaker-2" -> "colorful sneaker"; none in a number."""
+    return re.sub(r"[\W_]+", " ", re.sub(r"[\s_-]*\d+$", "", name)).strip()
+
+
+def _dreambench(root: Path) -> dict[str, str]:
+    from limner.evaluation.datasets.dreambench import prompts_and_classes
+
+    path = root / "prompts_and_classes.txt"
+    return prompts_and_classes(path)[0] if path.is_file() else {}
+
+
+def _folders(root: Path) -> list[Path]:
+    folders = sorted(
+        p for p in root.iterdir() if p.is_dir() and p.name not in MASK_FOLDERS and not p.name.startswith(".")
+    )
+    return [inside(folder, root) for folder in folders]
+
+
+def _stamp(files: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """What these files are now."""
+    there = [(file, file.stat()) for file in files if file.exists()]
+    return [(str(file.resolve()), at.st_size, at.st_mtime_ns) for file, at in there]
+
+
+def _listed(store: Store, noun: str) -> Listed:
+    """The store's pictures, each looked at once: the next time, nothing having changed, the list is there already."""
+
+    def make() -> dict[str, Any]:
+        left_out, noticed = Tally(), Tally()
+        kept = looked_at(store.list_(left_out, noticed), store.read, left_out)
+        return {"entries": [asdict(e) for e in kept], "left_out": asdict(left_out), "noticed": asdict(noticed)}
+
+    found = cached_json(("corpus", store.name, store.stamp), make)
+    left_out, noticed = Tally(**found["left_out"]), Tally(**found["noticed"])
+    entries = []
+    for told in found["entries"]:
+        entry = Entry(**told)
+        entry = replace(entry, noun=noun or entry.noun)
+        if not entry.noun:
+            noticed.add(
+                f"of which nobody says what they show, taken to be a {NOUN} (--class says otherwise)", entry.name
+            )
+        if not entry.caption:
+            noticed.add("without a caption", entry.name)
+        entries.append(entry)
+    return Listed(store.name, tuple(entries), store.read, left_out, noticed)

@@ -1,0 +1,205 @@
+"""A corpus of pictures that were listed once and are read when they are wanted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from limner.core.wording import counted
+from limner.errors import FileError, LimnerError, PictureError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.subject import Reference
+
+THREADS = 16
+NOUN = "thing"
+"""What a picture is taken to show where nobody says."""
+SUCH_AS = 5
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture of a list: where it is, whose it is, and what was seen when it was looked at."""
+
+    name: str  # for people: a file, a shard's member, a row
+    place: Any  # for the reader; as JSON holds it
+    identity: str  # equal in pictures of one subject
+    noun: str = ""
+    caption: str = ""
+    content: str = ""  # hash of its pixels and its mask
+    signs: str = ""  # difference hash, 64 bits as hexadecimals
+    masked: bool = False
+
+
+@dataclass
+class Tally:
+    """What was left out or noticed: how often, why, and a few by name."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, why: str, name: str) -> None:
+        self.counts[why] = self.counts.get(why, 0) + 1
+        if len(self.examples.setdefault(why, [])) < SUCH_AS:
+            self.examples[why].append(name)
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{count} {why} ({', '.join(self.examples[why])}{', …' if count > len(self.examples[why]) else ''})"
+            for why, count in self.counts.items()
+        )
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Pictures by a list, whoever made it. `read` opens one by its entry's place."""
+
+    name: str
+    entries: tuple[Entry, ...] = field(repr=False)
+    read: Callable[[Any], Reference] = field(repr=False, compare=False)
+    left_out: Tally = field(default_factory=Tally, compare=False)
+    noticed: Tally = field(default_factory=Tally, compare=False)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        number = {
+            whose: n for n, whose in enumerate(dict.fromkeys(e.identity for e in self.entries))
+        }  # not where it lies
+        told = [(e.content, number[e.identity], e.noun, e.caption) for e in self.entries]
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
+    @cached_property
+    def subjects(self) -> Sequence[Sequence[int]]:
+        found: dict[str, list[int]] = {}
+        for k, entry in enumerate(self.entries):
+            found.setdefault(entry.identity, []).append(k)
+        return list(found.values())
+
+    @cached_property
+    def masked(self) -> bool:
+        """Whether every picture has a mask; of a corpus in which only some have one, none is used."""
+        return all(entry.masked for entry in self.entries)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What is in it and what was left out, as JSON holds it."""
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "pictures": len(self.entries),
+            "subjects": len(self.subjects),
+            "captions": sum(bool(e.caption) for e in self.entries),
+            "masks": sum(e.masked for e in self.entries),
+            "left_out": dict(self.left_out.counts),
+            "noticed": dict(self.noticed.counts),
+        }
+
+    def __str__(self) -> str:
+        r = self.record
+        line = f"{self.name}: {counted(r['pictures'], 'picture')} of {counted(r['subjects'], 'subject')}, {counted(r['captions'], 'caption')}, {counted(r['masks'], 'mask')}"
+        lost, seen = str(self.left_out), str(self.noticed)
+        total = sum(self.left_out.counts.values())
+        return line + (f"\nleft out, {total}: {lost}" if lost else "") + (f"\nnoticed: {seen}" if seen else "")
+
+    def noun(self, picture: int) -> str:
+        return self.entries[picture].noun or NOUN
+
+    def said(self, picture: int, name: str, *, seed: int) -> str:
+        """The picture's own caption, its subject called by the name: "the dog on a sofa" -> "<rex> on a sofa". Where nobody says
+        what it shows, a caption stays as it is unless a <word> has to be in it."""
+        from limner.core.subject import Subject
+
+        from .caption import named
+
+        entry = self.entries[picture]
+        if entry.caption and not entry.noun and "<" not in name:
+            return entry.caption
+        return named(entry.caption, Subject(name, entry.noun or NOUN))
+
+    def described(self, picture: int, *, seed: int) -> str:
+        """The picture's own caption, as it is."""
+        return self.entries[picture].caption or self.said(picture, f"a {self.noun(picture)}", seed=seed)
+
+    def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
+        from concurrent.futures import ThreadPoolExecutor
+
+        from limner.core.subject import Subject
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            seen = Subject("<corpus>", NOUN, tuple(pool.map(self._opened, pictures)))
+        masks = seen.masks(size) if self.masked else None
+        return (seen.tensor(size) * 255).round().byte(), None if masks is None else (masks * 255).round().byte()
+
+    def cut(self, fits: Callable[[str], bool]) -> Listed:
+        """The same with captions that fit, word by word from their beginning; how many were cut is noticed."""
+        noticed = Tally(dict(self.noticed.counts), dict(self.noticed.examples))
+        entries = []
+        for entry in self.entries:
+            short = _shortened(entry.caption, fits)
+            if short != entry.caption:
+                noticed.add("captions longer than the base reads, cut", entry.name)
+            entries.append(replace(entry, caption=short))
+        return replace(self, entries=tuple(entries), noticed=noticed)
+
+    def _opened(self, picture: int) -> Reference:
+        entry = self.entries[picture]
+        try:
+            return self.read(entry.place)
+        except LimnerError as error:
+            raise PictureError(
+                f"{entry.name} could be read when {self.name} was listed and cannot be now: {error}. Put it back and run the same "
+                "command, which goes on from its last checkpoint; or run it anew without this picture"
+            ) from error
+
+
+def looked_at(entries: Sequence[Entry], read: Callable[[Any], Reference], left_out: Tally) -> list[Entry]:
+    """Those entries whose pictures are good to learn from, each opened once; the others are counted by reason."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        seen = list(pool.map(lambda entry: _looked_at(entry, read), entries))
+    kept, there = [], set()
+    for entry, found in zip(entries, seen, strict=True):
+        if isinstance(found, str):
+            left_out.add(found, entry.name)
+        elif found.content in there:
+            left_out.add("the same as another picture", entry.name)
+        else:
+            there.add(found.content)
+            kept.append(found)
+    return kept
+
+
+def _looked_at(entry: Entry, read: Callable[[Any], Reference]) -> Entry | str:
+    """The entry with what is seen on its picture, or why it is left out."""
+    from .layouts import difference_signs
+
+    try:
+        reference = read(entry.place)
+    except (PictureError, FileError):
+        return "cannot be read"
+    image, mask = reference.image, reference.mask
+    assert image is not None
+    if mask is not None and mask.size != image.size:
+        return "has a mask of another size"
+    if mask is not None and not sum(mask.histogram()[128:]):
+        return "has an empty mask"
+    content = hashlib.sha256(reference.sha256.encode() + (mask.tobytes() if mask is not None else b"")).hexdigest()
+    signs = f"{difference_signs(image):016x}"
+    return replace(entry, content=content, signs=signs, masked=mask is not None)
+
+
+def _shortened(caption: str, fits: Callable[[str], bool]) -> str:
+    words = caption.split()
+    low, high = 0, len(words)
+    if fits(caption):
+        return caption
+    while low < high - 1:  # the most words that fit
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(" ".join(words[:middle])) else (low, middle)
+    return " ".join(words[:low])

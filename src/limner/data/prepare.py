@@ -1,0 +1,43 @@
+"""What can be seen on a subject's pictures by networks made for it: where it is, and what else is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from limner.errors import InputError
+
+from .caption import captions
+from .segment import masks
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from limner.core.subject import Subject
+
+
+def prepared(
+    subject: Subject, *, segment: str | None = None, caption: str | None = None, device: str | None = None
+) -> Subject:
+    """The subject with masks for the pictures that have none, and captions likewise.
+
+    `segment` is "rembg", or a folder or hub id of a CLIPSeg or SAM; `caption` of a BLIP, a BLIP-2 or a LLaVA, or "pocket".
+    Raises `InputError` where nothing is found on a picture, `MissingExtra` without rembg, and `FileError` for a model of
+    another kind.
+    """
+    if segment and any(picture.mask is None for picture in subject.pictures):
+        found = masks(_images(subject), subject.noun, segment, device=device or "cpu")
+        kept = (replace(p, mask=p.mask or m) for p, m in zip(subject.pictures, found, strict=True))
+        subject = replace(subject, pictures=tuple(kept))
+    if caption and any(not picture.caption for picture in subject.pictures):
+        said = captions(_images(subject), subject, caption, device=device or "cpu")
+        told = (replace(p, caption=p.caption or text) for p, text in zip(subject.pictures, said, strict=True))
+        subject = replace(subject, pictures=tuple(told))
+    return subject
+
+
+def _images(subject: Subject) -> list[Image.Image]:
+    images = [picture.image for picture in subject.pictures]
+    if any(image is None for image in images):
+        raise InputError("the pixels of these pictures are not known; give the pictures again")
+    return images  # type: ignore[return-value]  # none is None

@@ -1,0 +1,105 @@
+"""Data sets of Hugging Face's `datasets` (an optional dependency): a folder saved with `save_to_disk`, or a hub id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.core.subject import read_mask, read_picture
+from limner.core.untrusted import inside
+from limner.errors import FileError, InputError, MissingExtra, PictureError
+
+from .listed import Entry
+from .shards import CAPTION, IDENTITY, NOUN, entry_of
+
+if TYPE_CHECKING:
+    from limner.core.subject import Reference
+
+PICTURE = ("image", "picture", "img", "jpg", "png")
+MASK = ("mask", "mask.png")
+SAVED = ("dataset_info.json", "dataset_dict.json")
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether a folder was written by `save_to_disk`."""
+    return any((folder / name).is_file() for name in SAVED)
+
+
+def opened(where: str) -> Any:
+    """The rows of ID, ID@SPLIT or a saved folder; of several splits without a word which, "train". Raises `MissingExtra` without
+    the library and `FileError` for what it cannot open."""
+    try:
+        datasets: Any = import_module("datasets")
+    except ImportError as error:
+        raise MissingExtra("datasets is not installed: `pip install limner[datasets]`") from error
+    place, _, split = where.partition("@")
+    folder = Path(place).expanduser()
+    try:
+        found = datasets.load_from_disk(str(folder)) if folder.is_dir() else datasets.load_dataset(place)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise FileError(f"{place} cannot be opened as a data set: {str(error).splitlines()[0]}") from error
+    if not hasattr(found, "column_names") or isinstance(found.column_names, Mapping):
+        splits = list(found)
+        chosen = split or ("train" if "train" in splits else splits[0])
+        if chosen not in splits:
+            raise InputError(f"{place} has no split {chosen!r}; it has {', '.join(splits)}")
+        found = found[chosen]
+    return _undecoded(found, datasets)
+
+
+def _undecoded(rows: Any, datasets: Any) -> Any:
+    """The rows with pictures as bytes: `read` decodes them, in the formats that limner opens."""
+    kind: Any = getattr(datasets, "Image", None)
+    for column in (*PICTURE, *MASK):
+        if kind is not None and isinstance(rows.features.get(column), kind):
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+    return rows
+
+
+def listed(rows: Any, name: str) -> list[Entry]:
+    """The rows as entries, by the columns that are not pictures. Raises `InputError` for a table without pictures."""
+    columns = list(rows.column_names)
+    if not any(column in columns for column in PICTURE):
+        raise InputError(
+            f"{name} has no column of pictures: expected one named {' or '.join(PICTURE)}, found {', '.join(columns)}"
+        )
+    known = [column for column in columns if column in (*CAPTION, *IDENTITY, *NOUN)]
+    words = rows.select_columns(known) if known else [{}] * len(rows)
+    found = []
+    for k, row in enumerate(words):
+        told = {column: _in_words(rows, column, row[column]) for column in known}
+        found.append(entry_of(told, f"{name}, row {k}", k, alone=f"row {k}"))
+    return found
+
+
+def read(rows: Any, place: int, *, root: Path | None = None) -> Reference:
+    """The picture of a row, with its mask where there is one. Of a saved folder, `root`, no row names a file outside."""
+    try:
+        row = rows[place]
+        image = next(row[column] for column in PICTURE if row.get(column) is not None)
+    except StopIteration:
+        raise PictureError(f"row {place} has no picture") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureError(f"the picture of row {place} cannot be read: {error}") from error
+    reference, _ = read_picture(_source(image, root), name=f"row {place}")
+    mask = next((row[column] for column in MASK if row.get(column) is not None), None)
+    return reference if mask is None else replace(reference, mask=read_mask(_source(mask, root)))
+
+
+def _source(value: Any, root: Path | None) -> Any:
+    """What a cell holds, as `read_picture` takes it: bytes, a file, or a picture."""
+    if not isinstance(value, dict):
+        return value
+    if value.get("bytes") is not None:
+        return bytes(value["bytes"])
+    place = Path(str(value.get("path") or ""))
+    return place if root is None else inside(root / place, root, named_by=f"a row of {root}")
+
+
+def _in_words(rows: Any, column: str, value: Any) -> Any:
+    """A class label by its name."""
+    names: Sequence[str] | None = getattr(rows.features.get(column), "names", None)
+    return names[value] if names is not None and isinstance(value, int) and value >= 0 else value

@@ -1,0 +1,124 @@
+"""A training run to its end, with checkpoints that survive interruption."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.core.files import atomic_write
+from limner.core.interrupts import stopping
+from limner.core.tensor_files import read_safetensors
+from limner.core.untrusted import HASH, content_hash
+from limner.errors import FileError, TeachingError
+
+from .attach import attach
+from .checkpoint_checks import FORMAT, check_position, check_run, split_parts
+from .checkpoint_checks import versions as library_versions
+from .parallel import ALONE
+from .train import Checkpoint, train
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.base import Base
+    from limner.core.recipe import Recipe, Stage
+    from limner.core.subject import Subject
+
+    from .attach import Adapter
+    from .parallel import Spread
+    from .train import Progress
+
+
+CHECKPOINT_SECONDS = 10.0
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A subject about to be taught: its recipe, what it wears, and what its files will say."""
+
+    subject: Subject
+    recipe: Recipe
+    adapter: Adapter
+    method: str
+    header: dict[str, Any]
+
+
+def run_to_end(
+    base: Base,
+    adapter: Adapter,
+    stages: Sequence[Stage],
+    seed: int,
+    *,
+    header: Mapping[str, Any],
+    checkpoints: Path | str | None = None,
+    resume: bool = True,
+    watch: Callable[[Progress], object] | None = None,
+    spread: Spread = ALONE,
+) -> tuple[dict[str, Tensor], list[float]]:
+    """`teach` to its end: all tensors worn then, and the loss of every update.
+
+    `header` says which run this is; a checkpoint of another is refused. Without stages, the recipe is only put on. Of several
+    processes, the main one writes, and all stop together. The checkpoint stays: `discard` it once what was learned is saved.
+    """
+    if not stages:
+        with attach(base, (adapter,)) as adapted:
+            return {name: tensor.detach().clone() for name, tensor in adapted.tensors.items()}, []
+    path = Path(checkpoints) / CHECKPOINT if checkpoints is not None else None
+    header = {**header, "parts": spread.parts}  # sums in other parts have other bits
+    start, losses = _found(path, header, stages) if resume and path else (None, [])
+    tensors = dict(start.learned) if start else {}  # of a checkpoint that was made after the last update
+    saved = time.monotonic()
+    try:
+        teaching = train(base, adapter, stages=stages, seed=seed, start=start, spread=spread)
+        with stopping() as asked, closing(teaching) as running:
+            for progress in running:
+                losses.append(progress.loss)
+                enough, halted = spread.any(watch is not None and watch(progress) is True, asked())
+                if enough or progress.last:
+                    tensors = progress.snapshot().learned
+                    break
+                if path and spread.main and (halted or time.monotonic() - saved > CHECKPOINT_SECONDS):
+                    save_checkpoint(path, progress.snapshot(), header, losses)
+                    saved = time.monotonic()
+                if halted:
+                    raise KeyboardInterrupt
+    except TeachingError as error:
+        if path and spread.main and error.checkpoint is not None:
+            save_checkpoint(path, error.checkpoint, header, losses)
+        raise
+    return tensors, losses
+
+
+def save_checkpoint(path: Path, point: Checkpoint, header: Mapping[str, Any], losses: Sequence[float]) -> None:
+    """Write a run's state, whole or not at all."""
+    from safetensors.torch import save_file
+
+    tensors = {f"tensors.{k}": v for k, v in point.tensors.items()} | {
+        f"moments.{k}": v for k, v in point.moments.items()
+    }
+    whole = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    place = {"stage": point.stage, "step": point.step, "losses": list(losses)}
+    text = json.dumps({**header, "format": FORMAT, "versions": library_versions(), "place": place})
+    metadata = {"limner": text, HASH: content_hash(text, whole)}
+    atomic_write(path, lambda p: save_file(whole, p, metadata=metadata), overwrite=True)
+
+
+def _found(
+    path: Path, header: Mapping[str, Any], stages: Sequence[Stage] | None = None
+) -> tuple[Checkpoint | None, list[float]]:
+    """The checkpoint and the losses so far, if there is one and it is of this very run."""
+    if not path.exists():
+        return None, []
+    found, read = read_safetensors(path, what="checkpoint")
+    if found.get("format", 1) not in (1, FORMAT) or "place" not in found:
+        raise FileError(f"{path} is no checkpoint that this limner reads; delete it to start anew")
+    check_run(path, found, header)
+    stage, step, losses = check_position(path, found["place"], stages)
+    tensors, moments = split_parts(path, read)
+    return Checkpoint(stage, step, tensors, moments), losses

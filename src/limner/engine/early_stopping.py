@@ -1,0 +1,201 @@
+"""Cheap signs while teaching: when to stop, and which of the states on the way to keep.
+
+All of them look at one loss, of fixed pictures under fixed noise and times, so that what changes is the likeness alone.
+They are callables for `learn(watch=…)`; one that returns True stops the teaching there.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from limner.core.files import atomic_write, write_text
+from limner.core.streams import stream
+from limner.core.types import Pass
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from limner.core.concept import Concept
+    from limner.core.subject import Subject
+
+    from .attach import AdaptedBase
+    from .train import Progress
+
+Watch: TypeAlias = "Callable[[Progress], object]"
+TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Shares of the schedule at which the loss is looked at."""
+
+
+@dataclass
+class Signals:
+    """The loss of the references, of held-out pictures and of the untouched base, every few updates.
+
+    `stop` says what ends the teaching: "variance" (DVAR, arXiv:2302.04841: the loss of the last `patience` looks
+    varies less than 0.15 times as much as all), "overfit" (the loss is less than `least` of the base's, the indicator of
+    arXiv:2507.02687), "gap" (held-out pictures get worse by a tenth of the base's loss while the references get better), or
+    nothing. `file` keeps the looks, so that a resumed run decides as an uninterrupted one.
+    """
+
+    subject: Subject
+    held_out: Sequence[Image.Image] = ()
+    every: int = 10
+    stop: str = ""
+    patience: int = 6
+    least: float = 0.35
+    file: Path | None = None
+    looks: list[dict[str, float]] = field(default_factory=list)
+    _fixed: Any = None
+
+    def __post_init__(self) -> None:
+        if self.stop not in ("", "variance", "overfit", "gap"):
+            raise InputError(f"teaching can stop on 'variance', 'overfit' or 'gap', not on {self.stop!r}")
+        if self.stop == "gap" and not self.held_out:
+            raise InputError("to stop on the gap, some pictures must be held out from learning")
+
+    def __call__(self, progress: Progress) -> bool:
+        if progress.done % self.every:
+            return False
+        if self._fixed is None:
+            self._fixed = self._prepare(progress.adapted)
+            self.looks = [look for look in self._stored() if look["done"] < progress.done]
+        self.looks.append({"done": progress.done, **self._look(progress.adapted)})
+        if self.file is not None:
+            text = "".join(json.dumps(look) + "\n" for look in self.looks)
+            write_text(self.file, text, overwrite=True)
+        return self._enough()
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The latest look: loss, ratio to the base's, and the held-out gap where pictures are held out."""
+        return self.looks[-1] if self.looks else {}
+
+    def _prepare(self, adapted: AdaptedBase) -> dict[str, tuple[Tensor, float]]:
+        """Latents of each set, and the untouched base's loss on them."""
+        import torch
+
+        from limner.core.pixels import to_tensor
+
+        base = adapted.base
+        sets = {"loss": self.subject.tensor(base.picture_size)}
+        if self.held_out:
+            sets["held_out"] = to_tensor(self.held_out, base.picture_size)
+        found = {}
+        with torch.no_grad():
+            for name, pixels in sets.items():
+                latents = base.encode(pixels)[0].to(base.dtype)
+                with adapted.suspended():
+                    found[name] = latents, fixed_loss(adapted, latents, f"a photo of a {self.subject.noun}", Pass)
+        return found
+
+    def _look(self, adapted: AdaptedBase) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, (latents, before) in self._fixed.items():
+            value = fixed_loss(adapted, latents, f"a photo of {self.subject.handle}", adapted.run)
+            found |= {name: value, f"{name}_ratio": value / before}
+        if "held_out" in found:
+            found["gap"] = found["held_out_ratio"] - found["loss_ratio"]
+        return found
+
+    def _enough(self) -> bool:
+        losses = [look["loss"] for look in self.looks]
+        match self.stop:
+            case "variance" if len(losses) >= 2 * self.patience:
+                return statistics.pvariance(losses[-self.patience :]) < 0.15 * statistics.pvariance(losses)
+            case "overfit":
+                return self.looks[-1]["loss_ratio"] < self.least
+            case "gap" if len(self.looks) > 1:
+                best = min(look["held_out_ratio"] for look in self.looks)
+                return self.looks[-1]["held_out_ratio"] > best + 0.1
+        return False
+
+    def _stored(self) -> list[dict[str, float]]:
+        if self.file is None or not self.file.exists():
+            return []
+        return [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines() if line]
+
+
+def fixed_loss(adapted: AdaptedBase, latents: Tensor, prompt: str, run: Callable[..., Pass]) -> float:
+    """Mean squared error of the denoiser on `latents` at TIMES, under noise that depends on nothing but the place."""
+    import torch
+
+    base = adapted.base
+    total = []
+    about: dict[str, Any] = {
+        "prompts": (adapted.expand_prompt(prompt),) * len(latents),
+        "seeds": tuple(range(len(latents))),
+    }
+    with torch.no_grad():
+        states = adapted.text_states([prompt] * len(latents))
+        for k, share in enumerate(TIMES):
+            noise = torch.randn(latents.shape, generator=stream(0, "signals", k)).to(latents)
+            time = torch.full((len(latents),), int(share * base.num_train_times), device=base.device)
+            noised = base.noised(latents, noise, time)
+            out = base.predict(noised, time, states, context=run(time=time, latents=noised, **about))
+            total.append(float((out.float() - base.target(latents, noise, time).float()).square().mean()))
+    return statistics.fmean(total)
+
+
+@dataclass
+class Keeper:
+    """Keeps what was learned on the way, to choose the best of it afterwards. One file for each mark, in `folder`."""
+
+    folder: Path
+    marks: int = 6
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.done in self.steps(progress.total) and progress.done < progress.total:
+            from safetensors.torch import save_file
+
+            tensors = {k: v.detach().cpu().contiguous() for k, v in progress.snapshot().tensors.items()}
+            atomic_write(self._path(progress.done), lambda p: save_file(tensors, p), overwrite=True)
+
+    def steps(self, total: int) -> list[int]:
+        """After which updates, the last one included."""
+        return sorted({max(1, round(total * (k + 1) / self.marks)) for k in range(self.marks)})
+
+    def best(
+        self, concept: Concept, value: Callable[[Concept], float], *, say: Callable[[str], object] = lambda _: None
+    ) -> Concept:
+        """The state with the greatest `value` (say, H), the end among them; its header says after how many updates."""
+        from safetensors.torch import load_file
+
+        total = int(concept.cost["steps"])
+        own = set(concept.tensors)
+        choices = {total: concept}
+        for path in sorted(self.folder.glob("kept-*.safetensors")):
+            done = int(path.stem.removeprefix("kept-"))
+            tensors = {k: v for k, v in load_file(path).items() if k in own}
+            if tensors.keys() == own and done < total:
+                choices[done] = replace(concept, tensors=tensors, cost={**concept.cost, "steps": done})
+        values = {}
+        for done, choice in sorted(choices.items()):
+            values[done] = value(choice)
+            say(f"after {done} updates: {values[done]:.3f}")
+        best = max(values, key=lambda done: (values[done], done))
+        kept = {"kept_after": best, "of": total, "values": {str(k): round(v, 4) for k, v in values.items()}}
+        return choices[best].scored(kept)
+
+    def clear(self) -> None:
+        """Delete what was kept."""
+        for path in self.folder.glob("kept-*.safetensors"):
+            path.unlink()
+
+    def _path(self, done: int) -> Path:
+        return self.folder / f"kept-{done:06}.safetensors"
+
+
+def together(*watches: Watch) -> Watch:
+    """One watch of several; it stops when any of them does."""
+
+    def watch(progress: Progress) -> bool:
+        told = [each(progress) for each in watches]  # every one sees every update
+        return any(each is True for each in told)
+
+    return watch

@@ -1,0 +1,289 @@
+"""How much memory a run will take, found before it starts, and settings that make it fit.
+
+Nothing is loaded for it: the networks are laid out without values, one pass is run on shapes alone, and what autograd would
+keep and what is alive at once is counted.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from limner.bases.common import attention
+from limner.bases.common.layout import as_they_lie
+from limner.core.types import Pass
+from limner.errors import InputError
+
+from .attach import Adapter, attach
+from .train import learning, select
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.base import Base
+    from limner.core.recipe import Recipe
+
+BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
+QUANTISED = {"int8": 1.0, "nf4": 0.56}  # bytes a weight, with the scales of its blocks
+OVERHEAD = 1.1  # fragments that allocators leave
+PROCESS = 0.56e9
+"""Bytes that a process takes whatever it opens: Python, torch, diffusers, transformers; on a GPU, CUDA's context and kernels."""
+SCRATCH = 0.12e9
+"""Bytes that kernels take beside while both branches of guidance are run. With these and OVERHEAD the plan for Stable Diffusion 1.5 at
+256 pixels is 1 to 8 % above the memory measured while it was opened, taught and painted with, in single precision and in bfloat16."""
+SINGLE = 4.0  # bytes of what learns and of its optimiser's state, whatever precision the base is opened in
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a base is opened."""
+
+    dtype: str = "float32"
+    offload: bool = False
+    tiling: bool = False
+    checkpointing: bool = False
+    quantise: str = ""
+
+    def __str__(self) -> str:
+        told = [
+            f"--dtype {self.dtype}",
+            *(f"--{name}" for name in ("offload", "tiling", "checkpointing") if getattr(self, name)),
+        ]
+        return " ".join([*told, *([f"--quantise {self.quantise}"] if self.quantise else [])])
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes at the peak, of loading, of teaching and of painting, and what they are."""
+
+    choice: Choice
+    parts: dict[str, float] = field(default_factory=dict)
+    teaching: float = 0.0
+    painting: float = 0.0
+    loading: float = 0.0
+
+    @property
+    def peak(self) -> float:
+        return max(self.teaching, self.painting, self.loading)
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in self.parts.items())
+        return f"{self.peak / 1e9:.2f} GB at the peak ({told}) with {self.choice}"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a base and a recipe take in values, whatever their size in bytes."""
+
+    weights: dict[str, int]  # of each part
+    learned: int  # values that learn
+    kept: int  # values that autograd keeps for one update
+    kept_checkpointed: int
+    decoding: int  # values alive at once while a picture is decoded
+    decoding_tiled: int
+    stored: dict[str, int] = field(
+        default_factory=dict
+    )  # bytes of each part's files, where they are read into this memory
+    upcast: bool = False  # the autoencoder works in single precision where float16 is asked for
+
+
+def measured(base: Base, recipe: Recipe, *, batch: int = 1, handle: str = "<rex>", fused: bool = True) -> Shape:
+    """Count on a base that was laid out without values (`loading.sketch`), or on a real one. `fused` is whether teaching uses
+    fused attention, which it does on a GPU."""
+    weights = {part: sum(p.numel() for p in base.module(part).parameters()) for part in base.parts}
+    learned = kept = boundaries = 0
+    if recipe.tuning:
+        for stage in recipe.tuning:
+            with attach(base, (Adapter(recipe, handle),)) as adapted:
+                chosen, _ = select(stage, adapted)
+                with learning(chosen, adapted):
+                    for tensor in chosen.values():
+                        tensor.requires_grad_(True)
+                    learned = max(learned, sum(t.numel() for t in chosen.values()))
+                    kept = max(kept, _kept(base, batch, fused=fused))
+                    boundaries = max(boundaries, _kept_between(base, batch, fused=fused))
+    blocks = max(sum("Block" in type(m).__name__ for m in base.module("denoiser").modules()), 1)
+    recomputed = boundaries + (kept - boundaries) // blocks if boundaries else kept
+    decoding = _alive(base)
+    stored: dict[str, int] = {} if fused else dict(getattr(base, "stored_bytes", {}))
+    autoencoder: Any = base.module("autoencoder") if "autoencoder" in base.parts else None
+    upcast = bool(getattr(getattr(autoencoder, "config", None), "force_upcast", False))
+    return Shape(weights, learned, kept, recomputed, decoding, decoding // 4, stored, upcast)
+
+
+def estimate(shape: Shape, choice: Choice) -> Estimate:
+    """Bytes of a shape when the base is opened so."""
+    size = BYTES[choice.dtype]
+    denoiser = shape.weights["denoiser"] * (QUANTISED.get(choice.quantise, size))
+    decodes = SINGLE if shape.upcast and choice.dtype == "float16" else size
+    sizes = {part: n * (decodes if part == "autoencoder" else size) for part, n in shape.weights.items()}
+    others = [sizes[part] for part in sizes if part != "denoiser"]
+    resident = denoiser + (max(others, default=0) if choice.offload else sum(others))
+    taught = shape.learned * (size + 2 * SINGLE + size)  # gradients, two moments, and a copy to put back
+    if size < SINGLE:  # the values themselves and their gradients once more
+        taught += shape.learned * 2 * SINGLE
+    kept = (shape.kept_checkpointed if choice.checkpointing else shape.kept) * size
+    decoding = (shape.decoding_tiled if choice.tiling else shape.decoding) * decodes
+    parts = {"weights": resident, "learning": taught, "activations": kept, "decoding": decoding, "process": PROCESS}
+    base = denoiser if choice.offload else resident
+    teaching = (base + taught + kept) * OVERHEAD + PROCESS
+    painting = (resident + decoding) * OVERHEAD + PROCESS + SCRATCH
+    return Estimate(choice, parts, teaching, painting, _loading(shape, sizes | {"denoiser": denoiser}))
+
+
+def _loading(shape: Shape, sizes: dict[str, float]) -> float:
+    """Bytes at the peak while the base is opened: a part's file is in memory beside those parts that are smaller and were read
+    before it, as they are kept."""
+    largest = max(shape.stored, key=lambda part: shape.stored[part], default="")
+    return shape.stored[largest] + sum(s for part, s in sizes.items() if part != largest) + PROCESS if largest else 0.0
+
+
+def fitting(shape: Shape, limit: float, *, start: Choice, quantise: bool = True) -> Estimate:
+    """The first of ever more saving settings that fits into `limit` bytes: half precision (of the base; what learns stays in single), then the towers offloaded, decoding in
+    tiles, checkpointing, and last quantised weights. Raises `InputError` with the least there is."""
+    tried = []
+    for choice in _choices(start, quantise):
+        found = estimate(shape, choice)
+        if found.peak <= limit:
+            return found
+        tried.append(found)
+    least = min(tried, key=lambda e: e.peak)
+    raise InputError(
+        f"it does not fit into {limit / 1e9:.1f} GB: the least is {least}. Take a smaller batch or rank, a method that learns "
+        "less, or a smaller base"
+    )
+
+
+def _choices(start: Choice, quantise: bool) -> Iterator[Choice]:
+    choice = start
+    yield choice
+    if choice.dtype == "float32":
+        choice = replace(choice, dtype="bfloat16")
+        yield choice
+    for name in ("offload", "tiling", "checkpointing"):
+        if not getattr(choice, name):
+            more: dict[str, Any] = {name: True}
+            choice = replace(choice, **more)
+            yield choice
+    if quantise and not choice.quantise:
+        yield replace(choice, quantise="int8")
+        yield replace(choice, quantise="nf4")
+
+
+# ---------------------------------------------------------------------------------------------------------------- counting
+
+
+def kept_in_a_pass(base: Base, recipe: Recipe) -> int:
+    """Values that autograd keeps of one row of an update."""
+    with attach(base, (Adapter(recipe, "<rex>"),)) as adapted:
+        chosen, _ = select(recipe.tuning[0], adapted)
+        with learning(chosen, adapted):
+            for tensor in chosen.values():
+                tensor.requires_grad_(True)
+            return _kept(base, 1, fused=base.device.type != "cpu")
+
+
+def _kept_between(base: Base, batch: int, *, fused: bool) -> int:
+    """The same while activations are computed twice; 0 where they cannot be."""
+    try:
+        base.checkpoint(True)
+    except InputError:
+        return 0
+    try:
+        return _kept(base, batch, fused=fused)
+    finally:
+        base.checkpoint(base.checkpointing)
+
+
+def _kept(base: Base, batch: int, *, fused: bool) -> int:
+    """Values that autograd keeps of one pass of the denoiser, weights left out."""
+    own = {p.untyped_storage()._cdata for part in base.parts for p in base.module(part).parameters()}
+    seen: dict[int, int] = {}
+    alive = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        place = tensor.untyped_storage()._cdata
+        if place not in own and tensor.is_floating_point():
+            seen.setdefault(place, tensor.untyped_storage().nbytes() // tensor.element_size())
+            alive.append(tensor)  # or a place would be given to another tensor
+        return tensor
+
+    latents = torch.zeros(batch, *base.latent_shape, device=base.device, dtype=base.dtype)
+    time = torch.full((batch,), 500, device=base.device)
+    states = torch.ones(batch, *base.states_shape, device=base.device, dtype=base.dtype)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), _counted_attention(base):
+        base.predict(latents, time, states, context=Pass(time=time, fused=fused))
+    return sum(seen.values())
+
+
+@contextmanager
+def _counted_attention(base: Base) -> Iterator[None]:
+    """Without values there is no fused kernel to ask: what it keeps is queries, keys, values and its output."""
+    if base.device.type != "meta":
+        yield
+        return
+    original = attention._fused
+
+    class Fused(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            out = query.new_empty(*query.shape[:-1], value.shape[-1])
+            ctx.save_for_backward(query, key, value, out)
+            return out
+
+    def counted(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+        found: Tensor = Fused.apply(query, key, value)  # type: ignore[no-untyped-call]
+        return found
+
+    attention._fused = counted
+    try:
+        yield
+    finally:
+        attention._fused = original
+
+
+class _Alive(TorchDispatchMode):
+    """Counts the values of all tensors that are alive at once."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self.users: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self._add(tensor)
+        return out
+
+    def _add(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        place, size = storage._cdata, storage.nbytes() // tensor.element_size()
+        if place not in self.users:
+            self.now += size
+            self.peak = max(self.peak, self.now)
+        self.users[place] = self.users.get(place, 0) + 1
+        weakref.finalize(tensor, self._drop, place, size)
+
+    def _drop(self, place: int, size: int) -> None:
+        self.users[place] -= 1
+        if not self.users[place]:
+            del self.users[place]
+            self.now -= size
+
+
+def _alive(base: Base) -> int:
+    """Values alive at once while one picture is decoded."""
+    latents = torch.zeros(1, *base.latent_shape, device=base.device, dtype=base.dtype)
+    counter = _Alive()
+    # as it is while nothing is laid out anew: copies of convolutions (`bases/layout.py`) are made once and bounded
+    with torch.no_grad(), as_they_lie(), counter:
+        base.decode(latents)
+    return counter.peak

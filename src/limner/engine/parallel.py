@@ -1,0 +1,245 @@
+"""How an update is computed: at once or in parts, in one process or over several. What is learned is the same.
+
+Every update's batch is drawn whole, as a function of seed and step; each part takes its rows of it. A loss that is a mean over rows
+is then the mean of the parts' losses, and so is its gradient.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.core.types import Batch, Streams
+
+    from .attach import AdaptedBase
+
+Terms: TypeAlias = "Sequence[tuple[str, Tensor]]"
+"""What is minimised in an update, by name, weighted: scalars."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of `count` equal parts of every batch: rows in a block, in their order."""
+
+    index: int = 0
+    count: int = 1
+
+    def rows(self, batch: int) -> list[int]:
+        """Which rows of a batch. Raises `InputError` for a batch that has no equal parts."""
+        each, rest = divmod(batch, self.count)
+        if rest or not each:
+            raise InputError(
+                f"a batch of {batch} cannot be split into {self.count} equal parts (processes times --accumulate); choose a --batch "
+                f"that is a multiple of {self.count}"
+            )
+        return list(range(self.index * each, (self.index + 1) * each))
+
+    def of(self, batch: Batch) -> Batch:
+        return batch if self.count == 1 else batch.of(self.rows(len(batch.latents)))
+
+    def streams(self, at: Streams) -> Streams:
+        """Streams for what is drawn within an update. A part has none: it would draw what the whole batch does not."""
+
+        def refused(purpose: str) -> Generator:
+            raise InputError(
+                f"this method draws {purpose} within an update, which {self.count} parts of a batch would draw otherwise than the "
+                "whole: teach it in one process and without --accumulate"
+            )
+
+        return at if self.count == 1 else refused
+
+
+WHOLE = Share()
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One process that computes every batch in `accumulate` parts, one after another."""
+
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise InputError(f"a batch is computed in one part or more, not in {self.accumulate}")
+
+    @property
+    def rank(self) -> int:
+        return 0
+
+    @property
+    def processes(self) -> int:
+        return 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this process is the one that writes and speaks."""
+        return self.rank == 0
+
+    @property
+    def parts(self) -> int:
+        return self.processes * self.accumulate
+
+    @property
+    def shares(self) -> list[Share]:
+        """What this process computes of every batch."""
+        return [Share(self.rank * self.accumulate + k, self.parts) for k in range(self.accumulate)]
+
+    @property
+    def device(self) -> str | None:
+        """Where this process is to compute, if it matters."""
+        return None
+
+    def lay_out(self, adapted: AdaptedBase) -> None:
+        """Bring the base to where it is computed, before anything learns."""
+
+    def around(self, parameters: Mapping[str, Tensor]) -> Callable[[Callable[[], Terms]], Terms]:
+        """What computes the terms of a part so that all processes learn these parameters alike."""
+        return lambda make: make()
+
+    def unsent(self, computing: Any) -> AbstractContextManager[Any]:
+        """While inside, gradients stay with their process: more parts follow."""
+        return nullcontext()
+
+    def mean(self, losses: Mapping[str, float]) -> dict[str, float]:
+        """Over all processes."""
+        return dict(losses)
+
+    def any(self, *told: bool) -> list[bool]:
+        """Whether each is true in some process."""
+        return list(told)
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """What is inside, the main process does before the others: they find what it left in the cache."""
+        yield
+
+
+ALONE = Spread()
+
+
+@dataclass(frozen=True)
+class Spreading(Spread):
+    """As many processes as accelerate (or torchrun) launched, each with its part of every batch.
+
+    Learned parameters are in every process and their gradients averaged (DDP, arXiv:2006.15704); with accelerate's FSDP the base's
+    own weights, which do not learn, are sharded over the processes (arXiv:2304.11277), and stay so for as long as they run.
+    """
+
+    @cached_property
+    def accelerator(self) -> Any:
+        from accelerate import Accelerator
+
+        return Accelerator(cpu=_on_cpu())
+
+    @property
+    def rank(self) -> int:
+        return int(self.accelerator.process_index)
+
+    @property
+    def processes(self) -> int:
+        return int(self.accelerator.num_processes)
+
+    @property
+    def device(self) -> str | None:
+        return str(self.accelerator.device)
+
+    @property
+    def sharded(self) -> bool:
+        return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+    def lay_out(self, adapted: AdaptedBase) -> None:
+        from torch.distributed.fsdp import FSDPModule
+
+        if not self.sharded or isinstance(adapted.base.module("denoiser"), FSDPModule):
+            return
+        from accelerate.utils import FullyShardedDataParallelPlugin
+        from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+
+        if adapted.originals:
+            raise InputError(
+                f"this method teaches the base's own {next(iter(adapted.originals))}, which FSDP would shard: launch it without FSDP"
+            )
+        state = self.accelerator.state
+        plugin = getattr(state, "fsdp_plugin", None) or FullyShardedDataParallelPlugin()  # it has none on processors
+        if plugin.fsdp_version != 2:
+            raise InputError("of FSDP the second version is used: accelerate launch --use_fsdp --fsdp_version 2")
+        plugin.cpu_ram_efficient_loading = False  # every process has read the base
+        state.fsdp_plugin = plugin
+        fsdp2_prepare_model(self.accelerator, adapted.base.module("denoiser"))
+        base: Any = adapted.base
+        predict = base.predict
+        base.predict = lambda *given, context: predict(*given, context=Veiled(context))
+
+    def around(self, parameters: Mapping[str, Tensor]) -> Callable[[Callable[[], Terms]], Terms]:
+        from torch.nn.parallel import DistributedDataParallel
+
+        found: Any = DistributedDataParallel(_holding(parameters), find_unused_parameters=True)
+        return found  # type: ignore[no-any-return]
+
+    def unsent(self, computing: Any) -> AbstractContextManager[Any]:
+        found: AbstractContextManager[Any] = computing.no_sync()
+        return found
+
+    def mean(self, losses: Mapping[str, float]) -> dict[str, float]:
+        import torch
+
+        here = torch.tensor(list(losses.values()), dtype=torch.float64, device=self.accelerator.device)
+        return dict(zip(losses, self.accelerator.reduce(here, "mean").tolist(), strict=True))
+
+    def any(self, *told: bool) -> list[bool]:
+        return [value > 0 for value in self.mean({str(k): float(v) for k, v in enumerate(told)}).values()]
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        with self.accelerator.main_process_first():
+            yield
+
+
+class Veiled:
+    """A run that FSDP does not look into: data classes that a layer is called with it takes apart, and puts copies in their place,
+    where what a run keeps must be one for all layers."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Any) -> None:
+        object.__setattr__(self, "_run", run)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._run, name, value)
+
+
+def spread(accumulate: int = 1) -> Spread:
+    """How this process is to compute: with others where it was launched with others (`accelerate launch`, torchrun)."""
+    return Spreading(accumulate) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Spread(accumulate)
+
+
+def _on_cpu() -> bool:
+    import torch
+
+    return not torch.cuda.is_available()
+
+
+def _holding(parameters: Mapping[str, Tensor]) -> Any:
+    """A module that has these parameters, and whose forward pass is whatever it is called with."""
+    import torch
+
+    class Computing(torch.nn.Module):
+        def forward(self, make: Callable[[], Terms]) -> Terms:
+            return make()
+
+    found = Computing()
+    for k, value in enumerate(parameters.values()):
+        found.register_parameter(f"parameter_{k}", value)  # type: ignore[arg-type]  # what learns are parameters
+    return found

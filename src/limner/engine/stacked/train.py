@@ -1,0 +1,433 @@
+"""Many subjects taught at once: one frozen base, one pass for all of them, and in it each row wears its own subject's change.
+
+A subject taught in a fleet is the subject taught alone: the same random streams, objectives, rates and optimiser, so the same
+concept but for the order in which a few sums are added up (within 2e-3 of its length after a few updates, tests/engine/test_stacked.py).
+Whoever its neighbours are makes no difference to it, nor does one of them failing.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from limner.core.lru import LRU
+from limner.core.recipe import Rated
+from limner.core.types import Pass, Prediction
+from limner.engine.attach import AdaptedBase, Adapter
+from limner.engine.checkpoint import Run
+from limner.engine.text_cache import TEXT_BYTES
+from limner.engine.train import Checkpoint, Update, begin_update, joined_references
+from limner.errors import InputError, TeachingError
+
+from .rows import Rows, alias, attach_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.base import Base
+    from limner.core.recipe import Recipe, Source, Stage
+    from limner.core.types import AttentionOp, Batch, Live, References, Streams
+
+
+SLOTS = 16
+
+
+BETAS, EPSILON = (0.9, 0.99), 1e-8  # of AdamW, as `train.Learner` has them
+
+
+def room(base: Base, recipe: Recipe, *, batch: int, limit: float) -> int:
+    """How many subjects fit into `limit` bytes beside the base: what autograd keeps of one row, times its rows."""
+    from limner.engine.memory_estimate import kept_in_a_pass
+
+    sources = len({term.source for stage in recipe.tuning for term in stage.loss})
+    size = torch.finfo(base.dtype).bits // 8
+    row = kept_in_a_pass(base, recipe) * size
+    weights = sum(p.numel() * p.element_size() for part in base.parts for p in base.module(part).parameters())
+    return max(1, int((limit - weights) / (row * batch * sources * 1.2)))
+
+
+# ------------------------------------------------------------------------------------------------------------- the members
+
+
+class SubjectRun:
+    """One subject on its way through the stages of its recipe."""
+
+    def __init__(self, base: Base, run: Run, start: Checkpoint | None = None) -> None:
+        self.run = run
+        self.recipe, self.stages = self.run.recipe, self.run.recipe.tuning
+        why = self.recipe.why_not_stackable
+        if why:
+            raise InputError(f"{self.run.method} cannot be taught in a fleet: {why}")
+        sources = dict.fromkeys(term.source for stage in self.stages for term in stage.loss)
+        self.draws: dict[Source, Callable[[int, Streams], Batch]] = {s: s.prepare(base) for s in sources}
+        self.stage, self.step = (start.stage, start.step) if start else (0, 0)
+        self.tensors: dict[str, Tensor] = dict(start.tensors) if start else {}
+        self.moments: dict[str, Tensor] = dict(start.moments) if start else {}
+        self.losses: list[float] = []
+        self.error: Exception | None = None
+        self.began = time.monotonic()
+        self.adapted = AdaptedBase(base, (Adapter(self.recipe, self.handle, self.tensors, 1.0, self.seed),))
+
+    @property
+    def now(self) -> Stage:
+        return self.stages[self.stage]
+
+    @property
+    def handle(self) -> str:
+        return self.run.subject.handle
+
+    @property
+    def seed(self) -> int:
+        return self.run.adapter.seed
+
+
+@contextmanager
+def stacked_trainer(base: Base, members: Sequence[SubjectRun]) -> Iterator[StackedTrainer]:
+    """The members worn together, until one of them ends."""
+    rows = Rows()
+    adapters = [Adapter(m.recipe, m.handle, m.tensors, 1.0, m.seed) for m in members]
+    with attach_rows(base, adapters, rows) as lives:
+        for member, live in zip(members, lives, strict=True):
+            member.adapted.live = live
+        yield StackedTrainer(base, members, rows)
+
+
+# ---------------------------------------------------------------------------------------------------------------- the crew
+
+
+class StackedTensor(NamedTuple):
+    """A tensor that gradients come to: a stack of several members side by side, or what one member has alone."""
+
+    tensor: Tensor
+    members: slice
+    span: slice  # of each member's values
+
+
+class StackedTrainer:
+    """The members' values in one buffer [members, values], with their gradients and moments beside them: an update of all of them is
+    arithmetic on four matrices."""
+
+    def __init__(self, base: Base, members: Sequence[SubjectRun], rows: Rows) -> None:
+        self.base, self.members, self.rows = base, list(members), rows
+        self.mixed = False
+        self.broken: Exception | None = None  # what went wrong in a pass of all
+        self.first: list[int] = []  # whose the rows of an update's first run are
+        self.rows.assign([-1], base.device)
+        self.leaves, self.spans = self._laid_out()
+        shape = len(self.members), max(leaf.span.stop for leaf in self.leaves)
+        self.values, self.gradient = (torch.zeros(shape, device=base.device, dtype=base.dtype) for _ in range(2))
+        self.mean, self.square, self.factor = (torch.zeros(shape, device=base.device) for _ in range(3))
+        self.count = torch.zeros(len(self.members), 1, device=base.device)
+        for leaf in self.leaves:
+            place = self.values[leaf.members, leaf.span].view(leaf.tensor.shape)
+            leaf.tensor.data = place.copy_(leaf.tensor.data)
+        self.singles = (
+            self.values.float()
+        )  # as they are learned; the values themselves, where those are in single precision
+        self.shared: LRU[Tensor] = LRU(TEXT_BYTES)  # text states of those who learn no words
+        for k, member in enumerate(self.members):
+            for live in member.adapted.live.values():
+                for name in live.stack:
+                    live.tensors[name].data = live.cut(name, self._own(k, name)) if live.cut else self._own(k, name)
+                for name in live.tensors.keys() & member.tensors.keys():
+                    self._cut(live, k, name, self.singles).copy_(member.tensors[name])
+            self._begin(k, member)
+
+    def _laid_out(self) -> tuple[list[StackedTensor], list[dict[str, tuple[slice, Any]]]]:
+        """Every leaf and its place in the buffer; and for each member, by name, the span and the shape of its part of a leaf."""
+        found: dict[int, list[Any]] = {}
+        ends = [0] * len(self.members)
+        spans: list[dict[str, tuple[slice, Any]]] = [{} for _ in self.members]
+        for k, member in enumerate(self.members):
+            for live in member.adapted.live.values():
+                for name, tensor in live.tensors.items():
+                    leaf = live.stack.get(name, tensor)
+                    found.setdefault(id(leaf), [leaf, bool(live.stack), []])[2].append((k, name))
+        leaves = []
+        for leaf, stacked, users in found.values():
+            first, last = users[0][0], users[-1][0]
+            shape = leaf.shape[1:] if stacked else leaf.shape
+            start = max(ends[first : last + 1])
+            span = slice(start, start + shape.numel())
+            for k, name in users:
+                ends[k] = span.stop
+                spans[k][name] = span, shape
+            leaves.append(StackedTensor(leaf, slice(first, last + 1), span))
+        return leaves, spans
+
+    def _own(self, k: int, name: str, of: Tensor | None = None) -> Tensor:
+        """A member's part of a leaf, or of what lies beside the values."""
+        span, shape = self.spans[k][name]
+        return (self.values if of is None else of)[k, span].view(shape)
+
+    def _cut(self, live: Live, k: int, name: str, of: Tensor | None = None) -> Tensor:
+        """The same without what a stack filled up."""
+        full = self._own(k, name, of)
+        return live.cut(name, full) if live.cut else full
+
+    def _begin(self, k: int, member: SubjectRun) -> None:
+        """What learns in a member's stage, and the moments it brings, or none at the start of a stage."""
+        self.mean[k], self.square[k], self.count[k], self.factor[k] = 0, 0, 0, 0
+        learns = self._chosen(member)
+        for live in member.adapted.live.values():
+            for name in live.tensors:
+                if name in learns:
+                    self.factor[k, self.spans[k][name][0]] = learns[name]
+                if f"exp_avg.{name}" in member.moments:
+                    for kept, of in (("exp_avg", self.mean), ("exp_avg_sq", self.square)):
+                        self._cut(live, k, name, of).copy_(member.moments[f"{kept}.{name}"])
+                    self.count[k] = float(member.moments[f"step.{name}"])
+        member.adapted.text_learns(any(name.startswith("word.") for name in learns))
+        if not member.adapted.words:
+            member.adapted._states = self.shared
+        for leaf in self.leaves:
+            learning = bool(self.factor[leaf.members, leaf.span].any())
+            leaf.tensor.requires_grad_(learning)
+
+    def _chosen(self, member: SubjectRun) -> dict[str, float]:
+        """What learns in a member's stage, and at which multiple of its rate."""
+        found: dict[str, float] = {}
+        for selection in member.now.train:
+            factor = selection.factor if isinstance(selection, Rated) else 1.0
+            found |= dict.fromkeys(selection(member.adapted), factor)
+        return found
+
+    def update(self) -> tuple[list[tuple[SubjectRun, float]], list[SubjectRun]]:
+        """One step of every member; returns their losses and who has ended."""
+        self.gradient.zero_()
+        for leaf in self.leaves:
+            if leaf.tensor.requires_grad:
+                leaf.tensor.grad = self.gradient[leaf.members, leaf.span].view(leaf.tensor.shape)
+        self.first = []
+        losses = torch.stack([torch.stack(values).sum() for values in self._terms()])
+        self.rows.assign(
+            self.first, self.base.device
+        )  # a run whose activations are computed twice is the update's first
+        if losses.requires_grad:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*gradient layout contract.*")  # gradients lie in one buffer
+                torch.autograd.backward(losses.sum())
+        self.rows.assign([-1], self.base.device)  # whoever runs the base now runs it untouched
+        told = losses.detach().tolist()
+        self._step(told)
+        ended = []
+        for k, (member, loss) in enumerate(zip(self.members, told, strict=True)):
+            if member.error is not None:
+                ended.append(member)
+                continue
+            member.losses.append(loss)
+            member.step += 1
+            if member.step == member.now.steps:
+                if member.stage + 1 == len(member.stages):
+                    ended.append(member)
+                    continue
+                member.stage, member.step, member.moments = member.stage + 1, 0, {}
+                self._begin(k, member)
+        return list(zip(self.members, told, strict=True)), ended
+
+    def _step(self, losses: Sequence[float]) -> None:
+        """AdamW for all members at once, each at its own rate, clipped and counted by itself; who is not finite stays as it is."""
+        about = [(m.now.rate(m.step), m.now.weight_decay, m.now.clip) for m in self.members]
+        rates, decays, clips = torch.tensor(about, device=self.mean.device, dtype=self.mean.dtype).T[..., None]
+        gradient = self.gradient.float() * (self.factor > 0)
+        norm = gradient.norm(dim=1, keepdim=True)
+        finite = torch.isfinite(norm) & torch.isfinite(torch.tensor(losses, device=norm.device)).view(-1, 1)
+        gradient = torch.where(finite, gradient * (clips / (norm + 1e-6)).clamp(max=1), 0)
+        self.count += finite
+        self.mean = torch.where(finite, torch.lerp(self.mean, gradient, 1 - BETAS[0]), self.mean)
+        self.square = torch.where(finite, self.square * BETAS[1] + (1 - BETAS[1]) * gradient**2, self.square)
+        scale = (1 - BETAS[1] ** self.count.clamp(min=1)).sqrt()
+        rates = rates * self.factor * finite
+        change = self.mean / (self.square.sqrt() / scale + EPSILON) * rates / (1 - BETAS[0] ** self.count.clamp(min=1))
+        self.singles.mul_(1 - rates * decays).sub_(change)
+        if self.singles is not self.values:
+            self.values.copy_(self.singles)
+        for k in (~finite).flatten().nonzero().flatten().tolist():
+            member = self.members[k]
+            member.error = member.error or TeachingError(
+                f"{member.handle}: at step {member.step} the loss is {losses[k]:g} and the gradient's norm {float(norm[k]):g}: "
+                "expected finite numbers. The others go on; its last good state is kept"
+            )
+
+    def _terms(self) -> list[list[Tensor]]:
+        """The weighted objectives of every member, their batches run in one pass. What goes wrong for one member alone ends that
+        member."""
+        every: list[StackedUpdate] = []
+        found: list[tuple[SubjectRun, dict[Source, StackedUpdate]]] = []
+        for place, member in enumerate(self.members):
+            own: dict[Source, StackedUpdate] = {}
+            try:
+                for source in dict.fromkeys(term.source for term in member.now.loss):
+                    draw, place_in_run = member.draws[source], (member.seed, member.stage, member.step)
+                    own[source] = begin_update(
+                        StackedUpdate, member.adapted, source, draw, *place_in_run, trainer=self, place=place
+                    )
+            except Exception as error:
+                member.error, own = error, {}
+            every += own.values()
+            found.append((member, own))
+        for update in every:
+            update.together = list(every)
+        return [self._values(member, own) for member, own in found]
+
+    def _values(self, member: SubjectRun, own: Mapping[Source, StackedUpdate]) -> list[Tensor]:
+        """A member's objectives; no number, where it has failed."""
+        if member.error is None:
+            try:
+                return [t.weight * t.value(own[t.source]) for t in member.now.loss]
+            except Exception as error:
+                if error is self.broken:
+                    raise
+                member.error = error
+        return [torch.full((), float("nan"), device=self.base.device)]
+
+    def predict(self, updates: Sequence[StackedUpdate], operations: tuple[AttentionOp, ...] = ()) -> None:
+        """One run of the denoiser for batches of several members. A member whose prompts cannot be read fails alone."""
+        try:
+            self._predict(updates, operations)
+        except Exception as error:
+            good = [update for update in updates if self._reads(update)]
+            if len(good) == len(updates):
+                self.broken = error
+                raise
+            if good:
+                self._predict(good, operations)
+
+    def _reads(self, update: StackedUpdate) -> bool:
+        """Whether a member's prompts can be read. If not, its update says why."""
+        try:
+            with torch.no_grad():
+                said = [update.adapted.expand_prompt(prompt) for prompt in update.batch.prompts]
+                self.base.text_states(said, words=update.adapted.words)
+        except Exception as error:
+            update.failed = error
+        return update.failed is None
+
+    def _predict(self, updates: Sequence[StackedUpdate], operations: tuple[AttentionOp, ...] = ()) -> None:
+        batches = [update.batch for update in updates]
+        times = torch.cat([update.time for update in updates])
+        places = [update.place for update in updates for _ in update.batch.prompts]
+        self.rows.assign(places, self.base.device)
+        if (
+            self.base.checkpointing
+        ):  # which of its rows are whose is known of one run alone, when that is computed again
+            self.base.checkpoint(not self.first and not operations)
+        self.first = self.first or places
+        noised = torch.cat([update.noised for update in updates])
+        run = Pass(
+            time=times,
+            latents=noised,
+            prompts=tuple(update.adapted.expand_prompt(p) for update in updates for p in update.batch.prompts),
+            fused=self.base.device.type != "cpu",
+            references=joined_references(batches),
+            random=updates[0].random,
+            operations=operations,
+        )
+        states, about = self._states(updates), {"dtype": torch.bfloat16, "enabled": self.mixed, "cache_enabled": False}
+        with torch.autocast(self.base.device.type, **about):  # type: ignore[arg-type]  # one table for three of its arguments
+            output = self.base.predict(noised, times, states, context=run).to(self.base.dtype)
+        start = 0
+        for update in updates:
+            rows = slice(start, start + len(update.batch.latents))
+            update._prediction, start = Prediction(output[rows], run, rows), rows.stop
+
+    def _states(self, updates: Sequence[StackedUpdate]) -> Tensor:
+        """The text states of all rows: words that learn are read in one pass of the towers, each under a name of its own."""
+        wanted: dict[tuple[int, str], Tensor | None] = {}
+        words: dict[str, Tensor] = {}
+        texts: dict[tuple[int, str], str] = {}
+        for update in updates:
+            adapted = update.adapted
+            for prompt in update.batch.prompts:
+                said, key = adapted.expand_prompt(prompt), (update.place, adapted.expand_prompt(prompt))
+                if adapted.frozen_text:
+                    wanted[key] = adapted.text_states([prompt])[0]
+                elif key not in texts:
+                    for word, vectors in adapted.words.items():
+                        words[alias(word, update.place)] = vectors
+                        said = said.replace(word, alias(word, update.place))
+                    texts[key], wanted[key] = said, None
+        if texts:
+            read = self.base.text_states(list(texts.values()), words=words)
+            wanted |= dict(zip(texts, read, strict=True))
+        rows = [
+            wanted[update.place, update.adapted.expand_prompt(p)] for update in updates for p in update.batch.prompts
+        ]
+        return torch.stack([row for row in rows if row is not None])
+
+    # ------------------------------------------------------------------------------------------------------- leaving
+
+    def snapshot(self, member: SubjectRun) -> Checkpoint:
+        """A member's state, in the names that it has alone: it can go on in another fleet, or by itself."""
+        return self._point(self.members.index(member))
+
+    def _point(self, k: int) -> Checkpoint:
+        member = self.members[k]
+        tensors = {
+            name: (self._cut(live, k, name, self.singles) if name in self.spans[k] else tensor).detach().clone()
+            for live in member.adapted.live.values()
+            for name, tensor in live.tensors.items()
+        }
+        moments: dict[str, Tensor] = {}
+        learns = self._chosen(member)
+        for live in member.adapted.live.values():
+            for name in learns.keys() & live.tensors.keys():
+                for kept, of in (("exp_avg", self.mean), ("exp_avg_sq", self.square)):
+                    moments[f"{kept}.{name}"] = self._cut(live, k, name, of).clone()
+                moments[f"step.{name}"] = self.count[k, 0].cpu().clone()
+        return Checkpoint(member.stage, member.step, tensors, moments)
+
+    def keep(self) -> None:
+        """Let the members take what they have along."""
+        for k, member in enumerate(self.members):
+            point = self._point(k)
+            member.tensors, member.moments = dict(point.tensors), dict(point.moments)
+
+    def end(self, member: SubjectRun) -> Checkpoint:
+        """The state in which a member leaves; an error of training that ended it keeps it too."""
+        point = self._point(self.members.index(member))
+        if isinstance(member.error, TeachingError):
+            member.error.checkpoint = point
+        return point
+
+
+@dataclass
+class StackedUpdate(Update):
+    """A member's batch in one update of the fleet."""
+
+    trainer: StackedTrainer | None = None
+    place: int = 0
+    failed: Exception | None = None
+
+    @property
+    def prediction(self) -> Prediction:
+        if self._prediction is None:
+            assert self.trainer is not None
+            size = self.batch.latents.shape[1:]
+            self.trainer.predict(
+                [u for u in self.together if isinstance(u, StackedUpdate) and u.batch.latents.shape[1:] == size]
+            )
+        if self.failed is not None:
+            raise self.failed
+        assert self._prediction is not None
+        return self._prediction
+
+    def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction:
+        assert self.trainer is not None
+        self.trainer.rows.assign([-1] * len(self.batch.latents), self.adapted.base.device)  # nobody's change acts
+        return super().base_prediction(prompts)
+
+    def prediction_for(
+        self, prompts: Sequence[str], *, references: References | None = None, operations: tuple[AttentionOp, ...] = ()
+    ) -> Prediction:
+        other = replace(self, batch=replace(self.batch, prompts=tuple(prompts), references=references))
+        other._prediction = None
+        assert self.trainer is not None
+        self.trainer.predict([other], operations)
+        return other.prediction

@@ -1,0 +1,490 @@
+"""The one training loop.
+
+Everything a run depends on is a function of its seed and step, so a run that stops anywhere goes on to the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import torch
+
+from limner.core.recipe import Rated, Source, Stage
+from limner.core.streams import streams
+from limner.core.types import AttentionOp, Batch, Pass, Prediction, References, Streams
+from limner.errors import InputError, TeachingError
+
+from .attach import AdaptedBase, Adapter, attach
+from .checkpoint_checks import BEST, MEAN, STOP, check_moments, check_tensors
+from .evolution import Searcher, summed
+from .muon import Muon
+from .parallel import ALONE, WHOLE, Share, Spread, Terms
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.base import Base
+
+
+Draws: TypeAlias = "Mapping[Source, Callable[[int, Streams], Batch]]"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One update done. `snapshot()` is everything needed to go on from here."""
+
+    stage: int
+    step: int  # within the stage, from 0
+    total: int  # updates of all stages together
+    done: int  # updates so far
+    losses: Mapping[str, float]  # weighted, by objective
+    seconds: float  # of teaching, since it was begun or resumed
+    resumed: int  # updates that were done before it was resumed
+    adapted: AdaptedBase = field(repr=False)
+    snapshot: Callable[[], Checkpoint] = field(repr=False)
+    last: bool = False  # nothing follows
+
+    @property
+    def loss(self) -> float:
+        return sum(self.losses.values())
+
+    @property
+    def eta(self) -> float:
+        """Seconds left, at the pace so far."""
+        return self.seconds / max(self.done - self.resumed, 1) * (self.total - self.done)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run between two updates: the next to do, what was learned, and the optimiser's moments."""
+
+    stage: int
+    step: int
+    tensors: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
+
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        """What has been learned, were this the end: running means where there are some."""
+        return {name: self.moments.get(MEAN + name, tensor) for name, tensor in self.tensors.items()}
+
+
+def train(
+    base: Base,
+    adapter: Adapter,
+    *,
+    stages: Sequence[Stage],
+    seed: int = 0,
+    start: Checkpoint | None = None,
+    spread: Spread = ALONE,
+) -> Generator[Progress]:
+    """Learn, yielding after every update. The base is as it was once the generator ends, is closed or raises.
+
+    `spread` says how updates are computed: in parts, or over several processes. Raises `TeachingError` when a loss is not a number;
+    the last good state is what the last `Progress` offered.
+    """
+    _check_parts(base, stages, spread)
+    draws, given = _prepare(base, stages), adapter.stored
+    adapter = Adapter(
+        adapter.recipe, adapter.handle, adapter.stored if start is None else start.tensors, 1.0, adapter.seed
+    )
+    total, began = sum(stage.steps for stage in stages), time.monotonic()
+    resumed = sum(stage.steps for stage in stages[: start.stage]) + start.step if start else 0
+    with attach(base, (adapter,)) as adapted:
+        if start is not None:
+            check_tensors(adapted, start.tensors, stages[: start.stage + 1], given)
+        best = Best(adapted, start.moments if start else {})
+        for index in range(start.stage if start else 0, len(stages)):
+            before = sum(stage.steps for stage in stages[:index])
+            at = start if start is not None and start.stage == index else None
+            final = index + 1 == len(stages)
+            for step, losses, snapshot, ends in _stage(
+                adapted, stages[index], draws, seed, index, at, best, final, spread
+            ):
+                seconds, last = time.monotonic() - began, ends and final
+                yield Progress(index, step, total, before + step + 1, losses, seconds, resumed, adapted, snapshot, last)
+
+
+def _stage(
+    adapted: AdaptedBase,
+    stage: Stage,
+    draws: Draws,
+    seed: int,
+    index: int,
+    start: Checkpoint | None,
+    best: Best,
+    final: bool,
+    spread: Spread,
+) -> Iterator[tuple[int, dict[str, float], Callable[[], Checkpoint], bool]]:
+    """The updates of one stage: step, losses and snapshot of each, and whether it is the last."""
+    moments = start.moments if start else {}
+    parameters, factors = select(stage, adapted)
+    if stage.search and spread.parts > 1:
+        raise InputError("a stage that is searched without gradients is computed at once, in one process")
+    spread.lay_out(adapted)
+    kept = start.moments.get(STOP, torch.zeros(0)) if start else torch.zeros(0)
+    with learning(parameters, adapted):
+        learner: Learner | Searcher = (
+            Searcher(stage, adapted, parameters, moments)
+            if stage.search
+            else Learner(stage, adapted, parameters, factors, moments, spread)
+        )
+        for step in range(start.step if start else 0, stage.steps):
+            terms = functools.partial(_terms, adapted, stage, draws, seed, index, step)
+            try:
+                losses = learner.update(step, terms, streams(seed, "update", index, step))
+            except TeachingError as error:
+                error.checkpoint = _snapshot(index, step, adapted, learner, kept, best)()
+                raise
+            enough, kept = stage.stop(adapted, kept) if stage.stop else (False, kept)
+            ends = enough or step + 1 == stage.steps
+            if ends:
+                learner.settle()
+            if ends and stage.score:
+                best.consider(stage.score(adapted))
+            if ends and final:
+                best.put_back()
+            if ends and not final:  # it goes on with the next stage, however early this one ended
+                yield step, losses, _snapshot(index + 1, 0, adapted, None, torch.zeros(0), best), ends
+            else:
+                yield step, losses, _snapshot(index, step + 1, adapted, learner, kept, best), ends
+            if enough:
+                return
+
+
+def _check_parts(base: Base, stages: Sequence[Stage], spread: Spread) -> None:
+    """Raises `InputError` for a loss that is not the mean of what the parts of a batch give."""
+    across = [term.name for stage in stages for term in stage.loss if term.across]
+    if base.prediction_type == "tokens":
+        across += [f"the loss of {base.family}"]  # rows count by how many of their tokens are masked
+    if spread.parts > 1 and across:
+        raise InputError(
+            f"{across[0]} looks across the rows of a batch, so {spread.parts} parts of it would teach something else: teach it in one "
+            "process and without --accumulate"
+        )
+
+
+@contextmanager
+def learning(parameters: Mapping[str, Tensor], adapted: AdaptedBase) -> Iterator[None]:
+    """Whatever happens inside, afterwards these parameters learn no longer."""
+    try:
+        yield
+    finally:
+        for tensor in parameters.values():
+            tensor.requires_grad_(False)
+            tensor.grad = None
+        adapted.text_learns(False)
+
+
+class Best:
+    """What was worn at the end of the best stage, of those that are scored."""
+
+    def __init__(self, adapted: AdaptedBase, moments: Mapping[str, Tensor]) -> None:
+        self.adapted = adapted
+        self.kept = {name: tensor for name, tensor in moments.items() if name.startswith(BEST)}
+
+    def consider(self, score: float) -> None:
+        if not self.kept or score > float(self.kept[BEST]):
+            now = {BEST + name: tensor.detach().clone() for name, tensor in self.adapted.tensors.items()}
+            self.kept = {BEST: torch.tensor(score, dtype=torch.float64), **now}
+
+    def put_back(self) -> None:
+        now = self.adapted.tensors
+        with torch.no_grad():
+            for name, tensor in self.kept.items():
+                if name != BEST:
+                    now[name.removeprefix(BEST)].copy_(tensor)
+        self.adapted.round_off(now)
+
+
+class Learner:
+    """The parameters of one stage and their optimiser.
+
+    Whatever a base's precision, what learns is kept in single precision, as are its gradient, moments and mean; runs compute with
+    what it is rounded to (arXiv:1710.03740).
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        adapted: AdaptedBase,
+        parameters: Mapping[str, Tensor],
+        factors: Mapping[str, float],
+        moments: Mapping[str, Tensor],
+        spread: Spread,
+    ) -> None:
+        self.stage, self.adapted, self.parameters, self.spread = stage, adapted, dict(parameters), spread
+        for tensor in self.parameters.values():
+            tensor.requires_grad_(True)
+        adapted.text_learns(any(name.startswith(("text_encoder", "word.", "prefix.")) for name in self.parameters))
+        self.singles = adapted.in_single(self.parameters)
+        groups: dict[float, list[Tensor]] = {}
+        for name, tensor in self.singles.items():
+            groups.setdefault(factors[name], []).append(tensor)
+        processor = all(tensor.device.type == "cpu" for tensor in self.parameters.values())
+        self.optimizer = OPTIMIZERS[stage.optimizer](
+            [{"params": tensors, "factor": factor} for factor, tensors in groups.items()],
+            lr=stage.lr,
+            weight_decay=stage.weight_decay,
+            betas=(0.9, 0.99),
+            foreach=not processor,
+            fused=processor,  # a third of the time there
+        )
+        check_moments(moments, self.singles, adapted.tensors, optimizer=stage.optimizer)
+        for name, tensor in self.singles.items():
+            kept = {k: moments[f"{k}.{name}"] for k in _MOMENTS if f"{k}.{name}" in moments}
+            if kept:  # a checkpoint is read onto the processor; the count of steps stays there
+                self.optimizer.state[tensor] = {
+                    k: v.clone() if k == "step" else v.to(tensor.device, copy=True) for k, v in kept.items()
+                }
+        self.computing: Any = spread.around(self.parameters)
+        first = {n: moments.get(MEAN + n, p.detach()) for n, p in self.singles.items()} if stage.average else {}
+        self.means = {name: tensor.to(self.singles[name].device, copy=True) for name, tensor in first.items()}
+
+    def update(self, step: int, make: Callable[[Share], Terms], random: Streams) -> dict[str, float]:
+        """One step down the sum of the terms; nothing is changed when it is not finite."""
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self.spread.mean(self._descend(make))
+        self._gather()
+        norm = torch.nn.utils.clip_grad_norm_(list(self.singles.values()), self.stage.clip, foreach=True)
+        if not math.isfinite(sum(losses.values())) or not bool(norm.isfinite()):
+            raise TeachingError(
+                f"at step {step} the loss is {losses} and the gradient's norm {float(norm)}: expected finite numbers. "
+                f"Likely causes: a learning rate too high (now {self.stage.lr:g}; try a tenth), half precision that "
+                "overflows (try float32), or a picture with broken values. The last good state is kept"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.stage.rate(step) * group["factor"]
+        self.optimizer.step()
+        self.adapted.round_off(self.parameters)
+        self._average(step)
+        return losses
+
+    def _gather(self) -> None:
+        """Gradients, to where they are in single precision."""
+        for name, tensor in self.parameters.items():
+            if tensor is not self.singles[name]:
+                self.singles[name].grad = None if tensor.grad is None else tensor.grad.float()
+                tensor.grad = None
+
+    def _descend(self, make: Callable[[Share], Terms]) -> dict[str, float]:
+        """The gradient of every part of the batch, added up; the parts' mean losses."""
+        losses: dict[str, float] = {}
+        shares = self.spread.shares
+        for share in shares:
+            with nullcontext() if share is shares[-1] else self.spread.unsent(self.computing):
+                terms = self.computing(functools.partial(make, share))
+                total: Tensor = torch.stack([value for _, value in terms]).sum() / len(shares)
+                total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            for name, value in summed(terms).items():
+                losses[name] = losses.get(name, 0.0) + value / len(shares)
+        return losses
+
+    def _average(self, step: int) -> None:
+        """The running mean of the parameters. It keeps less of itself in the first updates, (1 + n) / (10 + n), so that it forgets
+        where it began."""
+        keeps = min(self.stage.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for name, mean in self.means.items():
+                mean.lerp_(self.singles[name], 1 - keeps)
+
+    def settle(self) -> None:
+        """Put the running means in the parameters' place: the stage is over."""
+        with torch.no_grad():
+            for name, mean in self.means.items():
+                self.singles[name].copy_(mean)
+        self.adapted.round_off(self.means)
+
+    def moments(self) -> dict[str, Tensor]:
+        """The optimiser's state by parameter name, and the running means."""
+        state = {name: self.optimizer.state.get(tensor, {}) for name, tensor in self.singles.items()}
+        found = {f"{kind}.{name}": value.clone() for name, kinds in state.items() for kind, value in kinds.items()}
+        return found | {MEAN + name: mean.clone() for name, mean in self.means.items()}
+
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "muon": Muon}
+
+
+def select(stage: Stage, adapted: AdaptedBase) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """What learns in a stage and at which multiple of its rate, by name; base parameters among them are marked so that they
+    will be put back. What two selections name learns at the rate of the last."""
+    parts = [
+        (selection(adapted), selection.factor if isinstance(selection, Rated) else 1.0) for selection in stage.train
+    ]
+    chosen = {name: tensor for found, _ in parts for name, tensor in found.items()}
+    if not chosen:
+        raise InputError("the stage's selections match no parameter: nothing would learn")
+    adapted.changing(list(chosen))
+    return chosen, {name: factor for found, factor in parts for name in found}
+
+
+@dataclass
+class Update:
+    """One source's batch in one update: the `Step` that objectives see."""
+
+    adapted: AdaptedBase
+    batch: Batch
+    time: Tensor
+    noise: Tensor
+    random: Streams
+    together: list[Update] = field(default_factory=list, repr=False)  # all of this update, run in one pass
+    _prediction: Prediction | None = None
+
+    @property
+    def noised(self) -> Tensor:
+        return self.adapted.base.noised(self.batch.latents, self.noise, self.time)
+
+    @property
+    def target(self) -> Tensor:
+        return self.adapted.base.target(self.batch.latents, self.noise, self.time)
+
+    @property
+    def prediction(self) -> Prediction:
+        if self._prediction is None:
+            _predict(self.adapted, self.together)
+        assert self._prediction is not None
+        return self._prediction
+
+    @property
+    def x0(self) -> Tensor:
+        return self.adapted.base.x0(self.noised, self.prediction.output, self.time)
+
+    def prediction_for(
+        self, prompts: Sequence[str], *, references: References | None = None, operations: tuple[AttentionOp, ...] = ()
+    ) -> Prediction:
+        """What is predicted of the same noised latents with other prompts and references, in a run of its own in which these
+        operations act as well."""
+        other = self.on(replace(self.batch, prompts=tuple(prompts), references=references))
+        _predict(self.adapted, [other], operations)
+        return other.prediction
+
+    def on(self, batch: Batch) -> Update:
+        """The same times and noise with another batch of as many examples, in a run of its own."""
+        other = replace(self, batch=batch)
+        other.together, other._prediction = [other], None
+        return other
+
+    def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction:
+        """What the untouched base says of the same noised latents, reading these prompts or its own; no gradient."""
+        with torch.no_grad(), self.adapted.suspended():
+            states = self.adapted.text_states(prompts or self.batch.prompts)
+            run = Pass(time=self.time, fused=self.adapted.base.device.type != "cpu")
+            return Prediction(self.adapted.base.predict(self.noised, self.time, states, context=run), run)
+
+
+Kind = TypeVar("Kind", bound=Update)
+
+
+def begin_update(
+    kind: type[Kind],
+    adapted: AdaptedBase,
+    source: Source,
+    draw: Callable[[int, Streams], Batch],
+    seed: int,
+    stage: int,
+    step: int,
+    share: Share = WHOLE,
+    **more: Any,
+) -> Kind:
+    """A source's batch, its noise and its times, or a share of all three: a function of seed, stage and step alone."""
+    at = streams(seed, source.name, stage, step)
+    batch, base = draw(step, at), adapted.base
+    noise = torch.randn(batch.latents.shape, generator=at("noise")).to(base.device, base.dtype)
+    times = base.draw_times(len(batch.latents), at("time")).to(base.device)
+    rows = share.rows(len(times)) if share.count > 1 else slice(None)
+    if share.count > 1 and batch.weight is not None and len(batch.weight.unique()) > 1:
+        raise InputError(
+            f"rows of {source.name} count differently, so the parts of a batch would teach something else than the whole: teach it in "
+            "one process and without --accumulate"
+        )
+    return kind(adapted, share.of(batch), times[rows], noise[rows], share.streams(at), **more)
+
+
+def _prepare(base: Base, stages: Sequence[Stage]) -> Draws:
+    if base.prediction_type == "tokens":
+        strange = [term.name for stage in stages for term in stage.loss if not term.any_target]
+        if strange:
+            raise InputError(
+                f"{strange[0]} compares predictions of noise, and {base.name} ({base.family}) predicts masked tokens: this "
+                "method means nothing on it; one that learns by reconstruction alone does, such as lora_dreambooth"
+            )
+    sources = dict.fromkeys(term.source for stage in stages for term in stage.loss)
+    return {source: source.prepare(base) for source in sources}
+
+
+def _terms(
+    adapted: AdaptedBase, stage: Stage, draws: Draws, seed: int, index: int, step: int, share: Share = WHOLE
+) -> Terms:
+    updates: dict[Source, Update] = {}
+    for source in dict.fromkeys(term.source for term in stage.loss):
+        updates[source] = begin_update(Update, adapted, source, draws[source], seed, index, step, share)
+    for update in updates.values():
+        size = update.batch.latents.shape[1:]
+        update.together = [other for other in updates.values() if other.batch.latents.shape[1:] == size]
+    return [(term.name, term.weight * term.value(updates[term.source])) for term in stage.loss]
+
+
+def _predict(adapted: AdaptedBase, updates: Sequence[Update], operations: tuple[AttentionOp, ...] = ()) -> None:
+    """One run of the denoiser for all batches of an update."""
+    batches = [update.batch for update in updates]
+    times = torch.cat([update.time for update in updates])
+    prompts = [prompt for batch in batches for prompt in batch.prompts]
+    states = adapted.text_states(prompts)
+    fused = adapted.base.device.type != "cpu"
+    said = tuple(adapted.expand_prompt(prompt) for prompt in prompts)
+    about = {"references": joined_references(batches), "random": updates[0].random}
+    noised = torch.cat([update.noised for update in updates])
+    run = adapted.run(time=times, latents=noised, prompts=said, fused=fused, **about)
+    run.operations += operations
+    if adapted.base.checkpointing:  # what acts in attention keeps things of its own, which must not be made twice
+        adapted.base.checkpoint(not run.operations)
+    output = adapted.base.predict(noised, times, states, context=run)
+    start = 0
+    for update in updates:
+        rows = slice(start, start + len(update.batch.latents))
+        update._prediction, start = Prediction(output[rows], run, rows), rows.stop
+
+
+def joined_references(batches: Sequence[Batch]) -> References | None:
+    """The references of several batches as one; rows of a batch without any are dropped."""
+    given = [batch.references for batch in batches if batch.references is not None]
+    if not given:
+        return None
+    if len(batches) == 1:
+        return given[0]
+    every = [batch.references or _nothing(given[0], len(batch.latents)) for batch in batches]
+    masked, counted = all(r.masks is not None for r in every), all(r.identity is not None for r in every)
+    return References(
+        torch.cat([r.pixels for r in every]),
+        torch.cat([r.masks for r in every if r.masks is not None]) if masked else None,
+        tuple(said for r in every for said in r.captions) if all(r.captions for r in every) else (),
+        tuple(noun for r in every for noun in r.nouns) if all(r.nouns for r in every) else (),
+        torch.cat([r.identity for r in every if r.identity is not None]) if counted else None,
+        ~torch.cat([r.on for r in every]),
+        tuple(look for r in every for look in r.looks) if all(r.looks for r in every) else (),
+    )
+
+
+def _nothing(like: References, rows: int) -> References:
+    """References of rows that have none."""
+    blank = like.pixels.new_zeros(rows, *like.pixels.shape[1:])
+    return References(blank, dropped=torch.ones(rows, dtype=torch.bool))
+
+
+def _snapshot(
+    stage: int, step: int, adapted: AdaptedBase, learner: Learner | Searcher | None, kept: Tensor, best: Best
+) -> Callable[[], Checkpoint]:
+    def take() -> Checkpoint:
+        tensors = {name: tensor.detach().clone() for name, tensor in adapted.tensors.items()}
+        own = learner.moments() if learner else {}
+        moments = own | best.kept | ({STOP: kept} if len(kept) else {})
+        return Checkpoint(stage, step, tensors, moments)
+
+    return take

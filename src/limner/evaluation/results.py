@@ -1,0 +1,34 @@
+"""The results file of a bench."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from limner.errors import FileError
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """A results file. Raises `FileError` for one that is damaged or of another version."""
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FileError(f"{path} is no results file that can be read: {error}") from error
+    if not isinstance(found, dict):
+        raise FileError(f"{path} is no results file: expected a table, found a {type(found).__name__}")
+    if found.get("format") != FORMAT:
+        raise FileError(f"{path} has format {found.get('format')}, this is limner's {FORMAT}: run `limner bench` again")
+    absent = [name for name in PARTS if name not in found]
+    if absent or not isinstance(found["units"], list):
+        raise FileError(
+            f"{path} is damaged, it has no {', '.join(absent) or 'list of units'}: run `limner bench` again"
+        )
+    return found
+
+
+PARTS = ("about", "plan", "set", "versions", "seconds", "summary", "correlations", "units")
+"""What a results file holds beside its format."""
+
+
+FORMAT = 2  # of results files

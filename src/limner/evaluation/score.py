@@ -1,0 +1,209 @@
+"""`score`: paint a likeness and say what it is worth, beside the base that never learned it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import InputError
+
+from . import truth
+from .diagnose import Range, Signs, diagnose
+from .measuring import measure, values
+from .tradeoff import ceiling, interval, tradeoff
+
+if TYPE_CHECKING:
+    from limner.core.picture import Picture
+    from limner.pocket.world.grammar import Prompt
+
+    from .diagnose import Diagnosis
+    from .encoders import Encoders
+    from .measuring import Album, Images, Measured, Segment
+    from .tradeoff import TradeOff
+
+
+QUICK = (
+    "identity",
+    "dino_i",
+    "clip_i",
+    "clip_t",
+    "copy_index",
+    "nearest_reference",
+    "background_leak",
+    "prompt_sensitivity",
+    "quality",
+    "diversity",
+)
+"""What `learn` looks at when it has finished."""
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """All that is known of one likeness."""
+
+    measured: Mapping[str, Measured]
+    tradeoff: TradeOff | None
+    diagnosis: Diagnosis
+    truth: Mapping[str, float] = field(default_factory=dict)  # share read right by field, on toys
+    cost: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = field(default=(), repr=False)
+    base: tuple[Picture, ...] = field(default=(), repr=False)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As JSON holds it; pictures are left out."""
+        found: dict[str, Any] = {
+            "diagnosis": {"label": self.diagnosis.label, "because": list(self.diagnosis.because)},
+            "truth": dict(self.truth),
+            "cost": dict(self.cost),
+            "notes": list(self.notes),
+            "metrics": {name: m.record for name, m in self.measured.items()},
+        }
+        if self.tradeoff is not None:
+            t = self.tradeoff
+            found["tradeoff"] = {
+                "F": t.fidelity, "T": t.alignment, "H": t.harmonic, "J": t.both, "balance": t.balance,
+                "dropped": list(t.dropped),
+            }  # fmt: skip
+        return found
+
+    @property
+    def brief(self) -> dict[str, Any]:
+        """What fits into a concept's header."""
+        found: dict[str, Any] = {name: round(v, 4) for name, v in values(self.measured).items()}
+        if self.tradeoff is not None:
+            t = self.tradeoff
+            found |= {
+                "F": round(t.fidelity, 4),
+                "T": round(t.alignment, 4),
+                "H": round(t.harmonic, 4),
+                "J": round(t.both, 4),
+            }
+        return found | {"diagnosis": self.diagnosis.label}
+
+    def __str__(self) -> str:
+        lines = [str(self.diagnosis)]
+        if self.tradeoff is not None:
+            t = self.tradeoff
+            lines.append(f"F {t.fidelity:.3f}  T {t.alignment:.3f}  H {t.harmonic:.3f}  J {t.both:.3f}")
+        for name, m in self.measured.items():
+            lines.append(f"{name:24} {'-' if m.value is None else format(m.value, '.4f')}  {m.gap or m.encoder}")
+        return "\n".join(lines)
+
+
+def judged(
+    album: Album,
+    encoders: Encoders,
+    *,
+    truths: Sequence[Prompt] = (),
+    known: Mapping[str, str] | None = None,
+    only: Sequence[str] = (),
+    segment: Segment | None = None,
+    cost: Mapping[str, float] | None = None,
+) -> Scorecard:
+    """Measure an album, anchor it, and say what is wrong.
+
+    `truths` [N] are the prompts' truths of toys: with them alignment is what the independent judge reads, without, CLIP's.
+    `known` is what is true of the subject itself, by field: class, colours, pattern.
+    """
+    measured = measure(album, encoders, only=only, segment=segment)
+    notes = [] if album.held_out else ["no reference was held out from learning: fidelity is overestimated"]
+    try:
+        found = _anchored(album, encoders, truths)
+    except InputError as gap:
+        found = None
+        notes.append(f"no trade-off: {gap}")
+    shares = truth.shares(album.pictures, [{**(known or {}), **truth.asked(p)} for p in truths]) if truths else {}
+    if truths:
+        shares["obeyed"] = float(truth.obeyed(album.pictures, truths).mean())
+    obeyed = None
+    if truths and album.base and (plain := float(truth.obeyed(album.base, truths).mean())) > 0:
+        obeyed = shares["obeyed"] / plain
+    diagnosis = diagnose(replace(_signs(album, encoders, measured, found, segment), obeyed=obeyed))
+    return Scorecard(measured, found, diagnosis, shares, cost or {}, tuple(notes))
+
+
+def fidelity_role(encoders: Encoders) -> str:
+    """The encoder that decides on fidelity: the best there is at telling individuals apart. Raises `InputError` for none."""
+    for role in ("identity", "dinov2", "dino", "clip"):
+        if role in encoders:
+            return role
+    raise InputError("no encoder can see likeness: give one for dino, dinov2 or clip")
+
+
+def _anchored(album: Album, encoders: Encoders, truths: Sequence[Prompt]) -> TradeOff:
+    import torch
+
+    from limner.evaluation.metrics.fidelity import similarity
+
+    if not album.base:
+        raise InputError("the base's pictures for the same prompts are not there")
+    if not album.references:
+        raise InputError("there are no real pictures of the subject")
+    see = encoders[fidelity_role(encoders)].pictures
+    real, training = see(album.references), see(album.training) if album.training else None
+    top = (
+        ceiling(training, see(album.held_out) if album.held_out else real[:0])
+        if training is not None
+        else ceiling(real, real[:0])
+    )
+    groups = torch.tensor(album.groups)
+    if truths:
+        by_prompt = dict(zip(album.groups, truths, strict=True))
+        align = truth.alignment(album.pictures, truths), truth.alignment(album.base, truths)
+        copier = truth.copier_alignment(album.training or album.references, [by_prompt[g] for g in sorted(by_prompt)])
+    else:
+        if "clip" not in encoders:
+            raise InputError("no encoder reads prompts: give one for clip")
+        from limner.evaluation.metrics.alignment import clip_t
+
+        clip = encoders["clip"]
+        texts = clip.texts(album.canonical)
+        align = clip_t(clip.pictures(album.pictures), texts), clip_t(clip.pictures(album.base), texts)
+        shown = torch.nn.functional.normalize(clip.pictures(album.training or album.references), dim=-1)
+        prompts = list(dict.fromkeys(album.canonical))
+        copier = (torch.nn.functional.normalize(clip.texts(prompts), dim=-1) @ shown.T).mean(-1)
+    return tradeoff(
+        fidelity=similarity(see(album.pictures), real),
+        base_fidelity=similarity(see(album.base), real),
+        ceiling=top,
+        alignment=align[0],
+        base_alignment=align[1],
+        copier_alignment=copier,
+        groups=groups,
+    )
+
+
+def _signs(
+    album: Album, encoders: Encoders, measured: Mapping[str, Measured], found: TradeOff | None, segment: Segment | None
+) -> Signs:
+    if found is None:
+        unknown = Range(float("nan"), float("-inf"), float("inf"))
+        return Signs(unknown, unknown)
+    known = values(measured)
+    ratio = {}
+    if album.base:
+        plain = values(
+            measure(replace(album, pictures=album.base), encoders, only=("prompt_sensitivity", "diversity", "quality"))
+        )
+        ratio = {k: known[k] / plain[k] for k in plain if k in known and abs(plain[k]) > 1e-6}
+    return Signs(
+        _range(found.each_fidelity),
+        _range([v for v in found.each_alignment if v == v]),
+        copy=known.get("copy_index"),
+        leak=known.get("background_leak"),
+        sensitivity=ratio.get("prompt_sensitivity"),
+        variety=ratio.get("diversity"),
+        quality=ratio.get("quality"),
+    )
+
+
+def _range(each: Sequence[float]) -> Range:
+    found = interval(list(each))
+    return Range(found.mean, found.low, found.high)
+
+
+def images(pictures: Sequence[Picture]) -> Images:
+    return tuple(p.image for p in pictures)

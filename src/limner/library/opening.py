@@ -1,0 +1,72 @@
+"""A saved concept as a recipe and as an adapter of a base."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.core.subject import Subject
+from limner.engine.attach import Adapter
+from limner.errors import FileError, WrongBase
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from limner.core.base import Base
+    from limner.core.concept import Concept
+    from limner.core.recipe import Recipe
+
+    from .concepts import Concepts
+
+
+def recipe_of(concept: Concept) -> Recipe:
+    """What it wears, made anew from its method and settings. Raises `FileError` for settings that the method cannot have, and for
+    a method of a file, or a network to open, that nobody but the concept's own file names (see `load`)."""
+    from limner.core.concept import IMPORTED
+    from limner.methods import find, named
+
+    from .imported import imported
+    from .settings import check_setting
+
+    if concept.method == IMPORTED:
+        make: Any = imported
+    elif concept.trusted:
+        make = find(concept.method)
+    else:
+        make = named(concept.method, concept.method_sha256, by=concept.handle)
+    known = _kinds(make)
+    try:
+        chosen = {name: check_setting(name, value, known[name]) for name, value in concept.settings.items()}
+        concept._check_opens(chosen)
+        plain = {name: value for name, value in chosen.items() if name not in RUNS or ".py" not in str(value)}
+        return make(Subject.from_card(concept.subject), **plain)  # type: ignore[no-any-return]
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise FileError(
+            f"{concept.handle} was taught by another version of {concept.method}: its settings do not fit ({error}); teach it again"
+        ) from error
+
+
+def adapter_of(
+    concept: Concept, base: Base, *, scale: float = 1.0, any_base: bool = False, hot: Concepts | None = None
+) -> Adapter:
+    """The recipe and tensors to wear on `base`; weights that its method starts from are those of `hot`, if they are there. Raises
+    `WrongBase` for any other base than it was taught on; with `any_base`, only for one of another family: a distilled base
+    may wear what its parent was taught."""
+    if base.fingerprint != concept.base["fingerprint"] and not (any_base and base.family == concept.base["family"]):
+        raise WrongBase(
+            f"{concept.handle} was taught on {concept.base['name']} (fingerprint {concept.base['fingerprint']}), "
+            f"this is {base.name} (fingerprint {base.fingerprint}): load that base, or teach the subject again on this one"
+            + (
+                "; if this one was made from that one, --any-base wears it here"
+                if base.family == concept.base["family"]
+                else ""
+            )
+        )
+    from limner.core.weights import shipped
+
+    recipe = recipe_of(concept)
+    start = (hot.shipped if hot else shipped)(recipe.weights, base) if recipe.weights else {}
+    if recipe.weights:
+        concept._check_weights(recipe.weights, base)
+    stored = {**start, **concept.tensors} if start else concept.tensors
+    plain, tuned = frozenset(start.keys() - concept.tensors.keys()), frozenset(start.keys() & concept.tensors.keys())
+    return Adapter(recipe, concept.handle, stored, scale, concept.seed, concept.subject["noun"], plain, tuned)

@@ -1,0 +1,87 @@
+"""Settings of a method, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from limner.core.method import settings
+from limner.core.subject import SMALL_VOCABULARY
+from limner.errors import InputError, UnknownName
+from limner.methods.full_size import FULL_SIZE
+
+if TYPE_CHECKING:
+    from limner.core.base import Base
+    from limner.core.recipe import Recipe
+    from limner.core.subject import Subject
+
+
+def checked_settings(
+    function: Callable[..., Recipe], given: Mapping[str, Any], *, base: str = "pocket"
+) -> dict[str, Any]:
+    """All settings of a method with the given ones in place. Those not given are the signature's on the pocket base and the
+    authors', where they gave any, on another. Raises `InputError` for a name, type or value it cannot have."""
+    known = {setting.name: setting for setting in settings(function)}
+    chosen = {name: setting.default for name, setting in known.items()}
+    theirs = FULL_SIZE.get(function.__name__) if base != "pocket" else None
+    chosen |= theirs.settings if theirs else {}
+    for name, value in given.items():
+        if name not in known:
+            raise UnknownName(f"setting of {function.__name__}", name, known)
+        chosen[name] = check_setting(name, value, known[name].type)
+    return chosen
+
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "steps": (1, 1_000_000), "lr": (0, 10), "batch": (1, 4096), "rank": (1, 4096), "vectors": (1, 64),
+    "num_class_pictures": (1, 100_000), "prior_weight": (0, 1000), "scale": (0, 10), "tokens": (1, 256),
+    "blocks": (0, 1024), "candidates": (1, 256), "cycles": (1, 10_000), "demonstrations": (0, 1024), "dims": (1, 1024),
+    "estimate": (1, 1024), "experts": (1, 4096), "factor": (1, 1024), "heads": (1, 256), "hidden": (1, 16_384),
+    "layers": (1, 256), "negative_vectors": (1, 64), "neighbours": (1, 1024), "packed": (1, 64), "population": (4, 4096),
+    "projector": (1, 16_384), "prompts": (1, 10_000), "queries": (1, 1024), "repeats": (1, 10_000), "stages": (1, 1024),
+    "states": (1, 1024), "tuning": (0, 1_000_000), "units": (0, 1_000_000), "width": (1, 16_384), "window": (1, 1_000_000),
+    "words": (0, 4096),
+}  # fmt: skip
+"""Least and most of a setting, by its name. What ends in `_lr` or `_steps` is as `lr` and `steps`, except that no step is allowed."""
+
+
+MOST = 1e6  # of the size of a number without limits of its own
+
+
+def limits(name: str) -> tuple[float, float]:
+    """The least and the most of a setting that is a number."""
+    if name.endswith("_steps"):
+        return 0, LIMITS["steps"][1]
+    return LIMITS["lr"] if name.endswith("_lr") else LIMITS.get(name, (-MOST, MOST))
+
+
+def check_setting(name: str, value: Any, kind: type) -> Any:
+    """A setting's value in its type. Raises `InputError` for another type, and for a number outside its limits or not finite."""
+    if kind is float and type(value) is int and abs(value) <= MOST:
+        value = float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise InputError(f"{name} must be of type {kind.__name__}, not {str(value)[:100]!r}")
+    low, high = limits(name)
+    number: Any = value if kind in (int, float) else low
+    positive = name == "lr" or name.endswith("_lr")
+    if not low <= number <= high or (positive and number == 0 and kind is float):
+        least = "above" if positive else "at least"
+        raise InputError(f"{name} must be {least} {low:g} and at most {high:g}, not {str(value)[:100]}")
+    return value
+
+
+def check_word(subject: Subject, base: Base) -> None:
+    """Raise `InputError` when the handle is a word this base has a meaning for.
+
+    Only bases of a small vocabulary are asked: the word list of a full-size tower holds most short names there are.
+    """
+    if len(base.vocabulary) >= SMALL_VOCABULARY:
+        return
+    from limner.pocket.world.grammar import words
+
+    # its tokenizer also knows syllables ("bo") as one token; they mean nothing
+    known = base.vocabulary.intersection(words()) - set(base.rare_words)
+    if subject.name in known:
+        raise InputError(
+            f"the name {subject.name!r} is a word that {base.name} knows; choose one that means nothing, such as 'rex'"
+        )

@@ -1,0 +1,1 @@
+"""Methods with further conditions: layout, pose, depth."""

@@ -1,0 +1,1 @@
+"""Methods for actions, relations and other meanings."""

@@ -1,0 +1,1 @@
+"""Methods for 3D, views and panoramas."""

@@ -1,0 +1,17 @@
+"""A subject on a plain ground."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+PLAIN = 1.0
+"""The plain ground's brightness in [0, 1]."""
+
+
+def on_plain(pixels: Tensor, masks: Tensor) -> Tensor:
+    """[…, 3, H, W]: the subject alone on a plain ground."""
+    return pixels * masks + PLAIN * (1 - masks)

@@ -1,0 +1,102 @@
+"""Self-attention that also looks at the subject in a reference (DreamTuner, arXiv:2312.13691)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.core.streams import stream
+from limner.core.types import Companion, Live, acting_in
+from limner.parts.attention.shared import reference_rows
+
+from .branches import between, interleaved
+from .reference import LATENTS, MASK, masked_reference
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.core.adapted import Adapted
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import AttentionCall, AttentionOp, Guidance
+
+AHEAD = 10  # times between the reference's noise and the picture's
+
+
+@dataclass(frozen=True)
+class self_subject:
+    """The subject in its first picture to look at while painting: every row of self-attention also attends to the keys and
+    values that the branch's first row, the companion, has where the subject is; their weights count `weight` times (Eq. 4 and
+    5). At weight 0, or with an empty mask, this is plain self-attention, to the bit."""
+
+    subject: Subject
+    weight: float = 2.5
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        with masked_reference(self.subject)(base, stored=stored, generator=generator, scale=scale) as live:
+            if scale * self.weight > 0:
+                live.operations = (attend_to(live.tensors[MASK], weight=scale * self.weight),)
+            yield live
+
+
+def attend_to(mask: Tensor, *, weight: float) -> AttentionOp:
+    """Of the companion, what lies in the mask [1, 1, h, w], `weight` times."""
+
+    @acting_in("self")
+    def operation(call: AttentionCall) -> AttentionCall:
+        import torch
+        import torch.nn.functional as F
+
+        if call.site.kind != "self" or not call.run.companion or weight <= 0:
+            return call
+        places, parts = call.key.shape[2], len(call.run.branches)
+        seen = F.adaptive_max_pool2d(mask.float(), round(places**0.5)).flatten() > 0.5
+        if not seen.any():
+            return call
+        more = [reference_rows(x, parts)[:, :, seen] for x in (call.key, call.value)]
+        bias = call.query.new_zeros(len(call.query), 1, 1, places + more[0].shape[2])
+        bias[..., places:] = math.log(weight)
+        bias[:: len(call.query) // parts, ..., places:] = float("-inf")  # the companion looks at itself alone
+        call.key, call.value = (torch.cat([x, y], 2) for x, y in zip((call.key, call.value), more, strict=True))
+        call.bias = bias.expand(-1, 1, call.query.shape[2], -1)
+        return call
+
+    return operation
+
+
+def noised_reference(reference: self_subject, prompt: str) -> Callable[[Adapted], Callable[[int], Companion]]:
+    """A companion that is the reference, noised to the time of every step; "near" and "far" are the times AHEAD of it and
+    behind, as guidance asks for."""
+
+    def companion(adapted: Adapted) -> Callable[[int], Companion]:
+        import torch
+
+        base, clean = adapted.base, adapted.live[reference].tensors[LATENTS]
+        noise = torch.randn(clean.shape, generator=stream(0, "reference noise")).to(clean)
+
+        def walk(steps: int) -> Companion:
+            times = base.scheduler(steps=steps).timesteps.to(base.device)
+
+            def shown(step: int, which: str) -> tuple[Tensor, Tensor]:
+                time = times[step] + {"near": -AHEAD, "far": AHEAD}.get(which, 0)
+                time = time.clamp(0, base.num_train_times - 1)
+                return base.noised(clean, noise, time.view(1))[0], time
+
+            return Companion(prompt, lambda step: shown(step, "")[0], shown)
+
+        return walk
+
+    return companion
+
+
+def interleaved_guidance(scale: float, *, share: float = 0.9) -> Guidance:
+    """At a `share` of the times far + scale * (near - far), what a clearer reference adds; else classifier-free guidance
+    between the text with a clearer reference and the negative with a noisier one (Eq. 7 and 8)."""
+    clearer = between("text@far", "text@near", scale=scale)
+    return interleaved(clearer, between("negative@far", "text@near"), share=share)

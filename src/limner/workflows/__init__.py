@@ -1,0 +1,1 @@
+"""A request in, events out: what the command line and other interfaces call."""

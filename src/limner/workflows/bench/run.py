@@ -1,0 +1,233 @@
+"""`bench`: methods x settings x subjects x seeds, one JSON file a run. What is there already is not run again.
+
+Every unit (one method, its settings, one subject, one seed of teaching) leaves a file of its own in the run's folder, written
+whole or not at all; the results file is put together from them. So a killed run goes on where it was, and nothing is
+counted twice, whoever ran it: this process, several, or a Ray cluster that sees the same folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.core.files import FileInTheWay, check_folder, write_text
+from limner.core.interrupts import ending
+from limner.core.memory import keep_memory
+from limner.core.wording import counted
+from limner.errors import FileError, InputError, MissingExtra
+from limner.evaluation.results import FORMAT, read_results
+from limner.evaluation.summary import correlations, summary
+
+from .plan import Plan, method_of
+from .unit import about_of, compact, key_of, run_crew
+
+if TYPE_CHECKING:
+    from .plan import Unit
+
+
+def bench(
+    plan: Plan,
+    *,
+    results: Path,
+    folder: Path,
+    workers: int = 1,
+    on: str = "local",
+    say: Callable[[str], object] = lambda text: print(text, file=sys.stderr, flush=True),
+) -> dict[str, Any]:
+    """Run what is missing of the plan and write `results`; pictures and units stay in `folder`.
+
+    `workers` processes share the machine's cores; `on="ray"` spreads units over a Ray cluster that sees `folder`.
+    """
+    check_folder(folder)
+    set_aside(results, say)
+    todo = {key_of(plan, unit): unit for unit in plan.units}
+    missing = {k: u for k, u in todo.items() if _unit(folder, k, say) is None}
+    say(f"{counted(len(todo), 'likeness')}, {len(todo) - len(missing)} there already")
+    began = time.monotonic()
+    with ending():
+        for done, unit in enumerate(_ran(plan, missing, folder, workers, on), 1):
+            each = (time.monotonic() - began) / done
+            say(f"{done}/{len(missing)}  {unit.label}  {unit.case}  {each * (len(missing) - done) / 60:.1f} min left")
+    return collect(plan, folder, results, seconds=time.monotonic() - began)
+
+
+def collect(plan: Plan, folder: Path, results: Path, *, seconds: float = 0.0) -> dict[str, Any]:
+    """Put the results file together from the units that are there."""
+    about = about_of(plan)
+    units = [found for unit in plan.units if (found := _unit(folder, key_of(plan, unit))) is not None]
+    earlier = read_results(results) if results.exists() else {}
+    spent = (earlier.get("seconds", 0.0) if earlier.get("about") == about else 0.0) + seconds
+    found = {
+        "format": FORMAT,
+        "about": about,
+        "plan": asdict(plan),
+        "set": {"name": plan.data, "licence": plan.chosen().licence, "absent": list(plan.chosen().absent)},
+        "versions": _versions(),
+        "seconds": round(spent, 1),
+        "summary": summary(units),
+        "correlations": correlations(units),
+        "units": units,
+    }
+    write_text(results, compact(found), overwrite=True)
+    return found
+
+
+BEGINNING = b'{"format":'
+"""How a results file begins, without spaces, also one of another format."""
+
+
+def set_aside(results: Path, say: Callable[[str], object]) -> None:
+    """Before the first unit: make sure that the results file can be written in the end. One of another format, or cut short, is moved
+    aside, since the units that it is made from are all there; raises `FileError` for a file that limner did not write."""
+    check_folder(results.parent)
+    if results.is_dir():
+        raise FileError(f"{results} is a folder; expected the name of a file for --results")
+    if not results.exists():
+        return
+    try:
+        read_results(results)
+    except FileError as error:
+        head = b"".join(results.read_bytes()[:64].split())
+        if not (head.startswith(BEGINNING) or BEGINNING.startswith(head)):
+            raise FileInTheWay(
+                f"{results} was not written by limner, so it is not replaced; move it away, or name another with --results"
+            ) from error
+        names = (results.with_name(f"{results.stem}-old-{k}{results.suffix}") for k in itertools.count(1))
+        aside = next(path for path in names if not path.exists())
+        os.rename(results, aside)
+        say(f"note: {error}. It is moved to {aside}, and made anew from the likenesses that are done")
+
+
+def is_current(found: Mapping[str, Any]) -> bool:
+    """Whether a results file was measured on the base and with the judges that are there now."""
+    return bool(found["about"] == about_of(Plan(**found["plan"])))
+
+
+# ------------------------------------------------------------------------------------------------------------- spreading
+
+
+def _crews(missing: Mapping[str, Unit]) -> list[dict[str, Unit]]:
+    """Units that are taught in one fleet: one method and subject at several seeds (error bars) or settings (a sweep), where the
+    method's modifiers can be stacked; and what is taught once and worn at several strengths. All others are alone; different
+    subjects are, so that the cost told is of one."""
+    from limner.core.subject import Subject
+    from limner.engine.stacked.train import SLOTS
+
+    found: dict[tuple[str, ...], list[dict[str, Unit]]] = {}
+    for key, unit in missing.items():
+        known = method_of(unit.method)
+        together = known is not None and not known(Subject("<rex>", "toy"), **dict(unit.settings)).why_not_stackable
+        groups = found.setdefault((unit.method, unit.case, "" if together else repr(unit.lesson)), [])
+        lessons = {other.lesson for other in groups[-1].values()} if groups else set()
+        if not groups or (len(lessons) == SLOTS and unit.lesson not in lessons):
+            groups.append({})
+        groups[-1][key] = unit
+    return [trainer for groups in found.values() for trainer in groups]
+
+
+def _ran(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers: int, on: str) -> Iterator[Unit]:
+    """Run units wherever, yielding each as it is done."""
+    if on == "ray":
+        yield from _on_ray(plan, missing, folder)
+    elif on != "local":
+        raise InputError(f"units run on 'local' or 'ray', not {on!r}")
+    elif workers <= 1 or len(missing) < 2:
+        for trainer in _crews(missing):
+            run_crew(plan, trainer, folder)
+            yield from trainer.values()
+    else:
+        yield from _in_processes(plan, missing, folder, workers)
+
+
+def _in_processes(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers: int) -> Iterator[Unit]:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=keep_memory) as pool:
+        running = {pool.submit(run_crew, plan, trainer, folder, threads): trainer for trainer in _crews(missing)}
+        try:
+            for future in as_completed(running):
+                future.result()
+                yield from running[future].values()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # units are written whole or not at all
+            raise
+
+
+def _on_ray(plan: Plan, missing: Mapping[str, Unit], folder: Path) -> Iterator[Unit]:
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtra("spreading over a cluster needs Ray: pip install 'limner[ray]'") from error
+    ray.init(ignore_reinit_error=True)
+    remote = ray.remote(run_crew)
+    running = {remote.remote(plan, tuple(trainer.items()), folder.resolve()): trainer for trainer in _crews(missing)}
+    while running:
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        ray.get(done)
+        yield from running.pop(done).values()
+
+
+SHAPE: dict[str, type | tuple[type, ...]] = {
+    "method": str, "label": str, "lesson": str, "scale": (int, float), "settings": dict, "case": str, "seed": int,
+    "diagnosis": dict, "truth": dict, "cost": dict, "metrics": dict,
+}  # fmt: skip
+"""What a unit's file holds, by type."""
+
+
+def _unit(folder: Path, key: str, say: Callable[[str], object] = lambda _: None) -> dict[str, Any] | None:
+    """A unit that is done; None where it is not there, or its file is damaged: then it is made anew."""
+    path = folder / f"{key}.json"
+    if not path.exists():
+        return None
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        say(f"note: {path} is damaged ({error}); it is made anew")
+        return None
+    if not _is_unit(found, key):
+        say(f"note: {path} is no unit of a bench; it is made anew")
+        return None
+    whole: dict[str, Any] = found
+    return whole
+
+
+def _is_unit(found: Any, key: str) -> bool:
+    """Whether a file's JSON is a unit's record, as far as tables are made from it."""
+    if not isinstance(found, dict) or found.get("key") != key:
+        return False
+    if not all(isinstance(found.get(name), kind) for name, kind in SHAPE.items()):
+        return False
+    each, balance = found.get("each", {"F": [], "T": []}), found.get("tradeoff", {"F": 0, "T": 0})
+    return (
+        isinstance(found["diagnosis"].get("label"), str)
+        and all(_is_number(value) for value in found["cost"].values())
+        and all(isinstance(metric, dict) for metric in found["metrics"].values())
+        and all(_is_number(metric.get("value")) for metric in found["metrics"].values())
+        and all(isinstance(metric.get("each", []), list) for metric in found["metrics"].values())
+        and isinstance(balance, dict)
+        and all(_is_number(balance.get(side)) for side in ("F", "T"))
+        and isinstance(each, dict)
+        and all(isinstance(each.get(side), list) for side in ("F", "T"))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("limner", "torch", "diffusers", "transformers")}

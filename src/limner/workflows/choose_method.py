@@ -1,0 +1,143 @@
+"""Which method, for whom asks for none."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import time
+from collections.abc import Callable
+from importlib import resources
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from limner.core.wording import counted, with_article
+from limner.errors import InputError, UnknownName
+from limner.methods import DEFAULT, card, methods
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from limner.core.subject import Subject
+    from limner.engine.train import Progress
+
+GOALS = {"fast": 0.8, "balanced": 0.95, "best": 1.0}
+"""The share of the best measured H that will do; of those, the least time wins."""
+FEWEST = 2
+"""Toys a method must have been measured on to be chosen."""
+
+
+OF_PHOTOGRAPHS = "instantbooth"
+"""The method for photographs on the pocket base. On three subjects of DreamBench its pictures have 0.91 to 1.00 of the base's quality and
+F from 0.55 to 0.72; ip_adapter's have 0.56 to 0.76 of the quality, which is noise."""
+TOYLIKE = 0.6
+"""How near pictures must be to a toy's to count as one: renders of 24 held-out toys of 12 classes are at 0.61 and more, 22 subjects of
+DreamBench at 0.58 and less (cosine of the pocket judge's features to the nearest of other toys' renders, mean over a subject's pictures)."""
+
+
+class Choice(NamedTuple):
+    """A method, and why."""
+
+    method: str
+    why: str
+
+
+@functools.cache
+def measured() -> dict[str, dict[str, float]]:
+    """H, F, T, toys, seconds and bytes of every method on the pocket base's bench, by name; empty when nothing was measured."""
+    file = resources.files("limner.methods") / "measured.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def choose(
+    *, base: str, goal: str = "balanced", kind: str = "object", budget: float | None = None, photographs: bool = False
+) -> Choice:
+    """The method for a goal on a base, by what was measured there.
+
+    `budget` in seconds leaves out methods that took longer. Raises `InputError` when nothing is that quick. `photographs` says that the
+    pictures are unlike the pocket base's world (see `are_photographs`): what was measured on toys tells nothing of them then.
+    """
+    if goal not in GOALS:
+        raise UnknownName("goal", goal, GOALS)
+    if base != "pocket":
+        name = "dreambooth" if goal == "best" else DEFAULT
+        return Choice(name, f"nothing was measured on {base}; this is the field's everyday way to the goal {goal!r}")
+    if photographs:
+        return Choice(
+            OF_PHOTOGRAPHS,
+            "these pictures are photographs, which pocket does not know: other methods paint noise or any of the class, this one a toy "
+            "like the subject. For a likeness, name a real base with --base",
+        )
+    wanted = "object" if kind == "pet" else kind
+    known = methods()
+    able = {
+        n: row
+        for n, row in measured().items()
+        if n in known and row["toys"] >= FEWEST and wanted in card(known[n]).scope
+    }
+    if not able:
+        return Choice(DEFAULT, f"nothing was measured for {with_article(kind)}; this is the field's everyday way")
+    quick = {n: row for n, row in able.items() if budget is None or row["seconds"] <= budget}
+    if not quick:
+        least = min(row["seconds"] for row in able.values())
+        raise InputError(
+            f"no method for {with_article(kind)} took less than {least:.0f} s when measured; the budget is {budget:.0f} s"
+        )
+    best = max(row["H"] for row in quick.values())
+    enough = {n: row for n, row in quick.items() if row["H"] >= GOALS[goal] * best}
+    name = min(enough, key=lambda n: (enough[n]["seconds"], n))
+    row = enough[name]
+    of = "within the budget" if budget is not None else "of all"
+    share = "the highest H" if goal == "best" else f"the quickest with {GOALS[goal]:.0%} of the best H"
+    return Choice(name, f"{share} {of}: H {row['H']:.2f} in {row['seconds']:.0f} s where it was measured")
+
+
+def are_photographs(subject: Subject) -> bool:
+    """Whether a subject's pictures are unlike all that the pocket base's world renders."""
+    return toylikeness(subject) < TOYLIKE
+
+
+def toylikeness(subject: Subject) -> float:
+    """The mean over a subject's pictures of the cosine to the nearest of some toys' renders, in the features of the pocket judge."""
+    import torch
+
+    from limner.core.cache import cached_tensors
+    from limner.evaluation.encoders import pocket_encoders
+
+    judge = pocket_encoders()["judge"]
+    shown = [picture.image for picture in subject.pictures if picture.image is not None]
+    renders = cached_tensors(("toys to compare with", judge.weights), lambda: {"features": judge.pictures(_renders())})
+    one, other = (
+        torch.nn.functional.normalize(rows.float(), dim=-1) for rows in (judge.pictures(shown), renders["features"])
+    )
+    return float((one @ other.T).amax(1).mean())
+
+
+def _renders() -> list[Image.Image]:
+    """Pictures of two toys of every class, in the scenes that references are in."""
+    from limner.pocket.world.vocabulary import CLASSES
+
+    from .demo import toy
+
+    toys = [toy(kind, seed, count=2) for kind in CLASSES for seed in (1, 2)]
+    return [picture.image for each in toys for picture in each.pictures if picture.image is not None]
+
+
+def seconds(text: str) -> float:
+    """ "90s", "3m", "1.5h" or "90" -> seconds. Raises `InputError` for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
+    if not found or not float(found[1]):
+        raise InputError(f"a budget is a time such as 90s, 3m or 1h, not {text!r}")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def within(budget: float, say: Callable[[str], Any]) -> Callable[[Progress], bool]:
+    """A watch that ends teaching when the time since now is used up."""
+    began = time.monotonic()
+
+    def watch(progress: Progress) -> bool:
+        over = time.monotonic() - began >= budget
+        if over and not progress.last:
+            say(f"the budget of {budget:.0f} s is used up after {progress.done} of {counted(progress.total, 'update')}")
+        return over
+
+    return watch

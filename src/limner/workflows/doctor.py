@@ -1,0 +1,132 @@
+"""What this installation is made of, and whether it can work."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+from typing import Any
+
+NEEDED = ("torch", "diffusers", "transformers", "safetensors", "PIL", "numpy")
+
+
+def examine() -> list[dict[str, Any]]:
+    """One line for each thing looked at: what, what was found, whether it is good."""
+    checks = [_check("python", sys.version.split()[0], sys.version_info >= (3, 11))]
+    checks += [_library(name) for name in NEEDED]
+    checks += [_device(), _weights(), _cache(), _disk()]
+    return checks
+
+
+def _check(what: str, found: str, ok: bool) -> dict[str, Any]:
+    return {"what": what, "found": found, "ok": ok}
+
+
+def _library(name: str) -> dict[str, Any]:
+    try:
+        return _check(name, str(getattr(importlib.import_module(name), "__version__", "?")), True)
+    except ImportError as error:
+        return _check(name, f"cannot be imported ({error}); run `pip install limner` again", False)
+
+
+def _device() -> dict[str, Any]:
+    import torch
+
+    if torch.cuda.is_available():
+        return _check("device", torch.cuda.get_device_name(), True)
+    return _check("device", f"CPU, {torch.get_num_threads()} threads", True)
+
+
+def _weights() -> dict[str, Any]:
+    from limner.bases.common.loading import POCKET
+
+    there = (POCKET / "model_index.json").exists()
+    return _check("pocket base", str(POCKET) if there else f"missing at {POCKET}; install limner again", there)
+
+
+def _cache() -> dict[str, Any]:
+    from limner.core.cache import check_cache
+    from limner.errors import FileError
+
+    try:
+        return _check("cache", str(check_cache()), True)
+    except FileError as error:
+        return _check("cache", str(error), False)
+
+
+def _disk() -> dict[str, Any]:
+    free = shutil.disk_usage(".").free
+    return _check("disk", f"{free / 1e9:.1f} GB free", free > 200_000_000)
+
+
+def clocked() -> list[dict[str, Any]]:
+    """Where the time goes on this machine, on the pocket base: seconds of each part, and what would help."""
+    import time
+
+    import torch
+
+    from limner.bases.common.loading import load
+    from limner.core.subject import Subject
+    from limner.core.types import Pass
+    from limner.engine.attach import Adapter
+    from limner.engine.train import train
+    from limner.methods import find
+
+    found: list[dict[str, Any]] = []
+
+    def timed(what: str, work: Any, *, often: int = 1) -> Any:
+        began = time.monotonic()
+        for _ in range(often):
+            value = work()
+        found.append({"what": what, "seconds": (time.monotonic() - began) / often})
+        return value
+
+    base = timed("load the base", lambda: load("pocket"))
+    size = base.picture_size
+    pixels = torch.rand(4, 3, size, size)
+    with torch.no_grad():
+        timed("encode 4 pictures", lambda: base.encode(pixels))
+        states = timed("read 4 prompts", lambda: base.text_states(["a red dog"] * 4, words={}))
+    picture = [torch.rand(3, size, size, generator=torch.Generator().manual_seed(k)) for k in range(2)]
+    subject = Subject.of(picture, noun="dog", handle="rex")
+    recipe = find("lora_dreambooth")(subject, prior_weight=0.0, steps=8, batch=4)
+    updates = train(base, Adapter(recipe, subject.handle), stages=recipe.tuning)
+    next(updates)
+    timed("teach: one update of 4", lambda: next(updates), often=4)
+    updates.close()
+    latents, time_ = torch.randn(4, *base.latent_shape, device=base.device), torch.full((4,), 500, device=base.device)
+    with torch.no_grad():
+        timed("paint: one step of 4", lambda: base.predict(latents, time_, states, context=Pass()), often=4)
+        timed("decode 4 pictures", lambda: base.decode(latents))
+        for kind in (torch.float32, torch.bfloat16):
+            matrix = torch.randn(512, 512, device=base.device).to(kind)
+            matrix @ matrix  # what is prepared once
+            timed(f"multiply matrices in {str(kind).removeprefix('torch.')}", lambda m=matrix: m @ m, often=20)
+    return found
+
+
+def advice(times: list[dict[str, Any]]) -> list[str]:
+    """What would help here."""
+    import torch
+
+    cores, threads, each = os.cpu_count() or 1, torch.get_num_threads(), {t["what"]: t["seconds"] for t in times}
+    found = []
+    if not torch.cuda.is_available():
+        found.append("a GPU: everything but loading is arithmetic")
+    if threads < cores:
+        found.append(f"more threads: torch uses {threads} of {cores} cores (OMP_NUM_THREADS)")
+    if each["teach: one update of 4"] > 0.05:
+        found.append(
+            "several subjects: `limner learn FOLDERS --together` teaches them in one pass, --mixed in bfloat16"
+        )
+    slower = each["multiply matrices in bfloat16"] / each["multiply matrices in float32"]
+    if slower > 1.2:
+        found.append(
+            f"single precision (`limner pretrain --precision float32`): bfloat16 takes {slower:.1f} times as long here"
+        )
+    if each["load the base"] > 4 * each["teach: one update of 4"]:
+        found.append(
+            "fewer processes: loading takes as long as several updates; keep one process and call limner from Python"
+        )
+    return found

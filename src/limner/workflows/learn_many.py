@@ -1,0 +1,191 @@
+"""Many subjects taught at once."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from limner.engine.stacked.rows import alike
+from limner.engine.stacked.train import SLOTS, StackedTrainer, SubjectRun, stacked_trainer
+from limner.engine.train import Checkpoint
+from limner.errors import InputError
+
+from .learn import prepared_run, to_concept
+
+if TYPE_CHECKING:
+    from limner.core.base import Base
+    from limner.core.concept import Concept
+    from limner.core.recipe import Recipe
+    from limner.core.subject import Subject
+
+
+GRACE = 0.05  # seconds that a fleet waits for a job that may be there already
+
+
+@dataclass(frozen=True)
+class Job:
+    """A subject to teach, by a method whose modifiers all have a stacked form."""
+
+    subject: Subject
+    method: str | Callable[..., Recipe] = "lora_dreambooth"
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    start: Checkpoint | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A subject that has left the fleet: what was learned, or why it could not be, and its last good state."""
+
+    job: Job
+    concept: Concept | None
+    error: Exception | None
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True)
+class StackedProgress:
+    """One update of all who are in the fleet."""
+
+    losses: tuple[tuple[Job, float], ...]
+    done: tuple[Done, ...]  # who left after it
+    waiting: int  # jobs that were not begun, where that is known
+    seconds: float
+    snapshot: Callable[[Job], Checkpoint] = field(repr=False)
+
+
+def train_stacked(
+    base: Base, jobs: Iterable[Job], *, slots: int = SLOTS, mixed: bool = False
+) -> Iterator[StackedProgress]:
+    """Teach all jobs, `slots` at a time, yielding after every update of the fleet. `mixed` computes in bfloat16 and learns in the
+    base's own precision: faster in large fleets, and no longer what a subject would learn alone to the last digits. A job that ends, or fails, leaves its slot to
+    the next; jobs are asked for one by one as slots fall free. An iterator may wait for them, in a thread of its own: those who are in
+    the fleet go on meanwhile. A job that cannot be begun is done at once, with the reason. The base is as it was when the generator
+    ends, is closed or raises."""
+    if slots < 1:
+        raise InputError(f"a fleet has at least one slot, not {slots}")
+    asked, began = Asked(jobs), time.monotonic()
+    members: list[SubjectRun] = []
+    job_of: dict[SubjectRun, Job] = {}
+    while True:
+        refused: list[Done] = []
+        while len(members) < slots and (job := asked.next(wait=not members and not refused)) is not None:
+            try:
+                members.append(_begun(base, job, job_of))
+            except Exception as error:  # whatever is wrong with one job is not the others'
+                refused.append(Done(job, None, error, job.start or Checkpoint(0, 0, {}, {})))
+        if refused:
+            yield StackedProgress((), tuple(refused), asked.left, time.monotonic() - began, _of_nobody)
+        if not members:
+            if refused:
+                continue
+            asked.finish()
+            return
+        members = [members[k] for group in alike([member.recipe for member in members]) for k in group]
+        with stacked_trainer(base, members) as trainer:
+            trainer.mixed = mixed
+            while True:
+                losses, ended = trainer.update()
+                done = tuple(_done(trainer, member, job_of[member]) for member in ended)
+                told = tuple((job_of[member], loss) for member, loss in losses)
+                yield StackedProgress(told, done, asked.left, time.monotonic() - began, _snapshots(trainer, job_of))
+                if ended or (len(members) < slots and asked.ready()):
+                    trainer.keep()
+                    members = [member for member in members if member not in ended]
+                    break
+
+
+def _of_nobody(job: Job) -> Checkpoint:
+    raise InputError(f"{job.subject.handle} is not in the fleet, so there is no state of it")
+
+
+class Asked:
+    """Jobs, one by one. An iterator that is no sequence may take its time: it is asked in a thread of its own, one job ahead of who
+    wants it and never further."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._given = iter(jobs)
+        self.left = len(jobs) if isinstance(jobs, Sequence) else 0  # where that is known
+        self._at_hand = isinstance(jobs, Sequence)
+        self._answer: queue.Queue[Job | Exception | None] = queue.Queue()
+        self._asking = self._over = False
+        self._error: Exception | None = None
+
+    def next(self, *, wait: bool) -> Job | None:
+        """The next job; None where there is none, or, without waiting for it, none yet."""
+        if self._at_hand:
+            self.left = max(self.left - 1, 0)
+            return next(self._given, None)
+        self._ask()
+        if self._over:
+            return None
+        try:
+            found = self._answer.get(timeout=None if wait else GRACE)
+        except queue.Empty:
+            return None
+        self._asking = False
+        if not isinstance(found, Job):
+            self._over, self._error = True, found
+            return None
+        return found
+
+    def ready(self) -> bool:
+        """Whether `next` has an answer now."""
+        return not self._over and not self._answer.empty()
+
+    def finish(self) -> None:
+        """Raises what the iterator raised, after those who had begun are done."""
+        if self._error is not None:
+            raise self._error
+
+    def _ask(self) -> None:
+        if not self._asking and not self._over:
+            self._asking = True
+            threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        try:
+            self._answer.put(next(self._given, None))
+        except Exception as error:
+            self._answer.put(error)
+
+
+def learn_many(
+    base: Base,
+    jobs: Iterable[Job],
+    *,
+    slots: int = SLOTS,
+    mixed: bool = False,
+    watch: Callable[[StackedProgress], object] | None = None,
+) -> list[Done]:
+    """`train_stacked`, drained: what became of every job, in the order in which they ended."""
+    found: list[Done] = []
+    for progress in train_stacked(base, jobs, slots=slots, mixed=mixed):
+        found += progress.done
+        if watch:
+            watch(progress)
+    return found
+
+
+def _begun(base: Base, job: Job, job_of: dict[SubjectRun, Job]) -> SubjectRun:
+    run = prepared_run(base, job.subject, job.method, dict(job.settings), job.seed)
+    member = SubjectRun(base, run, job.start)
+    job_of[member] = job
+    return member
+
+
+def _done(trainer: StackedTrainer, member: SubjectRun, job: Job) -> Done:
+    point = trainer.end(member)
+    if member.error is not None:
+        return Done(job, None, member.error, point)
+    concept = to_concept(member.run, point.tensors, member.losses, time.monotonic() - member.began)
+    return Done(job, concept, None, point)
+
+
+def _snapshots(trainer: StackedTrainer, job_of: Mapping[SubjectRun, Job]) -> Callable[[Job], Checkpoint]:
+    """A job's state, in the names that it has alone: it can go on in another fleet, or by itself."""
+    return lambda job: trainer.snapshot(next(m for m in trainer.members if job_of[m] is job))

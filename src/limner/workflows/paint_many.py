@@ -1,0 +1,160 @@
+"""Many concepts painted at once: batches in which each row wears its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from limner.core.adapted import Lives
+from limner.core.concept import Concept
+from limner.core.picture import Picture, Pictures
+from limner.core.pixels import to_images
+from limner.core.recipe import Painting, Recipe
+from limner.core.types import Pass
+from limner.engine.attach import AdaptedBase
+from limner.engine.sample import PaintSettings
+from limner.engine.stacked.rows import Rows, alias, attach_rows
+from limner.errors import InputError
+from limner.library.concepts import Concepts, read_concepts
+from limner.library.opening import adapter_of
+
+from .paint import check_prompts, check_scale, painted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from limner.core.base import Base
+
+
+@dataclass(frozen=True)
+class Order:
+    """One picture to paint: a prompt, the concept it names if it names one, or that concept's file, and its seed."""
+
+    prompt: str
+    concept: Concept | Path | str | None = None
+    seed: int = 0
+    scale: float = 1.0
+
+
+def paint_many(
+    base: Base, orders: Sequence[Order], *, settings: PaintSettings | None = None, hot: Concepts | None = None
+) -> Pictures:
+    """Paint pictures of different concepts in the same batches: each row wears its own. What comes out is what `paint` paints for
+    each, but for the order in which a few sums are added up. Concepts named by their files are read from `hot` where they are
+    there already. Raises `InputError` for a concept whose recipe has no stacked form or does something of its own while
+    painting."""
+    settings = settings or PaintSettings()
+    if settings.subject_from:
+        raise InputError("subject_from is not for batches of different concepts; paint them one concept at a time")
+    asked = [order.concept for order in orders if order.concept is not None]
+    read = iter(read_concepts(asked, hot))
+    whose = [next(read) if order.concept is not None else None for order in orders]
+    for order, concept in zip(orders, whose, strict=True):
+        check_scale(order.scale)
+        check_prompts([order.prompt], handles=[concept.handle] if concept else [])
+    pictures: list[Any] = []
+    with torch.no_grad():
+        for start in range(0, len(orders), settings.batch):
+            part = orders[start : start + settings.batch]
+            wanted = [
+                (concept, order.scale)
+                for concept, order in zip(whose[start : start + settings.batch], part, strict=True)
+            ]
+            with _ordered(base, wanted, hot) as adapted:
+                prompts = [adapted.aliased(k, order.prompt) for k, order in enumerate(part)]
+                pictures += to_images(painted(adapted, prompts, [order.seed for order in part], settings))
+    return Pictures(
+        Picture(
+            image,
+            order.prompt,
+            order.seed,
+            (concept.handle,) if concept else (),
+            base.name,
+            settings.metadata | {"scale": order.scale},
+        )
+        for image, order, concept in zip(pictures, orders, whose, strict=True)
+    )
+
+
+class AdaptedRows(AdaptedBase):
+    """A base in which row k of every branch wears the concept of order k. Handles and words are told apart by a number."""
+
+    rows: Rows
+    places: list[int]  # of each order's concept; -1 for none
+    own: list[Lives]  # what each concept wears
+
+    def aliased(self, k: int, prompt: str) -> str:
+        place = self.places[k]
+        return (
+            prompt
+            if place < 0
+            else prompt.replace(self.adapters[place].handle, alias(self.adapters[place].handle, place))
+        )
+
+    @property
+    def words(self) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for place, lives in enumerate(self.own):
+            for live in lives.values():
+                found |= {alias(w, place): v() if callable(v) else v for w, v in live.words.items()}
+        return found
+
+    def expand_prompt(self, prompt: str) -> str:
+        for place, adapter in enumerate(self.adapters):
+            says = adapter.recipe.says
+            text = says if isinstance(says, str) else says(self.base)
+            for live in self.own[place].values():
+                for word in live.words:
+                    text = text.replace(word, alias(word, place))
+            prompt = prompt.replace(alias(adapter.handle, place), text)
+        return prompt
+
+    def check_together(self) -> None:
+        """Nothing: rows of different concepts do not meet."""
+
+    def run(self, **about: Any) -> Pass:
+        branches = len(about["branches"])
+        self.rows.assign(self.places * branches, self.base.device)
+        return super().run(**about)
+
+
+@contextmanager
+def _ordered(
+    base: Base, wanted: Sequence[tuple[Concept | None, float]], hot: Concepts | None = None
+) -> Iterator[AdaptedRows]:
+    """These concepts at their scales, worn by rows."""
+    distinct: list[tuple[Concept, float]] = []
+    places = []
+    for concept, scale in wanted:
+        if concept is None:
+            places.append(-1)
+            continue
+        at = next((k for k, (c, s) in enumerate(distinct) if c is concept and s == scale), len(distinct))
+        if at == len(distinct):
+            distinct.append((concept, scale))
+        places.append(at)
+    adapters = [adapter_of(concept, base, scale=scale, hot=hot) for concept, scale in distinct]
+    for adapter in adapters:
+        why = _paints_alone(adapter.recipe)
+        if why:
+            raise InputError(f"{adapter.handle} cannot be painted in a batch with others: {why}")
+    adapted = AdaptedRows(base, tuple(adapters))
+    adapted.rows, adapted.places = Rows(), places
+    with attach_rows(base, adapters, adapted.rows) as adapted.own:
+        for place, lives in enumerate(adapted.own):
+            for (_, index), modifier, live in lives.items():
+                adapted.live.add(place, index, modifier, live)
+        yield adapted
+
+
+def _paints_alone(recipe: Recipe) -> str:
+    alone = [m for m in recipe.modifiers if not hasattr(m, "stacked")]
+    if alone:
+        return f"{type(alone[0]).__name__} has no stacked form"
+    return "" if recipe.painting == Painting() else "its recipe acts while painting"

@@ -1,0 +1,211 @@
+"""Training, once for a base, the weights that a method starts from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from limner.engine.parallel import Spread
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from limner.core.base import Base
+    from limner.core.corpus import Corpus
+    from limner.core.recipe import Recipe, Source, Stage
+    from limner.engine.train import Progress
+
+LOSSES = 50
+"""How many of a run's losses its weights' header holds, evenly spread, the first and the last among them."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How weights are trained, beside the method's own settings."""
+
+    accumulate: int = 1  # parts in which every batch is computed
+    ema: float = 0.0  # what ships is the running mean of what learns, which keeps so much of itself at an update
+    precision: Literal["bfloat16", "float32"] = "bfloat16"  # of what is computed; what learns is in the base's
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ema < 1:
+            raise InputError(
+                f"--ema is the share that a running mean keeps of itself, from 0 to below 1, not {self.ema}"
+            )
+        if self.precision not in ("bfloat16", "float32"):
+            raise InputError(f"the precision is bfloat16 or float32, not {self.precision!r}")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A pre-training about to be run."""
+
+    name: str
+    base: Base
+    recipe: Recipe
+    settings: Mapping[str, Any]
+    stages: tuple[Stage, ...]
+    corpus: Corpus | None  # None: the recipe's own
+    seed: int
+    manner: Manner
+    spread: Spread
+
+    @property
+    def seen(self) -> Corpus:
+        """What is learned from."""
+        from limner.parts.sources.toys import toys
+
+        return self.corpus or toys()
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Which run it is: a checkpoint with another header is another run's. In how many parts or processes it is computed does
+        not matter to what is learned."""
+        told = {"name": self.seen.name, "fingerprint": self.seen.fingerprint}
+        manner = {"ema": self.manner.ema, "precision": self.manner.precision}
+        about = {"method": self.name, "settings": dict(self.settings), "seed": self.seed, "corpus": told, **manner}
+        return about | {"base": {"name": self.base.name, "fingerprint": self.base.fingerprint}}
+
+
+def pretrain(
+    name: str,
+    *,
+    base: Base | str = "pocket",
+    corpus: Corpus | str | None = None,
+    seed: int = 0,
+    run: Path | None = None,
+    manner: Manner | None = None,
+    watch: Callable[[Progress], object] | None = None,
+    spread: Spread | None = None,
+    device: str | None = None,
+    **given: Any,
+) -> Path:
+    """Run the pre-training stages of a method, on its own corpus or another, and keep what they learned where `learn` will find it.
+
+    Interrupted, the same command goes on from its last checkpoint, to the same bits. Raises `InputError` for a method without
+    pre-training, and for a corpus where its source has no other.
+    """
+    ready = prepared(
+        name, base=base, corpus=corpus, seed=seed, manner=manner, spread=spread, device=device, given=given
+    )
+    return trained(ready, run=run, watch=watch)
+
+
+def prepared(
+    name: str,
+    *,
+    base: Base | str = "pocket",
+    corpus: Corpus | str | None = None,
+    seed: int = 0,
+    manner: Manner | None = None,
+    spread: Spread | None = None,
+    device: str | None = None,
+    given: Mapping[str, Any],
+) -> Training:
+    """Everything that is checked before a pre-training is run."""
+    from limner.bases.common.loading import load
+    from limner.core.subject import Subject
+    from limner.data import corpora
+    from limner.library.settings import checked_settings
+    from limner.methods import find
+
+    manner, function = manner or Manner(), find(name)
+    spread = spread or Spread(manner.accumulate)
+    loaded = load(base, device=device or spread.device) if isinstance(base, str) else base
+    chosen = checked_settings(function, given, base=loaded.name)
+    recipe = function(Subject("<nobody>", "toy"), **chosen)
+    if not recipe.pretraining or not recipe.weights:
+        raise InputError(f"{name} learns nothing once and for all; it needs no pre-training")
+    stages = tuple(replace(stage, average=manner.ema or stage.average) for stage in recipe.pretraining)
+    if isinstance(corpus, str):
+        with spread.main_first():
+            corpus = corpora.corpus(corpus)
+    if corpus is not None:
+        corpus = corpora.fitted(corpus, loaded)
+        stages = over(stages, corpus)
+    return Training(name, loaded, recipe, chosen, stages, corpus, seed, manner, spread)
+
+
+def over(stages: tuple[Stage, ...], corpus: Corpus) -> tuple[Stage, ...]:
+    """The stages with their sources on another corpus. Terms that shared a source still do. Raises `InputError` for a source that
+    has no other."""
+    found: dict[Source, Source] = {}
+    for source in dict.fromkeys(term.source for stage in stages for term in stage.loss):
+        if source.over is None:
+            raise InputError(
+                f"this method learns from {source.name}, which are made for it and cannot be replaced: leave out --corpus"
+            )
+        found[source] = source.over(corpus)
+    return tuple(
+        replace(stage, loss=tuple(replace(term, source=found[term.source]) for term in stage.loss)) for stage in stages
+    )
+
+
+def folder_of(ready: Training, run: Path | None = None) -> Path:
+    """Where a run keeps its checkpoint and previews."""
+    from limner.core.cache import cache_folder
+
+    return run or cache_folder() / "pretraining" / f"{ready.recipe.weights}-{ready.base.fingerprint}"
+
+
+def trained(ready: Training, *, run: Path | None = None, watch: Callable[[Progress], object] | None = None) -> Path:
+    """Run it, and write the weights; of several processes, the main one does."""
+    import torch
+
+    from limner.core.files import check_folder
+    from limner.core.weights import save_weights, shipped, weights_path
+    from limner.engine.attach import Adapter, attach
+    from limner.engine.checkpoint import run_to_end
+
+    from .learn import discard
+
+    base, recipe, began = ready.base, ready.recipe, time.monotonic()
+    assert recipe.weights is not None
+    if ready.spread.main:
+        check_folder(folder_of(ready, run))
+        check_folder(weights_path(recipe.weights, base).parent)
+    start = shipped(recipe.begins, base) if recipe.begins else {}
+    adapter = Adapter(recipe, "<nobody>", start, 1.0, ready.seed)
+    with attach(base, (adapter,)) as adapted:
+        names = {name for stage in ready.stages for selection in stage.train for name in selection(adapted)}
+    mixed = ready.manner.precision != "float32"
+    computing = torch.autocast(base.device.type, torch.bfloat16, cache_enabled=False) if mixed else nullcontext()
+    with computing:  # without autocast's cache, which would outlive each update
+        tensors, losses = run_to_end(
+            base,
+            adapter,
+            ready.stages,
+            ready.seed,
+            header=ready.header,
+            checkpoints=folder_of(ready, run),
+            watch=watch,
+            spread=ready.spread,
+        )
+    if not ready.spread.main:
+        return weights_path(recipe.weights, base)
+    kept = {key: tensor for key, tensor in tensors.items() if key in names}
+    path = save_weights(recipe.weights, base, kept, about=_about(ready, losses, time.monotonic() - began))
+    discard(folder_of(ready, run))
+    return path
+
+
+def _about(ready: Training, losses: list[float], seconds: float) -> dict[str, Any]:
+    """What the weights' header says of how they were made."""
+    from .learn import versions
+
+    every = max(1, len(losses) // LOSSES)
+    parts = {"accumulate": ready.manner.accumulate, "processes": ready.spread.processes}
+    corpus = dict(ready.seen.record)
+    about = {key: value for key, value in ready.header.items() if key not in ("method", "base", "corpus")}
+    return {
+        **about,
+        **parts,
+        "corpus": corpus,
+        "updates": len(losses),
+        "losses": [loss for n, loss in enumerate(losses) if n % every == 0 or n + 1 == len(losses)],
+        "seconds": round(seconds, 1),
+        "versions": versions(),
+    }

@@ -1,0 +1,141 @@
+"""Pictures and scores on the way: what a method being pre-trained would paint of a subject that it is not trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.core.files import write_text
+from limner.errors import InputError
+from limner.evaluation.datasets import said
+from limner.evaluation.encoders import Encoders, pocket_encoders
+from limner.evaluation.measuring import Album, measure, pocket_masks, values
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from limner.core.recipe import Recipe
+    from limner.core.subject import Subject
+    from limner.engine.train import Progress
+
+PROMPTS = ("a photo of {}", "{} on the beach", "{} in the snow", "{} in the jungle")
+SCORES = ("identity", "dino_i", "clip_i", "clip_t")
+STEPS = 20
+DEVELOPMENT = ("dog", 1_000_007)
+"""A toy of the development split: neither trained on nor judged by."""
+
+
+@dataclass
+class Previews:
+    """A watcher: every so many updates, and at the end, the prompts are painted of `subject` with what has been learned so far.
+
+    FOLDER/preview-000100.png and FOLDER/previews.json (updates, loss, scores) are written by the process that `writes`. Nothing of
+    the run is changed by looking. `shown` is told of every look, such as by a tracker. Of a hybrid method the one-time part alone
+    is seen.
+    """
+
+    method: Callable[..., Recipe]
+    settings: Mapping[str, Any]
+    subject: Subject
+    folder: Path
+    every: int
+    encoders: Encoders | None = None
+    writes: bool = True
+    shown: Callable[[int, Mapping[str, float], Image.Image], object] = lambda *_: None
+    looks: list[dict[str, float]] = field(default_factory=list)
+    told: bool = False  # something in this run
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InputError(f"previews come every so many updates, one or more, not {self.every}")
+        if self.file.exists():
+            self.looks = json.loads(self.file.read_text(encoding="utf-8"))
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "previews.json"
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.done % self.every and not progress.last:
+            return
+        from limner.core.picture import grid, save_sheet
+
+        images = self.painted(progress)
+        if not self.writes:
+            return
+        scores = self.scored(images)
+        before = [look for look in self.looks if look["done"] < progress.done]  # a resumed run looks again
+        kept = before if progress.resumed or self.told else []  # those of another run that was here
+        self.looks, self.told = [*kept, {"done": progress.done, "loss": round(progress.loss, 5), **scores}], True
+        sheet, text = grid(images, len(images)), json.dumps(self.looks, indent=1)
+        save_sheet(sheet, self.folder / f"preview-{progress.done:06}.png")
+        write_text(self.file, text, overwrite=True)
+        self.shown(progress.done, scores, sheet)
+
+    def painted(self, progress: Progress) -> list[Image.Image]:
+        """A picture of every prompt, all from one seed, in full precision."""
+        import torch
+
+        from limner.core.pixels import to_images
+        from limner.engine.attach import Adapter, attach
+        from limner.engine.sample import PaintSettings, sample
+
+        adapted, learned = progress.adapted, progress.snapshot().learned
+        base, settings = adapted.base, PaintSettings(steps=STEPS, batch=len(PROMPTS))
+        recipe = self.method(self.subject, **self.settings)
+        prompts = [prompt.format(self.subject.handle) for prompt in PROMPTS]
+        full = torch.autocast(base.device.type, enabled=False)
+        with torch.no_grad(), full, adapted.suspended():
+            stored = _known(recipe, self.subject, learned, base)
+            with attach(base, (Adapter(recipe, self.subject.handle, stored),)) as seen:
+                for at in sample(seen, prompts, seeds=[0] * len(prompts), settings=settings):
+                    latents = at.latents
+                return to_images(base.decode(latents))
+
+    def scored(self, images: Sequence[Image.Image]) -> dict[str, float]:
+        """Likeness to the subject's pictures and obedience to the prompts, as far as there are encoders to judge them."""
+        if self.encoders is None:
+            return {}
+        canonical = tuple(said(prompt, [self.subject.noun]) for prompt in PROMPTS)
+        real = tuple(p.image for p in self.subject.pictures if p.image is not None)
+        album = Album(self.subject.noun, tuple(images), canonical, training=real)
+        return values(measure(album, self.encoders, only=SCORES, segment=pocket_masks))
+
+
+def _known(recipe: Recipe, subject: Subject, learned: Mapping[str, Any], base: Any) -> dict[str, Any]:
+    """Of what was learned, what a recipe for this subject trains once: its own features are not the training's."""
+    from limner.engine.attach import Adapter, attach
+
+    with attach(base, (Adapter(recipe, subject.handle),)) as adapted:
+        names = {name for stage in recipe.pretraining for selection in stage.train for name in selection(adapted)}
+    return {name: tensor for name, tensor in learned.items() if name in names}
+
+
+def previews(
+    method: Callable[..., Recipe],
+    settings: Mapping[str, Any],
+    *,
+    base: str,
+    folder: Path,
+    every: int,
+    subject: Subject | None = None,
+    encoders: Encoders | None = None,
+    writes: bool = True,
+) -> Previews:
+    """Previews of a toy of the development split on the pocket base, judged by its networks; elsewhere of a subject that is given.
+    Raises `InputError` where one must be."""
+    if base == "pocket":
+        encoders = encoders or pocket_encoders()
+    if subject is None:
+        if base != "pocket":
+            raise InputError(
+                "to paint previews on this base, say of whom: --preview-of FOLDER, pictures of one subject in a folder named by its "
+                "class"
+            )
+        from .demo import toy
+
+        subject = toy(*DEVELOPMENT)
+    return Previews(method, settings, subject, folder, every, encoders, writes)

@@ -1,0 +1,231 @@
+"""A concept on the hub: its files, its card and its gallery."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.core.concept import Concept
+from limner.core.decoding import text_of
+from limner.core.escaping import markdown_code, markdown_text, python_literal, shell_word, yaml_value
+from limner.core.files import write_text
+from limner.core.picture import Picture
+from limner.core.untrusted import parse_json, plain_text, table
+from limner.core.wording import counted, with_article
+from limner.engine.sample import PaintSettings
+from limner.errors import FileError, InputError
+from limner.formats.exporting import export
+
+from .paint import paint
+
+if TYPE_CHECKING:
+    from limner.core.base import Base
+
+GALLERY = ("a photo of {}", "{} on the beach", "{} in the snow", "{} at night")
+
+
+def publish(
+    concept: Concept,
+    base: Base,
+    repo: str,
+    folder: Path,
+    *,
+    formats: Sequence[str] = ("diffusers",),
+    licence: str = "",
+    pictures: Path | None = None,
+    upload: bool = True,
+    private: bool = False,
+    say: Callable[[str], Any] = lambda _: None,
+) -> str:
+    """Write a repository into `folder` (the concept, files for other tools, a model card with a gallery) and upload it; returns
+    its address, or nothing when it was only written. Raises `InputError` for a name that is no USER/REPO."""
+    if repo.count("/") != 1 or not all(repo.split("/")):
+        raise InputError(f"where to publish must be USER/REPO, as the hub names repositories, not {repo!r}")
+    if folder.exists() and any(folder.iterdir()):
+        raise FileError(f"{folder} is not empty; name another with --out, or empty it")
+    name = concept.handle.strip("<>")
+    concept.save(folder / f"{name}.limner.safetensors")
+    trigger, files = concept.handle, []
+    for to in formats:
+        try:
+            done = export(concept, base, folder / ("" if to == "diffusers" else to), to=to)
+        except InputError as error:
+            say(f"note: not written for {to}: {error}")
+            continue
+        files += done.files
+        trigger = next(
+            (n.removeprefix("in prompts, write: ") for n in done.notes if n.startswith("in prompts")), trigger
+        )
+    gallery = _gallery(concept, base, folder, pictures, trigger)
+    card = model_card(
+        concept, base, trigger=trigger, gallery=gallery, files=[f.relative_to(folder) for f in files], licence=licence
+    )
+    write_text(folder / "README.md", card)
+    if not upload:
+        return ""
+    return _uploaded(repo, folder, private)
+
+
+def _gallery(concept: Concept, base: Base, folder: Path, pictures: Path | None, trigger: str) -> list[tuple[str, str]]:
+    """File and prompt of each picture shown: those given, with the prompts their stories tell, or a few painted now."""
+    found = []
+    if pictures is not None:
+        for file in sorted(pictures.glob("*.png")):
+            prompt = _prompt_of(file) or concept.handle
+            (folder / "images").mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, folder / "images" / file.name)
+            found.append((f"images/{file.name}", prompt.replace(concept.handle, trigger)))
+        if not found:
+            raise InputError(f"there are no PNG pictures in {pictures}")
+        return found
+    prompts = [prompt.format(concept.handle) for prompt in GALLERY]
+    for number, picture in enumerate(paint(base, prompts, concepts=[concept], settings=PaintSettings())):
+        shown: Picture = picture
+        shown.save(folder / "images" / f"{number:03}.png")
+        found.append((f"images/{number:03}.png", shown.prompt.replace(concept.handle, trigger)))
+    return found
+
+
+def _prompt_of(file: Path) -> str:
+    """The prompt that a picture's own story tells; empty where it tells none."""
+    told = text_of(file, "limner")
+    story = parse_json(told, f"the story in {file}") if told else {}
+    return plain_text(table(story, f"the story in {file}").get("prompt", ""), f"the prompt in {file}")
+
+
+def model_card(
+    concept: Concept,
+    base: Base,
+    *,
+    trigger: str,
+    gallery: Sequence[tuple[str, str]],
+    files: Sequence[Path],
+    licence: str,
+) -> str:
+    """README.md as the hub reads it: what the base is, the trigger words, the gallery, the scores, the licence."""
+    name = concept.handle.strip("<>")
+    word = any(key.startswith("word.") for key in concept.tensors)
+    lora = any(key.startswith(("low_rank.", "weight.")) for key in concept.tensors)
+    tags = [
+        "text-to-image",
+        "limner",
+        *(["diffusers", "lora", "template:sd-lora"] if lora else []),
+        *(["textual-inversion"] if word else []),
+    ]
+    xl = {"sdxl": ["stable-diffusion-xl"], "stable_diffusion": ["stable-diffusion"], "flux": ["flux"], "sd3": ["sd3"]}
+    about: dict[str, Any] = {
+        "license": licence or "other",
+        "base_model": concept.base["name"],
+        "tags": [*tags, *xl.get(base.family, [])],
+        "instance_prompt": trigger,
+        "widget": [{"text": prompt, "output": {"url": file}} for file, prompt in gallery],
+        "library_name": "diffusers" if lora or word else "limner",
+    }
+    noun, method = with_article(concept.subject["noun"]), concept.method.replace("_", " ")
+    lines = [
+        *("---", *_yaml(about), "---", "", f"# {markdown_text(name)}", ""),
+        f"{markdown_text(noun[0].upper() + noun[1:])}, taught to {markdown_code(concept.base['name'])} by {markdown_text(method)} in "
+        f"{counted(len(concept.losses), 'update')} from {counted(len(concept.subject['pictures']), 'picture')}.",
+        *("", "<Gallery />", "", "## Trigger words", ""),
+        *(f"Write {markdown_code(trigger)} where the subject is to be.", ""),
+    ]
+    if concept.scores:
+        lines += ["## Scores", "", *_scores(concept.scores), ""]
+    lines += ["## Use", "", "```python", *_use(concept, base, trigger, files, lora), "```", ""]
+    prompt = shell_word(f"{concept.handle} on the beach")
+    command = f"limner paint {prompt} --with {shell_word(f'{name}.limner.safetensors')}"
+    lines += ["With limner:", "", "```sh", command, "```", ""]
+    if not licence:
+        lines += ["## Licence", "", "Not said by its maker; the base's own licence binds it too.", ""]
+    lines += ["Pictures made with it are made by a trained algorithm, and say so in their metadata.", ""]
+    return "\n".join(lines)
+
+
+def _use(concept: Concept, base: Base, trigger: str, files: Sequence[Path], lora: bool) -> list[str]:
+    own = [file for file in files if len(file.parts) == 1]
+    if not own:  # nothing of it that diffusers would load
+        name = python_literal(f"{concept.handle.strip('<>')}.limner.safetensors")
+        return [
+            "import limner",
+            "",
+            f"base = limner.load({python_literal(concept.base['name'])})",
+            f"limner.paint(base, {python_literal(f'{concept.handle} on the beach')}, concepts=[{name}])[0].image",
+        ]
+    lines = [
+        "from diffusers import DiffusionPipeline",
+        "",
+        f"pipeline = DiffusionPipeline.from_pretrained({python_literal(concept.base['name'])})",
+    ]
+    for file in own:
+        if lora and "word" not in file.name:
+            lines.append(f'pipeline.load_lora_weights(".", weight_name={python_literal(file)})')
+        else:
+            word = python_literal(concept.handle)
+            lines.append(f"pipeline.load_textual_inversion({python_literal(file)}, token={word})")
+    return [*lines, f"pipeline({python_literal(f'{trigger} on the beach')}).images[0]"]
+
+
+def _scores(scores: dict[str, Any]) -> list[str]:
+    rows = [
+        (f"{part}: {key}" if isinstance(value, dict) else part, value)
+        for part, value in scores.items()
+        for key, value in (value.items() if isinstance(value, dict) else [("", value)])
+    ]
+    return [
+        "| | |",
+        "|---|---|",
+        *(
+            f"| {markdown_text(what)} | {markdown_text(value if not isinstance(value, float) else round(value, 3))} |"
+            for what, value in rows
+        ),
+    ]
+
+
+def _yaml(about: dict[str, Any]) -> list[str]:
+    """Plain values, and lists of them, by name."""
+    lines = []
+    for key, value in about.items():
+        if isinstance(value, list):
+            lines.append(f"{key}:")
+            lines += [f"- {yaml_value(item)}" for item in value]
+        else:
+            lines.append(f"{key}: {yaml_value(value)}")
+    return lines
+
+
+def check_account(repo: str) -> None:
+    """Make sure that the hub can be reached and knows who is asking, before anything is painted or written. Raises `InputError`."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    only = "; --dry-run writes the folder and uploads nothing"
+    if constants.HF_HUB_OFFLINE:
+        raise InputError(f"publishing to {repo} needs the network, which is switched off{only}")
+    try:
+        HfApi().whoami()
+    except (LocalTokenNotFoundError, HfHubHTTPError) as error:
+        raise InputError(
+            f"the hub does not know who is publishing to {repo}: log in with `hf auth login`{only}"
+        ) from error
+    except Exception as error:  # the hub's library changes which of its own it raises for a network that is not there
+        if not isinstance(error, OSError) and not type(error).__module__.startswith("httpx"):
+            raise
+        raise InputError(f"publishing to {repo} needs the network, and the hub cannot be reached{only}") from error
+
+
+def _uploaded(repo: str, folder: Path, private: bool) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    try:
+        api = HfApi()
+        address = str(api.create_repo(repo, private=private, exist_ok=True))
+        api.upload_folder(repo_id=repo, folder_path=folder, commit_message="A concept taught with limner")
+    except (HfHubHTTPError, LocalTokenNotFoundError, OSError, ValueError) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FileError(
+            f"{folder} was written, but not uploaded to {repo}: {line}. Log in with `hf auth login` and publish again"
+        ) from error
+    return address

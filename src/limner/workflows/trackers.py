@@ -1,0 +1,86 @@
+"""Losses of a run, and its previews, for TensorBoard or Weights & Biases. Both are optional."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from limner.errors import MissingExtra, UnknownName
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from limner.engine.train import Progress
+
+
+class Tracker(Protocol):
+    """A watcher that also takes numbers and pictures."""
+
+    def __call__(self, progress: Progress) -> None: ...
+    def shown(self, done: int, scores: Mapping[str, float], sheet: Image.Image) -> None: ...
+    def close(self) -> None: ...
+
+
+def tracker(name: str, *, folder: Path, about: Mapping[str, Any]) -> Tracker:
+    """ "tensorboard", which writes into the folder, or "wandb", whose run is told what it is `about`. Raises `MissingExtra` without
+    the library."""
+    known: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {"tensorboard": TensorBoard, "wandb": WandB}
+    if name not in known:
+        raise UnknownName("tracker", name, known)
+    return known[name](folder, about)
+
+
+class TensorBoard:
+    """Events in FOLDER/tensorboard."""
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        made: Any = _library("torch.utils.tensorboard", "tensorboard")
+        self.writer = made.SummaryWriter(str(folder / "tensorboard"))
+        self.writer.add_text("run", "\n\n".join(f"{key}: {value}" for key, value in about.items()))
+
+    def __call__(self, progress: Progress) -> None:
+        for name, value in _numbers(progress).items():
+            self.writer.add_scalar(name, value, progress.done)
+
+    def shown(self, done: int, scores: Mapping[str, float], sheet: Image.Image) -> None:
+        import numpy as np
+
+        self.writer.add_image("preview", np.asarray(sheet.convert("RGB")), done, dataformats="HWC")
+        for name, value in scores.items():
+            self.writer.add_scalar(f"preview/{name}", value, done)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class WandB:
+    """A run of the project limner; where it goes is what the library was set up for."""
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        self.library: Any = _library("wandb", "wandb")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.run = self.library.init(project="limner", dir=str(folder), config=dict(about))
+
+    def __call__(self, progress: Progress) -> None:
+        self.run.log(_numbers(progress), step=progress.done)
+
+    def shown(self, done: int, scores: Mapping[str, float], sheet: Image.Image) -> None:
+        told = {f"preview/{name}": value for name, value in scores.items()}
+        self.run.log({"preview": self.library.Image(sheet), **told}, step=done)
+
+    def close(self) -> None:
+        self.run.finish()
+
+
+def _numbers(progress: Progress) -> dict[str, float]:
+    each = {f"loss/{name}": value for name, value in progress.losses.items()}
+    return {"loss": progress.loss, **each, "seconds left": progress.eta}
+
+
+def _library(module: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtra(f"{extra} is not installed: `pip install limner[{extra}]`") from error

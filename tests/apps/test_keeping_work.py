@@ -1,0 +1,372 @@
+"""Commands write over nothing of the user's, keep what was learned at once, and say what is true when they are interrupted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import limner
+from limner.apps.cli.keeping import page_folder
+from limner.apps.cli.main import main
+from limner.core import interrupts
+from limner.core.files import is_ours
+from limner.core.subject import Subject
+from limner.engine import checkpoint as engine_checkpoint
+from limner.engine.checkpoint import CHECKPOINT
+from limner.errors import FileError, PaintingError, TeachingError
+from limner.workflows import learn
+from tests.helpers import same
+
+QUIET = ["--no-check", "--no-score", "--preview", "0"]
+WORD = ["--method", "textual_inversion", "--steps", "3", "--batch", "1"]
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# ------------------------------------------------------------------------------------------------------- the user's files
+
+
+def test_photographs_in_a_folder_of_the_subjects_name_stay(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "rex"
+    folder.mkdir()
+    for k, photo in enumerate(sorted(photos.iterdir())):
+        Image.open(photo).save(folder / f"{k:03}.png")
+    (folder / "index.html").write_text("mine")
+    before = contents(folder)
+    monkeypatch.chdir(tmp_path)
+    words = ["learn", "rex/", "--class", "dog", "--name", "rex", "--method", "stylealigned", "--no-score", "--no-check"]
+    assert run(*words, "--preview", 1) == 0
+    said = capsys.readouterr()
+    assert "holds files of yours, so the page goes into rex-page" in said.err
+    assert contents(folder) == before
+    assert (tmp_path / "rex-page" / "index.html").exists()
+    assert is_ours(tmp_path / "rex-page" / "grid.png")
+    assert (
+        run(*words, "--preview", 1, "--overwrite") == 0
+    )  # its own page is replaced, and the pictures are the same three
+    assert contents(folder) == before
+    assert len(limner.Concept.load(tmp_path / "rex.safetensors").subject["pictures"]) == 3
+
+
+def test_the_page_goes_where_no_file_of_the_user_is(tmp_path: Path) -> None:
+    photos = tmp_path / "rex" / "deep" / "photos"
+    photos.mkdir(parents=True)
+    (photos / "0.jpg").write_bytes(b"")
+    assert page_folder(tmp_path, "bo", pictures=[photos], count=2) == tmp_path / "bo"
+    assert page_folder(tmp_path, "rex", pictures=[photos], count=2) == tmp_path / "rex-page"
+    assert page_folder(tmp_path, "rex", pictures=[photos / "0.jpg"], count=2) == tmp_path / "rex-page"
+    (tmp_path / "rex-page").mkdir()
+    (tmp_path / "rex-page" / "grid.png").write_text("mine")
+    assert page_folder(tmp_path, "rex", pictures=[photos], count=2) == tmp_path / "rex-page-2"
+    (tmp_path / "bo").mkdir()
+    for name in ("index.html", "001.png", CHECKPOINT):
+        (tmp_path / "bo" / name).write_text("mine")
+        assert page_folder(tmp_path, "bo", pictures=[], count=2) == tmp_path / "bo-page"
+        (tmp_path / "bo" / name).unlink()
+    (tmp_path / "bo" / "README.md").write_text("mine, and nothing that limner writes")
+    assert page_folder(tmp_path, "bo", pictures=[], count=2) == tmp_path / "bo"
+    (tmp_path / "cat").write_text("a file")
+    assert page_folder(tmp_path, "cat", pictures=[], count=2) == tmp_path / "cat-page"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--overwrite"], "rex.safetensors was not written by limner"),
+        (["--overwrite", "--resume"], "rex.safetensors was not written by limner"),
+        (["--name", "bo", "--preview", "-1"], "--preview is a number of pictures, 0 for none"),
+        (["--name", "bo", "--out", "file"], "file is a file; expected a folder"),
+        (["--name", "bo", "--out", "file/below"], "not a folder"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_taught(
+    words: list[str],
+    said: str,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("it was taught")
+
+    monkeypatch.setattr(limner, "learn", never, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rex.safetensors").write_text("precious")
+    (tmp_path / "file").write_text("precious")
+    assert run("learn", photos, "--class", "dog", "--name", "rex", *QUIET, *words) == 1
+    assert said in capsys.readouterr().err
+    assert (tmp_path / "rex.safetensors").read_text() == (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["page.html", "page.csv", "page.md"])
+def test_a_report_replaces_nothing_that_is_not_limners(name: str, tmp_path: Path) -> None:
+    from limner.evaluation.report import report
+
+    results = Path(__file__).parent.parent.parent / "results" / "bench.json"
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FileError, match=f"{name} was not written by limner"):
+        report(results, tmp_path / "page.html")
+    assert contents(tmp_path) == {name: b"mine"}
+
+
+def test_a_page_of_data_replaces_nothing_that_is_not_limners(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "notes.html"
+    page.write_text("mine")
+    assert run("data", photos, "--page", page) == 1
+    assert "was not written by limner" in capsys.readouterr().err
+    assert page.read_text() == "mine"
+    page.unlink()
+    assert [run("data", photos, "--page", page) for _ in range(2)] == [0, 0]
+
+
+# ------------------------------------------------------------------------------------------- kept the moment teaching ends
+
+
+@pytest.fixture
+def whole(photos: Path, tmp_path: Path) -> limner.Concept:
+    """What WORD teaches when nothing stops it."""
+    out = tmp_path / "whole"
+    assert run("learn", photos, "--class", "dog", "--name", "rex", "--out", out, *WORD, *QUIET) == 0
+    return limner.Concept.load(out / "rex.safetensors")
+
+
+@pytest.mark.parametrize("where", ["limner.workflows.score.score", "limner.paint", "limner.workflows.page.write_page"])
+def test_interrupted_after_teaching_the_concept_is_there_and_resuming_teaches_no_more(
+    where: str,
+    whole: limner.Concept,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    words = ["learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path / "cut", *WORD, "--no-check"]
+    words += ["--preview", 1] if where == "limner.paint" else ["--preview", 0]
+    words += [] if "score" in where else ["--no-score"]
+    target = tmp_path / "cut" / "rex.safetensors"
+    with monkeypatch.context() as patched:
+        patched.setattr(where, stop, raising=False)
+        assert run(*words) == 130
+    said = capsys.readouterr().err
+    assert f"the concept is whole in {target}; the same command with --resume" in said
+    assert same(limner.Concept.load(target).tensors, whole.tensors)
+    assert not (tmp_path / "cut" / "rex" / CHECKPOINT).exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(engine_checkpoint, "run_to_end", None)  # it would be taught by this
+        if "score" not in where:
+            assert run(*words, "--resume") == 0
+            assert "is taught already" in capsys.readouterr().err
+            assert (tmp_path / "cut" / "rex" / "index.html").exists()
+        assert run(*words, "--resume", "--lr", 0.5) == 1
+    assert "is of another run" in capsys.readouterr().err
+    assert same(limner.Concept.load(target).tensors, whole.tensors)
+
+
+def test_the_checkpoint_goes_after_the_concept_is_saved(
+    whole: limner.Concept,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_checkpoint, "CHECKPOINT_SECONDS", 0.0)
+    words = ["learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path / "cut", *WORD, *QUIET]
+    checkpoint = tmp_path / "cut" / "rex" / CHECKPOINT
+
+    def full(*_: Any, **__: Any) -> None:
+        assert checkpoint.exists()
+        raise FileError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(limner.Concept, "save", full)
+        assert run(*words) == 1
+    assert checkpoint.exists()
+    assert run(*words, "--resume") == 0
+    assert not checkpoint.exists()
+    assert same(limner.Concept.load(tmp_path / "cut" / "rex.safetensors").tensors, whole.tensors)
+
+
+def test_without_a_file_to_save_to_the_checkpoint_stays(
+    base: Any, rex: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_checkpoint, "CHECKPOINT_SECONDS", 0.0)
+    about: dict[str, Any] = {"method": "textual_inversion", "steps": 3, "batch": 1, "checkpoints": tmp_path}
+    first = limner.learn(base, rex, **about)
+    assert (tmp_path / CHECKPOINT).exists()
+    again = limner.learn(base, rex, resume=True, to=tmp_path / "rex.safetensors", **about)
+    assert same(first.tensors, again.tensors)
+    assert sorted(contents(tmp_path)) == ["rex.safetensors"]
+    with pytest.raises(FileError, match="exists already"):
+        limner.learn(base, rex, to=tmp_path / "rex.safetensors", **about)
+
+
+def test_what_is_not_finite_is_never_saved(base: Any, rex: Subject) -> None:
+    concept = limner.learn(base, rex, method="textual_inversion", steps=1, batch=1)
+    with pytest.raises(TeachingError, match="not finite"):
+        learn.check_finite(replace(concept, tensors={n: t * float("inf") for n, t in concept.tensors.items()}))
+    learn.check_finite(concept)
+
+
+# ---------------------------------------------------------------------------------------------------------- many together
+
+
+def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limner.apps.cli import together
+
+    pets = tmp_path / "pets"
+    for name in ("zork", "vimp"):
+        shutil.copytree(photos, pets / name)
+    words: list[object] = ["learn", pets, "--together", "--class", "dog", "--slots", 1, "--method", "lora_dreambooth"]
+    words += ["--steps", 3, "--batch", 1, "--num-class-pictures", 2]
+    assert run(*words, "--out", tmp_path / "whole") == 0
+    whole = {p.stem: limner.Concept.load(p) for p in (tmp_path / "whole").glob("*.safetensors")}
+    assert sorted(whole) == ["vimp", "zork"]
+    cut = tmp_path / "cut"
+
+    class Asked:
+        """As `stopping` is when a signal comes at the fifth update: the first subject is done, the second at its second."""
+
+        def __init__(self) -> None:
+            self.updates = 0
+
+        def __enter__(self) -> Any:
+            def asked() -> bool:
+                self.updates += 1
+                return self.updates == 5
+
+            return asked
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    with monkeypatch.context() as patched:
+        patched.setattr(together, "stopping", Asked)
+        assert run(*words, "--out", cut) == 130
+    said = capsys.readouterr().err
+    assert f"1 of 2 concepts are whole in {cut}, those begun (1) are kept in {cut / 'unfinished'}" in said
+    taught: list[Any] = []
+    real = together.train_stacked
+
+    def spied(base: Any, jobs: Any, **about: Any) -> Iterator[Any]:
+        for progress in real(base, jobs, **about):
+            taught.append(progress)
+            yield progress
+
+    monkeypatch.setattr(together, "train_stacked", spied)
+    assert run(*words, "--out", cut, "--resume") == 0
+    assert len(taught) == 1  # the third update of the second subject
+    assert "1 of 2 subjects are taught already" in capsys.readouterr().err
+    for name, concept in whole.items():
+        found = limner.Concept.load(cut / f"{name}.safetensors")
+        assert same(found.tensors, concept.tensors)
+        assert found.losses == concept.losses
+        assert found.cost["steps"] == 3
+    assert not (cut / "unfinished").exists()
+    taught.clear()
+    assert run(*words, "--out", cut) == 0  # nothing is missing, with or without --resume
+    assert taught == []
+    assert run(*words, "--out", cut, "--lr", 0.5) == 1
+    assert "is of another run" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------------- painting
+
+
+@pytest.mark.parametrize("scale", ["nan", "inf", "-inf", "1e30", "-11"])
+def test_a_scale_that_is_no_strength_is_refused(scale: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("paint", "a dog", "--steps", 1, "--out", tmp_path, f"--scale={scale}") == 1
+    assert "a scale must be a number from -10 to 10" in capsys.readouterr().err
+    assert not contents(tmp_path)
+
+
+def test_what_is_not_finite_is_no_picture(base: Any, rex: Subject) -> None:
+    concept = limner.learn(base, rex, method="textual_inversion", steps=1, batch=1)
+    huge = replace(concept, tensors={n: torch.full_like(t, 1e38) for n, t in concept.tensors.items()})
+    how = limner.PaintSettings(steps=1)
+    with pytest.raises(PaintingError, match="not finite numbers"):
+        limner.paint(base, "<rex> on the beach", concepts=[huge], settings=how)
+    assert limner.paint(base, "<rex> on the beach", concepts=[concept], settings=how)
+
+
+def test_pictures_are_saved_as_they_are_painted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limner.workflows import paint
+
+    real = paint.painting
+
+    def stopped(*given: Any, **about: Any) -> Iterator[Any]:
+        yield from real(*given, **{**about, "count": 1})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(paint, "painting", stopped)
+    assert run("paint", "a dog", "-n", 3, "--steps", 1, "--out", tmp_path) == 130
+    assert f"1 of 3 pictures are saved in {tmp_path}" in capsys.readouterr().err
+    assert json.loads(Image.open(tmp_path / "000.png").info["limner"])["prompt"] == "a dog"
+
+
+def test_painting_leaves_gradients_to_the_caller(base: Any) -> None:
+    from limner.workflows.paint import painting
+
+    for _ in painting(base, "a dog", count=2, settings=limner.PaintSettings(steps=1, batch=1)):
+        assert torch.is_grad_enabled()
+
+
+# -------------------------------------------------------------------------------------------------------------- interrupts
+
+
+def test_an_interrupt_says_what_is_true_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    interrupts.standing(lambda: "of an earlier command")
+    monkeypatch.setattr("limner.core.concept.Concept.load", stop)
+    for words in (["score", "a.safetensors"], ["check", "a.safetensors"]):
+        assert run(*words) == 130
+        said = capsys.readouterr().err
+        assert "interrupted; no file is half written; the same command begins anew" in said
+        assert "--resume" not in said
+    monkeypatch.setattr("limner.workflows.bench.run.bench", stop)
+    assert run("bench", "--size", "quick", "--folder", "there") == 130
+    assert "kept in there; the same command runs what is missing" in capsys.readouterr().err
+
+
+def test_an_interrupt_that_a_library_takes_for_a_damaged_file_is_an_interrupt(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise FileError("the weights cannot be read") from error
+
+    monkeypatch.setattr("limner.core.concept.Concept.load", load)
+    assert run("score", "a.safetensors") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,0 +1,162 @@
+"""The plan of the house, held by tests: rooms stand on those above them, and imports go that way only."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "limner"
+FILES = sorted(SOURCE.rglob("*.py"))
+ROOMS = (
+    *("errors", "core", "pocket", "bases", "engine", "parts", "evaluation"),
+    *("data", "methods", "library", "formats", "workflows", "apps"),
+)
+"""Each may import itself and those before it."""
+
+UPWARD: set[tuple[str, str]] = {
+    # experts are taught and asked for pictures in the middle of preparing a corpus
+    ("parts.sources.expert_pairs", "workflows.learn_many"),
+    ("parts.sources.expert_pairs", "workflows.paint_many"),
+}
+"""(module, room or module it imports) that still points up. It may only shrink."""
+
+
+def module(path: Path) -> str:
+    """Dotted name under limner: "engine.train"."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module(path): path for path in FILES}
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """(module under limner, "top", "function" or "type") of every import in a file, wherever it stands."""
+    tree = ast.parse(path.read_text())
+    package = ("limner", *path.relative_to(SOURCE).parts[:-1])
+    kinds: dict[ast.AST, str] = {}
+    for node in ast.walk(tree):
+        kind = kinds.get(node, "top")
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            kind = "function"
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            kind = "type"
+        kinds |= dict.fromkeys(ast.iter_child_nodes(node), kind)
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            home = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            home = ".".join(part for part in (home, node.module or "") if part)
+            found = [
+                f"{home}.{a.name}" if f"{home}.{a.name}".removeprefix("limner.") in MODULES else home
+                for a in node.names
+            ]
+        else:
+            continue
+        for name in dict.fromkeys(found):
+            if name.split(".")[0] == "limner":
+                yield name.removeprefix("limner").removeprefix("."), kinds[node]
+
+
+GRAPH = {name: sorted(set(imports(path))) for name, path in MODULES.items() if name}
+
+
+def room(name: str) -> int:
+    return ROOMS.index(name.split(".")[0])
+
+
+def test_every_module_stands_in_a_room() -> None:
+    assert {name.split(".")[0] for name in GRAPH} == set(ROOMS)
+
+
+def test_imports_go_down_only() -> None:
+    up = set()
+    for name, found in GRAPH.items():
+        for other, _ in found:
+            if not other:  # `import limner`: its lazy names lead to workflows
+                assert room(name) >= ROOMS.index("workflows"), f"{name} imports limner itself"
+            elif room(other) > room(name):
+                up.add((name, other))
+    assert up <= UPWARD, f"imports that point up: {sorted(up - UPWARD)}"
+    assert up == UPWARD, f"cut by now, take them off the list: {sorted(UPWARD - up)}"
+
+
+def test_no_circle() -> None:
+    assert not list(circles({name: {other for other, _ in found if other in GRAPH} for name, found in GRAPH.items()}))
+
+
+def circles(edges: dict[str, set[str]]) -> Iterator[frozenset[str]]:
+    """Modules that reach one another."""
+    reach = {name: reachable(name, edges) for name in edges}
+    seen: set[str] = set()
+    for name in edges:
+        circle = frozenset(other for other in reach[name] if name in reach[other])
+        if len(circle) > 1 and name not in seen:
+            seen |= circle
+            yield circle
+
+
+def reachable(start: str, edges: dict[str, set[str]]) -> set[str]:
+    found, new = set(), [start]
+    while new:
+        for other in edges.get(new.pop(), ()):
+            if other not in found and other != start:
+                found.add(other)
+                new.append(other)
+            elif other == start:
+                found.add(start)
+    return found
+
+
+def test_parts_name_nothing_at_their_root() -> None:
+    assert (SOURCE / "parts" / "__init__.py").read_text() == ""
+
+
+def test_a_method_is_made_of_parts_alone() -> None:
+    allowed = ("parts", "core.recipe", "core.types", "core.method", "core.subject", "core.streams", "errors")
+    for name, found in GRAPH.items():
+        if name.startswith("methods.") and name.count(".") == 2:
+            assert all(other.startswith(allowed) for other, _ in found), name
+
+
+def test_only_the_engine_learns_and_only_sampling_steps_a_scheduler() -> None:
+    backward = {name for name, path in MODULES.items() if ".backward(" in path.read_text()}
+    assert backward == {"engine.train", "engine.stacked.train"}
+    steps = {name for name, path in MODULES.items() if "scheduler.step(" in path.read_text()}
+    # the seam, a family whose rows step apart, and networks that come before or after the denoiser
+    assert steps == {
+        *(
+            "bases.common.family",
+            "bases.autoregressive.amused",
+            "bases.diffusion.kandinsky",
+            "bases.diffusion.deepfloyd",
+        )
+    }
+    assert {name for name, path in MODULES.items() if ".stepped(" in path.read_text()} == {"engine.sample"}
+
+
+def test_only_bases_name_the_layers_of_a_network() -> None:
+    names = re.compile(r"attn[12]\b|to_[kqv]\b|down_blocks|up_blocks|mid_block")
+    allowed = {"core.types"}  # what a layer would ask of other states, in an attention call
+    outside = [
+        name for name, path in MODULES.items() if not name.startswith("bases") and names.search(path.read_text())
+    ]
+    assert set(outside) == allowed
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_no_swallowed_errors_no_stubs_no_global_randomness(path: Path) -> None:
+    text = path.read_text()
+    assert not re.search(r"except:|except (Base)?Exception:\s*\n\s*(pass|continue)", text)
+    assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", text)
+    assert not re.search(r"torch\.manual_seed|np\.random\.(seed|rand\b|randn)|random\.seed", text)
+
+
+def test_methods_are_short() -> None:
+    for path in (SOURCE / "methods").rglob("*/*.py"):
+        lines = [line for line in path.read_text().splitlines() if not line.startswith(("from ", "import "))]
+        assert len(lines) <= 78, path

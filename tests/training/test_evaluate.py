@@ -1,0 +1,88 @@
+"""How the base and its judges are scored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import limner
+from limner.pocket import judges
+from limner.pocket.world import CORE, SPLITS, caption, draw, sample
+from limner.pocket.world.vocabulary import CLASSES
+from training.pocket import evaluate
+from training.pocket.evaluate import QUESTIONS, fid, judged, recall, sheet
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_question_is_about_held_out_toys_and_can_be_read_on_renders(name: str) -> None:
+    question = QUESTIONS[name]
+    graphs = evaluate._graphs(question.world, 12)
+    assert all(toy.individual.seed >= SPLITS["held-out"].start for graph in graphs for toy in graph.toys)
+    found = judged(draw(graphs).pixels.float() / 255, graphs, question.fields)
+    assert list(found) == list(question.fields)
+    assert all(0 <= share <= 1 for share in found.values())
+    assert max(found.values()) > 0.25  # far above chance, and far below what is aimed at
+
+
+def test_what_is_read_is_compared_with_what_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    from limner.pocket.labels import FIELDS, labels
+
+    graphs = evaluate._graphs(QUESTIONS["pairs"].world, 4)
+    rows = [{field: options[0] for field, options in FIELDS.items()} | labels(graph) for graph in graphs]
+    shares = torch.zeros(4, len(CLASSES))
+    for row, graph in zip(shares, graphs, strict=True):
+        row[[CLASSES.index(toy.individual.kind) for toy in graph.toys]] = 20.0
+    monkeypatch.setattr(judges, "read", lambda pixels: rows)
+    monkeypatch.setattr(judges, "together", lambda pixels: shares)
+    fields = ("class", "both classes", "relation", "accessories")
+    assert judged(torch.zeros(4, 3, 8, 8), graphs, fields) == dict.fromkeys(fields, 1.0)
+    shares[0] = shares[0].roll(1)
+    assert judged(torch.zeros(4, 3, 8, 8), graphs, ("both classes", "relation")) == {
+        "both classes": 0.75,
+        "relation": 1.0,
+    }
+
+
+def test_the_distance_of_a_set_to_itself_is_nothing() -> None:
+    pixels = draw([sample(k, world=CORE, split="held-out") for k in range(24)]).pixels.float() / 255
+    assert fid(pixels, pixels) == pytest.approx(0, abs=0.5)
+    assert fid(pixels, 1 - pixels) > 20
+
+
+def test_the_ceiling_of_texts_is_what_one_could_do_who_knows_every_graph() -> None:
+    graphs = [sample(k, world=CORE, split="held-out") for k in range(40)]
+    for graph in graphs[:5]:
+        may = evaluate._sayable(graph)
+        assert all(evaluate._words(caption(graph, seed=900 + k)) <= may for k in range(5))
+        assert "stapler" not in may
+    found = recall(draw(graphs).pixels.float() / 255, graphs, 32)
+    assert found["r@1_distinct"] > 5 / 32
+    assert 0 < found["ceiling_loose"] <= 1
+
+
+def test_what_was_painted_before_a_stop_is_not_painted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, said = limner.load("pocket"), ["a dog on the beach", "a cat", "a red car"]
+    monkeypatch.setattr(evaluate, "BATCH", 2)
+    first = evaluate._paint(base, said, tmp_path)
+    parts = sorted(tmp_path.iterdir(), key=lambda part: part.stat().st_size)
+    assert len(parts) == 2
+    parts[0].unlink()  # the smaller one, of the last picture
+    asked = []
+    real = limner.paint_many
+    monkeypatch.setattr(
+        limner, "paint_many", lambda base, orders, **more: asked.append(orders) or real(base, orders, **more)
+    )
+    torch.testing.assert_close(evaluate._paint(base, said, tmp_path), first, rtol=0, atol=0)
+    assert [order.prompt for orders in asked for order in orders] == ["a red car"]
+
+
+def test_the_sheet_shows_the_first_captions_there_are(tmp_path: Path) -> None:
+    said = sheet(tmp_path / "sheet.jpg", columns=2, rows=2, side=32)
+    graphs = [*evaluate._graphs(CORE, 2), *evaluate._graphs(evaluate.WHOLE, 2)]
+    assert said == [evaluate._plainly(graph) for graph in graphs]
+    assert (tmp_path / "sheet.txt").read_text().splitlines() == said
+    with Image.open(tmp_path / "sheet.jpg") as image:
+        assert image.size == (2 * 36 + 4, 2 * 76 + 4)

@@ -1,0 +1,247 @@
+"""Interrupted at any moment, a run goes on to the same bits; a run that breaks keeps its last good state."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import limner
+from limner.core.subject import Subject
+from limner.engine.checkpoint import CHECKPOINT
+from limner.errors import FileError, InputError, PictureError, PromptError, TeachingError, UnknownName
+from limner.library.settings import checked_settings
+from limner.methods import find
+from tests.helpers import same, state, untouched
+
+STEPS = 40
+SCRIPT = f"""
+import sys, time
+import limner
+import limner.engine.checkpoint
+from limner.core.subject import Subject
+limner.engine.checkpoint.CHECKPOINT_SECONDS = 0.0
+photos, folder, resume = sys.argv[1:4]
+base = limner.load("pocket", device="cpu")
+def watch(progress):
+    print(progress.done, flush=True)
+    time.sleep(0.05)
+rex = Subject.of(photos, noun="dog", handle="rex")
+concept = limner.learn(base, rex, method="textual_inversion", steps={STEPS}, batch=2, seed=3, checkpoints=folder,
+                       resume=resume == "1", watch=watch, to=folder + "/rex.safetensors")
+"""
+
+
+def start(photos: Path, folder: Path, *, resume: bool) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", SCRIPT, str(photos), str(folder), str(int(resume))]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy())
+
+
+def wait_for(process: subprocess.Popen[str], step: int) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= step:
+            return
+    raise AssertionError(process.stderr.read() if process.stderr else "it ended")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_at_a_random_step_it_resumes_to_the_same_bits(photos: Path, tmp_path: Path, how: signal.Signals) -> None:
+    whole = tmp_path / "whole"
+    assert start(photos, whole, resume=False).wait() == 0
+    cut = tmp_path / "cut"
+    process = start(photos, cut, resume=False)
+    wait_for(process, random.randint(2, STEPS - 5))
+    process.send_signal(how)
+    process.communicate()
+    assert process.returncode != 0
+    assert (cut / CHECKPOINT).exists()
+    again = start(photos, cut, resume=True)
+    said, errors = again.communicate()
+    assert again.returncode == 0, errors
+    assert len(said.split()) < STEPS
+    first, second = (limner.Concept.load(folder / "rex.safetensors") for folder in (whole, cut))
+    assert same(first.tensors, second.tensors)
+    assert first.losses == second.losses
+    assert not (cut / CHECKPOINT).exists()
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_state(
+    base: Any, rex: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limner.engine.train import Learner
+
+    real = Learner.update
+
+    def broken(self: Learner, step: int, make: Any, random: Any) -> dict[str, float]:
+        return real(
+            self, step, lambda share: [(n, v * float("nan" if step == 4 else 1)) for n, v in make(share)], random
+        )
+
+    monkeypatch.setattr(Learner, "update", broken)
+    before = state(base)
+    with pytest.raises(TeachingError, match=r"at step 4 .*learning rate too high"):
+        limner.learn(base, rex, method="textual_inversion", steps=6, batch=2, checkpoints=tmp_path)
+    assert same(state(base), before)
+    assert untouched(base)
+    monkeypatch.setattr(Learner, "update", real)
+    resumed = limner.learn(base, rex, method="textual_inversion", steps=6, batch=2, checkpoints=tmp_path, resume=True)
+    whole = limner.learn(base, rex, method="textual_inversion", steps=6, batch=2)
+    assert same(resumed.tensors, whole.tensors)
+
+
+def test_a_checkpoint_of_another_run_is_refused(base: Any, rex: Subject, tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(progress: Any) -> None:
+        if progress.done == 2:
+            raise Stop
+
+    import limner.engine.checkpoint
+
+    seconds, limner.engine.checkpoint.CHECKPOINT_SECONDS = limner.engine.checkpoint.CHECKPOINT_SECONDS, 0.0
+    try:
+        with pytest.raises(Stop):
+            limner.learn(base, rex, method="textual_inversion", steps=6, batch=2, checkpoints=tmp_path, watch=stop)
+    finally:
+        limner.engine.checkpoint.CHECKPOINT_SECONDS = seconds
+    with pytest.raises(FileError, match=r"another run: its settings differ"):
+        limner.learn(base, rex, method="textual_inversion", steps=7, batch=2, checkpoints=tmp_path, resume=True)
+
+
+def test_training_does_not_touch_the_global_random_stream(base: Any, rex: Subject) -> None:
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    limner.learn(base, rex, method="lora_dreambooth", steps=1, batch=1, num_class_pictures=2)
+    limner.paint(base, "a dog", settings=limner.PaintSettings(steps=1))
+    assert torch.equal(torch.rand(3), wanted)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"steps": 10**9}, "at most"),
+        ({"lr": 0.0}, "lr must be above 0"),
+        ({"lr": -1.0}, "lr must be above 0"),
+        ({"lr": float("nan")}, "lr must be"),
+        ({"rank": 0}, "rank must be at least 1"),
+        ({"batch": -2}, "batch must be at least 1"),
+        ({"steps": "many"}, "of type int"),
+        ({"steps": 1.5}, "of type int"),
+        ({"steps": True}, "of type int"),
+    ],
+)
+def test_senseless_settings_are_explained(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        checked_settings(find("lora_dreambooth"), given)
+
+
+def test_unknown_names_suggest_the_nearest(base: Any, rex: Subject) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'rank'"):
+        limner.learn(base, rex, method="lora_dreambooth", rnak=3)
+    with pytest.raises(UnknownName, match="did you mean 'dreambooth'"):
+        limner.learn(base, rex, method="dreamboth")
+
+
+def test_a_word_the_base_knows_is_no_name(base: Any, rex: Subject) -> None:
+    beach = Subject("<beach>", "dog", rex.pictures)
+    with pytest.raises(InputError, match="'beach' is a word that pocket knows"):
+        limner.learn(base, beach, method="textual_inversion")
+
+
+def test_a_subject_without_pictures_cannot_be_learned(base: Any) -> None:
+    with pytest.raises(PictureError, match="no pictures to learn from"):
+        limner.learn(base, Subject("<rex>", "dog"), method="textual_inversion")
+
+
+def test_eta_and_progress_count_up(base: Any, rex: Subject) -> None:
+    seen: list[tuple[int, int, float]] = []
+    limner.learn(
+        base, rex, method="textual_inversion", steps=4, batch=1, watch=lambda p: seen.append((p.done, p.total, p.eta))
+    )
+    assert [done for done, _, _ in seen] == [1, 2, 3, 4]
+    assert {total for _, total, _ in seen} == {4}
+    assert seen[-1][2] == 0.0
+    time.sleep(0)
+
+
+def test_a_selection_may_learn_at_a_rate_of_its_own(base: Any, rex: Subject) -> None:
+    from limner.core.recipe import Recipe, Stage
+    from limner.engine.attach import Adapter
+    from limner.engine.train import train as teach
+    from limner.parts.modifiers import new_word
+    from limner.parts.objectives import denoising
+    from limner.parts.parameters import at_rate, cross_attention_kv, words
+    from limner.parts.sources import photos
+
+    def moved(factor: float) -> tuple[float, float]:
+        word = new_word(rex.handle, like="dog")
+        train = (words(word), at_rate(factor, cross_attention_kv()))
+        stage = Stage(train, (denoising(photos(rex, batch=2)),), steps=1, lr=1e-3)
+        adapter = Adapter(Recipe(says=rex.handle, modifiers=(word,), stages=(stage,)), rex.handle)
+        (progress,) = teach(base, adapter, stages=(stage,))
+        tensors = progress.snapshot().tensors
+        weights = base.select("cross_attention_kv")
+        most = max(float((tensors[n] - w).abs().max()) for n, w in weights.items())
+        return float((tensors["word.<rex>"] - base.word_vectors("dog")).abs().max()), most
+
+    (word, fast), (same_word, slow) = moved(1.0), moved(0.01)
+    assert word == pytest.approx(same_word, rel=1e-3)
+    assert slow == pytest.approx(fast / 100, rel=0.05)
+
+
+def blank(rex: Subject) -> Subject:
+    """The toy, with one picture on which it is not."""
+    from PIL import Image
+
+    images = [picture.image for picture in rex.pictures]
+    return Subject.of([*images, Image.new("RGB", (128, 128), (128, 128, 128))], noun="dog", handle="rex")
+
+
+def test_a_picture_without_the_subject_is_an_error_for_what_wants_its_mask(base: Any, rex: Subject) -> None:
+    with pytest.raises(InputError, match="was not found on picture 4"):
+        limner.learn(base, blank(rex), method="break_a_scene", steps=1, batch=1)
+    assert untouched(base)
+
+
+def test_a_picture_without_the_subject_is_noted(
+    base: Any, rex: Subject, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    from limner.apps.cli.main import main
+    from limner.parts.encoders.masks import unseen
+
+    assert unseen(base, rex) == []
+    assert unseen(base, blank(rex)) == ["picture 4"]
+    Image.new("RGB", (128, 128), (128, 128, 128)).save(photos / "empty.png")
+    words = ["learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path, "--method", "ip_adapter"]
+    assert main([str(word) for word in [*words, "--no-score", "--no-check", "--preview", "0"]]) == 0
+    assert "nothing like a toy is seen on empty.png" in capsys.readouterr().err
+
+
+def test_a_caption_that_is_too_long_is_told_before_teaching(base: Any, rex: Subject) -> None:
+    """Also where it is a learned word's vectors that are too many."""
+    room = base.max_tokens
+    long = " ".join([rex.handle, *["red"] * (room - 3)])
+    captions = ["", "", long]
+    subject = Subject.of([p.image for p in rex.pictures], noun=rex.noun, handle=rex.handle, captions=captions)
+    seen: list[int] = []
+    with pytest.raises(PromptError, match=r"picture 3 \(.*nothing is cut"):
+        limner.learn(
+            base, subject, method="textual_inversion", vectors=8, steps=2, batch=1, watch=lambda p: seen.append(p.done)
+        )
+    assert not seen
+    limner.learn(base, subject, method="textual_inversion", vectors=1, steps=1, batch=1)
+    assert untouched(base)

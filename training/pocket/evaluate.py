@@ -1,0 +1,308 @@
+"""What the base and its judges are worth, on seeds no training saw: results/pocket.json, and the sheet in the docs."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from limner.core.files import atomic_write
+from limner.pocket import SIZE, judges
+from limner.pocket.labels import FIELDS, labels
+from limner.pocket.world import CORE, WHOLE, World, caption, draw, draw_many, individual, references, sample, showing
+from limner.pocket.world.grammar import NONCE
+from limner.pocket.world.graph import SPLITS, SceneGraph
+from limner.pocket.world.vocabulary import ACCESSORIES, CLASSES, JOINTED, shown
+
+from .data import read_strip, write_strip
+from .language import fitting, write_json
+from .run import Clock, Run
+
+FIRST = 500_000_000  # seeds of evaluation graphs; training's are below
+BATCH = 32  # pictures painted at once
+PLAIN = replace(WHOLE, faces=0.0, pairs=0.0, triples=0.0, styles=("render",), states=("plain",))
+
+
+@dataclass(frozen=True)
+class Question:
+    """A kind of picture, and what the judge must read on it."""
+
+    world: World
+    fields: tuple[str, ...]
+    count: int = 96
+
+
+QUESTIONS = {
+    "core": Question(CORE, ("class", "scene", "colour", "pattern", "view", "accessories"), 256),
+    "whole": Question(PLAIN, ("class", "scene", "colour", "pattern", "view", "accessories", "material"), 256),
+    "actions": Question(replace(PLAIN, classes=JOINTED, actions=shown("actions")[1:]), ("class", "action")),
+    "pairs": Question(replace(PLAIN, pairs=1.0), ("both classes", "relation")),
+    "styles": Question(replace(PLAIN, styles=shown("styles")[1:]), ("class", "style")),
+    "faces": Question(replace(WHOLE, faces=1.0), ("face", "hairstyle", "glasses", "expression", "face as asked")),
+}
+AIMS = {
+    "class": 0.95, "scene": 0.98, "colour": 0.90, "accessories": 0.90, "view": 0.85, "action": 0.75, "relation": 0.75,
+    "style": 0.90, "both classes": 0.60, "face as asked": 0.90,
+}  # fmt: skip
+"""What is wanted of painted pictures, as a share of what the judge reads on renders."""
+
+
+def evaluate(path: Path, *, painted: int = Run.painted, kept: Path | None = None) -> dict[str, Any]:
+    """Scores of the shipped base and judges on held-out individuals and captions; written to `path`.
+
+    `painted` is how many pictures of the core the Fréchet distance is over. What is painted waits in the folder `kept` for the
+    rest, so that an evaluation that was stopped goes on.
+    """
+    from limner import load
+
+    load("pocket")  # so that importing the libraries is not counted
+    began = time.monotonic()
+    base = load("pocket")
+    found: dict[str, Any] = {"fingerprint": base.fingerprint, "size": SIZE}
+    found["seconds_to_load"] = round(time.monotonic() - began, 2)
+    found["seconds_a_picture"] = _seconds(lambda: _paint(base, ["a dog on the beach"]))
+    found["megabytes"] = round(_size(judges.WEIGHTS), 1)
+    found["questions"] = {name: _asked(base, name, question, kept) for name, question in QUESTIONS.items()}
+    graphs = _graphs(CORE, 1024)
+    drawn = draw(graphs)
+    pixels = drawn.pixels.float() / 255
+    found["autoencoder"] = {"psnr": _psnr(base, pixels[:512])}
+    found["clip"] = recall(pixels, graphs)
+    found["judges"] = _identity() | {"segmenter_iou": _overlap(pixels[:512], drawn.masks[:512])}
+    found["ceiling"] = _ceiling(base)
+    found["fid"] = _distance(base, pixels, painted, kept)
+    write_json(path, found)
+    return found
+
+
+def _graphs(world: World, count: int, first: int = FIRST) -> list[SceneGraph]:
+    return [sample(first + k, world=world, split="held-out") for k in range(count)]
+
+
+def _drawn(graphs: list[SceneGraph]) -> Tensor:
+    """[B, 3, H, W] from 0 to 1, of any number: drawn a few at a time."""
+    return torch.cat([part.pixels for part in draw_many(graphs)]).float() / 255
+
+
+def _plainly(graph: SceneGraph) -> str:
+    """Everything that can be said of it, or as much as the text tower can read."""
+    return fitting(judges.clip()[1], graph)
+
+
+def _asked(base: Any, name: str, question: Question, kept: Path | None) -> dict[str, Any]:
+    """Shares of pictures on which the judge reads what is asked: on renders, on painted ones, and the one of the other."""
+    graphs = _graphs(question.world, question.count)
+    true = judged(draw(graphs).pixels.float() / 255, graphs, question.fields)
+    made = judged(_paint(base, [_plainly(g) for g in graphs], kept), graphs, question.fields)
+    print(name, made, flush=True)
+    share = {f: round(made[f] / max(true[f], 1e-9), 4) for f in question.fields}
+    return {"pictures": question.count, "renders": true, "painted": made, "share": share}
+
+
+def judged(pixels: Tensor, graphs: Sequence[SceneGraph], fields: Sequence[str]) -> dict[str, float]:
+    """Share of the pictures that have a field on which the judge reads what the graph says.
+
+    Beside the judge's fields: "accessories", the exact set of those that the first toy wears; "face as asked", a face with its
+    hair, glasses and expression; "both classes", that the classes of which most is seen, as many as there are, are those there.
+    """
+    seen, true = judges.read(pixels), [labels(g) for g in graphs]
+    parts = {"accessories": ACCESSORIES, "face as asked": ("face", "hairstyle", "glasses", "expression")}
+    found = {}
+    for field in fields:
+        if field == "both classes":
+            right = _both_right(judges.together(pixels), graphs)
+        else:
+            read = parts.get(field, (field,))
+            assert all(f in FIELDS for f in read)
+            right = [all(s[f] == t[f] for f in read) for s, t in zip(seen, true, strict=True) if read[0] in t]
+        found[field] = round(float(np.mean(right)), 4)
+    return found
+
+
+def _both_right(shares: Tensor, graphs: Sequence[SceneGraph]) -> list[bool]:
+    there = [{toy.individual.kind for toy in graph.toys} for graph in graphs]
+    return [
+        {CLASSES[k] for k in row.topk(len(kinds)).indices.tolist()} == kinds
+        for row, kinds in zip(shares, there, strict=True)
+    ]
+
+
+def _paint(base: Any, said: list[str], kept: Path | None = None) -> Tensor:
+    """[B, 3, H, W] from 0 to 1: a picture of every text, each begun with noise of its own. What is in `kept` is not painted again."""
+    from limner import Order, PaintSettings, paint_many
+
+    clock, found, settings = Clock("painting", len(said)), [], PaintSettings(batch=BATCH)
+    for first in range(0, len(said), BATCH):
+        orders = [Order(text, seed=first + k) for k, text in enumerate(said[first : first + BATCH])]
+        about = hashlib.sha256(repr((base.fingerprint, settings, orders)).encode()).hexdigest()[:20]
+        strip = kept / f"{about}.png" if kept else None
+        if strip and strip.exists():
+            found.append(read_strip(strip, SIZE))
+            continue
+        made = [np.array(p.image) for p in paint_many(base, orders, settings=settings)]
+        found.append(torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2))
+        if strip:
+            write_strip(strip, found[-1])
+        clock.tick(first + len(orders) - 1, {})
+    return torch.cat(found).float() / 255
+
+
+def _seconds(work: Callable[[], object], times: int = 3) -> float:
+    work()
+    found = []
+    for _ in range(times):
+        began = time.monotonic()
+        work()
+        found.append(time.monotonic() - began)
+    return round(statistics.median(found), 2)
+
+
+def _size(folder: Path) -> float:
+    """Megabytes of the base and the judges, without what methods alone read."""
+    parts = [f for f in folder.rglob("*") if f.is_file() and not {"methods", "motion", "multimodal"} & set(f.parts)]
+    return sum(f.stat().st_size for f in parts) / 1e6
+
+
+def _psnr(base: Any, pixels: Tensor) -> float:
+    with torch.no_grad():
+        back = torch.cat([_coded(base, part) for part in pixels.split(64)])
+    return round(float((-10 * (back - pixels).square().mean((1, 2, 3)).log10()).mean()), 2)
+
+
+def _coded(base: Any, pixels: Tensor) -> Tensor:
+    """Pictures through the autoencoder and back."""
+    found: Tensor = base.decode(base.encode(pixels.to(base.device))[0]).clamp(0, 1).float().cpu()
+    return found
+
+
+def recall(pixels: Tensor, graphs: Sequence[SceneGraph], count: int = 256) -> dict[str, float]:
+    """How often a text finds its picture among `count`, by CLIP: texts that say everything, all distinct, and texts as
+    training said them, which leave things out. The ceiling of each is what one could do who knows every graph: any of
+    those pictures of which the text can be said is as good as another.
+    """
+    from torch.nn.functional import normalize
+
+    plainly = {caption(g): k for k, g in reversed(list(enumerate(graphs)))}
+    chosen = sorted(plainly.values())[:count]
+    loosely = [caption(graphs[k], seed=FIRST + k) for k in chosen]
+    with torch.no_grad():
+        images = normalize(judges.picture_features(pixels[chosen]), dim=-1)
+        found: dict[str, float] = {"texts": len(chosen)}
+        for name, said in (("distinct", [caption(graphs[k]) for k in chosen]), ("loose", loosely)):
+            near = normalize(judges.text_features(said), dim=-1) @ images.T
+            found[f"r@1_{name}"] = round(float((near.argmax(1) == torch.arange(len(chosen))).float().mean()), 4)
+    may = [_sayable(graphs[k]) for k in chosen]
+    fits = [sum(_words(text) <= words for words in may) for text in loosely]
+    found["ceiling_loose"] = round(float(np.mean([1 / max(n, 1) for n in fits])), 4)
+    return found
+
+
+def _words(text: str) -> set[str]:
+    return set(text.replace(",", "").split())
+
+
+def _sayable(graph: SceneGraph, ways: int = 48) -> set[str]:
+    """The words of many captions of a graph, and the invented names, which may be said of any."""
+    return set(NONCE).union(*(_words(caption(graph, seed=k)) for k in range(ways)))
+
+
+def _identity() -> dict[str, float]:
+    """Identity among 64 toys of one class, as retrieval and as the chance that one toy's two pictures are nearer than two
+    toys'."""
+    toys = [individual("dog", SPLITS["held-out"].start + k, patterns=CORE.patterns) for k in range(64)]
+    places = [CORE.scenes[k % 8] for k in range(65)]
+    first, second = (
+        judges.identities(
+            draw([showing(t, seed=9000 * n + k, scene=places[k + n]) for k, t in enumerate(toys)]).pixels.float() / 255
+        )
+        for n in (0, 1)
+    )
+    near = first @ second.T
+    same, others = near.diagonal(), near[~torch.eye(64, dtype=torch.bool)]
+    return {
+        "identity_r@1_in_64_dogs": round(float((near.argmax(1) == torch.arange(64)).float().mean()), 4),
+        "identity_auc": round(float((same[:, None] > others[None]).float().mean()), 4),
+    }
+
+
+def _overlap(pixels: Tensor, truth: Tensor) -> float:
+    mask = judges.masks(pixels) > 0.5
+    return round(float(((mask & truth).sum((1, 2)) / (mask | truth).sum((1, 2)).clamp_min(1)).mean()), 4)
+
+
+def _ceiling(base: Any) -> dict[str, float]:
+    """Identity between a standard toy's references and its held-out pictures: as they are, and through the autoencoder,
+    which is the most that a likeness painted by this base can reach."""
+    from limner.evaluation.datasets.toys import STANDARD
+
+    found: dict[str, list[float]] = {"identity": [], "identity_through_autoencoder": []}
+    for kind, number in STANDARD:
+        who = individual(kind, SPLITS["held-out"].start + number, patterns=CORE.patterns)
+        shown, held = (draw(references(who, 4, seed=s)).pixels.float() / 255 for s in (0, 1))
+        with torch.no_grad():
+            coded = _coded(base, held)
+        for name, pixels in zip(found, (held, coded), strict=True):
+            found[name].append(float((judges.identities(shown) @ judges.identities(pixels).T).mean()))
+    return {name: round(statistics.mean(values), 4) for name, values in found.items()}
+
+
+def _distance(base: Any, pixels: Tensor, count: int, kept: Path | None) -> dict[str, float]:
+    """Fréchet distance (arXiv:1706.08500) over the judge's 160 features; not comparable with Inception's.
+
+    `count` painted pictures against as many renders, and those renders against as many others.
+    """
+    graphs = _graphs(CORE, count)
+    first = pixels if count <= len(pixels) else _drawn(graphs)
+    others = _drawn(_graphs(CORE, count, FIRST + 10_000_000))
+    made = _paint(base, [_plainly(g) for g in graphs], kept)
+    return {
+        "pictures": count,
+        "painted": fid(made, first[:count]),
+        "renders": fid(others, first[:count]),
+        "clip_t_painted": _clip_t(made, graphs),
+        "clip_t_renders": _clip_t(first[:count], graphs),
+    }
+
+
+def _clip_t(pixels: Tensor, graphs: Sequence[SceneGraph]) -> float:
+    return round(float(judges.text_similarity(pixels, [_plainly(g) for g in graphs]).mean()), 4)
+
+
+def fid(first: Tensor, second: Tensor) -> float:
+    from scipy.linalg import sqrtm
+
+    features = [judges.features(x).double().numpy() for x in (first, second)]
+    (m1, c1), (m2, c2) = ((f.mean(0), np.cov(f, rowvar=False)) for f in features)
+    root = np.real(sqrtm(c1 @ c2))
+    return round(float(((m1 - m2) ** 2).sum() + np.trace(c1 + c2 - 2 * root)), 3)
+
+
+def sheet(path: Path, *, columns: int = 8, rows: int = 8, side: int = 112) -> list[str]:
+    """The first pictures painted for the first held-out captions, none chosen: each row of them above a row of renders of
+    the same captions. The upper half asks for the core, the lower for the whole world. Returns the captions."""
+    from limner import load
+
+    half = columns * rows // 2
+    graphs = [*_graphs(CORE, half), *_graphs(WHOLE, half)]
+    said = [_plainly(g) for g in graphs]
+    both = [(x * 255).round().byte() for x in (_paint(load("pocket"), said), draw(graphs).pixels.float() / 255)]
+    whole = Image.new("RGB", (columns * (side + 4) + 4, rows * (2 * side + 12) + 4), "white")
+    for k in range(columns * rows):
+        row, column = divmod(k, columns)
+        for n, pixels in enumerate(both):
+            small = Image.fromarray(pixels[k].permute(1, 2, 0).numpy()).resize((side, side), Image.Resampling.LANCZOS)
+            whole.paste(small, (4 + column * (side + 4), 4 + row * (2 * side + 12) + n * (side + 2)))
+    atomic_write(path, lambda p: whole.save(p, format="JPEG", quality=88), overwrite=True)
+    atomic_write(
+        path.with_suffix(".txt"), lambda p: p.write_text("\n".join(said) + "\n", encoding="utf-8"), overwrite=True
+    )
+    return said
