@@ -60,7 +60,8 @@ class Concept:
     )  # whether what it names may be run and opened; not of a file, unless told
     sha256: str = field(default="", compare=False)  # of header and tensors, as the file it was read from has it
 
-    def _check_opens(self, chosen: Mapping[str, Any]) -> None:
+    def check_opens(self, chosen: Mapping[str, Any]) -> None:
+        """Raises `FileError` where the settings open a network that nobody but the concept's own file names."""
         opened = [str(chosen[name]) for name in OPENS if chosen.get(name)]
         if opened and not self.trusted:
             raise FileError(
@@ -141,7 +142,7 @@ _NOT_TOLD = ("tensors", "trusted", "sha256")
 """Fields of a concept that are not in its header."""
 
 
-def _kinds(make: Callable[..., Recipe]) -> dict[str, type]:
+def setting_kinds(make: Callable[..., Recipe]) -> dict[str, type]:
     """The type of each setting of a method, by its signature."""
     kinds = {"int": int, "float": float, "str": str, "bool": bool}
     given = list(inspect.signature(make).parameters.values())[1:]

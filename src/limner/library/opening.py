@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def recipe_of(concept: Concept) -> Recipe:
     """What it wears, made anew from its method and settings. Raises `FileError` for settings that the method cannot have, and for
     a method of a file, or a network to open, that nobody but the concept's own file names (see `load`)."""
-    from limner.core.concept import IMPORTED
+    from limner.core.concept import IMPORTED, RUNS, setting_kinds
     from limner.methods import find, named
 
     from .imported import imported
@@ -33,10 +33,10 @@ def recipe_of(concept: Concept) -> Recipe:
         make = find(concept.method)
     else:
         make = named(concept.method, concept.method_sha256, by=concept.handle)
-    known = _kinds(make)
+    known = setting_kinds(make)
     try:
         chosen = {name: check_setting(name, value, known[name]) for name, value in concept.settings.items()}
-        concept._check_opens(chosen)
+        concept.check_opens(chosen)
         plain = {name: value for name, value in chosen.items() if name not in RUNS or ".py" not in str(value)}
         return make(Subject.from_card(concept.subject), **plain)  # type: ignore[no-any-return]
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
