@@ -28,7 +28,7 @@ fuzz: $(VENV)/ready          ## N hostile inputs, counted: results/fuzz.json
 proofs: $(VENV)/ready        ## what tests show of bases and files: results/proofs.json, for docs/
 	rm -f results/proofs.json
 	LIMNER_PROOFS=1 $(BIN)/python -m pytest tests/bases tests/formats
-	$(MAKE) fuzz
+	$(MAKE) fuzz N=10000
 	$(BIN)/python -m docs.generate
 
 kills: $(VENV)/ready        ## kill commands N times at random moments: what is lost: results/kills.json

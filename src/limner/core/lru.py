@@ -9,6 +9,9 @@ from typing import Generic, TypeVar
 
 V = TypeVar("V")
 
+TEXT_BYTES = 64 * 2**20
+"""Of text-encoder hidden states that are kept for each base."""
+
 
 class LRU(Generic[V]):
     """Values by key, of at most `limit_bytes` together: the least recently used goes first. What is larger alone is not kept."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from limner.core.adapted import Adapted, Candidates, LatentOperation, Lives, names
-from limner.core.lru import LRU
+from limner.core.lru import LRU, TEXT_BYTES
 from limner.core.recipe import Recipe
 from limner.core.streams import stream
 from limner.core.types import AttentionOp, Companion, Denoiser, Guidance, Live, Pass
 from limner.errors import FileError, InputError, PromptError
 
-from .text_cache import TEXT_BYTES, read_texts
+from .text_cache import read_texts
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,17 +10,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from limner.core.lru import LRU
+from limner.core.lru import LRU, TEXT_BYTES
 from limner.core.weight_cache import version_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.core.base import Base
-
-
-TEXT_BYTES = 64 * 2**20
-"""Of text states, of each base."""
 
 
 GROUP = 4

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from limner.core.lru import LRU
+from limner.core.lru import LRU, TEXT_BYTES
 from limner.core.recipe import Rated
 from limner.core.types import Pass, Prediction
 from limner.engine.attach import AdaptedBase, Adapter
 from limner.engine.checkpoint import Run
-from limner.engine.text_cache import TEXT_BYTES
 from limner.engine.train import Checkpoint, Update, begin_update, joined_references
 from limner.errors import InputError, TeachingError
 

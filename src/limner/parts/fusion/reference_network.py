@@ -7,10 +7,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from limner.core.lru import LRU
+from limner.core.lru import LRU, TEXT_BYTES
 from limner.core.streams import stream
 from limner.core.types import Live
-from limner.engine.text_cache import TEXT_BYTES
 from limner.errors import InputError
 from limner.parts.encoders.denoiser import switched_off
 from limner.parts.encoders.latents import encoded
