@@ -205,7 +205,7 @@ def test_an_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
 # --------------------------------------------------------------------------------------------------------- the output
 
 PRINTS = (
-    "import sys; from limner import door; "
+    "import sys; from limner.apps import door; "
     "sys.exit(door.run(lambda: [print(chr(0x2191) + ' ' + 'x' * 99) for _ in range({lines})], words=[]))"
 )
 

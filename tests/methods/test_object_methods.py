@@ -839,7 +839,7 @@ def test_hifi_tuner_gives_the_subjects_place_the_references_statistics(base: Any
         assert torch.equal(moved[1], x[1])
         assert torch.equal(moved[:1] * (1 - where), x[:1] * (1 - where))
         tensors = adapted.live[recipe.modifiers[1]].tensors
-        shown = adapted.kept[(recipe.modifiers[1], 10)][4][None]
+        shown = adapted.kept[(id(recipe.modifiers[1]), 10)][4][None]
         wanted, found = part._statistics(shown, tensors[part.MASK]), part._statistics(moved[:1], where)
         assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(wanted, found, strict=True))
         for step in (0, 9):
