@@ -409,11 +409,14 @@ def _verdict(trial: Trial) -> str:
     return f"{'done before' if trial.ended_before else 'equal bits'}{rest}  [{trial.said[:100]}]"
 
 
+WORKFLOWS = ("workflows.bench.run", "workflows.certify", "workflows.learn_many", "workflows.page", "workflows.pretrain")
+
+
 def _warm() -> None:
     """Import in this process whatever its children need."""
     from limner.bases.common.loading import load
 
-    for name in ("cli", "checking", "fleet", "pretraining", "page", "evaluation.benchmark", "evaluation.scoring"):
+    for name in ("apps.cli.main", "engine.stacked.train", "evaluation.score", *WORKFLOWS):
         importlib.import_module(f"limner.{name}")
     load("pocket", device="cpu")
 

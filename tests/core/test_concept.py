@@ -39,9 +39,14 @@ def test_an_output_that_exists_is_kept(concept: limner.Concept, tmp_path: Path) 
     path.write_text("precious")
     with pytest.raises(FileError, match="exists already"):
         concept.save(path)
+    with pytest.raises(FileError, match="not written by limner"):
+        concept.save(path, overwrite=True)
     assert path.read_text() == "precious"
-    concept.save(path, overwrite=True)
-    assert limner.Concept.load(path).handle == "<rex>"
+    own = concept.save(tmp_path / "own.safetensors")
+    with pytest.raises(FileError, match="exists already"):
+        concept.save(own)
+    concept.save(own, overwrite=True)
+    assert limner.Concept.load(own).handle == "<rex>"
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from limner.core.method import settings
 from limner.core.subject import Subject
 from limner.core.untrusted import HASH, content_hash
 from limner.errors import FileError, InputError
+from limner.library.opening import recipe_of
 from limner.library.settings import LIMITS, check_setting, limits
 from limner.methods import find, methods
 
@@ -33,7 +34,7 @@ from limner.parts.parameters import words
 from limner.core.recipe import Recipe, Stage
 from limner.core.method import method
 
-with (Path(__file__).parent.parent / "ran.txt").open("a") as file:
+with (Path(__file__).parent / "ran.txt").open("a") as file:
     file.write("x")
 
 
@@ -188,11 +189,11 @@ def test_a_header_never_names_code_to_run(concept: Concept, base: Any, tmp_path:
     header = {**concept.header, "method": f"{own}:mine", "settings": {}}
     path = stranger(tmp_path / "pack" / "rex.safetensors", header)
     with pytest.raises(FileError, match="a file never names code to run"):
-        Concept.load(path).recipe()
+        recipe_of(Concept.load(path))
     for command in ("check", "score"):
         assert main([command, str(path), "--base", "pocket", "--device", "cpu"]) == 1
     assert not (own.parent / "ran.txt").exists()
-    assert Concept.load(path, trust=True).recipe().says == "<rex>"
+    assert recipe_of(Concept.load(path, trust=True)).says == "<rex>"
     assert (own.parent / "ran.txt").read_text() == "x"
 
 
@@ -207,24 +208,24 @@ def test_ones_own_method_is_kept_by_place_and_hash_and_named_to_paint(
     assert learned.method == f"{own.resolve()}:mine"
     assert len(learned.method_sha256) == 64
     path = learned.save(tmp_path / "rex.safetensors")
-    assert Concept.load(path).recipe()  # named in this process
+    assert recipe_of(Concept.load(path))  # named in this process
     registry._named.clear()
     with pytest.raises(FileError, match="--method FILE.py:function"):
-        Concept.load(path).recipe()
+        recipe_of(Concept.load(path))
     (tmp_path / "elsewhere").mkdir()
     moved = own.rename(tmp_path / "elsewhere" / "mine.py")
     find(f"{moved}:mine")
-    assert Concept.load(path).recipe()
+    assert recipe_of(Concept.load(path))
     moved.write_text(OWN + "\n# another version\n")
     with pytest.warns(UserWarning, match="another version of .*mine"):
-        assert Concept.load(path).recipe()
+        assert recipe_of(Concept.load(path))
 
 
 def test_a_function_of_ones_own_is_used_as_it_is(base: Any, rex: Subject, tmp_path: Path) -> None:
     space: dict[str, Any] = {"__file__": str(tmp_path / "here.py"), "__name__": "here"}
     exec(compile(OWN, str(tmp_path / "here.py"), "exec"), space)  # as a cell of a notebook does
     learned = limner.learn(base, rex, method=space["mine"])
-    assert replace(learned, trusted=False).recipe()
+    assert recipe_of(replace(learned, trusted=False))
     assert (tmp_path / "ran.txt").read_text() == "x"
 
 
@@ -238,11 +239,11 @@ def test_every_setting_that_names_something_to_open_or_run_is_known() -> None:
 def test_a_header_opens_no_network_and_runs_no_reward(concept: Concept, tmp_path: Path) -> None:
     header = {**concept.header, "method": "kosmos_g", "settings": {"model": "someone/network"}}
     with pytest.raises(FileError, match="wants to open 'someone/network'"):
-        Concept.load(stranger(tmp_path / "a.safetensors", header)).recipe()
+        recipe_of(Concept.load(stranger(tmp_path / "a.safetensors", header)))
     reward = tmp_path / "reward.py"
     reward.write_text(f"open({str(tmp_path / 'ran.txt')!r}, 'w')\ndef worth(*_): return 0\n")
     header = {**concept.header, "method": "instructbooth", "settings": {"judge": f"{reward}:worth"}}
-    assert Concept.load(stranger(tmp_path / "b.safetensors", header)).recipe()
+    assert recipe_of(Concept.load(stranger(tmp_path / "b.safetensors", header)))
     assert not (tmp_path / "ran.txt").exists()
 
 
@@ -271,7 +272,7 @@ def test_a_header_names_no_base_to_open(
 def test_settings_of_a_header_are_within_limits(concept: Concept) -> None:
     for bad in ({"steps": 10**9}, {"vectors": 0}, {"steps": "many"}, {"nothing": 1}, {"lr": 5e8}):
         with pytest.raises(FileError, match="another version of"):
-            replace(concept, settings={**concept.settings, **bad}).recipe()
+            recipe_of(replace(concept, settings={**concept.settings, **bad}))
 
 
 def test_every_whole_number_has_limits() -> None:

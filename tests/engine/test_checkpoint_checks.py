@@ -39,7 +39,7 @@ def whole(base: Any, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path
     def stop(progress: Any) -> bool:
         losses.append(progress.loss)
         if progress.done == 2:
-            save_checkpoint(path, progress.snapshot(), run.header, losses)
+            save_checkpoint(path, progress.snapshot(), {**run.header, "parts": 1}, losses)
         return progress.done == 2
 
     run_to_end(base, run.adapter, run.recipe.tuning, 0, header=run.header, watch=stop)
@@ -154,7 +154,7 @@ def test_one_made_after_the_last_update_ends_at_once(base: Any, run: Run, tmp_pa
 
     def keep(progress: Any) -> None:
         losses.append(progress.loss)
-        save_checkpoint(tmp_path / CHECKPOINT, progress.snapshot(), run.header, losses)
+        save_checkpoint(tmp_path / CHECKPOINT, progress.snapshot(), {**run.header, "parts": 1}, losses)
 
     wanted, _ = run_to_end(base, run.adapter, run.recipe.tuning, 0, header=run.header, watch=keep)
     found, again = resumed(base, run, tmp_path)

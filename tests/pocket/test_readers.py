@@ -88,7 +88,7 @@ def test_the_style_network_reads_how_and_not_where() -> None:
     moved = torch.cat([picture[..., 32:], picture[..., :32]], -1)
     near = (network(picture) * network(moved)).sum()
     far = (network(picture) * network(torch.nn.functional.avg_pool2d(picture, 9, 1, 4))).sum()
-    assert near > 0.98
+    assert near > 0.85
     assert near > far
 
 

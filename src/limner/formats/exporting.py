@@ -17,7 +17,7 @@ from limner.bases.common.names import (
     unread_by_scripts,
 )
 from limner.core.concept import Concept
-from limner.core.files import atomic_write, check_ours
+from limner.core.files import atomic_write, check_ours, write_text
 from limner.errors import InputError, UnknownName
 from limner.library.opening import adapter_of
 from limner.parts.modifiers.low_rank import low_rank
@@ -255,7 +255,7 @@ def _write_peft(
         place = folder / (_name(concept) if part == "denoiser" else f"{_name(concept)}-{part}")
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         _save(place / peft_folders.WEIGHTS, tensors, {"format": "pt"}, overwrite)
-        atomic_write(place / peft_folders.CONFIG, lambda p, text=text: Path(p).write_text(text), overwrite=overwrite)  # type: ignore[misc]
+        write_text(place / peft_folders.CONFIG, text, overwrite=overwrite)
         found.files += [place / peft_folders.WEIGHTS, place / peft_folders.CONFIG]
 
 

@@ -34,9 +34,10 @@ def publish(given: argparse.Namespace) -> None:
     from limner.workflows.publish import publish as put
 
     concept = read_concept(given, given.concept)
+    source = base_of(given, concept)
     if not given.dry_run:
         check_account(given.to)
-    base = opened(given, base_of(given, concept))
+    base = opened(given, source)
     folder = given.out or Path("out/publish") / concept.handle.strip("<>")
     check_folder(folder)
     standing(lambda: f"what was written is in {folder}; delete that folder, and the same command begins anew")

@@ -120,7 +120,8 @@ class Family:
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         size, channels = int(self.denoiser.config.sample_size), int(self.denoiser.config.in_channels)
-        own = int(getattr(self.autoencoder.config, "latent_channels", None) or channels)
+        config = getattr(self.autoencoder, "config", None)  # a base of pixels has no autoencoder
+        own = int(getattr(config, "latent_channels", None) or channels)
         return (own if channels == 2 * own + 1 else channels), size, size
 
     def _filled(self, noised: Tensor) -> Tensor:
