@@ -193,10 +193,12 @@ def sample(
 def decoded(base: Base, latents: Tensor) -> Tensor:
     """[B, C, h, w] -> [B, 3, H, W] in [0, 1]. Raises `PaintingError` where latents or pictures are not finite numbers, which a file
     would show as black."""
-    pixels = base.decode(latents) if bool(torch.isfinite(latents).all()) else latents
+    whole = bool(torch.isfinite(latents).all())
+    pixels = base.decode(latents) if whole else latents
     if not bool(torch.isfinite(pixels).all()):
+        where = "once they are decoded" if whole else "before they are decoded"
         raise PaintingError(
-            f"what {base.name} painted is not finite numbers, so there is no picture: wear concepts at a lower scale, open the base in "
+            f"the pictures that {base.name} paints are not finite numbers, {where}: wear concepts at a lower scale, open the base in "
             "float32 (--dtype float32), or look at the concept with `limner check`"
         )
     return pixels
