@@ -61,7 +61,7 @@ def autoencoder(run: Run) -> Any:
         off = out - wanted
         colour = (counts * (off.abs() + 2 * off.square())).mean()
         parts = [(F.avg_pool2d(off, k), F.avg_pool2d(counts, k)) for k in (1, 2)]
-        edges = torch.stack([(share[..., 1:, 1:] * edges(error).abs()).mean() for error, share in parts]).sum()
+        edges = torch.stack([(share[..., 1:, 1:] * differences(error).abs()).mean() for error, share in parts]).sum()
         pull = posterior.kl().mean() / posterior.mean[0].numel()
         error = F.mse_loss(out.clamp(-1, 1), wanted).item() / 4
         return colour + edges + 3e-4 * pull, {"psnr": -10 * torch.tensor(error).log10().item(), "kl": pull.item()}
@@ -77,7 +77,7 @@ def _crops(pixels: Tensor, step: int, seed: int) -> Tensor:
     return torch.stack(crops).contiguous()
 
 
-def edges(x: Tensor) -> Tensor:
+def differences(x: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, 2 C, H - 1, W - 1]: differences to the left and up."""
     return torch.cat([(x[..., 1:, 1:] - x[..., :-1, 1:]), (x[..., 1:, 1:] - x[..., 1:, :-1])], 1)
 

@@ -18,7 +18,7 @@ from limner.core.streams import stream
 from limner.pocket.networks import Features
 
 from . import autoencoder as ae
-from .autoencoder import FACTOR, SHARP, edges
+from .autoencoder import FACTOR, SHARP, differences
 from .data import floats, pictures, rows
 from .judges import identity_of
 from .run import Run, train
@@ -74,13 +74,13 @@ def decoder(run: Run) -> Any:
             out = network.decode(z).sample
         out = out.float()
         off = out - wanted
-        pixels = off.abs().mean() + edges(off).abs().mean()
+        pixels = off.abs().mean() + differences(off).abs().mean()
         perceptual = _far(looks, out, wanted)
         heard = -_frozen(critic, out).mean() if step >= CRITIC_FROM else out.new_zeros(())
         judged = F.relu(1 - critic(wanted)).mean() + F.relu(1 + critic(out.detach())).mean()
         value = pixels + PERCEPTUAL * perceptual + ADVERSARIAL * heard + judged
         error = F.mse_loss(out.detach().clamp(-1, 1), wanted) / 4
-        sharp = edges(out.detach()).abs().mean() / edges(wanted).abs().mean()
+        sharp = differences(out.detach()).abs().mean() / differences(wanted).abs().mean()
         return value, {"psnr": -10 * error.log10().item(), "edges": sharp.item(), "critic": judged.item()}
 
     return train(run, SHARP, network, loss, steps=run.steps(6_600), lr=3e-4, weight_decay=0.0, ema=0.998, more=critic)
