@@ -18,7 +18,6 @@ from limner.evaluation.report import report, table_markdown
 from limner.evaluation.results import FORMAT, read_results
 from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS, spearman, summary
 from limner.workflows.bench import run
-from limner.workflows.bench import unit as bench_unit
 from limner.workflows.bench import unit as unit_module
 from limner.workflows.bench.plan import Plan, Unit
 from limner.workflows.bench.run import bench, collect, is_current
@@ -71,7 +70,7 @@ def test_what_is_there_is_not_run_again(ran: SimpleNamespace, monkeypatch: pytes
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("ran again")
 
-    monkeypatch.setattr(bench_unit, "run_crew", never)
+    monkeypatch.setattr(run, "run_crew", never)
     again = bench(ran.plan, results=ran.root / "results.json", folder=ran.root / "run", say=lambda _: None)
     assert again["units"] == ran.found["units"]
 
@@ -88,7 +87,7 @@ def test_a_killed_bench_goes_on_where_it_was(
             done.append(unit.label)
             (folder / f"{key}.json").write_bytes((ran.root / "run" / f"{key}.json").read_bytes())
 
-    monkeypatch.setattr(bench_unit, "run_crew", one)
+    monkeypatch.setattr(run, "run_crew", one)
     with pytest.raises(KeyboardInterrupt):
         bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", say=lambda _: None)
     assert len(collect(ran.plan, tmp_path / "run", tmp_path / "r.json")["units"]) == 1
@@ -156,7 +155,7 @@ def test_units_that_are_damaged_are_made_anew(
             made.append(key)
             shutil.copy(ran.root / "run" / f"{key}.json", folder / f"{key}.json")
 
-    monkeypatch.setattr(bench_unit, "run_crew", make)
+    monkeypatch.setattr(run, "run_crew", make)
     found = bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", say=told.append)
     assert made == [unit["key"]]
     assert found["units"] == ran.found["units"]
@@ -239,7 +238,7 @@ def test_spreading_over_a_cluster(ran: SimpleNamespace, tmp_path: Path, monkeypa
             calls.append(unit.label)
             (folder / f"{key}.json").write_bytes((ran.root / "run" / f"{key}.json").read_bytes())
 
-    monkeypatch.setattr(bench_unit, "run_crew", one)
+    monkeypatch.setattr(run, "run_crew", one)
     monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[arg-type]
     found = bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", on="ray", say=lambda _: None)
     assert found["units"] == ran.found["units"]

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from limner.core.streams import stream
-from limner.pocket.judges import WEIGHTS
+from limner.pocket.judges import WEIGHTS, heads_of
 from limner.pocket.labels import FIELDS, codes
 from limner.pocket.networks import Identity, Judge, Places, Segmenter
 from limner.pocket.world.vocabulary import CLASSES
@@ -25,10 +25,12 @@ TOYS_COUNT = 4  # times more that an error on a toy weighs than one where nothin
 def judge(run: Run) -> nn.Module:
     """Every field of the scene graph from the picture."""
     torch.manual_seed(2)
-    network = Judge({name: len(options) for name, options in FIELDS.items()})
-    if run.finished("judge"):
-        network.load_state_dict(run.weights("judge"))
+    if run.finished("judge"):  # one that was adopted reads the fields that its edition had
+        weights = run.weights("judge")
+        network = Judge(heads_of(weights))
+        network.load_state_dict(weights)
         return network.eval()
+    network = Judge({name: len(options) for name, options in FIELDS.items()})
     data = pictures(run, "train")
     truth = torch.from_numpy(codes(data.graphs))
 

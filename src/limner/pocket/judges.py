@@ -32,12 +32,12 @@ def _network(name: str) -> Any:
         raise InputError(f"this edition ships no judge named {name!r}; `make pocket` trains one")
     tensors = {k: v.float() for k, v in load_file(WEIGHTS / f"{name}.safetensors").items()}
     makers: dict[str, Any] = {
-        "judge": lambda: Judge(_heads(tensors)),
+        "judge": lambda: Judge(heads_of(tensors)),
         "identity": Identity,
         "faces": Identity,
         "segmenter": Segmenter,
         "places": lambda: Places(len(CLASSES) + 1),
-        "reader": lambda: Reader(_heads(tensors), len(tensors["slots"])),
+        "reader": lambda: Reader(heads_of(tensors), len(tensors["slots"])),
         "landmarks": lambda: Landmarks(len(LANDMARKS)),
         "manner": Manner,
     }
@@ -46,7 +46,7 @@ def _network(name: str) -> Any:
     return network.requires_grad_(False).eval()
 
 
-def _heads(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+def heads_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """The fields that weights of a judge read, with the number of options of each.
 
     Options are only ever added at the end of a field, so a judge trained before they were reads those it knows.
