@@ -178,7 +178,7 @@ def test_other_settings_prompts_or_seeds_are_other_units(ran: SimpleNamespace) -
     keys = {unit.key(about) for unit in ran.plan.units}
     other = Plan((("dreambooth", (("steps", 3),)),), **QUICK)
     assert keys.isdisjoint(unit.key(about) for unit in other.units)
-    assert bench_unit.about_of(Plan((FAST,), cases=1, prompts=3)) != about
+    assert unit_module.about_of(Plan((FAST,), cases=1, prompts=3)) != about
 
 
 def test_results_are_current_until_the_base_is_another(ran: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
