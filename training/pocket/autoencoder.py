@@ -128,7 +128,9 @@ def train_latents(run: Run) -> tuple[Tensor, Tensor]:
             covered = F.avg_pool2d(chunk.masks[:, None].float(), FACTOR)
             run.save(name, {"latents": latents(run, network, chunk.pixels).half(), "covered": covered.half()})
         parts.append(run.weights(name))
-    return tuple(torch.cat([part[name] for part in parts]) for name in ("latents", "covered"))  # type: ignore[return-value]
+    with torch.autocast("cpu", enabled=False):  # within one, halves cannot be joined on a processor
+        whole, covered = (torch.cat([part[name] for part in parts]) for name in ("latents", "covered"))
+    return whole, covered
 
 
 @torch.no_grad()
