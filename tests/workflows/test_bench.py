@@ -11,6 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from limner.core import weights
 from limner.errors import FileError, InputError, MissingExtra, UnknownName
@@ -191,8 +193,8 @@ def test_results_are_current_until_the_base_is_another(ran: SimpleNamespace, mon
 def test_weights_trained_anew_make_other_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     plan, keys = Plan(((BASE, ()),), **QUICK), []
-    for trained in (b"first", b"second"):
-        (tmp_path / "cafe.safetensors").write_bytes(trained)
+    for trained in (1.0, 2.0):
+        save_file({"gate": torch.full((2,), trained)}, tmp_path / "cafe.safetensors", metadata={"limner": "{}"})
         keys.append([key_of(plan, Unit(name, (), "dog-40", 0)) for name in ("cafe", "dreambooth")])
     assert keys[0][0] != keys[1][0]
     assert keys[0][1] == keys[1][1]
