@@ -1,4 +1,4 @@
-"""What commands share: printing, and encoders and bases as they are named on the command line."""
+"""Shared by commands: printing, and encoders and bases as they are named on the command line."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def device_name(text: str) -> str:
 
 
 ASKED = ("method", "base", "goal", "kind", "budget")
-"""What decides which settings `learn` has."""
+"""The settings that `learn` has follow from these flags."""
 
 
 def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], about: str) -> Parser:
