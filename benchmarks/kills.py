@@ -66,7 +66,7 @@ class Trial:
 
 
 def commands(photos: Path) -> list[Command]:
-    """All that are killed. Those that score or bench take a minute each, so they are drawn seldom."""
+    """All that are killed. Those that score or bench take a minute each, so they are drawn less often."""
     rex = f"learn {photos} --class dog --name rex"
     low_rank = f"{rex} --method lora_dreambooth --steps 4 --batch 1 --num-class-pictures 2"
     word = f"{rex} --method textual_inversion --steps 4 --batch 1"
@@ -79,13 +79,13 @@ def commands(photos: Path) -> list[Command]:
     quiet, judged = "--no-check --no-score --preview 0", "--no-check --preview 1"
     paint = "paint {dog} -n 2 --steps 2 --out painted"
     found = [
-        ("learn", f"{low_rank} {quiet}", "--resume", _concept, 6),
-        ("learn a word", f"{word} {quiet}", "--resume", _concept, 6),
-        ("learn and score", f"{low_rank} {judged}", "--resume", _scored, 1),
-        ("learn --together", f"{pets} --num-class-pictures 2", "--resume", _concepts, 3),
+        ("learn", f"{low_rank} {quiet}", "--resume", _concept, 5),
+        ("learn a word", f"{word} {quiet}", "--resume", _concept, 5),
+        ("learn and score", f"{low_rank} {judged}", "--resume", _scored, 2),
+        ("learn --together", f"{pets} --num-class-pictures 2", "--resume", _concepts, 2),
         ("paint", paint, "--overwrite", _pictures, 2),
-        ("bench", bench, "", _bench, 1),
-        ("pretrain", pretrain, "", _weights, 3),
+        ("bench", bench, "", _bench, 2),
+        ("pretrain", pretrain, "", _weights, 2),
     ]
     return [Command(name, _words(text), _words(f"{text} {more}"), *rest) for name, text, more, *rest in found]
 
