@@ -52,8 +52,8 @@ class Capabilities:
     """Each field's default says that the base has no such thing."""
 
     encoders: Mapping[str, PixelEncoder] = field(default_factory=dict)
-    """By role. "face": unit embeddings [n, D] of a face's identity; "object": the same of a thing's; "landmarks": x and y
-    of K landmarks of a face [n, K, 2], as shares of the picture's width and height."""
+    """By role. "face": unit embeddings [n, D] of a face's identity; "object": the same of a thing's; "landmarks": x and
+    y of K landmarks of a face [n, K, 2], as shares of the picture's width and height."""
     segmenter: Segmenter | None = None
     captioner: Captioner | None = None
     multimodal: str = ""  # folder of a language model that reads pictures
