@@ -55,6 +55,10 @@ class Adapted(Protocol):
     def latent_operations(self) -> tuple[Any, ...]: ...
     def companion(self, steps: int) -> Companion | None: ...  # the row painted along, if a recipe asks for one
     @property
+    def reads(self) -> frozenset[str]: ...  # names of the conditions that adapters need
+    @property
+    def frames(self) -> int: ...  # of the longest clip it can paint; 1: pictures alone
+    @property
     def candidates(self) -> Candidates | None: ...  # how the picture to keep is chosen, if a recipe paints several
     def expand_prompt(self, prompt: str) -> str: ...
     def text_states(self, prompts: Sequence[str]) -> Tensor: ...
@@ -159,6 +163,8 @@ class Moment(NamedTuple):
     where: Tensor | None = None  # [1, 1, h, w]: where a canvas may change
     against: Tensor | None = None  # [B, L, D] of what the negative branch reads
     guidance: float = 1.0  # the user's scale
+    conditions: Mapping[str, Tensor] = {}  # name -> [B, 1 or 3, H, W] in [0, 1]
+    frames: int = 1  # so many rows, one after the other, are one clip
 
 
 LatentOperation: TypeAlias = "Callable[[Moment], Tensor]"

@@ -61,6 +61,10 @@ class Base(Protocol):
     @property
     def latent_shape(self) -> tuple[int, int, int]: ...
     @property
+    def frames(self) -> int: ...  # of the longest clip it paints by itself; 1: pictures
+    @property
+    def conditions(self) -> tuple[str, ...]: ...  # names of those its denoiser reads in channels of its own
+    @property
     def vocabulary(self) -> frozenset[str]: ...  # whole words it knows as one token
     @property
     def rare_words(self) -> tuple[str, ...]: ...  # words that mean little to it, rarest first
@@ -69,7 +73,9 @@ class Base(Protocol):
 
     # ---- pictures and words
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]: ...  # [B,3,H,W] in [0,1] -> mean, std of latents
-    def decode(self, latents: Tensor) -> Tensor: ...  # -> [B,3,H,W] in [0,1]
+    def decode(
+        self, latents: Tensor, *, clamp: bool = ...
+    ) -> Tensor: ...  # -> [B,3,H,W], cut to [0,1]; without `clamp`, gradients pass everywhere
     def picture_features(self, pixels: Tensor) -> Tensor: ...  # -> [B, D] global CLIP embeddings
     def picture_states(
         self, pixels: Tensor, depths: Sequence[float] = ...
@@ -140,4 +146,5 @@ class Base(Protocol):
     ) -> dict[str, tuple[nn.Module, nn.Module, int]]: ...  # cross-attention, feed-forward layer, width
     def attention_widths(self, site: Site) -> tuple[int, int, int]: ...  # heads, of the hidden states, of what is read
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...  # of a cross-attention site
+    def normalisations(self) -> Mapping[str, nn.GroupNorm]: ...  # layers that normalise over positions
     def query_out(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...  # of a self- or cross-attention site

@@ -7,7 +7,7 @@ painting. Parts are plain functions, or functions that make one; their types are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .adapted import Adapted, Candidates, LatentOperation, Modifier, Step
+    from .artefact import Artefact
     from .base import Base
     from .corpus import Corpus
     from .types import AttentionOp, Batch, Companion, Denoiser, Guidance, Streams
@@ -36,14 +37,25 @@ class Rated:
 
 
 @dataclass(frozen=True)
+class Gather:
+    """A source's work at the start of a stage, with the adapters as learned so far. `make` returns tensors, which the run's
+    checkpoints keep, so that a resumed stage draws from the very same; `draw` makes the drawing of batches of them."""
+
+    make: Callable[[Adapted, Streams], Mapping[str, Tensor]]
+    draw: Callable[[Base, Mapping[str, Tensor]], Callable[[int, Streams], Batch]]
+
+
+@dataclass(frozen=True)
 class Source:
-    """What is learned from. `prepare` looks at the base before anything is changed and returns the drawing of batches,
-    a pure function of (step, streams): so a source resumes anywhere without state."""
+    """Examples to learn from. `prepare` looks at the base before anything is changed and returns the drawing of batches,
+    a pure function of (step, streams): so a source resumes anywhere without state. With `gather`, the drawing that it
+    makes at the start of a stage takes the place of `prepare`'s."""
 
     name: str
     learns_from: Literal["subject", "class", "prompts", "corpus"]
     prepare: Callable[[Base], Callable[[int, Streams], Batch]]
     over: Callable[[Corpus], Source] | None = None  # of one that learns from a corpus: the same on another
+    gather: Gather | None = None  # of one that first looks at what has been learned so far
 
 
 @dataclass(frozen=True)
@@ -104,16 +116,21 @@ class Stage:
         0.0  # what is learned is the running mean of the parameters, which keeps so much of itself at an update
     )
     stop: Stop | None = None
-    optimizer: Literal["adamw", "muon"] = "adamw"  # Muon for whole networks from nothing
+    optimizer: Literal["adamw", "muon", "sign"] = "adamw"
+    """Muon for whole networks from scratch; "sign" moves every value by the rate against its gradient's sign."""
     search: Evolution | None = None  # in the place of gradients: lr, decay, clip and optimizer then mean nothing
     score: Callable[[Adapted], float] | None = None
+    after: Callable[[Adapted], None] | None = None
+    """Called after every update, without gradients: a projection of `adapted.tensors` in place, as onto an epsilon ball."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", tuple(term for term in self.loss if term.weight))
         if not 0 <= self.average < 1:
             raise ValueError(f"a running mean keeps a share of itself from 0 to 1, not {self.average}")
-        if self.optimizer not in ("adamw", "muon"):
-            raise ValueError(f"a stage learns with 'adamw' or 'muon', not {self.optimizer!r}")
+        if self.optimizer not in ("adamw", "muon", "sign"):
+            raise ValueError(f"a stage learns with 'adamw', 'muon' or 'sign', not {self.optimizer!r}")
+        if self.search and self.after:
+            raise ValueError("a stage that is searched without gradients cannot project what it learns: leave out `after`")
 
     def rate(self, step: int) -> float:
         """The learning rate of an update: a linear warm-up, then as `decay` says."""
@@ -160,6 +177,8 @@ class Recipe:
     painting: Painting = field(default_factory=Painting)
     weights: str | None = None  # name of the pre-trained weights that the modifiers start from
     begins: str | None = None  # name of the weights that their pre-training starts from
+    artefacts: Callable[[Adapted], Sequence[Artefact]] | None = None
+    """What the method makes beside the concept, once all stages are done: pictures, a scene, vector paths."""
     notes: tuple[str, ...] = ()  # what the user should know before it starts
 
     def __post_init__(self) -> None:
@@ -207,6 +226,10 @@ class Recipe:
             return "what it learns is a running mean"
         if any(stage.optimizer != "adamw" for stage in self.tuning):
             return "it learns with another optimiser than AdamW"
+        if any(stage.after for stage in self.tuning):
+            return "its stages project what they learned after every update"
+        if self.artefacts or any(term.source.gather for stage in self.tuning for term in stage.loss):
+            return "it looks at what it learned between its stages, or makes more than a concept"
         if any(getattr(part, "of_base", False) for stage in self.tuning for part in stage.train):
             return "it changes the base's own weights"
         return ""

@@ -68,12 +68,23 @@ def learn(
         resume=resume,
         watch=watch,
     )
-    concept = to_concept(run, tensors, losses, time.monotonic() - began)
+    concept = _with_artefacts(base, run, to_concept(run, tensors, losses, time.monotonic() - began), tensors)
     check_finite(concept)
     if to is not None:
         concept.save(to, overwrite=overwrite)
         discard(checkpoints)
     return concept
+
+
+def _with_artefacts(base: Base, run: Run, concept: Concept, tensors: Mapping[str, Tensor]) -> Concept:
+    """The concept with the files that its method makes beside it."""
+    if run.recipe.artefacts is None:
+        return concept
+    import torch
+
+    with torch.no_grad(), attach(base, (replace(run.adapter, stored={**run.adapter.stored, **tensors}),)) as adapted:
+        made = run.recipe.artefacts(adapted)
+    return replace(concept, tensors={**concept.tensors, **packed(made)})
 
 
 def check_finite(concept: Concept) -> None:

@@ -1,0 +1,150 @@
+"""Branches beside a UNet whose residuals are added inside of it (ControlNet, arXiv:2302.05543; T2I-Adapter, arXiv:2302.08453)."""
+
+from __future__ import annotations
+
+import functools
+import json
+import operator
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
+from torch import Generator, Tensor, nn
+
+from limner.core.quiet import quiet
+from limner.core.types import Control, Pass, Residuals
+from limner.errors import FileError, InputError
+
+NETWORKS: dict[str, Any] = {"ControlNetModel": ControlNetModel, "T2IAdapter": T2IAdapter}
+"""Classes that a control branch's config.json may name."""
+
+
+def with_residuals(noised: Tensor, time: Tensor, run: Pass, **given: Any) -> dict[str, Any]:
+    """A UNet's arguments, with the residuals of all control branches that act now summed up. Without any: the same arguments."""
+    controls = [control for live in run.lives if live.on for control in live.controls]
+    if not controls:
+        return given
+    found = functools.reduce(operator.add, (control(noised, time, given, run) for control in controls))
+    if found.skips:
+        given |= {
+            "down_block_additional_residuals": found.skips,
+            "mid_block_additional_residual": found.middle,
+        }
+    if found.features:
+        given["down_intrablock_additional_residuals"] = list(found.features)  # the UNet takes them off one by one
+    return given
+
+
+def copied_down_path(base: Any, channels: int, generator: Generator) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A ControlNet of diffusers for a base's UNet, and its weights by name: the UNet's own down path and middle, zero
+    convolutions, and a small network, random but for its last layer, that reads a condition of so many channels.
+
+    Raises `InputError` for a base without a UNet.
+    """
+    unet = base.module("denoiser")
+    if not isinstance(unet, UNet2DConditionModel):
+        raise InputError(
+            f"{base.name} ({base.family}) has no down path that a control branch can copy: this method needs a base with a UNet"
+        )
+    halvings = (base.picture_size // base.latent_shape[1]).bit_length() - 1
+    widths = tuple((16, 32, 96, 256)[min(k, 3)] for k in range(halvings + 1))
+    with torch.device("meta"):
+        network = ControlNetModel.from_unet(
+            unet, conditioning_embedding_out_channels=widths, load_weights_from_unet=False, conditioning_channels=channels
+        )
+    own, start = unet.state_dict(), {}
+    for name, like in network.state_dict().items():
+        if name in own:
+            start[name] = own[name].detach().clone()
+        elif name.startswith("controlnet_cond_embedding.") and ".conv_out." not in name:
+            spread = 1 / max(1, like[0].numel()) ** 0.5 if like.ndim > 1 else 0.0  # as torch begins convolutions
+            start[name] = (2 * torch.rand(like.shape, generator=generator) - 1) * spread
+        else:
+            start[name] = torch.zeros(like.shape)
+    return network, start
+
+
+def opened_control(folder: Path | str, base: Any) -> nn.Module:
+    """A ControlNet or T2I-Adapter from a folder in diffusers' layout, for this base. Raises `FileError` for a folder that is
+    neither, and `InputError` for one that was made for a base of another shape."""
+    config = Path(folder).expanduser() / "config.json"
+    if not config.is_file():
+        raise FileError(f"{folder} has no config.json: expected a ControlNet or T2I-Adapter in diffusers' layout")
+    kind = str(json.loads(config.read_text(encoding="utf-8")).get("_class_name"))
+    if kind not in NETWORKS:
+        raise FileError(f"{folder} holds a {kind}; a control branch is one of {', '.join(NETWORKS)}")
+    try:
+        with quiet():
+            network: Any = NETWORKS[kind].from_pretrained(str(config.parent), use_safetensors=True, torch_dtype=base.dtype)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise FileError(f"{folder} cannot be read: {str(error).strip().splitlines()[0][:300]}") from error
+    _check_fits(network, base, folder)
+    network.to(base.device).requires_grad_(False).eval()
+    found: nn.Module = network
+    return found
+
+
+def _check_fits(network: Any, base: Any, folder: Path | str) -> None:
+    unet = base.module("denoiser")
+    if not isinstance(unet, UNet2DConditionModel):
+        raise InputError(f"{base.name} ({base.family}) has no UNet, and {folder} adds to one: open a base of its own kind")
+    if isinstance(network, T2IAdapter):
+        config = network.config
+        found, wanted = tuple(config.channels), tuple(unet.config.block_out_channels)
+    else:
+        keys = ("block_out_channels", "cross_attention_dim", "addition_embed_type", "in_channels")
+        found, wanted = (tuple(_plain(net.config.get(key)) for key in keys) for net in (network, unet))
+    if found != wanted:
+        raise InputError(
+            f"{folder} was made for a denoiser of {found}, and that of {base.name} is {wanted}: it belongs to another base"
+        )
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def channels_read(network: Any) -> int:
+    """How many channels of a condition a control branch reads."""
+    config = network.config
+    return int(config.in_channels if isinstance(network, T2IAdapter) else config.conditioning_channels)
+
+
+def control_of(network: Any, condition: str, scale: float) -> Control:
+    """A branch's residuals at a strength, as the denoiser's argument. It reads the condition of this name."""
+    channels = channels_read(network)
+
+    def features(_: Tensor, __: Tensor, ___: Mapping[str, Any], run: Pass) -> Residuals:
+        shown = run.conditions[condition]
+        found = run.sampling.once(f"features of {condition}, {id(network)}", shown, lambda: _features(shown))
+        return Residuals(features=tuple(scale * part for part in found))
+
+    def _features(shown: Tensor) -> list[Tensor]:
+        found: list[Tensor] = network(with_channels(shown, channels).to(next(network.parameters())))
+        return found
+
+    def residuals(noised: Tensor, time: Tensor, given: Mapping[str, Any], run: Pass) -> Residuals:
+        shown = with_channels(run.conditions[condition], channels).to(noised)
+        states = given["encoder_hidden_states"]
+        more = {"added_cond_kwargs": given["added_cond_kwargs"]} if "added_cond_kwargs" in given else {}
+        skips, middle = network(
+            noised, time, states, controlnet_cond=shown, conditioning_scale=scale, return_dict=False, **more
+        )
+        return Residuals(tuple(skips), middle)
+
+    return features if isinstance(network, T2IAdapter) else residuals
+
+
+def with_channels(condition: Tensor, channels: int) -> Tensor:
+    """[B, 1 or 3, H, W] -> [B, channels, H, W]: grey is repeated, colours become their mean. Raises `InputError` where
+    neither fits."""
+    own = condition.shape[1]
+    if own == channels:
+        return condition
+    if own == 1:
+        return condition.expand(-1, channels, -1, -1)
+    if channels == 1:
+        return condition.mean(1, keepdim=True)
+    raise InputError(f"a condition has {own} channels, and {channels} are read: give 1 or {channels}")
