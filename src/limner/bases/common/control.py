@@ -117,7 +117,7 @@ def control_of(network: Any, condition: str, scale: float) -> Control:
     channels = channels_read(network)
 
     def features(_: Tensor, __: Tensor, ___: Mapping[str, Any], run: Pass) -> Residuals:
-        shown = run.conditions[condition]
+        shown = _given(run, condition)
         found = run.sampling.once(f"features of {condition}, {id(network)}", shown, lambda: _features(shown))
         return Residuals(features=tuple(scale * part for part in found))
 
@@ -126,7 +126,7 @@ def control_of(network: Any, condition: str, scale: float) -> Control:
         return found
 
     def residuals(noised: Tensor, time: Tensor, given: Mapping[str, Any], run: Pass) -> Residuals:
-        shown = with_channels(run.conditions[condition], channels).to(noised)
+        shown = with_channels(_given(run, condition), channels).to(noised)
         states = given["encoder_hidden_states"]
         more = {"added_cond_kwargs": given["added_cond_kwargs"]} if "added_cond_kwargs" in given else {}
         skips, middle = network(
@@ -135,6 +135,15 @@ def control_of(network: Any, condition: str, scale: float) -> Control:
         return Residuals(tuple(skips), middle)
 
     return features if isinstance(network, T2IAdapter) else residuals
+
+
+def _given(run: Pass, condition: str) -> Tensor:
+    if condition not in run.conditions:
+        raise InputError(
+            f"a control branch reads the condition {condition!r}, which this run of the denoiser was not given: this part cannot be "
+            "used together with it"
+        )
+    return run.conditions[condition]
 
 
 def with_channels(condition: Tensor, channels: int) -> Tensor:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from torch import Generator, Tensor, nn
 
+from limner.core.capabilities import NONE, Capabilities, PixelEncoder
 from limner.core.quiet import quiet
 from limner.core.types import Pass, Site
 from limner.errors import InputError, UnknownName
@@ -33,6 +34,7 @@ class Family:
     idle: tuple[str, ...] = ()  # how the names of denoiser layers begin whose output nothing reads
     cascaded: bool = False  # later stages enlarge what the first one paints
     frames: int = 1  # of the longest clip it paints by itself; 1: pictures
+    capabilities: Capabilities = NONE  # what comes with it beside the generator
     sites: tuple[Site, ...]
 
     def __init__(
@@ -58,6 +60,11 @@ class Family:
             network.requires_grad_(False).eval()
 
     # ---------------------------------------------------------------------------------------------------- what it is
+
+    @property
+    def encoders(self) -> Mapping[str, PixelEncoder]:
+        """Networks that look at pictures, by role (see `core.capabilities`); empty where none come with the base."""
+        return self.capabilities.encoders
 
     @property
     def device(self) -> torch.device:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from limner.core.base import Base
+    from limner.core.capabilities import Capabilities
 
     from .opening import Opening
 
@@ -121,6 +122,7 @@ def load(
         base.files = {"denoiser": opening.all_files["denoiser"]}
     if name == "pocket":
         base.name = "pocket"
+    base.capabilities = capabilities_of(name)
     if offload:
         base.rest(torch.device("cpu"))
     if tiling:
@@ -130,6 +132,17 @@ def load(
         base.checkpointing = True
     found: Base = base
     return found
+
+
+def capabilities_of(name: str | Path) -> Capabilities:
+    """What comes with a base beside its generator, by the name it is opened by."""
+    from limner.core.capabilities import NONE
+
+    if name != "pocket":
+        return NONE
+    from limner.pocket.capabilities import CAPABILITIES
+
+    return CAPABILITIES
 
 
 def checked_device(name: str) -> str:
@@ -166,6 +179,7 @@ def sketch(name: str | Path = "pocket", *, offline: bool | None = None) -> Base:
     opening = Sketching(source, "meta", offline=offline, index=read_index(source, offline=offline))
     base: Any = _family(opening, name).load(opening)
     base.stored_bytes = opening.stored_bytes
+    base.capabilities = capabilities_of(name)
     found: Base = base
     return found
 
