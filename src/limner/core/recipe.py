@@ -130,7 +130,9 @@ class Stage:
         if self.optimizer not in ("adamw", "muon", "sign"):
             raise ValueError(f"a stage learns with 'adamw', 'muon' or 'sign', not {self.optimizer!r}")
         if self.search and self.after:
-            raise ValueError("a stage that is searched without gradients cannot project what it learns: leave out `after`")
+            raise ValueError(
+                "a stage that is searched without gradients cannot project what it learns: leave out `after`"
+            )
 
     def rate(self, step: int) -> float:
         """The learning rate of an update: a linear warm-up, then as `decay` says."""

@@ -272,7 +272,9 @@ class _guided:
     ) -> None:
         self.adapted, self.seeds, self.companion, self.step = adapted, tuple(seeds), companion, 0
         self.conditions, self.frames, self.sampling = conditions, frames, Sampling()
-        self.repeated: dict[int, dict[str, Tensor]] = {}  # conditions of so many branches, the same tensors at every step
+        self.repeated: dict[
+            int, dict[str, Tensor]
+        ] = {}  # conditions of so many branches, the same tensors at every step
         against = settings.negative or ", ".join(o.recipe.painting.negative for o in adapted.adapters if o.scale).strip(
             ", "
         )

@@ -171,7 +171,9 @@ def _gather(
     found: dict[str, Tensor] = {}
     strange = [name for name in moments if name.startswith(GATHERED)] if not _gathering(stage) else []
     if strange:
-        raise FileError(f"the checkpoint has {strange[0][:100]!r}, which no source of this stage gathers: delete it to start anew")
+        raise FileError(
+            f"the checkpoint has {strange[0][:100]!r}, which no source of this stage gathers: delete it to start anew"
+        )
     for number, source in enumerate(_gathering(stage)):
         prefix = f"{GATHERED}{number}."
         kept = {name: tensor for name, tensor in moments.items() if name.startswith(prefix)}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from limner.core.artefact import packed
 from limner.core.concept import Concept
 from limner.core.files import check_folder, check_place
 from limner.core.weights import mark

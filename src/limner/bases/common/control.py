@@ -52,7 +52,10 @@ def copied_down_path(base: Any, channels: int, generator: Generator) -> tuple[nn
     widths = tuple((16, 32, 96, 256)[min(k, 3)] for k in range(halvings + 1))
     with torch.device("meta"):
         network = ControlNetModel.from_unet(
-            unet, conditioning_embedding_out_channels=widths, load_weights_from_unet=False, conditioning_channels=channels
+            unet,
+            conditioning_embedding_out_channels=widths,
+            load_weights_from_unet=False,
+            conditioning_channels=channels,
         )
     own, start = unet.state_dict(), {}
     for name, like in network.state_dict().items():
@@ -66,7 +69,7 @@ def copied_down_path(base: Any, channels: int, generator: Generator) -> tuple[nn
     return network, start
 
 
-def opened_control(folder: Path | str, base: Any) -> nn.Module:
+def open_control(folder: Path | str, base: Any) -> nn.Module:
     """A ControlNet or T2I-Adapter from a folder in diffusers' layout, for this base. Raises `FileError` for a folder that is
     neither, and `InputError` for one that was made for a base of another shape."""
     config = Path(folder).expanduser() / "config.json"
@@ -77,7 +80,9 @@ def opened_control(folder: Path | str, base: Any) -> nn.Module:
         raise FileError(f"{folder} holds a {kind}; a control branch is one of {', '.join(NETWORKS)}")
     try:
         with quiet():
-            network: Any = NETWORKS[kind].from_pretrained(str(config.parent), use_safetensors=True, torch_dtype=base.dtype)
+            network: Any = NETWORKS[kind].from_pretrained(
+                str(config.parent), use_safetensors=True, torch_dtype=base.dtype
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise FileError(f"{folder} cannot be read: {str(error).strip().splitlines()[0][:300]}") from error
     _check_fits(network, base, folder)
@@ -89,13 +94,20 @@ def opened_control(folder: Path | str, base: Any) -> nn.Module:
 def _check_fits(network: Any, base: Any, folder: Path | str) -> None:
     unet = base.module("denoiser")
     if not isinstance(unet, UNet2DConditionModel):
-        raise InputError(f"{base.name} ({base.family}) has no UNet, and {folder} adds to one: open a base of its own kind")
+        raise InputError(
+            f"{base.name} ({base.family}) has no UNet, and {folder} adds to one: open a base of its own kind"
+        )
     if isinstance(network, T2IAdapter):
         config = network.config
         found, wanted = tuple(config.channels), tuple(unet.config.block_out_channels)
     else:
-        keys = ("block_out_channels", "cross_attention_dim", "addition_embed_type", "in_channels")
+        keys = ("block_out_channels", "cross_attention_dim", "addition_embed_type")
         found, wanted = (tuple(_plain(net.config.get(key)) for key in keys) for net in (network, unet))
+        latents, whole = (
+            base.latent_shape[0],
+            int(unet.config.in_channels),
+        )  # it reads latents, or all that the UNet reads
+        found, wanted = ((*found, network.config.in_channels not in (latents, whole)), (*wanted, False))
     if found != wanted:
         raise InputError(
             f"{folder} was made for a denoiser of {found}, and that of {base.name} is {wanted}: it belongs to another base"
@@ -127,10 +139,10 @@ def control_of(network: Any, condition: str, scale: float) -> Control:
 
     def residuals(noised: Tensor, time: Tensor, given: Mapping[str, Any], run: Pass) -> Residuals:
         shown = with_channels(_given(run, condition), channels).to(noised)
-        states = given["encoder_hidden_states"]
+        states, reads = given["encoder_hidden_states"], int(network.config.in_channels)
         more = {"added_cond_kwargs": given["added_cond_kwargs"]} if "added_cond_kwargs" in given else {}
         skips, middle = network(
-            noised, time, states, controlnet_cond=shown, conditioning_scale=scale, return_dict=False, **more
+            noised[:, :reads], time, states, controlnet_cond=shown, conditioning_scale=scale, return_dict=False, **more
         )
         return Residuals(tuple(skips), middle)
 

@@ -154,7 +154,11 @@ class Family:
     def _filled(self, noised: Tensor, run: Pass) -> Tensor:
         """[B, C, h, w] -> the denoiser's input: the latents, and the conditions that it reads in channels of its own."""
         extra = self._extra(int(self.denoiser.config.in_channels), noised.shape[1])
-        return torch.cat([noised, *(self._channels_of(name, extra, noised, run) for name in extra)], 1) if extra else noised
+        return (
+            torch.cat([noised, *(self._channels_of(name, extra, noised, run) for name in extra)], 1)
+            if extra
+            else noised
+        )
 
     def _channels_of(self, name: str, extra: tuple[str, ...], noised: Tensor, run: Pass) -> Tensor:
         """A condition at the latents' size. One that is not given is left blank: a mask of ones and a grey picture when in-painting,
@@ -177,7 +181,9 @@ class Family:
         mask, of the whole picture, unscaled (as StableDiffusionInstructPix2PixPipeline has it)."""
         shown = with_channels(source, 3)
         if "mask" in extra:
-            where = (run.conditions["mask"] >= 0.5).to(shown) if "mask" in run.conditions else torch.ones_like(shown[:, :1])
+            where = (
+                (run.conditions["mask"] >= 0.5).to(shown) if "mask" in run.conditions else torch.ones_like(shown[:, :1])
+            )
             return self.encode(shown * (1 - where) + 0.5 * where)[0]
         scale, shift = self._scaling
         return self.encode(shown)[0] / scale + shift

@@ -410,7 +410,9 @@ class StackedUpdate(Update):
         if self._prediction is None:
             assert self.trainer is not None
             layout = self.batch.layout
-            self.trainer.predict([u for u in self.together if isinstance(u, StackedUpdate) and u.batch.layout == layout])
+            self.trainer.predict(
+                [u for u in self.together if isinstance(u, StackedUpdate) and u.batch.layout == layout]
+            )
         if self.failed is not None:
             raise self.failed
         assert self._prediction is not None
