@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import limner
 from limner.core.recipe import Objective, Recipe, Stage

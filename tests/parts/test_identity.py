@@ -25,10 +25,9 @@ def moved(base: Any, rex: Subject, encoder: Any) -> tuple[float, Tensor]:
     """The first loss, and how far the word moves in two updates down this objective alone."""
     objective = same_identity(photos(rex, batch=1, seen=True), encoder=encoder)
     recipe = Recipe("<rex>", (WORD,), (Stage((learned(WORD),), (objective,), 2, 0.01),))
-    points = list(train(base, Adapter(recipe, "<rex>"), stages=recipe.tuning))
-    first, last = (p.snapshot().tensors for p in (points[0], points[-1]))
-    (name,) = last
-    return points[0].loss, last[name] - first[name]
+    points = [(p.loss, p.snapshot().tensors) for p in train(base, Adapter(recipe, "<rex>"), stages=recipe.tuning)]
+    (name,) = points[0][1]
+    return points[0][0], points[1][1][name] - points[0][1][name]
 
 
 def test_it_looks_through_the_encoder_of_a_role(base: Any, rex: Subject) -> None:

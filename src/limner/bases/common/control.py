@@ -98,8 +98,9 @@ def _check_fits(network: Any, base: Any, folder: Path | str) -> None:
             f"{base.name} ({base.family}) has no UNet, and {folder} adds to one: open a base of its own kind"
         )
     if isinstance(network, T2IAdapter):
-        config = network.config
-        found, wanted = tuple(config.channels), tuple(unet.config.block_out_channels)
+        wanted = tuple(unet.config.block_out_channels)
+        found = tuple(network.config.channels)
+        found = wanted if found[: len(wanted)] == wanted else found  # one for SDXL has more than the UNet has blocks
     else:
         keys = ("block_out_channels", "cross_attention_dim", "addition_embed_type")
         found, wanted = (tuple(_plain(net.config.get(key)) for key in keys) for net in (network, unet))

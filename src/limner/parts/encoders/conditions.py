@@ -64,7 +64,7 @@ def depth(pixels: Tensor, folder: Path | str) -> Tensor:
         found = network(**processor(images=images, return_tensors="pt")).predicted_depth[:, None]
     found = F.interpolate(found.float(), pixels.shape[2:], mode="bicubic", antialias=True)
     low, high = found.amin((1, 2, 3), keepdim=True), found.amax((1, 2, 3), keepdim=True)
-    return (found - low) / (high - low).clamp_min(1e-6)
+    return (found - low) / (high - low).clamp_min(1e-12)
 
 
 def _depth_network(folder: Path | str) -> tuple[Any, Any]:
