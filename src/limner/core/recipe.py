@@ -1,4 +1,4 @@
-"""What a method is made of: the whole vocabulary.
+"""The parts that a method is made of: the whole vocabulary.
 
 A *method* is a function of a subject that returns a `Recipe`; a recipe lists modifiers, stages and what happens while
 painting. Parts are plain functions, or functions that make one; their types are named here, once.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 Selection: TypeAlias = "Callable[[Adapted], Mapping[str, Tensor]]"
-"""Which parameters learn, by name; called at the start of a stage."""
+"""The adapted base -> the parameters that learn, by name. Called at the start of a stage."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: a scalar of a `Step` on a source, summed with its weight. `2.0 * denoising(photos(s))`."""
+    """A term that is minimised: a scalar of a `Step` on a source, summed with its weight. `2.0 * denoising(photos(s))`."""
 
     name: str
     source: Source
@@ -97,10 +97,10 @@ LATE = 0.15
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of learning: what learns, from what, how long. Stages run one after another.
+    """A stretch of learning: which parameters learn, from which terms, for how long. Stages run one after another.
 
-    A term of weight 0 is left out: its source is not even prepared. With `score`, what is worn at the stage's end is
-    scored, and the best of all stages' ends is what is learned in the end.
+    A term of weight 0 is left out: its source is not even prepared. With `score`, the adapters at the stage's end are
+    scored, and those of the best end of all stages are kept.
     """
 
     train: tuple[Selection, ...]
@@ -112,9 +112,7 @@ class Stage:
     decay: Literal["constant", "cosine", "late"] = "constant"
     """How the rate falls: not at all, down a cosine to 2 %, or in a line to 2 % over the last LATE of the updates."""
     clip: float = 1.0
-    average: float = (
-        0.0  # what is learned is the running mean of the parameters, which keeps so much of itself at an update
-    )
+    average: float = 0.0  # decay of the exponential moving average that is kept in the parameters' place; 0: none
     stop: Stop | None = None
     optimizer: Literal["adamw", "muon", "sign"] = "adamw"
     """Muon for whole networks from scratch; "sign" moves every value by the rate against its gradient's sign."""
@@ -126,7 +124,7 @@ class Stage:
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", tuple(term for term in self.loss if term.weight))
         if not 0 <= self.average < 1:
-            raise ValueError(f"a running mean keeps a share of itself from 0 to 1, not {self.average}")
+            raise ValueError(f"the decay of a moving average must be from 0 to below 1, not {self.average}")
         if self.optimizer not in ("adamw", "muon", "sign"):
             raise ValueError(f"a stage learns with 'adamw', 'muon' or 'sign', not {self.optimizer!r}")
         if self.search and self.after:
@@ -152,7 +150,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Painting:
-    """What happens while painting, beside the plain sampling loop."""
+    """Parts that act while painting, beside the plain sampling loop."""
 
     operations: tuple[AttentionOp, ...] = ()
     guidance: tuple[Guidance, ...] = ()
@@ -180,8 +178,8 @@ class Recipe:
     weights: str | None = None  # name of the pre-trained weights that the modifiers start from
     begins: str | None = None  # name of the weights that their pre-training starts from
     artefacts: Callable[[Adapted], Sequence[Artefact]] | None = None
-    """What the method makes beside the concept, once all stages are done: pictures, a scene, vector paths."""
-    notes: tuple[str, ...] = ()  # what the user should know before it starts
+    """The adapted base -> files that the method makes beside the concept, once all stages are done."""
+    notes: tuple[str, ...] = ()  # for the user to read before it starts
 
     def __post_init__(self) -> None:
         for stage in self.stages:

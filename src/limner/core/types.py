@@ -40,11 +40,11 @@ class Live:
 
 AttentionOp: TypeAlias = "Callable[[AttentionCall], AttentionCall]"
 """Acts inside every attention layer; the call carries its site, time and branch. One of a `Painting` that can be weaker or stronger has
-`at_scale`: scale -> such an operation; any other is worn at scale 0 or 1."""
+`at_scale`: scale -> such an operation; any other is attached at scale 0 or 1."""
 
 
 def acting_in(*kinds: Kind) -> Callable[[AttentionOp], AttentionOp]:
-    """Say of an operation in which kinds of attention it acts. Wearing it on a base that has none of them is an error; so it is
+    """Say of an operation in which kinds of attention it acts. Attaching it to a base that has none of them is an error; so it is
     with modifiers that have an `acts_in`."""
 
     def mark(operation: AttentionOp) -> AttentionOp:
@@ -56,15 +56,15 @@ def acting_in(*kinds: Kind) -> Callable[[AttentionOp], AttentionOp]:
 
 @dataclass(frozen=True)
 class References:
-    """Pictures of each row's subject that the condition may see, R to a row, and what is known of them."""
+    """Reference images of each row's subject, R to a row, with their masks, captions and landmarks where these are known."""
 
     pixels: Tensor  # [B, R, 3, H, W] in [0, 1]
     masks: Tensor | None = None  # [B, R, 1, H, W] in [0, 1]: where the subject is
     captions: tuple[tuple[str, ...], ...] = ()  # B times R: what each shows, in words the base reads
-    nouns: tuple[str, ...] = ()  # B: what each row's subject is
+    nouns: tuple[str, ...] = ()  # B: the class of each row's subject
     identity: Tensor | None = None  # [B]: equal in rows of one subject
     dropped: Tensor | None = None  # [B] bool: rows that see none of it
-    looks: tuple[str, ...] = ()  # B: what each row's subject looks like, "a red spotted dog", where that is known
+    looks: tuple[str, ...] = ()  # B: a description of each row's subject, "a red spotted dog", where it is known
     landmarks: Tensor | None = None  # [B, R, K, 2]: x and y as shares of width and height; NaN where unknown
 
     def __len__(self) -> int:
@@ -156,7 +156,7 @@ Streams: TypeAlias = "Callable[[str], Generator]"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the denoiser returned, with whatever its pass kept."""
+    """The denoiser's output, with everything that its pass kept."""
 
     output: Tensor  # [B, C, h, w] as the base predicts: noise, velocity or flow
     kept: Pass | None = None
@@ -184,7 +184,7 @@ class Companion(NamedTuple):
 
 
 Kind: TypeAlias = Literal["self", "cross", "joint", "merged"]
-"""What a layer attends to: the picture itself; the text; both, the text through projections of its own ("joint": SD 3, the
+"""The keys that a layer attends to: the picture itself; the text; both, the text through projections of its own ("joint": SD 3, the
 double blocks of FLUX, the added keys of DeepFloyd IF); both, through the same projections ("merged": FLUX's single blocks)."""
 
 
@@ -252,13 +252,13 @@ class Pass:
     operations: tuple[AttentionOp, ...] = ()
     time: Tensor | None = None  # [rows]
     latents: Tensor | None = None  # [rows, C, h, w]: what goes in
-    step: int | None = None  # of sampling; None when teaching
+    step: int | None = None  # of sampling; None when training
     prompts: tuple[str, ...] = ()  # [rows], as the base reads them
-    random: Streams | None = None  # of this update, when teaching
-    seeds: tuple[int, ...] = ()  # [rows] of the pictures, when painting
+    random: Streams | None = None  # of this update, when training
+    seeds: tuple[int, ...] = ()  # [rows] of the pictures, when sampling
     branches: tuple[str, ...] = ("text",)  # rows are branch-major: all rows of the first branch, then of the second
-    references: References | None = None  # of every row, when teaching
-    lives: tuple[Live, ...] = ()  # everything that is worn
+    references: References | None = None  # of every row, when training
+    lives: tuple[Live, ...] = ()  # everything that is attached
     companion: bool = False  # the first row of each branch is a companion
     twins: bool = False  # the second half of each branch's rows are twins of the first
     conditions: Mapping[str, Tensor] = field(default_factory=dict)  # name -> [rows, 1 or 3, H, W] in [0, 1]
@@ -317,13 +317,13 @@ class AttentionCall:
     )  # of self- and cross-attention: what the layer returns [B, N, C] -> same
 
     def queries(self, hidden: Tensor) -> Tensor:
-        """What the layer would ask of these hidden states: [B, N, C] -> [B, H, N, d]"""
+        """The layer's queries of these hidden states: [B, N, C] -> [B, H, N, d]"""
         layer: Any = self.layer
         asked = split(layer.to_q(hidden), self.query.shape[1])
         return asked if layer.norm_q is None else layer.norm_q(asked)
 
     def keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """What the layer would make of these states, were they read as well: [B, M, D] -> [B, H, M, d] twice"""
+        """The layer's keys and values of more states: [B, M, D] -> [B, H, M, d] twice"""
         layer: Any = self.layer
         key, value = (split(made(states), self.query.shape[1]) for made in (layer.to_k, layer.to_v))
         return (key if layer.norm_k is None else layer.norm_k(key)), value

@@ -41,7 +41,7 @@ class PaintSettings:
     are guided throughout.
 
     From the share `subject_from` of the steps on, concepts are worn. Before it the untouched base paints the prompt, the class noun in
-    the handle's place, so that the prompt settles what is where (delayed subject conditioning, arXiv:2305.10431).
+    the handle's place, so that the prompt settles the layout (delayed subject conditioning, arXiv:2305.10431).
     """
 
     steps: int = 25
@@ -82,7 +82,7 @@ class PaintSettings:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What a picture's story says of them."""
+        """The settings as a picture's story has them."""
         found: dict[str, Any] = {"steps": self.steps, "guidance": self.guidance, "sampler": self.sampler}
         if self.negative:
             found["negative"] = self.negative
@@ -258,7 +258,7 @@ OWN: dict[str, tuple[Guidance, ...]] = {
 
 
 class _guided:
-    """The worn base as a denoiser for these rows, and that denoiser under guidance."""
+    """The adapted base as a denoiser for these rows, and that denoiser under guidance."""
 
     def __init__(
         self,
@@ -295,7 +295,7 @@ class _guided:
             _check_interval(adapted)
 
     def at(self, step: int, x: Tensor, t: Tensor, *, guided: bool) -> Tensor:
-        """What a step of sampling is told. Recipes that guide by themselves always do."""
+        """The prediction for one step of sampling. Recipes that guide by themselves always do."""
         self.step = step
         (output,) = (self.guided if guided or self.adapted.guidance else self.plain)(x, t)
         return output
@@ -339,7 +339,7 @@ def _before_attached(
     conditions: Mapping[str, Tensor],
     frames: int,
 ) -> _guided:
-    """The untouched base as a denoiser for the same pictures, to be run while what is worn is suspended."""
+    """The untouched base as a denoiser for the same pictures, to be run while all adapters are suspended."""
     plain = list(prompts)
     for adapter in adapted.adapters:
         plain = [prompt.replace(adapter.handle, adapter.noun) for prompt in plain]
@@ -384,5 +384,5 @@ def _first_latents(base: Base, seeds: Sequence[int], companion: Companion | None
 
 
 def _frame(row: int, frames: int) -> tuple[str | int, ...]:
-    """What tells the random stream of a clip's later frames from that of its first, which is a single picture's."""
+    """The purpose by which a later frame of a clip has another random stream than its first, which has a single picture's."""
     return ("frame", row % frames) if row > 0 and row % frames else ()

@@ -303,7 +303,7 @@ class Learner:
         return losses
 
     def _project(self) -> None:
-        """What the stage does after every update."""
+        """Let the stage project its parameters, and round them off where they are in half precision."""
         if self.stage.after:
             with torch.no_grad():
                 self.stage.after(self.adapted)
@@ -369,8 +369,8 @@ OPTIMIZERS = {"adamw": torch.optim.AdamW, "muon": Muon}
 
 
 def select(stage: Stage, adapted: AdaptedBase) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """What learns in a stage and at which multiple of its rate, by name; base parameters among them are marked so that they
-    will be put back. What two selections name learns at the rate of the last."""
+    """The parameters that learn in a stage and the multiple of its rate at which each does, by name; base parameters among them are
+    marked so that they will be put back. One that two selections name learns at the rate of the last."""
     parts = [
         (selection(adapted), selection.factor if isinstance(selection, Rated) else 1.0) for selection in stage.train
     ]
@@ -415,7 +415,7 @@ class Update:
     def prediction_for(
         self, prompts: Sequence[str], *, references: References | None = None, operations: tuple[AttentionOp, ...] = ()
     ) -> Prediction:
-        """What is predicted of the same noised latents with other prompts and references, in a run of its own in which these
+        """The prediction for the same noised latents with other prompts and references, in a run of its own in which these
         operations act as well."""
         other = self.on(replace(self.batch, prompts=tuple(prompts), references=references))
         _predict(self.adapted, [other], operations)
@@ -428,7 +428,7 @@ class Update:
         return other
 
     def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction:
-        """What the untouched base says of the same noised latents, reading these prompts or its own; no gradient."""
+        """The untouched base's prediction for the same noised latents, with these prompts or its own; no gradient."""
         with torch.no_grad(), self.adapted.suspended():
             states = self.adapted.text_states(prompts or self.batch.prompts)
             about = {"conditions": self.batch.conditions, "frames": self.batch.frames}
