@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,9 +50,11 @@ def attack(rex: Subject, **more: Any) -> Recipe:
     """Photographs are changed within an epsilon ball so that the base predicts their noise badly (arXiv:2302.04222)."""
     size = 128
     noise = perturbation(size)
-    pixels = rex.tensor(size)[:2]
+    shown = functools.cache(lambda: rex.tensor(size)[:2])  # a concept that is painted with has no pictures
 
     def prepare(base: Any) -> Any:
+        pixels = shown()
+
         def render(adapted: Any) -> Tensor:
             latents: Tensor = adapted.base.encode(pixels + adapted.live[noise].tensors["noise.pixels"])[0]
             return latents
@@ -67,12 +70,12 @@ def attack(rex: Subject, **more: Any) -> Recipe:
     @torch.no_grad()
     def project(adapted: Any) -> None:
         added = adapted.tensors["noise.pixels"]
-        added.copy_((pixels + added.clamp(-EPSILON, EPSILON)).clamp(0, 1) - pixels)
+        added.copy_((shown() + added.clamp(-EPSILON, EPSILON)).clamp(0, 1) - shown())
 
     def protected(adapted: Any) -> list[Artefact]:
         from limner.core.pixels import to_images
 
-        images = to_images(pixels + adapted.tensors["noise.pixels"])
+        images = to_images(shown() + adapted.tensors["noise.pixels"])
         return [Artefact.picture(f"protected_{k}.png", image) for k, image in enumerate(images)]
 
     about: dict[str, Any] = {"optimizer": "sign", "after": project} | more
