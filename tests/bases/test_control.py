@@ -116,6 +116,29 @@ def test_residuals_of_two_branches_add_up(folder: Path, tmp_path: Path) -> None:
     assert all(not torch.allclose(every[3], other, atol=1e-3) for other in every[:3])
 
 
+@pytest.mark.parametrize("kind", ["control_branch", "feature_branch"])
+def test_new_branches_fit_both_shapes(folder: Path, kind: str) -> None:
+    from limner.core.recipe import Recipe
+    from limner.engine.attach import Adapter, attach
+    from limner.parts import modifiers
+
+    base, shown = load(folder, device="cpu"), torch.rand(1, 3, 16, 16)
+    part = getattr(modifiers, kind)("depth")
+    with torch.no_grad(), attach(base, [Adapter(Recipe("", (part,)), "<depth>")]) as adapted:
+        states, time = adapted.text_states([PROMPT]), torch.tensor([500])
+        x = torch.randn(1, 4, 8, 8, generator=stream(0, "x"))
+        found = base.predict(x, time, states, context=adapted.run(time=time, conditions={"depth": shown}))
+        plain = base.predict(x, time, states, context=Pass())
+    assert torch.equal(found, plain) == (kind == "control_branch")
+
+
+def test_a_base_that_takes_no_residuals_says_so(tmp_path: Path) -> None:
+    base = load(save_tiny("deepfloyd", tmp_path / "deepfloyd"), device="cpu")
+    place = control_net(stable_diffusion(tmp_path / "sd"), tmp_path / "net")
+    with pytest.raises(InputError, match="takes no residuals of control branches"):
+        limner.paint(base, PROMPT, controls={"depth": place})
+
+
 def test_a_branch_of_another_base_or_none_is_refused(tmp_path: Path) -> None:
     base = load(stable_diffusion(tmp_path / "sd", "1.5"), device="cpu")
     T2IAdapter(3, (16, 48), 1, downscale_factor=2).save_pretrained(tmp_path / "other")

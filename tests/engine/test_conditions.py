@@ -21,7 +21,7 @@ from limner.engine.sample import PaintSettings, sample
 from limner.engine.train import train
 from limner.errors import InputError, UnknownName
 from limner.parts.encoders.conditions import computed, edges
-from limner.parts.modifiers import control_branch
+from limner.parts.modifiers import control_branch, feature_branch
 from limner.parts.objectives import denoising
 from limner.parts.parameters import learned
 from limner.parts.sources import photos
@@ -69,6 +69,23 @@ def test_a_control_branch_learns_a_condition_and_is_undone(base: Any, rex: Subje
     with torch.no_grad(), attach(base, [Adapter(recipe, "<rex>", tensors, scale=0.0)]) as adapted:
         assert torch.equal(last(adapted, ["a dog"]), plain)
     assert same(state(base), before)
+    assert untouched(base)
+
+
+def test_features_learn_a_condition(base: Any, rex: Subject) -> None:
+    branch = feature_branch("edges", channels=1)
+    source = photos(rex, batch=2, conditions={"edges": lambda base, pixels: edges(pixels)})
+    recipe = Recipe("a dog", (branch,), (Stage((learned(branch),), (denoising(source),), 2, 1e-2),))
+    *_, end = train(base, Adapter(recipe, "<rex>"), stages=recipe.tuning)
+    tensors = dict(end.snapshot().learned)
+    with attach(base, [Adapter(recipe, "<rex>")]) as adapted:
+        began = adapted.tensors
+    assert all(name.startswith("features.edges.") for name in began)
+    assert all(not torch.equal(tensors[n], t) for n, t in began.items() if n.endswith("weight"))
+    shown = {"edges": edges(rex.tensor(base.picture_size)[:1])}
+    blank = {"edges": torch.zeros_like(shown["edges"])}
+    with torch.no_grad(), attach(base, [Adapter(recipe, "<rex>", tensors)]) as adapted:
+        assert not torch.allclose(*(last(adapted, ["a dog"], conditions=c) for c in (shown, blank)), atol=1e-3)
     assert untouched(base)
 
 

@@ -43,11 +43,7 @@ def copied_down_path(base: Any, channels: int, generator: Generator) -> tuple[nn
 
     Raises `InputError` for a base without a UNet.
     """
-    unet = base.module("denoiser")
-    if not isinstance(unet, UNet2DConditionModel):
-        raise InputError(
-            f"{base.name} ({base.family}) has no down path that a control branch can copy: this method needs a base with a UNet"
-        )
+    unet = _unet(base)
     halvings = (base.picture_size // base.latent_shape[1]).bit_length() - 1
     widths = tuple((16, 32, 96, 256)[min(k, 3)] for k in range(halvings + 1))
     with torch.device("meta"):
@@ -62,11 +58,40 @@ def copied_down_path(base: Any, channels: int, generator: Generator) -> tuple[nn
         if name in own:
             start[name] = own[name].detach().clone()
         elif name.startswith("controlnet_cond_embedding.") and ".conv_out." not in name:
-            spread = 1 / max(1, like[0].numel()) ** 0.5 if like.ndim > 1 else 0.0  # as torch begins convolutions
-            start[name] = (2 * torch.rand(like.shape, generator=generator) - 1) * spread
+            start[name] = _begun(like, generator)
         else:
             start[name] = torch.zeros(like.shape)
     return network, start
+
+
+def new_adapter(base: Any, channels: int, generator: Generator) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A T2I-Adapter of diffusers for a base's UNet, that reads a condition of so many channels, and its weights at a random start,
+    by name. Raises `InputError` for a base without a UNet."""
+    config, factor = _unet(base).config, base.picture_size // base.latent_shape[1]
+    widths, late = list(config.block_out_channels), "CrossAttn" not in config.down_block_types[0]
+    if late:  # as SDXL: the first block is added to after it has halved the picture
+        widths, factor = [*widths, *widths[-1:] * (4 - len(widths))], 2 * factor
+    with torch.device("meta"):
+        kind = "full_adapter_xl" if late else "full_adapter"
+        network = T2IAdapter(channels, widths, 2, downscale_factor=factor, adapter_type=kind)
+    return network, {name: _begun(like, generator) for name, like in network.state_dict().items()}
+
+
+def _unet(base: Any) -> Any:
+    """The base's UNet. Raises `InputError` for a base without one that takes residuals."""
+    unet = base.module("denoiser")
+    if not base.takes_residuals or not isinstance(unet, UNet2DConditionModel):
+        raise InputError(
+            f"{base.name} ({base.family}) takes no residuals of control branches: this needs a base shaped like Stable Diffusion or SDXL"
+        )
+    return unet
+
+
+def _begun(like: Tensor, generator: Generator) -> Tensor:
+    """A convolution's weight as torch begins it; a bias of zeros."""
+    if like.ndim == 1:
+        return torch.zeros(like.shape)
+    return (2 * torch.rand(like.shape, generator=generator) - 1) / like[0].numel() ** 0.5
 
 
 def open_control(folder: Path | str, base: Any) -> nn.Module:
@@ -92,11 +117,7 @@ def open_control(folder: Path | str, base: Any) -> nn.Module:
 
 
 def _check_fits(network: Any, base: Any, folder: Path | str) -> None:
-    unet = base.module("denoiser")
-    if not isinstance(unet, UNet2DConditionModel):
-        raise InputError(
-            f"{base.name} ({base.family}) has no UNet, and {folder} adds to one: open a base of its own kind"
-        )
+    unet = _unet(base)
     if isinstance(network, T2IAdapter):
         wanted = tuple(unet.config.block_out_channels)
         found = tuple(network.config.channels)

@@ -33,6 +33,7 @@ class Family:
     guidance: str = "classifier_free"  # how its own pipeline guides
     idle: tuple[str, ...] = ()  # how the names of denoiser layers begin whose output nothing reads
     cascaded: bool = False  # later stages enlarge what the first one paints
+    takes_residuals: bool = False  # of control branches, in its `predict`
     frames: int = 1  # of the longest clip it paints by itself; 1: pictures
     capabilities: Capabilities = NONE  # what comes with it beside the generator
     sites: tuple[Site, ...]

@@ -22,6 +22,7 @@ class StableDiffusionXL(Diffusion, Family):
     """States are the last but one of both towers, side by side; the second tower's projected end is the global vector."""
 
     family = "sdxl"
+    takes_residuals = True
 
     def __init__(self, name: str, *, empty_is_zero: bool = True, **parts: Any) -> None:
         super().__init__(name, **parts)

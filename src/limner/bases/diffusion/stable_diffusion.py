@@ -27,6 +27,7 @@ class StableDiffusion(Diffusion, Family):
     """A pipeline of this family behind the seam."""
 
     family = "stable_diffusion"
+    takes_residuals = True
 
     def __init__(self, name: str, **parts: Any) -> None:
         super().__init__(name, **parts)

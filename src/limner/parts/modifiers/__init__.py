@@ -2,7 +2,7 @@
 
 from .bottleneck import bottleneck_adapters
 from .branches import branch_integration
-from .control_branch import control_branch, opened_control
+from .control_branch import control_branch, feature_branch, opened_control
 from .distribution import prompt_distribution, prompts_apart
 from .head_low_rank import head_low_rank
 from .image_attention import attention_consistency, image_attention, otsu
@@ -31,6 +31,7 @@ __all__ = [
     "changed_states",
     "changed_weights",
     "control_branch",
+    "feature_branch",
     "hadamard",
     "head_low_rank",
     "image_added",

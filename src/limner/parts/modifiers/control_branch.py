@@ -46,6 +46,34 @@ class control_branch:
 
 
 @dataclass(frozen=True)
+class feature_branch:
+    """A small network of its own whose features of the condition are added to each block of the UNet's down path
+    (T2I-Adapter, Sec. 3.2 of arXiv:2302.08453). It begins at random, and looks at the condition once in a sampling.
+
+    Its tensors are `features.CONDITION.…` and can be selected. The adapter's scale is the features' strength.
+
+    Arguments:
+        condition: name of the condition that it reads, such as "edges"
+        channels: of that condition, 1 or 3
+    """
+
+    condition: str
+    channels: int = 3
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        from limner.bases.common.control import control_of, new_adapter
+
+        network, start = new_adapter(base, self.channels, generator)
+        prefix = f"features.{self.condition}."
+        tensors = taken(prefixed(prefix, start), stored, base, what=f"the features of {self.condition}")
+        put_in(network, under(prefix, tensors))
+        yield _live(control_of(network, self.condition, scale), self.condition, scale, tensors)
+
+
+@dataclass(frozen=True)
 class opened_control:
     """A ControlNet or T2I-Adapter from a folder in diffusers' layout. It does not learn, and a concept does not store it.
 
