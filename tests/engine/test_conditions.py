@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 import limner
-from limner.core.recipe import Recipe, Stage
+from limner.core.adapted import Moment
+from limner.core.recipe import Painting, Recipe, Stage
 from limner.core.subject import Subject
 from limner.core.types import AttentionCall, Batch, Sampling, acting_in
 from limner.engine.attach import Adapter, attach
@@ -131,6 +132,29 @@ def test_a_source_without_the_condition_is_named(base: Any, rex: Subject) -> Non
         list(train(base, Adapter(recipe, "<rex>"), stages=recipe.tuning))
 
 
+def test_operations_of_painting_read_conditions_too(base: Any, rex: Subject) -> None:
+    """In the last step the latents become the source's: each row's own."""
+
+    def pasted(moment: Moment) -> Tensor:
+        found: Tensor = (
+            base.encode(moment.conditions["source"])[0] if moment.step + 1 == moment.total else moment.latents
+        )
+        return found
+
+    recipe = Recipe("a dog", painting=Painting(latents=(pasted,), reads=("source",)))
+    source = rex.tensor(base.picture_size)[:2]
+    wanted = base.encode(source)[0]
+    with torch.no_grad(), attach(base, [Adapter(recipe, "<rex>")]) as adapted:
+        found = last(adapted, ["a dog", "a cup"], conditions={"source": source})
+        other = last(adapted, ["a dog", "a cup"], conditions={"source": source.flip(0)})
+        with pytest.raises(InputError, match="'source' is read with every prompt"):
+            last(adapted, ["a dog"])
+    for rows, shown in ((found, wanted), (other, wanted.flip(0))):
+        apart = [[float((a - b).norm()) for b in shown] for a in rows]
+        assert apart[0][0] < apart[0][1]
+        assert apart[1][1] < apart[1][0]
+
+
 def test_pictures_become_tensors_of_their_own_kind() -> None:
     deep = Image.fromarray(np.array([[0, 65535], [65535, 0]], dtype=np.uint16))
     assert tensor_of("depth", deep, 2).tolist() == [[[[0.0, 1.0], [1.0, 0.0]]]]
@@ -198,8 +222,6 @@ def test_a_cache_of_keys_belongs_to_one_sampling(base: Any) -> None:
             kept[key] = call.key, call.value
         call.key, call.value = kept[key]
         return call
-
-    from limner.core.recipe import Painting
 
     recipe = Recipe("a dog", painting=Painting(operations=(cached,)))
     how, texts = PaintSettings(steps=3), ("a red dog", "a blue car")

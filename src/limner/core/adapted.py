@@ -57,6 +57,8 @@ class Adapted(Protocol):
     @property
     def reads(self) -> frozenset[str]: ...  # names of the conditions that adapters need
     @property
+    def painting_reads(self) -> frozenset[str]: ...  # those, and the ones that operations of painting need
+    @property
     def frames(self) -> int: ...  # of the longest clip it can paint; 1: pictures alone
     @property
     def candidates(self) -> Candidates | None: ...  # how the picture to keep is chosen, if a recipe paints several

@@ -68,6 +68,8 @@ class Base(Protocol):
     @property
     def latent_shape(self) -> tuple[int, int, int]: ...
     @property
+    def takes_residuals(self) -> bool: ...  # of control branches, in `predict`
+    @property
     def frames(self) -> int: ...  # of the longest clip it paints by itself; 1: pictures
     @property
     def conditions(self) -> tuple[str, ...]: ...  # names of those its denoiser reads in channels of its own

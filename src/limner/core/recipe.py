@@ -164,6 +164,7 @@ class Painting:
     companion: Callable[[Adapted], Callable[[int], Companion]] | None = None  # worn -> number of sampling steps -> row
     denoiser: Callable[[Adapted, Denoiser], Denoiser] | None = None  # put around the base's own, before any guidance
     candidates: Candidates | None = None
+    reads: tuple[str, ...] = ()  # names of the conditions that its operations need, beside those of modifiers
 
 
 @dataclass(frozen=True)

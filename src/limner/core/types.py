@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias,
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
-    from .adapted import Adapted
-
 
 Made = TypeVar("Made")
 
@@ -112,7 +110,7 @@ class Batch:
     conditions: Mapping[str, Tensor] = field(default_factory=dict)  # name -> [B, 1 or 3, H, W] in [0, 1]
     landmarks: Tensor | None = None  # [B, K, 2] of the pictures, as in `References`
     frames: int = 1  # so many rows, one after the other, are one clip; they share their time
-    render: Callable[[Adapted], Tensor] | None = None  # adapted base -> latents [B, C, h, w]
+    render: Callable[[Any], Tensor] | None = None  # `adapted.Adapted`, which stands on this module -> [B, C, h, w]
 
     @property
     def layout(self) -> tuple[Any, ...]:
@@ -120,8 +118,8 @@ class Batch:
         shapes = sorted((name, tuple(condition.shape[1:])) for name, condition in self.conditions.items())
         return tuple(self.latents.shape[1:]), self.frames, tuple(shapes)
 
-    def rendered(self, adapted: Adapted) -> Batch:
-        """The batch with its latents as they are now. Raises `ValueError` where they are of another shape than said."""
+    def rendered(self, adapted: Any) -> Batch:
+        """The batch with its latents as they are now, by the adapted base. Raises `ValueError` where they are of another shape than said."""
         if self.render is None:
             return self
         latents = self.render(adapted)

@@ -60,7 +60,8 @@ def _pixels(name: str, image: Image.Image, size: int) -> Tensor:
 def checked(adapted: Adapted, conditions: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
     """The conditions [rows, 1 or 3, H, W] on the base's device. Raises `InputError` for one that nothing reads, for one that is
     lacking, and for tensors of a wrong shape or with values outside of [0, 1]."""
-    base, reads = adapted.base, adapted.reads | set(adapted.base.conditions)
+    base, own = adapted.base, adapted.painting_reads
+    reads = own | set(base.conditions)
     for name in conditions:
         if not reads:
             raise InputError(
@@ -69,7 +70,7 @@ def checked(adapted: Adapted, conditions: Mapping[str, Tensor], rows: int) -> di
             )
         if name not in reads:
             raise UnknownName("condition", name, reads)
-    needed = adapted.reads | (set(base.conditions) if conditions.keys() & set(base.conditions) else set())
+    needed = own | (set(base.conditions) if conditions.keys() & set(base.conditions) else set())
     missing = sorted(needed - conditions.keys())
     if missing:
         others = f"beside {', '.join(sorted(conditions))}" if conditions else "with every prompt"
