@@ -207,8 +207,8 @@ def test_depth_is_computed_by_a_network_from_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_cache_of_keys_belongs_to_one_sampling(base: Any) -> None:
-    """Cross-attention's keys and values are the same at every step: read once and kept, they paint what is painted without. Two
-    samplings that run by turns do not see each other's."""
+    """Cross-attention's keys and values are the same at every step: read once and kept, they paint what is painted
+    without. Two samplings that run by turns do not see each other's."""
     made: list[str] = []
 
     @acting_in("cross")

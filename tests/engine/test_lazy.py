@@ -1,4 +1,5 @@
-"""Learning that is not of a subject's pictures alone: latents that depend on what learns, projections, signs, artefacts."""
+"""Learning that is not of a subject's pictures alone: latents that depend on what learns, projections, signs,
+artefacts."""
 
 from __future__ import annotations
 

@@ -120,8 +120,9 @@ class Lives:
 
 
 class Modifier(Protocol):
-    """Changes the network, undoably: called when a recipe is attached, in the order written; left in reverse, also after an
-    exception. `stored` holds the tensors of a saved concept (by the names of `Live.tensors`), or nothing when new."""
+    """Changes the network, undoably: called when a recipe is attached, in the order written; left in reverse, also
+    after an exception. `stored` holds the tensors of a saved concept (by the names of `Live.tensors`), or nothing when
+    new."""
 
     def __call__(
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float

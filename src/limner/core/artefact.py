@@ -24,7 +24,8 @@ _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
 @dataclass(frozen=True)
 class Artefact:
-    """A file by name and content. Raises `FileError` for a name that is not plainly a file's: letters, digits and `._-`."""
+    """A file by name and content. Raises `FileError` for a name that is not plainly a file's: letters, digits and
+    `._-`."""
 
     name: str
     content: bytes = field(repr=False)
@@ -32,7 +33,8 @@ class Artefact:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise FileError(
-                f"an artefact cannot be named {self.name[:100]!r}: expected letters, digits, dots, - and _, such as scene.svg"
+                f"an artefact cannot be named {self.name[:100]!r}: expected letters, digits, dots, - and _, such as "
+                f"scene.svg"
             )
 
     @classmethod
@@ -60,7 +62,8 @@ class Artefact:
 
 
 def packed(artefacts: Sequence[Artefact]) -> dict[str, Tensor]:
-    """Artefacts as tensors of bytes, by the names that a concept's file gives them. Raises `FileError` for two of one name."""
+    """Artefacts as tensors of bytes, by the names that a concept's file gives them. Raises `FileError` for two of one
+    name."""
     import torch
 
     found: dict[str, Tensor] = {}

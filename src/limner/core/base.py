@@ -53,8 +53,8 @@ class Base(Protocol):
     def samplers(self) -> tuple[str, ...]: ...
     @property
     def encoders(self) -> Mapping[str, PixelEncoder]:
-        """By role: "face" -> unit embeddings [n, D], "landmarks" -> [n, K, 2] shares of the picture, "object" -> [n, D].
-        Each takes pixels [n, 3, H, W] in [0, 1] and lets gradients pass; empty where the base has none."""
+        """By role: "face" -> unit embeddings [n, D], "landmarks" -> [n, K, 2] shares of the picture, "object" -> [n,
+        D]. Each takes pixels [n, 3, H, W] in [0, 1] and lets gradients pass; empty where the base has none."""
         ...
 
     @property

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 def mirrored(landmarks: Tensor, rows: Tensor, mirror: Sequence[int] = (), *, flip: bool = True) -> Tensor:
-    """[n, K, 2]: in these rows [n] bool, as in the mirrored picture. `mirror` is which landmark each becomes there (the left eye the
-    right one); empty: itself. Without `flip`, places are mirrored already and only names change."""
+    """[n, K, 2]: in these rows [n] bool, as in the mirrored picture. `mirror` is which landmark each becomes there (the
+    left eye the right one); empty: itself. Without `flip`, places are mirrored already and only names change."""
     import torch
 
     named = landmarks[:, list(mirror)] if mirror else landmarks
@@ -21,7 +21,8 @@ def mirrored(landmarks: Tensor, rows: Tensor, mirror: Sequence[int] = (), *, fli
 
 
 def cropped(landmarks: Tensor, box: tuple[float, float, float, float]) -> Tensor:
-    """[..., K, 2] of a part of the picture: left, top, right and bottom as shares of it. Outside of it they are unknown."""
+    """[..., K, 2] of a part of the picture: left, top, right and bottom as shares of it. Outside of it they are
+    unknown."""
     import torch
 
     left, top, right, bottom = box
@@ -32,8 +33,8 @@ def cropped(landmarks: Tensor, box: tuple[float, float, float, float]) -> Tensor
 
 
 def moved(landmarks: Tensor, maps: Tensor) -> Tensor:
-    """[n, K, 2] in pictures that `affine_grid` resampled: `maps` [n, 2, 3] take new places to old ones, in [-1, 1] on each axis.
-    Outside of the new picture they are unknown."""
+    """[n, K, 2] in pictures that `affine_grid` resampled: `maps` [n, 2, 3] take new places to old ones, in [-1, 1] on
+    each axis. Outside of the new picture they are unknown."""
     import torch
 
     how = maps.to(landmarks)

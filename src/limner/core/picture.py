@@ -63,8 +63,9 @@ class Clip(Picture):
         return super().story | {"frames": len(self.frames), "fps": self.fps}
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
-        """Write an animated WebP or GIF, as the suffix says, with the story as JSON in its comment; or, to a path without one, a
-        folder of PNGs, each with the story and its number. Raises `InputError` for another suffix, `FileError` as `Picture.save`."""
+        """Write an animated WebP or GIF, as the suffix says, with the story as JSON in its comment; or, to a path
+        without one, a folder of PNGs, each with the story and its number. Raises `InputError` for another suffix,
+        `FileError` as `Picture.save`."""
         path = Path(path)
         if not path.suffix:
             return self._save_frames(path, overwrite=overwrite)

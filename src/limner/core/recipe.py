@@ -38,8 +38,9 @@ class Rated:
 
 @dataclass(frozen=True)
 class Gather:
-    """A source's work at the start of a stage, with the adapters as learned so far. `make` returns tensors, which the run's
-    checkpoints keep, so that a resumed stage draws from the very same; `draw` makes the drawing of batches of them."""
+    """A source's work at the start of a stage, with the adapters as learned so far. `make` returns tensors, which the
+    run's checkpoints keep, so that a resumed stage draws from the very same; `draw` makes the drawing of batches of
+    them."""
 
     make: Callable[[Adapted, Streams], Mapping[str, Tensor]]
     draw: Callable[[Base, Mapping[str, Tensor]], Callable[[int, Streams], Batch]]
@@ -47,9 +48,9 @@ class Gather:
 
 @dataclass(frozen=True)
 class Source:
-    """Examples to learn from. `prepare` looks at the base before anything is changed and returns the drawing of batches,
-    a pure function of (step, streams): so a source resumes anywhere without state. With `gather`, the drawing that it
-    makes at the start of a stage takes the place of `prepare`'s."""
+    """Examples to learn from. `prepare` looks at the base before anything is changed and returns the drawing of
+    batches, a pure function of (step, streams): so a source resumes anywhere without state. With `gather`, the drawing
+    that it makes at the start of a stage takes the place of `prepare`'s."""
 
     name: str
     learns_from: Literal["subject", "class", "prompts", "corpus"]
@@ -60,7 +61,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Objective:
-    """A term that is minimised: a scalar of a `Step` on a source, summed with its weight. `2.0 * denoising(photos(s))`."""
+    """A term that is minimised: a scalar of a `Step` on a source, summed with its weight. `2.0 *
+    denoising(photos(s))`."""
 
     name: str
     source: Source
@@ -119,7 +121,8 @@ class Stage:
     search: Evolution | None = None  # in the place of gradients: lr, decay, clip and optimizer then mean nothing
     score: Callable[[Adapted], float] | None = None
     after: Callable[[Adapted], None] | None = None
-    """Called after every update, without gradients: a projection of `adapted.tensors` in place, as onto an epsilon ball."""
+    """Called after every update, without gradients: a projection of `adapted.tensors` in place, as onto an epsilon
+    ball."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", tuple(term for term in self.loss if term.weight))

@@ -42,8 +42,8 @@ AttentionOp: TypeAlias = "Callable[[AttentionCall], AttentionCall]"
 
 
 def acting_in(*kinds: Kind) -> Callable[[AttentionOp], AttentionOp]:
-    """Say of an operation in which kinds of attention it acts. Attaching it to a base that has none of them is an error; so it is
-    with modifiers that have an `acts_in`."""
+    """Say of an operation in which kinds of attention it acts. Attaching it to a base that has none of them is an
+    error; so it is with modifiers that have an `acts_in`."""
 
     def mark(operation: AttentionOp) -> AttentionOp:
         operation.acts_in = kinds  # type: ignore[attr-defined]  # functions stay functions
@@ -54,7 +54,8 @@ def acting_in(*kinds: Kind) -> Callable[[AttentionOp], AttentionOp]:
 
 @dataclass(frozen=True)
 class References:
-    """Reference images of each row's subject, R to a row, with their masks, captions and landmarks where these are known."""
+    """Reference images of each row's subject, R to a row, with their masks, captions and landmarks where these are
+    known."""
 
     pixels: Tensor  # [B, R, 3, H, W] in [0, 1]
     masks: Tensor | None = None  # [B, R, 1, H, W] in [0, 1]: where the subject is
@@ -119,13 +120,15 @@ class Batch:
         return tuple(self.latents.shape[1:]), self.frames, tuple(shapes)
 
     def rendered(self, adapted: Any) -> Batch:
-        """The batch with its latents as they are now, by the adapted base. Raises `ValueError` where they are of another shape than said."""
+        """The batch with its latents as they are now, by the adapted base. Raises `ValueError` where they are of
+        another shape than said."""
         if self.render is None:
             return self
         latents = self.render(adapted)
         if latents.shape != self.latents.shape:
             raise ValueError(
-                f"rendered latents are {tuple(latents.shape)}, and the batch says {tuple(self.latents.shape)}; make both alike"
+                f"rendered latents are {tuple(latents.shape)}, and the batch says {tuple(self.latents.shape)}; make "
+                f"both alike"
             )
         return replace(self, latents=latents, render=None)
 
@@ -182,8 +185,9 @@ class Companion(NamedTuple):
 
 
 Kind: TypeAlias = Literal["self", "cross", "joint", "merged"]
-"""The keys that a layer attends to: the picture itself; the text; both, the text through projections of its own ("joint": SD 3, the
-double blocks of FLUX, the added keys of DeepFloyd IF); both, through the same projections ("merged": FLUX's single blocks)."""
+"""The keys that a layer attends to: the picture itself; the text; both, the text through projections of its own
+("joint": SD 3, the double blocks of FLUX, the added keys of DeepFloyd IF); both, through the same projections
+("merged": FLUX's single blocks)."""
 
 
 @dataclass(frozen=True)
@@ -207,8 +211,8 @@ class Sampling:
         self._made: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     def once(self, name: str, about: Tensor, make: Callable[[], Made]) -> Made:
-        """The value that `make` returns for this very tensor, made at the first call and kept. Not kept while gradients are
-        recorded: they would go through a graph that is gone."""
+        """The value that `make` returns for this very tensor, made at the first call and kept. Not kept while gradients
+        are recorded: they would go through a graph that is gone."""
         import torch
 
         if torch.is_grad_enabled():
@@ -240,12 +244,14 @@ class Residuals:
 
 
 Control: TypeAlias = "Callable[[Tensor, Tensor, Mapping[str, Any], Pass], Residuals]"
-"""The denoiser's input [rows, C, h, w], times [rows], its further arguments by name and the run -> what to add in it."""
+"""The denoiser's input [rows, C, h, w], times [rows], its further arguments by name and the run -> what to add in
+it."""
 
 
 @dataclass
 class Pass:
-    """One run of the denoiser: everything its attention may know, and everything it leaves behind. Made anew for every run."""
+    """One run of the denoiser: everything its attention may know, and everything it leaves behind. Made anew for every
+    run."""
 
     operations: tuple[AttentionOp, ...] = ()
     time: Tensor | None = None  # [rows]

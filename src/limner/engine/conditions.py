@@ -19,8 +19,8 @@ Condition: TypeAlias = "Image.Image | Tensor | Sequence[Image.Image]"
 
 
 def tensor_of(name: str, given: Condition, size: int) -> Tensor:
-    """[n, 1 or 3, size, size] in [0, 1]. A square picture of another size is resized, a tensor is taken as it is. Raises
-    `InputError` for a picture that is not square, and for pictures that are partly grey and partly coloured."""
+    """[n, 1 or 3, size, size] in [0, 1]. A square picture of another size is resized, a tensor is taken as it is.
+    Raises `InputError` for a picture that is not square, and for pictures that are partly grey and partly coloured."""
     import torch
 
     if isinstance(given, torch.Tensor):
@@ -42,7 +42,8 @@ def _pixels(name: str, image: Image.Image, size: int) -> Tensor:
 
     if image.width != image.height:
         raise InputError(
-            f"the condition {name!r} is {image.width}x{image.height} pixels, and the base paints squares of {size}: crop it to a "
+            f"the condition {name!r} is {image.width}x{image.height} pixels, and the base paints squares of {size}: "
+            f"crop it to a "
             "square that shows what the picture is to show"
         )
     deep = image.mode.startswith("I") or image.mode == "F"  # 16 bits, as depth is often kept
@@ -58,14 +59,15 @@ def _pixels(name: str, image: Image.Image, size: int) -> Tensor:
 
 
 def checked(adapted: Adapted, conditions: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
-    """The conditions [rows, 1 or 3, H, W] on the base's device. Raises `InputError` for one that nothing reads, for one that is
-    lacking, and for tensors of a wrong shape or with values outside of [0, 1]."""
+    """The conditions [rows, 1 or 3, H, W] on the base's device. Raises `InputError` for one that nothing reads, for one
+    that is lacking, and for tensors of a wrong shape or with values outside of [0, 1]."""
     base, own = adapted.base, adapted.painting_reads
     reads = own | set(base.conditions)
     for name in conditions:
         if not reads:
             raise InputError(
-                f"nothing reads the condition {name!r} on {base.name}: attach a control branch for it (--control {name}=FOLDER, a "
+                f"nothing reads the condition {name!r} on {base.name}: attach a control branch for it (--control "
+                f"{name}=FOLDER, a "
                 "ControlNet or T2I-Adapter), or open a base that was made for it"
             )
         if name not in reads:
@@ -75,7 +77,8 @@ def checked(adapted: Adapted, conditions: Mapping[str, Tensor], rows: int) -> di
     if missing:
         others = f"beside {', '.join(sorted(conditions))}" if conditions else "with every prompt"
         raise InputError(
-            f"the condition {missing[0]!r} is read {others} and was not given: give conditions={{{missing[0]!r}: picture}} "
+            f"the condition {missing[0]!r} is read {others} and was not given: give conditions={{{missing[0]!r}: "
+            f"picture}} "
             f"(--condition {missing[0]}=FILE)"
         )
     return {name: _spread(name, tensor, base, rows) for name, tensor in conditions.items()}
@@ -87,7 +90,8 @@ def _spread(name: str, condition: Tensor, base: Base, rows: int) -> Tensor:
     shape = tuple(condition.shape)
     if len(shape) != 4 or shape[0] not in (1, rows) or shape[1] not in (1, 3) or shape[2:] != (size, size):
         raise InputError(
-            f"the condition {name!r} has shape {shape}; {base.name} reads [1 or {rows}, 1 or 3, {size}, {size}] for {rows} rows"
+            f"the condition {name!r} has shape {shape}; {base.name} reads [1 or {rows}, 1 or 3, {size}, {size}] for "
+            f"{rows} rows"
         )
     if not bool(((condition >= 0) & (condition <= 1)).all()):
         raise InputError(

@@ -141,10 +141,10 @@ def sample(
 ) -> Iterator[PaintStep]:
     """Paint one picture for each (prompt, seed), or a clip of so many `frames`, yielding after every step.
 
-    The first latents of a picture are a function of its seed alone, so the batch it is in does not matter to them. Each of
-    the `conditions` is [1 or n, 1 or 3, H, W] in [0, 1], one for all or one for each picture (of clips, for each frame).
-    Latents of a clip's frames are rows one after the other. Raises `InputError` for conditions that do not fit, and for
-    clips longer than the base paints with what is attached.
+    The first latents of a picture are a function of its seed alone, so the batch it is in does not matter to them. Each
+    of the `conditions` is [1 or n, 1 or 3, H, W] in [0, 1], one for all or one for each picture (of clips, for each
+    frame). Latents of a clip's frames are rows one after the other. Raises `InputError` for conditions that do not fit,
+    and for clips longer than the base paints with what is attached.
     """
     base = adapted.base
     adapted.check_together()
@@ -353,12 +353,14 @@ def _check_frames(adapted: Adapted, frames: int, settings: PaintSettings) -> Non
     if not 1 <= frames <= adapted.frames:
         most = f"at most {adapted.frames} frames" if adapted.frames > 1 else "pictures alone"
         raise InputError(
-            f"{adapted.base.name} paints {most} with what is attached, not clips of {frames} frames: attach motion modules "
+            f"{adapted.base.name} paints {most} with what is attached, not clips of {frames} frames: attach motion "
+            f"modules "
             "(--motion FOLDER), or ask for fewer"
         )
     if settings.subject_from and (adapted.reads or frames > 1):
         raise InputError(
-            "subject_from attaches everything late, control branches and motion modules too, which act from the first step: leave it "
+            "subject_from attaches everything late, control branches and motion modules too, which act from the first "
+            "step: leave it "
             "out"
         )
 
@@ -384,5 +386,6 @@ def _first_latents(base: Base, seeds: Sequence[int], companion: Companion | None
 
 
 def _frame(row: int, frames: int) -> tuple[str | int, ...]:
-    """The purpose by which a later frame of a clip has another random stream than its first, which has a single picture's."""
+    """The purpose by which a later frame of a clip has another random stream than its first, which has a single
+    picture's."""
     return ("frame", row % frames) if row > 0 and row % frames else ()

@@ -9,10 +9,11 @@ import torch
 
 
 class Sign(torch.optim.Optimizer):
-    """Every value moves by the rate, against the sign of its gradient (Eq. 1 and the iteration of Sec. 2.1 of arXiv:1706.06083).
+    """Every value moves by the rate, against the sign of its gradient (Eq. 1 and the iteration of Sec. 2.1 of
+    arXiv:1706.06083).
 
-    After weight decay (p - lr * weight_decay * p) p becomes p - lr * sign(gradient). It keeps no state: a checkpoint of it
-    has no moments.
+    After weight decay (p - lr * weight_decay * p) p becomes p - lr * sign(gradient). It keeps no state: a checkpoint of
+    it has no moments.
     """
 
     def __init__(self, params: Any, *, lr: float, weight_decay: float = 0.0) -> None:

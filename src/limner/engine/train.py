@@ -369,8 +369,8 @@ OPTIMIZERS = {"adamw": torch.optim.AdamW, "muon": Muon}
 
 
 def select(stage: Stage, adapted: AdaptedBase) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """The parameters that learn in a stage and the multiple of its rate at which each does, by name; base parameters among them are
-    marked so that they will be put back. One that two selections name learns at the rate of the last."""
+    """The parameters that learn in a stage and the multiple of its rate at which each does, by name; base parameters
+    among them are marked so that they will be put back. One that two selections name learns at the rate of the last."""
     parts = [
         (selection(adapted), selection.factor if isinstance(selection, Rated) else 1.0) for selection in stage.train
     ]
@@ -415,8 +415,8 @@ class Update:
     def prediction_for(
         self, prompts: Sequence[str], *, references: References | None = None, operations: tuple[AttentionOp, ...] = ()
     ) -> Prediction:
-        """The prediction for the same noised latents with other prompts and references, in a run of its own in which these
-        operations act as well."""
+        """The prediction for the same noised latents with other prompts and references, in a run of its own in which
+        these operations act as well."""
         other = self.on(replace(self.batch, prompts=tuple(prompts), references=references))
         _predict(self.adapted, [other], operations)
         return other.prediction
@@ -431,8 +431,8 @@ class Update:
         """The untouched base's prediction for the same noised latents, with these prompts or its own; no gradient."""
         with torch.no_grad(), self.adapted.suspended():
             states = self.adapted.text_states(prompts or self.batch.prompts)
-            about = {"conditions": self.batch.conditions, "frames": self.batch.frames}
-            run = Pass(time=self.time, fused=self.adapted.base.device.type != "cpu", **about)  # type: ignore[arg-type]  # two kinds
+            about: dict[str, Any] = {"conditions": self.batch.conditions, "frames": self.batch.frames}
+            run = Pass(time=self.time, fused=self.adapted.base.device.type != "cpu", **about)
             return Prediction(self.adapted.base.predict(self.noised, self.time, states, context=run), run)
 
 

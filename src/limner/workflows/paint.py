@@ -62,10 +62,12 @@ def paint(
     painted into it. `any_base` lets a base wear what another of its family was taught. A concept may be named by its file, which
     is read from `hot` where it is there already.
 
-    `conditions` are pictures that the base, a concept or one of the `controls` reads, such as {"depth": picture}: one for all prompts,
-    or one for each. `controls` are ControlNets and T2I-Adapters by the condition they read: {"depth": folder}. With `frames` above
-    1, clips are painted (`Clip`), by a base or concept that has motion or by the motion modules in the folder `motion`. Raises `PromptError` for a prompt that is empty, too long, or names a handle that
-    nothing worn answers to, `InputError` for a scale outside of SCALES, and `PaintingError` where latents are not finite numbers.
+    `conditions` are pictures that the base, a concept or one of the `controls` reads, such as {"depth": picture}: one
+    for all prompts, or one for each. `controls` are ControlNets and T2I-Adapters by the condition they read: {"depth":
+    folder}. With `frames` above 1, clips are painted (`Clip`), by a base or concept that has motion or by the motion
+    modules in the folder `motion`. Raises `PromptError` for a prompt that is empty, too long, or names a handle that
+    nothing worn answers to, `InputError` for a scale outside of SCALES, and `PaintingError` where latents are not
+    finite numbers.
     """
     return Pictures(
         painting(
@@ -157,7 +159,8 @@ def _conditions(
     for name, tensor in found.items():
         if len(tensor) not in (1, len(prompts)):
             raise InputError(
-                f"the condition {name!r} has {len(tensor)} pictures for {len(prompts)} prompts: give one for all, or one for each"
+                f"the condition {name!r} has {len(tensor)} pictures for {len(prompts)} prompts: give one for all, or "
+                f"one for each"
             )
     return {name: c if len(c) == 1 else c.repeat_interleave(count, 0) for name, c in found.items()}
 
@@ -209,7 +212,8 @@ def _best(
     conditions: Mapping[str, Tensor],
     frames: int,
 ) -> Tensor:
-    """[B, 3, H, W] in [0, 1]: what is painted of each prompt; of several candidates, the nearest, of clips as a whole."""
+    """[B, 3, H, W] in [0, 1]: what is painted of each prompt; of several candidates, the nearest, of clips as a
+    whole."""
     choosing = adapted.candidates
     about: Any = settings, canvas, watch, conditions, frames
     best = painted(adapted, prompts, seeds, *about)

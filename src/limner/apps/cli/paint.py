@@ -68,7 +68,7 @@ def add_to(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="NAME=FILE",
-        help="what a control branch or the base reads beside the prompt, such as depth=depth.png; with --like, NAME alone",
+        help="a picture that a control branch or the base reads, such as depth=depth.png; with --like, NAME alone",
     )
     parser.add_argument(
         "--like", type=Path, metavar="FILE", help="the picture that conditions named alone are computed from"

@@ -1,4 +1,5 @@
-"""Branches beside a UNet whose residuals are added inside of it (ControlNet, arXiv:2302.05543; T2I-Adapter, arXiv:2302.08453)."""
+"""Branches beside a UNet whose residuals are added inside of it (ControlNet, arXiv:2302.05543; T2I-Adapter,
+arXiv:2302.08453)."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ NETWORKS: dict[str, Any] = {"ControlNetModel": ControlNetModel, "T2IAdapter": T2
 
 
 def with_residuals(noised: Tensor, time: Tensor, run: Pass, **given: Any) -> dict[str, Any]:
-    """A UNet's arguments, with the residuals of all control branches that act now summed up. Without any: the same arguments."""
+    """A UNet's arguments, with the residuals of all control branches that act now summed up. Without any: the same
+    arguments."""
     controls = [control for live in run.lives if live.on for control in live.controls]
     if not controls:
         return given
@@ -65,8 +67,8 @@ def copied_down_path(base: Any, channels: int, generator: Generator) -> tuple[nn
 
 
 def new_adapter(base: Any, channels: int, generator: Generator) -> tuple[nn.Module, dict[str, Tensor]]:
-    """A T2I-Adapter of diffusers for a base's UNet, that reads a condition of so many channels, and its weights at a random start,
-    by name. Raises `InputError` for a base without a UNet."""
+    """A T2I-Adapter of diffusers for a base's UNet, that reads a condition of so many channels, and its weights at a
+    random start, by name. Raises `InputError` for a base without a UNet."""
     config, factor = _unet(base).config, base.picture_size // base.latent_shape[1]
     widths, late = list(config.block_out_channels), "CrossAttn" not in config.down_block_types[0]
     if late:  # as SDXL: the first block is added to after it has halved the picture
@@ -82,7 +84,8 @@ def _unet(base: Any) -> Any:
     unet = base.module("denoiser")
     if not base.takes_residuals or not isinstance(unet, UNet2DConditionModel):
         raise InputError(
-            f"{base.name} ({base.family}) takes no residuals of control branches: this needs a base shaped like Stable Diffusion or SDXL"
+            f"{base.name} ({base.family}) takes no residuals of control branches: this needs a base shaped like Stable "
+            f"Diffusion or SDXL"
         )
     return unet
 
@@ -95,8 +98,8 @@ def _begun(like: Tensor, generator: Generator) -> Tensor:
 
 
 def open_control(folder: Path | str, base: Any) -> nn.Module:
-    """A ControlNet or T2I-Adapter from a folder in diffusers' layout, for this base. Raises `FileError` for a folder that is
-    neither, and `InputError` for one that was made for a base of another shape."""
+    """A ControlNet or T2I-Adapter from a folder in diffusers' layout, for this base. Raises `FileError` for a folder
+    that is neither, and `InputError` for one that was made for a base of another shape."""
     config = Path(folder).expanduser() / "config.json"
     if not config.is_file():
         raise FileError(f"{folder} has no config.json: expected a ControlNet or T2I-Adapter in diffusers' layout")
@@ -132,7 +135,8 @@ def _check_fits(network: Any, base: Any, folder: Path | str) -> None:
         found, wanted = ((*found, network.config.in_channels not in (latents, whole)), (*wanted, False))
     if found != wanted:
         raise InputError(
-            f"{folder} was made for a denoiser of {found}, and that of {base.name} is {wanted}: it belongs to another base"
+            f"{folder} was made for a denoiser of {found}, and that of {base.name} is {wanted}: it belongs to another "
+            f"base"
         )
 
 
@@ -174,7 +178,8 @@ def control_of(network: Any, condition: str, scale: float) -> Control:
 def _given(run: Pass, condition: str) -> Tensor:
     if condition not in run.conditions:
         raise InputError(
-            f"a control branch reads the condition {condition!r}, which this run of the denoiser was not given: this part cannot be "
+            f"a control branch reads the condition {condition!r}, which this run of the denoiser was not given: this "
+            f"part cannot be "
             "used together with it"
         )
     return run.conditions[condition]

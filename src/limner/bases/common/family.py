@@ -136,8 +136,8 @@ class Family:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Conditions that the denoiser reads in channels of its own, in their order: "mask" and "source" when it was made for
-        in-painting, "source" for editing, or "depth"."""
+        """Conditions that the denoiser reads in channels of its own, in their order: "mask" and "source" when it was
+        made for in-painting, "source" for editing, or "depth"."""
         return self._extra(int(self.denoiser.config.get("in_channels", 0)), self.latent_shape[0])
 
     def _extra(self, channels: int, own: int) -> tuple[str, ...]:
@@ -147,13 +147,15 @@ class Family:
         known = {0: (), 1: ("depth",), own: ("source",), own + 1: ("mask", "source")}
         if channels - own not in known:
             raise InputError(
-                f"the denoiser of {self.name} reads {channels} channels, of which {own} are latents; of the others limner knows "
+                f"the denoiser of {self.name} reads {channels} channels, of which {own} are latents; of the others "
+                f"limner knows "
                 f"1 (depth), {own} (source) and {own + 1} (mask and source)"
             )
         return known[channels - own]
 
     def _filled(self, noised: Tensor, run: Pass) -> Tensor:
-        """[B, C, h, w] -> the denoiser's input: the latents, and the conditions that it reads in channels of its own."""
+        """[B, C, h, w] -> the denoiser's input: the latents, and the conditions that it reads in channels of its
+        own."""
         extra = self._extra(int(self.denoiser.config.in_channels), noised.shape[1])
         return (
             torch.cat([noised, *(self._channels_of(name, extra, noised, run) for name in extra)], 1)
@@ -162,8 +164,8 @@ class Family:
         )
 
     def _channels_of(self, name: str, extra: tuple[str, ...], noised: Tensor, run: Pass) -> Tensor:
-        """A condition at the latents' size. One that is not given is left blank: a mask of ones and a grey picture when in-painting,
-        else zeros."""
+        """A condition at the latents' size. One that is not given is left blank: a mask of ones and a grey picture when
+        in-painting, else zeros."""
         given, size = run.conditions.get(name), noised.shape[2:]
         if given is not None and name == "source":
             return run.sampling.once("source", given, lambda: self._encoded_source(given, extra, run)).to(noised)
@@ -178,8 +180,8 @@ class Family:
         return torch.zeros_like(noised if name == "source" else noised[:, :1])
 
     def _encoded_source(self, source: Tensor, extra: tuple[str, ...], run: Pass) -> Tensor:
-        """[B, C, h, w]: latents of what is outside of the mask, the rest grey (as StableDiffusionInpaintPipeline has it); without a
-        mask, of the whole picture, unscaled (as StableDiffusionInstructPix2PixPipeline has it)."""
+        """[B, C, h, w]: latents of what is outside of the mask, the rest grey (as StableDiffusionInpaintPipeline has
+        it); without a mask, of the whole picture, unscaled (as StableDiffusionInstructPix2PixPipeline has it)."""
         shown = with_channels(source, 3)
         if "mask" in extra:
             where = (
@@ -263,8 +265,8 @@ class Family:
         return ((posterior.mean - shift) * scale).to(self.dtype), (posterior.std * scale).to(self.dtype)
 
     def decode(self, latents: Tensor, *, clamp: bool = True) -> Tensor:
-        """[B, C, h, w] -> [B, 3, H, W] in [0, 1]; not cut to that range without `clamp`, for gradients to pass everywhere: those
-        of a value that is cut are zero."""
+        """[B, C, h, w] -> [B, 3, H, W] in [0, 1]; not cut to that range without `clamp`, for gradients to pass
+        everywhere: those of a value that is cut are zero."""
         scale, shift = self._scaling
         with self.at_work(self.autoencoder):
             coded = (latents / scale + shift).to(self.autoencoder.dtype)
@@ -505,7 +507,8 @@ class Family:
         found = {f"denoiser.{n}": m for n, m in self.denoiser.named_modules() if isinstance(m, nn.GroupNorm)}
         if not found:
             raise InputError(
-                f"no layer of {self.name} ({self.family}) normalises over positions, which this method changes: use a base with a UNet"
+                f"no layer of {self.name} ({self.family}) normalises over positions, which this method changes: use a "
+                f"base with a UNet"
             )
         return found
 

@@ -29,8 +29,8 @@ def moving(unet: Any, adapter: Any, frames: int) -> Iterator[None]:
 
 
 def moved(base: Any, adapter: Any, live: Live, scale: float) -> AbstractContextManager[None]:
-    """While inside, the modules act on the clips of the run that `live` is told of, at a strength. A companion, which stands
-    before the clips of every branch, passes by."""
+    """While inside, the modules act on the clips of the run that `live` is told of, at a strength. A companion, which
+    stands before the clips of every branch, passes by."""
 
     def act(module: Any, x: Tensor) -> Tensor:
         run = live.run
@@ -46,8 +46,9 @@ def moved(base: Any, adapter: Any, live: Live, scale: float) -> AbstractContextM
 
 
 def motion_of(base: Any, frames: int, folder: str, generator: Generator) -> tuple[Any, dict[str, Tensor], int]:
-    """Motion modules for a base's UNet, their weights by name, and the frames of the longest clip: those of a folder, or new
-    ones whose output is zero. Raises `InputError` for a base without a UNet, and for modules of another's shape."""
+    """Motion modules for a base's UNet, their weights by name, and the frames of the longest clip: those of a folder,
+    or new ones whose output is zero. Raises `InputError` for a base without a UNet, and for modules of another's
+    shape."""
     unet = base.module("denoiser")
     if not isinstance(unet, UNet2DConditionModel):
         raise InputError(f"{base.name} ({base.family}) has no UNet, and motion modules stand between a UNet's layers")
@@ -90,7 +91,8 @@ def _new(unet: Any, frames: int) -> Any:
 
 
 def _begun(name: str, like: Tensor, generator: Generator) -> Tensor:
-    """A parameter at its start: norms are the identity, the last layer of a module is zero, the rest as torch begins layers."""
+    """A parameter at its start: norms are the identity, the last layer of a module is zero, the rest as torch begins
+    layers."""
     if name.endswith("bias") or ".proj_out." in name:
         return torch.zeros(like.shape)
     if like.ndim == 1:

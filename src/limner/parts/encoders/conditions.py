@@ -17,8 +17,8 @@ ROUNDS = 64
 
 
 def edges(pixels: Tensor, *, low: float = LOW, high: float = HIGH) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, 1, H, W], 1 at edges: smoothed, the largest of Sobel's gradients across their direction, and
-    weak ones where they touch strong ones (Canny, IEEE TPAMI 8(6), 1986)."""
+    """[n, 3, H, W] in [0, 1] -> [n, 1, H, W], 1 at edges: smoothed, the largest of Sobel's gradients across their
+    direction, and weak ones where they touch strong ones (Canny, IEEE TPAMI 8(6), 1986)."""
     import torch
     import torch.nn.functional as F
 
@@ -53,8 +53,8 @@ def _is_ridge(size: Tensor, across: Tensor, down: Tensor) -> Tensor:
 
 
 def depth(pixels: Tensor, folder: Path | str) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, 1, H, W] in [0, 1], near bright, by a network of transformers for depth estimation (such as Depth
-    Anything or DPT, which give inverse depth). Raises `FileError` for a folder that holds none."""
+    """[n, 3, H, W] in [0, 1] -> [n, 1, H, W] in [0, 1], near bright, by a network of transformers for depth estimation
+    (such as Depth Anything or DPT, which give inverse depth). Raises `FileError` for a folder that holds none."""
     import torch
     import torch.nn.functional as F
 
@@ -82,8 +82,9 @@ def _depth_network(folder: Path | str) -> tuple[Any, Any]:
 
 
 def computed(name: str, pixels: Tensor, estimators: dict[str, str] | None = None) -> Tensor:
-    """The condition of this name of pictures [n, 3, H, W] in [0, 1]: "edges", "source" (the pictures themselves), or "depth" by the
-    network whose folder `estimators` has under that name. Raises `InputError` that says what to open for another."""
+    """The condition of this name of pictures [n, 3, H, W] in [0, 1]: "edges", "source" (the pictures themselves), or
+    "depth" by the network whose folder `estimators` has under that name. Raises `InputError` that says what to open for
+    another."""
     given = (estimators or {}).get(name)
     if name == "edges":
         return edges(pixels)
@@ -93,9 +94,11 @@ def computed(name: str, pixels: Tensor, estimators: dict[str, str] | None = None
         return depth(pixels, given)
     if name == "depth":
         raise InputError(
-            "depth is computed by a network: open one with --estimator depth=FOLDER (a model of transformers for depth estimation, "
+            "depth is computed by a network: open one with --estimator depth=FOLDER (a model of transformers for depth "
+            "estimation, "
             "such as Depth Anything), or give a picture of it with --condition depth=FILE"
         )
     raise InputError(
-        f"limner computes edges, depth and source of a picture, not {name!r}: give a picture of it with --condition {name}=FILE"
+        f"limner computes edges, depth and source of a picture, not {name!r}: give a picture of it with --condition "
+        f"{name}=FILE"
     )

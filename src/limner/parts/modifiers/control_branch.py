@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class control_branch:
-    """A copy of the UNet's down path and middle whose residuals, through zero convolutions, are added to the skip connections
-    (Eq. 2 of arXiv:2302.05543). At first it changes nothing. On any base with a UNet.
+    """A copy of the UNet's down path and middle whose residuals, through zero convolutions, are added to the skip
+    connections (Eq. 2 of arXiv:2302.05543). At first it changes nothing. On any base with a UNet.
 
     Its tensors are `control.CONDITION.…` and can be selected. The adapter's scale is the residuals' strength.
 
@@ -75,7 +75,8 @@ class feature_branch:
 
 @dataclass(frozen=True)
 class opened_control:
-    """A ControlNet or T2I-Adapter from a folder in diffusers' layout. It does not learn, and a concept does not store it.
+    """A ControlNet or T2I-Adapter from a folder in diffusers' layout. It does not learn, and a concept does not store
+    it.
 
     Arguments:
         condition: name of the condition that it reads, such as "depth"

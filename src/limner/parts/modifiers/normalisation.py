@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class shared_statistics:
-    """While a reference row is painted along, every row is normalised by mean and deviation over its own positions and the
-    reference's together, as StyleAligned's published code shares group norms. (It shares layer norms too, which changes
-    nothing: they look at one position at a time.)
+    """While a reference row is painted along, every row is normalised by mean and deviation over its own positions and
+    the reference's together, as StyleAligned's published code shares group norms. (It shares layer norms too, which
+    changes nothing: they look at one position at a time.)
 
     At a scale, outputs go that part of the way. Without a reference row it does not act.
     """

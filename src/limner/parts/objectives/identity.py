@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 
 def same_identity(source: Source, *, encoder: str | PixelEncoder = "") -> Objective:
-    """Squared distance between unit embeddings of the picture that the estimate of x_0 decodes to and of the row's first
-    reference (the identity loss of arXiv:2304.02642, which gives no formula that we could check), the subject alone where
-    masks say where it is. A row counts by 1 - t / T: a noisier x_0 says less; dropped rows do not count.
+    """Squared distance between unit embeddings of the picture that the estimate of x_0 decodes to and of the row's
+    first reference (the identity loss of arXiv:2304.02642, which gives no formula that we could check), the subject
+    alone where masks say where it is. A row counts by 1 - t / T: a noisier x_0 says less; dropped rows do not count.
 
     The gradient goes through decoder and encoder, so the source's batches should be small.
 
     Arguments:
         source: batches with references
-        encoder: a role of the base's encoders, such as "face", or pixels [n, 3, H, W] in [0, 1] -> [n, D]. With one, decoded
-            pictures are not cut to [0, 1], so that gradients pass everywhere; empty: the base's CLIP, and they are
+        encoder: a role of the base's encoders, such as "face", or pixels [n, 3, H, W] in [0, 1] -> [n, D]. With one,
+            decoded pictures are not cut to [0, 1], so that gradients pass everywhere; empty: the base's CLIP, and they
+            are
     """
 
     def value(step: Step) -> Tensor:
@@ -51,7 +52,8 @@ def same_identity(source: Source, *, encoder: str | PixelEncoder = "") -> Object
 
 
 def encoder_of(base: Base, encoder: str | PixelEncoder) -> PixelEncoder:
-    """The encoder of a role, a function itself, or for "" the base's CLIP. Raises `InputError` for a role that the base has not."""
+    """The encoder of a role, a function itself, or for "" the base's CLIP. Raises `InputError` for a role that the base
+    has not."""
     if not isinstance(encoder, str):
         return encoder
     if not encoder:
@@ -59,7 +61,8 @@ def encoder_of(base: Base, encoder: str | PixelEncoder) -> PixelEncoder:
     if encoder not in base.encoders:
         known = ", ".join(sorted(base.encoders)) or "none"
         raise InputError(
-            f"{base.name} has no encoder for {encoder!r} (it has {known}), which this method looks through: use a base that comes "
+            f"{base.name} has no encoder for {encoder!r} (it has {known}), which this method looks through: use a base "
+            f"that comes "
             "with one, or give the objective a function of pixels"
         )
     return base.encoders[encoder]

@@ -1,4 +1,5 @@
-"""Pictures painted with what has been learned, chosen, and learned from again (StyleDrop, Sec. 3.3 of arXiv:2306.00983)."""
+"""Pictures painted with what has been learned, chosen, and learned from again (StyleDrop, Sec. 3.3 of
+arXiv:2306.00983)."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from limner.core.types import Streams
 
 Choose: TypeAlias = "Callable[[Adapted, Tensor, Sequence[str], int], Sequence[int]]"
-"""The adapted base, pictures [n, 3, H, W] in [0, 1], their prompts and how many to keep -> the numbers of those to keep."""
+"""The adapted base, pictures [n, 3, H, W] in [0, 1], their prompts and how many to keep -> the numbers of those to
+keep."""
 
 Worth: TypeAlias = "Callable[[Adapted, Tensor, Sequence[str]], Tensor]"
 """The same without how many -> a score for each picture [n]; more is better."""
@@ -35,8 +37,9 @@ def feedback(
     guidance: float = 4.0,
     name: str = "feedback",
 ) -> Source:
-    """One round: at the start of its stage `count` pictures are painted with what has been learned until then, `keep` of them are
-    chosen, and the stage learns from those with their own prompts. Several rounds are several stages, each with a source of its own.
+    """One round: at the start of its stage `count` pictures are painted with what has been learned until then, `keep`
+    of them are chosen, and the stage learns from those with their own prompts. Several rounds are several stages, each
+    with a source of its own.
 
     What was chosen is part of a run's checkpoints: a resumed stage learns from the very same pictures.
 
@@ -118,16 +121,17 @@ CHOICE = "chosen.txt"
 
 
 def by_hand(folder: Path | str) -> Choose:
-    """The pictures whose numbers a person wrote into `chosen.txt` beside them, in `folder`. While there is no such file, the run
-    ends with an `InputError` that asks for it; started again, it paints the same pictures and reads it. Each round needs a folder
-    of its own."""
+    """The pictures whose numbers a person wrote into `chosen.txt` beside them, in `folder`. While there is no such
+    file, the run ends with an `InputError` that asks for it; started again, it paints the same pictures and reads it.
+    Each round needs a folder of its own."""
 
     def choose(adapted: Adapted, pixels: Tensor, prompts: Sequence[str], keep: int) -> Sequence[int]:
         place = Path(folder)
         _save(place, pixels, prompts)
         if not (place / CHOICE).is_file():
             raise InputError(
-                f"choose: look at the {len(pixels)} pictures in {place}, write the numbers of at most {keep} good ones into "
+                f"choose: look at the {len(pixels)} pictures in {place}, write the numbers of at most {keep} good ones "
+                f"into "
                 f"{place / CHOICE}, such as 0 3 7, and start again"
             )
         words = (place / CHOICE).read_text(encoding="utf-8").replace(",", " ").split()
