@@ -119,6 +119,25 @@ def test_motion_learns_from_clips_with_one_time_a_clip(base: Any) -> None:
     assert Share(1, 2).rows_of(Batch(torch.zeros(8, 1), ("",) * 8, frames=2)) == [4, 5, 6, 7]
 
 
+def test_conditions_follow_prompts_or_frames(base: Any) -> None:
+    from limner.workflows.paint import _conditions
+
+    size = base.picture_size
+    numbered = torch.arange(3).view(3, 1, 1, 1).expand(3, 1, size, size) / 10
+
+    def rows(given: Tensor, prompts: int, frames: int) -> list[int]:
+        found = _conditions(base, {"depth": given}, ["a dog"] * prompts, 2, frames)["depth"]
+        return [round(10 * float(row[0, 0, 0])) for row in found]
+
+    assert rows(numbered[:1], 2, 3) == [0]
+    assert rows(numbered[:2], 2, 3) == [0] * 6 + [1] * 6  # two clips of three frames for each prompt
+    assert rows(numbered, 2, 3) == [0, 1, 2] * 4
+    with pytest.raises(
+        InputError, match="3 pictures for 2 prompts: give one for all, one for each, or one for each of 4 frames"
+    ):
+        rows(numbered, 2, 4)
+
+
 def test_a_base_of_stills_says_so(base: Any) -> None:
     with pytest.raises(InputError, match=r"pocket paints pictures alone.*not clips of 8 frames.*--motion FOLDER"):
         limner.paint(base, "a dog", frames=8, settings=TWO)

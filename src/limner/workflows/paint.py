@@ -63,7 +63,7 @@ def paint(
     is read from `hot` where it is there already.
 
     `conditions` are pictures that the base, a concept or one of the `controls` reads, such as {"depth": picture}: one
-    for all prompts, or one for each. `controls` are ControlNets and T2I-Adapters by the condition they read: {"depth":
+    for all prompts, one for each, or one for each frame of a clip. `controls` are ControlNets and T2I-Adapters by the condition they read: {"depth":
     folder}. With `frames` above 1, clips are painted (`Clip`), by a base or concept that has motion or by the motion
     modules in the folder `motion`. Raises `PromptError` for a prompt that is empty, too long, or names a handle that
     nothing worn answers to, `InputError` for a scale outside of SCALES, and `PaintingError` where latents are not
@@ -127,7 +127,7 @@ def painting(
         warnings.warn(f"{words!r} is read as written: prompts have no weights, schedules or choices here", stacklevel=2)
     names = tuple(concept.handle for concept in known)
     story = settings.metadata | {"scale": scale if isinstance(scale, (int, float)) else scales}
-    shown = _conditions(base, conditions, prompts, count)
+    shown = _conditions(base, conditions, prompts, count, frames)
     if shown:
         story |= {"conditions": sorted(shown)}
     jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]
@@ -139,10 +139,8 @@ def painting(
         for start in range(0, len(jobs), each):
             part = jobs[start : start + each]
             texts, seeds = zip(*part, strict=True)
-            rows = {
-                name: c if len(c) == 1 else c[start : start + each].repeat_interleave(frames, 0)
-                for name, c in shown.items()
-            }
+            own = slice(start * frames, (start + each) * frames)
+            rows = {name: c if len(c) == 1 else c[own] for name, c in shown.items()}
             with torch.no_grad():
                 images = to_images(_best(adapted, texts, seeds, settings, canvas, watch, rows, frames))
             for k, (prompt, number) in enumerate(part):
@@ -152,17 +150,25 @@ def painting(
 
 
 def _conditions(
-    base: Base, conditions: Mapping[str, Condition], prompts: Sequence[str], count: int
+    base: Base, conditions: Mapping[str, Condition], prompts: Sequence[str], count: int, frames: int
 ) -> dict[str, Tensor]:
-    """Name -> [1 or one for each picture, 1 or 3, H, W]. Raises `InputError` for another number than of prompts."""
-    found = {name: tensor_of(name, given, base.picture_size) for name, given in conditions.items()}
-    for name, tensor in found.items():
-        if len(tensor) not in (1, len(prompts)):
+    """Name -> [1 or one for each frame of each picture, 1 or 3, H, W]. Raises `InputError` for another number than of
+    prompts or, for clips, of frames."""
+    found: dict[str, Tensor] = {}
+    for name, given in conditions.items():
+        tensor = tensor_of(name, given, base.picture_size)
+        if len(tensor) == len(prompts) > 1:
+            tensor = tensor.repeat_interleave(count * frames, 0)
+        elif len(tensor) == frames > 1:
+            tensor = tensor.repeat(len(prompts) * count, 1, 1, 1)
+        elif len(tensor) != 1:
+            more = f", or one for each of {frames} frames" if frames > 1 else ""
             raise InputError(
-                f"the condition {name!r} has {len(tensor)} pictures for {len(prompts)} prompts: give one for all, or "
-                f"one for each"
+                f"the condition {name!r} has {len(tensor)} pictures for {len(prompts)} prompts: give one for all, one for "
+                f"each{more}"
             )
-    return {name: c if len(c) == 1 else c.repeat_interleave(count, 0) for name, c in found.items()}
+        found[name] = tensor
+    return found
 
 
 def _beside(controls: Mapping[str, Path | str], motion: Path | str) -> list[Adapter]:
