@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from limner.bases.common.loading import load
     from limner.core.concept import Concept
     from limner.core.method import method
-    from limner.core.picture import Picture, Pictures
+    from limner.core.picture import Clip, Picture, Pictures
     from limner.core.recipe import Painting, Recipe, Stage
     from limner.core.subject import Subject
     from limner.engine.attach import attach
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Canvas",
+    "Clip",
     "Concept",
     "Concepts",
     "Job",
@@ -65,6 +66,7 @@ __all__ = [
 
 _HOME = {
     "Canvas": "engine.sample",
+    "Clip": "core.picture",
     "Concept": "core.concept",
     "Concepts": "library.concepts",
     "Job": "workflows.learn_many",

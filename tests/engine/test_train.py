@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import limner
 from limner.core.recipe import Objective, Recipe, Stage
@@ -24,6 +23,7 @@ from limner.parts.modifiers import new_word
 from limner.parts.modifiers.kept import Kept
 from limner.parts.parameters import learned
 from limner.parts.sources import photos
+from limner.parts.sources.pairs import Shots
 from limner.workflows.demo import toy
 from tests.helpers import fast, same, state, untouched
 
@@ -155,9 +155,9 @@ def test_two_changes_of_pictures_draw_apart(base: Any, few: None) -> None:
 
     seen: list[float] = []
 
-    def change(pixels: Tensor, masks: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def change(shots: Shots, generator: torch.Generator) -> Shots:
         seen.append(float(torch.rand((), generator=generator)))
-        return pixels, masks
+        return shots
 
     pairs(batch=2, changes=(change, change)).prepare(base)(0, streams(0, "pairs", 0, 0))
     assert len(set(seen)) == 2

@@ -36,6 +36,7 @@ from limner.parts.parameters import learned as learned_of
 from limner.parts.sources import diptychs, expert_pairs, photos, retrieved
 from limner.parts.sources.corpus import Shelf
 from limner.parts.sources.expert_pairs import apprenticeship
+from limner.parts.sources.pairs import Shots
 from limner.parts.sources.retrieved import nearest
 from limner.pocket.corpus import toys
 
@@ -543,7 +544,7 @@ def test_rows_are_pushed_whoever_is_beside_them(moment: Moment) -> None:
 
 def test_erasing_takes_boxes_of_the_area_it_says() -> None:
     pixels, masks = torch.zeros(400, 3, 32, 32), torch.ones(400, 1, 32, 32)
-    found, kept = erased(0.4, least=0.1, most=0.3)(pixels, masks, stream(0, "erased"))
+    found, kept, *_ = erased(0.4, least=0.1, most=0.3)(Shots(pixels, masks), stream(0, "erased"))
     assert kept is not None
     area = found[:, 0].mean((1, 2))
     share = (area > 0).float().mean()
@@ -553,5 +554,5 @@ def test_erasing_takes_boxes_of_the_area_it_says() -> None:
     for hole in found[area > 0][:20, 0] > 0:
         rows, columns = hole.any(1).nonzero(), hole.any(0).nonzero()
         assert int(hole.sum()) == len(rows) * len(columns)
-    same, _ = erased(0.0)(pixels, None, stream(0, "erased"))
+    same, *_ = erased(0.0)(Shots(pixels, None), stream(0, "erased"))
     assert torch.equal(same, pixels)

@@ -34,7 +34,7 @@ class Adapted(Protocol):
     @property
     def words(self) -> dict[str, Tensor]: ...  # learned words now in the vocabulary: word -> vectors [n, D]
     @property
-    def operations(self) -> tuple[AttentionOp, ...]: ...  # what acts in attention, in the order worn
+    def operations(self) -> tuple[AttentionOp, ...]: ...  # those of attention, in the order attached
     @property
     def tensors(self) -> dict[str, Tensor]: ...
     @property
@@ -55,6 +55,12 @@ class Adapted(Protocol):
     def latent_operations(self) -> tuple[Any, ...]: ...
     def companion(self, steps: int) -> Companion | None: ...  # the row painted along, if a recipe asks for one
     @property
+    def reads(self) -> frozenset[str]: ...  # names of the conditions that adapters need
+    @property
+    def painting_reads(self) -> frozenset[str]: ...  # those, and the ones that operations of painting need
+    @property
+    def frames(self) -> int: ...  # of the longest clip it can paint; 1: pictures alone
+    @property
     def candidates(self) -> Candidates | None: ...  # how the picture to keep is chosen, if a recipe paints several
     def expand_prompt(self, prompt: str) -> str: ...
     def text_states(self, prompts: Sequence[str]) -> Tensor: ...
@@ -70,7 +76,7 @@ class Adapted(Protocol):
 
 
 class Lives:
-    """The modifiers worn now, by place: the number of the outfit, and of the modifier in that outfit's recipe.
+    """The modifiers attached now, by place: the number of the adapter, and of the modifier in that adapter's recipe.
 
     Two equal modifiers are two. Asked by modifier, the very same object is found first, else one that is equal to it.
     """
@@ -91,18 +97,18 @@ class Lives:
     def __getitem__(self, modifier: object) -> Live:
         live = self._live(modifier)
         if live is None:
-            raise KeyError(f"{names([modifier])[0]} is not worn now")
+            raise KeyError(f"{names([modifier])[0]} is not attached now")
         return live
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
     def items(self) -> list[tuple[tuple[int, int], Modifier, Live]]:
-        """Place, modifier and what is worn there, in the order worn."""
+        """Place, modifier and its `Live`, in the order attached."""
         return [(place, *pair) for place, pair in self._found.items()]
 
     def of(self, adapter: int) -> list[Live]:
-        """What an outfit wears."""
+        """The modifiers of one adapter."""
         return [live for (k, _), (_, live) in self._found.items() if k == adapter]
 
     def values(self) -> list[Live]:
@@ -114,8 +120,9 @@ class Lives:
 
 
 class Modifier(Protocol):
-    """Changes the network, undoably: called on wearing a recipe, in the order written; left in reverse, also after an
-    exception. `stored` holds the tensors of a saved concept (by the names of `Live.tensors`), or nothing when new."""
+    """Changes the network, undoably: called when a recipe is attached, in the order written; left in reverse, also
+    after an exception. `stored` holds the tensors of a saved concept (by the names of `Live.tensors`), or nothing when
+    new."""
 
     def __call__(
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
@@ -159,6 +166,8 @@ class Moment(NamedTuple):
     where: Tensor | None = None  # [1, 1, h, w]: where a canvas may change
     against: Tensor | None = None  # [B, L, D] of what the negative branch reads
     guidance: float = 1.0  # the user's scale
+    conditions: Mapping[str, Tensor] = {}  # name -> [B, 1 or 3, H, W] in [0, 1]
+    frames: int = 1  # so many rows, one after the other, are one clip
 
 
 LatentOperation: TypeAlias = "Callable[[Moment], Tensor]"
@@ -171,7 +180,7 @@ class Candidates:
 
     count: int
     nearness: Callable[[Adapted, Tensor], Tensor]
-    """The worn base, pixels [B, 3, H, W] in [0, 1] -> [B]"""
+    """The adapted base, pixels [B, 3, H, W] in [0, 1] -> [B]"""
 
 
 def names(parts: Iterable[Any]) -> tuple[str, ...]:

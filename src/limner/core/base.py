@@ -100,8 +100,8 @@ class BaseCore(Protocol):
     # pixels [B, 3, H, W] in [0, 1] -> mean and standard deviation of latents
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    # latents -> pixels [B, 3, H, W] in [0, 1]
-    def decode(self, latents: Tensor) -> Tensor: ...
+    # latents -> pixels [B, 3, H, W], clamped to [0, 1]; without `clamp`, gradients pass everywhere
+    def decode(self, latents: Tensor, *, clamp: bool = ...) -> Tensor: ...
 
     # pixels -> global CLIP embeddings [B, D]
     def picture_features(self, pixels: Tensor) -> Tensor: ...
@@ -185,6 +185,18 @@ class Denoises(Protocol):
     @property
     def cascaded(self) -> bool: ...
 
+    # whether `predict` adds residuals of control branches
+    @property
+    def takes_residuals(self) -> bool: ...
+
+    # frames of the longest clip that it paints by itself; 1 for pictures alone
+    @property
+    def frames(self) -> int: ...
+
+    # names of the conditions that its denoiser reads in channels of its own
+    @property
+    def conditions(self) -> tuple[str, ...]: ...
+
     # ------------------------------------------------------------------------------------------------------- noise
 
     @property
@@ -241,6 +253,9 @@ class Denoises(Protocol):
 
     # layers of a cross-attention site that make keys and values
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...
+
+    # layers that normalise over positions, by name
+    def normalisations(self) -> Mapping[str, nn.GroupNorm]: ...
 
     # layers of a self- or cross-attention site that make queries and the output
     def query_out(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError
 
+from .artefact import unpacked
 from .files import atomic_write, check_ours
 from .headers import check_header
 from .tensor_files import read_checked
@@ -19,6 +20,7 @@ from .untrusted import HASH, content_hash
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .artefact import Artefact
     from .base import Base
     from .recipe import Recipe
 
@@ -97,6 +99,11 @@ class Concept:
         from .concept import IMPORTED
 
         return self.method != IMPORTED or bool(self.settings.get("words") or self.settings.get("says"))
+
+    @property
+    def artefacts(self) -> tuple[Artefact, ...]:
+        """Files that the method made beside the concept: pictures, a scene, vector paths."""
+        return unpacked(self.tensors)
 
     @property
     def num_bytes(self) -> int:

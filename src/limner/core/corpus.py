@@ -10,7 +10,12 @@ if TYPE_CHECKING:
 
 
 class Corpus(Protocol):
-    """Numbered pictures, several or one of each subject. No subject that is judged is among them."""
+    """Numbered pictures, several or one of each subject. No subject that is judged is among them.
+
+    Some know more: `looks(picture)` says what a subject looks like, `text(number)` any text of their language,
+    `landmarks(pictures)` gives [n, K, 2] as shares of width and height (NaN where unknown), and `mirror` which landmark
+    each becomes in a mirrored picture.
+    """
 
     @property
     def name(self) -> str: ...

@@ -235,6 +235,10 @@ def is_ours(path: Path) -> bool:
         return False
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return _png_is_ours(head)
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return _webp_is_ours(path)
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return re.search(rb'!\xfe.\{"limner": ', head, re.DOTALL) is not None  # how a comment of ours begins
     if path.suffix == ".safetensors":
         return _header_is_ours(path, head)
     text = head[:4096]
@@ -261,6 +265,18 @@ def _png_is_ours(head: bytes) -> bool:
         if kind in (b"IDAT", b"IEND"):
             return False
         at += 12 + length
+    return False
+
+
+def _webp_is_ours(path: Path) -> bool:
+    """Whether the EXIF of a WebP, which may stand behind the pixels, has limner's story."""
+    with path.open("rb") as file:
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            (length,) = struct.unpack("<I", head[4:])
+            if head[:4] == b"EXIF":
+                return b'{"limner": ' in file.read(min(length, 65_536))
+            file.seek(length + length % 2, os.SEEK_CUR)
     return False
 
 

@@ -9,7 +9,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from limner.errors import InputError
 
 from .escaping import Markup, html, join_html
 from .files import MARK, FileInTheWay, atomic_write, check_ours
@@ -29,6 +31,8 @@ class Picture:
     base: str
     settings: dict[str, Any]
 
+    suffix: ClassVar[str] = ".png"
+
     @property
     def story(self) -> dict[str, Any]:
         told = {"prompt": self.prompt, "seed": self.seed, "concepts": list(self.concepts), "base": self.base}
@@ -43,6 +47,57 @@ class Picture:
 
     def _repr_png_(self) -> bytes:
         return png_bytes(self.image)
+
+
+@dataclass(frozen=True)
+class Clip(Picture):
+    """One painted clip and its story. Its `image` is the first frame."""
+
+    frames: tuple[Image.Image, ...] = field(default=(), repr=False)
+    fps: float = 8.0  # frames a second
+
+    suffix: ClassVar[str] = ".webp"
+
+    @property
+    def story(self) -> dict[str, Any]:
+        return super().story | {"frames": len(self.frames), "fps": self.fps}
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+        """Write an animated WebP or GIF, as the suffix says, with the story as JSON in its comment; or, to a path
+        without one, a folder of PNGs, each with the story and its number. Raises `InputError` for another suffix,
+        `FileError` as `Picture.save`."""
+        path = Path(path)
+        if not path.suffix:
+            return self._save_frames(path, overwrite=overwrite)
+        kind = {".webp": "WEBP", ".gif": "GIF"}.get(path.suffix.lower())
+        if kind is None:
+            raise InputError(f"a clip is saved as .webp, .gif or a folder of PNGs, not as {path.suffix}")
+        if overwrite:
+            check_ours(path)
+        return atomic_write(path, lambda p: self._write(p, kind), overwrite=overwrite)
+
+    def _write(self, path: Path | io.BytesIO, kind: str) -> None:
+        """GIF counts time in hundredths of a second."""
+        from .provenance import exif_fields
+
+        text = json.dumps({MARK: self.story})
+        first, *rest = (frame.convert("RGB") for frame in self.frames)
+        about: dict[str, Any] = {"comment": text} if kind == "GIF" else {"exif": exif_fields(text), "quality": 90}
+        pause = round(1000 / self.fps)
+        first.save(path, format=kind, save_all=True, append_images=rest, duration=pause, loop=0, **about)
+
+    def _save_frames(self, folder: Path, *, overwrite: bool) -> Path:
+        from .provenance import png_fields
+
+        for number, frame in enumerate(self.frames):
+            fields = png_fields(self.story | {"frame": number}, frame.size)
+            _save_png(frame, folder / f"{number:03}.png", fields, overwrite=overwrite)
+        return folder
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        buffer = io.BytesIO()
+        self._write(buffer, "GIF")
+        return {"image/gif": buffer.getvalue()}
 
 
 class Pictures(list[Picture]):
@@ -88,13 +143,13 @@ class Numbers:
             for number in range(self.count):
                 check_ours(self._path(number))
             return
-        stems = [path.stem for path in self.folder.glob("[0-9]*.png")]
+        stems = [path.stem for path in self.folder.glob("[0-9]*") if path.suffix in (Picture.suffix, Clip.suffix)]
         self._next = max((int(stem) for stem in stems if stem.isascii() and stem.isdigit()), default=-1) + 1
 
     def save(self, picture: Picture) -> Path:
         """Write one picture under the next number."""
         while True:
-            path, self._next = self._path(self._next), self._next + 1
+            path, self._next = self._path(self._next, picture.suffix), self._next + 1
             try:
                 self.saved.append(picture.save(path, overwrite=self.overwrite))
             except FileInTheWay:
@@ -103,8 +158,8 @@ class Numbers:
                 continue  # another process took that number meanwhile
             return path
 
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:03}.png"
+    def _path(self, number: int, suffix: str = Picture.suffix) -> Path:
+        return self.folder / f"{number:03}{suffix}"
 
 
 def save_sheet(image: Image.Image, path: Path) -> Path:

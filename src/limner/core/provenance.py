@@ -29,6 +29,16 @@ def png_fields(story: dict[str, Any], size: tuple[int, int]) -> dict[str, str]:
     }
 
 
+def exif_fields(text: str) -> bytes:
+    """EXIF of a WebP: our story, and that limner made it."""
+    from PIL import Image
+    from PIL.ExifTags import Base
+
+    fields = Image.Exif()
+    fields[Base.ImageDescription], fields[Base.Software] = text, "limner"
+    return fields.tobytes()
+
+
 def parameters(story: dict[str, Any], size: tuple[int, int]) -> str:
     """ "prompt\\nNegative prompt: …\\nSteps: 25, Sampler: …, CFG scale: 4, Seed: 7, Size: 512x512, Model: …" """
     told = story["settings"]

@@ -1,4 +1,4 @@
-"""What a method is made of: the whole vocabulary.
+"""The parts that a method is made of: the whole vocabulary.
 
 A *method* is a function of a subject that returns a `Recipe`; a recipe lists modifiers, stages and what happens while
 painting. Parts are plain functions, or functions that make one; their types are named here, once.
@@ -7,7 +7,7 @@ painting. Parts are plain functions, or functions that make one; their types are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .adapted import Adapted, Candidates, LatentOperation, Modifier, Step
+    from .artefact import Artefact
     from .base import Base
     from .corpus import Corpus
     from .types import AttentionOp, Batch, Companion, Denoiser, Guidance, Streams
 
 
 Selection: TypeAlias = "Callable[[Adapted], Mapping[str, Tensor]]"
-"""Which parameters learn, by name; called at the start of a stage."""
+"""The adapted base -> the parameters that learn, by name. Called at the start of a stage."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +37,32 @@ class Rated:
 
 
 @dataclass(frozen=True)
+class Gather:
+    """A source's work at the start of a stage, with the adapters as learned so far. `make` returns tensors, which the
+    run's checkpoints keep, so that a resumed stage draws from the very same; `draw` makes the drawing of batches of
+    them."""
+
+    make: Callable[[Adapted, Streams], Mapping[str, Tensor]]
+    draw: Callable[[Base, Mapping[str, Tensor]], Callable[[int, Streams], Batch]]
+
+
+@dataclass(frozen=True)
 class Source:
-    """What is learned from. `prepare` looks at the base before anything is changed and returns the drawing of batches,
-    a pure function of (step, streams): so a source resumes anywhere without state."""
+    """Examples to learn from. `prepare` looks at the base before anything is changed and returns the drawing of
+    batches, a pure function of (step, streams): so a source resumes anywhere without state. With `gather`, the drawing
+    that it makes at the start of a stage takes the place of `prepare`'s."""
 
     name: str
     learns_from: Literal["subject", "class", "prompts", "corpus"]
     prepare: Callable[[Base], Callable[[int, Streams], Batch]]
     over: Callable[[Corpus], Source] | None = None  # of one that learns from a corpus: the same on another
+    gather: Gather | None = None  # of one that first looks at what has been learned so far
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: a scalar of a `Step` on a source, summed with its weight. `2.0 * denoising(photos(s))`."""
+    """A term that is minimised: a scalar of a `Step` on a source, summed with its weight. `2.0 *
+    denoising(photos(s))`."""
 
     name: str
     source: Source
@@ -85,10 +99,10 @@ LATE = 0.15
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of learning: what learns, from what, how long. Stages run one after another.
+    """A stretch of learning: which parameters learn, from which terms, for how long. Stages run one after another.
 
-    A term of weight 0 is left out: its source is not even prepared. With `score`, what is worn at the stage's end is
-    scored, and the best of all stages' ends is what is learned in the end.
+    A term of weight 0 is left out: its source is not even prepared. With `score`, the adapters at the stage's end are
+    scored, and those of the best end of all stages are kept.
     """
 
     train: tuple[Selection, ...]
@@ -100,20 +114,26 @@ class Stage:
     decay: Literal["constant", "cosine", "late"] = "constant"
     """How the rate falls: not at all, down a cosine to 2 %, or in a line to 2 % over the last LATE of the updates."""
     clip: float = 1.0
-    average: float = (
-        0.0  # what is learned is the running mean of the parameters, which keeps so much of itself at an update
-    )
+    average: float = 0.0  # decay of the exponential moving average that is kept in the parameters' place; 0: none
     stop: Stop | None = None
-    optimizer: Literal["adamw", "muon"] = "adamw"  # Muon for whole networks from nothing
+    optimizer: Literal["adamw", "muon", "sign"] = "adamw"
+    """Muon for whole networks from scratch; "sign" moves every value by the rate against its gradient's sign."""
     search: Evolution | None = None  # in the place of gradients: lr, decay, clip and optimizer then mean nothing
     score: Callable[[Adapted], float] | None = None
+    after: Callable[[Adapted], None] | None = None
+    """Called after every update, without gradients: a projection of `adapted.tensors` in place, as onto an epsilon
+    ball."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", tuple(term for term in self.loss if term.weight))
         if not 0 <= self.average < 1:
-            raise ValueError(f"a running mean keeps a share of itself from 0 to 1, not {self.average}")
-        if self.optimizer not in ("adamw", "muon"):
-            raise ValueError(f"a stage learns with 'adamw' or 'muon', not {self.optimizer!r}")
+            raise ValueError(f"the decay of a moving average must be from 0 to below 1, not {self.average}")
+        if self.optimizer not in ("adamw", "muon", "sign"):
+            raise ValueError(f"a stage learns with 'adamw', 'muon' or 'sign', not {self.optimizer!r}")
+        if self.search and self.after:
+            raise ValueError(
+                "a stage that is searched without gradients cannot project what it learns: leave out `after`"
+            )
 
     def rate(self, step: int) -> float:
         """The learning rate of an update: a linear warm-up, then as `decay` says."""
@@ -133,7 +153,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Painting:
-    """What happens while painting, beside the plain sampling loop."""
+    """Parts that act while painting, beside the plain sampling loop."""
 
     operations: tuple[AttentionOp, ...] = ()
     guidance: tuple[Guidance, ...] = ()
@@ -147,6 +167,7 @@ class Painting:
     companion: Callable[[Adapted], Callable[[int], Companion]] | None = None  # worn -> number of sampling steps -> row
     denoiser: Callable[[Adapted, Denoiser], Denoiser] | None = None  # put around the base's own, before any guidance
     candidates: Candidates | None = None
+    reads: tuple[str, ...] = ()  # names of the conditions that its operations need, beside those of modifiers
 
 
 @dataclass(frozen=True)
@@ -160,7 +181,9 @@ class Recipe:
     painting: Painting = field(default_factory=Painting)
     weights: str | None = None  # name of the pre-trained weights that the modifiers start from
     begins: str | None = None  # name of the weights that their pre-training starts from
-    notes: tuple[str, ...] = ()  # what the user should know before it starts
+    artefacts: Callable[[Adapted], Sequence[Artefact]] | None = None
+    """The adapted base -> files that the method makes beside the concept, once all stages are done."""
+    notes: tuple[str, ...] = ()  # for the user to read before it starts
 
     def __post_init__(self) -> None:
         for stage in self.stages:
@@ -207,6 +230,10 @@ class Recipe:
             return "what it learns is a running mean"
         if any(stage.optimizer != "adamw" for stage in self.tuning):
             return "it learns with another optimiser than AdamW"
+        if any(stage.after for stage in self.tuning):
+            return "its stages project what they learned after every update"
+        if self.artefacts or any(term.source.gather for stage in self.tuning for term in stage.loss):
+            return "it looks at what it learned between its stages, or makes more than a concept"
         if any(getattr(part, "of_base", False) for stage in self.tuning for part in stage.train):
             return "it changes the base's own weights"
         return ""

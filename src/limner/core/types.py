@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
 
+Made = TypeVar("Made")
+
+
 @dataclass(eq=False)
 class Live:
-    """A modifier while it is worn: its tensors, and what it adds to the base.
+    """A modifier while it is attached: its tensors, and everything that it adds to the base.
 
     `tensors` is everything a concept stores of it, by a name that is unique in the recipe; those that can learn are
-    `nn.Parameter`s. `words` maps a word of prompts to the vectors [n, D] that a text encoder reads, or to a function that
-    makes them. `operations` act in attention.
+    `nn.Parameter`s. `words` maps a word of prompts to the vectors [n, D] that a text encoder reads, or to a function
+    that makes them. `operations` act in attention. `controls` add residuals inside of the denoiser, and `reads` names
+    the conditions that they need.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     words: dict[str, Tensor | Callable[[], Tensor]] = field(default_factory=dict)
     operations: tuple[AttentionOp, ...] = ()
-    on: bool = True  # off while the worn base is suspended: changes of layers look at it
+    controls: tuple[Control, ...] = ()
+    reads: frozenset[str] = frozenset()
+    frames: int = 1  # frames of the longest clip that the base can paint with it
+    on: bool = True  # off while the adapted base is suspended: changes of layers look at it
     run: Pass | None = None  # the run under way, for changes of layers that tell its rows apart
     stack: dict[str, Tensor] = field(default_factory=dict)  # in a fleet: the leaves that this is a part of
     cut: Callable[[str, Tensor], Tensor] | None = None  # in a fleet: a tensor's own part of its place in the stack
@@ -31,12 +38,12 @@ class Live:
 
 AttentionOp: TypeAlias = "Callable[[AttentionCall], AttentionCall]"
 """Acts inside every attention layer; the call carries its site, time and branch. One of a `Painting` that can be weaker or stronger has
-`at_scale`: scale -> such an operation; any other is worn at scale 0 or 1."""
+`at_scale`: scale -> such an operation; any other is attached at scale 0 or 1."""
 
 
 def acting_in(*kinds: Kind) -> Callable[[AttentionOp], AttentionOp]:
-    """Say of an operation in which kinds of attention it acts. Wearing it on a base that has none of them is an error; so it is
-    with modifiers that have an `acts_in`."""
+    """Say of an operation in which kinds of attention it acts. Attaching it to a base that has none of them is an
+    error; so it is with modifiers that have an `acts_in`."""
 
     def mark(operation: AttentionOp) -> AttentionOp:
         operation.acts_in = kinds  # type: ignore[attr-defined]  # functions stay functions
@@ -47,15 +54,17 @@ def acting_in(*kinds: Kind) -> Callable[[AttentionOp], AttentionOp]:
 
 @dataclass(frozen=True)
 class References:
-    """Pictures of each row's subject that the condition may see, R to a row, and what is known of them."""
+    """Reference images of each row's subject, R to a row, with their masks, captions and landmarks where these are
+    known."""
 
     pixels: Tensor  # [B, R, 3, H, W] in [0, 1]
     masks: Tensor | None = None  # [B, R, 1, H, W] in [0, 1]: where the subject is
     captions: tuple[tuple[str, ...], ...] = ()  # B times R: what each shows, in words the base reads
-    nouns: tuple[str, ...] = ()  # B: what each row's subject is
+    nouns: tuple[str, ...] = ()  # B: the class of each row's subject
     identity: Tensor | None = None  # [B]: equal in rows of one subject
     dropped: Tensor | None = None  # [B] bool: rows that see none of it
-    looks: tuple[str, ...] = ()  # B: what each row's subject looks like, "a red spotted dog", where that is known
+    looks: tuple[str, ...] = ()  # B: a description of each row's subject, "a red spotted dog", where it is known
+    landmarks: Tensor | None = None  # [B, R, K, 2]: x and y as shares of width and height; NaN where unknown
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -82,27 +91,63 @@ class References:
             None if self.identity is None else self.identity[rows],
             None if self.dropped is None else self.dropped[rows],
             tuple(self.looks[row] for row in rows) if self.looks else (),
+            None if self.landmarks is None else self.landmarks[rows],
         )
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some examples to learn from: latents as the base's encoder makes them, and what goes with them."""
+    """Some examples to learn from: latents as the base's encoder makes them, and everything that belongs to them.
+
+    With `render`, latents depend on parameters that learn (a scene, a perturbed picture): `latents` then has the shape
+    alone, and every update calls `render` for the values, through which its gradient passes.
+    """
 
     latents: Tensor  # [B, C, h, w]
     prompts: tuple[str, ...]  # B, with the handle still written <rex>
     mask: Tensor | None = None  # [B, 1, h, w] in [0, 1]: where the loss counts
     weight: Tensor | None = None  # [B]
     references: References | None = None
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)  # name -> [B, 1 or 3, H, W] in [0, 1]
+    landmarks: Tensor | None = None  # [B, K, 2] of the pictures, as in `References`
+    frames: int = 1  # so many rows, one after the other, are one clip; they share their time
+    render: Callable[[Any], Tensor] | None = None  # `adapted.Adapted`, which stands on this module -> [B, C, h, w]
+
+    @property
+    def layout(self) -> tuple[Any, ...]:
+        """Batches with equal layouts can run in one pass."""
+        shapes = sorted((name, tuple(condition.shape[1:])) for name, condition in self.conditions.items())
+        return tuple(self.latents.shape[1:]), self.frames, tuple(shapes)
+
+    def rendered(self, adapted: Any) -> Batch:
+        """The batch with its latents as they are now, by the adapted base. Raises `ValueError` where they are of
+        another shape than said."""
+        if self.render is None:
+            return self
+        latents = self.render(adapted)
+        if latents.shape != self.latents.shape:
+            raise ValueError(
+                f"rendered latents are {tuple(latents.shape)}, and the batch says {tuple(self.latents.shape)}; make "
+                f"both alike"
+            )
+        return replace(self, latents=latents, render=None)
 
     def of(self, rows: Sequence[int]) -> Batch:
-        """These rows alone."""
+        """These rows alone. Rows of one clip stay together: raises `ValueError` for a part of one."""
+        rows, render = list(rows), self.render
+        clips = [rows[k : k + self.frames] for k in range(0, len(rows), self.frames)]
+        if any(clip != list(range(clip[0], clip[0] + self.frames)) or clip[0] % self.frames for clip in clips):
+            raise ValueError(f"rows {rows} cut a clip of {self.frames} frames; take whole clips")
         return Batch(
             self.latents[rows],
             tuple(self.prompts[row] for row in rows),
             None if self.mask is None else self.mask[rows],
             None if self.weight is None else self.weight[rows],
             None if self.references is None else self.references.of(rows),
+            {name: condition[rows] for name, condition in self.conditions.items()},
+            None if self.landmarks is None else self.landmarks[rows],
+            self.frames,
+            None if render is None else lambda adapted: render(adapted)[rows],
         )
 
 
@@ -123,7 +168,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the denoiser returned, with whatever its pass kept."""
+    """The denoiser's output, with everything that its pass kept."""
 
     output: Tensor  # [B, C, h, w] as the base predicts: noise, velocity or flow
     kept: Pass | None = None
@@ -151,8 +196,9 @@ class Companion(NamedTuple):
 
 
 Kind: TypeAlias = Literal["self", "cross", "joint", "merged"]
-"""What a layer attends to: the picture itself; the text; both, the text through projections of its own ("joint": SD 3, the
-double blocks of FLUX, the added keys of DeepFloyd IF); both, through the same projections ("merged": FLUX's single blocks)."""
+"""The keys that a layer attends to: the picture itself; the text; both, the text through projections of its own
+("joint": SD 3, the double blocks of FLUX, the added keys of DeepFloyd IF); both, through the same projections
+("merged": FLUX's single blocks)."""
 
 
 @dataclass(frozen=True)
@@ -165,22 +211,74 @@ class Site:
     index: int  # among the sites of its kind, in the order they run
 
 
+class Sampling:
+    """Values that runs of one sampling hand on: keys and values of tokens read before, encoded conditions.
+
+    Made anew for every sampling; when training, for every run. `state` is free for a base to use.
+    """
+
+    def __init__(self) -> None:
+        self.state: dict[Any, Any] = {}
+        self._made: dict[tuple[str, int], tuple[Any, Any]] = {}
+
+    def once(self, name: str, about: Tensor, make: Callable[[], Made]) -> Made:
+        """The value that `make` returns for this very tensor, made at the first call and kept. Not kept while gradients
+        are recorded: they would go through a graph that is gone."""
+        import torch
+
+        if torch.is_grad_enabled():
+            return make()
+        key = name, id(about)
+        if key not in self._made:
+            self._made[key] = about, make()  # the tensor is held, so that no other can have its id
+        found: Made = self._made[key][1]
+        return found
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Tensors that a control branch adds inside of a UNet. Several branches' add up."""
+
+    skips: tuple[Tensor, ...] = ()  # for each skip connection, [B, C_k, h_k, w_k] (ControlNet, arXiv:2302.05543)
+    middle: Tensor | None = None  # [B, C, h, w], for the middle
+    features: tuple[Tensor, ...] = ()  # for each block of the down path (T2I-Adapter, arXiv:2302.08453)
+
+    def __add__(self, other: Residuals) -> Residuals:
+        def both(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            if not first or not second:
+                return first or second
+            return tuple(a + b for a, b in zip(first, second, strict=True))
+
+        parts = [part for part in (self.middle, other.middle) if part is not None]
+        middle = None if not parts else parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        return Residuals(both(self.skips, other.skips), middle, both(self.features, other.features))
+
+
+Control: TypeAlias = "Callable[[Tensor, Tensor, Mapping[str, Any], Pass], Residuals]"
+"""The denoiser's input [rows, C, h, w], times [rows], its further arguments by name and the run -> what to add in
+it."""
+
+
 @dataclass
 class Pass:
-    """One run of the denoiser: what its attention may know, and what it leaves behind. Made anew for every run."""
+    """One run of the denoiser: everything its attention may know, and everything it leaves behind. Made anew for every
+    run."""
 
     operations: tuple[AttentionOp, ...] = ()
     time: Tensor | None = None  # [rows]
     latents: Tensor | None = None  # [rows, C, h, w]: what goes in
-    step: int | None = None  # of sampling; None when teaching
+    step: int | None = None  # of sampling; None when training
     prompts: tuple[str, ...] = ()  # [rows], as the base reads them
-    random: Streams | None = None  # of this update, when teaching
-    seeds: tuple[int, ...] = ()  # [rows] of the pictures, when painting
+    random: Streams | None = None  # of this update, when training
+    seeds: tuple[int, ...] = ()  # [rows] of the pictures, when sampling
     branches: tuple[str, ...] = ("text",)  # rows are branch-major: all rows of the first branch, then of the second
-    references: References | None = None  # of every row, when teaching
-    lives: tuple[Live, ...] = ()  # everything that is worn
+    references: References | None = None  # of every row, when training
+    lives: tuple[Live, ...] = ()  # everything that is attached
     companion: bool = False  # the first row of each branch is a companion
     twins: bool = False  # the second half of each branch's rows are twins of the first
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)  # name -> [rows, 1 or 3, H, W] in [0, 1]
+    frames: int = 1  # so many rows, one after the other, are one clip; a companion stands before all clips
+    sampling: Sampling = field(default_factory=Sampling)  # shared by all runs of one sampling
     guidance: float | None = None  # of a base that reads the scale of guidance itself
     text_places: int = 0  # how many places of the sequence are text, where text and picture run as one
     fused: bool = (
@@ -198,6 +296,7 @@ class Pass:
             latents=None if self.latents is None else self.latents[at],
             prompts=tuple(self.prompts[row] for row in at) if self.prompts else (),
             references=None if self.references is None else self.references.of(at),
+            conditions={name: condition[at] for name, condition in self.conditions.items()},
         )
 
 
@@ -233,13 +332,13 @@ class AttentionCall:
     )  # of self- and cross-attention: what the layer returns [B, N, C] -> same
 
     def queries(self, hidden: Tensor) -> Tensor:
-        """What the layer would ask of these hidden states: [B, N, C] -> [B, H, N, d]"""
+        """The layer's queries of these hidden states: [B, N, C] -> [B, H, N, d]"""
         layer: Any = self.layer
         asked = split(layer.to_q(hidden), self.query.shape[1])
         return asked if layer.norm_q is None else layer.norm_q(asked)
 
     def keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """What the layer would make of these states, were they read as well: [B, M, D] -> [B, H, M, d] twice"""
+        """The layer's keys and values of more states: [B, M, D] -> [B, H, M, d] twice"""
         layer: Any = self.layer
         key, value = (split(made(states), self.query.shape[1]) for made in (layer.to_k, layer.to_v))
         return (key if layer.norm_k is None else layer.norm_k(key)), value

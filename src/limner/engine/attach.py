@@ -135,6 +135,21 @@ class AdaptedBase:
         return maker(self)(steps) if maker else None
 
     @property
+    def reads(self) -> frozenset[str]:
+        """Names of the conditions that adapters need."""
+        return frozenset(name for live in self._acting for name in live.reads)
+
+    @property
+    def painting_reads(self) -> frozenset[str]:
+        """Names of the conditions that are needed for painting."""
+        return self.reads | {name for adapter in self._painting for name in adapter.recipe.painting.reads}
+
+    @property
+    def frames(self) -> int:
+        """Of the longest clip that can be painted; 1: pictures alone."""
+        return max([self.base.frames, *(live.frames for live in self._acting)])
+
+    @property
     def candidates(self) -> Candidates | None:
         """How the picture to keep is chosen, if a recipe paints several. Two that do cannot be worn at once."""
         found: Candidates | None = self._one("candidates", "choose among candidates")

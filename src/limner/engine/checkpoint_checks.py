@@ -25,8 +25,9 @@ VERSIONS = ("limner", "torch")
 MAX_STAGES, MAX_STEPS = 1_000, 10_000_000
 PARTS = ("tensors.", "moments.")
 ADAM = ("step", "exp_avg", "exp_avg_sq")
-EVOLUTION, BEST, MEAN, STOP = "evolution.", "best.", "mean.", "stop"
-"""How moments are called that are not an optimiser's: those of a search, of the best stage, running means, and of a stage's end."""
+EVOLUTION, BEST, MEAN, STOP, GATHERED = "evolution.", "best.", "mean.", "stop", "gathered."
+"""How moments are called that are not an optimiser's: those of a search, of the best stage, running means, of a stage's
+end, and tensors that sources gathered at the stage's start."""
 
 
 def check_run(path: Path, found: Mapping[str, Any], header: Mapping[str, Any]) -> None:

@@ -43,8 +43,13 @@ class Share:
             )
         return list(range(self.index * each, (self.index + 1) * each))
 
+    def rows_of(self, batch: Batch) -> list[int]:
+        """Which rows of this batch: whole clips, where it has clips."""
+        clips = self.rows(len(batch.latents) // batch.frames)
+        return [clip * batch.frames + frame for clip in clips for frame in range(batch.frames)]
+
     def of(self, batch: Batch) -> Batch:
-        return batch if self.count == 1 else batch.of(self.rows(len(batch.latents)))
+        return batch if self.count == 1 else batch.of(self.rows_of(batch))
 
     def streams(self, at: Streams) -> Streams:
         """Streams for what is drawn within an update. A part has none: it would draw what the whole batch does not."""

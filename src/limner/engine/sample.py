@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,10 +15,11 @@ import torch
 from limner.core.adapted import Adapted, Moment
 from limner.core.streams import stream
 from limner.core.subject import Subject
-from limner.core.types import Pass
+from limner.core.types import Pass, Sampling
 from limner.errors import InputError, PaintingError
 
 from .attach import AdaptedBase
+from .conditions import checked
 from .guidance import classifier_free, norm_preserving
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class PaintSettings:
     are guided throughout.
 
     From the share `subject_from` of the steps on, concepts are worn. Before it the untouched base paints the prompt, the class noun in
-    the handle's place, so that the prompt settles what is where (delayed subject conditioning, arXiv:2305.10431).
+    the handle's place, so that the prompt settles the layout (delayed subject conditioning, arXiv:2305.10431).
     """
 
     steps: int = 25
@@ -80,7 +82,7 @@ class PaintSettings:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What a picture's story says of them."""
+        """The settings as a picture's story has them."""
         found: dict[str, Any] = {"steps": self.steps, "guidance": self.guidance, "sampler": self.sampler}
         if self.negative:
             found["negative"] = self.negative
@@ -134,13 +136,21 @@ def sample(
     seeds: Sequence[int],
     settings: PaintSettings,
     canvas: Canvas | None = None,
+    conditions: Mapping[str, Tensor] = MappingProxyType({}),
+    frames: int = 1,
 ) -> Iterator[PaintStep]:
-    """Paint one picture for each (prompt, seed), yielding after every step.
+    """Paint one picture for each (prompt, seed), or a clip of so many `frames`, yielding after every step.
 
-    The first latents of a picture are a function of its seed alone, so the batch it is in does not matter to them.
+    The first latents of a picture are a function of its seed alone, so the batch it is in does not matter to them. Each
+    of the `conditions` is [1 or n, 1 or 3, H, W] in [0, 1], one for all or one for each picture (of clips, for each
+    frame). Latents of a clip's frames are rows one after the other. Raises `InputError` for conditions that do not fit,
+    and for clips longer than the base paints with what is attached.
     """
     base = adapted.base
     adapted.check_together()
+    _check_frames(adapted, frames, settings)
+    prompts, seeds = ([each for each in values for _ in range(frames)] for values in (prompts, seeds))
+    conditions = checked(adapted, conditions, len(seeds))
     scheduler = base.scheduler(settings.sampler, steps=settings.steps)
     total, times = len(scheduler.timesteps), scheduler.timesteps.to(base.device)
     companion, wanted = adapted.companion(total), len(seeds)
@@ -151,12 +161,14 @@ def sample(
             [*prompts, *(adapted.twins(adapted.expand_prompt(prompt)) for prompt in prompts)],
             [*seeds, *seeds],
         )
-    latents = base.begin(_first_latents(base, seeds, companion), scheduler)
+    latents = base.begin(_first_latents(base, seeds, companion, frames), scheduler)
     rows = ([companion.prompt] if companion else []) + list(prompts)
     whose = [*([seeds[0]] if companion else []), *seeds]
-    noises = [stream(seed, "sampler") for seed in whose]
-    denoise = _guided(adapted, rows, whose, settings, companion)
-    early = _before_attached(adapted, rows, whose, settings) if settings.subject_from else denoise
+    noises = [stream(seed, "sampler", *_frame(k - (companion is not None), frames)) for k, seed in enumerate(whose)]
+    at = [0] * (companion is not None) + [row % wanted for row in range(len(seeds))]  # of conditions, for every row
+    conditions = {name: condition[at] for name, condition in conditions.items()}
+    denoise = _guided(adapted, rows, whose, settings, companion, conditions, frames)
+    early = _before_attached(adapted, rows, whose, settings, conditions, frames) if settings.subject_from else denoise
     own, begin, where = slice(1 if companion else 0, None), 0, None
     spread = functools.partial(base.spread, scheduler)  # what a sampler's latents are, of the base's at that step
     if canvas:
@@ -178,14 +190,16 @@ def sample(
             said, states = denoise.said["text"][own], denoise.states["text"][own]
             against = denoise.states["negative"][own]
             now = latents[own] / spread(step)
-            moment = Moment(adapted, now, time, step, total, said, states, where, against, settings.guidance)
+            shown = {name: condition[own] for name, condition in conditions.items()}
+            about = where, against, settings.guidance, shown, frames
+            moment = Moment(adapted, now, time, step, total, said, states, *about)
             latents = torch.cat([latents[: own.start], operation(moment) * spread(step)])
         model_input = (
             scheduler.scale_model_input(latents, own_time) if hasattr(scheduler, "scale_model_input") else latents
         )
         with nullcontext() if is_worn else adapted.suspended():
-            about = model_input, time.expand(len(latents))
-            output = (denoise if is_worn else early).at(step, *about, guided=settings.guides(step, total))
+            every = time.expand(len(latents))
+            output = (denoise if is_worn else early).at(step, model_input, every, guided=settings.guides(step, total))
         latents = base.stepped(scheduler, output, own_time, latents, noises)
         yield PaintStep(step, total, (latents[1:] if companion else latents[:wanted]) / spread(step + 1))
 
@@ -244,7 +258,7 @@ OWN: dict[str, tuple[Guidance, ...]] = {
 
 
 class _guided:
-    """The worn base as a denoiser for these rows, and that denoiser under guidance."""
+    """The adapted base as a denoiser for these rows, and that denoiser under guidance."""
 
     def __init__(
         self,
@@ -253,8 +267,14 @@ class _guided:
         seeds: Sequence[int],
         settings: PaintSettings,
         companion: Companion | None,
+        conditions: Mapping[str, Tensor],
+        frames: int,
     ) -> None:
         self.adapted, self.seeds, self.companion, self.step = adapted, tuple(seeds), companion, 0
+        self.conditions, self.frames, self.sampling = conditions, frames, Sampling()
+        self.repeated: dict[
+            int, dict[str, Tensor]
+        ] = {}  # conditions of so many branches, the same tensors at every step
         against = settings.negative or ", ".join(o.recipe.painting.negative for o in adapted.adapters if o.scale).strip(
             ", "
         )
@@ -275,7 +295,7 @@ class _guided:
             _check_interval(adapted)
 
     def at(self, step: int, x: Tensor, t: Tensor, *, guided: bool) -> Tensor:
-        """What a step of sampling is told. Recipes that guide by themselves always do."""
+        """The prediction for one step of sampling. Recipes that guide by themselves always do."""
         self.step = step
         (output,) = (self.guided if guided or self.adapted.guidance else self.plain)(x, t)
         return output
@@ -294,6 +314,9 @@ class _guided:
             "companion": self.companion is not None,
             "twins": self.adapted.twins is not None,
             "guidance": self.scale,
+            "conditions": self._conditions(len(branches)),
+            "frames": self.frames,
+            "sampling": self.sampling,
         }
         run = self.adapted.run(time=t, latents=x, step=self.step, branches=tuple(reads), **about)
         run.operations = self.adapted.painting_operations
@@ -302,16 +325,44 @@ class _guided:
         output = self.adapted.base.predict(x, t, self.joined[tuple(reads)], context=run)
         return output.chunk(len(branches))
 
+    def _conditions(self, branches: int) -> dict[str, Tensor]:
+        if branches not in self.repeated:
+            self.repeated[branches] = {name: c.repeat(branches, 1, 1, 1) for name, c in self.conditions.items()}
+        return self.repeated[branches]
+
 
 def _before_attached(
-    adapted: Adapted, prompts: Sequence[str], seeds: Sequence[int], settings: PaintSettings
+    adapted: Adapted,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    settings: PaintSettings,
+    conditions: Mapping[str, Tensor],
+    frames: int,
 ) -> _guided:
-    """The untouched base as a denoiser for the same pictures, to be run while what is worn is suspended."""
+    """The untouched base as a denoiser for the same pictures, to be run while all adapters are suspended."""
     plain = list(prompts)
     for adapter in adapted.adapters:
         plain = [prompt.replace(adapter.handle, adapter.noun) for prompt in plain]
     with adapted.suspended():
-        return _guided(AdaptedBase(adapted.base, (), frozen_text=False), plain, seeds, settings, None)
+        base = AdaptedBase(adapted.base, (), frozen_text=False)
+        return _guided(base, plain, seeds, settings, None, conditions, frames)
+
+
+def _check_frames(adapted: Adapted, frames: int, settings: PaintSettings) -> None:
+    """Raises `InputError` for a clip longer than can be painted, and for control branches that would come late."""
+    if not 1 <= frames <= adapted.frames:
+        most = f"at most {adapted.frames} frames" if adapted.frames > 1 else "pictures alone"
+        raise InputError(
+            f"{adapted.base.name} paints {most} with what is attached, not clips of {frames} frames: attach motion "
+            f"modules "
+            "(--motion FOLDER), or ask for fewer"
+        )
+    if settings.subject_from and (adapted.reads or frames > 1):
+        raise InputError(
+            "subject_from attaches everything late, control branches and motion modules too, which act from the first "
+            "step: leave it "
+            "out"
+        )
 
 
 def _check_interval(adapted: Adapted) -> None:
@@ -327,8 +378,14 @@ def _check_interval(adapted: Adapted) -> None:
         )
 
 
-def _first_latents(base: Base, seeds: Sequence[int], companion: Companion | None) -> Tensor:
-    seeds = [*([seeds[0]] if companion else []), *seeds]
-    return torch.stack([torch.randn(base.latent_shape, generator=stream(s, "latents")) for s in seeds]).to(
-        base.device, base.dtype
-    )
+def _first_latents(base: Base, seeds: Sequence[int], companion: Companion | None, frames: int) -> Tensor:
+    streams = [stream(seed, "latents", *_frame(row, frames)) for row, seed in enumerate(seeds)]
+    if companion:
+        streams = [stream(seeds[0], "latents"), *streams]
+    return torch.stack([torch.randn(base.latent_shape, generator=each) for each in streams]).to(base.device, base.dtype)
+
+
+def _frame(row: int, frames: int) -> tuple[str | int, ...]:
+    """The purpose by which a later frame of a clip has another random stream than its first, which has a single
+    picture's."""
+    return ("frame", row % frames) if row > 0 and row % frames else ()

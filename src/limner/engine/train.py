@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
@@ -18,13 +19,14 @@ import torch
 from limner.core.recipe import Rated, Source, Stage
 from limner.core.streams import streams
 from limner.core.types import AttentionOp, Batch, Condition, Pass, Prediction, References, Streams
-from limner.errors import InputError, TeachingError
+from limner.errors import FileError, InputError, TeachingError
 
 from .attach import AdaptedBase, Adapter, attach
-from .checkpoint_checks import BEST, MEAN, STOP, check_moments, check_tensors
+from .checkpoint_checks import BEST, GATHERED, MEAN, STOP, check_moments, check_tensors
 from .evolution import Searcher, summed
 from .muon import Muon
 from .parallel import ALONE, WHOLE, Share, Spread, Terms
+from .sign import Sign
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,6 +131,9 @@ def _stage(
         raise InputError("a stage that is searched without gradients is computed at once, in one process")
     spread.lay_out(adapted)
     kept = start.moments.get(STOP, torch.zeros(0)) if start else torch.zeros(0)
+    gathered = _gather(adapted, stage, seed, index, moments)
+    draws = {**draws, **_drawn_from(adapted.base, stage, gathered)}
+    moments = {name: tensor for name, tensor in moments.items() if not name.startswith(GATHERED)}
     with learning(parameters, adapted):
         learner: Learner | Searcher = (
             Searcher(stage, adapted, parameters, moments)
@@ -140,7 +145,7 @@ def _stage(
             try:
                 losses = learner.update(step, terms, streams(seed, "update", index, step))
             except TeachingError as error:
-                error.checkpoint = _snapshot(index, step, adapted, learner, kept, best)()
+                error.checkpoint = _snapshot(index, step, adapted, learner, kept, best, gathered)()
                 raise
             enough, kept = stage.stop(adapted, kept) if stage.stop else (False, kept)
             ends = enough or step + 1 == stage.steps
@@ -153,9 +158,47 @@ def _stage(
             if ends and not final:  # it goes on with the next stage, however early this one ended
                 yield step, losses, _snapshot(index + 1, 0, adapted, None, torch.zeros(0), best), ends
             else:
-                yield step, losses, _snapshot(index, step + 1, adapted, learner, kept, best), ends
+                yield step, losses, _snapshot(index, step + 1, adapted, learner, kept, best, gathered), ends
             if enough:
                 return
+
+
+def _gather(
+    adapted: AdaptedBase, stage: Stage, seed: int, index: int, moments: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Tensors that sources make of what has been learned so far, or those that a checkpoint of this stage has. By names
+    "gathered.SOURCE.KEY"; sources are numbered in the order of the stage's terms."""
+    found: dict[str, Tensor] = {}
+    strange = [name for name in moments if name.startswith(GATHERED)] if not _gathering(stage) else []
+    if strange:
+        raise FileError(
+            f"the checkpoint has {strange[0][:100]!r}, which no source of this stage gathers: delete it to start anew"
+        )
+    for number, source in enumerate(_gathering(stage)):
+        prefix = f"{GATHERED}{number}."
+        kept = {name: tensor for name, tensor in moments.items() if name.startswith(prefix)}
+        if not kept:
+            assert source.gather is not None
+            with torch.no_grad():
+                made = source.gather.make(adapted, streams(seed, source.name, index, 0))
+            kept = {prefix + name: tensor.detach().cpu() for name, tensor in made.items()}
+        found |= kept
+    return found
+
+
+def _drawn_from(base: Base, stage: Stage, gathered: Mapping[str, Tensor]) -> dict[Source, Any]:
+    """The drawing of batches of each source that gathers."""
+    found: dict[Source, Any] = {}
+    for number, source in enumerate(_gathering(stage)):
+        prefix = f"{GATHERED}{number}."
+        own = {name.removeprefix(prefix): tensor for name, tensor in gathered.items() if name.startswith(prefix)}
+        assert source.gather is not None
+        found[source] = source.gather.draw(base, own)
+    return found
+
+
+def _gathering(stage: Stage) -> list[Source]:
+    return [source for source in dict.fromkeys(term.source for term in stage.loss) if source.gather]
 
 
 def _check_parts(base: Base, stages: Sequence[Stage], spread: Spread) -> None:
@@ -227,15 +270,7 @@ class Learner:
         groups: dict[float, list[Tensor]] = {}
         for name, tensor in self.singles.items():
             groups.setdefault(factors[name], []).append(tensor)
-        processor = all(tensor.device.type == "cpu" for tensor in self.parameters.values())
-        self.optimizer = OPTIMIZERS[stage.optimizer](
-            [{"params": tensors, "factor": factor} for factor, tensors in groups.items()],
-            lr=stage.lr,
-            weight_decay=stage.weight_decay,
-            betas=(0.9, 0.99),
-            foreach=not processor,
-            fused=processor,  # a third of the time there
-        )
+        self.optimizer = _optimizer(stage, groups)
         check_moments(moments, self.singles, adapted.tensors, optimizer=stage.optimizer)
         for name, tensor in self.singles.items():
             kept = {k: moments[f"{k}.{name}"] for k in _MOMENTS if f"{k}.{name}" in moments}
@@ -263,8 +298,16 @@ class Learner:
             group["lr"] = self.stage.rate(step) * group["factor"]
         self.optimizer.step()
         self.adapted.round_off(self.parameters)
+        self._project()
         self._average(step)
         return losses
+
+    def _project(self) -> None:
+        """Let the stage project its parameters, and round them off where they are in half precision."""
+        if self.stage.after:
+            with torch.no_grad():
+                self.stage.after(self.adapted)
+            self.adapted.round_off(self.parameters)
 
     def _gather(self) -> None:
         """Gradients, to where they are in single precision."""
@@ -309,12 +352,25 @@ class Learner:
 
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+def _optimizer(stage: Stage, groups: Mapping[float, Sequence[Tensor]]) -> torch.optim.Optimizer:
+    """The stage's optimiser of these tensors, which learn at multiples of its rate."""
+    parts = [{"params": tensors, "factor": factor} for factor, tensors in groups.items()]
+    about: dict[str, Any] = {"lr": stage.lr, "weight_decay": stage.weight_decay}
+    if stage.optimizer == "sign":
+        return Sign(parts, **about)
+    processor = all(tensor.device.type == "cpu" for tensors in groups.values() for tensor in tensors)
+    about |= {"betas": (0.9, 0.99), "foreach": not processor, "fused": processor}  # fused: a third of the time there
+    return OPTIMIZERS[stage.optimizer](parts, **about)
+
+
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "muon": Muon}
 
 
 def select(stage: Stage, adapted: AdaptedBase) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """What learns in a stage and at which multiple of its rate, by name; base parameters among them are marked so that they
-    will be put back. What two selections name learns at the rate of the last."""
+    """The parameters that learn in a stage and the multiple of its rate at which each does, by name; base parameters
+    among them are marked so that they will be put back. One that two selections name learns at the rate of the last."""
     parts = [
         (selection(adapted), selection.factor if isinstance(selection, Rated) else 1.0) for selection in stage.train
     ]
@@ -359,8 +415,8 @@ class Update:
     def prediction_for(
         self, prompts: Sequence[str], *, references: References | None = None, operations: tuple[AttentionOp, ...] = ()
     ) -> Prediction:
-        """What is predicted of the same noised latents with other prompts and references, in a run of its own in which these
-        operations act as well."""
+        """The prediction for the same noised latents with other prompts and references, in a run of its own in which
+        these operations act as well."""
         other = self.on(replace(self.batch, prompts=tuple(prompts), references=references))
         _predict(self.adapted, [other], operations)
         return other.prediction
@@ -372,10 +428,11 @@ class Update:
         return other
 
     def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction:
-        """What the untouched base says of the same noised latents, reading these prompts or its own; no gradient."""
+        """The untouched base's prediction for the same noised latents, with these prompts or its own; no gradient."""
         with torch.no_grad(), self.adapted.suspended():
             states = self.adapted.text_states(prompts or self.batch.prompts)
-            run = Pass(time=self.time, fused=self.adapted.base.device.type != "cpu")
+            about: dict[str, Any] = {"conditions": self.batch.conditions, "frames": self.batch.frames}
+            run = Pass(time=self.time, fused=self.adapted.base.device.type != "cpu", **about)
             return self.adapted.base.reconstruct(self.batch, Condition(states, self.time, self.noise, run))
 
 
@@ -397,14 +454,17 @@ def begin_update(
     at = streams(seed, source.name, stage, step)
     batch, base = draw(step, at), adapted.base
     noise = torch.randn(batch.latents.shape, generator=at("noise")).to(base.device, base.dtype)
-    times = base.draw_times(len(batch.latents), at("time")).to(base.device)
-    rows = share.rows(len(times)) if share.count > 1 else slice(None)
+    times = base.draw_times(len(batch.latents) // batch.frames, at("time")).to(base.device)
+    if batch.frames > 1:  # all frames of a clip have one time
+        times = times.repeat_interleave(batch.frames)
+    rows = share.rows_of(batch) if share.count > 1 else slice(None)
     if share.count > 1 and batch.weight is not None and len(batch.weight.unique()) > 1:
         raise InputError(
             f"rows of {source.name} count differently, so the parts of a batch would teach something else than the whole: teach it in "
             "one process and without --accumulate"
         )
-    return kind(adapted, share.of(batch), times[rows], noise[rows], share.streams(at), **more)
+    part = share.of(batch).rendered(adapted)
+    return kind(adapted, part, times[rows], noise[rows], share.streams(at), **more)
 
 
 def _prepare(base: Base, stages: Sequence[Stage]) -> Draws:
@@ -426,8 +486,7 @@ def _terms(
     for source in dict.fromkeys(term.source for term in stage.loss):
         updates[source] = begin_update(Update, adapted, source, draws[source], seed, index, step, share)
     for update in updates.values():
-        size = update.batch.latents.shape[1:]
-        update.together = [other for other in updates.values() if other.batch.latents.shape[1:] == size]
+        update.together = [other for other in updates.values() if other.batch.layout == update.batch.layout]
     return [(term.name, term.weight * term.value(updates[term.source])) for term in stage.loss]
 
 
@@ -439,7 +498,8 @@ def _predict(adapted: AdaptedBase, updates: Sequence[Update], operations: tuple[
     states = adapted.text_states(prompts)
     fused = adapted.base.device.type != "cpu"
     said = tuple(adapted.expand_prompt(prompt) for prompt in prompts)
-    about = {"references": joined_references(batches), "random": updates[0].random}
+    about = {"references": joined_references(batches), "random": updates[0].random, **joined_conditions(batches)}
+    _check_conditions(adapted, batches[0])
     noised = torch.cat([update.noised for update in updates])
     run = adapted.run(time=times, latents=noised, prompts=said, fused=fused, **about)
     run.operations += operations
@@ -452,6 +512,25 @@ def _predict(adapted: AdaptedBase, updates: Sequence[Update], operations: tuple[
         update._prediction, start = Prediction(output[rows], run, rows), rows.stop
 
 
+def joined_conditions(batches: Sequence[Batch]) -> dict[str, Any]:
+    """The conditions of batches with one layout, and the frames of their clips, as a `Pass` has them."""
+    names = batches[0].conditions
+    return {
+        "conditions": {name: torch.cat([batch.conditions[name] for batch in batches]) for name in names},
+        "frames": batches[0].frames,
+    }
+
+
+def _check_conditions(adapted: AdaptedBase, batch: Batch) -> None:
+    """Raises `InputError` where adapters read a condition that a source does not give."""
+    missing = sorted(adapted.reads - batch.conditions.keys())
+    if missing:
+        raise InputError(
+            f"this recipe reads the condition {missing[0]!r}, and its source gives "
+            f"{', '.join(sorted(batch.conditions)) or 'none'}: give the source conditions={{{missing[0]!r}: …}}"
+        )
+
+
 def joined_references(batches: Sequence[Batch]) -> References | None:
     """The references of several batches as one; rows of a batch without any are dropped."""
     given = [batch.references for batch in batches if batch.references is not None]
@@ -461,6 +540,7 @@ def joined_references(batches: Sequence[Batch]) -> References | None:
         return given[0]
     every = [batch.references or _nothing(given[0], len(batch.latents)) for batch in batches]
     masked, counted = all(r.masks is not None for r in every), all(r.identity is not None for r in every)
+    marked = all(r.landmarks is not None for r in every)
     return References(
         torch.cat([r.pixels for r in every]),
         torch.cat([r.masks for r in every if r.masks is not None]) if masked else None,
@@ -469,6 +549,7 @@ def joined_references(batches: Sequence[Batch]) -> References | None:
         torch.cat([r.identity for r in every if r.identity is not None]) if counted else None,
         ~torch.cat([r.on for r in every]),
         tuple(look for r in every for look in r.looks) if all(r.looks for r in every) else (),
+        torch.cat([r.landmarks for r in every if r.landmarks is not None]) if marked else None,
     )
 
 
@@ -479,12 +560,18 @@ def _nothing(like: References, rows: int) -> References:
 
 
 def _snapshot(
-    stage: int, step: int, adapted: AdaptedBase, learner: Learner | Searcher | None, kept: Tensor, best: Best
+    stage: int,
+    step: int,
+    adapted: AdaptedBase,
+    learner: Learner | Searcher | None,
+    kept: Tensor,
+    best: Best,
+    gathered: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Callable[[], Checkpoint]:
     def take() -> Checkpoint:
         tensors = {name: tensor.detach().clone() for name, tensor in adapted.tensors.items()}
         own = learner.moments() if learner else {}
-        moments = own | best.kept | ({STOP: kept} if len(kept) else {})
+        moments = own | best.kept | dict(gathered) | ({STOP: kept} if len(kept) else {})
         return Checkpoint(stage, step, tensors, moments)
 
     return take

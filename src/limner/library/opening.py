@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limner.core.artefact import PREFIX as ARTEFACT
 from limner.core.subject import Subject
 from limner.engine.attach import Adapter
 from limner.errors import FileError, WrongBase
@@ -67,6 +68,7 @@ def adapter_of(
     start = (hot.shipped if hot else shipped)(recipe.weights, base) if recipe.weights else {}
     if recipe.weights:
         concept._check_weights(recipe.weights, base)
-    stored = {**start, **concept.tensors} if start else concept.tensors
-    plain, tuned = frozenset(start.keys() - concept.tensors.keys()), frozenset(start.keys() & concept.tensors.keys())
+    own = {name: tensor for name, tensor in concept.tensors.items() if not name.startswith(ARTEFACT)}
+    plain, tuned = frozenset(start.keys() - own.keys()), frozenset(start.keys() & own.keys())
+    stored = {**start, **own}
     return Adapter(recipe, concept.handle, stored, scale, concept.seed, concept.subject["noun"], plain, tuned)

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import pkgutil
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +117,7 @@ def _from_file(name: str) -> Callable[..., Recipe]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses of the file look up the names in their annotations
     spec.loader.exec_module(module)
     found = {function.__name__: function for function in _marked(module)}
     if not found:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from limner.core.artefact import packed
 from limner.core.concept import Concept
 from limner.core.files import check_folder, check_place
 from limner.core.weights import mark
@@ -68,12 +70,23 @@ def learn(
         resume=resume,
         watch=watch,
     )
-    concept = to_concept(run, tensors, losses, time.monotonic() - began)
+    concept = _with_artefacts(base, run, to_concept(run, tensors, losses, time.monotonic() - began), tensors)
     check_finite(concept)
     if to is not None:
         concept.save(to, overwrite=overwrite)
         discard(checkpoints)
     return concept
+
+
+def _with_artefacts(base: Base, run: Run, concept: Concept, tensors: Mapping[str, Tensor]) -> Concept:
+    """The concept with the files that its method makes beside it."""
+    if run.recipe.artefacts is None:
+        return concept
+    import torch
+
+    with torch.no_grad(), attach(base, (replace(run.adapter, stored={**run.adapter.stored, **tensors}),)) as adapted:
+        made = run.recipe.artefacts(adapted)
+    return replace(concept, tensors={**concept.tensors, **packed(made)})
 
 
 def check_finite(concept: Concept) -> None:

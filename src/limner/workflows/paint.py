@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from limner.bases.common.text import literal_syntax
 from limner.core.adapted import Adapted
-from limner.core.picture import Picture, Pictures
+from limner.core.picture import Clip, Picture, Pictures
 from limner.core.pixels import to_images
+from limner.core.recipe import Recipe
 from limner.core.streams import stream
 from limner.core.wording import shortened
-from limner.engine.attach import attach
+from limner.engine.attach import Adapter, attach
+from limner.engine.conditions import tensor_of
 from limner.engine.sample import PaintSettings, decoded, sample
 from limner.errors import InputError, PromptError
 from limner.library.concepts import read_concepts
 from limner.library.opening import adapter_of
+from limner.parts.modifiers.control_branch import opened_control
+from limner.parts.modifiers.motion import motion_modules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
     from limner.core.concept import Concept
+    from limner.engine.conditions import Condition
     from limner.engine.sample import Canvas, PaintStep
     from limner.library.concepts import Concepts
 
@@ -45,13 +51,23 @@ def paint(
     any_base: bool = False,
     hot: Concepts | None = None,
     watch: Callable[[PaintStep], object] | None = None,
+    conditions: Mapping[str, Condition] = MappingProxyType({}),
+    controls: Mapping[str, Path | str] = MappingProxyType({}),
+    frames: int = 1,
+    motion: Path | str = "",
 ) -> Pictures:
     """Paint `count` pictures of each prompt, wearing `concepts` at `scale`, one for all or one each. Picture k of a prompt has seed `seed + k`.
 
     A prompt need not name a concept: so one sees what wearing it does to other things. With a `canvas`, every picture is
     painted into it. `any_base` lets a base wear what another of its family was taught. A concept may be named by its file, which
-    is read from `hot` where it is there already. Raises `PromptError` for a prompt that is empty, too long, or names a handle that
-    nothing worn answers to, `InputError` for a scale outside of SCALES, and `PaintingError` where latents are not finite numbers.
+    is read from `hot` where it is there already.
+
+    `conditions` are pictures that the base, a concept or one of the `controls` reads, such as {"depth": picture}: one
+    for all prompts, one for each, or one for each frame of a clip. `controls` are ControlNets and T2I-Adapters by the condition they read: {"depth":
+    folder}. With `frames` above 1, clips are painted (`Clip`), by a base or concept that has motion or by the motion
+    modules in the folder `motion`. Raises `PromptError` for a prompt that is empty, too long, or names a handle that
+    nothing worn answers to, `InputError` for a scale outside of SCALES, and `PaintingError` where latents are not
+    finite numbers.
     """
     return Pictures(
         painting(
@@ -66,6 +82,10 @@ def paint(
             any_base=any_base,
             hot=hot,
             watch=watch,
+            conditions=conditions,
+            controls=controls,
+            frames=frames,
+            motion=motion,
         )
     )
 
@@ -83,6 +103,10 @@ def painting(
     any_base: bool = False,
     hot: Concepts | None = None,
     watch: Callable[[PaintStep], object] | None = None,
+    conditions: Mapping[str, Condition] = MappingProxyType({}),
+    controls: Mapping[str, Path | str] = MappingProxyType({}),
+    frames: int = 1,
+    motion: Path | str = "",
 ) -> Iterator[Picture]:
     """`paint`, yielding pictures as they are done, a batch at a time. The base is as it was once the iterator ends or is closed."""
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -103,17 +127,56 @@ def painting(
         warnings.warn(f"{words!r} is read as written: prompts have no weights, schedules or choices here", stacklevel=2)
     names = tuple(concept.handle for concept in known)
     story = settings.metadata | {"scale": scale if isinstance(scale, (int, float)) else scales}
+    shown = _conditions(base, conditions, prompts, count, frames)
+    if shown:
+        story |= {"conditions": sorted(shown)}
     jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]
+    adapters += _beside(controls, motion)
+    each = max(1, settings.batch // frames) if frames > 0 else 1  # clips at once
     with ExitStack() as stack:
         with torch.no_grad():  # closed before every yield: the caller's own code has its gradients
             adapted = stack.enter_context(attach(base, adapters))
-        for start in range(0, len(jobs), settings.batch):
-            part = jobs[start : start + settings.batch]
+        for start in range(0, len(jobs), each):
+            part = jobs[start : start + each]
             texts, seeds = zip(*part, strict=True)
+            own = slice(start * frames, (start + each) * frames)
+            rows = {name: c if len(c) == 1 else c[own] for name, c in shown.items()}
             with torch.no_grad():
-                images = to_images(_best(adapted, texts, seeds, settings, canvas, watch))
-            for image, (prompt, number) in zip(images, part, strict=True):
-                yield Picture(image, prompt, number, names, base.name, dict(story))
+                images = to_images(_best(adapted, texts, seeds, settings, canvas, watch, rows, frames))
+            for k, (prompt, number) in enumerate(part):
+                about: Any = prompt, number, names, base.name, dict(story)
+                clip = tuple(images[k * frames : (k + 1) * frames])
+                yield Clip(clip[0], *about, clip) if frames > 1 else Picture(clip[0], *about)
+
+
+def _conditions(
+    base: Base, conditions: Mapping[str, Condition], prompts: Sequence[str], count: int, frames: int
+) -> dict[str, Tensor]:
+    """Name -> [1 or one for each frame of each picture, 1 or 3, H, W]. Raises `InputError` for another number than of
+    prompts or, for clips, of frames."""
+    found: dict[str, Tensor] = {}
+    for name, given in conditions.items():
+        tensor = tensor_of(name, given, base.picture_size)
+        if len(tensor) == len(prompts) > 1:
+            tensor = tensor.repeat_interleave(count * frames, 0)
+        elif len(tensor) == frames > 1:
+            tensor = tensor.repeat(len(prompts) * count, 1, 1, 1)
+        elif len(tensor) != 1:
+            more = f", or one for each of {frames} frames" if frames > 1 else ""
+            raise InputError(
+                f"the condition {name!r} has {len(tensor)} pictures for {len(prompts)} prompts: give one for all, one for "
+                f"each{more}"
+            )
+        found[name] = tensor
+    return found
+
+
+def _beside(controls: Mapping[str, Path | str], motion: Path | str) -> list[Adapter]:
+    """Networks from folders as adapters without a subject: no prompt can name their handles."""
+    parts: dict[str, Any] = {f"control of {name}": opened_control(name, str(at)) for name, at in controls.items()}
+    if motion:
+        parts["motion"] = motion_modules(folder=str(motion))
+    return [Adapter(Recipe(says="", modifiers=(part,)), f"<{name} modules>") for name, part in parts.items()]
 
 
 SCALES = (-10.0, 10.0)
@@ -152,19 +215,28 @@ def _best(
     settings: PaintSettings,
     canvas: Canvas | None,
     watch: Callable[[PaintStep], object] | None,
+    conditions: Mapping[str, Tensor],
+    frames: int,
 ) -> Tensor:
-    """[B, 3, H, W] in [0, 1]: what is painted of each prompt; of several candidates, the nearest."""
+    """[B, 3, H, W] in [0, 1]: what is painted of each prompt; of several candidates, the nearest, of clips as a
+    whole."""
     choosing = adapted.candidates
-    best = painted(adapted, prompts, seeds, settings, canvas, watch)
+    about: Any = settings, canvas, watch, conditions, frames
+    best = painted(adapted, prompts, seeds, *about)
     if choosing is None or choosing.count < 2:
         return best
-    near = choosing.nearness(adapted, best)
+    near = _of_clips(choosing.nearness(adapted, best), frames)
     for k in range(1, choosing.count):
-        other = painted(adapted, prompts, [seed + k * APART for seed in seeds], settings, canvas, watch)
-        nearness = choosing.nearness(adapted, other)
+        other = painted(adapted, prompts, [seed + k * APART for seed in seeds], *about)
+        nearness = _of_clips(choosing.nearness(adapted, other), frames)
         better = nearness > near
         best, near = torch.where(better.view(-1, 1, 1, 1), other, best), torch.where(better, nearness, near)
     return best
+
+
+def _of_clips(nearness: Tensor, frames: int) -> Tensor:
+    """[B]: each frame's, replaced by the mean of its clip."""
+    return nearness if frames == 1 else nearness.view(-1, frames).mean(1).repeat_interleave(frames)
 
 
 def painted(
@@ -174,14 +246,18 @@ def painted(
     settings: PaintSettings,
     canvas: Canvas | None = None,
     watch: Callable[[PaintStep], object] | None = None,
+    conditions: Mapping[str, Tensor] = MappingProxyType({}),
+    frames: int = 1,
 ) -> Tensor:
     """[B, 3, H, W] in [0, 1]: one picture for each (prompt, seed), by all stages of the base. Raises `PaintingError` where it is not
     numbers."""
-    for at in sample(adapted, prompts, seeds=seeds, settings=settings, canvas=canvas):
+    more: Any = {"conditions": conditions, "frames": frames}
+    for at in sample(adapted, prompts, seeds=seeds, settings=settings, canvas=canvas, **more):
         if watch:
             watch(at)
     latents = at.latents
     if adapted.base.cascaded:
+        prompts, seeds = ([each for each in rows for _ in range(frames)] for rows in (prompts, seeds))
         states, empty = adapted.text_states(prompts), adapted.text_states([settings.negative] * len(prompts))
         streams = [stream(seed, "enlarging") for seed in seeds]
         about: dict[str, Any] = {"steps": settings.steps, "guidance": settings.guidance, "generators": streams}

@@ -64,6 +64,28 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--start", type=float, default=0.3, help="share of the steps left out, to keep that much of it")
     parser.add_argument(
+        "--condition",
+        nargs="+",
+        default=[],
+        metavar="NAME=FILE",
+        help="a picture that a control branch or the base reads, such as depth=depth.png; with --like, NAME alone",
+    )
+    parser.add_argument(
+        "--like", type=Path, metavar="FILE", help="the picture that conditions named alone are computed from"
+    )
+    parser.add_argument(
+        "--control",
+        nargs="+",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="ControlNets and T2I-Adapters in diffusers' layout, by the condition that each reads",
+    )
+    parser.add_argument(
+        "--estimator", nargs="+", default=[], metavar="NAME=FOLDER", help="networks that compute conditions of --like"
+    )
+    parser.add_argument("--frames", type=at_least(1), default=1, help="frames of a clip; 1 paints pictures")
+    parser.add_argument("--motion", default="", metavar="FOLDER", help="motion modules (a MotionAdapter of diffusers)")
+    parser.add_argument(
         "--any-base", action="store_true", help="wear it on another base of its family, such as a distilled one"
     )
     add_trust(parser)
@@ -129,12 +151,49 @@ def paint(given: argparse.Namespace) -> None:
         settings=how,
         canvas=canvas,
         any_base=given.any_base,
+        conditions=_conditions(given, base.picture_size),
+        controls=_pairs("--control", given.control),
+        frames=given.frames,
+        motion=given.motion,
     )
     paths = [
         saver.save(replace(picture, image=region.put_back(picture.image)) if region else picture)
         for picture in pictures
     ]
     out(given, {"pictures": [str(p) for p in paths]}, "\n".join(map(str, paths)))
+
+
+def _pairs(flag: str, given: list[str]) -> dict[str, str]:
+    """NAME=PLACE as a mapping. Raises `InputError` for a word that is none, and for a name that is given twice."""
+    found: dict[str, str] = {}
+    for word in given:
+        name, _, place = word.partition("=")
+        if not name or not place:
+            raise InputError(f"{flag} takes NAME=FOLDER, such as depth=controlnet-depth, not {word!r}")
+        if name in found:
+            raise InputError(f"{flag} is given {name!r} twice; once is enough")
+        found[name] = place
+    return found
+
+
+def _conditions(given: argparse.Namespace, size: int) -> dict[str, Any]:
+    """The conditions that are given as pictures, and those that are computed from the one to be like."""
+    from limner.core.pixels import to_tensor
+    from limner.core.subject import read_picture
+    from limner.parts.encoders.conditions import computed
+
+    alone = [word for word in given.condition if "=" not in word]
+    files = _pairs("--condition", [word for word in given.condition if "=" in word])
+    if alone and not given.like:
+        raise InputError(f"--condition {alone[0]} needs a picture: {alone[0]}=FILE, or --like FILE to compute it from")
+    if given.like and not alone:
+        raise InputError("--like says what conditions are computed from; name some, such as --condition edges")
+    found: dict[str, Any] = {name: read_picture(Path(file))[0].image for name, file in files.items()}
+    if given.like:
+        image: Any = read_picture(given.like)[0].image
+        estimators = _pairs("--estimator", given.estimator)
+        found |= {name: computed(name, to_tensor([image], size), estimators) for name in alone}
+    return found
 
 
 def _prompts(given: argparse.Namespace) -> list[str]:

@@ -11,7 +11,7 @@ from diffusers import AmusedScheduler
 from torch import Generator, Tensor
 
 from limner.bases.common.attention import host_sites
-from limner.bases.common.family import Family
+from limner.bases.common.family import Family, in_range
 from limner.bases.common.opening import Opening
 from limner.bases.common.states import pack, rows_of, unpack
 from limner.bases.common.text import clip_tower
@@ -53,13 +53,13 @@ class Amused(Family):
         found = ids.reshape(len(latents), 1, *latents.shape[2:]).to(self.dtype)
         return found, torch.zeros_like(found)
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, *, clamp: bool = True) -> Tensor:
         rows, _, high, side = latents.shape
         shape = (rows, high, side, int(self.autoencoder.config.latent_channels))
         ids = latents[:, 0].long().clamp(0, int(self.denoiser.config.codebook_size) - 1)
         with self.at_work(self.autoencoder):
             pixels: Tensor = self.autoencoder.decode(ids, force_not_quantize=True, shape=shape).sample
-        return pixels.clamp(0, 1)
+        return in_range(pixels, clamp=clamp)
 
     @property
     def states_shape(self) -> tuple[int, int]:

@@ -12,16 +12,17 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderTiny, UNet2DConditionModel
 from torch import Generator, Tensor, nn
 
 from limner.core.base import Denoises
 from limner.core.capabilities import NONE, Capabilities, Captioner, PixelEncoder, Segmenter
 from limner.core.corpus import Corpus
 from limner.core.quiet import quiet
-from limner.core.types import Batch, Condition, Prediction, Site
+from limner.core.types import Batch, Condition, Pass, Prediction, Site
 from limner.errors import InputError, UnknownName
 
+from .control import with_channels
 from .layout import laid_out
 from .text import TextAttention, Tower
 
@@ -34,6 +35,8 @@ class Family:
     guidance: str = "classifier_free"  # how its own pipeline guides
     idle: tuple[str, ...] = ()  # how the names of denoiser layers begin whose output nothing reads
     cascaded: bool = False  # later stages enlarge what the first one paints
+    takes_residuals: bool = False  # of control branches, in its `predict`
+    frames: int = 1  # of the longest clip it paints by itself; 1: pictures
     capabilities: Capabilities = NONE  # what comes with it beside the generator
     sites: tuple[Site, ...]
 
@@ -148,15 +151,64 @@ class Family:
         size, channels = int(self.denoiser.config.sample_size), int(self.denoiser.config.in_channels)
         config = getattr(self.autoencoder, "config", None)  # a base of pixels has no autoencoder
         own = int(getattr(config, "latent_channels", None) or channels)
-        return (own if channels == 2 * own + 1 else channels), size, size
+        return (own if self._extra(channels, own) else channels), size, size
 
-    def _filled(self, noised: Tensor) -> Tensor:
-        """What the denoiser reads. One made for in-painting also reads a mask, here 1 everywhere, and the latents of what is left,
-        here of a grey picture."""
-        if int(self.denoiser.config.in_channels) != 2 * noised.shape[1] + 1:
-            return noised
-        grey = self._grey.to(noised).expand(len(noised), -1, *noised.shape[2:])
-        return torch.cat([noised, torch.ones_like(noised[:, :1]), grey], 1)
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Conditions that the denoiser reads in channels of its own, in their order: "mask" and "source" when it was
+        made for in-painting, "source" for editing, or "depth"."""
+        return self._extra(int(self.denoiser.config.get("in_channels", 0)), self.latent_shape[0])
+
+    def _extra(self, channels: int, own: int) -> tuple[str, ...]:
+        """Raises `InputError` for a UNet with channels beside the latents' that are none of these."""
+        if not isinstance(self.denoiser, UNet2DConditionModel):
+            return ()
+        known = {0: (), 1: ("depth",), own: ("source",), own + 1: ("mask", "source")}
+        if channels - own not in known:
+            raise InputError(
+                f"the denoiser of {self.name} reads {channels} channels, of which {own} are latents; of the others "
+                f"limner knows "
+                f"1 (depth), {own} (source) and {own + 1} (mask and source)"
+            )
+        return known[channels - own]
+
+    def _filled(self, noised: Tensor, run: Pass) -> Tensor:
+        """[B, C, h, w] -> the denoiser's input: the latents, and the conditions that it reads in channels of its
+        own."""
+        extra = self._extra(int(self.denoiser.config.in_channels), noised.shape[1])
+        return (
+            torch.cat([noised, *(self._channels_of(name, extra, noised, run) for name in extra)], 1)
+            if extra
+            else noised
+        )
+
+    def _channels_of(self, name: str, extra: tuple[str, ...], noised: Tensor, run: Pass) -> Tensor:
+        """A condition at the latents' size. One that is not given is left blank: a mask of ones and a grey picture when
+        in-painting, else zeros."""
+        given, size = run.conditions.get(name), noised.shape[2:]
+        if given is not None and name == "source":
+            return run.sampling.once("source", given, lambda: self._encoded_source(given, extra, run)).to(noised)
+        if given is not None and name == "mask":
+            return F.interpolate(with_channels(given, 1), size, mode="nearest").to(noised)
+        if given is not None:
+            return _between_ones(F.interpolate(with_channels(given, 1), size, mode="bicubic")).to(noised)
+        if name == "mask":
+            return torch.ones_like(noised[:, :1])
+        if "mask" in extra:
+            return self._grey.to(noised).expand(len(noised), -1, *size)
+        return torch.zeros_like(noised if name == "source" else noised[:, :1])
+
+    def _encoded_source(self, source: Tensor, extra: tuple[str, ...], run: Pass) -> Tensor:
+        """[B, C, h, w]: latents of what is outside of the mask, the rest grey (as StableDiffusionInpaintPipeline has
+        it); without a mask, of the whole picture, unscaled (as StableDiffusionInstructPix2PixPipeline has it)."""
+        shown = with_channels(source, 3)
+        if "mask" in extra:
+            where = (
+                (run.conditions["mask"] >= 0.5).to(shown) if "mask" in run.conditions else torch.ones_like(shown[:, :1])
+            )
+            return self.encode(shown * (1 - where) + 0.5 * where)[0]
+        scale, shift = self._scaling
+        return self.encode(shown)[0] / scale + shift
 
     @functools.cached_property
     def _grey(self) -> Tensor:
@@ -231,14 +283,15 @@ class Family:
         posterior = encoded.latent_dist
         return ((posterior.mean - shift) * scale).to(self.dtype), (posterior.std * scale).to(self.dtype)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """[B, C, h, w] -> [B, 3, H, W] in [0, 1]"""
+    def decode(self, latents: Tensor, *, clamp: bool = True) -> Tensor:
+        """[B, C, h, w] -> [B, 3, H, W] in [0, 1]; not cut to that range without `clamp`, for gradients to pass
+        everywhere: those of a value that is cut are zero."""
         scale, shift = self._scaling
         with self.at_work(self.autoencoder):
             coded = (latents / scale + shift).to(self.autoencoder.dtype)
             with laid_out(self.autoencoder, coded) as x:
                 pixels = self.autoencoder.decode(x).sample
-        return (pixels / 2 + 0.5).clamp(0, 1)
+        return in_range(pixels / 2 + 0.5, clamp=clamp)
 
     @property
     def _scaling(self) -> tuple[float, float]:
@@ -477,10 +530,31 @@ class Family:
             return layer.add_k_proj, layer.add_v_proj
         return layer.to_k, layer.to_v
 
+    def normalisations(self) -> dict[str, nn.GroupNorm]:
+        """Layers of the denoiser that normalise over positions, by name. Raises `InputError` where there are none."""
+        found = {f"denoiser.{n}": m for n, m in self.denoiser.named_modules() if isinstance(m, nn.GroupNorm)}
+        if not found:
+            raise InputError(
+                f"no layer of {self.name} ({self.family}) normalises over positions, which this method changes: use a "
+                f"base with a UNet"
+            )
+        return found
+
     def query_out(self, site: Site) -> tuple[nn.Linear, nn.Linear]:
         """Layers that make a site's queries of the picture and its output of what was seen."""
         layer: Any = self.denoiser.get_submodule(site.name)
         return layer.to_q, layer.to_out[0]
+
+
+def in_range(pixels: Tensor, *, clamp: bool) -> Tensor:
+    """[…] -> the same, cut to [0, 1] where that is wanted."""
+    return pixels.clamp(0, 1) if clamp else pixels
+
+
+def _between_ones(depth: Tensor) -> Tensor:
+    """[B, 1, h, w] -> each stretched to [-1, 1] (as StableDiffusionDepth2ImgPipeline has it)."""
+    low, high = depth.amin((1, 2, 3), keepdim=True), depth.amax((1, 2, 3), keepdim=True)
+    return 2 * (depth - low) / (high - low).clamp_min(1e-6) - 1
 
 
 ATTENTION = ("attention", "self_attention", "cross_attention", "cross_attention_kv")

@@ -36,8 +36,8 @@ class Known(NamedTuple):
 
 
 FAMILIES = (
-    Known("stable_diffusion", "Stable Diffusion 1.x, 2.x", ("StableDiffusionPipeline", "BlipDiffusionPipeline"), "noise or velocity", "self and cross", "CLIP"),
-    Known("sdxl", "Stable Diffusion XL", ("StableDiffusionXLPipeline",), "noise", "self and cross", "CLIP and OpenCLIP"),
+    Known("stable_diffusion", "Stable Diffusion 1.x, 2.x", ("StableDiffusionPipeline", "BlipDiffusionPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionInstructPix2PixPipeline", "StableDiffusionDepth2ImgPipeline"), "noise or velocity", "self and cross", "CLIP"),
+    Known("sdxl", "Stable Diffusion XL", ("StableDiffusionXLPipeline", "StableDiffusionXLInpaintPipeline"), "noise", "self and cross", "CLIP and OpenCLIP"),
     Known("sd3", "Stable Diffusion 3, 3.5", ("StableDiffusion3Pipeline",), "flow", "joint", "CLIP, OpenCLIP and T5"),
     Known("flux", "FLUX.1", ("FluxPipeline",), "flow", "joint and merged", "CLIP and T5", "dev reads the scale of guidance itself"),
     Known("flux2", "FLUX.2 klein", ("Flux2KleinPipeline",), "flow", "joint and merged", "Qwen3"),

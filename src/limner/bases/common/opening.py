@@ -262,7 +262,9 @@ def read_file(path: Path, *, config: str | None, dtype: str, offline: bool) -> t
 _SINGLE = {
     "v1": "StableDiffusionPipeline",
     "v2": "StableDiffusionPipeline",
+    "inpainting": "StableDiffusionInpaintPipeline",
     "xl_base": "StableDiffusionXLPipeline",
+    "xl_inpaint": "StableDiffusionXLInpaintPipeline",
     "playground": "StableDiffusionXLPipeline",
     "sd3": "StableDiffusion3Pipeline",
     "sd35": "StableDiffusion3Pipeline",

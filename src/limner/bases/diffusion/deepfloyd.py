@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from limner.bases.common.attention import host_sites
-from limner.bases.common.family import Family
+from limner.bases.common.family import Family, in_range
 from limner.bases.common.joint import AddedKeysHost
 from limner.bases.common.opening import Opening, read_index
 from limner.bases.common.paths import Diffusion
@@ -84,8 +84,8 @@ class DeepFloyd(Diffusion, Family):
         latents = (2 * pixels - 1).to(self.device, self.dtype)
         return latents, torch.zeros_like(latents)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        return (latents / 2 + 0.5).clamp(0, 1)
+    def decode(self, latents: Tensor, *, clamp: bool = True) -> Tensor:
+        return in_range(latents / 2 + 0.5, clamp=clamp)
 
     @property
     def states_shape(self) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from limner.bases.common.attention import host_sites
-from limner.bases.common.family import Family
+from limner.bases.common.family import Family, in_range
 from limner.bases.common.joint import JointHost, ParallelHost
 from limner.bases.common.opening import Opening
 from limner.bases.common.paths import Flow, falling
@@ -51,11 +51,11 @@ class Flux2(Flow, Family):
         mean, std = self._statistics(posterior.mean)
         return ((patched(posterior.mean) - mean) / std).to(self.dtype), (patched(posterior.std) / std).to(self.dtype)
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, *, clamp: bool = True) -> Tensor:
         mean, std = self._statistics(latents)
         with self.at_work(self.autoencoder):
             pixels = self.autoencoder.decode(unpatched(latents * std + mean).to(self.autoencoder.dtype)).sample
-        return (pixels / 2 + 0.5).clamp(0, 1)
+        return in_range(pixels / 2 + 0.5, clamp=clamp)
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         norm = self.autoencoder.bn

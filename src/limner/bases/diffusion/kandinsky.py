@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from limner.bases.common.attention import host_sites
-from limner.bases.common.family import Family
+from limner.bases.common.family import Family, in_range
 from limner.bases.common.joint import AddedKeysHost
 from limner.bases.common.opening import Opening, read_index
 from limner.bases.common.paths import Diffusion
@@ -47,10 +47,10 @@ class Kandinsky(Diffusion, Family):
             latents = self.autoencoder.encode((2 * pixels - 1).to(self.device, self.autoencoder.dtype)).latents
         return latents.to(self.dtype), torch.zeros_like(latents, dtype=self.dtype)
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, *, clamp: bool = True) -> Tensor:
         with self.at_work(self.autoencoder):
             pixels = self.autoencoder.decode(latents.to(self.autoencoder.dtype), force_not_quantize=True).sample
-        return (pixels / 2 + 0.5).clamp(0, 1)
+        return in_range(pixels / 2 + 0.5, clamp=clamp)
 
     @property
     def states_shape(self) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from limner.bases.common.attention import host_sites
-from limner.bases.common.family import Family
+from limner.bases.common.family import Family, in_range
 from limner.bases.common.joint import ComplexRotaryHost
 from limner.bases.common.opening import Opening
 from limner.bases.common.paths import Flow, falling, linear_shift
@@ -56,12 +56,12 @@ class QwenImage(Flow, Family):
         mean, std = self._statistics(posterior.mean)
         return ((posterior.mean - mean) / std)[:, :, 0].to(self.dtype), (posterior.std / std)[:, :, 0].to(self.dtype)
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, *, clamp: bool = True) -> Tensor:
         frames = latents[:, :, None].to(self.autoencoder.dtype)
         mean, std = self._statistics(frames)
         with self.at_work(self.autoencoder):
             pixels = self.autoencoder.decode(frames * std + mean).sample[:, :, 0]
-        return (pixels / 2 + 0.5).clamp(0, 1)
+        return in_range(pixels / 2 + 0.5, clamp=clamp)
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         config = self.autoencoder.config

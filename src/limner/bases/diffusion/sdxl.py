@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from limner.bases.common.attention import host_sites
+from limner.bases.common.control import with_residuals
 from limner.bases.common.family import Family
 from limner.bases.common.opening import Opening
 from limner.bases.common.paths import Diffusion
@@ -21,6 +22,7 @@ class StableDiffusionXL(Diffusion, Family):
     """States are the last but one of both towers, side by side; the second tower's projected end is the global vector."""
 
     family = "sdxl"
+    takes_residuals = True
 
     def __init__(self, name: str, *, empty_is_zero: bool = True, **parts: Any) -> None:
         super().__init__(name, **parts)
@@ -49,13 +51,16 @@ class StableDiffusionXL(Diffusion, Family):
         sizes = noised.new_tensor([high, side, 0.0, 0.0, high, side]).expand(len(noised), -1)
         wide = int(self.towers[1].model.config.projection_dim)
         sequence, pooled, _ = unpack(states, self.towers[0].length, pooled=wide)
-        out: Tensor = self.denoiser(
-            self._filled(noised),
+        x, about = self._filled(noised, context), {"text_embeds": pooled, "time_ids": sizes}
+        told = with_residuals(
+            x,
             time,
+            context,
             encoder_hidden_states=sequence,
-            added_cond_kwargs={"text_embeds": pooled, "time_ids": sizes},
+            added_cond_kwargs=about,
             cross_attention_kwargs={"run": context},
-        ).sample
+        )
+        out: Tensor = self.denoiser(x, time, **told).sample
         return out
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limner.bases.common.attention import host_sites
+from limner.bases.common.control import with_residuals
 from limner.bases.common.family import Family
 from limner.bases.common.opening import Opening
 from limner.bases.common.paths import Diffusion
@@ -26,6 +27,7 @@ class StableDiffusion(Diffusion, Family):
     """A pipeline of this family behind the seam."""
 
     family = "stable_diffusion"
+    takes_residuals = True
 
     def __init__(self, name: str, **parts: Any) -> None:
         super().__init__(name, **parts)
@@ -62,10 +64,9 @@ class StableDiffusion(Diffusion, Family):
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         """[B, C, h, w] -> [B, C, h, w]: one run of the UNet, its attention layers seeing `context`."""
-        told = {"run": context}
-        out: Tensor = self.denoiser(
-            self._filled(noised), time, encoder_hidden_states=states, cross_attention_kwargs=told
-        ).sample
+        x = self._filled(noised, context)
+        told = with_residuals(x, time, context, encoder_hidden_states=states, cross_attention_kwargs={"run": context})
+        out: Tensor = self.denoiser(x, time, **told).sample
         return out
 
 

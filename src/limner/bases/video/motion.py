@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
+
+import torch
+from diffusers import MotionAdapter, UNet2DConditionModel
+from torch import Generator, Tensor
+
+from limner.core.quiet import quiet
+from limner.core.types import Live
+from limner.errors import FileError, InputError
 
 
 @contextmanager
@@ -14,9 +24,90 @@ def moving(unet: Any, adapter: Any, frames: int) -> Iterator[None]:
     They stand where diffusers' `UNetMotionModel` has them: after each pair of residual and attention layers, and in the
     middle before the last residual layer. The UNet itself may be of any kind that diffusers has.
     """
+    with _after_layers(unet, adapter, lambda module, x: module(x, num_frames=frames)):
+        yield
+
+
+def moved(base: Any, adapter: Any, live: Live, scale: float) -> AbstractContextManager[None]:
+    """While inside, the modules act on the clips of the run that `live` is told of, at a strength. A companion, which
+    stands before the clips of every branch, passes by."""
+
+    def act(module: Any, x: Tensor) -> Tensor:
+        run = live.run
+        if run is None or not live.on or run.frames == 1:
+            return x
+        rows = x.unflatten(0, (len(run.branches), -1))
+        first, clips = rows[:, : int(run.companion)], rows[:, int(run.companion) :]
+        out = module(clips.flatten(0, 1), num_frames=run.frames).view(clips.shape)
+        out = out if scale == 1 else clips.lerp(out, scale)
+        return torch.cat([first, out], 1).flatten(0, 1)
+
+    return _after_layers(base.module("denoiser"), adapter, act)
+
+
+def motion_of(base: Any, frames: int, folder: str, generator: Generator) -> tuple[Any, dict[str, Tensor], int]:
+    """Motion modules for a base's UNet, their weights by name, and the frames of the longest clip: those of a folder,
+    or new ones whose output is zero. Raises `InputError` for a base without a UNet, and for modules of another's
+    shape."""
+    unet = base.module("denoiser")
+    if not isinstance(unet, UNet2DConditionModel):
+        raise InputError(f"{base.name} ({base.family}) has no UNet, and motion modules stand between a UNet's layers")
+    network = _opened(folder) if folder else _new(unet, frames)
+    found, wanted = (tuple(net.config.block_out_channels) for net in (network, unet))
+    if found != wanted:
+        raise InputError(f"{folder} has motion modules for layers of {found} channels, and {base.name} has {wanted}")
+    network.to(base.device, base.dtype)
+    start = {name: tensor.detach() for name, tensor in network.named_parameters()}
+    if not folder:
+        start = {name: _begun(name, tensor, generator) for name, tensor in start.items()}
+    return network, start, int(network.config.motion_max_seq_length)
+
+
+def _opened(folder: str) -> Any:
+    config = Path(folder).expanduser() / "config.json"
+    kind = json.loads(config.read_text(encoding="utf-8")).get("_class_name") if config.is_file() else "nothing"
+    if kind != "MotionAdapter":
+        raise FileError(f"{folder} holds {kind}; expected a MotionAdapter in diffusers' layout")
+    try:
+        with quiet():
+            return MotionAdapter.from_pretrained(str(config.parent), use_safetensors=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise FileError(f"{folder} cannot be read: {str(error).strip().splitlines()[0][:300]}") from error
+
+
+def _new(unet: Any, frames: int) -> Any:
+    """Modules as diffusers makes them, in the sizes of a UNet."""
+    config = unet.config
+    heads = config.num_attention_heads or config.attention_head_dim
+    with torch.random.fork_rng(devices=[]):  # values are drawn anew, from a stream of their own
+        return MotionAdapter(
+            block_out_channels=tuple(config.block_out_channels),
+            motion_layers_per_block=config.layers_per_block,
+            motion_num_attention_heads=min(heads) if isinstance(heads, (tuple, list)) else heads,
+            motion_norm_num_groups=config.norm_num_groups,
+            motion_max_seq_length=frames,
+            use_motion_mid_block=False,
+        )
+
+
+def _begun(name: str, like: Tensor, generator: Generator) -> Tensor:
+    """A parameter at its start: norms are the identity, the last layer of a module is zero, the rest as torch begins
+    layers."""
+    if name.endswith("bias") or ".proj_out." in name:
+        return torch.zeros(like.shape)
+    if like.ndim == 1:
+        return torch.ones(like.shape)
+    return (2 * torch.rand(like.shape, generator=generator) - 1) / like[0].numel() ** 0.5
+
+
+Act = Callable[[Any, Tensor], Tensor]
+
+
+@contextmanager
+def _after_layers(unet: Any, adapter: Any, act: Act) -> Iterator[None]:
     with ExitStack() as stack:
         for layer, module in _places(unet, adapter):
-            stack.callback(layer.register_forward_hook(_after(module, frames)).remove)
+            stack.callback(layer.register_forward_hook(_after(module, act)).remove)
         yield
 
 
@@ -30,10 +121,8 @@ def _places(unet: Any, adapter: Any) -> Iterator[tuple[Any, Any]]:
         yield from zip(unet.mid_block.attentions, adapter.mid_block.motion_modules, strict=True)
 
 
-def _after(module: Any, frames: int) -> Any:
+def _after(module: Any, act: Act) -> Any:
     def hook(_: Any, __: Any, out: Any) -> Any:
-        if isinstance(out, tuple):
-            return (module(out[0], num_frames=frames), *out[1:])
-        return module(out, num_frames=frames)
+        return (act(module, out[0]), *out[1:]) if isinstance(out, tuple) else act(module, out)
 
     return hook

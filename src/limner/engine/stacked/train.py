@@ -21,7 +21,7 @@ from limner.core.recipe import Rated
 from limner.core.types import Pass, Prediction
 from limner.engine.attach import AdaptedBase, Adapter
 from limner.engine.checkpoint import Run
-from limner.engine.train import Checkpoint, Update, begin_update, joined_references
+from limner.engine.train import Checkpoint, Update, begin_update, joined_conditions, joined_references
 from limner.errors import InputError, TeachingError
 
 from .rows import Rows, alias, attach_rows
@@ -327,6 +327,7 @@ class StackedTrainer:
             references=joined_references(batches),
             random=updates[0].random,
             operations=operations,
+            **joined_conditions(batches),
         )
         states, about = self._states(updates), {"dtype": torch.bfloat16, "enabled": self.mixed, "cache_enabled": False}
         with torch.autocast(self.base.device.type, **about):  # type: ignore[arg-type]  # one table for three of its arguments
@@ -408,9 +409,9 @@ class StackedUpdate(Update):
     def prediction(self) -> Prediction:
         if self._prediction is None:
             assert self.trainer is not None
-            size = self.batch.latents.shape[1:]
+            layout = self.batch.layout
             self.trainer.predict(
-                [u for u in self.together if isinstance(u, StackedUpdate) and u.batch.latents.shape[1:] == size]
+                [u for u in self.together if isinstance(u, StackedUpdate) and u.batch.layout == layout]
             )
         if self.failed is not None:
             raise self.failed

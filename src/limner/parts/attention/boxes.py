@@ -66,7 +66,8 @@ def _inside(moment: Moment, latents: Tensor, rows: list[int], word: str, box: Bo
     base, words = moment.adapted.base, moment.adapted.words
     said = tuple(moment.prompts[row] for row in rows)
     time = moment.time.expand(len(rows))
-    run = moment.adapted.run(time=time, latents=latents, prompts=said)
+    conditions = {name: condition[rows] for name, condition in moment.conditions.items()}
+    run = moment.adapted.run(time=time, latents=latents, prompts=said, conditions=conditions)
     run.operations += (keep_maps(),)
     output = base.predict(latents, time, moment.states[rows], context=run)
     maps = kept_maps(Prediction(output, run))

@@ -53,7 +53,8 @@ def word_maps(moment: Moment, latents: Tensor, rows: Sequence[int], word: str) -
 
     base, words = moment.adapted.base, moment.adapted.words
     said, time = tuple(moment.prompts[row] for row in rows), moment.time.expand(len(rows))
-    run = moment.adapted.run(time=time, latents=latents, prompts=said)
+    conditions = {name: condition[list(rows)] for name, condition in moment.conditions.items()}
+    run = moment.adapted.run(time=time, latents=latents, prompts=said, conditions=conditions)
     run.operations += (keep_maps(),)
     maps = kept_maps(Prediction(base.predict(latents, time, moment.states[list(rows)], context=run), run))
     places = [base.word_places(text, word, words=words)[0] for text in said]

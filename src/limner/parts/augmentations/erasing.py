@@ -6,9 +6,9 @@ import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator
 
-    from limner.parts.sources.pairs import Change
+    from limner.parts.sources.pairs import Change, Shots
 
 
 def erased(chance: float = 0.4, *, least: float = 0.02, most: float = 0.33) -> Change:
@@ -17,13 +17,12 @@ def erased(chance: float = 0.4, *, least: float = 0.02, most: float = 0.33) -> C
     return functools.partial(_erased, chance, least, most)
 
 
-def _erased(
-    chance: float, least: float, most: float, pixels: Tensor, masks: Tensor | None, generator: Generator
-) -> tuple[Tensor, Tensor | None]:
+def _erased(chance: float, least: float, most: float, shots: Shots, generator: Generator) -> Shots:
     import torch
 
     from .plain import PLAIN
 
+    pixels, masks = shots.pixels, shots.masks
     draw = torch.rand(len(pixels), 5, generator=generator)
     area, shape = torch.lerp(torch.tensor(least), torch.tensor(most), draw[:, 1]), 3 ** (2 * draw[:, 2] - 1)
     height, width = ((area * shape).sqrt().clamp(max=1), (area / shape).sqrt().clamp(max=1))
@@ -32,4 +31,5 @@ def _erased(
     inside = ((rows >= top[:, None]) & (rows < (top + height)[:, None]))[:, :, None]
     inside = inside & ((columns >= left[:, None]) & (columns < (left + width)[:, None]))[:, None]
     hole = (inside & (draw[:, 0] < chance)[:, None, None])[:, None].to(pixels.device)
-    return pixels.masked_fill(hole, PLAIN), None if masks is None else masks.masked_fill(hole, 0.0)
+    where = None if masks is None else masks.masked_fill(hole, 0.0)
+    return shots._replace(pixels=pixels.masked_fill(hole, PLAIN), masks=where)

@@ -2,11 +2,14 @@
 
 from .bottleneck import bottleneck_adapters
 from .branches import branch_integration
+from .control_branch import control_branch, feature_branch, opened_control
 from .distribution import prompt_distribution, prompts_apart
 from .head_low_rank import head_low_rank
 from .image_attention import attention_consistency, image_attention, otsu
 from .low_rank import low_rank
 from .mapped_words import mapped_words
+from .motion import motion_modules
+from .normalisation import shared_statistics
 from .paired_low_rank import paired_low_rank
 from .predicted_low_rank import predicted_low_rank
 from .prefix import text_prefix
@@ -27,6 +30,8 @@ __all__ = [
     "branch_integration",
     "changed_states",
     "changed_weights",
+    "control_branch",
+    "feature_branch",
     "hadamard",
     "head_low_rank",
     "image_added",
@@ -38,10 +43,12 @@ __all__ = [
     "low_rank",
     "mapped_words",
     "maps_of",
+    "motion_modules",
     "multiplied",
     "neural",
     "new_word",
     "noun_state",
+    "opened_control",
     "orthogonal",
     "otsu",
     "paired_low_rank",
@@ -58,6 +65,7 @@ __all__ = [
     "reference_latents",
     "scoped",
     "second_moment",
+    "shared_statistics",
     "spectral",
     "subspace_word",
     "text_prefix",

@@ -5,21 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from limner.core.recipe import Objective
+from limner.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.core.adapted import Step
+    from limner.core.base import Base
+    from limner.core.capabilities import PixelEncoder
     from limner.core.recipe import Source
     from limner.core.types import References
 
 
-def same_identity(source: Source) -> Objective:
-    """Squared distance between CLIP's unit embeddings of the picture that the estimate of x_0 decodes to and of the row's first
-    reference (the identity loss of arXiv:2304.02642, which gives no formula that we could check), the subject alone where
-    masks say where it is. A row counts by 1 - t / T: a noisier x_0 says less; dropped rows do not count.
+def same_identity(source: Source, *, encoder: str | PixelEncoder = "") -> Objective:
+    """Squared distance between unit embeddings of the picture that the estimate of x_0 decodes to and of the row's
+    first reference (the identity loss of arXiv:2304.02642, which gives no formula that we could check), the subject
+    alone where masks say where it is. A row counts by 1 - t / T: a noisier x_0 says less; dropped rows do not count.
 
-    The gradient goes through decoder and CLIP, so the source's batches should be small.
+    The gradient goes through decoder and encoder, so the source's batches should be small.
+
+    Arguments:
+        source: batches with references
+        encoder: a role of the base's encoders, such as "face", or pixels [n, 3, H, W] in [0, 1] -> [n, D]. With one,
+            decoded pictures are not cut to [0, 1], so that gradients pass everywhere; empty: the base's CLIP, and they
+            are
     """
 
     def value(step: Step) -> Tensor:
@@ -28,15 +37,35 @@ def same_identity(source: Source) -> Objective:
 
         base, references = step.adapted.base, step.batch.references
         assert references is not None
-        shown = _alone(base.decode(step.x0).float(), step.batch.mask)
+        look = encoder_of(base, encoder)
+        pixels = base.decode(step.x0, clamp=False) if encoder else base.decode(step.x0)
+        shown = _alone(pixels.float(), step.batch.mask)
         with torch.no_grad():
-            wanted = F.normalize(base.picture_features(_first(references)).float(), dim=-1)
-        found = F.normalize(base.picture_features(shown).float(), dim=-1)
+            wanted = F.normalize(look(_first(references)).float(), dim=-1)
+        found = F.normalize(look(shown).float(), dim=-1)
         counts = (1 - step.time / base.num_train_times) * references.on.to(step.time.device)
         apart = (found - wanted).square().sum(-1)
         return (apart * counts).sum() / counts.sum().clamp_min(1e-6)
 
-    return Objective(f"same identity({source.name})", source, value, across=True)
+    role = f"{encoder}, " if isinstance(encoder, str) and encoder else ""
+    return Objective(f"same identity({role}{source.name})", source, value, across=True)
+
+
+def encoder_of(base: Base, encoder: str | PixelEncoder) -> PixelEncoder:
+    """The encoder of a role, a function itself, or for "" the base's CLIP. Raises `InputError` for a role that the base
+    has not."""
+    if not isinstance(encoder, str):
+        return encoder
+    if not encoder:
+        return base.picture_features
+    if encoder not in base.encoders:
+        known = ", ".join(sorted(base.encoders)) or "none"
+        raise InputError(
+            f"{base.name} has no encoder for {encoder!r} (it has {known}), which this method looks through: use a base "
+            f"that comes "
+            "with one, or give the objective a function of pixels"
+        )
+    return base.encoders[encoder]
 
 
 def _first(references: References) -> Tensor:

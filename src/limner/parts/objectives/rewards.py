@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -45,6 +46,7 @@ def reward(name: str) -> Reward:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses of the file look up the names in their annotations
     spec.loader.exec_module(module)
     found: Any = getattr(module, wanted, None)
     if not callable(found):

@@ -4,6 +4,7 @@ from .captioned import captioned
 from .class_pictures import STRUCTURED, class_pictures, prior_note
 from .diptychs import diptychs
 from .expert_pairs import expert_pairs
+from .feedback import by_hand, by_score, feedback
 from .pairs import jittered, pairs
 from .photos import PHOTO_TEMPLATES, photos
 from .pool import growing_pool
@@ -16,11 +17,14 @@ __all__ = [
     "PHOTO_TEMPLATES",
     "STRUCTURED",
     "all_seen",
+    "by_hand",
+    "by_score",
     "captioned",
     "class_pictures",
     "corpus_texts",
     "diptychs",
     "expert_pairs",
+    "feedback",
     "growing_pool",
     "jittered",
     "pairs",

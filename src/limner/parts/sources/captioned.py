@@ -31,15 +31,16 @@ def captioned(*, batch: int = 32, corpus: Corpus | None = None) -> Source:
             places = torch.rand(len(whose), generator=at("pictures")).tolist()
             chosen = [subjects[who][int(x * len(subjects[who]))] for who, x in zip(whose, places, strict=True)]
             said = tuple(found.said(k, looks(found, k), seed=step * batch + n) for n, k in enumerate(chosen))
-            masks = shelf.masks(chosen)
+            masks, marks = shelf.masks(chosen), shelf.landmarks(chosen)
             shown = References(
                 shelf.pixels(chosen)[:, None],
                 None if masks is None else masks[:, None],
                 tuple((text,) for text in said),
                 tuple(found.noun(k) for k in chosen),
                 torch.tensor(whose),
+                landmarks=None if marks is None else marks[:, None],
             )
-            return Batch(shelf.latents(chosen), said, references=shown)
+            return Batch(shelf.latents(chosen), said, references=shown, landmarks=marks)
 
         return draw
 

@@ -73,12 +73,22 @@ class Shelf:
         """[n, C, h, w]"""
         return self._of("latents", pictures).to(self.base.device, self.base.dtype)
 
+    def landmarks(self, pictures: Sequence[int]) -> Tensor | None:
+        """[n, K, 2] shares of width and height, NaN where unknown; None where the corpus does not say."""
+        say: Callable[[Sequence[int]], Tensor] | None = getattr(self.corpus, "landmarks", None)
+        return say(pictures).to(self.base.device) if say else None
+
+    @property
+    def mirror(self) -> Sequence[int]:
+        """Which landmark each becomes in a mirrored picture, where the corpus says; empty: itself."""
+        return tuple(getattr(self.corpus, "mirror", ()))
+
     def references(
         self, lines: Sequence[Sequence[int]], *, nouns: Sequence[str] = (), dropped: Tensor | None = None
     ) -> References:
         """Pictures to see, as many in each line, with masks and captions that call their subjects by their class alone."""
         flat = [k for line in lines for k in line]
-        masks, shape = self.masks(flat), (len(lines), len(lines[0]))
+        masks, marks, shape = self.masks(flat), self.landmarks(flat), (len(lines), len(lines[0]))
         said = tuple(tuple(self.corpus.said(k, f"a {self.corpus.noun(k)}", seed=k) for k in line) for line in lines)
         return References(
             self.pixels(flat).unflatten(0, shape),
@@ -86,6 +96,7 @@ class Shelf:
             said,
             tuple(nouns) or tuple(self.corpus.noun(line[0]) for line in lines),
             dropped=dropped,
+            landmarks=None if marks is None else marks.unflatten(0, shape),
         )
 
     def features(self, name: str, encoder: Callable[[Base, Tensor], Tensor], *, plain: bool = False) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from limner.core.landmarks import mirrored, moved
 from limner.core.recipe import Source
 from limner.core.types import Batch, References
 from limner.parts.augmentations.plain import on_plain
@@ -22,8 +23,17 @@ Ground: TypeAlias = Literal["own", "plain", "swapped"]
 """What is around the subject on pictures to see: what was there; one plain colour; the surroundings of another subject."""
 
 
-Change: TypeAlias = "Callable[[Tensor, Tensor | None, Generator], tuple[Tensor, Tensor | None]]"
-"""An augmentation of pictures to see: pixels [n, 3, H, W] and masks [n, 1, H, W] -> the same, changed."""
+class Shots(NamedTuple):
+    """Pictures to see, as augmentations take and return them."""
+
+    pixels: Tensor  # [n, 3, H, W] in [0, 1]
+    masks: Tensor | None  # [n, 1, H, W] in [0, 1]
+    landmarks: Tensor | None = None  # [n, K, 2] shares of width and height; NaN where unknown
+    mirror: Sequence[int] = ()  # which landmark each becomes in a mirrored picture; empty: itself
+
+
+Change: TypeAlias = "Callable[[Shots, Generator], Shots]"
+"""An augmentation of pictures to see."""
 
 
 def pairs(
@@ -102,8 +112,10 @@ def pairs(
             if masks is not None and ground == "swapped":
                 others = _others([subjects_of[k] for k in flat], subjects, at("ground"))
                 pixels = on_ground_of(shelf.pixels(others), shelf.masks(others), pixels, masks)
+            shots = Shots(pixels, masks, shelf.landmarks(flat), shelf.mirror)
             for number, change in enumerate(changes):
-                pixels, masks = change(pixels, masks, at(f"changes, {number}" if number else "changes"))
+                shots = change(shots, at(f"changes, {number}" if number else "changes"))
+            pixels, masks, marks, _ = shots
             shown = References(
                 pixels.unflatten(0, (batch, references)),
                 None if masks is None else masks.unflatten(0, (batch, references)),
@@ -112,11 +124,13 @@ def pairs(
                 torch.tensor([subjects_of[k] for k in targets]),
                 dropped,
                 tuple(looks(found, k) for k in targets),
+                None if marks is None else marks.unflatten(0, (batch, references)),
             )
             where = shelf.masks(targets) if masked else None
             if where is not None:
                 where = F.interpolate(where, base.latent_shape[1:], mode="area").to(base.dtype)
-            return Batch(shelf.latents(targets), tuple(said), mask=where, references=shown)
+            own_marks = shelf.landmarks(targets)
+            return Batch(shelf.latents(targets), tuple(said), mask=where, references=shown, landmarks=own_marks)
 
         subjects_of = {k: who for who, pictures in enumerate(subjects) for k in pictures}
         return draw
@@ -172,14 +186,13 @@ def jittered(*, turn: float = 20.0, zoom: float = 0.15, flip: float = 0.5) -> Ch
     return functools.partial(_jittered, turn, zoom, flip)
 
 
-def _jittered(
-    turn: float, zoom: float, flip: float, pixels: Tensor, masks: Tensor | None, generator: Generator
-) -> tuple[Tensor, Tensor | None]:
+def _jittered(turn: float, zoom: float, flip: float, shots: Shots, generator: Generator) -> Shots:
     import math
 
     import torch
     import torch.nn.functional as F
 
+    pixels, masks, marks, mirror = shots
     count = len(pixels)
     angle = (torch.rand(count, generator=generator) * 2 - 1) * math.radians(turn)
     size = 1 + (torch.rand(count, generator=generator) * 2 - 1) * zoom
@@ -188,4 +201,7 @@ def _jittered(
     how = torch.stack([torch.stack([cos * side, -sin, zero], 1), torch.stack([sin * side, cos, zero], 1)], 1)
     grid = F.affine_grid(how, [count, 1, *pixels.shape[2:]], align_corners=False).to(pixels)
     turned = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-    return turned, None if masks is None else F.grid_sample(masks, grid, align_corners=False)
+    where = None if masks is None else F.grid_sample(masks, grid, align_corners=False)
+    return Shots(
+        turned, where, None if marks is None else mirrored(moved(marks, how), side < 0, mirror, flip=False), mirror
+    )

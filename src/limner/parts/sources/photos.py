@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from limner.core.landmarks import mirrored
 from limner.core.recipe import Source
 from limner.core.types import Batch, References
 from limner.errors import TeachingError
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
 
 Masks: TypeAlias = "Callable[[Base, Subject], Tensor]"
 """Where the subject is: [n, 1, H, W] in [0, 1]."""
+
+Landmarks: TypeAlias = "Callable[[Base, Subject], Tensor]"
+"""Landmarks of every picture: [n, K, 2] as shares of its width and height; NaN where unknown."""
+
+Estimate: TypeAlias = "Callable[[Base, Tensor], Tensor]"
+"""A condition computed from pictures: pixels [n, 3, H, W] in [0, 1] -> [n, 1 or 3, H, W] in [0, 1]."""
 
 Describe: TypeAlias = "Callable[[Base, Subject], Sequence[str]]"
 """A caption for every picture, with {} for the subject."""
@@ -45,6 +53,9 @@ def photos(
     cut: bool = False,
     packed: int = 1,
     describe: Describe | None = None,
+    landmarks: Landmarks | None = None,
+    mirror: Sequence[int] = (),
+    conditions: Mapping[str, Estimate] = MappingProxyType({}),
     name: str = "photos",
 ) -> Source:
     """Batches of the subject's pictures, captioned from templates with the handle, or with their own captions.
@@ -53,8 +64,10 @@ def photos(
     `seen`, each example's own picture is its reference; with "all", all pictures are, as they will be while painting. `masks` says where the loss counts; elsewhere it counts by
     `outside`; with `cut`, what is outside is black as well. `packed` above 1 shows the pictures so many times smaller, as `packed` squared of them would stand on one
     canvas; what isolates the regions of such a canvas from one another is that each is a row of its own. `describe` gives every picture
-    without a caption one of its own. Sources of one recipe that are to draw alike have one `name`.
-    Latents are encoded once and sampled anew from their distribution at every step.
+    without a caption one of its own. `landmarks` are those of every picture, which its batches and references carry;
+    `mirror` is which landmark each becomes in a mirrored picture (empty: itself). `conditions` are computed from each
+    picture, by name. Sources of one recipe that are to draw alike have one `name`. Latents are encoded once and sampled
+    anew from their distribution at every step.
     """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
@@ -65,6 +78,8 @@ def photos(
             mask = masks(base, subject) if masks else None
             where = _at_latents(mask, base) if mask is not None else None
             pixels = pixels * mask if mask is not None and cut else pixels
+            shown = {key: make(base, pixels).cpu() for key, make in conditions.items()}
+            marks = landmarks(base, subject).cpu() if landmarks else None
             side = base.encode(pixels)
             sides = [side, base.encode(pixels.flip(-1)) if flip else side]
         if not all(bool(torch.isfinite(latents).all()) for latents, _ in sides):
@@ -94,11 +109,21 @@ def photos(
             turned = flipped.view(-1, 1, 1, 1)
             pictures = torch.where(turned, pixels[rows].flip(-1), pixels[rows])
             looked_at = pixels.expand(batch, *pixels.shape) if seen == "all" else pictures[:, None]
-            shown = References(looked_at.to(base.device), nouns=(subject.noun,) * batch) if seen else None
+            own_marks = None if marks is None else mirrored(marks[rows], flipped, mirror)
+            seen_marks = own_marks if own_marks is None else own_marks[:, None]
+            if marks is not None and seen == "all":
+                seen_marks = marks.expand(batch, *marks.shape)
+            about: dict[str, Any] = {"nouns": (subject.noun,) * batch, "landmarks": seen_marks}
+            references = References(looked_at.to(base.device), **about) if seen else None
+            more: dict[str, Any] = {"references": references, "landmarks": own_marks}
+            more["conditions"] = {
+                key: torch.where(turned, condition[rows].flip(-1), condition[rows]).to(base.device, base.dtype)
+                for key, condition in shown.items()
+            }
             if where is None:
-                return Batch(latents, tuple(said), references=shown)
+                return Batch(latents, tuple(said), **more)
             counts = outside + (1 - outside) * torch.where(turned, where[rows].flip(-1), where[rows])
-            return Batch(latents, tuple(said), mask=counts.to(latents), references=shown)
+            return Batch(latents, tuple(said), mask=counts.to(latents), **more)
 
         return draw
 

@@ -1,0 +1,198 @@
+"""Branches beside a UNet whose residuals are added inside of it (ControlNet, arXiv:2302.05543; T2I-Adapter,
+arXiv:2302.08453)."""
+
+from __future__ import annotations
+
+import functools
+import json
+import operator
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
+from torch import Generator, Tensor, nn
+
+from limner.core.quiet import quiet
+from limner.core.types import Control, Pass, Residuals
+from limner.errors import FileError, InputError
+
+NETWORKS: dict[str, Any] = {"ControlNetModel": ControlNetModel, "T2IAdapter": T2IAdapter}
+"""Classes that a control branch's config.json may name."""
+
+
+def with_residuals(noised: Tensor, time: Tensor, run: Pass, **given: Any) -> dict[str, Any]:
+    """A UNet's arguments, with the residuals of all control branches that act now summed up. Without any: the same
+    arguments."""
+    controls = [control for live in run.lives if live.on for control in live.controls]
+    if not controls:
+        return given
+    found = functools.reduce(operator.add, (control(noised, time, given, run) for control in controls))
+    if found.skips:
+        given |= {
+            "down_block_additional_residuals": found.skips,
+            "mid_block_additional_residual": found.middle,
+        }
+    if found.features:
+        given["down_intrablock_additional_residuals"] = list(found.features)  # the UNet takes them off one by one
+    return given
+
+
+def copied_down_path(base: Any, channels: int, generator: Generator) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A ControlNet of diffusers for a base's UNet, and its weights by name: the UNet's own down path and middle, zero
+    convolutions, and a small network, random but for its last layer, that reads a condition of so many channels.
+
+    Raises `InputError` for a base without a UNet.
+    """
+    unet = _unet(base)
+    halvings = (base.picture_size // base.latent_shape[1]).bit_length() - 1
+    widths = tuple((16, 32, 96, 256)[min(k, 3)] for k in range(halvings + 1))
+    with torch.device("meta"):
+        network = ControlNetModel.from_unet(
+            unet,
+            conditioning_embedding_out_channels=widths,
+            load_weights_from_unet=False,
+            conditioning_channels=channels,
+        )
+    own, start = unet.state_dict(), {}
+    for name, like in network.state_dict().items():
+        if name in own:
+            start[name] = own[name].detach().clone()
+        elif name.startswith("controlnet_cond_embedding.") and ".conv_out." not in name:
+            start[name] = _begun(like, generator)
+        else:
+            start[name] = torch.zeros(like.shape)
+    return network, start
+
+
+def new_adapter(base: Any, channels: int, generator: Generator) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A T2I-Adapter of diffusers for a base's UNet, that reads a condition of so many channels, and its weights at a
+    random start, by name. Raises `InputError` for a base without a UNet."""
+    config, factor = _unet(base).config, base.picture_size // base.latent_shape[1]
+    widths, late = list(config.block_out_channels), "CrossAttn" not in config.down_block_types[0]
+    if late:  # as SDXL: the first block is added to after it has halved the picture
+        widths, factor = [*widths, *widths[-1:] * (4 - len(widths))], 2 * factor
+    with torch.device("meta"):
+        kind = "full_adapter_xl" if late else "full_adapter"
+        network = T2IAdapter(channels, widths, 2, downscale_factor=factor, adapter_type=kind)
+    return network, {name: _begun(like, generator) for name, like in network.state_dict().items()}
+
+
+def _unet(base: Any) -> Any:
+    """The base's UNet. Raises `InputError` for a base without one that takes residuals."""
+    unet = base.module("denoiser")
+    if not base.takes_residuals or not isinstance(unet, UNet2DConditionModel):
+        raise InputError(
+            f"{base.name} ({base.family}) takes no residuals of control branches: this needs a base shaped like Stable "
+            f"Diffusion or SDXL"
+        )
+    return unet
+
+
+def _begun(like: Tensor, generator: Generator) -> Tensor:
+    """A convolution's weight as torch begins it; a bias of zeros."""
+    if like.ndim == 1:
+        return torch.zeros(like.shape)
+    return (2 * torch.rand(like.shape, generator=generator) - 1) / like[0].numel() ** 0.5
+
+
+def open_control(folder: Path | str, base: Any) -> nn.Module:
+    """A ControlNet or T2I-Adapter from a folder in diffusers' layout, for this base. Raises `FileError` for a folder
+    that is neither, and `InputError` for one that was made for a base of another shape."""
+    config = Path(folder).expanduser() / "config.json"
+    if not config.is_file():
+        raise FileError(f"{folder} has no config.json: expected a ControlNet or T2I-Adapter in diffusers' layout")
+    kind = str(json.loads(config.read_text(encoding="utf-8")).get("_class_name"))
+    if kind not in NETWORKS:
+        raise FileError(f"{folder} holds a {kind}; a control branch is one of {', '.join(NETWORKS)}")
+    try:
+        with quiet():
+            network: Any = NETWORKS[kind].from_pretrained(
+                str(config.parent), use_safetensors=True, torch_dtype=base.dtype
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise FileError(f"{folder} cannot be read: {str(error).strip().splitlines()[0][:300]}") from error
+    _check_fits(network, base, folder)
+    network.to(base.device).requires_grad_(False).eval()
+    found: nn.Module = network
+    return found
+
+
+def _check_fits(network: Any, base: Any, folder: Path | str) -> None:
+    unet = _unet(base)
+    if isinstance(network, T2IAdapter):
+        wanted = tuple(unet.config.block_out_channels)
+        found = tuple(network.config.channels)
+        found = wanted if found[: len(wanted)] == wanted else found  # one for SDXL has more than the UNet has blocks
+    else:
+        keys = ("block_out_channels", "cross_attention_dim", "addition_embed_type")
+        found, wanted = (tuple(_plain(net.config.get(key)) for key in keys) for net in (network, unet))
+        latents, whole = (
+            base.latent_shape[0],
+            int(unet.config.in_channels),
+        )  # it reads latents, or all that the UNet reads
+        found, wanted = ((*found, network.config.in_channels not in (latents, whole)), (*wanted, False))
+    if found != wanted:
+        raise InputError(
+            f"{folder} was made for a denoiser of {found}, and that of {base.name} is {wanted}: it belongs to another "
+            f"base"
+        )
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def channels_read(network: Any) -> int:
+    """How many channels of a condition a control branch reads."""
+    config = network.config
+    return int(config.in_channels if isinstance(network, T2IAdapter) else config.conditioning_channels)
+
+
+def control_of(network: Any, condition: str, scale: float) -> Control:
+    """A branch's residuals at a strength, as the denoiser's argument. It reads the condition of this name."""
+    channels = channels_read(network)
+
+    def features(_: Tensor, __: Tensor, ___: Mapping[str, Any], run: Pass) -> Residuals:
+        shown = _given(run, condition)
+        found = run.sampling.once(f"features of {condition}, {id(network)}", shown, lambda: _features(shown))
+        return Residuals(features=tuple(scale * part for part in found))
+
+    def _features(shown: Tensor) -> list[Tensor]:
+        found: list[Tensor] = network(with_channels(shown, channels).to(next(network.parameters())))
+        return found
+
+    def residuals(noised: Tensor, time: Tensor, given: Mapping[str, Any], run: Pass) -> Residuals:
+        shown = with_channels(_given(run, condition), channels).to(noised)
+        states, reads = given["encoder_hidden_states"], int(network.config.in_channels)
+        more = {"added_cond_kwargs": given["added_cond_kwargs"]} if "added_cond_kwargs" in given else {}
+        skips, middle = network(
+            noised[:, :reads], time, states, controlnet_cond=shown, conditioning_scale=scale, return_dict=False, **more
+        )
+        return Residuals(tuple(skips), middle)
+
+    return features if isinstance(network, T2IAdapter) else residuals
+
+
+def _given(run: Pass, condition: str) -> Tensor:
+    if condition not in run.conditions:
+        raise InputError(
+            f"a control branch reads the condition {condition!r}, which this run of the denoiser was not given: this "
+            f"part cannot be "
+            "used together with it"
+        )
+    return run.conditions[condition]
+
+
+def with_channels(condition: Tensor, channels: int) -> Tensor:
+    """[B, 1 or 3, H, W] -> [B, channels, H, W]: grey is repeated, colours become their mean. Raises `InputError` where
+    neither fits."""
+    own = condition.shape[1]
+    if own == channels:
+        return condition
+    if own == 1:
+        return condition.expand(-1, channels, -1, -1)
+    if channels == 1:
+        return condition.mean(1, keepdim=True)
+    raise InputError(f"a condition has {own} channels, and {channels} are read: give 1 or {channels}")

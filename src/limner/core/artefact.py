@@ -1,0 +1,80 @@
+"""Files that a method makes beside a concept: protected pictures, a scene, vector paths."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limner.errors import FileError
+
+from .files import atomic_write
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+PREFIX = "artefact."
+"""How the names of tensors begin in which a concept's file keeps artefacts, as bytes."""
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A file by name and content. Raises `FileError` for a name that is not plainly a file's: letters, digits and
+    `._-`."""
+
+    name: str
+    content: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise FileError(
+                f"an artefact cannot be named {self.name[:100]!r}: expected letters, digits, dots, - and _, such as "
+                f"scene.svg"
+            )
+
+    @classmethod
+    def picture(cls, name: str, image: Image.Image) -> Artefact:
+        """A picture as a PNG."""
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return cls(name, buffer.getvalue())
+
+    @classmethod
+    def scene(cls, name: str, tensors: Mapping[str, Tensor]) -> Artefact:
+        """Tensors as a safetensors file: a field's weights, points and their colours."""
+        from safetensors.torch import save
+
+        return cls(name, save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}))
+
+    @classmethod
+    def text(cls, name: str, content: str) -> Artefact:
+        """Text in UTF-8: vector paths as SVG, a mesh as OBJ."""
+        return cls(name, content.encode())
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the file into a folder. Raises `FileError` where there is one of that name."""
+        return atomic_write(Path(folder) / self.name, lambda path: path.write_bytes(self.content))
+
+
+def packed(artefacts: Sequence[Artefact]) -> dict[str, Tensor]:
+    """Artefacts as tensors of bytes, by the names that a concept's file gives them. Raises `FileError` for two of one
+    name."""
+    import torch
+
+    found: dict[str, Tensor] = {}
+    for artefact in artefacts:
+        if f"{PREFIX}{artefact.name}" in found:
+            raise FileError(f"two artefacts are named {artefact.name!r}; name them apart")
+        found[f"{PREFIX}{artefact.name}"] = torch.frombuffer(bytearray(artefact.content), dtype=torch.uint8)
+    return found
+
+
+def unpacked(tensors: Mapping[str, Tensor]) -> tuple[Artefact, ...]:
+    """Artefacts among a concept's tensors, in the order of their names."""
+    names = sorted(name for name in tensors if name.startswith(PREFIX))
+    return tuple(Artefact(name.removeprefix(PREFIX), tensors[name].cpu().numpy().tobytes()) for name in names)

@@ -1,0 +1,43 @@
+"""Landmarks [..., K, 2]: x and y as shares of a picture's width and height, NaN where unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def mirrored(landmarks: Tensor, rows: Tensor, mirror: Sequence[int] = (), *, flip: bool = True) -> Tensor:
+    """[n, K, 2]: in these rows [n] bool, as in the mirrored picture. `mirror` is which landmark each becomes there (the
+    left eye the right one); empty: itself. Without `flip`, places are mirrored already and only names change."""
+    import torch
+
+    named = landmarks[:, list(mirror)] if mirror else landmarks
+    if flip:
+        named = torch.stack([1 - named[..., 0], named[..., 1]], -1)
+    return torch.where(rows.to(landmarks.device).view(-1, 1, 1), named, landmarks)
+
+
+def cropped(landmarks: Tensor, box: tuple[float, float, float, float]) -> Tensor:
+    """[..., K, 2] of a part of the picture: left, top, right and bottom as shares of it. Outside of it they are
+    unknown."""
+    import torch
+
+    left, top, right, bottom = box
+    corner, size = landmarks.new_tensor([left, top]), landmarks.new_tensor([right - left, bottom - top])
+    found = (landmarks - corner) / size
+    inside = ((found >= 0) & (found <= 1)).all(-1, keepdim=True)
+    return torch.where(inside, found, torch.full_like(found, torch.nan))
+
+
+def moved(landmarks: Tensor, maps: Tensor) -> Tensor:
+    """[n, K, 2] in pictures that `affine_grid` resampled: `maps` [n, 2, 3] take new places to old ones, in [-1, 1] on
+    each axis. Outside of the new picture they are unknown."""
+    import torch
+
+    how = maps.to(landmarks)
+    old = 2 * landmarks - 1 - how[:, None, :, 2]
+    new = torch.linalg.solve(how[:, None, :, :2].expand(-1, old.shape[1], -1, -1), old[..., None])[..., 0]
+    return cropped((new + 1) / 2, (0.0, 0.0, 1.0, 1.0))

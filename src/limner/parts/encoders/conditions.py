@@ -1,0 +1,104 @@
+"""Conditions computed from pictures: edges by plain filters, depth by a network opened from a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import FileError, InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LOW, HIGH = 0.1, 0.2
+"""Thresholds of a gradient that may be an edge and of one that surely is, of the largest possible."""
+ROUNDS = 64
+"""How far a weak edge may be from a strong one, in pixels."""
+
+
+def edges(pixels: Tensor, *, low: float = LOW, high: float = HIGH) -> Tensor:
+    """[n, 3, H, W] in [0, 1] -> [n, 1, H, W], 1 at edges: smoothed, the largest of Sobel's gradients across their
+    direction, and weak ones where they touch strong ones (Canny, IEEE TPAMI 8(6), 1986)."""
+    import torch
+    import torch.nn.functional as F
+
+    grey = pixels.float().mean(1, keepdim=True)
+    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=grey.device) / 16
+    smooth = F.conv2d(F.pad(grey, (2, 2, 2, 2), mode="replicate"), torch.outer(line, line)[None, None])
+    sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=grey.device) / 4
+    kernels = torch.stack([sobel, sobel.T])[:, None]
+    across, down = F.conv2d(F.pad(smooth, (1, 1, 1, 1), mode="replicate"), kernels).split(1, 1)
+    size = (across**2 + down**2).sqrt()
+    thin = size * _is_ridge(size, across, down)
+    weak, strong = thin >= low, (thin >= high).float()
+    for _ in range(ROUNDS):
+        strong = F.max_pool2d(strong, 3, 1, 1) * weak
+    return strong
+
+
+def _is_ridge(size: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """[n, 1, H, W] bool: not less than both neighbours in the direction of the gradient, of eight."""
+    import torch
+    import torch.nn.functional as F
+
+    near = F.pad(size, (1, 1, 1, 1))
+    high, wide = size.shape[2:]
+    octant = (torch.atan2(down, across) / (torch.pi / 4)).round().long() % 4
+    found = torch.zeros_like(size, dtype=torch.bool)
+    for k, (x, y) in enumerate(((1, 0), (1, 1), (0, 1), (-1, 1))):
+        ahead = near[..., 1 + y : 1 + y + high, 1 + x : 1 + x + wide]
+        behind = near[..., 1 - y : 1 - y + high, 1 - x : 1 - x + wide]
+        found |= (octant == k) & (size >= ahead) & (size > behind)
+    return found
+
+
+def depth(pixels: Tensor, folder: Path | str) -> Tensor:
+    """[n, 3, H, W] in [0, 1] -> [n, 1, H, W] in [0, 1], near bright, by a network of transformers for depth estimation
+    (such as Depth Anything or DPT, which give inverse depth). Raises `FileError` for a folder that holds none."""
+    import torch
+    import torch.nn.functional as F
+
+    network, processor = _depth_network(folder)
+    images = [(255 * picture).round().byte().cpu() for picture in pixels]
+    with torch.no_grad():
+        found = network(**processor(images=images, return_tensors="pt")).predicted_depth[:, None]
+    found = F.interpolate(found.float(), pixels.shape[2:], mode="bicubic", antialias=True)
+    low, high = found.amin((1, 2, 3), keepdim=True), found.amax((1, 2, 3), keepdim=True)
+    return (found - low) / (high - low).clamp_min(1e-12)
+
+
+def _depth_network(folder: Path | str) -> tuple[Any, Any]:
+    from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+
+    if not Path(folder).expanduser().is_dir():
+        raise FileError(f"there is no folder {folder}: expected a model for depth estimation, such as Depth Anything's")
+    try:
+        place = str(Path(folder).expanduser())
+        return AutoModelForDepthEstimation.from_pretrained(place).eval(), AutoImageProcessor.from_pretrained(place)
+    except (OSError, ValueError, ImportError) as error:
+        raise FileError(
+            f"{folder} is no model for depth estimation: {str(error).strip().splitlines()[0][:300]}"
+        ) from error
+
+
+def computed(name: str, pixels: Tensor, estimators: dict[str, str] | None = None) -> Tensor:
+    """The condition of this name of pictures [n, 3, H, W] in [0, 1]: "edges", "source" (the pictures themselves), or
+    "depth" by the network whose folder `estimators` has under that name. Raises `InputError` that says what to open for
+    another."""
+    given = (estimators or {}).get(name)
+    if name == "edges":
+        return edges(pixels)
+    if name == "source":
+        return pixels
+    if name == "depth" and given:
+        return depth(pixels, given)
+    if name == "depth":
+        raise InputError(
+            "depth is computed by a network: open one with --estimator depth=FOLDER (a model of transformers for depth "
+            "estimation, "
+            "such as Depth Anything), or give a picture of it with --condition depth=FILE"
+        )
+    raise InputError(
+        f"limner computes edges, depth and source of a picture, not {name!r}: give a picture of it with --condition "
+        f"{name}=FILE"
+    )

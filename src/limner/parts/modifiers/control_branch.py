@@ -1,0 +1,110 @@
+"""A branch beside the denoiser that reads a condition (ControlNet, arXiv:2302.05543; T2I-Adapter, arXiv:2302.08453)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from limner.core.types import Live
+
+from .kept import prefixed, taken, under
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+    from limner.core.base import Base
+
+
+@dataclass(frozen=True)
+class control_branch:
+    """A copy of the UNet's down path and middle whose residuals, through zero convolutions, are added to the skip
+    connections (Eq. 2 of arXiv:2302.05543). At first it changes nothing. On any base with a UNet.
+
+    Its tensors are `control.CONDITION.…` and can be selected. The adapter's scale is the residuals' strength.
+
+    Arguments:
+        condition: name of the condition that it reads, such as "depth"
+        channels: of that condition, 1 or 3
+    """
+
+    condition: str
+    channels: int = 3
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        from limner.bases.common.control import control_of, copied_down_path
+
+        network, start = copied_down_path(base, self.channels, generator)
+        prefix = f"control.{self.condition}."
+        tensors = taken(prefixed(prefix, start), stored, base, what=f"the control branch of {self.condition}")
+        put_in(network, under(prefix, tensors))
+        yield _live(control_of(network, self.condition, scale), self.condition, scale, tensors)
+
+
+@dataclass(frozen=True)
+class feature_branch:
+    """A small network of its own whose features of the condition are added to each block of the UNet's down path
+    (T2I-Adapter, Sec. 3.2 of arXiv:2302.08453). It begins at random, and looks at the condition once in a sampling.
+
+    Its tensors are `features.CONDITION.…` and can be selected. The adapter's scale is the features' strength.
+
+    Arguments:
+        condition: name of the condition that it reads, such as "edges"
+        channels: of that condition, 1 or 3
+    """
+
+    condition: str
+    channels: int = 3
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        from limner.bases.common.control import control_of, new_adapter
+
+        network, start = new_adapter(base, self.channels, generator)
+        prefix = f"features.{self.condition}."
+        tensors = taken(prefixed(prefix, start), stored, base, what=f"the features of {self.condition}")
+        put_in(network, under(prefix, tensors))
+        yield _live(control_of(network, self.condition, scale), self.condition, scale, tensors)
+
+
+@dataclass(frozen=True)
+class opened_control:
+    """A ControlNet or T2I-Adapter from a folder in diffusers' layout. It does not learn, and a concept does not store
+    it.
+
+    Arguments:
+        condition: name of the condition that it reads, such as "depth"
+        folder: where its config.json and weights are
+    """
+
+    condition: str
+    folder: str
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        from limner.bases.common.control import control_of, open_control
+
+        network = open_control(self.folder, base)
+        yield _live(control_of(network, self.condition, scale), self.condition, scale, {})
+
+
+def _live(control: Any, condition: str, scale: float, tensors: dict[str, Tensor]) -> Live:
+    if not scale:
+        return Live(tensors)
+    return Live(tensors, controls=(control,), reads=frozenset({condition}))
+
+
+def put_in(network: nn.Module, parameters: Mapping[str, Tensor]) -> None:
+    """Let a network compute with these very parameters, by its own names for them."""
+    for name, parameter in parameters.items():
+        path, _, last = name.rpartition(".")
+        network.get_submodule(path)._parameters[last] = parameter  # type: ignore[assignment]  # they are parameters
+    network.eval()

@@ -1,0 +1,152 @@
+"""Pictures painted with what has been learned, chosen, and learned from again (StyleDrop, Sec. 3.3 of
+arXiv:2306.00983)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from limner.core.recipe import Gather, Source
+from limner.core.types import Batch
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.adapted import Adapted
+    from limner.core.base import Base
+    from limner.core.types import Streams
+
+Choose: TypeAlias = "Callable[[Adapted, Tensor, Sequence[str], int], Sequence[int]]"
+"""The adapted base, pictures [n, 3, H, W] in [0, 1], their prompts and how many to keep -> the numbers of those to
+keep."""
+
+Worth: TypeAlias = "Callable[[Adapted, Tensor, Sequence[str]], Tensor]"
+"""The same without how many -> a score for each picture [n]; more is better."""
+
+
+def feedback(
+    prompts: Sequence[str],
+    *,
+    choose: Choose,
+    count: int = 16,
+    keep: int = 8,
+    batch: int = 4,
+    steps: int = 25,
+    guidance: float = 4.0,
+    name: str = "feedback",
+) -> Source:
+    """One round: at the start of its stage `count` pictures are painted with what has been learned until then, `keep`
+    of them are chosen, and the stage learns from those with their own prompts. Several rounds are several stages, each
+    with a source of its own.
+
+    What was chosen is part of a run's checkpoints: a resumed stage learns from the very same pictures.
+
+    Arguments:
+        prompts: what to paint, in turn, with the handle still written
+        choose: `by_score` or `by_hand`
+        count: pictures to paint
+        keep: pictures to choose, at most `count`
+        batch: pictures in an update
+        steps: of sampling
+        guidance: the scale of guidance
+        name: sources of one recipe that are to paint different pictures have different names
+    """
+    if not 1 <= keep <= count:
+        raise InputError(f"of {count} pictures from 1 to {count} can be kept, not {keep}")
+    if not prompts:
+        raise InputError("feedback paints prompts, and was given none")
+    texts = [prompts[k % len(prompts)] for k in range(count)]
+
+    def make(adapted: Adapted, at: Streams) -> Mapping[str, Tensor]:
+        import torch
+
+        seeds = torch.randint(2**31, (count,), generator=at("seeds")).tolist()
+        latents, pixels = _painted(adapted, texts, seeds, steps, guidance)
+        numbers = list(choose(adapted, pixels, texts, keep))
+        if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(count)):
+            raise InputError(f"a choice is of different pictures from 0 to {count - 1}, at least one, not {numbers}")
+        return {"latents": latents[numbers], "numbers": torch.tensor(numbers)}
+
+    def draw(base: Base, gathered: Mapping[str, Tensor]) -> Callable[[int, Streams], Batch]:
+        import torch
+
+        latents, said = gathered["latents"], [texts[k] for k in gathered["numbers"].tolist()]
+
+        def batches(step: int, at: Streams) -> Batch:
+            rows = torch.randint(len(latents), (batch,), generator=at("order")).tolist()
+            return Batch(latents[rows].to(base.device, base.dtype), tuple(said[row] for row in rows))
+
+        return batches
+
+    return Source(name, "subject", lambda base: _not_gathered, gather=Gather(make, draw))
+
+
+def _not_gathered(step: int, at: Streams) -> Batch:
+    raise InputError("feedback is drawn only in a stage's updates, once it has painted")
+
+
+def _painted(
+    adapted: Adapted, prompts: Sequence[str], seeds: Sequence[int], steps: int, guidance: float
+) -> tuple[Tensor, Tensor]:
+    """Latents [n, C, h, w] in single precision and pixels [n, 3, H, W]."""
+    import torch
+
+    from limner.engine.sample import PaintSettings, decoded, sample
+
+    how = PaintSettings(steps, guidance)
+    latents, pixels = [], []
+    for start in range(0, len(prompts), how.batch):
+        part = slice(start, start + how.batch)
+        for at in sample(adapted, prompts[part], seeds=seeds[part], settings=how):
+            last = at.latents
+        latents.append(last.float().cpu())
+        pixels.append(decoded(adapted.base, last).float())
+    return torch.cat(latents), torch.cat(pixels)
+
+
+def by_score(worth: Worth) -> Choose:
+    """The pictures of the highest scores; of equal ones the first."""
+
+    def choose(adapted: Adapted, pixels: Tensor, prompts: Sequence[str], keep: int) -> Sequence[int]:
+        scores = worth(adapted, pixels, prompts).float().tolist()
+        return sorted(range(len(scores)), key=lambda k: (-scores[k], k))[:keep]
+
+    return choose
+
+
+CHOICE = "chosen.txt"
+"""File in which a person writes the numbers of the pictures to keep."""
+
+
+def by_hand(folder: Path | str) -> Choose:
+    """The pictures whose numbers a person wrote into `chosen.txt` beside them, in `folder`. While there is no such
+    file, the run ends with an `InputError` that asks for it; started again, it paints the same pictures and reads it.
+    Each round needs a folder of its own."""
+
+    def choose(adapted: Adapted, pixels: Tensor, prompts: Sequence[str], keep: int) -> Sequence[int]:
+        place = Path(folder)
+        _save(place, pixels, prompts)
+        if not (place / CHOICE).is_file():
+            raise InputError(
+                f"choose: look at the {len(pixels)} pictures in {place}, write the numbers of at most {keep} good ones "
+                f"into "
+                f"{place / CHOICE}, such as 0 3 7, and start again"
+            )
+        words = (place / CHOICE).read_text(encoding="utf-8").replace(",", " ").split()
+        if not all(word.isdecimal() for word in words) or len(words) > keep:
+            raise InputError(
+                f"{place / CHOICE} must hold at most {keep} whole numbers, such as 0 3 7, not {' '.join(words)[:100]!r}"
+            )
+        return [int(word) for word in words]
+
+    return choose
+
+
+def _save(folder: Path, pixels: Tensor, prompts: Sequence[str]) -> None:
+    from limner.core.picture import Picture
+    from limner.core.pixels import to_images
+
+    for k, (image, prompt) in enumerate(zip(to_images(pixels), prompts, strict=True)):
+        Picture(image, prompt, k, (), "", {}).save(folder / f"{k:03}.png", overwrite=True)

@@ -1,0 +1,104 @@
+"""Feedback rounds: paint what is learned, choose, learn again; to the same bits when it is interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.engine.attach import Adapter
+from limner.engine.checkpoint import run_to_end
+from limner.engine.train import train
+from limner.errors import FileError, InputError
+from limner.parts.modifiers import new_word
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import by_hand, by_score, feedback, photos
+from tests.helpers import same, state, untouched
+
+WORD = new_word("<rex>", "dog")
+PROMPTS = ("<rex> in red", "<rex> in blue")
+
+
+def redness(adapted: Any, pixels: Tensor, prompts: Any) -> Tensor:
+    return pixels[:, 0].mean((1, 2)) - pixels[:, 2].mean((1, 2))
+
+
+def rounds(rex: Subject, choose: Any, **more: Any) -> Recipe:
+    about: dict[str, Any] = {"count": 3, "keep": 2, "batch": 2, "steps": 2, **more}
+    sources = photos(rex, batch=1), *(feedback(PROMPTS, choose=choose, name=f"round {k}", **about) for k in (1, 2))
+    stages = tuple(Stage((learned(WORD),), (denoising(source),), 2, 0.05) for source in sources)
+    return Recipe("<rex>", (WORD,), stages)
+
+
+def test_the_best_are_learned_and_rounds_resume_to_the_same_bits(base: Any, rex: Subject) -> None:
+    before, shown = state(base), []
+
+    def choose(adapted: Any, pixels: Tensor, prompts: Any, keep: int) -> Any:
+        numbers = by_score(redness)(adapted, pixels, prompts, keep)
+        scores = redness(adapted, pixels, prompts)
+        assert min(scores[k] for k in numbers) >= max(scores[k] for k in range(3) if k not in numbers)
+        shown.append((pixels, numbers))
+        return numbers
+
+    recipe = rounds(rex, choose)
+    points = [p.snapshot() for p in train(base, Adapter(recipe, "<rex>"), stages=recipe.tuning)]
+    assert len(shown) == 2
+    assert not torch.equal(shown[0][0], shown[1][0])  # what was learned meanwhile shows
+    kept = points[2].moments["gathered.0.latents"]
+    assert kept.shape == (2, *base.latent_shape)
+    assert "gathered.0.latents" not in points[3].moments  # the round is over
+    for point in (points[1], points[2], points[4]):
+        *_, end = train(base, Adapter(recipe, "<rex>"), stages=recipe.tuning, start=point)
+        assert same(end.snapshot().tensors, points[-1].tensors)
+    assert len(shown) == 2 + 2 + 1  # painted anew only where a round had not begun
+    assert recipe.why_not_stackable
+    assert same(state(base), before)
+    assert untouched(base)
+
+
+def test_what_nobody_gathers_is_no_part_of_a_checkpoint(base: Any, rex: Subject) -> None:
+    from dataclasses import replace
+
+    recipe = rounds(rex, by_score(redness))
+    first = next(train(base, Adapter(recipe, "<rex>"), stages=recipe.tuning)).snapshot()
+    strange = replace(first, moments={**first.moments, "gathered.0.latents": torch.zeros(1)})
+    with pytest.raises(FileError, match="no source of this stage gathers"):
+        list(train(base, Adapter(recipe, "<rex>"), stages=recipe.tuning, start=strange))
+
+
+def test_a_person_chooses_between_two_runs(base: Any, rex: Subject, tmp_path: Path) -> None:
+    recipe = rounds(rex, by_hand(tmp_path / "choose"))
+    recipe = Recipe("<rex>", (WORD,), recipe.stages[:2])
+    about: dict[str, Any] = {"header": {}, "checkpoints": tmp_path}
+    with pytest.raises(InputError, match=r"write the numbers of at most 2 good ones into .*chosen\.txt"):
+        run_to_end(base, Adapter(recipe, "<rex>"), recipe.tuning, 0, **about)
+    shown = sorted((tmp_path / "choose").glob("*.png"))
+    before = [path.read_bytes() for path in shown]
+    assert len(shown) == 3
+    for text, said in (
+        ("1 x", "whole numbers"),
+        ("0 1 2", "at most 2"),
+        ("7", "different pictures from 0 to 2"),
+        ("", "at least one"),
+    ):
+        (tmp_path / "choose" / "chosen.txt").write_text(text)
+        with pytest.raises(InputError, match=said):
+            run_to_end(base, Adapter(recipe, "<rex>"), recipe.tuning, 0, **about)
+    (tmp_path / "choose" / "chosen.txt").write_text("2, 0\n")
+    tensors, losses = run_to_end(base, Adapter(recipe, "<rex>"), recipe.tuning, 0, **about)
+    assert len(losses) == 4
+    assert [path.read_bytes() for path in shown] == before
+    assert tensors
+
+
+def test_senseless_rounds() -> None:
+    with pytest.raises(InputError, match="from 1 to 3 can be kept, not 4"):
+        feedback(PROMPTS, choose=by_score(redness), count=3, keep=4)
+    with pytest.raises(InputError, match="given none"):
+        feedback((), choose=by_score(redness))
