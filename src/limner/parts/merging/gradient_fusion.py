@@ -20,19 +20,20 @@ PROMPTS = ("a photo of {}", "a picture of {}")
 
 
 def gradient_fusion(
-    *, prompts: Sequence[str] = PROMPTS, pictures: int = 2, steps: int = 10, damping: float = 1e-4
+    *, prompts: Sequence[str] = PROMPTS, pictures: int = 2, steps: int = 10, damping: float = 1e-2
 ) -> Merging:
     """For every layer the weight that comes nearest to each concept's own on that concept's inputs: the least squares of
     sum over k of ||(W0 + change_k) X_k - W X_k||^2 (Eq. 5 of arXiv:2305.18292), X_k the inputs of the layer while concept k paints.
 
-    The authors run L-BFGS for 50 rounds; this is the minimum itself, from the normal equations. Parameters that are no layer's
-    weight, such as biases, are averaged. Only X_k X_k^T is kept, so memory does not grow with the pictures.
+    The authors run L-BFGS for 50 rounds; this is the minimum itself, from the normal equations, with a pull towards the average of
+    the changes in the place of stopping early: what no concept sends is answered as the average does. Parameters that are no
+    layer's weight, such as biases, are averaged. Only X_k X_k^T is kept, so memory does not grow with the pictures.
 
     Args:
         prompts: of the pictures that each concept paints, {} for the handle.
         pictures: of each prompt.
         steps: of sampling each.
-        damping: pull towards the base where no concept sends anything, as a share of the mean of the diagonal of sum X_k X_k^T.
+        damping: of the pull towards the average, as a share of the mean of the diagonal of sum X_k X_k^T.
     """
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:
@@ -56,13 +57,15 @@ def gradient_fusion(
 
 
 def fused(changes: Sequence[Tensor], moments: Sequence[Tensor], damping: float) -> Tensor:
-    """[out, in]: (sum of change_k X_k X_k^T) (sum of X_k X_k^T + damping)^-1, of changes [out, in, …] and X_k X_k^T [in, in]."""
+    """[out, in], the minimum of sum over k of ||change_k X_k - D X_k||^2 + ridge * ||D - average||^2, of changes [out, in, …] and
+    X_k X_k^T [in, in]: average + (sum of (change_k - average) X_k X_k^T) (sum of X_k X_k^T + ridge)^-1."""
     import torch
 
-    total = sum(moments[1:], moments[0])
-    wanted = [change.flatten(1).double().cpu() @ moment for change, moment in zip(changes, moments, strict=True)]
+    flat = [change.flatten(1).double().cpu() for change in changes]
+    average, total = sum(flat[1:], flat[0]) / len(flat), sum(moments[1:], moments[0])
+    wanted = [(change - average) @ moment for change, moment in zip(flat, moments, strict=True)]
     ridge = damping * total.diagonal().mean() * torch.eye(len(total), dtype=total.dtype)
-    return torch.linalg.solve(total + ridge, sum(wanted[1:], wanted[0]), left=False)
+    return average + torch.linalg.solve(total + ridge, sum(wanted[1:], wanted[0]), left=False)
 
 
 def _moments(

@@ -1,0 +1,191 @@
+"""Pictures of several subjects, judged: where each one stands, and every number of `metrics.several`, on toys of the pocket world.
+
+`judged_together` takes the pictures of one pair or triple. Where regions were asked for, a subject's place is the part of its region
+that a toy covers; else it is where its class is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from limner.core.pixels import to_tensor
+from limner.errors import InputError
+from limner.pocket import SIZE
+
+from .measuring import Images, cut
+from .metrics.several import colour_leakage, coloured_alike, consistency, leakage, likeness, own_identity, swapped
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from .encoders import Encoder
+
+SMALLEST = 0.005
+"""Share of the picture that a subject's place must have, or the subject is not there."""
+
+
+@dataclass(frozen=True)
+class Company:
+    """Pictures of several subjects, and what they are judged by."""
+
+    nouns: tuple[str, ...]  # K, the subjects' classes
+    pictures: Images = field(repr=False)
+    references: tuple[Images, ...] = field(repr=False)  # K times real pictures of each subject alone, none learned from
+    alone: tuple[float, ...]  # K, the likeness of each subject in painted pictures of itself alone
+    truths: tuple[Mapping[str, str], ...] = ()  # of each picture: field of the judge -> what was asked for
+    regions: tuple[Tensor, ...] = field(default=(), repr=False)  # K masks [1, 1, h, w], where each was asked to be
+
+    def __post_init__(self) -> None:
+        count = len(self.nouns)
+        if count < 2:
+            raise InputError(f"there must be two subjects or more, not {count}")
+        for name, values in (("references", self.references), ("scores alone", self.alone), ("regions", self.regions)):
+            if values and len(values) != count:
+                raise InputError(f"there are {count} subjects and {len(values)} {name}; expected one each")
+        if not self.pictures or (self.truths and len(self.truths) != len(self.pictures)):
+            raise InputError(
+                f"there are {len(self.pictures)} pictures and {len(self.truths)} truths; expected one each"
+            )
+        if not self.regions and len(set(self.nouns)) < count:
+            raise InputError(
+                f"two of the subjects are of one class ({', '.join(self.nouns)}), so pictures do not tell which is which: give their regions"
+            )
+
+
+@dataclass(frozen=True)
+class Together:
+    """Every number of some pictures of several subjects: the mean, and each picture's."""
+
+    values: Mapping[str, float]
+    each: Mapping[str, tuple[float, ...]] = field(repr=False)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {"values": dict(self.values), "each": {name: list(values) for name, values in self.each.items()}}
+
+
+def judged_together(company: Company, encoder: Encoder) -> Together:
+    """The numbers of a company, by an encoder that tells individuals apart.
+
+    `identity`, `consistency` (share of the score alone), `leakage`, `colour_leakage`, `swapped`, `present` (all subjects are there:
+    each has a place, and the judge sees its class), `relation` and `scene` (read as asked), `prompt` (all that was asked for is read).
+    """
+    import torch
+
+    places = subject_places(company.pictures, company.nouns, company.regions)
+    pixels = to_tensor(company.pictures, SIZE)
+    seen = _features(company.pictures, places, encoder)
+    shown = [subject_places(own, (noun,))[:, 0] for own, noun in zip(company.references, company.nouns, strict=True)]
+    real = [_features(own, masks[:, None], encoder)[:, 0] for own, masks in zip(company.references, shown, strict=True)]
+    alike = likeness(seen, real)
+    apart = torch.stack([likeness(own[:, None], real)[:, 0].mean(0) for own in real])
+    colours = torch.cat(
+        [
+            coloured_alike(to_tensor(own, SIZE), masks[:, None])[:, 0].mean(0, keepdim=True)
+            for own, masks in zip(company.references, shown, strict=True)
+        ]
+    )
+    there = places.mean((2, 3)) > SMALLEST  # [N, K]
+    found = {
+        "identity": (own_identity(alike) * there).mean(1),
+        "consistency": (consistency(alike, torch.tensor(company.alone)) * there).mean(1),
+        "leakage": leakage(alike, apart),
+        "colour_leakage": colour_leakage(coloured_alike(pixels, places), colours),
+        "swapped": swapped(alike),
+        "present": there.all(1).float() * _classes_seen(pixels, company.nouns),
+        **_as_asked(pixels, company.truths),
+    }
+    each = {name: tuple(round(float(v), 4) for v in values) for name, values in found.items()}
+    means = {
+        name: sum(v for v in values if v == v) / max(sum(v == v for v in values), 1) for name, values in each.items()
+    }
+    return Together({name: round(value, 4) for name, value in means.items()}, each)
+
+
+def subject_places(images: Sequence[Image.Image], nouns: Sequence[str], regions: Sequence[Tensor] = ()) -> Tensor:
+    """[N, K, SIZE, SIZE] of 0 and 1: where each subject stands. A toy's pixel belongs to the region that has most of it, or, without
+    regions, to the class that is seen there before the other nouns."""
+    import torch
+    import torch.nn.functional as F
+
+    from limner.pocket import judges
+
+    pixels = to_tensor(images, SIZE)
+    toys = judges.masks(pixels) > 0.5  # [N, H, W]
+    if regions:
+        own = torch.cat([F.interpolate(mask.float(), (SIZE, SIZE), mode="bilinear") for mask in regions], 1)
+        own = own.expand(len(pixels), -1, -1, -1)
+    else:
+        own = F.interpolate(judges.places(pixels, nouns), (SIZE, SIZE), mode="bilinear")
+    best = own == own.amax(1, keepdim=True)
+    return (best & toys[:, None] & (own > 0)).float()
+
+
+def _features(images: Sequence[Image.Image], places: Tensor, encoder: Encoder) -> Tensor:
+    """[N, K, D] of each subject, cut out and centred, so that its place in the picture does not matter."""
+    parts = [centred(cut(image, mask), mask) for image, masks in zip(images, places, strict=True) for mask in masks]
+    return encoder.pictures(parts).unflatten(0, places.shape[:2])
+
+
+AROUND = 1.3
+"""Side of the square that a subject is cut out in, as a multiple of the longer side of its place."""
+
+
+def centred(image: Image.Image, mask: Tensor) -> Image.Image:
+    """The square around a mask [h, w], as large as the picture; the whole picture where the mask is empty."""
+    from PIL import Image as Pictures
+
+    from .measuring import GREY
+
+    rows, columns = (mask > 0.5).nonzero(as_tuple=True)
+    if not len(rows):
+        return image
+    factor = image.width / mask.shape[1]
+    left, right = float(columns.min()) * factor, (float(columns.max()) + 1) * factor
+    top, bottom = float(rows.min()) * factor, (float(rows.max()) + 1) * factor
+    half = AROUND * max(right - left, bottom - top) / 2
+    x, y = (left + right) / 2, (top + bottom) / 2
+    side = max(round(2 * half), 1)
+    square = Pictures.new("RGB", (side, side), GREY)
+    square.paste(image, (-round(x - half), -round(y - half)))
+    return square.resize(image.size, Pictures.Resampling.BICUBIC)
+
+
+def _classes_seen(pixels: Tensor, nouns: Sequence[str]) -> Tensor:
+    """[N] of 0 and 1: the judge sees every class in the picture."""
+    import torch
+
+    from limner.pocket import judges
+    from limner.pocket.labels import FIELDS
+
+    seen = judges.read(pixels)
+    known = [f"a {noun}" for noun in nouns if f"a {noun}" in FIELDS]
+    return torch.tensor([float(all(row.get(field, "yes") == "yes" for field in known)) for row in seen])
+
+
+def _as_asked(pixels: Tensor, truths: Sequence[Mapping[str, str]]) -> dict[str, Tensor]:
+    """Of every field that some prompt asks for and the judge reads: [N] of 0 and 1, not a number where it was not asked; and `prompt`,
+    whether all is as asked."""
+    import torch
+
+    from limner.pocket import judges
+
+    if not truths:
+        return {}
+    seen = judges.read(pixels)
+    fields = [name for name in dict.fromkeys(f for truth in truths for f in truth) if name in seen[0]]
+    right = {
+        name: torch.tensor(
+            [
+                float(row[name] == truth[name]) if name in truth else float("nan")
+                for row, truth in zip(seen, truths, strict=True)
+            ]
+        )
+        for name in fields
+    }
+    every = torch.stack(list(right.values())) if right else torch.ones(1, len(truths))
+    return {**right, "prompt": (every.nan_to_num(1.0) == 1).all(0).float()}
