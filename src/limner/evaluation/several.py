@@ -106,6 +106,14 @@ def judged_together(company: Company, encoder: Encoder) -> Together:
     return Together({name: round(value, 4) for name, value in means.items()}, each)
 
 
+def likeness_alone(images: Sequence[Image.Image], references: Images, noun: str, encoder: Encoder) -> float:
+    """The mean likeness of a subject to its real pictures in pictures of itself alone, cut out as it is among others; a picture without
+    it counts as 0."""
+    shown, real = (subject_places(own, (noun,)) for own in (images, references))
+    alike = likeness(_features(images, shown, encoder), [_features(references, real, encoder)[:, 0]])[:, 0, 0]
+    return float((alike * (shown.mean((1, 2, 3)) > SMALLEST)).clamp_min(0).mean())
+
+
 def subject_places(images: Sequence[Image.Image], nouns: Sequence[str], regions: Sequence[Tensor] = ()) -> Tensor:
     """[N, K, SIZE, SIZE] of 0 and 1: where each subject stands. A toy's pixel belongs to the region that has most of it, or, without
     regions, to the class that is seen there before the other nouns."""

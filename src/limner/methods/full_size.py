@@ -101,4 +101,17 @@ FULL_SIZE: dict[str, FullSize] = {
     "textual_inversion": FullSize({"vectors": 1, "lr": 5e-3, "steps": 6100, "batch": 4}, "Sec. 4 of arXiv:2208.01618, 0.005 in all"),
     "unet_finetune": FullSize({"width": 60, "lr": 1e-4, "steps": 1000}, "attn2o-ffni.yaml of Xiang-cd/unet-finetune; steps are ours"),
     "vico": FullSize({"lr": 5e-3, "attention_rate": 2e-3, "steps": 400}, "haoosz/ViCo"),
+    "cones2": FullSize(
+        {"layout_weight": 0.2, "steps": 4000, "batch": 1},
+        "README and guidance_config_example.json of ali-vilab/Cones-V2, 0.08 times 2.5; the rate for the residual alone is ours",
+    ),
+    "mix_of_show": FullSize(
+        {"rank": 4, "lr": 1e-4, "word_rate": 10.0, "attention_weight": 0.01, "batch": 2, "steps": 1000},
+        "options/train/EDLoRA/real of TencentARC/Mix-of-Show; steps are ours, for its 500 repeats of each picture",
+    ),
+    "cones": FullSize(
+        {"share": 0.02, "lr": 1e-2, "batch": 1, "num_class_pictures": 200},
+        "Sec. 4 of arXiv:2303.05125: 1 to 3 of 100 weights; steps and rates are not published",
+    ),
+    "mc2": FullSize({"rank": 4, "lr": 1e-4, "word_rate": 10.0, "steps": 1000, "batch": 2}, "Mix-of-Show's, whose concepts it composes"),
 }  # fmt: skip

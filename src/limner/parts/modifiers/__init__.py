@@ -7,11 +7,13 @@ from .head_low_rank import head_low_rank
 from .image_attention import attention_consistency, image_attention, otsu
 from .low_rank import low_rank
 from .mapped_words import mapped_words
+from .neurons import concept_neurons
 from .paired_low_rank import paired_low_rank
 from .predicted_low_rank import predicted_low_rank
 from .prefix import text_prefix
 from .rank_one import key_locked, noun_state, second_moment
 from .reference import inverted_reference, reference_features, reference_latents
+from .residual_word import residual_word
 from .states import changed_states, image_added, last_states
 from .subspace_word import subspace_word
 from .value_residual import value_residual
@@ -27,6 +29,7 @@ __all__ = [
     "branch_integration",
     "changed_states",
     "changed_weights",
+    "concept_neurons",
     "hadamard",
     "head_low_rank",
     "image_added",
@@ -56,6 +59,7 @@ __all__ = [
     "rare_word_and",
     "reference_features",
     "reference_latents",
+    "residual_word",
     "scoped",
     "second_moment",
     "spectral",
