@@ -16,14 +16,14 @@ import limner
 from limner.core.concept import Concept
 from limner.core.recipe import Recipe
 from limner.engine.attach import Adapter, attach, parameter
-from limner.engine.sample import PaintSettings
+from limner.engine.sample import PaintSettings, sample
 from limner.errors import FileError, InputError, PromptError, UnknownName, WrongBase
 from limner.library.opening import adapter_of
 from limner.parts.merging import MERGINGS, Member, computed_weight, member_of
 from limner.parts.merging.changes import layer_module, stored_of
-from limner.parts.merging.closed_form import captions
 from limner.parts.merging.continual import kept_apart
 from limner.parts.merging.gradient_fusion import fused, recorded
+from limner.parts.merging.known_words import captions
 from limner.parts.merging.orthogonal import orthogonalised
 from limner.parts.modifiers import low_rank
 from limner.workflows.demo import toy
@@ -147,20 +147,20 @@ def test_fusion_is_the_least_squares_of_the_inputs() -> None:
     ).solution.mT
     found = fused(changes, [x.mT @ x for x in inputs], 0.0)
     assert torch.allclose(found, wanted, atol=1e-8)
+    average = sum(changes) / 2
+    assert torch.allclose(fused(changes, [0 * x.mT @ x + 1e-9 * torch.eye(6) for x in inputs], 1e9), average, atol=1e-6)
 
 
 def test_fused_layers_answer_each_concept_better_than_an_average(base: Any, loras: list[Concept]) -> None:
-    """On inputs that are recorded anew, from other seeds and another prompt."""
+    """On what concepts send through them while they paint from other seeds."""
     parts = members(base, loras[:2])
-    fusion = MERGINGS["gradient-fusion"](steps=4, pictures=2)(parts, base)
+    fusion = MERGINGS["gradient-fusion"](beside=0, pictures=2, steps=4)(parts, base)
     average = MERGINGS["average"]()(parts, base)
     layers = [name for name in fusion if name.endswith(("to_k.weight", "to_v.weight"))]
     missed = {"fusion": 0.0, "average": 0.0}
     for part in parts:
         with torch.no_grad(), attach(base, [part.adapter]) as adapted, recorded(base, layers) as moments:
-            from limner.engine.sample import sample
-
-            for _ in sample(adapted, [f"{part.handle} on the beach"], seeds=[77], settings=PaintSettings(steps=4)):
+            for _ in sample(adapted, [f"a photo of {part.handle}"], seeds=[77], settings=PaintSettings(steps=4)):
                 pass
         for name in layers:
             for way, change in (("fusion", fusion), ("average", average)):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from limner.core.streams import stream
 from limner.engine.attach import attach, parameter
 from limner.errors import InputError
 
 from .changes import Member, Merging
+from .known_words import captions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 PROMPTS = ("a photo of {}",)
 """In which the words of every concept are read for their text states."""
-CAPTIONS = ("a photo of a {}", "a {} in the background", "a picture of a {} and a {}", "a {} next to a {}")
-"""Captions of words that the base knows: what it is to answer as before."""
 
 
 def closed_form(*, prompts: Sequence[str] = PROMPTS, num_captions: int = 200, damping: float = 1e-4) -> Merging:
@@ -99,14 +97,3 @@ def _inverse_moment(base: Base, count: int, damping: float) -> Tensor:
     states = torch.cat(parts)
     moment = states.mT @ states
     return torch.linalg.inv(moment + damping * moment.diagonal().mean() * torch.eye(len(moment), dtype=moment.dtype))
-
-
-def captions(base: Base, count: int) -> list[str]:
-    """Captions of words that the base knows as one token."""
-    import torch
-
-    known = sorted(word for word in base.vocabulary if word.isalpha() and len(word) > 2)
-    if not known:
-        raise InputError(f"{base.name} knows no whole words as one token, of which captions could be made")
-    which = torch.randint(len(known), (count, 2), generator=stream(0, "captions of a merging")).tolist()
-    return [CAPTIONS[k % len(CAPTIONS)].format(known[a], known[b]) for k, (a, b) in enumerate(which)]

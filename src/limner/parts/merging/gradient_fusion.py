@@ -10,6 +10,7 @@ from limner.engine.attach import attach, parameter
 from limner.engine.sample import PaintSettings, sample
 
 from .changes import Member, Merging, layer_module
+from .known_words import beside_known
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,7 @@ PROMPTS = ("a photo of {}", "a picture of {}")
 
 
 def gradient_fusion(
-    *, prompts: Sequence[str] = PROMPTS, pictures: int = 2, steps: int = 10, damping: float = 1e-2
+    *, prompts: Sequence[str] = PROMPTS, beside: int = 6, pictures: int = 1, steps: int = 10, damping: float = 1e-2
 ) -> Merging:
     """For every layer the weight that comes nearest to each concept's own on that concept's inputs: the least squares of
     sum over k of ||(W0 + change_k) X_k - W X_k||^2 (Eq. 5 of arXiv:2305.18292), X_k the inputs of the layer while concept k paints.
@@ -31,6 +32,7 @@ def gradient_fusion(
 
     Args:
         prompts: of the pictures that each concept paints, {} for the handle.
+        beside: how many more prompts, in each of which a word that the base knows stands beside the concept.
         pictures: of each prompt.
         steps: of sampling each.
         damping: of the pull towards the average, as a share of the mean of the diagonal of sum X_k X_k^T.
@@ -41,7 +43,8 @@ def gradient_fusion(
 
         every = sorted({name for member in members for name in member.changes})
         layers = [name for name in every if name.endswith(".weight") and parameter(base, name).ndim in (2, 4)]
-        moments = [_moments(member, base, layers, prompts, pictures, steps) for member in members]
+        asked = [*prompts, *(beside_known(base, beside) if beside else ())]
+        moments = [_moments(member, base, layers, asked, pictures, steps) for member in members]
         found = {}
         for name in every:
             now = parameter(base, name)
