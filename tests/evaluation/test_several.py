@@ -14,7 +14,7 @@ from limner.errors import InputError
 from limner.evaluation.datasets.toys import pictured
 from limner.evaluation.encoders import pocket_encoders
 from limner.evaluation.metrics.several import colour_leakage, consistency, leakage, likeness, own_identity, swapped
-from limner.evaluation.several import Company, Together, judged_together, subject_places
+from limner.evaluation.several import Company, Together, judged_together, standing_right, subject_places
 from limner.pocket import SIZE
 from limner.pocket.world import CORE, draw, individual, references
 from limner.pocket.world.prompts import answer, prompts
@@ -57,6 +57,21 @@ def test_places_are_where_the_renders_have_their_toys() -> None:
     assert float(torch.minimum(found[:, 0], found[:, 1]).sum()) == 0
 
 
+def test_relations_are_told_by_places() -> None:
+    """Renders of every relation are told right, and as the pair the other way round wrong, but for a few."""
+    every = {prompt.truth["relation"]: prompt for prompt in prompts("pairs")}
+    told = {name: prompt for name, prompt in every.items() if name != "holding"}
+    drawn = draw([answer(prompt, (DOG, CAR), seed=1) for prompt in told.values()])
+    masks = torch.stack([drawn.toy == 0, drawn.toy == 1], 1).float()
+    right = [standing_right(own, name) for own, name in zip(masks, told, strict=True)]
+    turned = [standing_right(own.flip(0), name) for own, name in zip(masks, told, strict=True)]
+    assert len(told) >= 8
+    assert sum(right) >= len(told) - 1, dict(zip(told, right, strict=True))
+    assert sum(turned) == 0
+    assert standing_right(masks[0], "holding") != standing_right(masks[0], "holding")  # not a number
+    assert standing_right(torch.zeros_like(masks[0]), "on") == 0
+
+
 def test_regions_say_whose_place_it_is() -> None:
     halves = torch.zeros(2, 1, 1, 16, 16)
     halves[0, ..., :8], halves[1, ..., 8:] = 1, 1
@@ -75,9 +90,10 @@ def test_right_pictures_are_right_and_wrong_ones_are_told() -> None:
     assert right["leakage"] < 0.3
     assert right["colour_leakage"] < 0.5 * colours["colour_leakage"]
     assert one["present"] == 0
-    assert right["relation"] > 0.6
+    assert right["relation"] == 1
+    assert one["relation"] == 0
     assert right["scene"] == 1
-    assert one["prompt"] < right["prompt"] <= min(right["relation"], right["scene"])
+    assert one["prompt"] == 0 < right["prompt"] <= min(right["relation"], right["scene"])
 
 
 def test_leakage_by_hand() -> None:

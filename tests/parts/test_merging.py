@@ -18,6 +18,7 @@ from limner.core.recipe import Recipe
 from limner.engine.attach import Adapter, attach, parameter
 from limner.engine.sample import PaintSettings, sample
 from limner.errors import FileError, InputError, PromptError, UnknownName, WrongBase
+from limner.library.apart import taken_words
 from limner.library.opening import adapter_of
 from limner.parts.merging import MERGINGS, Member, computed_weight, member_of
 from limner.parts.merging.changes import layer_module, stored_of
@@ -298,6 +299,12 @@ def _says(base: Any, concept: Concept) -> Any:
 
     says = recipe_of(_called(concept, concept.handle)).says
     return says if isinstance(says, str) else says(base)
+
+
+def test_the_words_of_a_merged_concept_are_taken(base: Any, loras: list[Concept], tmp_path: Path) -> None:
+    limner.merge(base, loras[:2]).save(tmp_path / "both.safetensors")
+    wanted = {_says(base, concept): concept.handle for concept in loras[:2]}
+    assert taken_words(base, tmp_path) == wanted
 
 
 def test_files_from_before_open_and_bad_members_do_not(base: Any, loras: list[Concept], tmp_path: Path) -> None:

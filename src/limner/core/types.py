@@ -21,6 +21,9 @@ class Live:
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     words: dict[str, Tensor | Callable[[], Tensor]] = field(default_factory=dict)
+    residuals: dict[str, Callable[[], Tensor]] = field(
+        default_factory=dict
+    )  # word -> [D], added to each of its text states once the text encoder has run
     operations: tuple[AttentionOp, ...] = ()
     on: bool = True  # off while the worn base is suspended: changes of layers look at it
     run: Pass | None = None  # the run under way, for changes of layers that tell its rows apart

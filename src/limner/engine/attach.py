@@ -188,6 +188,11 @@ class AdaptedBase:
         for prompt in prompts if sum(len(adapter.answers) for adapter in self.adapters) > 1 else ():
             _check_apart(prompt, self.adapters, self.base)
         said = [self.expand_prompt(prompt) for prompt in prompts]
+        residuals = {word: vector() for live in self._acting for word, vector in live.residuals.items()}
+        return with_residuals(self.base, said, self._states_of(said), residuals, self.words if residuals else {})
+
+    def _states_of(self, said: Sequence[str]) -> Tensor:
+        """[B, L, D] of prompts as the base reads them, without residuals."""
         if not self.frozen_text or self._only is not None:
             unique = sorted(set(said))
             states = self.base.text_states(unique, words=self.words)
@@ -346,6 +351,19 @@ def attach(base: Base, adapters: Sequence[Adapter]) -> Iterator[AdaptedBase]:
             _check_all_read(adapter, adapted.live.of(place))
         adapted.switch()
         yield adapted
+
+
+def with_residuals(
+    base: Base, texts: Sequence[str], states: Tensor, residuals: Mapping[str, Tensor], words: Mapping[str, Tensor]
+) -> Tensor:
+    """The text states [B, L, D] of texts, with each word's residual [D] added where it stands."""
+    for word, vector in residuals.items():
+        on = torch.zeros(*states.shape[:2], 1, device=states.device, dtype=states.dtype)
+        for row, text in enumerate(texts):
+            for start in base.word_places(text, word, words=words) if word in text else ():
+                on[row, start : start + len(words[word])] = 1
+        states = states + on * vector.to(states)
+    return states
 
 
 def parameter(base: Base, name: str) -> torch.nn.Parameter:

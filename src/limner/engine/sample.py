@@ -363,8 +363,8 @@ def _before_attached(
 ) -> _guided:
     """The untouched base as a denoiser for the same pictures, to be run while what is worn is suspended."""
     plain = list(prompts)
-    for adapter in adapted.adapters:
-        plain = [prompt.replace(adapter.handle, adapter.noun) for prompt in plain]
+    for answer in (answer for adapter in adapted.adapters for answer in adapter.answers):
+        plain = [prompt.replace(answer.handle, answer.noun) for prompt in plain]
     with adapted.suspended():
         return _guided(AdaptedBase(adapted.base, (), frozen_text=False), plain, seeds, settings, None)
 

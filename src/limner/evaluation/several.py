@@ -72,7 +72,8 @@ def judged_together(company: Company, encoder: Encoder) -> Together:
     """The numbers of a company, by an encoder that tells individuals apart.
 
     `identity`, `consistency` (share of the score alone), `leakage`, `colour_leakage`, `swapped`, `present` (all subjects are there:
-    each has a place, and the judge sees its class), `relation` and `scene` (read as asked), `prompt` (all that was asked for is read).
+    each has a place where its class is seen), `relation` (they stand as asked, by their places: see `standing_right`), the fields that
+    the judge reads, such as `scene`, and `prompt` (all that was asked for is there: the subjects, the relation, the fields).
     """
     import torch
 
@@ -96,9 +97,11 @@ def judged_together(company: Company, encoder: Encoder) -> Together:
         "leakage": leakage(alike, apart),
         "colour_leakage": colour_leakage(coloured_alike(pixels, places), colours),
         "swapped": swapped(alike),
-        "present": there.all(1).float() * _classes_seen(pixels, company.nouns),
-        **_as_asked(pixels, company.truths),
+        "present": there.all(1).float(),
+        **_as_asked(pixels, company.truths, places),
     }
+    if company.truths:
+        found["prompt"] = found["prompt"] * found["present"]
     each = {name: tuple(round(float(v), 4) for v in values) for name, values in found.items()}
     means = {
         name: sum(v for v in values if v == v) / max(sum(v == v for v in values), 1) for name, values in each.items()
@@ -163,21 +166,54 @@ def centred(image: Image.Image, mask: Tensor) -> Image.Image:
     return square.resize(image.size, Pictures.Resampling.BICUBIC)
 
 
-def _classes_seen(pixels: Tensor, nouns: Sequence[str]) -> Tensor:
-    """[N] of 0 and 1: the judge sees every class in the picture."""
+def standing_right(places: Tensor, relation: str) -> float:
+    """1 where the first subject stands to the second as the relation says, by their places [K, H, W] in the picture; 0 where not; not a
+    number for a relation that places do not tell.
+
+    One on, inside or under another is above or below it, with more of their widths in common than of their heights; the others stand
+    side by side, the first at the left, or, behind the other, at the right and higher at its foot; what towers is the taller by far.
+    The rules are those by which the pocket world places its toys.
+    """
+    boxes = [_box(mask) for mask in places[:2]]
+    if None in boxes:
+        return 0.0
+    (left, top, right, bottom), (left2, top2, right2, bottom2) = boxes  # type: ignore[misc]  # none is None
+    x, y, x2, y2 = (left + right) / 2, (top + bottom) / 2, (left2 + right2) / 2, (top2 + bottom2) / 2
+    across = min(right, right2) - max(left, left2)
+    stacked = across > 0.5 * min(right - left, right2 - left2)
+    beside = abs(x - x2) > abs(y - y2)
+    match relation:
+        case "on" | "upside down on" | "inside":
+            return float(y < y2 and stacked)
+        case "under":
+            return float(y > y2 and stacked)
+        case "towering over":
+            return float(x < x2 and bottom - top > 1.4 * (bottom2 - top2))
+        case "next to" | "facing" | "chasing" | "back to back with":
+            return float(x < x2 and beside)
+        case "in front of":
+            return float(x < x2 and bottom > bottom2)
+        case "behind":
+            return float(x > x2 and bottom < bottom2)
+        case _:
+            return float("nan")
+
+
+def _box(mask: Tensor) -> tuple[float, float, float, float] | None:
+    """Left, top, right, bottom of a place [H, W], without the outermost hundredth of it on each side; None where it is empty."""
     import torch
 
-    from limner.pocket import judges
-    from limner.pocket.labels import FIELDS
+    rows, columns = (mask > 0.5).nonzero(as_tuple=True)
+    if not len(rows):
+        return None
+    ends = torch.tensor([0.01, 0.99])
+    (left, right), (top, bottom) = (torch.quantile(at.float(), ends).tolist() for at in (columns, rows))
+    return left, top, right, bottom
 
-    seen = judges.read(pixels)
-    known = [f"a {noun}" for noun in nouns if f"a {noun}" in FIELDS]
-    return torch.tensor([float(all(row.get(field, "yes") == "yes" for field in known)) for row in seen])
 
-
-def _as_asked(pixels: Tensor, truths: Sequence[Mapping[str, str]]) -> dict[str, Tensor]:
-    """Of every field that some prompt asks for and the judge reads: [N] of 0 and 1, not a number where it was not asked; and `prompt`,
-    whether all is as asked."""
+def _as_asked(pixels: Tensor, truths: Sequence[Mapping[str, str]], places: Tensor) -> dict[str, Tensor]:
+    """Of every field that some prompt asks for and that is read: [N] of 0 and 1, not a number where it was not asked; and `prompt`,
+    whether all is as asked. The relation is told by places, every other field by the judge."""
     import torch
 
     from limner.pocket import judges
@@ -185,7 +221,7 @@ def _as_asked(pixels: Tensor, truths: Sequence[Mapping[str, str]]) -> dict[str, 
     if not truths:
         return {}
     seen = judges.read(pixels)
-    fields = [name for name in dict.fromkeys(f for truth in truths for f in truth) if name in seen[0]]
+    asked = dict.fromkeys(name for truth in truths for name in truth)
     right = {
         name: torch.tensor(
             [
@@ -193,7 +229,11 @@ def _as_asked(pixels: Tensor, truths: Sequence[Mapping[str, str]]) -> dict[str, 
                 for row, truth in zip(seen, truths, strict=True)
             ]
         )
-        for name in fields
+        for name in asked
+        if name in seen[0] and name != "relation"
     }
+    if "relation" in asked:
+        told = [standing_right(own, truth.get("relation", "")) for own, truth in zip(places, truths, strict=True)]
+        right["relation"] = torch.tensor(told)
     every = torch.stack(list(right.values())) if right else torch.ones(1, len(truths))
     return {**right, "prompt": (every.nan_to_num(1.0) == 1).all(0).float()}
