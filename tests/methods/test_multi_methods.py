@@ -76,6 +76,29 @@ def test_two_methods_compose_in_one_prompt(base: Any, pair: Any, names: tuple[st
     assert untouched(base)
 
 
+def test_a_branch_of_image_attention_stays_in_its_region(base: Any, pair: Any) -> None:
+    scales: list[Tensor | float] = []
+
+    def look(call: AttentionCall) -> AttentionCall:
+        scales.extend(scale for _, _, scale in call.beside)
+        return call
+
+    masks = region_masks({"rex": "left"}, handles=("<rex>",), size=base.latent_shape[1:])
+    x = torch.zeros(1, *base.latent_shape)
+    with torch.no_grad(), attach(base, [adapter_of(learned(base, pair[0], "ip_adapter"), base)]) as adapted:
+        for where in (Layout(masks, "attention", operations=(look,)), Layout({}, "attention", operations=(look,))):
+            _guided(adapted, ["<rex> on the beach"], [0], HOW, None, where).at(0, x, torch.tensor([900]), guided=True)
+    half = len(scales) // 2
+    assert half > 0
+    for scale in scales[:half]:
+        assert isinstance(scale, Tensor)
+        side = round(scale.numel() ** 0.5)
+        square = scale.view(side, side)
+        assert square[:, : side // 2].all()
+        assert not square[:, side // 2 :].any()
+    assert all(isinstance(scale, float) for scale in scales[half:])
+
+
 # ---------------------------------------------------------------------------------------------------------------- Cones 2
 
 

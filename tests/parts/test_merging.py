@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from limner.engine.sample import PaintSettings, sample
 from limner.errors import FileError, InputError, PromptError, UnknownName, WrongBase
 from limner.library.apart import taken_words
 from limner.library.opening import adapter_of
-from limner.parts.merging import MERGINGS, Member, computed_weight, member_of
+from limner.parts.merging import MERGINGS, Member, computed_weight, gradient_fusion, member_of
 from limner.parts.merging.changes import layer_module, stored_of
 from limner.parts.merging.continual import kept_apart
 from limner.parts.merging.gradient_fusion import fused, recorded
@@ -68,8 +69,12 @@ def test_a_weight_is_read_off_every_kind_of_layer(base: Any) -> None:
     with attach(base, [Adapter(Recipe("dog", (change,)), "<a>")]) as adapted:
         stored = {name: torch.randn(t.shape, generator=draw) for name, t in adapted.live[change].tensors.items()}
     strides = set()
+    kinds = {  # the last layer of each kind
+        (type(module), getattr(module, "kernel_size", 0), getattr(module, "stride", 0)): layer
+        for layer, module in base.projections("everything").items()
+    }
     with torch.no_grad(), attach(base, [Adapter(Recipe("dog", (change,)), "<a>", stored, scale=0.5)]):
-        for layer in base.projections("everything"):
+        for layer in kinds.values():
             module = layer_module(base, layer)
             down, up = stored[f"low_rank.{layer}.down"], stored[f"low_rank.{layer}.up"]
             wanted = module.weight + 0.5 * 1.5 * (up.flatten(1) @ down.flatten(1)).view_as(module.weight)
@@ -233,9 +238,12 @@ def test_low_rank_changes_are_merged_orthogonally(base: Any, loras: list[Concept
 
 
 @pytest.mark.parametrize("by", sorted({*MERGINGS} - {"neurons", "closed-form", "orthogonal"}))
-def test_every_way_merges_two_methods(base: Any, loras: list[Concept], customs: list[Concept], by: str) -> None:
+def test_every_way_merges_two_methods(
+    base: Any, loras: list[Concept], customs: list[Concept], by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A low-rank change and a word with new keys and values: both handles are painted, and the base comes back."""
     before = state(base)
+    monkeypatch.setitem(MERGINGS, "gradient-fusion", partial(gradient_fusion, beside=1, steps=2))
     merged = limner.merge(base, [loras[0], customs[1]], by=by)
     assert merged.handles == ("<rex>", "<bo>")
     assert [name for name in merged.tensors if name.startswith("word.")] == ["word.<bo>"]

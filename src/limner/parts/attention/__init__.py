@@ -3,7 +3,7 @@
 from .boxes import box_of, drawn_into
 from .followed import followed_subject, painted_at
 from .maps import keep_maps, kept_maps
-from .regions import drawn_to_regions, kept_to_regions, regions_of
+from .regions import drawn_to_regions, kept_to_regions, regions_of, within_region
 from .shared import adain, shared_reference
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "painted_at",
     "regions_of",
     "shared_reference",
+    "within_region",
 ]

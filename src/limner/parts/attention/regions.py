@@ -130,6 +130,15 @@ def regions_of(call: AttentionCall) -> list[tuple[int, Tensor, Tensor, Tensor]]:
     return [(row, queries, keys, inside.to(call.query.device)) for row, queries, keys, inside in found]
 
 
+def within_region(call: AttentionCall, handle: str) -> Tensor | float:
+    """[1, 1, N, 1] of 0 and 1 over the picture's queries: a handle's region, by which a branch of attention of its own is multiplied; 1
+    where it has none."""
+    if handle not in call.run.regions:
+        return 1.0
+    start, stop, _ = call.picture.indices(call.query.shape[2])
+    return _at_queries(call.run.regions[handle], stop - start).view(1, 1, -1, 1).to(call.query)
+
+
 def _first_text_key(call: AttentionCall) -> int:
     """Where the text's keys begin: where attention is joint, before or behind the picture's."""
     if call.site.kind == "cross" or call.picture_keys.start not in (0, None):
