@@ -124,6 +124,24 @@ def test_a_shared_pretrained_change_acts_once(base: Any) -> None:
         adapted.check_together()
 
 
+def test_a_change_that_three_share_acts_once(base: Any) -> None:
+    """In the strongest of three, whichever place it has; and in the strongest of those that act."""
+    first = changed(base, 1, "<a>", weights="shared")
+    with attach(base, (first,)):
+        wanted = seen(base)
+    for strongest in range(3):
+        three = tuple(
+            replace(first, handle=f"<{k}>", scale=1.0 if n == strongest else 0.5) for n, k in enumerate("abc")
+        )
+        with attach(base, three) as adapted:
+            adapted.check_together()
+            assert torch.equal(seen(base), wanted)
+            assert [live.on for live in adapted.live.values()] == [k == strongest for k in range(3)]
+            with adapted.only(*(k for k in range(3) if k != strongest)):
+                assert sum(live.on for live in adapted.live.values()) == 1
+                assert not torch.equal(seen(base), wanted)
+
+
 @pytest.mark.parametrize("name", ["re_imagen", "bootpig", "elite"])
 def test_the_methods_share_theirs(base: Any, subjects: list[Subject], name: str) -> None:
     concepts = [limner.learn(base, subject, method=name) for subject in subjects[:2]]

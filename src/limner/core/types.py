@@ -25,6 +25,9 @@ class Live:
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     words: dict[str, Tensor | Callable[[], Tensor]] = field(default_factory=dict)
+    residuals: dict[str, Callable[[], Tensor]] = field(
+        default_factory=dict
+    )  # word -> [D], added to each of its text states once the text encoder has run
     operations: tuple[AttentionOp, ...] = ()
     controls: tuple[Control, ...] = ()
     reads: frozenset[str] = frozenset()
@@ -280,6 +283,10 @@ class Pass:
     frames: int = 1  # so many rows, one after the other, are one clip; a companion stands before all clips
     sampling: Sampling = field(default_factory=Sampling)  # shared by all runs of one sampling
     guidance: float | None = None  # of a base that reads the scale of guidance itself
+    regions: Mapping[str, Tensor] = field(
+        default_factory=dict
+    )  # handle -> [1, 1, h, w] in [0, 1]: which part of each place of the latents is its subject's
+    handle_places: tuple[Mapping[str, tuple[int, ...]], ...] = ()  # [rows]: handle -> its places in the text states
     text_places: int = 0  # how many places of the sequence are text, where text and picture run as one
     fused: bool = (
         True  # False is the same in three plain steps: faster where a CPU learns, not the same to the last bit
@@ -297,6 +304,7 @@ class Pass:
             prompts=tuple(self.prompts[row] for row in at) if self.prompts else (),
             references=None if self.references is None else self.references.of(at),
             conditions={name: condition[at] for name, condition in self.conditions.items()},
+            handle_places=tuple(self.handle_places[row] for row in at) if self.handle_places else (),
         )
 
 

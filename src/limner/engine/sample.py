@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from limner.errors import InputError, PaintingError
 from .attach import AdaptedBase
 from .conditions import checked
 from .guidance import classifier_free, norm_preserving
+from .regions import BACKGROUNDS, COMPOSE, blended, composited, parts_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
     from limner.core.types import Companion, Denoiser, Guidance
+
+    from .regions import Layout
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class PaintSettings:
 
     From the share `subject_from` of the steps on, concepts are worn. Before it the untouched base paints the prompt, the class noun in
     the handle's place, so that the prompt settles the layout (delayed subject conditioning, arXiv:2305.10431).
+
+    Where subjects have regions, `compose` names how these act: "blend" predicts each region with its concept alone and
+    blends the predictions, "attention" attaches all concepts at once and keeps their words to their regions, "latents"
+    paints every subject on latents of its own for half of the steps and composites these. `background` names what
+    predicts the rest of the picture: "base", or "all" concepts at once.
     """
 
     steps: int = 25
@@ -51,6 +59,8 @@ class PaintSettings:
     batch: int = 16
     guide_between: tuple[float, float] = (0.0, 1.0)
     subject_from: float = 0.0
+    compose: str = "blend"
+    background: str = "base"
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000:
@@ -63,6 +73,10 @@ class PaintSettings:
             raise InputError(
                 f"guide_between must be two rising shares of the steps, from 0 to 1, not {self.guide_between}"
             )
+        if self.compose not in COMPOSE:
+            raise InputError(f"compose must be one of {', '.join(COMPOSE)}, not {self.compose!r}")
+        if self.background not in BACKGROUNDS:
+            raise InputError(f"the background must be painted by {' or '.join(BACKGROUNDS)}, not {self.background!r}")
         if not 0 <= self.subject_from < 1:
             raise InputError(f"subject_from must be a share of the steps, from 0 to below 1, not {self.subject_from}")
         if not any(self.guides(step, self.steps) for step in range(self.steps)):
@@ -138,17 +152,23 @@ def sample(
     canvas: Canvas | None = None,
     conditions: Mapping[str, Tensor] = MappingProxyType({}),
     frames: int = 1,
+    layout: Layout | None = None,
+    after: PaintStep | None = None,
 ) -> Iterator[PaintStep]:
     """Paint one picture for each (prompt, seed), or a clip of so many `frames`, yielding after every step.
 
     The first latents of a picture are a function of its seed alone, so the batch it is in does not matter to them. Each
     of the `conditions` is [1 or n, 1 or 3, H, W] in [0, 1], one for all or one for each picture (of clips, for each
-    frame). Latents of a clip's frames are rows one after the other. Raises `InputError` for conditions that do not fit,
-    and for clips longer than the base paints with what is attached.
+    frame). Latents of a clip's frames are rows one after the other. A `layout` gives subjects their regions. Painting
+    goes on `after` a step, from its latents, where one is given. Raises `InputError` for conditions that do not fit, and
+    for clips longer than the base paints with what is attached.
     """
     base = adapted.base
     adapted.check_together()
     _check_frames(adapted, frames, settings)
+    if layout and layout.compose == "latents":
+        yield from _composited(adapted, prompts, seeds, settings, layout, canvas, conditions, frames)
+        return
     prompts, seeds = ([each for each in values for _ in range(frames)] for values in (prompts, seeds))
     conditions = checked(adapted, conditions, len(seeds))
     scheduler = base.scheduler(settings.sampler, steps=settings.steps)
@@ -167,7 +187,7 @@ def sample(
     noises = [stream(seed, "sampler", *_frame(k - (companion is not None), frames)) for k, seed in enumerate(whose)]
     at = [0] * (companion is not None) + [row % wanted for row in range(len(seeds))]  # of conditions, for every row
     conditions = {name: condition[at] for name, condition in conditions.items()}
-    denoise = _guided(adapted, rows, whose, settings, companion, conditions, frames)
+    denoise = _guided(adapted, rows, whose, settings, companion, conditions, frames, layout)
     early = _before_attached(adapted, rows, whose, settings, conditions, frames) if settings.subject_from else denoise
     own, begin, where = slice(1 if companion else 0, None), 0, None
     spread = functools.partial(base.spread, scheduler)  # what a sampler's latents are, of the base's at that step
@@ -178,6 +198,11 @@ def sample(
             scheduler.set_begin_index(begin)
         first = times[begin].expand(len(noise))
         latents = torch.cat([latents[: own.start], base.noised(clean.expand_as(noise), noise, first) * spread(begin)])
+    if after:
+        begin = after.step + 1
+        latents = after.latents * spread(begin)
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(begin)
     for step, time in list(enumerate(times))[begin:]:
         own_time = scheduler.timesteps[step]  # with the processor, so that no step of a sampler waits for the device
         if companion and companion.latents:
@@ -269,7 +294,9 @@ class _guided:
         companion: Companion | None,
         conditions: Mapping[str, Tensor],
         frames: int,
+        layout: Layout | None = None,
     ) -> None:
+        self.layout = layout
         self.adapted, self.seeds, self.companion, self.step = adapted, tuple(seeds), companion, 0
         self.conditions, self.frames, self.sampling = conditions, frames, Sampling()
         self.repeated: dict[
@@ -286,7 +313,11 @@ class _guided:
         self.states = dict(zip(texts, every.split(len(prompts)), strict=True))
         self.joined: dict[tuple[str, ...], Tensor] = {}  # branches side by side, put together once for all steps
         self.scale = settings.guidance if adapted.base.guidance == "embedded" else None
-        self.guided: Denoiser = self.plain
+        self.places = {branch: [self._places(row) for row in rows] for branch, rows in texts.items()}
+        self.inner: Denoiser = self.plain
+        if layout and layout.compose == "blend":
+            self.inner = self._blended(prompts, settings, layout)
+        self.guided: Denoiser = self.inner
         if adapted.denoiser:
             self.guided = adapted.denoiser(adapted, self.guided)
         for guidance in adapted.guidance or OWN[adapted.base.guidance]:
@@ -297,8 +328,29 @@ class _guided:
     def at(self, step: int, x: Tensor, t: Tensor, *, guided: bool) -> Tensor:
         """The prediction for one step of sampling. Recipes that guide by themselves always do."""
         self.step = step
-        (output,) = (self.guided if guided or self.adapted.guidance else self.plain)(x, t)
+        (output,) = (self.guided if guided or self.adapted.guidance else self.inner)(x, t)
         return output
+
+    def _places(self, prompt: str) -> dict[str, tuple[int, ...]]:
+        """Where in a prompt's text states the words of each handle with a region are."""
+        handles = self.layout.masks if self.layout else ()
+        found = {handle: self.adapted.handle_places(prompt, handle) for handle in handles}
+        return {handle: places for handle, places in found.items() if places}
+
+    def _blended(self, prompts: Sequence[str], settings: PaintSettings, layout: Layout) -> Denoiser:
+        """The predictions of each region's own concept and of the background's, side by side."""
+        parts, denoisers = parts_of(self.adapted, layout), []
+        for part in parts:
+            with self.adapted.only(*part.places):
+                alone = replace(layout, compose="attention")
+                about = self.seeds, settings, None, self.conditions, self.frames, alone
+                denoisers.append(_guided(self.adapted, prompts, *about))
+
+        def at_this_step() -> None:
+            for each in denoisers:
+                each.step = self.step
+
+        return blended(self.adapted, parts, [each.plain for each in denoisers], at_this_step)
 
     def plain(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
         reads = [branch.partition("@")[0] for branch in branches]
@@ -320,6 +372,10 @@ class _guided:
         }
         run = self.adapted.run(time=t, latents=x, step=self.step, branches=tuple(reads), **about)
         run.operations = self.adapted.painting_operations
+        if self.layout:
+            run.operations += self.layout.operations
+            run.regions = self.layout.masks
+            run.handle_places = tuple(row for branch in reads for row in self.places[branch])
         if tuple(reads) not in self.joined:
             self.joined[tuple(reads)] = torch.cat([self.states[branch] for branch in reads])
         output = self.adapted.base.predict(x, t, self.joined[tuple(reads)], context=run)
@@ -341,8 +397,8 @@ def _before_attached(
 ) -> _guided:
     """The untouched base as a denoiser for the same pictures, to be run while all adapters are suspended."""
     plain = list(prompts)
-    for adapter in adapted.adapters:
-        plain = [prompt.replace(adapter.handle, adapter.noun) for prompt in plain]
+    for answer in (answer for adapter in adapted.adapters for answer in adapter.answers):
+        plain = [prompt.replace(answer.handle, answer.noun) for prompt in plain]
     with adapted.suspended():
         base = AdaptedBase(adapted.base, (), frozen_text=False)
         return _guided(base, plain, seeds, settings, None, conditions, frames)
@@ -363,6 +419,38 @@ def _check_frames(adapted: Adapted, frames: int, settings: PaintSettings) -> Non
             "step: leave it "
             "out"
         )
+
+
+def _composited(
+    adapted: Adapted,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    settings: PaintSettings,
+    layout: Layout,
+    canvas: Canvas | None,
+    conditions: Mapping[str, Tensor],
+    frames: int,
+) -> Iterator[PaintStep]:
+    """Every part painted on latents of its own up to the share `layout.join` of the steps, from the same noise; then composited,
+    and painted to the end with blended predictions."""
+    if canvas:
+        raise InputError("latents cannot be composited on a canvas; say compose 'blend' or 'attention'")
+    parts, alone = parts_of(adapted, layout), replace(layout, compose="attention")
+    about: dict[str, Any] = {"seeds": seeds, "settings": settings, "conditions": conditions, "frames": frames}
+    steps = [sample(adapted, prompts, layout=alone, **about) for _ in parts]
+    last: PaintStep | None = None
+    total = len(adapted.base.scheduler(settings.sampler, steps=settings.steps).timesteps)
+    for _ in range(min(round(layout.join * total), total)):
+        done = []
+        for part, own in zip(parts, steps, strict=True):
+            with adapted.only(*part.places):
+                done.append(next(own))
+        last = replace(done[0], latents=composited(parts, [at.latents for at in done]))
+        yield last
+    for own in steps:
+        own.close()
+    rest = replace(layout, compose="blend")
+    yield from sample(adapted, prompts, layout=rest, after=last, **about)
 
 
 def _check_interval(adapted: Adapted) -> None:

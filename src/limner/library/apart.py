@@ -30,10 +30,11 @@ def taken_words(base: Base, folder: Path) -> dict[str, str]:
     for path in sorted(folder.glob("*.safetensors"))[:MOST] if folder.is_dir() else ():
         about = _header(path)
         try:
-            if about["base"]["fingerprint"] == base.fingerprint and about["method"] in methods():
-                handle, noun = str(about["handle"]), str(about["subject"]["noun"])
-                found.setdefault(words_of(base, about["method"], about["settings"], handle, noun), handle)
-        except (KeyError, TypeError, ValueError, LimnerError):
+            for own in (about.get("members") or [about]) if about["base"]["fingerprint"] == base.fingerprint else ():
+                if own["method"] in methods():
+                    handle, noun = str(own["handle"]), str(own["subject"]["noun"])
+                    found.setdefault(words_of(base, own["method"], own["settings"], handle, noun), handle)
+        except (KeyError, TypeError, ValueError, AttributeError, LimnerError):
             continue
     found.pop("", None)
     return found

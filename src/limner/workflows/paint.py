@@ -15,14 +15,17 @@ from limner.core.adapted import Adapted
 from limner.core.picture import Clip, Picture, Pictures
 from limner.core.pixels import to_images
 from limner.core.recipe import Recipe
+from limner.core.regions import region_masks
 from limner.core.streams import stream
 from limner.core.wording import shortened
 from limner.engine.attach import Adapter, attach
 from limner.engine.conditions import tensor_of
+from limner.engine.regions import Layout
 from limner.engine.sample import PaintSettings, decoded, sample
 from limner.errors import InputError, PromptError
 from limner.library.concepts import read_concepts
 from limner.library.opening import adapter_of
+from limner.parts.attention.regions import kept_to_regions
 from limner.parts.modifiers.control_branch import opened_control
 from limner.parts.modifiers.motion import motion_modules
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
     from limner.core.concept import Concept
+    from limner.core.regions import Where
     from limner.engine.conditions import Condition
     from limner.engine.sample import Canvas, PaintStep
     from limner.library.concepts import Concepts
@@ -48,6 +52,7 @@ def paint(
     scale: float | Sequence[float] = 1.0,
     settings: PaintSettings | None = None,
     canvas: Canvas | None = None,
+    regions: Mapping[str, Where] | None = None,
     any_base: bool = False,
     hot: Concepts | None = None,
     watch: Callable[[PaintStep], object] | None = None,
@@ -59,14 +64,18 @@ def paint(
     """Paint `count` pictures of each prompt, wearing `concepts` at `scale`, one for all or one each. Picture k of a prompt has seed `seed + k`.
 
     A prompt need not name a concept: so one sees what wearing it does to other things. With a `canvas`, every picture is
-    painted into it. `any_base` lets a base wear what another of its family was taught. A concept may be named by its file, which
-    is read from `hot` where it is there already.
+    painted into it. `any_base` lets a base take what another of its family was taught. A concept may be named by its file,
+    which is read from `hot` where it is there already.
 
-    `conditions` are pictures that the base, a concept or one of the `controls` reads, such as {"depth": picture}: one
-    for all prompts, one for each, or one for each frame of a clip. `controls` are ControlNets and T2I-Adapters by the condition they read: {"depth":
-    folder}. With `frames` above 1, clips are painted (`Clip`), by a base or concept that has motion or by the motion
-    modules in the folder `motion`. Raises `PromptError` for a prompt that is empty, too long, or names a handle that
-    nothing worn answers to, `InputError` for a scale outside of SCALES, and `PaintingError` where latents are not
+    `regions` give subjects their places in the picture: handle -> "left" and other words, a box of shares (left, top,
+    right, bottom), or a mask (see `limner.core.regions`); `PaintSettings.compose` names how they act. `conditions` are
+    pictures that the base, a concept or one of the `controls` reads, such as {"depth": picture}: one for all prompts, one
+    for each, or one for each frame of a clip. `controls` are ControlNets and T2I-Adapters by the condition they read:
+    {"depth": folder}. With `frames` above 1, clips are painted (`Clip`), by a base or concept that has motion or by the
+    motion modules in the folder `motion`.
+
+    Raises `PromptError` for a prompt that is empty, too long, or names a handle that nothing attached answers to,
+    `InputError` for a scale outside of SCALES and for regions that cannot be, and `PaintingError` where latents are not
     finite numbers.
     """
     return Pictures(
@@ -79,6 +88,7 @@ def paint(
             scale=scale,
             settings=settings,
             canvas=canvas,
+            regions=regions,
             any_base=any_base,
             hot=hot,
             watch=watch,
@@ -100,6 +110,7 @@ def painting(
     scale: float | Sequence[float] = 1.0,
     settings: PaintSettings | None = None,
     canvas: Canvas | None = None,
+    regions: Mapping[str, Where] | None = None,
     any_base: bool = False,
     hot: Concepts | None = None,
     watch: Callable[[PaintStep], object] | None = None,
@@ -120,13 +131,13 @@ def painting(
     if len(scales) != len(known):
         raise InputError(f"there are {len(scales)} scales for {len(known)} concepts: give one for all, or one each")
     adapters = [adapter_of(c, base, scale=s, any_base=any_base, hot=hot) for c, s in zip(known, scales, strict=True)]
-    check_prompts(
-        [*prompts, *([settings.negative] if settings.negative.strip() else [])], handles=[o.handle for o in adapters]
-    )
+    check_prompts([*prompts, *([settings.negative] if settings.negative.strip() else [])], handles=_handles(adapters))
+    layout = layout_of(base, adapters, prompts, regions, settings) if regions else None
     for words in literal_syntax([*prompts, settings.negative]):
         warnings.warn(f"{words!r} is read as written: prompts have no weights, schedules or choices here", stacklevel=2)
-    names = tuple(concept.handle for concept in known)
+    names = tuple(_handles(adapters))
     story = settings.metadata | {"scale": scale if isinstance(scale, (int, float)) else scales}
+    story |= layout.story if layout else {}
     shown = _conditions(base, conditions, prompts, count, frames)
     if shown:
         story |= {"conditions": sorted(shown)}
@@ -142,7 +153,7 @@ def painting(
             own = slice(start * frames, (start + each) * frames)
             rows = {name: c if len(c) == 1 else c[own] for name, c in shown.items()}
             with torch.no_grad():
-                images = to_images(_best(adapted, texts, seeds, settings, canvas, watch, rows, frames))
+                images = to_images(_best(adapted, texts, seeds, settings, canvas, watch, rows, frames, layout))
             for k, (prompt, number) in enumerate(part):
                 about: Any = prompt, number, names, base.name, dict(story)
                 clip = tuple(images[k * frames : (k + 1) * frames])
@@ -177,6 +188,37 @@ def _beside(controls: Mapping[str, Path | str], motion: Path | str) -> list[Adap
     if motion:
         parts["motion"] = motion_modules(folder=str(motion))
     return [Adapter(Recipe(says="", modifiers=(part,)), f"<{name} modules>") for name, part in parts.items()]
+
+
+def layout_of(
+    base: Base,
+    adapters: Sequence[Adapter],
+    prompts: Sequence[str],
+    regions: Mapping[str, Where],
+    settings: PaintSettings,
+) -> Layout:
+    """Where each subject is to be, at the size of the base's latents. Raises `InputError` for regions that cannot be, and `PromptError`
+    for a prompt that does not name a handle with a region."""
+    masks = region_masks(regions, handles=_handles(adapters), size=base.latent_shape[1:])
+    for prompt in prompts:
+        unnamed = [handle for handle in masks if handle not in prompt]
+        if unnamed:
+            raise PromptError(
+                f"{unnamed[0]} has a region, and the prompt {shortened(prompt)!r} does not name it; write {unnamed[0]} in the prompt, or "
+                "leave its region out"
+            )
+    told = {name: where if isinstance(where, str) else _box_or_mask(where) for name, where in regions.items()}
+    story = {"regions": told, "compose": settings.compose, "background": settings.background}
+    placed = {handle: mask.to(base.device, base.dtype) for handle, mask in masks.items()}
+    return Layout(placed, settings.compose, settings.background, operations=(kept_to_regions(),), story=story)
+
+
+def _box_or_mask(where: Any) -> Any:
+    return list(where) if isinstance(where, (list, tuple)) else "mask"
+
+
+def _handles(adapters: Sequence[Adapter]) -> list[str]:
+    return [answer.handle for adapter in adapters for answer in adapter.answers]
 
 
 SCALES = (-10.0, 10.0)
@@ -217,11 +259,12 @@ def _best(
     watch: Callable[[PaintStep], object] | None,
     conditions: Mapping[str, Tensor],
     frames: int,
+    layout: Layout | None,
 ) -> Tensor:
     """[B, 3, H, W] in [0, 1]: what is painted of each prompt; of several candidates, the nearest, of clips as a
     whole."""
     choosing = adapted.candidates
-    about: Any = settings, canvas, watch, conditions, frames
+    about: Any = settings, canvas, watch, conditions, frames, layout
     best = painted(adapted, prompts, seeds, *about)
     if choosing is None or choosing.count < 2:
         return best
@@ -248,10 +291,11 @@ def painted(
     watch: Callable[[PaintStep], object] | None = None,
     conditions: Mapping[str, Tensor] = MappingProxyType({}),
     frames: int = 1,
+    layout: Layout | None = None,
 ) -> Tensor:
-    """[B, 3, H, W] in [0, 1]: one picture for each (prompt, seed), by all stages of the base. Raises `PaintingError` where it is not
-    numbers."""
-    more: Any = {"conditions": conditions, "frames": frames}
+    """[B, 3, H, W] in [0, 1]: one picture for each (prompt, seed), by all stages of the base. Raises `PaintingError`
+    where it is not numbers."""
+    more: Any = {"conditions": conditions, "frames": frames, "layout": layout}
     for at in sample(adapted, prompts, seeds=seeds, settings=settings, canvas=canvas, **more):
         if watch:
             watch(at)

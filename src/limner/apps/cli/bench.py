@@ -36,6 +36,18 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--size", choices=("standard", "quick"), default="standard", help="3 toys x 8 prompts x 1 seed, or 1 x 5 x 1"
     )
+    parser.add_argument(
+        "--suite",
+        choices=("one", "pairs"),
+        default="one",
+        help="one subject a picture, or pairs of them: who is there, who wears whose colours, is the relation right",
+    )
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        metavar="WAY",
+        help="of the suite pairs: together, a way that regions act (blend, attention, latents), or a way of `limner merge`",
+    )
     parser.add_argument("--data", default="toys", help="toys, dreambench, custom-10, …")
     parser.add_argument(
         "--where", nargs="*", default=[], metavar="NAME=VALUE", help="the loader's arguments: folder=PATH"
@@ -57,6 +69,11 @@ def bench(given: argparse.Namespace) -> None:
     from limner.workflows.bench.plan import SIZES, Plan
     from limner.workflows.bench.run import bench
 
+    if given.suite == "pairs":
+        bench_of_pairs(given)
+        return
+    if given.ways:
+        raise InputError("--ways are those of painting two subjects; say --suite pairs")
     size = SIZES[given.size]
     every = (
         [*POLICIES, *given.curve] if given.curve else [*POLICIES, *methods(), *(MARKS if given.data == "toys" else ())]
@@ -83,6 +100,36 @@ def bench(given: argparse.Namespace) -> None:
     standing(lambda: f"every likeness that is done is kept in {folder}; the same command runs what is missing")
     found = bench(plan, results=results, folder=folder, workers=given.workers, on=given.on, say=say)
     out(given, found["summary"], table_markdown(found))
+
+
+def bench_of_pairs(given: argparse.Namespace) -> None:
+    """`limner bench --suite pairs`."""
+    from limner.core.interrupts import standing
+    from limner.workflows.bench.pairs import PairPlan, bench_pairs, table_of
+
+    odd = [
+        flag
+        for flag in ("curve", "where", "cases", "on", "workers")
+        if getattr(given, flag) not in (None, [], 1, "local")
+    ]
+    if odd or given.data != "toys" or given.base not in (None, "pocket"):
+        raise InputError(
+            f"the suite pairs is of toys on the pocket base, one process; --{odd[0] if odd else 'data, --base'} is not for it"
+        )
+    quick: dict[str, Any] = {"pairs": 1, "prompts": 3} if given.size == "quick" else {}
+    chosen: dict[str, Any] = {
+        **quick,
+        **({"methods": tuple(_with_settings(name) for name in given.methods)} if given.methods else {}),
+        **({"ways": tuple(given.ways)} if given.ways else {}),
+        **({"prompts": given.prompts} if given.prompts else {}),
+        **({"seeds": tuple(range(given.seeds))} if given.seeds else {}),
+        "device": given.device or "cpu",
+    }
+    results = given.results or Path("results/pairs.json")
+    folder = given.folder or Path("out/bench") / results.stem
+    standing(lambda: f"every unit that is done is kept in {folder}; the same command runs what is missing")
+    found = bench_pairs(PairPlan(**chosen), results=results, folder=folder, say=say)
+    out(given, found["summary"], table_of(found))
 
 
 def _with_settings(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:

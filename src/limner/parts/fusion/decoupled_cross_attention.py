@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from limner.core.types import Live
+from limner.parts.attention.regions import within_region
 from limner.parts.augmentations.plain import on_plain
 from limner.parts.encoders.masks import subject_masks
 from limner.parts.modifiers.kept import taken
@@ -69,6 +70,7 @@ class decoupled_cross_attention:
                 states = call.run.cache[id(self)]
                 key, value = (states @ live.tensors[f"image.{call.site.name}.{part}"].T for part in ("key", "value"))
                 much = strength if self.gate is None else strength * self.gate(call, self.subject.handle)
+                much = much * within_region(call, self.subject.handle)
                 call.beside.append((call.heads(key), call.heads(value), much))
             return call
 

@@ -85,4 +85,4 @@ class dual_path:
             plain, said = nouns_read(base, run, rows, self.subject), [run.prompts[row] for row in rows]
             put = [put_of(hard[k], plain[k], shown, 1.0) for k, shown in enumerate(on)]
             others = [other_words(run, row, but=self.subject.handle) for row in rows]
-            return read_with(base, said, put, on, self.subject.handle, others)
+            return read_with(base, said, put, on, self.subject.handle, others, run)

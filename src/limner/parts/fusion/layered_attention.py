@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from limner.core.types import Live
+from limner.parts.attention.regions import within_region
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.modifiers.kept import Kept, prefixed, taken, under
 from limner.parts.modifiers.states import other_words
@@ -74,6 +75,7 @@ class layered_attention:
                 mine = made[:, sites.index(call.site.name)]
                 key, value = (mine @ own[f"{call.site.name}.{part}"].T for part in ("key", "value"))
                 weight = strength * on.to(mine)[:, None, None, None] * self._where(base, call, word)
+                weight = weight * within_region(call, self.subject.handle)
                 call.beside.append((call.heads(key), call.heads(value), weight))
             return call
 

@@ -81,6 +81,7 @@ def words_of_pictures(
                 on[rows].tolist(),
                 subject.handle,
                 others,
+                run,
                 repeats=repeats if run.random is None else 1,
                 noun=subject.noun,
             ).to(states)
@@ -125,6 +126,7 @@ def read_with(
     on: list[bool],
     word: str,
     others: Sequence[Mapping[str, Tensor]],
+    run: Pass,
     *,
     repeats: int = 1,
     noun: str = "",
@@ -136,7 +138,7 @@ def read_with(
         words[name], text = put[k], prompt.replace(word, name)
         known = {**words, **others[k]}
         texts.append(_repeated(base, text, prompt.replace(word, noun), repeats, known) if on[k] else text)
-    return read_beside(base, texts, words, others)
+    return read_beside(base, texts, words, others, run)
 
 
 def _repeated(base: Base, text: str, again: str, most: int, words: Mapping[str, Tensor]) -> str:

@@ -10,6 +10,7 @@ from .fused import fused_guidance
 from .panels import beside_panel, enforced
 from .reference import masked_reference, reference_statistics
 from .self_subject import interleaved_guidance, noised_reference, self_subject
+from .separation import kept_apart
 
 __all__ = [
     "adapter_guidance",
@@ -22,6 +23,7 @@ __all__ = [
     "fused_guidance",
     "interleaved",
     "interleaved_guidance",
+    "kept_apart",
     "masked_reference",
     "noised_reference",
     "picture_then_text",

@@ -9,12 +9,14 @@ from .image_attention import attention_consistency, image_attention, otsu
 from .low_rank import low_rank
 from .mapped_words import mapped_words
 from .motion import motion_modules
+from .neurons import concept_neurons
 from .normalisation import shared_statistics
 from .paired_low_rank import paired_low_rank
 from .predicted_low_rank import predicted_low_rank
 from .prefix import text_prefix
 from .rank_one import key_locked, noun_state, second_moment
 from .reference import inverted_reference, reference_features, reference_latents
+from .residual_word import residual_word
 from .states import changed_states, image_added, last_states
 from .subspace_word import subspace_word
 from .value_residual import value_residual
@@ -30,6 +32,7 @@ __all__ = [
     "branch_integration",
     "changed_states",
     "changed_weights",
+    "concept_neurons",
     "control_branch",
     "feature_branch",
     "hadamard",
@@ -63,6 +66,7 @@ __all__ = [
     "rare_word_and",
     "reference_features",
     "reference_latents",
+    "residual_word",
     "scoped",
     "second_moment",
     "shared_statistics",

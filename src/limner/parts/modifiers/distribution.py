@@ -49,7 +49,7 @@ def prompt_distribution(word: str, *, prompts: int = 8, vectors: int = 4, spread
                 if text not in kept.values:
                     said = [text.replace(word, name) for name in words]
                     others = other_words(run, row, but=word)
-                    every = read_beside(base, said, words, [others] * len(said))
+                    every = read_beside(base, said, words, [others] * len(said), run)
                     places = [base.num_tokens(one, words={**words, **others}) + 1 for one in said]
                     pooled = torch.stack([every[k, place] for k, place in enumerate(places)])
                     kept.values[text] = every.mean(0), every.std(0), pooled

@@ -112,16 +112,23 @@ def other_words(run: Pass, row: int, site: int = 0, *, but: str = "") -> dict[st
 
 
 def read_beside(
-    base: Base, texts: Sequence[str], words: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]]
+    base: Base, texts: Sequence[str], words: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]], run: Pass
 ) -> Tensor:
-    """[texts, L, D]: states of texts with these words in them, and in each the others of its own."""
+    """[texts, L, D]: states of texts with these words in them, and in each the others of its own, with the residuals that these have in
+    the run."""
+    from limner.engine.attach import with_residuals
+
     every, said = dict(words), []
+    added = {word: vector() for live in run.lives if live.on for word, vector in live.residuals.items()}
+    residuals: dict[str, Tensor] = {}
     for number, (text, own) in enumerate(zip(texts, others, strict=True)):
         for word, vectors in own.items():
             alone = f"{word[:-1]}.beside.{number}>"
             text, every[alone] = text.replace(word, alone), vectors
+            if word in added:
+                residuals[alone] = added[word]
         said.append(text)
-    return base.text_states(said, words=every)
+    return with_residuals(base, said, base.text_states(said, words=every), residuals, every)
 
 
 def tensors_of(adapted: Adapted, part: changed_states) -> dict[str, Tensor]:

@@ -127,7 +127,7 @@ class varying_word:
             }
             said = [prompt.replace(self.word, f"{self.word}{k}") for k, (prompt, *_) in enumerate(new)]
             others = [others_of[key] for key in new]
-            states = read_beside(base, said, words, others)
+            states = read_beside(base, said, words, others, run)
             for k, (key, state) in enumerate(zip(new, states, strict=True)):
                 passed = self._passed(base, said[k], k, key, state, varied, own, run, scale, {**words, **others[k]})
                 kept.values[key] = state, passed, words[f"{self.word}{k}"], others[k]

@@ -1,7 +1,7 @@
 """What is minimised."""
 
 from .anchors import near_anchor
-from .attention import attention_on_mask
+from .attention import attention_on_mask, attention_within_mask
 from .context import context_maps, context_states
 from .contrast import contrast
 from .denoising import denoising, penalty
@@ -24,6 +24,7 @@ __all__ = [
     "apart",
     "appearance_contrast",
     "attention_on_mask",
+    "attention_within_mask",
     "clip_reward",
     "context_maps",
     "context_states",

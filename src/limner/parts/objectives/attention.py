@@ -32,3 +32,21 @@ def attention_on_mask(source: Source, watched: watched_word, *, floor: bool = Fa
         return (maps - wanted).square().mean()
 
     return Objective(f"attention on mask({source.name})", source, value)
+
+
+def attention_within_mask(source: Source, watched: watched_word) -> Objective:
+    """The mean of the word's attention, scaled to a maximum of 1, at places outside of the mask (the regulariser of a concept's random
+    word in the authors' code of arXiv:2305.18292). The source's batches need masks."""
+
+    def value(step: Step) -> Tensor:
+        import torch.nn.functional as F
+
+        prediction, mask = step.prediction, step.batch.mask
+        if mask is None or prediction.kept is None:
+            raise InputError(f"{source.name} gives no masks, which this objective compares attention with")
+        maps = maps_of(prediction.kept.kept, watched)[prediction.rows].float()
+        maps = maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-8)
+        outside = 1 - F.interpolate((mask > 0.5).float(), maps.shape[-2:], mode="area")[:, 0].to(maps)
+        return ((maps * outside).sum((1, 2)) / outside.sum((1, 2)).clamp_min(1e-6)).mean()
+
+    return Objective(f"attention within mask({source.name})", source, value)

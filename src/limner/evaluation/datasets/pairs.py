@@ -1,0 +1,88 @@
+"""Pairs of toys that no training saw, with the prompts of the world's task "pairs" and where each toy is to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import InputError
+from limner.evaluation.datasets import Member
+from limner.pocket import SIZE
+
+from .toys import STANDARD, pictured
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from limner.core.regions import Box
+    from limner.pocket.world.graph import Individual
+    from limner.pocket.world.prompts import TaskPrompt
+
+PAIRS = ((0, 1), (2, 3), (4, 5), (0, 2), (1, 4), (3, 5))
+"""Numbers of the standard toys that stand together; no two toys of one class."""
+
+LEFT, RIGHT, TOP, BOTTOM = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 0.5), (0.0, 0.5, 1.0, 1.0)
+STANDING: dict[str, tuple[Box, Box]] = {
+    "on": (TOP, BOTTOM), "upside down on": (TOP, BOTTOM), "inside": (TOP, BOTTOM), "under": (BOTTOM, TOP),
+    "behind": (RIGHT, LEFT),
+}  # fmt: skip
+"""Relation -> regions of the first and the second toy, as `pocket.world.relations` places them; all others are left and right."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two toys, what is asked of them, and where each is to be for every prompt."""
+
+    name: str
+    members: tuple[Member, Member]
+    prompts: tuple[TaskPrompt, ...]
+    toys: tuple[Individual, Individual] = field(repr=False, compare=False)
+
+    def regions(self, prompt: TaskPrompt, handles: Sequence[str]) -> dict[str, Any]:
+        """Handle -> the region of its toy, by the relation that the prompt asks for."""
+        where = STANDING.get(prompt.truth.get("relation", ""), (LEFT, RIGHT))
+        return dict(zip(handles, where, strict=True))
+
+    def answers(self, seeds: Sequence[int]) -> list[Image.Image]:
+        """True pictures of every prompt, one for each seed, prompt by prompt."""
+        from limner.pocket.world.prompts import answer
+
+        return pictured(
+            [answer(prompt, self.toys, seed=1000 * k + s) for k, prompt in enumerate(self.prompts) for s in seeds]
+        )
+
+    def alone(self, number: int) -> list[str]:
+        """For one of the two alone: every scene of the prompts, {} for the subject."""
+        from limner.pocket.world.grammar import PLACES
+
+        scenes: Mapping[str, None] = dict.fromkeys(prompt.truth["scene"] for prompt in self.prompts)
+        return [f"{{}} {PLACES[scene][0]}" for scene in scenes]
+
+
+def pairs(*, split: str = "held-out", count: int = 3, prompts: int = 6, size: int = SIZE) -> tuple[Pair, ...]:
+    """The first `count` pairs and prompts; `split` is "held-out" for judging or "dev" for choosing settings. Relations take turns, so
+    fewer prompts than relations leave some out. Raises `InputError` for more than there are."""
+    from limner.pocket.world import CORE, SPLITS, individual
+    from limner.pocket.world.prompts import prompts as asked
+
+    if split not in ("dev", "held-out"):
+        raise InputError(f"pairs to judge by come from the splits dev and held-out, not {split!r}")
+    every = asked("pairs", split)  # type: ignore[arg-type]  # one of the two
+    if not 1 <= count <= len(PAIRS) or not 1 <= prompts <= len(every):
+        raise InputError(f"there are {len(PAIRS)} pairs and {len(every)} prompts; asked for {count} and {prompts}")
+    found = []
+    for chosen in PAIRS[:count]:
+        toys = [
+            individual(STANDARD[k][0], SPLITS[split].start + STANDARD[k][1], patterns=CORE.patterns) for k in chosen
+        ]
+        first, second = (_member(toy, STANDARD[k][1], size) for toy, k in zip(toys, chosen, strict=True))
+        found.append(Pair(f"{first.name} and {second.name}", (first, second), every[:prompts], (toys[0], toys[1])))
+    return tuple(found)
+
+
+def _member(toy: Individual, number: int, size: int) -> Member:
+    from limner.pocket.world import references
+
+    shown = pictured([*references(toy, 4), *references(toy, 4, seed=1)], size)
+    return Member(f"{toy.kind}-{number}", toy.kind, "object", images=tuple(shown[:4]), held_out=tuple(shown[4:]))

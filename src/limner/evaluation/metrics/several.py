@@ -1,0 +1,102 @@
+"""Several subjects in one picture: is each of them there, is each itself, and does one wear what is the other's?
+
+Plain functions of features of what stands in each subject's place, cut out of the picture: K subjects, N pictures. They take more
+than one subject's evidence, so they are no metrics of an album (`limner.evaluation.metrics`); `limner.evaluation.several` has them
+all of pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def likeness(seen: Tensor, references: Sequence[Tensor]) -> Tensor:
+    """[N, K, K]: the mean cosine of what stands in the place of subject k to real pictures of subject j.
+
+    Args:
+        seen: [N, K, D], features of each subject's place.
+        references: K tensors [R, D], features of each subject's real pictures.
+    """
+    import torch
+
+    from .fidelity import similarity
+
+    flat = seen.flatten(0, 1)
+    found = torch.stack([similarity(flat, own) for own in references], -1)
+    return found.unflatten(0, seen.shape[:2])
+
+
+def own_identity(alike: Tensor) -> Tensor:
+    """[N, K]: the likeness of each subject's place to that subject, of `likeness` [N, K, K]."""
+    return alike.diagonal(dim1=1, dim2=2)
+
+
+def consistency(alike: Tensor, alone: Tensor) -> Tensor:
+    """[N, K]: each subject's likeness in its place, as a share of its score where it is the only subject; 1 is as good as alone.
+
+    Args:
+        alike: [N, K, K] of `likeness`.
+        alone: [K], likeness of the subject in pictures of itself alone, above 0.
+    """
+    return own_identity(alike).clamp_min(0) / alone.clamp_min(1e-6)
+
+
+def leakage(alike: Tensor, apart: Tensor) -> Tensor:
+    """[N]: how far one subject looks like another, over all pairs of a place and another subject. 0: as little as their real pictures
+    do; 1: the place of one shows the other.
+
+    Args:
+        alike: [N, K, K] of `likeness`.
+        apart: [K, K], the likeness of real pictures of subject k to those of subject j.
+    """
+    import torch
+
+    own = apart.diagonal().unsqueeze(0)  # of subject j to itself, by column
+    share = ((alike - apart) / (own - apart).clamp_min(1e-6)).clamp(0, 1)
+    others = ~torch.eye(len(apart), dtype=torch.bool, device=apart.device)
+    return share[:, others].mean(1)
+
+
+def swapped(alike: Tensor) -> Tensor:
+    """[N] of 0 and 1: some place looks more like another subject than like its own."""
+    return (alike.argmax(2) != alike.new_tensor(range(alike.shape[1])).long()).any(1).float()
+
+
+def coloured_alike(pixels: Tensor, masks: Tensor) -> Tensor:
+    """[N, K, bins]: the share of each colour in the place of each subject, in 4 bins a channel; zeros where nothing is.
+
+    Args:
+        pixels: [N, 3, H, W] in [0, 1].
+        masks: [N, K, H, W] in [0, 1], where each subject stands.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    bins = (pixels.clamp(0, 1 - 1e-6) * 4).long()
+    codes = F.one_hot(bins[:, 0] * 16 + bins[:, 1] * 4 + bins[:, 2], 64).to(pixels)  # [N, H, W, 64]
+    counts = torch.einsum("nkhw,nhwc->nkc", masks.to(pixels), codes)
+    return counts / counts.sum(2, keepdim=True).clamp_min(1e-6)
+
+
+def colour_leakage(seen: Tensor, references: Tensor) -> Tensor:
+    """[N]: colours in a subject's place that are another's and not its own, as a share of the place; the mean over subjects.
+
+    Of every colour, what a place has above its own subject's share counts as far as another subject has more of it than its own.
+
+    Args:
+        seen: [N, K, bins] of `coloured_alike`.
+        references: [K, bins], the same of each subject's real pictures, the mean.
+    """
+    import torch
+
+    count, found = len(references), []
+    for k in range(count):
+        own = references[k]
+        others = torch.stack([references[j] for j in range(count) if j != k]).amax(0)
+        foreign = torch.minimum((seen[:, k] - own).clamp_min(0), (others - own).clamp_min(0))
+        found.append(foreign.sum(1) / (others - own).clamp_min(0).sum().clamp_min(1e-6))
+    return torch.stack(found).mean(0)

@@ -1,0 +1,239 @@
+"""Pictures of several subjects, judged: where each one stands, and every number of `metrics.several`, on toys of the pocket world.
+
+`judged_together` takes the pictures of one pair or triple. Where regions were asked for, a subject's place is the part of its region
+that a toy covers; else it is where its class is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from limner.core.pixels import to_tensor
+from limner.errors import InputError
+from limner.pocket import SIZE
+
+from .measuring import Images, cut
+from .metrics.several import colour_leakage, coloured_alike, consistency, leakage, likeness, own_identity, swapped
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from .encoders import Encoder
+
+SMALLEST = 0.005
+"""Share of the picture that a subject's place must have, or the subject is not there."""
+
+
+@dataclass(frozen=True)
+class Company:
+    """Pictures of several subjects, and what they are judged by."""
+
+    nouns: tuple[str, ...]  # K, the subjects' classes
+    pictures: Images = field(repr=False)
+    references: tuple[Images, ...] = field(repr=False)  # K times real pictures of each subject alone, none learned from
+    alone: tuple[float, ...]  # K, the likeness of each subject in painted pictures of itself alone
+    truths: tuple[Mapping[str, str], ...] = ()  # of each picture: field of the judge -> what was asked for
+    regions: tuple[Tensor, ...] = field(default=(), repr=False)  # K masks [1, 1, h, w], where each was asked to be
+
+    def __post_init__(self) -> None:
+        count = len(self.nouns)
+        if count < 2:
+            raise InputError(f"there must be two subjects or more, not {count}")
+        for name, values in (("references", self.references), ("scores alone", self.alone), ("regions", self.regions)):
+            if values and len(values) != count:
+                raise InputError(f"there are {count} subjects and {len(values)} {name}; expected one each")
+        if not self.pictures or (self.truths and len(self.truths) != len(self.pictures)):
+            raise InputError(
+                f"there are {len(self.pictures)} pictures and {len(self.truths)} truths; expected one each"
+            )
+        if not self.regions and len(set(self.nouns)) < count:
+            raise InputError(
+                f"two of the subjects are of one class ({', '.join(self.nouns)}), so pictures do not tell which is which: give their regions"
+            )
+
+
+@dataclass(frozen=True)
+class Together:
+    """Every number of some pictures of several subjects: the mean, and each picture's."""
+
+    values: Mapping[str, float]
+    each: Mapping[str, tuple[float, ...]] = field(repr=False)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {"values": dict(self.values), "each": {name: list(values) for name, values in self.each.items()}}
+
+
+def judged_together(company: Company, encoder: Encoder) -> Together:
+    """The numbers of a company, by an encoder that tells individuals apart.
+
+    `identity`, `consistency` (share of the score alone), `leakage`, `colour_leakage`, `swapped`, `present` (all subjects are there:
+    each has a place where its class is seen), `relation` (they stand as asked, by their places: see `standing_right`), the fields that
+    the judge reads, such as `scene`, and `prompt` (all that was asked for is there: the subjects, the relation, the fields).
+    """
+    import torch
+
+    places = subject_places(company.pictures, company.nouns, company.regions)
+    pixels = to_tensor(company.pictures, SIZE)
+    seen = _features(company.pictures, places, encoder)
+    shown = [subject_places(own, (noun,))[:, 0] for own, noun in zip(company.references, company.nouns, strict=True)]
+    real = [_features(own, masks[:, None], encoder)[:, 0] for own, masks in zip(company.references, shown, strict=True)]
+    alike = likeness(seen, real)
+    apart = torch.stack([likeness(own[:, None], real)[:, 0].mean(0) for own in real])
+    colours = torch.cat(
+        [
+            coloured_alike(to_tensor(own, SIZE), masks[:, None])[:, 0].mean(0, keepdim=True)
+            for own, masks in zip(company.references, shown, strict=True)
+        ]
+    )
+    there = places.mean((2, 3)) > SMALLEST  # [N, K]
+    found = {
+        "identity": (own_identity(alike) * there).mean(1),
+        "consistency": (consistency(alike, torch.tensor(company.alone)) * there).mean(1),
+        "leakage": leakage(alike, apart),
+        "colour_leakage": colour_leakage(coloured_alike(pixels, places), colours),
+        "swapped": swapped(alike),
+        "present": there.all(1).float(),
+        **_as_asked(pixels, company.truths, places),
+    }
+    if company.truths:
+        found["prompt"] = found["prompt"] * found["present"]
+    each = {name: tuple(round(float(v), 4) for v in values) for name, values in found.items()}
+    means = {
+        name: sum(v for v in values if v == v) / max(sum(v == v for v in values), 1) for name, values in each.items()
+    }
+    return Together({name: round(value, 4) for name, value in means.items()}, each)
+
+
+def likeness_alone(images: Sequence[Image.Image], references: Images, noun: str, encoder: Encoder) -> float:
+    """The mean likeness of a subject to its real pictures in pictures of itself alone, cut out as it is among others; a picture without
+    it counts as 0."""
+    shown, real = (subject_places(own, (noun,)) for own in (images, references))
+    alike = likeness(_features(images, shown, encoder), [_features(references, real, encoder)[:, 0]])[:, 0, 0]
+    return float((alike * (shown.mean((1, 2, 3)) > SMALLEST)).clamp_min(0).mean())
+
+
+def subject_places(images: Sequence[Image.Image], nouns: Sequence[str], regions: Sequence[Tensor] = ()) -> Tensor:
+    """[N, K, SIZE, SIZE] of 0 and 1: where each subject stands. A toy's pixel belongs to the region that has most of it, or, without
+    regions, to the class that is seen there before the other nouns."""
+    import torch
+    import torch.nn.functional as F
+
+    from limner.pocket import judges
+
+    pixels = to_tensor(images, SIZE)
+    toys = judges.masks(pixels) > 0.5  # [N, H, W]
+    if regions:
+        own = torch.cat([F.interpolate(mask.float(), (SIZE, SIZE), mode="bilinear") for mask in regions], 1)
+        own = own.expand(len(pixels), -1, -1, -1)
+    else:
+        own = F.interpolate(judges.places(pixels, nouns), (SIZE, SIZE), mode="bilinear")
+    best = own == own.amax(1, keepdim=True)
+    return (best & toys[:, None] & (own > 0)).float()
+
+
+def _features(images: Sequence[Image.Image], places: Tensor, encoder: Encoder) -> Tensor:
+    """[N, K, D] of each subject, cut out and centred, so that its place in the picture does not matter."""
+    parts = [centred(cut(image, mask), mask) for image, masks in zip(images, places, strict=True) for mask in masks]
+    return encoder.pictures(parts).unflatten(0, places.shape[:2])
+
+
+AROUND = 1.3
+"""Side of the square that a subject is cut out in, as a multiple of the longer side of its place."""
+
+
+def centred(image: Image.Image, mask: Tensor) -> Image.Image:
+    """The square around a mask [h, w], as large as the picture; the whole picture where the mask is empty."""
+    from PIL import Image as Pictures
+
+    from .measuring import GREY
+
+    rows, columns = (mask > 0.5).nonzero(as_tuple=True)
+    if not len(rows):
+        return image
+    factor = image.width / mask.shape[1]
+    left, right = float(columns.min()) * factor, (float(columns.max()) + 1) * factor
+    top, bottom = float(rows.min()) * factor, (float(rows.max()) + 1) * factor
+    half = AROUND * max(right - left, bottom - top) / 2
+    x, y = (left + right) / 2, (top + bottom) / 2
+    side = max(round(2 * half), 1)
+    square = Pictures.new("RGB", (side, side), GREY)
+    square.paste(image, (-round(x - half), -round(y - half)))
+    return square.resize(image.size, Pictures.Resampling.BICUBIC)
+
+
+def standing_right(places: Tensor, relation: str) -> float:
+    """1 where the first subject stands to the second as the relation says, by their places [K, H, W] in the picture; 0 where not; not a
+    number for a relation that places do not tell.
+
+    One on, inside or under another is above or below it, with more of their widths in common than of their heights; the others stand
+    side by side, the first at the left, or, behind the other, at the right and higher at its foot; what towers is the taller by far.
+    The rules are those by which the pocket world places its toys.
+    """
+    boxes = [_box(mask) for mask in places[:2]]
+    if None in boxes:
+        return 0.0
+    (left, top, right, bottom), (left2, top2, right2, bottom2) = boxes  # type: ignore[misc]  # none is None
+    x, y, x2, y2 = (left + right) / 2, (top + bottom) / 2, (left2 + right2) / 2, (top2 + bottom2) / 2
+    across = min(right, right2) - max(left, left2)
+    stacked = across > 0.5 * min(right - left, right2 - left2)
+    beside = abs(x - x2) > abs(y - y2)
+    match relation:
+        case "on" | "upside down on" | "inside":
+            return float(y < y2 and stacked)
+        case "under":
+            return float(y > y2 and stacked)
+        case "towering over":
+            return float(x < x2 and bottom - top > 1.4 * (bottom2 - top2))
+        case "next to" | "facing" | "chasing" | "back to back with":
+            return float(x < x2 and beside)
+        case "in front of":
+            return float(x < x2 and bottom > bottom2)
+        case "behind":
+            return float(x > x2 and bottom < bottom2)
+        case _:
+            return float("nan")
+
+
+def _box(mask: Tensor) -> tuple[float, float, float, float] | None:
+    """Left, top, right, bottom of a place [H, W], without the outermost hundredth of it on each side; None where it is empty."""
+    import torch
+
+    rows, columns = (mask > 0.5).nonzero(as_tuple=True)
+    if not len(rows):
+        return None
+    ends = torch.tensor([0.01, 0.99])
+    (left, right), (top, bottom) = (torch.quantile(at.float(), ends).tolist() for at in (columns, rows))
+    return left, top, right, bottom
+
+
+def _as_asked(pixels: Tensor, truths: Sequence[Mapping[str, str]], places: Tensor) -> dict[str, Tensor]:
+    """Of every field that some prompt asks for and that is read: [N] of 0 and 1, not a number where it was not asked; and `prompt`,
+    whether all is as asked. The relation is told by places, every other field by the judge."""
+    import torch
+
+    from limner.pocket import judges
+
+    if not truths:
+        return {}
+    seen = judges.read(pixels)
+    asked = dict.fromkeys(name for truth in truths for name in truth)
+    right = {
+        name: torch.tensor(
+            [
+                float(row[name] == truth[name]) if name in truth else float("nan")
+                for row, truth in zip(seen, truths, strict=True)
+            ]
+        )
+        for name in asked
+        if name in seen[0] and name != "relation"
+    }
+    if "relation" in asked:
+        told = [standing_right(own, truth.get("relation", "")) for own, truth in zip(places, truths, strict=True)]
+        right["relation"] = torch.tensor(told)
+    every = torch.stack(list(right.values())) if right else torch.ones(1, len(truths))
+    return {**right, "prompt": (every.nan_to_num(1.0) == 1).all(0).float()}

@@ -1,0 +1,51 @@
+"""Cones (concept neurons) — Liu et al., ICML 2023.
+
+A subject is a set of weights: keys and values of cross-attention that the model does better without. Sets of several subjects are
+united (`limner merge --by neurons`).
+"""
+
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.modifiers import concept_neurons, rare_word_and
+from limner.parts.objectives import preserving
+from limner.parts.parameters import learned
+from limner.parts.sources import prior_note
+
+
+@method(title="Cones (concept neurons)", arxiv="2303.05125", scope=("object", "multi"))
+def cones(
+    subject: Subject,
+    *,
+    share: float = 0.02,
+    steps: int = 60,
+    lr: float = 1e-2,
+    prior_weight: float = 0.1,
+    num_class_pictures: int = 64,
+    batch: int = 4,
+) -> Recipe:
+    """A rare word and the class noun, and the weights of keys and values that are shut for it.
+
+    A mask over the weights falls where the loss would, M - rho * W * dL/d(MW), as in the paper. Two things are not: the rule's step is
+    Adam's, which goes by how steadily a weight's gradient points one way rather than by its size; and weights are shut by their
+    share, not below a threshold, which the authors do not publish. Their further tuning of the found neurons, and attention
+    guidance for many subjects, are left out; for the latter, regions of `paint` serve.
+
+    From the paper for a full-size base: one to three of a hundred weights of keys and values are shut; steps and rates are not published.
+
+    Settings:
+        share: of the weights of each layer that are shut at most
+        steps: updates of the mask
+        lr: learning rate of the mask
+        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
+        num_class_pictures: pictures of the class the untouched base paints first
+        batch: pictures of the subject in an update, and as many of the class
+    """
+    neurons = concept_neurons(share=share)
+    loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)
+    return Recipe(
+        says=rare_word_and(subject.noun, handle=subject.handle),
+        modifiers=(neurons,),
+        stages=(Stage(train=(learned(neurons),), loss=loss, steps=steps, lr=lr),),
+        notes=prior_note(prior_weight, num_class_pictures),
+    )

@@ -1,0 +1,113 @@
+"""Latents pushed until no two subjects of a prompt are read at the same place, while painting (MC^2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.core.types import Prediction
+from limner.parts.attention.maps import keep_maps, kept_maps
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.adapted import Adapted, LatentOperation, Moment
+
+
+def kept_apart(*, strength: float = 0.3, until: float = 0.5) -> LatentOperation:
+    """In the first `until` of the steps, one step on the latents down the gradient of `overlap` plus `spread_within`, of all handles that a
+    prompt names (the inter- and intra-concept losses of arXiv:2404.05268). A prompt that names one subject is left alone. Several
+    concepts with this operation in one painting act once.
+
+    Args:
+        strength: length of the step, as a share of the latents' own length.
+        until: share of the steps, from the first, in which it acts.
+    """
+
+    def operation(moment: Moment) -> Tensor:
+        import torch
+
+        if moment.step >= until * moment.total or _first_of(moment.adapted) is not operation:
+            return moment.latents
+        x = moment.latents.clone()
+        for row, prompt in enumerate(moment.prompts):
+            words = _words_of(moment.adapted, prompt)
+            if len(words) < 2:
+                continue
+            part = x[row : row + 1].detach().requires_grad_(True)
+            with torch.enable_grad():
+                maps = subject_maps(moment, part, row, words)
+                loss = overlap(maps) + spread_within(maps)
+                (slope,) = torch.autograd.grad(loss, part)
+            size = slope.norm().clamp_min(1e-12)
+            x[row] -= (strength * moment.time / moment.adapted.base.num_train_times * part.norm() * slope / size)[0]
+        return x
+
+    operation.keeps_apart = True  # type: ignore[attr-defined]  # functions stay functions
+    return operation
+
+
+def _first_of(adapted: Adapted) -> object:
+    """The one operation of this kind that acts, of all that are worn."""
+    worn = (op for adapter in adapted.adapters if adapter.scale for op in adapter.recipe.painting.latents)
+    return next((op for op in worn if getattr(op, "keeps_apart", False)), None)
+
+
+def _words_of(adapted: Adapted, prompt: str) -> list[str]:
+    """What the base reads for each worn handle, as far as an expanded prompt has it."""
+    found = []
+    for adapter in adapted.adapters:
+        for answer in adapter.answers:
+            says = answer.says if isinstance(answer.says, str) else answer.says(adapted.base)
+            if says and says in prompt and says not in found:
+                found.append(says)
+    return found
+
+
+def subject_maps(moment: Moment, latents: Tensor, row: int, words: list[str]) -> Tensor:
+    """[K, N] that sum to 1 each: where latents [1, C, h, w] are read for the words of each subject, in a run of its own."""
+    import torch
+
+    base, time, text = moment.adapted.base, moment.time.expand(1), moment.prompts[row]
+    run = moment.adapted.run(time=time, latents=latents, prompts=(text,))
+    run.operations += (keep_maps(),)
+    output = base.predict(latents, time, moment.states[row : row + 1], context=run)
+    maps = kept_maps(Prediction(output, run))[0]  # [N, M]
+    found = []
+    for said in words:
+        places = _places(moment, text, said)
+        own = maps[:, places].sum(1)
+        found.append(own / own.sum().clamp_min(1e-8))
+    return torch.stack(found)
+
+
+def _places(moment: Moment, text: str, said: str) -> list[int]:
+    import torch
+
+    base, known = moment.adapted.base, moment.adapted.words
+    count, mark = base.num_tokens(said, words=known), "<words-of-a-subject-whose-place-is-looked-for>"
+    marked = text.replace(said, mark)
+    starts = base.word_places(marked, mark, words={**known, mark: torch.zeros(count, 1)})
+    return [start + k for start in starts for k in range(count)]
+
+
+def overlap(maps: Tensor) -> Tensor:
+    """Mean over pairs of subjects of the sum over places of the smaller of their maps [K, N]; from 0, apart, to 1, the same."""
+    import torch
+
+    count = len(maps)
+    pairs = [torch.minimum(maps[j], maps[k]).sum() for j in range(count) for k in range(j + 1, count)]
+    return torch.stack(pairs).mean()
+
+
+def spread_within(maps: Tensor) -> Tensor:
+    """Mean over subjects of the variance of their maps' places, as a share of a map's that is even; 0 where each is one place."""
+    import torch
+
+    side = round(maps.shape[1] ** 0.5)
+    axis = torch.linspace(-1, 1, side, device=maps.device, dtype=maps.dtype)
+    rows, columns = axis.repeat_interleave(side), axis.repeat(side)
+    total = maps.new_zeros(())
+    for at in (rows, columns):
+        middle = maps @ at
+        total = total + (maps @ at.square() - middle.square()).mean()
+    return total / (2 * axis.square().mean())
