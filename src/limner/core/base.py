@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Generator, Tensor, nn
 
-    from .capabilities import PixelEncoder
+    from .capabilities import Capabilities, PixelEncoder
     from .types import Pass, Site
 
 
@@ -51,6 +51,8 @@ class Base(Protocol):
     def parts(self) -> tuple[str, ...]: ...  # names of its networks
     @property
     def samplers(self) -> tuple[str, ...]: ...
+    @property
+    def capabilities(self) -> Capabilities: ...  # networks and facts that come with it beside the generator
     @property
     def encoders(self) -> Mapping[str, PixelEncoder]:
         """By role: "face" -> unit embeddings [n, D], "landmarks" -> [n, K, 2] shares of the picture, "object" -> [n, D].

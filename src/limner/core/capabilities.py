@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .faces import FaceNetworks
+
 PixelEncoder: TypeAlias = "Callable[[Tensor], Tensor]"
 """Pixels [n, 3, H, W] in [0, 1], of any size, to one row for each picture. Gradients pass to the pixels."""
 
@@ -23,6 +25,8 @@ class Capabilities:
     encoders: Mapping[str, PixelEncoder] = field(default_factory=dict)
     """By role. "face": unit embeddings [n, D] of a face's identity; "object": the same of a thing's; "landmarks": x and y
     of K landmarks of a face [n, K, 2], as shares of the picture's width and height."""
+    faces: FaceNetworks | None = None
+    """Networks that find faces in pictures of any size; the roles "face" and "landmarks" are theirs."""
 
 
 NONE = Capabilities()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from limner.core.capabilities import Capabilities
 
 from . import SIZE
+from .face_networks import PocketFaces
 from .judges import WEIGHTS, network
 
 if TYPE_CHECKING:
@@ -44,4 +45,4 @@ def _encoders() -> dict[str, PixelEncoder]:
     return {role: functools.partial(encode, name) for role, name in there.items()}
 
 
-CAPABILITIES = Capabilities(encoders=_encoders())
+CAPABILITIES = Capabilities(encoders=_encoders(), faces=PocketFaces(encode))
