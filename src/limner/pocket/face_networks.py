@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from limner.core.faces import FIVE, FoundFace
 from limner.pocket.world.faces import LANDMARKS
 
 from . import SIZE, judges
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
     from torch import Tensor
 
@@ -108,6 +109,7 @@ def _moved(
 
 NARROW = 0.72  # of the head's width: a neck
 LEAST = 10  # pixels across of a head, of SIZE
+ASIDE = 10  # pixels, of SIZE, that a head may be beside the middle of its body
 
 
 def figures(inside: Mask) -> list[Mask]:
@@ -132,7 +134,11 @@ def figures(inside: Mask) -> list[Mask]:
 def head(inside: Mask) -> tuple[float, float, float, float] | None:
     """The box of the face of one figure's mask: from below the hair to the neck, which is where the figure first narrows; the upper half
     of a figure without a neck. None where the mask shows nothing of a head's size."""
-    rows = [_widest(row) for row in inside]
+    if not inside.any():
+        return None
+    columns = inside[2 * inside.shape[0] // 3 :].nonzero()[1]
+    middle = float(np.median(columns if len(columns) else inside.nonzero()[1]))  # of the body: raised hands are beside it
+    rows = [_near(row, middle) for row in inside]
     tall = [y for y, run in enumerate(rows) if run is not None and run[1] - run[0] >= 4]
     if not tall:
         return None
@@ -156,11 +162,12 @@ def head(inside: Mask) -> tuple[float, float, float, float] | None:
 
 def _runs(row: Mask) -> list[tuple[int, int]]:
     """Start and end of every stretch of True."""
-    import numpy as np
-
     edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]]).astype(np.int8)))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
-def _widest(row: Mask) -> tuple[int, int] | None:
-    return max(_runs(row), key=lambda run: run[1] - run[0], default=None)
+def _near(row: Mask, middle: float) -> tuple[int, int] | None:
+    """The stretch of True that is nearest to a column, and no further than ASIDE."""
+    runs = [(max(a - middle, middle - b, 0.0), (a, b)) for a, b in _runs(row)]
+    away, run = min(runs, default=(ASIDE, (0, 0)))
+    return run if away < ASIDE else None
