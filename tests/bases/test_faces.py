@@ -39,7 +39,9 @@ def test_the_pocket_recogniser_gives_unit_vectors_and_gradients(base: Any) -> No
     assert float(grad[1].abs().sum()) == 0
 
 
-def test_heads_of_the_world_are_found_by_the_segmenter(base: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_heads_of_the_world_are_found_by_the_segmenter(
+    base: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(face_networks.PocketFaces, "landmarks", None)
     graphs = [sample_people(s, np.random.default_rng(s), world=WHOLE, split="held-out") for s in range(24)]
     alone = [graph for graph in graphs if len(graph.people) == 1]
@@ -62,7 +64,9 @@ def test_figures_are_cut_between_two_heads() -> None:
     assert face_networks.head(np.zeros((128, 128), dtype=bool)) is None
 
 
-def test_landmarks_mark_faces_where_the_detector_ships(base: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_landmarks_mark_faces_where_the_detector_ships(
+    base: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """With weights of a detector that always marks the same shares, a found face has their box in its own portrait."""
     marks = torch.rand(len(LANDMARKS), 2, generator=torch.Generator().manual_seed(0)) * 0.4 + 0.3
     networks = face_networks.PocketFaces(lambda name, pixels: marks.expand(len(pixels), -1, -1))
@@ -71,7 +75,9 @@ def test_landmarks_mark_faces_where_the_detector_ships(base: Any, monkeypatch: p
     face = networks._marked(photograph((0, 100, 90)), (100.0, 100.0, 190.0, 190.0))
     left, top, side = 46, 46, 198  # the square of 2.2 heights
     assert face.box[0] == pytest.approx(left + float(marks[:, 0].min()) * side, abs=0.1)
-    assert face.points[2] == pytest.approx(tuple((left, top) + marks[LANDMARKS.index("nose tip")].numpy() * side), abs=0.1)
+    assert face.points[2] == pytest.approx(
+        tuple((left, top) + marks[LANDMARKS.index("nose tip")].numpy() * side), abs=0.1
+    )
     assert Landmarks(len(LANDMARKS))(torch.rand(1, 3, 64, 64)).shape == (1, *marks.shape)
 
 

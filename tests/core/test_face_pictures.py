@@ -88,7 +88,9 @@ def test_the_person_that_recurs_is_taken() -> None:
 @pytest.mark.parametrize("images", [1, 2])
 def test_two_people_throughout_are_asked_about(images: int) -> None:
     both = [photograph((0, 40 + 9 * k, 70), (1, 250, 70)) for k in range(images)]
-    with pytest.raises(InputError, match=r"picture 1 shows 2 people.*1 at 75, 135; 2 at 285, 135.*which=1 \(--which 1\)"):
+    with pytest.raises(
+        InputError, match=r"picture 1 shows 2 people.*1 at 75, 135; 2 at 285, 135.*which=1 \(--which 1\)"
+    ):
         ann(both)
     assert colours(ann(both, which=2)) == [1] * images
     with pytest.raises(InputError, match="there is no person 3 in picture 1"):
@@ -112,7 +114,9 @@ def test_pictures_without_a_face_to_learn_from_are_named(image: Image.Image, wor
 
 
 def test_a_consent_is_on_the_card_and_comes_back() -> None:
-    subject = Subject.of(photograph((0, 100, 90)), noun="girl", handle="ann", kind="face", consent=Consent("Ann", "her mother"))
+    subject = Subject.of(
+        photograph((0, 100, 90)), noun="girl", handle="ann", kind="face", consent=Consent("Ann", "her mother")
+    )
     again = Subject.from_card(subject.card())
     assert again.consent == Consent("Ann", guardian="her mother")
     assert "consent" not in Subject.of(photograph(), noun="dog", handle="rex").card()

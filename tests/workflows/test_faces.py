@@ -55,7 +55,9 @@ def test_a_face_from_photographs_end_to_end(
     concept = Concept.load(out / "ann.safetensors")
     assert concept.subject["consent"] == {"person": "Ann Lee", "guardian": ""}
     assert [picture["name"] for picture in concept.subject["pictures"]] == ["alone.png", "friends.png"]
-    (painted,) = limner.paint(limner.load(sdxl), "<ann> on the beach", concepts=[concept], settings=limner.PaintSettings(steps=2))
+    (painted,) = limner.paint(
+        limner.load(sdxl), "<ann> on the beach", concepts=[concept], settings=limner.PaintSettings(steps=2)
+    )
     assert painted.image.size == (limner.load(sdxl).picture_size,) * 2
 
 

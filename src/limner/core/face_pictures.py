@@ -94,7 +94,9 @@ def faces_alone(
 def _fault(face: FoundFace) -> str:
     """Why a face is no good to learn from; empty for one that is."""
     if min(face.height, face.width) < TINY:
-        return f"shows a face of {face.width:.0f} x {face.height:.0f} pixels, too small to learn from ({TINY} are needed)"
+        return (
+            f"shows a face of {face.width:.0f} x {face.height:.0f} pixels, too small to learn from ({TINY} are needed)"
+        )
     if face.points:
         (left, _), (right, _), (nose, _) = face.points[:3]
         apart = abs(right - left)
@@ -142,7 +144,11 @@ def _recurring(shown: Sequence[_Shown], networks: FaceNetworks) -> list[FoundFac
             best.append((sum(others) / len(others), picks))
     best.sort(key=lambda each: -each[0])
     most, picks = best[0]
-    strangers = [value for value, other in best if all(a != b or len(v) == 1 for a, b, v in zip(other, picks, vectors, strict=True))]
+    strangers = [
+        value
+        for value, other in best
+        if all(a != b or len(v) == 1 for a, b, v in zip(other, picks, vectors, strict=True))
+    ]
     if strangers and most - strangers[0] < CLEAR:
         return None
     return [each.faces[k] for each, k in zip(shown, picks, strict=True)]

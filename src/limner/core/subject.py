@@ -99,9 +99,13 @@ class Subject:
         read = _masked(_captioned(read, captions, f"<{name}>"), masks)
         notes += picture_notes(read)
         more = [_read_all(pictures)[0] for pictures in (without, pool)]
-        subject = cls(f"<{name}>", noun, tuple(read), kind, tuple(notes), tuple(more[0]), tuple(more[1]), Consent.of(consent))
+        subject = cls(
+            f"<{name}>", noun, tuple(read), kind, tuple(notes), tuple(more[0]), tuple(more[1]), Consent.of(consent)
+        )
         if kind != "face" and (faces is not None or which is not None or consent is not None):
-            raise InputError(f"faces, which and consent are about faces: say kind='face', or leave them out of a {kind}")
+            raise InputError(
+                f"faces, which and consent are about faces: say kind='face', or leave them out of a {kind}"
+            )
         return subject if faces is None else subject.with_faces_alone(faces, which=which)
 
     def with_faces_alone(self, faces: FaceNetworks, *, which: int | None = None) -> Subject:

@@ -137,7 +137,9 @@ def head(inside: Mask) -> tuple[float, float, float, float] | None:
     if not inside.any():
         return None
     columns = inside[2 * inside.shape[0] // 3 :].nonzero()[1]
-    middle = float(np.median(columns if len(columns) else inside.nonzero()[1]))  # of the body: raised hands are beside it
+    middle = float(
+        np.median(columns if len(columns) else inside.nonzero()[1])
+    )  # of the body: raised hands are beside it
     rows = [_near(row, middle) for row in inside]
     tall = [y for y, run in enumerate(rows) if run is not None and run[1] - run[0] >= 4]
     if not tall:

@@ -31,9 +31,13 @@ def add_faces(parser: Parser) -> None:
     )
     group.add_argument("--person", metavar="WHO", help="whose face it is; asked where it is not said")
     group.add_argument(
-        "--yes-i-may", action="store_true", help="that person agrees that the face is taught; asked where it is not said"
+        "--yes-i-may",
+        action="store_true",
+        help="that person agrees that the face is taught; asked where it is not said",
     )
-    group.add_argument("--guardian", metavar="WHO", help="the parent or guardian who agrees, where it is a child's face")
+    group.add_argument(
+        "--guardian", metavar="WHO", help="the parent or guardian who agrees, where it is a child's face"
+    )
 
 
 def asked_consent(given: argparse.Namespace, subject: Subject) -> Subject:

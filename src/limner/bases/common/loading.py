@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -148,7 +150,12 @@ def capabilities_of(name: str | Path) -> Capabilities:
         return NONE
     from limner.pocket.capabilities import CAPABILITIES
 
-    return CAPABILITIES
+    gan = POCKET.parent / "gan"
+    if not (gan / "encoder.safetensors").is_file():
+        return CAPABILITIES
+    from limner.bases.gan.encoder import w_plus
+
+    return replace(CAPABILITIES, encoders={**CAPABILITIES.encoders, "w_plus": functools.partial(w_plus, gan)})
 
 
 def checked_device(name: str) -> str:

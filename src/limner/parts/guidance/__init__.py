@@ -6,9 +6,12 @@ from .adapter import adapter_guidance
 from .adjoint import feature_distance, symplectic_adjoint_guidance
 from .attention import attention_into_mask
 from .branches import between, interleaved, picture_then_text
+from .delayed import delayed
 from .fused import fused_guidance
+from .fusion_sampling import fusion, told_apart
 from .panels import beside_panel, enforced
 from .reference import masked_reference, reference_statistics
+from .saliency import saliency_fusion
 from .self_subject import interleaved_guidance, noised_reference, self_subject
 
 __all__ = [
@@ -17,15 +20,19 @@ __all__ = [
     "beside_panel",
     "between",
     "classifier_free",
+    "delayed",
     "enforced",
     "feature_distance",
     "fused_guidance",
+    "fusion",
     "interleaved",
     "interleaved_guidance",
     "masked_reference",
     "noised_reference",
     "picture_then_text",
     "reference_statistics",
+    "saliency_fusion",
     "self_subject",
     "symplectic_adjoint_guidance",
+    "told_apart",
 ]
