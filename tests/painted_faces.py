@@ -75,7 +75,7 @@ class PaintedFaces:
         rows = []
         for image in to_images(pixels):
             faces = self.find(image)
-            points = faces[0].points if faces and faces[0].points else ((-image.width, -image.height),) * 5
+            points = faces[0].points if faces and faces[0].points else ((float("nan"),) * 2,) * 5
             rows.append([[x / image.width, y / image.height] for x, y in points])
         return torch.tensor(rows).to(pixels)
 

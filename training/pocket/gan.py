@@ -5,6 +5,7 @@ Neither is part of what ships at once: the stages run when they are asked for (`
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -46,7 +47,7 @@ class Discriminator(nn.Module):
         sides = config.sides[::-1]
         self.first = nn.Conv2d(3, config.wide(sides[0]), 1)
         self.blocks = nn.ModuleList(
-            [_Down(config.wide(a), config.wide(b)) for a, b in zip(sides, sides[1:], strict=False)]
+            [_Down(config.wide(a), config.wide(b)) for a, b in itertools.pairwise(sides)]
         )
         wide = config.wide(4)
         self.last = nn.Conv2d(wide + 1, wide, 3, 1, 1)
@@ -175,7 +176,7 @@ class CodeCritic(nn.Module):
         super().__init__()
         sizes = [width, width, width, width]
         layers = [
-            module for a, b in zip(sizes, sizes[1:], strict=False) for module in (Equalised(a, b), nn.LeakyReLU(0.2))
+            module for a, b in itertools.pairwise(sizes) for module in (Equalised(a, b), nn.LeakyReLU(0.2))
         ]
         self.layers = nn.Sequential(*layers, Equalised(width, 1))
 

@@ -38,7 +38,7 @@ class FoundFace:
 
 class LandmarkDetector(Protocol):
     """Pictures [n, 3, H, W] in [0, 1] -> [n, K, 2]: x, y of the landmarks of each one's largest face, as shares of width and height;
-    of a picture without a face, all -1."""
+    of a picture without a face, all not a number."""
 
     @property
     def names(self) -> tuple[str, ...]: ...  # K, among them FIVE

@@ -16,10 +16,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.pocket.world.grammar import Prompt
+    from limner.pocket.world.prompts_people import PeoplePrompt
 
 
-def asked(prompt: Prompt) -> dict[str, str]:
+def asked(prompt: Prompt | PeoplePrompt) -> dict[str, str]:
     """Field -> option that the prompt asks for by name."""
+    from limner.pocket.world.prompts_people import PeoplePrompt
+
+    if isinstance(prompt, PeoplePrompt):
+        from .people import asked_of
+
+        return asked_of(prompt)
     found = {"scene": prompt.scene, **{name: "yes" for name, _ in prompt.accessories}}
     if prompt.view != "front":
         found["view"] = prompt.view
@@ -67,6 +74,10 @@ def obeyed(images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Tensor:
     from limner.pocket import judges
     from limner.pocket.world.vocabulary import CORE
 
+    if prompts and not hasattr(prompts[0], "view"):
+        from . import people
+
+        return people.obeyed(images, prompts)  # type: ignore[arg-type]  # prompts of people have no view
     seen = judges.read(to_tensor(images, SIZE))
     found = []
     for row, prompt in zip(seen, prompts, strict=True):

@@ -105,13 +105,13 @@ def cut_boxes(pixels: Tensor, boxes: Sequence[tuple[float, float, float, float] 
 
 
 def marked(faces: Sequence[FoundFace | None], sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """[n, 5, 2]: the points of faces as shares of their pictures' (width, height); -1 where there is no face."""
+    """[n, 5, 2]: the points of faces as shares of their pictures' (width, height); not a number where there is no face."""
     import torch
 
     rows = [
         [[x / wide, y / high] for x, y in face.points]
         if face is not None and face.points
-        else [[-1.0, -1.0]] * len(FIVE)
+        else [[float("nan")] * 2] * len(FIVE)
         for face, (wide, high) in zip(faces, sizes, strict=True)
     ]
     return torch.tensor(rows)

@@ -7,6 +7,7 @@ W: one vector for all layers. W+: one for each. S: the channels' own scales, [B,
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -80,7 +81,7 @@ class MappingNetwork(nn.Module):
     def __init__(self, config: StyleGANConfig) -> None:
         super().__init__()
         sizes = [config.latent, *[config.width] * config.mapping]
-        self.layers = nn.ModuleList([Equalised(a, b, rate=SLOWER) for a, b in zip(sizes, sizes[1:], strict=False)])
+        self.layers = nn.ModuleList([Equalised(a, b, rate=SLOWER) for a, b in itertools.pairwise(sizes)])
 
     def forward(self, z: Tensor) -> Tensor:
         h = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()

@@ -23,7 +23,7 @@ def face_embedding(base: Base, pixels: Tensor) -> Tensor:
 
 def face_landmarks(base: Base, pixels: Tensor) -> Tensor:
     """[n, 3, H, W] in [0, 1] -> [n, K, 2]: x, y of the landmarks of each picture's largest face, as shares of width and height, in the
-    order of `landmark_names(base)`; -1 where there is no face. Raises `InputError` where the base has no landmark detector."""
+    order of `landmark_names(base)`; not a number where there is no face. Raises `InputError` where the base has no landmark detector."""
     found: Tensor = _encoder(base, "landmarks")(pixels)
     return found
 

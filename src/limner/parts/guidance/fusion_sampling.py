@@ -44,8 +44,6 @@ def fusion(*, repeats: int = 1, scale: float = 3.0, eta: float = 1.0, words: flo
     the same noise level: z - e s^2 sqrt(1 - a_t) / (1 - a_s) + n s sqrt((1 - a_t)(2 - 2 a_s - s^2)) / (1 - a_s), with a_t and a_s the
     signal's power now and one step on and s the deviation of DDIM's own noise (fusion, Eq. 7 and 8, Algorithm 1).
 
-    Of bases that predict noise or velocity; a flow has no such step.
-
     Arguments:
         repeats: of the fusion, at every step; 0 leaves it out
         scale: guidance of the noise that is taken down

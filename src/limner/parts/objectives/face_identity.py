@@ -34,7 +34,8 @@ def face_identity(source: Source, *, below: float = 1.0, to: str = "reference") 
     def value(step: Step) -> Tensor:
         import torch
 
-        base, rows = step.adapted.base, step.time <= below * base.num_train_times
+        base = step.adapted.base
+        rows = step.time <= below * base.num_train_times
         if not rows.any():
             return step.prediction.output.sum() * 0
         references = step.batch.references

@@ -143,3 +143,16 @@ class Standard:
 
 
 SIZES = {"standard": Standard(3, 8, (0,)), "quick": Standard(1, 5, (0,))}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named bench: a data set, the methods that are for it, and its sizes."""
+
+    data: str
+    scope: str  # of the methods that are benched where none are named
+    sizes: dict[str, Standard]
+
+
+SUITES = {"faces": Suite("people", "face", {"standard": Standard(3, 8, (0, 1, 2, 3)), "quick": Standard(1, 4, (0, 1))})}
+"""Held-out people, prompts of all kinds by turns, four seeds; the whole is --cases 15 --prompts 40."""

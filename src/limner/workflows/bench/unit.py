@@ -125,11 +125,13 @@ def _judged(
         gallery=_gallery(plan, case),
         real=tuple(case.answers(range(100, 104))),
         described=tuple(said(p, [member.looks]) for p in case.prompts for _ in range(count)) if member.looks else (),
+        kind=member.kind,
+        answers=tuple(case.answers(plan.seeds)) if plan.data == "people" else (),
         **elsewhere,
     )
     card = judged(
         album,
-        _eyes(plan),
+        _eyes(plan, case),
         truths=[p for p in case.truth for _ in range(count)],
         known=member.known,
         segment=None if plan.encoders else pocket_masks,
@@ -283,10 +285,15 @@ def _opened(name: str, device: str) -> Base:
     return found
 
 
-def _eyes(plan: Plan) -> dict[str, Any]:
+def _eyes(plan: Plan, case: Case) -> dict[str, Any]:
     from limner.evaluation.encoders import encoder, pocket_encoders
 
     if not plan.encoders:
+        if plan.data == "people":
+            from limner.evaluation.people import people_encoders
+
+            prompts = [p for p in case.truth for _ in plan.seeds]
+            return people_encoders(pocket_encoders(), prompts)  # type: ignore[arg-type]  # of people, as the set says
         if plan.base != "pocket":
             raise InputError("the encoders that ship know toys: on another base than pocket name some (--clip, --dino)")
         return dict(pocket_encoders())
@@ -303,6 +310,10 @@ def _gallery(plan: Plan, case: Case) -> tuple[Image.Image, ...]:
         from limner.evaluation.datasets.toys import gallery
 
         return tuple(gallery(case.member.noun))
+    if plan.data == "people":
+        from limner.evaluation.datasets import people
+
+        return tuple(people.gallery(case.member.noun))
     others = (c.member for c in plan.chosen().cases if c.name != case.name)
     return tuple(image for m in others if m.noun == case.member.noun for image in m.load())
 
