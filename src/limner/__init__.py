@@ -16,8 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from limner.bases.common.faces import open_faces
     from limner.bases.common.loading import load
     from limner.core.concept import Concept
+    from limner.core.consent import Consent
     from limner.core.method import method
     from limner.core.picture import Picture, Pictures
     from limner.core.recipe import Painting, Recipe, Stage
@@ -38,6 +40,7 @@ __all__ = [
     "Canvas",
     "Concept",
     "Concepts",
+    "Consent",
     "Job",
     "Order",
     "PaintSettings",
@@ -55,6 +58,7 @@ __all__ = [
     "learn_many",
     "load",
     "method",
+    "open_faces",
     "paint",
     "paint_many",
     "sample",
@@ -67,6 +71,7 @@ _HOME = {
     "Canvas": "engine.sample",
     "Concept": "core.concept",
     "Concepts": "library.concepts",
+    "Consent": "core.consent",
     "Job": "workflows.learn_many",
     "Order": "workflows.paint_many",
     "PaintSettings": "engine.sample",
@@ -83,6 +88,7 @@ _HOME = {
     "learn_many": "workflows.learn_many",
     "load": "bases.common.loading",
     "method": "core.method",
+    "open_faces": "bases.common.faces",
     "paint": "workflows.paint",
     "paint_many": "workflows.paint_many",
     "sample": "engine.sample",
