@@ -1,4 +1,5 @@
-"""Networks of faces for tests: a face is a square of one of PEOPLE's colours with black eyes, a nose and a mouth on grey."""
+"""Networks of faces for tests: a face is a square of one of PEOPLE's colours with black eyes, a nose and a mouth on
+grey."""
 
 from __future__ import annotations
 

@@ -101,7 +101,8 @@ def moment(base: Any) -> Moment:
 
 
 def test_fusion_keeps_the_level_of_noise(base: Any, moment: Moment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the noise that is taken down is the very noise of the latents, what comes back has as much: sqrt(1 - a_t) in every number."""
+    """Where the noise that is taken down is the very noise of the latents, what comes back has as much: sqrt(1 - a_t)
+    in every number."""
     import limner.parts.guidance.fusion_sampling as module
 
     signal, spread = levels(base, 600)

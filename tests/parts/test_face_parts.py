@@ -1,4 +1,5 @@
-"""Landmarks as pictures, attention in a face's region, the recogniser as an objective, and weights predicted from a face."""
+"""Landmarks as pictures, attention in a face's region, the recogniser as an objective, and weights predicted from a
+face."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ def test_a_region_is_around_the_points() -> None:
 
 
 def test_a_word_is_read_in_its_region_alone(base: Any) -> None:
-    """What stands outside of the region is as if the word's tokens were not there: changing the word changes nothing there, at a layer."""
+    """What stands outside of the region is as if the word's tokens were not there: changing the word changes nothing
+    there, at a layer."""
     prompt, seen = "a dog on the beach", {}
     where = torch.zeros(1, 1, 16, 16)
     where[..., :8] = 1
@@ -137,7 +139,8 @@ def test_senseless_settings_are_said(rex: Subject, about: dict[str, Any]) -> Non
 
 
 def test_a_face_predicts_low_rank_weights(base: Any, rex: Subject) -> None:
-    """A hypernetwork reads the recogniser's vector: another person's makes other weights, and a base without any predicts as it did."""
+    """A hypernetwork reads the recogniser's vector: another person's makes other weights, and a base without any
+    predicts as it did."""
     change = predicted_low_rank(rex, mean_of(face_embedding))
     with attach(base, (Adapter(Recipe("a dog", (change,)), "<rex>"),)) as adapted, torch.no_grad():
         live = adapted.live[change]

@@ -40,15 +40,14 @@ NAME, ENCODER_NAME = "gan", "gan_encoder"
 
 
 class Discriminator(nn.Module):
-    """Pictures [B, 3, size, size] -> [B]: how real they are. Residual, with the deviation over the batch as one more channel."""
+    """Pictures [B, 3, size, size] -> [B]: how real they are. Residual, with the deviation over the batch as one more
+    channel."""
 
     def __init__(self, config: StyleGANConfig) -> None:
         super().__init__()
         sides = config.sides[::-1]
         self.first = nn.Conv2d(3, config.wide(sides[0]), 1)
-        self.blocks = nn.ModuleList(
-            [_Down(config.wide(a), config.wide(b)) for a, b in itertools.pairwise(sides)]
-        )
+        self.blocks = nn.ModuleList([_Down(config.wide(a), config.wide(b)) for a, b in itertools.pairwise(sides)])
         wide = config.wide(4)
         self.last = nn.Conv2d(wide + 1, wide, 3, 1, 1)
         self.out = nn.Sequential(Equalised(wide * 16, wide), nn.LeakyReLU(0.2), Equalised(wide, 1))
@@ -162,11 +161,11 @@ def _steepness(critic: nn.Module, true: Tensor) -> Tensor:
     return slope.square().sum((1, 2, 3)).mean()
 
 
-# ---------------------------------------------------------------------------------------------------------------- encoder
+# ------------------------------------------------------------------------------------------------------------ encoder
 
 PIXELS, SEEN, PERSON, OFFSETS, NEAR = 1.0, 0.8, 0.1, 2e-4, 0.1
-"""Weights of squared pixels, of what a judge sees, of the person, of offsets' lengths, and of nearness to W (Sec. 4 of arXiv:2102.02766,
-where LPIPS and ArcFace stand in the place of the world's judges)."""
+"""Weights of squared pixels, of what a judge sees, of the person, of offsets' lengths, and of nearness to W (Sec. 4 of
+arXiv:2102.02766, where LPIPS and ArcFace stand in the place of the world's judges)."""
 
 
 class CodeCritic(nn.Module):
@@ -175,9 +174,7 @@ class CodeCritic(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         sizes = [width, width, width, width]
-        layers = [
-            module for a, b in itertools.pairwise(sizes) for module in (Equalised(a, b), nn.LeakyReLU(0.2))
-        ]
+        layers = [module for a, b in itertools.pairwise(sizes) for module in (Equalised(a, b), nn.LeakyReLU(0.2))]
         self.layers = nn.Sequential(*layers, Equalised(width, 1))
 
     def forward(self, codes: Tensor) -> Tensor:

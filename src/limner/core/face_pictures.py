@@ -63,12 +63,14 @@ class _Shown:
 def faces_alone(
     pictures: Sequence[Photograph], networks: FaceNetworks, *, which: int | None = None
 ) -> tuple[list[Cut], list[str]]:
-    """Each picture's face in a square of head and shoulders, with the eyes level; and a line for each picture that is left out.
+    """Each picture's face in a square of head and shoulders, with the eyes level; and a line for each picture that is
+    left out.
 
     Args:
         pictures: photographs of one person, alone or among others.
         networks: what finds the faces.
-        which: the person's place from the left, from 1, in every picture that shows several; None takes the one that recurs.
+        which: the person's place from the left, from 1, in every picture that shows several; None takes the one that
+            recurs.
 
     Raises:
         PictureError: no picture has a face that can be used.

@@ -37,8 +37,8 @@ class FoundFace:
 
 
 class LandmarkDetector(Protocol):
-    """Pictures [n, 3, H, W] in [0, 1] -> [n, K, 2]: x, y of the landmarks of each one's largest face, as shares of width and height;
-    of a picture without a face, all not a number."""
+    """Pictures [n, 3, H, W] in [0, 1] -> [n, K, 2]: x, y of the landmarks of each one's largest face, as shares of
+    width and height; of a picture without a face, all not a number."""
 
     @property
     def names(self) -> tuple[str, ...]: ...  # K, among them FIVE
@@ -54,8 +54,8 @@ class FaceNetworks(Protocol):
     def find(self, image: Image.Image) -> Sequence[FoundFace]: ...  # from the left
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """Pictures [n, 3, H, W] in [0, 1] -> unit vectors [n, D] of each one's largest face, near for one person and far for two.
-        Gradients pass. A picture without a face gives zeros."""
+        """Pictures [n, 3, H, W] in [0, 1] -> unit vectors [n, D] of each one's largest face, near for one person and
+        far for two. Gradients pass. A picture without a face gives zeros."""
         ...
 
     @property

@@ -1,6 +1,8 @@
-"""People of the pocket world as a bench judges them: what each prompt asks for, and the roles that metrics of faces look through.
+"""People of the pocket world as a bench judges them: what each prompt asks for, and the roles that metrics of faces
+look through.
 
-Pictures of the pocket world only. An edition's judge reads what it was trained to read; what it does not read is not asked.
+Pictures of the pocket world only. An edition's judge reads what it was trained to read; what it does not read is not
+asked.
 """
 
 from __future__ import annotations
@@ -53,9 +55,9 @@ def obeyed(images: Sequence[Image.Image], prompts: Sequence[PeoplePrompt]) -> Te
 
 
 def people_encoders(encoders: Encoders, prompts: Sequence[PeoplePrompt]) -> dict[str, Encoder]:
-    """The encoders with the roles of faces: "attributes" (lasting ones), "detector" (how surely what is asked for is there), "relations"
-    (whether each is read) and, where the edition ships a landmark detector, "landmarks". Detector and relations answer for pictures of
-    these prompts, in their order."""
+    """The encoders with the roles of faces: "attributes" (lasting ones), "detector" (how surely what is asked for is
+    there), "relations" (whether each is read) and, where the edition ships a landmark detector, "landmarks". Detector
+    and relations answer for pictures of these prompts, in their order."""
     from limner.pocket import judges
 
     judge = encoders["judge"]
@@ -107,7 +109,8 @@ def _attributes(images: Sequence[Image.Image]) -> Tensor:
 
 
 def _surely(images: Sequence[Image.Image], prompts: Sequence[PeoplePrompt]) -> Tensor:
-    """[N, K]: how surely each thing asked for is there: accessories and the scene; not a number where less is asked for."""
+    """[N, K]: how surely each thing asked for is there: accessories and the scene; not a number where less is asked
+    for."""
     from .truth import probabilities
 
     things = [
@@ -124,7 +127,8 @@ def _whether(images: Sequence[Image.Image], prompts: Sequence[PeoplePrompt]) -> 
 
 
 def _in_columns(rows: Sequence[Sequence[float]]) -> Tensor:
-    """[N, K] with rows of unequal lengths filled up by what is no number. A row of nothing takes the mean of the others."""
+    """[N, K] with rows of unequal lengths filled up by what is no number. A row of nothing takes the mean of the
+    others."""
     import torch
 
     longest = max(1, *(len(row) for row in rows))

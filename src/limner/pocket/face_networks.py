@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PocketFaces:
-    """The recogniser, the landmark detector and the judge. An edition without a landmark detector finds heads by the segmenter alone,
-    and one whose judge does not read faces takes any figure for a person."""
+    """The recogniser, the landmark detector and the judge. An edition without a landmark detector finds heads by the
+    segmenter alone, and one whose judge does not read faces takes any figure for a person."""
 
     encode: Callable[[str, Tensor], Tensor]  # file of a judge's weights, pictures [n, 3, H, W] -> its rows
     name: str = "pocket"
@@ -37,7 +37,8 @@ class PocketFaces:
         return PocketLandmarks(self.encode) if (judges.WEIGHTS / "landmarks.safetensors").is_file() else None
 
     def find(self, image: Image.Image) -> list[FoundFace]:
-        """The faces of a picture, from the left: heads of the segmenter's figures, and their landmarks where these can be marked."""
+        """The faces of a picture, from the left: heads of the segmenter's figures, and their landmarks where these can
+        be marked."""
         pixels, square = _square(image)
         if judged(pixels).get("face") == "no":
             return []
@@ -47,7 +48,8 @@ class PocketFaces:
         return [self._marked(image, _moved(box, scale, square)) for box in boxes]
 
     def _marked(self, image: Image.Image, rough: tuple[float, float, float, float]) -> FoundFace:
-        """The face whose head was found there: its box and points by the landmark detector, looking at a portrait of it."""
+        """The face whose head was found there: its box and points by the landmark detector, looking at a portrait of
+        it."""
         if self.landmarks is None:
             return FoundFace(rough)
         near = portrait_square(rough, image.size)
@@ -75,8 +77,8 @@ class PocketLandmarks:
 
 
 def judged(pixels: Tensor) -> dict[str, str]:
-    """The judge's word on one picture [1, 3, SIZE, SIZE], by a judge that was trained on the people of this world; nothing of an
-    older one."""
+    """The judge's word on one picture [1, 3, SIZE, SIZE], by a judge that was trained on the people of this world;
+    nothing of an older one."""
     fields = judges.read(pixels)[0]
     return fields if "age" in fields else {}
 
@@ -105,7 +107,7 @@ def _moved(
     return box[0] * scale + left, box[1] * scale + top, box[2] * scale + left, box[3] * scale + top
 
 
-# ------------------------------------------------------------------------------------------------------ figures and heads
+# -------------------------------------------------------------------------------------------------- figures and heads
 
 NARROW = 0.72  # of the head's width: a neck
 LEAST = 10  # pixels across of a head, of SIZE
@@ -113,7 +115,8 @@ ASIDE = 10  # pixels, of SIZE, that a head may be beside the middle of its body
 
 
 def figures(inside: Mask) -> list[Mask]:
-    """The mask [SIZE, SIZE] of each figure of a mask, from the left: cut where the upper half shows two heads beside each other."""
+    """The mask [SIZE, SIZE] of each figure of a mask, from the left: cut where the upper half shows two heads beside
+    each other."""
     rows = inside.any(1).nonzero()[0]
     if not len(rows):
         return []
@@ -132,8 +135,8 @@ def figures(inside: Mask) -> list[Mask]:
 
 
 def head(inside: Mask) -> tuple[float, float, float, float] | None:
-    """The box of the face of one figure's mask: from below the hair to the neck, which is where the figure first narrows; the upper half
-    of a figure without a neck. None where the mask shows nothing of a head's size."""
+    """The box of the face of one figure's mask: from below the hair to the neck, which is where the figure first
+    narrows; the upper half of a figure without a neck. None where the mask shows nothing of a head's size."""
     if not inside.any():
         return None
     columns = inside[2 * inside.shape[0] // 3 :].nonzero()[1]

@@ -18,8 +18,8 @@ WHOLE = (
 
 
 def face_alone(base: Base, subject: Subject, *, which: int | None = None) -> Subject:
-    """The subject with its pictures cut to the face by the base's networks, and a note where the base has none. Subjects that are no
-    faces, and those that were cut before, are returned as they are."""
+    """The subject with its pictures cut to the face by the base's networks, and a note where the base has none.
+    Subjects that are no faces, and those that were cut before, are returned as they are."""
     if subject.kind != "face" or subject.faces_alone or not subject.pictures:
         return subject
     faces = base.capabilities.faces
@@ -29,7 +29,8 @@ def face_alone(base: Base, subject: Subject, *, which: int | None = None) -> Sub
 
 
 def looks_of_age(base: Base, subject: Subject) -> dict[str, str]:
-    """How old the face of each picture looks to the base's networks: "child", "adult", "old", or empty where nobody can tell."""
+    """How old the face of each picture looks to the base's networks: "child", "adult", "old", or empty where nobody can
+    tell."""
     faces = base.capabilities.faces
     return {
         picture.name: faces.age(picture.image) if faces is not None and picture.image is not None else ""
@@ -38,6 +39,7 @@ def looks_of_age(base: Base, subject: Subject) -> dict[str, str]:
 
 
 def demand_consent(base: Base, subject: Subject) -> None:
-    """Raise `InputError` where the subject is a face that nobody has agreed to be taught; a child's needs a guardian's word too."""
+    """Raise `InputError` where the subject is a face that nobody has agreed to be taught; a child's needs a guardian's
+    word too."""
     if subject.kind == "face":
         demand(subject.consent, handle=subject.handle, ages=looks_of_age(base, subject) if subject.consent else {})

@@ -59,7 +59,8 @@ def asked_consent(given: argparse.Namespace, subject: Subject) -> Subject:
 
 
 def face_of(given: argparse.Namespace, base: Any, subject: Subject) -> Subject:
-    """The subject as it is taught: cut to the face, its notes said; of a face that looks like a child's, the guardian's word is asked."""
+    """The subject as it is taught: cut to the face, its notes said; of a face that looks like a child's, the guardian's
+    word is asked."""
     from limner.workflows.faces import face_alone, looks_of_age
 
     if subject.kind != "face":

@@ -43,8 +43,8 @@ def with_faces(capabilities: Capabilities, networks: FaceNetworks) -> Capabiliti
 
 
 def open_faces(where: str | Path, *, device: str = "cpu") -> FaceNetworks:
-    """Networks of faces: "pocket", a folder, or "FILE.py:FUNCTION". Raises `FileError` for what is none and `MissingExtra` where the
-    library is not installed."""
+    """Networks of faces: "pocket", a folder, or "FILE.py:FUNCTION". Raises `FileError` for what is none and
+    `MissingExtra` where the library is not installed."""
     if str(where) == "pocket":
         from limner.pocket.capabilities import CAPABILITIES
 
@@ -85,8 +85,8 @@ def largest(faces: Sequence[FoundFace]) -> FoundFace | None:
 
 
 def cut_boxes(pixels: Tensor, boxes: Sequence[tuple[float, float, float, float] | None], size: int) -> Tensor:
-    """[n, 3, size, size]: what each picture [n, 3, H, W] shows in its box, in pixels; the whole picture where there is no box.
-    Gradients pass."""
+    """[n, 3, size, size]: what each picture [n, 3, H, W] shows in its box, in pixels; the whole picture where there is
+    no box. Gradients pass."""
     import torch
     import torch.nn.functional as F
 
@@ -151,8 +151,8 @@ class FivePoints:
 
 
 class FacenetFaces(_OfPhotographs):
-    """facenet-pytorch: MTCNN (arXiv:1604.02878) finds, an InceptionResnetV1 (FaceNet, arXiv:1503.03832) embeds. Gradients pass through
-    crop and network."""
+    """facenet-pytorch: MTCNN (arXiv:1604.02878) finds, an InceptionResnetV1 (FaceNet, arXiv:1503.03832) embeds.
+    Gradients pass through crop and network."""
 
     SIZE = 160  # pixels of a side of the network's crops
 
@@ -189,8 +189,8 @@ class FacenetFaces(_OfPhotographs):
 
 
 class InsightFaces(_OfPhotographs):
-    """insightface's ONNX models of one folder: a detector (SCRFD, arXiv:2105.04714) and a recogniser (ArcFace, arXiv:1801.07698). No
-    gradients pass: an objective that needs them wants facenet."""
+    """insightface's ONNX models of one folder: a detector (SCRFD, arXiv:2105.04714) and a recogniser (ArcFace,
+    arXiv:1801.07698). No gradients pass: an objective that needs them wants facenet."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         zoo = _library("insightface.model_zoo", "insightface")

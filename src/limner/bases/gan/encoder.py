@@ -15,7 +15,8 @@ WEIGHTS = "encoder.safetensors"
 
 
 class Reading(nn.Module):
-    """Maps [B, wide, h, w] -> one vector of a code [B, width]: halved down to one place (pSp's map2style, arXiv:2008.00951)."""
+    """Maps [B, wide, h, w] -> one vector of a code [B, width]: halved down to one place (pSp's map2style,
+    arXiv:2008.00951)."""
 
     def __init__(self, wide: int, width: int, side: int) -> None:
         super().__init__()
@@ -49,9 +50,9 @@ class Residual(nn.Module):
 class WPlusEncoder(nn.Module):
     """Pictures [B, 3, H, W] in [0, 1] -> codes [B, num_styles, width].
 
-    A code is the generator's mean w, a vector that is the same in all layers, and an offset for each layer but the first (Eq. 2): near to
-    W where offsets are small, which is where codes can be edited. `offsets` says how many of them act: training lets them in one by one
-    (Sec. 4.2). Coarse layers read the deepest maps, fine ones the widest.
+    A code is the generator's mean w, a vector that is the same in all layers, and an offset for each layer but the
+    first (Eq. 2): near to W where offsets are small, which is where codes can be edited. `offsets` says how many of
+    them act: training lets them in one by one (Sec. 4.2). Coarse layers read the deepest maps, fine ones the widest.
     """
 
     def __init__(self, config: StyleGANConfig, mean_w: Tensor | None = None, *, wide: int = 64) -> None:
@@ -88,7 +89,8 @@ class WPlusEncoder(nn.Module):
 
 
 def open_encoder(folder: Path | str, *, device: str = "cpu") -> WPlusEncoder:
-    """The encoder beside a generator, as encoder.safetensors, frozen; opened once. Raises `FileError` where there is none."""
+    """The encoder beside a generator, as encoder.safetensors, frozen; opened once. Raises `FileError` where there is
+    none."""
     path = Path(folder).expanduser() / WEIGHTS
     about = path.stat() if path.is_file() else None
     return _opened(path, device, about and (about.st_size, about.st_mtime_ns))

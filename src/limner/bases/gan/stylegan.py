@@ -63,7 +63,8 @@ class StyleGANConfig:
 
 
 class Equalised(nn.Module):
-    """A linear layer whose weights are of deviation 1 and are scaled when used, so that all layers learn at one pace (arXiv:1710.10196)."""
+    """A linear layer whose weights are of deviation 1 and are scaled when used, so that all layers learn at one pace
+    (arXiv:1710.10196)."""
 
     def __init__(self, wide_in: int, wide_out: int, *, bias: float = 0.0, rate: float = 1.0) -> None:
         super().__init__()
@@ -91,8 +92,8 @@ class MappingNetwork(nn.Module):
 
 
 class Modulated(nn.Module):
-    """A convolution whose input channels are scaled by a style, and, with `demodulate`, whose outputs are scaled back to deviation 1 as
-    statistics expect it (Eq. 1 to 3 of arXiv:1912.04958)."""
+    """A convolution whose input channels are scaled by a style, and, with `demodulate`, whose outputs are scaled back
+    to deviation 1 as statistics expect it (Eq. 1 to 3 of arXiv:1912.04958)."""
 
     def __init__(self, wide_in: int, wide_out: int, kernel: int, *, demodulate: bool = True) -> None:
         super().__init__()
@@ -162,7 +163,7 @@ class StyleGAN(nn.Module):
             wide = config.wide(side)
         self.register_buffer("mean_w", torch.zeros(config.width))
 
-    # ------------------------------------------------------------------------------------------------------------- spaces
+    # ---------------------------------------------------------------------------------------------------------- spaces
 
     def to_w(self, z: Tensor, *, truncation: float = 1.0) -> Tensor:
         """[B, latent] -> [B, width]; `truncation` below 1 is nearer to the mean w, less varied and more usual."""
@@ -206,7 +207,7 @@ class StyleGAN(nn.Module):
             found.append((pixels, index))
         return found
 
-    # ---------------------------------------------------------------------------------------------------------- synthesis
+    # ------------------------------------------------------------------------------------------------------- synthesis
 
     def synthesise(self, styles: Sequence[Tensor], *, noise: Generator | None = None) -> Tensor:
         """S -> [B, 3, size, size]. Without a stream for noise there is none: pictures are a function of the code alone."""
@@ -224,7 +225,7 @@ class StyleGAN(nn.Module):
         """[B, num_styles, width] -> [B, 3, size, size]"""
         return self.synthesise(self.to_styles(w_plus), noise=noise)
 
-    # -------------------------------------------------------------------------------------------------------------- files
+    # ----------------------------------------------------------------------------------------------------------- files
 
     def save(self, folder: Path | str) -> Path:
         """Write config.json and generator.safetensors."""
@@ -236,7 +237,8 @@ def _doubled(image: Tensor) -> Tensor:
 
 
 def open_stylegan(folder: Path | str, *, device: str = "cpu") -> StyleGAN:
-    """The generator of a folder with config.json and generator.safetensors, frozen. Raises `FileError` for what is none."""
+    """The generator of a folder with config.json and generator.safetensors, frozen. Raises `FileError` for what is
+    none."""
     place = Path(folder).expanduser()
     config = read_config(place)
     network = StyleGAN(config)

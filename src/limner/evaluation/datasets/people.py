@@ -26,8 +26,9 @@ HELD_OUT = (("city", "neutral"), ("snow", "smiling"), ("studio", "sad"), ("deser
 
 @loader("people")
 def people(*, count: int = 15, prompts: int = 40, size: int = SIZE) -> DataSet:
-    """The first `count` of fifteen held-out people: four portraits to learn from, four held out, and prompts whose truth is known, of all
-    kinds by turns. Prompts of which this edition's judge reads nothing are left out, and said."""
+    """The first `count` of fifteen held-out people: four portraits to learn from, four held out, and prompts whose
+    truth is known, of all kinds by turns. Prompts of which this edition's judge reads nothing are left out, and said.
+    """
     from limner.pocket.labels import labels
     from limner.pocket.world.faces import person
     from limner.pocket.world.people_words import NOUNS_OF_AGE

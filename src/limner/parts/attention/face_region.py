@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def read_in_region(base: Base, word: str, region: Callable[[Pass], Tensor | None]) -> AttentionOp:
-    """In cross-attention, places outside of the region do not attend to the word's tokens; those inside read all (masked cross-attention,
-    Eq. 5 of arXiv:2404.19427; multi-identity attention, Sec. 3.3 of arXiv:2312.02663). Rows without a region, or whose region is empty
-    at a layer's size, read all everywhere.
+    """In cross-attention, places outside of the region do not attend to the word's tokens; those inside read all
+    (masked cross-attention, Eq. 5 of arXiv:2404.19427; multi-identity attention, Sec. 3.3 of arXiv:2312.02663). Rows
+    without a region, or whose region is empty at a layer's size, read all everywhere.
 
     Arguments:
         base: it says where the word stands among the tokens

@@ -14,23 +14,24 @@ if TYPE_CHECKING:
 
 
 def face_embedding(base: Base, pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, D]: unit vectors of the largest face of each picture, near for one person and far for two; zeros
-    where there is no face. Gradients pass to the pixels where a caller has them on. Raises `InputError` where the base has no
-    recogniser of faces."""
+    """[n, 3, H, W] in [0, 1] -> [n, D]: unit vectors of the largest face of each picture, near for one person and far
+    for two; zeros where there is no face. Gradients pass to the pixels where a caller has them on. Raises `InputError`
+    where the base has no recogniser of faces."""
     found: Tensor = _encoder(base, "face")(pixels)
     return found
 
 
 def face_landmarks(base: Base, pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, K, 2]: x, y of the landmarks of each picture's largest face, as shares of width and height, in the
-    order of `landmark_names(base)`; not a number where there is no face. Raises `InputError` where the base has no landmark detector."""
+    """[n, 3, H, W] in [0, 1] -> [n, K, 2]: x, y of the landmarks of each picture's largest face, as shares of width and
+    height, in the order of `landmark_names(base)`; not a number where there is no face. Raises `InputError` where the
+    base has no landmark detector."""
     found: Tensor = _encoder(base, "landmarks")(pixels)
     return found
 
 
 def face_points(base: Base, pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, 5, 2]: as `face_landmarks`, the viewer's left eye, right eye, nose tip, mouth left and mouth right
-    alone."""
+    """[n, 3, H, W] in [0, 1] -> [n, 5, 2]: as `face_landmarks`, the viewer's left eye, right eye, nose tip, mouth left
+    and mouth right alone."""
     names = landmark_names(base)
     return face_landmarks(base, pixels)[:, [names.index(name) for name in FIVE]]
 

@@ -20,9 +20,9 @@ RADIUS, THICK = 10 / 1024, 4 / 1024
 
 
 def keypoint_image(points: Tensor, size: int) -> Tensor:
-    """Five points [n, 5, 2] (x, y as shares) -> [n, 3, size, size] in [0, 1]: on black, a limb from each eye and corner of the mouth to
-    the nose, as an ellipse at 0.6 of its colour, and a disc on each point (the protocol of InstantID, arXiv:2401.07519, and its
-    authors' draw_kps). Rows with points that are not a number stay black."""
+    """Five points [n, 5, 2] (x, y as shares) -> [n, 3, size, size] in [0, 1]: on black, a limb from each eye and corner
+    of the mouth to the nose, as an ellipse at 0.6 of its colour, and a disc on each point (the protocol of InstantID,
+    arXiv:2401.07519, and its authors' draw_kps). Rows with points that are not a number stay black."""
     import torch
 
     where = _grid(points, size)
@@ -43,7 +43,8 @@ def keypoint_image(points: Tensor, size: int) -> Tensor:
 
 
 def landmark_image(points: Tensor, size: int) -> Tensor:
-    """Any landmarks [n, K, 2] (x, y as shares) -> [n, 3, size, size] in [0, 1]: a disc on each, of a hue of its own, on black."""
+    """Any landmarks [n, K, 2] (x, y as shares) -> [n, 3, size, size] in [0, 1]: a disc on each, of a hue of its own, on
+    black."""
     where, found = _grid(points, size), points.new_zeros(len(points), 3, size, size)
     for k in range(points.shape[1]):
         off = (where - points[:, k][:, None, None]).norm(dim=-1)
@@ -63,8 +64,8 @@ def landmark_map(base: Base, pixels: Tensor) -> Tensor:
 
 
 def face_region(points: Tensor, size: int, *, grown: float = 1.6) -> Tensor:
-    """Five points [n, 5, 2] -> [n, 1, size, size] of 0 and 1: an ellipse around the face, `grown` times as wide and high as its points
-    are apart from their middle. Rows with points that are not a number are 0."""
+    """Five points [n, 5, 2] -> [n, 1, size, size] of 0 and 1: an ellipse around the face, `grown` times as wide and
+    high as its points are apart from their middle. Rows with points that are not a number are 0."""
     where, middle = _grid(points, size), points.mean(1)
     half = (points - middle[:, None]).abs().amax(1).clamp_min(1e-3) * grown
     off = (where - middle[:, None, None]) / half[:, None, None]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def told_apart(*, subject: float = 3.0, text: float = 3.0, branch: str = "plain") -> Guidance:
-    """negative + w1 (text - negative) + w2 (branch - negative), where "text" reads subject and prompt and `branch` the prompt with the
-    class noun (refinement, Eq. 9). The user's scale over 4, the default of painting, multiplies both.
+    """negative + w1 (text - negative) + w2 (branch - negative), where "text" reads subject and prompt and `branch` the
+    prompt with the class noun (refinement, Eq. 9). The user's scale over 4, the default of painting, multiplies both.
 
     At w2 0 this is classifier-free guidance by w1.
     """
@@ -40,9 +40,10 @@ USUAL = 4.0  # guidance of `PaintSettings` where nobody says another
 
 
 def fusion(*, repeats: int = 1, scale: float = 3.0, eta: float = 1.0, words: float = 0.8) -> LatentOperation:
-    """Before every step, `repeats` times, the latents are taken a part of the step down the guided noise and back up by fresh noise, at
-    the same noise level: z - e s^2 sqrt(1 - a_t) / (1 - a_s) + n s sqrt((1 - a_t)(2 - 2 a_s - s^2)) / (1 - a_s), with a_t and a_s the
-    signal's power now and one step on and s the deviation of DDIM's own noise (fusion, Eq. 7 and 8, Algorithm 1).
+    """Before every step, `repeats` times, the latents are taken a part of the step down the guided noise and back up by
+    fresh noise, at the same noise level: z - e s^2 sqrt(1 - a_t) / (1 - a_s) + n s sqrt((1 - a_t)(2 - 2 a_s - s^2)) /
+    (1 - a_s), with a_t and a_s the signal's power now and one step on and s the deviation of DDIM's own noise (fusion,
+    Eq. 7 and 8, Algorithm 1).
 
     Arguments:
         repeats: of the fusion, at every step; 0 leaves it out

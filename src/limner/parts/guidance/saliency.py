@@ -15,11 +15,13 @@ COARSE = 2  # latents to a side of the squares in which saliency is smoothed
 
 
 def saliency_fusion(*, begin: int = 700, end: int = 400, scene: str = "plain", before: str = "plain") -> Guidance:
-    """First the scene, last the subject, and in between at every place the one of the two that is the more salient there.
+    """First the scene, last the subject, and in between at every place the one of the two that is the more salient
+    there.
 
-    Saliency is the softmax over all places of what guidance adds, |w (scene - negative)| and |w (text - before)|, smoothed and averaged
-    over channels; its larger one takes the place, so that no place is a mixture (Eq. 6 to 9 and the authors' pipeline, which shrinks
-    64 x 64 latents and grows them again for smoothing, and whose steps 15 and 30 of 50 are the times 700 and 400).
+    Saliency is the softmax over all places of what guidance adds, |w (scene - negative)| and |w (text - before)|,
+    smoothed and averaged over channels; its larger one takes the place, so that no place is a mixture (Eq. 6 to 9 and
+    the authors' pipeline, which shrinks 64 x 64 latents and grows them again for smoothing, and whose steps 15 and 30
+    of 50 are the times 700 and 400).
 
     Arguments:
         begin: the last time, of 1000, of the scene alone

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def face_identity(source: Source, *, below: float = 1.0, to: str = "reference") -> Objective:
-    """1 - cosine between the recogniser's embeddings of the picture that the estimate of x_0 decodes to and of the person, over the rows
-    at times of at most `below` of all (Eq. 6 of arXiv:2312.06354, tau; ID-Aligner's identity reward, arXiv:2404.15449, without its
-    sampling). 0 where no row counts: noisier rows say nothing of a face.
+    """1 - cosine between the recogniser's embeddings of the picture that the estimate of x_0 decodes to and of the
+    person, over the rows at times of at most `below` of all (Eq. 6 of arXiv:2312.06354, tau; ID-Aligner's identity
+    reward, arXiv:2404.15449, without its sampling). 0 where no row counts: noisier rows say nothing of a face.
 
     The gradient goes through decoder and recogniser, so the source's batches should be small.
 
