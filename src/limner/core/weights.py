@@ -17,18 +17,15 @@ if TYPE_CHECKING:
 
     from .base import Base
 
-FOLDER = Path(__file__).parent.parent / "pocket" / "weights" / "methods"
-
 
 def weights_path(name: str, base: Base) -> Path:
-    """Where the weights of a method for a base are kept: with the package for pocket, else in the cache folder."""
+    """Where the weights of a method for a base are kept: beside the base's own where it ships with such, else in the cache."""
     from .cache import cache_folder
 
-    return (
-        FOLDER / f"{name}.safetensors"
-        if base.name == "pocket"
-        else cache_folder() / "methods" / f"{name}-{base.fingerprint}.safetensors"
-    )
+    folder = base.capabilities.weights
+    if folder is not None:
+        return folder / f"{name}.safetensors"
+    return cache_folder() / "methods" / f"{name}-{base.fingerprint}.safetensors"
 
 
 def shipped(name: str, base: Base) -> dict[str, Tensor]:
@@ -93,7 +90,7 @@ def check_import(name: str, base: Base, *, overwrite: bool) -> None:
     """Whether weights of another tool's file may take the place of a method's on this base. Raises `FileError` for those that ship with
     limner, which are part of it, and for those that are there already unless `overwrite`."""
     path = weights_path(name, base)
-    if FOLDER in path.parents:
+    if base.capabilities.weights is not None:
         raise FileError(
             f"the weights of {name} for {base.name} are part of limner, and an imported file does not replace them; import it for the base "
             "that it was made for: --base FOLDER or HUB/ID"

@@ -56,9 +56,9 @@ class Training:
     @property
     def seen(self) -> Corpus:
         """What is learned from."""
-        from limner.parts.sources.toys import toys
+        from limner.parts.sources.corpus import corpus_of
 
-        return self.corpus or toys()
+        return corpus_of(self.base, self.corpus)
 
     @property
     def header(self) -> dict[str, Any]:
