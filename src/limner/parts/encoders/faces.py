@@ -48,8 +48,11 @@ def _encoder(base: Base, role: str) -> Any:
     if role in known:
         return known[role]
     what = {"face": "recogniser of faces", "landmarks": "landmark detector"}[role]
-    if base.name == "pocket":
-        raise InputError(f"this edition of the pocket base ships no {what}; `make pocket` trains one")
+    if base.capabilities.faces is not None:
+        raise InputError(
+            f"the networks of faces that come with {base.name} ({base.capabilities.faces.name}) have no {what}"
+        )
     raise InputError(
-        f"{base.name} comes with no {what}: open it with faces=FOLDER (--faces FOLDER), a folder with facenet-pytorch's or insightface's models"
+        f"{base.name} comes with no {what}: open it with faces=FOLDER (--faces FOLDER), a folder with facenet-pytorch's or "
+        "insightface's models"
     )

@@ -38,5 +38,4 @@ class gan_latent:
             return open_encoder(self.folder, device=device)
         if "w_plus" in base.encoders:
             return base.encoders["w_plus"]
-        hint = "`make pocket` trains one" if base.name == "pocket" else "name the folder of one"
-        raise InputError(f"{base.name} comes with no encoder into the space W+ of a face GAN; {hint}")
+        raise InputError(f"{base.name} comes with no encoder into the space W+ of a face GAN; name the folder of one")
