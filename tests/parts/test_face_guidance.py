@@ -1,23 +1,15 @@
-"""Guidance of faces: the subject late, each place by who has more to say, and fusion sampling."""
+"""Guidance of faces: the subject late, and each place by the branch that has more to say."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from limner.core.adapted import Moment
-from limner.core.recipe import Painting, Recipe
 from limner.core.types import Denoiser
-from limner.engine.attach import Adapter, attach
-from limner.engine.sample import PaintSettings, sample
 from limner.errors import InputError
-from limner.parts.guidance import classifier_free, delayed, fusion, saliency_fusion, told_apart
+from limner.parts.guidance import classifier_free, delayed, saliency_fusion
 from limner.parts.guidance.saliency import salience
-from limner.parts.modifiers import new_word
-from limner.parts.objectives.rewards import levels
 
 X = torch.zeros(2, 4, 8, 8)
 
@@ -79,60 +71,3 @@ def test_the_more_salient_branch_takes_its_places() -> None:
 def test_phases_that_cannot_be_are_said() -> None:
     with pytest.raises(InputError, match="expected 1000 >= begin >= end >= 0"):
         saliency_fusion(begin=300, end=500)
-
-
-def test_subject_and_text_are_told_apart() -> None:
-    found = branches()
-    (both,) = told_apart(subject=3, text=2)(denoiser(found), 4.0)(X, at(5))
-    less = found["negative"]
-    torch.testing.assert_close(both, less + 3 * (found["text"] - less) + 2 * (found["plain"] - less))
-    (alone,) = told_apart(subject=5, text=0)(denoiser(found), 4.0)(X, at(5))
-    torch.testing.assert_close(alone, classifier_free(denoiser(found), 5.0)(X, at(5))[0])
-
-
-@pytest.fixture(scope="module")
-def moment(base: Any) -> Moment:
-    """A moment of one prompt on the pocket base."""
-    word = new_word("<ann>", "dog")
-    with attach(base, (Adapter(Recipe("<ann>", (word,)), "<ann>"),)) as adapted, torch.no_grad():
-        states, against = adapted.text_states(["<ann> on the beach"]), adapted.text_states([""])
-        x = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0))
-        return Moment(adapted, x, torch.tensor(600), 10, 25, ("<ann> on the beach",), states, None, against, 4.0)
-
-
-def test_fusion_keeps_the_level_of_noise(base: Any, moment: Moment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the noise that is taken down is the very noise of the latents, what comes back has as much: sqrt(1 - a_t)
-    in every number."""
-    import limner.parts.guidance.fusion_sampling as module
-
-    signal, spread = levels(base, 600)
-    noise = torch.randn(400, *base.latent_shape, generator=torch.Generator().manual_seed(1))
-    clean = torch.ones(1, *base.latent_shape)
-    monkeypatch.setattr(module, "_guided", lambda *_: noise)
-    monkeypatch.setattr(module, "stream", lambda *at: torch.Generator().manual_seed(7))
-    drawn = torch.randn(base.latent_shape, generator=torch.Generator().manual_seed(7))
-    later = fusion(repeats=1, words=1.0)(moment._replace(latents=signal * clean + spread * noise)) - signal * clean
-    kept = float((later * noise).mean())
-    fresh = float(((later - kept * noise) * drawn).mean() / drawn.square().mean())
-    assert 0 < kept < spread
-    assert kept**2 + fresh**2 == pytest.approx(spread**2, rel=0.02)
-
-
-def test_fusion_that_is_left_out_changes_nothing(moment: Moment) -> None:
-    for silent in (fusion(repeats=0), fusion(eta=0.0)):
-        assert torch.equal(silent(moment), moment.latents)
-    moved = fusion()(moment)
-    assert not torch.equal(moved, moment.latents)
-    assert torch.equal(fusion()(moment), moved)
-    assert not torch.equal(fusion(words=1.0)(moment), moved)
-    last = moment._replace(time=torch.tensor(1))
-    assert torch.equal(fusion()(last), last.latents)
-
-
-def test_fusion_sampling_paints(base: Any) -> None:
-    word = new_word("<ann>", "dog")
-    plain = {"plain": lambda prompt: prompt.replace("<ann>", "dog")}
-    painting = Painting(guidance=(told_apart(),), latents=(fusion(),), branches=plain)
-    with attach(base, (Adapter(Recipe("<ann>", (word,), painting=painting), "<ann>"),)) as adapted, torch.no_grad():
-        *_, last = sample(adapted, ["<ann> on the beach"], seeds=[0], settings=PaintSettings(steps=3))
-    assert bool(torch.isfinite(last.latents).all())

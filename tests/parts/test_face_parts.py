@@ -1,5 +1,4 @@
-"""Landmarks as pictures, attention in a face's region, the recogniser as an objective, and weights predicted from a
-face."""
+"""Landmarks as pictures, attention in a face's region, and weights predicted from a face."""
 
 from __future__ import annotations
 
@@ -9,18 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from limner.core.recipe import Recipe, Stage
+from limner.core.recipe import Recipe
 from limner.core.subject import Subject
 from limner.core.types import Pass
 from limner.engine.attach import Adapter, attach
-from limner.engine.train import train
 from limner.parts.attention import read_in_region
 from limner.parts.encoders import face_embedding, face_region, keypoint_image, landmark_image, mean_of
-from limner.parts.modifiers import new_word
 from limner.parts.modifiers.predicted_low_rank import FEATURES, predicted_low_rank
-from limner.parts.objectives import face_identity
-from limner.parts.parameters import learned
-from limner.parts.sources import photos
 
 POINTS = torch.tensor([[[0.3, 0.3], [0.7, 0.3], [0.5, 0.5], [0.35, 0.7], [0.65, 0.7]]])
 
@@ -105,37 +99,6 @@ def test_regions_that_are_empty_leave_attention_alone(base: Any) -> None:
         with torch.no_grad():
             found.append(base.predict(latents, torch.tensor([500]), states, context=run))
     torch.testing.assert_close(found[0], found[1])
-
-
-def taught(base: Any, subject: Subject, **about: Any) -> tuple[float, float]:
-    """The first loss, and how far the word moves in two updates down the recogniser's word alone."""
-    word = new_word("<rex>", "dog")
-    objective = face_identity(photos(subject, batch=2, seen=True), **about)
-    recipe = Recipe("<rex>", (word,), (Stage((learned(word),), (objective,), 2, 0.01),))
-    points = list(train(base, Adapter(recipe, "<rex>"), stages=recipe.tuning))
-    (name,) = points[0].snapshot().tensors
-    first, last = (point.snapshot().tensors[name] for point in (points[0], points[-1]))
-    return points[0].loss, float((last - first).abs().max())
-
-
-def test_gradients_of_the_person_reach_what_learns(base: Any, rex: Subject) -> None:
-    loss, moved = taught(base, rex)
-    assert 0 < loss < 2
-    assert moved > 1e-4
-    other, _ = taught(base, rex, to="picture")
-    assert other != loss
-
-
-def test_noisy_times_say_nothing_of_a_face(base: Any, rex: Subject) -> None:
-    loss, moved = taught(base, rex, below=1e-6)
-    assert loss == 0
-    assert moved < 1e-6
-
-
-@pytest.mark.parametrize("about", [{"below": 0.0}, {"to": "nobody"}])
-def test_senseless_settings_are_said(rex: Subject, about: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="share of the times|is looked at in"):
-        face_identity(photos(rex), **about)
 
 
 def test_a_face_predicts_low_rank_weights(base: Any, rex: Subject) -> None:

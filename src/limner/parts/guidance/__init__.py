@@ -8,7 +8,6 @@ from .attention import attention_into_mask
 from .branches import between, interleaved, picture_then_text
 from .delayed import delayed
 from .fused import fused_guidance
-from .fusion_sampling import fusion, told_apart
 from .panels import beside_panel, enforced
 from .reference import masked_reference, reference_statistics
 from .saliency import saliency_fusion
@@ -24,7 +23,6 @@ __all__ = [
     "enforced",
     "feature_distance",
     "fused_guidance",
-    "fusion",
     "interleaved",
     "interleaved_guidance",
     "masked_reference",
@@ -34,5 +32,4 @@ __all__ = [
     "saliency_fusion",
     "self_subject",
     "symplectic_adjoint_guidance",
-    "told_apart",
 ]

@@ -7,7 +7,6 @@ from .contrast import contrast
 from .denoising import denoising, penalty
 from .disentangling import apart, picture_alone, without_picture
 from .distillation import distillation
-from .face_identity import face_identity
 from .guided import guided_denoising
 from .identity import same_identity
 from .magnitude import magnitude
@@ -31,7 +30,6 @@ __all__ = [
     "contrast",
     "denoising",
     "distillation",
-    "face_identity",
     "guided_denoising",
     "kurtosis_gap",
     "magnitude",
