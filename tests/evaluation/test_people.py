@@ -12,7 +12,7 @@ from torch import Tensor
 
 from limner.apps.cli.main import main
 from limner.errors import InputError
-from limner.evaluation import people, truth
+from limner.evaluation import people, people_truth, truth
 from limner.evaluation.datasets.people import PEOPLE_SCENES, answers, gallery, looks_of, portraits
 from limner.evaluation.datasets.people import people as people_set
 from limner.evaluation.encoders import pocket_encoders
@@ -44,8 +44,8 @@ def test_prompts_come_by_turns_and_are_read() -> None:
     found = people_set(count=1, prompts=8, size=32)
     asked = [BY_TEXT[text] for text in found.cases[0].prompts]
     assert [prompt.kind for prompt in asked[:4]] == list(KINDS)
-    assert all(people.asked_of(prompt) for prompt in asked)
-    left_out = {prompt.text for prompt in PROMPTS if not people.asked_of(prompt)}
+    assert all(people_truth.asked_of(prompt) for prompt in asked)
+    left_out = {prompt.text for prompt in PROMPTS if not people_truth.asked_of(prompt)}
     assert len(found.absent) == len(left_out)
 
 
@@ -57,14 +57,14 @@ def test_sizes_that_are_not_there_are_said(count: int, prompts: int) -> None:
 
 def test_a_prompt_asks_in_the_judges_words(monkeypatch: pytest.MonkeyPatch) -> None:
     every = frozenset({"hat", "scarf", "gesture", "scene", "daytime", "style", "expression", "gaze", "head"})
-    monkeypatch.setattr(people, "fields", lambda: every)
-    assert people.asked_of(BY_TEXT["{} wearing a blue hat and an orange scarf"]) == {"hat": "yes", "scarf": "yes"}
-    assert people.asked_of(BY_TEXT["{}, waving"]) == {"gesture": "waving"}
-    night = people.asked_of(BY_TEXT["{} in the city at night"])
+    monkeypatch.setattr(people_truth, "fields", lambda: every)
+    assert people_truth.asked_of(BY_TEXT["{} wearing a blue hat and an orange scarf"]) == {"hat": "yes", "scarf": "yes"}
+    assert people_truth.asked_of(BY_TEXT["{}, waving"]) == {"gesture": "waving"}
+    night = people_truth.asked_of(BY_TEXT["{} in the city at night"])
     assert night == {"scene": "city", "daytime": "night"}
     assert truth.asked(BY_TEXT["{} in the city at night"]) == night
-    monkeypatch.setattr(people, "fields", lambda: every - {"gesture"})
-    assert people.asked_of(BY_TEXT["{}, waving"]) == {}
+    monkeypatch.setattr(people_truth, "fields", lambda: every - {"gesture"})
+    assert people_truth.asked_of(BY_TEXT["{}, waving"]) == {}
 
 
 def test_faces_are_judged_by_the_network_of_faces() -> None:
@@ -85,7 +85,7 @@ def test_pictures_know_their_own_prompts() -> None:
     assert float(sure[2]) == pytest.approx(float(sure[:2].mean()))  # a style is no thing: the mean of the others
     read = eyes["relations"].pictures(shown)
     assert set(read.unique().tolist()) <= {0.0, 1.0}
-    assert people.obeyed(shown, asked).tolist() == read[:, 0].tolist()
+    assert people_truth.obeyed(shown, asked).tolist() == read[:, 0].tolist()
     assert eyes["attributes"].pictures(shown).shape[0] == 3
     with pytest.raises(InputError, match="answers for 3 pictures, and there are 1"):
         eyes["detector"].pictures(shown[:1])

@@ -15,6 +15,7 @@ from limner.errors import InputError
 from limner.pocket import SIZE
 
 from .encoders import Encoder, Encoders, file_hash
+from .people_truth import asked_of, read
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,34 +25,6 @@ if TYPE_CHECKING:
 
 LASTING = ("hairstyle", "hair colour", "age")
 """Fields of the judge that stay whatever a person wears and does."""
-NAMED = {"action": "gesture"}
-"""A prompt's name of a field -> the judge's."""
-
-
-def fields() -> frozenset[str]:
-    """What the judge of this edition reads."""
-    from limner.pocket import judges
-
-    return frozenset(judges.network("judge").heads)
-
-
-def asked_of(prompt: PeoplePrompt) -> dict[str, str]:
-    """Field of the judge -> option that the prompt asks for by name, of fields that this edition's judge reads."""
-    worn = dict.fromkeys((name for name, _ in prompt.accessories), "yes")
-    said = {NAMED.get(name, name): option for name, option in prompt.asked.items() if name not in worn}
-    known = fields()
-    return {name: option for name, option in {**worn, **said}.items() if name in known}
-
-
-def obeyed(images: Sequence[Image.Image], prompts: Sequence[PeoplePrompt]) -> Tensor:
-    """[N] of 0 and 1: everything that the prompt asks for is read."""
-    import torch
-
-    read = _read(images)
-    rows = [
-        all(row[name] == option for name, option in asked_of(p).items()) for row, p in zip(read, prompts, strict=True)
-    ]
-    return torch.tensor([float(row) for row in rows])
 
 
 def people_encoders(encoders: Encoders, prompts: Sequence[PeoplePrompt]) -> dict[str, Encoder]:
@@ -122,7 +95,7 @@ def _surely(images: Sequence[Image.Image], prompts: Sequence[PeoplePrompt]) -> T
 
 def _whether(images: Sequence[Image.Image], prompts: Sequence[PeoplePrompt]) -> Tensor:
     """[N, K]: 1 where the person is read to wear, do or be in what is asked for, else 0."""
-    rows = zip(_read(images), prompts, strict=True)
+    rows = zip(read(images), prompts, strict=True)
     return _in_columns([[float(row[name] == option) for name, option in asked_of(p).items()] for row, p in rows])
 
 
@@ -136,13 +109,6 @@ def _in_columns(rows: Sequence[Sequence[float]]) -> Tensor:
     usual = sum(every) / len(every) if every else 0.0
     filled = [[*row, *[float("nan")] * (longest - len(row))] if row else [usual] * longest for row in rows]
     return torch.tensor(filled)
-
-
-def _read(images: Sequence[Image.Image]) -> list[dict[str, str]]:
-    from limner.core.pixels import to_tensor
-    from limner.pocket import judges
-
-    return judges.read(to_tensor(images, SIZE))
 
 
 def _logits(images: Sequence[Image.Image]) -> Mapping[str, Tensor]:

@@ -24,7 +24,7 @@ def asked(prompt: Prompt | PeoplePrompt) -> dict[str, str]:
     from limner.pocket.world.prompts_people import PeoplePrompt
 
     if isinstance(prompt, PeoplePrompt):
-        from .people import asked_of
+        from .people_truth import asked_of
 
         return asked_of(prompt)
     found = {"scene": prompt.scene, **{name: "yes" for name, _ in prompt.accessories}}
@@ -66,18 +66,21 @@ def copier_alignment(references: Sequence[Image.Image], prompts: Sequence[Prompt
     return torch.stack([alignment(references, [p] * len(references)).mean() for p in prompts])
 
 
-def obeyed(images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Tensor:
-    """[N] of 0 and 1: the scene is read, and of the accessories exactly those asked for."""
+def obeyed(images: Sequence[Image.Image], prompts: Sequence[Prompt] | Sequence[PeoplePrompt]) -> Tensor:
+    """[N] of 0 and 1: the scene is read, and of the accessories exactly those asked for. Of people: everything that is
+    asked for."""
     import torch
 
     from limner.core.pixels import to_tensor
     from limner.pocket import judges
+    from limner.pocket.world.prompts_people import PeoplePrompt
     from limner.pocket.world.vocabulary import CORE
 
-    if prompts and not hasattr(prompts[0], "view"):
-        from . import people
+    of_people = [prompt for prompt in prompts if isinstance(prompt, PeoplePrompt)]
+    if of_people:
+        from . import people_truth
 
-        return people.obeyed(images, prompts)  # type: ignore[arg-type]  # prompts of people have no view
+        return people_truth.obeyed(images, of_people)
     seen = judges.read(to_tensor(images, SIZE))
     found = []
     for row, prompt in zip(seen, prompts, strict=True):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from limner.errors import InputError
 from limner.evaluation.datasets import Case, DataSet, Member, loader
 from limner.evaluation.datasets.toys import pictured
-from limner.evaluation.people import LASTING, asked_of, fields
+from limner.evaluation.people import LASTING
+from limner.evaluation.people_truth import asked_of, fields
 from limner.pocket import SIZE
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def people(*, count: int = 15, prompts: int = 40, size: int = SIZE) -> DataSet:
     chosen, known, cases = every[:prompts], fields(), []
     for seed in PEOPLE[:count]:
         who = person(seed)
-        shown = pictured(portraits(who), size)
+        shown = _pictured(seed, size)
         true = labels(portraits(who)[0])
         member = Member(
             f"person-{seed % 1_000_000}",
@@ -55,6 +56,14 @@ def people(*, count: int = 15, prompts: int = 40, size: int = SIZE) -> DataSet:
         # a case's truth and the drawing of it go together: both are of people here
         cases.append(Case(member.name, (member,), texts, chosen, functools.partial(answers, who, size=size)))  # type: ignore[arg-type]
     return DataSet("people", tuple(cases), "Apache-2.0", absent=absent)
+
+
+@functools.lru_cache(maxsize=32)
+def _pictured(seed: int, size: int) -> tuple[Image.Image, ...]:
+    """The portraits of a person, drawn once."""
+    from limner.pocket.world.faces import person
+
+    return tuple(pictured(portraits(person(seed)), size))
 
 
 def _readable() -> tuple[tuple[PeoplePrompt, ...], tuple[str, ...]]:

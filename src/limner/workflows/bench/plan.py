@@ -74,12 +74,20 @@ class Plan:
         known = loaders()
         if self.data not in known:
             raise UnknownName("data set", self.data, known)
-        found = known[self.data](**_arguments(self.data, known[self.data], dict(self.where)))
+        load = known[self.data]
+        found = load(**_arguments(self.data, load, dict(self.where)), **self._drawn(load))
         cases = tuple(c for c in found.cases if len(c.members) == 1)[: self.cases]
         if not cases:
             raise InputError(f"{found.name} has no subject with pictures; absent: {', '.join(found.absent) or 'none'}")
         cut = (replace(c, prompts=c.prompts[: self.prompts], truth=c.truth[: self.prompts]) for c in cases)
         return replace(found, cases=tuple(cut))
+
+    def _drawn(self, load: Callable[..., DataSet]) -> dict[str, int]:
+        """Of a set whose subjects are drawn one by one: how many are needed, so that no more are drawn."""
+        count = inspect.signature(load).parameters.get("count")
+        if count is None or "count" in dict(self.where):
+            return {}
+        return {"count": min(self.cases, count.default)}
 
 
 def _arguments(name: str, load: Callable[..., DataSet], where: dict[str, str]) -> dict[str, str]:
