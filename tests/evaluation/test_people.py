@@ -94,7 +94,7 @@ def test_pictures_know_their_own_prompts() -> None:
 def test_portraits_differ_in_clothes_and_place_alone() -> None:
     graphs = portraits(person(PEOPLE[1]))
     assert {graph.people[0].person.seed for graph in graphs} == {PEOPLE[1]}
-    assert len({graph.people[0].garment for graph in graphs}) > 4
+    assert len({str(graph.people[0].garment) for graph in graphs}) > 4
     assert [graph.scene for graph in graphs[:4]] == [scene for scene, _ in PEOPLE_SCENES]
     assert looks_of(person(PEOPLE[1]))
     assert len(gallery("child", 2, size=32)) == 2

@@ -259,7 +259,7 @@ def read_config(folder: Path) -> StyleGANConfig:
         )
     try:
         return StyleGANConfig(
-            **{name: whole_number(value, f"{name} of {path}", least=1) for name, value in found.items()}
+            **{name: whole_number(value, f"{name} of {path}", least=1, most=4096) for name, value in found.items()}
         )
     except InputError as error:
         raise FileError(f"{path} cannot be: {error}") from error

@@ -286,14 +286,15 @@ def _opened(name: str, device: str) -> Base:
     return found
 
 
-def _eyes(plan: Plan, case: Case) -> dict[str, Any]:
+def _eyes(plan: Plan, case: Case | None = None) -> dict[str, Any]:
+    """The encoders by role; with a case of people, those that know its prompts too."""
     from limner.evaluation.encoders import bench_encoders, encoder
 
     if not plan.encoders:
         bench = _opened(plan.base, plan.device).capabilities.bench
         if bench is None:
             raise InputError(f"no encoders that know its pictures come with {plan.base}: name some (--clip, --dino)")
-        if plan.data == "people":
+        if plan.data == "people" and case is not None:
             from limner.evaluation.people import people_encoders
 
             prompts = [p for p in case.truth for _ in plan.seeds]
