@@ -16,8 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from limner.bases.common.faces import open_faces
     from limner.bases.common.loading import load
     from limner.core.concept import Concept
+    from limner.core.consent import Consent
     from limner.core.method import method
     from limner.core.picture import Clip, Picture, Pictures
     from limner.core.recipe import Painting, Recipe, Stage
@@ -40,6 +42,7 @@ __all__ = [
     "Clip",
     "Concept",
     "Concepts",
+    "Consent",
     "Job",
     "Order",
     "PaintSettings",
@@ -58,6 +61,7 @@ __all__ = [
     "load",
     "merge",
     "method",
+    "open_faces",
     "paint",
     "paint_many",
     "sample",
@@ -71,6 +75,7 @@ _HOME = {
     "Clip": "core.picture",
     "Concept": "core.concept",
     "Concepts": "library.concepts",
+    "Consent": "core.consent",
     "Job": "workflows.learn_many",
     "Order": "workflows.paint_many",
     "PaintSettings": "engine.sample",
@@ -88,6 +93,7 @@ _HOME = {
     "load": "bases.common.loading",
     "merge": "workflows.merge",
     "method": "core.method",
+    "open_faces": "bases.common.faces",
     "paint": "workflows.paint",
     "paint_many": "workflows.paint_many",
     "sample": "engine.sample",

@@ -10,7 +10,7 @@ from torch import nn
 
 from limner.pocket.judges import WEIGHTS
 
-from . import denoiser, judges, language, motion, readers
+from . import denoiser, gan, judges, language, motion, readers
 from .language import write_json
 from .run import Run
 
@@ -25,6 +25,7 @@ def export(run: Run, folder: Path = WEIGHTS) -> None:
     export_base(run, folder)
     export_judges(run, folder)
     export_motion(run, folder)
+    gan.export_gan(run, folder)
     _losses(run, folder / "losses.json")
 
 

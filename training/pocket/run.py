@@ -139,17 +139,19 @@ def train(
     weight_decay: float = 0.02,
     ema: float = 0.999,
     more: nn.Module | None = None,
+    betas: tuple[float, float] = (0.9, 0.98),
+    plain: bool = False,
 ) -> nn.Module:
     """Train `network` (and `more`, which is not kept) down `loss(step)`; returns the network with its averaged weights.
 
-    Muon with a short warm-up and a cosine decay. Checkpoints by the clock, resumes to the same bits, finishes once.
+    Muon (AdamW where `plain`) with a short warm-up and a cosine decay. Checkpoints by the clock, resumes to the same bits, finishes once.
     """
     if run.finished(name):
         network.load_state_dict(run.weights(name))
         return network.eval()
     run.begin(name, network)
     whole = nn.ModuleList([network] + ([more] if more is not None else [])).to(run.device)
-    optimizer = Muon(_groups(whole), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), foreach=True)
+    optimizer = Muon(_groups(whole, plain=plain), lr=lr, weight_decay=weight_decay, betas=betas, foreach=True)
     average = {k: v.detach().clone().float() for k, v in network.state_dict().items()}
     first = _resume(run, name, whole, optimizer, average)
     clock, saved = Clock(name, steps), time.monotonic()
@@ -179,11 +181,12 @@ def train(
     return network.eval()
 
 
-def _groups(network: nn.Module) -> list[dict[str, Any]]:
-    """The parameters for Muon, with embeddings apart: their rows are no directions of a space."""
-    plain = {id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
+def _groups(network: nn.Module, *, plain: bool = False) -> list[dict[str, Any]]:
+    """The parameters for Muon, with embeddings apart: their rows are no directions of a space. With `plain`, all are apart."""
+    kinds = nn.Module if plain else nn.Embedding
+    rows = {id(p) for module in network.modules() if isinstance(module, kinds) for p in module.parameters()}
     every = list(network.parameters())
-    groups = [{"params": [p for p in every if (id(p) in plain) == apart], "plain": apart} for apart in (False, True)]
+    groups = [{"params": [p for p in every if (id(p) in rows) == apart], "plain": apart} for apart in (False, True)]
     return [group for group in groups if group["params"]]
 
 

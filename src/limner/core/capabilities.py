@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .corpus import Corpus
+    from .faces import FaceNetworks
     from .subject import Subject
 
 PixelEncoder: TypeAlias = "Callable[[Tensor], Tensor]"
@@ -52,8 +53,10 @@ class Capabilities:
     """Each field's default says that the base has no such thing."""
 
     encoders: Mapping[str, PixelEncoder] = field(default_factory=dict)
-    """By role. "face": unit embeddings [n, D] of a face's identity; "object": the same of a thing's; "landmarks": x and
-    y of K landmarks of a face [n, K, 2], as shares of the picture's width and height."""
+    """By role. "face": unit embeddings [n, D] of a face's identity; "object": the same of a thing's; "landmarks": x and y
+    of K landmarks of a face [n, K, 2], as shares of the picture's width and height."""
+    faces: FaceNetworks | None = None
+    """Networks that find faces in pictures of any size; the roles "face" and "landmarks" are theirs."""
     segmenter: Segmenter | None = None
     captioner: Captioner | None = None
     multimodal: str = ""  # folder of a language model that reads pictures

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import FileError, InputError
 
+from .consent import check_consent
 from .subject import KINDS, check_name, check_noun
 from .untrusted import finite_number, plain_text, rows, table, whole_number
 
@@ -127,7 +128,9 @@ def _check_settings(value: object, where: str) -> None:
 
 def _check_subject(value: object, handle: str, at: str) -> None:
     subject = table(value, f"subject {at}")
-    _only(subject, SUBJECT, f"subject {at}")
+    _only(subject, (*SUBJECT, "consent"), f"subject {at}")
+    if "consent" in subject:
+        check_consent(subject["consent"], f"consent {at}")
     if _field(subject, "handle", f"subject {at}") != handle:
         raise FileError(
             f"subject handle {at} must be {handle}, as the concept's own, not {str(subject['handle'])[:100]!r}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import InputError, PictureError
 
+from .consent import Consent
 from .decoding import converted, converted_mask, decoded, decoded_mask
 from .untrusted import inside
 from .wording import shortened
@@ -18,6 +19,8 @@ from .wording import shortened
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
+
+    from .faces import FaceNetworks
 
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
@@ -46,6 +49,8 @@ class Subject:
     notes: tuple[str, ...] = ()  # what was noticed while reading it
     without: tuple[Reference, ...] = ()  # the same, without what is to be learned: the other half of contrast pairs
     pool: tuple[Reference, ...] = ()  # unsorted pictures that may show it too
+    consent: Consent | None = None  # of a face: whose it is, and who agreed
+    faces_alone: bool = field(default=False, compare=False)  # whether the pictures were cut to the face already
     uses: set[str] = field(default_factory=set, repr=False, compare=False)  # "masks", once something has read them
 
     @classmethod
@@ -60,6 +65,9 @@ class Subject:
         masks: Sequence[object] = (),
         without: object = (),
         pool: object = (),
+        faces: FaceNetworks | None = None,
+        which: int | None = None,
+        consent: Consent | str | None = None,
     ) -> Subject:
         """Read a subject from a folder, a file, or a list of files, PIL pictures, [3, H, W] tensors in [0, 1] or references.
 
@@ -70,6 +78,10 @@ class Subject:
         conditioning/ (each in any picture format).
         `without` are pictures of the same things without what is to be learned (a style's contents, a state's other state),
         `pool` are unsorted pictures, such as a search's; only methods that say so look at them.
+
+        Of kind "face", `faces` are networks that find the face of each picture (`bases.common.faces.open_faces`), which is turned
+        upright and cut out; without them, `learn` uses the base's own. `which` is the person's place from the left, from 1, in
+        pictures of several. `consent` says whose face it is and that it may be taught; nothing is taught without.
         Raises `InputError` for a noun or handle that cannot be used and `PictureError` when pictures cannot be read.
         """
         name = check_name(handle)
@@ -86,7 +98,25 @@ class Subject:
         read = _masked(_captioned(read, captions, f"<{name}>"), masks)
         notes += picture_notes(read)
         more = [_read_all(pictures)[0] for pictures in (without, pool)]
-        return cls(f"<{name}>", noun, tuple(read), kind, tuple(notes), tuple(more[0]), tuple(more[1]))
+        subject = cls(
+            f"<{name}>", noun, tuple(read), kind, tuple(notes), tuple(more[0]), tuple(more[1]), Consent.of(consent)
+        )
+        if kind != "face" and (faces is not None or which is not None or consent is not None):
+            raise InputError(
+                f"faces, which and consent are about faces: say kind='face', or leave them out of a {kind}"
+            )
+        return subject if faces is None else subject.with_faces_alone(faces, which=which)
+
+    def with_faces_alone(self, faces: FaceNetworks, *, which: int | None = None) -> Subject:
+        """The subject with its pictures cut to the face; a line for each picture that is left out is in `notes`. Raises
+        `PictureError` where no picture has a face to learn from, `InputError` where it is not clear whose."""
+        from .face_pictures import faces_alone
+
+        cuts, notes = faces_alone(self.pictures, faces, which=which)
+        pictures = tuple(
+            replace(self.pictures[cut.index], sha256=_sha256(cut.image), image=cut.image, mask=cut.mask) for cut in cuts
+        )
+        return replace(self, pictures=pictures, notes=(*self.notes, *notes), faces_alone=True)
 
     @property
     def name(self) -> str:
@@ -136,13 +166,15 @@ class Subject:
     def card(self) -> dict[str, Any]:
         """The subject without its pixels, for a concept's header."""
         pictures = [{"name": _written(p.name), "sha256": p.sha256, "caption": p.caption} for p in self.pictures]
-        return {"handle": self.handle, "noun": self.noun, "kind": self.kind, "pictures": pictures}
+        consent = {"consent": self.consent.card()} if self.consent is not None else {}
+        return {"handle": self.handle, "noun": self.noun, "kind": self.kind, "pictures": pictures, **consent}
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Subject:
         """The subject of a saved concept; its pixels are not known."""
         pictures = tuple(Reference(p["name"], p["sha256"], caption=p["caption"]) for p in card["pictures"])
-        return cls(card["handle"], card["noun"], pictures, card["kind"])
+        consent = Consent(**card["consent"]) if "consent" in card else None
+        return cls(card["handle"], card["noun"], pictures, card["kind"], consent=consent)
 
     def _repr_html_(self) -> str:
         from .escaping import html, join_html
@@ -195,7 +227,12 @@ def read_picture(source: object, *, name: str = "picture") -> tuple[Reference, l
     rgb, (wide, high) = found.rgb, found.whole_size
     if rgb.size != found.whole_size:
         notes.append(f"{name} is {wide} x {high} pixels: brought down to {rgb.width} x {rgb.height}")
-    return Reference(name, hashlib.sha256(rgb.tobytes()).hexdigest(), rgb, mask=mask or found.opaque), notes
+    return Reference(name, _sha256(rgb), rgb, mask=mask or found.opaque), notes
+
+
+def _sha256(image: Image.Image) -> str:
+    """Of the pixels."""
+    return hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def _read_all(source: object) -> tuple[list[Reference], list[str]]:

@@ -43,6 +43,8 @@ class Album:
     before: Images = field(default=(), repr=False)
     after: Images = field(default=(), repr=False)
     described: tuple[str, ...] = ()  # canonical, with the subject's looks for the class noun
+    kind: str = "object"  # the subject's
+    answers: Images = field(default=(), repr=False)  # a true answer for each picture
 
     def __post_init__(self) -> None:
         count = len(self.pictures)
@@ -201,6 +203,7 @@ _WHY = {
     "references": "there are no real pictures of the subject",
     "gallery": "there are no real pictures of others of the class",
     "real": "there are no real pictures to compare the set with",
+    "answers": "true pictures of what each prompt asks for are not there",
     "before": "no prompts without the subject were painted",
     "after": "no prompts without the subject were painted",
 }

@@ -125,9 +125,9 @@ def judged(
     return Scorecard(measured, found, diagnosis, shares, cost or {}, tuple(notes))
 
 
-def fidelity_role(encoders: Encoders) -> str:
-    """The encoder that decides on fidelity: the best there is at telling individuals apart. Raises `InputError` for none."""
-    for role in ("identity", "dinov2", "dino", "clip"):
+def fidelity_role(encoders: Encoders, kind: str = "object") -> str:
+    """The encoder that decides on fidelity: the best there is at telling individuals of a kind apart. Raises `InputError` for none."""
+    for role in ("face",) * (kind == "face") + ("identity", "dinov2", "dino", "clip"):
         if role in encoders:
             return role
     raise InputError("no encoder can see likeness: give one for dino, dinov2 or clip")
@@ -142,7 +142,7 @@ def _anchored(album: Album, encoders: Encoders, truths: Sequence[Prompt]) -> Tra
         raise InputError("the base's pictures for the same prompts are not there")
     if not album.references:
         raise InputError("there are no real pictures of the subject")
-    see = encoders[fidelity_role(encoders)].pictures
+    see = encoders[fidelity_role(encoders, album.kind)].pictures
     real, training = see(album.references), see(album.training) if album.training else None
     top = (
         ceiling(training, see(album.held_out) if album.held_out else real[:0])

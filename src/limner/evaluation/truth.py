@@ -16,10 +16,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.pocket.world.grammar import Prompt
+    from limner.pocket.world.prompts_people import PeoplePrompt
 
 
-def asked(prompt: Prompt) -> dict[str, str]:
+def asked(prompt: Prompt | PeoplePrompt) -> dict[str, str]:
     """Field -> option that the prompt asks for by name."""
+    from limner.pocket.world.prompts_people import PeoplePrompt
+
+    if isinstance(prompt, PeoplePrompt):
+        from .people_truth import asked_of
+
+        return asked_of(prompt)
     found = {"scene": prompt.scene, **{name: "yes" for name, _ in prompt.accessories}}
     if prompt.view != "front":
         found["view"] = prompt.view
@@ -59,14 +66,21 @@ def copier_alignment(references: Sequence[Image.Image], prompts: Sequence[Prompt
     return torch.stack([alignment(references, [p] * len(references)).mean() for p in prompts])
 
 
-def obeyed(images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Tensor:
-    """[N] of 0 and 1: the scene is read, and of the accessories exactly those asked for."""
+def obeyed(images: Sequence[Image.Image], prompts: Sequence[Prompt] | Sequence[PeoplePrompt]) -> Tensor:
+    """[N] of 0 and 1: the scene is read, and of the accessories exactly those asked for. Of people: everything that is
+    asked for."""
     import torch
 
     from limner.core.pixels import to_tensor
     from limner.pocket import judges
+    from limner.pocket.world.prompts_people import PeoplePrompt
     from limner.pocket.world.vocabulary import CORE
 
+    of_people = [prompt for prompt in prompts if isinstance(prompt, PeoplePrompt)]
+    if of_people:
+        from . import people_truth
+
+        return people_truth.obeyed(images, of_people)
     seen = judges.read(to_tensor(images, SIZE))
     found = []
     for row, prompt in zip(seen, prompts, strict=True):

@@ -11,6 +11,7 @@ from limner.core.capabilities import Bench, Capabilities, Judge
 
 from . import SIZE, judges
 from .corpus import toys
+from .face_networks import PocketFaces
 from .subjects import DEVELOPMENT, prompts, toy
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ BENCH = Bench(
 )
 CAPABILITIES = Capabilities(
     encoders=_encoders(),
+    faces=PocketFaces(encode),
     segmenter=judges.masks,
     captioner=captions,
     multimodal=str(judges.WEIGHTS / "multimodal"),

@@ -19,6 +19,8 @@ from limner.errors import InputError, PictureError, PromptError, TeachingError
 from limner.library.settings import check_word, checked_settings
 from limner.methods import DEFAULT, code_sha256, find, place_of, remember
 
+from .faces import demand_consent, face_alone
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -119,6 +121,8 @@ def prepared_run(
     """Everything that is checked and made before a subject is taught. Raises `InputError` for what cannot be."""
     function = find(method) if isinstance(method, str) else remember(method)
     chosen = checked_settings(function, given, base=base.name)
+    demand_consent(base, subject)
+    subject = face_alone(base, subject)
     check_word(subject, base)
     recipe = function(subject, **chosen)
     if not subject.pictures:

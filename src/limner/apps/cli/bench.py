@@ -8,7 +8,7 @@ from typing import Any
 
 from limner.core.method import settings
 from limner.errors import InputError, UnknownName
-from limner.methods import find, methods
+from limner.methods import card, find, methods
 
 from .common import ROLES, out, say
 from .flags import add_base, add_command, add_encoders, at_least
@@ -30,7 +30,9 @@ def add_to(commands: Any) -> None:
         help="paint these worn at 0.25 to 1.25 of their strength; alone, they and the two that learn nothing are the bench",
     )
     parser.add_argument(
-        "--results", type=Path, help="the run's file (default: results/bench.json; of a curve, results/curve.json)"
+        "--results",
+        type=Path,
+        help="the run's file (default: results/bench.json; of a curve, results/curve.json; of a suite, by its name)",
     )
     parser.add_argument("--folder", type=Path, help="pictures and single likenesses (default: out/bench/NAME)")
     parser.add_argument(
@@ -38,9 +40,8 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "--suite",
-        choices=("one", "pairs"),
-        default="one",
-        help="one subject a picture, or pairs of them: who is there, who wears whose colours, is the relation right",
+        choices=("faces", "pairs"),
+        help="faces: held-out people and their prompts, 4 seeds, by the methods for faces; pairs: two subjects in a picture",
     )
     parser.add_argument(
         "--ways",
@@ -66,7 +67,7 @@ def bench(given: argparse.Namespace) -> None:
     from limner.core.interrupts import standing
     from limner.evaluation.report import table_markdown
     from limner.evaluation.summary import MARKS, POLICIES
-    from limner.workflows.bench.plan import SIZES, Plan
+    from limner.workflows.bench.plan import SIZES, SUITES, Plan
     from limner.workflows.bench.run import bench
 
     if given.suite == "pairs":
@@ -74,13 +75,17 @@ def bench(given: argparse.Namespace) -> None:
         return
     if given.ways:
         raise InputError("--ways are those of painting two subjects; say --suite pairs")
-    size = SIZES[given.size]
-    every = (
-        [*POLICIES, *given.curve] if given.curve else [*POLICIES, *methods(), *(MARKS if given.data == "toys" else ())]
-    )
+    suite = SUITES[given.suite] if given.suite else None
+    size = suite.sizes[given.size] if suite else SIZES[given.size]
+    if suite and given.data != "toys":
+        raise InputError(f"the suite {given.suite} is of the data set {suite.data}: leave out --data")
+    given.data = suite.data if suite else given.data
+    usual = [name for name in methods() if not suite or suite.scope in card(find(name)).scope]
+    every = [*POLICIES, *(given.curve or [*usual, *(MARKS if given.data in ("toys", "people") else ())])]
     named = [*(given.methods or every)]
     names = [*named, *(name for name in given.curve if name not in named)]
-    results = given.results or Path("results/curve.json" if given.curve else "results/bench.json")
+    usual_file = "curve" if given.curve else given.suite or "bench"
+    results = given.results or Path(f"results/{usual_file}.json")
     where = dict(_pair(w) for w in given.where)
     encoders = tuple((role, getattr(given, role)) for role in ROLES if getattr(given, role))
     plan = Plan(

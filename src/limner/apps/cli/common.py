@@ -61,6 +61,7 @@ def opened(given: argparse.Namespace, name: str) -> Any:
         checkpointing=given.checkpointing,
         offline=given.offline or None,
         config=given.base_config,
+        faces=getattr(given, "faces", None),
     )
     remember(base.fingerprint, name, config=given.base_config)
     return base

@@ -16,6 +16,7 @@ from limner.methods import card as card_of
 from limner.workflows.choose_method import GOALS, are_photographs, choose, seconds
 
 from .common import encoders, free_memory, opened, out, planned, say, say_heic, say_strange
+from .faces import add_faces, asked_consent, face_of
 from .flags import add_command, add_encoders, add_method, at_least
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def add_to(commands: Any, arguments: Sequence[str]) -> None:
         "--sample-prompt", nargs="+", default=[], metavar="PROMPT", help="what to paint then (default: a photo of it)"
     )
     add_encoders(parser)
+    add_faces(parser)
     add_method(parser, arguments)
 
 
@@ -117,6 +119,7 @@ def learn(given: argparse.Namespace) -> None:
     folder = Path(given.out or ".")
     say_heic(given.photos)
     subject, places = _subject(given)
+    subject = asked_consent(given, subject)
     target = folder / f"{subject.name}.safetensors"
     check_target(target, overwrite=given.overwrite, resume=given.resume)
     prompts = [
@@ -148,6 +151,7 @@ def learn(given: argparse.Namespace) -> None:
     recipe = find(given.method)(subject, **told)
     planned(given, given.base, recipe, batch=int(told.get("batch", 1)))
     base = opened(given, given.base)
+    subject = face_of(given, base, subject)
     if base.distilled:
         say(
             f"note: {base.name} was distilled for {base.distilled}; what it is taught by ordinary steps undoes that. Teach on the"
@@ -327,6 +331,7 @@ def _together(given: argparse.Namespace) -> None:
         f.subject(noun=given.noun, name=f.token if f.concepts else p.name, kind=given.kind)
         for p, f in zip(folders, found, strict=True)
     ]
+    subjects = [asked_consent(given, subject) for subject in subjects]
     for subject in subjects:
         for note in subject.notes:
             say(f"note: {subject.name}: {note}")
@@ -334,6 +339,7 @@ def _together(given: argparse.Namespace) -> None:
     for subject in subjects:
         check_target(out_folder / f"{subject.name}.safetensors", overwrite=given.overwrite, resume=True)
     base = opened(given, given.base)
+    subjects = [face_of(given, base, subject) for subject in subjects]
     for note in notes_of(base, subjects, method, chosen, out_folder):
         say(f"note: {note}")
     one_pass = Together(base, out_folder, method, given.seed, chosen, overwrite=given.overwrite, resume=given.resume)

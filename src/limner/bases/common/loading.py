@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,6 +82,7 @@ def load(
     checkpointing: bool = False,
     offline: bool | None = None,
     config: str | Path | None = None,
+    faces: str | Path | None = None,
 ) -> Base:
     """Open "pocket", a folder in diffusers' layout, a hub id such as "org/model", or one .safetensors checkpoint.
 
@@ -87,8 +90,9 @@ def load(
     type of their own. `quantise` is "int8" (needs torchao) or "nf4" (needs bitsandbytes), for the denoiser. `offload` lets
     text encoders and autoencoder wait in the computer's memory. `tiling` decodes a picture in slices and tiles,
     `checkpointing` computes activations twice rather than keep them. `offline` None is what HF_HUB_OFFLINE says. `config` is
-    where the settings of a single file come from. Raises `FileError` for what is no base, `InputError` for a family that is
-    not supported or a device that is not there.
+    where the settings of a single file come from. `faces` are the networks that find and recognise faces of
+    photographs: a folder with facenet-pytorch's or insightface's models (see `bases.common.faces`). Raises `FileError` for what is
+    no base, `InputError` for a family that is not supported or a device that is not there.
     """
     import torch
 
@@ -123,6 +127,10 @@ def load(
     if name == "pocket":
         base.name = "pocket"
     base.capabilities = capabilities_of(name)
+    if faces is not None:
+        from .faces import open_faces, with_faces
+
+        base.capabilities = with_faces(base.capabilities, open_faces(faces, device=device))
     if offload:
         base.rest(torch.device("cpu"))
     if tiling:
@@ -142,7 +150,12 @@ def capabilities_of(name: str | Path) -> Capabilities:
         return NONE
     from limner.pocket.capabilities import CAPABILITIES
 
-    return CAPABILITIES
+    gan = POCKET.parent / "gan"
+    if not (gan / "encoder.safetensors").is_file():
+        return CAPABILITIES
+    from limner.bases.gan.encoder import w_plus
+
+    return replace(CAPABILITIES, encoders={**CAPABILITIES.encoders, "w_plus": functools.partial(w_plus, gan)})
 
 
 def checked_device(name: str) -> str:

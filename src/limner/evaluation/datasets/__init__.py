@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from limner.core.consent import Consent
 from limner.core.subject import SUFFIXES, Subject, read_picture
 from limner.core.untrusted import inside, plain_text
 from limner.errors import InputError, PictureError
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from limner.pocket.world.grammar import Prompt
 
 Slopes: TypeAlias = "np.ndarray[Any, Any]"
+
+
+IN_DATA_SET = Consent("a person of a data set, under its licence", guardian="the data set's licence")
+"""The consent of faces of data sets: whoever loads one has agreed to its terms."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,9 @@ class Member:
 
     def subject(self, handle: str, *, pictures: Sequence[Image.Image] | None = None) -> Subject:
         """What is learned from: all pictures, or those given."""
-        return Subject.of(
-            list(self.load() if pictures is None else pictures), noun=self.noun, handle=handle, kind=self.kind
-        )
+        images = list(self.load() if pictures is None else pictures)
+        consent = IN_DATA_SET if self.kind == "face" else None
+        return Subject.of(images, noun=self.noun, handle=handle, kind=self.kind, consent=consent)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ A metric's parameters are named after the evidence that it needs, so that whoeve
 `before`, `after`     [K, D] prompts without the subject, painted before and after it was learned
 `*_background`        the same features of the picture around the subject
 `real` [K, D]         real pictures of anything the prompts may ask for, to compare whole sets with
+`answers` [N, D]      a true answer to each picture's prompt
 `described_texts`     [N, D] each picture's prompt with the subject's looks for the handle
 `logits` [N, C]       of a classifier
 

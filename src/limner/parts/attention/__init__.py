@@ -1,6 +1,7 @@
 """Operations on q, k, v and maps at a named site."""
 
 from .boxes import box_of, drawn_into
+from .face_region import read_in_region
 from .followed import followed_subject, painted_at
 from .maps import keep_maps, kept_maps
 from .regions import drawn_to_regions, kept_to_regions, regions_of, within_region
@@ -16,6 +17,7 @@ __all__ = [
     "kept_maps",
     "kept_to_regions",
     "painted_at",
+    "read_in_region",
     "regions_of",
     "shared_reference",
     "within_region",

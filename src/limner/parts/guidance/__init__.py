@@ -6,9 +6,11 @@ from .adapter import adapter_guidance
 from .adjoint import feature_distance, symplectic_adjoint_guidance
 from .attention import attention_into_mask
 from .branches import between, interleaved, picture_then_text
+from .delayed import delayed
 from .fused import fused_guidance
 from .panels import beside_panel, enforced
 from .reference import masked_reference, reference_statistics
+from .saliency import saliency_fusion
 from .self_subject import interleaved_guidance, noised_reference, self_subject
 from .separation import kept_apart
 
@@ -18,6 +20,7 @@ __all__ = [
     "beside_panel",
     "between",
     "classifier_free",
+    "delayed",
     "enforced",
     "feature_distance",
     "fused_guidance",
@@ -28,6 +31,7 @@ __all__ = [
     "noised_reference",
     "picture_then_text",
     "reference_statistics",
+    "saliency_fusion",
     "self_subject",
     "symplectic_adjoint_guidance",
 ]

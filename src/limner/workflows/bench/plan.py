@@ -74,12 +74,20 @@ class Plan:
         known = loaders()
         if self.data not in known:
             raise UnknownName("data set", self.data, known)
-        found = known[self.data](**_arguments(self.data, known[self.data], dict(self.where)))
+        load = known[self.data]
+        found = load(**_arguments(self.data, load, dict(self.where)), **self._drawn(load))
         cases = tuple(c for c in found.cases if len(c.members) == 1)[: self.cases]
         if not cases:
             raise InputError(f"{found.name} has no subject with pictures; absent: {', '.join(found.absent) or 'none'}")
         cut = (replace(c, prompts=c.prompts[: self.prompts], truth=c.truth[: self.prompts]) for c in cases)
         return replace(found, cases=tuple(cut))
+
+    def _drawn(self, load: Callable[..., DataSet]) -> dict[str, int]:
+        """Of a set whose subjects are drawn one by one: how many are needed, so that no more are drawn."""
+        count = inspect.signature(load).parameters.get("count")
+        if count is None or "count" in dict(self.where):
+            return {}
+        return {"count": min(self.cases, count.default)}
 
 
 def _arguments(name: str, load: Callable[..., DataSet], where: dict[str, str]) -> dict[str, str]:
@@ -143,3 +151,16 @@ class Standard:
 
 
 SIZES = {"standard": Standard(3, 8, (0,)), "quick": Standard(1, 5, (0,))}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named bench: a data set, the methods that are for it, and its sizes."""
+
+    data: str
+    scope: str  # of the methods that are benched where none are named
+    sizes: dict[str, Standard]
+
+
+SUITES = {"faces": Suite("people", "face", {"standard": Standard(3, 8, (0, 1, 2, 3)), "quick": Standard(1, 4, (0, 1))})}
+"""Held-out people, prompts of all kinds by turns, four seeds; the whole is --cases 15 --prompts 40."""

@@ -126,11 +126,13 @@ def _judged(
         gallery=_gallery(plan, case),
         real=tuple(case.answers(range(100, 104))),
         described=tuple(said(p, [member.looks]) for p in case.prompts for _ in range(count)) if member.looks else (),
+        kind=member.kind,
+        answers=tuple(case.answers(plan.seeds)) if plan.data == "people" else (),
         **elsewhere,
     )
     card = judged(
         album,
-        _eyes(plan),
+        _eyes(plan, case),
         truths=[p for p in case.truth for _ in range(count)],
         known=member.known,
         segment=None if plan.encoders else segment_of(base),
@@ -284,13 +286,19 @@ def _opened(name: str, device: str) -> Base:
     return found
 
 
-def _eyes(plan: Plan) -> dict[str, Any]:
+def _eyes(plan: Plan, case: Case | None = None) -> dict[str, Any]:
+    """The encoders by role; with a case of people, those that know its prompts too."""
     from limner.evaluation.encoders import bench_encoders, encoder
 
     if not plan.encoders:
         bench = _opened(plan.base, plan.device).capabilities.bench
         if bench is None:
             raise InputError(f"no encoders that know its pictures come with {plan.base}: name some (--clip, --dino)")
+        if plan.data == "people" and case is not None:
+            from limner.evaluation.people import people_encoders
+
+            prompts = [p for p in case.truth for _ in plan.seeds]
+            return people_encoders(bench_encoders(bench), prompts)  # type: ignore[arg-type]  # of people, as the set says
         return dict(bench_encoders(bench))
     key = ("encoders", json.dumps(plan.encoders))
     if key not in _open:
@@ -305,6 +313,10 @@ def _gallery(plan: Plan, case: Case) -> tuple[Image.Image, ...]:
         from limner.evaluation.datasets.toys import gallery
 
         return tuple(gallery(case.member.noun))
+    if plan.data == "people":
+        from limner.evaluation.datasets import people
+
+        return tuple(people.gallery(case.member.noun))
     others = (c.member for c in plan.chosen().cases if c.name != case.name)
     return tuple(image for m in others if m.noun == case.member.noun for image in m.load())
 

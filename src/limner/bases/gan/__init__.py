@@ -1,0 +1,1 @@
+"""Generators of adversarial networks, whose codes are what is personalised."""

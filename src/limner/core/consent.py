@@ -1,0 +1,66 @@
+"""Consent: whose face it is, and who says that it may be taught."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from limner.errors import FileError, InputError
+
+from .untrusted import plain_text, table
+
+MAX_CONSENT = 200  # characters of each answer
+
+
+@dataclass(frozen=True)
+class Consent:
+    """The answers to the questions that are asked before a face is taught. A concept's header holds them."""
+
+    person: str  # whose face it is: "Ann Lee", "myself", "nobody: a rendered person"
+    guardian: str = ""  # of a child: who agreed for it
+
+    def __post_init__(self) -> None:
+        for name, text in (("person", self.person), ("guardian", self.guardian)):
+            if not isinstance(text, str) or len(text) > MAX_CONSENT or "\n" in text:
+                raise InputError(f"the {name} of a consent must be one line of at most {MAX_CONSENT} characters")
+        if not self.person.strip():
+            raise InputError("a consent must say whose face it is, such as 'Ann Lee' or 'myself'")
+
+    def card(self) -> dict[str, str]:
+        return {"person": self.person, "guardian": self.guardian}
+
+    @classmethod
+    def of(cls, given: Consent | str | None) -> Consent | None:
+        """A consent given as itself, or as the person's name."""
+        return given if given is None or isinstance(given, Consent) else cls(given)
+
+
+def check_consent(value: object, where: str) -> None:
+    """Raise `FileError` for the consent of a header that is none."""
+    found: Mapping[str, Any] = table(value, where)
+    if set(found) != {"person", "guardian"}:
+        raise FileError(f"{where} must have person and guardian, not {', '.join(sorted(map(str, found)))[:100]}")
+    for name, text in found.items():
+        plain_text(text, f"{name} of {where}", limit=MAX_CONSENT)
+
+
+def demand(consent: Consent | None, *, handle: str, ages: Mapping[str, str]) -> None:
+    """Raise `InputError` where a face may not be taught.
+
+    Args:
+        consent: what was answered, if anything was.
+        handle: the subject, for the message.
+        ages: name of each picture -> how old its face looks ("child", "adult", "old"; empty where nobody can tell).
+    """
+    if consent is None:
+        raise InputError(
+            f"{handle} is a face, and nobody has said whose and that it may be taught: nothing was taught. Say consent='NAME' "
+            "(--person NAME --yes-i-may) if that person agrees"
+        )
+    young = [name for name, age in ages.items() if age == "child"]
+    if 2 * len(young) > len(ages) and not consent.guardian:
+        raise InputError(
+            f"{handle} looks like a child ({young[0]}), so a parent or guardian must agree too: nothing was taught. Say "
+            "consent=Consent('NAME', guardian='WHO AGREED') (--guardian WHO)"
+        )

@@ -1,0 +1,51 @@
+"""The truth of painted people: what each prompt asks for, and whether this edition's judge reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from limner.pocket import SIZE
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from limner.pocket.world.prompts_people import PeoplePrompt
+
+NAMED = {"action": "gesture"}
+"""A prompt's name of a field -> the judge's."""
+
+
+def fields() -> frozenset[str]:
+    """What the judge of this edition reads."""
+    from limner.pocket import judges
+
+    return frozenset(judges.network("judge").heads)
+
+
+def asked_of(prompt: PeoplePrompt) -> dict[str, str]:
+    """Field of the judge -> option that the prompt asks for by name, of fields that this edition's judge reads."""
+    worn = dict.fromkeys((name for name, _ in prompt.accessories), "yes")
+    said = {NAMED.get(name, name): option for name, option in prompt.asked.items() if name not in worn}
+    known = fields()
+    return {name: option for name, option in {**worn, **said}.items() if name in known}
+
+
+def obeyed(images: Sequence[Image.Image], prompts: Sequence[PeoplePrompt]) -> Tensor:
+    """[N] of 0 and 1: everything that the prompt asks for is read."""
+    import torch
+
+    rows = [
+        all(row[name] == option for name, option in asked_of(p).items())
+        for row, p in zip(read(images), prompts, strict=True)
+    ]
+    return torch.tensor([float(row) for row in rows])
+
+
+def read(images: Sequence[Image.Image]) -> list[dict[str, str]]:
+    """Field -> option that the judge reads, for each picture."""
+    from limner.core.pixels import to_tensor
+    from limner.pocket import judges
+
+    return judges.read(to_tensor(images, SIZE))

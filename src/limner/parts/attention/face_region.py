@@ -1,0 +1,46 @@
+"""A word read inside of a face alone: elsewhere, attention does not see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from limner.core.types import acting_in
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.base import Base
+    from limner.core.types import AttentionCall, AttentionOp, Pass
+
+
+def read_in_region(base: Base, word: str, region: Callable[[Pass], Tensor | None]) -> AttentionOp:
+    """In cross-attention, places outside of the region do not attend to the word's tokens; those inside read all
+    (masked cross-attention, Eq. 5 of arXiv:2404.19427; multi-identity attention, Sec. 3.3 of arXiv:2312.02663). Rows
+    without a region, or whose region is empty at a layer's size, read all everywhere.
+
+    Arguments:
+        base: it says where the word stands among the tokens
+        word: as prompts have it
+        region: a run -> [rows, 1, h, w] of 0 and 1, or None where the run has none
+    """
+
+    @acting_in("cross")
+    def operation(call: AttentionCall) -> AttentionCall:
+        import torch
+        import torch.nn.functional as F
+
+        where = region(call.run)
+        if call.site.kind != "cross" or where is None:
+            return call
+        side = round(call.query.shape[2] ** 0.5)
+        inside = F.adaptive_max_pool2d(where.float(), side).flatten(1) > 0.5  # [rows, N]
+        bias = call.query.new_zeros(len(inside), 1, call.query.shape[2], call.key.shape[2])
+        for row, prompt in enumerate(call.run.prompts):
+            places = base.word_places(prompt, word, words=dict.fromkeys([word], torch.zeros(1, 1)))
+            if places and inside[row].any():
+                bias[row, 0, :, places] = torch.where(inside[row], 0.0, float("-inf")).to(bias)[:, None]
+        call.bias = bias if call.bias is None else call.bias + bias
+        return call
+
+    return operation

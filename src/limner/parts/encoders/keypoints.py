@@ -1,0 +1,94 @@
+"""Landmarks of faces as pictures: what a control branch reads of a head's place and turn."""
+
+from __future__ import annotations
+
+import colorsys
+from typing import TYPE_CHECKING
+
+from .faces import face_landmarks, face_points
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.base import Base
+
+COLOURS = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 1.0))
+"""Of left eye, right eye, nose, mouth left and mouth right."""
+NOSE, DIM = 2, 0.6
+RADIUS, THICK = 10 / 1024, 4 / 1024
+"""Of discs and of half a limb's width, as shares of the picture's side: ten and four pixels of 1024."""
+
+
+def keypoint_image(points: Tensor, size: int) -> Tensor:
+    """Five points [n, 5, 2] (x, y as shares) -> [n, 3, size, size] in [0, 1]: on black, a limb from each eye and corner
+    of the mouth to the nose, as an ellipse at 0.6 of its colour, and a disc on each point (the protocol of InstantID,
+    arXiv:2401.07519, and its authors' draw_kps). Rows with points that are not a number stay black."""
+    import torch
+
+    where = _grid(points, size)
+    found = points.new_zeros(len(points), 3, size, size)
+    for k in (0, 1, 3, 4):
+        a, b = points[:, k], points[:, NOSE]
+        along = b - a
+        length = along.norm(dim=-1).clamp_min(1e-6)[:, None, None]
+        relative = where - ((a + b) / 2)[:, None, None]
+        unit = along[:, None, None] / length[..., None]
+        far = (relative * unit).sum(-1) / (length / 2)
+        wide = (relative[..., 0] * unit[..., 1] - relative[..., 1] * unit[..., 0]) / _at_least(THICK, size)
+        found = _filled(found, far**2 + wide**2 <= 1, COLOURS[k], DIM)
+    for k, colour in enumerate(COLOURS):
+        off = (where - points[:, k][:, None, None]).norm(dim=-1)
+        found = _filled(found, off <= _at_least(RADIUS, size), colour, 1.0)
+    return torch.nan_to_num(found)
+
+
+def landmark_image(points: Tensor, size: int) -> Tensor:
+    """Any landmarks [n, K, 2] (x, y as shares) -> [n, 3, size, size] in [0, 1]: a disc on each, of a hue of its own, on
+    black."""
+    where, found = _grid(points, size), points.new_zeros(len(points), 3, size, size)
+    for k in range(points.shape[1]):
+        off = (where - points[:, k][:, None, None]).norm(dim=-1)
+        colour = colorsys.hsv_to_rgb(k / points.shape[1], 1.0, 1.0)
+        found = _filled(found, off <= _at_least(RADIUS / 2, size), colour, 1.0)
+    return found
+
+
+def keypoints(base: Base, pixels: Tensor) -> Tensor:
+    """[n, 3, H, H] in [0, 1] -> [n, 3, H, H]: the keypoint image of each picture's face, black where there is none."""
+    return keypoint_image(face_points(base, pixels), pixels.shape[-1])
+
+
+def landmark_map(base: Base, pixels: Tensor) -> Tensor:
+    """The same of all landmarks that the base's detector marks."""
+    return landmark_image(face_landmarks(base, pixels), pixels.shape[-1])
+
+
+def face_region(points: Tensor, size: int, *, grown: float = 1.6) -> Tensor:
+    """Five points [n, 5, 2] -> [n, 1, size, size] of 0 and 1: an ellipse around the face, `grown` times as wide and
+    high as its points are apart from their middle. Rows with points that are not a number are 0."""
+    where, middle = _grid(points, size), points.mean(1)
+    half = (points - middle[:, None]).abs().amax(1).clamp_min(1e-3) * grown
+    off = (where - middle[:, None, None]) / half[:, None, None]
+    return (off.square().sum(-1) <= 1)[:, None].to(points)
+
+
+def _grid(points: Tensor, size: int) -> Tensor:
+    """[1, size, size, 2]: x, y of the middle of every pixel, as shares."""
+    import torch
+
+    line = (torch.arange(size, device=points.device, dtype=points.dtype) + 0.5) / size
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    return torch.stack([x, y], -1)[None]
+
+
+def _at_least(share: float, size: int) -> float:
+    """A radius that shows at this size: one pixel or more."""
+    return max(share, 1.0 / size)
+
+
+def _filled(image: Tensor, inside: Tensor, colour: tuple[float, float, float], bright: float) -> Tensor:
+    """The picture [n, 3, s, s] with a colour where `inside` [n, s, s]."""
+    import torch
+
+    paint = image.new_tensor(colour).view(1, 3, 1, 1) * bright
+    return torch.where(inside[:, None], paint, image)

@@ -1,0 +1,45 @@
+"""A face before it is taught: its consent, and its pictures cut to the face."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from limner.core.consent import demand
+
+if TYPE_CHECKING:
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+
+WHOLE = (
+    "pictures are taken whole: the base has no networks that find faces; crop them to the face, or name some with faces=FOLDER "
+    "(--faces FOLDER)"
+)
+
+
+def face_alone(base: Base, subject: Subject, *, which: int | None = None) -> Subject:
+    """The subject with its pictures cut to the face by the base's networks, and a note where the base has none.
+    Subjects that are no faces, and those that were cut before, are returned as they are."""
+    if subject.kind != "face" or subject.faces_alone or not subject.pictures:
+        return subject
+    faces = base.capabilities.faces
+    if faces is None:
+        return replace(subject, notes=(*subject.notes, WHOLE), faces_alone=True)
+    return subject.with_faces_alone(faces, which=which)
+
+
+def looks_of_age(base: Base, subject: Subject) -> dict[str, str]:
+    """How old the face of each picture looks to the base's networks: "child", "adult", "old", or empty where nobody can
+    tell."""
+    faces = base.capabilities.faces
+    return {
+        picture.name: faces.age(picture.image) if faces is not None and picture.image is not None else ""
+        for picture in subject.pictures
+    }
+
+
+def demand_consent(base: Base, subject: Subject) -> None:
+    """Raise `InputError` where the subject is a face that nobody has agreed to be taught; a child's needs a guardian's
+    word too."""
+    if subject.kind == "face":
+        demand(subject.consent, handle=subject.handle, ages=looks_of_age(base, subject) if subject.consent else {})
