@@ -58,7 +58,8 @@ class Training:
         """What is learned from."""
         from limner.parts.sources.toys import toys
 
-        return self.corpus or toys()
+        own = (term.source.corpus for stage in self.stages for term in stage.loss)
+        return self.corpus or next((corpus for corpus in own if corpus), toys())
 
     @property
     def header(self) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from .class_pictures import STRUCTURED, class_pictures, prior_note
 from .diptychs import diptychs
 from .expert_pairs import expert_pairs
 from .pairs import jittered, pairs
-from .photos import PHOTO_TEMPLATES, photos
+from .people import people
+from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
 from .pool import growing_pool
 from .prompts import prompts
 from .retrieved import retrieved
@@ -13,6 +14,7 @@ from .shown import all_seen
 from .texts import corpus_texts
 
 __all__ = [
+    "FACE_TEMPLATES",
     "PHOTO_TEMPLATES",
     "STRUCTURED",
     "all_seen",
@@ -24,6 +26,7 @@ __all__ = [
     "growing_pool",
     "jittered",
     "pairs",
+    "people",
     "photos",
     "prior_note",
     "prompts",
