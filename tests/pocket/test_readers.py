@@ -102,10 +102,10 @@ def test_landmarks_of_people_lie_on_them(run: Run) -> None:
 
 def test_a_judge_that_does_not_ship_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setattr(judges, "WEIGHTS", tmp_path)
-    judges._network.cache_clear()
+    judges.network.cache_clear()
     with pytest.raises(InputError, match="ships no judge named 'reader'"):
         judges.things(torch.zeros(1, 3, 128, 128))
-    judges._network.cache_clear()
+    judges.network.cache_clear()
 
 
 def test_the_reader_answers_for_every_slot() -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Generator, Tensor, nn
 
+    from .capabilities import Capabilities, PixelEncoder
     from .types import Pass, Site
 
 
@@ -50,6 +51,14 @@ class Base(Protocol):
     def parts(self) -> tuple[str, ...]: ...  # names of its networks
     @property
     def samplers(self) -> tuple[str, ...]: ...
+    @property
+    def capabilities(self) -> Capabilities: ...  # networks and facts that come with it beside the generator
+    @property
+    def encoders(self) -> Mapping[str, PixelEncoder]:
+        """By role: "face" -> unit embeddings [n, D], "landmarks" -> [n, K, 2] shares of the picture, "object" -> [n, D].
+        Each takes pixels [n, 3, H, W] in [0, 1] and lets gradients pass; empty where the base has none."""
+        ...
+
     @property
     def device(self) -> torch.device: ...
     @property

@@ -20,7 +20,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 @functools.cache
-def _network(name: str) -> Any:
+def network(name: str) -> Any:
+    """A judge's network with its weights, frozen, on the CPU. Raises `InputError` for one that this edition does not ship."""
     import torch
     from safetensors.torch import load_file
 
@@ -41,9 +42,9 @@ def _network(name: str) -> Any:
         "landmarks": lambda: Landmarks(len(LANDMARKS)),
         "manner": Manner,
     }
-    network: torch.nn.Module = makers[name]()
-    network.load_state_dict(tensors)
-    return network.requires_grad_(False).eval()
+    found: torch.nn.Module = makers[name]()
+    found.load_state_dict(tensors)
+    return found.requires_grad_(False).eval()
 
 
 def heads_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
@@ -79,32 +80,32 @@ def dino() -> Any:
 
 def read(pixels: Tensor) -> list[dict[str, str]]:
     """What the judge sees on pictures [B, 3, 128, 128] in [0, 1]: field -> option, for every field."""
-    out = _batched(_network("judge"), pixels)
+    out = _batched(network("judge"), pixels)
     best = {field: logits.argmax(1).tolist() for field, logits in out.items()}
     return [{field: FIELDS[field][best[field][row]] for field in best} for row in range(len(pixels))]
 
 
 def logits(pixels: Tensor) -> dict[str, Tensor]:
     """The judge's logits [B, options] of every field."""
-    found: dict[str, Tensor] = _batched(_network("judge"), pixels)
+    found: dict[str, Tensor] = _batched(network("judge"), pixels)
     return found
 
 
 def identities(pixels: Tensor, *, faces: bool = False) -> Tensor:
     """[B, 128] unit vectors: near for one toy, far for two. `faces` asks the network of faces."""
-    found: Tensor = _batched(_network("faces" if faces else "identity"), pixels)
+    found: Tensor = _batched(network("faces" if faces else "identity"), pixels)
     return found
 
 
 def masks(pixels: Tensor) -> Tensor:
     """[B, H, W] in [0, 1]: how surely a toy is there."""
-    found: Tensor = _batched(_network("segmenter"), pixels)
+    found: Tensor = _batched(network("segmenter"), pixels)
     return found.sigmoid()[:, 0]
 
 
 def together(pixels: Tensor) -> Tensor:
     """[B, classes]: how many of the 256 places of each picture show which class; of two toys beside each other, both."""
-    found: Tensor = _batched(_network("places"), pixels)
+    found: Tensor = _batched(network("places"), pixels)
     return found.softmax(1)[:, : len(CLASSES)].sum((2, 3))
 
 
@@ -112,9 +113,9 @@ def things(pixels: Tensor) -> list[list[dict[str, str]]]:
     """What the reader sees in each picture [B, 3, 128, 128]: up to three things with class, colour and pattern, surest first."""
     import torch
 
-    network = _network("reader")
+    reader = network("reader")
     with torch.no_grad():
-        parts = [network(part)[0] for part in pixels.split(128)]
+        parts = [reader(part)[0] for part in pixels.split(128)]
     logits = {field: torch.cat([part[field] for part in parts]) for field in parts[0]}
     sure = logits["class"].softmax(-1)[..., : len(CLASSES)].amax(-1)  # [B, slots]
     options = {"class": (*CLASSES, ""), "colour": tuple(COLOURS), "pattern": PATTERNS}
@@ -130,13 +131,13 @@ def things(pixels: Tensor) -> list[list[dict[str, str]]]:
 
 def landmarks(pixels: Tensor) -> Tensor:
     """[B, landmarks, 2]: x, y in pixels of the first face's landmarks, in the order of world.faces.LANDMARKS."""
-    found: Tensor = _batched(_network("landmarks"), pixels)
+    found: Tensor = _batched(network("landmarks"), pixels)
     return found * pixels.shape[-1]
 
 
 def manners(pixels: Tensor) -> Tensor:
     """[B, 64] unit vectors: near for one individual style, far for two, whatever is shown."""
-    found: Tensor = _batched(_network("manner"), pixels)
+    found: Tensor = _batched(network("manner"), pixels)
     return found
 
 
@@ -150,7 +151,7 @@ def appearances(pixels: Tensor) -> Tensor:
 
 def features(pixels: Tensor) -> Tensor:
     """[B, 160] of the judge, before it answers."""
-    found: Tensor = _batched(_network("judge").features, pixels)
+    found: Tensor = _batched(network("judge").features, pixels)
     return found
 
 
@@ -158,10 +159,10 @@ def gram(pixels: Tensor) -> Tensor:
     """[B, 1056] Gram matrices of the judge's second block, their upper halves: what a picture's style is read from."""
     import torch
 
-    network = _network("judge").features
+    judge = network("judge").features
 
     def styles(part: Tensor) -> Tensor:
-        maps = network.blocks[1](network.blocks[0](network.stem(part))).flatten(2)
+        maps = judge.blocks[1](judge.blocks[0](judge.stem(part))).flatten(2)
         rows, columns = torch.triu_indices(maps.shape[1], maps.shape[1])
         return (maps @ maps.mT / maps.shape[2])[:, rows, columns]
 
@@ -201,11 +202,11 @@ def _features(out: Any) -> Tensor:
     return found
 
 
-def _batched(network: Any, pixels: Tensor) -> Any:
+def _batched(function: Any, pixels: Tensor) -> Any:
     import torch
 
     with torch.no_grad():
-        parts = [network(part) for part in pixels.split(128)]
+        parts = [function(part) for part in pixels.split(128)]
     if isinstance(parts[0], Mapping):
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return torch.cat(parts)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from torch import Generator, Tensor, nn
 
+from limner.core.capabilities import NONE, Capabilities, PixelEncoder
 from limner.core.quiet import quiet
 from limner.core.types import Site
 from limner.errors import InputError, UnknownName
@@ -31,6 +32,7 @@ class Family:
     guidance: str = "classifier_free"  # how its own pipeline guides
     idle: tuple[str, ...] = ()  # how the names of denoiser layers begin whose output nothing reads
     cascaded: bool = False  # later stages enlarge what the first one paints
+    capabilities: Capabilities = NONE  # what comes with it beside the generator
     sites: tuple[Site, ...]
 
     def __init__(
@@ -56,6 +58,11 @@ class Family:
             network.requires_grad_(False).eval()
 
     # ---------------------------------------------------------------------------------------------------- what it is
+
+    @property
+    def encoders(self) -> Mapping[str, PixelEncoder]:
+        """Networks that look at pictures, by role (see `core.capabilities`); empty where none come with the base."""
+        return self.capabilities.encoders
 
     @property
     def device(self) -> torch.device:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from limner.core.base import Base
+    from limner.core.capabilities import Capabilities
 
     from .opening import Opening
 
@@ -79,6 +80,7 @@ def load(
     checkpointing: bool = False,
     offline: bool | None = None,
     config: str | Path | None = None,
+    faces: str | Path | None = None,
 ) -> Base:
     """Open "pocket", a folder in diffusers' layout, a hub id such as "org/model", or one .safetensors checkpoint.
 
@@ -86,8 +88,9 @@ def load(
     type of their own. `quantise` is "int8" (needs torchao) or "nf4" (needs bitsandbytes), for the denoiser. `offload` lets
     text encoders and autoencoder wait in the computer's memory. `tiling` decodes a picture in slices and tiles,
     `checkpointing` computes activations twice rather than keep them. `offline` None is what HF_HUB_OFFLINE says. `config` is
-    where the settings of a single file come from. Raises `FileError` for what is no base, `InputError` for a family that is
-    not supported or a device that is not there.
+    where the settings of a single file come from. `faces` are the networks that find and recognise faces of
+    photographs: a folder with facenet-pytorch's or insightface's models (see `bases.common.faces`). Raises `FileError` for what is
+    no base, `InputError` for a family that is not supported or a device that is not there.
     """
     import torch
 
@@ -121,6 +124,11 @@ def load(
         base.files = {"denoiser": opening.all_files["denoiser"]}
     if name == "pocket":
         base.name = "pocket"
+    base.capabilities = capabilities_of(name)
+    if faces is not None:
+        from .faces import open_faces, with_faces
+
+        base.capabilities = with_faces(base.capabilities, open_faces(faces, device=device))
     if offload:
         base.rest(torch.device("cpu"))
     if tiling:
@@ -130,6 +138,17 @@ def load(
         base.checkpointing = True
     found: Base = base
     return found
+
+
+def capabilities_of(name: str | Path) -> Capabilities:
+    """What comes with a base beside its generator, by the name it is opened by."""
+    from limner.core.capabilities import NONE
+
+    if name != "pocket":
+        return NONE
+    from limner.pocket.capabilities import CAPABILITIES
+
+    return CAPABILITIES
 
 
 def checked_device(name: str) -> str:
@@ -166,6 +185,7 @@ def sketch(name: str | Path = "pocket", *, offline: bool | None = None) -> Base:
     opening = Sketching(source, "meta", offline=offline, index=read_index(source, offline=offline))
     base: Any = _family(opening, name).load(opening)
     base.stored_bytes = opening.stored_bytes
+    base.capabilities = capabilities_of(name)
     found: Base = base
     return found
 

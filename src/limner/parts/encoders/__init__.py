@@ -2,6 +2,7 @@
 
 from .captions import structured_captions
 from .clip import clip_classes, clip_depths, clip_global, clip_last, clip_places, clip_tokens
+from .faces import face_embedding, face_landmarks, face_points, landmark_names
 from .looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, placed
 from .masks import background_masks, propagated_masks, subject_masks
 from .multimodal import multimodal_places
@@ -20,6 +21,10 @@ __all__ = [
     "clip_tokens",
     "close_up",
     "each_of",
+    "face_embedding",
+    "face_landmarks",
+    "face_points",
+    "landmark_names",
     "mean_of",
     "multimodal_places",
     "pictures_alone",
