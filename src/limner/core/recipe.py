@@ -44,7 +44,7 @@ class Source:
     learns_from: Literal["subject", "class", "prompts", "corpus"]
     prepare: Callable[[Base], Callable[[int, Streams], Batch]]
     over: Callable[[Corpus], Source] | None = None  # of one that learns from a corpus: the same on another
-    corpus: Corpus | None = None  # the one it learns from, where that is not the base's first
+    corpus: Callable[[Base], Corpus] | None = None  # what it learns from, where that is not the base's first corpus
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Training:
         from limner.parts.sources.toys import toys
 
         own = (term.source.corpus for stage in self.stages for term in stage.loss)
-        return self.corpus or next((corpus for corpus in own if corpus), toys())
+        return self.corpus or next((corpus(self.base) for corpus in own if corpus), toys())
 
     @property
     def header(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from .convolutional import details_of_pixels
 from .decoupled_cross_attention import decoupled_cross_attention
 from .described import described, feature_regression
 from .dual_path import dual_path
+from .fused_words import fused_words
 from .gated_attention import gated_attention
 from .layered_attention import layered_attention
 from .local_attention import details_of_depths, local_attention
@@ -36,6 +37,7 @@ __all__ = [
     "explain",
     "explanation",
     "feature_regression",
+    "fused_words",
     "gated_attention",
     "in_context",
     "layered_attention",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.modifiers.kept import taken
 from limner.parts.modifiers.states import other_words
+from limner.parts.modifiers.watched import READ_AT
 
 from .words_of_pictures import nouns_read, read_with
 
@@ -63,6 +64,9 @@ class fused_words:
             put = [torch.cat([noun[:-1], noun[-1:].expand(seen.shape[1], -1)]) for noun in nouns]
             plain = read_with(base, said, put, there, self.subject.handle, others).to(states)
             places = self._places(base, said, put, others, there)
+            run.cache[READ_AT, self.subject.handle] = {
+                row: ends[0] for row, ends in zip(rows, places, strict=True) if ends
+            }
             return self._merged(own, plain, seen, places, scale, stretched=states if scale != 1 else None)
 
         return own, rewrite

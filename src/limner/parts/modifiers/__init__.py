@@ -1,5 +1,6 @@
 """Changes of the network, undone on leaving."""
 
+from .basis_word import basis_word
 from .bottleneck import bottleneck_adapters
 from .branches import branch_integration
 from .distribution import prompt_distribution, prompts_apart
@@ -7,6 +8,7 @@ from .head_low_rank import head_low_rank
 from .image_attention import attention_consistency, image_attention, otsu
 from .low_rank import low_rank
 from .mapped_words import mapped_words
+from .names import encoded_mean_name, name_vectors
 from .paired_low_rank import paired_low_rank
 from .predicted_low_rank import predicted_low_rank
 from .prefix import text_prefix
@@ -23,10 +25,12 @@ from .words import new_word, picture_words, rare_word, rare_word_and
 __all__ = [
     "ATTRIBUTES",
     "attention_consistency",
+    "basis_word",
     "bottleneck_adapters",
     "branch_integration",
     "changed_states",
     "changed_weights",
+    "encoded_mean_name",
     "hadamard",
     "head_low_rank",
     "image_added",
@@ -39,6 +43,7 @@ __all__ = [
     "mapped_words",
     "maps_of",
     "multiplied",
+    "name_vectors",
     "neural",
     "new_word",
     "noun_state",

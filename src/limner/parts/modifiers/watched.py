@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from limner.core.types import AttentionCall, Kind
 
 
+READ_AT = "where a word is read"
+"""In a run's cache, with a word: {row: place among the states}, of a word that is not read where it starts."""
+
+
 @dataclass(frozen=True)
 class watched_word:
     """Keeps, in every run while teaching, the word's cross-attention maps by site: [rows, N], the mean over heads; rows
@@ -47,7 +51,8 @@ class watched_word:
         def keep(maps: Tensor) -> Tensor:
             import torch
 
-            places = [self._place(base, prompt) for prompt in call.run.prompts]
+            known = call.run.cache.get((READ_AT, self.word), {})
+            places = [known.get(k, self._place(base, prompt)) for k, prompt in enumerate(call.run.prompts)]
             mean = maps.mean(1)
             rows = [mean[k, :, place] if place else torch.zeros_like(mean[k, :, 0]) for k, place in enumerate(places)]
             call.run.kept[f"{self.key}, {call.site.name}"] = torch.stack(rows)

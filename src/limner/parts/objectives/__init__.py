@@ -9,14 +9,18 @@ from .disentangling import apart, picture_alone, without_picture
 from .distillation import distillation
 from .guided import guided_denoising
 from .identity import same_identity
+from .localised import localised
 from .magnitude import magnitude
+from .masked import class_outside, sometimes_masked
 from .naturalness import kurtosis_gap
+from .people import recognition, same_person
 from .picture_text import picture_text, picture_text_contrast, picture_text_matching
 from .picture_words import among_words, short
 from .preserving import preserving
 from .prototype import near_start, prototype, prototypical_embedding
 from .refinement import refinement
 from .rewards import clip_reward, policy_gradient, reward
+from .starts import near_begin
 from .views import appearance_contrast, semantic_contrast
 
 __all__ = [
@@ -25,6 +29,7 @@ __all__ = [
     "appearance_contrast",
     "attention_on_mask",
     "clip_reward",
+    "class_outside",
     "context_maps",
     "context_states",
     "contrast",
@@ -32,8 +37,10 @@ __all__ = [
     "distillation",
     "guided_denoising",
     "kurtosis_gap",
+    "localised",
     "magnitude",
     "near_anchor",
+    "near_begin",
     "near_start",
     "penalty",
     "picture_alone",
@@ -44,10 +51,13 @@ __all__ = [
     "preserving",
     "prototype",
     "prototypical_embedding",
+    "recognition",
     "refinement",
     "reward",
     "same_identity",
+    "same_person",
     "semantic_contrast",
     "short",
+    "sometimes_masked",
     "without_picture",
 ]

@@ -5,7 +5,7 @@ from .class_pictures import STRUCTURED, class_pictures, prior_note
 from .diptychs import diptychs
 from .expert_pairs import expert_pairs
 from .pairs import jittered, pairs
-from .people import people
+from .people import pairs_of_people
 from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
 from .pool import growing_pool
 from .prompts import prompts
@@ -26,7 +26,7 @@ __all__ = [
     "growing_pool",
     "jittered",
     "pairs",
-    "people",
+    "pairs_of_people",
     "photos",
     "prior_note",
     "prompts",

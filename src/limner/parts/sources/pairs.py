@@ -121,7 +121,7 @@ def pairs(
         subjects_of = {k: who for who, pictures in enumerate(subjects) for k in pictures}
         return draw
 
-    return Source(name, "corpus", prepare, over=lambda other: again(corpus=other), corpus=corpus)
+    return Source(name, "corpus", prepare, over=lambda other: again(corpus=other))
 
 
 def _chosen(pictures: Sequence[int], references: int, target: str, generator: Generator) -> list[int]:

@@ -1,106 +1,93 @@
-"""The pocket world's people as a corpus: of its training split, which no judged person is among."""
+"""Pictures to see and a picture to paint, of one person: what encoders of faces are trained on."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from limner.core.recipe import Source
+
+from .pairs import pairs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-INDIVIDUALS, NUM_VIEWS = 256, 4
+    from limner.core.base import Base
+    from limner.core.corpus import Corpus
+    from limner.core.types import Batch, Streams
+
+TRIES = 8
+"""Captions that are asked for until one is short enough."""
+
+
+def pairs_of_people(*, name: str = "pairs of people", spare: int = 4, **about: Any) -> Source:
+    """`pairs` of the base's corpus of people, or of another that is given to the pre-training, with captions that leave room.
+
+    name: sources of another name draw other pictures
+    spare: tokens of the text encoder's room that captions leave free, for words that are wider than their letters
+    about: as of `pairs`
+    """
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        return pairs(corpus=Short(people_of(base), base, spare), name=name, **about).prepare(base)
+
+    def over(corpus: Corpus) -> Source:
+        def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+            return pairs(corpus=Short(corpus, base, spare), name=name, **about).prepare(base)
+
+        return Source(name, "corpus", prepare, over=over)
+
+    return Source(name, "corpus", prepare, over=over, corpus=people_of)
+
+
+def people_of(base: Base) -> Corpus:
+    """The people that encoders for a base are trained on where no corpus is given: those of the pocket world."""
+    from limner.pocket.people_corpus import people
+
+    return people()
 
 
 @dataclass(frozen=True)
-class people:
-    """People of the pocket world, NUM_VIEWS pictures of each, dressed, placed, lit and posed otherwise in each. Endless and seeded:
-    person k is the same wherever they are asked for. Masks are of the head: face, hair and ears.
+class Short:
+    """A corpus whose captions a base reads whole, with `spare` tokens to spare: of up to TRIES captions of a picture the first that is
+    short enough, else "a photo of" and the name."""
 
-    individuals: how many people; 0 is INDIVIDUALS
-    """
-
-    individuals: int = 0
+    corpus: Corpus
+    base: Base
+    spare: int
 
     @property
     def name(self) -> str:
-        return "people"
+        return self.corpus.name
 
     @property
     def fingerprint(self) -> str:
-        return f"people, {len(self.subjects)} of {NUM_VIEWS}, first edition"
+        return self.corpus.fingerprint
 
     @property
     def record(self) -> Mapping[str, Any]:
-        count = len(self.subjects)
-        about = dict.fromkeys(("pictures", "captions", "masks"), count * NUM_VIEWS)
-        return {"name": self.name, "fingerprint": self.fingerprint, "subjects": count, **about, "left_out": {}, "noticed": {}}
-
-    def __str__(self) -> str:
-        return f"people: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} people, none of whom is judged"
+        return self.corpus.record
 
     @property
     def subjects(self) -> Sequence[Sequence[int]]:
-        count = self.individuals or INDIVIDUALS
-        return [range(k * NUM_VIEWS, (k + 1) * NUM_VIEWS) for k in range(count)]
+        return self.corpus.subjects
 
     def noun(self, picture: int) -> str:
-        from limner.pocket.world.people_words import NOUNS_OF_AGE
-
-        return NOUNS_OF_AGE[_graph(picture).people[0].person.age][0]
-
-    def said(self, picture: int, name: str, *, seed: int) -> str:
-        from limner.pocket.world import caption
-
-        return caption(_graph(picture), seed=seed, name=name)
+        return self.corpus.noun(picture)
 
     def looks(self, picture: int) -> str:
-        from limner.pocket.world.people_words import HAIR_SAID, NOUNS_OF_AGE
+        from .corpus import looks
 
-        who = _graph(picture).people[0].person
-        noun = NOUNS_OF_AGE[who.age][0]
-        seen = f"bald {noun}" if who.hairstyle == "bald" else f"{noun} with {HAIR_SAID[who.hairstyle].format(who.hair_colour)}"
-        return f"{'an' if seen[0] in 'aeiou' else 'a'} {seen}"
+        return looks(self.corpus, picture)
 
-    def text(self, number: int) -> str:
-        picture = number % (len(self.subjects) * NUM_VIEWS)
-        return self.said(picture, self.looks(picture), seed=number)
+    def said(self, picture: int, name: str, *, seed: int) -> str:
+        room = self.base.max_tokens - self.spare
+        for number in range(TRIES):
+            text = self.corpus.said(picture, name, seed=seed + number * 1_000_003)
+            if self.base.num_tokens(text, words={}) <= room:
+                return text
+        return f"a photo of {name}"
 
     def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
-        import torch
-
-        from limner.pocket.world import draw
-        from limner.pocket.world.faces import PARTS
-
-        found = draw([_graph(k) for k in pictures], size=size)
-        head = torch.tensor([PARTS.index(part) for part in HEAD])
-        return found.pixels, (torch.isin(found.part.long(), head)[:, None] * 255).byte()
-
-
-HEAD = ("head", "hair", "eye", "brow", "nose", "mouth", "ear", "glasses", "sunglasses")
-"""Parts of a figure that make the head."""
-
-
-@functools.lru_cache(maxsize=8192)
-def _graph(picture: int) -> Any:
-    """What a picture shows: its person alone, all else drawn from the picture's number."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    from limner.pocket.world import CORE
-    from limner.pocket.world.faces import person
-    from limner.pocket.world.graph import SPLITS
-    from limner.pocket.world.portraits import sample_people
-
-    rng = np.random.default_rng((picture, 53))
-    face = sample_people(picture, rng, world=CORE, split="train").people[0]
-    who = person(SPLITS["train"].start + picture // NUM_VIEWS)
-    hidden = who.hairstyle in ("bun", "mohawk")
-    worn = [(a, c) for a, c in zip(face.accessories, face.accessory_colours, strict=True) if not (hidden and a == "hat")]
-    names, colours = tuple(a for a, _ in worn), tuple(c for _, c in worn)
-    alone = replace(face, person=who, accessories=names, accessory_colours=colours, place=(0.0, 0.0, 0.0))
-    distance = "close" if picture % 2 == 0 else "medium"
-    alone = alone if distance == "medium" else replace(alone, action="standing")
-    return sample_people(picture, rng, world=CORE, split="train", people=(alone,), distance=distance)
+        return self.corpus.drawn(pictures, size)
