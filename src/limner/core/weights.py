@@ -21,14 +21,17 @@ FOLDER = Path(__file__).parent.parent / "pocket" / "weights" / "methods"
 
 
 def weights_path(name: str, base: Base) -> Path:
-    """Where the weights of a method for a base are kept: with the package for pocket, else in the cache folder."""
+    """Where the weights of a method for a base are kept: with the package for pocket, or in the cache folder, where those lie that were
+    made on first use, and those for other bases."""
+    packaged, made = FOLDER / f"{name}.safetensors", cached_weights_path(name, base)
+    return packaged if base.name == "pocket" and (packaged.exists() or not made.exists()) else made
+
+
+def cached_weights_path(name: str, base: Base) -> Path:
+    """Where weights that did not come with the package are kept."""
     from .cache import cache_folder
 
-    return (
-        FOLDER / f"{name}.safetensors"
-        if base.name == "pocket"
-        else cache_folder() / "methods" / f"{name}-{base.fingerprint}.safetensors"
-    )
+    return cache_folder() / "methods" / f"{name}-{base.fingerprint}.safetensors"
 
 
 def shipped(name: str, base: Base) -> dict[str, Tensor]:
@@ -74,9 +77,16 @@ def about_weights(name: str, base: Base) -> dict[str, Any]:
 
 
 def save_weights(
-    name: str, base: Base, tensors: Mapping[str, Tensor], *, about: Mapping[str, object], overwrite: bool = True
+    name: str,
+    base: Base,
+    tensors: Mapping[str, Tensor],
+    *,
+    about: Mapping[str, object],
+    overwrite: bool = True,
+    path: Path | None = None,
 ) -> Path:
-    """Write a method's weights in half precision. Raises `FileError` where there are some already and `overwrite` is off."""
+    """Write a method's weights in half precision, to a path or where `weights_path` says. Raises `FileError` where there are some
+    already and `overwrite` is off."""
     import torch
     from safetensors.torch import save_file
 
@@ -84,7 +94,7 @@ def save_weights(
 
     half = {key: tensor.detach().to("cpu", torch.float16).contiguous() for key, tensor in tensors.items()}
     text = json.dumps({"method": name, "base": base.name, "fingerprint": base.fingerprint, **about})
-    path = weights_path(name, base)
+    path = path or weights_path(name, base)
     metadata = {"limner": text, HASH: content_hash(text, half)}
     return atomic_write(path, lambda p: save_file(half, p, metadata=metadata), overwrite=overwrite)
 

@@ -35,10 +35,19 @@ class people:
     def record(self) -> Mapping[str, Any]:
         count = len(self.subjects)
         about = dict.fromkeys(("pictures", "captions", "masks"), count * NUM_VIEWS)
-        return {"name": self.name, "fingerprint": self.fingerprint, "subjects": count, **about, "left_out": {}, "noticed": {}}
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "subjects": count,
+            **about,
+            "left_out": {},
+            "noticed": {},
+        }
 
     def __str__(self) -> str:
-        return f"people: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} people, none of whom is judged"
+        return (
+            f"people: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} people, none of whom is judged"
+        )
 
     @property
     def subjects(self) -> Sequence[Sequence[int]]:
@@ -60,7 +69,11 @@ class people:
 
         who = _graph(picture).people[0].person
         noun = NOUNS_OF_AGE[who.age][0]
-        seen = f"bald {noun}" if who.hairstyle == "bald" else f"{noun} with {HAIR_SAID[who.hairstyle].format(who.hair_colour)}"
+        seen = (
+            f"bald {noun}"
+            if who.hairstyle == "bald"
+            else f"{noun} with {HAIR_SAID[who.hairstyle].format(who.hair_colour)}"
+        )
         return f"{'an' if seen[0] in 'aeiou' else 'a'} {seen}"
 
     def text(self, number: int) -> str:
@@ -98,7 +111,9 @@ def _graph(picture: int) -> Any:
     face = sample_people(picture, rng, world=CORE, split="train").people[0]
     who = person(SPLITS["train"].start + picture // NUM_VIEWS)
     hidden = who.hairstyle in ("bun", "mohawk")
-    worn = [(a, c) for a, c in zip(face.accessories, face.accessory_colours, strict=True) if not (hidden and a == "hat")]
+    worn = [
+        (a, c) for a, c in zip(face.accessories, face.accessory_colours, strict=True) if not (hidden and a == "hat")
+    ]
     names, colours = tuple(a for a, _ in worn), tuple(c for _, c in worn)
     alone = replace(face, person=who, accessories=names, accessory_colours=colours, place=(0.0, 0.0, 0.0))
     distance = "close" if picture % 2 == 0 else "medium"

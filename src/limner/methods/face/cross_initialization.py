@@ -16,7 +16,13 @@ from limner.parts.sources import FACE_TEMPLATES, photos
 
 @method(title="Cross Initialization", arxiv="2312.15905", scope=("face",))
 def cross_initialization(
-    subject: Subject, *, names: str = "", anchor_weight: float = 1e-5, steps: int = 200, lr: float = 2e-2, batch: int = 4
+    subject: Subject,
+    *,
+    names: str = "",
+    anchor_weight: float = 1e-5,
+    steps: int = 200,
+    lr: float = 2e-2,
+    batch: int = 4,
 ) -> Recipe:
     """A word of two vectors that starts as the text encoder's output for the mean of famous names, held near it by a distance.
 

@@ -53,8 +53,6 @@ def fastcomposer(
     return Recipe(
         says=subject.handle,
         modifiers=(word, change, watched),
-        stages=(
-            Stage((learned(word, change),), loss, steps, lr, weight_decay=0.01, warmup=20, decay="cosine"),
-        ),
+        stages=(Stage((learned(word, change),), loss, steps, lr, weight_decay=0.01, warmup=20, decay="cosine"),),
         weights="fastcomposer",
     )

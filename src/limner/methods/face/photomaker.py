@@ -60,7 +60,9 @@ def photomaker(
         says=subject.handle,
         modifiers=(stack, change),
         stages=(
-            Stage(train, (sometimes_masked(seen, share=masked),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine"),
+            Stage(
+                train, (sometimes_masked(seen, share=masked),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine"
+            ),
         ),
         weights="photomaker",
     )

@@ -2,6 +2,7 @@
 
 from .captions import structured_captions
 from .clip import clip_classes, clip_depths, clip_global, clip_last, clip_places, clip_tokens
+from .expressions import clip_class_depths, expression_code, side_by_side
 from .faces import face_embedding, face_landmarks, face_points, landmark_names
 from .looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, placed
 from .masks import background_masks, propagated_masks, subject_masks
@@ -13,6 +14,7 @@ __all__ = [
     "all_of",
     "alone",
     "background_masks",
+    "clip_class_depths",
     "clip_classes",
     "clip_depths",
     "clip_global",
@@ -21,6 +23,7 @@ __all__ = [
     "clip_tokens",
     "close_up",
     "each_of",
+    "expression_code",
     "face_embedding",
     "face_landmarks",
     "face_points",
@@ -30,6 +33,7 @@ __all__ = [
     "pictures_alone",
     "placed",
     "propagated_masks",
+    "side_by_side",
     "structured_captions",
     "subject_masks",
 ]

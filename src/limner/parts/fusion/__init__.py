@@ -7,8 +7,10 @@ from .convolutional import details_of_pixels
 from .decoupled_cross_attention import decoupled_cross_attention
 from .described import described, feature_regression
 from .dual_path import dual_path
+from .face_words import IDENTITY, identity_words
 from .fused_words import fused_words
 from .gated_attention import gated_attention
+from .last_tokens import last_tokens
 from .layered_attention import layered_attention
 from .local_attention import details_of_depths, local_attention
 from .multimodal_states import states_of_multimodal
@@ -22,6 +24,7 @@ from .word_mappers import one_word, words_of_depths
 from .words_of_pictures import words_of_pictures
 
 __all__ = [
+    "IDENTITY",
     "aligner_net",
     "alignment",
     "attending",
@@ -39,7 +42,9 @@ __all__ = [
     "feature_regression",
     "fused_words",
     "gated_attention",
+    "identity_words",
     "in_context",
+    "last_tokens",
     "layered_attention",
     "like_text_tower",
     "local_attention",

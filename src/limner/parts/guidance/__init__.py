@@ -7,6 +7,7 @@ from .adjoint import feature_distance, symplectic_adjoint_guidance
 from .attention import attention_into_mask
 from .branches import between, interleaved, picture_then_text
 from .fused import fused_guidance
+from .mixed import mixed_conditions
 from .panels import beside_panel, enforced
 from .reference import masked_reference, reference_statistics
 from .self_subject import interleaved_guidance, noised_reference, self_subject
@@ -23,6 +24,7 @@ __all__ = [
     "interleaved",
     "interleaved_guidance",
     "masked_reference",
+    "mixed_conditions",
     "noised_reference",
     "picture_then_text",
     "reference_statistics",

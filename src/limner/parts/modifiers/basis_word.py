@@ -64,7 +64,9 @@ class basis_word:
             start = SPREAD * torch.randn(*directions.shape[:2], len(seen), generator=generator) @ seen
         own = taken({key: start}, {}, base, what="the coefficients of a name")
         if own[key].shape != directions.shape[:2]:
-            raise InputError(f"{key} is {tuple(own[key].shape)} and this base has directions {tuple(directions.shape[:2])}")
+            raise InputError(
+                f"{key} is {tuple(own[key].shape)} and this base has directions {tuple(directions.shape[:2])}"
+            )
         plain = base.word_vectors(self.like)
         plain = plain[torch.arange(2) % len(plain)]
 

@@ -47,7 +47,9 @@ def name_vectors(base: Base, names: str = "") -> Tensor:
     import torch
 
     given = [" ".join(name.split()) for name in (names or FAMOUS).split(",") if name.strip()]
-    vectors = [found for name in given if name.count(" ") == 1 for found in [base.word_vectors(name)] if len(found) == 2]
+    vectors = [
+        found for name in given if name.count(" ") == 1 for found in [base.word_vectors(name)] if len(found) == 2
+    ]
     if names or len(vectors) >= FEWEST:
         return _checked(base, vectors, f"{len(vectors)} of {len(given)} names are two tokens long")
     rare = [found for word in base.rare_words for found in [base.word_vectors(word)] if len(found) == 1]
@@ -59,7 +61,9 @@ def _checked(base: Base, vectors: list[Tensor], what: str) -> Tensor:
     import torch
 
     if len(vectors) < FEWEST:
-        raise InputError(f"this method starts from names of people, at least {FEWEST}; {what}: name some (--names 'Tom Hanks, …')")
+        raise InputError(
+            f"this method starts from names of people, at least {FEWEST}; {what}: name some (--names 'Tom Hanks, …')"
+        )
     return torch.stack(vectors)
 
 
