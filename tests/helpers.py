@@ -86,7 +86,9 @@ def begun_weights(name: str, base: Any) -> None:
         return
     at = stream(0, "begun weights", name)
     with attach(base, (Adapter(recipe, "<nobody>"),)) as adapted, torch.no_grad():
-        tensors = {n: t.detach().clone() for s in recipe.pretraining for part in s.train for n, t in part(adapted).items()}
+        tensors = {
+            n: t.detach().clone() for s in recipe.pretraining for part in s.train for n, t in part(adapted).items()
+        }
         moved = {n: t + 0.05 * torch.randn(t.shape, generator=at).to(t) for n, t in sorted(tensors.items())}
     save_weights(recipe.weights, base, moved, about={}, path=cached_weights_path(recipe.weights, base))
 

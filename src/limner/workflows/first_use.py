@@ -24,7 +24,12 @@ def make_weights(name: str, recipe: Recipe, base: Base) -> Path | None:
     """
     from limner.core.weights import cached_weights_path, weights_path
 
-    if not recipe.weights or base.name != "pocket" or not recipe.pretraining or weights_path(recipe.weights, base).exists():
+    if (
+        not recipe.weights
+        or base.name != "pocket"
+        or not recipe.pretraining
+        or weights_path(recipe.weights, base).exists()
+    ):
         return None
     from .pretrain import prepared, trained
     from .progress import show

@@ -13,6 +13,7 @@ from .gated_attention import gated_attention
 from .last_tokens import last_tokens
 from .layered_attention import layered_attention
 from .local_attention import details_of_depths, local_attention
+from .looked_tokens import looked_tokens
 from .multimodal_states import states_of_multimodal
 from .noise_aware import noise_aware, tunable
 from .query_states import explain, explanation, like_text_tower, query_states
@@ -48,6 +49,7 @@ __all__ = [
     "layered_attention",
     "like_text_tower",
     "local_attention",
+    "looked_tokens",
     "noise_aware",
     "one_word",
     "query_states",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from limner.core.base import Base
     from limner.core.subject import Subject
     from limner.core.types import Pass
-    from limner.parts.modifiers.states import Making, Rewrite
+    from limner.parts.modifiers.states import Rewrite
 
 FEATURES = "features"
 

@@ -46,15 +46,22 @@ def name_vectors(base: Base, names: str = "") -> Tensor:
     """
     import torch
 
-    given = [" ".join(name.split()) for name in (names or FAMOUS).split(",") if name.strip()]
-    vectors = [
-        found for name in given if name.count(" ") == 1 for found in [base.word_vectors(name)] if len(found) == 2
-    ]
+    vectors = [base.word_vectors(name) for name in known_names(base, names)]
     if names or len(vectors) >= FEWEST:
-        return _checked(base, vectors, f"{len(vectors)} of {len(given)} names are two tokens long")
+        return _checked(base, vectors, f"{len(vectors)} of the names are two tokens long")
     rare = [found for word in base.rare_words for found in [base.word_vectors(word)] if len(found) == 1]
     pairs = [torch.cat([one, other]) for one, other in zip(rare, [*rare[1:], *rare[:1]], strict=True)]
     return _checked(base, pairs, f"{base.name} knows no famous name and {len(rare)} rare words of one token")
+
+
+def known_names(base: Base, names: str = "") -> list[str]:
+    """Those of the names given, or of FAMOUS, whose two words are one token each for a base.
+
+    base: the base whose vocabulary is read
+    names: as of `name_vectors`
+    """
+    given = [" ".join(name.split()) for name in (names or FAMOUS).split(",")]
+    return [name for name in given if name.count(" ") == 1 and len(base.word_vectors(name)) == 2]
 
 
 def _checked(base: Base, vectors: list[Tensor], what: str) -> Tensor:

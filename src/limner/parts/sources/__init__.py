@@ -3,6 +3,7 @@
 from .captioned import captioned
 from .class_pictures import STRUCTURED, class_pictures, prior_note
 from .diptychs import diptychs
+from .edited import edited_portraits
 from .expert_pairs import expert_pairs
 from .pairs import jittered, pairs
 from .people import pairs_of_people
@@ -22,6 +23,7 @@ __all__ = [
     "class_pictures",
     "corpus_texts",
     "diptychs",
+    "edited_portraits",
     "expert_pairs",
     "growing_pool",
     "jittered",
