@@ -44,6 +44,7 @@ class Source:
     learns_from: Literal["subject", "class", "prompts", "corpus"]
     prepare: Callable[[Base], Callable[[int, Streams], Batch]]
     over: Callable[[Corpus], Source] | None = None  # of one that learns from a corpus: the same on another
+    times: tuple[float, float] = (0.0, 1.0)  # shares of the base's times between which its batches are noised
     corpus: Callable[[Base], Corpus] | None = None  # what it learns from, where that is not the base's first corpus
 
 

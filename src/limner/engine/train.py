@@ -398,6 +398,9 @@ def begin_update(
     batch, base = draw(step, at), adapted.base
     noise = torch.randn(batch.latents.shape, generator=at("noise")).to(base.device, base.dtype)
     times = base.draw_times(len(batch.latents), at("time")).to(base.device)
+    if source.times != (0.0, 1.0):
+        low, high = source.times
+        times = (low * base.num_train_times + times.double() * (high - low)).to(times.dtype)
     rows = share.rows(len(times)) if share.count > 1 else slice(None)
     if share.count > 1 and batch.weight is not None and len(batch.weight.unique()) > 1:
         raise InputError(

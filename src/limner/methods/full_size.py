@@ -101,4 +101,34 @@ FULL_SIZE: dict[str, FullSize] = {
     "textual_inversion": FullSize({"vectors": 1, "lr": 5e-3, "steps": 6100, "batch": 4}, "Sec. 4 of arXiv:2208.01618, 0.005 in all"),
     "unet_finetune": FullSize({"width": 60, "lr": 1e-4, "steps": 1000}, "attn2o-ffni.yaml of Xiang-cd/unet-finetune; steps are ours"),
     "vico": FullSize({"lr": 5e-3, "attention_rate": 2e-3, "steps": 400}, "haoosz/ViCo"),
+    "cross_initialization": FullSize(
+        {"lr": 5e-3, "steps": 320, "batch": 8, "anchor_weight": 1e-5},
+        "README and train_cross_init.py of lyuPang/CrossInitialization, 6.25e-4 times the batch",
+    ),
+    "celeb_basis": FullSize(
+        {"dims": 512, "average": 0.99, "lr": 0.1, "steps": 400, "batch": 2},
+        "aigc_id.yaml of ygtxr1997/CelebBasis, 5e-3 on a layer that the sizes of 512 features, some 20 together, make 0.1 on its output",
+    ),
+    "fastcomposer": FullSize(
+        {"wait": 0.2, "localised_weight": 1e-3, "rank": 64, "lr": 1e-4, "batch": 128, "steps": 150_000},
+        "scripts/run_training.sh of mit-han-lab/fastcomposer; theirs is 1e-5 for the whole denoiser, rank and rate of the change are ours",
+    ),
+    "photomaker": FullSize(
+        {"wait": 0.2, "references": 4, "rank": 64, "rest_rate": 0.1, "lr": 1e-4, "batch": 48, "steps": 100_000},
+        "start_merge_step and LoRA of TencentARC/PhotoMaker's pipeline; training is not released: rates, batch and steps are ours",
+    ),
+    "face2diffusion": FullSize(
+        {"width": 1536}, "src/modules.py of mapooon/Face2Diffusion, which releases no training: rate, batch and steps are ours"
+    ),
+    "stellar_net": FullSize(
+        {"small_words": 0.01, "lr": 6.4e-5, "batch": 64, "steps": 70_000}, "ELITE's, whose global stage it is; its own were not to be had"
+    ),
+    "personamagic": FullSize(
+        {"balance": 1e-3, "lr": 5e-5, "steps": 1000, "batch": 2}, "input_configs/train.yaml of xzhe-Vision/PersonaMagic, 1 accumulated twice"
+    ),
+    "profusion": FullSize(
+        {"repeats": 1, "strength": 0.8, "subject_guidance": 3.0, "word_guidance": 3.0, "pretrain_lr": 2e-5, "pretrain_steps": 80_000,
+         "batch": 2},
+        "README, train.py and pipeline of drboog/ProFusion: 8 pictures an update in pre-training; tuning's rate and updates are ours",
+    ),
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from .captions import structured_captions
 from .clip import clip_classes, clip_depths, clip_global, clip_last, clip_places, clip_tokens
+from .denoiser import denoiser_levels
 from .expressions import clip_class_depths, expression_code, side_by_side
 from .faces import face_embedding, face_landmarks, face_points, landmark_names
 from .looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, placed
@@ -22,6 +23,7 @@ __all__ = [
     "clip_places",
     "clip_tokens",
     "close_up",
+    "denoiser_levels",
     "each_of",
     "expression_code",
     "face_embedding",

@@ -1,6 +1,7 @@
 """How features of pictures enter the network."""
 
 from .aligner import aligner_net, alignment
+from .attention_mixture import attention_mixture, router_prior
 from .clean_reference import clean_reference
 from .context_stack import context_stack
 from .convolutional import details_of_pixels
@@ -21,6 +22,7 @@ from .query_words import query_word, query_words, released_query_words
 from .reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .reference_network import reference_network
 from .subject_attention import subject_attention
+from .text_off import mixed_attention, text_off
 from .word_mappers import one_word, words_of_depths
 from .words_of_pictures import words_of_pictures
 
@@ -29,6 +31,7 @@ __all__ = [
     "aligner_net",
     "alignment",
     "attending",
+    "attention_mixture",
     "beside_own",
     "clean_reference",
     "context_stack",
@@ -50,6 +53,7 @@ __all__ = [
     "like_text_tower",
     "local_attention",
     "looked_tokens",
+    "mixed_attention",
     "noise_aware",
     "one_word",
     "query_states",
@@ -57,9 +61,11 @@ __all__ = [
     "query_words",
     "reference_network",
     "released_query_words",
+    "router_prior",
     "self_sites",
     "states_of_multimodal",
     "subject_attention",
+    "text_off",
     "tunable",
     "words_of_depths",
     "words_of_pictures",

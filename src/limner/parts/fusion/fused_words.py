@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.modifiers.kept import taken
-from limner.parts.modifiers.states import other_words
+from limner.parts.modifiers.states import other_words, put_in
 from limner.parts.modifiers.watched import READ_AT
 
 from .words_of_pictures import nouns_read, read_with
@@ -64,6 +65,7 @@ class fused_words:
             put = [torch.cat([noun[:-1], noun[-1:].expand(seen.shape[1], -1)]) for noun in nouns]
             plain = read_with(base, said, put, there, self.subject.handle, others).to(states)
             places = self._places(base, said, put, others, there)
+            put_in(run, self.subject.handle, {row: partial(_here, own) for row, own in zip(rows, put, strict=True)})
             run.cache[READ_AT, self.subject.handle] = {
                 row: ends[0] for row, ends in zip(rows, places, strict=True) if ends
             }
@@ -115,6 +117,10 @@ class fused_words:
             merged = fuse(own, states[rows, columns], seen[rows, which].to(states))
             found = states.index_put((rows, columns), merged.to(states))
         return found if stretched is None else torch.lerp(stretched, found, scale)
+
+
+def _here(vectors: Tensor, site: int) -> Tensor:
+    return vectors
 
 
 def waits(base: Base, run: Pass, share: float) -> bool:

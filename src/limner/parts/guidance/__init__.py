@@ -7,6 +7,7 @@ from .adjoint import feature_distance, symplectic_adjoint_guidance
 from .attention import attention_into_mask
 from .branches import between, interleaved, picture_then_text
 from .fused import fused_guidance
+from .fusion_sampling import fusion_stage, subject_and_words
 from .mixed import mixed_conditions
 from .panels import beside_panel, enforced
 from .reference import masked_reference, reference_statistics
@@ -21,6 +22,7 @@ __all__ = [
     "enforced",
     "feature_distance",
     "fused_guidance",
+    "fusion_stage",
     "interleaved",
     "interleaved_guidance",
     "masked_reference",
@@ -29,5 +31,6 @@ __all__ = [
     "picture_then_text",
     "reference_statistics",
     "self_subject",
+    "subject_and_words",
     "symplectic_adjoint_guidance",
 ]

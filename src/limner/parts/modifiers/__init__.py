@@ -16,9 +16,11 @@ from .rank_one import key_locked, noun_state, second_moment
 from .reference import inverted_reference, reference_features, reference_latents
 from .states import changed_states, image_added, last_states
 from .subspace_word import subspace_word
+from .timed_words import timed
 from .value_residual import value_residual
 from .varying_words import ATTRIBUTES, neural, per_layer, per_stage, per_step, scoped, varying_word
 from .watched import maps_of, watched_word
+from .watched_text import watched_text
 from .weight_changes import changed_weights, hadamard, kronecker, multiplied, orthogonal, spectral
 from .words import new_word, picture_words, rare_word, rare_word_and
 
@@ -66,7 +68,9 @@ __all__ = [
     "spectral",
     "subspace_word",
     "text_prefix",
+    "timed",
     "value_residual",
     "varying_word",
+    "watched_text",
     "watched_word",
 ]

@@ -49,9 +49,9 @@ def name_vectors(base: Base, names: str = "") -> Tensor:
     vectors = [base.word_vectors(name) for name in known_names(base, names)]
     if names or len(vectors) >= FEWEST:
         return _checked(base, vectors, f"{len(vectors)} of the names are two tokens long")
-    rare = [found for word in base.rare_words for found in [base.word_vectors(word)] if len(found) == 1]
+    rare = [base.word_vectors(word).mean(0, keepdim=True) for word in base.rare_words]
     pairs = [torch.cat([one, other]) for one, other in zip(rare, [*rare[1:], *rare[:1]], strict=True)]
-    return _checked(base, pairs, f"{base.name} knows no famous name and {len(rare)} rare words of one token")
+    return _checked(base, pairs, f"{base.name} knows no famous name and {len(rare)} rare words")
 
 
 def known_names(base: Base, names: str = "") -> list[str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from limner.core.base import Base
-    from limner.core.types import AttentionCall, Kind
+    from limner.core.types import AttentionCall, Kind, Pass
 
 
 READ_AT = "where a word is read"
@@ -51,6 +51,7 @@ class watched_word:
         def keep(maps: Tensor) -> Tensor:
             import torch
 
+            self.note(base, call.run)
             known = call.run.cache.get((READ_AT, self.word), {})
             places = [known.get(k, self._place(base, prompt)) for k, prompt in enumerate(call.run.prompts)]
             mean = maps.mean(1)
@@ -59,6 +60,9 @@ class watched_word:
             return maps
 
         return keep
+
+    def note(self, base: Base, run: Pass) -> None:
+        """Nothing to say of where a word of the vocabulary is read."""
 
     def _place(self, base: Base, prompt: str) -> int:
         """Where the word starts in the states; 0, where no word can be, when the prompt is without it."""

@@ -21,6 +21,7 @@ from .prototype import near_start, prototype, prototypical_embedding
 from .refinement import refinement
 from .rewards import clip_reward, policy_gradient, reward
 from .starts import near_begin
+from .text_balance import text_balance
 from .views import appearance_contrast, semantic_contrast
 
 __all__ = [
@@ -59,5 +60,6 @@ __all__ = [
     "semantic_contrast",
     "short",
     "sometimes_masked",
+    "text_balance",
     "without_picture",
 ]

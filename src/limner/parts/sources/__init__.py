@@ -13,12 +13,14 @@ from .prompts import prompts
 from .retrieved import retrieved
 from .shown import all_seen
 from .texts import corpus_texts
+from .times import at_times
 
 __all__ = [
     "FACE_TEMPLATES",
     "PHOTO_TEMPLATES",
     "STRUCTURED",
     "all_seen",
+    "at_times",
     "captioned",
     "class_pictures",
     "corpus_texts",
