@@ -787,3 +787,30 @@ def test_a_round_of_fusion_is_the_papers_formula_with_fresh_noise(base: Any, ada
     assert float((left * fresh.flatten()).mean()) > 0.1  # fresh noise came in
     assert float(left.std()) == pytest.approx(spread, rel=0.05)
     assert float((left * clean).mean()) == pytest.approx(0.0, abs=0.05)
+
+
+# -------------------------------------------------------------------------------------------------------------------- RetriNet
+
+
+def test_retrinet_retrieves_what_the_concept_word_says(base: Any) -> None:
+    """The same reference and mask with another concept word is another prediction, and each time looks anew."""
+    adapter, shown = worn(base, "retrinet", NOBODY), seen_people(1)
+    first, again, other = (
+        predicted(base, adapter, ("a person",), replace(shown, captions=((word,),)))
+        for word in ("face", "face", "clothes")
+    )
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other, atol=1e-5)
+
+
+def test_retrinet_masks_out_all_but_the_concept_and_never_shows_the_target(base: Any) -> None:
+    (stage,) = on_few(replace_batch("retrinet", 8))
+    drawn = stage.loss[0].source.prepare(base)(0, streams(0, "x", 0, 0))
+    shown = drawn.references
+    assert shown is not None
+    assert shown.masks is not None
+    assert set(shown.captions) == {("face",), ("clothes",)}
+    for row, (said,) in enumerate(shown.captions):
+        assert (float(shown.masks[row].mean()) < 0.5) is (said == "face")
+    apart = (base.decode(drawn.latents) - shown.first).abs().mean((1, 2, 3))
+    assert float(apart.min()) > 0.05

@@ -2,6 +2,7 @@
 
 from .captioned import captioned
 from .class_pictures import STRUCTURED, class_pictures, prior_note
+from .concepts import shown_for
 from .diptychs import diptychs
 from .edited import edited_portraits
 from .expert_pairs import expert_pairs
@@ -35,4 +36,5 @@ __all__ = [
     "prior_note",
     "prompts",
     "retrieved",
+    "shown_for",
 ]
