@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import importlib
 import json
 import os
@@ -129,9 +130,7 @@ def _bench(folder: Path) -> Any:
 
 
 def _weights(folder: Path) -> Any:
-    from limner.core import weights
-
-    found = list(weights.FOLDER.glob("*.safetensors"))
+    found = list((folder / "weights").glob("*.safetensors"))
     return _tensors(found[0]) if found else None
 
 
@@ -179,11 +178,12 @@ class Ran:
             if limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             from limner.apps.cli.main import main
-            from limner.core import weights
             from limner.engine import checkpoint
+            from limner.pocket import capabilities
 
             checkpoint.CHECKPOINT_SECONDS = 0.0
-            weights.FOLDER = self.folder / "weights"
+            own = dataclasses.replace(capabilities.CAPABILITIES, weights=self.folder / "weights")
+            capabilities.CAPABILITIES = own
             code = main(list(words))
         except BaseException:  # whatever it is, it is told and counted
             import traceback

@@ -143,14 +143,14 @@ def page(row: Row) -> str:
     lines += [f"    limner learn photos/ --class dog --name rex --method {row['name']}", ""]
     lines += ["| setting | default | full-size base | |", "|---|---|---|---|"]
     lines += [
-        f"| `--{name.replace('_', '-')}` | {about['default']} | {row['full_size'].get(name, '')} | {about['help']} |"
+        f"| `--{name.replace('_', '-')}` | {about['default']} | {row['full_size'].get(name, 'the same')} | {about['help']} |"
         for name, about in row["settings"].items()
     ]
-    if row["full_size"]:
-        lines += [
-            "",
-            f"Defaults are for the pocket base; on any other those of the third column, from {row['full_size_source']}.",
-        ]
+    lines += [
+        "",
+        "The pocket base takes the defaults, any other base the third column.",
+        f"Source of the third column: {row['full_size_source']}.",
+    ]
     lines += ["", *worth(row)]
     return "\n".join(lines).rstrip() + "\n"
 

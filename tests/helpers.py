@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -16,6 +19,7 @@ from limner.core.types import AttentionCall, Pass
 from limner.core.weights import cached_weights_path, save_weights, weights_path
 from limner.engine.attach import Adapter, attach
 from limner.methods import methods
+from limner.pocket.capabilities import CAPABILITIES
 
 FAST = {
     "steps": 3,
@@ -58,6 +62,13 @@ def untouched(base: Any) -> bool:
     hooks = [h for m in modules for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values())]
     ours = [hook for hook in hooks if str(getattr(hook, "__module__", "")).startswith("limner")]
     return not ours and not any(p.requires_grad for m in modules for p in m.parameters(recurse=False))
+
+
+def ship_weights_in(folder: Path, base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pocket base's pre-trained weights are in this folder, and so are those of `base`."""
+    own = replace(CAPABILITIES, weights=folder)
+    monkeypatch.setattr("limner.pocket.capabilities.CAPABILITIES", own)
+    monkeypatch.setattr(base, "capabilities", own)
 
 
 @torch.no_grad()

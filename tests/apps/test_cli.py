@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from limner.apps.cli.main import main
+from tests.helpers import ship_weights_in
 
 FAST = ["--method", "lora_dreambooth", "--steps", "2", "--num-class-pictures", "2", "--batch", "1"]
 
@@ -159,10 +160,10 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
 def test_pretraining_makes_weights_for_a_base(base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole path of `limner pretrain`, into a folder of its own."""
     import limner.core.weights
-    from limner.parts.sources import toys
+    from limner.pocket import corpus as toys
     from limner.workflows.pretrain import pretrain
 
-    monkeypatch.setattr(limner.core.weights, "FOLDER", tmp_path)
+    ship_weights_in(tmp_path, base, monkeypatch)
     monkeypatch.setattr(toys, "INDIVIDUALS", 4)
     path = pretrain("ip_adapter", steps=2, batch=2, device="cpu")
     found = limner.core.weights.shipped("ip_adapter", base)
@@ -177,7 +178,7 @@ def test_weights_that_are_missing_say_how_to_make_them(
     import limner.core.weights
     from limner.errors import FileError
 
-    monkeypatch.setattr(limner.core.weights, "FOLDER", tmp_path)
+    ship_weights_in(tmp_path, base, monkeypatch)
     with pytest.raises(FileError, match="limner pretrain ip_adapter"):
         limner.core.weights.shipped("ip_adapter", base)
 

@@ -35,7 +35,7 @@ def dog() -> Subject:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limner.parts.sources.toys.INDIVIDUALS", 4)
+    monkeypatch.setattr("limner.pocket.corpus.INDIVIDUALS", 4)
 
 
 @pytest.mark.parametrize(("dtype", "method"), [("bfloat16", "lora_dreambooth"), ("float16", "custom_diffusion")])

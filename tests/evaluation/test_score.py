@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import limner
+from limner.core.capabilities import NONE
 from limner.errors import InputError, PromptError
 from limner.evaluation import truth
 from limner.evaluation.datasets.toys import asked, gallery, pictured, toys
@@ -163,7 +164,7 @@ def test_score_paints_and_judges(base: Any, rex: Any) -> None:
 
 def test_another_base_needs_encoders(base: Any, rex: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     concept = limner.learn(base, rex, method="dreambooth", steps=1, prior_weight=0.0)
-    monkeypatch.setattr(base, "name", "other")
+    monkeypatch.setattr(base, "capabilities", NONE)
     with pytest.raises(InputError, match="--clip"):
         limner.score(base, concept, prompts=["<rex>"])
 

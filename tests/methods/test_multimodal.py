@@ -37,7 +37,7 @@ from limner.parts.fusion import explain
 from limner.parts.fusion.query_states import explained
 from limner.parts.modifiers.states import changed_states, tensors_of
 from limner.parts.objectives import refinement
-from limner.parts.sources import toys
+from limner.pocket import corpus as toys
 from limner.pocket.judges import WEIGHTS
 from limner.workflows.demo import toy
 from tests.helpers import same, state

@@ -22,7 +22,7 @@ from limner.parts.modifiers import changed_states, low_rank
 from limner.parts.objectives import denoising
 from limner.parts.parameters import learned
 from limner.parts.sources import pairs
-from limner.parts.sources.toys import NUM_VIEWS, toys
+from limner.pocket.corpus import NUM_VIEWS, toys
 from tests.helpers import same, state, untouched
 
 NOBODY = Subject("<nobody>", "toy")

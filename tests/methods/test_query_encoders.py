@@ -26,7 +26,7 @@ from limner.parts.objectives.contrast import missed
 from limner.parts.objectives.views import TEMPERATURE, appearance_contrast
 from limner.parts.sources import pairs
 from limner.parts.sources.captioned import captioned
-from limner.parts.sources.toys import toys
+from limner.pocket.corpus import toys
 from tests.helpers import fast
 
 NOBODY = Subject("<nobody>", "toy")

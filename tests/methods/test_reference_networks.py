@@ -15,7 +15,7 @@ import limner
 from limner.bases.common.attention import attend
 from limner.core.adapted import Moment
 from limner.core.concept import Concept
-from limner.core.recipe import Recipe
+from limner.core.recipe import Recipe, Stage
 from limner.core.streams import stream, streams
 from limner.core.subject import Subject
 from limner.core.types import AttentionCall, Pass, References, Site
@@ -30,13 +30,14 @@ from limner.parts.fusion import attending, beside_own, reference_network, self_s
 from limner.parts.fusion.reference_network import Shown
 from limner.parts.guidance import between, enforced, interleaved, picture_then_text
 from limner.parts.guidance.adjoint import adjoint_gradient, feature_distance, onward
-from limner.parts.modifiers import low_rank
+from limner.parts.modifiers import low_rank, rare_word_and
 from limner.parts.objectives import denoising
-from limner.parts.sources import diptychs, expert_pairs, retrieved
+from limner.parts.parameters import learned as learned_of
+from limner.parts.sources import diptychs, expert_pairs, photos, retrieved
 from limner.parts.sources.corpus import Shelf
 from limner.parts.sources.expert_pairs import apprenticeship
 from limner.parts.sources.retrieved import nearest
-from limner.parts.sources.toys import toys
+from limner.pocket.corpus import toys
 
 QUICK = limner.PaintSettings(steps=3)
 
@@ -349,11 +350,18 @@ def test_retrieved_batches_show_neighbours_with_captions_of_their_own(base: Any)
 
 
 def test_an_apprentice_never_sees_its_target_among_the_demonstrations(base: Any) -> None:
-    corpus, settings = toys(individuals=4), {"steps": 2, "batch": 1, "rank": 2, "prior_weight": 0.0}
+    def expert(subject: Subject) -> Recipe:
+        change, loss = low_rank(2), denoising(photos(subject, batch=1))
+        says = rare_word_and(subject.noun, handle=subject.handle)
+        return Recipe(says, (change,), (Stage((learned_of(change),), (loss,), 2, 4e-3),))
+
+    corpus, settings = toys(individuals=4), {"steps": 2, "batch": 1, "rank": 2}
     prompts, few = ("{} in the snow", "{} on the road"), {"experts": 2, "demonstrations": 3, "batch": 4}
-    source = expert_pairs(settings=settings, prompts=prompts, gain=-2.0, corpus=corpus, drop_text=0.0, **few)
+    source = expert_pairs(
+        expert=expert, settings=settings, prompts=prompts, gain=-2.0, corpus=corpus, drop_text=0.0, **few
+    )
     batch, shelf = source.prepare(base)(0, streams(0, 0, 0)), Shelf(corpus, base)
-    made = apprenticeship(shelf, "lora_dreambooth", settings, 2, prompts)
+    made = apprenticeship(shelf, expert, settings, 2, prompts)
     assert len(made["latents"]) == 4
     assert sorted(set(made["who"].tolist())) == sorted(
         set(torch.randperm(4, generator=stream(0, "experts"))[:2].tolist())
@@ -367,7 +375,7 @@ def test_an_apprentice_never_sees_its_target_among_the_demonstrations(base: Any)
         assert (real - latents).abs().mean((1, 2, 3)).min() > 0.05
         assert all(any(torch.equal(picture, one) for one in own) for picture in shown)
     with pytest.raises(InputError, match="threshold"):
-        expert_pairs(settings=settings, prompts=prompts, gain=2.0, corpus=corpus, **few).prepare(base)
+        expert_pairs(expert=expert, settings=settings, prompts=prompts, gain=2.0, corpus=corpus, **few).prepare(base)
 
 
 def test_suti_starts_from_re_imagens_weights(base: Any) -> None:

@@ -27,7 +27,7 @@ from limner.parts.modifiers import changed_states, changed_weights, low_rank, mu
 from limner.parts.modifiers.words import nearest, real_words
 from limner.parts.objectives import among_words, same_identity, short
 from limner.parts.sources import pairs, photos
-from limner.parts.sources.toys import toys
+from limner.pocket.corpus import toys
 from tests.helpers import deaf, fast
 
 LOOK: Look = mean_of(clip_classes)

@@ -28,7 +28,7 @@ from limner.parts.fusion import details_of_pixels
 from limner.parts.fusion.gated_attention import attended
 from limner.parts.fusion.local_attention import gate
 from limner.parts.guidance import fused_guidance
-from limner.parts.sources.toys import toys
+from limner.pocket.corpus import toys
 
 QUICK = limner.PaintSettings(steps=3)
 NOBODY = Subject("<nobody>", "toy")

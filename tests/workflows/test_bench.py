@@ -14,7 +14,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from limner.core import weights
 from limner.errors import FileError, InputError, MissingExtra, UnknownName
 from limner.evaluation.report import report, table_markdown
 from limner.evaluation.results import FORMAT, read_results
@@ -23,7 +22,8 @@ from limner.workflows.bench import run
 from limner.workflows.bench import unit as unit_module
 from limner.workflows.bench.plan import Plan, Unit
 from limner.workflows.bench.run import bench, collect, is_current
-from limner.workflows.bench.unit import key_of
+from limner.workflows.bench.unit import _opened, key_of
+from tests.helpers import ship_weights_in
 
 QUICK: dict[str, Any] = {"cases": 1, "prompts": 2, "seeds": (0, 1)}
 FAST = ("dreambooth", (("steps", 2), ("prior_weight", 0.0)))
@@ -191,8 +191,8 @@ def test_results_are_current_until_the_base_is_another(ran: SimpleNamespace, mon
 
 
 def test_weights_trained_anew_make_other_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "FOLDER", tmp_path)
     plan, keys = Plan(((BASE, ()),), **QUICK), []
+    ship_weights_in(tmp_path, _opened(plan.base, plan.device), monkeypatch)
     for trained in (1.0, 2.0):
         save_file({"gate": torch.full((2,), trained)}, tmp_path / "cafe.safetensors", metadata={"limner": "{}"})
         keys.append([key_of(plan, Unit(name, (), "dog-40", 0)) for name in ("cafe", "dreambooth")])

@@ -10,12 +10,9 @@ import torch
 
 from limner.apps.cli.aliases import translated
 from limner.apps.cli.main import _parser
-from limner.core.method import settings
 from limner.core.subject import Subject
 from limner.errors import InputError
-from limner.library.settings import checked_settings
-from limner.methods import DEFAULT, methods
-from limner.methods.full_size import FULL_SIZE
+from limner.methods import DEFAULT
 from limner.workflows import choose_method
 from limner.workflows.choose_method import choose, seconds, within
 
@@ -140,20 +137,6 @@ def test_ours_go_before_theirs_and_other_commands_are_left_alone() -> None:
 def test_a_flag_without_its_value_is_said() -> None:
     with pytest.raises(InputError, match="needs a value"):
         translated(["learn", "photos", "--learning_rate"], print)
-
-
-# ---------------------------------------------------------------------------------------------------- full-size settings
-
-
-@pytest.mark.parametrize("name", list(FULL_SIZE))
-def test_full_size_settings_are_ones_the_method_has(name: str) -> None:
-    function, theirs = methods()[name], FULL_SIZE[name]
-    assert set(theirs.settings) <= {setting.name for setting in settings(function)}
-    assert theirs.source
-    found = checked_settings(function, theirs.settings)  # within the limits
-    assert checked_settings(function, {}, base="stable-diffusion-v1-5") == found
-    assert checked_settings(function, {}, base="pocket") != found
-    assert checked_settings(function, {"steps": 7}, base="other")["steps"] == 7
 
 
 def test_photographs_get_a_method_that_paints_pictures_of_them(rex: Subject) -> None:

@@ -28,18 +28,18 @@ from limner.engine.parallel import Share, Spread
 from limner.engine.train import MEAN, train
 from limner.errors import FileError, InputError, MissingExtra, UnknownName, WrongBase
 from limner.methods import find
-from limner.parts.sources.toys import toys
+from limner.pocket.corpus import toys
 from limner.workflows.pretrain import Manner, over, prepared, pretrain
-from tests.helpers import same, state, untouched
+from tests.helpers import same, ship_weights_in, state, untouched
 
 SMALL = {"steps": 4, "batch": 4}
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _folder(base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights go into a folder of their own, and toys are few."""
-    monkeypatch.setattr(limner.core.weights, "FOLDER", tmp_path / "methods")
-    monkeypatch.setattr("limner.parts.sources.toys.INDIVIDUALS", 4)
+    ship_weights_in(tmp_path / "methods", base, monkeypatch)
+    monkeypatch.setattr("limner.pocket.corpus.INDIVIDUALS", 4)
 
 
 def weights(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -403,14 +403,14 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 import torch
-import limner.core.weights
-from limner.parts.sources import toys
+from dataclasses import replace
+from limner.pocket import capabilities, corpus as toys
 from limner.workflows.pretrain import Manner, prepared, trained
 from limner.engine.parallel import spread
 
 torch.set_num_threads(1)
 out, accumulate = Path(sys.argv[1]), int(sys.argv[2])
-limner.core.weights.FOLDER = out
+capabilities.CAPABILITIES = replace(capabilities.CAPABILITIES, weights=out)
 toys.INDIVIDUALS = 4
 over = spread(accumulate)
 ready = prepared("ip_adapter", manner=Manner(accumulate, 0.9, "float32"), spread=over, given={"steps": 4, "batch": 4})
@@ -486,7 +486,7 @@ def test_weights_of_another_base_are_refused(
 ) -> None:
     path = pretrain("ip_adapter", base=base, run=tmp_path / "run", steps=1, batch=2)
     limner.learn(base, rex, method="ip_adapter")
-    other = types.SimpleNamespace(name="pocket", fingerprint="another")
+    other = types.SimpleNamespace(name="pocket", fingerprint="another", capabilities=base.capabilities)
     tensors = weights(path)[1]
     limner.core.weights.save_weights("ip_adapter", other, tensors, about={})  # type: ignore[arg-type]
     with pytest.raises(WrongBase, match="trained for a base with fingerprint another"):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from limner.parts.augmentations.plain import on_plain
 from limner.parts.encoders.multimodal import PICTURE, TOWER, Multimodal, opened
 from limner.parts.sources.corpus import Shelf
-from limner.parts.sources.toys import NUM_VIEWS, toys
+from limner.pocket.corpus import NUM_VIEWS, toys
 from limner.pocket.judges import WEIGHTS, clip
 from limner.pocket.world import CORE, caption, describe, draw, individual, references, sample
 from limner.pocket.world.graph import SPLITS

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Generator, Tensor, nn
 
-    from .capabilities import Capabilities, PixelEncoder
+    from .capabilities import Capabilities, Captioner, PixelEncoder, Segmenter
+    from .corpus import Corpus
     from .types import Pass, Site
 
 
@@ -54,14 +55,26 @@ class Base(Protocol):
     def parts(self) -> tuple[str, ...]: ...  # names of its networks
     @property
     def samplers(self) -> tuple[str, ...]: ...
-    @property
-    def capabilities(self) -> Capabilities: ...  # networks and facts that come with it beside the generator
+
+    # ---- what comes with it beside the generator
+    capabilities: Capabilities
+
     @property
     def encoders(self) -> Mapping[str, PixelEncoder]:
         """By role: "face" -> unit embeddings [n, D], "landmarks" -> [n, K, 2] shares of the picture, "object" -> [n, D].
         Each takes pixels [n, 3, H, W] in [0, 1] and lets gradients pass; empty where the base has none."""
         ...
 
+    @property
+    def segmenter(self) -> Segmenter | None: ...
+    @property
+    def captioner(self) -> Captioner | None: ...
+    @property
+    def multimodal(self) -> str: ...  # folder of a language model that reads pictures; empty where there is none
+    @property
+    def corpus(self) -> Corpus | None: ...  # pictures of many subjects, for encoders to be trained on
+
+    # ---- where it is
     @property
     def device(self) -> torch.device: ...
     @property

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ class Card:
     year: int
     scope: tuple[str, ...]
     venue: str = ""  # where it appeared, of what is not on arXiv
+    full_size: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # settings on a full-size base that differ from the signature's
+    same: tuple[str, ...] = ()  # settings that a full-size base takes from the signature
+    full_size_source: str = ""  # where the former are from, or that they are not published
 
     @property
     def source(self) -> str:
@@ -42,25 +47,57 @@ Method: TypeAlias = "Callable[..., Recipe]"
 
 
 def method(
-    *, title: str, scope: Sequence[str], arxiv: str = "", venue: str = "", year: int = 0
+    *,
+    title: str,
+    scope: Sequence[str],
+    arxiv: str = "",
+    venue: str = "",
+    year: int = 0,
+    full_size: Mapping[str, Any] | None = None,
+    same: Sequence[str] = (),
+    source: str = "",
 ) -> Callable[[Method], Method]:
     """Mark a function of a `Subject` as a method: attaches its card and returns the function unchanged.
 
-    `arxiv` is the identifier ("2208.12242"), whose first two digits give the year; a paper that is not on arXiv has a
-    `venue` and a `year` instead, and a method of your own needs neither. Raises `TypeError` when a setting lacks a type, a default or
-    a line of help.
+    Arguments:
+        title: name of the method in its paper
+        scope: kinds of subjects it is for: "object", "style", "face", ...
+        arxiv: identifier ("2208.12242"), whose first two digits give the year; empty for a paper that is not there and for a
+            method of your own
+        venue: where a paper appeared that is not on arXiv
+        year: year of such a paper
+        full_size: settings that a full-size base needs instead of the signature's, which suit the small base that ships
+        same: settings that such a base takes from the signature
+        source: where the values of `full_size` are from, in plain words; where nobody published any, this says so
+
+    Raises `TypeError` when a setting lacks a type, a default or a line of help, and for a name in `full_size` or `same` that is no
+    setting or is in both.
     """
 
     def attach(function: Method) -> Method:
         if (arxiv and (venue or year)) or bool(venue) != bool(year):
             raise TypeError(f"method {function.__name__!r} has either arxiv=, or venue= and year=, or none of them")
         when = 2000 + int(arxiv[:2]) if arxiv else year
-        card = Card(function.__name__, title, arxiv, when, tuple(scope), venue)
+        theirs = dict(full_size or {})
+        card = Card(function.__name__, title, arxiv, when, tuple(scope), venue, theirs, tuple(same), source)
         function.card = card  # type: ignore[attr-defined]  # functions stay functions; `card` reads it back
-        settings(function)
+        _check_full_size(card, {setting.name for setting in settings(function)})
         return function
 
     return attach
+
+
+def _check_full_size(card: Card, known: set[str]) -> None:
+    """Raise `TypeError` where the settings for a full-size base are not the method's, stand twice, or have no source."""
+    named = [*card.full_size, *card.same]
+    if strange := sorted(set(named) - known):
+        raise TypeError(f"method {card.name!r} has no setting {strange[0]!r}, which its full_size= or same= names")
+    if len(named) != len(set(named)):
+        raise TypeError(f"method {card.name!r} has a setting twice in full_size= and same=")
+    if named and not card.full_size_source:
+        raise TypeError(
+            f"method {card.name!r} has settings for full-size bases and no source= that says where they are from"
+        )
 
 
 @functools.cache

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
-SMALL_VOCABULARY = 5000  # tokens; a tower that was taught a small world's words knows fewer
 KINDS = ("object", "pet", "face", "style", "action", "relation")
 
 

@@ -17,18 +17,17 @@ if TYPE_CHECKING:
 
     from .base import Base
 
-FOLDER = Path(__file__).parent.parent / "pocket" / "weights" / "methods"
-
 
 def weights_path(name: str, base: Base) -> Path:
-    """Where the weights of a method for a base are kept: with the package for pocket, or in the cache folder, where those lie that were
-    made on first use, and those for other bases."""
-    packaged, made = FOLDER / f"{name}.safetensors", cached_weights_path(name, base)
-    return packaged if base.name == "pocket" and (packaged.exists() or not made.exists()) else made
+    """Where the weights of a method for a base are kept: beside the base's own where it ships with such; in the cache those that were made
+    on first use, and those for other bases."""
+    folder, made = base.capabilities.weights, cached_weights_path(name, base)
+    packaged = folder / f"{name}.safetensors" if folder is not None else made
+    return packaged if packaged.exists() or not made.exists() else made
 
 
 def cached_weights_path(name: str, base: Base) -> Path:
-    """Where weights that did not come with the package are kept."""
+    """Where weights that did not come with a base are kept."""
     from .cache import cache_folder
 
     return cache_folder() / "methods" / f"{name}-{base.fingerprint}.safetensors"
@@ -103,7 +102,7 @@ def check_import(name: str, base: Base, *, overwrite: bool) -> None:
     """Whether weights of another tool's file may take the place of a method's on this base. Raises `FileError` for those that ship with
     limner, which are part of it, and for those that are there already unless `overwrite`."""
     path = weights_path(name, base)
-    if FOLDER in path.parents:
+    if base.capabilities.weights is not None:
         raise FileError(
             f"the weights of {name} for {base.name} are part of limner, and an imported file does not replace them; import it for the base "
             "that it was made for: --base FOLDER or HUB/ID"

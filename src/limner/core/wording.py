@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 
 LONGEST = 120  # characters of a text of the user's that a message repeats
 _A = ("uni", "use", "usu", "ute", "uto", "eu", "ewe", "one", "once", "ouija", "u-")
@@ -65,3 +66,14 @@ def first_of(lines: Sequence[str], most: int = 8) -> list[str]:
 
 def _consonant_y(noun: str) -> bool:
     return noun.endswith("y") and noun[-2:-1] not in ("a", "e", "i", "o", "u", "")
+
+
+def words_not_in(known: Collection[str], text: str) -> list[str]:
+    """The words of a text that are not known, in order; handles such as <rex> are left out, and "close-up" is two words.
+
+    >>> words_not_in({"a", "dog", "close", "up"}, "a close-up of <rex>, a dog")
+    ['of']
+    """
+    plain = re.sub(r"<[^<>]*>", " ", text.lower())
+    met = dict.fromkeys(re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", plain))
+    return [word for word in met if not all(part in known for part in word.split("-"))]

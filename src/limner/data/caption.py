@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from limner.bases.common.loading import capabilities_of
 from limner.core.subject import Subject
 from limner.errors import FileError
 
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
 
 
 def captions(images: Sequence[Image.Image], subject: Subject, where: str, *, device: str = "cpu") -> list[str]:
-    """What BLIP (arXiv:2201.12086) says of each picture, with the handle where it names the class; so does a BLIP-2, a LLaVA, or
-    for "pocket" the pocket's own, which knows toys."""
+    """What BLIP (arXiv:2201.12086) says of each picture, with the handle where it names the class; so does a BLIP-2 or a LLaVA.
+    `where` is a folder, a hub id, or the name of a base that brings a model of its own: "pocket", whose model knows toys."""
     from transformers import BlipForConditionalGeneration, BlipProcessor
 
-    kind = "llava" if where == "pocket" else model_kind(where)
+    where = capabilities_of(where).multimodal or where
+    kind = model_kind(where)
     if kind in ("llava", "blip-2"):
-        return [named(text, subject) for text in _told(images, subject, "" if where == "pocket" else where, device)]
+        return [named(text, subject) for text in _told(images, subject, where, device)]
     if kind != "blip":
         raise FileError(f"{where} is a {kind or 'model of no known kind'}; a captioner is a BLIP, a BLIP-2 or a LLaVA")
     processor: Any = BlipProcessor.from_pretrained(where)

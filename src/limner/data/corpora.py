@@ -69,7 +69,7 @@ class Store:
 
 
 def _toys(words: str, held_out: Path | None) -> Corpus:
-    from limner.parts.sources.toys import toys
+    from limner.pocket.corpus import toys
 
     if held_out is not None:
         raise InputError("no toy of the corpus is among those that are judged: leave out --exclude")

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.core.pixels import to_tensor
 from limner.errors import InputError
-from limner.pocket import SIZE
 
 from .features import cached_features
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
+
+    from limner.core.capabilities import Bench, Judge
 
 
 BATCH = 64
@@ -72,40 +73,29 @@ Encoders: TypeAlias = Mapping[str, Encoder]
 
 def pocket_encoders() -> dict[str, Encoder]:
     """The networks that ship: roles clip, dino, identity, face, judge, logits, gram and quality."""
-    from limner.pocket import judges
+    from limner.pocket.capabilities import BENCH
 
-    def quality(pixels: Tensor) -> Tensor:
-        import torch
+    return bench_encoders(BENCH)
 
-        logits = judges.logits(pixels)
-        return torch.stack([logits[f].softmax(-1).amax(-1) for f in ("class", "scene")]).mean(0)[:, None]
 
-    seen: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
-        "clip": ("clip", judges.picture_features),
-        "dino": ("dino", judges.appearances),
-        "identity": ("identity", judges.identities),
-        "face": ("faces", lambda x: judges.identities(x, faces=True)),
-        "judge": ("judge", judges.features),
-        "logits": ("judge", lambda x: judges.logits(x)["class"]),
-        "gram": ("judge", judges.gram),
-        "quality": ("judge", quality),
-    }
-    found = {}
-    for role, (network, function) in seen.items():
-        read = judges.text_features if role == "clip" else None
-        path = judges.WEIGHTS / network
-        found[role] = Encoder(
-            f"pocket/{role}",
-            file_hash(path / "model.safetensors" if path.is_dir() else path.with_suffix(".safetensors")),
-            f"RGB, fitted to {SIZE} px by Lanczos, [0, 1]",
-            functools.partial(_seen, function),
-            read,
+def bench_encoders(bench: Bench | None) -> dict[str, Encoder]:
+    """The judges of a base's own bench, by role; empty where it has no bench."""
+    if bench is None:
+        return {}
+    return {
+        role: Encoder(
+            f"{bench.name}/{role}",
+            file_hash(judge.weights),
+            f"RGB, fitted to {judge.size} px by Lanczos, [0, 1]",
+            functools.partial(_seen, judge),
+            judge.read,
         )
-    return found
+        for role, judge in bench.judges.items()
+    }
 
 
-def _seen(function: Callable[[Tensor], Tensor], images: Sequence[Image.Image]) -> Tensor:
-    return function(to_tensor(images, SIZE))
+def _seen(judge: Judge, images: Sequence[Image.Image]) -> Tensor:
+    return judge.see(to_tensor(images, judge.size))
 
 
 def encoder(where: str | Path, *, device: str = "cpu") -> Encoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -16,6 +17,9 @@ from .encoders import Encoders
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
+
+    from limner.core.base import Base
+    from limner.core.capabilities import Segmenter
 
 Images: TypeAlias = "tuple[Image.Image, ...]"
 Segment: TypeAlias = "Callable[[Sequence[Image.Image]], Tensor]"
@@ -214,10 +218,21 @@ def cut(image: Image.Image, mask: Tensor) -> Image.Image:
 
 def pocket_masks(images: Sequence[Image.Image]) -> Tensor:
     """Where toys are: the pocket segmenter's masks, cut at a half. [N, SIZE, SIZE]"""
-    from limner.core.pixels import to_tensor
     from limner.pocket import judges
 
-    return (judges.masks(to_tensor(images, SIZE)) > 0.5).float()
+    return masks_by(judges.masks, SIZE, images)
+
+
+def masks_by(segmenter: Segmenter, size: int, images: Sequence[Image.Image]) -> Tensor:
+    """[N, size, size]: 1 where a segmenter finds a subject more likely than not, on pictures fitted to `size`."""
+    from limner.core.pixels import to_tensor
+
+    return (segmenter(to_tensor(images, size)) > 0.5).float()
+
+
+def segment_of(base: Base) -> Segment | None:
+    """The base's segmenter as measuring asks for it; None where it has none."""
+    return functools.partial(masks_by, base.segmenter, base.picture_size) if base.segmenter else None
 
 
 def values(measured: Mapping[str, Measured]) -> dict[str, float]:

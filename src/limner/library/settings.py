@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from limner.core.method import settings
-from limner.core.subject import SMALL_VOCABULARY
+from limner.bases.common.loading import capabilities_of
+from limner.core.method import Card, settings
 from limner.errors import InputError, UnknownName
-from limner.methods.full_size import FULL_SIZE
 
 if TYPE_CHECKING:
     from limner.core.base import Base
@@ -19,12 +18,16 @@ if TYPE_CHECKING:
 def checked_settings(
     function: Callable[..., Recipe], given: Mapping[str, Any], *, base: str = "pocket"
 ) -> dict[str, Any]:
-    """All settings of a method with the given ones in place. Those not given are the signature's on the pocket base and the
-    authors', where they gave any, on another. Raises `InputError` for a name, type or value it cannot have."""
+    """All settings of a method with the given ones in place, for the base of that name.
+
+    Those not given are the signature's on a small base, and on a full-size base those of the method's card where it has any. Raises
+    `InputError` for a name, type or value that a setting cannot have.
+    """
     known = {setting.name: setting for setting in settings(function)}
     chosen = {name: setting.default for name, setting in known.items()}
-    theirs = FULL_SIZE.get(function.__name__) if base != "pocket" else None
-    chosen |= theirs.settings if theirs else {}
+    about: Card | None = getattr(function, "card", None)
+    if about is not None and capabilities_of(base).full_size:
+        chosen |= about.full_size
     for name, value in given.items():
         if name not in known:
             raise UnknownName(f"setting of {function.__name__}", name, known)
@@ -73,14 +76,11 @@ def check_setting(name: str, value: Any, kind: type) -> Any:
 def check_word(subject: Subject, base: Base) -> None:
     """Raise `InputError` when the handle is a word this base has a meaning for.
 
-    Only bases of a small vocabulary are asked: the word list of a full-size tower holds most short names there are.
+    Only bases that know few words are asked: the word list of a full-size text encoder holds most short names there are.
     """
-    if len(base.vocabulary) >= SMALL_VOCABULARY:
+    if base.capabilities.known_words is None:
         return
-    from limner.pocket.world.grammar import words
-
-    # its tokenizer also knows syllables ("bo") as one token; they mean nothing
-    known = base.vocabulary.intersection(words()) - set(base.rare_words)
+    known = base.vocabulary & base.capabilities.known_words() - set(base.rare_words)
     if subject.name in known:
         raise InputError(
             f"the name {subject.name!r} is a word that {base.name} knows; choose one that means nothing, such as 'rex'"

@@ -1,17 +1,22 @@
-"""What the pocket base can do beside painting: its judges as encoders, for parts that ask a base for them."""
+"""The capabilities of the pocket base beside painting: its judges, its corpus and its words, for parts that ask for them."""
 
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limner.core.capabilities import Capabilities
+from limner.core.capabilities import Bench, Capabilities, Judge
 
-from . import SIZE
+from . import SIZE, judges
+from .corpus import toys
 from .face_networks import PocketFaces
-from .judges import WEIGHTS, network
+from .people_corpus import people
+from .subjects import DEVELOPMENT, prompts, toy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch import Tensor
 
     from limner.core.capabilities import PixelEncoder
@@ -36,13 +41,88 @@ def _network_on(name: str, device: str) -> Any:
     """A judge's network there; the one on the CPU is shared with those who measure."""
     import copy
 
-    return network(name) if device == "cpu" else copy.deepcopy(network(name)).to(device)
+    return judges.network(name) if device == "cpu" else copy.deepcopy(judges.network(name)).to(device)
 
 
 def _encoders() -> dict[str, PixelEncoder]:
     """Those whose weights this edition ships."""
-    there = {role: name for role, name in NETWORKS.items() if (WEIGHTS / f"{name}.safetensors").is_file()}
+    there = {role: name for role, name in NETWORKS.items() if (judges.WEIGHTS / f"{name}.safetensors").is_file()}
     return {role: functools.partial(encode, name) for role, name in there.items()}
 
 
-CAPABILITIES = Capabilities(encoders=_encoders(), faces=PocketFaces(encode))
+def captions(pixels: Tensor) -> list[str]:
+    """A caption for each picture [n, 3, SIZE, SIZE], with {} for the toy: the place and the side, as the judge reads them."""
+    from .world.grammar import PLACES, VIEWED
+
+    found = []
+    for row in judges.read(pixels):
+        view = "" if row["view"] == "front" else f", {VIEWED[row['view']][0]}"
+        found.append(f"a photo of {{}} {PLACES[row['scene']][0]}{view}")
+    return found
+
+
+@functools.cache
+def known_words() -> frozenset[str]:
+    """Words that captions of the shipped edition said; other tokens of its tokenizer are syllables and mean nothing."""
+    from .known import words
+    from .world import grammar
+
+    said = {part for word in grammar.words() for part in word.split("-")}
+    return words() & said
+
+
+PROMPTS_ELSEWHERE = (
+    "a photo of a car on the beach",
+    "a photo of a teapot in the kitchen",
+    "a photo of a boat",
+    "a photo of a robot in the city",
+)
+
+
+def _quality(pixels: Tensor) -> Tensor:
+    """[n, 1]: how sure the judge is of class and scene."""
+    import torch
+
+    logits = judges.logits(pixels)
+    return torch.stack([logits[f].softmax(-1).amax(-1) for f in ("class", "scene")]).mean(0)[:, None]
+
+
+def _judge(
+    network: str, see: Callable[[Tensor], Tensor], read: Callable[[Sequence[str]], Tensor] | None = None
+) -> Judge:
+    path = judges.WEIGHTS / network
+    file = path / "model.safetensors" if path.is_dir() else path.with_suffix(".safetensors")
+    return Judge(see, file, SIZE, read)
+
+
+BENCH = Bench(
+    "pocket",
+    {
+        "clip": _judge("clip", judges.picture_features, judges.text_features),
+        "dino": _judge("dino", judges.appearances),
+        "identity": _judge("identity", judges.identities),
+        "face": _judge("faces", lambda pixels: judges.identities(pixels, faces=True)),
+        "judge": _judge("judge", judges.features),
+        "logits": _judge("judge", lambda pixels: judges.logits(pixels)["class"]),
+        "gram": _judge("judge", judges.gram),
+        "quality": _judge("judge", _quality),
+    },
+    prompts,
+    PROMPTS_ELSEWHERE,
+    functools.partial(toy, *DEVELOPMENT),
+    Path(__file__).parent.parent / "methods" / "measured.json",
+)
+CAPABILITIES = Capabilities(
+    encoders=_encoders(),
+    faces=PocketFaces(encode),
+    segmenter=judges.masks,
+    captioner=captions,
+    multimodal=str(judges.WEIGHTS / "multimodal"),
+    corpus=toys(),
+    people=people(),
+    known_words=known_words,
+    weights=judges.WEIGHTS / "methods",
+    full_size=False,
+    photographs=False,
+    bench=BENCH,
+)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 
+from limner.core.wording import words_not_in
 from limner.pocket.world.grammar import phrases
 
 from .judges import WEIGHTS
@@ -23,12 +23,7 @@ def words() -> frozenset[str]:
 
 def known() -> dict[str, tuple[str, ...]]:
     """Words and phrases that mean something to the shipped base, by kind; those of a later world are left out."""
-    found = {kind: tuple(phrase for phrase in said if not strange(phrase)) for kind, said in phrases().items()}
+    found = {
+        kind: tuple(phrase for phrase in said if not words_not_in(words(), phrase)) for kind, said in phrases().items()
+    }
     return {kind: said for kind, said in found.items() if said}
-
-
-def strange(text: str) -> list[str]:
-    """The words of a text that mean nothing to the shipped base, in order; handles such as <rex> are left out."""
-    plain = re.sub(r"<[^<>]*>", " ", text.lower())
-    met = dict.fromkeys(re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", plain))
-    return [word for word in met if not all(part in words() for part in word.split("-"))]

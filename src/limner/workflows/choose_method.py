@@ -7,9 +7,9 @@ import json
 import re
 import time
 from collections.abc import Callable
-from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from limner.bases.common.loading import capabilities_of
 from limner.core.wording import counted, with_article
 from limner.errors import InputError, UnknownName
 from limner.methods import DEFAULT, card, methods
@@ -42,10 +42,10 @@ class Choice(NamedTuple):
 
 
 @functools.cache
-def measured() -> dict[str, dict[str, float]]:
-    """H, F, T, toys, seconds and bytes of every method on the pocket base's bench, by name; empty when nothing was measured."""
-    file = resources.files("limner.methods") / "measured.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+def measured(base: str = "pocket") -> dict[str, dict[str, float]]:
+    """H, F, T, toys, seconds and bytes of every method on a base's own bench, by name; empty when nothing was measured."""
+    bench = capabilities_of(base).bench
+    return dict(json.loads(bench.results.read_text(encoding="utf-8"))) if bench and bench.results.is_file() else {}
 
 
 def choose(
@@ -54,24 +54,25 @@ def choose(
     """The method for a goal on a base, by what was measured there.
 
     `budget` in seconds leaves out methods that took longer. Raises `InputError` when nothing is that quick. `photographs` says that the
-    pictures are unlike the pocket base's world (see `are_photographs`): what was measured on toys tells nothing of them then.
+    pictures are photographs (see `are_photographs`): what was measured on a base that knows none tells nothing of them.
     """
     if goal not in GOALS:
         raise UnknownName("goal", goal, GOALS)
-    if base != "pocket":
+    about = capabilities_of(base)
+    if about.bench is None:
         name = "dreambooth" if goal == "best" else DEFAULT
         return Choice(name, f"nothing was measured on {base}; this is the field's everyday way to the goal {goal!r}")
-    if photographs:
+    if photographs and not about.photographs:
         return Choice(
             OF_PHOTOGRAPHS,
-            "these pictures are photographs, which pocket does not know: other methods paint noise or any of the class, this one a toy "
+            f"these pictures are photographs, which {base} does not know: other methods paint noise or any of the class, this one a toy "
             "like the subject. For a likeness, name a real base with --base",
         )
     wanted = "object" if kind == "pet" else kind
     known = methods()
     able = {
         n: row
-        for n, row in measured().items()
+        for n, row in measured(base).items()
         if n in known and row["toys"] >= FEWEST and wanted in card(known[n]).scope
     }
     if not able:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from limner.core.files import check_folder, check_ours
 from limner.core.wording import counted, with_article
 from limner.errors import FileError
+from limner.pocket.subjects import toy
 
 if TYPE_CHECKING:
     from limner.core.picture import Pictures
@@ -21,19 +22,8 @@ if TYPE_CHECKING:
 
 TOY = ("car", 2_000_016)  # class and seed of a held-out individual
 NAME = "zippy"
-NUM_REFERENCES = 4
 COUNT = 4
 SHOWN = ("identity", "dino_i", "clip_t")
-
-
-def toy(kind: str, seed: int, *, name: str = "rex", count: int = NUM_REFERENCES, at: int = 0) -> Subject:
-    """A toy of the pocket world as a subject, with rendered pictures for photographs."""
-    from limner.core.subject import Subject
-    from limner.pocket.world import CORE, draw, individual, references
-
-    who = individual(kind, seed, patterns=CORE.patterns)
-    pixels = draw(references(who, count, seed=at)).pixels
-    return Subject.of(pixels, noun=kind, handle=name)
 
 
 def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int = 0) -> Path:

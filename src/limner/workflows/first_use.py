@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def make_weights(name: str, recipe: Recipe, base: Base) -> Path | None:
-    """Pre-train a method for the pocket base where it starts from weights and there are none, and keep them in the cache; returns where
+    """Pre-train a method for a small base, such as pocket, where it starts from weights and there are none, and keep them in the cache; returns where
     they are, or None where nothing was made. Killed, it goes on where it was the next time.
 
-    On other bases nothing is made: there it takes days of a large machine, and `shipped` says how to begin it.
+    On full-size bases nothing is made: there it takes days of a large machine, and `shipped` says how to begin it.
 
     name: the method, or "FILE.py:function"
     recipe: what it returned; its stages of pre-training are made anew at their default settings

@@ -57,10 +57,10 @@ class Training:
     @property
     def seen(self) -> Corpus:
         """What is learned from."""
-        from limner.parts.sources.toys import toys
+        from limner.parts.sources.corpus import corpus_of
 
         own = (term.source.corpus for stage in self.stages for term in stage.loss)
-        return self.corpus or next((corpus(self.base) for corpus in own if corpus), toys())
+        return corpus_of(self.base, self.corpus or next((corpus(self.base) for corpus in own if corpus), None))
 
     @property
     def header(self) -> dict[str, Any]:

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from limner.bases.common.loading import capabilities_of
 from limner.core.files import write_text
 from limner.errors import InputError
 from limner.evaluation.datasets import said
-from limner.evaluation.encoders import Encoders, pocket_encoders
-from limner.evaluation.measuring import Album, measure, pocket_masks, values
+from limner.evaluation.encoders import Encoders, bench_encoders
+from limner.evaluation.measuring import Album, measure, segment_of, values
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from limner.core.base import Base
     from limner.core.recipe import Recipe
     from limner.core.subject import Subject
     from limner.engine.train import Progress
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 PROMPTS = ("a photo of {}", "{} on the beach", "{} in the snow", "{} in the jungle")
 SCORES = ("identity", "dino_i", "clip_i", "clip_t")
 STEPS = 20
-DEVELOPMENT = ("dog", 1_000_007)
-"""A toy of the development split: neither trained on nor judged by."""
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Previews:
         images = self.painted(progress)
         if not self.writes:
             return
-        scores = self.scored(images)
+        scores = self.scored(images, progress.adapted.base)
         before = [look for look in self.looks if look["done"] < progress.done]  # a resumed run looks again
         kept = before if progress.resumed or self.told else []  # those of another run that was here
         self.looks, self.told = [*kept, {"done": progress.done, "loss": round(progress.loss, 5), **scores}], True
@@ -95,14 +95,14 @@ class Previews:
                     latents = at.latents
                 return to_images(base.decode(latents))
 
-    def scored(self, images: Sequence[Image.Image]) -> dict[str, float]:
+    def scored(self, images: Sequence[Image.Image], base: Base) -> dict[str, float]:
         """Likeness to the subject's pictures and obedience to the prompts, as far as there are encoders to judge them."""
         if self.encoders is None:
             return {}
         canonical = tuple(said(prompt, [self.subject.noun]) for prompt in PROMPTS)
         real = tuple(p.image for p in self.subject.pictures if p.image is not None)
         album = Album(self.subject.noun, tuple(images), canonical, training=real)
-        return values(measure(album, self.encoders, only=SCORES, segment=pocket_masks))
+        return values(measure(album, self.encoders, only=SCORES, segment=segment_of(base)))
 
 
 def _known(recipe: Recipe, subject: Subject, learned: Mapping[str, Any], base: Any) -> dict[str, Any]:
@@ -125,17 +125,15 @@ def previews(
     encoders: Encoders | None = None,
     writes: bool = True,
 ) -> Previews:
-    """Previews of a toy of the development split on the pocket base, judged by its networks; elsewhere of a subject that is given.
-    Raises `InputError` where one must be."""
-    if base == "pocket":
-        encoders = encoders or pocket_encoders()
+    """Previews of the subject that is given, or of the example of the base's own bench, judged by that bench's networks where no
+    encoders are given. Raises `InputError` where there is neither subject nor bench."""
+    bench = capabilities_of(base).bench
+    encoders = encoders or bench_encoders(bench) or None
     if subject is None:
-        if base != "pocket":
+        if bench is None:
             raise InputError(
                 "to paint previews on this base, say of whom: --preview-of FOLDER, pictures of one subject in a folder named by its "
                 "class"
             )
-        from .demo import toy
-
-        subject = toy(*DEVELOPMENT)
+        subject = bench.example()
     return Previews(method, settings, subject, folder, every, encoders, writes)

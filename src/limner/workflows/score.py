@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from limner.core.wording import shortened
 from limner.errors import InputError, PromptError
 from limner.evaluation.datasets import said
-from limner.evaluation.encoders import pocket_encoders
-from limner.evaluation.measuring import Album, pocket_masks
+from limner.evaluation.encoders import bench_encoders
+from limner.evaluation.measuring import Album, segment_of
 from limner.evaluation.score import images, judged
 
 if TYPE_CHECKING:
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from limner.evaluation.measuring import Images, Segment
     from limner.evaluation.score import Scorecard
     from limner.pocket.world.grammar import Prompt
-
-
-ELSEWHERE = (
-    "a photo of a car on the beach",
-    "a photo of a teapot in the kitchen",
-    "a photo of a boat",
-    "a photo of a robot in the city",
-)
-"""Prompts without the subject, by which drift is measured."""
 
 
 def score(
@@ -54,24 +45,22 @@ def score(
 ) -> Scorecard:
     """Paint `concept` and `base` for the same prompts and seeds, and judge both.
 
-    `prompts` hold the handle ("<rex> on the beach"), or are the pocket world's with their truth; without any, ten of
-    its own are asked of the pocket base. `training` are the pictures that were learned from, `held_out` others of the
-    same subject; `plain` are the base's pictures where an earlier scorecard has them. On another base than pocket `encoders` must be given. Raises `InputError` for a prompt without the
-    handle or no encoders.
+    `prompts` hold the handle ("<rex> on the beach"), or are the pocket world's with their truth; without any, those of
+    the base's own bench. `training` are the pictures that were learned from, `held_out` others of the same subject;
+    `plain` are the base's pictures where an earlier scorecard has them. On a base without a bench `encoders` must be
+    given. Raises `InputError` for a prompt without the handle or no encoders.
     """
     from limner.pocket.world.grammar import Prompt
 
-    pocket = base.name == "pocket"
+    bench = base.capabilities.bench
     if encoders is None:
-        if not pocket:
+        if bench is None:
             raise InputError(
                 f"the encoders that ship know toys, not pictures of {base.name}: give encoders (--clip, --dino)"
             )
-        encoders, segment = pocket_encoders(), segment or pocket_masks
-    if not prompts and pocket:
-        from limner.evaluation.datasets.toys import asked as standard
-
-        prompts = standard()
+        encoders, segment = bench_encoders(bench), segment or segment_of(base)
+    if not prompts and bench is not None:
+        prompts = bench.prompts()
     if not prompts:
         raise InputError("there are no prompts: give some with the handle in them")
     noun = concept.subject["noun"]
@@ -87,7 +76,8 @@ def score(
     plain = plain or painted(base, canonical, seeds, settings=settings)
     moved: dict[str, Images] = {}
     if not only or {"drift", "style_drift"} & set(only):
-        where = ELSEWHERE if pocket else tuple(said(t.replace(concept.handle, "{}"), ["person"]) for t in texts[:4])
+        others = tuple(said(t.replace(concept.handle, "{}"), ["person"]) for t in texts[:4])
+        where = bench.prompts_elsewhere if bench else others
         moved = {
             "before": images(painted(base, where, seeds[:1], settings=settings)),
             "after": images(painted(base, where, seeds[:1], concept=concept, settings=settings)),

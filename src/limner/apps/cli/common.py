@@ -151,15 +151,15 @@ def say_heic(places: Sequence[Path]) -> None:
 
 
 def say_strange(base: str | None, text: str) -> None:
-    """A word about words that the pocket base does not know, which paint nothing in particular; other bases are not asked."""
-    if (base or "pocket") != "pocket":
-        return
-    from limner.pocket.known import strange
+    """A word about words that a base of few words does not know, which paint nothing in particular."""
+    from limner.bases.common.loading import capabilities_of
+    from limner.core.wording import words_not_in
 
-    words = strange(text)
+    known = capabilities_of(base or "pocket").known_words
+    words = words_not_in(known(), text) if known else []
     if words:
-        say(f"note: the base 'pocket' does not know {listed(map(repr, words))}, and paints as if it were not there; `limner words` lists "
-            "the words it knows")  # fmt: skip
+        say(f"note: the base {base or 'pocket'!r} does not know {listed(map(repr, words))}, and paints as if it were not there; "
+            "`limner words` lists the words it knows")  # fmt: skip
 
 
 def out(given: argparse.Namespace, value: Any, text: str) -> None:

@@ -11,7 +11,7 @@ from limner.core.method import settings
 from limner.core.wording import counted, first_of, shortened, with_article
 from limner.errors import InputError
 from limner.library.apart import notes_of
-from limner.methods import DEFAULT, find
+from limner.methods import DEFAULT, card, find
 from limner.workflows.choose_method import GOALS, are_photographs, choose, seconds
 
 from .common import encoders, free_memory, opened, out, planned, say, say_heic, say_strange
@@ -104,7 +104,6 @@ def learn(given: argparse.Namespace) -> None:
     from limner.engine.checkpoint import CHECKPOINT
     from limner.engine.early_stopping import Keeper, Signals, together
     from limner.library.settings import checked_settings
-    from limner.methods.full_size import FULL_SIZE
     from limner.parts.encoders.masks import unseen
     from limner.workflows.certify import certify
     from limner.workflows.choose_method import within
@@ -153,10 +152,8 @@ def learn(given: argparse.Namespace) -> None:
             f"note: {base.name} was distilled for {base.distilled}; what it is taught by ordinary steps undoes that. Teach on the"
         )
         say("      model it was made from, and wear the concept here: limner paint … --base THIS --any-base")
-    if base.name != "pocket" and given.method not in FULL_SIZE:
-        say(
-            f"note: {given.method} has no published settings for a full-size base; the pocket's are used, watch the loss"
-        )
+    if base.capabilities.full_size and not card(find(given.method)).full_size_source:
+        say(f"note: {given.method} names no settings for a full-size base; its defaults are used, watch the loss")
     for note in find(given.method)(subject, **checked_settings(find(given.method), chosen, base=base.name)).notes:
         say(f"note: {note}")
     for note in (

@@ -37,7 +37,6 @@ def _short(row: dict[str, float], key: str, how: str) -> str:
 def method_table() -> list[dict[str, Any]]:
     """Name, title, paper, year, scope, framework, settings and what was measured of every method."""
     from limner.core.subject import Subject
-    from limner.methods.full_size import FULL_SIZE
 
     rows = []
     for name, function in known_methods().items():
@@ -46,8 +45,7 @@ def method_table() -> list[dict[str, Any]]:
         rows.append({
             "name": name, "title": about.title, "arxiv": about.arxiv, "source": about.source, "year": about.year, "scope": list(about.scope),
             "framework": recipe.framework, "together": not recipe.why_not_stackable, "measured": measured().get(name, {}),
-            "full_size": dict(theirs.settings) if (theirs := FULL_SIZE.get(name)) else {},
-            "full_size_source": theirs.source if theirs else "",
+            "full_size": dict(about.full_size), "same": list(about.same), "full_size_source": about.full_size_source,
             "settings": {s.name: {"default": s.default, "help": s.help} for s in settings(function)},
         })  # fmt: skip
     return rows

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from torch import Generator, Tensor, nn
 
-from limner.core.capabilities import NONE, Capabilities, PixelEncoder
+from limner.core.capabilities import NONE, Capabilities, Captioner, PixelEncoder, Segmenter
+from limner.core.corpus import Corpus
 from limner.core.quiet import quiet
 from limner.core.types import Site
 from limner.errors import InputError, UnknownName
@@ -63,6 +64,23 @@ class Family:
     def encoders(self) -> Mapping[str, PixelEncoder]:
         """Networks that look at pictures, by role (see `core.capabilities`); empty where none come with the base."""
         return self.capabilities.encoders
+
+    @property
+    def segmenter(self) -> Segmenter | None:
+        return self.capabilities.segmenter
+
+    @property
+    def captioner(self) -> Captioner | None:
+        return self.capabilities.captioner
+
+    @property
+    def multimodal(self) -> str:
+        """Folder of a language model that reads pictures; empty where none comes with the base."""
+        return self.capabilities.multimodal
+
+    @property
+    def corpus(self) -> Corpus | None:
+        return self.capabilities.corpus
 
     @property
     def device(self) -> torch.device:

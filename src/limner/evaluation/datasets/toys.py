@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from limner.errors import InputError
 from limner.evaluation.datasets import Case, DataSet, Member, loader
 from limner.pocket import SIZE
+from limner.pocket.subjects import prompts
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,18 +21,7 @@ STANDARD = (("dog", 40), ("car", 41), ("teapot", 42), ("robot", 43), ("cat", 44)
 """The six toys of the standard bench: class, and number within the split."""
 
 
-def asked() -> tuple[Prompt, ...]:
-    """The ten prompts of the standard bench."""
-    from limner.pocket.world import PROMPTS
-    from limner.pocket.world.grammar import Prompt
-
-    more = (
-        Prompt("{} in the city, from the side", "city", view="side"),
-        Prompt(
-            "{} on the beach wearing a green hat and sunglasses", "beach", (("hat", "green"), ("sunglasses", "black"))
-        ),
-    )
-    return (*PROMPTS, *more)
+asked = prompts
 
 
 @loader("toys")

@@ -14,7 +14,15 @@ from limner.parts.parameters import learned
 from limner.parts.sources import FACE_TEMPLATES, photos
 
 
-@method(title="Celeb Basis", arxiv="2306.00926", scope=("face",))
+@method(
+    title="Celeb Basis",
+    arxiv="2306.00926",
+    scope=("face",),
+    full_size={"lr": 0.1, "steps": 400},
+    same=("names", "dims", "average", "batch"),
+    source="aigc_id.yaml of ygtxr1997/CelebBasis, 5e-3 on a layer that the sizes of 512 features, some 20 together, "
+    "make 0.1 on its output",
+)
 def celeb_basis(
     subject: Subject,
     *,

@@ -14,7 +14,14 @@ from limner.parts.parameters import words
 from limner.parts.sources import FACE_TEMPLATES, photos
 
 
-@method(title="Cross Initialization", arxiv="2312.15905", scope=("face",))
+@method(
+    title="Cross Initialization",
+    arxiv="2312.15905",
+    scope=("face",),
+    full_size={"lr": 5e-3, "steps": 320, "batch": 8},
+    same=("names", "anchor_weight"),
+    source="README and train_cross_init.py of lyuPang/CrossInitialization, 6.25e-4 times the batch",
+)
 def cross_initialization(
     subject: Subject,
     *,

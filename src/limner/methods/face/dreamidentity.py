@@ -17,7 +17,13 @@ from limner.parts.sources import edited_portraits, pairs_of_people
 DEPTHS = (1 / 4, 1 / 2, 3 / 4, 1.0)
 
 
-@method(title="DreamIdentity", arxiv="2307.00300", scope=("face",))
+@method(
+    title="DreamIdentity",
+    arxiv="2307.00300",
+    scope=("face",),
+    same=("edits", "short_words", "width", "steps", "lr", "batch"),
+    source="arXiv:2307.00300, whose authors release no code",
+)
 def dreamidentity(
     subject: Subject,
     *,

@@ -16,7 +16,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import pairs_of_people
 
 
-@method(title="Face0", arxiv="2306.06638", scope=("face",))
+@method(
+    title="Face0",
+    arxiv="2306.06638",
+    scope=("face",),
+    same=("tokens", "face", "text", "rank", "steps", "lr", "batch"),
+    source="arXiv:2306.06638, whose authors release no code: how much conditions count, rate and batch are not "
+    "published",
+)
 def face0(
     subject: Subject,
     *,

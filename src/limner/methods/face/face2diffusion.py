@@ -19,7 +19,14 @@ from limner.parts.sources import pairs_of_people
 DEPTHS = (1 / 4, 1 / 2, 3 / 4, 1.0)
 
 
-@method(title="Face2Diffusion", arxiv="2403.05094", scope=("face",))
+@method(
+    title="Face2Diffusion",
+    arxiv="2403.05094",
+    scope=("face",),
+    full_size={"width": 1536},
+    same=("expression", "recognise_steps", "steps", "lr", "batch"),
+    source="src/modules.py of mapooon/Face2Diffusion, which releases no training: rate, batch and steps are ours",
+)
 def face2diffusion(
     subject: Subject,
     *,

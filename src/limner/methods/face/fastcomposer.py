@@ -15,7 +15,15 @@ from limner.parts.parameters import learned
 from limner.parts.sources import pairs_of_people
 
 
-@method(title="FastComposer", arxiv="2305.10431", scope=("face", "multi"))
+@method(
+    title="FastComposer",
+    arxiv="2305.10431",
+    scope=("face", "multi"),
+    full_size={"wait": 0.2, "rank": 64, "lr": 1e-4, "batch": 128, "steps": 150_000},
+    same=("localised_weight",),
+    source="scripts/run_training.sh of mit-han-lab/fastcomposer; theirs is 1e-5 for the whole denoiser, rank and "
+    "rate of the change are ours",
+)
 def fastcomposer(
     subject: Subject,
     *,

@@ -15,7 +15,13 @@ from limner.parts.parameters import at_rate, learned, part_of
 from limner.parts.sources import pairs_of_people
 
 
-@method(title="IDAdapter", arxiv="2403.13535", scope=("face",))
+@method(
+    title="IDAdapter",
+    arxiv="2403.13535",
+    scope=("face",),
+    same=("strength", "mixed", "identity", "steps", "lr", "batch"),
+    source="arXiv:2403.13535, whose authors release no code",
+)
 def idadapter(
     subject: Subject,
     *,

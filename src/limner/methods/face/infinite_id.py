@@ -14,7 +14,13 @@ from limner.parts.parameters import learned
 from limner.parts.sources import pairs_of_people
 
 
-@method(title="Infinite-ID", arxiv="2403.11781", scope=("face", "style"))
+@method(
+    title="Infinite-ID",
+    arxiv="2403.11781",
+    scope=("face", "style"),
+    same=("scale", "identity", "shifted", "tokens", "steps", "lr", "batch"),
+    source="arXiv:2403.11781, whose authors release no code",
+)
 def infinite_id(
     subject: Subject,
     *,

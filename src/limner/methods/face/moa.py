@@ -15,7 +15,13 @@ from limner.parts.parameters import learned
 from limner.parts.sources import pairs_of_people
 
 
-@method(title="Mixture-of-Attention", arxiv="2404.11565", scope=("face", "multi"))
+@method(
+    title="Mixture-of-Attention",
+    arxiv="2404.11565",
+    scope=("face", "multi"),
+    same=("prior_alone", "routing", "localised_weight", "rank", "steps", "lr", "batch"),
+    source="arXiv:2404.11565, whose authors release no code",
+)
 def moa(
     subject: Subject,
     *,

@@ -16,7 +16,14 @@ from limner.parts.sources import FACE_TEMPLATES, at_times, photos
 FIRST, LAST = 0.4, 0.8  # of the times
 
 
-@method(title="PersonaMagic", arxiv="2412.15674", scope=("face", "style", "object"))
+@method(
+    title="PersonaMagic",
+    arxiv="2412.15674",
+    scope=("face", "style", "object"),
+    full_size={"lr": 5e-5, "steps": 1000, "batch": 2},
+    same=("balance", "width"),
+    source="input_configs/train.yaml of xzhe-Vision/PersonaMagic, 1 accumulated twice",
+)
 def personamagic(
     subject: Subject,
     *,

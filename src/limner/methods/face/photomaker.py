@@ -16,7 +16,15 @@ from limner.parts.parameters import at_rate, learned
 from limner.parts.sources import pairs_of_people
 
 
-@method(title="PhotoMaker", arxiv="2312.04461", scope=("face",))
+@method(
+    title="PhotoMaker",
+    arxiv="2312.04461",
+    scope=("face",),
+    full_size={"references": 4, "rank": 64, "rest_rate": 0.1, "lr": 1e-4, "batch": 48, "steps": 100_000},
+    same=("wait", "masked"),
+    source="start_merge_step and LoRA of TencentARC/PhotoMaker's pipeline; training is not released: rates, batch "
+    "and steps are ours",
+)
 def photomaker(
     subject: Subject,
     *,

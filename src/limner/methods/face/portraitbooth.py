@@ -17,7 +17,13 @@ from limner.parts.sources import pairs_of_people
 EXPRESSED = ("smiling", "laughing", "sad", "surprised", "angry", "crying", "happy")
 
 
-@method(title="PortraitBooth", arxiv="2312.06354", scope=("face", "multi"))
+@method(
+    title="PortraitBooth",
+    arxiv="2312.06354",
+    scope=("face", "multi"),
+    same=("wait", "identity", "until", "localised_weight", "rank", "steps", "lr", "batch"),
+    source="arXiv:2312.06354, whose authors release no code",
+)
 def portraitbooth(
     subject: Subject,
     *,

@@ -16,7 +16,15 @@ from limner.parts.parameters import learned
 from limner.parts.sources import pairs_of_people, photos
 
 
-@method(title="ProFusion", arxiv="2305.13579", scope=("face", "object"))
+@method(
+    title="ProFusion",
+    arxiv="2305.13579",
+    scope=("face", "object"),
+    full_size={"pretrain_lr": 2e-5, "pretrain_steps": 80_000, "batch": 2},
+    same=("words", "repeats", "strength", "subject_guidance", "word_guidance", "steps", "lr"),
+    source="README, train.py and pipeline of drboog/ProFusion: 8 pictures an update in pre-training; tuning's rate "
+    "and updates are ours",
+)
 def profusion(
     subject: Subject,
     *,

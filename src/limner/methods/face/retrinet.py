@@ -18,7 +18,13 @@ from limner.parts.sources import pairs_of_people, shown_for
 FACE, CLOTHES = "face", "clothes"
 
 
-@method(title="RetriNet", arxiv="2312.02521", scope=("face", "object", "multi"))
+@method(
+    title="RetriNet",
+    arxiv="2312.02521",
+    scope=("face", "object", "multi"),
+    same=("concept", "rank", "width", "steps", "lr", "batch"),
+    source="arXiv:2312.02521, whose authors release no code",
+)
 def retrinet(
     subject: Subject,
     *,

@@ -17,7 +17,14 @@ from limner.parts.sources import jittered, pairs_of_people
 DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)  # of CLIP; the word of the first is kept
 
 
-@method(title="StellarNet", arxiv="2312.06116", scope=("face",))
+@method(
+    title="StellarNet",
+    arxiv="2312.06116",
+    scope=("face",),
+    full_size={"lr": 6.4e-5, "batch": 64, "steps": 70_000},
+    same=("rank", "small_words"),
+    source="ELITE's, whose global stage it is; its own were not to be had",
+)
 def stellar_net(
     subject: Subject,
     *,

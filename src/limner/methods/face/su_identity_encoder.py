@@ -18,7 +18,13 @@ from limner.parts.parameters import learned
 from limner.parts.sources import pairs_of_people
 
 
-@method(title="Identity Encoder for Personalized Diffusion", arxiv="2304.07429", scope=("face",))
+@method(
+    title="Identity Encoder for Personalized Diffusion",
+    arxiv="2304.07429",
+    scope=("face",),
+    same=("scale", "tokens", "references", "restoring", "identity", "rank", "steps", "lr", "batch"),
+    source="arXiv:2304.07429, of which no settings and no code are published",
+)
 def su_identity_encoder(
     subject: Subject,
     *,

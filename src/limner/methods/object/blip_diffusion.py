@@ -15,7 +15,26 @@ from limner.parts.parameters import learned
 from limner.parts.sources import all_seen, captioned, pairs
 
 
-@method(title="BLIP-Diffusion", arxiv="2305.14720", scope=("object",))
+@method(
+    title="BLIP-Diffusion",
+    arxiv="2305.14720",
+    scope=("object",),
+    full_size={
+        "queries": 16,
+        "layers": 12,
+        "width": 768,
+        "hidden": 3072,
+        "projector": 3072,
+        "repeats": 20,
+        "align_steps": 250_000,
+        "steps": 500_000,
+        "lr": 2e-6,
+        "batch": 16,
+    },
+    same=("rank", "released", "tuning"),
+    source="Sec. 5 of arXiv:2305.14720; shape and repeats of its pipeline in diffusers; the first stage is "
+    "BLIP-2's (arXiv:2301.12597)",
+)
 def blip_diffusion(
     subject: Subject,
     *,

@@ -16,7 +16,15 @@ from limner.parts.parameters import at_rate, learned
 from limner.parts.sources import jittered, pairs
 
 
-@method(title="BootPIG", arxiv="2401.13974", scope=("object",))
+@method(
+    title="BootPIG",
+    arxiv="2401.13974",
+    scope=("object",),
+    full_size={"picture_guidance": 4.0, "steps": 10_000, "lr": 1e-4, "batch": 128},
+    same=("key_scale", "rank"),
+    source="SalesforceAIResearch/bootpig; its learning rate is 5e-6 for a whole copy, the rate for low-rank "
+    "changes is ours",
+)
 def bootpig(
     subject: Subject,
     *,

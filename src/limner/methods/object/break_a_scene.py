@@ -14,7 +14,22 @@ from limner.parts.parameters import everything, text_encoder, words
 from limner.parts.sources import photos, prior_note
 
 
-@method(title="Break-a-Scene", arxiv="2305.16311", scope=("object", "multi"))
+@method(
+    title="Break-a-Scene",
+    arxiv="2305.16311",
+    scope=("object", "multi"),
+    full_size={
+        "word_steps": 400,
+        "word_lr": 5e-4,
+        "steps": 400,
+        "lr": 2e-6,
+        "prior_weight": 1.0,
+        "num_class_pictures": 100,
+        "batch": 1,
+    },
+    same=("attention_weight",),
+    source="train.py of google/break-a-scene",
+)
 def break_a_scene(
     subject: Subject,
     *,

@@ -15,7 +15,22 @@ from limner.parts.parameters import learned
 from limner.parts.sources import corpus_texts, pairs
 
 
-@method(title="CAFE", arxiv="2312.03045", scope=("object", "face"))
+@method(
+    title="CAFE",
+    arxiv="2312.03045",
+    scope=("object", "face"),
+    full_size={
+        "align_steps": 300_000,
+        "align_lr": 1e-3,
+        "steps": 200_000,
+        "refine_steps": 20_000,
+        "lr": 1e-3,
+        "batch": 16,
+    },
+    same=("model", "rank", "explaining"),
+    source="not published; those of Kosmos-G, which aligns a language model with the text encoder too; the "
+    "second round has a tenth of the first's updates, as on the small base",
+)
 def cafe(
     subject: Subject,
     *,

@@ -13,7 +13,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import photos
 
 
-@method(title="CatVersion", arxiv="2311.14631", scope=("object",))
+@method(
+    title="CatVersion",
+    arxiv="2311.14631",
+    scope=("object",),
+    full_size={"share": 0.25, "steps": 1000, "lr": 1e-2, "batch": 2},
+    source="v1-finetune.yaml of RoyZhao926/CatVersion: the last 3 of 12 layers, a learning rate of 5e-3 "
+    "times the batch",
+)
 def catversion(subject: Subject, *, share: float = 1.0, steps: int = 250, lr: float = 1e-1, batch: int = 4) -> Recipe:
     """The class noun, with a learned prefix in the last self-attention layers of the text tower.
 

@@ -14,7 +14,14 @@ from limner.parts.parameters import base_parameters, words
 from limner.parts.sources import photos
 
 
-@method(title="CLiC", arxiv="2311.17083", scope=("object", "condition"))
+@method(
+    title="CLiC",
+    arxiv="2311.17083",
+    scope=("object", "condition"),
+    full_size={"steps": 500, "lr": 1e-5, "batch": 1},
+    same=("whole", "context_weight", "local_weight", "attention_weight"),
+    source="reproduce.sh of Mehdi0xC/clic",
+)
 def clic(
     subject: Subject,
     *,

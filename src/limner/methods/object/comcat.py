@@ -13,7 +13,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import prior_note
 
 
-@method(title="COMCAT", arxiv="2305.17235", scope=("object",))
+@method(
+    title="COMCAT",
+    arxiv="2305.17235",
+    scope=("object",),
+    full_size={"steps": 500, "lr": 2.5e-3, "batch": 1},
+    same=("rank", "prior_weight", "num_class_pictures"),
+    source="run.sh of jinqixiao/ComCAT, which has no prior preservation",
+)
 def comcat(
     subject: Subject,
     *,

@@ -14,7 +14,14 @@ from limner.parts.parameters import words
 from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
-@method(title="Compositional Inversion", arxiv="2312.08048", scope=("object", "multi"))
+@method(
+    title="Compositional Inversion",
+    arxiv="2312.08048",
+    scope=("object", "multi"),
+    full_size={"vectors": 3, "steps": 5000, "lr": 4e-2, "batch": 8},
+    same=("anchor_weight", "box"),
+    source="scripts of zhangxulu1996/Compositional-Inversion: a learning rate of 5e-3 times the batch",
+)
 def compositional_inversion(
     subject: Subject,
     *,

@@ -13,7 +13,14 @@ from limner.parts.parameters import words
 from limner.parts.sources import PHOTO_TEMPLATES, growing_pool
 
 
-@method(title="Controllable Textual Inversion", arxiv="2304.05265", scope=("object",))
+@method(
+    title="Controllable Textual Inversion",
+    arxiv="2304.05265",
+    scope=("object",),
+    full_size={"cycles": 20, "queries": 10, "lr": 5e-3},
+    same=("vectors", "steps", "num_class_pictures", "batch"),
+    source="test_0.sh of jnzju/COTI, which searches the learning rate; updates in a cycle are ours",
+)
 def coti(
     subject: Subject,
     *,

@@ -14,7 +14,15 @@ from limner.parts.parameters import learned
 from limner.parts.sources import pairs
 
 
-@method(title="CustomContrast", arxiv="2409.05606", scope=("object",))
+@method(
+    title="CustomContrast",
+    arxiv="2409.05606",
+    scope=("object",),
+    full_size={"layers": 12, "width": 768, "heads": 12, "hidden": 3072, "steps": 1_000_000, "lr": 1e-4, "batch": 64},
+    same=("scale", "tokens", "location", "semantic", "appearance"),
+    source="not published; the shape of BLIP-2's Querying Transformer (arXiv:2301.12597), trained as "
+    "IP-Adapter is (arXiv:2308.06721)",
+)
 def custom_contrast(
     subject: Subject,
     *,

@@ -13,7 +13,13 @@ from limner.parts.parameters import cross_attention_kv, words
 from limner.parts.sources import prior_note
 
 
-@method(title="Custom Diffusion", arxiv="2212.04488", scope=("object", "multi"))
+@method(
+    title="Custom Diffusion",
+    arxiv="2212.04488",
+    scope=("object", "multi"),
+    full_size={"steps": 250, "lr": 2e-5, "prior_weight": 1.0, "num_class_pictures": 200, "batch": 2},
+    source="adobe-research/custom-diffusion: a learning rate of 1e-5 times the batch",
+)
 def custom_diffusion(
     subject: Subject,
     *,

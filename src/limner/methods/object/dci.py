@@ -13,7 +13,14 @@ from limner.parts.parameters import at_rate, cross_attention_kv, learned, words
 from limner.parts.sources import photos, prior_note
 
 
-@method(title="DCI with ICO", arxiv="2412.04831", scope=("object",))
+@method(
+    title="DCI with ICO",
+    arxiv="2412.04831",
+    scope=("object",),
+    full_size={"steps": 900, "lr": 1e-5, "num_class_pictures": 200, "batch": 2},
+    same=("until", "favour", "context_rate", "prior_weight"),
+    source="sample.py and finetune_addtoken.yaml of jinjianRick/DCI_ICO; the contexts' rate is ours",
+)
 def dci(
     subject: Subject,
     *,

@@ -14,7 +14,15 @@ from limner.parts.parameters import cross_attention_kv, learned, words
 from limner.parts.sources import photos
 
 
-@method(title="DETEX", arxiv="2312.11826", scope=("object",))
+@method(
+    title="DETEX",
+    arxiv="2312.11826",
+    scope=("object",),
+    full_size={"steps": 250, "lr": 2e-5},
+    same=("foreground_weight", "background_weight", "batch"),
+    source="not published: PrototypeNx/DETEX holds a README alone; those of Custom Diffusion "
+    "(arXiv:2212.04488), which trains the same layers",
+)
 def detex(
     subject: Subject,
     *,

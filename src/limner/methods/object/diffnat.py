@@ -12,7 +12,14 @@ from limner.parts.parameters import everything
 from limner.parts.sources import photos, prior_note
 
 
-@method(title="DIFFNAT", arxiv="2311.09753", scope=("object",))
+@method(
+    title="DIFFNAT",
+    arxiv="2311.09753",
+    scope=("object",),
+    full_size={"steps": 1000, "lr": 5e-6, "prior_weight": 1.0, "num_class_pictures": 200, "batch": 1},
+    same=("kurtosis_weight",),
+    source="DreamBooth's (Sec. 4 of arXiv:2208.12242), to which the term is added; the term's weight is not published",
+)
 def diffnat(
     subject: Subject,
     *,

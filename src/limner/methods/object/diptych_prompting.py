@@ -14,7 +14,21 @@ from limner.parts.parameters import learned
 from limner.parts.sources import diptychs
 
 
-@method(title="Diptych Prompting", arxiv="2411.15466", scope=("object", "style"))
+@method(
+    title="Diptych Prompting",
+    arxiv="2411.15466",
+    scope=("object", "style"),
+    full_size={
+        "adapter": False,
+        "template": (
+            "A diptych with two side-by-side images of same {noun}. On the left, a photo of {noun}. On the "
+            "right, replicate this {noun} exactly but as {prompt}"
+        ),
+    },
+    same=("enforce", "rank", "steps", "lr", "batch"),
+    source="diptych_prompting_inference.py of chaehunshin/DiptychPrompting; without an adapter, on a base "
+    "that draws diptychs, nothing is trained",
+)
 def diptych_prompting(
     subject: Subject,
     *,

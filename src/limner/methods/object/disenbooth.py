@@ -14,7 +14,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import photos
 
 
-@method(title="DisenBooth", arxiv="2305.03374", scope=("object",))
+@method(
+    title="DisenBooth",
+    arxiv="2305.03374",
+    scope=("object",),
+    full_size={"rank": 4, "steps": 2000, "lr": 1e-4, "batch": 1},
+    same=("weak_weight", "apart_weight"),
+    source="train_disenbooth.py of forchchch/DisenBooth",
+)
 def disenbooth(
     subject: Subject,
     *,

@@ -14,7 +14,15 @@ from limner.parts.parameters import learned
 from limner.parts.sources import photos
 
 
-@method(title="DisenDreamer", venue="IEEE TCSVT, document 10445245", year=2024, scope=("object",))
+@method(
+    title="DisenDreamer",
+    venue="IEEE TCSVT, document 10445245",
+    year=2024,
+    scope=("object",),
+    full_size={"rank": 4, "steps": 2000, "lr": 1e-4, "batch": 1},
+    same=("weak_weight", "alone_weight", "apart_weight"),
+    source="not published; those of DisenBooth (forchchch/DisenBooth), whose successor it is",
+)
 def disendreamer(
     subject: Subject,
     *,

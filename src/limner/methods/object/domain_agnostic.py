@@ -15,7 +15,15 @@ from limner.parts.parameters import all_but, part_of
 from limner.parts.sources import pairs, photos
 
 
-@method(title="Domain-agnostic tuning-encoder", arxiv="2307.06925", scope=("object", "face", "style"))
+@method(
+    title="Domain-agnostic tuning-encoder",
+    arxiv="2307.06925",
+    scope=("object", "face", "style"),
+    full_size={"lr": 5e-6, "pretrain_steps": 100_000, "pretrain_lr": 1.6e-5, "batch": 2},
+    same=("blend", "contrast", "short_words", "rank", "steps"),
+    source="updates for a subject: the abstract of arXiv:2307.06925; the rest is not published, and is E4T's "
+    "(mkshing/e4t-diffusion), which it extends",
+)
 def domain_agnostic(
     subject: Subject,
     *,

@@ -13,7 +13,14 @@ from limner.parts.parameters import words
 from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
-@method(title="DreamArtist", arxiv="2211.11337", scope=("object", "style"))
+@method(
+    title="DreamArtist",
+    arxiv="2211.11337",
+    scope=("object", "style"),
+    full_size={"steps": 3000, "lr": 2.5e-3, "batch": 1},
+    same=("vectors", "negative_vectors", "guidance", "pixel_weight"),
+    source="IrisRainbowNeko/DreamArtist-stable-diffusion: 1,000 to 15,000 updates",
+)
 def dreamartist(
     subject: Subject,
     *,

@@ -13,7 +13,13 @@ from limner.parts.parameters import everything
 from limner.parts.sources import prior_note
 
 
-@method(title="DreamBooth", arxiv="2208.12242", scope=("object", "face"))
+@method(
+    title="DreamBooth",
+    arxiv="2208.12242",
+    scope=("object", "face"),
+    full_size={"steps": 1000, "lr": 5e-6, "prior_weight": 1.0, "num_class_pictures": 200, "batch": 1},
+    source="Sec. 4 of arXiv:2208.12242; 200 class images as in diffusers' example",
+)
 def dreambooth(
     subject: Subject,
     *,

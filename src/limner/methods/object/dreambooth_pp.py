@@ -13,7 +13,15 @@ from limner.parts.parameters import everything
 from limner.parts.sources import photos
 
 
-@method(title="DreamBooth++", venue="ACM Multimedia 2024", year=2024, scope=("object",))
+@method(
+    title="DreamBooth++",
+    venue="ACM Multimedia 2024",
+    year=2024,
+    scope=("object",),
+    full_size={"steps": 1000, "lr": 5e-6, "batch": 1},
+    same=("packed", "distillation_weight"),
+    source="not published; DreamBooth's (Sec. 4 of arXiv:2208.12242), on which it stands",
+)
 def dreambooth_pp(
     subject: Subject,
     *,

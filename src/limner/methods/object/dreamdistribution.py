@@ -13,7 +13,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import photos
 
 
-@method(title="DreamDistribution", arxiv="2312.14216", scope=("object", "style"))
+@method(
+    title="DreamDistribution",
+    arxiv="2312.14216",
+    scope=("object", "style"),
+    full_size={"prompts": 32, "steps": 2000, "lr": 1e-3},
+    same=("vectors", "spread", "apart_weight", "batch"),
+    source="train.sh of briannlongzhao/DreamDistribution",
+)
 def dreamdistribution(
     subject: Subject,
     *,

@@ -16,7 +16,15 @@ from limner.parts.parameters import learned, words
 from limner.parts.sources import pairs, prior_note
 
 
-@method(title="DreamTuner", arxiv="2312.13691", scope=("object", "face"))
+@method(
+    title="DreamTuner",
+    arxiv="2312.13691",
+    scope=("object", "face"),
+    full_size={"steps": 1000, "lr": 1e-4, "num_class_pictures": 200, "pretrain_steps": 1_000_000, "batch": 1},
+    same=("encoder", "attention", "reference_guidance"),
+    source="not published; attention as in kousw/experimental-dreamtuner, by others; tuning as DreamBooth "
+    "with a low-rank change's rate in diffusers, pre-training as IP-Adapter (arXiv:2308.06721)",
+)
 def dreamtuner(
     subject: Subject,
     *,

@@ -14,7 +14,14 @@ from limner.parts.sources import PHOTO_TEMPLATES, photos
 from limner.parts.stops import variance_stop
 
 
-@method(title="DVAR", arxiv="2302.04841", scope=("object",))
+@method(
+    title="DVAR",
+    arxiv="2302.04841",
+    scope=("object",),
+    full_size={"window": 310, "steps": 6100, "lr": 5e-3},
+    same=("ratio", "batch"),
+    source="README of yandex-research/DVAR",
+)
 def dvar(
     subject: Subject, *, window: int = 60, ratio: float = 0.15, steps: int = 500, lr: float = 1e-2, batch: int = 4
 ) -> Recipe:

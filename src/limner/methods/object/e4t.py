@@ -15,7 +15,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import pairs, photos
 
 
-@method(title="E4T", arxiv="2302.12228", scope=("object", "face", "style"))
+@method(
+    title="E4T",
+    arxiv="2302.12228",
+    scope=("object", "face", "style"),
+    full_size={"lr": 5e-6, "pretrain_steps": 100_000, "pretrain_lr": 1.6e-5, "batch": 2},
+    same=("scale", "short_words", "steps", "rank"),
+    source="README of mkshing/e4t-diffusion, which is not the authors'; there 16 pictures an update in tuning as well",
+)
 def e4t(
     subject: Subject,
     *,

@@ -19,7 +19,14 @@ from limner.parts.sources import jittered, pairs
 DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)  # of CLIP; the word of the first is kept
 
 
-@method(title="ELITE", arxiv="2302.13848", scope=("object",))
+@method(
+    title="ELITE",
+    arxiv="2302.13848",
+    scope=("object",),
+    full_size={"steps": 70_000, "local_steps": 200_000, "lr": 6.4e-5, "local_lr": 3.2e-4, "batch": 64},
+    same=("local",),
+    source="train_global.sh and train_local.sh of csyxwei/ELITE: 1e-6 and 1e-5 times batches of 64 and 32 pictures",
+)
 def elite(
     subject: Subject,
     *,

@@ -13,7 +13,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
-@method(title="Gradient-free Textual Inversion", arxiv="2304.05818", scope=("object", "style"))
+@method(
+    title="Gradient-free Textual Inversion",
+    arxiv="2304.05818",
+    scope=("object", "style"),
+    full_size={"dims": 256, "population": 20, "sigma": 1.0, "steps": 250},
+    same=("batch",),
+    source="train_inversion.py of feizc/Gradient-Free-Textual-Inversion",
+)
 def gradient_free_ti(
     subject: Subject,
     *,

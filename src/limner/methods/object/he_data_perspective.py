@@ -14,7 +14,14 @@ from limner.parts.parameters import everything, text_encoder
 from limner.parts.sources import STRUCTURED, photos, prior_note
 
 
-@method(title="He et al. (Data Perspective)", arxiv="2311.04315", scope=("object",))
+@method(
+    title="He et al. (Data Perspective)",
+    arxiv="2311.04315",
+    scope=("object",),
+    full_size={"steps": 1000, "lr": 5e-6, "prior_weight": 1.0, "num_class_pictures": 400, "batch": 1},
+    source="not published; DreamBooth's (Sec. 4 of arXiv:2208.12242) with twice as many class images, as on "
+    "the small base",
+)
 def he_data_perspective(
     subject: Subject,
     *,

@@ -15,7 +15,14 @@ from limner.parts.parameters import part_of
 from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
-@method(title="HiFi Tuner", arxiv="2312.00079", scope=("object", "condition"))
+@method(
+    title="HiFi Tuner",
+    arxiv="2312.00079",
+    scope=("object", "condition"),
+    full_size={"shared_steps": 500, "steps": 500, "lr": 5e-3, "batch": 8},
+    same=("vectors", "reference"),
+    source="not published; those of P+ (Sec. 4 of arXiv:2303.09522), which learns several vectors of a word too",
+)
 def hifi_tuner(
     subject: Subject,
     *,

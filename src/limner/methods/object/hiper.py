@@ -13,7 +13,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import photos
 
 
-@method(title="HiPer", arxiv="2303.08767", scope=("object",))
+@method(
+    title="HiPer",
+    arxiv="2303.08767",
+    scope=("object",),
+    full_size={"states": 5, "steps": 1000, "lr": 5e-3, "batch": 1},
+    same=("strength",),
+    source="script.sh of HiPer0/HiPer",
+)
 def hiper(
     subject: Subject,
     *,

@@ -14,7 +14,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import photos
 
 
-@method(title="Infusion", arxiv="2404.14007", scope=("object", "multi"))
+@method(
+    title="Infusion",
+    arxiv="2404.14007",
+    scope=("object", "multi"),
+    full_size={"steps": 500, "lr": 0.03, "batch": 16},
+    same=("outside", "twins"),
+    source="zwl666666/infusion: batches of 4, accumulated 4 times",
+)
 def infusion(
     subject: Subject, *, outside: float = 0.1, twins: bool = True, steps: int = 250, lr: float = 2e-2, batch: int = 4
 ) -> Recipe:

@@ -17,7 +17,14 @@ from limner.parts.sources import jittered, pairs
 DEPTHS = (0.0, 1 / 2, 1.0)  # of CLIP, beside each other in a patch
 
 
-@method(title="InstantBooth", arxiv="2304.03411", scope=("object", "face"))
+@method(
+    title="InstantBooth",
+    arxiv="2304.03411",
+    scope=("object", "face"),
+    full_size={"steps": 70_000, "lr": 6.4e-5, "batch": 64},
+    same=("beta", "token_norm"),
+    source="not published; those of ELITE's first stage (csyxwei/ELITE), which maps a picture to a word too",
+)
 def instantbooth(
     subject: Subject,
     *,

@@ -15,7 +15,14 @@ from limner.parts.sources import prior_note, prompts
 PLACES = ("on the beach", "in the snow", "in the jungle", "in the city", "wearing a red hat", "with a blue ball")
 
 
-@method(title="InstructBooth", arxiv="2312.03011", scope=("object",))
+@method(
+    title="InstructBooth",
+    arxiv="2312.03011",
+    scope=("object",),
+    full_size={"steps": 1000, "lr": 5e-6, "num_class_pictures": 200, "batch": 1},
+    same=("judge", "rank", "kl_weight", "reward_steps", "reward_lr"),
+    source="DreamBooth's (Sec. 4 of arXiv:2208.12242) for the first stage; the second's are not published",
+)
 def instructbooth(
     subject: Subject,
     *,

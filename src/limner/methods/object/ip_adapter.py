@@ -14,7 +14,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import pairs
 
 
-@method(title="IP-Adapter", arxiv="2308.06721", scope=("object", "face", "style"))
+@method(
+    title="IP-Adapter",
+    arxiv="2308.06721",
+    scope=("object", "face", "style"),
+    full_size={"steps": 1_000_000, "lr": 1e-4, "batch": 64},
+    same=("scale", "tokens"),
+    source="Sec. 4.1 of arXiv:2308.06721",
+)
 def ip_adapter(
     subject: Subject, *, scale: float = 1.0, tokens: int = 4, steps: int = 1000, lr: float = 1e-3, batch: int = 32
 ) -> Recipe:

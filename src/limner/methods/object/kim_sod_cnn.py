@@ -20,7 +20,16 @@ from limner.parts.sources import pairs
 NAME = "kim_sod_cnn"
 
 
-@method(title="SOD + CNN local features", venue="Electronics 12(22):4707", year=2023, scope=("object",))
+@method(
+    title="SOD + CNN local features",
+    venue="Electronics 12(22):4707",
+    year=2023,
+    scope=("object",),
+    full_size={"steps": 70_000, "local_steps": 200_000, "lr": 6.4e-5, "batch": 64},
+    same=("local", "candidates"),
+    source="not found: we read the abstract alone (mdpi.com/2079-9292/12/22/4707); ELITE's (csyxwei/ELITE), "
+    "whose two stages it has",
+)
 def kim_sod_cnn(
     subject: Subject,
     *,

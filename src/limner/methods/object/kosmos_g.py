@@ -15,7 +15,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import corpus_texts, pairs
 
 
-@method(title="Kosmos-G", arxiv="2310.02992", scope=("object", "face", "multi"))
+@method(
+    title="Kosmos-G",
+    arxiv="2310.02992",
+    scope=("object", "face", "multi"),
+    full_size={"align_steps": 300_000, "align_lr": 1e-3, "steps": 200_000, "lr": 1e-3, "batch": 16},
+    same=("model", "rank"),
+    source="runalign.sh and runtrain.sh of xichenpan/Kosmos-G, whose batches are those of each of 64 GPUs",
+)
 def kosmos_g(
     subject: Subject,
     *,

@@ -12,7 +12,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import prior_note
 
 
-@method(title="DreamBooth-LoRA", arxiv="2106.09685", scope=("object", "style", "face"))
+@method(
+    title="DreamBooth-LoRA",
+    arxiv="2106.09685",
+    scope=("object", "style", "face"),
+    full_size={"rank": 4, "layers": "attention", "steps": 500, "lr": 1e-4, "prior_weight": 0.0, "batch": 1},
+    same=("num_class_pictures",),
+    source="train_dreambooth_lora.py of diffusers, which has no prior preservation unless asked",
+)
 def lora_dreambooth(
     subject: Subject,
     *,

@@ -14,7 +14,14 @@ from limner.parts.parameters import learned, words
 from limner.parts.sources import photos
 
 
-@method(title="Lu et al. (prototypical embedding)", arxiv="2401.15708", scope=("object", "multi"))
+@method(
+    title="Lu et al. (prototypical embedding)",
+    arxiv="2401.15708",
+    scope=("object", "multi"),
+    full_size={"rank": 4, "steps": 500, "lr": 1e-4, "batch": 1},
+    same=("whole_weight", "start_weight", "word_steps", "word_lr"),
+    source="not published; those of low-rank changes in diffusers' train_dreambooth_lora.py",
+)
 def lu_prototypical(
     subject: Subject,
     *,

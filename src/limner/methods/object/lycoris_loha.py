@@ -13,7 +13,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import photos
 
 
-@method(title="LyCORIS: LoHa", arxiv="2309.14859", scope=("object", "style"))
+@method(
+    title="LyCORIS: LoHa",
+    arxiv="2309.14859",
+    scope=("object", "style"),
+    full_size={"steps": 1000, "lr": 2e-4, "batch": 8},
+    same=("rank", "alpha", "layers"),
+    source="loha_config.toml of KohakuBlueleaf/LyCORIS; the number of updates is ours",
+)
 def lycoris_loha(
     subject: Subject,
     *,

@@ -12,7 +12,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import photos
 
 
-@method(title="LyCORIS: LoKr", arxiv="2309.14859", scope=("object", "style"))
+@method(
+    title="LyCORIS: LoKr",
+    arxiv="2309.14859",
+    scope=("object", "style"),
+    full_size={"steps": 1000, "lr": 2e-4, "batch": 8},
+    same=("factor", "layers"),
+    source="lokr_config.toml of KohakuBlueleaf/LyCORIS; the number of updates is ours",
+)
 def lycoris_lokr(
     subject: Subject,
     *,

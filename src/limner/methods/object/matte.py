@@ -15,7 +15,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import photos
 
 
-@method(title="MATTE", arxiv="2311.11919", scope=("object", "style", "semantic"))
+@method(
+    title="MATTE",
+    arxiv="2311.11919",
+    scope=("object", "style", "semantic"),
+    full_size={"steps": 500, "lr": 5e-3, "batch": 8},
+    same=("keep", "object_weight", "apart_weight"),
+    source="not published; those of P+ (Sec. 4 of arXiv:2303.09522), which learns several vectors of a word too",
+)
 def matte(
     subject: Subject,
     *,

@@ -22,7 +22,15 @@ from limner.parts.parameters import at_rate, learned, part_of
 from limner.parts.sources import pairs
 
 
-@method(title="MoMA", arxiv="2404.05674", scope=("object",))
+@method(
+    title="MoMA",
+    arxiv="2404.05674",
+    scope=("object",),
+    full_size={"feature_steps": 200_000, "steps": 1_000_000, "lr": 1e-4, "batch": 64},
+    same=("model", "tokens", "scale", "threshold", "rank"),
+    source="vectors and threshold of bytedance/MoMA, which has no training code; updates and rates are not "
+    "published: Kosmos-G's number for the features, then IP-Adapter's (arXiv:2308.06721)",
+)
 def moma(
     subject: Subject,
     *,

@@ -13,7 +13,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
-@method(title="NeTI", arxiv="2305.15391", scope=("object", "style"))
+@method(
+    title="NeTI",
+    arxiv="2305.15391",
+    scope=("object", "style"),
+    full_size={"steps": 1000, "lr": 8e-3, "batch": 8},
+    same=("units", "keep"),
+    source="config.py of NeuralTextualInversion/NeTI: a learning rate of 1e-3 times the batch",
+)
 def neti(
     subject: Subject, *, units: int = 0, keep: float = 0.5, steps: int = 250, lr: float = 1e-3, batch: int = 4
 ) -> Recipe:

@@ -13,7 +13,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import prior_note
 
 
-@method(title="Orthogonal Finetuning (OFT)", arxiv="2306.07280", scope=("object", "condition"))
+@method(
+    title="Orthogonal Finetuning (OFT)",
+    arxiv="2306.07280",
+    scope=("object", "condition"),
+    full_size={"radius": 6e-5, "steps": 2000, "lr": 6e-5, "prior_weight": 1.0, "num_class_pictures": 200, "batch": 1},
+    same=("blocks",),
+    source="train_dreambooth_oft.sh of Zeju1997/oft, which runs to 10,005 and picks an earlier checkpoint",
+)
 def oft(
     subject: Subject,
     *,

@@ -13,7 +13,13 @@ from limner.parts.parameters import learned
 from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
-@method(title="P+ (Extended Textual Inversion)", arxiv="2303.09522", scope=("object", "style"))
+@method(
+    title="P+ (Extended Textual Inversion)",
+    arxiv="2303.09522",
+    scope=("object", "style"),
+    full_size={"steps": 500, "lr": 5e-3, "batch": 8},
+    source="Sec. 4 of arXiv:2303.09522",
+)
 def p_plus(subject: Subject, *, steps: int = 250, lr: float = 1e-2, batch: int = 4) -> Recipe:
     """A new word that every cross-attention layer reads in its own way.
 

@@ -14,7 +14,15 @@ from limner.parts.parameters import learned
 from limner.parts.sources import class_pictures, photos
 
 
-@method(title="Pair Customization", arxiv="2405.01536", scope=("style", "object"))
+@method(
+    title="Pair Customization",
+    arxiv="2405.01536",
+    scope=("style", "object"),
+    full_size={"rank": 64, "style_guidance": 4.0, "content_steps": 250, "steps": 500, "lr": 1e-5},
+    same=("num_class_pictures", "batch"),
+    source="train_pair_customization_lora_sdxl.sh and evaluate.py of PairCustomization/PairCustomization: "
+    "batches of 1, accumulated 4 times",
+)
 def pair_customization(
     subject: Subject,
     *,

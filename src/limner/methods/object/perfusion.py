@@ -14,7 +14,14 @@ from limner.parts.parameters import at_rate, learned, words
 from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
-@method(title="Perfusion", arxiv="2305.01644", scope=("object", "multi"))
+@method(
+    title="Perfusion",
+    arxiv="2305.01644",
+    scope=("object", "multi"),
+    full_size={"steps": 400, "batch": 16},
+    same=("bias", "temperature", "outside", "word_rate", "lr"),
+    source="ChenDarYen/Key-Locked-Rank-One-Editing-for-Text-to-Image-Personalization, which is not the authors'",
+)
 def perfusion(
     subject: Subject,
     *,

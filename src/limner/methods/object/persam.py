@@ -14,7 +14,14 @@ from limner.parts.parameters import everything
 from limner.parts.sources import photos, prior_note
 
 
-@method(title="PerSAM-assisted DreamBooth", arxiv="2305.03048", scope=("object",))
+@method(
+    title="PerSAM-assisted DreamBooth",
+    arxiv="2305.03048",
+    scope=("object",),
+    full_size={"steps": 1000, "lr": 5e-6, "prior_weight": 1.0, "num_class_pictures": 200, "batch": 1},
+    source="DreamBooth's (Sec. 4 of arXiv:2208.12242), on which it is put; the authors' code of this part "
+    "was not released",
+)
 def persam(
     subject: Subject,
     *,

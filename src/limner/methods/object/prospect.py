@@ -12,7 +12,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
-@method(title="ProSpect", arxiv="2305.16225", scope=("object", "style"))
+@method(
+    title="ProSpect",
+    arxiv="2305.16225",
+    scope=("object", "style"),
+    full_size={"steps": 600, "lr": 1e-4, "batch": 1},
+    same=("stages",),
+    source="v1-finetune.yaml of zyxElsa/ProSpect",
+)
 def prospect(subject: Subject, *, stages: int = 10, steps: int = 250, lr: float = 3e-3, batch: int = 4) -> Recipe:
     """A new word whose vector a small block makes for every stage of denoising; block and stages learn.
 

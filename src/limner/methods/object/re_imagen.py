@@ -16,7 +16,15 @@ from limner.parts.parameters import learned
 from limner.parts.sources import retrieved
 
 
-@method(title="Re-Imagen", arxiv="2209.14491", scope=("object",))
+@method(
+    title="Re-Imagen",
+    arxiv="2209.14491",
+    scope=("object",),
+    full_size={"steps": 1_000_000, "lr": 1e-4, "batch": 64},
+    same=("neighbours", "neighbour_guidance", "share"),
+    source="not found: the authors train a whole model and publish no code; IP-Adapter's (arXiv:2308.06721), "
+    "which trains added attention too",
+)
 def re_imagen(
     subject: Subject,
     *,

@@ -12,7 +12,14 @@ from limner.parts.guidance import symplectic_adjoint_guidance
 from limner.parts.modifiers import reference_features
 
 
-@method(title="Symplectic adjoint guidance", arxiv="2312.12030", scope=("object", "face", "style"))
+@method(
+    title="Symplectic adjoint guidance",
+    arxiv="2312.12030",
+    scope=("object", "face", "style"),
+    same=("estimate", "strength", "begin", "end", "repeats"),
+    source="run_style.sh of HanshuYAN/AdjointDPM; nothing is trained, and all but the number of steps of the "
+    "estimate is ours",
+)
 def sag(
     subject: Subject,
     *,

@@ -11,12 +11,21 @@ from limner.core.recipe import Painting, Recipe, Stage
 from limner.core.subject import Subject
 from limner.parts.fusion import in_context
 from limner.parts.guidance import between, interleaved
+from limner.parts.modifiers import low_rank, rare_word_and
 from limner.parts.objectives import denoising
 from limner.parts.parameters import learned
-from limner.parts.sources import expert_pairs
+from limner.parts.sources import expert_pairs, photos
 
 
-@method(title="SuTI", arxiv="2304.00186", scope=("object",))
+@method(
+    title="SuTI",
+    arxiv="2304.00186",
+    scope=("object",),
+    full_size={"expert_steps": 500, "expert_lr": 1e-4, "gain": 0.02, "lr": 1e-4, "batch": 64},
+    same=("demonstrations", "demonstration_guidance", "share", "experts", "steps"),
+    source="gain: Sec. 3 of arXiv:2304.00186; the experts' rate is that of low-rank changes in diffusers, "
+    "the apprentice's IP-Adapter's (arXiv:2308.06721); there is no code of the authors'",
+)
 def suti(
     subject: Subject,
     *,
@@ -25,6 +34,7 @@ def suti(
     share: float = 0.5,
     experts: int = 24,
     expert_steps: int = 100,
+    expert_lr: float = 4e-3,
     gain: float = 0.0,
     steps: int = 150,
     lr: float = 5e-4,
@@ -42,14 +52,27 @@ def suti(
         share: of the steps whose guidance drops the text; the others drop the demonstrations
         experts: subjects of the corpus that an expert is taught each
         expert_steps: updates of every expert
+        expert_lr: learning rate of every expert
         gain: what an expert's picture must gain over the demonstrations in CLIP's likeness to the prompt
         steps: updates of the apprentice, once
         lr: learning rate of the apprentice
         batch: pictures in an update of the apprentice
     """
     network = in_context(replace(subject, pictures=subject.pictures[:demonstrations]))
-    taught = {"steps": expert_steps, "batch": 2, "rank": 8, "prior_weight": 0.0}
-    source = expert_pairs(settings=taught, experts=experts, gain=gain, demonstrations=demonstrations, batch=batch)
+
+    def expert(member: Subject) -> Recipe:
+        change, loss = low_rank(8, layers="everything"), denoising(photos(member, batch=2))
+        stage = Stage((learned(change),), (loss,), expert_steps, expert_lr)
+        return Recipe(rare_word_and(member.noun, handle=member.handle), (change,), (stage,))
+
+    source = expert_pairs(
+        expert=expert,
+        settings={"steps": expert_steps, "lr": expert_lr},
+        experts=experts,
+        gain=gain,
+        demonstrations=demonstrations,
+        batch=batch,
+    )
     both = interleaved(between("negative"), between("words", scale=demonstration_guidance), share=share)
     stage = Stage((learned(network),), (denoising(source),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine")
     return Recipe(

@@ -13,7 +13,13 @@ from limner.parts.parameters import learned
 from limner.parts.sources import prior_note
 
 
-@method(title="SVDiff", arxiv="2303.11305", scope=("object", "multi"))
+@method(
+    title="SVDiff",
+    arxiv="2303.11305",
+    scope=("object", "multi"),
+    full_size={"steps": 500, "lr": 1e-3, "prior_weight": 1.0, "num_class_pictures": 200, "batch": 1},
+    source="mkshing/svdiff-pytorch, which is not the authors'",
+)
 def svdiff(
     subject: Subject,
     *,

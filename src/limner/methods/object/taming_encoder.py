@@ -15,7 +15,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import pairs
 
 
-@method(title="Taming Encoder", arxiv="2304.02642", scope=("object",))
+@method(
+    title="Taming Encoder",
+    arxiv="2304.02642",
+    scope=("object",),
+    full_size={"steps": 1_000_000, "lr": 1e-4, "batch": 64},
+    same=("scale", "without_subject", "identity", "rank"),
+    source="not published; IP-Adapter's (arXiv:2308.06721), which trains cross-attention to a picture's embedding too",
+)
 def taming_encoder(
     subject: Subject,
     *,

@@ -12,7 +12,14 @@ from limner.parts.parameters import words
 from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
-@method(title="Textual Inversion", arxiv="2208.01618", scope=("object", "style"))
+@method(
+    title="Textual Inversion",
+    arxiv="2208.01618",
+    scope=("object", "style"),
+    full_size={"vectors": 1, "steps": 6100, "lr": 5e-3},
+    same=("batch",),
+    source="Sec. 4 of arXiv:2208.01618: a learning rate of 0.005 in all",
+)
 def textual_inversion(
     subject: Subject, *, vectors: int = 3, steps: int = 250, lr: float = 2e-2, batch: int = 4
 ) -> Recipe:

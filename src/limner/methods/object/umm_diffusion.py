@@ -16,7 +16,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import pairs
 
 
-@method(title="UMM-Diffusion", arxiv="2303.09319", scope=("object",))
+@method(
+    title="UMM-Diffusion",
+    arxiv="2303.09319",
+    scope=("object",),
+    full_size={"steps": 70_000, "lr": 6.4e-5, "batch": 64},
+    same=("alpha",),
+    source="not published; those of ELITE's first stage (csyxwei/ELITE), which maps a picture to a word too",
+)
 def umm_diffusion(
     subject: Subject,
     *,

@@ -13,7 +13,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import prior_note
 
 
-@method(title="Unet-finetune (adapters)", arxiv="2303.18181", scope=("object",))
+@method(
+    title="Unet-finetune (adapters)",
+    arxiv="2303.18181",
+    scope=("object",),
+    full_size={"steps": 3000, "lr": 1e-4, "prior_weight": 1.0, "num_class_pictures": 200, "batch": 1},
+    same=("width",),
+    source="attn2o-ffni.yaml of Xiang-cd/unet-finetune; the number of class images is DreamBooth's",
+)
 def unet_finetune(
     subject: Subject,
     *,

@@ -14,7 +14,15 @@ from limner.parts.parameters import learned
 from limner.parts.sources import pairs
 
 
-@method(title="Versatile Diffusion", arxiv="2211.08332", scope=("object", "style"))
+@method(
+    title="Versatile Diffusion",
+    arxiv="2211.08332",
+    scope=("object", "style"),
+    full_size={"steps": 1_000_000, "lr": 1e-4, "batch": 64},
+    same=("ratio",),
+    source="not found: SHI-Labs/Versatile-Diffusion holds no training configuration; IP-Adapter's "
+    "(arXiv:2308.06721), which trains cross-attention to pictures too",
+)
 def versatile_diffusion(
     subject: Subject, *, ratio: float = 0.5, steps: int = 400, lr: float = 1e-3, batch: int = 32
 ) -> Recipe:

@@ -13,7 +13,14 @@ from limner.parts.parameters import at_rate, learned, words
 from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
-@method(title="ViCo", arxiv="2306.00971", scope=("object",))
+@method(
+    title="ViCo",
+    arxiv="2306.00971",
+    scope=("object",),
+    full_size={"steps": 400, "lr": 5e-3, "attention_rate": 2e-3},
+    same=("consistency_weight", "batch"),
+    source="v1-finetune.yaml of haoosz/ViCo",
+)
 def vico(
     subject: Subject,
     *,

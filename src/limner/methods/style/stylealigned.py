@@ -13,7 +13,13 @@ from limner.parts.attention import shared_reference
 from limner.parts.modifiers import inverted_reference, reference_latents
 
 
-@method(title="StyleAligned", arxiv="2312.02133", scope=("style",))
+@method(
+    title="StyleAligned",
+    arxiv="2312.02133",
+    scope=("style",),
+    same=("normalise", "shift"),
+    source="sa_handler.py of google/style-aligned; nothing is trained",
+)
 def stylealigned(subject: Subject, *, normalise: bool = True, shift: float = math.log(2)) -> Recipe:
     """Shared attention to the subject's first picture, which is inverted by DDIM.
 

@@ -13,16 +13,9 @@ def structured_captions(base: Base, subject: Subject) -> list[str]:
     """A caption for each picture, with {} for the subject, that names the background and the side it is seen from, so that
     they are not taken for the subject's (Sec. 3.2 of arXiv:2311.04315).
 
-    On the pocket base its judge says them; elsewhere nobody does, and captions of the user's own are what is wanted.
+    The base's captioner writes them; without one, captions of the user's own are needed, and each is "a photo of {}".
     """
-    if base.name != "pocket" or not subject.pictures:
+    captioner = base.captioner
+    if captioner is None or not subject.pictures:
         return ["a photo of {}"] * len(subject.pictures)
-    from limner.pocket import judges
-    from limner.pocket.world.grammar import PLACES, VIEWED
-
-    seen = judges.read(subject.tensor(base.picture_size))
-    found = []
-    for row in seen:
-        view = "" if row["view"] == "front" else f", {VIEWED[row['view']][0]}"
-        found.append(f"a photo of {{}} {PLACES[row['scene']][0]}{view}")
-    return found
+    return captioner(subject.tensor(base.picture_size))

@@ -10,21 +10,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.core.base import Base
+    from limner.core.capabilities import Segmenter
     from limner.core.subject import Subject
 
 NEIGHBOURS = 5
 LEAST = 0.015
-"""A subject covers at least so much of a picture; toys cover 0.056 and more, and of empty scenes at most 0.01 is taken for one."""
+"""A subject covers at least this share of a picture. The segmenter that ships finds 0.056 and more of each of its subjects, and at
+most 0.01 in scenes without one."""
 
 
 def subject_masks(base: Base, subject: Subject) -> Tensor:
-    """[n, 1, H, W] in [0, 1]: the masks that came with the pictures; on the pocket base, whose pictures are toys, else those
-    that its segmenter finds. Raises `InputError` where there are neither, and where nothing is found on a picture."""
+    """[n, 1, H, W] in [0, 1]: the masks that came with the pictures, else those that the base's segmenter finds.
+
+    Raises `InputError` where there are neither, and where nothing is found on a picture.
+    """
     size = base.picture_size
     given = subject.masks(size)
     if given is not None:
         return given
-    if base.name != "pocket":
+    if base.segmenter is None:
         raise InputError(
             f"this method needs to know where {subject.name} is: put a mask beside every picture (NAME.mask.png, white where "
             "the subject is), or make the background transparent"
@@ -35,21 +39,21 @@ def subject_masks(base: Base, subject: Subject) -> Tensor:
             f"{subject.name} was not found on {', '.join(empty)}: leave out pictures that do not show it, or put a mask beside them "
             "(NAME.mask.png, white where the subject is)"
         )
-    return _found(subject, size)
+    return _found(base.segmenter, subject, size)
 
 
 def unseen(base: Base, subject: Subject) -> list[str]:
-    """The names of pictures on which nothing like a toy is found. On other bases than pocket, and with masks, nobody looks."""
-    if base.name != "pocket" or all(picture.mask is not None for picture in subject.pictures):
+    """The names of pictures on which the base's segmenter finds no subject; none where it has no segmenter, or all have masks."""
+    segmenter = base.segmenter
+    if segmenter is None or all(picture.mask is not None for picture in subject.pictures):
         return []
-    share = _found(subject, base.picture_size).mean((1, 2, 3))
+    share = _found(segmenter, subject, base.picture_size).mean((1, 2, 3))
     return [picture.name for picture, there in zip(subject.pictures, share.tolist(), strict=True) if there < LEAST]
 
 
-def _found(subject: Subject, size: int) -> Tensor:
-    from limner.pocket import judges
-
-    return (judges.masks(subject.tensor(size)) > 0.5).float()[:, None]
+def _found(segmenter: Segmenter, subject: Subject, size: int) -> Tensor:
+    """[n, 1, size, size]: 1 where the subject is more likely than not."""
+    return (segmenter(subject.tensor(size)) > 0.5).float()[:, None]
 
 
 def background_masks(base: Base, subject: Subject) -> Tensor:

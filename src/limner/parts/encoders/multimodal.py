@@ -1,7 +1,7 @@
 """A language model that reads pictures and text in one sequence, as an encoder: what it thinks of both, and what it says.
 
-The pocket's own is a small captioning transformer trained on the pocket world; a LLaVA or BLIP-2 by folder or hub id goes
-through the same code.
+A base may bring a small one of its own (`Capabilities.multimodal`); a LLaVA or BLIP-2 by folder or hub id goes through the same
+code.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ def _padded(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 @dataclass(frozen=True)
 class multimodal_places:
     """As an encoder of references: [B, places, width], what stands for a picture among the vectors of a multimodal model's
-    tokens. `model` is a folder or hub id; empty is the pocket's own."""
+    tokens. `model` is a folder or hub id; empty is the base's own."""
 
     model: str = ""
 
@@ -256,9 +256,9 @@ class multimodal_places:
 
 
 def multimodal(base: Base, where: str = "") -> Multimodal:
-    """The multimodal model of a base: the pocket's own, or that of a folder or hub id. Raises `InputError` where a base other
-    than pocket is given none."""
-    if not where and base.name != "pocket":
+    """The multimodal model of a folder or hub id, or the base's own. Raises `InputError` where there is neither."""
+    where = where or base.multimodal
+    if not where:
         raise InputError(
             f"this method reads pictures with a multimodal language model, and {base.name} has none of its own: name one by "
             "folder or hub id (--model FOLDER), such as a LLaVA or a BLIP-2"
@@ -266,19 +266,9 @@ def multimodal(base: Base, where: str = "") -> Multimodal:
     return opened(where, str(base.device))
 
 
-def _pocket() -> str:
-    from limner.pocket.judges import WEIGHTS
-
-    return str(WEIGHTS / "multimodal")
-
-
-def opened(where: str = "", device: str = "cpu") -> Multimodal:
-    """A model by folder or hub id, frozen; the pocket's own without either. Raises `FileError` for what is none."""
-    return _opened(where or _pocket(), device)
-
-
 @functools.cache
-def _opened(where: str, device: str) -> Multimodal:
+def opened(where: str, device: str = "cpu") -> Multimodal:
+    """A model by folder or hub id, frozen. Raises `FileError` for what is none."""
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 

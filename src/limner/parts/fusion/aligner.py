@@ -32,7 +32,7 @@ SMALL = 0.1
 class aligner_net:
     """A `Writer`: the picture stands in the prompt where the subject's word is; learned queries, one for each state of the text
     tower, attend to the multimodal model's states M(.). A second such network N(.) makes those states again, for `alignment`
-    alone (Sec. 3.2). The pocket's model forgets on its way to the next token what it read, so the states are the mean of all
+    alone (Sec. 3.2). A small model forgets on its way to the next token what it read, so the states are the mean of all
     its layers', and of which token each is stands beside them.
 
     The authors' has twelve layers of 768 for each; here M has `depth` of `width`, N one. `rank` is that of the change of the

@@ -24,7 +24,7 @@ class Writer(Protocol):
     """How a multimodal model's reading becomes states. It holds settings, no tensors."""
 
     @property
-    def model(self) -> str: ...  # folder or hub id; empty: the pocket's own
+    def model(self) -> str: ...  # folder or hub id; empty: the base's own
     def start(self, base: Base, reader: Multimodal, generator: Generator) -> dict[str, Tensor]: ...  # parameters
     def text(self, reader: Multimodal, prompt: str, word: str, noun: str, *, shown: bool) -> str: ...
     def states(

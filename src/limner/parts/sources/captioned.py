@@ -16,15 +16,14 @@ if TYPE_CHECKING:
 
 def captioned(*, batch: int = 32, corpus: Corpus | None = None) -> Source:
     """Batches of pictures of different subjects, each its own reference and captioned with its subject's looks, where the corpus
-    knows them. Without a `corpus`, toys of the pocket world."""
+    knows them. Without a `corpus`, the base's own."""
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         import torch
 
-        from .corpus import Shelf, looks
-        from .toys import toys
+        from .corpus import Shelf, corpus_of, looks
 
-        found = corpus or toys()
+        found = corpus_of(base, corpus)
         shelf, subjects = Shelf(found, base), found.subjects
 
         def draw(step: int, at: Streams) -> Batch:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from limner.core.types import References
+from limner.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +23,16 @@ is."""
 
 
 GROUP = 8  # pictures that are encoded at once
+
+
+def corpus_of(base: Base, given: Corpus | None) -> Corpus:
+    """The corpus that is given, else the one that comes with the base. Raises `InputError` where there is neither."""
+    found = given or base.corpus
+    if found is None:
+        raise InputError(
+            f"this method is trained on pictures of many subjects, and none come with {base.name}: name a corpus (--corpus FOLDER)"
+        )
+    return found
 
 
 def looks(corpus: Corpus, picture: int) -> str:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
     from limner.core.corpus import Corpus
+    from limner.core.recipe import Recipe
+    from limner.core.subject import Subject
     from limner.core.types import Streams
+    from limner.engine.attach import Adapter
 
     from .corpus import Shelf
 
@@ -34,7 +37,7 @@ UNSEEN = (
 
 def expert_pairs(
     *,
-    expert: str = "lora_dreambooth",
+    expert: Callable[[Subject], Recipe],
     settings: Mapping[str, Any],
     experts: int = 24,
     prompts: Sequence[str] = UNSEEN,
@@ -46,11 +49,20 @@ def expert_pairs(
     corpus: Corpus | None = None,
 ) -> Source:
     """Batches of pictures that experts painted, with pictures of their subjects from the corpus to see (apprenticeship learning,
-    Sec. 3 of arXiv:2304.00186). The target is never one of those.
+    Sec. 3 of arXiv:2304.00186). The target is never one of those. Made once, and kept in the cache.
 
-    A method, with these settings, teaches an expert each of `experts` subjects; every one is painted for all `prompts`. What
-    is painted is kept where CLIP finds the prompt in it by more than `gain` better than in the subject's own pictures
-    (delta-CLIP, whose threshold is the authors' 0.02 on another CLIP). Made once, and kept in the cache.
+    Arguments:
+        expert: the recipe by which a subject's expert is trained; all its modifiers have a stacked form
+        settings: numbers that this recipe depends on, by which the cache tells experts apart
+        experts: number of subjects of the corpus that have an expert
+        prompts: prompts with {} for the subject, each painted by every expert
+        gain: least gain of a painted picture over the subject's own in CLIP's cosine to the prompt (delta-CLIP, whose
+            threshold is the authors' 0.02 on another CLIP)
+        demonstrations: reference images beside each target
+        batch: targets in an update
+        drop_text: chance that a row reads no prompt, from 0 to 1
+        drop_image: chance that a row sees no references, from 0 to 1
+        corpus: where subjects are from; None is the base's own
     """
     about: dict[str, Any] = {
         "expert": expert,
@@ -70,10 +82,9 @@ def expert_pairs(
 
         from limner.errors import InputError
 
-        from .corpus import Shelf
-        from .toys import toys
+        from .corpus import Shelf, corpus_of
 
-        shelf = Shelf(corpus or toys(), base)
+        shelf = Shelf(corpus_of(base, corpus), base)
         made = apprenticeship(shelf, expert, settings, experts, prompts)
         kept = (made["gain"] > gain).nonzero().flatten()
         if not len(kept):
@@ -95,44 +106,63 @@ def expert_pairs(
 
 
 def apprenticeship(
-    shelf: Shelf, expert: str, settings: Mapping[str, Any], experts: int, prompts: Sequence[str]
+    shelf: Shelf,
+    expert: Callable[[Subject], Recipe],
+    settings: Mapping[str, Any],
+    experts: int,
+    prompts: Sequence[str],
 ) -> dict[str, Tensor]:
-    """What all experts paint: "latents" [n, C, h, w], "who" and "prompt" [n] by number, and "gain" [n]."""
+    """Pictures by all experts: "latents" [n, C, h, w], "who" and "prompt" [n] by number, and "gain" [n]."""
     from limner.core.cache import cached_tensors
 
     base = shelf.base
-    key = (shelf.corpus.fingerprint, base.fingerprint, str(base.dtype), expert, sorted(settings.items()), experts)
-    make = functools.partial(_taught_and_painted, shelf, expert, settings, experts, prompts)
+    key = (shelf.corpus.fingerprint, base.fingerprint, str(base.dtype), sorted(settings.items()), experts)
+    make = functools.partial(_trained_and_painted, shelf, expert, experts, prompts)
     return cached_tensors(("experts", *key, tuple(prompts)), make)
 
 
-def _taught_and_painted(
-    shelf: Shelf, expert: str, settings: Mapping[str, Any], experts: int, prompts: Sequence[str]
+def _trained_and_painted(
+    shelf: Shelf, expert: Callable[[Subject], Recipe], experts: int, prompts: Sequence[str]
 ) -> dict[str, Tensor]:
     import torch
 
-    from limner.engine.sample import PaintSettings
-    from limner.errors import TeachingError
-    from limner.workflows.learn_many import Job, learn_many
-    from limner.workflows.paint_many import Order, paint_many
+    from limner.engine.attach import Adapter
+    from limner.engine.checkpoint import Run
+    from limner.engine.stacked.to_end import train_to_end
 
     corpus, base = shelf.corpus, shelf.base
     chosen = torch.randperm(len(corpus.subjects), generator=stream(0, "experts"))[:experts].tolist()
-    jobs = [Job(_subject(shelf, who), expert, settings=dict(settings)) for who in chosen]
-    place = {job.subject.handle: who for job, who in zip(jobs, chosen, strict=True)}
-    ended = learn_many(base, jobs, mixed=True)
-    if broken := [done.error for done in ended if done.error is not None and not isinstance(done.error, TeachingError)]:
-        raise broken[0]
-    taught = [done.concept for done in ended if done.concept is not None]
-    asked = [(concept, k) for concept in taught for k in range(len(prompts))]
-    orders = [Order(prompts[k].format(c.handle), c, seed=n) for n, (c, k) in enumerate(asked)]
-    painted = paint_many(base, orders, settings=PaintSettings(steps=20))
-    who, prompt = [place[c.handle] for c, _ in asked], [k for _, k in asked]
-    pixels = torch.stack([_pixels(picture.image) for picture in painted]).to(base.device)
-    with torch.no_grad():
-        latents = torch.cat([base.encode(part)[0].float().cpu() for part in pixels.split(32)])
-        gains = [_gain(shelf, w, one, prompts[k]) for w, one, k in zip(who, pixels, prompt, strict=True)]
-    return {"latents": latents, "who": torch.tensor(who), "prompt": torch.tensor(prompt), "gain": torch.tensor(gains)}
+    runs = []
+    for who in chosen:
+        subject = _subject(shelf, who)
+        recipe = expert(subject)
+        runs.append(Run(subject, recipe, Adapter(recipe, subject.handle), "the experts' recipe", {}))
+    trained = train_to_end(base, runs, mixed=True)
+    place = {run.subject.handle: who for run, who in zip(runs, chosen, strict=True)}
+    found: dict[str, list[Any]] = {"latents": [], "who": [], "prompt": [], "gain": []}
+    for number, adapter in enumerate(trained):
+        who, pixels = place[adapter.handle], _painted(base, adapter, prompts, first_seed=number * len(prompts))
+        with torch.no_grad():
+            found["latents"] += base.encode(pixels)[0].float().cpu().unbind()
+            found["gain"] += [_gain(shelf, who, one, prompt) for one, prompt in zip(pixels, prompts, strict=True)]
+        found["who"] += [who] * len(prompts)
+        found["prompt"] += range(len(prompts))
+    return {name: torch.stack(rows) if name == "latents" else torch.tensor(rows) for name, rows in found.items()}
+
+
+def _painted(base: Base, adapter: Adapter, prompts: Sequence[str], *, first_seed: int) -> Tensor:
+    """[n, 3, H, W] in steps of 1 / 255, as a picture's file holds it: one picture of each prompt."""
+    import torch
+
+    from limner.engine.attach import attach
+    from limner.engine.sample import PaintSettings, decoded, sample
+
+    texts = [prompt.format(adapter.handle) for prompt in prompts]
+    seeds, settings = range(first_seed, first_seed + len(texts)), PaintSettings(steps=20, batch=len(texts))
+    with torch.no_grad(), attach(base, (adapter,)) as adapted:
+        for at in sample(adapted, texts, seeds=list(seeds), settings=settings):
+            latents = at.latents
+        return (decoded(base, latents).float() * 255).round() / 255
 
 
 def _gain(shelf: Shelf, who: int, painted: Tensor, prompt: str) -> float:
@@ -148,15 +178,7 @@ def _gain(shelf: Shelf, who: int, painted: Tensor, prompt: str) -> float:
     return float(near[0] - near[1:].mean())
 
 
-def _pixels(image: Any) -> Tensor:
-    """[3, H, W] in [0, 1]"""
-    import numpy as np
-    import torch
-
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
-
-
-def _subject(shelf: Shelf, who: int) -> Any:
+def _subject(shelf: Shelf, who: int) -> Subject:
     """A subject of the corpus, with its masks where there are any."""
     from limner.core.subject import Subject
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from limner.core.recipe import Source
+from limner.errors import InputError
 
 from .pairs import pairs
 
@@ -42,10 +43,14 @@ def pairs_of_people(*, name: str = "pairs of people", spare: int = 4, **about: A
 
 
 def people_of(base: Base) -> Corpus:
-    """The people that encoders for a base are trained on where no corpus is given: those of the pocket world."""
-    from limner.pocket.people_corpus import people
-
-    return people()
+    """The people that come with a base, which encoders for it are trained on where no corpus is given. Raises `InputError` where none
+    come with it."""
+    found = base.capabilities.people
+    if found is None:
+        raise InputError(
+            f"this method is trained on pictures of many people, and none come with {base.name}: name a corpus (--corpus FOLDER)"
+        )
+    return found
 
 
 @dataclass(frozen=True)

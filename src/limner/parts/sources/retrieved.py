@@ -42,10 +42,9 @@ def retrieved(
 
         from limner.errors import InputError
 
-        from .corpus import KEPT, Shelf
-        from .toys import toys
+        from .corpus import KEPT, Shelf, corpus_of
 
-        found = corpus or toys()
+        found = corpus_of(base, corpus)
         shelf, whose = Shelf(found, base), [who for who, own in enumerate(found.subjects) for _ in own]
         if not neighbours < len(whose) or not shelf.whole:
             raise InputError(

@@ -22,10 +22,9 @@ def corpus_texts(*, batch: int = 64, corpus: Corpus | None = None) -> Source:
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         import torch
 
-        from .corpus import text
-        from .toys import toys
+        from .corpus import corpus_of, text
 
-        found = corpus or toys()
+        found = corpus_of(base, corpus)
         nothing = torch.zeros(batch, 0, device=base.device, dtype=base.dtype)  # not painted beside other batches
 
         def fitting(number: int) -> str:

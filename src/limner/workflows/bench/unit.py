@@ -95,9 +95,9 @@ def _judged(
     plan: Plan, unit: Unit, case: Case, base: Base, folder: Path, taught: Taught
 ) -> tuple[dict[str, Any], list[Image.Image]]:
     from limner.evaluation.datasets import said
-    from limner.evaluation.measuring import Album, pocket_masks
+    from limner.evaluation.measuring import Album, segment_of
     from limner.evaluation.score import images, judged
-    from limner.workflows.score import ELSEWHERE, painted
+    from limner.workflows.score import painted
 
     member, count = case.member, len(plan.seeds)
     training, held_out = _split(case)
@@ -109,11 +109,12 @@ def _judged(
         "seconds_per_picture": round((time.monotonic() - began) / len(shown), 3),
         "denoiser_rows_per_picture": painting["denoiser_rows"] / len(shown),
     }
-    elsewhere = {}
-    if concept is not None and plan.base == "pocket":
+    elsewhere, bench = {}, base.capabilities.bench
+    if concept is not None and bench is not None:
+        where = bench.prompts_elsewhere
         elsewhere = {
-            "before": images(painted(base, ELSEWHERE, plan.seeds[:1])),
-            "after": images(painted(base, ELSEWHERE, plan.seeds[:1], concept=concept, scale=unit.scale)),
+            "before": images(painted(base, where, plan.seeds[:1])),
+            "after": images(painted(base, where, plan.seeds[:1], concept=concept, scale=unit.scale)),
         }
     album = Album(
         member.noun,
@@ -132,7 +133,7 @@ def _judged(
         _eyes(plan),
         truths=[p for p in case.truth for _ in range(count)],
         known=member.known,
-        segment=None if plan.encoders else pocket_masks,
+        segment=None if plan.encoders else segment_of(base),
         cost=cost,
     )
     each = card.tradeoff
@@ -284,12 +285,13 @@ def _opened(name: str, device: str) -> Base:
 
 
 def _eyes(plan: Plan) -> dict[str, Any]:
-    from limner.evaluation.encoders import encoder, pocket_encoders
+    from limner.evaluation.encoders import bench_encoders, encoder
 
     if not plan.encoders:
-        if plan.base != "pocket":
-            raise InputError("the encoders that ship know toys: on another base than pocket name some (--clip, --dino)")
-        return dict(pocket_encoders())
+        bench = _opened(plan.base, plan.device).capabilities.bench
+        if bench is None:
+            raise InputError(f"no encoders that know its pictures come with {plan.base}: name some (--clip, --dino)")
+        return dict(bench_encoders(bench))
     key = ("encoders", json.dumps(plan.encoders))
     if key not in _open:
         _open[key] = {role: encoder(where, device=plan.device) for role, where in plan.encoders}
@@ -318,9 +320,7 @@ def about_of(plan: Plan) -> str:
         plan.encoders,
     ]
     if not plan.encoders:
-        from limner.evaluation.encoders import pocket_encoders
-
-        told.append(sorted({e.weights for e in pocket_encoders().values()}))
+        told.append(sorted({e.weights for e in _eyes(plan).values()}))
     return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:16]
 
 
