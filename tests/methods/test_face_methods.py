@@ -108,7 +108,7 @@ def seen_in_first(references: References) -> Tensor:
     return references.pixels[:, 0]
 
 
-# ------------------------------------------------------------------------------------------------------ Cross Initialization
+# ------------------------------------------------------------------------------------------------ Cross Initialization
 
 
 def test_cross_initialization_starts_at_the_text_encoders_output_for_the_mean_name(base: Any, ada: Subject) -> None:
@@ -142,7 +142,7 @@ def test_cross_initialization_is_held_by_a_distance_that_is_not_squared(base: An
         assert float(term.value(step)) == pytest.approx(3.5, rel=1e-3)
 
 
-# ---------------------------------------------------------------------------------------------------------------- Celeb Basis
+# --------------------------------------------------------------------------------------------------------- Celeb Basis
 
 
 def test_celeb_basis_learns_a_name_among_names_and_stores_its_coefficients_alone(base: Any, ada: Subject) -> None:
@@ -174,7 +174,7 @@ def _word(base: Any, name: str, subject: Subject) -> Tensor:
         return adapted.words["<rex>"].clone()
 
 
-# ----------------------------------------------------------------------------------------------- FastComposer and PhotoMaker
+# ----------------------------------------------------------------------------------------- FastComposer and PhotoMaker
 
 
 def test_fusing_is_two_perceptrons_and_a_norm() -> None:
@@ -231,7 +231,8 @@ def test_the_first_steps_read_the_noun_whoever_it_is(
 
 
 def test_fastcomposer_weighs_attention_outside_against_inside(base: Any) -> None:
-    """The loss falls where the word's attention moves into the mask, in closed form: all inside is -1 / places inside."""
+    """The loss falls where the word's attention moves into the mask, in closed form: all inside is -1 / places
+    inside."""
     adapter = worn(base, "fastcomposer", NOBODY)
     (stage,) = on_few(replace_batch("fastcomposer", 2))
     watched = adapter.recipe.modifiers[2]
@@ -327,11 +328,12 @@ def test_half_of_the_rows_count_inside_of_their_masks_alone(base: Any) -> None:
         assert float(sometimes_masked(source, share=0.0).value(step)) == pytest.approx(float(error.mean()), rel=1e-4)
 
 
-# -------------------------------------------------------------------------------------------------------------- Face2Diffusion
+# ------------------------------------------------------------------------------------------------------ Face2Diffusion
 
 
 def test_outside_of_the_face_the_untouched_base_is_the_target(base: Any) -> None:
-    """With an empty mask, whatever the picture is, the base reading the class prompt makes no error; with a full one it does."""
+    """With an empty mask, whatever the picture is, the base reading the class prompt makes no error; with a full one it
+    does."""
     source = pairs_of_people(batch=2, named="a {noun}", masked=True, drop_text=0.0, drop_both=0.0).over(FEW)  # type: ignore[misc]
     adapter = Adapter(Recipe("person"), "<nobody>")
     term = class_outside(source, "a photo of a {noun}")
@@ -400,7 +402,7 @@ class _Kept:
         self.batch, self.prediction = batch, Prediction(batch.latents, Pass(kept=kept))
 
 
-# ----------------------------------------------------------------------------------------------------------------------- Face0
+# --------------------------------------------------------------------------------------------------------------- Face0
 
 
 def test_face0_writes_over_the_last_states_and_keeps_their_number(base: Any, ada: Subject, bob: Subject) -> None:
@@ -450,11 +452,12 @@ def test_mixed_conditions_are_a_weighted_mean_under_guidance() -> None:
         mixed_conditions({"face": 0.8, "words": 0.3})
 
 
-# ------------------------------------------------------------------------------------------------------------- DreamIdentity
+# ------------------------------------------------------------------------------------------------------- DreamIdentity
 
 
 def test_dreamidentity_learns_from_edits_that_the_base_paints(base: Any) -> None:
-    """The captions of a share of its targets describe an edit, of another picture than the one to see, both made by the base."""
+    """The captions of a share of its targets describe an edit, of another picture than the one to see, both made by the
+    base."""
     from limner.parts.sources import edited_portraits
     from limner.parts.sources.edited import EDITS
 
@@ -475,7 +478,7 @@ def test_dreamidentity_learns_from_edits_that_the_base_paints(base: Any) -> None
     )
 
 
-# --------------------------------------------------------------------------------------------------- StellarNet, IDAdapter, Su et al.
+# ------------------------------------------------------------------------------------ StellarNet, IDAdapter, Su et al.
 
 
 def test_stellar_net_looks_at_the_face_alone_and_changes_attention_by_low_rank(base: Any, ada: Subject) -> None:
@@ -530,7 +533,8 @@ def predicted(base: Any, adapter: Adapter, said: Sequence[str], shown: Reference
 
 
 def test_an_identity_is_that_of_a_set(base: Any) -> None:
-    """Su et al.: permuting the pictures, or showing each twice, leaves what is predicted as it is; another person's does not."""
+    """Su et al.: permuting the pictures, or showing each twice, leaves what is predicted as it is; another person's
+    does not."""
     adapter = worn(base, "su_identity_encoder", NOBODY)
     shown = seen_people(2, 3)
     pixels = shown.pixels
@@ -554,7 +558,7 @@ def test_one_identity_encoder_serves_painting_and_restoring(base: Any) -> None:
         assert (float(nearest.median()) < 0.06) is same
 
 
-# --------------------------------------------------------------------------------------------------------------- PersonaMagic
+# -------------------------------------------------------------------------------------------------------- PersonaMagic
 
 
 def test_personamagic_is_the_noun_in_noisy_steps_and_learns_in_the_middle_alone(
@@ -612,7 +616,7 @@ def test_the_balance_reads_the_text_encoders_attention(base: Any) -> None:
     assert float(strongest) == pytest.approx(float(maps[end, others].max()), abs=1e-5)
 
 
-# ----------------------------------------------------------------------------------------------------------------- Infinite-ID
+# --------------------------------------------------------------------------------------------------------- Infinite-ID
 
 
 def test_infinite_id_learns_with_the_text_switched_off(base: Any) -> None:
@@ -648,7 +652,7 @@ def painted(base: Any, name: str, subject: Subject, prompt: str = "<rex> on the 
     return limner.paint(base, prompt, concepts=[concept], seed=1, settings=QUICK)[0].image.tobytes()
 
 
-# -------------------------------------------------------------------------------------------------------------- PortraitBooth
+# ------------------------------------------------------------------------------------------------------- PortraitBooth
 
 
 def test_portraitbooth_asks_for_the_person_in_clean_steps_alone(base: Any) -> None:
@@ -687,7 +691,7 @@ def test_portraitbooth_localises_the_word_and_the_expression(base: Any) -> None:
     assert run.cache[READ_AT, "<nobody>"] == {0: 3 + noun, 1: noun}
 
 
-# ------------------------------------------------------------------------------------------------------------------------- MoA
+# ----------------------------------------------------------------------------------------------------------------- MoA
 
 
 def test_moa_forced_to_the_prior_is_the_base_bit_for_bit(base: Any, ada: Subject) -> None:
@@ -697,7 +701,8 @@ def test_moa_forced_to_the_prior_is_the_base_bit_for_bit(base: Any, ada: Subject
 
 
 def test_moas_router_weighs_two_branches_that_sum_to_one(base: Any, ada: Subject) -> None:
-    """Routed wholly to the personal branch, the layer gives what that branch gives; in between, a mean of both by its share."""
+    """Routed wholly to the personal branch, the layer gives what that branch gives; in between, a mean of both by its
+    share."""
     adapter = worn(base, "moa", ada)
     outs = {}
     for name, bias in (("prior", (40.0, -40.0)), ("even", (0.0, 0.0)), ("personal", (-40.0, 40.0))):
@@ -746,7 +751,7 @@ def test_moas_router_is_held_to_the_prior_outside_of_the_subject(base: Any) -> N
     assert float(term.value(step)) == pytest.approx(0.5)
 
 
-# ------------------------------------------------------------------------------------------------------------------- ProFusion
+# ----------------------------------------------------------------------------------------------------------- ProFusion
 
 
 def test_profusions_words_change_with_latents_and_time_and_nothing_holds_them(base: Any, ada: Subject) -> None:
@@ -765,7 +770,8 @@ def test_profusions_words_change_with_latents_and_time_and_nothing_holds_them(ba
 
 
 def test_a_round_of_fusion_is_the_papers_formula_with_fresh_noise(base: Any, ada: Subject) -> None:
-    """With a perfect prediction, latents at a noise level stay there: their clean picture is kept and their spread is as before."""
+    """With a perfect prediction, latents at a noise level stay there: their clean picture is kept and their spread is
+    as before."""
     from types import SimpleNamespace
 
     from limner.core.adapted import Moment
@@ -789,7 +795,7 @@ def test_a_round_of_fusion_is_the_papers_formula_with_fresh_noise(base: Any, ada
     assert float((left * clean).mean()) == pytest.approx(0.0, abs=0.05)
 
 
-# -------------------------------------------------------------------------------------------------------------------- RetriNet
+# ------------------------------------------------------------------------------------------------------------ RetriNet
 
 
 def test_retrinet_retrieves_what_the_concept_word_says(base: Any) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def weights_path(name: str, base: Base) -> Path:
-    """Where the weights of a method for a base are kept: beside the base's own where it ships with such; in the cache those that were made
-    on first use, and those for other bases."""
+    """Where the weights of a method for a base are kept: beside the base's own where it ships with such; in the cache
+    those that were made on first use, and those for other bases."""
     folder, made = base.capabilities.weights, cached_weights_path(name, base)
     packaged = folder / f"{name}.safetensors" if folder is not None else made
     return packaged if packaged.exists() or not made.exists() else made
@@ -84,8 +84,8 @@ def save_weights(
     overwrite: bool = True,
     path: Path | None = None,
 ) -> Path:
-    """Write a method's weights in half precision, to a path or where `weights_path` says. Raises `FileError` where there are some
-    already and `overwrite` is off."""
+    """Write a method's weights in half precision, to a path or where `weights_path` says. Raises `FileError` where there
+    are some already and `overwrite` is off."""
     import torch
     from safetensors.torch import save_file
 

@@ -15,8 +15,8 @@ INDIVIDUALS, NUM_VIEWS = 256, 4
 
 @dataclass(frozen=True)
 class people:
-    """People of the pocket world, NUM_VIEWS pictures of each, dressed, placed, lit and posed otherwise in each. Endless and seeded:
-    person k is the same wherever they are asked for. Masks are of the head: face, hair and ears.
+    """People of the pocket world, NUM_VIEWS pictures of each, dressed, placed, lit and posed otherwise in each. Endless
+    and seeded: person k is the same wherever they are asked for. Masks are of the head: face, hair and ears.
 
     individuals: how many people; 0 is INDIVIDUALS
     """

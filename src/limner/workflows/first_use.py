@@ -1,4 +1,5 @@
-"""Weights that a method starts from and that did not come with limner: made when it is first used, with a word beforehand."""
+"""Weights that a method starts from and that did not come with limner: made when it is first used, with a word
+beforehand."""
 
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
 
 
 def make_weights(name: str, recipe: Recipe, base: Base) -> Path | None:
-    """Pre-train a method for a small base, such as pocket, where it starts from weights and there are none, and keep them in the cache; returns where
-    they are, or None where nothing was made. Killed, it goes on where it was the next time.
+    """Pre-train a method for a small base, such as pocket, where it starts from weights and there are none, and keep
+    them in the cache; returns where they are, or None where nothing was made. Killed, it goes on where it was the next
+    time.
 
     On full-size bases nothing is made: there it takes days of a large machine, and `shipped` says how to begin it.
 
@@ -38,8 +40,8 @@ def make_weights(name: str, recipe: Recipe, base: Base) -> Path | None:
     ready = prepared(name, base=base, given={}, to=to)
     updates = sum(stage.steps for stage in ready.stages)
     print(
-        f"{name} starts from weights that are trained once for {base.name}, and there are none yet: they are made now, in {updates} "
-        f"updates on {ready.seen.name}, some minutes, and kept in {to}",
+        f"{name} starts from weights that are trained once for {base.name}, and there are none yet: they are made now, "
+        f"in {updates} updates on {ready.seen.name}, some minutes, and kept in {to}",
         file=sys.stderr,
         flush=True,
     )

@@ -1,8 +1,7 @@
 """Celeb Basis — Yuan et al., NeurIPS 2023.
 
-A word of two vectors that can only lie where names of people lie: a mean name and its main directions, mixed by coefficients
-that start from the face.
-"""
+A word of two vectors that can only lie where names of people lie: a mean name and its main directions, mixed by
+coefficients that start from the face."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -35,11 +34,12 @@ def celeb_basis(
 ) -> Recipe:
     """Coefficients of a basis of names, their running mean kept; denoiser and text encoder stay as they are.
 
-    The authors map the face's features to coefficients by one linear layer and teach two people at once through it. With one person
-    its input never changes, so the coefficients learn themselves here, from that layer's random output on: under Adam the same path,
-    at its rate times the sum of the features' sizes. Pocket knows nobody by name and lends its rare words, which span few
-    directions and hold no prior of faces; the authors' names are 691 celebrities. Their settings: 512 directions, momentum 0.99,
-    learning rate 5e-3 on the layer (about 0.1 on coefficients of 512 features), 2 faces an update, 400 updates a person.
+    The authors map the face's features to coefficients by one linear layer and teach two people at once through it.
+    With one person its input never changes, so the coefficients learn themselves here, from that layer's random output
+    on: under Adam the same path, at its rate times the sum of the features' sizes. Pocket knows nobody by name and
+    lends its rare words, which span few directions and hold no prior of faces; the authors' names are 691 celebrities.
+    Their settings: 512 directions, momentum 0.99, learning rate 5e-3 on the layer (about 0.1 on coefficients of 512
+    features), 2 faces an update, 400 updates a person.
 
     Settings:
         names: names of people that the base knows, with commas between them; empty is a list of famous ones

@@ -1,7 +1,7 @@
 """Cross Initialization — Pang et al., CVPR 2024.
 
-Textual Inversion of a face whose word starts where learned words end up: at the text encoder's output, here of the mean name.
-"""
+Textual Inversion of a face whose word starts where learned words end up: at the text encoder's output, here of the mean
+name."""
 
 from functools import partial
 
@@ -31,11 +31,12 @@ def cross_initialization(
     lr: float = 2e-2,
     batch: int = 4,
 ) -> Recipe:
-    """A word of two vectors that starts as the text encoder's output for the mean of famous names, held near it by a distance.
+    """A word of two vectors that starts as the text encoder's output for the mean of famous names, held near it by a
+    distance.
 
-    The authors' names are 691 celebrities; here they are a shorter list, of which a base's two-token names count, and pocket, which
-    knows nobody by name, lends its rare words. The authors' settings for a full-size base: learning rate 5e-3 times the batch of 8 by
-    their scaling (6.25e-4 a picture), 320 updates, weight 1e-5 of the distance.
+    The authors' names are 691 celebrities; here they are a shorter list, of which a base's two-token names count, and
+    pocket, which knows nobody by name, lends its rare words. The authors' settings for a full-size base: learning rate
+    5e-3 times the batch of 8 by their scaling (6.25e-4 a picture), 320 updates, weight 1e-5 of the distance.
 
     Settings:
         names: names of people that the base knows, with commas between them; empty is a list of famous ones

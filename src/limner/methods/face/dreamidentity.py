@@ -1,8 +1,7 @@
 """DreamIdentity — Chen et al., AAAI 2024.
 
-Trained once: two words of a face from features at several depths, taught to reconstruct people and, beside that, to be edited: on
-edits of people that the base knows, which it paints itself. Nothing is learned per subject.
-"""
+Trained once: two words of a face from features at several depths, taught to reconstruct people and, beside that, to be
+edited: on edits of people that the base knows, which it paints itself. Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -36,10 +35,10 @@ def dreamidentity(
 ) -> Recipe:
     """A multi-word, multi-scale identity encoder, taught on faces and on self-augmented pairs of portrait and edit.
 
-    The authors' encoder is a vision transformer pre-trained on face recognition, tapped at several depths; here CLIP is tapped at four
-    beside the base's recogniser. They ask the base for celebrities; pocket knows nobody by name and is asked for looks ("a child with
-    curly red hair"). Pairs are filtered by the recogniser, the better half kept. The authors' code is not released: weights, rate,
-    batch and edits are ours, on any base.
+    The authors' encoder is a vision transformer pre-trained on face recognition, tapped at several depths; here CLIP is
+    tapped at four beside the base's recogniser. They ask the base for celebrities; pocket knows nobody by name and is
+    asked for looks ("a child with curly red hair"). Pairs are filtered by the recogniser, the better half kept. The
+    authors' code is not released: weights, rate, batch and edits are ours, on any base.
 
     Settings:
         edits: weight of the loss on edited portraits; 0 leaves them out, and none is painted

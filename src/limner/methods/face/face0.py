@@ -1,8 +1,7 @@
 """Face0 — Valevski et al., SIGGRAPH Asia 2023.
 
-Trained once: a face's embedding becomes three tokens that are written over the last of the text's. While painting, what face and
-text say together is mixed with what each says alone. Nothing is learned per subject.
-"""
+Trained once: a face's embedding becomes three tokens that are written over the last of the text's. While painting, what
+face and text say together is mixed with what each says alone. Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Painting, Recipe, Stage
@@ -37,13 +36,13 @@ def face0(
 ) -> Recipe:
     """Tokens of a face in the place of the prompt's last ones, and three conditions in every step.
 
-    The authors train the whole denoiser, here a low-rank change of its attention. In prompts the handle is the class noun. How much
-    each condition counts is not verified by any released code: 0.2 each for face and text alone are ours, as are rate and batch.
-    As with the authors, the face to see is the one to paint.
+    The authors train the whole denoiser, here a low-rank change of its attention. In prompts the handle is the class
+    noun. How much each condition counts is not verified by any released code: 0.2 each for face and text alone are
+    ours, as are rate and batch. As with the authors, the face to see is the one to paint.
 
     Settings:
         tokens: states a face is written over
-        face: weight of what the face alone says; with that of the text alone at most 1, face and text together take the rest
+        face: weight of what the face alone says; face and text together take what this and the text alone leave of 1
         text: weight of what the text alone says
         rank: of the change of the denoiser's attention
         steps: updates of the one-time training

@@ -37,15 +37,17 @@ def face2diffusion(
     lr: float = 1e-3,
     batch: int = 16,
 ) -> Recipe:
-    """Words of multi-scale identity features, disentangled from expression and, by class-guided denoising, from surroundings.
+    """Words of multi-scale identity features, disentangled from expression and, by class-guided denoising, from
+    surroundings.
 
-    The authors train a face recogniser whose features at depths 2, 5, 8 and 11 all tell people apart; here linear maps of CLIP at four
-    depths beside the recogniser's embedding are trained so, by supervised contrast in the place of ArcFace's classes. Their
-    expression is a 3D face model's 64 numbers; here it is CLIP's zero-shot reading of eight expressions. The authors' perceptrons
-    have two hidden layers of 1536 with dropout 0.1; their training code, and so rate and batch, is not released.
+    The authors train a face recogniser whose features at depths 2, 5, 8 and 11 all tell people apart; here linear maps
+    of CLIP at four depths beside the recogniser's embedding are trained so, by supervised contrast in the place of
+    ArcFace's classes. Their expression is a 3D face model's 64 numbers; here it is CLIP's zero-shot reading of eight
+    expressions. The authors' perceptrons have two hidden layers of 1536 with dropout 0.1; their training code, and so
+    rate and batch, is not released.
 
     Settings:
-        expression: keep the expression of the subject's pictures while painting; else the learned one that stands for none
+        expression: keep the expression of the subject's pictures while painting, in the place of a learned none
         width: hidden numbers of each perceptron
         recognise_steps: updates of the one-time training to tell people apart
         steps: updates of the one-time training of the words

@@ -1,8 +1,7 @@
 """FastComposer — Xiao et al., IJCV 2024.
 
-Trained once: a picture is merged into the subject's word after the text encoder has read it, and the word's attention is drawn
-onto the subject, so that several subjects keep apart. Nothing is learned per subject.
-"""
+Trained once: a picture is merged into the subject's word after the text encoder has read it, and the word's attention
+is drawn onto the subject, so that several subjects keep apart. Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -34,12 +33,14 @@ def fastcomposer(
     lr: float = 1e-3,
     batch: int = 16,
 ) -> Recipe:
-    """The class noun merged with CLIP's embedding of the picture by two perceptrons, after plain text for the first steps.
+    """The class noun merged with CLIP's embedding of the picture by two perceptrons, after plain text for the first
+    steps.
 
-    The authors train the whole denoiser and CLIP's last two layers; here low-rank changes of the denoiser's attention, and CLIP stays
-    as it is, since what it sees of a subject is stored with the concept. Their pictures show up to four people, each with a
-    segment; here one, whose segment is the head, and for painting several subjects each is taught for itself. As theirs, the
-    picture to see is the picture to paint, on another ground, and half of the rows count inside of the segment alone.
+    The authors train the whole denoiser and CLIP's last two layers; here low-rank changes of the denoiser's attention,
+    and CLIP stays as it is, since what it sees of a subject is stored with the concept. Their pictures show up to four
+    people, each with a segment; here one, whose segment is the head, and for painting several subjects each is taught
+    for itself. As theirs, the picture to see is the picture to paint, on another ground, and half of the rows count
+    inside of the segment alone.
 
     Settings:
         wait: share of painting, from its beginning, that reads plain text (delayed subject conditioning)

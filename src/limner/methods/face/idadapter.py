@@ -1,8 +1,7 @@
 """IDAdapter — Cui et al., 2024.
 
-Trained once: an identity word, and adapter layers that read the mixed features of several photographs of a person, so that pose and
-expression of no single one of them are learned. Nothing is learned per subject.
-"""
+Trained once: an identity word, and adapter layers that read the mixed features of several photographs of a person, so
+that pose and expression of no single one of them are learned. Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -32,11 +31,12 @@ def idadapter(
     lr: float = 1e-3,
     batch: int = 12,
 ) -> Recipe:
-    """A word of the recogniser's embedding, gated adapters over patch features of several photographs, and an identity loss.
+    """A word of the recogniser's embedding, gated adapters over patch features of several photographs, and an identity
+    loss.
 
-    Photographs are mixed by standing side by side before the adapters' attention, which one or more may do while painting; the
-    authors' mixing operator could not be read, nor their number of photographs, weight and rate, which are ours. The identity loss
-    counts in the cleaner third of the times, where there is a face to know.
+    Photographs are mixed by standing side by side before the adapters' attention, which one or more may do while
+    painting; the authors' mixing operator could not be read, nor their number of photographs, weight and rate, which
+    are ours. The identity loss counts in the cleaner third of the times, where there is a face to know.
 
     Settings:
         strength: of the adapters while painting; 0 leaves them out

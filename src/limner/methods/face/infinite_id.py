@@ -1,8 +1,8 @@
 """Infinite-ID — Wu et al., ECCV 2024.
 
-Trained once with the text switched off: tokens of a face that cross-attention reads, which thereby learn nothing of words. While
-painting, a text stream and an identity stream run side by side and share self-attention. Nothing is learned per subject.
-"""
+Trained once with the text switched off: tokens of a face that cross-attention reads, which thereby learn nothing of
+words. While painting, a text stream and an identity stream run side by side and share self-attention. Nothing is
+learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Painting, Recipe, Stage
@@ -32,10 +32,11 @@ def infinite_id(
     lr: float = 1e-3,
     batch: int = 24,
 ) -> Recipe:
-    """Identity-enhanced training of a face mapper with keys and values of its own; mixed attention with AdaIN-mean while painting.
+    """Identity-enhanced training of a face mapper with keys and values of its own; mixed attention with AdaIN-mean
+    while painting.
 
-    Only summaries of the paper could be read and no code is released: the form of mixed attention is theirs as told, all numbers are
-    ours. In prompts the handle is the class noun. Painting runs every picture twice.
+    Only summaries of the paper could be read and no code is released: the form of mixed attention is theirs as told,
+    all numbers are ours. In prompts the handle is the class noun. Painting runs every picture twice.
 
     Settings:
         scale: strength of the identity's cross-attention while painting

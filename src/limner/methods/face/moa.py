@@ -1,8 +1,7 @@
 """Mixture-of-Attention — Wang et al., SIGGRAPH Asia 2024.
 
-Trained once: beside every attention layer a personal one, and a router that decides at each place which of the two paints; the
-frozen layer keeps the rest of the picture as the base has it. Nothing is learned per subject.
-"""
+Trained once: beside every attention layer a personal one, and a router that decides at each place which of the two
+paints; the frozen layer keeps the rest of the picture as the base has it. Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -35,9 +34,9 @@ def moa(
 ) -> Recipe:
     """Two attention branches, a router and a subject token that depends on picture, time and layer.
 
-    The personal branch is a whole copy of the layers with the authors; here it is the layers' own weights and a low-rank change. Their
-    router's, losses' and training's numbers are not published with code: weights, rate and batch are ours. Several subjects are each
-    taught for themselves.
+    The personal branch is a whole copy of the layers with the authors; here it is the layers' own weights and a
+    low-rank change. Their router's, losses' and training's numbers are not published with code: weights, rate and batch
+    are ours. Several subjects are each taught for themselves.
 
     Settings:
         prior_alone: force the router to the prior branch while painting: the base, to the bit

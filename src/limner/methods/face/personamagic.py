@@ -1,8 +1,8 @@
 """PersonaMagic — Li et al., AAAI 2025.
 
-One picture, learned for the middle of the denoising alone: a word that a small network makes of the time, kept in balance with the
-other words within the text encoder. Before that stretch there is the class noun, after it the word as it was last.
-"""
+One picture, learned for the middle of the denoising alone: a word that a small network makes of the time, kept in
+balance with the other words within the text encoder. Before that stretch there is the class noun, after it the word as
+it was last."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -35,9 +35,10 @@ def personamagic(
 ) -> Recipe:
     """A time-conditioned word with an image-conditioned bypass, masked denoising and a balance of text attention.
 
-    Cleaner than the stretch, the authors go on with the last text states, which are the subject's; that no subject information is used
-    there, as is sometimes said, is true of noisier times alone. Masks are given or found as elsewhere, in the place of CLIPSeg. The
-    authors' settings for a full-size base: learning rate 5e-5, 1 picture accumulated twice, 1000 updates, weight 1e-3.
+    Cleaner than the stretch, the authors go on with the last text states, which are the subject's; that no subject
+    information is used there, as is sometimes said, is true of noisier times alone. Masks are given or found as
+    elsewhere, in the place of CLIPSeg. The authors' settings for a full-size base: learning rate 5e-5, 1 picture
+    accumulated twice, 1000 updates, weight 1e-3.
 
     Settings:
         balance: weight of the balance between the word's share of text attention and the strongest other word's

@@ -1,8 +1,7 @@
 """PhotoMaker — Li et al., CVPR 2024.
 
-Trained once on several pictures of each person: the class noun stands in the prompt as often as there are pictures, and each of
-its states is merged with one of them, a stack that is the identity. Nothing is learned per subject.
-"""
+Trained once on several pictures of each person: the class noun stands in the prompt as often as there are pictures, and
+each of its states is merged with one of them, a stack that is the identity. Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -39,10 +38,11 @@ def photomaker(
 ) -> Recipe:
     """A stacked identity embedding and a low-rank change of attention, after plain text for the first steps.
 
-    Pictures to see and the picture to paint are never the same; what is around a head is noise in some of those to see, as the
-    authors' body and background are. In their code the noun is repeated among the tokens, before the text encoder reads them, and
-    so it is here. The last layers of CLIP, which they train, stay as they are, since what it sees of a subject is stored; the
-    InsightFace embedding of their second version is left out; one CLIP embedding stands for the two projections of theirs.
+    Pictures to see and the picture to paint are never the same; what is around a head is noise in some of those to see,
+    as the authors' body and background are. In their code the noun is repeated among the tokens, before the text
+    encoder reads them, and so it is here. The last layers of CLIP, which they train, stay as they are, since what it
+    sees of a subject is stored; the InsightFace embedding of their second version is left out; one CLIP embedding
+    stands for the two projections of theirs.
 
     Settings:
         wait: share of painting, from its beginning, that reads plain text (delayed subject conditioning)

@@ -1,8 +1,8 @@
 """PortraitBooth — Peng et al., CVPR 2024.
 
-Trained once: the face recogniser's feature is merged into the class noun after the text encoder, while the attention of identity and
-of expression words is drawn onto the face, and clean pictures are to show the same person. Nothing is learned per subject.
-"""
+Trained once: the face recogniser's feature is merged into the class noun after the text encoder, while the attention of
+identity and of expression words is drawn onto the face, and clean pictures are to show the same person. Nothing is
+learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -38,10 +38,10 @@ def portraitbooth(
 ) -> Recipe:
     """Subject text embedding augmentation, dynamic identity preservation and emotion-aware cross-attention control.
 
-    The authors train the whole denoiser, here a low-rank change of its attention, and take a shallow layer of an ArcFace network, here
-    the recogniser's own embedding, all that a base offers. Their weights and the time from which identity counts are not known:
-    0.1, 0.01 and the cleanest quarter are ours, as are rate and batch. Captions tell expressions by EXPRESSED words. Several subjects
-    are each taught for themselves.
+    The authors train the whole denoiser, here a low-rank change of its attention, and take a shallow layer of an
+    ArcFace network, here the recogniser's own embedding, all that a base offers. Their weights and the time from which
+    identity counts are not known: 0.1, 0.01 and the cleanest quarter are ours, as are rate and batch. Captions tell
+    expressions by EXPRESSED words. Several subjects are each taught for themselves.
 
     Settings:
         wait: share of painting, from its beginning, that reads plain text

@@ -1,8 +1,8 @@
 """ProFusion — Zhou et al., 2023.
 
-An encoder trained once, PromptNet, reads a picture, what is being denoised and the time, and writes words that change with all three;
-nothing holds their length. A few updates tune it on the subject. While painting, every step mixes the subject in before it is taken.
-"""
+An encoder trained once, PromptNet, reads a picture, what is being denoised and the time, and writes words that change
+with all three; nothing holds their length. A few updates tune it on the subject. While painting, every step mixes the
+subject in before it is taken."""
 
 from limner.core.method import method
 from limner.core.recipe import Painting, Recipe, Stage
@@ -41,9 +41,10 @@ def profusion(
 ) -> Recipe:
     """PromptNet without any regularisation, tuned on the subject's pictures, and fusion sampling.
 
-    The authors' network is a copy of the denoiser's way down, which reads the reference's latents beside the noisy ones and CLIP's
-    states; here it is a perceptron on what the base's own way down sees in both, on CLIP's class tokens and on the time. Their words
-    do not start from the class noun, and neither do these. What their notebooks tune for how long is not stored; 30 updates are ours.
+    The authors' network is a copy of the denoiser's way down, which reads the reference's latents beside the noisy ones
+    and CLIP's states; here it is a perceptron on what the base's own way down sees in both, on CLIP's class tokens and
+    on the time. Their words do not start from the class noun, and neither do these. What their notebooks tune for how
+    long is not stored; 30 updates are ours.
 
     Settings:
         words: vectors that a picture becomes

@@ -1,8 +1,7 @@
 """RetriNet — Tang et al., 2023.
 
-Trained once: a copy of the denoiser reads a reference together with a word for the concept to take from it, the face or the clothes,
-and attention in the denoiser reads what it found. Nothing is learned per subject.
-"""
+Trained once: a copy of the denoiser reads a reference together with a word for the concept to take from it, the face or
+the clothes, and attention in the denoiser reads what it found. Nothing is learned per subject."""
 
 from dataclasses import replace
 
@@ -35,12 +34,14 @@ def retrinet(
     lr: float = 1e-3,
     batch: int = 8,
 ) -> Recipe:
-    """A retrieval encoder told what to retrieve, at every time anew, and attention to it beside each cross-attention layer.
+    """A retrieval encoder told what to retrieve, at every time anew, and attention to it beside each cross-attention
+    layer.
 
-    The authors' encoder and denoiser are whole copies of Stable Diffusion; here both are the base with low-rank changes of their own.
-    Only the project's page could be read: how features are fused, rate and batch are ours. RetriBooru's anime characters are
-    grouped by face and by clothes; here every pair is of one person, who is dressed otherwise in each picture, so clothes are
-    learned less well than faces. Several references with concepts of their own are several concepts, worn together.
+    The authors' encoder and denoiser are whole copies of Stable Diffusion; here both are the base with low-rank changes
+    of their own. Only the project's page could be read: how features are fused, rate and batch are ours. RetriBooru's
+    anime characters are grouped by face and by clothes; here every pair is of one person, who is dressed otherwise in
+    each picture, so clothes are learned less well than faces. Several references with concepts of their own are several
+    concepts, worn together.
 
     Settings:
         concept: what to take from the pictures, "face" or "clothes"; the rest of them is masked out

@@ -1,8 +1,7 @@
 """StellarNet, the baseline of Stellar — Achlioptas et al., 2023.
 
-Trained once: words of a masked face through all text encoders of a base, dynamic textual inversion, and a low-rank change of the
-denoiser that reads them. Nothing is learned per subject.
-"""
+Trained once: words of a masked face through all text encoders of a base, dynamic textual inversion, and a low-rank
+change of the denoiser that reads them. Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -34,11 +33,12 @@ def stellar_net(
     lr: float = 1e-3,
     batch: int = 16,
 ) -> Recipe:
-    """ELITE's global mapping of a face without its background, with a low-rank change of attention in the place of whole keys and values.
+    """ELITE's global mapping of a face without its background, with a low-rank change of attention in the place of
+    whole keys and values.
 
-    The paper's main part is a benchmark, whose six measures are in `limner.evaluation.metrics.stellar`; of its baseline only the outline
-    could be read, so loss, weights, rank, rate and batch are ELITE's form and ours. On a base with two text encoders a word's vectors
-    are those of both, side by side.
+    The paper's main part is a benchmark, whose six measures are in `limner.evaluation.metrics.stellar`; of its baseline
+    only the outline could be read, so loss, weights, rank, rate and batch are ELITE's form and ours. On a base with two
+    text encoders a word's vectors are those of both, side by side.
 
     Settings:
         rank: of the change of the denoiser's attention

@@ -1,8 +1,7 @@
 """Identity Encoder for Personalized Diffusion — Su et al., 2023.
 
-Trained once, on several tasks at a time: a set of pictures of a person becomes an identity code that the denoiser attends to, to
-paint them anew and to restore pictures of them. Nothing is learned per subject.
-"""
+Trained once, on several tasks at a time: a set of pictures of a person becomes an identity code that the denoiser
+attends to, to paint them anew and to restore pictures of them. Nothing is learned per subject."""
 
 from functools import partial
 
@@ -38,11 +37,13 @@ def su_identity_encoder(
     lr: float = 1e-3,
     batch: int = 12,
 ) -> Recipe:
-    """Tokens of the mean over a set of face and CLIP embeddings, a low-rank change of the denoiser, two tasks and an identity loss.
+    """Tokens of the mean over a set of face and CLIP embeddings, a low-rank change of the denoiser, two tasks and an
+    identity loss.
 
-    Only the abstract could be read: the network, the tasks' number and all settings are ours. The authors train a face generator
-    as a whole, without text; here a text-to-image base keeps its text, in which the handle is the class noun, and a low-rank
-    change of it learns. Its second task restores: a picture is painted from itself and others, all blurred or with a part erased.
+    Only the abstract could be read: the network, the tasks' number and all settings are ours. The authors train a face
+    generator as a whole, without text; here a text-to-image base keeps its text, in which the handle is the class noun,
+    and a low-rank change of it learns. Its second task restores: a picture is painted from itself and others, all
+    blurred or with a part erased.
 
     Settings:
         scale: strength of the identity while painting; 0 is the base

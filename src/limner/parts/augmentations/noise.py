@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def noise_around(chance: float = 0.5) -> Change:
-    """With a chance, what is outside of a picture's mask becomes noise, uniform in [0, 1], so that it cannot tell where the subject was
-    seen (Sec. 3.1 of arXiv:2312.04461). Pictures without masks stay as they are.
+    """With a chance, what is outside of a picture's mask becomes noise, uniform in [0, 1], so that it cannot tell where
+    the subject was seen (Sec. 3.1 of arXiv:2312.04461). Pictures without masks stay as they are.
 
     chance: of each picture
     """

@@ -77,7 +77,8 @@ def features_under_way(base: Base, run: Pass) -> Tensor:
 
 
 def denoiser_levels(base: Base, pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, D]: what the base sees in clean pictures, as `features_under_way` says it of noisy latents."""
+    """[n, 3, H, W] in [0, 1] -> [n, D]: what the base sees in clean pictures, as `features_under_way` says it of noisy
+    latents."""
     import torch
 
     from limner.core.types import Pass

@@ -18,8 +18,9 @@ SHARP = 100.0
 
 
 def expression_code(base: Base, pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, len(EXPRESSIONS)]: how likely CLIP finds each expression in the picture, less the mean, so that no
-    expression is zeros. Raises `InputError` where a base's text encoder is not of the CLIP that sees its pictures."""
+    """[n, 3, H, W] in [0, 1] -> [n, len(EXPRESSIONS)]: how likely CLIP finds each expression in the picture, less the
+    mean, so that no expression is zeros. Raises `InputError` where a base's text encoder is not of the CLIP that sees
+    its pictures."""
     import torch
     import torch.nn.functional as F
 
@@ -32,7 +33,8 @@ def expression_code(base: Base, pixels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class clip_class_depths:
-    """[n, 3, H, W] in [0, 1] -> [n, depths * D]: CLIP's class token at several parts of its depth, each normalised, side by side.
+    """[n, 3, H, W] in [0, 1] -> [n, depths * D]: CLIP's class token at several parts of its depth, each normalised,
+    side by side.
 
     depths: parts of the image encoder's depth, each from 0 to 1
     """

@@ -34,12 +34,14 @@ ROUTED = "share of the personal branch"
 
 @dataclass(frozen=True)
 class attention_mixture:
-    """In every self- and cross-attention layer, out = R_0 A_prior + R_1 A_personal, with R, the softmax of a linear map of the hidden
-    states, summing to 1 at each place (Eq. 3 of arXiv:2404.11565). The prior branch is the layer as it is, reading plain text.
+    """In every self- and cross-attention layer, out = R_0 A_prior + R_1 A_personal, with R, the softmax of a linear map
+    of the hidden states, summing to 1 at each place (Eq. 3 of arXiv:2404.11565). The prior branch is the layer as it
+    is, reading plain text.
 
-    The personal branch has the layer's own projections with a low-rank change, and reads a prompt in which the state t of the noun's last
-    token is merged with the picture, the time and the layer (as `fused_words`): every layer and time reads another. Runs keep
-    the personal share [rows, N] by site, for `router_prior`, and the personal branch's maps of the word, for `localised`.
+    The personal branch has the layer's own projections with a low-rank change, and reads a prompt in which the state t
+    of the noun's last token is merged with the picture, the time and the layer (as `fused_words`): every layer and time
+    reads another. Runs keep the personal share [rows, N] by site, for `router_prior`, and the personal branch's maps of
+    the word, for `localised`.
 
     Rows that see nothing, and with `prior_alone` all, are the base's.
 
@@ -178,7 +180,8 @@ class attention_mixture:
 
 
 def router_prior(source: Source) -> Objective:
-    """The mean over layers and places of ((1 - M) R_personal)^2: outside of the subject the prior branch paints (Eq. 6).
+    """The mean over layers and places of ((1 - M) R_personal)^2: outside of the subject the prior branch paints (Eq.
+    6).
 
     source: batches with masks
     """

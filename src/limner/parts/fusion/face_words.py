@@ -24,11 +24,12 @@ SLOPE = 0.2  # of leaky ReLUs, below zero
 
 @dataclass(frozen=True)
 class identity_words:
-    """What several encoders see of a face -> `words` words [B, words, D], each by a perceptron of its own (Sec. 3.1 and 3.2 of
-    arXiv:2403.05094). The features to map are those of `look`.
+    """What several encoders see of a face -> `words` words [B, words, D], each by a perceptron of its own (Sec. 3.1 and
+    3.2 of arXiv:2403.05094). The features to map are those of `look`.
 
-    Each depth of an identity passes a linear layer of `scale` numbers; these, together, are what tells people apart and are kept in a
-    run as "identity features" [rows, all depths * scale]. Where the expression is not seen, a learned one stands for it.
+    Each depth of an identity passes a linear layer of `scale` numbers; these, together, are what tells people apart and
+    are kept in a run as "identity features" [rows, all depths * scale]. Where the expression is not seen, a learned one
+    stands for it.
 
     start: word whose vectors the words start near
     identity: encoders of an identity, each with the number of equal parts, depths, that its features [n, F] are

@@ -1,4 +1,5 @@
-"""Pictures merged into a word after the text encoder has read it (FastComposer, arXiv:2305.10431; PhotoMaker, arXiv:2312.04461)."""
+"""Pictures merged into a word after the text encoder has read it (FastComposer, arXiv:2305.10431; PhotoMaker,
+arXiv:2312.04461)."""
 
 from __future__ import annotations
 
@@ -27,17 +28,17 @@ FEATURES = "features"
 
 @dataclass(frozen=True)
 class fused_words:
-    """For `changed_states`: the state t of the noun's last token, at the subject's place, becomes
-    LN(MLP2(MLP1([t; i]) + t)), i being a linear map of the features of the subject's pictures to the width of t (Sec. 4.2 of
+    """For `changed_states`: the state t of the noun's last token, at the subject's place, becomes LN(MLP2(MLP1([t; i])
+    + t)), i being a linear map of the features of the subject's pictures to the width of t (Sec. 4.2 of
     arXiv:2305.10431). All other states stay as they are.
 
     subject: whose handle it is
     look: features [B, R, F] of R pictures
-    stacked: the noun's last token stands R times in the prompt, and each of these states is merged with one picture (Sec. 3.2 of
-        arXiv:2312.04461); else there is one, merged with the mean of all. While teaching, 1 to R pictures are seen.
-    wait: share of painting, from its beginning, in which the noun is read as it is (delayed subject conditioning, Sec. 4.4 of
-        arXiv:2305.10431)
-    """
+    stacked: the noun's last token stands R times in the prompt, and each of these states is merged with one picture
+        (Sec. 3.2 of arXiv:2312.04461); else there is one, merged with the mean of all. While teaching, 1 to R pictures
+        are seen.
+    wait: share of painting, from its beginning, in which the noun is read as it is (delayed subject conditioning, Sec.
+        4.4 of arXiv:2305.10431)"""
 
     subject: Subject
     look: Look
@@ -129,8 +130,8 @@ def waits(base: Base, run: Pass, share: float) -> bool:
 
 
 def fusing_start(base: Base, features: int, generator: Generator) -> dict[str, Tensor]:
-    """Parameters of `fuse` at their start, where it leaves a state much as it is: the perceptrons add nothing, and the last norm has the
-    spread and mean of the base's own states."""
+    """Parameters of `fuse` at their start, where it leaves a state much as it is: the perceptrons add nothing, and the
+    last norm has the spread and mean of the base's own states."""
     import torch
 
     wide = base.states_shape[1]

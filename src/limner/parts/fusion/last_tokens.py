@@ -23,8 +23,8 @@ FEATURES = "features"
 
 @dataclass(frozen=True)
 class last_tokens:
-    """For `changed_states`: the last `count` states of a prompt are what a perceptron makes of the subject's face; the number of states
-    stays the same (Sec. 3 of arXiv:2306.06638). Rows that see no face keep their own.
+    """For `changed_states`: the last `count` states of a prompt are what a perceptron makes of the subject's face; the
+    number of states stays the same (Sec. 3 of arXiv:2306.06638). Rows that see no face keep their own.
 
     Where the handle is all that a prompt says, the other states are those of an empty prompt: the face alone.
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def looked_tokens(subject: Subject, look: Look, *, tokens: int = 4, hidden: int = 256, name: str = "looked") -> Tokens:
-    """For the `states` of `decoupled_cross_attention`: a perceptron makes `tokens` vectors of a look at a row's pictures, normalised.
-    Rows that see nothing, negative branches among them, have those of a look that is all zeros.
+    """For the `states` of `decoupled_cross_attention`: a perceptron makes `tokens` vectors of a look at a row's
+    pictures, normalised. Rows that see nothing, negative branches among them, have those of a look that is all zeros.
 
     subject: whose pictures are seen while painting
     look: features [B, F] of all pictures of a row, such as the mean of an encoder's

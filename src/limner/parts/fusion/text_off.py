@@ -1,4 +1,5 @@
-"""Cross-attention to the text switched off, and two streams that share self-attention (Infinite-ID, arXiv:2403.11781)."""
+"""Cross-attention to the text switched off, and two streams that share self-attention (Infinite-ID,
+arXiv:2403.11781)."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class text_off:
-    """While teaching, cross-attention gives nothing of the text, so that what is learned of pictures learns nothing of words (identity-
-    enhanced training, Sec. 3.2). While painting, so it is in twins: the identity stream.
+    """While teaching, cross-attention gives nothing of the text, so that what is learned of pictures learns nothing of
+    words (identity- enhanced training, Sec. 3.2). While painting, so it is in twins: the identity stream.
 
     It is written before what adds pictures beside the text (`decoupled_cross_attention`), which stays.
     """
@@ -48,8 +49,9 @@ class text_off:
 
 @dataclass(frozen=True)
 class mixed_attention:
-    """While painting, in every self-attention layer the rows of the text stream also attend to the keys and values of their twins, the
-    identity stream, whose means over places are first shifted to the text stream's own (mixed attention and AdaIN-mean, Sec. 3.3).
+    """While painting, in every self-attention layer the rows of the text stream also attend to the keys and values of
+    their twins, the identity stream, whose means over places are first shifted to the text stream's own (mixed
+    attention and AdaIN-mean, Sec. 3.3).
 
     identity: how many times the identity stream's keys count; 0 leaves the stream out
     shifted: whether means are shifted

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def fusion_stage(handle: str, *, repeats: int = 1, strength: float = 0.8, eta: float = 1.0) -> LatentOperation:
-    """Before every step but the last, `repeats` times: a fraction of the way to the next noise level and back, along what the subject's
-    prompt predicts with its words at `strength`, with fresh noise (Algorithm 1):
+    """Before every step but the last, `repeats` times: a fraction of the way to the next noise level and back, along
+    what the subject's prompt predicts with its words at `strength`, with fresh noise (Algorithm 1):
 
         z <- z - eps s^2 sqrt(1 - a_t) / (1 - a_s) + s n sqrt((1 - a_t) (2 - 2 a_s - s^2)) / (1 - a_s)
 
-    with a_t and a_s the squared signal levels of this step and the next, and s = eta times the standard deviation of DDIM's noise
-    between them (Eq. 16 of arXiv:2010.02502).
+    with a_t and a_s the squared signal levels of this step and the next, and s = eta times the standard deviation of
+    DDIM's noise between them (Eq. 16 of arXiv:2010.02502).
 
     handle: of the subject; rows without it stay as they are
     repeats: times before a step; 0 leaves the stage out
@@ -71,8 +71,9 @@ def _predicted(moment: Moment, x: Tensor, rows: list[int], handle: str, strength
 
 
 def subject_and_words(subject: float, words: float, *, branch: str = "words") -> Guidance:
-    """negative + subject (text - negative) + words (branch - negative): the whole prompt and, beside it, its words without the subject,
-    each by a strength of its own (the refinement stage of fusion sampling). At the user's scale of 1 there is no guidance.
+    """negative + subject (text - negative) + words (branch - negative): the whole prompt and, beside it, its words
+    without the subject, each by a strength of its own (the refinement stage of fusion sampling). At the user's scale of
+    1 there is no guidance.
 
     subject: strength of the prompt with the subject
     words: strength of the branch

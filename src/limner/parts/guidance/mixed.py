@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 def mixed_conditions(weights: Mapping[str, float]) -> Guidance:
-    """negative + w (c - negative), where c is the weighted mean of what the branches say, the branch "text" taking what their weights
-    leave of 1; w is the user's scale. With no weight on the others this is classifier-free guidance, and none of them is run.
+    """negative + w (c - negative), where c is the weighted mean of what the branches say, the branch "text" taking what
+    their weights leave of 1; w is the user's scale. With no weight on the others this is classifier-free guidance, and
+    none of them is run.
 
     weights: branch, one that the recipe adds -> its weight, all from 0 and together at most 1
     """

@@ -27,9 +27,9 @@ SPREAD = 0.1
 
 @dataclass(frozen=True)
 class basis_word:
-    """Two vectors, v_k = m_k + w_k B_k, one for a first and one for a last name: m_k [D] is the mean of the names' vectors at that place
-    and B_k [dims, D] the main directions around it, each as long as the names vary along it (Eq. 3 and 4 of arXiv:2306.00926). Only
-    the coefficients w [2, dims] learn and are stored.
+    """Two vectors, v_k = m_k + w_k B_k, one for a first and one for a last name: m_k [D] is the mean of the names'
+    vectors at that place and B_k [dims, D] the main directions around it, each as long as the names vary along it (Eq.
+    3 and 4 of arXiv:2306.00926). Only the coefficients w [2, dims] learn and are stored.
 
     They start as a random linear map of the face embedding of the subject's pictures.
 
@@ -78,8 +78,8 @@ class basis_word:
 
 
 def name_basis(known: Tensor, dims: int) -> tuple[Tensor, Tensor]:
-    """Names [n, places, D] -> their mean [places, D] and main directions around it [places, k, D], each as long as the standard
-    deviation along it; k is `dims`, or n - 1 or D where that is fewer."""
+    """Names [n, places, D] -> their mean [places, D] and main directions around it [places, k, D], each as long as the
+    standard deviation along it; k is `dims`, or n - 1 or D where that is fewer."""
     import torch
 
     mean = known.mean(0)

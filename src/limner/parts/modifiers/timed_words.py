@@ -25,11 +25,11 @@ def timed(
     width: int = 128,
     keep: float = 0.5,
 ) -> Vary:
-    """For `varying_word`: v(t) = length * normalise(MLP(PE(t)) + v_0), between the times `first` and `last`; noisier, the word is the one it
-    starts as, and cleaner, the one of time `first` (Sec. 3.2 of arXiv:2412.15674).
+    """For `varying_word`: v(t) = length * normalise(MLP(PE(t)) + v_0), between the times `first` and `last`; noisier,
+    the word is the one it starts as, and cleaner, the one of time `first` (Sec. 3.2 of arXiv:2412.15674).
 
-    PE are sines and cosines of the time, of `anchors` numbers. Values also read a vector that a perceptron makes of a picture (the
-    image-conditioned bypass), which is left out by chance while teaching.
+    PE are sines and cosines of the time, of `anchors` numbers. Values also read a vector that a perceptron makes of a
+    picture (the image-conditioned bypass), which is left out by chance while teaching.
 
     subject: whose picture is seen
     encoder: pixels [n, 3, H, W] -> [n, F]
@@ -81,8 +81,8 @@ def timed(
 
 
 def time_encoding(time: float, count: int) -> Tensor:
-    """[count]: sines and cosines of a time in [0, 1], their frequencies from half a turn to a thousand, evenly in their logarithm (as in
-    Sec. 3.5 of arXiv:1706.03762)."""
+    """[count]: sines and cosines of a time in [0, 1], their frequencies from half a turn to a thousand, evenly in their
+    logarithm (as in Sec. 3.5 of arXiv:1706.03762)."""
     import math
 
     import torch

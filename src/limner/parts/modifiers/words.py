@@ -26,8 +26,8 @@ class new_word:
 
     Source: Textual Inversion, Sec. 4 of arXiv:2208.01618 (S* initialised with a coarse class word). Where `like` has
     fewer tokens than vectors asked for, they repeat. With `keep_length`, the vectors are read in the length they started
-    with, wherever they have been moved to. With `begin`, what learns starts as these vectors [n, D] of a base; `like` is then what
-    the word is where it is not worn.
+    with, wherever they have been moved to. With `begin`, what learns starts as these vectors [n, D] of a base; `like` is
+    then what the word is where it is not worn.
     """
 
     word: str

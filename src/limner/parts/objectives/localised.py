@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def localised(source: Source, watched: watched_word, *, most: int = 256) -> Objective:
-    """The mean over layers of a word's mean attention outside of the mask less that inside of it (the balanced L1 loss, Eq. 5 of
-    arXiv:2305.10431), over rows whose prompt has the word.
+    """The mean over layers of a word's mean attention outside of the mask less that inside of it (the balanced L1 loss,
+    Eq. 5 of arXiv:2305.10431), over rows whose prompt has the word.
 
     source: batches with masks
     watched: what keeps the word's maps

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def sometimes_masked(source: Source, *, share: float = 0.5) -> Objective:
-    """Denoising whose mean is over the subject alone in a share of the rows, and over the whole picture in the others (Sec. 4.1 of
-    arXiv:2312.04461; the released training of arXiv:2305.10431 draws it so too).
+    """Denoising whose mean is over the subject alone in a share of the rows, and over the whole picture in the others
+    (Sec. 4.1 of arXiv:2312.04461; the released training of arXiv:2305.10431 draws it so too).
 
     source: batches with masks
     share: chance of a row's mask to count
@@ -37,8 +37,9 @@ def sometimes_masked(source: Source, *, share: float = 0.5) -> Objective:
 
 
 def class_outside(source: Source, prompt: str) -> Objective:
-    """Denoising inside of masks; outside, the target is what the untouched base predicts of the same noised latents for a prompt of the
-    class, so that nothing of the surroundings can be learned (class-guided denoising regularisation, Eq. 5 of arXiv:2403.05094).
+    """Denoising inside of masks; outside, the target is what the untouched base predicts of the same noised latents for
+    a prompt of the class, so that nothing of the surroundings can be learned (class-guided denoising regularisation,
+    Eq. 5 of arXiv:2403.05094).
 
     source: batches with masks
     prompt: what the base reads, "a person"; {noun} is the class of each row's references

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 
 def same_person(source: Source, *, until: float = 1.0, most: int = 4) -> Objective:
-    """The mean of 1 - cosine between the face embeddings of the picture that the estimate of x_0 decodes to and of the row's first
-    reference, over rows at times up to `until`. The gradient goes through decoder and recogniser.
+    """The mean of 1 - cosine between the face embeddings of the picture that the estimate of x_0 decodes to and of the
+    row's first reference, over rows at times up to `until`. The gradient goes through decoder and recogniser.
 
     Rows without references, and those in which no face is found, do not count.
 
     source: batches with references
-    until: share of the times, from clean pictures on, at which it counts: where x_0 is still blurred there is no face to know
+    until: share of the times, from clean pictures on, at which it counts: where x_0 is still blurred there is no face
+        to know
     most: rows of a batch that are looked at, the first ones that count
     """
 
@@ -49,8 +50,8 @@ def same_person(source: Source, *, until: float = 1.0, most: int = 4) -> Objecti
 
 
 def recognition(source: Source, features: str, *, temperature: float = 0.1) -> Objective:
-    """Supervised contrast of features that the run kept: each row's with those of other pictures of its subject against those of other
-    subjects (Eq. 2 of arXiv:2004.11362).
+    """Supervised contrast of features that the run kept: each row's with those of other pictures of its subject against
+    those of other subjects (Eq. 2 of arXiv:2004.11362).
 
     source: batches with several rows of each subject (`alike` of `pairs`)
     features: under which name the run kept them, [rows, D]

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def near_begin(source: Source, word: new_word) -> Objective:
-    """The mean over a word's vectors of their distance, not squared, to those they began as (the regulariser of arXiv:2312.15905).
+    """The mean over a word's vectors of their distance, not squared, to those they began as (the regulariser of
+    arXiv:2312.15905).
 
     source: what the stage learns from; nothing of it is looked at
     word: a word with a `begin`

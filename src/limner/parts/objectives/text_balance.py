@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 
 def text_balance(source: Source, *, word: str, contexts: Sequence[str] = CONTEXTS) -> Objective:
-    """-p q, where p and q are the softmax of the two shares of the text encoder's attention that its end token gives to the word and to
-    the strongest of the other words, the mean over layers and heads (tandem equilibrium, Sec. 3.3). Least where both are alike.
+    """-p q, where p and q are the softmax of the two shares of the text encoder's attention that its end token gives to
+    the word and to the strongest of the other words, the mean over layers and heads (tandem equilibrium, Sec. 3.3).
+    Least where both are alike.
 
     The word's vectors are those of the first row of the update that has them.
 
@@ -43,7 +44,8 @@ def text_balance(source: Source, *, word: str, contexts: Sequence[str] = CONTEXT
 
 
 def shares(base: Base, text: str, word: str, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the end token's attention in a text: the share of a word of these vectors [n, D], and the largest of any other word's."""
+    """Of the end token's attention in a text: the share of a word of these vectors [n, D], and the largest of any other
+    word's."""
     import torch
 
     maps: list[Tensor] = []

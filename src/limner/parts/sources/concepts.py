@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def shown_for(source: Source, inside: str, outside: str, *, share: float = 0.5) -> Source:
-    """The same source, each of whose references is captioned by a concept alone and has a mask of where it is: what the subject's mask
-    holds, or what lies around it (the concept words of arXiv:2312.02521, of which faces mask out everything else).
+    """The same source, each of whose references is captioned by a concept alone and has a mask of where it is: what the
+    subject's mask holds, or what lies around it (the concept words of arXiv:2312.02521, of which faces mask out
+    everything else).
 
     source: batches with references and masks
     inside: the concept within the mask, "face"

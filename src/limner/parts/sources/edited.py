@@ -34,11 +34,11 @@ def edited_portraits(
     named: str = "{noun}",
     corpus: Corpus | None = None,
 ) -> Source:
-    """Batches of edits to paint, each with a portrait of the same person to see, all made by the untouched base from words alone
-    (self-augmented editability data, Sec. 3.3 of arXiv:2307.00300). Captions say the edit.
+    """Batches of edits to paint, each with a portrait of the same person to see, all made by the untouched base from
+    words alone (self-augmented editability data, Sec. 3.3 of arXiv:2307.00300). Captions say the edit.
 
-    The base is asked for people by their famous names where it knows enough of them, and else by the looks that a corpus tells.
-    Painted once, and kept in the cache.
+    The base is asked for people by their famous names where it knows enough of them, and else by the looks that a
+    corpus tells. Painted once, and kept in the cache.
 
     people: how many are painted
     edits: prompts, with {} for the person
@@ -85,8 +85,8 @@ def _known(base: Base, corpus: Corpus | None, count: int) -> list[str]:
 
 
 def _made(base: Base, known: Sequence[str], edits: tuple[str, ...]) -> dict[str, Tensor]:
-    """ "portraits" uint8 [n, 3, H, W]; of every person all edits: latents "edits" [n * edits, C, h, w], and the cosine of their faces to the
-    portrait's "alike" [n * edits]."""
+    """ "portraits" uint8 [n, 3, H, W]; of every person all edits: latents "edits" [n * edits, C, h, w], and the cosine
+    of their faces to the portrait's "alike" [n * edits]."""
     import torch
 
     from limner.core.cache import cached_tensors

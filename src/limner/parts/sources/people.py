@@ -23,7 +23,8 @@ TRIES = 8
 
 
 def pairs_of_people(*, name: str = "pairs of people", spare: int = 4, **about: Any) -> Source:
-    """`pairs` of the base's corpus of people, or of another that is given to the pre-training, with captions that leave room.
+    """`pairs` of the base's corpus of people, or of another that is given to the pre-training, with captions that leave
+    room.
 
     name: sources of another name draw other pictures
     spare: tokens of the text encoder's room that captions leave free, for words that are wider than their letters
@@ -43,20 +44,21 @@ def pairs_of_people(*, name: str = "pairs of people", spare: int = 4, **about: A
 
 
 def people_of(base: Base) -> Corpus:
-    """The people that come with a base, which encoders for it are trained on where no corpus is given. Raises `InputError` where none
-    come with it."""
+    """The people that come with a base, which encoders for it are trained on where no corpus is given. Raises
+    `InputError` where none come with it."""
     found = base.capabilities.people
     if found is None:
         raise InputError(
-            f"this method is trained on pictures of many people, and none come with {base.name}: name a corpus (--corpus FOLDER)"
+            f"this method is trained on pictures of many people, and none come with {base.name}: name a corpus "
+            "(--corpus FOLDER)"
         )
     return found
 
 
 @dataclass(frozen=True)
 class Short:
-    """A corpus whose captions a base reads whole, with `spare` tokens to spare: of up to TRIES captions of a picture the first that is
-    short enough, else "a photo of" and the name."""
+    """A corpus whose captions a base reads whole, with `spare` tokens to spare: of up to TRIES captions of a picture
+    the first that is short enough, else "a photo of" and the name."""
 
     corpus: Corpus
     base: Base
