@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from limner.core.subject import Subject
 from limner.core.types import AttentionCall, Batch, Pass, References
 from limner.core.weights import shipped
 from limner.engine.attach import AdaptedBase, Adapter, attach
-from limner.engine.train import Update, begin_update
+from limner.engine.train import Update, begin_update, train
 from limner.methods import methods
 from limner.parts.fusion import IDENTITY
 from limner.parts.fusion.fused_words import fuse, fusing_start
@@ -680,7 +681,10 @@ def test_portraitbooth_localises_the_word_and_the_expression(base: Any) -> None:
     for key, there in (("maps of <nobody>, ", [True, True]), ("maps of an expression, ", [True, False])):
         kept = [maps for name, maps in run.kept.items() if name.startswith(key)]
         assert kept
-        assert all(((maps.abs().sum(1) > 0) == torch.tensor(there)).all() for maps in kept)
+        found = (
+            torch.stack([maps.abs().amax(1) for maps in kept]).amax(0) > 0
+        )  # some layers are deaf to all but one token
+        assert found.tolist() == there
     words, noun = {"<q>": base.word_vectors("person")}, len(base.word_vectors("person"))
     from limner.parts.modifiers.watched import READ_AT
 
@@ -820,3 +824,25 @@ def test_retrinet_masks_out_all_but_the_concept_and_never_shows_the_target(base:
         assert (float(shown.masks[row].mean()) < 0.5) is (said == "face")
     apart = (base.decode(drawn.latents) - shown.first).abs().mean((1, 2, 3))
     assert float(apart.min()) > 0.05
+
+
+# ------------------------------------------------------------------------------------------------------------- Pre-training
+
+PRETRAINED = [name for name, make in methods().items() if ".face." in make.__module__ and make(NOBODY).weights]
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_its_pretraining_learns(base: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two updates of every stage on a few people: losses are numbers, and much of what is selected moves."""
+    monkeypatch.setattr("limner.parts.sources.edited.EDITS", ("{} on the beach",))
+    recipe = methods()[name](NOBODY, batch=2)
+    stages = [replace(stage, steps=2, warmup=0, average=0.0, decay="constant") for stage in on_few(recipe)]
+    adapter = Adapter(recipe, "<nobody>")
+    with attach(base, (adapter,)) as adapted:
+        first = {n: t.detach().clone() for s in stages for part in s.train for n, t in part(adapted).items()}
+    for progress in train(base, adapter, stages=stages):
+        assert math.isfinite(progress.loss)
+    last = progress.snapshot().tensors
+    moved = [n for n in first if not first[n].equal(last[n])]
+    assert len(moved) > len(first) / 4
+    assert all(term.source.learns_from == "corpus" for stage in stages for term in stage.loss)

@@ -105,7 +105,7 @@ def _made(base: Base, known: Sequence[str], edits: tuple[str, ...]) -> dict[str,
             faces = torch.cat([face_embedding(base, part.to(base.device)).float().cpu() for part in pixels.split(16)])
         whose = faces[: len(first)].repeat_interleave(len(edits), 0)
         alike = torch.cosine_similarity(faces[len(first) :], whose, dim=-1)
-        portraits = (pixels[: len(first)].clamp(0, 1) * 255).round().byte()
+        portraits = (pixels[: len(first)].clamp(0, 1) * 255).round().byte().contiguous()
         return {"portraits": portraits, "edits": latents[len(first) :].contiguous(), "alike": alike}
 
     key: tuple[Any, ...] = ("edited portraits", base.fingerprint, str(base.dtype), tuple(known), edits)
