@@ -93,6 +93,8 @@ def begun_weights(name: str, base: Any) -> None:
     """Where a method starts from weights and none came with limner: such as its pre-training begins with, each moved a
     little, so that nothing stays at zero. They are kept in the session's cache."""
     recipe = methods()[name](Subject("<nobody>", "person"))
+    if not recipe.pretraining and recipe.weights in methods():
+        recipe = methods()[recipe.weights](Subject("<nobody>", "person"))
     if not recipe.weights or weights_path(recipe.weights, base).exists():
         return
     at = stream(0, "begun weights", name)

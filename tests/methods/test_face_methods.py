@@ -828,7 +828,7 @@ def test_retrinet_masks_out_all_but_the_concept_and_never_shows_the_target(base:
 
 # ------------------------------------------------------------------------------------------------------------- Pre-training
 
-PRETRAINED = [name for name, make in methods().items() if ".face." in make.__module__ and make(NOBODY).weights]
+PRETRAINED = [name for name, make in methods().items() if ".face." in make.__module__ and make(NOBODY).pretraining]
 
 
 @pytest.mark.parametrize("name", PRETRAINED)
@@ -846,3 +846,64 @@ def test_its_pretraining_learns(base: Any, name: str, monkeypatch: pytest.Monkey
     moved = [n for n in first if not first[n].equal(last[n])]
     assert len(moved) > len(first) / 4
     assert all(term.source.learns_from == "corpus" for stage in stages for term in stage.loss)
+
+
+# ------------------------------------------------------------------------------------------------------------------ FaceStudio
+
+
+def test_facestudio_reads_no_text_but_through_the_prior(base: Any, ada: Subject, bob: Subject) -> None:
+    """Tokens of image and face, then the states of an empty prompt; with the prior's output at zero, prompts are all
+    alike."""
+    adapter = worn(base, "facestudio", ada)
+    first, other = (read(base, adapter, said)[1][0] for said in ("<rex> on the beach", "<rex> in the snow"))
+    empty = base.text_states([""], words={})[0]
+    assert torch.allclose(first[8:], empty[8:], atol=1e-5)
+    assert not torch.allclose(first[:4], other[:4], atol=1e-3)
+    assert torch.allclose(first[4:8], other[4:8], atol=1e-5)
+    mute = {key: torch.zeros_like(t) if ".prior." in key else t for key, t in adapter.stored.items()}
+    first, other = (
+        read(base, replace(adapter, stored=mute), said)[1][0] for said in ("<rex> on the beach", "<rex> in the snow")
+    )
+    assert torch.allclose(first, other, atol=1e-5)
+    someone = read(base, worn(base, "facestudio", bob), "<rex> on the beach")[1][0]
+    assert not torch.allclose(first[4:8], someone[4:8], atol=1e-3)
+
+
+def test_facestudios_negative_branch_sees_neither_image_nor_face(base: Any, ada: Subject, bob: Subject) -> None:
+    first, other = (
+        read(base, worn(base, "facestudio", who), "<rex> at night", "", branches=("text", "negative"))[1]
+        for who in (ada, bob)
+    )
+    assert torch.allclose(first[1], other[1], atol=1e-5)
+    assert not torch.allclose(first[0], other[0], atol=1e-3)
+
+
+def test_facestudio_learns_the_prior_first_and_leaves_it_then(base: Any) -> None:
+    recipe = methods()["facestudio"](NOBODY)
+    with attach(base, [Adapter(recipe, "<nobody>")]) as adapted:
+        first, second = ({key for part in stage.train for key in part(adapted)} for stage in recipe.pretraining)
+    assert first
+    assert all(".prior." in key for key in first)
+    assert not first & second
+
+
+# -------------------------------------------------------------------------------------------------------------------- FreeCure
+
+
+def test_freecure_without_attributes_is_its_host_bit_for_bit(base: Any, ada: Subject) -> None:
+    """No strength, or a prompt that asks for no attribute: FastComposer's own picture. With one, another."""
+    host, plain, worn_on = (
+        {said: painted(base, name, ada, said, **more) for said in ("<rex> on the beach", "<rex> wearing sunglasses")}
+        for name, more in (("fastcomposer", {}), ("freecure", {"strength": 0.0}), ("freecure", {}))
+    )
+    assert plain == host
+    assert worn_on["<rex> on the beach"] == host["<rex> on the beach"]
+    assert worn_on["<rex> wearing sunglasses"] != host["<rex> wearing sunglasses"]
+
+
+def test_freecure_learns_nothing_and_leaves_cross_attention_to_the_host(base: Any, ada: Subject) -> None:
+    recipe = methods()["freecure"](ada)
+    assert recipe.framework == "training-free"
+    assert not recipe.stages
+    host = methods()["fastcomposer"](ada)
+    assert recipe.modifiers[:2] == host.modifiers[:2]

@@ -26,13 +26,11 @@ def make_weights(name: str, recipe: Recipe, base: Base) -> Path | None:
     """
     from limner.core.weights import cached_weights_path, weights_path
 
-    if (
-        not recipe.weights
-        or base.name != "pocket"
-        or not recipe.pretraining
-        or weights_path(recipe.weights, base).exists()
-    ):
+    small = not base.capabilities.full_size
+    if not recipe.weights or not small or weights_path(recipe.weights, base).exists():
         return None
+    if not recipe.pretraining:  # those of another method, on which it stands
+        name = recipe.weights
     from .pretrain import prepared, trained
     from .progress import show
 

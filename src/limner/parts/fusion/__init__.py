@@ -11,6 +11,7 @@ from .dual_path import dual_path
 from .face_words import IDENTITY, identity_words
 from .fused_words import fused_words
 from .gated_attention import gated_attention
+from .hybrid_states import hybrid_states, prior_regression
 from .last_tokens import last_tokens
 from .layered_attention import layered_attention
 from .local_attention import details_of_depths, local_attention
@@ -46,6 +47,7 @@ __all__ = [
     "feature_regression",
     "fused_words",
     "gated_attention",
+    "hybrid_states",
     "identity_words",
     "in_context",
     "last_tokens",
@@ -56,6 +58,7 @@ __all__ = [
     "mixed_attention",
     "noise_aware",
     "one_word",
+    "prior_regression",
     "query_states",
     "query_word",
     "query_words",

@@ -1,4 +1,4 @@
-"""PhotoMaker's released layout, against its forward written down anew."""
+"""Released layouts of PhotoMaker and FastComposer, against their forward written down anew."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from limner.errors import FileError
-from limner.formats.photomaker import read_photomaker
+from limner.formats.released_fusing import read_fastcomposer, read_photomaker
 from limner.parts.fusion.fused_words import fuse
 
 WIDE, POOLED = 10, 8
@@ -32,7 +32,7 @@ class _Perceptron(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """The identity encoder of the first version: CLIP's pooled output through two projections, then merged with class states."""
+    """The identity encoder of the first version: CLIP's pooled output, projected twice, then merged with states."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def test_what_is_read_merges_as_the_release_does(encoder: _Encoder, tmp_path: Pa
     with torch.no_grad():
         pooled, merged = encoder(pixels, states)
     assert torch.allclose(fuse(found.fusing, states, pooled), merged, atol=1e-5)
-    assert list(found.lora) == ["unet.a.to_q_lora.down.weight"]
+    assert list(found.denoiser) == ["unet.a.to_q_lora.down.weight"]
     assert found.tower.keys() == {n for n in encoder.state_dict() if n.startswith("vision_model.")} - {
         "vision_model.embeddings.position_ids"
     }
@@ -102,7 +102,7 @@ def test_other_files_are_said_to_be_none(encoder: _Encoder, tmp_path: Path) -> N
         (
             (
                 {"qformer_perceiver.weight": torch.zeros(1)},
-                "no PhotoMaker of the first version: it has qformer_perceiver",
+                "no PhotoMaker of the first version: it has qformer",
             ),
             ({"visual_projection.weight": torch.zeros(5, POOLED)}, "its projections are"),
         )
@@ -116,3 +116,35 @@ def test_other_files_are_said_to_be_none(encoder: _Encoder, tmp_path: Path) -> N
     torch.save({"id_encoder": {"fuse_module.mlp1.fc1.weight": torch.zeros(1)}}, tmp_path / "part.bin")
     with pytest.raises(FileError, match="lacks fuse_module"):
         read_photomaker(tmp_path / "part.bin")
+
+
+class _FastComposer(nn.Module):
+    """The parts that merge a picture into a word."""
+
+    def __init__(self, encoder: _Encoder) -> None:
+        super().__init__()
+        self.image_encoder = nn.Module()
+        self.image_encoder.vision_model = encoder.vision_model
+        self.image_encoder.visual_projection = nn.Linear(POOLED, WIDE, bias=False)
+        self.postfuse_module = encoder.fuse_module
+        self.unet = nn.Linear(2, 2)
+
+    def forward(self, pixels: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        pooled: Tensor = self.image_encoder.vision_model(pixels)[1]
+        image = self.image_encoder.visual_projection(pooled)
+        x = self.postfuse_module["mlp1"](torch.cat([states, image], -1)) + states
+        return pooled, self.postfuse_module["layer_norm"](self.postfuse_module["mlp2"](x))
+
+
+def test_fastcomposers_file_merges_as_it_does(encoder: _Encoder, tmp_path: Path) -> None:
+    model = _FastComposer(encoder)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    found = read_fastcomposer(tmp_path / "pytorch_model.bin")
+    pixels, states = torch.randn(3, 3, 8, 8), torch.randn(3, WIDE)
+    with torch.no_grad():
+        pooled, merged = model(pixels, states)
+    assert torch.allclose(fuse(found.fusing, states, pooled), merged, atol=1e-5)
+    assert found.denoiser.keys() == {"weight", "bias"}
+    torch.save({"unet.weight": torch.zeros(1)}, tmp_path / "other.bin")
+    with pytest.raises(FileError, match="no FastComposer"):
+        read_fastcomposer(tmp_path / "other.bin")
