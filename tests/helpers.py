@@ -14,7 +14,11 @@ from torch import Tensor
 from limner.core.method import settings
 from limner.core.recipe import Recipe
 from limner.core.streams import stream
+from limner.core.subject import Subject
 from limner.core.types import AttentionCall, Pass
+from limner.core.weights import cached_weights_path, save_weights, weights_path
+from limner.engine.attach import Adapter, attach
+from limner.methods import methods
 from limner.pocket.capabilities import CAPABILITIES
 
 FAST = {
@@ -83,3 +87,30 @@ def deaf(base: Any) -> list[str]:
     for time in (torch.tensor([t, t]) for t in (50, 500, 999)):
         base.predict(base.noised(x, noise, time), time, states, context=Pass(operations=(note,)))
     return [name for name, hears in heard.items() if not hears]
+
+
+def begun_weights(name: str, base: Any) -> None:
+    """Where a method starts from weights and none came with limner: such as its pre-training begins with, each moved a
+    little, so that nothing stays at zero. They are kept in the session's cache."""
+    recipe = methods()[name](Subject("<nobody>", "person"))
+    if not recipe.pretraining and recipe.weights in methods():
+        recipe = methods()[recipe.weights](Subject("<nobody>", "person"))
+    if not recipe.weights or weights_path(recipe.weights, base).exists():
+        return
+    at = stream(0, "begun weights", name)
+    with attach(base, (Adapter(recipe, "<nobody>"),)) as adapted, torch.no_grad():
+        tensors = {
+            n: t.detach().clone() for s in recipe.pretraining for part in s.train for n, t in part(adapted).items()
+        }
+        moved = {n: t + 0.05 * torch.randn(t.shape, generator=at).to(t) for n, t in sorted(tensors.items())}
+    save_weights(recipe.weights, base, moved, about={}, path=cached_weights_path(recipe.weights, base))
+
+
+def person(seed: int = 2_000_003, *, name: str = "rex", count: int = 3) -> Subject:
+    """A held-out person of the pocket world, before a plain wall."""
+    from limner.pocket.world import draw, portrait
+    from limner.pocket.world.faces import person as made
+    from limner.pocket.world.graph import Face
+
+    pixels = draw([portrait(Face(made(seed)), seed=seed + k) for k in range(count)]).pixels
+    return Subject.of(pixels, noun="person", handle=name)

@@ -20,11 +20,24 @@ from limner.engine.train import train
 from limner.library.opening import adapter_of
 from limner.methods import card, methods
 
-from .helpers import deaf, fast, same, state, untouched
+from .helpers import begun_weights, deaf, fast, person, same, state, untouched
 
 EVERY = pytest.mark.parametrize("name", list(methods()))
 TUNED = [name for name, function in methods().items() if function(Subject("<rex>", "dog")).tuning]
 QUICK = limner.PaintSettings(steps=3)
+
+
+@pytest.fixture(scope="module")
+def ada() -> Subject:
+    return person()
+
+
+@pytest.fixture
+def rex(request: pytest.FixtureRequest, base: Any, rex: Subject, ada: Subject) -> Subject:
+    """The toy, or a person under the same handle for methods of faces alone. Weights that did not come with limner are there."""
+    name = request.node.callspec.params["name"]
+    begun_weights(name, base)
+    return ada if card(methods()[name]).scope[0] == "face" else rex
 
 
 def adapter(base: Any, name: str, rex: Subject, **more: Any) -> Adapter:

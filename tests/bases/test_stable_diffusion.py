@@ -28,7 +28,9 @@ LOOKING = (
     "coti",
     "instructbooth",
     "sag",
+    "personamagic",
 )  # look at pictures through a CLIP beside the base
+RECOGNISING = ("celeb_basis",)  # through networks of faces
 MASKED = ("persam", "break_a_scene", "perfusion", "infusion", "hifi_tuner", "clic")
 
 
@@ -49,7 +51,7 @@ def masked(rex: Subject) -> Subject:
     return Subject.of(shown, noun="dog", handle="rex", masks=masks)
 
 
-@pytest.mark.parametrize("name", [name for name in methods() if name not in (*ADAPTERS, *LOOKING)])
+@pytest.mark.parametrize("name", [name for name in methods() if name not in (*ADAPTERS, *LOOKING, *RECOGNISING)])
 def test_every_method_runs_on_it(tiny: Any, masked: Subject, name: str) -> None:
     before = state(tiny)
     concept = limner.learn(tiny, masked, method=name, **fast(methods()[name], rank=2))
@@ -148,6 +150,13 @@ def test_what_looks_through_a_clip_says_that_it_needs_one(tiny: Any, masked: Sub
     with pytest.raises(InputError, match="image_encoder"):
         limner.learn(tiny, masked, method=name, **fast(methods()[name]))
     assert same(state(tiny), before)
+    assert untouched(tiny)
+
+
+@pytest.mark.parametrize("name", RECOGNISING)
+def test_what_recognises_faces_says_what_to_give(tiny: Any, masked: Subject, name: str) -> None:
+    with pytest.raises(InputError, match="faces=FOLDER"):
+        limner.learn(tiny, masked, method=name, **fast(methods()[name]))
     assert untouched(tiny)
 
 

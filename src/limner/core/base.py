@@ -33,6 +33,9 @@ class TextAttention(Protocol):
     def with_prefix(
         self, key: Tensor, value: Tensor, scale: float, on: Callable[[], bool]
     ) -> AbstractContextManager[None]: ...
+    def watched(
+        self, keep: Callable[[Tensor], None]
+    ) -> AbstractContextManager[None]: ...  # of its maps [rows, heads, L, L], in every run
 
 
 class BaseCore(Protocol):

@@ -63,6 +63,7 @@ class Capabilities:
     corpus: Corpus | None = (
         None  # pictures of many subjects that encoders are trained on where no other corpus is named
     )
+    people: Corpus | None = None  # the same of people, for methods of faces
     known_words: Callable[[], frozenset[str]] | None = None  # all words that mean something to it, where they are few
     weights: Path | None = None  # folder of the methods' pre-trained weights that ship with it
     full_size: bool = True  # methods need the settings of a full-size base (`Card.full_size`), not those of a small one

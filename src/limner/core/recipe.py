@@ -57,6 +57,8 @@ class Source:
     prepare: Callable[[Base], Callable[[int, Streams], Batch]]
     over: Callable[[Corpus], Source] | None = None  # of one that learns from a corpus: the same on another
     gather: Gather | None = None  # of one that first looks at what has been learned so far
+    times: tuple[float, float] = (0.0, 1.0)  # shares of the base's times between which its batches are noised
+    corpus: Callable[[Base], Corpus] | None = None  # what it learns from, where that is not the base's first corpus
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 
 def weights_path(name: str, base: Base) -> Path:
-    """Where the weights of a method for a base are kept: beside the base's own where it ships with such, else in the
-    cache."""
+    """Where the weights of a method for a base are kept: beside the base's own where it ships with such; in the cache
+    those that were made on first use, and those for other bases."""
+    folder, made = base.capabilities.weights, cached_weights_path(name, base)
+    packaged = folder / f"{name}.safetensors" if folder is not None else made
+    return packaged if packaged.exists() or not made.exists() else made
+
+
+def cached_weights_path(name: str, base: Base) -> Path:
+    """Where weights that did not come with a base are kept."""
     from .cache import cache_folder
 
-    folder = base.capabilities.weights
-    if folder is not None:
-        return folder / f"{name}.safetensors"
     return cache_folder() / "methods" / f"{name}-{base.fingerprint}.safetensors"
 
 
@@ -72,9 +76,16 @@ def about_weights(name: str, base: Base) -> dict[str, Any]:
 
 
 def save_weights(
-    name: str, base: Base, tensors: Mapping[str, Tensor], *, about: Mapping[str, object], overwrite: bool = True
+    name: str,
+    base: Base,
+    tensors: Mapping[str, Tensor],
+    *,
+    about: Mapping[str, object],
+    overwrite: bool = True,
+    path: Path | None = None,
 ) -> Path:
-    """Write a method's weights in half precision. Raises `FileError` where there are some already and `overwrite` is off."""
+    """Write a method's weights in half precision, to a path or where `weights_path` says. Raises `FileError` where there
+    are some already and `overwrite` is off."""
     import torch
     from safetensors.torch import save_file
 
@@ -82,7 +93,7 @@ def save_weights(
 
     half = {key: tensor.detach().to("cpu", torch.float16).contiguous() for key, tensor in tensors.items()}
     text = json.dumps({"method": name, "base": base.name, "fingerprint": base.fingerprint, **about})
-    path = weights_path(name, base)
+    path = path or weights_path(name, base)
     metadata = {"limner": text, HASH: content_hash(text, half)}
     return atomic_write(path, lambda p: save_file(half, p, metadata=metadata), overwrite=overwrite)
 

@@ -455,6 +455,9 @@ def begin_update(
     batch, base = draw(step, at), adapted.base
     noise = torch.randn(batch.latents.shape, generator=at("noise")).to(base.device, base.dtype)
     times = base.draw_times(len(batch.latents) // batch.frames, at("time")).to(base.device)
+    if source.times != (0.0, 1.0):
+        low, high = source.times
+        times = (low * base.num_train_times + times.double() * (high - low)).to(times.dtype)
     if batch.frames > 1:  # all frames of a clip have one time
         times = times.repeat_interleave(batch.frames)
     rows = share.rows_of(batch) if share.count > 1 else slice(None)

@@ -12,6 +12,7 @@ from limner.core.capabilities import Bench, Capabilities, Judge
 from . import SIZE, judges
 from .corpus import toys
 from .face_networks import PocketFaces
+from .people_corpus import people
 from .subjects import DEVELOPMENT, prompts, toy
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ CAPABILITIES = Capabilities(
     captioner=captions,
     multimodal=str(judges.WEIGHTS / "multimodal"),
     corpus=toys(),
+    people=people(),
     known_words=known_words,
     weights=judges.WEIGHTS / "methods",
     full_size=False,

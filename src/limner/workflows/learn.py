@@ -20,6 +20,7 @@ from limner.library.settings import check_word, checked_settings
 from limner.methods import DEFAULT, code_sha256, find, place_of, remember
 
 from .faces import demand_consent, face_alone
+from .first_use import make_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,6 +129,7 @@ def prepared_run(
     if not subject.pictures:
         raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
     name = place_of(function) or function.__name__
+    make_weights(name, recipe, base)
     about = {"name": base.name, "family": base.family, "fingerprint": base.fingerprint}
     header = {"method": name, "settings": chosen, "seed": seed, "base": about, "subject": subject.card()}
     if code := code_sha256(function):

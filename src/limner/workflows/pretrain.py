@@ -52,13 +52,15 @@ class Training:
     seed: int
     manner: Manner
     spread: Spread
+    to: Path | None = None  # where the weights are written, if not where `weights_path` says
 
     @property
     def seen(self) -> Corpus:
         """What is learned from."""
         from limner.parts.sources.corpus import corpus_of
 
-        return corpus_of(self.base, self.corpus)
+        own = (term.source.corpus for stage in self.stages for term in stage.loss)
+        return corpus_of(self.base, self.corpus or next((corpus(self.base) for corpus in own if corpus), None))
 
     @property
     def header(self) -> dict[str, Any]:
@@ -104,6 +106,7 @@ def prepared(
     spread: Spread | None = None,
     device: str | None = None,
     given: Mapping[str, Any],
+    to: Path | None = None,
 ) -> Training:
     """Everything that is checked before a pre-training is run."""
     from limner.bases.common.loading import load
@@ -126,7 +129,7 @@ def prepared(
     if corpus is not None:
         corpus = corpora.fitted(corpus, loaded)
         stages = over(stages, corpus)
-    return Training(name, loaded, recipe, chosen, stages, corpus, seed, manner, spread)
+    return Training(name, loaded, recipe, chosen, stages, corpus, seed, manner, spread, to)
 
 
 def over(stages: tuple[Stage, ...], corpus: Corpus) -> tuple[Stage, ...]:
@@ -166,7 +169,7 @@ def trained(ready: Training, *, run: Path | None = None, watch: Callable[[Progre
     assert recipe.weights is not None
     if ready.spread.main:
         check_folder(folder_of(ready, run))
-        check_folder(weights_path(recipe.weights, base).parent)
+        check_folder((ready.to or weights_path(recipe.weights, base)).parent)
     start = shipped(recipe.begins, base) if recipe.begins else {}
     adapter = Adapter(recipe, "<nobody>", start, 1.0, ready.seed)
     with attach(base, (adapter,)) as adapted:
@@ -185,9 +188,10 @@ def trained(ready: Training, *, run: Path | None = None, watch: Callable[[Progre
             spread=ready.spread,
         )
     if not ready.spread.main:
-        return weights_path(recipe.weights, base)
+        return ready.to or weights_path(recipe.weights, base)
     kept = {key: tensor for key, tensor in tensors.items() if key in names}
-    path = save_weights(recipe.weights, base, kept, about=_about(ready, losses, time.monotonic() - began))
+    about = _about(ready, losses, time.monotonic() - began)
+    path = save_weights(recipe.weights, base, kept, about=about, path=ready.to)
     discard(folder_of(ready, run))
     return path
 

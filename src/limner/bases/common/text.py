@@ -186,6 +186,26 @@ class TextAttention:
         finally:
             handle.remove()
 
+    @contextmanager
+    def watched(self, keep: Callable[[Tensor], None]) -> Iterator[None]:
+        """While inside, `keep` is given the layer's maps [rows, heads, L, L] in every run."""
+
+        def hook(layer: Any, args: Any, kwargs: Any, out: Any) -> None:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            rows, length, _ = hidden.shape
+            q, k = (
+                p(hidden).view(rows, length, self.heads, self.width).transpose(1, 2)
+                for p in (layer.q_proj, layer.k_proj)
+            )
+            later = torch.ones(length, length, dtype=torch.bool, device=hidden.device).triu(1)
+            keep((q @ k.mT * self.width**-0.5).masked_fill(later, float("-inf")).softmax(-1))
+
+        handle = self.layer.register_forward_hook(hook, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
     def _attended(self, hidden: Tensor, key: Tensor, value: Tensor) -> Tensor:
         layer, (rows, length, _) = self.layer, hidden.shape
 

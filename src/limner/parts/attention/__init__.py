@@ -3,6 +3,7 @@
 from .boxes import box_of, drawn_into
 from .face_region import read_in_region
 from .followed import followed_subject, painted_at
+from .foundation import foundation_attention
 from .maps import keep_maps, kept_maps
 from .regions import drawn_to_regions, kept_to_regions, regions_of, within_region
 from .shared import adain, shared_reference
@@ -13,6 +14,7 @@ __all__ = [
     "drawn_into",
     "drawn_to_regions",
     "followed_subject",
+    "foundation_attention",
     "keep_maps",
     "kept_maps",
     "kept_to_regions",

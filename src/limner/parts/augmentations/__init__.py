@@ -1,7 +1,11 @@
 """One example to another."""
 
+from .blurring import blurred
 from .erasing import erased
+from .noise import noise_around
 
 __all__ = [
+    "blurred",
     "erased",
+    "noise_around",
 ]

@@ -2,6 +2,8 @@
 
 from .captions import structured_captions
 from .clip import clip_classes, clip_depths, clip_global, clip_last, clip_places, clip_tokens
+from .denoiser import denoiser_levels
+from .expressions import clip_class_depths, expression_code, side_by_side
 from .faces import face_embedding, face_landmarks, face_points, landmark_names
 from .gan_latent import gan_latent
 from .keypoints import face_region, keypoint_image, keypoints, landmark_image, landmark_map
@@ -15,6 +17,7 @@ __all__ = [
     "all_of",
     "alone",
     "background_masks",
+    "clip_class_depths",
     "clip_classes",
     "clip_depths",
     "clip_global",
@@ -22,7 +25,9 @@ __all__ = [
     "clip_places",
     "clip_tokens",
     "close_up",
+    "denoiser_levels",
     "each_of",
+    "expression_code",
     "face_embedding",
     "face_landmarks",
     "face_points",
@@ -38,6 +43,7 @@ __all__ = [
     "pictures_alone",
     "placed",
     "propagated_masks",
+    "side_by_side",
     "structured_captions",
     "subject_masks",
 ]

@@ -76,6 +76,19 @@ def features_under_way(base: Base, run: Pass) -> Tensor:
     return torch.cat([F.layer_norm(level, level.shape[-1:]) for level in seen.values()], -1)
 
 
+def denoiser_levels(base: Base, pixels: Tensor) -> Tensor:
+    """[n, 3, H, W] in [0, 1] -> [n, D]: what the base sees in clean pictures, as `features_under_way` says it of noisy
+    latents."""
+    import torch
+
+    from limner.core.types import Pass
+
+    with torch.no_grad():
+        latents = base.encode(pixels)[0].to(base.dtype)
+        time = torch.zeros(len(latents), dtype=torch.long, device=base.device)
+        return features_under_way(base, Pass(time=time, latents=latents, fused=base.device.type != "cpu"))
+
+
 @contextmanager
 def switched_off(lives: Sequence[Live], but: Live | None = None) -> Iterator[None]:
     """Nothing of what is worn acts for a while, but for one."""

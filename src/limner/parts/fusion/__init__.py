@@ -1,15 +1,21 @@
 """How features of pictures enter the network."""
 
 from .aligner import aligner_net, alignment
+from .attention_mixture import attention_mixture, router_prior
 from .clean_reference import clean_reference
 from .context_stack import context_stack
 from .convolutional import details_of_pixels
 from .decoupled_cross_attention import decoupled_cross_attention
 from .described import described, feature_regression
 from .dual_path import dual_path
+from .face_words import IDENTITY, identity_words
+from .fused_words import fused_words
 from .gated_attention import gated_attention
+from .hybrid_states import hybrid_states, prior_regression
+from .last_tokens import last_tokens
 from .layered_attention import layered_attention
 from .local_attention import details_of_depths, local_attention
+from .looked_tokens import looked_tokens
 from .multimodal_states import states_of_multimodal
 from .noise_aware import noise_aware, tunable
 from .query_states import explain, explanation, like_text_tower, query_states
@@ -17,13 +23,16 @@ from .query_words import query_word, query_words, released_query_words
 from .reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .reference_network import reference_network
 from .subject_attention import subject_attention
+from .text_off import mixed_attention, text_off
 from .word_mappers import one_word, words_of_depths
 from .words_of_pictures import words_of_pictures
 
 __all__ = [
+    "IDENTITY",
     "aligner_net",
     "alignment",
     "attending",
+    "attention_mixture",
     "beside_own",
     "clean_reference",
     "context_stack",
@@ -36,21 +45,30 @@ __all__ = [
     "explain",
     "explanation",
     "feature_regression",
+    "fused_words",
     "gated_attention",
+    "hybrid_states",
+    "identity_words",
     "in_context",
+    "last_tokens",
     "layered_attention",
     "like_text_tower",
     "local_attention",
+    "looked_tokens",
+    "mixed_attention",
     "noise_aware",
     "one_word",
+    "prior_regression",
     "query_states",
     "query_word",
     "query_words",
     "reference_network",
     "released_query_words",
+    "router_prior",
     "self_sites",
     "states_of_multimodal",
     "subject_attention",
+    "text_off",
     "tunable",
     "words_of_depths",
     "words_of_pictures",

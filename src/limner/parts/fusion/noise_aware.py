@@ -23,8 +23,15 @@ CLOCK = 6
 """Frequencies of the time."""
 
 
-def noise_aware(*, start: Start = "noun", width: int = 192, scale: float = 0.1) -> Mapper:
-    """v = v_start + scale * E(picture, x_t, t), one vector (E4T, arXiv:2302.12228; the scale of 0.1 is mkshing/e4t-diffusion's).
+WORN_AT = "how strongly words are put in"
+"""In a run's cache, with a handle: what its words' vectors are multiplied by."""
+
+
+def noise_aware(
+    *, start: Start = "noun", width: int = 192, scale: float = 0.1, words: int = 1, handle: str = ""
+) -> Mapper:
+    """v = v_start + scale * E(picture, x_t, t), `words` vectors (E4T, arXiv:2302.12228, has one; the scale of 0.1 is
+    mkshing/e4t-diffusion's). With a `handle`, a run may say that its vectors count less (WORN_AT).
 
     E is a multilayer perceptron on the picture's features (CLIP's class tokens, say), on what the base sees in x_t (see
     `features_under_way`) and on the time, which E4T's features of the denoiser hold already. What is added to the start is
@@ -40,8 +47,8 @@ def noise_aware(*, start: Start = "noun", width: int = 192, scale: float = 0.1) 
         tensors = {
             "first.weight": torch.randn(width, dim, generator=generator) / dim**0.5,
             "first.bias": torch.zeros(width),
-            "second.weight": torch.randn(wide, width, generator=generator) * 0.1 / width**0.5,
-            "second.bias": torch.zeros(wide),
+            "second.weight": torch.randn(words * wide, width, generator=generator) * 0.1 / width**0.5,
+            "second.bias": torch.zeros(words * wide),
         }
 
         def vectors(own: Mapping[str, Tensor], seen: Tensor, plain: Tensor, run: Pass) -> Tensor:
@@ -50,8 +57,9 @@ def noise_aware(*, start: Start = "noun", width: int = 192, scale: float = 0.1) 
             hidden = F.leaky_relu(F.linear(about, own["first.weight"], own["first.bias"]))
             offset = scale * F.linear(hidden, own["second.weight"], own["second.bias"])
             run.kept["word offset"] = offset
-            first = plain[:, 0] if start == "noun" else begins.to(plain)
-            return (first + offset)[:, None]
+            first = plain[:, 0] if start == "noun" else begins.expand(len(seen), -1).to(plain)
+            found = first[:, None] + offset.unflatten(-1, (words, wide))
+            return found * run.cache.get((WORN_AT, handle), 1.0) if handle else found
 
         return Mapped(tensors, vectors, changing=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.core.lru import LRU, TEXT_BYTES
@@ -56,7 +56,7 @@ class reference_network:
     Pictures are run through the denoiser first: noised to the time of the run, or clean, at time 0. `copy` is what that
     network has learned of its own, worn in such runs alone, when no other modifier acts; without it, it is the base. With
     `shared`, `copy` is worn in all runs: there is one network, and it looks and paints. `chosen` says at which sites.
-    `plain`: the subject on plain ground. Prompts of these runs are `says`, or, where pictures have captions and `captioned`
+    `plain`: the subject on plain ground; with `outside`, what is around it in its own pictures. Prompts of these runs are `says`, or, where pictures have captions and `captioned`
     asks for them, their own. While painting, `blind` branches see nothing; clean pictures are run once. Raises `InputError`
     where the base has no such sites.
     """
@@ -71,6 +71,7 @@ class reference_network:
     copy: Modifier | None = None
     shared: bool = False
     blind: tuple[str, ...] = ("negative",)
+    outside: bool = False
     name: str = "reference_network"
 
     @contextmanager
@@ -112,6 +113,8 @@ class reference_network:
             return latents, where
         with torch.no_grad():
             shown = subject_references(base, self.subject, masks=self.plain)
+            if self.outside and shown.masks is not None:
+                shown = replace(shown, masks=1 - shown.masks)
             latents, where = encoded(base, shown, plain=self.plain)
         return latents[0], where[0]
 

@@ -8,6 +8,8 @@ from .attention import attention_into_mask
 from .branches import between, interleaved, picture_then_text
 from .delayed import delayed
 from .fused import fused_guidance
+from .fusion_sampling import fusion_stage, subject_and_words
+from .mixed import mixed_conditions
 from .panels import beside_panel, enforced
 from .reference import masked_reference, reference_statistics
 from .saliency import saliency_fusion
@@ -24,14 +26,17 @@ __all__ = [
     "enforced",
     "feature_distance",
     "fused_guidance",
+    "fusion_stage",
     "interleaved",
     "interleaved_guidance",
     "kept_apart",
     "masked_reference",
+    "mixed_conditions",
     "noised_reference",
     "picture_then_text",
     "reference_statistics",
     "saliency_fusion",
     "self_subject",
+    "subject_and_words",
     "symplectic_adjoint_guidance",
 ]

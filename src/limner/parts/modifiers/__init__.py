@@ -1,5 +1,6 @@
 """Changes of the network, undone on leaving."""
 
+from .basis_word import basis_word
 from .bottleneck import bottleneck_adapters
 from .branches import branch_integration
 from .control_branch import control_branch, feature_branch, opened_control
@@ -9,6 +10,7 @@ from .image_attention import attention_consistency, image_attention, otsu
 from .low_rank import low_rank
 from .mapped_words import mapped_words
 from .motion import motion_modules
+from .names import encoded_mean_name, name_vectors
 from .neurons import concept_neurons
 from .normalisation import shared_statistics
 from .paired_low_rank import paired_low_rank
@@ -19,21 +21,25 @@ from .reference import inverted_reference, reference_features, reference_latents
 from .residual_word import residual_word
 from .states import changed_states, image_added, last_states
 from .subspace_word import subspace_word
+from .timed_words import timed
 from .value_residual import value_residual
 from .varying_words import ATTRIBUTES, neural, per_layer, per_stage, per_step, scoped, varying_word
 from .watched import maps_of, watched_word
+from .watched_text import watched_text
 from .weight_changes import changed_weights, hadamard, kronecker, multiplied, orthogonal, spectral
 from .words import new_word, picture_words, rare_word, rare_word_and
 
 __all__ = [
     "ATTRIBUTES",
     "attention_consistency",
+    "basis_word",
     "bottleneck_adapters",
     "branch_integration",
     "changed_states",
     "changed_weights",
     "concept_neurons",
     "control_branch",
+    "encoded_mean_name",
     "feature_branch",
     "hadamard",
     "head_low_rank",
@@ -48,6 +54,7 @@ __all__ = [
     "maps_of",
     "motion_modules",
     "multiplied",
+    "name_vectors",
     "neural",
     "new_word",
     "noun_state",
@@ -73,7 +80,9 @@ __all__ = [
     "spectral",
     "subspace_word",
     "text_prefix",
+    "timed",
     "value_residual",
     "varying_word",
+    "watched_text",
     "watched_word",
 ]

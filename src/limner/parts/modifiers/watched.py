@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from limner.core.base import Base
-    from limner.core.types import AttentionCall, Kind
+    from limner.core.types import AttentionCall, Kind, Pass
+
+
+READ_AT = "where a word is read"
+"""In a run's cache, with a word: {row: place among the states}, of a word that is not read where it starts."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,18 @@ class watched_word:
         def keep(maps: Tensor) -> Tensor:
             import torch
 
-            places = [self._place(base, prompt) for prompt in call.run.prompts]
+            self.note(base, call.run)
+            known = call.run.cache.get((READ_AT, self.word), {})
+            places = [known.get(k, self._place(base, prompt)) for k, prompt in enumerate(call.run.prompts)]
             mean = maps.mean(1)
             rows = [mean[k, :, place] if place else torch.zeros_like(mean[k, :, 0]) for k, place in enumerate(places)]
             call.run.kept[f"{self.key}, {call.site.name}"] = torch.stack(rows)
             return maps
 
         return keep
+
+    def note(self, base: Base, run: Pass) -> None:
+        """Nothing to say of where a word of the vocabulary is read."""
 
     def _place(self, base: Base, prompt: str) -> int:
         """Where the word starts in the states; 0, where no word can be, when the prompt is without it."""

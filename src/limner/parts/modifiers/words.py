@@ -26,13 +26,15 @@ class new_word:
 
     Source: Textual Inversion, Sec. 4 of arXiv:2208.01618 (S* initialised with a coarse class word). Where `like` has
     fewer tokens than vectors asked for, they repeat. With `keep_length`, the vectors are read in the length they started
-    with, wherever they have been moved to.
+    with, wherever they have been moved to. With `begin`, what learns starts as these vectors [n, D] of a base; `like` is
+    then what the word is where it is not worn.
     """
 
     word: str
     like: str | Callable[[Base], str]
     num_vectors: int = 1
     keep_length: bool = False
+    begin: Callable[[Base], Tensor] | None = None
 
     @contextmanager
     def __call__(
@@ -46,7 +48,7 @@ class new_word:
             raise InputError(f"the word to start {self.word} from is empty; give a class noun such as 'dog'")
         vectors = start[torch.arange(self.num_vectors) % len(start)]
         name = f"word.{self.word}"
-        learned = stored.get(name, vectors)
+        learned = stored.get(name, vectors if self.begin is None else self.begin(base))
         if learned.shape != vectors.shape:
             raise FileError(f"{name} is {tuple(learned.shape)} in the concept; this base wants {tuple(vectors.shape)}")
         parameter = torch.nn.Parameter(learned.detach().clone().to(vectors), requires_grad=False)

@@ -9,14 +9,19 @@ from .disentangling import apart, picture_alone, without_picture
 from .distillation import distillation
 from .guided import guided_denoising
 from .identity import same_identity
+from .localised import localised
 from .magnitude import magnitude
+from .masked import class_outside, sometimes_masked
 from .naturalness import kurtosis_gap
+from .people import recognition, same_person
 from .picture_text import picture_text, picture_text_contrast, picture_text_matching
 from .picture_words import among_words, short
 from .preserving import preserving
 from .prototype import near_start, prototype, prototypical_embedding
 from .refinement import refinement
 from .rewards import clip_reward, policy_gradient, reward
+from .starts import near_begin
+from .text_balance import text_balance
 from .views import appearance_contrast, semantic_contrast
 
 __all__ = [
@@ -25,6 +30,7 @@ __all__ = [
     "appearance_contrast",
     "attention_on_mask",
     "attention_within_mask",
+    "class_outside",
     "clip_reward",
     "context_maps",
     "context_states",
@@ -33,8 +39,10 @@ __all__ = [
     "distillation",
     "guided_denoising",
     "kurtosis_gap",
+    "localised",
     "magnitude",
     "near_anchor",
+    "near_begin",
     "near_start",
     "penalty",
     "picture_alone",
@@ -45,10 +53,14 @@ __all__ = [
     "preserving",
     "prototype",
     "prototypical_embedding",
+    "recognition",
     "refinement",
     "reward",
     "same_identity",
+    "same_person",
     "semantic_contrast",
     "short",
+    "sometimes_masked",
+    "text_balance",
     "without_picture",
 ]

@@ -8,6 +8,7 @@ from .selections import (
     everything,
     learned,
     part_of,
+    parts_of,
     text_encoder,
     words,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "everything",
     "learned",
     "part_of",
+    "parts_of",
     "text_encoder",
     "words",
 ]

@@ -52,6 +52,18 @@ def all_but(modifier: Modifier, name: str) -> Selection:
     return select
 
 
+def parts_of(modifier: Modifier, *names: str) -> Selection:
+    """The tensors of a modifier in whose names, between dots, one of these stands."""
+
+    def select(adapted: Adapted) -> Mapping[str, Tensor]:
+        found = {n: t for n, t in learned(modifier)(adapted).items() if set(names) & set(n.split("."))}
+        if not found:
+            raise InputError(f"the modifier has no parameter of {' or '.join(names)}")
+        return found
+
+    return select
+
+
 def words(*modifiers: Modifier) -> Selection:
     """The vectors of learned words; no other row of the embedding table."""
     return learned(*modifiers)

@@ -2,34 +2,43 @@
 
 from .captioned import captioned
 from .class_pictures import STRUCTURED, class_pictures, prior_note
+from .concepts import shown_for
 from .diptychs import diptychs
+from .edited import edited_portraits
 from .expert_pairs import expert_pairs
 from .feedback import by_hand, by_score, feedback
 from .pairs import jittered, pairs
-from .photos import PHOTO_TEMPLATES, photos
+from .people import pairs_of_people
+from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
 from .pool import growing_pool
 from .prompts import prompts
 from .retrieved import retrieved
 from .shown import all_seen
 from .texts import corpus_texts
+from .times import at_times
 
 __all__ = [
+    "FACE_TEMPLATES",
     "PHOTO_TEMPLATES",
     "STRUCTURED",
     "all_seen",
+    "at_times",
     "by_hand",
     "by_score",
     "captioned",
     "class_pictures",
     "corpus_texts",
     "diptychs",
+    "edited_portraits",
     "expert_pairs",
     "feedback",
     "growing_pool",
     "jittered",
     "pairs",
+    "pairs_of_people",
     "photos",
     "prior_note",
     "prompts",
     "retrieved",
+    "shown_for",
 ]

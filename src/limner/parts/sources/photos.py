@@ -40,6 +40,15 @@ PHOTO_TEMPLATES = (
 )
 """Neutral captions; those of Textual Inversion are of this kind (Appendix of arXiv:2208.01618)."""
 
+FACE_TEMPLATES = (
+    "a photo of {}",
+    "a portrait of {}",
+    "a photo of the face of {}",
+    "a close-up of {}",
+    "a picture of {}",
+)
+"""Neutral captions of pictures of faces."""
+
 
 def photos(
     subject: Subject,

@@ -1,0 +1,112 @@
+"""Released weights that merge pictures into words: PhotoMaker's first version, and FastComposer.
+
+| file | holds |
+|---|---|
+| photomaker-v1.bin | {"id_encoder": ..., "lora_weights": ...}; as safetensors the same, each name begun so and with a dot |
+| FastComposer's pytorch_model.bin | one model: "image_encoder.", "postfuse_module.", "text_encoder.", "unet.", "vae." |
+
+Sources: `load_photomaker_adapter` of TencentARC/PhotoMaker, `fastcomposer/model.py` of mit-han-lab/fastcomposer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.core.tensor_files import read_pickle, read_tensors
+from limner.errors import FileError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TOWER, PROJECTION = "vision_model.", "visual_projection.weight"
+LAYERS = {"layernorm": "norm", "fc1": "fc1", "fc2": "fc2"}
+ENDS = ("weight", "bias")
+
+
+@dataclass(frozen=True)
+class ReleasedFusing:
+    """What a file brings."""
+
+    tower: Mapping[str, Tensor]  # of a CLIP image encoder, as transformers names it: "vision_model...."
+    fusing: Mapping[str, Tensor]  # as `parts.fusion.fused_words.fuse` names them, of the encoder's pooled output
+    denoiser: Mapping[str, Tensor]  # as the file names them: PhotoMaker's LoRA, FastComposer's whole denoiser
+
+
+def read_photomaker(path: Path) -> ReleasedFusing:
+    """PhotoMaker's file. Both projections of the image encoder's pooled output, side by side as wide as the text encoders'
+    states, become one linear map. Raises `FileError` for anything else, and for what is lacking or strange.
+    """
+    tensors = _whole(path, nested=("id_encoder", "lora_weights"))
+    encoder, lora = (_under(f"{part}.", tensors) for part in ("id_encoder", "lora_weights"))
+    if not encoder:
+        raise FileError(f"{path} is no PhotoMaker: expected 'id_encoder' and 'lora_weights' in it")
+    projections = (PROJECTION, "visual_projection_2.weight")
+    known = {*_names("fuse_module."), *projections}
+    strange = [name for name in encoder if name not in known and not name.startswith(TOWER)]
+    if strange:
+        raise FileError(f"{path} is no PhotoMaker of the first version: it has {strange[0][:200]}, which that does not")
+    return ReleasedFusing(_tower(encoder), _fusing(path, encoder, "fuse_module.", projections), lora)
+
+
+def read_fastcomposer(path: Path) -> ReleasedFusing:
+    """FastComposer's file. Raises `FileError` for anything else, and for what is lacking."""
+    tensors = _whole(path)
+    encoder, denoiser = _under("image_encoder.", tensors), _under("unet.", tensors)
+    if not encoder or not denoiser:
+        raise FileError(f"{path} is no FastComposer: expected an 'image_encoder' and a 'unet' in it")
+    both = {**encoder, **{name: t for name, t in tensors.items() if name.startswith("postfuse_module.")}}
+    return ReleasedFusing(_tower(encoder), _fusing(path, both, "postfuse_module.", (PROJECTION,)), denoiser)
+
+
+def _fusing(path: Path, tensors: Mapping[str, Tensor], prefix: str, projections: Sequence[str]) -> dict[str, Tensor]:
+    """The merging's parameters by our names; projections, one below the other, are one map with a bias of zeros."""
+    import torch
+
+    names = _names(prefix)
+    lacking = [name for name in (*names, *projections) if name not in tensors]
+    if lacking:
+        raise FileError(f"{path} lacks {lacking[0]}, which merges pictures and words; the file is damaged")
+    found = {ours: tensors[theirs] for theirs, ours in names.items()}
+    parts, wide = [tensors[name] for name in projections], len(found["norm.weight"])
+    flat = any(part.ndim != 2 or part.shape[1:] != parts[0].shape[1:] for part in parts)
+    if flat or sum(map(len, parts)) != wide:
+        shapes = " and ".join(str(tuple(part.shape)) for part in parts)
+        raise FileError(f"{path} is damaged: its projections are {shapes}, expected {wide} rows together")
+    whole = torch.cat(parts)
+    return found | {"project.weight": whole, "project.bias": whole.new_zeros(wide)}
+
+
+def _names(prefix: str) -> dict[str, str]:
+    """Their names of the perceptrons and the last norm -> ours."""
+    found = {f"{prefix}layer_norm.{end}": f"norm.{end}" for end in ENDS}
+    for name in ("mlp1", "mlp2"):
+        for theirs, ours in LAYERS.items():
+            found |= {f"{prefix}{name}.{theirs}.{end}": f"{name}.{ours}.{end}" for end in ENDS}
+    return found
+
+
+def _tower(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(TOWER)}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _whole(path: Path, *, nested: Sequence[str] = ()) -> dict[str, Tensor]:
+    """A file's tensors; of a pickle that nests some, with a dot between. Raises `FileError` for one that holds something else."""
+    if path.suffix == ".safetensors":
+        return read_tensors(path)[1]
+    held: dict[str, Any] = read_pickle(path)
+    for part in nested:
+        inner = held.pop(part, {})
+        if not isinstance(inner, Mapping):
+            raise FileError(f"{path}: {part!r} is a {type(inner).__name__}, expected tensors by name")
+        held |= {f"{part}.{name}": tensor for name, tensor in inner.items()}
+    strange = next((name for name, value in held.items() if not hasattr(value, "shape")), None)
+    if strange is not None:
+        raise FileError(f"{path}: {str(strange)[:200]!r} is no tensor; it is not opened")
+    return held

@@ -1,0 +1,143 @@
+"""Self-attention that also looks at the picture as it would be without an identity, where that shows an attribute
+(FreeCure, arXiv:2411.15277)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from limner.core.types import Live
+from limner.parts.modifiers.image_attention import otsu
+from limner.parts.modifiers.states import other_words
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.core.base import Base
+    from limner.core.types import AttentionCall, Kind, Pass
+
+
+@dataclass(frozen=True)
+class foundation_attention:
+    """While twins are painted, whose prompts are without the subject's word, each picture's self-attention also attends
+    to its twin's keys and values, there where the twin showed an attribute that the prompt asks for (foundation-aware
+    self-attention). Where that is, is the twin's cross-attention to the attribute's words in the step before, above
+    Otsu's threshold.
+
+    A prompt without such words, and places without the attribute, are as without this, to the bit.
+
+    words: of attributes, each looked for as a whole word
+    strength: how many times the twin's keys count
+    first: share of the steps from which on it acts, after the layout is there
+    """
+
+    acts_in: ClassVar[tuple[Kind, ...]] = ("self", "cross")
+
+    words: tuple[str, ...]
+    strength: float = 1.0
+    first: float = 0.1
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        live, seen = Live(), _Seen()
+
+        def operation(call: AttentionCall) -> AttentionCall:
+            if live.on and call.run.twins and call.run.step is not None:
+                if call.site.kind == "cross":
+                    self._watch(base, call, seen)
+                elif call.site.kind == "self":
+                    self._attend(base, call, seen.before(call.run), scale * self.strength)
+            return call
+
+        if scale * self.strength:
+            live.operations = (operation,)
+        yield live
+
+    def _watch(self, base: Base, call: AttentionCall, seen: _Seen) -> None:
+        import torch
+
+        run, each = call.run, len(call.query) // len(call.run.branches)
+        begin = run.branches.index("text") * each
+        rows = range(begin + each // 2, begin + each)
+        places = [attribute_places(base, run.prompts[row], self.words, other_words(run, row)) for row in rows]
+        if not any(places):
+            return
+
+        def keep(maps: Tensor) -> Tensor:
+            found = [
+                maps[row][:, :, at].mean(0).sum(-1) if at else maps.new_zeros(maps.shape[2])
+                for row, at in zip(rows, places, strict=True)
+            ]
+            seen.add(run, torch.stack(found).detach())
+            return maps
+
+        call.on_maps.append(keep)
+
+    def _attend(self, base: Base, call: AttentionCall, where: Tensor | None, weight: float) -> None:
+        """Keys and values of twins beside each picture's own, where [pictures, 1, h, w] says so."""
+        import torch
+        import torch.nn.functional as F
+
+        run = call.run
+        late = run.time is None or float(run.time[0]) < (1 - self.first) * base.num_train_times
+        if where is None or not bool(where.any()) or not late:
+            return
+        each, side = len(call.query) // len(run.branches), round(call.key.shape[2] ** 0.5)
+        shown = F.adaptive_max_pool2d(where, side).flatten(1) > 0.5  # [pictures, N]
+        main = torch.tensor([row % each < each // 2 for row in range(len(call.query))], device=call.query.device)
+        index = torch.arange(len(call.query), device=call.query.device)
+        twin = torch.where(main, index + each // 2, index)
+        mask = shown[index % each % (each // 2)] & main[:, None]
+        more = call.key.shape[2]
+        bias = call.query.new_zeros(len(call.query), 1, 1, 2 * more)
+        bias[..., more:] = torch.where(mask, math.log(weight), float("-inf"))[:, None, None].to(bias)
+        call.key, call.value = (torch.cat([x, x[twin]], 2) for x in (call.key, call.value))
+        call.bias = bias.expand(-1, 1, call.query.shape[2], -1)
+
+
+@dataclass
+class _Seen:
+    """Maps [pictures, N] of the step under way and of the one before."""
+
+    number: int = -1
+    now: list[Tensor] = field(default_factory=list)
+    last: list[Tensor] = field(default_factory=list)
+
+    def add(self, run: Pass, maps: Tensor) -> None:
+        assert run.step is not None
+        if run.step != self.number:
+            self.last, self.now, self.number = (self.now if run.step == self.number + 1 else []), [], run.step
+        self.now.append(maps)
+
+    def before(self, run: Pass) -> Tensor | None:
+        """[pictures, 1, h, w] of 0 and 1 at the finest layer."""
+        import torch
+        import torch.nn.functional as F
+
+        maps = self.now if run.step == self.number + 1 else self.last if run.step == self.number else []
+        if not maps:
+            return None
+        side = max(round(m.shape[1] ** 0.5) for m in maps)
+        found = []
+        for m in maps:
+            square = m.float().unflatten(1, (1, round(m.shape[1] ** 0.5), -1))
+            found.append(F.interpolate(square, (side, side), mode="bilinear"))
+        mean = torch.stack(found).mean(0).flatten(1)
+        there = (mean.amax(1, keepdim=True) > 0).to(mean)
+        return (otsu(mean) * there).unflatten(1, (1, side, side))
+
+
+def attribute_places(base: Base, prompt: str, words: Sequence[str], own: Mapping[str, Tensor]) -> list[int]:
+    """Where in a prompt's states these words are."""
+    found = []
+    for word in words:
+        for match in re.finditer(rf"\b{re.escape(word)}\b", prompt):
+            start = 1 + base.num_tokens(prompt[: match.start()], words=own)
+            found += range(start, start + base.num_tokens(word, words={}))
+    return found

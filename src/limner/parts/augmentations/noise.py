@@ -1,0 +1,33 @@
+"""Noise in the place of what is around a subject."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.parts.sources.pairs import Change
+
+
+def noise_around(chance: float = 0.5) -> Change:
+    """With a chance, what is outside of a picture's mask becomes noise, uniform in [0, 1], so that it cannot tell where
+    the subject was seen (Sec. 3.1 of arXiv:2312.04461). Pictures without masks stay as they are.
+
+    chance: of each picture
+    """
+    return functools.partial(_noise_around, chance)
+
+
+def _noise_around(
+    chance: float, pixels: Tensor, masks: Tensor | None, generator: Generator
+) -> tuple[Tensor, Tensor | None]:
+    import torch
+
+    if masks is None:
+        return pixels, masks
+    chosen = (torch.rand(len(pixels), generator=generator) < chance).view(-1, 1, 1, 1).to(pixels.device)
+    noise = torch.rand(pixels.shape, generator=generator).to(pixels)
+    outside = (1 - masks) * chosen.to(masks)
+    return torch.lerp(pixels, noise, outside.to(pixels)), masks

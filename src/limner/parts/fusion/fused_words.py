@@ -1,0 +1,170 @@
+"""Pictures merged into a word after the text encoder has read it (FastComposer, arXiv:2305.10431; PhotoMaker,
+arXiv:2312.04461)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
+from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.states import other_words, put_in
+from limner.parts.modifiers.watched import READ_AT
+
+from .words_of_pictures import nouns_read, read_with
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import Pass
+    from limner.parts.modifiers.states import Rewrite
+
+FEATURES = "features"
+
+
+@dataclass(frozen=True)
+class fused_words:
+    """For `changed_states`: the state t of the noun's last token, at the subject's place, becomes LN(MLP2(MLP1([t; i])
+    + t)), i being a linear map of the features of the subject's pictures to the width of t (Sec. 4.2 of
+    arXiv:2305.10431). All other states stay as they are.
+
+    subject: whose handle it is
+    look: features [B, R, F] of R pictures
+    stacked: the noun's last token stands R times in the prompt, and each of these states is merged with one picture
+        (Sec. 3.2 of arXiv:2312.04461); else there is one, merged with the mean of all. While teaching, 1 to R pictures
+        are seen.
+    wait: share of painting, from its beginning, in which the noun is read as it is (delayed subject conditioning, Sec.
+        4.4 of arXiv:2305.10431)"""
+
+    subject: Subject
+    look: Look
+    stacked: bool = False
+    wait: float = 0.0
+
+    def __call__(
+        self, base: Base, stored: Mapping[str, Tensor], generator: Generator
+    ) -> tuple[dict[str, Tensor], Rewrite]:
+        import torch
+
+        features = looked_at(base, self.subject, self.look, stored, FEATURES)
+        start = fusing_start(base, features.shape[-1], generator)
+        own = {**taken(start, stored, base, what="the merging of words and pictures"), FEATURES: features}
+
+        def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
+            if run.random is None and waits(base, run, self.wait):
+                return states
+            seen, on = looked_at_by_rows(base, run, self.look, own[FEATURES], len(run.prompts))
+            count = self._count(run, seen.shape[1])
+            seen = seen[rows, :count] if self.stacked else seen[rows].mean(1, keepdim=True)
+            others = [other_words(run, row, but=self.subject.handle) for row in rows]
+            there, said = on[rows].tolist(), [run.prompts[row] for row in rows]
+            nouns = nouns_read(base, run, rows, self.subject)
+            put = [torch.cat([noun[:-1], noun[-1:].expand(seen.shape[1], -1)]) for noun in nouns]
+            plain = read_with(base, said, put, there, self.subject.handle, others).to(states)
+            places = self._places(base, said, put, others, there)
+            put_in(run, self.subject.handle, {row: partial(_here, own) for row, own in zip(rows, put, strict=True)})
+            run.cache[READ_AT, self.subject.handle] = {
+                row: ends[0] for row, ends in zip(rows, places, strict=True) if ends
+            }
+            return self._merged(own, plain, seen, places, scale, stretched=states if scale != 1 else None)
+
+        return own, rewrite
+
+    def _count(self, run: Pass, most: int) -> int:
+        """How many of a row's pictures are seen."""
+        import torch
+
+        if run.random is None or not self.stacked:
+            return most
+        return 1 + int(torch.randint(most, (), generator=run.random("pictures to see")))
+
+    def _places(
+        self,
+        base: Base,
+        said: Sequence[str],
+        put: Sequence[Tensor],
+        others: Sequence[Mapping[str, Tensor]],
+        there: Sequence[bool],
+    ) -> list[list[int]]:
+        """Of each row, where the states of the noun's last token end; none where no picture is seen."""
+        word = self.subject.handle
+        return [
+            [at + len(own) - 1 for at in base.word_places(text, word, words={**more, word: own})] if on else []
+            for text, own, more, on in zip(said, put, others, there, strict=True)
+        ]
+
+    def _merged(
+        self,
+        own: Mapping[str, Tensor],
+        states: Tensor,
+        seen: Tensor,
+        last: list[list[int]],
+        scale: float,
+        *,
+        stretched: Tensor | None,
+    ) -> Tensor:
+        """States [rows, L, D] in which those that end at these places are merged with features [rows, n, F]."""
+        import torch
+
+        count = seen.shape[1]
+        at = [(row, end - count + 1 + k, k) for row, ends in enumerate(last) for end in ends for k in range(count)]
+        found = states
+        if at:
+            rows, columns, which = (torch.tensor(values, device=states.device) for values in zip(*at, strict=True))
+            merged = fuse(own, states[rows, columns], seen[rows, which].to(states))
+            found = states.index_put((rows, columns), merged.to(states))
+        return found if stretched is None else torch.lerp(stretched, found, scale)
+
+
+def _here(vectors: Tensor, site: int) -> Tensor:
+    return vectors
+
+
+def waits(base: Base, run: Pass, share: float) -> bool:
+    """Whether a run of painting is in its first `share` of the times."""
+    return run.time is not None and float(run.time[0]) >= (1 - share) * base.num_train_times
+
+
+def fusing_start(base: Base, features: int, generator: Generator) -> dict[str, Tensor]:
+    """Parameters of `fuse` at their start, where it leaves a state much as it is: the perceptrons add nothing, and the
+    last norm has the spread and mean of the base's own states."""
+    import torch
+
+    wide = base.states_shape[1]
+    with torch.no_grad():
+        usual = base.text_states(["a photo of a person"], words={}).float()[0, 1:].cpu()
+
+    def matrix(out: int, into: int) -> Tensor:
+        return torch.randn(out, into, generator=generator) / into**0.5
+
+    start = {"project.weight": matrix(wide, features), "project.bias": torch.zeros(wide)}
+    for name, into in (("mlp1", 2 * wide), ("mlp2", wide)):
+        start |= {f"{name}.norm.weight": torch.ones(into), f"{name}.norm.bias": torch.zeros(into)}
+        start |= {f"{name}.fc1.weight": matrix(wide, into), f"{name}.fc1.bias": torch.zeros(wide)}
+        start |= {f"{name}.fc2.weight": torch.zeros(wide, wide), f"{name}.fc2.bias": torch.zeros(wide)}
+    spread, mean = float(usual.std(-1).mean()), float(usual.mean())
+    return start | {"norm.weight": torch.full((wide,), spread), "norm.bias": torch.full((wide,), mean)}
+
+
+def fuse(own: Mapping[str, Tensor], text: Tensor, features: Tensor) -> Tensor:
+    """Text states [n, D] and features [n, F] of pictures -> [n, D]: LN(MLP2(MLP1([t; i]) + t)), where MLP1 is
+    fc2(GELU(fc1(LN(x)))) and MLP2 the same plus its input."""
+    import torch
+    import torch.nn.functional as F
+
+    image = F.linear(features, own["project.weight"], own["project.bias"])
+    x = _perceptron(own, "mlp1", torch.cat([text, image], -1)) + text
+    x = _perceptron(own, "mlp2", x) + x
+    return F.layer_norm(x, x.shape[-1:], own["norm.weight"], own["norm.bias"])
+
+
+def _perceptron(own: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+    import torch.nn.functional as F
+
+    x = F.layer_norm(x, x.shape[-1:], own[f"{name}.norm.weight"], own[f"{name}.norm.bias"])
+    x = F.gelu(F.linear(x, own[f"{name}.fc1.weight"], own[f"{name}.fc1.bias"]))
+    return F.linear(x, own[f"{name}.fc2.weight"], own[f"{name}.fc2.bias"])

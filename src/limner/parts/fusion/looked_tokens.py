@@ -1,0 +1,56 @@
+"""Tokens of a whole set of pictures, for attention beside that to the text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
+from limner.parts.encoders.perceptron import perceptron, perceptron_start
+from limner.parts.modifiers.kept import prefixed, taken, under
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Generator, Tensor
+
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.core.types import Pass
+
+    from .decoupled_cross_attention import Tokens
+
+
+def looked_tokens(subject: Subject, look: Look, *, tokens: int = 4, hidden: int = 256, name: str = "looked") -> Tokens:
+    """For the `states` of `decoupled_cross_attention`: a perceptron makes `tokens` vectors of a look at a row's
+    pictures, normalised. Rows that see nothing, negative branches among them, have those of a look that is all zeros.
+
+    subject: whose pictures are seen while painting
+    look: features [B, F] of all pictures of a row, such as the mean of an encoder's
+    tokens: how many vectors there are
+    hidden: width of the perceptron
+    name: how the names of tensors begin
+    """
+
+    def states(
+        base: Base, stored: Mapping[str, Tensor], generator: Generator
+    ) -> tuple[dict[str, Tensor], Callable[[Mapping[str, Tensor], Pass, int], Tensor]]:
+        prefix = f"image.{name}."
+        given = under(prefix, stored)
+        features = looked_at(base, subject, look, given, "features")
+        site = next(site for site in base.sites if site.kind in ("cross", "joint"))
+        wide = base.key_value(site)[0].weight.shape[1]
+        start = perceptron_start("token", features.shape[-1], hidden, tokens * wide, generator)
+        own = prefixed(prefix, {**taken(start, given, base, what="the tokens of pictures"), "features": features})
+
+        def make(every: Mapping[str, Tensor], run: Pass, rows: int) -> Tensor:
+            import torch.nn.functional as F
+
+            mine = under(prefix, every)
+            seen, on = looked_at_by_rows(base, run, look, mine["features"], rows)
+            made = perceptron(mine, "token", seen * on.to(seen)[:, None]).unflatten(-1, (tokens, wide))
+            return F.layer_norm(made, made.shape[-1:])
+
+        return own, make
+
+    return states

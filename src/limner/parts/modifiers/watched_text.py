@@ -1,0 +1,39 @@
+"""Plain words whose cross-attention is kept while teaching."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .states import other_words
+from .watched import READ_AT, watched_word
+
+if TYPE_CHECKING:
+    from limner.core.base import Base
+    from limner.core.types import Pass
+
+
+@dataclass(frozen=True)
+class watched_text(watched_word):
+    """As `watched_word`, of the first of several plain words that a row's prompt has.
+
+    word: what the kept maps are called by
+    words: plain words, each looked for as a whole word
+    """
+
+    words: tuple[str, ...] = ()
+
+    def note(self, base: Base, run: Pass) -> None:
+        """Write where the words are read into the run, once."""
+        import re
+
+        if (READ_AT, self.word) in run.cache:
+            return
+        found = {}
+        for row, prompt in enumerate(run.prompts):
+            word = next((word for word in self.words if re.search(rf"\b{re.escape(word)}\b", prompt)), None)
+            if word is not None:
+                own = other_words(run, row)
+                before = re.split(rf"\b{re.escape(word)}\b", prompt, maxsplit=1)[0]
+                found[row] = 1 + base.num_tokens(before, words=own)
+        run.cache[READ_AT, self.word] = found

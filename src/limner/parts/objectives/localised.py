@@ -1,0 +1,52 @@
+"""Attention to words drawn into the subject's mask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.core.recipe import Objective
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.adapted import Step
+    from limner.core.recipe import Source
+    from limner.parts.modifiers.watched import watched_word
+
+
+def localised(source: Source, watched: watched_word, *, most: int = 256) -> Objective:
+    """The mean over layers of a word's mean attention outside of the mask less that inside of it (the balanced L1 loss,
+    Eq. 5 of arXiv:2305.10431), over rows whose prompt has the word.
+
+    source: batches with masks
+    watched: what keeps the word's maps
+    most: places of the finest layers that count
+    """
+
+    def value(step: Step) -> Tensor:
+        import torch
+        import torch.nn.functional as F
+
+        prediction, mask = step.prediction, step.batch.mask
+        if mask is None or prediction.kept is None:
+            raise InputError(f"{source.name} gives no masks, which this objective compares attention with")
+        found = []
+        for name, maps in prediction.kept.kept.items():
+            if not name.startswith(f"{watched.key}, ") or maps.shape[1] > most:
+                continue
+            own = maps[prediction.rows].float()
+            inside = F.adaptive_avg_pool2d(mask.float(), round(own.shape[1] ** 0.5)).flatten(1).to(own)
+            there = (own.detach().amax(1) > 0).to(own)
+            apart = _mean(own, 1 - inside) - _mean(own, inside)
+            found.append((apart * there).sum() / there.sum().clamp_min(1))
+        if not found:
+            raise InputError("no cross-attention of this base keeps maps of a word: this objective means nothing on it")
+        return torch.stack(found).mean()
+
+    return Objective(f"localised({source.name})", source, value, across=True)
+
+
+def _mean(maps: Tensor, weight: Tensor) -> Tensor:
+    """[B]: of maps [B, N] where the weight [B, N] is."""
+    return (maps * weight).sum(1) / weight.sum(1).clamp_min(1e-6)

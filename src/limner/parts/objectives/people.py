@@ -1,0 +1,76 @@
+"""People known again: in what is predicted, and in features that are to tell them apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limner.core.recipe import Objective
+
+from .contrast import missed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.adapted import Step
+    from limner.core.recipe import Source
+
+
+def same_person(source: Source, *, until: float = 1.0, most: int = 4) -> Objective:
+    """The mean of 1 - cosine between the face embeddings of the picture that the estimate of x_0 decodes to and of the
+    row's first reference, over rows at times up to `until`. The gradient goes through decoder and recogniser.
+
+    Rows without references, and those in which no face is found, do not count.
+
+    source: batches with references
+    until: share of the times, from clean pictures on, at which it counts: where x_0 is still blurred there is no face
+        to know
+    most: rows of a batch that are looked at, the first ones that count
+    """
+
+    def value(step: Step) -> Tensor:
+        import torch
+
+        from limner.parts.encoders.faces import face_embedding
+
+        base, references = step.adapted.base, step.batch.references
+        assert references is not None
+        early = (step.time <= until * base.num_train_times) & references.on.to(step.time.device)
+        rows = early.nonzero().flatten()[:most]
+        if not len(rows):
+            return step.prediction.output.new_zeros(())
+        found = face_embedding(base, base.decode(step.x0[rows]).float())
+        with torch.no_grad():
+            wanted = face_embedding(base, references.first[rows.to(references.pixels.device)].float()).to(found)
+            there = ((found.norm(dim=-1) > 0) & (wanted.norm(dim=-1) > 0)).to(found)
+        apart = (1 - torch.cosine_similarity(found, wanted, dim=-1)) * there
+        mean: Tensor = apart.sum() / there.sum().clamp_min(1)
+        return mean
+
+    return Objective(f"same person({source.name})", source, value, across=True)
+
+
+def recognition(source: Source, features: str, *, temperature: float = 0.1) -> Objective:
+    """Supervised contrast of features that the run kept: each row's with those of other pictures of its subject against
+    those of other subjects (Eq. 2 of arXiv:2004.11362).
+
+    source: batches with several rows of each subject (`alike` of `pairs`)
+    features: under which name the run kept them, [rows, D]
+    temperature: what cosines are divided by
+    """
+
+    def value(step: Step) -> Tensor:
+        import torch
+        import torch.nn.functional as F
+
+        kept, shown = step.prediction.kept, step.batch.references
+        assert kept is not None
+        assert shown is not None
+        assert shown.identity is not None
+        unit = F.normalize(kept.kept[features][step.prediction.rows].float(), dim=-1)
+        whose, itself = shown.identity.to(unit.device), torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+        right = (whose[:, None] == whose) & ~itself
+        with torch.autocast(unit.device.type, enabled=False):
+            logits = (unit @ unit.T / temperature).masked_fill(itself, float("-inf"))
+        return missed(logits, right)
+
+    return Objective(f"recognition({source.name})", source, value, across=True)

@@ -1,0 +1,53 @@
+"""References that are shown for one thing in them: what a concept word says is to be retrieved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from limner.core.recipe import Source
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from limner.core.base import Base
+    from limner.core.corpus import Corpus
+    from limner.core.types import Batch, Streams
+
+
+def shown_for(source: Source, inside: str, outside: str, *, share: float = 0.5) -> Source:
+    """The same source, each of whose references is captioned by a concept alone and has a mask of where it is: what the
+    subject's mask holds, or what lies around it (the concept words of arXiv:2312.02521, of which faces mask out
+    everything else).
+
+    source: batches with references and masks
+    inside: the concept within the mask, "face"
+    outside: the concept outside of it, "clothes"
+    share: chance of a row to be shown for what is inside
+    """
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        import torch
+
+        inner = source.prepare(base)
+
+        def draw(step: int, at: Streams) -> Batch:
+            batch = inner(step, at)
+            shown = batch.references
+            if shown is None or shown.masks is None:
+                raise InputError(f"{source.name} gives no masks, by which a reference is shown for one thing in it")
+            within = torch.rand(len(shown), generator=at("concepts")) < share
+            masks = torch.where(within.view(-1, 1, 1, 1, 1).to(shown.masks.device), shown.masks, 1 - shown.masks)
+            count = shown.pixels.shape[1]
+            said = tuple((inside if own else outside,) * count for own in within.tolist())
+            return replace(batch, references=replace(shown, masks=masks, captions=said))
+
+        return draw
+
+    again = source.over
+
+    def over(corpus: Corpus) -> Source:
+        assert again is not None
+        return shown_for(again(corpus), inside, outside, share=share)
+
+    return replace(source, prepare=prepare, over=over if again else None)

@@ -1,0 +1,100 @@
+"""Pictures to see and a picture to paint, of one person: what encoders of faces are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from limner.core.recipe import Source
+from limner.errors import InputError
+
+from .pairs import pairs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.base import Base
+    from limner.core.corpus import Corpus
+    from limner.core.types import Batch, Streams
+
+TRIES = 8
+"""Captions that are asked for until one is short enough."""
+
+
+def pairs_of_people(*, name: str = "pairs of people", spare: int = 4, **about: Any) -> Source:
+    """`pairs` of the base's corpus of people, or of another that is given to the pre-training, with captions that leave
+    room.
+
+    name: sources of another name draw other pictures
+    spare: tokens of the text encoder's room that captions leave free, for words that are wider than their letters
+    about: as of `pairs`
+    """
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        return pairs(corpus=Short(people_of(base), base, spare), name=name, **about).prepare(base)
+
+    def over(corpus: Corpus) -> Source:
+        def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+            return pairs(corpus=Short(corpus, base, spare), name=name, **about).prepare(base)
+
+        return Source(name, "corpus", prepare, over=over)
+
+    return Source(name, "corpus", prepare, over=over, corpus=people_of)
+
+
+def people_of(base: Base) -> Corpus:
+    """The people that come with a base, which encoders for it are trained on where no corpus is given. Raises
+    `InputError` where none come with it."""
+    found = base.capabilities.people
+    if found is None:
+        raise InputError(
+            f"this method is trained on pictures of many people, and none come with {base.name}: name a corpus "
+            "(--corpus FOLDER)"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Short:
+    """A corpus whose captions a base reads whole, with `spare` tokens to spare: of up to TRIES captions of a picture
+    the first that is short enough, else "a photo of" and the name."""
+
+    corpus: Corpus
+    base: Base
+    spare: int
+
+    @property
+    def name(self) -> str:
+        return self.corpus.name
+
+    @property
+    def fingerprint(self) -> str:
+        return self.corpus.fingerprint
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        return self.corpus.record
+
+    @property
+    def subjects(self) -> Sequence[Sequence[int]]:
+        return self.corpus.subjects
+
+    def noun(self, picture: int) -> str:
+        return self.corpus.noun(picture)
+
+    def looks(self, picture: int) -> str:
+        from .corpus import looks
+
+        return looks(self.corpus, picture)
+
+    def said(self, picture: int, name: str, *, seed: int) -> str:
+        room = self.base.max_tokens - self.spare
+        for number in range(TRIES):
+            text = self.corpus.said(picture, name, seed=seed + number * 1_000_003)
+            if self.base.num_tokens(text, words={}) <= room:
+                return text
+        return f"a photo of {name}"
+
+    def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
+        return self.corpus.drawn(pictures, size)

@@ -1,0 +1,121 @@
+"""The pocket world's people as a corpus: of its training split, which no judged person is among."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+INDIVIDUALS, NUM_VIEWS = 256, 4
+
+
+@dataclass(frozen=True)
+class people:
+    """People of the pocket world, NUM_VIEWS pictures of each, dressed, placed, lit and posed otherwise in each. Endless
+    and seeded: person k is the same wherever they are asked for. Masks are of the head: face, hair and ears.
+
+    individuals: how many people; 0 is INDIVIDUALS
+    """
+
+    individuals: int = 0
+
+    @property
+    def name(self) -> str:
+        return "people"
+
+    @property
+    def fingerprint(self) -> str:
+        return f"people, {len(self.subjects)} of {NUM_VIEWS}, first edition"
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        count = len(self.subjects)
+        about = dict.fromkeys(("pictures", "captions", "masks"), count * NUM_VIEWS)
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "subjects": count,
+            **about,
+            "left_out": {},
+            "noticed": {},
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"people: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} people, none of whom is judged"
+        )
+
+    @property
+    def subjects(self) -> Sequence[Sequence[int]]:
+        count = self.individuals or INDIVIDUALS
+        return [range(k * NUM_VIEWS, (k + 1) * NUM_VIEWS) for k in range(count)]
+
+    def noun(self, picture: int) -> str:
+        from limner.pocket.world.people_words import NOUNS_OF_AGE
+
+        return NOUNS_OF_AGE[_graph(picture).people[0].person.age][0]
+
+    def said(self, picture: int, name: str, *, seed: int) -> str:
+        from limner.pocket.world import caption
+
+        return caption(_graph(picture), seed=seed, name=name)
+
+    def looks(self, picture: int) -> str:
+        from limner.pocket.world.people_words import HAIR_SAID, NOUNS_OF_AGE
+
+        who = _graph(picture).people[0].person
+        noun = NOUNS_OF_AGE[who.age][0]
+        seen = (
+            f"bald {noun}"
+            if who.hairstyle == "bald"
+            else f"{noun} with {HAIR_SAID[who.hairstyle].format(who.hair_colour)}"
+        )
+        return f"{'an' if seen[0] in 'aeiou' else 'a'} {seen}"
+
+    def text(self, number: int) -> str:
+        picture = number % (len(self.subjects) * NUM_VIEWS)
+        return self.said(picture, self.looks(picture), seed=number)
+
+    def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
+        import torch
+
+        from limner.pocket.world import draw
+        from limner.pocket.world.faces import PARTS
+
+        found = draw([_graph(k) for k in pictures], size=size)
+        head = torch.tensor([PARTS.index(part) for part in HEAD])
+        return found.pixels, (torch.isin(found.part.long(), head)[:, None] * 255).byte()
+
+
+HEAD = ("head", "hair", "eye", "brow", "nose", "mouth", "ear", "glasses", "sunglasses")
+"""Parts of a figure that make the head."""
+
+
+@functools.lru_cache(maxsize=8192)
+def _graph(picture: int) -> Any:
+    """What a picture shows: its person alone, all else drawn from the picture's number."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from limner.pocket.world import CORE
+    from limner.pocket.world.faces import person
+    from limner.pocket.world.graph import SPLITS
+    from limner.pocket.world.portraits import sample_people
+
+    rng = np.random.default_rng((picture, 53))
+    face = sample_people(picture, rng, world=CORE, split="train").people[0]
+    who = person(SPLITS["train"].start + picture // NUM_VIEWS)
+    hidden = who.hairstyle in ("bun", "mohawk")
+    worn = [
+        (a, c) for a, c in zip(face.accessories, face.accessory_colours, strict=True) if not (hidden and a == "hat")
+    ]
+    names, colours = tuple(a for a, _ in worn), tuple(c for _, c in worn)
+    alone = replace(face, person=who, accessories=names, accessory_colours=colours, place=(0.0, 0.0, 0.0))
+    distance = "close" if picture % 2 == 0 else "medium"
+    alone = alone if distance == "medium" else replace(alone, action="standing")
+    return sample_people(picture, rng, world=CORE, split="train", people=(alone,), distance=distance)
