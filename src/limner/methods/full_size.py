@@ -100,5 +100,9 @@ FULL_SIZE: dict[str, FullSize] = {
     "svdiff": FullSize({"lr": 1e-3, "steps": 500, "batch": 1, "num_class_pictures": 200}, "mkshing/svdiff-pytorch"),
     "textual_inversion": FullSize({"vectors": 1, "lr": 5e-3, "steps": 6100, "batch": 4}, "Sec. 4 of arXiv:2208.01618, 0.005 in all"),
     "unet_finetune": FullSize({"width": 60, "lr": 1e-4, "steps": 1000}, "attn2o-ffni.yaml of Xiang-cd/unet-finetune; steps are ours"),
+    "ssr_encoder": FullSize(
+        {"drop_text": 0.8, "consistency": 0.001, "lr": 5e-5, "batch": 24, "steps": 100_000},
+        "train.sh and train.py of Xiaojiu-z/SSR_Encoder; steps are ours",
+    ),
     "vico": FullSize({"lr": 5e-3, "attention_rate": 2e-3, "steps": 400}, "haoosz/ViCo"),
 }  # fmt: skip

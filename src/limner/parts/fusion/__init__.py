@@ -16,6 +16,7 @@ from .query_states import explain, explanation, like_text_tower, query_states
 from .query_words import query_word, query_words, released_query_words
 from .reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .reference_network import reference_network
+from .selected_states import query_consistency, selected_states
 from .subject_attention import subject_attention
 from .word_mappers import one_word, words_of_depths
 from .words_of_pictures import words_of_pictures
@@ -43,11 +44,13 @@ __all__ = [
     "local_attention",
     "noise_aware",
     "one_word",
+    "query_consistency",
     "query_states",
     "query_word",
     "query_words",
     "reference_network",
     "released_query_words",
+    "selected_states",
     "self_sites",
     "states_of_multimodal",
     "subject_attention",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from limner.core.recipe import Source
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from limner.core.types import Streams
 
 
-Ground: TypeAlias = Literal["own", "plain", "swapped"]
-"""What is around the subject on pictures to see: what was there; one plain colour; the surroundings of another subject."""
+Ground: TypeAlias = Literal["own", "plain", "swapped", "shared"]
+"""Ground of the subject in reference images: its own; one plain colour; the surroundings of another subject; those of a subject
+of another class, which stands beside it."""
 
 
 Change: TypeAlias = "Callable[[Tensor, Tensor | None, Generator], tuple[Tensor, Tensor | None]]"
@@ -102,6 +103,9 @@ def pairs(
             if masks is not None and ground == "swapped":
                 others = _others([subjects_of[k] for k in flat], subjects, at("ground"))
                 pixels = on_ground_of(shelf.pixels(others), shelf.masks(others), pixels, masks)
+            if masks is not None and ground == "shared":
+                others = _others_of_class(flat, subjects_of, subjects, found, at("ground"))
+                pixels, masks = side_by_side(shelf.pixels(others), shelf.masks(others), pixels, masks, at("sides"))
             for number, change in enumerate(changes):
                 pixels, masks = change(pixels, masks, at(f"changes, {number}" if number else "changes"))
             shown = References(
@@ -164,6 +168,66 @@ def on_ground_of(others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: T
     assert theirs is not None
     mean = (others * (1 - theirs)).sum((2, 3), keepdim=True) / (1 - theirs).sum((2, 3), keepdim=True).clamp_min(1)
     return torch.lerp(torch.lerp(others, mean.expand_as(others), theirs), pixels, masks)
+
+
+def _others_of_class(
+    pictures: Sequence[int],
+    subjects_of: Mapping[int, int],
+    subjects: Sequence[Sequence[int]],
+    corpus: Corpus,
+    generator: Generator,
+) -> list[int]:
+    """For each of these pictures, one of a subject of another class. Raises `InputError` where a class has the corpus to itself."""
+    from limner.errors import InputError
+
+    found = []
+    for picture in pictures:
+        for _ in range(TRIES):
+            (other,) = _others([subjects_of[picture]], subjects, generator)
+            if corpus.noun(other) != corpus.noun(picture):
+                break
+        else:
+            raise InputError(
+                f"this method shows two things of different classes in one picture, and {TRIES} draws from the corpus "
+                f"{corpus.name} found no other class than {corpus.noun(picture)!r}: give a corpus of several classes"
+            )
+        found.append(other)
+    return found
+
+
+TRIES = 64
+
+
+def side_by_side(
+    others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: Tensor, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Subjects and those of other pictures, each at half its size, on the other pictures' ground, the subject on either side.
+
+    Arguments:
+        others: other pictures [n, 3, H, W]
+        theirs: masks [n, 1, H, W] of their subjects, which are first painted over with their mean surroundings
+        pixels: pictures [n, 3, H, W] of the subjects
+        masks: masks [n, 1, H, W] of the subjects
+
+    Returns the pictures [n, 3, H, W] and where the subjects are in them [n, 1, H, W].
+    """
+    import torch
+    import torch.nn.functional as F
+
+    assert theirs is not None
+    side = torch.where(torch.rand(len(pixels), generator=generator) < 0.5, -1.0, 1.0)
+
+    def halved(what: Tensor, sides: Tensor) -> Tensor:
+        """At half its size, its middle at a quarter of the width from that side."""
+        zero, two = torch.zeros_like(sides), torch.full_like(sides, 2.0)
+        how = torch.stack([torch.stack([two, zero, -sides], 1), torch.stack([zero, two, zero], 1)], 1)
+        grid = F.affine_grid(how, list(what.shape), align_corners=False).to(what)
+        return F.grid_sample(what, grid, align_corners=False)
+
+    ground = on_ground_of(others, theirs, pixels, torch.zeros_like(masks))
+    with_other = torch.lerp(ground, halved(others, -side), halved(theirs, -side))
+    where = halved(masks, side)
+    return torch.lerp(with_other, halved(pixels, side), where), where
 
 
 def jittered(*, turn: float = 20.0, zoom: float = 0.15, flip: float = 0.5) -> Change:
