@@ -26,6 +26,7 @@ class Live:
     run: Pass | None = None  # the run under way, for changes of layers that tell its rows apart
     stack: dict[str, Tensor] = field(default_factory=dict)  # in a fleet: the leaves that this is a part of
     cut: Callable[[str, Tensor], Tensor] | None = None  # in a fleet: a tensor's own part of its place in the stack
+    offers: dict[str, Any] = field(default_factory=dict)  # values that other attached modifiers of its kind read, by name
     within: tuple[Live, ...] = ()  # modifiers inside of this one that act in every run; their tensors are among its own
 
 
@@ -56,6 +57,7 @@ class References:
     identity: Tensor | None = None  # [B]: equal in rows of one subject
     dropped: Tensor | None = None  # [B] bool: rows that see none of it
     looks: tuple[str, ...] = ()  # B: what each row's subject looks like, "a red spotted dog", where that is known
+    boxes: Tensor | None = None  # [B, 4]: left, top, right, bottom of the subject in the picture to paint, as shares; NaN: unknown
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -82,6 +84,7 @@ class References:
             None if self.identity is None else self.identity[rows],
             None if self.dropped is None else self.dropped[rows],
             tuple(self.looks[row] for row in rows) if self.looks else (),
+            None if self.boxes is None else self.boxes[rows],
         )
 
 

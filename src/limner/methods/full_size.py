@@ -77,6 +77,10 @@ FULL_SIZE: dict[str, FullSize] = {
         {"align_steps": 300_000, "align_lr": 1e-3, "steps": 200_000, "lr": 1e-3, "batch": 16},
         "runalign.sh and runtrain.sh of xichenpan/Kosmos-G, whose batches are those of each of 64 GPUs",
     ),
+    "lambda_eclipse": FullSize(
+        {"tokens": 4, "layers": 10, "width": 512, "contrast": 0.2, "lr": 5e-5, "batch": 256, "steps": 100_000, "decoder_steps": 100_000},
+        "arXiv:2402.05195 gives 34M parameters, which this shape has about, and the weight of the contrast; all else is ours",
+    ),
     "lora_dreambooth": FullSize(
         {"rank": 4, "layers": "attention", "lr": 1e-4, "steps": 500, "batch": 1, "prior_weight": 0.0},
         "train_dreambooth_lora.py of diffusers",
@@ -84,6 +88,10 @@ FULL_SIZE: dict[str, FullSize] = {
     "lycoris_locon": FullSize({"lr": 2e-4, "batch": 8, "steps": 1000}, "lora_config.toml of KohakuBlueleaf/LyCORIS; steps are ours"),
     "lycoris_loha": FullSize({"lr": 2e-4, "batch": 8, "steps": 1000}, "loha_config.toml of KohakuBlueleaf/LyCORIS; steps are ours"),
     "lycoris_lokr": FullSize({"lr": 2e-4, "batch": 8, "steps": 1000}, "lokr_config.toml of KohakuBlueleaf/LyCORIS; steps are ours"),
+    "ms_diffusion": FullSize(
+        {"tokens": 16, "layers": 4, "width": 1280, "begin": 5, "threshold": 0.5, "lr": 1e-4, "batch": 8, "steps": 100_000},
+        "scripts/train.sh and tutorial_train_sdxl.py of MS-Diffusion/MS-Diffusion, whose batch is that of each GPU; steps are ours",
+    ),
     "neti": FullSize({"lr": 8e-3, "batch": 8, "steps": 1000}, "config.py of NeuralTextualInversion/NeTI, 1e-3 times the batch"),
     "oft": FullSize(
         {"blocks": 4, "radius": 6e-5, "lr": 6e-5, "batch": 1, "steps": 2000, "num_class_pictures": 200},

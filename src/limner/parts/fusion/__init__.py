@@ -8,10 +8,12 @@ from .decoupled_cross_attention import decoupled_cross_attention
 from .described import described, feature_regression
 from .dual_path import dual_path
 from .gated_attention import gated_attention
+from .grounded_states import grounded_states, within_region
 from .layered_attention import layered_attention
 from .local_attention import details_of_depths, local_attention
 from .multimodal_states import states_of_multimodal
 from .noise_aware import noise_aware, tunable
+from .predicted_embedding import embedding_regression, predicted_embedding
 from .query_states import explain, explanation, like_text_tower, query_states
 from .query_words import query_word, query_words, released_query_words
 from .reference_attention import attending, beside_own, cross_sites, in_context, self_sites
@@ -34,16 +36,19 @@ __all__ = [
     "details_of_depths",
     "details_of_pixels",
     "dual_path",
+    "embedding_regression",
     "explain",
     "explanation",
     "feature_regression",
     "gated_attention",
+    "grounded_states",
     "in_context",
     "layered_attention",
     "like_text_tower",
     "local_attention",
     "noise_aware",
     "one_word",
+    "predicted_embedding",
     "query_consistency",
     "query_states",
     "query_word",
@@ -55,6 +60,7 @@ __all__ = [
     "states_of_multimodal",
     "subject_attention",
     "tunable",
+    "within_region",
     "words_of_depths",
     "words_of_pictures",
 ]

@@ -35,6 +35,7 @@ def pairs(
     target: Literal["another", "same"] = "another",
     ground: Ground = "own",
     masked: bool = False,
+    boxes: bool = False,
     alike: int = 1,
     drop_image: float = 0.05,
     drop_text: float = 0.05,
@@ -47,7 +48,8 @@ def pairs(
 
     `named` is what the target's caption calls the subject ({noun} is its class), so that what it looks like can only come from
     the references. The target is another picture of the subject than those, or the same; a subject with too few pictures
-    lends one twice. With `masked`, the loss counts where the subject is. `alike` neighbouring rows are of one subject,
+    lends one twice. With `masked`, the loss counts where the subject is; with `boxes`, the references tell the box of the
+    subject in the target. `alike` neighbouring rows are of one subject,
     with other pictures. Chances of leaving the picture, the text or both out are IP-Adapter's (Sec. 4.1 of arXiv:2308.06721).
     Without a `corpus`, toys of the pocket world. Sources of another `name` draw other pictures. Raises `InputError` where masks are wanted and the corpus has none.
     """
@@ -59,6 +61,7 @@ def pairs(
         target=target,
         ground=ground,
         masked=masked,
+        boxes=boxes,
         alike=alike,
         drop_image=drop_image,
         drop_text=drop_text,
@@ -78,7 +81,7 @@ def pairs(
 
         found = corpus or toys()
         shelf, subjects = Shelf(found, base), [list(pictures) for pictures in found.subjects]
-        if (masked or ground != "own") and shelf.masks(subjects[0][:1]) is None:
+        if (masked or boxes or ground != "own") and shelf.masks(subjects[0][:1]) is None:
             raise InputError(
                 f"this method wants to know where the subject is, and the corpus {found.name} has masks for "
                 f"{found.record['masks']} of {found.record['pictures']} pictures: put a mask beside every one (NAME.mask.png, "
@@ -116,6 +119,7 @@ def pairs(
                 torch.tensor([subjects_of[k] for k in targets]),
                 dropped,
                 tuple(looks(found, k) for k in targets),
+                boxes_around(shelf.masks(targets)) if boxes else None,
             )
             where = shelf.masks(targets) if masked else None
             if where is not None:
@@ -126,6 +130,20 @@ def pairs(
         return draw
 
     return Source(name, "corpus", prepare, over=lambda other: again(corpus=other))
+
+
+def boxes_around(masks: Tensor | None) -> Tensor:
+    """Masks [n, 1, H, W] -> [n, 4]: left, top, right, bottom of what is above 0.5, as shares; NaN where nothing is."""
+    import torch
+
+    assert masks is not None
+    edges = []
+    for inside in (masks[:, 0].amax(1) > 0.5, masks[:, 0].amax(2) > 0.5):  # over rows: columns; over columns: rows
+        count, on = inside.shape[1], inside.to(torch.uint8)
+        edges.append((on.argmax(1) / count, 1 - on.flip(1).argmax(1) / count))
+    (left, right), (top, bottom) = edges
+    found = torch.stack([left, top, right, bottom], 1)
+    return torch.where((masks.flatten(1).amax(1) > 0.5)[:, None], found, torch.nan)
 
 
 def _chosen(pictures: Sequence[int], references: int, target: str, generator: Generator) -> list[int]:
