@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from limner.library.concepts import Concepts
     from limner.workflows.bench.run import bench
     from limner.workflows.learn import learn
+    from limner.workflows.merge import merge
     from limner.workflows.paint import paint
     from limner.workflows.score import score
 
@@ -54,6 +55,7 @@ __all__ = [
     "learn",
     "learn_many",
     "load",
+    "merge",
     "method",
     "paint",
     "paint_many",
@@ -82,6 +84,7 @@ _HOME = {
     "learn": "workflows.learn",
     "learn_many": "workflows.learn_many",
     "load": "bases.common.loading",
+    "merge": "workflows.merge",
     "method": "core.method",
     "paint": "workflows.paint",
     "paint_many": "workflows.paint_many",

@@ -55,6 +55,9 @@ class Concept:
     versions: dict[str, str] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)  # pre-trained weights it stands on: name -> hash
     method_sha256: str = ""  # of the method's file, where the method is "file.py:function"
+    members: tuple[dict[str, Any], ...] = ()
+    """Of a merged concept, what it was merged from: each with MEMBER's fields of `core.headers`, and `keeps`, the numbers of the
+    modifiers of its recipe that act beside the merged change."""
     trusted: bool = field(
         default=True, compare=False
     )  # whether what it names may be run and opened; not of a file, unless told
@@ -89,7 +92,13 @@ class Concept:
     def header(self) -> dict[str, Any]:
         """Everything but the tensors, as JSON can hold it."""
         told = {k: v for k, v in asdict(replace(self, tensors={})).items() if k not in _NOT_TOLD}
-        return {"format": FORMAT, **told}
+        members = told.pop("members")
+        return {"format": FORMAT, **told, **({"members": list(members)} if members else {})}
+
+    @property
+    def handles(self) -> tuple[str, ...]:
+        """The handles that it answers to: one, or of a merged concept one for each subject."""
+        return tuple(str(member["handle"]) for member in self.members) or (self.handle,)
 
     @property
     def has_trigger(self) -> bool:
@@ -127,7 +136,7 @@ class Concept:
         if header.get("format") not in (1, FORMAT):
             raise FileError(f"{path} is a concept of format {header.get('format')}; this limner reads format {FORMAT}")
         known = {f.name: f for f in fields(cls) if f.name not in _NOT_TOLD}
-        defaults = {"losses": [], "scores": {}, "cost": {}, "versions": {}, "method_sha256": ""}
+        defaults = {"losses": [], "scores": {}, "cost": {}, "versions": {}, "method_sha256": "", "members": []}
         found = {**defaults, **{name: value for name, value in header.items() if name != "format"}}
         missing, strange = [n for n in known if n not in found], [n for n in found if n not in known]
         if missing:
@@ -135,6 +144,7 @@ class Concept:
         if strange:
             raise FileError(f"{path} has a field in its header that limner does not write: {strange[0][:100]!r}")
         check_header(found, tensors, path)
+        found["members"] = tuple(found["members"])
         return cls(tensors=tensors, trusted=trust, sha256=digest, **found)
 
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 BASE = ("name", "family", "fingerprint")
 SUBJECT = ("handle", "noun", "kind", "pictures")
 PICTURE = ("name", "sha256", "caption")
+MEMBER = ("handle", "method", "settings", "subject", "seed", "method_sha256", "keeps")
+MERGED = "merged"
+"""The method of a concept that several were merged into."""
+MOST_MEMBERS = 16
+"""Concepts that one was merged from, at most."""
 MAX_NAME = 500
 """Characters of the longest name of a tensor, a picture or a base."""
 MAX_SEED = 2**63
@@ -45,7 +50,37 @@ def check_header(header: Mapping[str, Any], tensors: Mapping[str, Tensor], path:
     for name, value in _named(header["weights"], f"weights {at}").items():
         plain_text(value, f"weights {name} {at}", limit=64)
     plain_text(header["method_sha256"], f"method_sha256 {at}", limit=64)
+    _check_members(header, at)
     check_tensor_names(tensors, path)
+
+
+def _check_members(header: Mapping[str, Any], at: str) -> None:
+    """What a concept was merged from: subjects of different handles, the first of which is the concept's own."""
+    members = rows(header.get("members", []), f"members {at}")
+    if bool(members) != (header["method"] == MERGED):
+        raise FileError(f"members {at} are those of a merged concept: method is {str(header['method'])[:100]!r}")
+    if len(members) > MOST_MEMBERS:
+        raise FileError(f"members {at} are {len(members)}; {MOST_MEMBERS} is the most")
+    for number, member in enumerate(members):
+        here = f"of member {number} {at}"
+        _only(member, MEMBER, f"members {at}")
+        for name in MEMBER:
+            _field(member, name, f"members {at}")
+        check_handle(member["handle"], f"handle {here}")
+        _check_method(member["method"], f"method {here}")
+        if member["method"] == MERGED:
+            raise FileError(f"method {here} is {MERGED!r}: what was merged before is among the members itself")
+        _check_settings(member["settings"], f"settings {here}")
+        _check_subject(member["subject"], member["handle"], here)
+        whole_number(member["seed"], f"seed {here}", least=-MAX_SEED, most=2 * MAX_SEED)
+        plain_text(member["method_sha256"], f"method_sha256 {here}", limit=64)
+        for place in _list(member["keeps"], f"keeps {here}"):
+            whole_number(place, f"each of keeps {here}", least=0, most=1000)
+    handles = [member["handle"] for member in members]
+    if len(set(handles)) < len(handles) or (handles and handles[0] != header["handle"]):
+        raise FileError(
+            f"members {at} must answer to different handles, the first to {header['handle']}, not {handles}"
+        )
 
 
 def check_handle(value: object, where: str) -> str:

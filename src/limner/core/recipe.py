@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,6 +149,14 @@ class Painting:
     candidates: Candidates | None = None
 
 
+class Answer(NamedTuple):
+    """A handle that something worn answers to."""
+
+    handle: str  # as prompts write it: "<rex>"
+    says: str | Callable[[Base], str]  # the words that the base reads in the handle's place
+    noun: str  # of its class, read in the handle's place where the concept does not act
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A method as a value. `says` is what the handle becomes in a prompt: a rare word and the class noun, a learned
@@ -161,6 +169,7 @@ class Recipe:
     weights: str | None = None  # name of the pre-trained weights that the modifiers start from
     begins: str | None = None  # name of the weights that their pre-training starts from
     notes: tuple[str, ...] = ()  # what the user should know before it starts
+    also: tuple[Answer, ...] = ()  # more handles that it answers to: those of concepts that were merged into one
 
     def __post_init__(self) -> None:
         for stage in self.stages:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -174,6 +174,10 @@ class Pass:
     companion: bool = False  # the first row of each branch is a companion
     twins: bool = False  # the second half of each branch's rows are twins of the first
     guidance: float | None = None  # of a base that reads the scale of guidance itself
+    regions: Mapping[str, Tensor] = field(
+        default_factory=dict
+    )  # handle -> [1, 1, h, w] in [0, 1]: which part of each place of the latents is its subject's
+    handle_places: tuple[Mapping[str, tuple[int, ...]], ...] = ()  # [rows]: handle -> its places in the text states
     text_places: int = 0  # how many places of the sequence are text, where text and picture run as one
     fused: bool = (
         True  # False is the same in three plain steps: faster where a CPU learns, not the same to the last bit
@@ -190,6 +194,7 @@ class Pass:
             latents=None if self.latents is None else self.latents[at],
             prompts=tuple(self.prompts[row] for row in at) if self.prompts else (),
             references=None if self.references is None else self.references.of(at),
+            handle_places=tuple(self.handle_places[row] for row in at) if self.handle_places else (),
         )
 
 

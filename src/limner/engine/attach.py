@@ -11,7 +11,7 @@ import torch
 
 from limner.core.adapted import Adapted, Candidates, LatentOperation, Lives, names
 from limner.core.lru import LRU, TEXT_BYTES
-from limner.core.recipe import Recipe
+from limner.core.recipe import Answer, Recipe
 from limner.core.streams import stream
 from limner.core.types import AttentionOp, Companion, Denoiser, Guidance, Live, Pass
 from limner.errors import FileError, InputError, PromptError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
 
+MARK = "<marked-place-of-a-handle-in-a-prompt>"
+"""Stands in a prompt for the words of a handle while their places are looked for. Longer than any handle may be."""
 HALF = (torch.float16, torch.bfloat16)
 BASE_PARTS = (
     *("denoiser.", "text_encoder.", "text_encoder_2.", "text_encoder_3.", "autoencoder."),
@@ -45,6 +47,11 @@ class Adapter:
     noun: str = ""
     shipped: frozenset[str] = frozenset()
     tuned: frozenset[str] = frozenset()
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """The handles that it answers to: one, or several where concepts were merged."""
+        return (Answer(self.handle, self.recipe.says, self.noun), *self.recipe.also)
 
 
 @dataclass
@@ -152,15 +159,33 @@ class AdaptedBase:
 
     def expand_prompt(self, prompt: str) -> str:
         """The prompt as the base reads it: every worn handle replaced by what its recipe says."""
-        for place, adapter in enumerate(self.adapters):
-            says = adapter.recipe.says if self._acts(place) or not adapter.noun else adapter.noun
-            prompt = prompt.replace(adapter.handle, says if isinstance(says, str) else says(self.base))
+        for handle, words in self._readings():
+            prompt = prompt.replace(handle, words)
         return prompt
+
+    def _readings(self) -> Iterator[tuple[str, str]]:
+        """Every worn handle, and the words that the base reads in its place now."""
+        for place, adapter in enumerate(self.adapters):
+            for answer in adapter.answers:
+                says = answer.says if self._acts(place) or not answer.noun else answer.noun
+                yield answer.handle, says if isinstance(says, str) else says(self.base)
+
+    def handle_places(self, prompt: str, handle: str) -> tuple[int, ...]:
+        """The places in the text states of a prompt, as it was written, of the words that the base reads for a handle; none where
+        the prompt does not name it."""
+        readings = dict(self._readings())
+        if handle not in prompt or handle not in readings:
+            return ()
+        count = self.base.num_tokens(readings[handle], words=self.words)
+        words = {**self.words, MARK: torch.zeros(count, 1)}
+        marked = self.expand_prompt(prompt.replace(handle, MARK))
+        starts = self.base.word_places(marked, MARK, words=words)
+        return tuple(start + k for start in starts for k in range(count))
 
     def text_states(self, prompts: Sequence[str]) -> Tensor:
         """[B, L, D]; kept for prompts seen before, also by another worn base, unless words or the text tower are learning. Raises
         `PromptError` for a prompt that names two concepts which are read as the same words."""
-        for prompt in prompts if len(self.adapters) > 1 else ():
+        for prompt in prompts if sum(len(adapter.answers) for adapter in self.adapters) > 1 else ():
             _check_apart(prompt, self.adapters, self.base)
         said = [self.expand_prompt(prompt) for prompt in prompts]
         if not self.frozen_text or self._only is not None:
@@ -387,7 +412,7 @@ def _check_all_read(adapter: Adapter, lives: Sequence[Live]) -> None:
 
 
 def _check_handles(adapters: Sequence[Adapter]) -> None:
-    handles = [adapter.handle for adapter in adapters]
+    handles = [answer.handle for adapter in adapters for answer in adapter.answers]
     if len(set(handles)) < len(handles):
         raise PromptError(f"two concepts answer to one handle in {handles}; teach one under another --name")
 
@@ -396,14 +421,13 @@ def _check_apart(prompt: str, adapters: Sequence[Adapter], base: Base) -> None:
     """Two concepts that were taught by one rare word and class noun cannot be told apart in one prompt. Rare words are few, and a
     handle's is chosen by its letters; a recipe that says the plain noun is known by other means than words."""
     named: dict[str, str] = {}
-    for adapter in adapters:
-        says = adapter.recipe.says
-        if isinstance(says, str) or not adapter.scale or adapter.handle not in prompt:
+    for handle, says, _ in (answer for adapter in adapters if adapter.scale for answer in adapter.answers):
+        if isinstance(says, str) or handle not in prompt:
             continue
-        other = named.setdefault(says(base), adapter.handle)
-        if other != adapter.handle:
+        other = named.setdefault(says(base), handle)
+        if other != handle:
             raise PromptError(
-                f"{other} and {adapter.handle} were both taught as {says(base)!r} on {base.name}, so a prompt cannot tell them apart: "
+                f"{other} and {handle} were both taught as {says(base)!r} on {base.name}, so a prompt cannot tell them apart: "
                 "teach one of them again under another --name, or name one of them in a prompt"
             )
 

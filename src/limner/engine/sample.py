@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +19,7 @@ from limner.errors import InputError, PaintingError
 
 from .attach import AdaptedBase
 from .guidance import classifier_free, norm_preserving
+from .regions import BACKGROUNDS, COMPOSE, blended, composited, parts_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
     from limner.core.types import Companion, Denoiser, Guidance
+
+    from .regions import Layout
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class PaintSettings:
 
     From the share `subject_from` of the steps on, concepts are worn. Before it the untouched base paints the prompt, the class noun in
     the handle's place, so that the prompt settles what is where (delayed subject conditioning, arXiv:2305.10431).
+
+    Where subjects have regions, `compose` says how these act: "blend" predicts each region with its concept alone and blends the
+    predictions, "attention" wears all concepts at once and keeps their words to their regions, "latents" paints every subject on
+    latents of its own for half of the steps and composites these. `background` is what predicts the rest of the picture: "base", or
+    "all" concepts at once.
     """
 
     steps: int = 25
@@ -49,6 +57,8 @@ class PaintSettings:
     batch: int = 16
     guide_between: tuple[float, float] = (0.0, 1.0)
     subject_from: float = 0.0
+    compose: str = "blend"
+    background: str = "base"
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000:
@@ -61,6 +71,10 @@ class PaintSettings:
             raise InputError(
                 f"guide_between must be two rising shares of the steps, from 0 to 1, not {self.guide_between}"
             )
+        if self.compose not in COMPOSE:
+            raise InputError(f"compose must be one of {', '.join(COMPOSE)}, not {self.compose!r}")
+        if self.background not in BACKGROUNDS:
+            raise InputError(f"the background must be painted by {' or '.join(BACKGROUNDS)}, not {self.background!r}")
         if not 0 <= self.subject_from < 1:
             raise InputError(f"subject_from must be a share of the steps, from 0 to below 1, not {self.subject_from}")
         if not any(self.guides(step, self.steps) for step in range(self.steps)):
@@ -134,13 +148,19 @@ def sample(
     seeds: Sequence[int],
     settings: PaintSettings,
     canvas: Canvas | None = None,
+    layout: Layout | None = None,
+    after: PaintStep | None = None,
 ) -> Iterator[PaintStep]:
     """Paint one picture for each (prompt, seed), yielding after every step.
 
-    The first latents of a picture are a function of its seed alone, so the batch it is in does not matter to them.
+    The first latents of a picture are a function of its seed alone, so the batch it is in does not matter to them. A `layout` says
+    where subjects are to be. Painting goes on `after` a step, from its latents, where one is given.
     """
     base = adapted.base
     adapted.check_together()
+    if layout and layout.compose == "latents":
+        yield from _composited(adapted, prompts, seeds, settings, layout, canvas)
+        return
     scheduler = base.scheduler(settings.sampler, steps=settings.steps)
     total, times = len(scheduler.timesteps), scheduler.timesteps.to(base.device)
     companion, wanted = adapted.companion(total), len(seeds)
@@ -155,7 +175,7 @@ def sample(
     rows = ([companion.prompt] if companion else []) + list(prompts)
     whose = [*([seeds[0]] if companion else []), *seeds]
     noises = [stream(seed, "sampler") for seed in whose]
-    denoise = _guided(adapted, rows, whose, settings, companion)
+    denoise = _guided(adapted, rows, whose, settings, companion, layout)
     early = _before_attached(adapted, rows, whose, settings) if settings.subject_from else denoise
     own, begin, where = slice(1 if companion else 0, None), 0, None
     spread = functools.partial(base.spread, scheduler)  # what a sampler's latents are, of the base's at that step
@@ -166,6 +186,11 @@ def sample(
             scheduler.set_begin_index(begin)
         first = times[begin].expand(len(noise))
         latents = torch.cat([latents[: own.start], base.noised(clean.expand_as(noise), noise, first) * spread(begin)])
+    if after:
+        begin = after.step + 1
+        latents = after.latents * spread(begin)
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(begin)
     for step, time in list(enumerate(times))[begin:]:
         own_time = scheduler.timesteps[step]  # with the processor, so that no step of a sampler waits for the device
         if companion and companion.latents:
@@ -253,7 +278,9 @@ class _guided:
         seeds: Sequence[int],
         settings: PaintSettings,
         companion: Companion | None,
+        layout: Layout | None = None,
     ) -> None:
+        self.layout = layout
         self.adapted, self.seeds, self.companion, self.step = adapted, tuple(seeds), companion, 0
         against = settings.negative or ", ".join(o.recipe.painting.negative for o in adapted.adapters if o.scale).strip(
             ", "
@@ -266,7 +293,11 @@ class _guided:
         self.states = dict(zip(texts, every.split(len(prompts)), strict=True))
         self.joined: dict[tuple[str, ...], Tensor] = {}  # branches side by side, put together once for all steps
         self.scale = settings.guidance if adapted.base.guidance == "embedded" else None
-        self.guided: Denoiser = self.plain
+        self.places = {branch: [self._places(row) for row in rows] for branch, rows in texts.items()}
+        self.inner: Denoiser = self.plain
+        if layout and layout.compose == "blend":
+            self.inner = self._blended(prompts, settings, layout)
+        self.guided: Denoiser = self.inner
         if adapted.denoiser:
             self.guided = adapted.denoiser(adapted, self.guided)
         for guidance in adapted.guidance or OWN[adapted.base.guidance]:
@@ -277,8 +308,28 @@ class _guided:
     def at(self, step: int, x: Tensor, t: Tensor, *, guided: bool) -> Tensor:
         """What a step of sampling is told. Recipes that guide by themselves always do."""
         self.step = step
-        (output,) = (self.guided if guided or self.adapted.guidance else self.plain)(x, t)
+        (output,) = (self.guided if guided or self.adapted.guidance else self.inner)(x, t)
         return output
+
+    def _places(self, prompt: str) -> dict[str, tuple[int, ...]]:
+        """Where in a prompt's text states the words of each handle with a region are."""
+        handles = self.layout.masks if self.layout else ()
+        found = {handle: self.adapted.handle_places(prompt, handle) for handle in handles}
+        return {handle: places for handle, places in found.items() if places}
+
+    def _blended(self, prompts: Sequence[str], settings: PaintSettings, layout: Layout) -> Denoiser:
+        """The predictions of each region's own concept and of the background's, side by side."""
+        parts, denoisers = parts_of(self.adapted, layout), []
+        for part in parts:
+            with self.adapted.only(*part.places):
+                about = self.seeds, settings, None, replace(layout, compose="attention")
+                denoisers.append(_guided(self.adapted, prompts, *about))
+
+        def at_this_step() -> None:
+            for each in denoisers:
+                each.step = self.step
+
+        return blended(self.adapted, parts, [each.plain for each in denoisers], at_this_step)
 
     def plain(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
         reads = [branch.partition("@")[0] for branch in branches]
@@ -297,6 +348,10 @@ class _guided:
         }
         run = self.adapted.run(time=t, latents=x, step=self.step, branches=tuple(reads), **about)
         run.operations = self.adapted.painting_operations
+        if self.layout:
+            run.operations += self.layout.operations
+            run.regions = self.layout.masks
+            run.handle_places = tuple(row for branch in reads for row in self.places[branch])
         if tuple(reads) not in self.joined:
             self.joined[tuple(reads)] = torch.cat([self.states[branch] for branch in reads])
         output = self.adapted.base.predict(x, t, self.joined[tuple(reads)], context=run)
@@ -312,6 +367,35 @@ def _before_attached(
         plain = [prompt.replace(adapter.handle, adapter.noun) for prompt in plain]
     with adapted.suspended():
         return _guided(AdaptedBase(adapted.base, (), frozen_text=False), plain, seeds, settings, None)
+
+
+def _composited(
+    adapted: Adapted,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    settings: PaintSettings,
+    layout: Layout,
+    canvas: Canvas | None,
+) -> Iterator[PaintStep]:
+    """Every part painted on latents of its own up to the share `layout.join` of the steps, from the same noise; then composited,
+    and painted to the end with blended predictions."""
+    if canvas:
+        raise InputError("latents cannot be composited on a canvas; say compose 'blend' or 'attention'")
+    parts, alone = parts_of(adapted, layout), replace(layout, compose="attention")
+    steps = [sample(adapted, prompts, seeds=seeds, settings=settings, layout=alone) for _ in parts]
+    last: PaintStep | None = None
+    total = len(adapted.base.scheduler(settings.sampler, steps=settings.steps).timesteps)
+    for _ in range(min(round(layout.join * total), total)):
+        done = []
+        for part, own in zip(parts, steps, strict=True):
+            with adapted.only(*part.places):
+                done.append(next(own))
+        last = replace(done[0], latents=composited(parts, [at.latents for at in done]))
+        yield last
+    for own in steps:
+        own.close()
+    rest = replace(layout, compose="blend")
+    yield from sample(adapted, prompts, seeds=seeds, settings=settings, layout=rest, after=last)
 
 
 def _check_interval(adapted: Adapted) -> None:

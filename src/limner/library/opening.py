@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limner.core.headers import MERGED
 from limner.core.subject import Subject
 from limner.engine.attach import Adapter
 from limner.errors import FileError, WrongBase
@@ -25,8 +26,11 @@ def recipe_of(concept: Concept) -> Recipe:
     from limner.methods import find, named
 
     from .imported import imported
+    from .merged import merged_recipe
     from .settings import check_setting
 
+    if concept.method == MERGED:
+        return merged_recipe(concept, recipe_of)
     if concept.method == IMPORTED:
         make: Any = imported
     elif concept.trusted:

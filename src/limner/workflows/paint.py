@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,16 @@ from limner.bases.common.text import literal_syntax
 from limner.core.adapted import Adapted
 from limner.core.picture import Picture, Pictures
 from limner.core.pixels import to_images
+from limner.core.regions import region_masks
 from limner.core.streams import stream
 from limner.core.wording import shortened
 from limner.engine.attach import attach
+from limner.engine.regions import Layout
 from limner.engine.sample import PaintSettings, decoded, sample
 from limner.errors import InputError, PromptError
 from limner.library.concepts import read_concepts
 from limner.library.opening import adapter_of
+from limner.parts.attention.regions import kept_to_regions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
     from limner.core.concept import Concept
+    from limner.core.regions import Where
+    from limner.engine.attach import Adapter
     from limner.engine.sample import Canvas, PaintStep
     from limner.library.concepts import Concepts
 
@@ -42,6 +47,7 @@ def paint(
     scale: float | Sequence[float] = 1.0,
     settings: PaintSettings | None = None,
     canvas: Canvas | None = None,
+    regions: Mapping[str, Where] | None = None,
     any_base: bool = False,
     hot: Concepts | None = None,
     watch: Callable[[PaintStep], object] | None = None,
@@ -49,9 +55,12 @@ def paint(
     """Paint `count` pictures of each prompt, wearing `concepts` at `scale`, one for all or one each. Picture k of a prompt has seed `seed + k`.
 
     A prompt need not name a concept: so one sees what wearing it does to other things. With a `canvas`, every picture is
-    painted into it. `any_base` lets a base wear what another of its family was taught. A concept may be named by its file, which
-    is read from `hot` where it is there already. Raises `PromptError` for a prompt that is empty, too long, or names a handle that
-    nothing worn answers to, `InputError` for a scale outside of SCALES, and `PaintingError` where latents are not finite numbers.
+    painted into it. `regions` say where in the picture each subject is to be: handle -> "left" and other words, a box of shares
+    (left, top, right, bottom), or a mask (see `limner.core.regions`); `PaintSettings.compose` says how they act. `any_base` lets a
+    base wear what another of its family was taught. A concept may be named by its file, which is read from `hot` where it is there
+    already. Raises `PromptError` for a prompt that is empty, too long, or names a handle that
+    nothing worn answers to, `InputError` for a scale outside of SCALES and for regions that cannot be, and `PaintingError` where
+    latents are not finite numbers.
     """
     return Pictures(
         painting(
@@ -63,6 +72,7 @@ def paint(
             scale=scale,
             settings=settings,
             canvas=canvas,
+            regions=regions,
             any_base=any_base,
             hot=hot,
             watch=watch,
@@ -80,6 +90,7 @@ def painting(
     scale: float | Sequence[float] = 1.0,
     settings: PaintSettings | None = None,
     canvas: Canvas | None = None,
+    regions: Mapping[str, Where] | None = None,
     any_base: bool = False,
     hot: Concepts | None = None,
     watch: Callable[[PaintStep], object] | None = None,
@@ -96,13 +107,13 @@ def painting(
     if len(scales) != len(known):
         raise InputError(f"there are {len(scales)} scales for {len(known)} concepts: give one for all, or one each")
     adapters = [adapter_of(c, base, scale=s, any_base=any_base, hot=hot) for c, s in zip(known, scales, strict=True)]
-    check_prompts(
-        [*prompts, *([settings.negative] if settings.negative.strip() else [])], handles=[o.handle for o in adapters]
-    )
+    check_prompts([*prompts, *([settings.negative] if settings.negative.strip() else [])], handles=_handles(adapters))
+    layout = layout_of(base, adapters, prompts, regions, settings) if regions else None
     for words in literal_syntax([*prompts, settings.negative]):
         warnings.warn(f"{words!r} is read as written: prompts have no weights, schedules or choices here", stacklevel=2)
-    names = tuple(concept.handle for concept in known)
+    names = tuple(_handles(adapters))
     story = settings.metadata | {"scale": scale if isinstance(scale, (int, float)) else scales}
+    story |= layout.story if layout else {}
     jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]
     with ExitStack() as stack:
         with torch.no_grad():  # closed before every yield: the caller's own code has its gradients
@@ -111,9 +122,40 @@ def painting(
             part = jobs[start : start + settings.batch]
             texts, seeds = zip(*part, strict=True)
             with torch.no_grad():
-                images = to_images(_best(adapted, texts, seeds, settings, canvas, watch))
+                images = to_images(_best(adapted, texts, seeds, settings, canvas, watch, layout))
             for image, (prompt, number) in zip(images, part, strict=True):
                 yield Picture(image, prompt, number, names, base.name, dict(story))
+
+
+def layout_of(
+    base: Base,
+    adapters: Sequence[Adapter],
+    prompts: Sequence[str],
+    regions: Mapping[str, Where],
+    settings: PaintSettings,
+) -> Layout:
+    """Where each subject is to be, at the size of the base's latents. Raises `InputError` for regions that cannot be, and `PromptError`
+    for a prompt that does not name a handle with a region."""
+    masks = region_masks(regions, handles=_handles(adapters), size=base.latent_shape[1:])
+    for prompt in prompts:
+        unnamed = [handle for handle in masks if handle not in prompt]
+        if unnamed:
+            raise PromptError(
+                f"{unnamed[0]} has a region, and the prompt {shortened(prompt)!r} does not name it; write {unnamed[0]} in the prompt, or "
+                "leave its region out"
+            )
+    told = {name: where if isinstance(where, str) else _box_or_mask(where) for name, where in regions.items()}
+    story = {"regions": told, "compose": settings.compose, "background": settings.background}
+    placed = {handle: mask.to(base.device, base.dtype) for handle, mask in masks.items()}
+    return Layout(placed, settings.compose, settings.background, operations=(kept_to_regions(),), story=story)
+
+
+def _box_or_mask(where: Any) -> Any:
+    return list(where) if isinstance(where, (list, tuple)) else "mask"
+
+
+def _handles(adapters: Sequence[Adapter]) -> list[str]:
+    return [answer.handle for adapter in adapters for answer in adapter.answers]
 
 
 SCALES = (-10.0, 10.0)
@@ -152,15 +194,16 @@ def _best(
     settings: PaintSettings,
     canvas: Canvas | None,
     watch: Callable[[PaintStep], object] | None,
+    layout: Layout | None = None,
 ) -> Tensor:
     """[B, 3, H, W] in [0, 1]: what is painted of each prompt; of several candidates, the nearest."""
     choosing = adapted.candidates
-    best = painted(adapted, prompts, seeds, settings, canvas, watch)
+    best = painted(adapted, prompts, seeds, settings, canvas, watch, layout)
     if choosing is None or choosing.count < 2:
         return best
     near = choosing.nearness(adapted, best)
     for k in range(1, choosing.count):
-        other = painted(adapted, prompts, [seed + k * APART for seed in seeds], settings, canvas, watch)
+        other = painted(adapted, prompts, [seed + k * APART for seed in seeds], settings, canvas, watch, layout)
         nearness = choosing.nearness(adapted, other)
         better = nearness > near
         best, near = torch.where(better.view(-1, 1, 1, 1), other, best), torch.where(better, nearness, near)
@@ -174,10 +217,11 @@ def painted(
     settings: PaintSettings,
     canvas: Canvas | None = None,
     watch: Callable[[PaintStep], object] | None = None,
+    layout: Layout | None = None,
 ) -> Tensor:
     """[B, 3, H, W] in [0, 1]: one picture for each (prompt, seed), by all stages of the base. Raises `PaintingError` where it is not
     numbers."""
-    for at in sample(adapted, prompts, seeds=seeds, settings=settings, canvas=canvas):
+    for at in sample(adapted, prompts, seeds=seeds, settings=settings, canvas=canvas, layout=layout):
         if watch:
             watch(at)
     latents = at.latents

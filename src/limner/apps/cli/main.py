@@ -25,6 +25,7 @@ from . import (
     export,
     import_file,
     learn,
+    merge,
     methods,
     paint,
     pretrain,
@@ -100,6 +101,7 @@ def _commands(arguments: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     score.add_to(commands)
     bench.add_to(commands)
     report.add_to(commands)
+    merge.add_to(commands)
     export.add_to(commands)
     import_file.add_to(commands)
     check.add_to(commands)

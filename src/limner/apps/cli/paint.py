@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limner.core.recipe import Recipe
 from limner.core.wording import counted, shortened
@@ -13,6 +13,12 @@ from limner.errors import FileError, InputError, PromptError
 
 from .common import base_of, opened, out, planned, read_concept, say_strange
 from .flags import add_base, add_command, add_trust, at_least
+
+if TYPE_CHECKING:
+    from limner.core.concept import Concept
+
+COMPOSE, BACKGROUNDS = ("blend", "attention", "latents"), ("base", "all")
+"""As `limner.engine.regions` has them, which this module does not import: that loads torch."""
 
 
 def add_to(commands: Any) -> None:
@@ -55,6 +61,31 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--negative", default="", help="what not to paint; may name a concept, such as an embedding made for it"
     )
+    parser.add_argument(
+        "--regions",
+        type=Path,
+        metavar="FILE",
+        help='where subjects are to be, as JSON: {"rex": "left", "bo": [0.5, 0, 1, 1]}',
+    )
+    parser.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        metavar="NAME=WHERE",
+        help="where one subject is to be: left, right, top, bottom, middle, a box of shares 0,0,0.5,1, or a mask's file; repeatable",
+    )
+    parser.add_argument(
+        "--compose",
+        choices=COMPOSE,
+        default="blend",
+        help="how regions act: predictions are blended, words alone are kept to them, or latents are composited (default: blend)",
+    )
+    parser.add_argument(
+        "--background",
+        choices=BACKGROUNDS,
+        default="base",
+        help="what paints the picture outside of all regions: the base, or all concepts at once",
+    )
     parser.add_argument("--onto", type=Path, metavar="FILE", help="a picture to paint into")
     parser.add_argument(
         "--where",
@@ -93,12 +124,13 @@ def paint(given: argparse.Namespace) -> None:
     concepts = [read_concept(given, path) for path in given.concepts]
     for prompt in prompts:
         asked = f"{prompt}\n{given.negative}"
-        unnamed = [c.handle for c in concepts if c.has_trigger and c.handle not in asked]
+        unnamed = [handle for c in concepts if c.has_trigger for handle in _unnamed(c, asked)]
         if unnamed:
             raise PromptError(
                 f"the prompt {shortened(prompt)!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be (or "
                 "in --negative, where it is what not to paint)"
             )
+    regions = _regions(given)
     name = base_of(given, concepts[0]) if concepts else given.base or "pocket"
     planned(given, name, Recipe(says=""))
     base = opened(given, name)
@@ -110,6 +142,8 @@ def paint(given: argparse.Namespace) -> None:
         given.negative,
         guide_between=tuple(given.guide_between),
         subject_from=given.subject_from,
+        compose=given.compose,
+        background=given.background,
     )
     if given.where and not given.onto:
         raise InputError("--where says which part of a canvas may change; name the canvas with --onto FILE")
@@ -128,6 +162,7 @@ def paint(given: argparse.Namespace) -> None:
         scale=given.scale[0] if len(given.scale) == 1 else given.scale,
         settings=how,
         canvas=canvas,
+        regions=regions,
         any_base=given.any_base,
     )
     paths = [
@@ -135,6 +170,26 @@ def paint(given: argparse.Namespace) -> None:
         for picture in pictures
     ]
     out(given, {"pictures": [str(p) for p in paths]}, "\n".join(map(str, paths)))
+
+
+def _unnamed(concept: Concept, prompt: str) -> tuple[str, ...]:
+    """The handles of a concept, where the prompt names none of them."""
+    return () if any(handle in prompt for handle in concept.handles) else concept.handles
+
+
+def _regions(given: argparse.Namespace) -> dict[str, Any]:
+    """Where subjects are to be: the layout's file, and after it the regions that were typed."""
+    from limner.core.regions import read_layout, read_region
+
+    found: dict[str, Any] = read_layout(given.regions) if given.regions else {}
+    for text in given.region:
+        name, sign, where = text.partition("=")
+        if not sign or not name.strip() or not where.strip():
+            raise InputError(f"a region is NAME=WHERE such as rex=left or bo=0.5,0,1,1, not {text!r}")
+        if any(name.strip().strip("<>") == other.strip("<>") for other in found):
+            raise InputError(f"{name.strip()} has two regions; give it one")
+        found[name.strip()] = read_region(where.strip(), handle=name.strip(), folder=Path())
+    return found
 
 
 def _prompts(given: argparse.Namespace) -> list[str]:

@@ -84,7 +84,7 @@ def _typed(action: argparse.Action, value: Any, what: str) -> Any:
         if not isinstance(value, bool):
             raise FileError(f"{what} is true or false, not {value!r}")
         return value
-    if isinstance(action.nargs, int) or action.nargs in ("+", "*"):
+    if isinstance(action.nargs, int) or action.nargs in ("+", "*") or isinstance(action, argparse._AppendAction):
         if not isinstance(value, list):
             raise FileError(f"{what} is a list, not {value!r}")
         return [_one(action, each, what) for each in value]

@@ -1,0 +1,107 @@
+"""Several subjects in one picture, each in a region of its own: predictions blended by region, or latents composited.
+
+A place of the latents is predicted by the base with that concept alone whose region it is in, so that concepts which change the
+same layers never act together. Where every subject's words are read is the business of attention operations, which act in
+every run (`Layout.operations`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from limner.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.adapted import Adapted
+    from limner.core.types import AttentionOp, Denoiser
+
+COMPOSE = ("blend", "attention", "latents")
+"""How regions act: predictions are blended, words alone are kept to their regions, or latents are composited."""
+BACKGROUNDS = ("base", "all")
+"""By whom places outside of all regions are predicted: the untouched base, or the base with every concept."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each subject of a picture is, and how that is brought about.
+
+    `masks` are [1, 1, h, w] in [0, 1] at the size of the latents, by handle; they sum to at most 1 at every place. With "latents",
+    every subject is painted on latents of its own for the share `join` of the steps; these are then composited by region, and
+    the rest of the steps blends predictions, which closes the seams.
+    """
+
+    masks: Mapping[str, Tensor]
+    compose: str = "blend"
+    background: str = "base"
+    join: float = 0.5
+    operations: tuple[AttentionOp, ...] = ()  # act in attention, in every run
+    story: Mapping[str, object] = field(default_factory=dict)  # what a picture's story says of it
+
+
+class Part(NamedTuple):
+    """What paints some of the places: the adapters that act there, and the share of each place that is theirs."""
+
+    places: tuple[int, ...]
+    weight: Tensor  # [1, 1, h, w] in [0, 1]
+
+
+def parts_of(adapted: Adapted, layout: Layout) -> list[Part]:
+    """One part for each adapter that has regions, and one for the background where regions leave any. The weights sum to 1 at every
+    place. Raises `InputError` for an adapter that cannot be composed so."""
+    parts = []
+    for place, adapter in enumerate(adapted.adapters):
+        own = [layout.masks[answer.handle] for answer in adapter.answers if answer.handle in layout.masks]
+        if own:
+            _check_composable(adapter.handle, adapter.recipe.painting)
+            parts.append(Part((place,), torch.stack(own).sum(0).to(adapted.base.device, adapted.base.dtype)))
+    rest = (1 - torch.stack([part.weight for part in parts]).sum(0)).clamp(0, 1)
+    if float(rest.max()) > 1e-6:
+        everyone = tuple(range(len(adapted.adapters)))
+        parts.append(Part(everyone if layout.background == "all" else (), rest))
+    total = torch.stack([part.weight for part in parts]).sum(0)
+    return [part._replace(weight=part.weight / total) for part in parts]
+
+
+ALONE = ("guidance", "denoiser", "branches", "twins", "companion")
+"""Parts of a painting that take in the whole picture."""
+
+
+def _check_composable(handle: str, painting: object) -> None:
+    own = [name for name in ALONE if getattr(painting, name)]
+    if own:
+        raise InputError(
+            f"{handle} has a way of painting of its own ({own[0]}) that takes in the whole picture, so it cannot be painted in a region "
+            "alone: say compose 'attention', or leave its region out"
+        )
+
+
+def blended(
+    adapted: Adapted, parts: Sequence[Part], denoisers: Sequence[Denoiser], before: Callable[[], None]
+) -> Denoiser:
+    """The sum of weight times prediction over the parts, each predicted while its adapters alone act; of every branch, so that
+    guidance acts on what is blended (the fusion of diffusion paths of arXiv:2302.08113, Eq. 5, with one path for each subject).
+
+    `before` is called ahead of each prediction.
+    """
+
+    def denoise(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
+        total: list[Tensor] = []
+        for part, denoiser in zip(parts, denoisers, strict=True):
+            before()
+            with adapted.only(*part.places):
+                found = [part.weight * output for output in denoiser(x, t, branches=branches)]
+            total = [a + b for a, b in zip(total, found, strict=True)] if total else found
+        return tuple(total)
+
+    return denoise
+
+
+def composited(parts: Sequence[Part], latents: Sequence[Tensor]) -> Tensor:
+    """[B, C, h, w]: the sum of weight times the latents of each part."""
+    return sum((part.weight * own for part, own in zip(parts, latents, strict=True)), torch.zeros_like(latents[0]))

@@ -1,0 +1,75 @@
+"""A concept that several were merged into: one change of the base, and each subject's own words beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from limner.core.recipe import Answer, Recipe
+from limner.core.streams import stream
+from limner.errors import FileError
+from limner.parts.modifiers.stored_changes import stored_changes
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.core.adapted import Modifier
+    from limner.core.base import Base
+    from limner.core.concept import Concept
+    from limner.core.types import Kind, Live
+
+
+@dataclass(frozen=True)
+class as_taught:
+    """A modifier of a merged concept's member, whose random draws are those it was taught with."""
+
+    modifier: Modifier
+    seed: int
+    place: int  # among the modifiers of its own recipe
+
+    @property
+    def acts_in(self) -> tuple[Kind, ...]:
+        """The kinds of attention in which it acts."""
+        found: tuple[Kind, ...] = getattr(self.modifier, "acts_in", ())
+        return found
+
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> AbstractContextManager[Live]:
+        own = stream(self.seed, "modifier", self.place)
+        return self.modifier(base, stored=stored, generator=own, scale=scale)
+
+
+def merged_recipe(concept: Concept, recipe_of: Callable[[Concept], Recipe]) -> Recipe:
+    """The recipe of a merged concept: it answers to the handle of every member. `recipe_of` makes the recipe of one member. Raises
+    `FileError` where a member's recipe lacks what its header says is kept of it."""
+    modifiers: list[Any] = [stored_changes()]
+    answers = []
+    for member in members_of(concept):
+        recipe, keeps = recipe_of(member), _keeps(concept, member.handle)
+        if any(place >= len(recipe.modifiers) for place in keeps):
+            raise FileError(
+                f"{concept.handle} keeps a part of {member.handle} that {member.method} no longer has; merge the concepts again"
+            )
+        modifiers += [as_taught(recipe.modifiers[place], member.seed, place) for place in keeps]
+        answers.append(Answer(member.handle, recipe.says, str(member.subject["noun"])))
+    return Recipe(says=answers[0].says, modifiers=tuple(modifiers), also=tuple(answers[1:]))
+
+
+def members_of(concept: Concept) -> list[Concept]:
+    """The concepts that one was merged from, without their tensors; of one that was not merged, itself."""
+    return [
+        replace(
+            concept,
+            **{name: member[name] for name in ("handle", "method", "settings", "subject", "seed", "method_sha256")},
+            tensors={},
+            members=(),
+        )
+        for member in concept.members
+    ] or [concept]
+
+
+def _keeps(concept: Concept, handle: str) -> list[int]:
+    return next(list(member["keeps"]) for member in concept.members if member["handle"] == handle)

@@ -1,0 +1,112 @@
+"""Keys and values of cross-attention that answer to every concept's words as that concept's own do (Custom Diffusion)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from limner.core.streams import stream
+from limner.engine.attach import attach, parameter
+from limner.errors import InputError
+
+from .changes import Member, Merging
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.base import Base
+
+PROMPTS = ("a photo of {}",)
+"""In which the words of every concept are read for their text states."""
+CAPTIONS = ("a photo of a {}", "a {} in the background", "a picture of a {} and a {}", "a {} next to a {}")
+"""Captions of words that the base knows: what it is to answer as before."""
+
+
+def closed_form(*, prompts: Sequence[str] = PROMPTS, num_captions: int = 200, damping: float = 1e-4) -> Merging:
+    """The keys and values nearest to the base's over captions, under the constraint that they map every concept's words as that concept
+    does (Eq. 4 and 5 of arXiv:2212.04488): W = W0 + v^T d, d = C (C_reg^T C_reg)^-1, v^T = (V - W0 C^T) (d C^T)^-1.
+
+    C [s, D] are the text states of the words of all concepts, V [s, out] what each concept's own weight makes of its words, and C_reg
+    the states of captions. The authors' captions are of a photo collection; here words of the base's vocabulary fill templates.
+
+    Args:
+        prompts: in which the words are read, {} for the handle.
+        num_captions: how many captions hold the base in place.
+        damping: added to the diagonal of C_reg^T C_reg, as a share of its mean, so that it has an inverse.
+    """
+
+    def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:
+        import torch
+
+        layers = _keys_and_values(members, base)
+        words = [_states(member, base, prompts) for member in members]
+        inverse = _inverse_moment(base, num_captions, damping)
+        states = torch.cat(words)  # [s, D]
+        direction = states @ inverse  # d [s, D]
+        solved = torch.linalg.pinv(direction @ states.mT, hermitian=True)  # (d C^T)^-1 [s, s]
+        found = {}
+        for name in layers:
+            wanted = [
+                own @ member.changes[name].double().cpu().mT
+                if name in member.changes
+                else own.new_zeros(len(own), _out(base, name))
+                for member, own in zip(members, words, strict=True)
+            ]
+            change = torch.cat(wanted).mT @ solved @ direction  # (V - W0 C^T) (d C^T)^-1 d
+            found[name] = change.to(parameter(base, name))
+        return found
+
+    return merging
+
+
+def _out(base: Base, name: str) -> int:
+    return len(parameter(base, name))
+
+
+def _keys_and_values(members: Sequence[Member], base: Base) -> list[str]:
+    """The parameters that some member changes. Raises `InputError` where they are others than keys and values of cross-attention."""
+    known = base.select("cross_attention_kv")
+    for member in members:
+        other = [name for name in member.changes if name not in known or not name.endswith(".weight")]
+        if other:
+            raise InputError(
+                f"the closed form solves for keys and values of cross-attention, and {member.handle} changes {other[0]} as well; merge by "
+                "'gradient-fusion' or 'average'"
+            )
+    return sorted({name for member in members for name in member.changes})
+
+
+def _states(member: Member, base: Base, prompts: Sequence[str]) -> Tensor:
+    """[s, D] in double precision: the text states of a concept's words, without double ones."""
+    import torch
+
+    found = []
+    with torch.no_grad(), attach(base, [member.adapter]) as adapted:
+        for answer in member.adapter.answers:
+            for prompt in prompts:
+                text = prompt.format(answer.handle)
+                states = adapted.text_states([text])[0].double().cpu()
+                found.append(states[list(adapted.handle_places(text, answer.handle))])
+    return torch.cat(found)
+
+
+def _inverse_moment(base: Base, count: int, damping: float) -> Tensor:
+    """[D, D] in double precision: (C_reg^T C_reg)^-1 over the states of captions."""
+    import torch
+
+    with torch.no_grad():
+        parts = [base.text_states([text], words={})[0].double().cpu() for text in captions(base, count)]
+    states = torch.cat(parts)
+    moment = states.mT @ states
+    return torch.linalg.inv(moment + damping * moment.diagonal().mean() * torch.eye(len(moment), dtype=moment.dtype))
+
+
+def captions(base: Base, count: int) -> list[str]:
+    """Captions of words that the base knows as one token."""
+    import torch
+
+    known = sorted(word for word in base.vocabulary if word.isalpha() and len(word) > 2)
+    if not known:
+        raise InputError(f"{base.name} knows no whole words as one token, of which captions could be made")
+    which = torch.randint(len(known), (count, 2), generator=stream(0, "captions of a merging")).tolist()
+    return [CAPTIONS[k % len(CAPTIONS)].format(known[a], known[b]) for k, (a, b) in enumerate(which)]

@@ -1,0 +1,115 @@
+"""Layers that answer to what each concept sends through them as that concept's own do (gradient fusion, Mix-of-Show)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from limner.engine.attach import attach, parameter
+from limner.engine.sample import PaintSettings, sample
+
+from .changes import Member, Merging, layer_module
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.core.base import Base
+
+PROMPTS = ("a photo of {}", "a picture of {}")
+
+
+def gradient_fusion(
+    *, prompts: Sequence[str] = PROMPTS, pictures: int = 2, steps: int = 10, damping: float = 1e-4
+) -> Merging:
+    """For every layer the weight that comes nearest to each concept's own on that concept's inputs: the least squares of
+    sum over k of ||(W0 + change_k) X_k - W X_k||^2 (Eq. 5 of arXiv:2305.18292), X_k the inputs of the layer while concept k paints.
+
+    The authors run L-BFGS for 50 rounds; this is the minimum itself, from the normal equations. Parameters that are no layer's
+    weight, such as biases, are averaged. Only X_k X_k^T is kept, so memory does not grow with the pictures.
+
+    Args:
+        prompts: of the pictures that each concept paints, {} for the handle.
+        pictures: of each prompt.
+        steps: of sampling each.
+        damping: pull towards the base where no concept sends anything, as a share of the mean of the diagonal of sum X_k X_k^T.
+    """
+
+    def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:
+        import torch
+
+        every = sorted({name for member in members for name in member.changes})
+        layers = [name for name in every if name.endswith(".weight") and parameter(base, name).ndim in (2, 4)]
+        moments = [_moments(member, base, layers, prompts, pictures, steps) for member in members]
+        found = {}
+        for name in every:
+            now = parameter(base, name)
+            changes = [member.changes.get(name, torch.zeros_like(now)) for member in members]
+            if name not in layers:
+                found[name] = sum(changes[1:], changes[0]) / len(changes)
+                continue
+            own = [moment[name] for moment in moments]
+            found[name] = fused(changes, own, damping).view_as(now).to(now)
+        return found
+
+    return merging
+
+
+def fused(changes: Sequence[Tensor], moments: Sequence[Tensor], damping: float) -> Tensor:
+    """[out, in]: (sum of change_k X_k X_k^T) (sum of X_k X_k^T + damping)^-1, of changes [out, in, …] and X_k X_k^T [in, in]."""
+    import torch
+
+    total = sum(moments[1:], moments[0])
+    wanted = [change.flatten(1).double().cpu() @ moment for change, moment in zip(changes, moments, strict=True)]
+    ridge = damping * total.diagonal().mean() * torch.eye(len(total), dtype=total.dtype)
+    return torch.linalg.solve(total + ridge, sum(wanted[1:], wanted[0]), left=False)
+
+
+def _moments(
+    member: Member, base: Base, layers: Sequence[str], prompts: Sequence[str], pictures: int, steps: int
+) -> dict[str, Tensor]:
+    """Layer's weight -> X X^T [in, in] in double precision, over all that goes through it while the concept paints."""
+    import torch
+
+    said = [prompt.format(answer.handle) for answer in member.adapter.answers for prompt in prompts]
+    texts = [text for text in said for _ in range(pictures)]
+    with torch.no_grad(), attach(base, [member.adapter]) as adapted, recorded(base, layers) as found:
+        settings = PaintSettings(steps=steps)
+        for start in range(0, len(texts), settings.batch):
+            part = texts[start : start + settings.batch]
+            for _ in sample(adapted, part, seeds=range(start, start + len(part)), settings=settings):
+                pass
+    return found
+
+
+@contextmanager
+def recorded(base: Base, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """The sums of X X^T [in, in] of what goes into these layers, by the names of their weights, for as long as the `with` lasts."""
+    import torch
+
+    found: dict[str, Tensor] = {}
+    handles = []
+    try:
+        for name in layers:
+            module = layer_module(base, name.removesuffix(".weight"))
+            size = module.weight[0].numel()
+            found[name] = torch.zeros(size, size, dtype=torch.float64)
+            handles.append(module.register_forward_pre_hook(_adding(found[name])))
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _adding(moment: Tensor) -> Callable[[Any, Any], None]:
+    import torch.nn.functional as F
+
+    def hook(layer: Any, inputs: Any) -> None:
+        x = inputs[0].detach()
+        if layer.weight.ndim == 4:
+            windows = F.unfold(x.float(), layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+            x = windows.transpose(1, 2)
+        flat = x.reshape(-1, x.shape[-1]).double().cpu()
+        moment.add_(flat.mT @ flat)
+
+    return hook

@@ -1,0 +1,142 @@
+"""`merge`: several concepts into one that answers to all their handles."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from limner.core.concept import Concept
+from limner.core.headers import MERGED, MOST_MEMBERS
+from limner.core.recipe import Answer
+from limner.core.wording import counted
+from limner.errors import InputError, UnknownName, WrongBase
+from limner.library.concepts import read_concepts
+from limner.library.merged import members_of
+from limner.library.opening import adapter_of
+from limner.parts.merging import MERGINGS, Member, member_of, stored_of
+
+from .learn import check_finite, versions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from limner.core.base import Base
+
+
+def merge(
+    base: Base, concepts: Sequence[Concept | Path | str], *, by: str = "average", weights: Sequence[float] = ()
+) -> Concept:
+    """One concept of several, without learning: it answers to the handle of each, and each keeps words of its own.
+
+        both = limner.merge(base, ["rex.safetensors", "bo.safetensors"], by="gradient-fusion")
+        limner.paint(base, "<rex> and <bo> on the beach", concepts=[both])
+
+    Args:
+        base: the one that all were taught on.
+        concepts: two or more, or their files; the order matters for "continual".
+        by: a name of `limner.parts.merging.MERGINGS`: average, weighted, closed-form, gradient-fusion, neurons, orthogonal, continual.
+        weights: for "weighted", one for each concept.
+
+    Raises `InputError` for concepts that cannot be told apart or do not merge that way, and `WrongBase` for one of another base.
+    """
+    if by not in MERGINGS:
+        raise UnknownName("way of merging", by, MERGINGS)
+    if weights and by != "weighted":
+        raise InputError(f"weights are for merging by 'weighted', not by {by!r}")
+    known, began = read_concepts(concepts, None), time.monotonic()
+    _check_together(base, known)
+    adapters = [adapter_of(concept, base) for concept in known]
+    _check_words(base, [answer for adapter in adapters for answer in adapter.answers])
+    members = [member_of(adapter, base) for adapter in adapters]
+    _check_own(members)
+    merging = MERGINGS[by](weights) if by == "weighted" else MERGINGS[by]()
+    change: dict[str, Tensor] = merging(members, base)
+    tensors = stored_of(base, {name: value for name, value in change.items() if bool(value.any())})
+    for member in members:
+        tensors |= member.own
+    merged = _concept(known, members, tensors, by, weights)
+    merged.cost.update(_cost(tensors, time.monotonic() - began))
+    check_finite(merged)
+    return merged
+
+
+def _concept(
+    known: Sequence[Concept], members: Sequence[Member], tensors: dict[str, Tensor], by: str, weights: Sequence[float]
+) -> Concept:
+    first = known[0]
+    settings: dict[str, Any] = {"by": by, **{f"weight_{k}": float(weight) for k, weight in enumerate(weights)}}
+    entries = [entry for concept, member in zip(known, members, strict=True) for entry in _entries(concept, member)]
+    return Concept(
+        handle=first.handle,
+        method=MERGED,
+        settings=settings,
+        base=dict(first.base),
+        subject=first.subject,
+        seed=first.seed,
+        tensors=tensors,
+        versions=versions(),
+        members=tuple(entries),
+        trusted=all(concept.trusted for concept in known),
+    )
+
+
+def _entries(concept: Concept, member: Member) -> list[dict[str, Any]]:
+    """The header's rows of a concept: one, or those of a concept that was merged before."""
+    if concept.members:
+        return [dict(entry) for entry in concept.members]
+    names = ("handle", "method", "settings", "subject", "seed", "method_sha256")
+    return [{**{name: getattr(concept, name) for name in names}, "keeps": list(member.keeps)}]
+
+
+def _cost(tensors: dict[str, Tensor], seconds: float) -> dict[str, float]:
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    count = sum(tensor.numel() for tensor in tensors.values())
+    return {"seconds": round(seconds, 2), "bytes": size, "parameters": count}
+
+
+def _check_together(base: Base, concepts: Sequence[Concept]) -> None:
+    """Two concepts or more, of this base, that answer to different handles."""
+    if len(concepts) < 2:
+        raise InputError(f"merging needs two concepts or more, not {len(concepts)}")
+    for concept in concepts:
+        if concept.base["fingerprint"] != base.fingerprint:
+            raise WrongBase(
+                f"{concept.handle} was taught on {concept.base['name']} (fingerprint {concept.base['fingerprint']}), and this is {base.name} "
+                f"(fingerprint {base.fingerprint}): only concepts of one base can be merged"
+            )
+    handles = [member.handle for concept in concepts for member in members_of(concept)]
+    twice = [handle for k, handle in enumerate(handles) if handle in handles[:k]]
+    if twice:
+        raise InputError(f"two of these concepts answer to {twice[0]}; teach one of them again under another --name")
+    if len(handles) > MOST_MEMBERS:
+        raise InputError(f"{counted(len(handles), 'subject')} are too many for one concept; {MOST_MEMBERS} is the most")
+
+
+def _check_words(base: Base, answers: Sequence[Answer]) -> None:
+    """No two handles are read as the same rare word."""
+    found: dict[str, str] = {}
+    for handle, says, _ in answers:
+        if isinstance(says, str):
+            continue
+        other = found.setdefault(says(base), handle)
+        if other != handle:
+            raise InputError(
+                f"{other} and {handle} were both taught as {says(base)!r} on {base.name}, so a prompt could not tell them apart; teach one "
+                "of them again under another --name"
+            )
+
+
+def _check_own(members: Sequence[Member]) -> None:
+    """No two concepts keep a tensor of one name."""
+    found: dict[str, str] = {}
+    for member in members:
+        for name in member.own:
+            if name in found:
+                raise InputError(
+                    f"{found[name]} and {member.handle} both hold {name}, and one would be lost; paint with both concepts at once, "
+                    "--with FILE FILE"
+                )
+            found[name] = member.handle
