@@ -36,6 +36,7 @@ class Live:
     run: Pass | None = None  # the run under way, for changes of layers that tell its rows apart
     stack: dict[str, Tensor] = field(default_factory=dict)  # in a fleet: the leaves that this is a part of
     cut: Callable[[str, Tensor], Tensor] | None = None  # in a fleet: a tensor's own part of its place in the stack
+    offers: dict[str, Any] = field(default_factory=dict)  # values that other attached modifiers of its kind read, by name
     within: tuple[Live, ...] = ()  # modifiers inside of this one that act in every run; their tensors are among its own
 
 
@@ -68,6 +69,8 @@ class References:
     dropped: Tensor | None = None  # [B] bool: rows that see none of it
     looks: tuple[str, ...] = ()  # B: a description of each row's subject, "a red spotted dog", where it is known
     landmarks: Tensor | None = None  # [B, R, K, 2]: x and y as shares of width and height; NaN where unknown
+    # [B, 4]: left, top, right and bottom of the subject in the picture to paint, as shares; NaN where unknown
+    boxes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -95,6 +98,7 @@ class References:
             None if self.dropped is None else self.dropped[rows],
             tuple(self.looks[row] for row in rows) if self.looks else (),
             None if self.landmarks is None else self.landmarks[rows],
+            None if self.boxes is None else self.boxes[rows],
         )
 
 

@@ -1,7 +1,15 @@
 """Pictures -> features."""
 
 from .captions import structured_captions
-from .clip import clip_classes, clip_depths, clip_global, clip_last, clip_places, clip_tokens
+from .clip import (
+    clip_before_last,
+    clip_classes,
+    clip_depths,
+    clip_global,
+    clip_last,
+    clip_places,
+    clip_tokens,
+)
 from .denoiser import denoiser_levels
 from .expressions import clip_class_depths, expression_code, side_by_side
 from .faces import face_embedding, face_landmarks, face_points, landmark_names
@@ -11,12 +19,15 @@ from .looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, pl
 from .masks import background_masks, propagated_masks, subject_masks
 from .multimodal import multimodal_places
 from .qformer import QueryFormer
+from .resampler import Resampler
 
 __all__ = [
     "QueryFormer",
+    "Resampler",
     "all_of",
     "alone",
     "background_masks",
+    "clip_before_last",
     "clip_class_depths",
     "clip_classes",
     "clip_depths",

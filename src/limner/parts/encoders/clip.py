@@ -63,3 +63,12 @@ class clip_depths:
 def clip_last(base: Base, pixels: Tensor) -> Tensor:
     """[B, 3, H, W] in [0, 1] -> [B, L, D]: what CLIP sees at each place at its full depth, before its last norm."""
     return clip_places(base, pixels).chunk(3, 1)[2]
+
+
+def clip_before_last(base: Base, pixels: Tensor) -> Tensor:
+    """[B, 3, H, W] in [0, 1] -> [B, L, D]: the class token and patch tokens one layer before the last, of up to 20 layers; as much of
+    a deeper network's depth."""
+    import torch
+
+    with torch.no_grad():
+        return base.picture_states(pixels, (0.95,))

@@ -11,6 +11,7 @@ from .dual_path import dual_path
 from .face_words import IDENTITY, identity_words
 from .fused_words import fused_words
 from .gated_attention import gated_attention
+from .grounded_states import grounded_states, within_box
 from .hybrid_states import hybrid_states, prior_regression
 from .last_tokens import last_tokens
 from .layered_attention import layered_attention
@@ -18,10 +19,12 @@ from .local_attention import details_of_depths, local_attention
 from .looked_tokens import looked_tokens
 from .multimodal_states import states_of_multimodal
 from .noise_aware import noise_aware, tunable
+from .predicted_embedding import embedding_regression, predicted_embedding
 from .query_states import explain, explanation, like_text_tower, query_states
 from .query_words import query_word, query_words, released_query_words
 from .reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .reference_network import reference_network
+from .selected_states import query_consistency, selected_states
 from .subject_attention import subject_attention
 from .text_off import mixed_attention, text_off
 from .word_mappers import one_word, words_of_depths
@@ -42,11 +45,13 @@ __all__ = [
     "details_of_depths",
     "details_of_pixels",
     "dual_path",
+    "embedding_regression",
     "explain",
     "explanation",
     "feature_regression",
     "fused_words",
     "gated_attention",
+    "grounded_states",
     "hybrid_states",
     "identity_words",
     "in_context",
@@ -58,18 +63,22 @@ __all__ = [
     "mixed_attention",
     "noise_aware",
     "one_word",
+    "predicted_embedding",
     "prior_regression",
+    "query_consistency",
     "query_states",
     "query_word",
     "query_words",
     "reference_network",
     "released_query_words",
     "router_prior",
+    "selected_states",
     "self_sites",
     "states_of_multimodal",
     "subject_attention",
     "text_off",
     "tunable",
+    "within_box",
     "words_of_depths",
     "words_of_pictures",
 ]

@@ -42,6 +42,18 @@ def part_of(modifier: Modifier, name: str) -> Selection:
     return select
 
 
+def beginning(modifier: Modifier, *prefixes: str) -> Selection:
+    """The tensors of a modifier that can learn and whose names begin with one of these."""
+
+    def select(adapted: Adapted) -> Mapping[str, Tensor]:
+        found = {n: t for n, t in learned(modifier)(adapted).items() if n.startswith(prefixes)}
+        if not found:
+            raise InputError(f"the modifier has no parameter that begins with {' or '.join(prefixes)}")
+        return found
+
+    return select
+
+
 def all_but(modifier: Modifier, name: str) -> Selection:
     """The tensors of a modifier that can learn, but for those whose names end so."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from limner.core.landmarks import mirrored, moved
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from limner.core.types import Streams
 
 
-Ground: TypeAlias = Literal["own", "plain", "swapped"]
-"""What is around the subject on pictures to see: what was there; one plain colour; the surroundings of another subject."""
+Ground: TypeAlias = Literal["own", "plain", "swapped", "shared"]
+"""Ground of the subject in reference images: its own; one plain colour; the surroundings of another subject; those of a subject
+of another class, which stands beside it."""
 
 
 class Shots(NamedTuple):
@@ -44,6 +45,7 @@ def pairs(
     target: Literal["another", "same"] = "another",
     ground: Ground = "own",
     masked: bool = False,
+    boxes: bool = False,
     alike: int = 1,
     drop_image: float = 0.05,
     drop_text: float = 0.05,
@@ -56,7 +58,8 @@ def pairs(
 
     `named` is what the target's caption calls the subject ({noun} is its class), so that what it looks like can only come from
     the references. The target is another picture of the subject than those, or the same; a subject with too few pictures
-    lends one twice. With `masked`, the loss counts where the subject is. `alike` neighbouring rows are of one subject,
+    lends one twice. With `masked`, the loss counts where the subject is; with `boxes`, the references tell the box of the
+    subject in the target. `alike` neighbouring rows are of one subject,
     with other pictures. Chances of leaving the picture, the text or both out are IP-Adapter's (Sec. 4.1 of arXiv:2308.06721).
     Without a `corpus`, the base's own. Sources of another `name` draw other pictures. Raises `InputError` where masks
     are wanted and the corpus has none.
@@ -69,6 +72,7 @@ def pairs(
         target=target,
         ground=ground,
         masked=masked,
+        boxes=boxes,
         alike=alike,
         drop_image=drop_image,
         drop_text=drop_text,
@@ -87,7 +91,7 @@ def pairs(
 
         found = corpus_of(base, corpus)
         shelf, subjects = Shelf(found, base), [list(pictures) for pictures in found.subjects]
-        if (masked or ground != "own") and shelf.masks(subjects[0][:1]) is None:
+        if (masked or boxes or ground != "own") and shelf.masks(subjects[0][:1]) is None:
             raise InputError(
                 f"this method wants to know where the subject is, and the corpus {found.name} has masks for "
                 f"{found.record['masks']} of {found.record['pictures']} pictures: put a mask beside every one (NAME.mask.png, "
@@ -112,6 +116,9 @@ def pairs(
             if masks is not None and ground == "swapped":
                 others = _others([subjects_of[k] for k in flat], subjects, at("ground"))
                 pixels = on_ground_of(shelf.pixels(others), shelf.masks(others), pixels, masks)
+            if masks is not None and ground == "shared":
+                others = _others_of_class(flat, subjects_of, subjects, found, at("ground"))
+                pixels, masks = side_by_side(shelf.pixels(others), shelf.masks(others), pixels, masks, at("sides"))
             shots = Shots(pixels, masks, shelf.landmarks(flat), shelf.mirror)
             for number, change in enumerate(changes):
                 shots = change(shots, at(f"changes, {number}" if number else "changes"))
@@ -125,6 +132,7 @@ def pairs(
                 dropped,
                 tuple(looks(found, k) for k in targets),
                 None if marks is None else marks.unflatten(0, (batch, references)),
+                boxes_around(shelf.masks(targets)) if boxes else None,
             )
             where = shelf.masks(targets) if masked else None
             if where is not None:
@@ -136,6 +144,20 @@ def pairs(
         return draw
 
     return Source(name, "corpus", prepare, over=lambda other: again(corpus=other))
+
+
+def boxes_around(masks: Tensor | None) -> Tensor:
+    """Masks [n, 1, H, W] -> [n, 4]: left, top, right, bottom of what is above 0.5, as shares; NaN where nothing is."""
+    import torch
+
+    assert masks is not None
+    edges = []
+    for inside in (masks[:, 0].amax(1) > 0.5, masks[:, 0].amax(2) > 0.5):  # over rows: columns; over columns: rows
+        count, on = inside.shape[1], inside.to(torch.uint8)
+        edges.append((on.argmax(1) / count, 1 - on.flip(1).argmax(1) / count))
+    (left, right), (top, bottom) = edges
+    found = torch.stack([left, top, right, bottom], 1)
+    return torch.where((masks.flatten(1).amax(1) > 0.5)[:, None], found, torch.nan)
 
 
 def _chosen(pictures: Sequence[int], references: int, target: str, generator: Generator) -> list[int]:
@@ -178,6 +200,66 @@ def on_ground_of(others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: T
     assert theirs is not None
     mean = (others * (1 - theirs)).sum((2, 3), keepdim=True) / (1 - theirs).sum((2, 3), keepdim=True).clamp_min(1)
     return torch.lerp(torch.lerp(others, mean.expand_as(others), theirs), pixels, masks)
+
+
+def _others_of_class(
+    pictures: Sequence[int],
+    subjects_of: Mapping[int, int],
+    subjects: Sequence[Sequence[int]],
+    corpus: Corpus,
+    generator: Generator,
+) -> list[int]:
+    """For each of these pictures, one of a subject of another class. Raises `InputError` where a class has the corpus to itself."""
+    from limner.errors import InputError
+
+    found = []
+    for picture in pictures:
+        for _ in range(TRIES):
+            (other,) = _others([subjects_of[picture]], subjects, generator)
+            if corpus.noun(other) != corpus.noun(picture):
+                break
+        else:
+            raise InputError(
+                f"this method shows two things of different classes in one picture, and {TRIES} draws from the corpus "
+                f"{corpus.name} found no other class than {corpus.noun(picture)!r}: give a corpus of several classes"
+            )
+        found.append(other)
+    return found
+
+
+TRIES = 64
+
+
+def side_by_side(
+    others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: Tensor, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Subjects and those of other pictures, each at half its size, on the other pictures' ground, the subject on either side.
+
+    Arguments:
+        others: other pictures [n, 3, H, W]
+        theirs: masks [n, 1, H, W] of their subjects, which are first painted over with their mean surroundings
+        pixels: pictures [n, 3, H, W] of the subjects
+        masks: masks [n, 1, H, W] of the subjects
+
+    Returns the pictures [n, 3, H, W] and where the subjects are in them [n, 1, H, W].
+    """
+    import torch
+    import torch.nn.functional as F
+
+    assert theirs is not None
+    side = torch.where(torch.rand(len(pixels), generator=generator) < 0.5, -1.0, 1.0)
+
+    def halved(what: Tensor, sides: Tensor) -> Tensor:
+        """At half its size, its middle at a quarter of the width from that side."""
+        zero, two = torch.zeros_like(sides), torch.full_like(sides, 2.0)
+        how = torch.stack([torch.stack([two, zero, -sides], 1), torch.stack([zero, two, zero], 1)], 1)
+        grid = F.affine_grid(how, list(what.shape), align_corners=False).to(what)
+        return F.grid_sample(what, grid, align_corners=False)
+
+    ground = on_ground_of(others, theirs, pixels, torch.zeros_like(masks))
+    with_other = torch.lerp(ground, halved(others, -side), halved(theirs, -side))
+    where = halved(masks, side)
+    return torch.lerp(with_other, halved(pixels, side), where), where
 
 
 def jittered(*, turn: float = 20.0, zoom: float = 0.15, flip: float = 0.5) -> Change:

@@ -1,0 +1,53 @@
+"""lambda-ECLIPSE — Patel et al., TMLR 2024.
+
+A network trained once without diffusion: it reads the prompt with the subjects' pictures in the places of their nouns and
+answers, in one pass, with the embedding of the picture to paint; a decoder paints that. Nothing is learned per subject.
+"""
+
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.fusion import embedding_regression, predicted_embedding
+from limner.parts.objectives import denoising
+from limner.parts.parameters import beginning
+from limner.parts.sources import pairs
+
+
+@method(title="lambda-ECLIPSE", arxiv="2402.05195", scope=("multi", "object"))
+def lambda_eclipse(
+    subject: Subject,
+    *,
+    scale: float = 1.0,
+    tokens: int = 4,
+    layers: int = 4,
+    width: int = 128,
+    contrast: float = 0.2,
+    decoder_steps: int = 600,
+    steps: int = 800,
+    lr: float = 1e-3,
+    batch: int = 32,
+) -> Recipe:
+    """One predicted image embedding for the whole prompt, read by keys and values of its own.
+
+    In prompts the handle becomes the class noun. The authors' decoder, Kandinsky 2.2's, reads the embedding alone; here a base
+    that reads text first learns to paint a picture of its embedding as well, is then left as it is, and reads the prompt too.
+    The optional embedding of edges as one more condition is left out. Their pairs are captions with crops of their nouns, here
+    a caption of one picture and other pictures of its subject.
+
+    Settings:
+        scale: strength of the image branch; 0 is the base
+        tokens: states that the embedding becomes
+        layers: layers of the network
+        width: width of the network, a multiple of 4
+        contrast: weight of the predicted embedding's nearness to its caption's text embedding
+        decoder_steps: updates of the one-time training of the image branch
+        steps: updates of the one-time training of the network
+        lr: learning rate of the one-time training
+        batch: pictures in an update of the one-time training
+    """
+    part = predicted_embedding(subject, tokens, layers, width, heads=max(4, width // 64), scale=scale)
+    own, shown = pairs(batch=batch, target="same", drop_text=0.5), pairs(batch=batch, references=2, drop_text=0.0)
+    decoder = Stage((beginning(part, "image."),), (denoising(own),), decoder_steps, lr, 0.01, warmup=20, decay="cosine")
+    regression = embedding_regression(shown, part, contrast=contrast)
+    prior = Stage((beginning(part, "prior."),), (regression,), steps, lr, 0.01, warmup=20, decay="cosine")
+    return Recipe(says=subject.noun, modifiers=(part,), stages=(decoder, prior), weights="lambda_eclipse")

@@ -1,0 +1,66 @@
+"""SSR-Encoder — Zhang et al., CVPR 2024.
+
+An encoder trained once that is told what to look at: a text query selects the patches of the reference image that show the
+subject, and cross-attention reads them through keys and values of its own. Nothing is learned per subject.
+"""
+
+from limner.core.method import method
+from limner.core.recipe import Recipe, Stage
+from limner.core.subject import Subject
+from limner.parts.encoders import clip_depths, clip_global, each_of
+from limner.parts.fusion import decoupled_cross_attention, query_consistency, selected_states
+from limner.parts.objectives import denoising
+from limner.parts.parameters import learned
+from limner.parts.sources import pairs
+
+DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6)  # of the image encoder; patches are selected at the first
+
+
+@method(title="SSR-Encoder", arxiv="2312.16272", scope=("multi", "object", "face"))
+def ssr_encoder(
+    subject: Subject,
+    *,
+    scale: float = 1.0,
+    width: int = 64,
+    consistency: float = 0.001,
+    drop_text: float = 0.5,
+    steps: int = 1000,
+    lr: float = 1e-3,
+    batch: int = 24,
+) -> Recipe:
+    """Selective features of the references at six depths of the image encoder, by the class noun as the query.
+
+    In prompts the handle becomes the class noun. In pre-training a reference shows the subject beside another thing of
+    another class, so that only the query tells which of the two is meant; the authors' pictures show several things of
+    themselves. Their target is the reference itself, here another picture of the subject. A mask as the query is left out:
+    a subject's masks are used by no part here. Several subjects in one prompt each have an attention of their own, which
+    adds up; the authors read all their features in one.
+
+    Settings:
+        scale: strength of the image branch; 0 is the base
+        width: width of the queries and keys that select patches
+        consistency: weight of the features' nearness to the query
+        drop_text: share of pre-training's rows that have references and no caption
+        steps: updates of the one-time training
+        lr: learning rate of the one-time training
+        batch: pictures in an update of the one-time training
+    """
+    selected = selected_states(subject, each_of(clip_depths(DEPTHS)), width)
+    fusion = decoupled_cross_attention(subject, clip_global, scale=scale, states=selected)
+    shown = pairs(batch=batch, ground="shared", drop_image=0.05, drop_text=drop_text, drop_both=0.05)
+    return Recipe(
+        says=subject.noun,
+        modifiers=(fusion,),
+        stages=(
+            Stage(
+                train=(learned(fusion),),
+                loss=(denoising(shown), consistency * query_consistency(shown)),
+                steps=steps,
+                lr=lr,
+                weight_decay=0.01,
+                warmup=20,
+                decay="cosine",
+            ),
+        ),
+        weights="ssr_encoder",
+    )

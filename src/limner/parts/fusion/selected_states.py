@@ -1,0 +1,130 @@
+"""Features of the part of a reference image that a text query names (SSR-Encoder, arXiv:2312.16272)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limner.core.recipe import Objective
+from limner.errors import InputError
+from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
+from limner.parts.modifiers.kept import taken
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.core.adapted import Step
+    from limner.core.base import Base
+    from limner.core.recipe import Source
+    from limner.core.subject import Subject
+    from limner.core.types import Pass
+
+FEATURES, SELECTED, QUERY = "selected.features", "selected states", "selecting query"
+
+
+@dataclass(frozen=True)
+class selected_states:
+    """States for `decoupled_cross_attention`: the patches of the references that a query names, at several depths.
+
+    A = softmax(W_q z_q (W_k z_0)^T / sqrt(width)), with z_q the text encoder's hidden states of the query and z_0 the
+    image encoder's patch tokens at its full depth; S_k = A W_v^k z_k at each depth k (Eq. 1 and 2 of arXiv:2312.16272).
+    All S_k, one behind the other, are what the layers read: [rows, depths * L_text, C]. The query is the subject's class
+    noun; in pre-training, that of each row. Patches of several references are searched together. Patch tokens are
+    normalised first, without parameters. Rows that see no reference have states of zeros, whose values are zero as well.
+
+    Arguments:
+        subject: its noun is the query, its pictures the references
+        look: references -> patch tokens [B, R, L, depths, D], the full depth first
+        width: width of the queries and keys that select patches
+    """
+
+    subject: Subject
+    look: Look
+    width: int = 64
+
+    def __call__(
+        self, base: Base, stored: Mapping[str, Tensor], generator: Generator
+    ) -> tuple[dict[str, Tensor], Callable[[Mapping[str, Tensor], Pass, int], Tensor]]:
+        features = looked_at(base, self.subject, self.look, stored, FEATURES)
+        start = self._start(base, features.shape[-2], features.shape[-1], generator)
+        parameters = taken(start, stored, base, what="the selecting encoder")
+        known: dict[str, Tensor] = {}  # hidden states of queries read before
+
+        def make(own: Mapping[str, Tensor], run: Pass, rows: int) -> Tensor:
+            tokens, on = looked_at_by_rows(base, run, self.look, own[FEATURES], rows)
+            query = _read(base, self._queries(run, rows), known)
+            scales = self.scales(own, tokens, query)  # [depths, rows, L_text, C]
+            run.kept[SELECTED], run.kept[QUERY] = scales.mean(2), query.mean(1)
+            return scales.movedim(0, 1).flatten(1, 2) * on.to(scales).view(-1, 1, 1)
+
+        return {**parameters, FEATURES: features}, make
+
+    def attention(self, own: Mapping[str, Tensor], tokens: Tensor, query: Tensor) -> Tensor:
+        """Patch tokens [B, R, L, depths, D], query [B, L_text, C] -> [B, L_text, R * L]: the share of each patch."""
+        patches = _normalised(tokens[..., 0, :]).flatten(1, 2)  # [B, R * L, D]
+        asked, offered = query @ own["selected.query"].T, patches @ own["selected.key"].T
+        return (asked @ offered.mT * self.width**-0.5).softmax(-1)
+
+    def scales(self, own: Mapping[str, Tensor], tokens: Tensor, query: Tensor) -> Tensor:
+        """[depths, B, L_text, C]: S_k of every depth."""
+        import torch
+
+        shares = self.attention(own, tokens, query)
+        depths = _normalised(tokens).flatten(1, 2).unbind(2)  # of [B, R * L, D] each
+        return torch.stack([shares @ (z @ own[f"selected.value.{k}"].T) for k, z in enumerate(depths)])
+
+    def _start(self, base: Base, depths: int, dim: int, generator: Generator) -> dict[str, Tensor]:
+        import torch
+
+        wide = base.states_shape[1]
+
+        def matrix(out: int, into: int) -> Tensor:
+            return torch.randn(out, into, generator=generator) / into**0.5
+
+        values = {f"selected.value.{k}": matrix(wide, dim) for k in range(depths)}
+        return {"selected.query": matrix(self.width, wide), "selected.key": matrix(self.width, dim), **values}
+
+    def _queries(self, run: Pass, rows: int) -> Sequence[str]:
+        nouns = run.references.nouns if run.references is not None else ()
+        return nouns or [self.subject.noun] * rows
+
+
+def query_consistency(source: Source) -> Objective:
+    """Sum over depths of 1 - cos(mean of S_k, mean of z_q): the selected features stay near the query that selected them
+    (embedding consistency regularisation, Eq. 5 of arXiv:2312.16272). Rows without references do not count.
+
+    Raises `InputError` on a base where `selected_states` made nothing.
+    """
+
+    def value(step: Step) -> Tensor:
+        import torch.nn.functional as F
+
+        prediction, references = step.prediction, step.batch.references
+        kept = prediction.kept.kept if prediction.kept else {}
+        if SELECTED not in kept or references is None:
+            raise InputError(
+                "query consistency needs `selected_states` and references in the same stage; found neither"
+            )
+        near = F.cosine_similarity(kept[SELECTED].float(), kept[QUERY].float(), dim=-1)  # [depths, rows]
+        counts = references.on.to(near)
+        return ((1 - near).sum(0) * counts).sum() / counts.sum().clamp_min(1)
+
+    return Objective(f"query consistency({source.name})", source, value, across=True)
+
+
+def _read(base: Base, queries: Sequence[str], known: dict[str, Tensor]) -> Tensor:
+    """[B, L_text, C]: the text encoder's hidden states of each query, each read once."""
+    import torch
+
+    new = sorted(set(queries) - known.keys())
+    if new:
+        with torch.no_grad():
+            known.update(zip(new, base.text_states(new, words={}), strict=True))
+    return torch.stack([known[query] for query in queries])
+
+
+def _normalised(tokens: Tensor) -> Tensor:
+    import torch.nn.functional as F
+
+    return F.layer_norm(tokens, tokens.shape[-1:])
