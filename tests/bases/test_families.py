@@ -101,11 +101,14 @@ def theirs(folder: Path, pipeline: Any, noise: Tensor, *, steps: int, guidance: 
     return pipeline(prompt=PROMPT, **about).images[0]
 
 
+DRAW_NOISE = ("kandinsky", "deepfloyd")
+"""Their pipelines draw noise of their own, and are compared part by part in the three tests below the next."""
+
+
+@pytest.mark.parametrize("folder", [name for name in BUILDERS if name not in DRAW_NOISE], indirect=True)
 def test_it_paints_what_its_own_pipeline_paints(folder: Path, tiny: Any, proves: Any) -> None:
     """The same weights, noise and sampler through diffusers' pipeline give the same picture, to one step of 255."""
     proves("bases", folder.name, "paints", "as its own pipeline")
-    if folder.name in ("kandinsky", "deepfloyd"):
-        return  # their pipelines draw noise of their own: compared below, part by part
     ours = limner.paint(tiny, PROMPT, seed=4, settings=limner.PaintSettings(steps=4, guidance=3.0))[0]
     noise = torch.randn(tiny.latent_shape, generator=stream(4, "latents"))[None]
     other = theirs(folder, pipeline_of(folder), noise, steps=4, guidance=3.0)
@@ -113,7 +116,8 @@ def test_it_paints_what_its_own_pipeline_paints(folder: Path, tiny: Any, proves:
     assert np.abs(np.asarray(ours.image, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
 
 
-def test_kandinskys_decoder_paints_what_its_pipeline_paints(tmp_path: Path) -> None:
+def test_kandinskys_decoder_paints_what_its_pipeline_paints(tmp_path: Path, proves: Any) -> None:
+    proves("bases", "kandinsky", "paints", "as its own pipeline")
     folder = save_tiny("kandinsky", tmp_path / "kandinsky")
     base, pipeline = load(folder, device="cpu"), pipeline_of(folder)
     states, empty = base.text_states([PROMPT], words={})[:, 0], base.text_states([""], words={})[:, 0]
@@ -125,9 +129,10 @@ def test_kandinskys_decoder_paints_what_its_pipeline_paints(tmp_path: Path) -> N
     assert np.abs(np.asarray(ours.image, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
 
 
-def test_kandinskys_prior_makes_what_its_pipeline_makes(tmp_path: Path) -> None:
+def test_kandinskys_prior_makes_what_its_pipeline_makes(tmp_path: Path, proves: Any) -> None:
     import zlib
 
+    proves("bases", "kandinsky", "paints", "as its own pipeline")
     folder = save_tiny("kandinsky", tmp_path / "kandinsky")
     base, pipeline = load(folder, device="cpu"), pipeline_of(folder)
     pipeline.prior_pipe.set_progress_bar_config(disable=True)
@@ -137,9 +142,12 @@ def test_kandinskys_prior_makes_what_its_pipeline_makes(tmp_path: Path) -> None:
     assert torch.allclose(base.text_states([""], words={})[:, 0], other.negative_image_embeds, atol=1e-5)
 
 
-def test_deepfloyds_stages_paint_what_their_pipelines_paint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deepfloyds_stages_paint_what_their_pipelines_paint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proves: Any
+) -> None:
     from diffusers import IFPipeline, IFSuperResolutionPipeline
 
+    proves("bases", "deepfloyd", "paints", "as its own pipeline")
     folder = save_tiny("deepfloyd", tmp_path / "deepfloyd")
     base = load(folder, device="cpu")
     none: dict[str, Any] = {"safety_checker": None, "watermarker": None, "feature_extractor": None}

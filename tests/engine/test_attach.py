@@ -85,7 +85,11 @@ def test_words_and_parameters_are_those_of_the_places(base: Any) -> None:
         for n, k in enumerate("ab")
     ]
     with attach(base, adapters) as adapted:
-        now = lambda: base.select("cross_attention_kv")[name].detach().clone()  # noqa: E731
+
+        def now() -> torch.Tensor:
+            found: torch.Tensor = base.select("cross_attention_kv")[name].detach().clone()
+            return found
+
         assert torch.allclose(now(), value + 3, atol=1e-5)
         with adapted.only(1):
             assert list(adapted.words) == ["<b>"]

@@ -23,7 +23,7 @@ class Counting(TorchDispatchMode):
     """How many operations are dispatched, and how many values they make."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = self.values = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

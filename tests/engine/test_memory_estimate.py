@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -78,7 +78,10 @@ def test_every_saving_saves(folder: Path) -> None:
         assert half[part] == whole[part] / 2
     assert half["learning"] > whole["learning"]  # what learns stays in single precision
     for name in ("offload", "checkpointing"):
-        assert estimate(shape, replace(start, **{name: True})).teaching <= estimate(shape, start).teaching
+        assert (
+            estimate(shape, replace(start, **cast("dict[str, Any]", {name: True}))).teaching
+            <= estimate(shape, start).teaching
+        )
     assert estimate(shape, replace(start, tiling=True)).painting <= estimate(shape, start).painting
 
 

@@ -43,7 +43,7 @@ def test_sampling_can_be_dropped_half_way(base: Any, rex: Subject) -> None:
     before = state(base)
     adapter = Adapter(find("lora_dreambooth")(rex), rex.handle)
     with torch.no_grad(), attach(base, [adapter]) as adapted:
-        steps = sample(adapted, ["<rex>"], seeds=[0], settings=QUICK)
+        steps: Any = sample(adapted, ["<rex>"], seeds=[0], settings=QUICK)
         first = next(steps)
         assert (first.step, first.total) == (0, 3)
         steps.close()
@@ -73,8 +73,6 @@ def test_prompts_that_cannot_be_painted(base: Any, prompt: str, said: str) -> No
 def test_senseless_settings(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="must"):
         limner.PaintSettings(**bad)
-    with pytest.raises(InputError, match="sampler"):
-        raise InputError("sampler")
 
 
 def test_an_unknown_sampler_suggests(base: Any) -> None:
@@ -146,7 +144,7 @@ def test_outside_of_its_interval_guidance_costs_nothing(base: Any, monkeypatch: 
 @pytest.mark.parametrize("name", ["ip_adapter", "lora_dreambooth", "textual_inversion", "dreambooth"])
 def test_before_its_steps_a_subject_is_its_noun_on_the_untouched_base(base: Any, name: str) -> None:
     """Step by step: what the base paints of the noun, until concepts are put on; from there on, something else."""
-    about = {} if name == "ip_adapter" else {"steps": 2, "lr": 0.05, "prior_weight": 0.0}
+    about: dict[str, Any] = {} if name == "ip_adapter" else {"steps": 2, "lr": 0.05, "prior_weight": 0.0}
     about = {key: value for key, value in about.items() if key != "prior_weight" or "dreambooth" in name}
     concept = limner.learn(base, toy("dog", 1_000_040), method=name, **about)
     worn_late = _watched(base, "a photo of <rex> in the snow", [concept], subject_from=0.5)

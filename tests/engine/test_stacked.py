@@ -260,7 +260,7 @@ def spoiled(subject: Subject, *, steps: int = 4) -> Recipe:
 def test_it_can_be_left_and_gone_on_with_alone_or_together(base: Any, subjects: list[Subject]) -> None:
     jobs = [Job(s, "lora_dreambooth", k, LORA) for k, s in enumerate(subjects[:2])]
     points: dict[str, Checkpoint] = {}
-    running = train_stacked(base, jobs)
+    running: Any = train_stacked(base, jobs)
     for number, progress in enumerate(running):
         if number == 1:
             points = {job.subject.name: progress.snapshot(job) for job in jobs}
@@ -288,7 +288,7 @@ def test_jobs_are_asked_for_when_a_slot_is_free(base: Any, subjects: list[Subjec
             asked.append(k)
             yield Job(subject, "textual_inversion", k, WORD | {"steps": 2})
 
-    running = train_stacked(base, queue(), slots=1)
+    running: Any = train_stacked(base, queue(), slots=1)
     next(running)
     assert asked == [0]
     assert len(next(running).done) == 1

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -210,7 +210,8 @@ def test_every_layer_has_its_own_alpha(bases: dict[str, Any], tmp_path: Path) ->
     """alpha / rank of each layer, written out here: diffusers 0.42 gives the first layer's alpha to all."""
     base, made = bases["sd"], stream(0, "made")
     stems = [stem for stem in table(base, "kohya") if stem.endswith("_to_q")][:2]
-    tensors, expected = {}, {}
+    tensors: dict[str, Tensor] = {}
+    expected: dict[str, Tensor] = {}
     for alpha, stem in enumerate(stems, 1):
         (target,) = table(base, "kohya")[stem]
         module = base.module("denoiser").get_submodule(target.layer.removeprefix("denoiser."))
@@ -305,7 +306,7 @@ def test_a_lycoris_file_changes_a_layer_as_lycoris_says(bases: dict[str, Any], t
     save_file(tensors, tmp_path / "ly.safetensors")
     back = import_file(tmp_path / "ly.safetensors", base, name="rex")
     seen: dict[str, Tensor] = {}
-    with attach(base, (adapter_of(back.concept, base),)):  # type: ignore[union-attr]
+    with attach(base, (adapter_of(cast(limner.Concept, back.concept), base),)):
         for layer in layers:
             module = base.module("denoiser").get_submodule(layer.removeprefix("denoiser."))
             eye = torch.eye(module.in_features)
@@ -508,7 +509,7 @@ def test_whole_weights_are_brought_to_a_rank_and_the_loss_is_said(
     full = export(concept, base, tmp_path / "full", to="kohya", rank=64)
     back = import_file(next(p for p in full.files if p.name == "rex.safetensors"), base, says="dog")
     assert any("rank 64" in note for note in full.notes)
-    with attach(base, (adapter_of(back.concept, base),)) as adapted:  # type: ignore[union-attr]
+    with attach(base, (adapter_of(cast(limner.Concept, back.concept), base),)) as adapted:
         assert adapted.tensors
     few = export(concept, base, tmp_path / "few", to="kohya", rank=1)
     assert "0%" not in few.notes[0]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from limner.core.pixels import to_images
 from limner.core.recipe import Recipe
 from limner.core.streams import stream
 from limner.core.subject import Subject
-from limner.core.types import Pass
+from limner.core.types import Pass, References
 from limner.core.weights import shipped
 from limner.engine.attach import Adapter, attach
 from limner.engine.sample import PaintSettings, sample
@@ -350,8 +350,7 @@ def test_the_second_round_learns_from_what_it_painted_itself(
     for recipe, update in stage_of(base, "cafe", 2):
         fusion = functools.partial(_fusion_of, recipe)
         refinement(recipe.stages[2].loss[0].source, fusion, "<nobody>", steps=2).value(update)
-        shown, live = update.batch.references, shipped("cafe", base)
-        assert shown is not None
+        shown, live = cast(References, update.batch.references), shipped("cafe", base)
         subjects = refining._subjects(shown)
         seeds = torch.randint(1 << 30, (len(shown),), generator=update.random("seeds")).tolist()
         with torch.no_grad():
@@ -395,7 +394,9 @@ def followed(
     base: Any, subject: Subject, prompts: list[str], settings: limner.PaintSettings = QUICK
 ) -> tuple[list[Any], list[Any]]:
     """What each step of a painting knew of the one before, and every step's maps [rows, N, L] by site."""
-    known, maps, key = [], [], (FOLLOWED, subject.handle)
+    known: list[tuple[Pass, Any]] = []
+    maps: list[Any] = []
+    key = (FOLLOWED, subject.handle)
 
     def watch(call: Any) -> Any:
         if key in call.run.cache and (not known or known[-1][0] is not call.run):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -163,7 +163,7 @@ def test_haar_details_keep_energy() -> None:
     pixels = torch.rand(1, 1, 16, 16)
     pixels = pixels - pixels.mean()
     whole = haar_details(pixels, levels=4)
-    assert sum(band.square().sum() for band in whole).item() == pytest.approx(pixels.square().sum().item(), rel=1e-4)
+    assert sum(float(band.square().sum()) for band in whole) == pytest.approx(pixels.square().sum().item(), rel=1e-4)
 
 
 def test_diffnat_without_its_weight_is_dreambooth_to_the_bit(base: Any, rex: Subject) -> None:
@@ -303,7 +303,7 @@ def test_the_frozen_loss_is_one_number_for_one_set_of_weights(base: Any, rex: Su
 
 
 def test_dvar_stops_early_and_equals_the_longer_run_there(base: Any, rex: Subject) -> None:
-    settings = {"batch": 2, "steps": 12}
+    settings: dict[str, Any] = {"batch": 2, "steps": 12}
     short = limner.learn(base, rex, method="dvar", window=4, ratio=0.9, **settings)
     assert 4 <= len(short.losses) < 12
     whole = limner.learn(base, rex, method="dvar", window=1000, **settings)
@@ -449,7 +449,7 @@ def test_perfusion_locks_the_key_and_leaves_far_words_alone(base: Any, rex: Subj
             if name.startswith("rank_one.<rex>.") and not name.endswith("direction"):
                 tensor += 1.0
         seen, _ = keys_and_values(base, adapted, "a photo of <rex>")
-        edit = recipe.modifiers[1]
+        edit: Any = recipe.modifiers[1]
         inverse = torch.linalg.inv(limner.parts.modifiers.second_moment(base))
         along, gate = edit.gates(states, adapted.tensors["rank_one.<rex>.direction"], inverse)
         assert float(along[0, place]) == pytest.approx(1.0, abs=1e-3)
@@ -480,7 +480,7 @@ def test_perfusion_learns_values_and_the_word_and_no_key(base: Any, rex: Subject
 
 
 def test_an_anchored_word_says_what_is_nearer_to_what_the_base_knows(base: Any, rex: Subject) -> None:
-    about = {"steps": 25, "lr": 0.03, "batch": 2}
+    about: dict[str, Any] = {"steps": 25, "lr": 0.03, "batch": 2}
     wanted, away = base.text_states(["a photo of dog"], words={}), {}
     for weight in (0.0, 0.95):
         concept = limner.learn(base, rex, method="compositional_inversion", anchor_weight=weight, **about)
@@ -497,6 +497,7 @@ def test_a_box_draws_the_words_attention_in_and_lets_go_of_the_late_steps(base: 
     from limner.parts.attention.boxes import _inside, box_of, drawn_into
 
     box = box_of("0,0,0.5,1")
+    assert box is not None
     assert box == (0, 0, 0.5, 1)
     recipe = methods()["textual_inversion"](rex)
     with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
@@ -639,8 +640,8 @@ def test_comcat_changes_products_by_its_rank_and_no_weight(base: Any, rex: Subje
         heads, wide, context = base.attention_widths(site)
         hidden, states = torch.randn(1, 9, wide), torch.randn(1, 5, context)
         parts = [torch.randn(1, heads, n, wide // heads) for n in (9, 5, 5)]
-        call = AttentionCall(site, torch.nn.Identity(), hidden, states, *parts, Pass())
         query, key, value = parts
+        call = AttentionCall(site, torch.nn.Identity(), hidden, states, query, key, value, Pass())
         changed = adapted.operations[0](call)
         scale = (wide // heads) ** 0.5
         logits = changed.query @ changed.key.mT / changed.query.shape[-1] ** 0.5 * scale
@@ -834,7 +835,7 @@ def test_hifi_tuner_gives_the_subjects_place_the_references_statistics(base: Any
             ("a <rex>", "a car"),
         )
         moment = Moment(adapted, x, torch.tensor(500), 4, 10, prompts, adapted.text_states(list(prompts)))
-        guide = reference_statistics(recipe.modifiers[1], "<rex>", "a dog", strength=1.0)
+        guide = reference_statistics(cast(Any, recipe.modifiers[1]), "<rex>", "a dog", strength=1.0)
         moved, where = guide(moment), part._read(moment, [0], "<rex>")
         assert torch.equal(moved[1], x[1])
         assert torch.equal(moved[:1] * (1 - where), x[:1] * (1 - where))
@@ -877,7 +878,8 @@ def test_infusion_attends_as_the_base_does_and_changes_what_is_painted(
     mine = limner.paint(base, "a <rex> on the beach", concepts=[concept], seed=3, settings=QUICK)[0]
     assert mine.image.tobytes() != dog.image.tobytes()
     other = [limner.paint(base, "a red car", concepts=c, seed=3, settings=QUICK)[0] for c in ([concept], [])]
-    assert torch.allclose(*(torch.tensor(list(p.image.tobytes())).float() for p in other), atol=1.0)
+    first, second = (torch.tensor(list(p.image.tobytes())).float() for p in other)
+    assert torch.allclose(first, second, atol=1.0)
 
 
 # -------------------------------------------------------------------------------------------------------------------- DCI

@@ -97,11 +97,13 @@ def test_swapped_lists_turn_the_context_gradient_around(base: Any, rex: Subject)
         parameter = adapted.tensors["word.<rex>"].requires_grad_(True)
         adapted.text_learns(True)
         for near, far in ((["cat"], ["beach"]), (["beach"], ["cat"])):
-            update: Any = Update(adapted, *[None] * 4)
+            nothing: Any = None
+            update = Update(adapted, nothing, nothing, nothing, nothing)
             value = contrast(recipe.stages[0].loss[0].source, word="<rex>", near=near, far=far).value(update)
             slopes.append(torch.autograd.grad(value, parameter)[0].flatten())
         parameter.requires_grad_(False)
-    assert float(torch.cosine_similarity(*slopes, dim=0)) < -0.999
+    first, second = slopes
+    assert float(torch.cosine_similarity(first, second, dim=0)) < -0.999
 
 
 # -------------------------------------------------------------------------------------------------------------------- CLiC

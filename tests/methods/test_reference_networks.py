@@ -350,7 +350,8 @@ def test_retrieved_batches_show_neighbours_with_captions_of_their_own(base: Any)
 
 def test_an_apprentice_never_sees_its_target_among_the_demonstrations(base: Any) -> None:
     corpus, settings = toys(individuals=4), {"steps": 2, "batch": 1, "rank": 2, "prior_weight": 0.0}
-    prompts, few = ("{} in the snow", "{} on the road"), {"experts": 2, "demonstrations": 3, "batch": 4}
+    prompts = ("{} in the snow", "{} on the road")
+    few: dict[str, Any] = {"experts": 2, "demonstrations": 3, "batch": 4}
     source = expert_pairs(settings=settings, prompts=prompts, gain=-2.0, corpus=corpus, drop_text=0.0, **few)
     batch, shelf = source.prepare(base)(0, streams(0, 0, 0)), Shelf(corpus, base)
     made = apprenticeship(shelf, "lora_dreambooth", settings, 2, prompts)
@@ -494,6 +495,7 @@ def test_the_adjoint_is_the_gradient_through_all_steps(moment: Moment, count: in
 def test_one_step_is_the_usual_estimate_of_the_clean_picture(moment: Moment) -> None:
     base, t = moment.adapted.base, torch.tensor([480, 480])
     (way,) = onward(moment, 1)
+    assert moment.against is not None
     both = [base.predict(moment.latents, t, s, context=Pass(time=t)) for s in (moment.against, moment.states)]
     output = both[0] + 3.0 * (both[1] - both[0])
     assert torch.allclose(way(moment.latents), base.x0(moment.latents, output, t), atol=1e-4)
@@ -524,6 +526,7 @@ def test_a_push_goes_downhill_and_only_in_the_middle(moment: Moment, rex: Subjec
 def test_rows_are_pushed_whoever_is_beside_them(moment: Moment) -> None:
     (operation,) = next(iter(moment.adapted.adapters)).recipe.painting.latents
     both = operation(moment)
+    assert moment.against is not None
     one = moment._replace(
         latents=moment.latents[1:], prompts=moment.prompts[1:], states=moment.states[1:], against=moment.against[1:]
     )

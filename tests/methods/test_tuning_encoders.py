@@ -521,6 +521,8 @@ def test_in_tuning_every_example_sees_all_pictures(base: Any, rex: Subject) -> N
     every, own = (
         photos(rex, batch=2, seen=seen).prepare(base)(0, streams(0, "photos", 0, 0)) for seen in ("all", True)
     )
+    assert every.references is not None
+    assert own.references is not None
     assert torch.equal(every.references.pixels, pixels.expand(2, *pixels.shape))
     assert own.references.pixels.shape[:2] == (2, 1)
     assert every.references.nouns == own.references.nouns == ("dog", "dog")

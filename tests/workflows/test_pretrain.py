@@ -24,15 +24,16 @@ from limner.apps.cli.main import main
 from limner.core.tensor_files import read_safetensors
 from limner.core.types import Batch, References
 from limner.engine.attach import Adapter
+from limner.engine.checkpoint_checks import MEAN
 from limner.engine.parallel import Share, Spread
-from limner.engine.train import MEAN, train
+from limner.engine.train import train
 from limner.errors import FileError, InputError, MissingExtra, UnknownName, WrongBase
 from limner.methods import find
 from limner.parts.sources.toys import toys
 from limner.workflows.pretrain import Manner, over, prepared, pretrain
 from tests.helpers import same, state, untouched
 
-SMALL = {"steps": 4, "batch": 4}
+SMALL: dict[str, Any] = {"steps": 4, "batch": 4}
 
 
 @pytest.fixture(autouse=True)
@@ -426,7 +427,7 @@ path = trained(ready, run=out / "run", watch=watch)
 
 def launched(
     out: Path, processes: int, *, accumulate: int = 1, **more: str
-) -> tuple[list[Any], dict[str, torch.Tensor]]:
+) -> tuple[list[Any], int, dict[str, torch.Tensor]]:
     """The losses every process saw, and the weights."""
     out.mkdir()
     script = out / "run.py"
