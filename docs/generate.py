@@ -25,6 +25,8 @@ from limner.methods import methods
 from limner.workflows.bench.run import is_current
 from training.pocket.evaluate import AIMS
 
+from .standing import standing
+
 Row = dict[str, Any]
 
 ROOT = Path(__file__).parent.parent
@@ -151,7 +153,7 @@ def page(row: Row) -> str:
             "",
             f"Defaults are for the pocket base; on any other those of the third column, from {row['full_size_source']}.",
         ]
-    lines += ["", *worth(row)]
+    lines += ["", *worth(row), "", standing(row["name"])]
     return "\n".join(lines).rstrip() + "\n"
 
 

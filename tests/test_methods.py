@@ -5,6 +5,7 @@ All questions to one method share what it learned once: `learned_once` of tests/
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -217,3 +218,23 @@ def test_frameworks_follow_from_where_stages_learn() -> None:
     assert found["textual_inversion"] == found["dreambooth"] == "test-time fine-tuning"
     assert found["ip_adapter"] == "pre-trained adaptation"
     assert found["stylealigned"] == "training-free"
+
+
+def test_a_method_is_better_than_the_base_by_its_margin_or_marked_experimental() -> None:
+    """The page of every method states the lower end of F's interval in results/bench.json, or says that it is experimental."""
+    from docs.standing import BENCH, MARGIN
+
+    summary = json.loads(BENCH.read_text())["summary"]
+    for name in methods():
+        page = (BENCH.parent.parent / "docs" / "methods" / f"{name}.md").read_text()
+        low = summary[name]["numbers"]["F"]["low"] if name in summary else -math.inf
+        assert ("**Experimental**" in page) == (low < MARGIN), name
+        assert (f"Better than the base alone: F is at least {low:.2f}" in page) == (low >= MARGIN), name
+
+
+def test_only_an_interval_above_the_margin_counts_as_better() -> None:
+    from docs.standing import verdict
+
+    assert verdict({"low": 0.31, "mean": 0.4, "high": 0.5}).startswith("Better than the base alone: F is at least 0.31")
+    for fidelity in (None, {"low": -0.1, "mean": 0.4, "high": 0.9}, {"low": 0.04, "mean": 0.05, "high": 0.06}):
+        assert verdict(fidelity).startswith("**Experimental**")

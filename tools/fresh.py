@@ -1,12 +1,10 @@
 """Find generated text that is older than its inputs, in about a second and without torch.
 
-python -m tools.fresh
+python -m tools.fresh           one line for each stale part, and for each that says FAILED; exit 1
+python -m tools.fresh --write   record the inputs of the text that is there (`make docs` does, after writing it)
 
-Every generated part of a page ends with a stamp that names its inputs and carries a hash of them and of the text:
-
-    <!-- made from results/bench.json docs/generate.py: 0123456789ab -->
-
-`docs/generate.py` writes the stamps; results/proofs.json has one for each of its tables.
+docs/made_from.json holds a hash of every input and of every generated part; results/proofs.json a hash of the code that
+each of its tables was tested for. Whether the text is right, tests/test_docs.py says by generating it again.
 """
 
 from __future__ import annotations
@@ -17,75 +15,157 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
-STAMP = re.compile(r"\n<!-- made from ([^:\n]+): ([0-9a-f]{12}) -->")
-PART = re.compile(r"<!-- generated: (.+?) -->\n")
-END = "<!-- end -->"
+RECORD = Path("docs", "made_from.json")
 PROOFS = Path("results", "proofs.json")
+PART = re.compile(r"<!-- generated: (.+?) -->\n(.*?)<!-- end -->", re.DOTALL)
+
+GENERATOR = "code:docs/*.py"
+BENCH = ("results/bench.json", "code:src/limner/evaluation/report.py")
+PARTS = {
+    "methods": ("cards:src/limner/methods/*/*.py", *BENCH),
+    "best": ("cards:src/limner/methods/*/*.py", *BENCH),
+    "results": BENCH,
+    "diagnoses": BENCH,
+    "six": ("results/six.json",),
+    "strength": ("results/curve.json",),
+    "curve": ("results/dreambooth_curve.json",),
+    "families": ("results/proofs.json", "cards:src/limner/bases/common/loading.py"),
+    "formats": ("results/proofs.json",),
+    "metrics": ("cards:src/limner/evaluation/metrics/*.py",),
+    "fuzz": ("results/fuzz.json",),
+    "kills": ("results/kills.json",),
+    "scores": ("results/pocket.json", "cards:training/pocket/evaluate.py", "src/limner/pocket/weights/base/*/*.safetensors"),
+    "captions": ("docs/images/pocket.txt",),
+    "commands": ("code:src/limner/apps/cli/*.py",),
+}  # fmt: skip
+"""Generated part of a page -> its inputs: paths or globs, hashed by their bytes; with `cards:`, by what a page shows of
+a module (docstrings, constants, decorators and arguments of public names); with `code:`, by statements without comments
+and docstrings."""
+PAGES = {
+    "docs/api.md": ("cards:src/limner/core/*.py", "cards:src/limner/engine/*.py", "cards:src/limner/workflows/*.py"),
+    "docs/methods/index.md": PARTS["methods"],
+    "docs/methods/*.md": ("cards:src/limner/methods/*/{stem}.py", *BENCH),
+}
+"""Generated page, the first that fits -> its inputs."""
 PROVEN_BY = {
-    "bases": ("src/limner/bases/**/*.py", "tests/bases/*.py"),
-    "formats": ("src/limner/formats/**/*.py", "tests/formats/*.py"),
+    "bases": ("code:src/limner/bases/**/*.py", "code:tests/bases/*.py"),
+    "formats": ("code:src/limner/formats/**/*.py", "code:tests/formats/*.py"),
 }
 """Table of results/proofs.json -> the code that its tests run, and the tests."""
 
 
-def stamp(text: str, *inputs: str, root: Path = ROOT) -> str:
-    """The text with its stamp. `inputs` are paths or globs under `root`."""
-    return f"{text}\n<!-- made from {' '.join(inputs)}: {digest(inputs, text, root=root)} -->"
+def main() -> int:
+    if "--write" in sys.argv[1:]:
+        (ROOT / RECORD).write_text(json.dumps(record(), indent=1, sort_keys=True) + "\n")
+        return 0
+    found = [*stale_proofs(), *stale_parts()]
+    for line in found:
+        print(line, file=sys.stderr)
+    return int(bool(found))
 
 
-def digest(inputs: Iterable[str], text: str = "", *, root: Path = ROOT) -> str:
-    """Twelve hexadecimal digits that change with the text, with an input's content and with the list of files.
-
-    Raises `FileNotFoundError` where an input matches no file.
-    """
-    total = hashlib.sha256(text.encode())
-    for pattern in inputs:
-        paths = sorted(path for path in root.glob(pattern) if path.is_file())
-        if not paths:
-            raise FileNotFoundError(f"no file matches {pattern}")
-        for path in paths:
-            total.update(f"{path.relative_to(root)} {content(path, proven=False)}".encode())
-    return total.hexdigest()[:12]
+def record(root: Path = ROOT) -> dict[str, dict[str, str]]:
+    """The hash of every input, and of every part's text."""
+    parts = {name: (text, inputs) for name, text, inputs in generated(root)}
+    return {
+        "inputs": {source: digest(source, root) for _, inputs in parts.values() for source in inputs},
+        "parts": {name: hash_of(text.encode()) for name, (text, _) in parts.items()},
+    }
 
 
-def proof_digest(table: str, *, root: Path = ROOT) -> str:
-    """Digest of the statements behind a table of results/proofs.json; comments and docstrings do not count."""
-    total = hashlib.sha256()
-    for pattern in PROVEN_BY[table]:
-        for path in sorted(root.glob(pattern)):
-            total.update(f"{path.relative_to(root)} {content(path, proven=True)}".encode())
-    return total.hexdigest()[:12]
+def stale_parts(root: Path = ROOT) -> Iterator[str]:
+    """One line for each input that changed, each part that was edited or says FAILED, and each that nothing is known
+    of."""
+    path = root / RECORD
+    made: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {"inputs": {}, "parts": {}}
+    depends: dict[str, list[str]] = {}
+    for name, text, inputs in generated(root):
+        if not inputs:
+            yield f"{name}: tools/fresh.py does not list its inputs"
+        elif made["parts"].get(name) != hash_of(text.encode()):
+            yield f"{name}: not the text that `make docs` wrote"
+        if "FAILED" in text:
+            yield f"{name}: says FAILED: mend the test, then `make proofs`"
+        for source in inputs:
+            depends.setdefault(source, []).append(name)
+    for source, names in depends.items():
+        if made["inputs"].get(source) != digest(source, root):
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            yield f"{names[0]}{more}: stale, {source.partition(':')[2] or source} has changed: run `make docs`"
+
+
+def stale_proofs(root: Path = ROOT) -> Iterator[str]:
+    """One line for each table of results/proofs.json that other code was tested for, and for each cell that says
+    FAILED."""
+    tables: dict[str, Any] = json.loads((root / PROOFS).read_text())
+    for table in PROVEN_BY:
+        made, now = tables.get("made from", {}).get(table), proof_digest(table, root)
+        if made != now:
+            yield f"{PROOFS}, {table}: stale ({made} was tested, {now} is there now): run `make proofs`"
+        for row, columns in tables.get(table, {}).items():
+            for column in (column for column, shown in columns.items() if shown == "FAILED"):
+                yield f"{PROOFS}, {table}, {row}, {column}: FAILED: mend the test, then `make proofs`"
+
+
+def proof_digest(table: str, root: Path = ROOT) -> str:
+    """Hash of the code behind a table of results/proofs.json."""
+    return hash_of(" ".join(digest(source, root) for source in PROVEN_BY[table]).encode())
+
+
+def generated(root: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Name, text and inputs of every generated part of a page, and of every page that is generated whole."""
+    for page in sorted([*root.glob("*.md"), *(root / "docs").rglob("*.md")]):
+        name, text = str(page.relative_to(root)), page.read_text(encoding="utf-8")
+        whole = next((inputs for pattern, inputs in PAGES.items() if page.relative_to(root).match(pattern)), ())
+        if whole:
+            yield name, text, (GENERATOR, *(source.format(stem=page.stem) for source in whole))
+        for part, value in PART.findall(text):
+            yield f"{name}, {part}", value, (GENERATOR, *PARTS[part]) if part in PARTS else ()
+
+
+def digest(source: str, root: Path = ROOT) -> str:
+    """Hash of the files that an input names: of their names and contents. Without files, of nothing."""
+    kind, _, pattern = source.rpartition(":")
+    files = sorted(path for path in root.glob(pattern) if path.is_file())
+    return hash_of(" ".join(f"{path.relative_to(root)} {content(path, kind)}" for path in files).encode())
 
 
 @functools.cache
-def content(path: Path, *, proven: bool) -> str:
-    """Hash of a file: its statements where it is `proven` by tests, a module of src/ by its cards, any other by its bytes."""
-    if path.suffix == ".py" and (proven or "src" in path.parts):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        value = "\n".join(statements(tree) if proven else cards(tree)).encode()
-    else:
-        value = path.read_bytes()
-    return hashlib.sha256(value).hexdigest()
+def content(path: Path, kind: str) -> str:
+    """Hash of one file, as its kind says."""
+    if not kind:
+        return hash_of(path.read_bytes())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return hash_of("\n".join(cards(tree.body) if kind == "cards" else statements(tree)).encode())
 
 
-def cards(tree: ast.Module) -> Iterator[str]:
-    """All that a page shows of a module: docstrings, constants, and the decorators and settings of its functions."""
-    yield ast.get_docstring(tree) or ""
-    for node in tree.body:
-        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+def hash_of(value: bytes) -> str:
+    """The first twelve hexadecimal digits of a SHA-256."""
+    return hashlib.sha256(value).hexdigest()[:12]
+
+
+def cards(body: list[ast.stmt]) -> Iterator[str]:
+    """All that a page shows of a module or class: texts, constants, and of public names decorators, arguments and
+    docstrings."""
+    for node in body:
+        if is_text(node) or isinstance(node, (ast.Assign, ast.AnnAssign)):
             yield ast.unparse(node)
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             yield from (ast.unparse(decorator) for decorator in node.decorator_list)
             yield f"{node.name}: {ast.get_docstring(node)}"
-            yield ast.unparse(node.args) if isinstance(node, ast.FunctionDef) else ""
+            if isinstance(node, ast.FunctionDef):
+                yield f"{ast.unparse(node.args)} -> {node.returns and ast.unparse(node.returns)}"
+            else:
+                yield from cards(node.body)
 
 
 def statements(tree: ast.Module) -> Iterator[str]:
-    """The statements of a module, without bare strings, which are docstrings and the notes below constants."""
+    """The statements of a module, without bare strings: docstrings, and notes below constants."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             node.body = [child for child in node.body if not is_text(child)] or [ast.Pass()]
@@ -94,60 +174,6 @@ def statements(tree: ast.Module) -> Iterator[str]:
 
 def is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def stale_pages(root: Path = ROOT) -> Iterator[str]:
-    """One line for each generated part that is stale, has no stamp or says FAILED."""
-    pages = [*root.glob("*.md"), *(root / "docs").rglob("*.md")]
-    for page in sorted(pages):
-        name, text = page.relative_to(root), page.read_text(encoding="utf-8")
-        for part, value in generated(text, whole=page.parent.name == "methods"):
-            label = f"{name}, {part}" if part else f"{name}"
-            yield from (f"{label}: {fault}" for fault in faults(value, root))
-
-
-def generated(text: str, *, whole: bool) -> Iterator[tuple[str, str]]:
-    """(name, text with its stamp) of each generated part; of the page itself where that is generated."""
-    if whole:
-        yield "", text.rstrip("\n")
-    for start in PART.finditer(text):
-        yield start.group(1), text[start.end() :].partition(END)[0].rstrip("\n")
-
-
-def faults(value: str, root: Path) -> Iterator[str]:
-    """Everything wrong with one generated part."""
-    if "FAILED" in value:
-        yield "says FAILED: mend the test, then `make proofs`"
-    found = STAMP.search(value)
-    if found is None:
-        yield "has no hash of its inputs: run `make docs`"
-        return
-    try:
-        now = digest(found.group(1).split(), value[: found.start()], root=root)
-    except FileNotFoundError as error:
-        yield f"{error}: run `make docs`"
-        return
-    if now != found.group(2):
-        yield f"stale ({found.group(2)} was made, {now} is there now): run `make docs`"
-
-
-def stale_proofs(root: Path = ROOT) -> Iterator[str]:
-    """One line for each table of results/proofs.json that other code was tested for, or that says FAILED."""
-    tables = json.loads((root / PROOFS).read_text(encoding="utf-8"))
-    for table in PROVEN_BY:
-        made, now = tables.get("made from", {}).get(table), proof_digest(table, root=root)
-        if made != now:
-            yield f"{PROOFS}, {table}: stale ({made} was tested, {now} is there now): run `make proofs`"
-        for row, columns in tables.get(table, {}).items():
-            for column in (column for column, shown in columns.items() if shown == "FAILED"):
-                yield f"{PROOFS}, {table}: {row}, {column}: FAILED: mend the test, then `make proofs`"
-
-
-def main() -> int:
-    found = [*stale_proofs(), *stale_pages()]
-    for line in found:
-        print(line, file=sys.stderr)
-    return int(bool(found))
 
 
 if __name__ == "__main__":

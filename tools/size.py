@@ -2,9 +2,9 @@
 
 python -m tools.size
 
-Three rules, so that it also works where a clone has no history (`git clone --depth 1`): each commit since the main branch,
-and the index, adds at most 1 MB after compression; no new file is larger than 1 MB; all tracked files together stay within
-`TREE`, which only a person raises.
+Three rules, so that it also works where a clone has no history (`git clone --depth 1`): each commit since the main
+branch, and the index, adds at most 1 MB after compression; no new file is larger than 1 MB; all tracked files together
+stay within `TREE`, which only a person raises.
 """
 
 from __future__ import annotations

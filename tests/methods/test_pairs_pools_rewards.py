@@ -25,15 +25,15 @@ from limner.parts.objectives import clip_reward, policy_gradient, reward
 from limner.parts.objectives.contrast import contrast
 from limner.parts.sources import growing_pool, prompts
 from limner.parts.sources.pool import sharpness
-from tests.helpers import fast
+from tests.helpers import fast, learn_fast
 
-from .test_object_methods import QUICK, first_update, learned, spied
+from .test_object_methods import QUICK, first_update, spied
 
 # ------------------------------------------------------------------------------------------------------ Pair Customization
 
 
 def test_contents_and_style_are_on_orthogonal_bases(base: Any, rex: Subject) -> None:
-    concept = learned(base, "pair_customization", rex)
+    concept = learn_fast(base, "pair_customization", rex)
     for name, basis in concept.tensors.items():
         if name.endswith(".basis"):
             torch.testing.assert_close(basis @ basis.T, torch.eye(len(basis)), atol=1e-5, rtol=0)
@@ -49,7 +49,7 @@ def test_the_styles_gradient_never_touches_the_contents(base: Any, rex: Subject)
 
 
 def test_without_style_guidance_the_sampler_is_the_bases(base: Any, rex: Subject) -> None:
-    concept = learned(base, "pair_customization", rex, style_guidance=0.0, lr=0.1)
+    concept = learn_fast(base, "pair_customization", rex, style_guidance=0.0, lr=0.1)
     (off,) = limner.paint(base, "<rex> in the snow", concepts=[concept], settings=QUICK)
     (bare,) = limner.paint(base, "dog in the snow", settings=QUICK)
     assert off.image.tobytes() == bare.image.tobytes()
@@ -153,7 +153,7 @@ def test_clic_pushes_the_word_into_the_canvass_mask(base: Any, rex: Subject) -> 
     from limner.core.adapted import Moment
     from limner.parts.guidance.attention import _missed, attention_into_mask
 
-    concept = learned(base, "clic", rex)
+    concept = learn_fast(base, "clic", rex)
     with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
         where = torch.zeros(1, 1, *base.latent_shape[1:])
         where[..., : base.latent_shape[2] // 2] = 1
@@ -187,7 +187,7 @@ def test_nothing_ever_asks_for_a_gradient(base: Any, rex: Subject, monkeypatch: 
 
 
 def test_the_word_stays_in_the_directions_it_was_given(base: Any, rex: Subject) -> None:
-    concept = learned(base, "gradient_free_ti", rex)
+    concept = learn_fast(base, "gradient_free_ti", rex)
     with attach(base, [adapter_of(concept, base)]) as adapted:
         moved = adapted.words["<rex>"] - concept.tensors["word.<rex>.start"]
     axes = concept.tensors["word.<rex>.directions"]
@@ -408,7 +408,7 @@ def test_dreamtuner_subject_attention_is_nothing_at_first_and_trained_in_the_end
 def test_dreamtuner_guides_between_two_noises_of_the_reference(
     base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    concept = learned(base, "dreamtuner", rex, encoder=False)
+    concept = learn_fast(base, "dreamtuner", rex, encoder=False)
     seen = spied(base, monkeypatch)
     limner.paint(base, "<rex> in the snow", concepts=[concept], settings=limner.PaintSettings(steps=4))
     for _, time, _, context, _ in seen:
