@@ -16,10 +16,10 @@ demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out
 	$(BIN)/limner demo --out out/demo
 
 test: $(VENV)/ready          ## every test, WORKERS at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-quick: $(VENV)/ready    ## five representative methods and the plan of the rooms, in two minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not every_method" $(QUICK)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not every_method" $(QUICK)
 
 check: $(VENV)/ready         ## format, lint, size, freshness, types
 	$(BIN)/ruff format --check .

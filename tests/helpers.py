@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -113,6 +114,7 @@ def untouched(base: Any) -> bool:
     return not ours and not any(p.requires_grad for m in modules for p in m.parameters(recurse=False))
 
 
+@cache
 @torch.no_grad()
 def deaf(base: Any) -> list[str]:
     """Layers whose attention is 1 at one token, wherever it stands: what they ask and answer with learns nothing."""

@@ -30,10 +30,11 @@ REPRESENTATIVE = ("textual_inversion", "lora_dreambooth", "custom_diffusion", "i
 """A word, weights, both, pre-trained, training-free: `make test-quick` asks these alone."""
 
 
-def asked(names: list[str]) -> Any:
+def asked(names: list[str]) -> pytest.MarkDecorator:
     """Ask each of these methods; all but the representative ones are marked, so that they can be left out."""
-    marks = {name: () if name in REPRESENTATIVE else (pytest.mark.every_method,) for name in names}
-    return pytest.mark.parametrize("name", [pytest.param(name, marks=marks[name], id=name) for name in names])
+    left_out = pytest.mark.every_method
+    known = [pytest.param(name, marks=() if name in REPRESENTATIVE else left_out, id=name) for name in names]
+    return pytest.mark.parametrize("name", known)
 
 
 TUNED = [name for name, function in methods().items() if function(Subject("<rex>", "dog")).tuning]
@@ -53,7 +54,7 @@ def test_the_base_comes_back_bit_for_bit(base: Any, learned_once: Callable[[str]
 
 
 @EVERY_TUNED
-def test_the_base_comes_back_when_learning_is_abandoned(base: Any, rex: Subject, name: str) -> None:
+def test_the_base_comes_back_when_teaching_is_abandoned(base: Any, rex: Subject, name: str) -> None:
     before, adapted = state(base), adapter(base, name, rex)
     running = train(base, adapted, stages=adapted.recipe.tuning, seed=0)
     next(running)
@@ -143,7 +144,7 @@ def test_saved_and_loaded_it_paints_the_same(
 
 
 @EVERY
-def test_at_scale_zero_it_is_the_base_reading_the_same_words(
+def test_worn_at_scale_zero_it_is_the_base_reading_the_same_words(
     base: Any, rex: Subject, learned_once: Callable[[str], Learned], name: str
 ) -> None:
     concept = learned_once(name).concept

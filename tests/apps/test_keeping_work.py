@@ -238,6 +238,7 @@ def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from limner.apps.cli import together
+    from limner.workflows.learn_many import train_stacked
 
     pets = tmp_path / "pets"
     for name in ("zork", "vimp"):
@@ -271,7 +272,7 @@ def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     said = capsys.readouterr().err
     assert f"1 of 2 concepts are whole in {cut}, those begun (1) are kept in {cut / 'unfinished'}" in said
     taught: list[Any] = []
-    real = together.train_stacked
+    real = train_stacked
 
     def spied(base: Any, jobs: Any, **about: Any) -> Iterator[Any]:
         for progress in real(base, jobs, **about):

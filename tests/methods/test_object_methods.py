@@ -594,6 +594,11 @@ def test_a_box_that_is_none_is_refused(text: str) -> None:
 # ------------------------------------------------------------------------------------------------------ DreamDistribution
 
 
+def _note_keys(seen: list[Any]) -> Any:
+    """An operation that notes the keys of every call."""
+    return lambda call: (seen.append(call.key.clone()), call)[1]
+
+
 def test_dreamdistribution_varies_by_seed_and_not_without_spread(base: Any, rex: Subject) -> None:
     read: dict[float, list[Any]] = {}
     for spread in (1.0, 0.0):
@@ -604,7 +609,7 @@ def test_dreamdistribution_varies_by_seed_and_not_without_spread(base: Any, rex:
             for seed in (1, 2):
                 seen: list[Any] = []
                 run = adapted.run(time=torch.tensor([500]), prompts=("a photo of <rex>",), seeds=(seed,))
-                run.operations = (*run.operations, lambda call, seen=seen: (seen.append(call.key.clone()), call)[1])
+                run.operations = (*run.operations, _note_keys(seen))
                 states = adapted.text_states(["a photo of <rex>"])
                 base.predict(torch.zeros(1, *base.latent_shape), torch.tensor([500]), states, context=run)
                 read.setdefault(spread, []).append(seen)

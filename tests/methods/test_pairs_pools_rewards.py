@@ -34,9 +34,11 @@ from .test_object_methods import QUICK, first_update, spied
 
 def test_contents_and_style_are_on_orthogonal_bases(base: Any, rex: Subject) -> None:
     concept = learn_fast(base, "pair_customization", rex)
-    for name, basis in concept.tensors.items():
-        if name.endswith(".basis"):
-            torch.testing.assert_close(basis @ basis.T, torch.eye(len(basis)), atol=1e-5, rtol=0)
+    bases = {name: tensor for name, tensor in concept.tensors.items() if name.endswith(".basis")}
+    contents, styles = ({n for n in concept.tensors if n.endswith(end)} for end in (".content", ".style"))
+    assert len(bases) == len(contents) == len(styles) > 0
+    for basis in bases.values():
+        torch.testing.assert_close(basis @ basis.T, torch.eye(len(basis)), atol=1e-5, rtol=0)
 
 
 def test_the_styles_gradient_never_touches_the_contents(base: Any, rex: Subject) -> None:

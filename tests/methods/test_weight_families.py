@@ -13,10 +13,9 @@ from limner.core.streams import stream
 from limner.core.subject import Subject
 from limner.engine.attach import Adapter, attach
 from limner.errors import InputError
-from limner.library.opening import adapter_of
 from limner.methods import methods
 from limner.parts.modifiers import changed_weights, hadamard, kronecker, orthogonal, spectral
-from tests.helpers import fast, learn_fast, same, state
+from tests.helpers import fast, same, state
 
 QUICK = limner.PaintSettings(steps=3)
 
@@ -119,16 +118,18 @@ def test_while_worn_no_parameter_of_the_base_is_written_or_renamed(base: Any, re
 
 
 def changes_of(base: Any, name: str, rex: Subject, **settings: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Layer -> its weight and the one it has while the learned concept is worn, read off its outputs; linear layers."""
-    concept = learn_fast(base, name, rex, steps=2, lr=0.05, prior_weight=0.0, batch=1, **settings)
+    """Linear layer -> its weight, and the one it has under the method's recipe with tensors moved from their start;
+    read off outputs."""
+    recipe = methods()[name](rex, **settings)
     layers = {key: layer for key, layer in base.projections("everything").items() if isinstance(layer, torch.nn.Linear)}
 
     def weight(layer: torch.nn.Linear) -> torch.Tensor:
         rows = layer(torch.eye(layer.in_features)) - (0 if layer.bias is None else layer.bias)
         return rows.T.clone()
 
-    with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
-        adapted.run(time=torch.tensor([500]))
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        for key, tensor in adapted.tensors.items():
+            tensor += 0.3 * torch.randn(tensor.shape, generator=stream(3, key))
         worn = {key: weight(layer) for key, layer in layers.items()}
     with torch.no_grad():
         return {key: (weight(layer), worn[key]) for key, layer in layers.items()}
@@ -138,14 +139,14 @@ def test_oft_turns_the_weights_of_attention_and_nothing_else(base: Any, rex: Sub
     """Lengths of the rows and angles between them stay (Eq. 2 of arXiv:2306.07280)."""
     found, turned = changes_of(base, "oft", rex), set(base.projections("attention"))
     for key, (before, after) in found.items():
-        assert torch.allclose(after @ after.T, before @ before.T, atol=1e-3)
-        assert ((after - before).norm() > 1e-3 * before.norm()) == (key in turned), key
+        assert torch.allclose(after @ after.T, before @ before.T, atol=1e-3), key
+        assert ((after - before).norm() > 0.1 * before.norm()) == (key in turned), key
 
 
 def test_loha_changes_every_layer_by_more_rank_than_its_factors_have(base: Any, rex: Subject) -> None:
-    for before, after in changes_of(base, "lycoris_loha", rex, rank=2).values():
+    for key, (before, after) in changes_of(base, "lycoris_loha", rex, rank=2).items():
         values = torch.linalg.svdvals((after - before).double())
-        assert int((values > 1e-5 * values[0]).sum()) in (3, 4)  # the product of two matrices of rank 2
+        assert int((values > 1e-4 * values[0]).sum()) in (3, 4), key  # the product of two matrices of rank 2
 
 
 def test_lokr_changes_every_layer_by_one_kronecker_product(base: Any, rex: Subject) -> None:
@@ -156,6 +157,5 @@ def test_lokr_changes_every_layer_by_one_kronecker_product(base: Any, rex: Subje
         assert rows % 4 == columns % 4 == 0, key
         blocks = change.view(4, rows // 4, 4, columns // 4).permute(0, 2, 1, 3).reshape(16, -1)
         values, own = torch.linalg.svdvals(blocks), torch.linalg.svdvals(change)
-        assert values[0] > 0
         assert values[1] < 1e-4 * values[0], key
         assert int((own > 1e-4 * own[0]).sum()) > 4, key

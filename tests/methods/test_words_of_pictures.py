@@ -355,7 +355,7 @@ def test_instantbooth_s_patches_are_all_pictures_and_its_word_their_mean(base: A
     concept = limner.learn(base, rex, method="instantbooth")
     count = len(rex.pictures)
     assert concept.tensors["instantbooth.adapter.features"].shape[1] % count == 0
-    one = limner.learn(base, Subject, method="instantbooth"(rex.handle, rex.noun, rex.pictures[:1]))
+    one = limner.learn(base, Subject(rex.handle, rex.noun, rex.pictures[:1]), method="instantbooth")
     places = one.tensors["instantbooth.adapter.features"].shape[1]
     assert concept.tensors["instantbooth.adapter.features"].shape[1] == count * places
     shape = concept.tensors["states.instantbooth.features"].shape
