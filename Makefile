@@ -21,11 +21,12 @@ test: $(VENV)/ready          ## every test, WORKERS at a time
 test-quick: $(VENV)/ready    ## five representative methods and the plan of the rooms, in two minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not every_method" $(QUICK)
 
-check: $(VENV)/ready         ## format, lint, size, freshness, types
+check: $(VENV)/ready         ## format, lint, size, freshness, language, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m tools.size
 	$(BIN)/python -m tools.fresh
+	$(BIN)/python -m tools.language
 	$(BIN)/mypy
 
 fuzz: $(VENV)/ready          ## N hostile inputs, counted: results/fuzz.json

@@ -21,8 +21,8 @@ from limner.apps.cli.methods import method_table
 from limner.evaluation.datasets.toys import toys
 from limner.evaluation.metrics import card, metrics
 from limner.evaluation.report import ordered, table_markdown
-from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS
 from limner.evaluation.results import read_results
+from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS
 from limner.methods import methods
 from limner.workflows.bench.run import is_current
 from training.pocket.evaluate import AIMS
@@ -196,7 +196,9 @@ def worth(row: Row) -> list[str]:
     if path.exists() and row["measured"]:
         read = read_results(path)
         numbers, counts = read["summary"][row["name"]]["numbers"], read["summary"][row["name"]]["diagnoses"]
-        cells = [f"{numbers[k]['mean']:.2f} [{numbers[k]['low']:.2f}, {numbers[k]['high']:.2f}]" for k in ("H", "F", "T")]
+        cells = [
+            f"{numbers[k]['mean']:.2f} [{numbers[k]['low']:.2f}, {numbers[k]['high']:.2f}]" for k in ("H", "F", "T")
+        ]
         own = row["measured"]
         lines += [
             f"On {numbers['F']['subjects']} held-out toys of the pocket base (F: fidelity, 0 as the base and 1 as the reference images; "

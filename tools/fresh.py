@@ -22,6 +22,8 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 RECORD = Path("docs", "made_from.json")
 PROOFS = Path("results", "proofs.json")
+SHOWN = 20
+"""Lines printed at most."""
 PART = re.compile(r"<!-- generated: (.+?) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 GENERATOR = "code:docs/*.py"
@@ -64,7 +66,7 @@ def main() -> int:
         (ROOT / RECORD).write_text(json.dumps(record(), indent=1, sort_keys=True) + "\n")
         return 0
     found = [*stale_proofs(), *stale_parts()]
-    for line in found:
+    for line in [*found[:SHOWN], *([f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])]:
         print(line, file=sys.stderr)
     return int(bool(found))
 
@@ -81,8 +83,10 @@ def record(root: Path = ROOT) -> dict[str, dict[str, str]]:
 def stale_parts(root: Path = ROOT) -> Iterator[str]:
     """One line for each input that changed, each part that was edited or says FAILED, and each that nothing is known
     of."""
-    path = root / RECORD
-    made: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.exists() else {"inputs": {}, "parts": {}}
+    if not (root / RECORD).exists():
+        yield f"{RECORD} is missing: run `make docs`"
+        return
+    made: dict[str, dict[str, str]] = json.loads((root / RECORD).read_text())
     depends: dict[str, list[str]] = {}
     for name, text, inputs in generated(root):
         if not inputs:

@@ -78,7 +78,7 @@ LITERAL = {
 }
 """Where toys and people wear clothes: words that are meant literally there."""
 
-NAMES = frozenset("found said told drained described begun kept worn outfit crew fleet".split())
+NAMES = frozenset(["found", "said", "told", "drained", "described", "begun", "kept", "worn", "outfit", "crew", "fleet"])
 """Bare participles and costumes: no name for a value or a function."""
 
 OPENINGS = "what|who|whose|of"

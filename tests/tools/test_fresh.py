@@ -114,6 +114,11 @@ def test_a_page_whose_method_is_gone_and_a_page_that_was_never_recorded_are_foun
     assert any(line.startswith("docs/methods/oft.md: not the text") for line in told)
 
 
+def test_a_repository_without_a_record_is_stale(house: Path) -> None:
+    (house / fresh.RECORD).unlink()
+    assert faults(house) == ["docs/made_from.json is missing: run `make docs`"]
+
+
 def test_it_takes_seconds_and_no_torch() -> None:
     began = time.monotonic()
     code = "import sys; from tools import fresh; list(fresh.stale_parts()); list(fresh.stale_proofs()); assert 'torch' not in sys.modules"
