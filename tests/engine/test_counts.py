@@ -73,7 +73,7 @@ def test_an_update_does_nothing_twice(base: Any, subjects: list[Subject]) -> Non
     assert found.values < 1.05 * VALUES * bare.values
 
 
-OPERATIONS, VALUES = 2.0, 2.0
+OPERATIONS, VALUES = 2.48, 1.473
 """Dispatched operations, and values made, of an update of low-rank matrices in attention (rank 4, batch 1) as multiples of a bare pass's."""
 
 

@@ -85,11 +85,19 @@ def answers(who: Individual, prompts: Sequence[Prompt], seeds: Iterable[int], *,
 
 def gallery(kind: str, count: int = 32, *, but: Individual | None = None, size: int = SIZE) -> list[Image.Image]:
     """Pictures of other held-out toys of a class, one each."""
+    others = _others(kind, count, size)
+    return [picture for who, picture in others if but is None or (who.kind, who.seed) != (but.kind, but.seed)]
+
+
+@functools.lru_cache(maxsize=8)
+def _others(kind: str, count: int, size: int) -> tuple[tuple[Individual, Image.Image], ...]:
+    """Toys of a class and a picture of each; kept, since every likeness of a bench is compared with the same."""
     from limner.pocket.world import CORE, SPLITS, individual, references
 
     start = SPLITS["held-out"].start + 5_000
-    others = [individual(kind, start + k, patterns=CORE.patterns) for k in range(count)]
-    return pictured([references(o, 1, seed=k)[0] for k, o in enumerate(others) if o != but], size)
+    toys = [individual(kind, start + k, patterns=CORE.patterns) for k in range(count)]
+    shown = pictured([references(toy, 1, seed=k)[0] for k, toy in enumerate(toys)], size)
+    return tuple(zip(toys, shown, strict=True))
 
 
 def pictured(graphs: list[SceneGraph], size: int = SIZE) -> list[Image.Image]:
