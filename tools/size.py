@@ -44,7 +44,7 @@ def steps(root: Path) -> Iterator[tuple[str, str, str]]:
     main = next((name for name in ("origin/main", "main") if known(root, name)), "HEAD")
     base = git(root, "merge-base", main, "HEAD").decode().strip() if main != "HEAD" else ""
     commits = git(root, "rev-list", "--no-merges", f"{base}..HEAD").decode().split() if base else []
-    for commit in commits or git(root, "rev-parse", "HEAD").decode().split():
+    for commit in commits or git(root, "rev-list", "--no-merges", "--max-count=1", "HEAD").decode().split():
         if known(root, f"{commit}~1"):
             yield f"commit {commit[:9]}", f"{commit}~1", commit
     yield "the index", "HEAD", ""

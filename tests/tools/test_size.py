@@ -66,6 +66,15 @@ def test_many_small_files_of_one_commit_are_found_behind_later_commits(house: Pa
     assert "adds 1.20 MB" in line
 
 
+def test_a_merge_of_small_commits_passes(house: Path) -> None:
+    for k in range(3):
+        put(house, f"docs/{k}.jpg", 400_000)
+        git(house, "commit", "--message", "a picture")
+    git(house, "checkout", "main")
+    git(house, "merge", "--no-ff", "--no-edit", "more")
+    assert list(faults(house, tree=2_000_000)) == []
+
+
 def test_text_counts_as_git_stores_it(house: Path) -> None:
     (house / "results.json").write_text("0" * 900_000)
     (house / "more.json").write_text("0" * 900_000)
