@@ -8,9 +8,9 @@ PRECISION ?= bfloat16
 WORKERS ?= 2
 METHOD ?= ip_adapter
 N ?= 200
-QUICK := tests/test_methods.py tests/test_rooms.py tests/tools tests/engine/test_attach.py tests/core/test_concept.py
+QUICK_TESTS := tests/test_methods.py tests/test_rooms.py tests/tools tests/engine/test_attach.py tests/core/test_concept.py
 
-.PHONY: demo test test-quick check fuzz proofs kills bench bench-quick docs pocket weights pretrain clean
+.PHONY: demo test test-quick check wheel fuzz proofs kills bench bench-quick docs pocket weights pretrain clean
 
 demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
 	$(BIN)/limner demo --out out/demo
@@ -19,7 +19,7 @@ test: $(VENV)/ready          ## every test, WORKERS at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-quick: $(VENV)/ready    ## five representative methods and the plan of the rooms, in two minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not every_method" $(QUICK)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not every_method" $(QUICK_TESTS)
 
 check: $(VENV)/ready         ## format, lint, size, freshness, language, types
 	$(BIN)/ruff format --check .
@@ -28,6 +28,9 @@ check: $(VENV)/ready         ## format, lint, size, freshness, language, types
 	$(BIN)/python -m tools.fresh
 	$(BIN)/python -m tools.language
 	$(BIN)/mypy
+
+wheel:                       ## build the wheel, install it into an empty environment, run its demo there (QUICK=1: one picture)
+	PYTHON=$(PYTHON) sh tools/try_wheel.sh
 
 fuzz: $(VENV)/ready          ## N hostile inputs, counted: results/fuzz.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(N)
