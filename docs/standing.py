@@ -1,4 +1,5 @@
-"""Whether a method is shown to be better than the base alone, by results/bench.json; without that it is experimental."""
+"""Whether a method is shown to be better than the base alone, by results/bench.json; without that it is
+experimental."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from typing import Any
 
 BENCH = Path(__file__).parent.parent / "results" / "bench.json"
 MARGIN = 0.05
-"""Share of the gap in fidelity (F) from the base alone, 0, to the reference images, 1, that the interval's lower end must reach."""
+"""Share of the gap in fidelity (F) from the base alone, 0, to the reference images, 1, that the interval's lower end
+must reach."""
 
 
 def standing(name: str) -> str:
@@ -18,7 +20,8 @@ def standing(name: str) -> str:
 
 
 def verdict(fidelity: dict[str, Any] | None) -> str:
-    """fidelity: mean, low and high of F over held-out toys (95 % bootstrap interval); None where nothing was measured"""
+    """fidelity: mean, low and high of F over held-out toys (95 % bootstrap interval); None where nothing was
+    measured"""
     if fidelity is None:
         return "**Experimental**: not measured on the pocket base."
     low, high = fidelity["low"], fidelity["high"]

@@ -40,9 +40,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With LIMNER_PROOFS set, write what was shown to results/proofs.json, from which the documentation's tables are made.
+    """With LIMNER_PROOFS set, write what was shown to results/proofs.json, from which the documentation's tables are
+    made.
 
-    A table is written whole, with the hash of the code it was shown for: a run of some of its tests loses the other rows.
+    A table is written whole, with the hash of the code it was shown for: a run of some of its tests loses the other
+    rows.
     """
     if _proved and os.environ.get("LIMNER_PROOFS") and not hasattr(session.config, "workerinput"):
         tables = json.loads(PROOFS.read_text()) if PROOFS.exists() else {}
@@ -78,7 +80,8 @@ def rex() -> Subject:
 
 @pytest.fixture(scope="session")
 def learned_once(base: Any, rex: Subject) -> Callable[[str], Learned]:
-    """What a method learned of the toy with the settings of FAST. The last two methods are kept, for the tests ordered below."""
+    """What a method learned of the toy with the settings of FAST. The last two methods are kept, for the tests ordered
+    below."""
     from .helpers import learn_noting
 
     return lru_cache(maxsize=2)(lambda name: learn_noting(base, name, rex))

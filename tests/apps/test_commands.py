@@ -1,4 +1,5 @@
-"""What the command line offers beside its verbs: settings files, many prompts, samples on the way, words, own methods."""
+"""What the command line offers beside its verbs: settings files, many prompts, samples on the way, words, own
+methods."""
 
 from __future__ import annotations
 

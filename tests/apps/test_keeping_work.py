@@ -1,4 +1,5 @@
-"""Commands write over nothing of the user's, keep what was learned at once, and say what is true when they are interrupted."""
+"""Commands write over nothing of the user's, keep what was learned at once, and say what is true when they are
+interrupted."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-# ------------------------------------------------------------------------------------------------------- the user's files
+# ----------------------------------------------------------------------------------------------------- the user's files
 
 
 def test_photographs_in_a_folder_of_the_subjects_name_stay(
@@ -141,7 +142,7 @@ def test_a_page_of_data_replaces_nothing_that_is_not_limners(
     assert [run("data", photos, "--page", page) for _ in range(2)] == [0, 0]
 
 
-# ------------------------------------------------------------------------------------------- kept the moment teaching ends
+# ---------------------------------------------------------------------------------------- kept the moment teaching ends
 
 
 @pytest.fixture
@@ -231,7 +232,7 @@ def test_what_is_not_finite_is_never_saved(base: Any, rex: Subject) -> None:
     learn.check_finite(concept)
 
 
-# ---------------------------------------------------------------------------------------------------------- many together
+# -------------------------------------------------------------------------------------------------------- many together
 
 
 def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
@@ -251,7 +252,8 @@ def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     cut = tmp_path / "cut"
 
     class Asked:
-        """As `stopping` is when a signal comes at the fifth update: the first subject is done, the second at its second."""
+        """As `stopping` is when a signal comes at the fifth update: the first subject is done, the second at its
+        second."""
 
         def __init__(self) -> None:
             self.updates = 0
@@ -296,7 +298,7 @@ def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     assert "is of another run" in capsys.readouterr().err
 
 
-# ---------------------------------------------------------------------------------------------------------------- painting
+# ------------------------------------------------------------------------------------------------------------- painting
 
 
 @pytest.mark.parametrize("scale", ["nan", "inf", "-inf", "1e30", "-11"])
@@ -339,7 +341,7 @@ def test_painting_leaves_gradients_to_the_caller(base: Any) -> None:
         assert torch.is_grad_enabled()
 
 
-# -------------------------------------------------------------------------------------------------------------- interrupts
+# ----------------------------------------------------------------------------------------------------------- interrupts
 
 
 def test_an_interrupt_says_what_is_true_then(

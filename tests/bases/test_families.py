@@ -1,4 +1,5 @@
-"""Every family behind the seam: what it paints, what it learns from, and what methods may do to it, on tiny random pipelines."""
+"""Every family behind the seam: what it paints, what it learns from, and what methods may do to it, on tiny random
+pipelines."""
 
 from __future__ import annotations
 
@@ -173,14 +174,14 @@ def test_deepfloyds_stages_paint_what_their_pipelines_paint(
     assert torch.allclose(ours, large, atol=1e-3)
 
 
-# -------------------------------------------------------------------------------------------------------- (b) the same loss
+# ---------------------------------------------------------------------------------------------------- (b) the same loss
 
 
 def loss_of_the_script(family: str, folder: Path, base: Any, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-    """What diffusers' training script for the family computes for one batch, in its own steps and with its own pipeline's
-    text states. The scripts: train_dreambooth, train_dreambooth_lora_sdxl, _sd3 (precondition_outputs 0), _flux, _flux2_klein, _qwen_image,
-    _sana; train_dreambooth (IF, learned variance cut off); train_text_to_image_lora_decoder (Kandinsky); train_amused;
-    PixArt-Sigma's own research script."""
+    """What diffusers' training script for the family computes for one batch, in its own steps and with its own
+    pipeline's text states. The scripts: train_dreambooth, train_dreambooth_lora_sdxl, _sd3 (precondition_outputs 0),
+    _flux, _flux2_klein, _qwen_image, _sana; train_dreambooth (IF, learned variance cut off);
+    train_text_to_image_lora_decoder (Kandinsky); train_amused; PixArt-Sigma's own research script."""
     pipeline = pipeline_of(folder)
     count = len(latents)
     with torch.no_grad():
@@ -306,7 +307,7 @@ def test_it_learns_from_the_loss_of_the_training_script(folder: Path, family: st
     assert loss == pytest.approx(float(expected), rel=2e-5)
 
 
-# ------------------------------------------------------------------------------------------- (c) one method of each kind
+# ------------------------------------------------------------------------------------------ (c) one method of each kind
 
 
 METHODS = {

@@ -146,7 +146,8 @@ def test_the_methods_share_theirs(base: Any, subjects: list[Subject], name: str)
 
 @pytest.mark.parametrize("name", ["instantbooth", "elite"])
 def test_two_words_of_pictures_are_both_read(base: Any, subjects: list[Subject], name: str) -> None:
-    """The pictures of the first matter as those of the second do, and the order of wearing to neither's place in the prompt."""
+    """The pictures of the first matter as those of the second do, and the order of wearing to neither's place in the
+    prompt."""
     a, b, c = (limner.learn(base, subject, method=name) for subject in subjects)
     other = replace(a, tensors=c.tensors)  # under the first's name, another subject's pictures
     prompt = f"{a.handle} and {b.handle} on the beach"

@@ -64,9 +64,11 @@ def test_a_fleet_of_four_is_one_pass(base: Any, subjects: list[Subject]) -> None
 
 
 def test_an_update_does_nothing_twice(base: Any, subjects: list[Subject]) -> None:
-    """At most as many times a bare pass as when this was written, and a little: more is something that is no longer cached.
+    """At most as many times a bare pass as when this was written, and a little: more is something that is no longer
+    cached.
 
-    The bare pass, forward and backward to its input, is counted by the same torch: another version dispatches otherwise.
+    The bare pass, forward and backward to its input, is counted by the same torch: another version dispatches
+    otherwise.
     """
     found, bare = counted(alone(base, subjects[0])), counted_pass(base)
     assert found.operations < 1.05 * OPERATIONS * bare.operations
@@ -74,7 +76,8 @@ def test_an_update_does_nothing_twice(base: Any, subjects: list[Subject]) -> Non
 
 
 OPERATIONS, VALUES = 2.48, 1.473
-"""Dispatched operations, and values made, of an update of low-rank matrices in attention (rank 4, batch 1) as multiples of a bare pass's."""
+"""Dispatched operations, and values made, of an update of low-rank matrices in attention (rank 4, batch 1) as multiples
+of a bare pass's."""
 
 
 def counted_pass(base: Any) -> Counting:
@@ -108,7 +111,8 @@ def test_nothing_frozen_is_run_in_an_update(
 def test_an_update_does_not_walk_the_network(
     base: Any, subjects: list[Subject], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Properties that look through every module of a network (diffusers' `device`, `dtype`) are not asked in an update."""
+    """Properties that look through every module of a network (diffusers' `device`, `dtype`) are not asked in an
+    update."""
     running, original = alone(base, subjects[0]), torch.nn.Module.named_modules
     for _ in range(2):
         next(running)
@@ -124,7 +128,8 @@ def test_an_update_does_not_walk_the_network(
 
 
 def test_the_gradient_stops_where_nothing_learns(base: Any, subjects: list[Subject]) -> None:
-    """An update's arithmetic is a forward and a backward pass to activations: no gradient of a frozen weight is computed."""
+    """An update's arithmetic is a forward and a backward pass to activations: no gradient of a frozen weight is
+    computed."""
     latents, time, states = (
         torch.randn(1, *base.latent_shape),
         torch.tensor([500]),

@@ -183,7 +183,8 @@ def test_every_concept_has_a_scale_of_its_own(base: Any) -> None:
 
 
 def test_an_interval_of_all_steps_is_no_interval_and_of_the_others_is_no_guidance(base: Any) -> None:
-    """Step by step: until the interval begins, to the bit what is painted without guidance; with (0, 1), what is painted with."""
+    """Step by step: until the interval begins, to the bit what is painted without guidance; with (0, 1), what is
+    painted with."""
     plain, guided, late, whole = (
         [at.latents for at in _steps(base, **how)]
         for how in ({"guidance": 1.0}, {}, {"guide_between": (0.5, 1.0)}, {"guide_between": (0.0, 1.0)})
@@ -249,7 +250,8 @@ def test_batches_of_many_concepts_have_an_interval_too(base: Any, monkeypatch: p
 
 
 def test_eulers_latents_are_converted_at_the_seam(base: Any) -> None:
-    """Against the sampler's own scaling, at every step: what it hands to the network is what the base calls noised latents."""
+    """Against the sampler's own scaling, at every step: what it hands to the network is what the base calls noised
+    latents."""
     x, noise = (torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
     scheduler = base.scheduler("euler", steps=5)
     for step, time in enumerate(scheduler.timesteps):

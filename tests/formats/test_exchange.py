@@ -1,4 +1,5 @@
-"""Files of other tools: what limner writes, their own loaders read and paint the same; what they write comes back to the bit."""
+"""Files of other tools: what limner writes, their own loaders read and paint the same; what they write comes back to
+the bit."""
 
 from __future__ import annotations
 
@@ -94,7 +95,7 @@ def alike(first: Any, second: Any, most: int = 1) -> bool:
     return far <= most
 
 
-# ------------------------------------------------------------------------------------------------------------------- LoRA
+# ----------------------------------------------------------------------------------------------------------------- LoRA
 
 
 @pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
@@ -277,7 +278,7 @@ def test_diffusers_first_keys_are_read(bases: dict[str, Any], rex: Subject, tmp_
     assert all(torch.equal(back.concept.tensors[n], t) for n, t in concept.tensors.items())  # type: ignore[union-attr]
 
 
-# ---------------------------------------------------------------------------------------------------------------- LyCORIS
+# -------------------------------------------------------------------------------------------------------------- LyCORIS
 
 
 @pytest.mark.parametrize("method", ["lycoris_loha", "lycoris_lokr"])
@@ -322,7 +323,7 @@ def test_a_lycoris_file_changes_a_layer_as_lycoris_says(bases: dict[str, Any], t
         assert torch.allclose(seen[layer], weight + delta, atol=1e-4)
 
 
-# ------------------------------------------------------------------------------------------------------------------ words
+# ---------------------------------------------------------------------------------------------------------------- words
 
 
 @pytest.mark.parametrize("to", ["diffusers", "a1111"])
@@ -395,7 +396,7 @@ def test_a_pickle_that_runs_code_is_not_opened(bases: dict[str, Any], tmp_path: 
     assert not Path("/tmp/limner-was-here").exists()
 
 
-# ---------------------------------------------------------------------------------------- Custom Diffusion and IP-Adapter
+# -------------------------------------------------------------------------------------- Custom Diffusion and IP-Adapter
 
 
 def test_diffusers_loads_our_custom_diffusion(
@@ -463,7 +464,7 @@ def test_ip_adapters_weights_are_read_and_paint_what_diffusers_paints(
     assert alike(shown, ours(base, concept))
 
 
-# --------------------------------------------------------------------------------------------------------------- refusals
+# ------------------------------------------------------------------------------------------------------------- refusals
 
 
 def test_every_key_is_accounted_for(bases: dict[str, Any], rex: Subject, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def adapter(base: Any, name: str, subject: Subject, **settings: Any) -> Adapter:
     return Adapter(recipe, subject.handle, shipped(name, base))
 
 
-# ------------------------------------------------------------------------------------------------------------- the encoder
+# ---------------------------------------------------------------------------------------------------------- the encoder
 
 
 def test_states_are_those_of_transformers_own_pass(reader: Multimodal, rex: Subject) -> None:
@@ -200,7 +200,7 @@ def test_learn_can_ask_it_for_captions(rex: Subject) -> None:
     assert all("<rex>" in picture.caption for picture in told.pictures)
 
 
-# ---------------------------------------------------------------------------------------------------------------- Kosmos-G
+# ------------------------------------------------------------------------------------------------------------- Kosmos-G
 
 
 def stage_of(base: Any, name: str, number: int, **settings: Any) -> Iterator[tuple[Any, Update]]:
@@ -243,7 +243,8 @@ def test_each_stage_of_kosmos_g_teaches_its_own(base: Any, few: None) -> None:
 
 @pytest.mark.parametrize("name", ["kosmos_g", "cafe"])
 def test_of_texts_alone_both_make_what_the_text_tower_makes(base: Any, reader: Multimodal, name: str) -> None:
-    """Each text's states are nearest to the text tower's of that text, and nearer than a quarter of how far those lie apart."""
+    """Each text's states are nearest to the text tower's of that text, and nearer than a quarter of how far those lie
+    apart."""
     from limner.pocket.world import caption, sample
 
     texts = sorted({caption(sample(700_000_000 + k, split="dev")) for k in range(24)})
@@ -308,7 +309,7 @@ def test_the_picture_stands_where_the_word_was(reader: Multimodal) -> None:
     assert net.text(reader, "", "<rex>", "dog", shown=True) == PICTURE
 
 
-# -------------------------------------------------------------------------------------------------------------------- CAFE
+# ----------------------------------------------------------------------------------------------------------------- CAFE
 
 
 def test_an_explanation_has_the_looks_where_the_word_was() -> None:
@@ -387,7 +388,7 @@ def test_what_is_like_the_reference_and_the_words_is_kept(base: Any, few: None) 
         assert int(worth.argmax()) == 0
 
 
-# -------------------------------------------------------------------------------------------------------------------- MoMA
+# ----------------------------------------------------------------------------------------------------------------- MoMA
 
 
 def followed(

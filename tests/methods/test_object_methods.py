@@ -41,7 +41,7 @@ def first_update(base: Any, name: str, rex: Subject, **settings: Any) -> Any:
     return next(train(base, Adapter(recipe, rex.handle), stages=recipe.tuning))
 
 
-# ------------------------------------------------------------------------------------------------------------ DreamArtist
+# ---------------------------------------------------------------------------------------------------------- DreamArtist
 
 
 def test_dreamartist_learns_both_words_and_never_reads_an_empty_prompt(
@@ -87,7 +87,8 @@ def noise_of(base: Any, noised: torch.Tensor, latents: torch.Tensor, time: torch
 def test_dreamartist_learns_through_the_guidance_of_both_words(
     base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At guidance 3 the loss is the error of negative + 3 (positive - negative): Eq. 4 of arXiv:2211.11337, written out here."""
+    """At guidance 3 the loss is the error of negative + 3 (positive - negative): Eq. 4 of arXiv:2211.11337, written out
+    here."""
     seen = spied(base, monkeypatch)
     progress = first_update(base, "dreamartist", rex, guidance=3.0, vectors=3, negative_vectors=1)
     outputs = {context.prompts[0]: (noised, time, output) for noised, time, _, context, output in seen}
@@ -103,7 +104,7 @@ def test_dreamartist_learns_through_the_guidance_of_both_words(
     assert progress.loss == pytest.approx(float(wanted), rel=1e-3)
 
 
-# ------------------------------------------------------------------------------------------------------------- DisenBooth
+# ----------------------------------------------------------------------------------------------------------- DisenBooth
 
 
 def test_disenbooth_two_runs_see_the_same_noise_and_differ_by_the_picture(
@@ -137,7 +138,7 @@ def test_disenbooth_painting_does_not_depend_on_any_picture(base: Any, rex: Subj
     assert torch.equal(plain, again)
 
 
-# ------------------------------------------------------------------------------------------------------------------ HiPer
+# ---------------------------------------------------------------------------------------------------------------- HiPer
 
 
 def test_hiper_gives_the_last_states_alone_to_the_subject(base: Any, rex: Subject) -> None:
@@ -163,7 +164,7 @@ def test_hiper_gives_the_last_states_alone_to_the_subject(base: Any, rex: Subjec
     assert block.shape == (3, base.word_vectors("dog").shape[1])
 
 
-# ---------------------------------------------------------------------------------------------------------------- DIFFNAT
+# -------------------------------------------------------------------------------------------------------------- DIFFNAT
 
 
 def test_kurtosis_of_known_distributions() -> None:
@@ -196,7 +197,7 @@ def test_diffnat_without_its_weight_is_dreambooth_to_the_bit(base: Any, rex: Sub
     assert not same(first.tensors, learn_fast(base, "diffnat", rex, kurtosis_weight=1.0).tensors)
 
 
-# ---------------------------------------------------------------------------------------------------------- Unet-finetune
+# -------------------------------------------------------------------------------------------------------- Unet-finetune
 
 
 def test_adapters_read_after_attention_and_write_before_the_feed_forward(base: Any, rex: Subject) -> None:
@@ -223,7 +224,7 @@ def test_adapters_read_after_attention_and_write_before_the_feed_forward(base: A
     assert torch.allclose(seen[1] - seen[0], change, atol=1e-4)
 
 
-# ----------------------------------------------------------------------------------------------------------------- PerSAM
+# --------------------------------------------------------------------------------------------------------------- PerSAM
 
 
 def test_one_mask_is_carried_over_to_the_other_pictures(base: Any) -> None:
@@ -263,7 +264,7 @@ def test_persam_does_not_see_the_background(base: Any, rex: Subject) -> None:
         assert not torch.allclose(term.value(update), loss)
 
 
-# ---------------------------------------------------------------------------------------------------------- Break-a-Scene
+# -------------------------------------------------------------------------------------------------------- Break-a-Scene
 
 
 def test_break_a_scene_first_the_word_alone_learns(base: Any, rex: Subject) -> None:
@@ -340,7 +341,7 @@ def test_attention_is_asked_of_the_word_where_it_is_said(base: Any, rex: Subject
     assert 0 < float(loss) < 1
 
 
-# ------------------------------------------------------------------------------------------------------------------- DVAR
+# ----------------------------------------------------------------------------------------------------------------- DVAR
 
 
 def test_the_frozen_loss_is_one_number_for_one_set_of_weights(base: Any, rex: Subject) -> None:
@@ -379,7 +380,7 @@ def test_dvar_resumed_stops_where_it_would_have(base: Any, rex: Subject) -> None
     assert resumed[-1].last
 
 
-# ----------------------------------------------------------------------------------------------------------- DisenDreamer
+# --------------------------------------------------------------------------------------------------------- DisenDreamer
 
 
 def test_disendreamer_adds_a_run_of_the_picture_alone(base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,7 +393,7 @@ def test_disendreamer_adds_a_run_of_the_picture_alone(base: Any, rex: Subject, m
     assert same(without.tensors, learn_fast(base, "disenbooth", rex).tensors)
 
 
-# ----------------------------------------------------------------------------------------------------------- DreamBooth++
+# --------------------------------------------------------------------------------------------------------- DreamBooth++
 
 
 def test_packed_regions_do_not_see_one_another_and_their_loss_is_the_mean(base: Any, rex: Subject) -> None:
@@ -445,7 +446,7 @@ def test_dreambooth_pp_starts_with_no_drift_and_counts_it_from_then_on(base: Any
     assert second["distillation(photos)"] > 1e-6
 
 
-# ------------------------------------------------------------------------------------------------------------------- CoRe
+# ----------------------------------------------------------------------------------------------------------------- CoRe
 
 
 def core_update(base: Any, rex: Subject, like: str) -> tuple[float, float, Any]:
@@ -487,7 +488,7 @@ def test_core_the_word_is_read_in_the_length_of_the_noun(base: Any, rex: Subject
         assert torch.allclose(adapted.words["<rex>"].norm(), length, rtol=1e-4)
 
 
-# -------------------------------------------------------------------------------------------------------------- Perfusion
+# ------------------------------------------------------------------------------------------------------------ Perfusion
 
 
 def keys_and_values(base: Any, adapted: Any, prompt: str) -> tuple[dict[str, Any], Any]:
@@ -545,7 +546,7 @@ def test_perfusion_learns_values_and_the_word_and_no_key(base: Any, rex: Subject
     assert adapted[0].image.tobytes() == bare[0].image.tobytes()
 
 
-# ------------------------------------------------------------------------------------------------ Compositional Inversion
+# ---------------------------------------------------------------------------------------------- Compositional Inversion
 
 
 def test_an_anchored_word_says_what_is_nearer_to_what_the_base_knows(base: Any, rex: Subject) -> None:
@@ -591,7 +592,7 @@ def test_a_box_that_is_none_is_refused(text: str) -> None:
         box_of(text)
 
 
-# ------------------------------------------------------------------------------------------------------ DreamDistribution
+# ---------------------------------------------------------------------------------------------------- DreamDistribution
 
 
 def _note_keys(seen: list[Any]) -> Any:
@@ -629,7 +630,7 @@ def test_dreamdistribution_every_prompt_learns_at_every_step(base: Any, rex: Sub
     assert 0 < progress.losses["prompts apart(photos)"] <= 1e-3
 
 
-# -------------------------------------------------------------------------------------------------------- Data Perspective
+# ----------------------------------------------------------------------------------------------------- Data Perspective
 
 
 def test_one_grammar_for_subject_and_class(base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -672,7 +673,7 @@ def test_a_caption_of_the_users_own_stays(base: Any, rex: Subject) -> None:
     assert len(set(said)) > 1
 
 
-# ------------------------------------------------------------------------------------------------------------- CatVersion
+# ----------------------------------------------------------------------------------------------------------- CatVersion
 
 
 @pytest.mark.parametrize("given", [{}, {"share": 0.25}], ids=["default", "a quarter"])
@@ -717,7 +718,7 @@ def test_a_prefix_that_nobody_looks_at_changes_nothing(base: Any) -> None:
     assert torch.equal(off, plain)
 
 
-# ----------------------------------------------------------------------------------------------------------------- COMCAT
+# --------------------------------------------------------------------------------------------------------------- COMCAT
 
 
 def test_comcat_changes_products_by_its_rank_and_no_weight(base: Any, rex: Subject) -> None:
@@ -746,7 +747,7 @@ def test_comcat_changes_products_by_its_rank_and_no_weight(base: Any, rex: Subje
         assert same(state(base), before)
 
 
-# ------------------------------------------------------------------------------------------------------------------ MATTE
+# ---------------------------------------------------------------------------------------------------------------- MATTE
 
 
 def test_matte_says_each_attribute_in_its_layers_and_its_time(base: Any, rex: Subject) -> None:
@@ -780,7 +781,7 @@ def test_matte_left_out_attributes_change_nothing(base: Any, rex: Subject) -> No
     assert pictures[2] != pictures[3]
 
 
-# ------------------------------------------------------------------------------------------------------------------- DETEX
+# ---------------------------------------------------------------------------------------------------------------- DETEX
 
 
 def test_detex_pictures_share_the_subjects_word_and_differ_in_their_own(base: Any, rex: Subject) -> None:
@@ -806,7 +807,7 @@ def test_detex_pictures_share_the_subjects_word_and_differ_in_their_own(base: An
         assert not torch.equal(adapted.text_states(["a <rex-pose-0> pose"])[0], first)
 
 
-# -------------------------------------------------------------------------------------------------------------------- ViCo
+# ----------------------------------------------------------------------------------------------------------------- ViCo
 
 
 def test_otsu_parts_two_heaps() -> None:
@@ -860,7 +861,7 @@ def test_vico_leaves_the_base_alone(base: Any, rex: Subject) -> None:
     }
 
 
-# ------------------------------------------------------------------------------------------------- Prototypical embedding
+# ----------------------------------------------------------------------------------------------- Prototypical embedding
 
 
 def test_the_word_is_its_prototype_before_any_denoising(
@@ -893,7 +894,7 @@ def test_text_and_picture_features_share_a_space(base: Any) -> None:
     assert torch.allclose(ours, theirs, atol=2e-3)
 
 
-# -------------------------------------------------------------------------------------------------------------- HiFi Tuner
+# ----------------------------------------------------------------------------------------------------------- HiFi Tuner
 
 
 def test_hifi_tuner_every_step_has_a_vector_of_the_nouns_length(base: Any, rex: Subject) -> None:
@@ -938,7 +939,7 @@ def test_hifi_tuner_gives_the_subjects_place_the_references_statistics(base: Any
             assert torch.equal(guide(moment._replace(step=step)), x)
 
 
-# --------------------------------------------------------------------------------------------------------------- Infusion
+# ------------------------------------------------------------------------------------------------------------- Infusion
 
 
 def test_infusion_attends_as_the_base_does_and_changes_what_is_painted(
@@ -973,7 +974,7 @@ def test_infusion_attends_as_the_base_does_and_changes_what_is_painted(
     assert torch.allclose(first, second, atol=1.0)
 
 
-# -------------------------------------------------------------------------------------------------------------------- DCI
+# ------------------------------------------------------------------------------------------------------------------ DCI
 
 
 def test_dci_a_context_learns_from_its_own_picture_alone(base: Any, rex: Subject) -> None:

@@ -29,7 +29,7 @@ from tests.helpers import fast, learn_fast
 
 from .test_object_methods import QUICK, first_update, spied
 
-# ------------------------------------------------------------------------------------------------------ Pair Customization
+# --------------------------------------------------------------------------------------------------- Pair Customization
 
 
 def test_contents_and_style_are_on_orthogonal_bases(base: Any, rex: Subject) -> None:
@@ -80,7 +80,7 @@ def test_a_pair_of_the_users_own_takes_the_place_of_class_pictures(base: Any, re
     assert methods()["pair_customization"](rex).stages[1].learns_from == {"subject", "class"}
 
 
-# -------------------------------------------------------------------------------------------------------------------- Lego
+# ----------------------------------------------------------------------------------------------------------------- Lego
 
 
 def test_lego_clean_pictures_never_say_the_concept(base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_swapped_lists_turn_the_context_gradient_around(base: Any, rex: Subject)
     assert float(torch.cosine_similarity(first, second, dim=0)) < -0.999
 
 
-# -------------------------------------------------------------------------------------------------------------------- CLiC
+# ----------------------------------------------------------------------------------------------------------------- CLiC
 
 
 def test_clic_surroundings_count_a_quarter_and_nothing_in_the_part_alone(base: Any, rex: Subject) -> None:
@@ -169,7 +169,7 @@ def test_clic_pushes_the_word_into_the_canvass_mask(base: Any, rex: Subject) -> 
         assert operation(moment._replace(where=None)) is moment.latents
 
 
-# ----------------------------------------------------------------------------------------- gradient-free Textual Inversion
+# -------------------------------------------------------------------------------------- gradient-free Textual Inversion
 
 
 def test_the_strategy_finds_the_minimum_of_a_stretched_bowl() -> None:
@@ -219,7 +219,7 @@ def test_too_much_to_search_is_refused(base: Any, rex: Subject) -> None:
         Searcher(stage, adapted, select(stage, adapted)[0], {})
 
 
-# -------------------------------------------------------------------------------------------------------------------- COTI
+# ----------------------------------------------------------------------------------------------------------------- COTI
 
 
 def pooled(rex: Subject) -> Subject:
@@ -279,7 +279,7 @@ def test_the_best_survives_an_interruption(base: Any, rex: Subject) -> None:
     assert Best(last.adapted, points[-1].moments).kept
 
 
-# ------------------------------------------------------------------------------------------------------------- InstructBooth
+# -------------------------------------------------------------------------------------------------------- InstructBooth
 
 
 def rewarded(base: Any, rex: Subject, judge: Any, seed: int = 0) -> dict[str, Any]:
@@ -372,7 +372,7 @@ def test_clip_prefers_the_picture_its_text_is_of(base: Any, rex: Subject) -> Non
     assert dog > boat
 
 
-# --------------------------------------------------------------------------------------------------------------- DreamTuner
+# ----------------------------------------------------------------------------------------------------------- DreamTuner
 
 
 def test_dreamtuner_without_weight_or_mask_attends_as_the_base_does(base: Any, rex: Subject) -> None:

@@ -1,4 +1,5 @@
-"""Querying Transformers: words that pictures and nouns become (BLIP-Diffusion), tokens for each layer (CustomContrast)."""
+"""Querying Transformers: words that pictures and nouns become (BLIP-Diffusion), tokens for each layer
+(CustomContrast)."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ def unseen(base: Any) -> References:
     return References(pixels[:, None].float() / 255, nouns=nouns, identity=torch.tensor([k // 4 for k in UNSEEN]))
 
 
-# ---------------------------------------------------------------------------------------------- the Querying Transformer
+# --------------------------------------------------------------------------------------------- the Querying Transformer
 
 
 def test_what_queries_say_does_not_hang_on_the_order_of_places() -> None:
@@ -103,7 +104,7 @@ def test_without_words_it_is_the_transformer_of_blip_2() -> None:
     assert torch.allclose(shape(own, places), out, atol=1e-5)
 
 
-# --------------------------------------------------------------------------------------------------------- BLIP-Diffusion
+# ------------------------------------------------------------------------------------------------------- BLIP-Diffusion
 
 
 def blip(base: Any, subject: Subject, **more: Any) -> Adapter:
@@ -215,7 +216,7 @@ def test_what_tuning_sees_is_what_painting_sees(base: Any, rex: Subject) -> None
     assert torch.allclose(words, run.kept["picture words"].expand_as(words), atol=1e-4)
 
 
-# ----------------------------------------------------------------------------------------- the first stage: picture and text
+# ------------------------------------------------------------------------------------ the first stage: picture and text
 
 
 def first_stage(base: Any) -> tuple[Adapter, Any]:
@@ -266,7 +267,7 @@ def test_info_nce_is_the_written_out_sum() -> None:
     assert missed(logits, right) == pytest.approx(float(sum(rows) / 2))
 
 
-# --------------------------------------------------------------------------------------------------------- CustomContrast
+# ------------------------------------------------------------------------------------------------------- CustomContrast
 
 
 def contrasted(base: Any, subject: Subject, **more: Any) -> Adapter:
@@ -285,7 +286,8 @@ def tokens_of(base: Any, adapter: Adapter, shown: References) -> torch.Tensor:
 
 
 def test_at_every_layer_two_views_of_a_toy_are_nearer_than_two_toys(base: Any) -> None:
-    """The property that sets it apart, on toys that nothing was trained on; of one class too, where nouns cannot tell."""
+    """The property that sets it apart, on toys that nothing was trained on; of one class too, where nouns cannot
+    tell."""
     shown: Any = unseen(base)
     adapter = contrasted(base, NOBODY)
     trained, bare = (tokens_of(base, o, shown) for o in (adapter, Adapter(adapter.recipe, "<nobody>", {}, 1.0, 0)))
@@ -308,7 +310,8 @@ def test_without_its_contrasts_it_is_a_plain_adapter() -> None:
 
 
 def test_appearance_contrast_in_closed_form() -> None:
-    """Two toys, two pictures each, whose tokens are equal for a toy and at right angles for two: a twin among three others."""
+    """Two toys, two pictures each, whose tokens are equal for a toy and at right angles for two: a twin among three
+    others."""
     tokens = torch.eye(2).repeat_interleave(2, 0)[:, None].expand(4, 3, 2)  # [B, sites, d]
     run = Pass(kept={TOKENS: tokens, WHOLE: tokens[:, 0]})
     shown = References(torch.zeros(4, 1, 3, 2, 2), nouns=("dog",) * 4, identity=torch.tensor([7, 7, 9, 9]))

@@ -75,7 +75,7 @@ def seen(kept: dict[str, Shown]) -> Any:
     return reading
 
 
-# -------------------------------------------------------------------------------------------------- the reference network
+# ------------------------------------------------------------------------------------------------ the reference network
 
 
 def test_references_are_noised_to_the_time_of_the_run(base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_what_learns_once_and_nothing_of_the_subject_ships(base: Any, name: str,
     assert sum(tensor.numel() for tensor in chosen.values()) <= 650_000
 
 
-# ---------------------------------------------------------------------------------------------------------------- bootpig
+# -------------------------------------------------------------------------------------------------------------- bootpig
 
 
 def call_of(base: Any, rows: int, *, length: int = 9) -> AttentionCall:
@@ -242,7 +242,8 @@ def test_of_several_references_each_place_sees_the_one_that_changes_most(base: A
 
 
 def test_bootpig_leaves_the_bases_cross_attention_alone(base: Any) -> None:
-    """With its change moved far from the start, cross-attention answers as the base's does, and self-attention does not."""
+    """With its change moved far from the start, cross-attention answers as the base's does, and self-attention does
+    not."""
     recipe = methods()["bootpig"](Subject("<nobody>", "toy"), steps=1, batch=2)
     hidden = {site.name: torch.randn(1, 9, base.attention_widths(site)[1]) for site in base.sites}
 
@@ -285,7 +286,8 @@ def test_gradients_reach_the_copy_through_what_it_shows(base: Any) -> None:
 def test_re_imagen_looks_at_as_many_neighbours_as_it_is_told(
     base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """None is the base; with some, the denoiser itself runs over just those pictures, clean, and the picture depends on each."""
+    """None is the base; with some, the denoiser itself runs over just those pictures, clean, and the picture depends on
+    each."""
     settings, shown = limner.PaintSettings(steps=2), {}
     for count in (0, 1, 2):
         concept = limner.learn(base, rex, method="re_imagen", neighbours=count)
@@ -400,7 +402,7 @@ def test_suti_starts_from_re_imagens_weights(base: Any) -> None:
     assert names[0] == names[1]
 
 
-# ---------------------------------------------------------------------------------------------------------------- diptych
+# -------------------------------------------------------------------------------------------------------------- diptych
 
 
 def test_the_left_panel_is_the_reference_at_every_step(
@@ -478,7 +480,7 @@ def test_diptychs_count_on_the_right_alone(base: Any) -> None:
     assert corner.abs().mean() < 0.3 * (batch.latents[:, :, :2, side : side + 2] - white[:, :, :2, :2]).abs().mean()
 
 
-# -------------------------------------------------------------------------------------------------------------------- SAG
+# ------------------------------------------------------------------------------------------------------------------ SAG
 
 
 @pytest.fixture
@@ -552,7 +554,7 @@ def test_rows_are_pushed_whoever_is_beside_them(moment: Moment) -> None:
     assert torch.allclose(operation(one), both[1:], atol=1e-3)
 
 
-# ---------------------------------------------------------------------------------------------------------- augmentations
+# -------------------------------------------------------------------------------------------------------- augmentations
 
 
 def test_erasing_takes_boxes_of_the_area_it_says() -> None:

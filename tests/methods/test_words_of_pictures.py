@@ -77,8 +77,8 @@ def test_another_toy_paints_another_picture(base: Any, rex: Subject, name: str) 
 
 @pytest.mark.parametrize("name", ["elite", "umm_diffusion", "instantbooth", "kim_sod_cnn"])
 def test_prompts_without_the_word_see_nothing_of_the_subject(base: Any, rex: Subject, name: str) -> None:
-    """What a word carries stays with the word: two subjects paint one picture where neither is named. Of InstantBooth, whose
-    adapters see the pictures whatever is said, with the adapters off."""
+    """What a word carries stays with the word: two subjects paint one picture where neither is named. Of InstantBooth,
+    whose adapters see the pictures whatever is said, with the adapters off."""
     from limner.workflows.demo import toy
 
     off = {"beta": 0.0} if name == "instantbooth" else {"candidates": 1} if name == "kim_sod_cnn" else {}
@@ -310,7 +310,8 @@ def test_a_close_up_is_the_subject_s_box(base: Any) -> None:
 
 
 def test_instantbooth_starts_as_the_model_without_patches(base: Any, rex: Subject) -> None:
-    """Every gate is zero at first: nothing of the adapter layers is in the output, and only the gates have a gradient."""
+    """Every gate is zero at first: nothing of the adapter layers is in the output, and only the gates have a
+    gradient."""
     recipe = methods()["instantbooth"](rex)
     patches = recipe.modifiers[1]
     with attach(base, [Adapter(recipe, rex.handle)]) as adapted:
@@ -389,7 +390,8 @@ def test_the_details_are_convolutions(base: Any) -> None:
 
 
 def test_of_candidates_the_nearest_is_kept(base: Any, rex: Subject) -> None:
-    """The picture that comes out is the one of three, painted by itself, whose embedding is nearest to the subject's."""
+    """The picture that comes out is the one of three, painted by itself, whose embedding is nearest to the
+    subject's."""
     from limner.core.subject import Subject as Seen
     from limner.workflows.paint import APART
 

@@ -143,7 +143,8 @@ def test_it_can_wear_everything(kind: str) -> None:
 
 
 def test_identity_does_not_depend_on_the_view() -> None:
-    """The colours painted on a toy are those of its own surface: turning the camera and the toy alike changes nothing."""
+    """The colours painted on a toy are those of its own surface: turning the camera and the toy alike changes
+    nothing."""
     graph = showing(individual("dog", 8), seed=2, scene="studio")
     sunless = graph.toys[0]
     turned = replace(

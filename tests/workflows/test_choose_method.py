@@ -142,7 +142,7 @@ def test_a_flag_without_its_value_is_said() -> None:
         translated(["learn", "photos", "--learning_rate"], print)
 
 
-# ---------------------------------------------------------------------------------------------------- full-size settings
+# --------------------------------------------------------------------------------------------------- full-size settings
 
 
 @pytest.mark.parametrize("name", list(FULL_SIZE))

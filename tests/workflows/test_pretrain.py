@@ -467,8 +467,8 @@ FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLI
 def test_two_processes_learn_what_one_learns(
     alone: Any, base: Any, tmp_path: Path, accumulate: int, sharded: dict[str, str]
 ) -> None:
-    """Each takes half of every batch: the losses and the weights are those of one process, but for rounding. With FSDP, each holds
-    half of the base."""
+    """Each takes half of every batch: the losses and the weights are those of one process, but for rounding. With FSDP,
+    each holds half of the base."""
     (one,), all_of_it, whole = alone
     (first, second), held, found = launched(tmp_path / "two", 2, accumulate=accumulate, **sharded)
     assert first == second
