@@ -28,20 +28,22 @@ PART = re.compile(r"<!-- generated: (.+?) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 GENERATOR = "code:docs/*.py"
 BENCH = ("results/bench.json", "code:src/limner/evaluation/report.py")
+EDITION = ("src/limner/pocket/weights/*.safetensors", "src/limner/pocket/weights/base/*/*.safetensors")
+"""The base and its judges: results that were measured on others say so."""
 PARTS = {
     "methods": ("cards:src/limner/methods/*/*.py", *BENCH),
-    "best": ("cards:src/limner/methods/*/*.py", *BENCH),
-    "results": BENCH,
+    "best": ("cards:src/limner/methods/*/*.py", *BENCH, *EDITION),
+    "results": (*BENCH, *EDITION),
     "diagnoses": BENCH,
-    "six": ("results/six.json",),
-    "strength": ("results/curve.json",),
-    "curve": ("results/dreambooth_curve.json",),
+    "six": ("results/six.json", *EDITION),
+    "strength": ("results/curve.json", *EDITION),
+    "curve": ("results/dreambooth_curve.json", *EDITION),
     "families": ("results/proofs.json", "cards:src/limner/bases/common/loading.py"),
     "formats": ("results/proofs.json",),
     "metrics": ("cards:src/limner/evaluation/metrics/*.py",),
     "fuzz": ("results/fuzz.json",),
     "kills": ("results/kills.json",),
-    "scores": ("results/pocket.json", "cards:training/pocket/evaluate.py", "src/limner/pocket/weights/base/*/*.safetensors"),
+    "scores": ("results/pocket.json", "cards:training/pocket/evaluate.py", *EDITION),
     "captions": ("docs/images/pocket.txt",),
     "commands": ("code:src/limner/apps/cli/*.py",),
 }  # fmt: skip
