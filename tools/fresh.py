@@ -27,12 +27,13 @@ SHOWN = 20
 PART = re.compile(r"<!-- generated: (.+?) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 GENERATOR = "code:docs/*.py"
+METHODS = "cards:src/limner/methods/*/*.py"
 BENCH = ("results/bench.json", "code:src/limner/evaluation/report.py")
 EDITION = ("src/limner/pocket/weights/*.safetensors", "src/limner/pocket/weights/base/*/*.safetensors")
 """The base and its judges: results that were measured on others say so."""
 PARTS = {
-    "methods": ("cards:src/limner/methods/*/*.py", *BENCH),
-    "best": ("cards:src/limner/methods/*/*.py", *BENCH, *EDITION),
+    "methods": (METHODS, *BENCH),
+    "best": (METHODS, *BENCH, *EDITION),
     "results": (*BENCH, *EDITION),
     "diagnoses": BENCH,
     "six": ("results/six.json", *EDITION),
@@ -129,9 +130,14 @@ def generated(root: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         name, text = str(page.relative_to(root)), page.read_text(encoding="utf-8")
         whole = next((inputs for pattern, inputs in PAGES.items() if page.relative_to(root).match(pattern)), ())
         if whole:
-            yield name, text, (GENERATOR, *(source.format(stem=page.stem) for source in whole))
+            own = (source.format(stem=page.stem) for source in whole)
+            yield name, text, (GENERATOR, *(source if is_there(source, root) else METHODS for source in own))
         for part, value in PART.findall(text):
             yield f"{name}, {part}", value, (GENERATOR, *PARTS[part]) if part in PARTS else ()
+
+
+def is_there(source: str, root: Path) -> bool:
+    return any(root.glob(source.rpartition(":")[2]))
 
 
 def digest(source: str, root: Path = ROOT) -> str:
