@@ -186,8 +186,8 @@ def page(row: Row) -> str:
             "",
             f"Defaults are for the pocket base; other bases take the third column, from {row['full_size_source']}.",
         ]
-    lines += ["", *worth(row), "", standing(row["name"])]
-    return "\n".join(lines).rstrip() + "\n"
+    lines += ["", *worth(row)]
+    return "\n".join([*lines, "", standing(row["name"])]).rstrip() + "\n"
 
 
 def worth(row: Row) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -79,12 +78,24 @@ def rex() -> Subject:
 
 
 @pytest.fixture(scope="session")
-def learned_once(base: Any, rex: Subject) -> Callable[[str], Learned]:
-    """What a method learned of the toy with the settings of FAST. The last two methods are kept, for the tests ordered
-    below."""
+def _kept() -> dict[str, Learned]:
+    return {}
+
+
+@pytest.fixture
+def learned_once(base: Any, rex: Subject, _kept: dict[str, Learned]) -> Callable[[str], Learned]:
+    """What a method learned of the subject with the settings of FAST. The last two methods are kept, for tests in the
+    order below."""
     from .helpers import learn_noting
 
-    return lru_cache(maxsize=2)(lambda name: learn_noting(base, name, rex))
+    def learned(name: str) -> Learned:
+        if name not in _kept:
+            for other in list(_kept)[:-1]:
+                del _kept[other]
+            _kept[name] = learn_noting(base, name, rex)
+        return _kept[name]
+
+    return learned
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

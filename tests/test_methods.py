@@ -44,6 +44,14 @@ EVERY_TUNED = asked(TUNED)
 EVERY_UNTUNED = asked([name for name in methods() if name not in TUNED])
 
 
+@pytest.fixture(scope="module")
+def another() -> Subject:
+    """Another toy of the class."""
+    from limner.workflows.demo import toy
+
+    return toy("dog", 2_000_099, count=3)
+
+
 @EVERY
 def test_the_base_comes_back_bit_for_bit(base: Any, learned_once: Callable[[str], Learned], name: str) -> None:
     learned = learned_once(name)
@@ -208,12 +216,10 @@ VISIBLE = 1e-3
 
 @EVERY_UNTUNED
 def test_without_learning_the_reference_images_change_the_picture(
-    base: Any, learned_once: Callable[[str], Learned], name: str
+    base: Any, another: Subject, learned_once: Callable[[str], Learned], name: str
 ) -> None:
-    """A method that learns nothing of a subject reads it: another toy of the class paints another picture."""
-    from limner.workflows.demo import toy
-
-    other = learn_fast(base, name, toy("dog", 2_000_099, count=3))
+    """A method that learns nothing of a subject reads it: another one of the class paints another picture."""
+    other = learn_fast(base, name, another)
     latents = learned_once(name).latents
     assert float((paint_latents(base, other) - latents).norm() / latents.norm()) > VISIBLE
 
