@@ -178,7 +178,8 @@ def _starts_as(base: Any, recipe: Recipe) -> str:
 @EVERY
 def test_at_half_scale_it_lies_between(base: Any, learned_once: Callable[[str], Learned], name: str) -> None:
     """A picture at half the strength is nearer to both ends than the ends are to each other; or half a strength is
-    refused. A change so large that its half paints the same is as far from the start as the whole, and a little more."""
+    refused. A change so large that its half paints the same is as far from the start as the whole, and a little
+    more."""
     learned = learned_once(name)
     half = paint_at_half_scale(base, learned.concept)
     if half is not None:
