@@ -115,6 +115,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody says how many, a picture takes 4 steps in place of 25: for tests of commands, whatever they
+    paint."""
+    from limner.engine.sample import PaintSettings
+
+    others = PaintSettings.__init__.__defaults__[1:]  # type: ignore[misc]  # the steps are the first of its settings
+    monkeypatch.setattr(PaintSettings.__init__, "__defaults__", (4, *others))
+
+
+@pytest.fixture
 def photos(rex: Subject, tmp_path: Path) -> Path:
     """A folder with the toy's pictures."""
     folder = tmp_path / "photos"

@@ -17,6 +17,8 @@ from limner.core.subject import Subject
 from limner.errors import FileError, PromptError
 from limner.evaluation.datasets import Case, Member
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 QUICK = ("--method", "textual_inversion", "--steps", "4", "--batch", "1", "--preview", "0", "--no-score", "--no-check")
 
 

@@ -27,6 +27,8 @@ from limner.errors import FileError, PaintingError, TeachingError
 from limner.workflows import learn
 from tests.helpers import same
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 QUIET = ["--no-check", "--no-score", "--preview", "0"]
 WORD = ["--method", "textual_inversion", "--steps", "3", "--batch", "1"]
 

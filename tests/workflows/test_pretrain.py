@@ -38,7 +38,8 @@ SMALL: dict[str, Any] = {"steps": 4, "batch": 4}
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights go into a folder of their own, and toys are few."""
+    """Weights go into a folder of their own, toys are few, and previews are painted in 4 steps."""
+    monkeypatch.setattr("limner.workflows.previews.STEPS", 4)
     monkeypatch.setattr(limner.core.weights, "FOLDER", tmp_path / "methods")
     monkeypatch.setattr("limner.parts.sources.toys.INDIVIDUALS", 4)
 
