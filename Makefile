@@ -8,28 +8,38 @@ PRECISION ?= bfloat16
 WORKERS ?= 2
 METHOD ?= ip_adapter
 N ?= 200
+QUICK_TESTS := tests/test_methods.py tests/test_rooms.py tests/tools tests/engine/test_attach.py tests/core/test_concept.py
 
-.PHONY: demo test check fuzz proofs kills bench bench-quick docs pocket weights pretrain clean
+.PHONY: demo test test-quick check wheel fuzz proofs kills bench bench-quick docs pocket weights pretrain clean
 
 demo: $(VENV)/ready          ## teach a toy from four pictures and paint it: out/demo/
 	$(BIN)/limner demo --out out/demo
 
 test: $(VENV)/ready          ## every test, WORKERS at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-check: $(VENV)/ready         ## format, lint, types
+test-quick: $(VENV)/ready    ## five representative methods and the plan of the rooms, in two minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not every_method" $(QUICK_TESTS)
+
+check: $(VENV)/ready         ## format, lint, size, freshness, language, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python -m tools.size
+	$(BIN)/python -m tools.fresh
+	$(BIN)/python -m tools.language
 	$(BIN)/mypy
+
+wheel:                       ## build the wheel, install it into an empty environment, run its demo there (QUICK=1: one picture)
+	PYTHON=$(PYTHON) sh tools/try_wheel.sh
 
 fuzz: $(VENV)/ready          ## N hostile inputs, counted: results/fuzz.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(N)
 
 proofs: $(VENV)/ready        ## what tests show of bases and files: results/proofs.json, for docs/
 	rm -f results/proofs.json
-	LIMNER_PROOFS=1 $(BIN)/python -m pytest tests/bases tests/formats
+	OMP_NUM_THREADS=1 LIMNER_PROOFS=1 $(BIN)/python -m pytest -n $(WORKERS) tests/bases tests/formats
 	$(MAKE) fuzz N=10000
-	$(BIN)/python -m docs.generate
+	$(MAKE) docs
 
 kills: $(VENV)/ready        ## kill commands N times at random moments: what is lost: results/kills.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py --count $(N) --out results/kills.json
@@ -44,6 +54,7 @@ bench-quick: $(VENV)/ready   ## the same, small: out/quick.json
 
 docs: $(VENV)/ready          ## the generated parts of README and docs/
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m tools.fresh --write
 
 pocket: $(VENV)/ready        ## train the pocket base and its judges; resumable, RUN=folder
 	$(BIN)/python -m training.pocket --run $(RUN) --precision $(PRECISION)

@@ -1,13 +1,14 @@
-"""Write the generated parts of the docs: the table of methods in README, a page per method, the results.
+"""Write the generated parts of the docs: the leaderboards, a page for each method, the commands, the API, the picture of the rooms.
 
 python -m docs.generate          write
-python -m docs.generate --check  say whether anything would change
+python -m docs.generate --check  fail where a file would change, or a table says that a proof FAILED
 python -m docs.generate --pictures out/bench/bench
                                  a sheet for every method's page from the pictures of a bench; not part of --check
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import statistics
@@ -21,9 +22,13 @@ from limner.evaluation.datasets.toys import toys
 from limner.evaluation.metrics import card, metrics
 from limner.evaluation.report import ordered, table_markdown
 from limner.evaluation.results import read_results
+from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS
 from limner.methods import methods
 from limner.workflows.bench.run import is_current
 from training.pocket.evaluate import AIMS
+
+from . import reference, rooms
+from .standing import standing
 
 Row = dict[str, Any]
 
@@ -31,35 +36,50 @@ ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "src" / "limner" / "methods" / "measured.json"
 SHEETS = ROOT / "docs" / "images" / "methods"
 EARLIER = "Measured on an earlier edition of the base and its judges than the one that ships."
+BEST = 8
+"""Methods in README's leaderboard."""
+BASELINES = {
+    TRUTH: "ground-truth renders",
+    WORDS: "description baseline",
+    COPIER: "copies of the reference images",
+    BASE: "base alone",
+}
+"""Name of a baseline in results/ and on the command line -> its name in tables."""
+HEADS = {"obeyed": "prompt accuracy", "s to teach": "s to learn"}
+"""Head of a column in reports -> its head in tables."""
 SHEET_CASES, SHEET_PROMPTS, SHEET_SIZE = 3, 6, 96
 START, END = "<!-- generated: {} -->", "<!-- end -->"
 
 
 def pages() -> dict[Path, str]:
-    """Every generated file and what it should hold."""
+    """Every generated file and its right content."""
     rows = method_table()
-    found = {MEASURED: measured_json()}
-    rows = [row | {"measured": json.loads(found[MEASURED]).get(row["name"], {})} for row in rows]
-    found |= {ROOT / "docs" / "methods" / f"{row['name']}.md": page(row) for row in rows}
+    files = {MEASURED: measured_json()}
+    rows = [row | {"measured": json.loads(files[MEASURED]).get(row["name"], {})} for row in rows]
+    files |= {ROOT / "docs" / "methods" / f"{row['name']}.md": page(row) for row in rows}
+    files[ROOT / "docs" / "methods" / "index.md"] = index(rows)
+    files[rooms.PICTURE] = rooms.picture()
+    files[ROOT / "docs" / "api.md"] = reference.api()
+    commands = ROOT / "docs" / "commands.md"
+    files[commands] = within(commands.read_text(encoding="utf-8"), "commands", reference.commands())
     readme = ROOT / "README.md"
-    text = within(readme.read_text(encoding="utf-8"), "methods", table(rows))
-    found[readme] = within(text, "results", results())
+    files[readme] = within(readme.read_text(encoding="utf-8"), "best", results(best=BEST))
     docs = ROOT / "docs" / "results.md"
     text = within(within(docs.read_text(encoding="utf-8"), "results", results()), "curve", curve())
     text = within(within(text, "strength", strength()), "six", six())
-    found[docs] = within(text, "diagnoses", diagnoses())
+    files[docs] = within(text, "diagnoses", diagnoses())
     bases = ROOT / "docs" / "bases.md"
-    found[bases] = within(bases.read_text(encoding="utf-8"), "families", proofs("bases", families()))
+    files[bases] = within(bases.read_text(encoding="utf-8"), "families", proofs("bases", families()))
     formats = ROOT / "docs" / "formats.md"
-    found[formats] = within(formats.read_text(encoding="utf-8"), "formats", proofs("formats"))
+    files[formats] = within(formats.read_text(encoding="utf-8"), "formats", proofs("formats"))
     judging = ROOT / "docs" / "judging.md"
-    found[judging] = within(judging.read_text(encoding="utf-8"), "metrics", metric_table())
+    files[judging] = within(judging.read_text(encoding="utf-8"), "metrics", metric_table())
     reliability = ROOT / "docs" / "reliability.md"
     text = within(reliability.read_text(encoding="utf-8"), "kills", kills())
-    found[reliability] = within(text, "fuzz", fuzz())
+    files[reliability] = within(text, "fuzz", fuzz())
     pocket = ROOT / "docs" / "pocket.md"
-    found[pocket] = within(within(pocket.read_text(encoding="utf-8"), "scores", scores()), "captions", captions())
-    return found
+    files[pocket] = within(within(pocket.read_text(encoding="utf-8"), "scores", scores()), "captions", captions())
+    return files
 
 
 def families() -> dict[str, str]:
@@ -70,18 +90,19 @@ def families() -> dict[str, str]:
 
 
 def proofs(name: str, titles: dict[str, str] | None = None) -> str:
-    """A table of what tests have shown (results/proofs.json, written by `make proofs`)."""
-    told = json.loads((ROOT / "results" / "proofs.json").read_text(encoding="utf-8"))[name]
+    """A table of test results (results/proofs.json, written by `make proofs`)."""
+    path = ROOT / "results" / "proofs.json"
+    proved = json.loads(path.read_text(encoding="utf-8"))[name]
     order = {"bases": ["paints", "learns", "tuned", "word", "pre-trained", "training-free"], "formats": ["in", "out"]}[
         name
     ]
-    rows = [key for key in titles if key in told] if titles else sorted(told)
+    rows = [key for key in titles if key in proved] if titles else sorted(proved)
     head = {"bases": "family", "formats": "file"}[name]
     lines = [f"| {head} | {' | '.join(order)} |", f"|---|{'---|' * len(order)}"]
     for key in rows:
-        cells = [told[key].get(column, "-") for column in order]
+        cells = [proved[key].get(column, "-") for column in order]
         lines.append(f"| {titles[key] if titles else key} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", source(path)])
 
 
 def fuzz() -> str:
@@ -89,18 +110,31 @@ def fuzz() -> str:
     path = ROOT / "results" / "fuzz.json"
     if not path.exists():
         return "Not counted yet: run `make fuzz`."
-    found = json.loads(path.read_text(encoding="utf-8"))
-    columns = list(found["all"])
-    rows = {**found["kinds"], "all": found["all"]}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    columns = list(record["all"])
+    rows = {**record["kinds"], "all": record["all"]}
     lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     lines += [f"| {name} | {' | '.join(f'{row[c]:,}' for c in columns)} |" for name, row in rows.items()]
     return "\n".join(lines)
 
 
+def index(rows: list[Row]) -> str:
+    """The page that lists every method."""
+    head = (
+        f"# {len(rows)} methods\n\n"
+        "`limner methods` prints this list; `limner learn photos/ --class dog --name rex --method NAME` uses one. *Framework* follows from the\n"
+        "sources of a method's stages: the subject's pictures (test-time fine-tuning), a corpus (pre-trained adaptation), both (hybrid), or\n"
+        "no stage at all (training-free). H (0 to 1) and seconds are means over held-out toys of the pocket base ([results](../results.md),\n"
+        "[definitions](../judging.md)). [Add a method](../../CONTRIBUTING.md).\n"
+    )
+    return f"{head}\n{table(rows)}\n"
+
+
 def table(rows: list[Row]) -> str:
-    lines = ["| method | paper | | framework | for | H | s to teach |", "|---|---|---|---|---|---|---|"]
+    """Every method: paper, framework, scope, score and cost."""
+    lines = ["| method | paper | | framework | scope | H | s to learn |", "|---|---|---|---|---|---|---|"]
     lines += [
-        f"| [`{r['name']}`](docs/methods/{r['name']}.md) | {r['title']}, {r['year']} | {r['source']} | {r['framework']} | "
+        f"| [`{r['name']}`]({r['name']}.md) | {r['title']}, {r['year']} | {r['source']} | {r['framework']} | "
         f"{', '.join(r['scope'])} | {figure(r, 'H', '.2f')} | {figure(r, 'seconds', '.0f')} |"
         for r in rows
     ]
@@ -112,9 +146,9 @@ def figure(row: Row, key: str, how: str) -> str:
 
 
 def measured_json() -> str:
-    """What `limner methods` tells and `limner learn` chooses by: means over the bench's toys."""
+    """Means over the bench's toys, which `limner methods` prints and `limner learn` chooses by."""
     path = ROOT / "results" / "bench.json"
-    found: dict[str, dict[str, float]] = {}
+    means: dict[str, dict[str, float]] = {}
     if path.exists():
         read = read_results(path)
         for name in methods():
@@ -122,22 +156,23 @@ def measured_json() -> str:
             if row is None:
                 continue
             cost = [unit["cost"] for unit in read["units"] if unit["method"] == name]
-            found[name] = {
+            means[name] = {
                 key: round(row["numbers"][key]["mean"], 3) for key in ("H", "F", "T") if key in row["numbers"]
             }
-            found[name]["toys"] = row["numbers"]["F"]["subjects"]
-            found[name] |= {key: round(statistics.mean(c[key] for c in cost), 1) for key in ("seconds", "bytes")}
-    return json.dumps(found, indent=1) + "\n"
+            means[name]["toys"] = row["numbers"]["F"]["subjects"]
+            means[name] |= {key: round(statistics.mean(c[key] for c in cost), 1) for key in ("seconds", "bytes")}
+    return json.dumps(means, indent=1) + "\n"
 
 
 def page(row: Row) -> str:
+    """The page of one method: source, command, settings, scores and pictures."""
     function = methods()[row["name"]]
     module = sys.modules[function.__module__]
     about = (inspect.getdoc(function) or "").partition("Settings:")[0].strip()
     lines = [f"# {row['title']}", "", (module.__doc__ or "").strip(), "", about, ""]
     lines += [
-        f"Paper: {row['source']}. Framework: {row['framework']}. For: {', '.join(row['scope'])}."
-        + (" Many subjects in one pass: `--together`." if row["together"] else ""),
+        f"Paper: {row['source'] or 'none'}. Framework: {row['framework']}. Scope: {', '.join(row['scope'])}."
+        + (" Several subjects in one pass: `--together`." if row["together"] else ""),
         "",
     ]
     lines += [f"    limner learn photos/ --class dog --name rex --method {row['name']}", ""]
@@ -152,42 +187,47 @@ def page(row: Row) -> str:
         f"Source of the third column: {row['full_size_source']}.",
     ]
     lines += ["", *worth(row)]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([*lines, "", standing(row["name"])]).rstrip() + "\n"
 
 
 def worth(row: Row) -> list[str]:
-    """What was measured of a method, and what it painted."""
+    """Scores of a method, and its sheet of pictures."""
     path, lines = ROOT / "results" / "bench.json", []
     if path.exists() and row["measured"]:
         read = read_results(path)
-        found, told = read["summary"][row["name"]]["numbers"], read["summary"][row["name"]]["diagnoses"]
-        cells = [f"{found[k]['mean']:.2f} [{found[k]['low']:.2f}, {found[k]['high']:.2f}]" for k in ("H", "F", "T")]
+        numbers, counts = read["summary"][row["name"]]["numbers"], read["summary"][row["name"]]["diagnoses"]
+        cells = [
+            f"{numbers[k]['mean']:.2f} [{numbers[k]['low']:.2f}, {numbers[k]['high']:.2f}]" for k in ("H", "F", "T")
+        ]
         own = row["measured"]
         lines += [
-            f"On {found['F']['subjects']} held-out toys of the pocket base (H: both; F: likeness, 0 the base's own and 1 the references'; "
-            "T: the prompt obeyed, 1 as the base does):",
+            f"On {numbers['F']['subjects']} held-out toys of the pocket base (F: fidelity, 0 as the base and 1 as the reference images; "
+            "T: alignment with the prompt, 1 as the base; H: their harmonic mean; 95 % bootstrap interval over toys):",
             "",
-            "| H | F | T | s to teach | kB | diagnosed |",
+            "| H | F | T | s to learn | kB | diagnoses |",
             "|---|---|---|---|---|---|",
             f"| {' | '.join(cells)} | {own['seconds']:.0f} | {own['bytes'] / 1024:.0f} | "
-            f"{', '.join(f'{n} {label}' for label, n in told.items())} |",
+            f"{', '.join(f'{n} {label}' for label, n in counts.items())} |",
         ]
-        if found["F"]["high"] < 0.1:
-            lines += ["", "It does not work here: likeness is that of the base that was never taught."]
-        elif found["F"]["low"] <= 0:
+        if numbers["F"]["high"] < 0.1:
+            lines += ["", "It does not work here: fidelity is that of the base alone."]
+        elif numbers["F"]["low"] <= 0:
             lines += [
                 "",
-                "Whether it beats the base that was never taught is not certain: the interval of F has 0 in it.",
+                "Whether it beats the base alone is not certain: the interval of F holds 0.",
             ]
     if (SHEETS / f"{row['name']}.jpg").exists():
         lines += ["", f"![pictures](../images/methods/{row['name']}.jpg)", ""]
-        lines += ["A toy in each row, its first reference to the left; a prompt in each column. Not chosen."]
+        lines += ["A toy in each row, its first reference image on the left; a prompt in each column. Not selected."]
     return lines
 
 
 def sheets(folder: Path) -> None:
-    """For every method, what a bench painted of its first toys: one row each, its first reference to the left. Methods whose pictures
-    are not in the folder keep their sheets."""
+    """A sheet for every method from the pictures of a bench: a row for each of its first toys, the first reference image on the left.
+    Methods whose pictures are not in the folder keep their sheets.
+
+    folder: the pictures of a bench, such as out/bench/bench
+    """
     from PIL import Image
 
     read = read_results(ROOT / "results" / "bench.json")
@@ -212,100 +252,126 @@ def sheets(folder: Path) -> None:
         sheet.save(SHEETS / f"{name}.jpg", quality=85)
 
 
-def results() -> str:
-    """The leaderboard of results/bench.json."""
+def named(text: str) -> str:
+    """A table of a report with the names of baselines and columns in the words of these pages."""
+    for name, plain in BASELINES.items():
+        text = text.replace(f"| {name} |", f"| {plain} |")
+    for name, plain in HEADS.items():
+        text = text.replace(f"| {name}", f"| {plain}", 1)
+    return text
+
+
+def source(path: Path) -> str:
+    """Which file a table was made from: name and the first digits of its hash."""
+    return f"`{path.relative_to(ROOT)}`, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}."
+
+
+def results(*, best: int = 0) -> str:
+    """The leaderboard of results/bench.json.
+
+    best: number of methods to show, the best first, with the baselines below; 0 shows all
+    """
     path = ROOT / "results" / "bench.json"
     if not path.exists():
         return "Not measured yet: `make bench`."
-    found = read_results(path)
-    units, cases = found["units"], {u["case"] for u in found["units"]}
+    record = read_results(path)
+    if best:
+        shown = [label for label, row in ordered(record["summary"]) if row["method"] not in BASELINES][:best]
+        summary = {label: row for label, row in record["summary"].items() if label in (*shown, BASE, WORDS)}
+        return named(table_markdown({**record, "summary": summary}, columns=("H", "F", "T"))).rstrip()
+    units, cases = record["units"], {u["case"] for u in record["units"]}
     about = (
-        f"{len(units)} likenesses of {len(cases)} held-out toys, {found['plan']['prompts']} prompts, "
-        f"{len(found['plan']['seeds'])} seed(s); mean and, in brackets, 95 % of bootstrap samples of the toys."
+        f"{len(units)} concepts of {len(cases)} held-out toys, {record['plan']['prompts']} prompts, "
+        f"{len(record['plan']['seeds'])} seed(s); mean and, in brackets, 95 % of bootstrap samples of the toys. {source(path)}"
     )
     counts = {name: sum(u["method"] == name for u in units) for name in methods()}
     fewer = [name for name, count in counts.items() if 0 < count < len(cases)]
     absent = [name for name, count in counts.items() if not count]
     about += f" On fewer toys: {', '.join(fewer)}." if fewer else ""
     about += f" Not measured: {', '.join(absent)}." if absent else ""
-    about += "" if is_current(found) else f" {EARLIER}"
-    return f"{table_markdown(found)}\n{about}"
+    about += "" if is_current(record) else f" {EARLIER}"
+    return f"{named(table_markdown(record))}\n{about}"
 
 
 def diagnoses() -> str:
-    """What was diagnosed, by method, and what the usual metrics are worth."""
+    """Diagnoses by method, and the rank correlation of the usual metrics with F and T."""
     path = ROOT / "results" / "bench.json"
     if not path.exists():
         return "Not measured yet: `make bench`."
-    found = read_results(path)
-    lines = ["| | diagnosed | F above words |", "|---|---|---|"]
-    for label, row in ordered(found["summary"]):
-        told = ", ".join(f"{v} {k}" for k, v in row["diagnoses"].items())
-        lines.append(f"| {label} | {told} | {above_words(row)} |")
+    record = read_results(path)
+    lines = ["| | diagnoses | F above the description baseline |", "|---|---|---|"]
+    for label, row in ordered(record["summary"]):
+        counts = ", ".join(f"{v} {k}" for k, v in row["diagnoses"].items())
+        lines.append(f"| {BASELINES.get(label, label)} | {counts} | {above_words(row)} |")
     lines += ["", "| metric | rank correlation with F | with T |", "|---|---|---|"]
-    for name, row in found["correlations"].items():
+    for name, row in record["correlations"].items():
         cells = [f"{row[side]:+.2f}" if side in row else "" for side in ("F", "T")]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def above_words(row: Row) -> str:
-    """How much likeness is above that of the base told the looks in words, with its interval."""
+    """F above that of the description baseline, with its interval."""
     gap = row["above words"].get("F")
     return "" if gap is None else f"{gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]"
 
 
 def curve() -> str:
+    """Scores of one method by its number of updates."""
     path = ROOT / "results" / "dreambooth_curve.json"
     if not path.exists():
         return "Not measured yet: `python benchmarks/curve.py`."
-    found = json.loads(path.read_text(encoding="utf-8"))
+    record = json.loads(path.read_text(encoding="utf-8"))
     lines = [
-        "| steps | F ↑ | T ↑ | H ↑ | identity ↑ | prompt obeyed ↑ | CLIP-T ↑ | copy ↓ | diagnosis |",
+        "| updates | F ↑ | T ↑ | H ↑ | identity ↑ | prompt accuracy ↑ | CLIP-T ↑ | copy index ↓ | diagnosis |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {p['steps']} | {p['F']:.2f} | {p['T']:.2f} | {p['H']:.2f} | {p['identity']:.3f} | {p['obeyed']:.3f} | "
         f"{p['clip_t']:.3f} | {p['copy_index']:.2f} | {p['diagnosis']} |"
-        for p in found["points"]
+        for p in record["points"]
     ]
-    if found["fingerprint"] != load("pocket", device="cpu").fingerprint:
+    if record["fingerprint"] != load("pocket", device="cpu").fingerprint:
         lines += ["", EARLIER]
     return "\n".join(lines)
 
 
 def strength() -> str:
-    """What was painted at several strengths of one concept."""
+    """Scores of one concept at several strengths."""
     path = ROOT / "results" / "curve.json"
     if not path.exists():
         return "Not measured yet: `limner bench --curve ip_adapter`."
-    found = read_results(path)
-    return table_markdown(found) + ("" if is_current(found) else f"\n{EARLIER}")
+    record = read_results(path)
+    return named(table_markdown(record)) + ("" if is_current(record) else f"\n{EARLIER}")
 
 
 SIX = {
     "dreambooth": 0.5, "lycoris_locon": 0.4, "lora_dreambooth": 0.4, "custom_diffusion": 0.5, "textual_inversion": 0.2,
 }  # fmt: skip
-"""What tuning must reach for the base to be worth judging on: the least share of the gap from the base to the ceiling, F."""
+"""The least F (share of the gap between base and ceiling) by which the base counts as fit to judge tuning on."""
 
 
 def six() -> str:
-    """Whether tuning works on this base: five ways of it on six held-out toys."""
+    """Whether tuning works on this base: five ways of tuning on six held-out toys."""
     path = ROOT / "results" / "six.json"
     if not path.exists():
         return "Not measured yet."
-    found = read_results(path)
-    lines = ["| | F ↑ | wanted | F above words | T ↑ | obeyed ↑ |", "|---|---|---|---|---|---|"]
-    for label, row in ordered(found["summary"]):
+    record = read_results(path)
+    lines = [
+        "| | F ↑ | wanted | F above the description baseline | T ↑ | prompt accuracy ↑ |",
+        "|---|---|---|---|---|---|",
+    ]
+    for label, row in ordered(record["summary"]):
         own = row["numbers"]
         wanted = f"{SIX[label]:.1f} {'met' if own['F']['mean'] >= SIX[label] else 'missed'}" if label in SIX else ""
-        told = [f"{own[k]['mean']:.2f} [{own[k]['low']:.2f}, {own[k]['high']:.2f}]" for k in ("F", "T", "obeyed")]
-        lines.append(f"| {label} | {told[0]} | {wanted} | {above_words(row)} | {told[1]} | {told[2]} |")
-    return "\n".join(lines) + ("" if is_current(found) else f"\n\n{EARLIER}")
+        cells = [f"{own[k]['mean']:.2f} [{own[k]['low']:.2f}, {own[k]['high']:.2f}]" for k in ("F", "T", "obeyed")]
+        name = BASELINES.get(label, label)
+        lines.append(f"| {name} | {cells[0]} | {wanted} | {above_words(row)} | {cells[1]} | {cells[2]} |")
+    return "\n".join(lines) + ("" if is_current(record) else f"\n\n{EARLIER}")
 
 
 def metric_table() -> str:
-    """Every metric: what it says, whose features it reads, where it comes from."""
+    """Every metric: its meaning, the encoder it reads and its source."""
     lines = ["| metric | | reads | better | source |", "|---|---|---|---|---|"]
     for function in metrics().values():
         about = card(function)
@@ -315,25 +381,26 @@ def metric_table() -> str:
 
 
 def scores() -> str:
+    """Scores of the pocket base and its judges, with their aims."""
     path = ROOT / "results" / "pocket.json"
     if not path.exists():
         return "Not measured yet."
-    found = json.loads(path.read_text(encoding="utf-8"))
-    lines = ["| asked of | | renders | painted | share | aim |", "|---|---|---|---|---|---|"]
-    for name, question in found["questions"].items():
+    record = json.loads(path.read_text(encoding="utf-8"))
+    lines = ["| captions | attribute | renders | painted | share | aim |", "|---|---|---|---|---|---|"]
+    for name, question in record["questions"].items():
         for field, true in question["renders"].items():
             share, aim = question["share"][field], AIMS.get(field)
             wanted = "" if aim is None else f"{aim:.0%} {'met' if share >= aim else 'missed'}"
             lines.append(
                 f"| {name} | {field} | {true:.1%} | {question['painted'][field]:.1%} | {share:.0%} | {wanted} |"
             )
-    clip, fid, judges, ceiling = found["clip"], found["fid"], found["judges"], found["ceiling"]
+    clip, fid, judges, ceiling = record["clip"], record["fid"], record["judges"], record["ceiling"]
     rows: dict[str, tuple[str, str, bool | None]] = {
-        "picture size": (f"{found['size']} px", "128 px", found["size"] >= 128),
+        "picture size": (f"{record['size']} px", "128 px", record["size"] >= 128),
         "autoencoder, held-out renders": (
-            f"{found['autoencoder']['psnr']:.1f} dB",
+            f"{record['autoencoder']['psnr']:.1f} dB",
             "30 dB",
-            found["autoencoder"]["psnr"] >= 30,
+            record["autoencoder"]["psnr"] >= 30,
         ),
         f"CLIP R@1 in {clip['texts']} texts that say everything": (
             f"{clip['r@1_distinct']:.1%}",
@@ -363,36 +430,36 @@ def scores() -> str:
             fid["painted"] <= 3 * fid["renders"],
         ),
         "CLIP-T painted; renders": (f"{fid['clip_t_painted']:.3f}; {fid['clip_t_renders']:.3f}", "", None),
-        "base and judges on disk": (f"{found['megabytes']:.1f} MB", "40 MB", found["megabytes"] <= 40),
-        "to load, libraries imported": (f"{found['seconds_to_load']:.1f} s", "2 s", found["seconds_to_load"] <= 2),
+        "base and judges on disk": (f"{record['megabytes']:.1f} MB", "40 MB", record["megabytes"] <= 40),
+        "to load, libraries imported": (f"{record['seconds_to_load']:.1f} s", "2 s", record["seconds_to_load"] <= 2),
         "one picture, 25 steps, two cores": (
-            f"{found['seconds_a_picture']:.1f} s",
+            f"{record['seconds_a_picture']:.1f} s",
             "1.5 s",
-            found["seconds_a_picture"] <= 1.5,
+            record["seconds_a_picture"] <= 1.5,
         ),
     }
     verdict = {None: "", True: " met", False: " missed"}
     lines += ["", "| | | aim |", "|---|---|---|"]
     lines += [f"| {name} | {value} | {aim}{verdict[met]} |" for name, (value, aim, met) in rows.items()]
-    lines += [] if found.get("fingerprint") == load("pocket", device="cpu").fingerprint else ["", EARLIER]
+    lines += [] if record.get("fingerprint") == load("pocket", device="cpu").fingerprint else ["", EARLIER]
     return "\n".join(lines)
 
 
 def kills() -> str:
-    """What `make kills` counted, by command and by what ended it."""
+    """The counts of `make kills`, by command and by signal."""
     path = ROOT / "results" / "kills.json"
     if not path.exists():
         return "Not counted yet."
-    found = json.loads(path.read_text(encoding="utf-8"))
-    columns = list(found["all"])
+    record = json.loads(path.read_text(encoding="utf-8"))
+    columns = list(record["all"])
     lines = [f"| | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
-    rows = {**found["by command"], **found["by signal"], "**all**": found["all"]}
+    rows = {**record["by command"], **record["by signal"], "**all**": record["all"]}
     lines += [f"| {name} | {' | '.join(str(row[column]) for column in columns)} |" for name, row in rows.items()]
     return "\n".join(lines)
 
 
 def captions() -> str:
-    """What was asked of each picture of the sheet, row by row."""
+    """The caption of each picture of the sheet, row by row."""
     path = ROOT / "docs" / "images" / "pocket.txt"
     if not path.exists():
         return "Not painted yet."
@@ -400,7 +467,7 @@ def captions() -> str:
 
 
 def within(text: str, name: str, value: str) -> str:
-    """The text with what is between the two marks replaced."""
+    """The text with the part between the two marks replaced."""
     start = START.format(name)
     before, _, rest = text.partition(start)
     if not rest:
@@ -409,10 +476,11 @@ def within(text: str, name: str, value: str) -> str:
 
 
 def main() -> None:
+    """Write, or with `--check` compare, every generated file."""
     if "--pictures" in sys.argv:
         sheets(Path(sys.argv[sys.argv.index("--pictures") + 1]))
-    stale = []
-    for path, text in pages().items():
+    stale, written = [], pages()
+    for path, text in written.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(str(path.relative_to(ROOT)))
             if "--check" not in sys.argv:
@@ -420,6 +488,9 @@ def main() -> None:
                 path.write_text(text, encoding="utf-8")
     if stale and "--check" in sys.argv:
         raise SystemExit(f"not up to date: {', '.join(stale)}; run `make docs`")
+    failed = [str(path.relative_to(ROOT)) for path, text in written.items() if "| FAILED |" in text]
+    if failed:
+        raise SystemExit(f"a proof FAILED in {', '.join(failed)}; mend it and run `make proofs`")
     print(f"{len(stale)} written" if stale else "up to date")
 
 

@@ -6,10 +6,15 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from limner.core.subject import Subject
+from tools.fresh import proof_digest
+
+if TYPE_CHECKING:
+    from .helpers import Learned
 
 PROOFS = Path(__file__).parent.parent / "results" / "proofs.json"
 _proved: dict[str, dict[str, dict[str, str]]] = {}
@@ -17,26 +22,34 @@ _proved: dict[str, dict[str, dict[str, str]]] = {}
 
 @pytest.fixture
 def proves(record_property: Callable[[str, object], None]) -> Callable[..., None]:
-    """Say what a test shows: a table of the documentation, a row and a column of it, and what stands there."""
-    return lambda table, row, column, what="yes": record_property("proves", [table, row, column, what])
+    """Name what a test shows, at its start: a table of the documentation, a row, a column, and the cell's text."""
+
+    def note(table: str, row: str, column: str, shown: str = "yes") -> None:
+        record_property("proves", (table, row, column, shown))
+
+    return note
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    for name, told in report.user_properties:
+    for name, value in report.user_properties:
         if name == "proves" and report.when == "call":
-            table, row, column, what = told  # type: ignore[misc]
-            place = _proved.setdefault(table, {}).setdefault(row, {})
-            place[column] = what if report.passed and place.get(column) != "FAILED" else "FAILED"
+            table, row, column, shown = cast("tuple[str, str, str, str]", value)
+            cells = _proved.setdefault(table, {}).setdefault(row, {})
+            cells[column] = shown if report.passed and cells.get(column) != "FAILED" else "FAILED"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With LIMNER_PROOFS set, what was shown goes to results/proofs.json, from which the documentation's tables are made."""
+    """With LIMNER_PROOFS set, write what was shown to results/proofs.json, from which the documentation's tables are
+    made.
+
+    A table is written whole, with the hash of the code it was shown for: a run of some of its tests loses the other
+    rows.
+    """
     if _proved and os.environ.get("LIMNER_PROOFS") and not hasattr(session.config, "workerinput"):
-        before = json.loads(PROOFS.read_text()) if PROOFS.exists() else {}
-        for table, rows in _proved.items():
-            for row, columns in rows.items():
-                before.setdefault(table, {}).setdefault(row, {}).update(columns)
-        PROOFS.write_text(json.dumps(before, indent=1, sort_keys=True) + "\n")
+        tables = json.loads(PROOFS.read_text()) if PROOFS.exists() else {}
+        made_from = tables.get("made from", {}) | {table: proof_digest(table) for table in _proved}
+        tables |= _proved | {"made from": made_from}
+        PROOFS.write_text(json.dumps(tables, indent=1, sort_keys=True) + "\n")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,7 +64,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def base():  # type: ignore[no-untyped-def]
+def base() -> Any:
     import limner
 
     return limner.load("pocket", device="cpu")
@@ -62,6 +75,53 @@ def rex() -> Subject:
     from limner.workflows.demo import toy
 
     return toy("dog", 2_000_012, count=3)
+
+
+@pytest.fixture(scope="session")
+def _kept() -> dict[str, Learned]:
+    return {}
+
+
+@pytest.fixture
+def learned_once(base: Any, rex: Subject, _kept: dict[str, Learned]) -> Callable[[str], Learned]:
+    """What a method learned of the subject with the settings of FAST. The last two methods are kept, for tests in the
+    order below."""
+    from .helpers import learn_noting
+
+    def learned(name: str) -> Learned:
+        if name not in _kept:
+            for other in list(_kept)[:-1]:
+                del _kept[other]
+            _kept[name] = learn_noting(base, name, rex)
+        return _kept[name]
+
+    return learned
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All questions of tests/test_methods.py to one method stand together, so that they share what it learned."""
+
+    def method(item: pytest.Item) -> str:
+        return (
+            str(item.callspec.params.get("name", ""))
+            if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+            else ""
+        )
+
+    places = [k for k, item in enumerate(items) if item.path.name == "test_methods.py"]
+    ordered = sorted((items[k] for k in places), key=method)
+    for place, item in zip(places, ordered, strict=True):
+        items[place] = item
+
+
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody says how many, a picture takes 4 steps in place of 25: for tests of commands, whatever they
+    paint."""
+    from limner.engine.sample import PaintSettings
+
+    others = PaintSettings.__init__.__defaults__[1:]  # type: ignore[misc]  # the steps are the first of its settings
+    monkeypatch.setattr(PaintSettings.__init__, "__defaults__", (4, *others))
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,21 @@ import pytest
 import torch
 from torch import Tensor
 
+import limner
 from limner.core.method import settings
 from limner.core.recipe import Recipe
 from limner.core.streams import stream
 from limner.core.subject import Subject
 from limner.core.types import AttentionCall, Pass
-from limner.core.weights import cached_weights_path, save_weights, weights_path
+from limner.core.weights import cached_weights_path, save_weights, shipped, weights_path
 from limner.engine.attach import Adapter, attach
+from limner.engine.sample import sample
+from limner.engine.train import Checkpoint, Progress
+from limner.library.opening import adapter_of
 from limner.methods import methods
 from limner.pocket.capabilities import CAPABILITIES
 
+QUICK = limner.PaintSettings(steps=3)
 FAST = {
     "steps": 3,
     "word_steps": 2,
@@ -40,6 +46,53 @@ def fast(function: Callable[..., Recipe], **more: Any) -> dict[str, Any]:
     """The settings of FAST that a method has."""
     known = {setting.name for setting in settings(function)}
     return {name: value for name, value in (FAST | more).items() if name in known}
+
+
+def learn_fast(base: Any, name: str, subject: Subject, **more: Any) -> limner.Concept:
+    """What a method learns of a subject with the settings of FAST, and `more`."""
+    return limner.learn(base, subject, method=name, **fast(methods()[name], **more))
+
+
+def adapter(base: Any, name: str, subject: Subject) -> Adapter:
+    """A method's recipe with the settings of FAST, before anything is learned."""
+    recipe = methods()[name](subject, **fast(methods()[name]))
+    return Adapter(recipe, subject.handle, shipped(recipe.weights, base) if recipe.weights else {})
+
+
+def paint_latents(base: Any, concept: limner.Concept, scale: float = 1.0) -> Tensor:
+    """Latents of a picture in three steps. # [1, C, h, w]"""
+    with torch.no_grad(), attach(base, [adapter_of(concept, base, scale=scale)]) as adapted:
+        *_, last = sample(adapted, [f"{concept.handle} in the city"], seeds=[5], settings=QUICK)
+    return last.latents
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A concept that several tests share, and what it was on the way."""
+
+    concept: limner.Concept
+    start: Mapping[str, Tensor]  # the adapter's tensors before the first update
+    first: Checkpoint  # after the first update; of a method without tuning, empty
+    tensors: Mapping[str, Tensor]  # after the last update, before any mean over updates
+    latents: Tensor  # of a picture that it paints
+    base_unchanged: bool  # every bit of the base, and no hook left
+
+
+def learn_noting(base: Any, name: str, subject: Subject) -> Learned:
+    """Learn a subject with the settings of FAST, and note what the tests ask about it."""
+    points: list[Checkpoint] = []
+
+    def note(progress: Progress) -> None:
+        if progress.done == 1 or progress.last:
+            points.append(progress.snapshot())
+
+    before = state(base)
+    with attach(base, [adapter(base, name, subject)]) as adapted:
+        start = {key: tensor.detach().clone() for key, tensor in adapted.tensors.items()}
+    concept = limner.learn(base, subject, method=name, watch=note, **fast(methods()[name]))
+    unchanged = same(state(base), before) and untouched(base)
+    points = points or [Checkpoint(0, 0, {}, {})]
+    return Learned(concept, start, points[0], points[-1].tensors, paint_latents(base, concept), unchanged)
 
 
 def state(base: Any) -> dict[str, Tensor]:
@@ -71,6 +124,7 @@ def ship_weights_in(folder: Path, base: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(base, "capabilities", own)
 
 
+@cache
 @torch.no_grad()
 def deaf(base: Any) -> list[str]:
     """Layers whose attention is 1 at one token, wherever it stands: what they ask and answer with learns nothing."""

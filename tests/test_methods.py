@@ -1,30 +1,59 @@
-"""The same questions to every method."""
+"""The same questions to every method.
+
+All questions to one method share what it learned once: `learned_once` of tests/conftest.py.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 import limner
 from limner.core.method import settings
 from limner.core.recipe import Recipe
 from limner.core.subject import Subject
-from limner.core.weights import shipped
-from limner.engine.attach import Adapter, attach
-from limner.engine.checkpoint import run_to_end
+from limner.engine.attach import attach
 from limner.engine.train import train
+from limner.errors import InputError
 from limner.library.opening import adapter_of
 from limner.methods import card, methods
 
-from .helpers import begun_weights, deaf, fast, person, same, state, untouched
+from .helpers import (
+    QUICK,
+    Learned,
+    adapter,
+    begun_weights,
+    deaf,
+    learn_fast,
+    paint_latents,
+    person,
+    same,
+    state,
+    untouched,
+)
 
-EVERY = pytest.mark.parametrize("name", list(methods()))
+REPRESENTATIVE = ("textual_inversion", "lora_dreambooth", "custom_diffusion", "ip_adapter", "stylealigned")
+"""A word, weights, both, pre-trained, training-free: `make test-quick` asks these alone."""
+
+
+def asked(names: list[str]) -> pytest.MarkDecorator:
+    """Ask each of these methods; all but the representative ones are marked, so that they can be left out."""
+    left_out = pytest.mark.every_method
+    known = [pytest.param(name, marks=() if name in REPRESENTATIVE else left_out, id=name) for name in names]
+    return pytest.mark.parametrize("name", known)
+
+
 TUNED = [name for name, function in methods().items() if function(Subject("<rex>", "dog")).tuning]
-QUICK = limner.PaintSettings(steps=3)
+EVERY = asked(list(methods()))
+EVERY_TUNED = asked(TUNED)
+EVERY_UNTUNED = asked([name for name in methods() if name not in TUNED])
 
 
 @pytest.fixture(scope="module")
@@ -34,33 +63,37 @@ def ada() -> Subject:
 
 @pytest.fixture
 def rex(request: pytest.FixtureRequest, base: Any, rex: Subject, ada: Subject) -> Subject:
-    """The toy, or a person under the same handle for methods of faces alone. Weights that did not come with limner are there."""
+    """The toy, or a person under the same handle for methods of faces alone. Weights that did not come with limner are
+    there."""
     name = request.node.callspec.params["name"]
     begun_weights(name, base)
-    return ada if card(methods()[name]).scope[0] == "face" else rex
+    return ada if for_faces(name) else rex
 
 
-def adapter(base: Any, name: str, rex: Subject, **more: Any) -> Adapter:
-    recipe = methods()[name](rex, **fast(methods()[name], **more))
-    return Adapter(recipe, rex.handle, shipped(recipe.weights, base) if recipe.weights else {})
+@pytest.fixture
+def another(request: pytest.FixtureRequest) -> Subject:
+    """Another toy of the class, or another person for methods of faces alone."""
+    from limner.workflows.demo import toy
+
+    return person(2_000_079) if for_faces(request.node.callspec.params["name"]) else toy("dog", 2_000_099, count=3)
 
 
-def learned(base: Any, name: str, rex: Subject, **more: Any) -> limner.Concept:
-    return limner.learn(base, rex, method=name, **fast(methods()[name], **more))
+def for_faces(name: str) -> bool:
+    """Whether a method is for faces before anything else."""
+    return card(methods()[name]).scope[0] == "face"
 
 
 @EVERY
-def test_the_base_comes_back_bit_for_bit(base: Any, rex: Subject, name: str) -> None:
+def test_the_base_comes_back_bit_for_bit(base: Any, learned_once: Callable[[str], Learned], name: str) -> None:
+    learned = learned_once(name)
+    assert learned.base_unchanged
     before = state(base)
-    concept = learned(base, name, rex)
-    assert same(state(base), before)
-    assert untouched(base)
-    limner.paint(base, "<rex> on the beach", concepts=[concept], settings=QUICK)
+    limner.paint(base, "<rex> on the beach", concepts=[learned.concept], settings=limner.PaintSettings(steps=1))
     assert same(state(base), before)
     assert untouched(base)
 
 
-@pytest.mark.parametrize("name", TUNED)
+@EVERY_TUNED
 def test_the_base_comes_back_when_teaching_is_abandoned(base: Any, rex: Subject, name: str) -> None:
     before, adapted = state(base), adapter(base, name, rex)
     running = train(base, adapted, stages=adapted.recipe.tuning, seed=0)
@@ -79,23 +112,31 @@ def test_the_base_comes_back_after_an_exception(base: Any, rex: Subject, name: s
     assert untouched(base)
 
 
-@pytest.mark.parametrize("name", TUNED)
-def test_losses_are_finite_and_every_learning_tensor_moves(base: Any, rex: Subject, name: str) -> None:
-    adapted = adapter(base, name, rex)
+@EVERY_TUNED
+def test_losses_are_finite_and_every_learning_tensor_moves(
+    base: Any, rex: Subject, learned_once: Callable[[str], Learned], name: str
+) -> None:
+    adapted, learned = adapter(base, name, rex), learned_once(name)
     with attach(base, [adapted]) as dressed:
-        first = {key: tensor.detach().clone() for key, tensor in dressed.tensors.items()}
         learning = {key for stage in adapted.recipe.tuning for selection in stage.train for key in selection(dressed)}
-    for progress in train(base, adapted, stages=adapted.recipe.tuning, seed=0):
-        assert math.isfinite(progress.loss)
-        last = progress.snapshot().tensors
-    first |= {
-        key: base.module(key.split(".")[0]).get_parameter(key.partition(".")[2]) for key in last if key not in first
-    }
+    first = starting_values(base, learned)
+    assert learned.concept.losses
+    assert all(math.isfinite(loss) for loss in learned.concept.losses)
     assert learning <= first.keys()
-    still = [key for key in learning if first[key].equal(last[key])]
+    still = [key for key in learning if first[key].equal(learned.tensors[key])]
     silent = deaf(base)
     assert len(silent) < 2
     assert not [key for key in still if not any(name in key or _normed(name) in key for name in silent)]
+
+
+def starting_values(base: Any, learned: Learned) -> dict[str, Tensor]:
+    """The tensors before the first update: the adapter's own, and the base's weights where those learn."""
+    return {
+        key: learned.start[key]
+        if key in learned.start
+        else base.module(key.split(".")[0]).get_parameter(key.partition(".")[2])
+        for key in learned.tensors
+    }
 
 
 def _normed(name: str) -> str:
@@ -104,51 +145,57 @@ def _normed(name: str) -> str:
 
 
 @EVERY
-def test_the_same_seed_teaches_the_same_concept(base: Any, rex: Subject, name: str) -> None:
-    first, second = learned(base, name, rex), learned(base, name, rex)
+def test_the_same_seed_teaches_the_same_concept(
+    base: Any, rex: Subject, learned_once: Callable[[str], Learned], name: str
+) -> None:
+    first, second = learned_once(name).concept, learn_fast(base, name, rex)
     assert same(first.tensors, second.tensors)
     assert first.losses == second.losses
 
 
-@pytest.mark.parametrize("name", TUNED)
-def test_another_seed_teaches_another_concept(base: Any, rex: Subject, name: str) -> None:
-    other = limner.learn(base, rex, method=name, seed=1, **fast(methods()[name]))
-    assert not same(learned(base, name, rex).tensors, other.tensors)
-
-
-@pytest.mark.parametrize("name", TUNED)
-def test_resumed_equals_uninterrupted(base: Any, rex: Subject, name: str) -> None:
+@EVERY_TUNED
+def test_another_seed_teaches_another_concept(
+    base: Any, rex: Subject, learned_once: Callable[[str], Learned], name: str
+) -> None:
     adapted = adapter(base, name, rex)
-    stages = adapted.recipe.tuning
-    whole, _ = run_to_end(base, adapted, stages, 0, header={})
-    running = train(base, adapted, stages=stages, seed=0)
-    point = next(running).snapshot()
+    running = train(base, adapted, stages=adapted.recipe.tuning, seed=1)
+    other = next(running).snapshot().tensors
     running.close()
-    *_, last = ((p.snapshot().tensors) for p in train(base, adapted, stages=stages, seed=0, start=point))
-    assert same(last, whole)
+    assert not same(learned_once(name).first.tensors, other)
+
+
+@EVERY_TUNED
+def test_resumed_equals_uninterrupted(
+    base: Any, rex: Subject, learned_once: Callable[[str], Learned], name: str
+) -> None:
+    adapted, learned = adapter(base, name, rex), learned_once(name)
+    running = train(base, adapted, stages=adapted.recipe.tuning, seed=0, start=learned.first)
+    *_, last = (progress.snapshot().tensors if progress.last else {} for progress in running)
+    assert same(last, learned.tensors)
 
 
 @EVERY
-def test_saved_and_loaded_it_paints_the_same(base: Any, rex: Subject, name: str, tmp_path: Path) -> None:
-    concept = learned(base, name, rex)
-    loaded = limner.Concept.load(concept.save(tmp_path / "rex.safetensors"))
-    first, second = (
-        limner.paint(base, "<rex> in the snow", concepts=[c], seed=3, settings=QUICK) for c in (concept, loaded)
-    )
-    assert first[0].image.tobytes() == second[0].image.tobytes()
-    assert loaded.header == concept.header
+def test_saved_and_loaded_it_paints_the_same(
+    base: Any, learned_once: Callable[[str], Learned], name: str, tmp_path: Path
+) -> None:
+    learned = learned_once(name)
+    loaded = limner.Concept.load(learned.concept.save(tmp_path / "rex.safetensors"))
+    assert paint_latents(base, loaded).equal(learned.latents)
+    assert loaded.header == learned.concept.header
 
 
 @EVERY
-def test_worn_at_scale_zero_it_is_the_base_reading_the_same_words(base: Any, rex: Subject, name: str) -> None:
-    concept = learned(base, name, rex)
+def test_worn_at_scale_zero_it_is_the_base_reading_the_same_words(
+    base: Any, rex: Subject, learned_once: Callable[[str], Learned], name: str
+) -> None:
+    concept = learned_once(name).concept
     adapted = adapter_of(concept, base, scale=0.0)
     with attach(base, [adapted]) as dressed:
-        said = dressed.expand_prompt("a photo of <rex> in the city")
-    if rex.handle in said:
-        said = said.replace(rex.handle, str(_starts_as(base, adapted.recipe)))
+        prompt = dressed.expand_prompt("a photo of <rex> in the city")
+    if rex.handle in prompt:
+        prompt = prompt.replace(rex.handle, str(_starts_as(base, adapted.recipe)))
     off = limner.paint(base, "a photo of <rex> in the city", concepts=[concept], scale=0.0, seed=5, settings=QUICK)
-    bare = limner.paint(base, said, seed=5, settings=QUICK)
+    bare = limner.paint(base, prompt, seed=5, settings=QUICK)
     assert off[0].image.tobytes() == bare[0].image.tobytes()
 
 
@@ -160,11 +207,53 @@ def _starts_as(base: Any, recipe: Recipe) -> str:
 
 
 @EVERY
-def test_wearing_it_changes_the_picture(base: Any, rex: Subject, name: str) -> None:
-    concept = learned(base, name, rex, steps=6, lr=0.01)
-    with_it = limner.paint(base, "<rex> in the city", concepts=[concept], seed=5, settings=QUICK)
-    without = limner.paint(base, "<rex> in the city", concepts=[concept], scale=0.0, seed=5, settings=QUICK)
-    assert with_it[0].image.tobytes() != without[0].image.tobytes()
+def test_at_half_scale_it_lies_between(base: Any, learned_once: Callable[[str], Learned], name: str) -> None:
+    """A picture at half the strength is nearer to both ends than the ends are to each other; or half a strength is
+    refused. A change so large that its half paints the same is as far from the start as the whole, and a little
+    more."""
+    learned = learned_once(name)
+    half = paint_at_half_scale(base, learned.concept)
+    if half is not None:
+        off = paint_latents(base, learned.concept, 0.0)
+        apart = (learned.latents - off).norm()
+        assert 0 < (half - off).norm() < 1.1 * apart
+        assert 0 < (half - learned.latents).norm() < apart
+
+
+def paint_at_half_scale(base: Any, concept: limner.Concept) -> Tensor | None:
+    """Latents of a picture; None where the method says that it has no strength between 0 and 1."""
+    try:
+        return paint_latents(base, concept, 0.5)
+    except InputError as error:
+        if "it can be worn at scale 0 or 1, not 0.5" not in str(error):
+            raise
+        return None
+
+
+@EVERY_TUNED
+def test_what_was_learned_changes_the_picture(base: Any, learned_once: Callable[[str], Learned], name: str) -> None:
+    """The same recipe with its tensors as they were before the first update paints another picture, beyond rounding."""
+    learned = learned_once(name)
+    start = starting_values(base, learned) | {
+        key: tensor for key, tensor in learned.start.items() if key not in learned.tensors
+    }
+    tensors = {key: start[key].detach().clone() for key in learned.concept.tensors}
+    untaught = paint_latents(base, replace(learned.concept, tensors=tensors))
+    assert float((untaught - learned.latents).norm() / untaught.norm()) > VISIBLE
+
+
+VISIBLE = 1e-3
+"""Share of a picture's latents that three updates move at least; two ways to the same sums differ by 1e-6."""
+
+
+@EVERY_UNTUNED
+def test_without_learning_the_reference_images_change_the_picture(
+    base: Any, another: Subject, learned_once: Callable[[str], Learned], name: str
+) -> None:
+    """A method that learns nothing of a subject reads it: another one of the class paints another picture."""
+    other = learn_fast(base, name, another)
+    latents = learned_once(name).latents
+    assert float((paint_latents(base, other) - latents).norm() / latents.norm()) > VISIBLE
 
 
 @EVERY
@@ -183,3 +272,24 @@ def test_frameworks_follow_from_where_stages_learn() -> None:
     assert found["textual_inversion"] == found["dreambooth"] == "test-time fine-tuning"
     assert found["ip_adapter"] == "pre-trained adaptation"
     assert found["stylealigned"] == "training-free"
+
+
+def test_a_method_is_better_than_the_base_by_its_margin_or_marked_experimental() -> None:
+    """The page of every method states the lower end of F's interval in results/bench.json, or says that it is
+    experimental."""
+    from docs.standing import BENCH, MARGIN
+
+    summary = json.loads(BENCH.read_text())["summary"]
+    for name in methods():
+        page = (BENCH.parent.parent / "docs" / "methods" / f"{name}.md").read_text()
+        low = summary[name]["numbers"]["F"]["low"] if name in summary else -math.inf
+        assert ("**Experimental**" in page) == (low < MARGIN), name
+        assert (f"Better than the base alone: F is at least {low:.2f}" in page) == (low >= MARGIN), name
+
+
+def test_only_an_interval_above_the_margin_counts_as_better() -> None:
+    from docs.standing import verdict
+
+    assert verdict({"low": 0.31, "mean": 0.4, "high": 0.5}).startswith("Better than the base alone: F is at least 0.31")
+    for fidelity in (None, {"low": -0.1, "mean": 0.4, "high": 0.9}, {"low": 0.04, "mean": 0.05, "high": 0.06}):
+        assert verdict(fidelity).startswith("**Experimental**")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def imports(path: Path) -> Iterator[tuple[str, str]]:
                 f"{home}.{a.name}" if f"{home}.{a.name}".removeprefix("limner.") in MODULES else home
                 for a in node.names
             ]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            found = re.findall(r"^f?['\"](limner(?:\.\w+)*)", ast.unparse(node.args[0]))
         else:
             continue
         for name in dict.fromkeys(found):
@@ -75,6 +78,22 @@ def test_imports_go_down_only() -> None:
             elif room(other) > room(name):
                 up.add((name, other))
     assert not up, f"imports that point up: {sorted(up)}"
+
+
+def test_an_import_is_seen_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside a function, for types alone, relative, and by a name in a string."""
+    monkeypatch.setattr(sys.modules[__name__], "SOURCE", tmp_path)
+    file = tmp_path / "core" / "x.py"
+    file.parent.mkdir()
+    file.write_text(
+        "from ..errors import InputError\n"
+        "if TYPE_CHECKING:\n    from limner.engine.train import Progress\n"
+        "def f():\n    class A:\n        def g(self):\n            import limner.workflows.learn\n"
+        "            import_module(f'limner.bases.{name}')\n"
+    )
+    assert set(imports(file)) == {
+        *(("errors", "top"), ("engine.train", "type"), ("workflows.learn", "function"), ("bases", "function"))
+    }
 
 
 def test_no_circle() -> None:

@@ -15,6 +15,8 @@ from PIL import Image
 from limner.apps.cli.main import main
 from tests.helpers import ship_weights_in
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 FAST = ["--method", "lora_dreambooth", "--steps", "2", "--num-class-pictures", "2", "--batch", "1"]
 
 

@@ -1,4 +1,5 @@
-"""What the command line offers beside its verbs: settings files, many prompts, samples on the way, words, own methods."""
+"""What the command line offers beside its verbs: settings files, many prompts, samples on the way, words, own
+methods."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from limner.apps.cli.saved import read_settings
 from limner.core.subject import Subject
 from limner.errors import FileError, PromptError
 from limner.evaluation.datasets import Case, Member
+
+pytestmark = pytest.mark.usefixtures("few_steps")
 
 QUICK = ("--method", "textual_inversion", "--steps", "4", "--batch", "1", "--preview", "0", "--no-score", "--no-check")
 

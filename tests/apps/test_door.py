@@ -123,7 +123,7 @@ def test_an_output_that_is_a_file_is_said_before_the_work(
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
-# --------------------------------------------------------------------------------------------------------- what is expected
+# ----------------------------------------------------------------------------------------------------- what is expected
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_terminal_of_ascii_is_given_escapes() -> None:
     assert process.returncode == 0
 
 
-# ------------------------------------------------------------------------------------------------------------- the network
+# ---------------------------------------------------------------------------------------------------------- the network
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""Commands write over nothing of the user's, keep what was learned at once, and say what is true when they are interrupted."""
+"""Commands write over nothing of the user's, keep what was learned at once, and say what is true when they are
+interrupted."""
 
 from __future__ import annotations
 
@@ -26,6 +27,8 @@ from limner.errors import FileError, PaintingError, TeachingError
 from limner.workflows import learn
 from tests.helpers import same
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 QUIET = ["--no-check", "--no-score", "--preview", "0"]
 WORD = ["--method", "textual_inversion", "--steps", "3", "--batch", "1"]
 
@@ -38,7 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-# ------------------------------------------------------------------------------------------------------- the user's files
+# ----------------------------------------------------------------------------------------------------- the user's files
 
 
 def test_photographs_in_a_folder_of_the_subjects_name_stay(
@@ -141,7 +144,7 @@ def test_a_page_of_data_replaces_nothing_that_is_not_limners(
     assert [run("data", photos, "--page", page) for _ in range(2)] == [0, 0]
 
 
-# ------------------------------------------------------------------------------------------- kept the moment teaching ends
+# ---------------------------------------------------------------------------------------- kept the moment teaching ends
 
 
 @pytest.fixture
@@ -231,13 +234,14 @@ def test_what_is_not_finite_is_never_saved(base: Any, rex: Subject) -> None:
     learn.check_finite(concept)
 
 
-# ---------------------------------------------------------------------------------------------------------- many together
+# -------------------------------------------------------------------------------------------------------- many together
 
 
 def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from limner.apps.cli import together
+    from limner.workflows.learn_many import train_stacked
 
     pets = tmp_path / "pets"
     for name in ("zork", "vimp"):
@@ -250,7 +254,8 @@ def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     cut = tmp_path / "cut"
 
     class Asked:
-        """As `stopping` is when a signal comes at the fifth update: the first subject is done, the second at its second."""
+        """As `stopping` is when a signal comes at the fifth update: the first subject is done, the second at its
+        second."""
 
         def __init__(self) -> None:
             self.updates = 0
@@ -271,7 +276,7 @@ def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     said = capsys.readouterr().err
     assert f"1 of 2 concepts are whole in {cut}, those begun (1) are kept in {cut / 'unfinished'}" in said
     taught: list[Any] = []
-    real = together.train_stacked
+    real = train_stacked
 
     def spied(base: Any, jobs: Any, **about: Any) -> Iterator[Any]:
         for progress in real(base, jobs, **about):
@@ -295,7 +300,7 @@ def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     assert "is of another run" in capsys.readouterr().err
 
 
-# ---------------------------------------------------------------------------------------------------------------- painting
+# ------------------------------------------------------------------------------------------------------------- painting
 
 
 @pytest.mark.parametrize("scale", ["nan", "inf", "-inf", "1e30", "-11"])
@@ -338,7 +343,7 @@ def test_painting_leaves_gradients_to_the_caller(base: Any) -> None:
         assert torch.is_grad_enabled()
 
 
-# -------------------------------------------------------------------------------------------------------------- interrupts
+# ----------------------------------------------------------------------------------------------------------- interrupts
 
 
 def test_an_interrupt_says_what_is_true_then(

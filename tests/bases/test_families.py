@@ -1,8 +1,11 @@
-"""Every family behind the seam: what it paints, what it learns from, and what methods may do to it, on tiny random pipelines."""
+"""Every family behind the seam: what it paints, what it learns from, and what methods may do to it, on tiny random
+pipelines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ from limner.errors import InputError, LimnerError
 from limner.methods import methods
 from limner.parts.fusion.decoupled_cross_attention import FEATURES
 from tests import test_methods as contracts
-from tests.helpers import same, state, untouched
+from tests.helpers import learn_noting, same, state, untouched
 
 from .families import BUILDERS, save_tiny
 
@@ -101,11 +104,14 @@ def theirs(folder: Path, pipeline: Any, noise: Tensor, *, steps: int, guidance: 
     return pipeline(prompt=PROMPT, **about).images[0]
 
 
+DRAW_NOISE = ("kandinsky", "deepfloyd")
+"""Their pipelines draw noise of their own, and are compared part by part in the three tests below the next."""
+
+
+@pytest.mark.parametrize("folder", [name for name in BUILDERS if name not in DRAW_NOISE], indirect=True)
 def test_it_paints_what_its_own_pipeline_paints(folder: Path, tiny: Any, proves: Any) -> None:
     """The same weights, noise and sampler through diffusers' pipeline give the same picture, to one step of 255."""
     proves("bases", folder.name, "paints", "as its own pipeline")
-    if folder.name in ("kandinsky", "deepfloyd"):
-        return  # their pipelines draw noise of their own: compared below, part by part
     ours = limner.paint(tiny, PROMPT, seed=4, settings=limner.PaintSettings(steps=4, guidance=3.0))[0]
     noise = torch.randn(tiny.latent_shape, generator=stream(4, "latents"))[None]
     other = theirs(folder, pipeline_of(folder), noise, steps=4, guidance=3.0)
@@ -113,7 +119,8 @@ def test_it_paints_what_its_own_pipeline_paints(folder: Path, tiny: Any, proves:
     assert np.abs(np.asarray(ours.image, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
 
 
-def test_kandinskys_decoder_paints_what_its_pipeline_paints(tmp_path: Path) -> None:
+def test_kandinskys_decoder_paints_what_its_pipeline_paints(tmp_path: Path, proves: Any) -> None:
+    proves("bases", "kandinsky", "paints", "as its own pipeline")
     folder = save_tiny("kandinsky", tmp_path / "kandinsky")
     base, pipeline = load(folder, device="cpu"), pipeline_of(folder)
     states, empty = base.text_states([PROMPT], words={})[:, 0], base.text_states([""], words={})[:, 0]
@@ -125,9 +132,10 @@ def test_kandinskys_decoder_paints_what_its_pipeline_paints(tmp_path: Path) -> N
     assert np.abs(np.asarray(ours.image, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
 
 
-def test_kandinskys_prior_makes_what_its_pipeline_makes(tmp_path: Path) -> None:
+def test_kandinskys_prior_makes_what_its_pipeline_makes(tmp_path: Path, proves: Any) -> None:
     import zlib
 
+    proves("bases", "kandinsky", "paints", "as its own pipeline")
     folder = save_tiny("kandinsky", tmp_path / "kandinsky")
     base, pipeline = load(folder, device="cpu"), pipeline_of(folder)
     pipeline.prior_pipe.set_progress_bar_config(disable=True)
@@ -137,9 +145,12 @@ def test_kandinskys_prior_makes_what_its_pipeline_makes(tmp_path: Path) -> None:
     assert torch.allclose(base.text_states([""], words={})[:, 0], other.negative_image_embeds, atol=1e-5)
 
 
-def test_deepfloyds_stages_paint_what_their_pipelines_paint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deepfloyds_stages_paint_what_their_pipelines_paint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proves: Any
+) -> None:
     from diffusers import IFPipeline, IFSuperResolutionPipeline
 
+    proves("bases", "deepfloyd", "paints", "as its own pipeline")
     folder = save_tiny("deepfloyd", tmp_path / "deepfloyd")
     base = load(folder, device="cpu")
     none: dict[str, Any] = {"safety_checker": None, "watermarker": None, "feature_extractor": None}
@@ -163,14 +174,14 @@ def test_deepfloyds_stages_paint_what_their_pipelines_paint(tmp_path: Path, monk
     assert torch.allclose(ours, large, atol=1e-3)
 
 
-# -------------------------------------------------------------------------------------------------------- (b) the same loss
+# ---------------------------------------------------------------------------------------------------- (b) the same loss
 
 
 def loss_of_the_script(family: str, folder: Path, base: Any, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-    """What diffusers' training script for the family computes for one batch, in its own steps and with its own pipeline's
-    text states. The scripts: train_dreambooth, train_dreambooth_lora_sdxl, _sd3 (precondition_outputs 0), _flux, _flux2_klein, _qwen_image,
-    _sana; train_dreambooth (IF, learned variance cut off); train_text_to_image_lora_decoder (Kandinsky); train_amused;
-    PixArt-Sigma's own research script."""
+    """What diffusers' training script for the family computes for one batch, in its own steps and with its own
+    pipeline's text states. The scripts: train_dreambooth, train_dreambooth_lora_sdxl, _sd3 (precondition_outputs 0),
+    _flux, _flux2_klein, _qwen_image, _sana; train_dreambooth (IF, learned variance cut off);
+    train_text_to_image_lora_decoder (Kandinsky); train_amused; PixArt-Sigma's own research script."""
     pipeline = pipeline_of(folder)
     count = len(latents)
     with torch.no_grad():
@@ -296,7 +307,7 @@ def test_it_learns_from_the_loss_of_the_training_script(folder: Path, family: st
     assert loss == pytest.approx(float(expected), rel=2e-5)
 
 
-# ------------------------------------------------------------------------------------------- (c) one method of each kind
+# ------------------------------------------------------------------------------------------ (c) one method of each kind
 
 
 METHODS = {
@@ -313,7 +324,7 @@ REFUSED = {
 """What means nothing on a family, and what its refusal says."""
 
 
-CONTRACTS = {
+CONTRACTS: dict[str, tuple[Callable[..., None], ...]] = {
     "tuned": (
         contracts.test_the_base_comes_back_bit_for_bit,
         contracts.test_the_base_comes_back_when_teaching_is_abandoned,
@@ -322,12 +333,14 @@ CONTRACTS = {
         contracts.test_the_same_seed_teaches_the_same_concept,
         contracts.test_another_seed_teaches_another_concept,
         contracts.test_resumed_equals_uninterrupted,
+        contracts.test_saved_and_loaded_it_paints_the_same,
         contracts.test_worn_at_scale_zero_it_is_the_base_reading_the_same_words,
     ),
     "pre-trained": (
         contracts.test_the_base_comes_back_bit_for_bit,
         contracts.test_the_base_comes_back_after_an_exception,
         contracts.test_the_same_seed_teaches_the_same_concept,
+        contracts.test_saved_and_loaded_it_paints_the_same,
         contracts.test_worn_at_scale_zero_it_is_the_base_reading_the_same_words,
     ),
 }
@@ -340,16 +353,17 @@ def test_the_contracts_hold_for_a_method_of_every_kind(
 ) -> None:
     name = METHODS[kind]
     proves("bases", family, kind, f"refused: {REFUSED[family, name]}" if (family, name) in REFUSED else name)
+    learned_once = functools.cache(functools.partial(learn_noting, tiny, subject=rex))
     if (family, name) in REFUSED:
         before = state(tiny)
         with pytest.raises(LimnerError, match=REFUSED[family, name]):
-            contracts.test_saved_and_loaded_it_paints_the_same(tiny, rex, name, tmp_path)
+            learned_once(name)
         assert same(state(tiny), before)
         assert untouched(tiny)
         return
+    given = {"base": tiny, "rex": rex, "name": name, "learned_once": learned_once, "tmp_path": tmp_path}
     for contract in CONTRACTS["tuned" if kind in ("tuned", "word") else "pre-trained"]:
-        contract(tiny, rex, name)
-    contracts.test_saved_and_loaded_it_paints_the_same(tiny, rex, name, tmp_path)
+        contract(**{argument: given[argument] for argument in inspect.signature(contract).parameters})
 
 
 # --------------------------------------------------------------------------------------------------------- (d) the seam

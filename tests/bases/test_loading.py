@@ -107,7 +107,7 @@ def test_teaching_a_distilled_base_comes_with_a_word_of_advice(
     assert "Teach on the" in capsys.readouterr().err
 
 
-# ------------------------------------------------------------------------------------------------------------ single files
+# --------------------------------------------------------------------------------------------------------- single files
 
 
 def in_its_makers_layout(base: Any) -> dict[str, Tensor]:

@@ -47,7 +47,8 @@ def masked(rex: Subject) -> Subject:
     shown = [p.image for p in rex.pictures if p.image is not None]
     masks = [Image.new("L", image.size) for image in shown]
     for mask in masks:
-        mask.paste(255, tuple(edge * side // 4 for edge, side in zip((1, 1, 3, 3), mask.size * 2, strict=True)))
+        left, top, right, bottom = (edge * side // 4 for edge, side in zip((1, 1, 3, 3), mask.size * 2, strict=True))
+        mask.paste(255, (left, top, right, bottom))
     return Subject.of(shown, noun="dog", handle="rex", masks=masks)
 
 
@@ -115,7 +116,7 @@ def test_the_fingerprint_survives_half_precision_and_sees_a_changed_weight(tmp_p
     folder = stable_diffusion(tmp_path / "sd", "1.5")
     first, half = load(folder, device="cpu"), load(folder, device="cpu", dtype="float16")
     assert first.fingerprint == half.fingerprint
-    other = load(folder, device="cpu")
+    other: Any = load(folder, device="cpu")
     with torch.no_grad():
         other.denoiser.conv_in.weight.mul_(1.5)
     assert other.fingerprint != first.fingerprint

@@ -1,4 +1,5 @@
-"""Pictures within bounds: known formats alone, no more memory than a picture of the kept size takes, one kind of error."""
+"""Pictures within bounds: known formats alone, no more memory than a picture of the kept size takes, one kind of
+error."""
 
 from __future__ import annotations
 

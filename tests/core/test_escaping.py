@@ -79,7 +79,7 @@ def read(text: str) -> Reader:
     return found
 
 
-# ------------------------------------------------------------------------------------------------------------ the helpers
+# ---------------------------------------------------------------------------------------------------------- the helpers
 
 
 @pytest.mark.parametrize("evil", EVIL)
@@ -134,7 +134,7 @@ def test_a_terminal_gets_no_control_characters() -> None:
     assert terminal_text("\x1b[31mred\tx\ny\r\u202e") == "\\x1b[31mred\tx\ny\\r\\u202e"
 
 
-# ---------------------------------------------------------------------------------------------------- where they are used
+# -------------------------------------------------------------------------------------------------- where they are used
 
 
 def test_captions_in_a_notebook_are_text() -> None:
@@ -236,7 +236,7 @@ def test_a_model_card_holds_a_header_as_text(evil: str) -> None:
     assert prose.count("\n#") == 4
 
 
-# ------------------------------------------------------------------------------------------------- held over all the code
+# ----------------------------------------------------------------------------------------------- held over all the code
 
 
 def html_in_f_strings(tree: ast.Module) -> list[int]:

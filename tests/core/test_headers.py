@@ -1,4 +1,5 @@
-"""A concept's file is data: it names no code, no base, no place to write to, and says nothing that limner did not write."""
+"""A concept's file is data: it names no code, no base, no place to write to, and says nothing that limner did not
+write."""
 
 from __future__ import annotations
 
@@ -178,7 +179,7 @@ def test_check_says_whether_a_concept_is_as_it_was_written(concept: Concept, bas
     assert f"not {loaded.sha256[:16]}" in found.checks[-1].found
 
 
-# ------------------------------------------------------------------------------------------------------ code that is named
+# --------------------------------------------------------------------------------------------------- code that is named
 
 
 @pytest.mark.usefixtures("forgetful")
@@ -266,7 +267,7 @@ def test_a_header_names_no_base_to_open(
     assert not opened
 
 
-# ---------------------------------------------------------------------------------------------------------------- settings
+# ------------------------------------------------------------------------------------------------------------- settings
 
 
 def test_settings_of_a_header_are_within_limits(concept: Concept) -> None:

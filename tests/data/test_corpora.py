@@ -1,4 +1,5 @@
-"""Corpora by a user's words: what is read, what is left out, and that drawing is a function of step and streams alone."""
+"""Corpora by a user's words: what is read, what is left out, and that drawing is a function of step and streams
+alone."""
 
 from __future__ import annotations
 
@@ -211,7 +212,8 @@ def test_shards_by_braces_glob_and_folder(shards: Path, words: str) -> None:
 
 
 def test_shards_are_drawn_in_any_order_as_a_function_of_step_and_streams(shards: Path, base: Any) -> None:
-    """Drawn forwards, backwards or alone, a step's batch is the same to the bit, whether the corpus fits in memory or not."""
+    """Drawn forwards, backwards or alone, a step's batch is the same to the bit, whether the corpus fits in memory or
+    not."""
 
     def drawing(kept: int) -> Callable[[int], Any]:
         monkey = pytest.MonkeyPatch()

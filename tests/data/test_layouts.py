@@ -345,7 +345,7 @@ def test_what_is_not_read_or_much_enlarged_is_told(tmp_path: Path) -> None:
     assert any("indoors/" in note for note in limner.Subject.of(tmp_path, noun="dog", handle="rex").notes)
 
 
-# ------------------------------------------------------------------------------------------------------- hostile folders
+# ------------------------------------------------------------------------------------------------------ hostile folders
 
 
 def secret(folder: Path) -> Path:

@@ -85,7 +85,11 @@ def test_words_and_parameters_are_those_of_the_places(base: Any) -> None:
         for n, k in enumerate("ab")
     ]
     with attach(base, adapters) as adapted:
-        now = lambda: base.select("cross_attention_kv")[name].detach().clone()  # noqa: E731
+
+        def now() -> torch.Tensor:
+            found: torch.Tensor = base.select("cross_attention_kv")[name].detach().clone()
+            return found
+
         assert torch.allclose(now(), value + 3, atol=1e-5)
         with adapted.only(1):
             assert list(adapted.words) == ["<b>"]
@@ -160,7 +164,8 @@ def test_the_methods_share_theirs(base: Any, subjects: list[Subject], name: str)
 
 @pytest.mark.parametrize("name", ["instantbooth", "elite"])
 def test_two_words_of_pictures_are_both_read(base: Any, subjects: list[Subject], name: str) -> None:
-    """The pictures of the first matter as those of the second do, and the order of wearing to neither's place in the prompt."""
+    """The pictures of the first matter as those of the second do, and the order of wearing to neither's place in the
+    prompt."""
     a, b, c = (limner.learn(base, subject, method=name) for subject in subjects)
     other = replace(a, tensors=c.tensors)  # under the first's name, another subject's pictures
     prompt = f"{a.handle} and {b.handle} on the beach"

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from limner.core.subject import Subject
+from limner.core.types import Pass
 from limner.engine.attach import Adapter
 from limner.engine.train import train
 from limner.methods import methods
@@ -23,7 +24,7 @@ class Counting(TorchDispatchMode):
     """How many operations are dispatched, and how many values they make."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = self.values = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -63,13 +64,29 @@ def test_a_fleet_of_four_is_one_pass(base: Any, subjects: list[Subject]) -> None
 
 
 def test_an_update_does_nothing_twice(base: Any, subjects: list[Subject]) -> None:
-    """At most what it took when this was written, and a little: more is something that was cached and no longer is."""
-    found = counted(alone(base, subjects[0]))
-    assert found.operations < 1.05 * OPERATIONS
-    assert found.values < 1.05 * VALUES
+    """At most as many times a bare pass as when this was written, and a little: more is something that is no longer
+    cached.
+
+    The bare pass, forward and backward to its input, is counted by the same torch: another version dispatches
+    otherwise.
+    """
+    found, bare = counted(alone(base, subjects[0])), counted_pass(base)
+    assert found.operations < 1.05 * OPERATIONS * bare.operations
+    assert found.values < 1.05 * VALUES * bare.values
 
 
-OPERATIONS, VALUES = 3_850, 13_200_000
+OPERATIONS, VALUES = 2.48, 1.473
+"""Dispatched operations, and values made, of an update of low-rank matrices in attention (rank 4, batch 1) as multiples
+of a bare pass's."""
+
+
+def counted_pass(base: Any) -> Counting:
+    """The denoiser alone on one latent, forward and backward to the latent."""
+    latents = torch.randn(1, *base.latent_shape, requires_grad=True)
+    states, time = base.text_states(["a dog"], words={}), torch.tensor([500])
+    with Counting() as found:
+        base.predict(latents, time, states, context=Pass()).square().mean().backward()
+    return found
 
 
 def test_nothing_frozen_is_run_in_an_update(
@@ -94,7 +111,8 @@ def test_nothing_frozen_is_run_in_an_update(
 def test_an_update_does_not_walk_the_network(
     base: Any, subjects: list[Subject], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Properties that look through every module of a network (diffusers' `device`, `dtype`) are not asked in an update."""
+    """Properties that look through every module of a network (diffusers' `device`, `dtype`) are not asked in an
+    update."""
     running, original = alone(base, subjects[0]), torch.nn.Module.named_modules
     for _ in range(2):
         next(running)
@@ -110,14 +128,13 @@ def test_an_update_does_not_walk_the_network(
 
 
 def test_the_gradient_stops_where_nothing_learns(base: Any, subjects: list[Subject]) -> None:
-    """An update's arithmetic is a forward and a backward pass to activations: no gradient of a frozen weight is computed."""
+    """An update's arithmetic is a forward and a backward pass to activations: no gradient of a frozen weight is
+    computed."""
     latents, time, states = (
         torch.randn(1, *base.latent_shape),
         torch.tensor([500]),
         base.text_states(["a dog"], words={}),
     )
-    from limner.core.types import Pass
-
     with torch.no_grad(), FlopCounterMode(display=False) as forward:
         base.predict(latents, time, states, context=Pass(fused=False))
     running = alone(base, subjects[0])

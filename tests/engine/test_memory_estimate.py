@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -78,7 +78,10 @@ def test_every_saving_saves(folder: Path) -> None:
         assert half[part] == whole[part] / 2
     assert half["learning"] > whole["learning"]  # what learns stays in single precision
     for name in ("offload", "checkpointing"):
-        assert estimate(shape, replace(start, **{name: True})).teaching <= estimate(shape, start).teaching
+        assert (
+            estimate(shape, replace(start, **cast("dict[str, Any]", {name: True}))).teaching
+            <= estimate(shape, start).teaching
+        )
     assert estimate(shape, replace(start, tiling=True)).painting <= estimate(shape, start).painting
 
 
@@ -148,7 +151,8 @@ def test_savings_do_not_change_what_is_learned_or_painted(tmp_path: Path, photos
 
 
 def test_a_base_in_bfloat16_is_the_same_base(folder: Path) -> None:
-    """Its values are rounded, so the fingerprint is that of its files; a concept goes from one precision to the other."""
+    """Its values are rounded, so the fingerprint is that of its files; a concept goes from one precision to the
+    other."""
     assert load(folder, device="cpu", dtype="bfloat16").fingerprint == load(folder, device="cpu").fingerprint
 
 
@@ -200,8 +204,8 @@ SD15 = Shape(
     ("dtype", "taught", "painted", "loaded"), [("float32", 5.79, 5.54, 0.0), ("bfloat16", 3.13, 3.11, 4.18)]
 )
 def test_the_plan_is_what_was_measured(dtype: str, taught: float, painted: float, loaded: float) -> None:
-    """Against gigabytes of anonymous memory measured on a processor; of loading, of all memory. At least them, and at most a tenth
-    more."""
+    """Against gigabytes of anonymous memory measured on a processor; of loading, of all memory. At least them, and at
+    most a tenth more."""
     found = estimate(SD15, Choice(dtype))
     for plan, seen in ((found.teaching, taught), (found.painting, painted), (found.loading, loaded)):
         if seen:
@@ -209,7 +213,8 @@ def test_the_plan_is_what_was_measured(dtype: str, taught: float, painted: float
 
 
 def test_half_precision_saves_nothing_where_all_weights_learn() -> None:
-    """What learns is kept in single precision beside the rounded weights, so the plan does not take to bfloat16 for its sake."""
+    """What learns is kept in single precision beside the rounded weights, so the plan does not take to bfloat16 for its
+    sake."""
     everything = replace(SD15, learned=SD15.weights["denoiser"])
     whole, half = (estimate(everything, Choice(dtype)) for dtype in ("float32", "bfloat16"))
     assert half.parts["learning"] >= 16 * everything.learned

@@ -43,7 +43,7 @@ def test_sampling_can_be_dropped_half_way(base: Any, rex: Subject) -> None:
     before = state(base)
     adapter = Adapter(find("lora_dreambooth")(rex), rex.handle)
     with torch.no_grad(), attach(base, [adapter]) as adapted:
-        steps = sample(adapted, ["<rex>"], seeds=[0], settings=QUICK)
+        steps: Any = sample(adapted, ["<rex>"], seeds=[0], settings=QUICK)
         first = next(steps)
         assert (first.step, first.total) == (0, 3)
         steps.close()
@@ -73,8 +73,6 @@ def test_prompts_that_cannot_be_painted(base: Any, prompt: str, said: str) -> No
 def test_senseless_settings(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="must"):
         limner.PaintSettings(**bad)
-    with pytest.raises(InputError, match="sampler"):
-        raise InputError("sampler")
 
 
 def test_an_unknown_sampler_suggests(base: Any) -> None:
@@ -146,7 +144,7 @@ def test_outside_of_its_interval_guidance_costs_nothing(base: Any, monkeypatch: 
 @pytest.mark.parametrize("name", ["ip_adapter", "lora_dreambooth", "textual_inversion", "dreambooth"])
 def test_before_its_steps_a_subject_is_its_noun_on_the_untouched_base(base: Any, name: str) -> None:
     """Step by step: what the base paints of the noun, until concepts are put on; from there on, something else."""
-    about = {} if name == "ip_adapter" else {"steps": 2, "lr": 0.05, "prior_weight": 0.0}
+    about: dict[str, Any] = {} if name == "ip_adapter" else {"steps": 2, "lr": 0.05, "prior_weight": 0.0}
     about = {key: value for key, value in about.items() if key != "prior_weight" or "dreambooth" in name}
     concept = limner.learn(base, toy("dog", 1_000_040), method=name, **about)
     worn_late = _watched(base, "a photo of <rex> in the snow", [concept], subject_from=0.5)
@@ -185,7 +183,8 @@ def test_every_concept_has_a_scale_of_its_own(base: Any) -> None:
 
 
 def test_an_interval_of_all_steps_is_no_interval_and_of_the_others_is_no_guidance(base: Any) -> None:
-    """Step by step: until the interval begins, to the bit what is painted without guidance; with (0, 1), what is painted with."""
+    """Step by step: until the interval begins, to the bit what is painted without guidance; with (0, 1), what is
+    painted with."""
     plain, guided, late, whole = (
         [at.latents for at in _steps(base, **how)]
         for how in ({"guidance": 1.0}, {}, {"guide_between": (0.5, 1.0)}, {"guide_between": (0.0, 1.0)})
@@ -251,7 +250,8 @@ def test_batches_of_many_concepts_have_an_interval_too(base: Any, monkeypatch: p
 
 
 def test_eulers_latents_are_converted_at_the_seam(base: Any) -> None:
-    """Against the sampler's own scaling, at every step: what it hands to the network is what the base calls noised latents."""
+    """Against the sampler's own scaling, at every step: what it hands to the network is what the base calls noised
+    latents."""
     x, noise = (torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
     scheduler = base.scheduler("euler", steps=5)
     for step, time in enumerate(scheduler.timesteps):

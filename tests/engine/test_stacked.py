@@ -35,8 +35,8 @@ LORA: dict[str, Any] = {"steps": 4, "num_class_pictures": 2, "batch": 2, "rank":
 LOHA: dict[str, Any] = {"steps": 3, "batch": 1, "rank": 2}
 WORD: dict[str, Any] = {"steps": 4, "batch": 2, "vectors": 2}
 NEAR = 2e-3
-"""How far a concept may be from the one taught alone, of its length: sums are added up in another order, and Adam's first updates,
-which divide a gradient by its own size, make the most of it where a gradient is next to nothing."""
+"""How far a concept may be from the one taught alone, of its length: sums are added up in another order, and Adam's
+first updates, which divide a gradient by its own size, make the most of it where a gradient is next to nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,8 @@ def by_name(done: list[Done]) -> dict[tuple[str, int], Done]:
 
 
 def test_a_fleet_teaches_what_each_would_learn_alone(base: Any, subjects: list[Subject]) -> None:
-    """Other ranks, rates, lengths and seeds, words and low rank mixed, fewer slots than subjects: who ends leaves, who waits joins."""
+    """Other ranks, rates, lengths and seeds, words and low rank mixed, fewer slots than subjects: who ends leaves, who
+    waits joins."""
     jobs = [
         Job(subjects[0], "lora_dreambooth", 1, LORA),
         Job(subjects[1], "textual_inversion", 2, WORD),
@@ -209,7 +210,8 @@ def test_a_job_that_fails_ends_alone(base: Any, subjects: list[Subject], where: 
 
 
 def test_who_waits_for_a_job_does_not_hold_up_the_others(base: Any, subjects: list[Subject]) -> None:
-    """The second job comes only once the first has learned; what the iterator raises comes after those who had begun."""
+    """The second job comes only once the first has learned; what the iterator raises comes after those who had
+    begun."""
     learned = threading.Event()
 
     def slow() -> Iterator[Job]:
@@ -260,7 +262,7 @@ def spoiled(subject: Subject, *, steps: int = 4) -> Recipe:
 def test_it_can_be_left_and_gone_on_with_alone_or_together(base: Any, subjects: list[Subject]) -> None:
     jobs = [Job(s, "lora_dreambooth", k, LORA) for k, s in enumerate(subjects[:2])]
     points: dict[str, Checkpoint] = {}
-    running = train_stacked(base, jobs)
+    running: Any = train_stacked(base, jobs)
     for number, progress in enumerate(running):
         if number == 1:
             points = {job.subject.name: progress.snapshot(job) for job in jobs}
@@ -288,7 +290,7 @@ def test_jobs_are_asked_for_when_a_slot_is_free(base: Any, subjects: list[Subjec
             asked.append(k)
             yield Job(subject, "textual_inversion", k, WORD | {"steps": 2})
 
-    running = train_stacked(base, queue(), slots=1)
+    running: Any = train_stacked(base, queue(), slots=1)
     next(running)
     assert asked == [0]
     assert len(next(running).done) == 1
@@ -379,7 +381,8 @@ def test_over_processes_it_is_the_same(base: Any, subjects: list[Subject]) -> No
 def test_over_a_cluster_actors_open_the_base_once(
     base: Any, subjects: list[Subject], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through Ray's own calls; the stand-in makes an actor when it is asked for and runs its calls when they are waited for."""
+    """Through Ray's own calls; the stand-in makes an actor when it is asked for and runs its calls when they are waited
+    for."""
     made: list[Any] = []
 
     def remote(kind: Any) -> Any:

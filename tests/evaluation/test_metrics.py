@@ -165,7 +165,7 @@ def test_a_judge_that_is_asked() -> None:
     assert "a dog on the beach" in asked[-1][0]
     for bad in ("I cannot say", "score: 7", "score: 3.5", "score: 40"):
         with pytest.raises(LimnerError, match="no 'score"):
-            concept_preservation(lambda q, p, bad=bad: bad, [picture], picture)
+            concept_preservation(lambda *_, bad=bad: bad, [picture], picture)
 
 
 def test_image_reward_is_asked_through_its_own_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,15 +37,24 @@ def signs() -> dict[str, dict[str, float]]:
     def rand(*shape: int) -> np.ndarray:
         return unit(rng.standard_normal((*shape, DIM)))
 
-    kind, found = rand(), {}
+    kind = rand()
+    found: dict[Any, Any] = {}
     for _ in range(SUBJECTS):
         who, said, places = rand(), rand(PROMPTS), rand(REFERENCES)
         real = unit(kind + 0.8 * who + 0.6 * places + 0.35 * rand(REFERENCES))
         held, learned, texts = real[:2], real[2:], unit(kind + 0.8 * said)
 
         def paint(
-            a: float, b: float, c: float, noise: float, k: float, *, who=who, said=said, places=places
-        ) -> np.ndarray:  # type: ignore[no-untyped-def]
+            a: float,
+            b: float,
+            c: float,
+            noise: float,
+            k: float,
+            *,
+            who: Any = who,
+            said: Any = said,
+            places: Any = places,
+        ) -> np.ndarray:
             taken = places[2:][rng.integers(3, size=(PROMPTS, SEEDS))]
             return unit(k * kind + a * who + b * said[:, None] + c * taken + noise * rand(PROMPTS, SEEDS))
 

@@ -1,4 +1,5 @@
-"""Hostile and broken files: whatever is in them, a clear error before anything is changed. Thousands more in tests/fuzz."""
+"""Hostile and broken files: whatever is in them, a clear error before anything is changed. Thousands more in
+tests/fuzz."""
 
 from __future__ import annotations
 
@@ -110,7 +111,7 @@ def test_ranks_that_disagree(tiny: Any, tmp_path: Path) -> None:
         import_file(tmp_path / "a.safetensors", tiny, name="rex")
 
 
-# ------------------------------------------------------------------------------------------------------------------ bases
+# ---------------------------------------------------------------------------------------------------------------- bases
 
 
 def test_a_hub_id_that_is_not_in_the_cache_is_said_to_be_so() -> None:
@@ -140,7 +141,7 @@ def test_a_base_whose_weights_are_pickles_is_not_opened(tmp_path: Path) -> None:
         load(tmp_path / "model.ckpt")
 
 
-# ------------------------------------------------------------------------------------------------- read before looked at
+# ------------------------------------------------------------------------------------------------ read before looked at
 
 
 def test_a_huge_file_is_looked_at_before_it_is_read(tmp_path: Path) -> None:

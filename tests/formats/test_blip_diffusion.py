@@ -39,7 +39,8 @@ QUERIES = 4
 
 
 class _Attention(torch.nn.Module):
-    """transformers 5 has another call of this layer than the pipeline, which was written for 4; the layer is its own."""
+    """transformers 5 has another call of this layer than the pipeline, which was written for 4; the layer is its
+    own."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()

@@ -109,7 +109,7 @@ def every_layer(base: Any, rank: int = 2) -> dict[str, Tensor]:
     return found
 
 
-# --------------------------------------------------------------------------------------------------------------- strengths
+# ------------------------------------------------------------------------------------------------------------ strengths
 
 
 def test_the_header_says_how_strong_diffusers_files_are(bases: dict[str, Any], tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_kinds_that_are_not_worn_are_named(bases: dict[str, Any], tmp_path: Path
             read(written(tmp_path / "k.safetensors", tensors), bases["sd"])
 
 
-# ------------------------------------------------------------------------------------------------------------------- names
+# ---------------------------------------------------------------------------------------------------------------- names
 
 
 def test_text_encoders_of_both_generations_of_transformers(bases: dict[str, Any], tmp_path: Path) -> None:
@@ -277,7 +277,8 @@ def test_t5_is_the_third_encoder_of_other_tools(bases: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("to", ["kohya", "comfyui"])
 def test_stable_diffusion_3_by_its_makers_names(bases: dict[str, Any], tmp_path: Path, to: str) -> None:
-    """Queries, keys and values in one matrix, and scale before shift in the last modulations (ComfyUI's mmdit_to_diffusers)."""
+    """Queries, keys and values in one matrix, and scale before shift in the last modulations (ComfyUI's
+    mmdit_to_diffusers)."""
     base = bases["sd3"]
     concept = stored(base, every_layer(base))
     tensors = load_file(export(concept, base, tmp_path, to=to).files[0])
@@ -342,7 +343,7 @@ def test_comfyuis_extracted_differences(bases: dict[str, Any], tmp_path: Path) -
     assert torch.equal(layer(base, "conv_in").bias, bias)
 
 
-# --------------------------------------------------------------------------------------------------------------------- out
+# ------------------------------------------------------------------------------------------------------------------ out
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -419,7 +420,7 @@ def test_kronecker_products_are_divided_and_written_as_lycoris_reads_them(
     assert json.loads(about["ss_network_args"]) == {"algo": "lokr", "factor": "4", "full_matrix": "True"}
 
 
-# ------------------------------------------------------------------------------------------------------------------- PEFT
+# ----------------------------------------------------------------------------------------------------------------- PEFT
 
 
 @torch.no_grad()
@@ -503,7 +504,7 @@ def test_peft_folders_that_are_not_read_say_why(bases: dict[str, Any], tmp_path:
         read(tmp_path, bases["sd3"])
 
 
-# ------------------------------------------------------------------------------------------------- embeddings and pickles
+# ----------------------------------------------------------------------------------------------- embeddings and pickles
 
 
 def test_an_embedding_is_known_by_its_shape_and_called_by_its_word(bases: dict[str, Any], tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Files of other tools: what limner writes, their own loaders read and paint the same; what they write comes back to the bit."""
+"""Files of other tools: what limner writes, their own loaders read and paint the same; what they write comes back to
+the bit."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -57,6 +58,12 @@ def taught(base: Any, rex: Subject, method: str, **settings: Any) -> limner.Conc
     return limner.learn(base, rex, method=method, **({"steps": 4, "lr": 0.05, "batch": 1} | settings))
 
 
+def prompt_of(concept: limner.Concept, base: Any) -> str:
+    """The rare word and class noun that stand for the subject."""
+    says = recipe_of(concept).says
+    return says if isinstance(says, str) else says(base)
+
+
 def lora(base: Any, rex: Subject) -> limner.Concept:
     return taught(base, rex, "lora_dreambooth", rank=3, prior_weight=0.0)
 
@@ -88,7 +95,7 @@ def alike(first: Any, second: Any, most: int = 1) -> bool:
     return far <= most
 
 
-# ------------------------------------------------------------------------------------------------------------------- LoRA
+# ----------------------------------------------------------------------------------------------------------------- LoRA
 
 
 @pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
@@ -126,7 +133,7 @@ def test_diffusers_loads_our_kohya_file(
     assert any("input_blocks" in key for key in keys) == (family == "sdxl")
     painter = pipeline(folders[family])
     painter.load_lora_weights(done.files[0])
-    assert alike(theirs(painter, base, PLACE.format(recipe_of(concept).says(base))), ours(base, concept))
+    assert alike(theirs(painter, base, PLACE.format(prompt_of(concept, base))), ours(base, concept))
 
 
 def test_diffusers_loads_our_kohya_file_of_flux(rex: Subject, tmp_path: Path) -> None:
@@ -145,7 +152,7 @@ def test_diffusers_loads_our_kohya_file_of_flux(rex: Subject, tmp_path: Path) ->
     done = export(concept, base, tmp_path / "out", to="kohya")
     painter = pipeline(folder)
     painter.load_lora_weights(done.files[0])
-    assert alike(theirs(painter, base, PLACE.format(recipe_of(concept).says(base))), ours(base, concept))
+    assert alike(theirs(painter, base, PLACE.format(prompt_of(concept, base))), ours(base, concept))
 
 
 @pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
@@ -210,7 +217,8 @@ def test_every_layer_has_its_own_alpha(bases: dict[str, Any], tmp_path: Path) ->
     """alpha / rank of each layer, written out here: diffusers 0.42 gives the first layer's alpha to all."""
     base, made = bases["sd"], stream(0, "made")
     stems = [stem for stem in table(base, "kohya") if stem.endswith("_to_q")][:2]
-    tensors, expected = {}, {}
+    tensors: dict[str, Tensor] = {}
+    expected: dict[Any, Tensor] = {}
     for alpha, stem in enumerate(stems, 1):
         (target,) = table(base, "kohya")[stem]
         module = base.module("denoiser").get_submodule(target.layer.removeprefix("denoiser."))
@@ -270,7 +278,7 @@ def test_diffusers_first_keys_are_read(bases: dict[str, Any], rex: Subject, tmp_
     assert all(torch.equal(back.concept.tensors[n], t) for n, t in concept.tensors.items())  # type: ignore[union-attr]
 
 
-# ---------------------------------------------------------------------------------------------------------------- LyCORIS
+# -------------------------------------------------------------------------------------------------------------- LyCORIS
 
 
 @pytest.mark.parametrize("method", ["lycoris_loha", "lycoris_lokr"])
@@ -305,7 +313,7 @@ def test_a_lycoris_file_changes_a_layer_as_lycoris_says(bases: dict[str, Any], t
     save_file(tensors, tmp_path / "ly.safetensors")
     back = import_file(tmp_path / "ly.safetensors", base, name="rex")
     seen: dict[str, Tensor] = {}
-    with attach(base, (adapter_of(back.concept, base),)):  # type: ignore[union-attr]
+    with attach(base, (adapter_of(cast(limner.Concept, back.concept), base),)):
         for layer in layers:
             module = base.module("denoiser").get_submodule(layer.removeprefix("denoiser."))
             eye = torch.eye(module.in_features)
@@ -315,7 +323,7 @@ def test_a_lycoris_file_changes_a_layer_as_lycoris_says(bases: dict[str, Any], t
         assert torch.allclose(seen[layer], weight + delta, atol=1e-4)
 
 
-# ------------------------------------------------------------------------------------------------------------------ words
+# ---------------------------------------------------------------------------------------------------------------- words
 
 
 @pytest.mark.parametrize("to", ["diffusers", "a1111"])
@@ -388,7 +396,7 @@ def test_a_pickle_that_runs_code_is_not_opened(bases: dict[str, Any], tmp_path: 
     assert not Path("/tmp/limner-was-here").exists()
 
 
-# ---------------------------------------------------------------------------------------- Custom Diffusion and IP-Adapter
+# -------------------------------------------------------------------------------------- Custom Diffusion and IP-Adapter
 
 
 def test_diffusers_loads_our_custom_diffusion(
@@ -456,7 +464,7 @@ def test_ip_adapters_weights_are_read_and_paint_what_diffusers_paints(
     assert alike(shown, ours(base, concept))
 
 
-# --------------------------------------------------------------------------------------------------------------- refusals
+# ------------------------------------------------------------------------------------------------------------- refusals
 
 
 def test_every_key_is_accounted_for(bases: dict[str, Any], rex: Subject, tmp_path: Path) -> None:
@@ -508,7 +516,7 @@ def test_whole_weights_are_brought_to_a_rank_and_the_loss_is_said(
     full = export(concept, base, tmp_path / "full", to="kohya", rank=64)
     back = import_file(next(p for p in full.files if p.name == "rex.safetensors"), base, says="dog")
     assert any("rank 64" in note for note in full.notes)
-    with attach(base, (adapter_of(back.concept, base),)) as adapted:  # type: ignore[union-attr]
+    with attach(base, (adapter_of(cast(limner.Concept, back.concept), base),)) as adapted:
         assert adapted.tensors
     few = export(concept, base, tmp_path / "few", to="kohya", rank=1)
     assert "0%" not in few.notes[0]

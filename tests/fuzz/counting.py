@@ -22,7 +22,8 @@ SECONDS = 10.0
 MEMORY = 2_000_000_000
 """Bytes that a case may add to those in use before it."""
 Outcome: TypeAlias = Literal["equal", "accepted", "silent change"]
-"""How an accepted input ends: as the whole one; with a meaning of its own, where nothing says what is right; or changed unnoticed."""
+"""How an accepted input ends: as the whole one; with a meaning of its own, where nothing says what is right; or changed
+unnoticed."""
 Case: TypeAlias = Callable[[random.Random], Outcome]
 AIMS = ("foreign exceptions", "silent changes", "hangs", "over 2 GB")
 """Counters whose aim is 0."""

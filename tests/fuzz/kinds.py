@@ -44,7 +44,8 @@ STEPS = 3
 
 
 class Place:
-    """What the kinds share: a folder, the pocket base, a tiny one in another tool's layout, a subject and what was learned of it."""
+    """What the kinds share: a folder, the pocket base, a tiny one in another tool's layout, a subject and what was
+    learned of it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -117,7 +118,7 @@ def noise(seed: int, size: tuple[int, int] = (24, 24)) -> Image.Image:
     return Image.fromarray(values)
 
 
-# ------------------------------------------------------------------------------------------------------------ safetensors
+# ---------------------------------------------------------------------------------------------------------- safetensors
 
 
 def parts(data: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -185,7 +186,8 @@ def concept_bytes(place: Place) -> Case:
 
 
 def concept_headers(place: Place) -> Case:
-    """A concept by a stranger: another header or other tensors under the right hash. It is loaded, its recipe made, and worn."""
+    """A concept by a stranger: another header or other tensors under the right hash. It is loaded, its recipe made, and
+    worn."""
     path, whole = place.folder / "stranger.safetensors", [parts(data) for data in place.saved]
 
     def case(rng: random.Random) -> Outcome:
@@ -276,7 +278,7 @@ def checkpoints(place: Place) -> Case:
     return case
 
 
-# --------------------------------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------------------------------- pictures
 
 
 def pictures(place: Place) -> Case:
@@ -330,7 +332,7 @@ def encoded() -> dict[str, bytes]:
     return found
 
 
-# -------------------------------------------------------------------------------------------------------------- data sets
+# ------------------------------------------------------------------------------------------------------------ data sets
 
 
 def data_sets(place: Place) -> Case:
@@ -516,7 +518,7 @@ def published_sets() -> list[Published]:
     ]  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------------- texts and values
+# ----------------------------------------------------------------------------------------------------- texts and values
 
 
 def prompts(place: Place) -> Case:

@@ -27,8 +27,8 @@ MAGIC = (
 
 
 def damaged_bytes(data: bytes, rng: random.Random, *, head: int = 0) -> bytes:
-    """One to four changes: a bit, a byte, a number, a piece cut out, put in, doubled, moved, or the end cut off. Half of them fall
-    into the first `head` bytes, where a format says what follows."""
+    """One to four changes: a bit, a byte, a number, a piece cut out, put in, doubled, moved, or the end cut off. Half
+    of them fall into the first `head` bytes, where a format says what follows."""
     found = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         top = min(head, len(found)) if head and rng.random() < 0.5 else len(found)
@@ -61,7 +61,8 @@ def damaged_bytes(data: bytes, rng: random.Random, *, head: int = 0) -> bytes:
 
 
 def damaged_value(value: Any, rng: random.Random) -> Any:
-    """A copy of a JSON value with one to three of its places changed: of another type, huge, deep, gone, renamed or added."""
+    """A copy of a JSON value with one to three of its places changed: of another type, huge, deep, gone, renamed or
+    added."""
     found = copy.deepcopy(value)
     for _ in range(rng.randint(1, 3)):
         places = list(_places(found))

@@ -18,13 +18,9 @@ from limner.engine.train import train
 from limner.library.opening import adapter_of
 from limner.methods import methods
 from limner.parts.attention import adain
-from tests.helpers import fast, same, state
+from tests.helpers import fast, learn_fast, same, state
 
 QUICK = limner.PaintSettings(steps=3)
-
-
-def learned(base: Any, name: str, rex: Subject, **more: Any) -> limner.Concept:
-    return limner.learn(base, rex, method=name, **fast(methods()[name], **more))
 
 
 def changed_while_worn(base: Any, concept: limner.Concept) -> set[str]:
@@ -35,7 +31,7 @@ def changed_while_worn(base: Any, concept: limner.Concept) -> set[str]:
 
 
 def test_textual_inversion_is_one_vector_and_leaves_other_prompts_alone(base: Any, rex: Subject) -> None:
-    concept = learned(base, "textual_inversion", rex, vectors=1)
+    concept = learn_fast(base, "textual_inversion", rex, vectors=1)
     assert {name: tuple(t.shape) for name, t in concept.tensors.items()} == {
         "word.<rex>": (1, base.word_vectors("dog").shape[1])
     }
@@ -45,14 +41,14 @@ def test_textual_inversion_is_one_vector_and_leaves_other_prompts_alone(base: An
 
 
 def test_a_word_of_several_vectors_takes_several_places(base: Any, rex: Subject) -> None:
-    concept = learned(base, "textual_inversion", rex, vectors=3)
+    concept = learn_fast(base, "textual_inversion", rex, vectors=3)
     words = {"<rex>": concept.tensors["word.<rex>"]}
     assert len(words["<rex>"]) == 3
     assert base.num_tokens("a <rex> dog", words=words) == 2 + 3
 
 
 def test_dreambooth_changes_the_denoiser_and_no_word(base: Any, rex: Subject) -> None:
-    concept = learned(base, "dreambooth", rex)
+    concept = learn_fast(base, "dreambooth", rex)
     assert all(name.startswith("denoiser.") for name in concept.tensors)
     assert changed_while_worn(base, concept) <= set(concept.tensors)
     assert len(changed_while_worn(base, concept)) > 0.9 * len(concept.tensors)
@@ -91,12 +87,12 @@ def test_lora_starts_as_the_base_and_is_small(base: Any, rex: Subject) -> None:
         dressed = base.predict(x, t, states, context=adapted.run(time=t))
     with attach(base, []) as bare:
         assert torch.equal(dressed, base.predict(x, t, states, context=bare.run(time=t)))
-    small = learned(base, "lora_dreambooth", rex, layers="attention", rank=4)
-    assert small.num_bytes < 0.05 * learned(base, "dreambooth", rex).num_bytes
+    small = learn_fast(base, "lora_dreambooth", rex, layers="attention", rank=4)
+    assert small.num_bytes < 0.05 * learn_fast(base, "dreambooth", rex).num_bytes
 
 
 def test_lora_adds_a_matrix_of_its_rank(base: Any, rex: Subject) -> None:
-    concept = learned(base, "lora_dreambooth", rex, rank=2, layers="attention")
+    concept = learn_fast(base, "lora_dreambooth", rex, rank=2, layers="attention")
     name = next(n.removesuffix(".up") for n in concept.tensors if n.endswith(".up"))
     change = concept.tensors[f"{name}.up"] @ concept.tensors[f"{name}.down"]
     assert torch.linalg.matrix_rank(change) <= 2
@@ -104,7 +100,7 @@ def test_lora_adds_a_matrix_of_its_rank(base: Any, rex: Subject) -> None:
 
 
 def test_custom_diffusion_changes_keys_values_and_its_word_alone(base: Any, rex: Subject) -> None:
-    concept = learned(base, "custom_diffusion", rex)
+    concept = learn_fast(base, "custom_diffusion", rex)
     allowed = set(base.select("cross_attention_kv"))
     assert set(concept.tensors) == allowed | {"word.<rex>"}
     assert changed_while_worn(base, concept) == allowed
@@ -133,7 +129,9 @@ def test_ip_adapter_sees_the_subject(base: Any, rex: Subject) -> None:
 
     other = toy("dog", 2_000_099)
     pictures = [
-        limner.paint(base, "<rex> on the beach", concepts=[learned(base, "ip_adapter", s)], seed=1, settings=QUICK)[0]
+        limner.paint(base, "<rex> on the beach", concepts=[learn_fast(base, "ip_adapter", s)], seed=1, settings=QUICK)[
+            0
+        ]
         for s in (rex, other)
     ]
     assert pictures[0].image.tobytes() != pictures[1].image.tobytes()
@@ -154,13 +152,21 @@ def test_ip_adapter_drops_a_picture_as_a_zero_embedding(base: Any, rex: Subject)
 
 
 def test_stylealigned_rows_depend_on_the_reference_and_not_on_siblings(base: Any, rex: Subject) -> None:
-    concept = learned(base, "stylealigned", rex)
+    from limner.workflows.demo import toy
+
+    concepts = [learn_fast(base, "stylealigned", subject) for subject in (rex, toy("dog", 2_000_099, count=1))]
     prompts = ["a red car in a <rex>", "a blue boat in a <rex>", "a teapot in a <rex>"]
     how = limner.PaintSettings(steps=3, batch=8)
-    with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
+    with torch.no_grad(), attach(base, [adapter_of(concepts[0], base)]) as adapted:
         *_, three = sample(adapted, prompts, seeds=[1, 2, 3], settings=how)
         *_, alone = sample(adapted, prompts[1:2], seeds=[2], settings=how)
+    with torch.no_grad(), attach(base, [adapter_of(concepts[1], base)]) as adapted:
+        *_, other = sample(adapted, prompts[1:2], seeds=[2], settings=how)
+    with torch.no_grad(), attach(base, []) as bare:
+        *_, plain = sample(bare, ["a blue boat in a dog"], seeds=[2], settings=how)
     assert torch.allclose(three.latents[1], alone.latents[0], atol=1e-4)
+    for unlike in (other, plain):
+        assert (alone.latents - unlike.latents).norm() > 0.02 * alone.latents.norm()
 
 
 def test_adain_takes_on_the_reference_statistics() -> None:
@@ -194,7 +200,7 @@ def test_two_concepts_are_worn_at_once(base: Any, rex: Subject, name: str) -> No
     from limner.workflows.demo import toy
 
     tom = toy("cat", 2_000_031, name="tom")
-    both = [learned(base, name, rex), learned(base, name, tom)]
+    both = [learn_fast(base, name, rex), learn_fast(base, name, tom)]
     before = state(base)
     picture = limner.paint(base, "<rex> and <tom> in a meadow", concepts=both, seed=1, settings=QUICK)[0]
     alone = limner.paint(base, "<rex> and a cat in a meadow", concepts=both[:1], seed=1, settings=QUICK)[0]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from limner.core.pixels import to_images
 from limner.core.recipe import Recipe
 from limner.core.streams import stream
 from limner.core.subject import Subject
-from limner.core.types import Pass
+from limner.core.types import Pass, References
 from limner.core.weights import shipped
 from limner.engine.attach import Adapter, attach
 from limner.engine.sample import PaintSettings, sample
@@ -69,7 +69,7 @@ def adapter(base: Any, name: str, subject: Subject, **settings: Any) -> Adapter:
     return Adapter(recipe, subject.handle, shipped(name, base))
 
 
-# ------------------------------------------------------------------------------------------------------------- the encoder
+# ---------------------------------------------------------------------------------------------------------- the encoder
 
 
 def test_states_are_those_of_transformers_own_pass(reader: Multimodal, rex: Subject) -> None:
@@ -201,7 +201,7 @@ def test_learn_can_ask_it_for_captions(rex: Subject) -> None:
     assert all("<rex>" in picture.caption for picture in told.pictures)
 
 
-# ---------------------------------------------------------------------------------------------------------------- Kosmos-G
+# ------------------------------------------------------------------------------------------------------------- Kosmos-G
 
 
 def stage_of(base: Any, name: str, number: int, **settings: Any) -> Iterator[tuple[Any, Update]]:
@@ -244,7 +244,8 @@ def test_each_stage_of_kosmos_g_teaches_its_own(base: Any, few: None) -> None:
 
 @pytest.mark.parametrize("name", ["kosmos_g", "cafe"])
 def test_of_texts_alone_both_make_what_the_text_tower_makes(base: Any, reader: Multimodal, name: str) -> None:
-    """Each text's states are nearest to the text tower's of that text, and nearer than a quarter of how far those lie apart."""
+    """Each text's states are nearest to the text tower's of that text, and nearer than a quarter of how far those lie
+    apart."""
     from limner.pocket.world import caption, sample
 
     texts = sorted({caption(sample(700_000_000 + k, split="dev")) for k in range(24)})
@@ -309,7 +310,7 @@ def test_the_picture_stands_where_the_word_was(reader: Multimodal) -> None:
     assert net.text(reader, "", "<rex>", "dog", shown=True) == PICTURE
 
 
-# -------------------------------------------------------------------------------------------------------------------- CAFE
+# ----------------------------------------------------------------------------------------------------------------- CAFE
 
 
 def test_an_explanation_has_the_looks_where_the_word_was() -> None:
@@ -351,8 +352,7 @@ def test_the_second_round_learns_from_what_it_painted_itself(
     for recipe, update in stage_of(base, "cafe", 2):
         fusion = functools.partial(_fusion_of, recipe)
         refinement(recipe.stages[2].loss[0].source, fusion, "<nobody>", steps=2).value(update)
-        shown, live = update.batch.references, shipped("cafe", base)
-        assert shown is not None
+        shown, live = cast(References, update.batch.references), shipped("cafe", base)
         subjects = refining._subjects(shown)
         seeds = torch.randint(1 << 30, (len(shown),), generator=update.random("seeds")).tolist()
         with torch.no_grad():
@@ -389,14 +389,16 @@ def test_what_is_like_the_reference_and_the_words_is_kept(base: Any, few: None) 
         assert int(worth.argmax()) == 0
 
 
-# -------------------------------------------------------------------------------------------------------------------- MoMA
+# ----------------------------------------------------------------------------------------------------------------- MoMA
 
 
 def followed(
     base: Any, subject: Subject, prompts: list[str], settings: limner.PaintSettings = QUICK
 ) -> tuple[list[Any], list[Any]]:
     """What each step of a painting knew of the one before, and every step's maps [rows, N, L] by site."""
-    known, maps, key = [], [], (FOLLOWED, subject.handle)
+    known: list[tuple[Pass, Any]] = []
+    maps: list[Any] = []
+    key = (FOLLOWED, subject.handle)
 
     def watch(call: Any) -> Any:
         if key in call.run.cache and (not known or known[-1][0] is not call.run):

@@ -25,18 +25,20 @@ from limner.parts.objectives import clip_reward, policy_gradient, reward
 from limner.parts.objectives.contrast import contrast
 from limner.parts.sources import growing_pool, prompts
 from limner.parts.sources.pool import sharpness
-from tests.helpers import fast
+from tests.helpers import fast, learn_fast
 
-from .test_object_methods import QUICK, first_update, learned, spied
+from .test_object_methods import QUICK, first_update, spied
 
-# ------------------------------------------------------------------------------------------------------ Pair Customization
+# --------------------------------------------------------------------------------------------------- Pair Customization
 
 
 def test_contents_and_style_are_on_orthogonal_bases(base: Any, rex: Subject) -> None:
-    concept = learned(base, "pair_customization", rex)
-    for name, basis in concept.tensors.items():
-        if name.endswith(".basis"):
-            torch.testing.assert_close(basis @ basis.T, torch.eye(len(basis)), atol=1e-5, rtol=0)
+    concept = learn_fast(base, "pair_customization", rex)
+    bases = {name: tensor for name, tensor in concept.tensors.items() if name.endswith(".basis")}
+    contents, styles = ({n for n in concept.tensors if n.endswith(end)} for end in (".content", ".style"))
+    assert len(bases) == len(contents) == len(styles) > 0
+    for basis in bases.values():
+        torch.testing.assert_close(basis @ basis.T, torch.eye(len(basis)), atol=1e-5, rtol=0)
 
 
 def test_the_styles_gradient_never_touches_the_contents(base: Any, rex: Subject) -> None:
@@ -49,7 +51,7 @@ def test_the_styles_gradient_never_touches_the_contents(base: Any, rex: Subject)
 
 
 def test_without_style_guidance_the_sampler_is_the_bases(base: Any, rex: Subject) -> None:
-    concept = learned(base, "pair_customization", rex, style_guidance=0.0, lr=0.1)
+    concept = learn_fast(base, "pair_customization", rex, style_guidance=0.0, lr=0.1)
     (off,) = limner.paint(base, "<rex> in the snow", concepts=[concept], settings=QUICK)
     (bare,) = limner.paint(base, "dog in the snow", settings=QUICK)
     assert off.image.tobytes() == bare.image.tobytes()
@@ -78,7 +80,7 @@ def test_a_pair_of_the_users_own_takes_the_place_of_class_pictures(base: Any, re
     assert methods()["pair_customization"](rex).stages[1].learns_from == {"subject", "class"}
 
 
-# -------------------------------------------------------------------------------------------------------------------- Lego
+# ----------------------------------------------------------------------------------------------------------------- Lego
 
 
 def test_lego_clean_pictures_never_say_the_concept(base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,14 +99,16 @@ def test_swapped_lists_turn_the_context_gradient_around(base: Any, rex: Subject)
         parameter = adapted.tensors["word.<rex>"].requires_grad_(True)
         adapted.text_learns(True)
         for near, far in ((["cat"], ["beach"]), (["beach"], ["cat"])):
-            update: Any = Update(adapted, *[None] * 4)
+            nothing: Any = None
+            update = Update(adapted, nothing, nothing, nothing, nothing)
             value = contrast(recipe.stages[0].loss[0].source, word="<rex>", near=near, far=far).value(update)
             slopes.append(torch.autograd.grad(value, parameter)[0].flatten())
         parameter.requires_grad_(False)
-    assert float(torch.cosine_similarity(*slopes, dim=0)) < -0.999
+    first, second = slopes
+    assert float(torch.cosine_similarity(first, second, dim=0)) < -0.999
 
 
-# -------------------------------------------------------------------------------------------------------------------- CLiC
+# ----------------------------------------------------------------------------------------------------------------- CLiC
 
 
 def test_clic_surroundings_count_a_quarter_and_nothing_in_the_part_alone(base: Any, rex: Subject) -> None:
@@ -151,7 +155,7 @@ def test_clic_pushes_the_word_into_the_canvass_mask(base: Any, rex: Subject) -> 
     from limner.core.adapted import Moment
     from limner.parts.guidance.attention import _missed, attention_into_mask
 
-    concept = learned(base, "clic", rex)
+    concept = learn_fast(base, "clic", rex)
     with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
         where = torch.zeros(1, 1, *base.latent_shape[1:])
         where[..., : base.latent_shape[2] // 2] = 1
@@ -165,7 +169,7 @@ def test_clic_pushes_the_word_into_the_canvass_mask(base: Any, rex: Subject) -> 
         assert operation(moment._replace(where=None)) is moment.latents
 
 
-# ----------------------------------------------------------------------------------------- gradient-free Textual Inversion
+# -------------------------------------------------------------------------------------- gradient-free Textual Inversion
 
 
 def test_the_strategy_finds_the_minimum_of_a_stretched_bowl() -> None:
@@ -185,7 +189,7 @@ def test_nothing_ever_asks_for_a_gradient(base: Any, rex: Subject, monkeypatch: 
 
 
 def test_the_word_stays_in_the_directions_it_was_given(base: Any, rex: Subject) -> None:
-    concept = learned(base, "gradient_free_ti", rex)
+    concept = learn_fast(base, "gradient_free_ti", rex)
     with attach(base, [adapter_of(concept, base)]) as adapted:
         moved = adapted.words["<rex>"] - concept.tensors["word.<rex>.start"]
     axes = concept.tensors["word.<rex>.directions"]
@@ -215,7 +219,7 @@ def test_too_much_to_search_is_refused(base: Any, rex: Subject) -> None:
         Searcher(stage, adapted, select(stage, adapted)[0], {})
 
 
-# -------------------------------------------------------------------------------------------------------------------- COTI
+# ----------------------------------------------------------------------------------------------------------------- COTI
 
 
 def pooled(rex: Subject) -> Subject:
@@ -275,7 +279,7 @@ def test_the_best_survives_an_interruption(base: Any, rex: Subject) -> None:
     assert Best(last.adapted, points[-1].moments).kept
 
 
-# ------------------------------------------------------------------------------------------------------------- InstructBooth
+# -------------------------------------------------------------------------------------------------------- InstructBooth
 
 
 def rewarded(base: Any, rex: Subject, judge: Any, seed: int = 0) -> dict[str, Any]:
@@ -368,7 +372,7 @@ def test_clip_prefers_the_picture_its_text_is_of(base: Any, rex: Subject) -> Non
     assert dog > boat
 
 
-# --------------------------------------------------------------------------------------------------------------- DreamTuner
+# ----------------------------------------------------------------------------------------------------------- DreamTuner
 
 
 def test_dreamtuner_without_weight_or_mask_attends_as_the_base_does(base: Any, rex: Subject) -> None:
@@ -406,7 +410,7 @@ def test_dreamtuner_subject_attention_is_nothing_at_first_and_trained_in_the_end
 def test_dreamtuner_guides_between_two_noises_of_the_reference(
     base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    concept = learned(base, "dreamtuner", rex, encoder=False)
+    concept = learn_fast(base, "dreamtuner", rex, encoder=False)
     seen = spied(base, monkeypatch)
     limner.paint(base, "<rex> in the snow", concepts=[concept], settings=limner.PaintSettings(steps=4))
     for _, time, _, context, _ in seen:

@@ -1,14 +1,16 @@
-"""Querying Transformers: words that pictures and nouns become (BLIP-Diffusion), tokens for each layer (CustomContrast)."""
+"""Querying Transformers: words that pictures and nouns become (BLIP-Diffusion), tokens for each layer
+(CustomContrast)."""
 
 from __future__ import annotations
 
 import math
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 import limner
 from limner.core.streams import stream, streams
@@ -46,7 +48,7 @@ def unseen(base: Any) -> References:
     return References(pixels[:, None].float() / 255, nouns=nouns, identity=torch.tensor([k // 4 for k in UNSEEN]))
 
 
-# ---------------------------------------------------------------------------------------------- the Querying Transformer
+# --------------------------------------------------------------------------------------------- the Querying Transformer
 
 
 def test_what_queries_say_does_not_hang_on_the_order_of_places() -> None:
@@ -102,7 +104,7 @@ def test_without_words_it_is_the_transformer_of_blip_2() -> None:
     assert torch.allclose(shape(own, places), out, atol=1e-5)
 
 
-# --------------------------------------------------------------------------------------------------------- BLIP-Diffusion
+# ------------------------------------------------------------------------------------------------------- BLIP-Diffusion
 
 
 def blip(base: Any, subject: Subject, **more: Any) -> Adapter:
@@ -168,6 +170,8 @@ def test_reference_and_target_share_the_subject_and_never_the_background(base: A
     draw = pairs(batch=3, target="same", ground="swapped", corpus=toys(8)).prepare(base)
     for step in range(3):
         batch = draw(step, streams(0, "pairs", 0, step))
+        assert batch.references is not None
+        assert batch.references.masks is not None
         shown, masks = batch.references.pixels[:, 0], batch.references.masks[:, 0]
         target = base.decode(batch.latents)
         inside = masks > 0.5
@@ -200,16 +204,19 @@ def test_what_tuning_sees_is_what_painting_sees(base: Any, rex: Subject) -> None
     (stage,) = adapter.recipe.tuning
     source = stage.loss[0].source
     batch = source.prepare(base)(0, streams(0, source.name, 0, 0))
+    assert batch.references is not None
     assert batch.references.pixels.shape[1] == len(rex.pictures)
     with torch.no_grad(), attach(base, (adapter,)) as adapted:
         update = begin_update(Update, adapted, source, source.prepare(base), 0, 0, 0)
         update.together = [update]
-        words = update.prediction.kept.kept["picture words"]
+        kept = update.prediction.kept
+        assert kept is not None
+        words = kept.kept["picture words"]
     run, _ = read(base, adapter, "a photo of <rex>")
     assert torch.allclose(words, run.kept["picture words"].expand_as(words), atol=1e-4)
 
 
-# ----------------------------------------------------------------------------------------- the first stage: picture and text
+# ------------------------------------------------------------------------------------ the first stage: picture and text
 
 
 def first_stage(base: Any) -> tuple[Adapter, Any]:
@@ -219,11 +226,16 @@ def first_stage(base: Any) -> tuple[Adapter, Any]:
 
 def test_pictures_and_captions_are_of_different_toys_and_name_their_looks(base: Any) -> None:
     batch = captioned(batch=6, corpus=toys(8)).prepare(base)(0, streams(0, "captioned", 0, 0))
-    shown = batch.references
+    shown: Any = batch.references
     assert len(set(shown.identity.tolist())) == 6
     assert [captions[0] for captions in shown.captions] == list(batch.prompts)
     plain = {f"a {noun}" for noun in shown.nouns}
     assert any(not any(p in said for p in plain) for said in batch.prompts)
+
+
+def _gradient(tensor: Tensor) -> Tensor:
+    assert tensor.grad is not None
+    return tensor.grad
 
 
 def test_the_first_stage_begins_at_chance_and_teaches_the_queries(base: Any) -> None:
@@ -231,7 +243,7 @@ def test_the_first_stage_begins_at_chance_and_teaches_the_queries(base: Any) -> 
     source = captioned(batch=6, corpus=toys(8))
     with attach(base, (adapter,)) as adapted:
         update = begin_update(Update, adapted, source, source.prepare(base), 0, 0, 0)
-        own = tensors_of(adapted, adapter.recipe.modifiers[0])
+        own = tensors_of(adapted, cast(Any, adapter.recipe.modifiers[0]))
         for tensor in own.values():
             if isinstance(tensor, torch.nn.Parameter):
                 tensor.requires_grad_(True)
@@ -240,8 +252,8 @@ def test_the_first_stage_begins_at_chance_and_teaches_the_queries(base: Any) -> 
         contrast, matching = contrast.detach(), matching.detach()
         assert float(matching) == pytest.approx(math.log(2), abs=1e-6)  # no logit says anything yet
         assert abs(float(contrast) - math.log(6)) < 1.5
-        assert own["queries"].grad.abs().max() > 0
-        assert own["match.weight"].grad.abs().max() > 0
+        assert _gradient(own["queries"]).abs().max() > 0
+        assert _gradient(own["match.weight"]).abs().max() > 0
         for tensor in own.values():
             tensor.requires_grad_(False)
             tensor.grad = None
@@ -255,7 +267,7 @@ def test_info_nce_is_the_written_out_sum() -> None:
     assert missed(logits, right) == pytest.approx(float(sum(rows) / 2))
 
 
-# --------------------------------------------------------------------------------------------------------- CustomContrast
+# ------------------------------------------------------------------------------------------------------- CustomContrast
 
 
 def contrasted(base: Any, subject: Subject, **more: Any) -> Adapter:
@@ -274,8 +286,9 @@ def tokens_of(base: Any, adapter: Adapter, shown: References) -> torch.Tensor:
 
 
 def test_at_every_layer_two_views_of_a_toy_are_nearer_than_two_toys(base: Any) -> None:
-    """The property that sets it apart, on toys that nothing was trained on; of one class too, where nouns cannot tell."""
-    shown = unseen(base)
+    """The property that sets it apart, on toys that nothing was trained on; of one class too, where nouns cannot
+    tell."""
+    shown: Any = unseen(base)
     adapter = contrasted(base, NOBODY)
     trained, bare = (tokens_of(base, o, shown) for o in (adapter, Adapter(adapter.recipe, "<nobody>", {}, 1.0, 0)))
     one = shown.identity[:, None] == shown.identity
@@ -297,7 +310,8 @@ def test_without_its_contrasts_it_is_a_plain_adapter() -> None:
 
 
 def test_appearance_contrast_in_closed_form() -> None:
-    """Two toys, two pictures each, whose tokens are equal for a toy and at right angles for two: a twin among three others."""
+    """Two toys, two pictures each, whose tokens are equal for a toy and at right angles for two: a twin among three
+    others."""
     tokens = torch.eye(2).repeat_interleave(2, 0)[:, None].expand(4, 3, 2)  # [B, sites, d]
     run = Pass(kept={TOKENS: tokens, WHOLE: tokens[:, 0]})
     shown = References(torch.zeros(4, 1, 3, 2, 2), nouns=("dog",) * 4, identity=torch.tensor([7, 7, 9, 9]))
@@ -321,12 +335,14 @@ def test_the_batch_has_two_pictures_of_each_toy_and_its_losses_teach_every_layer
         }
         for tensor in own.values():
             tensor.requires_grad_(True)
-        sum(term.weight * term.value(update) for term in stage.loss).backward()
+        torch.stack([term.weight * term.value(update) for term in stage.loss]).sum().backward()
         still = [name for name, tensor in own.items() if tensor.grad is None or not tensor.grad.any()]
         for tensor in own.values():
             tensor.requires_grad_(False)
             tensor.grad = None
     assert not still
+    assert update.batch.references is not None
+    assert update.batch.references.identity is not None
     assert update.batch.references.identity.view(2, 2).diff().eq(0).all()
 
 

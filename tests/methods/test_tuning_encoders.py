@@ -64,7 +64,7 @@ def worded(subject: Subject, **how: Any) -> Any:
     return changed_states(subject.handle, subject.noun, words_of_pictures(subject, LOOK, noise_aware(**how)), "try")
 
 
-# ------------------------------------------------------------------------------------------------------ noise-aware words
+# ---------------------------------------------------------------------------------------------------- noise-aware words
 
 
 def test_the_word_is_another_one_at_another_time_and_over_other_latents(base: Any, rex: Subject) -> None:
@@ -150,7 +150,7 @@ def test_a_run_of_some_rows_keeps_with_the_whole_run(base: Any) -> None:
     assert "x" in run.kept
 
 
-# -------------------------------------------------------------------------------------------------------- weight offsets
+# ------------------------------------------------------------------------------------------------------- weight offsets
 
 
 def test_weight_offsets_multiply_and_start_as_the_identity(base: Any) -> None:
@@ -194,7 +194,7 @@ def test_offsets_are_worn_in_the_place_of_weights(base: Any) -> None:
     assert not torch.allclose(before, after, atol=1e-3)
 
 
-# ------------------------------------------------------------------------------------------------------ predicted changes
+# ---------------------------------------------------------------------------------------------------- predicted changes
 
 
 def filled(adapted: Any, *ends: str, by: float = 0.3) -> None:
@@ -239,7 +239,7 @@ def test_predicted_changes_are_changes_of_weights_each_row_its_own(base: Any) ->
     assert torch.allclose(changed[:1], wanted, atol=1e-3)
 
 
-# --------------------------------------------------------------------------------------------------------------- two paths
+# ------------------------------------------------------------------------------------------------------------ two paths
 
 
 def two_paths(subject: Subject, blend: float) -> Recipe:
@@ -284,7 +284,7 @@ def test_nearest_words_are_whole_words_by_direction(base: Any) -> None:
         assert torch.equal(nearest(3 * vector[None], table, 2)[0, 0], vector)
 
 
-# ------------------------------------------------------------------------------------------------------------- objectives
+# ----------------------------------------------------------------------------------------------------------- objectives
 
 
 def step_with(base: Any, kept: dict[str, torch.Tensor], rows: int, identity: list[int] | None = None) -> Any:
@@ -406,7 +406,7 @@ def test_the_encoder_looks_at_the_subject_alone(base: Any, rex: Subject) -> None
             assert torch.allclose(adapted.tensors["image.features"], clip_global(base, wanted), atol=1e-4)
 
 
-# ------------------------------------------------------------------------------------------------------ Versatile Diffusion
+# -------------------------------------------------------------------------------------------------- Versatile Diffusion
 
 
 def tokens(base: Any, pixels: torch.Tensor) -> torch.Tensor:
@@ -435,7 +435,8 @@ def test_at_ratio_one_it_is_the_text_flow_to_the_bit(base: Any, rex: Subject) ->
 
 
 def test_at_ratio_zero_it_is_the_image_flow_to_the_bit(base: Any, rex: Subject) -> None:
-    """The image flow, independently: the base with the stack's weights in its cross-attention layers, reading CLIP's tokens."""
+    """The image flow, independently: the base with the stack's weights in its cross-attention layers, reading CLIP's
+    tokens."""
     from limner.parts.encoders import all_of
 
     x, t = noised(base, 1, 500)
@@ -485,7 +486,7 @@ def test_rows_with_references_learn_the_image_flow_alone(base: Any, rex: Subject
     assert torch.equal(without, plainly(base, x, t, ["a dog"]))
 
 
-# ------------------------------------------------------------------------------------------------------ what learns, where
+# --------------------------------------------------------------------------------------------------- what learns, where
 
 
 @pytest.mark.parametrize("name", ["e4t", "domain_agnostic"])
@@ -521,6 +522,8 @@ def test_in_tuning_every_example_sees_all_pictures(base: Any, rex: Subject) -> N
     every, own = (
         photos(rex, batch=2, seen=seen).prepare(base)(0, streams(0, "photos", 0, 0)) for seen in ("all", True)
     )
+    assert every.references is not None
+    assert own.references is not None
     assert torch.equal(every.references.pixels, pixels.expand(2, *pixels.shape))
     assert own.references.pixels.shape[:2] == (2, 1)
     assert every.references.nouns == own.references.nouns == ("dog", "dog")

@@ -115,3 +115,47 @@ def test_while_worn_no_parameter_of_the_base_is_written_or_renamed(base: Any, re
         assert torch.equal(plain, base.predict(x, t, bare.text_states(["a dog"]), context=bare.run(time=t)))
     assert not torch.equal(dressed, plain)
     assert not [m for m in base.module("denoiser").modules() if "weight" in m.__dict__]
+
+
+def changes_of(base: Any, name: str, rex: Subject, **settings: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Linear layer -> its weight, and the one it has under the method's recipe with tensors moved from their start;
+    read off outputs."""
+    recipe = methods()[name](rex, **settings)
+    layers = {key: layer for key, layer in base.projections("everything").items() if isinstance(layer, torch.nn.Linear)}
+
+    def weight(layer: torch.nn.Linear) -> torch.Tensor:
+        rows = layer(torch.eye(layer.in_features)) - (0 if layer.bias is None else layer.bias)
+        return rows.T.clone()
+
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        for key, tensor in adapted.tensors.items():
+            tensor += 0.3 * torch.randn(tensor.shape, generator=stream(3, key))
+        worn = {key: weight(layer) for key, layer in layers.items()}
+    with torch.no_grad():
+        return {key: (weight(layer), worn[key]) for key, layer in layers.items()}
+
+
+def test_oft_turns_the_weights_of_attention_and_nothing_else(base: Any, rex: Subject) -> None:
+    """Lengths of the rows and angles between them stay (Eq. 2 of arXiv:2306.07280)."""
+    found, turned = changes_of(base, "oft", rex), set(base.projections("attention"))
+    for key, (before, after) in found.items():
+        assert torch.allclose(after @ after.T, before @ before.T, atol=1e-3), key
+        assert ((after - before).norm() > 0.1 * before.norm()) == (key in turned), key
+
+
+def test_loha_changes_every_layer_by_more_rank_than_its_factors_have(base: Any, rex: Subject) -> None:
+    for key, (before, after) in changes_of(base, "lycoris_loha", rex, rank=2).items():
+        values = torch.linalg.svdvals((after - before).double())
+        assert int((values > 1e-4 * values[0]).sum()) in (3, 4), key  # the product of two matrices of rank 2
+
+
+def test_lokr_changes_every_layer_by_one_kronecker_product(base: Any, rex: Subject) -> None:
+    """The change's blocks are multiples of one matrix, and its own rank is high."""
+    for key, (before, after) in changes_of(base, "lycoris_lokr", rex, factor=4).items():
+        change = (after - before).double()
+        rows, columns = change.shape
+        assert rows % 4 == columns % 4 == 0, key
+        blocks = change.view(4, rows // 4, 4, columns // 4).permute(0, 2, 1, 3).reshape(16, -1)
+        values, own = torch.linalg.svdvals(blocks), torch.linalg.svdvals(change)
+        assert values[1] < 1e-4 * values[0], key
+        assert int((own > 1e-4 * own[0]).sum()) > 4, key

@@ -34,10 +34,6 @@ QUICK = limner.PaintSettings(steps=3)
 NOBODY = Subject("<nobody>", "toy")
 
 
-def learned(base: Any, name: str, rex: Subject, **more: Any) -> limner.Concept:
-    return limner.learn(base, rex, method=name, **more)
-
-
 def painted(base: Any, concept: limner.Concept, prompt: str = "<rex> on the beach") -> bytes:
     return limner.paint(base, prompt, concepts=[concept], seed=1, settings=QUICK)[0].image.tobytes()
 
@@ -76,17 +72,17 @@ def test_another_toy_paints_another_picture(base: Any, rex: Subject, name: str) 
     from limner.workflows.demo import toy
 
     other = toy("dog", 2_000_099)
-    assert painted(base, learned(base, name, rex)) != painted(base, learned(base, name, other))
+    assert painted(base, limner.learn(base, rex, method=name)) != painted(base, limner.learn(base, other, method=name))
 
 
 @pytest.mark.parametrize("name", ["elite", "umm_diffusion", "instantbooth", "kim_sod_cnn"])
 def test_prompts_without_the_word_see_nothing_of_the_subject(base: Any, rex: Subject, name: str) -> None:
-    """What a word carries stays with the word: two subjects paint one picture where neither is named. Of InstantBooth, whose
-    adapters see the pictures whatever is said, with the adapters off."""
+    """What a word carries stays with the word: two subjects paint one picture where neither is named. Of InstantBooth,
+    whose adapters see the pictures whatever is said, with the adapters off."""
     from limner.workflows.demo import toy
 
     off = {"beta": 0.0} if name == "instantbooth" else {"candidates": 1} if name == "kim_sod_cnn" else {}
-    first, second = (learned(base, name, s, **off) for s in (rex, toy("dog", 2_000_099)))
+    first, second = (limner.learn(base, s, method=name, **off) for s in (rex, toy("dog", 2_000_099)))
     assert painted(base, first, "a red car") == painted(base, second, "a red car")
 
 
@@ -250,10 +246,10 @@ def test_details_are_zero_off_the_subject(base: Any) -> None:
 
 
 def test_umm_diffusion_at_alpha_zero_is_the_base(base: Any, rex: Subject) -> None:
-    concept = learned(base, "umm_diffusion", rex, alpha=0.0)
+    concept = limner.learn(base, rex, method="umm_diffusion", alpha=0.0)
     bare = limner.paint(base, "dog on the beach", seed=1, settings=QUICK)[0].image.tobytes()
     assert painted(base, concept) == bare
-    assert painted(base, learned(base, "umm_diffusion", rex)) != bare
+    assert painted(base, limner.learn(base, rex, method="umm_diffusion")) != bare
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
@@ -314,7 +310,8 @@ def test_a_close_up_is_the_subject_s_box(base: Any) -> None:
 
 
 def test_instantbooth_starts_as_the_model_without_patches(base: Any, rex: Subject) -> None:
-    """Every gate is zero at first: nothing of the adapter layers is in the output, and only the gates have a gradient."""
+    """Every gate is zero at first: nothing of the adapter layers is in the output, and only the gates have a
+    gradient."""
     recipe = methods()["instantbooth"](rex)
     patches = recipe.modifiers[1]
     with attach(base, [Adapter(recipe, rex.handle)]) as adapted:
@@ -346,7 +343,7 @@ def test_instantbooth_s_layer_is_self_attention_over_places_and_patches() -> Non
 
 
 def test_instantbooth_s_word_can_be_shortened_while_painting(base: Any, rex: Subject) -> None:
-    concept = learned(base, "instantbooth", rex, token_norm=0.5)
+    concept = limner.learn(base, rex, method="instantbooth", token_norm=0.5)
     mean = base.word_table().norm(dim=1).mean()
     with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
         t = torch.tensor([500])
@@ -356,10 +353,10 @@ def test_instantbooth_s_word_can_be_shortened_while_painting(base: Any, rex: Sub
 
 
 def test_instantbooth_s_patches_are_all_pictures_and_its_word_their_mean(base: Any, rex: Subject) -> None:
-    concept = learned(base, "instantbooth", rex)
+    concept = limner.learn(base, rex, method="instantbooth")
     count = len(rex.pictures)
     assert concept.tensors["instantbooth.adapter.features"].shape[1] % count == 0
-    one = learned(base, "instantbooth", Subject(rex.handle, rex.noun, rex.pictures[:1]))
+    one = limner.learn(base, Subject(rex.handle, rex.noun, rex.pictures[:1]), method="instantbooth")
     places = one.tensors["instantbooth.adapter.features"].shape[1]
     assert concept.tensors["instantbooth.adapter.features"].shape[1] == count * places
     shape = concept.tensors["states.instantbooth.features"].shape
@@ -393,11 +390,12 @@ def test_the_details_are_convolutions(base: Any) -> None:
 
 
 def test_of_candidates_the_nearest_is_kept(base: Any, rex: Subject) -> None:
-    """The picture that comes out is the one of three, painted by itself, whose embedding is nearest to the subject's."""
+    """The picture that comes out is the one of three, painted by itself, whose embedding is nearest to the
+    subject's."""
     from limner.core.subject import Subject as Seen
     from limner.workflows.paint import APART
 
-    one, three = (learned(base, "kim_sod_cnn", rex, candidates=n) for n in (1, 3))
+    one, three = (limner.learn(base, rex, method="kim_sod_cnn", candidates=n) for n in (1, 3))
     alone_ = [
         limner.paint(base, "<rex> on the beach", concepts=[one], seed=7 + k * APART, settings=QUICK)[0].image
         for k in range(3)
@@ -417,7 +415,7 @@ def test_one_candidate_is_no_choice(rex: Subject) -> None:
 
 def test_two_that_choose_cannot_be_worn_at_once(base: Any, rex: Subject) -> None:
     other = replace(rex, handle="<max>")
-    both = [learned(base, "kim_sod_cnn", subject) for subject in (rex, other)]
+    both = [limner.learn(base, subject, method="kim_sod_cnn") for subject in (rex, other)]
     adapters = [adapter_of(concept, base) for concept in both]
     adapted = AdaptedBase(base, tuple(adapters))
     with pytest.raises(InputError, match="choose among candidates"):

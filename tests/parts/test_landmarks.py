@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from limner.parts.sources.toys import toys
 from torch import Tensor
 
 from limner.core.landmarks import cropped, mirrored
@@ -17,7 +18,6 @@ from limner.engine.train import joined_references
 from limner.parts.augmentations import erased
 from limner.parts.sources import captioned, jittered, pairs, photos
 from limner.parts.sources.pairs import Shots
-from limner.parts.sources.toys import toys
 
 MARKS = torch.tensor([[0.2, 0.3], [0.8, 0.3], [0.5, float("nan")]])
 

@@ -86,7 +86,8 @@ def test_pictures_of_people_vary_and_keep_to_their_split() -> None:
 
 
 def test_the_camera_frames_faces() -> None:
-    """Skull and chin span a third of a portrait and a fifth of a half-length picture; all landmarks are in the picture."""
+    """Skull and chin span a third of a portrait and a fifth of a half-length picture; all landmarks are in the
+    picture."""
     graphs = sampled(120)
     for graph, drawn in zip(graphs, draw(graphs, size=32).landmarks, strict=True):
         least = 1 / 3 if graph.distance == "close" else 1 / 5

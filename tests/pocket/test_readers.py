@@ -77,6 +77,7 @@ def test_a_landmark_falls_where_its_map_is() -> None:
     assert network(pixels).shape == (1, 2, 2)
     with torch.no_grad():
         network.out.weight.zero_()
+        assert network.out.bias is not None
         network.out.bias.zero_()
     torch.testing.assert_close(network(pixels), torch.full((1, 2, 2), 0.5))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,7 +143,8 @@ def test_it_can_wear_everything(kind: str) -> None:
 
 
 def test_identity_does_not_depend_on_the_view() -> None:
-    """The colours painted on a toy are those of its own surface: turning the camera and the toy alike changes nothing."""
+    """The colours painted on a toy are those of its own surface: turning the camera and the toy alike changes
+    nothing."""
     graph = showing(individual("dog", 8), seed=2, scene="studio")
     sunless = graph.toys[0]
     turned = replace(
@@ -160,7 +162,8 @@ def test_marks_and_patterns_travel_with_the_toy() -> None:
     graph = showing(individual("teapot", 3), seed=2, scene="studio")
     toy = graph.toys[0]
     shift = (0.6, 0.0, -0.4)
-    camera = replace(graph.camera, target=tuple(a + b for a, b in zip(graph.camera.target, shift, strict=True)))
+    x, y, z = (a + b for a, b in zip(graph.camera.target, shift, strict=True))
+    camera = replace(graph.camera, target=(x, y, z))
     moved = replace(graph, toys=(replace(toy, place=shift),), camera=camera)
     first, second = draw([graph], size=64), draw([moved], size=64)
     both = first.masks & second.masks
@@ -344,14 +347,15 @@ def test_views_in_eighths_show_the_side_they_name() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_prompts_of_a_task_have_their_truth(task: str) -> None:
     """Every answer shows what its prompt asks for, and no prompt is in both splits."""
-    subjects = {
+    answers: dict[str, Any] = {
         "pairs": [individual("dog", 3), individual("car", 4)],
         "relations": ["back to back with"],
         "actions": ["handstand"],
         "states": ["rusty"],
         "styles": [("neon", 3)],
         "pets": [individual("dog", 3)],
-    }.get(task, [individual("car", 3)])
+    }
+    subjects = answers.get(task, [individual("car", 3)])
     first, second = (prompts(task, split) for split in ("dev", "held-out"))
     assert len(first) == len(second) == 20
     assert not {p.text for p in first} & {p.text for p in second}

@@ -10,7 +10,7 @@ from PIL import Image
 
 import limner
 from limner.pocket import judges
-from limner.pocket.world import CORE, SPLITS, caption, draw, sample
+from limner.pocket.world import CORE, SPLITS, WHOLE, caption, draw, sample
 from limner.pocket.world.vocabulary import CLASSES
 from training.pocket import evaluate
 from training.pocket.evaluate import QUESTIONS, fid, judged, recall, sheet
@@ -81,7 +81,7 @@ def test_what_was_painted_before_a_stop_is_not_painted_again(tmp_path: Path, mon
 
 def test_the_sheet_shows_the_first_captions_there_are(tmp_path: Path) -> None:
     said = sheet(tmp_path / "sheet.jpg", columns=2, rows=2, side=32)
-    graphs = [*evaluate._graphs(CORE, 2), *evaluate._graphs(evaluate.WHOLE, 2)]
+    graphs = [*evaluate._graphs(CORE, 2), *evaluate._graphs(WHOLE, 2)]
     assert said == [evaluate._plainly(graph) for graph in graphs]
     assert (tmp_path / "sheet.txt").read_text().splitlines() == said
     with Image.open(tmp_path / "sheet.jpg") as image:

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ FAST = ("dreambooth", (("steps", 2), ("prior_weight", 0.0)))
 def ran(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A small bench, run once."""
     root = tmp_path_factory.mktemp("bench")
-    plan, told = Plan(((BASE, ()), (WORDS, ()), FAST, (COPIER, ()), (TRUTH, ())), **QUICK), []
+    plan, told = Plan(((BASE, ()), (WORDS, ()), FAST, (COPIER, ()), (TRUTH, ())), **QUICK), cast("list[str]", [])
     found = bench(plan, results=root / "results.json", folder=root / "run", say=told.append)
     return SimpleNamespace(plan=plan, root=root, found=found, told=told)
 
@@ -103,7 +103,7 @@ def test_a_killed_bench_goes_on_where_it_was(
 def test_results_that_cannot_be_added_to_are_moved_aside_before_the_first_unit(
     text: str, ran: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results, told = tmp_path / "r.json", []
+    results, told = tmp_path / "r.json", cast("list[str]", [])
     results.write_text(text)
     (tmp_path / "r-old-1.json").write_text("an earlier one")
 
@@ -148,7 +148,7 @@ def test_units_that_are_damaged_are_made_anew(
     spoil: Any, ran: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(ran.root / "run", tmp_path / "run")
-    unit, told = ran.found["units"][1], []
+    unit, told = ran.found["units"][1], cast("list[str]", [])
     (tmp_path / "run" / f"{unit['key']}.json").write_text(spoil(unit))
     made: list[str] = []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -74,7 +74,7 @@ def test_no_times(text: str) -> None:
 
 
 def test_a_budget_ends_the_teaching(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, said = [0.0], []
+    now, said = [0.0], cast("list[str]", [])
     monkeypatch.setattr("limner.workflows.choose_method.time.monotonic", lambda: now[0])
     watch = within(10, said.append)
     progress: Any = SimpleNamespace(last=False, done=7, total=20)

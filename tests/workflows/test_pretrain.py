@@ -24,20 +24,22 @@ from limner.apps.cli.main import main
 from limner.core.tensor_files import read_safetensors
 from limner.core.types import Batch, References
 from limner.engine.attach import Adapter
+from limner.engine.checkpoint_checks import MEAN
 from limner.engine.parallel import Share, Spread
-from limner.engine.train import MEAN, train
+from limner.engine.train import train
 from limner.errors import FileError, InputError, MissingExtra, UnknownName, WrongBase
 from limner.methods import find
 from limner.pocket.corpus import toys
 from limner.workflows.pretrain import Manner, over, prepared, pretrain
 from tests.helpers import same, ship_weights_in, state, untouched
 
-SMALL = {"steps": 4, "batch": 4}
+SMALL: dict[str, Any] = {"steps": 4, "batch": 4}
 
 
 @pytest.fixture(autouse=True)
 def _folder(base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights go into a folder of their own, and toys are few."""
+    """Weights go into a folder of their own, toys are few, and previews are painted in 4 steps."""
+    monkeypatch.setattr("limner.workflows.previews.STEPS", 4)
     ship_weights_in(tmp_path / "methods", base, monkeypatch)
     monkeypatch.setattr("limner.pocket.corpus.INDIVIDUALS", 4)
 
@@ -426,7 +428,7 @@ path = trained(ready, run=out / "run", watch=watch)
 
 def launched(
     out: Path, processes: int, *, accumulate: int = 1, **more: str
-) -> tuple[list[Any], dict[str, torch.Tensor]]:
+) -> tuple[list[Any], int, dict[str, torch.Tensor]]:
     """The losses every process saw, and the weights."""
     out.mkdir()
     script = out / "run.py"
@@ -466,8 +468,8 @@ FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLI
 def test_two_processes_learn_what_one_learns(
     alone: Any, base: Any, tmp_path: Path, accumulate: int, sharded: dict[str, str]
 ) -> None:
-    """Each takes half of every batch: the losses and the weights are those of one process, but for rounding. With FSDP, each holds
-    half of the base."""
+    """Each takes half of every batch: the losses and the weights are those of one process, but for rounding. With FSDP,
+    each holds half of the base."""
     (one,), all_of_it, whole = alone
     (first, second), held, found = launched(tmp_path / "two", 2, accumulate=accumulate, **sharded)
     assert first == second

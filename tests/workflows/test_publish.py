@@ -104,7 +104,7 @@ def test_a_dry_run_from_the_command_line(concept: limner.Concept, tmp_path: Path
     assert "Not said by its maker" in (out / "README.md").read_text()
 
 
-# ---------------------------------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------------------------------- pictures
 
 
 @pytest.fixture

@@ -30,8 +30,7 @@ def toys(*, split: str = "held-out", count: int = 6, prompts: int = 10, size: in
 
     `split` is "held-out" for judging or "dev" for choosing settings.
     """
-    from limner.pocket.labels import labels
-    from limner.pocket.world import CORE, SPLITS, describe, individual, references
+    from limner.pocket.world import SPLITS
 
     every = asked()
     if split not in ("dev", "held-out"):
@@ -42,22 +41,25 @@ def toys(*, split: str = "held-out", count: int = 6, prompts: int = 10, size: in
         )
     cases = []
     for kind, number in STANDARD[:count]:
-        who = individual(kind, SPLITS[split].start + number, patterns=CORE.patterns)
-        graphs = [*references(who, 4), *references(who, 4, seed=1)]
-        shown, true = pictured(graphs, size), labels(graphs[0])
-        member = Member(
-            f"{kind}-{number}",
-            kind,
-            "object",
-            images=tuple(shown[:4]),
-            held_out=tuple(shown[4:]),
-            looks=describe(who),
-            known={f: true[f] for f in ("class", "colour", "second colour", "pattern") if f in true},
-        )
+        who, member = _member(kind, SPLITS[split].start + number, f"{kind}-{number}", size)
         chosen = every[:prompts]
         texts = tuple(p.text for p in chosen)
         cases.append(Case(member.name, (member,), texts, chosen, functools.partial(answers, who, size=size)))
     return DataSet("toys", tuple(cases), "Apache-2.0", notes=(f"split {split}",))
+
+
+@functools.lru_cache(maxsize=16)
+def _member(kind: str, seed: int, name: str, size: int) -> tuple[Individual, Member]:
+    """A toy and its eight pictures; kept, since a bench opens its set many times and rendering takes a second."""
+    from limner.pocket.labels import labels
+    from limner.pocket.world import CORE, describe, individual, references
+
+    who = individual(kind, seed, patterns=CORE.patterns)
+    graphs = [*references(who, 4), *references(who, 4, seed=1)]
+    shown, true = pictured(graphs, size), labels(graphs[0])
+    known: dict[str, str] = {f: true[f] for f in ("class", "colour", "second colour", "pattern") if f in true}
+    images, held_out = tuple(shown[:4]), tuple(shown[4:])
+    return who, Member(name, kind, "object", images=images, held_out=held_out, looks=describe(who), known=known)
 
 
 def answers(who: Individual, prompts: Sequence[Prompt], seeds: Iterable[int], *, size: int = SIZE) -> list[Image.Image]:
@@ -73,11 +75,19 @@ def answers(who: Individual, prompts: Sequence[Prompt], seeds: Iterable[int], *,
 
 def gallery(kind: str, count: int = 32, *, but: Individual | None = None, size: int = SIZE) -> list[Image.Image]:
     """Pictures of other held-out toys of a class, one each."""
+    others = _others(kind, count, size)
+    return [picture for who, picture in others if but is None or (who.kind, who.seed) != (but.kind, but.seed)]
+
+
+@functools.lru_cache(maxsize=8)
+def _others(kind: str, count: int, size: int) -> tuple[tuple[Individual, Image.Image], ...]:
+    """Toys of a class and a picture of each; kept, since every likeness of a bench is compared with the same."""
     from limner.pocket.world import CORE, SPLITS, individual, references
 
     start = SPLITS["held-out"].start + 5_000
-    others = [individual(kind, start + k, patterns=CORE.patterns) for k in range(count)]
-    return pictured([references(o, 1, seed=k)[0] for k, o in enumerate(others) if o != but], size)
+    toys = [individual(kind, start + k, patterns=CORE.patterns) for k in range(count)]
+    shown = pictured([references(toy, 1, seed=k)[0] for k, toy in enumerate(toys)], size)
+    return tuple(zip(toys, shown, strict=True))
 
 
 def pictured(graphs: list[SceneGraph], size: int = SIZE) -> list[Image.Image]:
