@@ -76,7 +76,7 @@ LITERAL = {
     "docs/pocket.md": ("wear", "outfit"),
     "LOG": ("wear",),
 }
-"""Where toys and people wear clothes: words that are meant literally there."""
+"""Folder -> words with a literal meaning there: toys and people have clothes."""
 
 NAMES = frozenset("found said told drained described begun kept worn outfit crew fleet".split())
 """Bare participles and costumes: no name for a value or a function."""
@@ -101,10 +101,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of prose: where it begins, and its text. A blank line inside separates paragraphs."""
+    """A piece of prose: its first line in the file, and its text. A blank line inside separates paragraphs."""
 
     line: int
     text: str
+    wraps: bool = True
+    """Whether it could be broken into lines: a table's cell cannot."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -179,7 +181,7 @@ def python_passages(text: str) -> Iterator[Passage]:
         if isinstance(node, ast.keyword) and node.arg in ("help", "description", "epilog"):
             value = node.value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                yield Passage(value.lineno, value.value)
+                yield Passage(value.lineno, value.value, wraps=False)
 
 
 def without_quotes(source: str) -> str:
@@ -221,7 +223,7 @@ def page_passages(text: str) -> Iterator[Passage]:
             paragraph = []
         if is_prose and line.lstrip().startswith("|"):
             for cell in line.strip().strip("|").split("|"):
-                yield Passage(number, cell.strip())
+                yield Passage(number, cell.strip(), wraps=False)
         elif is_prose and not line.startswith(("```", "<!--")):
             start = start if paragraph else number
             paragraph.append(line)
@@ -231,9 +233,9 @@ def page_passages(text: str) -> Iterator[Passage]:
 
 
 def long_lines(path: Path, passage: Passage) -> Iterator[Fault]:
-    """Lines of prose that go on past the last column; a line that is one long link may."""
-    for k, line in enumerate(passage.text.splitlines()):
-        if len(line.rstrip()) > LIMIT and not re.fullmatch(r"\W*\[?!?\S+\]?\(?\S*", line.strip()):
+    """Lines of prose that go on past the last column; a line that is one word, or a picture, may."""
+    for k, line in enumerate(passage.text.splitlines() if passage.wraps else ()):
+        if len(line.rstrip()) > LIMIT and not re.match(r"!\[|\S+$", line.strip()):
             yield Fault(path, passage.line + k, "length", f"{len(line.rstrip())} columns; end at {LIMIT}")
 
 
@@ -254,7 +256,7 @@ def openings(path: Path, passage: Passage) -> Iterator[Fault]:
 def words(path: Path, passage: Passage) -> Iterator[Fault]:
     """Words that have a better one; code in backquotes is let through, since names are no prose."""
     literal = [word for name, known in LITERAL.items() if is_in(path, (name,)) for word in known]
-    prose = re.sub(r"`[^`\n]*`", lambda m: " " * len(m.group()), passage.text)
+    prose = re.sub(r"`[^`]*`", lambda m: re.sub(r"\S", " ", m.group()), passage.text)
     for pattern, better in WORDS.items():
         if any(word in pattern for word in literal):
             continue
