@@ -1,4 +1,5 @@
-"""Write the generated parts of the docs: the leaderboards, a page for each method, the commands, the API, the picture of the rooms.
+"""Write the generated parts of the docs: the leaderboards, a page for each method, the commands, the API, the picture
+of the rooms.
 
 python -m docs.generate          write
 python -m docs.generate --check  fail where a file would change, or a table says that a proof FAILED
@@ -21,8 +22,8 @@ from limner.apps.cli.methods import method_table
 from limner.evaluation.datasets.toys import toys
 from limner.evaluation.metrics import card, metrics
 from limner.evaluation.report import ordered, table_markdown
-from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS
 from limner.evaluation.results import read_results
+from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS
 from limner.methods import methods
 from limner.workflows.bench.run import is_current
 from training.pocket.evaluate import AIMS
@@ -195,7 +196,9 @@ def worth(row: Row) -> list[str]:
     if path.exists() and row["measured"]:
         read = read_results(path)
         numbers, counts = read["summary"][row["name"]]["numbers"], read["summary"][row["name"]]["diagnoses"]
-        cells = [f"{numbers[k]['mean']:.2f} [{numbers[k]['low']:.2f}, {numbers[k]['high']:.2f}]" for k in ("H", "F", "T")]
+        cells = [
+            f"{numbers[k]['mean']:.2f} [{numbers[k]['low']:.2f}, {numbers[k]['high']:.2f}]" for k in ("H", "F", "T")
+        ]
         own = row["measured"]
         lines += [
             f"On {numbers['F']['subjects']} held-out toys of the pocket base (F: fidelity, 0 as the base and 1 as the reference images; "
@@ -220,8 +223,8 @@ def worth(row: Row) -> list[str]:
 
 
 def sheets(folder: Path) -> None:
-    """A sheet for every method from the pictures of a bench: a row for each of its first toys, the first reference image on the left.
-    Methods whose pictures are not in the folder keep their sheets.
+    """A sheet for every method from the pictures of a bench: a row for each of its first toys, the first reference
+    image on the left. Methods whose pictures are not in the folder keep their sheets.
 
     folder: the pictures of a bench, such as out/bench/bench
     """

@@ -78,7 +78,7 @@ LITERAL = {
 }
 """Folder -> words with a literal meaning there: toys and people have clothes."""
 
-NAMES = frozenset("found said told drained described begun kept worn outfit crew fleet".split())
+NAMES = frozenset(["found", "said", "told", "drained", "described", "begun", "kept", "worn", "outfit", "crew", "fleet"])
 """Bare participles and costumes: no name for a value or a function."""
 
 OPENINGS = "what|who|whose|of"
@@ -209,7 +209,8 @@ def comments(text: str) -> Iterator[Passage]:
 
 
 def page_passages(text: str) -> Iterator[Passage]:
-    """The prose of a Markdown page: paragraphs, list items, headings and table cells, without code and generated parts."""
+    """The prose of a Markdown page: paragraphs, list items, headings and table cells, without code and generated
+    parts."""
     fenced = generated = False
     paragraph: list[str] = []
     start = 0

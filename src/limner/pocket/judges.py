@@ -78,7 +78,7 @@ def dino() -> Any:
 
 
 def read(pixels: Tensor) -> list[dict[str, str]]:
-    """What the judge sees on pictures [B, 3, 128, 128] in [0, 1]: field -> option, for every field."""
+    """The judge's reading of pictures [B, 3, 128, 128] in [0, 1]: field -> option, for every field."""
     out = _batched(_network("judge"), pixels)
     best = {field: logits.argmax(1).tolist() for field, logits in out.items()}
     return [{field: FIELDS[field][best[field][row]] for field in best} for row in range(len(pixels))]
@@ -103,13 +103,14 @@ def masks(pixels: Tensor) -> Tensor:
 
 
 def together(pixels: Tensor) -> Tensor:
-    """[B, classes]: how many of the 256 places of each picture show which class; of two toys beside each other, both."""
+    """[B, classes]: how many of the 256 places of each picture show which class; of two toys beside each other,
+    both."""
     found: Tensor = _batched(_network("places"), pixels)
     return found.softmax(1)[:, : len(CLASSES)].sum((2, 3))
 
 
 def things(pixels: Tensor) -> list[list[dict[str, str]]]:
-    """What the reader sees in each picture [B, 3, 128, 128]: up to three things with class, colour and pattern, surest first."""
+    """The things read in each picture [B, 3, 128, 128]: up to three with class, colour and pattern, surest first."""
     import torch
 
     network = _network("reader")
@@ -170,7 +171,7 @@ def gram(pixels: Tensor) -> Tensor:
 
 
 def picture_features(pixels: Tensor) -> Tensor:
-    """[B, 128] of CLIP's picture tower."""
+    """[B, 128] of CLIP's image encoder."""
     import torch
 
     model, _ = clip()
@@ -179,7 +180,7 @@ def picture_features(pixels: Tensor) -> Tensor:
 
 
 def text_features(texts: Sequence[str]) -> Tensor:
-    """[B, 128] of CLIP's text tower."""
+    """[B, 128] of CLIP's text encoder."""
     import torch
 
     model, tokenizer = clip()
