@@ -20,6 +20,7 @@ test: $(VENV)/ready          ## every test, WORKERS at a time
 check: $(VENV)/ready         ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python -m tools.language
 	$(BIN)/mypy
 
 fuzz: $(VENV)/ready          ## N hostile inputs, counted: results/fuzz.json

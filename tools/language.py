@@ -26,6 +26,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
+PARTS = (
+    "src/limner/parts/attention",
+    "src/limner/parts/augmentations",
+    "src/limner/parts/candidates",
+    "src/limner/parts/guidance",
+    "src/limner/parts/parameters",
+    "src/limner/parts/stops",
+)
+"""Folders of parts whose docstrings explain every argument: rule argument."""
+
 PROSE = (
     "README.md",
     "CONTRIBUTING.md",
@@ -38,14 +48,12 @@ PROSE = (
     "src/limner/pocket",
     "src/limner/evaluation",
     "src/limner/formats",
+    *PARTS,
 )
 """Files and folders whose prose is clean: rules length, opening and word."""
 
 NAMES_IN = ("docs", "tools", "examples")
 """Files and folders whose names are clean: rule name."""
-
-ARGUMENTS_IN: tuple[str, ...] = ()
-"""Files and folders of parts whose docstrings explain every argument: rule argument."""
 
 GENERATED = ("docs/methods", "docs/api.md")
 """Pages made whole from docstrings: their source is checked in their stead."""
@@ -124,8 +132,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def faults_of_tree() -> Iterator[Fault]:
     """Every fault in the listed folders."""
-    for path in files_in((*PROSE, *NAMES_IN, *ARGUMENTS_IN)):
-        prose, names, arguments = (is_in(path, listed) for listed in (PROSE, NAMES_IN, ARGUMENTS_IN))
+    for path in files_in((*PROSE, *NAMES_IN, *PARTS)):
+        prose, names, arguments = (is_in(path, listed) for listed in (PROSE, NAMES_IN, PARTS))
         yield from faults_of(path, prose=prose, names=names, arguments=arguments)
 
 
