@@ -31,7 +31,9 @@ PARTS = (
     "src/limner/parts/augmentations",
     "src/limner/parts/candidates",
     "src/limner/parts/guidance",
+    "src/limner/parts/objectives",
     "src/limner/parts/parameters",
+    "src/limner/parts/sources",
     "src/limner/parts/stops",
 )
 """Folders of parts whose docstrings explain every argument: rule argument."""

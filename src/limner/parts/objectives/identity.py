@@ -1,4 +1,4 @@
-"""The subject known again in what is predicted."""
+"""Identity of the subject in the predicted picture."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def same_identity(source: Source) -> Objective:
-    """Squared distance between CLIP's unit embeddings of the picture that the estimate of x_0 decodes to and of the row's first
-    reference (the identity loss of arXiv:2304.02642, which gives no formula that we could check), the subject alone where
-    masks say where it is. A row counts by 1 - t / T: a noisier x_0 says less; dropped rows do not count.
+    """Squared distance of unit CLIP embeddings of the decoded estimate of x_0 and of the row's first reference.
 
-    The gradient goes through decoder and CLIP, so the source's batches should be small.
+    This is the identity loss of arXiv:2304.02642, which gives no formula to check against. Where there are masks, both
+    show the subject alone. A row counts by 1 - t / T: a noisier x_0 is less reliable; dropped rows do not count. The
+    gradient passes decoder and CLIP, so the source's batches should be small.
     """
 
     def value(step: Step) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pictures with what they show in words: what picture and text are taught to agree on."""
+"""Pictures with captions, for objectives that align pictures and texts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 
 def captioned(*, batch: int = 32, corpus: Corpus | None = None) -> Source:
-    """Batches of pictures of different subjects, each its own reference and captioned with its subject's looks, where the corpus
-    knows them. Without a `corpus`, toys of the pocket world."""
+    """Batches of pictures of different subjects, each its own reference, captioned with its subject's looks where
+    known.
+
+    batch: pictures in an update
+    corpus: pictures to draw from; None draws toys of the pocket world
+    """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         import torch

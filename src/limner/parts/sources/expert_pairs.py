@@ -1,4 +1,4 @@
-"""What many experts paint of their subjects, for one apprentice to learn from."""
+"""Pictures that many experts paint of their subjects, for one apprentice to learn from."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNSEEN = (
     "{} in the kitchen wearing sunglasses",
     "{} in a meadow wearing a red scarf",
 )
-"""What experts are asked for, in place of the prompts that a language model writes for the authors."""
+"""Prompts for experts, in place of the prompts that a language model writes for the authors."""
 
 
 def expert_pairs(
@@ -45,12 +45,22 @@ def expert_pairs(
     drop_image: float = 0.1,
     corpus: Corpus | None = None,
 ) -> Source:
-    """Batches of pictures that experts painted, with pictures of their subjects from the corpus to see (apprenticeship learning,
-    Sec. 3 of arXiv:2304.00186). The target is never one of those.
+    """Batches of pictures that experts painted, with references of their subjects (Sec. 3 of arXiv:2304.00186).
 
-    A method, with these settings, teaches an expert each of `experts` subjects; every one is painted for all `prompts`. What
-    is painted is kept where CLIP finds the prompt in it by more than `gain` better than in the subject's own pictures
-    (delta-CLIP, whose threshold is the authors' 0.02 on another CLIP). Made once, and kept in the cache.
+    Each expert learns one subject by a method and paints it for all prompts. A picture is used where CLIP finds the
+    prompt in it by more than `gain` better than in the subject's own pictures (delta-CLIP). Targets are never
+    references. Experts are trained once and their pictures cached.
+
+    expert: name of the experts' method
+    settings: settings of that method
+    experts: number of experts
+    prompts: prompts with the handle
+    gain: least delta-CLIP; the authors' threshold is 0.02 on another CLIP
+    demonstrations: references for each target
+    batch: pictures in an update
+    drop_text: probability of an empty caption
+    drop_image: probability of no references
+    corpus: pictures to draw from; None draws toys of the pocket world
     """
     about: dict[str, Any] = {
         "expert": expert,
@@ -97,7 +107,14 @@ def expert_pairs(
 def apprenticeship(
     shelf: Shelf, expert: str, settings: Mapping[str, Any], experts: int, prompts: Sequence[str]
 ) -> dict[str, Tensor]:
-    """What all experts paint: "latents" [n, C, h, w], "who" and "prompt" [n] by number, and "gain" [n]."""
+    """Pictures of all experts: "latents" [n, C, h, w], "who" and "prompt" [n] by number, and "gain" [n].
+
+    shelf: the prepared corpus
+    expert: name of the experts' method
+    settings: settings of that method
+    experts: number of experts
+    prompts: prompts with the handle
+    """
     from limner.core.cache import cached_tensors
 
     base = shelf.base

@@ -1,4 +1,4 @@
-"""Pictures to see and a picture to paint, of one subject: what encoders are trained on."""
+"""References and a target picture of one subject: batches for pre-training encoders."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 Ground: TypeAlias = Literal["own", "plain", "swapped"]
-"""What is around the subject on pictures to see: what was there; one plain colour; the surroundings of another subject."""
+"""Background of a reference: its own; one plain colour; the background of another subject."""
 
 
 Change: TypeAlias = "Callable[[Tensor, Tensor | None, Generator], tuple[Tensor, Tensor | None]]"
-"""An augmentation of pictures to see: pixels [n, 3, H, W] and masks [n, 1, H, W] -> the same, changed."""
+"""An augmentation of references: pixels [n, 3, H, W] and masks [n, 1, H, W] -> the same, changed."""
 
 
 def pairs(
@@ -42,13 +42,24 @@ def pairs(
     corpus: Corpus | None = None,
     name: str = "pairs",
 ) -> Source:
-    """Batches of targets, each with `references` pictures of its subject to see.
+    """Batches of targets, each with references of its subject.
 
-    `named` is what the target's caption calls the subject ({noun} is its class), so that what it looks like can only come from
-    the references. The target is another picture of the subject than those, or the same; a subject with too few pictures
-    lends one twice. With `masked`, the loss counts where the subject is. `alike` neighbouring rows are of one subject,
-    with other pictures. Chances of leaving the picture, the text or both out are IP-Adapter's (Sec. 4.1 of arXiv:2308.06721).
-    Without a `corpus`, toys of the pocket world. Sources of another `name` draw other pictures. Raises `InputError` where masks are wanted and the corpus has none.
+    Probabilities of dropping the picture, the text or both are IP-Adapter's (Sec. 4.1 of arXiv:2308.06721). Raises
+    `InputError` where masks are needed and the corpus has none.
+
+    batch: targets in an update
+    references: references for each target; a subject with too few pictures lends one twice
+    named: the subject in the target's caption, with {noun} for its class: its looks can only come from the references
+    target: "another" picture of the subject than its references, or the "same"
+    ground: background of the references
+    masked: whether the loss counts on the subject alone
+    alike: neighbouring rows of one subject, with other pictures
+    drop_image: probability of no references
+    drop_text: probability of an empty caption
+    drop_both: probability of neither
+    changes: augmentations of the references
+    corpus: pictures to draw from; None draws toys of the pocket world
+    name: sources of another name draw other pictures
     """
     again = functools.partial(
         pairs,
@@ -157,8 +168,15 @@ def _others(subjects: Sequence[int], pictures: Sequence[Sequence[int]], generato
 
 
 def on_ground_of(others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: Tensor) -> Tensor:
-    """[n, 3, H, W]: subjects put on the ground of other pictures, whose own subjects are painted over with their mean
-    surroundings."""
+    """[n, 3, H, W]: subjects pasted on the background of other pictures.
+
+    The other pictures' own subjects are painted over with their mean surroundings.
+
+    others: pictures that lend the background [n, 3, H, W]
+    theirs: masks of their subjects [n, 1, H, W], or None
+    pixels: pictures of the subjects [n, 3, H, W]
+    masks: masks of the subjects [n, 1, H, W]
+    """
     import torch
 
     assert theirs is not None
@@ -167,8 +185,12 @@ def on_ground_of(others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: T
 
 
 def jittered(*, turn: float = 20.0, zoom: float = 0.15, flip: float = 0.5) -> Change:
-    """Pictures mirrored with a chance, turned by up to `turn` degrees and made larger or smaller by up to `zoom`, about their
-    middle; what comes in at the edges is what is there."""
+    """Pictures mirrored, rotated and scaled at random about their middle; edges are extended.
+
+    turn: largest rotation, degrees
+    zoom: largest change of size, as a share
+    flip: probability of mirroring
+    """
     return functools.partial(_jittered, turn, zoom, flip)
 
 

@@ -49,12 +49,21 @@ def photos(
 ) -> Source:
     """Batches of the subject's pictures, captioned from templates with the handle, or with their own captions.
 
-    Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring. With
-    `seen`, each example's own picture is its reference; with "all", all pictures are, as they will be while painting. `masks` says where the loss counts; elsewhere it counts by
-    `outside`; with `cut`, what is outside is black as well. `packed` above 1 shows the pictures so many times smaller, as `packed` squared of them would stand on one
-    canvas; what isolates the regions of such a canvas from one another is that each is a row of its own. `describe` gives every picture
-    without a caption one of its own. Sources of one recipe that are to draw alike have one `name`.
-    Latents are encoded once and sampled anew from their distribution at every step.
+    Pictures are drawn without replacement within a batch as far as they go. Latents are encoded once and sampled again
+    from their distribution at every step.
+
+    subject: the subject
+    captions: templates with {} for the handle
+    batch: pictures in an update
+    flip: probability of mirroring
+    seen: whether each picture is its own reference; "all" gives every row all pictures, as while sampling
+    masks: base and subject -> [n, 1, H, W] in [0, 1], where the loss counts; None counts everywhere
+    outside: weight of the loss outside of the masks, 0 to 1
+    cut: whether pixels outside of the masks are black
+    packed: pictures are so many times smaller, as packed * packed of them would stand on one canvas; each is a row of
+    its own
+    describe: base and subject -> a caption with {} for every picture without one
+    name: sources of one recipe with one name draw alike
     """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
