@@ -50,6 +50,7 @@ PROSE = (
     "src/limner/pocket",
     "src/limner/evaluation",
     "src/limner/formats",
+    "src/limner/methods",
     *PARTS,
 )
 """Files and folders whose prose is clean: rules length, opening and word."""
@@ -85,6 +86,7 @@ LITERAL = {
     "training": ("wear", "outfit"),
     "docs/pocket.md": ("wear", "outfit"),
     "LOG": ("wear",),
+    "src/limner/methods/object/infusion.py": ("twin",),  # a setting's name
 }
 """Folder -> words with a literal meaning there: toys and people have clothes."""
 

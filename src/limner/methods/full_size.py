@@ -1,5 +1,5 @@
-"""What the authors of each method set on a full-size base. The signatures hold what suits the pocket base, which is small,
-learns at higher rates and needs fewer updates; on any other base these take their place."""
+"""The authors' settings of each method for a full-size base. The signatures hold settings for the pocket base, which is
+small, learns at higher rates and needs fewer updates; on any other base these take their place."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """MoMA — Song et al., ECCV 2024: a multimodal language model adapter.
 
-What a multimodal language model makes of "this subject, in that prompt" enters cross-attention; the subject's details enter
-self-attention from a clean picture of it; both only where the step before has painted the subject. Nothing is learned per
-subject.
+The output of a multimodal language model for "this subject, in that prompt" enters cross-attention; the subject's
+details enter self-attention from a clean picture of it; both only where the step before has painted the subject.
+Nothing is learned per subject.
 """
 
 from limner.core.method import method
@@ -36,12 +36,13 @@ def moma(
     lr: float = 1e-3,
     batch: int = 16,
 ) -> Recipe:
-    """Four vectors of a multimodal model beside the text, and self-attention to a clean reference behind a learned gate.
+    """Four vectors of a multimodal model beside the text, and self-attention to a clean reference behind a learned
+    gate.
 
-    In prompts the handle becomes the class noun. First the multimodal model learns to give CLIP's features of the new picture,
-    then all learn by denoising; the authors' decoder learns whole, here a low-rank change of the pocket's. References are on
-    plain ground. The gates learn at ten times the rate: they start at 0 and have few updates. What is left out at the noisiest
-    twentieth of times is left out while teaching too.
+    In prompts the handle becomes the class noun. First the multimodal model learns to give CLIP's features of the new
+    picture, then all learn by denoising; the authors' decoder learns whole, here a low-rank change of the pocket's.
+    References are on plain ground. The gates learn at ten times the rate: they start at 0 and have few updates. Parts
+    left out at the noisiest twentieth of times are left out in training too.
 
     Settings:
         model: multimodal model by folder or hub id; empty is the pocket's own

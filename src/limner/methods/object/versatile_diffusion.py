@@ -1,7 +1,7 @@
 """Versatile Diffusion — Xu et al., ICCV 2023.
 
-One denoiser, two flows: pictures are painted from text or from pictures, through cross-attention stacks of their own and
-everything else in common. While painting the two are mixed.
+One denoiser, two flows: pictures are painted from text or from pictures, through cross-attention stacks of their own
+and everything else in common. While painting the two are mixed.
 """
 
 from limner.core.method import method
@@ -20,10 +20,10 @@ def versatile_diffusion(
 ) -> Recipe:
     """All of CLIP's tokens of the pictures as the context of a stack of their own.
 
-    In prompts the handle becomes the class noun. The text flow is the base as it is; the image flow is trained alone, in
-    batches of its own, as there. The authors train the shared layers as well, have flows that write text (left out here),
-    and take the context's picture for the one to paint; here it is another picture of the same toy. In their code a flow's
-    stack also holds the self-attention and feed-forward layers of its transformer blocks.
+    In prompts the handle becomes the class noun. The text flow is the base as it is; the image flow is trained alone,
+    in batches of its own, as there. The authors train the shared layers as well, have flows that write text (left out
+    here), and take the context's picture for the one to paint; here it is another picture of the same toy. In their
+    code a flow's stack also holds the self-attention and feed-forward layers of its transformer blocks.
 
     Settings:
         ratio: share of the text flow in what cross-attention gives; 1 is the base, 0 pictures alone
