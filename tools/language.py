@@ -41,6 +41,7 @@ PARTS = (
 PROSE = (
     "README.md",
     "CONTRIBUTING.md",
+    "CHANGELOG.md",
     "LOG",
     "docs",
     "examples",
