@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -127,7 +128,7 @@ def test_flags_in_the_text_exist(page: Path) -> None:
             known = everywhere
             if words[0] == "limner" and words[1] in subcommands():
                 known = flags_of_settings() | set(subcommands()[words[1]].flags) | set(RENAMED) | {"--help"}
-            strange = {word for word in words if word.startswith("--")} - known
+            strange = {word.rstrip(",.;") for word in words if word.startswith("--")} - known
             assert not strange, f"{code}: {strange}"
 
 
@@ -150,13 +151,13 @@ BLOCKS = [
 
 @pytest.mark.parametrize(("page", "code"), BLOCKS, ids=[f"{name_of(p)}-{k}" for k, (p, _) in enumerate(BLOCKS)])
 def test_python_blocks_name_only_what_exists(page: Path, code: str) -> None:
-    for node in ast.walk(ast.parse(inspect.cleandoc(code))):
+    for node in ast.walk(ast.parse(textwrap.dedent(code))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("limner"):
             module = import_module(str(node.module))
             assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "limner":
             assert node.attr in limner.__all__, node.attr
-        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("limner."):
+        if isinstance(node, ast.Call) and re.fullmatch(r"limner(\.\w+)+", ast.unparse(node.func)):
             function = functools.reduce(getattr, ast.unparse(node.func).split(".")[1:], limner)
             named = {keyword.arg: None for keyword in node.keywords if keyword.arg}
             inspect.signature(function).bind(*([None] * len(node.args)), **named)  # type: ignore[arg-type]

@@ -118,8 +118,8 @@ class Passage:
 
     line: int
     text: str
-    wraps: bool = True
-    """Whether it could be broken into lines: a table's cell cannot."""
+    columns: tuple[int, ...] = ()
+    """Width of each of its lines in the file; empty where it cannot be broken, such as a table's cell."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -190,11 +190,11 @@ def python_passages(text: str) -> Iterator[Passage]:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             source = lines[node.lineno - 1 : node.end_lineno]
-            yield Passage(node.lineno, without_quotes("\n".join(source)))
+            yield Passage(node.lineno, without_quotes("\n".join(source)), widths(source))
         if isinstance(node, ast.keyword) and node.arg in ("help", "description", "epilog"):
             value = node.value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                yield Passage(value.lineno, value.value, wraps=False)
+                yield Passage(value.lineno, value.value)
 
 
 def without_quotes(source: str) -> str:
@@ -204,21 +204,25 @@ def without_quotes(source: str) -> str:
 
 def comments(text: str) -> Iterator[Passage]:
     """Comments, those on neighbouring lines of one column as one passage."""
+    lines = text.splitlines()
     block: list[str] = []
     start = column = -1
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type != tokenize.COMMENT or re.match(r"#\s*(type:|noqa|fmt:|!|ruff)", token.string):
             continue
-        if block and token.start == (start + len(block), column):
-            block.append(token.string.lstrip("#"))
-            continue
-        if block:
-            yield Passage(start, "\n".join(block))
-        block, (start, column) = [token.string.lstrip("#")], token.start
-        if len(token.line.rstrip()) > LIMIT:
-            yield Passage(start, token.line.rstrip())
+        if block and token.start != (start + len(block), column):
+            yield Passage(start, "\n".join(block), widths(lines[start - 1 : start - 1 + len(block)]))
+            block = []
+        if not block:
+            start, column = token.start
+        block.append(token.string.lstrip("#"))
     if block:
-        yield Passage(start, "\n".join(block))
+        yield Passage(start, "\n".join(block), widths(lines[start - 1 : start - 1 + len(block)]))
+
+
+def widths(lines: Iterable[str]) -> tuple[int, ...]:
+    """The width of each line; 0 for a picture's and for a single word, which cannot be broken."""
+    return tuple(0 if re.match(r"!\[|\S+$", line.strip()) else len(line.rstrip()) for line in lines)
 
 
 def page_passages(text: str) -> Iterator[Passage]:
@@ -233,11 +237,11 @@ def page_passages(text: str) -> Iterator[Passage]:
         is_item = re.match(r"\s*([*+-]|\d+\.)\s|#|\||!\[|<", line)
         is_prose = line.strip() and not fenced and not generated and not (line.startswith("    ") and not paragraph)
         if paragraph and (not is_prose or is_item):
-            yield Passage(start, "\n".join(paragraph))
+            yield Passage(start, "\n".join(paragraph), widths(paragraph))
             paragraph = []
         if is_prose and line.lstrip().startswith("|"):
             for cell in line.strip().strip("|").split("|"):
-                yield Passage(number, cell.strip(), wraps=False)
+                yield Passage(number, cell.strip())
         elif is_prose and not line.startswith(("```", "<!--")):
             start = start if paragraph else number
             paragraph.append(line)
@@ -247,17 +251,20 @@ def page_passages(text: str) -> Iterator[Passage]:
 
 
 def long_lines(path: Path, passage: Passage) -> Iterator[Fault]:
-    """Lines of prose that go on past the last column; a line that is one word, or a picture, may."""
-    for k, line in enumerate(passage.text.splitlines() if passage.wraps else ()):
-        if len(line.rstrip()) > LIMIT and not re.match(r"!\[|\S+$", line.strip()):
-            yield Fault(path, passage.line + k, "length", f"{len(line.rstrip())} columns; end at {LIMIT}")
+    """Lines of prose that go on past the last column."""
+    for k, width in enumerate(passage.columns):
+        if width > LIMIT:
+            yield Fault(path, passage.line + k, "length", f"{width} columns; end at {LIMIT}")
 
 
 def openings(path: Path, passage: Passage) -> Iterator[Fault]:
     """Sentences that begin with a word of `OPENINGS`: at the start of a paragraph or item, or after a full stop."""
     first = re.compile(rf"(?:\A|\n\s*\n)[\s#*>+\-\d.`_|\[]*({OPENINGS})\b(?![-`(=:])", re.IGNORECASE)
     later = re.compile(rf"[.!?:;][)*\"”]*\s+[*_]*({OPENINGS})\b(?![-`(=:])", re.IGNORECASE)
+    at_position: dict[int, re.Match[str]] = {}
     for match in [*first.finditer(passage.text), *later.finditer(passage.text)]:
+        at_position.setdefault(match.start(1), match)
+    for match in at_position.values():
         word, before = match.group(1), passage.text[match.start() : match.start(1)]
         if before[:1] in (":", ";") and word.islower():
             continue  # a clause, not a sentence
