@@ -183,3 +183,13 @@ def test_the_picture_of_the_rooms_shows_all_of_them_and_the_tested_order() -> No
     counts = rooms.imports()
     assert counts["engine", "core"] > 10
     assert not [pair for pair in counts if order[pair[0]] < order[pair[1]] and pair != ("parts", "workflows")]
+
+
+def test_the_parts_that_contributing_names_are_in_their_folders() -> None:
+    rows = re.findall(r"^\|.*?\| `parts/(\w+)/`.*?\| (.*?) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert {"modifiers", "sources", "objectives", "guidance"} <= {folder for folder, _ in rows}
+    for folder, examples in rows:
+        names = re.findall(r"`(\w+)", examples)
+        homes = [import_module(f"limner.parts.{home}") for home in (folder, "fusion")]
+        assert names
+        assert not [name for name in names if not any(hasattr(home, name) for home in homes)], folder
