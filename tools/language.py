@@ -30,6 +30,7 @@ PARTS = (
     "src/limner/parts/attention",
     "src/limner/parts/augmentations",
     "src/limner/parts/candidates",
+    "src/limner/parts/encoders",
     "src/limner/parts/guidance",
     "src/limner/parts/objectives",
     "src/limner/parts/parameters",

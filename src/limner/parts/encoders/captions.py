@@ -1,4 +1,4 @@
-"""What can be said of the subject's pictures beside the subject."""
+"""Captions of the subject's pictures that describe everything but the subject."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ if TYPE_CHECKING:
 
 
 def structured_captions(base: Base, subject: Subject) -> list[str]:
-    """A caption for each picture, with {} for the subject, that names the background and the side it is seen from, so that
-    they are not taken for the subject's (Sec. 3.2 of arXiv:2311.04315).
+    """A caption for each picture, with {} for the subject, that names background and view (Sec. 3.2 of
+    arXiv:2311.04315).
 
-    On the pocket base its judge says them; elsewhere nobody does, and captions of the user's own are what is wanted.
+    So background and view are not learned as the subject's. On the pocket base its judge writes them; on other bases
+    the user's own captions are needed.
+
+    base: the base
+    subject: the subject
     """
     if base.name != "pocket" or not subject.pictures:
         return ["a photo of {}"] * len(subject.pictures)

@@ -1,4 +1,4 @@
-"""Where the subject is, on each of its pictures."""
+"""Masks of the subject on each of its pictures."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 5
 LEAST = 0.015
-"""A subject covers at least so much of a picture; toys cover 0.056 and more, and of empty scenes at most 0.01 is taken for one."""
+"""A subject covers at least so much of a picture; toys cover 0.056 and more, and of empty scenes at most 0.01 is taken
+for one."""
 
 
 def subject_masks(base: Base, subject: Subject) -> Tensor:
-    """[n, 1, H, W] in [0, 1]: the masks that came with the pictures; on the pocket base, whose pictures are toys, else those
-    that its segmenter finds. Raises `InputError` where there are neither, and where nothing is found on a picture."""
+    """[n, 1, H, W] in [0, 1]: the masks that came with the pictures, else those of a segmenter that knows them.
+
+    The pocket base has a segmenter for toys. Raises `InputError` where there are neither, and for a picture on which
+    nothing is found.
+
+    base: the base
+    subject: the subject
+    """
     size = base.picture_size
     given = subject.masks(size)
     if given is not None:
@@ -39,7 +46,11 @@ def subject_masks(base: Base, subject: Subject) -> Tensor:
 
 
 def unseen(base: Base, subject: Subject) -> list[str]:
-    """The names of pictures on which nothing like a toy is found. On other bases than pocket, and with masks, nobody looks."""
+    """The names of pictures on which no toy is found; none on other bases than pocket, and with masks.
+
+    base: the base
+    subject: the subject
+    """
     if base.name != "pocket" or all(picture.mask is not None for picture in subject.pictures):
         return []
     share = _found(subject, base.picture_size).mean((1, 2, 3))
@@ -53,15 +64,23 @@ def _found(subject: Subject, size: int) -> Tensor:
 
 
 def background_masks(base: Base, subject: Subject) -> Tensor:
-    """[n, 1, H, W]: where the subject is not."""
+    """[n, 1, H, W]: 1 outside of the subject.
+
+    base: the base
+    subject: the subject
+    """
     return 1 - subject_masks(base, subject)
 
 
 def propagated_masks(base: Base, subject: Subject) -> Tensor:
-    """[n, 1, h, w]: the first picture's mask, and on every other picture the places whose features are nearer to the first's
-    foreground than to its background (the one-shot matching of PerSAM, Sec. 3.1 of arXiv:2305.03048).
+    """[n, 1, h, w]: the first picture's mask, carried over to the others by features (Sec. 3.1 of arXiv:2305.03048).
 
-    Features are the denoiser's in the place of SAM's; near is the mean cosine to the NEIGHBOURS nearest places of each.
+    A position is the subject's where its features are nearer to the first's foreground than to its background: one-shot
+    matching as in PerSAM, with the denoiser's features in place of SAM's. Nearness is the mean cosine to the NEIGHBOURS
+    nearest positions of each.
+
+    base: the base
+    subject: the subject
     """
     import torch
     import torch.nn.functional as F
