@@ -1,4 +1,4 @@
-"""What benchmarks share: how a figure is written down."""
+"""Shared by benchmarks: writing a figure down."""
 
 from __future__ import annotations
 

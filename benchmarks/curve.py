@@ -2,7 +2,8 @@
 
     python benchmarks/curve.py
 
-The toy is held out. Fidelity must rise and alignment fall: that this trade-off can be measured is what the world is for.
+The toy is held out. Fidelity must rise and alignment fall: that this trade-off can be measured is what the world is
+for.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Many likenesses in one pass: subjects an hour for fleets of 1 to 64, beside limner one by one and diffusers' script one by one.
+"""Several subjects stacked in one pass: subjects an hour for 1 to 64 at once, beside limner one by one and diffusers'
+script one by one.
 
     python benchmarks/fleet.py --script path/to/diffusers/examples/dreambooth/train_dreambooth_lora.py
 
-DreamBooth-LoRA, rank 4, attention layers, batch 1, 512 updates each: the median update of each fleet is measured over `--updates`, and the
-hour is reckoned from it and from what beginning and ending cost. The machine's ceiling, a matrix product of the size of the network's widest,
-is measured in the same run.
+DreamBooth-LoRA, rank 4, attention layers, batch 1, 512 updates each: the median update of each number of subjects is
+measured over `--updates`, and the hour is reckoned from it and from what beginning and ending cost. The machine's
+ceiling, a matrix product of the size of the network's widest, is measured in the same run.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def ceiling(base: Any, rows: int) -> float:
 
 
 def operations(base: Any) -> float:
-    """GFLOP of one row's update: forward, and backward to what it reads (twice the forward where weights are frozen)."""
+    """GFLOP of one row's update: forward, and backward to what it reads (twice the forward where weights are
+    frozen)."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -90,7 +92,7 @@ def operations(base: Any) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--script", type=Path, help="of diffusers, to compare with")
+    parser.add_argument("--script", type=Path, help="script of diffusers to compare with")
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--updates", type=int, default=14)
     parser.add_argument("--threads", type=int, default=2)

@@ -1,11 +1,12 @@
-"""Kills of commands at random moments: what is lost, what is left behind, and whether what goes on ends at the same bits.
+"""Kills of commands at random moments: what is lost, what is left behind, and whether what goes on ends at the same
+bits.
 
     python benchmarks/kills.py --count 200 --out results/kills.json      # or: make kills N=200
 
-Each trial runs a command in a child process, sends it SIGKILL, SIGINT or SIGTERM at a random moment of its usual time (or gives it a
-disk that is full), then runs the command that its own message names until it ends, and compares with a run that nothing stopped.
-Children are forked from one process that has imported everything, so a trial takes seconds. The file is written after
-every trial, and a run that was stopped goes on with the trials that it has not.
+Each trial runs a command in a child process, sends it SIGKILL, SIGINT or SIGTERM at a random moment of its usual time
+(or gives it a disk that is full), then runs the command that its own message names until it ends, and compares with a
+run that nothing stopped. Children are forked from one process that has imported everything, so a trial takes seconds.
+The file is written after every trial, and a run that was stopped goes on with the trials that it has not.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ PATIENCE = 600.0
 
 @dataclass(frozen=True)
 class Command:
-    """A command to kill. `first` is run and killed, `again` goes on from whatever is there; `state` tells what it left as values that
-    must be equal, or None where it has not ended."""
+    """A command to kill. `first` is run and killed, `again` goes on from whatever is there; `state` tells what it left
+    as values that must be equal, or None where it has not ended."""
 
     name: str
     first: tuple[str, ...]
@@ -55,15 +56,15 @@ class Trial:
     command: str
     how: str
     after: float  # seconds
-    code: int = 0  # of the killed process
-    ended_before: bool = False  # it was done before the kill came
+    code: int = 0  # exit code of the killed process
+    ended_before: bool = False  # the command ended before the kill
     equal: bool = False
     lost: str = ""  # something that was there, or was said to be there, is not
     left_behind: list[str] = field(default_factory=list)
     said: str = ""
 
 
-# --------------------------------------------------------------------------------------------------------------- commands
+# ------------------------------------------------------------------------------------------------------------- commands
 
 
 def commands(photos: Path) -> list[Command]:
@@ -355,14 +356,14 @@ def summary(trials: Sequence[Trial]) -> dict[str, Any]:
     }
 
 
-# ------------------------------------------------------------------------------------------------------------- the harness
+# ---------------------------------------------------------------------------------------------------------- the harness
 
 
 def run(
     numbers: Iterable[int], *, seed: int, work: Path, only: Sequence[str] = (), say: Callable[[str], object] = print
 ) -> Iterator[tuple[int, Trial]]:
-    """Trials by their numbers, one in ten on a full disk. What a trial is follows from seed and number alone; the moment of a kill
-    also from how fast this machine is."""
+    """Trials by their numbers, one in ten on a full disk. Seed and number alone decide a trial, but for the moment of
+    the kill, which depends on the speed of the machine."""
     import torch
 
     from limner.workflows.demo import toy
@@ -391,7 +392,7 @@ def run(
 
 
 def _undisturbed(command: Command, folder: Path) -> tuple[Any, float]:
-    """What a command leaves when nothing stops it, and the seconds it takes; the second time, when caches are warm."""
+    """The files of a command that nothing stops, and its seconds; measured the second time, when caches are warm."""
     for _ in range(2):
         shutil.rmtree(folder, ignore_errors=True)
         ran = Ran(command.first, folder)
@@ -436,7 +437,7 @@ def _draw(photos: Path, toy: Callable[..., Any]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200, help="trials")
-    parser.add_argument("--seed", type=int, default=0, help="of moments and signals")
+    parser.add_argument("--seed", type=int, default=0, help="seed of moments and signals")
     parser.add_argument("--out", type=Path, default=Path("results/kills.json"), help="where the figures go")
     parser.add_argument("--only", nargs="+", default=(), help="names of commands")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no trial after so many")

@@ -2,9 +2,11 @@
 
     python benchmarks/likeness.py --script path/to/diffusers/examples/dreambooth/train_dreambooth_lora.py
 
-Runs what results/likeness.json lacks. One held-out toy, six prompts, two seeds. Each run keeps what it has learned at its milestones and when (from
-the command, imports included: seconds, and seconds of the processor, which on one thread are what a machine of its own would take); every state is then scored by the same judges, the script's after `limner import`.
-`reached` is the first milestone's processor seconds with 90 % of the run's own last H, `reached_best` those with 90 % of the best last H of all.
+Runs what results/likeness.json lacks. One held-out toy, six prompts, two seeds. Each run keeps what it has learned at
+its milestones and when (from the command, imports included: seconds, and seconds of the processor, which on one thread
+are what a machine of its own would take); every state is then scored by the same judges, the script's after `limner
+import`. `reached` is the first milestone's processor seconds with 90 % of the run's own last H, `reached_best` those
+with 90 % of the best last H of all.
 """
 
 from __future__ import annotations

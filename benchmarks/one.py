@@ -3,10 +3,11 @@
     python benchmarks/one.py --script path/to/diffusers/examples/dreambooth/train_dreambooth_lora.py
     python benchmarks/one.py --script path/to/diffusers/examples/textual_inversion/textual_inversion.py --name one_word
 
-The same base, pictures, rank, layers, batch, precision, updates and threads; runs of the two alternate, and what is stated is the ratio of
-medians. No prior preservation, as the script has it by default. Of Textual Inversion, known by the script's name: one vector that begins as
-the class noun; one more run of each, not timed, keeps the word at a quarter, a half and the end of its updates, and `loss` is what
-each word leaves on the same fixed draws of noise and time (the two draw their own while they learn).
+The same base, pictures, rank, layers, batch, precision, updates and threads; runs of the two alternate, and what is
+stated is the ratio of medians. No prior preservation, as the script has it by default. For Textual Inversion,
+recognised by the script's name: one vector that begins as the class noun; one more run of each, not timed, keeps the
+word at a quarter, a half and the end of its updates, and `loss` is what each word leaves on the same fixed draws of
+noise and time (the two draw their own while they learn).
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def theirs(
 
 
 def losses(base: str, photos: Path, files: dict[int, Path | None]) -> dict[int, float]:
-    """What each word (None: the class noun) leaves of the denoising loss: 64 draws of noise and time, the same for all."""
+    """Denoising loss with each word (None: the class noun), over the same 64 draws of noise and time."""
     import torch
 
     import limner

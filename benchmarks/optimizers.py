@@ -1,9 +1,10 @@
-"""What Muon is worth to the networks of the pocket stack: each from nothing, with AdamW and with Muon, on the same batches.
+"""AdamW against Muon for the networks of the pocket stack: each from scratch, on the same batches.
 
 python benchmarks/optimizers.py --run FOLDER [--stage autoencoder clip judge denoiser] [--updates 600] [--factors 1 2]
 
-FOLDER keeps the pictures. A factor multiplies Muon's rate, of matrices alone. The denoiser learns on the shipped autoencoder's latents and
-reads the shipped words. Printed are means over the last tenth of the updates, in which the rate has fallen, and processor seconds.
+FOLDER keeps the pictures. A factor multiplies Muon's rate, of matrices alone. The denoiser learns on the shipped
+autoencoder's latents and reads the shipped words. Printed are means over the last tenth of the updates, in which the
+rate has fallen, and processor seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ STAGES: dict[str, tuple[Callable[[runs.Run], Any], int]] = {
     "judge": (judges.judge, 10_000),
     "denoiser": (denoiser.denoiser, 20_000),
 }
-"""What trains it, and how many updates that takes at full size."""
+"""The function that trains a network, and its updates at full size."""
 
 
 def by(factor: float) -> Callable[..., torch.optim.Optimizer]:
@@ -45,7 +46,7 @@ def by(factor: float) -> Callable[..., torch.optim.Optimizer]:
 
 
 def trained(folder: Path, stage: str, factor: float, updates: int, count: int) -> tuple[dict[str, float], float]:
-    """What the stage's log says at the end, and processor seconds an update."""
+    """The last values of the stage's log, and processor seconds an update."""
     train, whole = STAGES[stage]
     run = runs.Run(folder / f"{stage}-{factor:g}", pictures=count, precision="float32", scale=updates / whole)
     shutil.rmtree(run.folder, ignore_errors=True)
@@ -70,7 +71,9 @@ def main() -> None:
     parser.add_argument("--stage", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--updates", type=int, default=600)
     parser.add_argument("--pictures", type=int, default=4096)
-    parser.add_argument("--factors", type=float, nargs="+", default=[0.0, 1.0], help="of Muon's rate; 0 is AdamW")
+    parser.add_argument(
+        "--factors", type=float, nargs="+", default=[0.0, 1.0], help="factors of Muon's rate; 0 is AdamW"
+    )
     given = parser.parse_args()
     keep_memory()
     torch.set_num_threads(1)

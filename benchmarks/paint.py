@@ -1,4 +1,5 @@
-"""Painting: limner beside diffusers' pipeline on the same work, and a batch of as many concepts as pictures beside one concept.
+"""Painting: limner beside diffusers' pipeline on the same work, and a batch of as many concepts as pictures beside one
+concept.
 
 python benchmarks/paint.py
 """

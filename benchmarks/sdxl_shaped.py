@@ -1,5 +1,5 @@
-"""A small random base of Stable Diffusion XL's shape, for timing: `sdxl_shaped.py FOLDER`. Two text towers, three levels, transformer layers
-one to four deep, 128 px."""
+"""A small random base of Stable Diffusion XL's shape, for timing: `sdxl_shaped.py FOLDER`. Two text encoders, three
+levels, transformer layers one to four deep, 128 px."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Run a training script of another project, and note when each of its updates ended: `timed.py OUT.json SCRIPT ARGUMENTS…`
+"""Run a training script of another project, and note when each of its updates ended: `timed.py OUT.json SCRIPT
+ARGUMENTS…`
 
 Its progress bar tells the updates. Where torchvision is missing, the few transforms such scripts use stand in for it.
 """

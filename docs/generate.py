@@ -1,4 +1,5 @@
-"""Write the generated parts of the docs: the leaderboards, a page for each method, the commands, the API, the picture of the rooms.
+"""Write the generated parts of the docs: the leaderboards, a page for each method, the commands, the API, the picture
+of the rooms.
 
 python -m docs.generate          write
 python -m docs.generate --check  fail where a file would change, or a table says that a proof FAILED
@@ -223,8 +224,8 @@ def worth(row: Row) -> list[str]:
 
 
 def sheets(folder: Path) -> None:
-    """A sheet for every method from the pictures of a bench: a row for each of its first toys, the first reference image on the left.
-    Methods whose pictures are not in the folder keep their sheets.
+    """A sheet for every method from the pictures of a bench: a row for each of its first toys, the first reference
+    image on the left. Methods whose pictures are not in the folder keep their sheets.
 
     folder: the pictures of a bench, such as out/bench/bench
     """

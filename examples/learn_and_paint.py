@@ -1,4 +1,4 @@
-"""Teach the pocket base a toy from four pictures and paint it in the snow."""
+"""Learn a toy from four pictures on the pocket base, and paint it in the snow."""
 
 import limner
 from limner.workflows.demo import toy

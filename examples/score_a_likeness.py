@@ -1,4 +1,4 @@
-"""Say what a likeness is worth: is it the toy, does it obey, and what to try next."""
+"""Score a concept: fidelity to the toy, alignment with the prompt, and a suggestion."""
 
 import limner
 from limner.workflows.demo import toy

@@ -1,4 +1,4 @@
-"""`teach` is a generator: logging, previews and stopping early are ordinary code in your own loop."""
+"""`train` is a generator: logging, previews and stopping early are ordinary code in your own loop."""
 
 import limner
 from limner.engine.attach import Adapter

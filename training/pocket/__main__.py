@@ -81,7 +81,7 @@ def main() -> None:
         help="only these, in this order; all that make what ships if not said, up to the export where that goes elsewhere",
     )
     parser.add_argument("--world", default="whole", choices=WORLDS, help="half of the pictures are of the core in any")
-    parser.add_argument("--size", type=int, default=SIZE, help="of the pictures, in pixels")
+    parser.add_argument("--size", type=int, default=SIZE, help="side of the pictures, in pixels")
     parser.add_argument("--pictures", type=int, default=40_000, help="training pictures")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of every stage")
     parser.add_argument("--from", type=Path, dest="before", help="a run whose weights every stage begins with")
@@ -104,10 +104,10 @@ def main() -> None:
         "--precision",
         choices=("bfloat16", "float32"),
         default="bfloat16",
-        help="of all stages but motion and multimodal",
+        help="precision of all stages but motion and multimodal",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 leaves them as they are")
+    parser.add_argument("--threads", type=int, default=0, help="threads of the CPU; 0 leaves their number as it is")
     given = parser.parse_args()
     keep_memory()
     if given.threads:

@@ -30,8 +30,8 @@ NETWORKS = {
 
 
 def adopt(run: Run, folder: Path = WEIGHTS) -> None:
-    """Make an exported edition the run's finished stages, in single precision; stages that are finished stay as they are, and
-    what the edition has not yet stays to be trained.
+    """Make an exported edition the run's finished stages, in single precision; stages that are finished stay as they
+    are, and what the edition has not yet stays to be trained.
 
     Delete the file of a stage and give this run's weights with `--from` to train that stage further.
     """
@@ -43,7 +43,7 @@ def adopt(run: Run, folder: Path = WEIGHTS) -> None:
 
 
 def _tensors(place: Path) -> dict[str, Tensor]:
-    """Of a file, of a folder's shards, or of a ViT, whose tensors transformers names otherwise on disk than in memory."""
+    """Tensors of a file, of a folder's shards, or of a ViT, whose tensors have other names on disk than in memory."""
     if place.name == "dino":
         from transformers import ViTModel
 

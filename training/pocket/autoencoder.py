@@ -119,8 +119,9 @@ def best(run: Run) -> Any:
 
 
 def train_latents(run: Run) -> tuple[Tensor, Tensor]:
-    """The training pictures through the standardised autoencoder, [N, C, S/8, S/8] in half precision, and how much of each of
-    their positions is toys or people, [N, 1, S/8, S/8] in [0, 1]. Kept in the run, a file for every chunk of pictures."""
+    """The training pictures through the standardised autoencoder, [N, C, S/8, S/8] in half precision, and how much of
+    each of their positions is toys or people, [N, 1, S/8, S/8] in [0, 1]. Kept in the run, a file for every chunk of
+    pictures."""
     parts, network = [], standardised(run)
     for k, chunk in strips(run, "train", workers=2):
         name = f"latents/{k:04}"

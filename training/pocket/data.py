@@ -38,13 +38,15 @@ STRATA = (
     ("styles", replace(WHOLE, styles=shown("styles")[1:]), 2),
     ("whole", WHOLE, 3),
 )
-"""Kinds of training pictures, and how many of every twenty are of each: seven of the core, which the base must do best."""
+"""Kinds of training pictures, and how many of every twenty are of each: seven of the core, which the base must do
+best."""
 _STRATUM = tuple(world for _, world, share in STRATA for _ in range(share))
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of one purpose: pixels [N, 3, S, S] uint8, which toy is where [N, S, S] uint8 (0 none, then from 1), and their graphs."""
+    """Pictures of one purpose: pixels [N, 3, S, S] uint8, which toy is where [N, S, S] uint8 (0 none, then from 1), and
+    their graphs."""
 
     pixels: Tensor
     toys: Tensor
@@ -57,11 +59,11 @@ class Pictures:
 
 
 def graphs_of(run: Run, purpose: str) -> list[SceneGraph]:
-    """The graphs of a purpose: "train" and "dev" pictures, "individuals", "people" and styles ("manners") each seen NUM_VIEWS times,
-    "pairs" of toys, and "several": mostly two or three toys.
+    """The graphs of a purpose: "train" and "dev" pictures, "individuals", "people" and styles ("manners") each seen
+    NUM_VIEWS times, "pairs" of toys, and "several": mostly two or three toys.
 
-    Training and dev pictures are of the STRATA where the run's world is the whole one, so that a larger world does not crowd out
-    what the base must do best; otherwise all are of that world.
+    Training and dev pictures are of the STRATA where the run's world is the whole one, so that a larger world does not
+    crowd out what the base must do best; otherwise all are of that world.
     """
     base = run.seed * 100_000_000
     match purpose:
@@ -98,7 +100,8 @@ def pictures(run: Run, purpose: str, *, workers: int = 0) -> Pictures:
 
 
 def rendered(run: Run, purpose: str, *, workers: int = 0) -> list[SceneGraph]:
-    """The graphs of a purpose, whose pictures now lie in the run as strips of CHUNK; those that were missing are rendered."""
+    """The graphs of a purpose, whose pictures now lie in the run as strips of CHUNK; those that were missing are
+    rendered."""
     graphs = graphs_of(run, purpose)
     folder = run.path(f"pictures/{purpose}")
     missing = [k for k in range(-(-len(graphs) // CHUNK)) if not (folder / f"{k:04}.png").exists()]

@@ -1,8 +1,8 @@
 """A sharper decoder: the encoder stays as it is, so that latents, and every denoiser that paints them, stay too.
 
 Pixels alone teach a decoder to blur what its latents leave open. Here a critic of small patches (hinge loss, as in
-arXiv:2012.09841, Sec. 3.1) and the first maps of a judge (a perceptual loss, arXiv:1603.08155) ask for edges, and the latents
-carry a little noise, as painted ones do.
+arXiv:2012.09841, Sec. 3.1) and the first maps of a judge (a perceptual loss, arXiv:1603.08155) ask for edges, and the
+latents carry a little noise, as painted ones do.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _far(looks: Features, first: Tensor, second: Tensor) -> Tensor:
 
 
 def _frozen(critic: Critic, pixels: Tensor) -> Tensor:
-    """What the critic says, with gradients to the pixels alone."""
+    """The critic's score, with gradients to the pixels alone."""
     fixed = {name: value.detach() for name, value in critic.named_parameters()}
     out: Tensor = torch.func.functional_call(critic, fixed, (pixels,))
     return out

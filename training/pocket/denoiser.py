@@ -30,7 +30,7 @@ MILESTONE = 1_000_000  # samples after which the averaged weights are kept apart
 MOST_LOGIT = 20.0  # that attention to words may reach: where one token has it all, queries and keys learn nothing
 CAP_EVERY = 50  # updates
 CAPTIONS = 6  # ways every picture is said
-TIMES = -0.4, 1.1  # of the logit of the share of noise that is learned at: mean and spread
+TIMES = -0.4, 1.1  # logit of the share of noise in training: mean and standard deviation
 SCHEDULE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -144,8 +144,8 @@ class Listening:
 
     @torch.no_grad()
     def cap(self, most: float) -> dict[str, float]:
-        """Scale down the queries and keys of every head whose logits of the last pass were above `most`; layer -> its largest
-        logit before that. Empty where no pass was heard."""
+        """Scale down the queries and keys of every head whose logits of the last pass were above `most`; layer -> its
+        largest logit before that. Empty where no pass was heard."""
         largest = {}
         for name, layer in self.layers.items():
             if (name, "to_q") not in self.found:
@@ -202,8 +202,8 @@ def assembled(run: Run, unet: Any, *, learning: bool = False) -> Base:
 
 
 def world_latents(run: Run) -> Source:
-    """Training pictures as latents, with errors on toys and people counting ON_TOYS times, said in one of their ways; one caption
-    in ten is empty, for guidance."""
+    """Training pictures as latents, with errors on toys and people counting ON_TOYS times, said in one of their ways;
+    one caption in ten is empty, for guidance."""
     from limner.core.recipe import Source
     from limner.core.types import Batch
 

@@ -1,4 +1,4 @@
-"""What the base and its judges are worth, on seeds no training saw: results/pocket.json, and the sheet in the docs."""
+"""Scores of the base and its judges on seeds of no training: results/pocket.json, and the sheet in the docs."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ AIMS = {
     "class": 0.95, "scene": 0.98, "colour": 0.90, "accessories": 0.90, "view": 0.85, "action": 0.75, "relation": 0.75,
     "style": 0.90, "both classes": 0.60, "face as asked": 0.90,
 }  # fmt: skip
-"""What is wanted of painted pictures, as a share of what the judge reads on renders."""
+"""Aims for painted pictures, as a share of the judge's reading on renders."""
 
 
 def evaluate(path: Path, *, painted: int = Run.painted, kept: Path | None = None) -> dict[str, Any]:
     """Scores of the shipped base and judges on held-out individuals and captions; written to `path`.
 
-    `painted` is how many pictures of the core the Fréchet distance is over. What is painted waits in the folder `kept` for the
-    rest, so that an evaluation that was stopped goes on.
+    `painted` is how many pictures of the core the Fréchet distance is over. Painted pictures wait in the folder `kept`,
+    so that a stopped evaluation continues.
     """
     from limner import load
 
@@ -94,12 +94,13 @@ def _drawn(graphs: list[SceneGraph]) -> Tensor:
 
 
 def _plainly(graph: SceneGraph) -> str:
-    """Everything that can be said of it, or as much as the text tower can read."""
+    """The full description of a graph, or as much as the text encoder can read."""
     return fitting(judges.clip()[1], graph)
 
 
 def _asked(base: Any, name: str, question: Question, kept: Path | None) -> dict[str, Any]:
-    """Shares of pictures on which the judge reads what is asked: on renders, on painted ones, and the one of the other."""
+    """Shares of pictures on which the judge reads what is asked: on renders, on painted ones, and the one of the
+    other."""
     graphs = _graphs(question.world, question.count)
     true = judged(draw(graphs).pixels.float() / 255, graphs, question.fields)
     made = judged(_paint(base, [_plainly(g) for g in graphs], kept), graphs, question.fields)
@@ -111,8 +112,9 @@ def _asked(base: Any, name: str, question: Question, kept: Path | None) -> dict[
 def judged(pixels: Tensor, graphs: Sequence[SceneGraph], fields: Sequence[str]) -> dict[str, float]:
     """Share of the pictures that have a field on which the judge reads what the graph says.
 
-    Beside the judge's fields: "accessories", the exact set of those that the first toy wears; "face as asked", a face with its
-    hair, glasses and expression; "both classes", that the classes of which most is seen, as many as there are, are those there.
+    Beside the judge's fields: "accessories", the exact set of those that the first toy wears; "face as asked", a face
+    with its hair, glasses and expression; "both classes", that the classes of which most is seen, as many as there are,
+    are those there.
     """
     seen, true = judges.read(pixels), [labels(g) for g in graphs]
     parts = {"accessories": ACCESSORIES, "face as asked": ("face", "hairstyle", "glasses", "expression")}
@@ -137,7 +139,8 @@ def _both_right(shares: Tensor, graphs: Sequence[SceneGraph]) -> list[bool]:
 
 
 def _paint(base: Any, said: list[str], kept: Path | None = None) -> Tensor:
-    """[B, 3, H, W] from 0 to 1: a picture of every text, each begun with noise of its own. What is in `kept` is not painted again."""
+    """[B, 3, H, W] from 0 to 1: a picture of every text, each begun with noise of its own. Pictures in `kept` are not
+    painted again."""
     from limner import Order, PaintSettings, paint_many
 
     clock, found, settings = Clock("painting", len(said)), [], PaintSettings(batch=BATCH)
@@ -216,8 +219,8 @@ def _sayable(graph: SceneGraph, ways: int = 48) -> set[str]:
 
 
 def _identity() -> dict[str, float]:
-    """Identity among 64 toys of one class, as retrieval and as the chance that one toy's two pictures are nearer than two
-    toys'."""
+    """Identity among 64 toys of one class, as retrieval and as the chance that one toy's two pictures are nearer than
+    two toys'."""
     toys = [individual("dog", SPLITS["held-out"].start + k, patterns=CORE.patterns) for k in range(64)]
     places = [CORE.scenes[k % 8] for k in range(65)]
     first, second = (
@@ -287,8 +290,8 @@ def fid(first: Tensor, second: Tensor) -> float:
 
 
 def sheet(path: Path, *, columns: int = 8, rows: int = 8, side: int = 112) -> list[str]:
-    """The first pictures painted for the first held-out captions, none chosen: each row of them above a row of renders of
-    the same captions. The upper half asks for the core, the lower for the whole world. Returns the captions."""
+    """The first pictures painted for the first held-out captions, none chosen: each row of them above a row of renders
+    of the same captions. The upper half asks for the core, the lower for the whole world. Returns the captions."""
     from limner import load
 
     half = columns * rows // 2

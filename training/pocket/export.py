@@ -30,7 +30,7 @@ def export(run: Run, folder: Path = WEIGHTS) -> None:
 
 
 def export_base(run: Run, folder: Path = WEIGHTS) -> None:
-    """The base as a Stable Diffusion folder, and the CLIP that its text tower comes from."""
+    """The base as a Stable Diffusion folder, and the CLIP that its text encoder comes from."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
     from limner.bases.diffusion.stable_diffusion import StableDiffusion
@@ -86,7 +86,8 @@ def export_judges(run: Run, folder: Path = WEIGHTS) -> None:
 
 
 def _opened_in_single_precision(path: Path) -> None:
-    """transformers opens weights in the precision its config names: half on disk, single in memory, as diffusers does."""
+    """transformers opens weights in the precision its config names: half on disk, single in memory, as diffusers
+    does."""
     config = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**config, "dtype": "float32"})
 

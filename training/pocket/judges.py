@@ -53,7 +53,8 @@ def judge(run: Run) -> nn.Module:
 
 
 def varied(pixels: Tensor, step: int, seed: int) -> Tensor:
-    """The batch seen a little nearer, some pictures mirrored, and every second step softened: painted ones are softer."""
+    """The batch seen a little nearer, some pictures mirrored, and every second step softened: painted ones are
+    softer."""
     at = stream(seed, "varied", step)
     return softened(nearer(pixels, at), step, at)
 
@@ -110,7 +111,8 @@ def identity(run: Run, purpose: str = "individuals", name: str = "identity", *, 
 
 
 def identity_of(run: Run) -> Identity:
-    """The identity network that a perceptual loss looks through: the run's, or the one that ships where it has none yet."""
+    """The identity network that a perceptual loss looks through: the run's, or the one that ships where it has none
+    yet."""
     network = Identity()
     if run.finished("identity"):
         network.load_state_dict(run.weights("identity"))

@@ -1,4 +1,4 @@
-"""The tokenizer of the pocket base, and the CLIP whose text tower conditions it."""
+"""The tokenizer of the pocket base, and the CLIP whose text encoder conditions it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from limner.pocket.world.grammar import NONCE, words
 from .data import floats, pictures, rows
 from .run import Run, train
 
-LENGTH = 32  # tokens the text tower reads, with begin and end
+LENGTH = 32  # tokens the text encoder reads, with begin and end
 BATCH = 128
 TRIES = 16
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -46,8 +46,8 @@ def tokenizer(run: Run) -> Any:
 def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
     """A byte-pair vocabulary in CLIP's form: every letter, and a token of its own for every word of the grammar.
 
-    The same in every process: the trainer numbers letters with an end-of-word suffix as its hash table happens to list them, so a last
-    letter goes to it as a letter of its own instead.
+    The same in every process: the trainer numbers letters with an end-of-word suffix as its hash table happens to list
+    them, so a last letter goes to it as a letter of its own instead.
     """
     from tokenizers import Tokenizer, models, trainers
 
@@ -73,8 +73,8 @@ Pair = tuple[str, str]
 def extended(vocab: dict[str, int], merges: list[Pair], said: Iterable[str]) -> tuple[dict[str, int], list[Pair]]:
     """The vocabulary with a token of its own for every word said: what there was keeps its number, new tokens follow.
 
-    So weights that read the earlier tokens read the larger vocabulary from the start. New pairs are merged after all earlier
-    ones, so no earlier word is split otherwise.
+    So weights that read the earlier tokens read the larger vocabulary from the start. New pairs are merged after all
+    earlier ones, so no earlier word is split otherwise.
     """
     vocab, merges = dict(vocab), list(merges)
     ranks = {pair: rank for rank, pair in enumerate(merges)}
@@ -152,8 +152,8 @@ def ids(tokens: Any, texts: list[str]) -> Tensor:
 
 
 def fitting(tokens: Any, graph: SceneGraph, *, seed: int | None = None) -> str:
-    """A caption that the text tower can read whole: another way of saying the same picture where this one is too long, and
-    the shortest of them, its end cut off, where none is short enough."""
+    """A caption that the text encoder can read whole: another way of saying the same picture where this one is too
+    long, and the shortest of them, its end cut off, where none is short enough."""
     shortest = ""
     for way in [seed, *(1_000_003 * (seed or 0) + k for k in range(TRIES))]:
         text = caption(graph, seed=way)
@@ -182,7 +182,7 @@ def clip(run: Run) -> Any:
         value = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         return value, {"loss": value.item(), "r@1": (logits.argmax(1) == target).float().mean().item()}
 
-    # what an earlier run knows changes little, since a denoiser reads its hidden states
+    # an earlier run's CLIP changes little, since a denoiser reads its hidden states
     steps, lr = (2000, 1e-3) if run.before is None else (700, 3e-4)
     return train(run, "clip", network, loss, steps=run.steps(steps), lr=lr, weight_decay=0.05)
 
@@ -193,7 +193,7 @@ def normalised(pixels: Tensor) -> Tensor:
 
 
 def save_text(run: Run, folder: Path) -> None:
-    """The text tower alone, as `CLIPTextModel`, in half precision."""
+    """The text encoder alone, as `CLIPTextModel`, in half precision."""
     from transformers import CLIPTextModel
 
     whole = clip(run)

@@ -63,7 +63,8 @@ def clips_of(run: Run, split: str, count: int) -> list[list[SceneGraph]]:
 
 
 def motion(run: Run) -> Any:
-    """Modules that learn to predict what the denoiser predicts, for eight frames at once; the denoiser stays as it is."""
+    """Modules that learn to predict what the denoiser predicts, for eight frames at once; the denoiser stays as it
+    is."""
     adapter = new_adapter()
     if run.finished(NAME):
         adapter.load_state_dict(run.weights(NAME))
@@ -83,7 +84,7 @@ def motion(run: Run) -> Any:
 
 
 def prepared(run: Run, base: Any, clips: list[list[SceneGraph]]) -> tuple[Tensor, Tensor]:
-    """Latents [clips, frames, C, h, w] and text states [clips, L, D]."""
+    """Latents [clips, frames, C, h, w] and the text encoder's hidden states [clips, L, D]."""
     graphs = [graph for one in clips for graph in one]
     processes = 2 if run.device == "cpu" and len(graphs) > 1000 else 0
     drawn = draw_many(graphs, size=run.size, workers=processes, device=run.device)
@@ -95,7 +96,8 @@ def prepared(run: Run, base: Any, clips: list[list[SceneGraph]]) -> tuple[Tensor
 
 
 def clip_loss(base: Any, adapter: Any | None, latents: Tensor, states: Tensor, *, seed: int, step: int) -> Tensor:
-    """Denoising of clips [B, frames, C, h, w], every clip at one time; without an adapter, of their frames by themselves."""
+    """Denoising of clips [B, frames, C, h, w], every clip at one time; without an adapter, of their frames by
+    themselves."""
     at = stream(seed, NAME, step)
     noise = torch.randn(latents.shape, generator=at).flatten(0, 1).to(base.device)
     times = torch.randint(base.num_train_times, (len(latents),), generator=at).repeat_interleave(FRAMES).to(base.device)
@@ -112,8 +114,8 @@ def clip_loss(base: Any, adapter: Any | None, latents: Tensor, states: Tensor, *
 
 
 def motion_scores(run: Run, *, count: int = 32) -> dict[str, float]:
-    """The loss on held-out clips with the modules and without, and how much neighbouring frames differ in clips painted with
-    them, in frames painted each by itself, and in renders."""
+    """The loss on held-out clips with the modules and without, and how much neighbouring frames differ in clips painted
+    with them, in frames painted each by itself, and in renders."""
     adapter = motion(run)
     base: Any = denoiser.assembled(run, denoiser.denoiser(run))
     clips = clips_of(run, "held-out", count)

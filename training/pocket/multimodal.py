@@ -1,4 +1,5 @@
-"""The multimodal model of the pocket base: a small language model taught to say what it sees through CLIP's picture tower.
+"""The multimodal model of the pocket base: a small language model taught to say what it sees through CLIP's image
+encoder.
 
 It stands on what is exported already, CLIP and the tokenizer, so it is a stage of its own behind the export:
 `python -m training.pocket --run FOLDER --stage multimodal`.
@@ -34,7 +35,7 @@ NAME = "multimodal"
 BATCH = 64
 WIDTH, LAYERS, HEADS = 160, 3, 4
 DEPTHS = [2, 4]
-"""Layers of the picture tower that are seen: half way, where there are colours and patterns, and the last."""
+"""Layers of the image encoder that are seen: half way, where there are colours and patterns, and the last."""
 
 TEMPLATE = (
     "{% for turn in messages %}{% for part in turn['content'] %}{% if part['type'] == 'image' %}<image>{% else %}"
@@ -56,7 +57,7 @@ def tokenizer(folder: Path = WEIGHTS) -> Any:
 
 
 def new_model(seed: int, tokens: Any) -> Any:
-    """A `LlavaForConditionalGeneration` with the pocket's picture tower and fresh weights otherwise."""
+    """A `LlavaForConditionalGeneration` with the pocket's image encoder and fresh weights otherwise."""
     from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
     whole, _ = clip()
@@ -93,8 +94,8 @@ def new_model(seed: int, tokens: Any) -> Any:
 
 @dataclass(frozen=True)
 class Told:
-    """One line to learn from: a text, the picture in it (number and whether its toy stands alone), and where the answer, of
-    which the loss is, begins."""
+    """One line to learn from: a text, the picture in it (number and whether its toy stands alone), and where the
+    answer, of which the loss is, begins."""
 
     text: str
     answer: str
@@ -103,8 +104,8 @@ class Told:
 
 
 def told(corpus: toys, number: int, seed: int) -> Told:
-    """Line `number` of a run: what a picture shows; another picture asked for, the toy seen in the text or before it; or a
-    text without picture."""
+    """Line `number` of a run: what a picture shows; another picture asked for, the toy seen in the text or before it;
+    or a text without picture."""
     rng = np.random.default_rng((seed, number, 91))
     picture = int(rng.integers(len(corpus.subjects) * NUM_VIEWS))
     match int(rng.integers(4)):
@@ -163,7 +164,8 @@ def multimodal(run: Run, folder: Path = WEIGHTS) -> Any:
 
 
 def _looked(model: Any, shelf: Shelf, device: str) -> list[Tensor]:
-    """Every picture as the tower sees it, as it is and alone on plain ground: two of [n, places, width] in half precision."""
+    """Every picture as the tower sees it, as it is and alone on plain ground: two of [n, places, width] in half
+    precision."""
     numbers = [k for pictures in shelf.corpus.subjects for k in pictures]
     found: list[list[Tensor]] = [[], []]
     for start in range(0, len(numbers), BATCH):
@@ -197,7 +199,7 @@ def _loss(reader: Multimodal, lines: Sequence[Told], seen: Tensor) -> tuple[Tens
 
 
 def _export(run: Run, model: Any, tokens: Any, folder: Path) -> None:
-    """The standard folder, without the picture tower, in half precision."""
+    """The standard folder, without the image encoder, in half precision."""
     shutil.rmtree(folder, ignore_errors=True)
     state = {
         k: v.half() for k, v in model.state_dict().items() if "vision_tower" not in k and not k.startswith("lm_head")
@@ -213,8 +215,8 @@ def _export(run: Run, model: Any, tokens: Any, folder: Path) -> None:
 
 
 def measure(reader: Multimodal, *, count: int = 128) -> dict[str, float]:
-    """Loss and token accuracy on captions of toys of the dev split and on new pictures of them asked for, and how often what
-    it says of a picture names all of the toy's looks."""
+    """Loss and token accuracy on captions of toys of the dev split and on new pictures of them asked for, and how often
+    what it says of a picture names all of the toy's looks."""
     who = [
         individual(CORE.classes[k % len(CORE.classes)], SPLITS["dev"].start + 5000 + k, patterns=CORE.patterns)
         for k in range(count)

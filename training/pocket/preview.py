@@ -1,4 +1,4 @@
-"""What the denoiser paints so far: one sheet of pictures, from its averaged weights."""
+"""A sheet of pictures by the denoiser so far, from its averaged weights."""
 
 from __future__ import annotations
 

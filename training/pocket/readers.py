@@ -1,4 +1,5 @@
-"""Judges of single questions: what each of several things is, where a face's landmarks are, which hand painted a picture."""
+"""Judges of single questions: what each of several things is, where a face's landmarks are, which hand painted a
+picture."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ BOX = 4.0  # weight of an error in a box, as a share of the picture, beside thos
 
 
 def reader(run: Run) -> nn.Module:
-    """What each of up to three things is and where; answers and things are matched anew for every picture (Sec. 3.1 of
+    """Class and position of up to three things; answers and things are matched anew for every picture (Sec. 3.1 of
     arXiv:2005.12872)."""
     torch.manual_seed(10)
     network = Reader({field: len(options) for field, options in THING.items()}, SLOTS)
@@ -72,7 +73,8 @@ def things_of(graphs: tuple[SceneGraph, ...]) -> dict[str, np.ndarray]:
 
 
 def framed(masks: Tensor) -> Tensor:
-    """[B, SLOTS, H, W] masks -> [B, SLOTS, 4]: middle x, y, width and height as shares of the picture; zeros where nothing is."""
+    """[B, SLOTS, H, W] masks -> [B, SLOTS, 4]: middle x, y, width and height as shares of the picture; zeros where
+    nothing is."""
     on = masks > 0.5
     index = torch.where(on.any(1), on.float().argmax(1), -1).to(torch.int8)
     x0, y0, x1, y1 = (boxes(index, masks.shape[1]).float() / masks.shape[-1]).unbind(-1)
@@ -107,7 +109,8 @@ def _thing_loss(
 
 
 def landmarks(run: Run) -> nn.Module:
-    """Where the landmarks of a face are: their mean distance from the truth in widths of the face, large ones counting more."""
+    """Where the landmarks of a face are: their mean distance from the truth in widths of the face, large ones counting
+    more."""
     torch.manual_seed(11)
     network = Landmarks(len(LANDMARKS))
     if run.finished("landmarks"):
@@ -132,15 +135,16 @@ def landmarks(run: Run) -> nn.Module:
 
 
 def face_width(points: Tensor) -> Tensor:
-    """[B, landmarks, 2] -> [B]: from the left ear to the right, or from the forehead to the chin where the head is turned more."""
+    """[B, landmarks, 2] -> [B]: from the left ear to the right, or from the forehead to the chin where the head is
+    turned more."""
     left, right, top, chin = (LANDMARKS.index(name) for name in ("left ear", "right ear", "forehead", "chin"))
     across, down = (points[:, a] - points[:, b] for a, b in ((left, right), (top, chin)))
     return torch.maximum(across.norm(dim=-1), 0.7 * down.norm(dim=-1))
 
 
 def manner(run: Run) -> nn.Module:
-    """Which individual style a picture is in: pictures of one style attract, all others repel, most of them of the same family
-    (supervised contrastive learning, arXiv:2004.11362)."""
+    """Which individual style a picture is in: pictures of one style attract, all others repel, most of them of the same
+    family (supervised contrastive learning, arXiv:2004.11362)."""
     torch.manual_seed(12)
     network = Manner()
     if run.finished("manner"):

@@ -40,7 +40,7 @@ class Run:
     before: Path | None = None
     """A run whose weights every stage begins with, so that a world can grow on what was learned of a smaller one."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of what is computed; float32 is faster on a processor that has no matrix unit for bfloat16."""
+    """Precision of computation; float32 is faster on a processor that has no matrix unit for bfloat16."""
     target: Path = WEIGHTS
     """Where the export goes: the package itself if not said."""
     samples: int = 6_000_000
@@ -68,7 +68,7 @@ class Run:
             file.write(json.dumps(values) + "\n")
 
     def weights(self, name: str) -> dict[str, Tensor]:
-        """What a finished stage made."""
+        """The tensors of a finished stage."""
         return load_file(self.path(f"{name}.safetensors"), device="cpu")
 
     def begin(self, name: str, network: nn.Module) -> None:
@@ -116,7 +116,7 @@ class Clock:
 
     def tick(self, step: int, values: Mapping[str, float]) -> None:
         now = time.monotonic()
-        if self.first < 0:  # what came before the first step says nothing of the pace
+        if self.first < 0:  # time before the first step does not count for the pace
             self.first, self.began, self.said = step + 1, now, now
             return
         if now - self.said >= SAY_SECONDS or step + 1 == self.total:

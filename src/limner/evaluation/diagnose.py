@@ -1,4 +1,4 @@
-"""What went wrong, in one word, one sentence, and one thing to try."""
+"""Diagnosis of a concept: one word, one sentence, and one suggestion."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ ADVICE: dict[Label, tuple[str, str]] = {
 
 
 BROKEN = 0.78
-"""Share of the base's quality below which pictures are noise. On the pocket base's bench the least of 201 likenesses has 0.80; noise
-that an encoder made of photographs has 0.56 to 0.76."""
+"""Share of the base's quality below which pictures are noise. On the pocket base's bench the least of 201 likenesses
+has 0.80; noise that an encoder made of photographs has 0.56 to 0.76."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class Range:
 
 @dataclass(frozen=True)
 class Signs:
-    """What is known of a likeness. None: not measured.
+    """Measurements of a concept that a diagnosis needs. None: not measured.
 
-    `fidelity` and `alignment` are the anchored F and T. `sensitivity` is eta squared as a share of the base's, `variety`
-    the diversity within a prompt as a share of the base's, `quality` as a share of the base's. `obeyed` is the share of
-    pictures in which all is there that the prompt asks for, as a share of the base's: a mean can be high where the scene is
-    right and everything else is missing.
+    `fidelity` and `alignment` are the anchored F and T. `sensitivity` is eta squared as a share of the base's,
+    `variety` the diversity within a prompt as a share of the base's, `quality` as a share of the base's. `obeyed` is
+    the share of pictures in which all is there that the prompt asks for, as a share of the base's: a mean can be high
+    where the scene is right and everything else is missing.
     """
 
     fidelity: Range

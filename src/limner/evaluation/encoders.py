@@ -63,7 +63,7 @@ class Encoder:
 
     @property
     def about(self) -> dict[str, str]:
-        """What a record says of it."""
+        """The encoder's entry in a record."""
         return {"encoder": self.name, "weights": self.weights, "preprocessing": self.preprocessing}
 
 
@@ -160,7 +160,8 @@ def largest_face(
 ) -> Encoder:
     """An encoder for the role "face" from a detector of boxes (left, top, right, bottom) and an embedder of crops.
 
-    The largest face of a picture counts (Persona's and FastComposer's protocol); a picture without one gives a row of zeros.
+    The largest face of a picture counts (Persona's and FastComposer's protocol); a picture without one gives a row of
+    zeros.
     """
     import torch
     from PIL import Image as Pictures
@@ -181,7 +182,8 @@ def largest_face(
 
 
 def prepared(image: Image.Image, resize: int, crop: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """One picture as published code prepares it: the short side to `resize`, the middle square, normalised. [3, crop, crop]
+    """One picture as published code prepares it: the short side to `resize`, the middle square, normalised. [3, crop,
+    crop]
 
     The long side is cut to a whole pixel rather than rounded, as transformers' PIL processor does, to the bit.
     """
@@ -204,7 +206,7 @@ def file_hash(path: Path) -> str:
 
 
 def state_hash(model: Any) -> str:
-    """Of every weight of a network, by name."""
+    """Hash of every weight of a network, by name."""
     import torch
 
     found = hashlib.sha256()

@@ -30,11 +30,11 @@ GREY = (128, 128, 128)
 
 @dataclass(frozen=True)
 class Album:
-    """Pictures of one subject and what there is to judge them by. What is left empty makes a gap, never a zero."""
+    """Pictures of one subject and the evidence to score them by. An empty field makes a gap, never a zero."""
 
     noun: str
     pictures: Images = field(repr=False)
-    canonical: tuple[str, ...]  # of each picture: its prompt with the class noun for the handle
+    canonical: tuple[str, ...]  # the prompt of each picture, with the class noun for the handle
     base: Images = field(default=(), repr=False)  # the base's pictures for the same prompts and seeds
     training: Images = field(default=(), repr=False)
     held_out: Images = field(default=(), repr=False)
@@ -114,7 +114,7 @@ def measure(
 ) -> dict[str, Measured]:
     """All metrics, or `only` those named, by name.
 
-    Raises `UnknownName` for a metric that does not exist. What an encoder or the evidence is missing for is a gap.
+    Raises `UnknownName` for a metric that does not exist. A metric without its encoder or evidence is a gap.
     """
     from limner.errors import UnknownName
 

@@ -62,8 +62,8 @@ figure { margin: 0; font-size: .8rem } svg text { font: 11px system-ui, sans-ser
 def report(results: Path | str, out: Path | str, *, pictures: Path | None = None, overwrite: bool = True) -> Path:
     """Write `out` (HTML), and beside it the same name in .csv and .md. `pictures` is the bench's folder.
 
-    Raises `FileError` for results that are damaged, of another version or empty, and where one of the three files is there and was
-    not written by limner.
+    Raises `FileError` for results that are damaged, of another version or empty, and where one of the three files is
+    there and was not written by limner.
     """
     found, out = read_results(Path(results)), Path(out)
     if not found["units"]:
@@ -180,12 +180,12 @@ def ordered(summary: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def worn_fully(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Without likenesses that were worn more or less strongly than they were learned."""
+    """Only concepts at strength 1."""
     return {label: row for label, row in summary.items() if row.get("scale", 1.0) == 1}
 
 
 def curves(summary: Mapping[str, Any]) -> dict[str, list[tuple[float, Any]]]:
-    """What was painted at several strengths: label -> (strength, row), by rising strength."""
+    """Rows at several strengths: label -> (strength, row), by rising strength."""
     found: dict[str, list[tuple[float, Any]]] = {}
     for label, row in summary.items():
         if "F" in row["numbers"]:
@@ -193,7 +193,7 @@ def curves(summary: Mapping[str, Any]) -> dict[str, list[tuple[float, Any]]]:
     return {label: sorted(rows, key=lambda pair: pair[0]) for label, rows in found.items() if len(rows) > 1}
 
 
-# --------------------------------------------------------------------------------------------------------------- drawing
+# -------------------------------------------------------------------------------------------------------------- drawing
 
 
 def plane(summary: Mapping[str, Any], size: int = 460) -> Markup:
@@ -315,7 +315,7 @@ def _svg(size: int, shapes: Sequence[Markup]) -> Markup:
     return html('<svg width="{0}" height="{0}" viewBox="0 0 {0} {0}" role="img">{1}</svg>', size, join_html(shapes))
 
 
-# ---------------------------------------------------------------------------------------------------------------- tables
+# --------------------------------------------------------------------------------------------------------------- tables
 
 
 def _leaderboard(summary: Mapping[str, Any]) -> Markup:

@@ -28,7 +28,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 PARTS = ("about", "plan", "set", "versions", "seconds", "summary", "correlations", "units")
-"""What a results file holds beside its format."""
+"""Fields of a results file beside its format."""
 
 
-FORMAT = 2  # of results files
+FORMAT = 2  # format of results files

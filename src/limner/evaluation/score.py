@@ -35,7 +35,7 @@ QUICK = (
     "quality",
     "diversity",
 )
-"""What `learn` looks at when it has finished."""
+"""Metrics that `learn` computes at its end."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Scorecard:
 
     @property
     def brief(self) -> dict[str, Any]:
-        """What fits into a concept's header."""
+        """Values for a concept's header."""
         found: dict[str, Any] = {name: round(v, 4) for name, v in values(self.measured).items()}
         if self.tradeoff is not None:
             t = self.tradeoff
@@ -105,8 +105,8 @@ def judged(
 ) -> Scorecard:
     """Measure an album, anchor it, and say what is wrong.
 
-    `truths` [N] are the prompts' truths of toys: with them alignment is what the independent judge reads, without, CLIP's.
-    `known` is what is true of the subject itself, by field: class, colours, pattern.
+    `truths` [N] are the prompts' truths of toys: with them alignment is what the independent judge reads, without,
+    CLIP's. `known` is what is true of the subject itself, by field: class, colours, pattern.
     """
     measured = measure(album, encoders, only=only, segment=segment)
     notes = [] if album.held_out else ["no reference was held out from learning: fidelity is overestimated"]

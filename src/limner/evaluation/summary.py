@@ -10,7 +10,7 @@ from .tradeoff import interval, paired, pareto_area
 
 BASE, WORDS = "base alone", "base told the looks"
 POLICIES = (BASE, WORDS)
-"""What stands in every table: painting the class, and painting the subject's looks in words. Neither learns."""
+"""Baselines of every table: painting the class, and painting the subject's looks described in words. Neither learns."""
 COPIER, TRUTH = "a copy of the references", "the truth itself"
 MARKS = (COPIER, TRUTH)
 """On toys, what nothing can paint: the references again, and true pictures of what each prompt asks for."""
@@ -19,7 +19,8 @@ MARKS = (COPIER, TRUTH)
 def summary(units: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Label -> every number's mean with its interval over subjects, diagnoses counted, costs, differences to WORDS.
 
-    A subject's value is the mean over its seeds of teaching; `spread` is the deviation over those seeds, where there are several.
+    A subject's value is the mean over its seeds of teaching; `spread` is the deviation over those seeds, where there
+    are several.
     """
 
     table: dict[str, Any] = {}

@@ -1,10 +1,11 @@
-"""Fidelity against alignment, anchored: what a method gained over not learning at all, and kept of what the base could do.
+"""Fidelity against alignment, anchored: what a method gained over not learning at all, and kept of what the base could
+do.
 
 Raw similarities cannot be added up: over published tables their harmonic mean follows the text score alone. Here
 
-    F = (f - f_lo) / (f_hi - f_lo)    f_lo: the unpersonalised base's pictures; f_hi: real pictures of the subject among themselves
-    T = (a - a_lo) / (a_hi - a_lo)    a_lo: the training pictures shown as the answer; a_hi: the unpersonalised base
-    H = 2 F T / (F + T)               F and T cut to [0, 1]
+    F = (f - f_lo) / (f_hi - f_lo)    f_lo: the unpersonalised base's pictures; f_hi: real pictures of the subject among
+    themselves T = (a - a_lo) / (a_hi - a_lo)    a_lo: the training pictures shown as the answer; a_hi: the
+    unpersonalised base H = 2 F T / (F + T)               F and T cut to [0, 1]
 
 so that the two policies that learned nothing, painting the class and copying a reference, both score 0. The definitions
 are ours, of known parts: chance correction, an oracle row, a harmonic mean.
@@ -27,7 +28,8 @@ LEAST_GAP = 0.02
 
 @dataclass(frozen=True)
 class TradeOff:
-    """Of one subject. `fidelity` and `alignment` are not cut: above 1 is more alike than real pictures are to each other."""
+    """The anchored trade-off of one subject. `fidelity` and `alignment` are not cut: above 1 is more alike than real
+    pictures are to each other."""
 
     fidelity: float
     alignment: float
@@ -62,8 +64,9 @@ def tradeoff(
     """The anchored trade-off of one subject's pictures.
 
     `fidelity`, `alignment` [N] of the pictures, `base_*` [M] of the base's for the same prompts; `ceiling` f_hi;
-    `copier_alignment` [P] a_lo by prompt; `groups` [N], the same for both sets, says which prompt. Prompts whose anchors
-    are less than LEAST_GAP apart are dropped from T and named. Raises `InputError` when nothing is left to measure by.
+    `copier_alignment` [P] a_lo by prompt; `groups` [N], the same for both sets, says which prompt. Prompts whose
+    anchors are less than LEAST_GAP apart are dropped from T and named. Raises `InputError` when nothing is left to
+    measure by.
     """
     import torch
 

@@ -1,7 +1,8 @@
 """BLIP-Diffusion as it was released: a pipeline of diffusers whose `qformer/` becomes the weights of `blip_diffusion`.
 
-The folder itself is the base: its denoiser and text tower learned along. Its picture tower is a CLIP in other names, and is put
-beside the base as `image_encoder/`. Nouns are read with BERT's vocabulary, which the release leaves to the hub.
+The folder itself is the base: its denoiser and text encoder learned along. Its image encoder is a CLIP in other names,
+and is put beside the base as `image_encoder/`. Nouns are read with BERT's vocabulary, which the release leaves to the
+hub.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 TOWER = "visual_encoder."
 ENDS = ("weight", "bias")
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""Of pictures as CLIP reads them, where the release says nothing else."""
+"""Mean and standard deviation of CLIP's preprocessing, the default where the release has none."""
 
 
 def is_qformer(path: Path) -> bool:
@@ -36,8 +37,8 @@ def is_qformer(path: Path) -> bool:
 
 
 def read_qformer(path: Path, base: Base) -> tuple[dict[str, Tensor], dict[str, Any], Report]:
-    """The tensors of `blip_diffusion` by their names in its recipe, what goes into the header of its weights, and what was read;
-    the picture tower is written into the pipeline's folder if there is none.
+    """The tensors of `blip_diffusion` by their names in its recipe, what goes into the header of its weights, and what
+    was read; the image encoder is written into the pipeline's folder if there is none.
 
     Raises `FileError` for a folder that lacks something, `InputError` for another base than the pipeline itself.
     """
@@ -75,7 +76,7 @@ def _is_one(config: Path) -> bool:
 
 
 def _former(config: Mapping[str, Any]) -> QueryFormer:
-    """The shape. What a config leaves out is as BERT's base has it."""
+    """The shape. Missing fields of a config default to BERT's base."""
     inner = table(config.get("qformer_config"), "qformer_config")
 
     def count(about: Mapping[str, Any], name: str, usual: int, most: int) -> int:
@@ -144,11 +145,11 @@ def _names(former: QueryFormer) -> dict[str, str]:
     return found | {f"{a}.{end}": f"{b}.{end}" for a, b in layers.items() for end in ENDS}
 
 
-# ------------------------------------------------------------------------------------------------------ the picture tower
+# ---------------------------------------------------------------------------------------------------- the image encoder
 
 
 def _put_tower(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write the picture tower into the pipeline's folder as image_encoder/, where there is none yet."""
+    """Write the image encoder into the pipeline's folder as image_encoder/, where there is none yet."""
     import torch
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 

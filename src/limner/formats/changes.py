@@ -1,7 +1,8 @@
-"""Changes of layers as files of several tools hold them (LoRA, LoHa, LoKr, DoRA, whole differences), by whatever suffixes.
+"""Changes of layers as files of several tools hold them (LoRA, LoHa, LoKr, DoRA, whole differences), by whatever
+suffixes.
 
-Whatever a tool writes is brought to the few forms that are worn here, in the layer's own shape and at the strength that the
-tool gives it: alpha over rank, of LoKr where a factor is itself a product (LyCORIS 4.1, modules/lokr.py).
+Files of every tool are converted to the few forms that limner attaches, in the layer's own shape and at the strength
+that the tool gives: alpha over rank, for LoKr where a factor is itself a product (LyCORIS 4.1, modules/lokr.py).
 """
 
 from __future__ import annotations
@@ -70,19 +71,19 @@ UNREAD = {
     ".lora_B.bias": "LoRA with a bias of its own",
     ".set_weight": "whole weights",
 }
-"""Suffixes of kinds that nothing here wears, for a refusal that says so."""
+"""Suffixes of kinds that limner does not read, for the message of a refusal."""
 
 Told = Callable[[str, int], float | None]
-"""Stem and rank (0 of whole matrices) -> how strongly the file's header, or the settings beside it, say that the change counts;
-None where they do not."""
+"""Stem and rank (0 of whole matrices) -> how strongly the file's header, or the settings beside it, say that the change
+counts; None where they do not."""
 
 
 @dataclass
 class Change:
     """A change of one layer: its factors, and alpha as the file has it (None where it has none).
 
-    Of "lora" and "loha", alpha over rank counts; "lokr" is the Kronecker product of `c` and `d`, and of its rows those in `rows`
-    where there are some; "oft" turns the inputs by `rotation`. `magnitude` makes it the weight-decomposed form (DoRA).
+    For "lora" and "loha", alpha over rank counts; "lokr" is the Kronecker product of `c` and `d`, restricted to `rows`
+    where given; "oft" turns the inputs by `rotation`. `magnitude` makes it the weight-decomposed form (DoRA).
     """
 
     kind: str
@@ -97,13 +98,13 @@ class Change:
 
     @property
     def strength(self) -> float:
-        """What the factors' product counts: alpha / rank; of LoKr, 1."""
+        """Strength of the factors' product: alpha / rank; for LoKr, 1."""
         return float(self.alpha) / self.rank if self.alpha is not None and self.rank else 1.0
 
 
 @dataclass
 class Report:
-    """What became of every key of a file."""
+    """The fate of every key of a file."""
 
     read: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)  # nothing here has a use for them
@@ -132,13 +133,13 @@ class Found:
 
 
 def unread_kind(key: str) -> str:
-    """The kind of change that a key is of, where none here is worn; empty for any other key."""
+    """The kind of change of a key that limner does not read; empty for any other key."""
     return next((what for suffix, what in UNREAD.items() if key.endswith(suffix)), "")
 
 
 def read_changes(base: Base, tensors: Mapping[str, Tensor], told: Told | None = None) -> Found:
-    """Layer of the base -> its change, from the keys of any tool that is known for the base. Raises `FileError` for factors that
-    do not fit their layer."""
+    """Layer of the base -> its change, from the keys of any tool that is known for the base. Raises `FileError` for
+    factors that do not fit their layer."""
     names, found = known_names(base), Found()
     parts: dict[str, dict[tuple[str, str], Tensor]] = {}
     for key, tensor in tensors.items():
@@ -201,8 +202,8 @@ def _add(
 
 
 def _strengthen(stem: str, change: Change, rank: int, beside: Mapping[str, Tensor], told: Told | None) -> None:
-    """Give a change the alpha that stands beside it, or in the header. Of LoKr it counts over the rank of a product, and not where
-    both factors are whole; it goes into the small one."""
+    """Give a change the alpha that stands beside it, or in the header. For LoKr it counts over the rank of a product,
+    and not where both factors are whole; it goes into the small one."""
     import torch
 
     numbers = {name: beside[name] for name in ("alpha", "scalar") if name in beside}
@@ -426,8 +427,8 @@ def _apart(change: Change, targets: Sequence[Target]) -> dict[str, Change]:
 
 
 def write_changes(base: Base, changes: Mapping[str, Change], dialect: str) -> dict[str, Tensor]:
-    """Keys of a dialect for changes of layers. Raises `KeyError` with the layers that have no name in it, and with those of a
-    matrix that cannot hold their changes."""
+    """Keys of a dialect for changes of layers. Raises `KeyError` with the layers that have no name in it, and with
+    those of a matrix that cannot hold their changes."""
     left = dict(changes)
     found: dict[str, Tensor] = {}
     for stem, targets in table(base, dialect).items():
@@ -456,8 +457,8 @@ def _keys(stem: str, change: Change, dialect: str) -> dict[str, Tensor]:
 
 
 def _joined(own: Mapping[str, Change], targets: Sequence[Target]) -> Change:
-    """Changes of single layers as one of the matrix that holds their rows: factors beside and below each other. Layers that
-    have none get zeros."""
+    """Changes of single layers as one of the matrix that holds their rows: factors beside and below each other. Layers
+    that have none get zeros."""
     import torch
 
     kinds = {change.kind for change in own.values()}
@@ -484,8 +485,8 @@ def _joined(own: Mapping[str, Change], targets: Sequence[Target]) -> Change:
 def _joined_pair(
     own: Mapping[str, Change], targets: Sequence[Target], wide: str, high: str, *, first: bool
 ) -> dict[str, Tensor]:
-    """The factors [rank, in] of all layers beside each other, and those [out, rank] on a diagonal of blocks. Where strengths differ,
-    each goes into its own factor of the first pair."""
+    """The factors [rank, in] of all layers beside each other, and those [out, rank] on a diagonal of blocks. Where
+    strengths differ, each goes into its own factor of the first pair."""
     import torch
 
     like = next(iter(own.values())).factors[wide]
@@ -531,8 +532,8 @@ def _joined_products(own: Mapping[str, Change], targets: Sequence[Target]) -> Ch
 
 
 def approximated(delta: Tensor, rank: int) -> tuple[Change, float]:
-    """The nearest change of that rank to a full one [out, in, …] by its singular values, and the share of its length that is
-    lost."""
+    """The nearest change of that rank to a full one [out, in, …] by its singular values, and the share of its length
+    that is lost."""
     import torch
 
     left, values, right = torch.linalg.svd(delta.flatten(1).float(), full_matrices=False)

@@ -53,8 +53,8 @@ class Exported:
 def export(
     concept: Concept, base: Base, folder: Path | str, *, to: str, rank: int = 0, overwrite: bool = False
 ) -> Exported:
-    """Write a concept into `folder` in another tool's format. With `rank`, full changes of weights are brought to the nearest of
-    that rank, which loses something: how much is in the notes.
+    """Write a concept into `folder` in another tool's format. With `rank`, full changes of weights are brought to the
+    nearest of that rank, which loses something: how much is in the notes.
 
     Raises `InputError` for a concept that the format cannot hold, naming what of it.
     """
@@ -143,7 +143,7 @@ def _changes(recipe: Recipe, left: dict[str, Tensor], to: str) -> dict[str, Chan
         kinds = {"down": "lora", "a1": "loha", "c": "lokr", "rotation": "oft"}
         kind = next((kinds[key] for key in parts if key in kinds), None)
         if kind is None or (kind == "oft" and to != "peft"):
-            continue  # of a kind that this format does not hold; what is left over is refused
+            continue  # a kind that this format does not hold; the remainder is refused
         if alpha is None and kind in alphas:
             rank = parts["down"].shape[0] if kind == "lora" else parts["b1"].shape[0]
             alpha = torch.tensor(float(alphas[kind] or rank))
@@ -218,7 +218,8 @@ def _at_full_strength(change: Change) -> Change:
 
 
 def _with_alpha(changes: Mapping[str, Change]) -> dict[str, Change]:
-    """Kronecker products with an alpha that is the rank in the header: LyCORIS and PEFT ask for one, and it counts as 1."""
+    """Kronecker products with an alpha that is the rank in the header: LyCORIS and PEFT ask for one, and it counts as
+    1."""
     import torch
 
     alpha = torch.tensor(float(_lokr_rank(changes)))
@@ -307,7 +308,7 @@ def _network_module(base: Base, changes: Mapping[str, Change]) -> str:
 
 
 def _metadata(concept: Concept, base: Base, changes: Mapping[str, Change], trigger: str) -> dict[str, str]:
-    """What sd-scripts writes beside its tensors, and ModelSpec 1.0."""
+    """The metadata that sd-scripts writes beside its tensors, and ModelSpec 1.0."""
     ranks = [change.rank for change in changes.values() if change.rank] or [_lokr_rank(changes)]
     alphas = [float(change.alpha) for change in changes.values() if change.alpha is not None] or [float(max(ranks))]
     version, architecture, implementation = _version(base)
@@ -355,8 +356,8 @@ def _network_args(changes: Mapping[str, Change]) -> dict[str, str]:
 
 
 def _hashes(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, str]:
-    """The hashes by which web UIs know a file: of its tensors' bytes, and the older one of 64 KiB from the first mebibyte on of the
-    file with the training's metadata alone (precalculate_safetensors_hashes of sd-scripts)."""
+    """The hashes by which web UIs know a file: of its tensors' bytes, and the older one of 64 KiB from the first
+    mebibyte on of the file with the training's metadata alone (precalculate_safetensors_hashes of sd-scripts)."""
     from hashlib import sha256
 
     from safetensors.torch import save
@@ -379,7 +380,7 @@ def _adapter(base: Base, changes: Mapping[str, Change]) -> dict[str, Any]:
         part, _, name = stems[layer].partition(".")
         by_part.setdefault(part, {})[name] = change
     for part, own in by_part.items():
-        # without what transformers 5 leaves out; PEFT finds layers by the ends of their names, so both generations' are found
+        # without the prefix that transformers 5 leaves out: PEFT matches the ends of layers' names
         ranks = {name.removeprefix("text_model."): change.rank for name, change in own.items()}
         whole = "" if part.startswith("text_encoder") else "^"
         rank = max(ranks.values())
@@ -408,7 +409,7 @@ def _write_word(
     *,
     alone: bool,
 ) -> None:
-    """A learned word as an embedding: one table a text tower."""
+    """A learned word as an embedding: one table a text encoder."""
     word = name.removeprefix("word.")
     stem = _name(concept) if alone else f"{word.strip('<>')}-word"
     widths = base.word_widths

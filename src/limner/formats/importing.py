@@ -1,4 +1,4 @@
-"""Files of other tools, as concepts to wear or as weights that methods start from."""
+"""Files of other tools, as concepts or as weights that methods start from."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Imported:
-    """What a file turned out to be."""
+    """The contents of a file."""
 
     what: str  # "changes", "word", "custom_diffusion", "ip_adapter" or "blip_diffusion"
     report: Report
@@ -47,13 +47,13 @@ def import_file(
     partial: bool = False,
     overwrite: bool = False,
 ) -> Imported:
-    """Read a file of another tool for a base: LoRA, DoRA, LoHa, LoKr and whole differences by the keys of diffusers, kohya, LyCORIS
-    and ComfyUI, PEFT's folders, a Textual Inversion embedding (of SDXL also as two files), Custom Diffusion, IP-Adapter's
-    weights, or the folder of a released BLIP-Diffusion.
+    """Read a file of another tool for a base: LoRA, DoRA, LoHa, LoKr and whole differences by the keys of diffusers,
+    kohya, LyCORIS and ComfyUI, PEFT's folders, a Textual Inversion embedding (of SDXL also as two files), Custom
+    Diffusion, IP-Adapter's weights, or the folder of a released BLIP-Diffusion.
 
-    `name` is what prompts will call it, `says` the words it was taught with (its trigger); both default to what the file
-    tells. Raises `FileError` for a file with keys that nothing here reads, or that lacks some, unless `partial`; and for weights of a
-    method that has some already, unless `overwrite`, or whose weights are part of limner.
+    `name` is what prompts will call it, `says` the words it was taught with (its trigger); both default to what the
+    file tells. Raises `FileError` for a file with keys that nothing here reads, or that lacks some, unless `partial`;
+    and for weights of a method that has some already, unless `overwrite`, or whose weights are part of limner.
     """
     path = Path(path)
     if is_qformer(path):
@@ -98,7 +98,7 @@ PICKLES = (".pt", ".bin", ".pth", ".ckpt")
 
 
 def _why(found: Found, tensors: Mapping[str, Tensor]) -> str:
-    """Why nothing was read: a kind that is not worn here, or names of no layer."""
+    """Why nothing was read: a kind that limner does not read, or names of no layer."""
     kind = next(filter(None, map(unread_kind, tensors)), "")
     if kind:
         return f"its keys are of {kind}, which is not read here"
@@ -108,7 +108,8 @@ def _why(found: Found, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _header_strengths(metadata: Mapping[str, str], path: Path) -> Told | None:
-    """What diffusers' scripts say in a file's header of each network's ranks and alphas (its LoraConfig, by "unet.r" and so on)."""
+    """Ranks and alphas of each network from the header that diffusers' scripts write (its LoraConfig, by "unet.r"
+    and so on)."""
     if "lora_adapter_metadata" not in metadata:
         return None
     try:
@@ -198,8 +199,8 @@ def _worn_once(base: Base, concept: Concept) -> None:
 
 
 def _word(path: Path, base: Base, tensors: Mapping[str, Any]) -> tuple[Tensor | None, str]:
-    """The vectors of a learned word, of an embedding in any of its layouts, and the word where the file says it; None for a file that
-    is none. Raises `FileError` where one of two text encoders' vectors are not there."""
+    """The vectors of a learned word, of an embedding in any of its layouts, and the word where the file says it; None
+    for a file that is none. Raises `FileError` where one of two text encoders' vectors are not there."""
     import torch
 
     widths = base.word_widths
@@ -220,7 +221,8 @@ def _word(path: Path, base: Base, tensors: Mapping[str, Any]) -> tuple[Tensor | 
 
 
 def _with_second(path: Path, key: str, vectors: Tensor, widths: Sequence[int]) -> Tensor:
-    """A word of SDXL that diffusers' script wrote as two files, learned_embeds and learned_embeds_2, one a text encoder."""
+    """A word of SDXL that diffusers' script wrote as two files, learned_embeds and learned_embeds_2, one a text
+    encoder."""
     import torch
 
     first = not re.search(r"embeds_2", path.name)
@@ -245,8 +247,8 @@ def _fitting(vectors: Tensor) -> Tensor:
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
-    """The tensors of a pickle, read as tensors alone: IP-Adapter's two tables as its safetensors files name what is in them, an
-    embedding, or a table of tensors as older scripts write LoRA and Custom Diffusion."""
+    """The tensors of a pickle, read as tensors alone: IP-Adapter's two tables as its safetensors files name what is in
+    them, an embedding, or a table of tensors as older scripts write LoRA and Custom Diffusion."""
     import torch
 
     found = read_pickle(path)
@@ -307,7 +309,8 @@ def _adapter(path: Path, base: Base, tensors: Mapping[str, Tensor], partial: boo
 
 
 def _qformer(path: Path, base: Base, partial: bool, overwrite: bool) -> Imported:
-    """A released BLIP-Diffusion's Querying Transformer becomes the weights of `blip_diffusion` on the release as a base."""
+    """A released BLIP-Diffusion's Querying Transformer becomes the weights of `blip_diffusion` on the release as a
+    base."""
     from limner.core.weights import check_import, save_weights
 
     check_import("blip_diffusion", base, overwrite=overwrite)

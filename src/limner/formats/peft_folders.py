@@ -1,4 +1,5 @@
-"""Folders of PEFT (`adapter_config.json` beside `adapter_model.safetensors`): LoRA, DoRA, LoHa, LoKr and OFT, in and out.
+"""Folders of PEFT (`adapter_config.json` beside `adapter_model.safetensors`): LoRA, DoRA, LoHa, LoKr and OFT, in and
+out.
 
 One folder is one network. Settings and names are those of PEFT 0.21 (peft/tuners/*/config.py and layer.py).
 """
@@ -36,8 +37,8 @@ def is_folder(path: Path) -> bool:
 
 
 def read_folder(path: Path, base: Base) -> tuple[dict[str, Tensor], dict[str, Change], Told]:
-    """The tensors under names that begin with their network's part, changes that are there already (OFT's rotations), and what the
-    settings say of strengths. Raises `FileError` for settings of a kind that is not read."""
+    """The tensors under names that begin with their network's part, changes that are there already (OFT's rotations),
+    and what the settings say of strengths. Raises `FileError` for settings of a kind that is not read."""
     folder = path if path.is_dir() else path.parent
     config = _config(folder / CONFIG)
     _, tensors = read_tensors(folder / WEIGHTS, what="PEFT adapter")
@@ -51,8 +52,9 @@ def read_folder(path: Path, base: Base) -> tuple[dict[str, Tensor], dict[str, Ch
 
 
 def strengths(config: Mapping[str, Any], where: object) -> Told:
-    """Name of a layer and its rank -> alpha / rank as PEFT's settings give it, or alpha / sqrt(rank) with `use_rslora`; patterns of
-    names come first. Raises `FileError` for settings that are no numbers or patterns that are more than names."""
+    """Name of a layer and its rank -> alpha / rank as PEFT's settings give it, or alpha / sqrt(rank) with `use_rslora`;
+    patterns of names come first. Raises `FileError` for settings that are no numbers or patterns that are more than
+    names."""
     patterns = [_patterns(config.get(key), where) for key in ("rank_pattern", "alpha_pattern")]
 
     def told(name: str, rank: int) -> float | None:
@@ -135,7 +137,7 @@ def _in_diffusers(base: Base, part: str, tensors: Mapping[str, Tensor]) -> dict[
     return {f"{prefix}.{key.partition('.')[2]}": tensor for key, tensor in tensors.items()}
 
 
-# ---------------------------------------------------------------------------------------------------------------------- OFT
+# ------------------------------------------------------------------------------------------------------------------ OFT
 
 
 def _turns(
@@ -153,7 +155,8 @@ def _turns(
 
 
 def _rotations(key: str, free: Tensor, wide: int, config: Mapping[str, Any]) -> Tensor:
-    """[blocks, side, side] of the upper triangles [blocks, side (side - 1) / 2]: Cayley's map, or the series in its place."""
+    """[blocks, side, side] of the upper triangles [blocks, side (side - 1) / 2]: Cayley's map, or the series in its
+    place."""
     import torch
 
     side = round((1 + math.sqrt(1 + 8 * free.shape[-1])) / 2) if free.ndim == 2 else 0
@@ -186,7 +189,7 @@ def _free_of(change: Change) -> Tensor:
 
     turned = change.factors["rotation"].float()
     one = torch.eye(turned.shape[-1])
-    if float((turned @ turned.mT - one).abs().max()) > 1e-4:  # of a series that was cut short
+    if float((turned @ turned.mT - one).abs().max()) > 1e-4:  # a series that was cut short
         raise InputError(
             "these are no rotations but a series near them, which PEFT's folders say by their own settings alone"
         )
@@ -196,7 +199,7 @@ def _free_of(change: Change) -> Tensor:
     return skew[:, rows, columns]
 
 
-# ---------------------------------------------------------------------------------------------------------------------- out
+# ------------------------------------------------------------------------------------------------------------------ out
 
 
 def folders(base: Base, changes: Mapping[str, Change]) -> dict[str, tuple[dict[str, Any], dict[str, Tensor]]]:
@@ -256,7 +259,7 @@ def _tensors(change: Change) -> dict[str, Tensor]:
 
 
 def _settings(kind: str, own: Mapping[str, Change]) -> dict[str, Any]:
-    """What a folder says of ranks and strengths."""
+    """Ranks and strengths of a folder."""
     if kind == "oft":
         counts = {len(change.factors["rotation"]) for change in own.values()}
         if len(counts) > 1:

@@ -34,8 +34,8 @@ def methods() -> dict[str, Callable[..., Recipe]]:
 
 
 def find(name: str) -> Callable[..., Recipe]:
-    """The method of that name, or of "file.py:function". To name a file here is to trust it: it is run, and concepts of that method
-    may use it from now on (see `named`)."""
+    """The method of that name, or of "file.py:function". To name a file here is to trust it: it is run, and concepts of
+    that method may use it from now on (see `named`)."""
     if ".py" in name:
         return remember(_from_file(name))
     if name not in methods():
@@ -44,8 +44,9 @@ def find(name: str) -> Callable[..., Recipe]:
 
 
 def named(name: str, sha256: str = "", *, by: str) -> Callable[..., Recipe]:
-    """The method that a file names: one of limner's own, or one that the user named before, in `find` or as a function. A file names
-    no code to run. Raises `FileError` for a method nobody else named; warns when its file has changed since, by its `sha256`.
+    """The method that a file names: one of limner's own, or one that the user named before, in `find` or as a function.
+    A file names no code to run. Raises `FileError` for a method nobody else named; warns when its file has changed
+    since, by its `sha256`.
 
     `by` is what names it, for messages.
     """
@@ -97,7 +98,7 @@ def code_sha256(function: Callable[..., Recipe]) -> str:
 
 
 def card(function: Callable[..., Recipe]) -> Card:
-    """What is known of a method."""
+    """The card of a method."""
     found: Card = function.card  # type: ignore[attr-defined]  # put there by `method`
     return found
 

@@ -1,4 +1,4 @@
-"""The pocket world as a corpus: toys of its training split, which no judged toy is among."""
+"""The pocket world as a corpus: toys of its training split, never those used for scoring."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ INDIVIDUALS, NUM_VIEWS = 1000, 4
 
 @dataclass(frozen=True)
 class toys:
-    """Toys of the pocket world, NUM_VIEWS pictures of each, in other places and from other sides. Endless and seeded: toy k is
-    the same wherever it is asked for."""
+    """Toys of the pocket world, NUM_VIEWS pictures of each, in other scenes and views.
+
+    Endless and seeded: toy k is always the same.
+    """
 
     individuals: int = 0  # 0: INDIVIDUALS
 
@@ -77,7 +79,7 @@ class toys:
 
 @functools.lru_cache(maxsize=8192)
 def _graph(picture: int) -> Any:
-    """What a picture shows: its toy, in a place drawn from the picture's number."""
+    """The graph of a picture: its toy, in a scene drawn from the picture's number."""
     from limner.pocket.world import CORE, individual, sample
     from limner.pocket.world.graph import Toy
 

@@ -121,7 +121,7 @@ def together(pixels: Tensor) -> Tensor:
 
 
 def things(pixels: Tensor) -> list[list[dict[str, str]]]:
-    """What the reader sees in each picture [B, 3, 128, 128]: up to three things with class, colour and pattern, surest first."""
+    """The things read in each picture [B, 3, 128, 128]: up to three with class, colour and pattern, surest first."""
     import torch
 
     reader = network("reader")
@@ -182,7 +182,7 @@ def gram(pixels: Tensor) -> Tensor:
 
 
 def picture_features(pixels: Tensor) -> Tensor:
-    """[B, 128] of CLIP's picture tower."""
+    """[B, 128] of CLIP's image encoder."""
     import torch
 
     model, _ = clip()
@@ -191,7 +191,7 @@ def picture_features(pixels: Tensor) -> Tensor:
 
 
 def text_features(texts: Sequence[str]) -> Tensor:
-    """[B, 128] of CLIP's text tower."""
+    """[B, 128] of CLIP's text encoder."""
     import torch
 
     model, tokenizer = clip()

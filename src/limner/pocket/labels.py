@@ -1,4 +1,4 @@
-"""What the judge reads off a picture: one label for every field of a scene graph."""
+"""Labels of the judge: one for every field of a scene graph."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from limner.pocket.world.vocabulary import (  # fmt: skip
 )
 
 AZIMUTHS = ("front", "front left", "left", "back left", "back", "back right", "right", "front right")
-"""What the camera sees of a toy that is turned about y by 0, 1, 2, ... eighths of a turn."""
+"""Views of a toy that is turned about y by 0, 1, 2, ... eighths of a turn."""
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "class": CLASSES, "colour": tuple(COLOURS), "second colour": tuple(COLOURS), "pattern": PATTERNS,
@@ -49,9 +49,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "gesture": GESTURES, "garment": GARMENTS, "garment colour": tuple(COLOURS), "garment pattern": PATTERNS,
     **dict.fromkeys(("headphones", "necklace"), ("no", "yes")),
 }  # fmt: skip
-"""Field -> its options in label order. Accessories are fields of their own: worn by the first toy or person or not. So is
-every class ("a dog"): anywhere in the picture or not. `azimuth` says which side of the first toy is seen, in eighths of a
-turn; `view` says it in quarters, both sides alike."""
+"""Field -> its options in label order. Accessories are fields of their own: worn by the first toy or person or not. So
+is every class ("a dog"): anywhere in the picture or not. `azimuth` says which side of the first toy is seen, in eighths
+of a turn; `view` says it in quarters, both sides alike."""
 
 UNKNOWN = -1  # a field that a picture does not have
 

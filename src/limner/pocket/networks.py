@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with group normalisation and a residual connection; halves the picture when `stride` is 2."""
+    """Two 3x3 convolutions with group normalisation and a residual connection; halves the picture when `stride` is
+    2."""
 
     def __init__(self, wide_in: int, wide_out: int, stride: int = 1) -> None:
         super().__init__()
@@ -26,7 +27,8 @@ class Block(nn.Module):
 
 
 class Stem(nn.Module):
-    """Pictures [B, 3, H, W] in [0, 1] -> maps [B, width, H/2, W/2]: each place reads four pixels and their neighbours."""
+    """Pictures [B, 3, H, W] in [0, 1] -> maps [B, width, H/2, W/2]: each place reads four pixels and their
+    neighbours."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -78,7 +80,8 @@ class Identity(nn.Module):
 
 
 class Places(nn.Module):
-    """Pictures [B, 3, H, W] in [0, 1] -> logits [B, count, H/8, W/8] of what stands at each place: a class, or, last, nothing."""
+    """Pictures [B, 3, H, W] in [0, 1] -> logits [B, count, H/8, W/8] of what stands at each place: a class, or, last,
+    nothing."""
 
     def __init__(self, count: int, widths: tuple[int, int, int, int] = (24, 40, 64, 80)) -> None:
         super().__init__()
@@ -119,8 +122,8 @@ class Segmenter(nn.Module):
 class Manner(nn.Module):
     """Pictures [B, 3, H, W] in [0, 1] -> unit vectors [B, dim] that are near for one individual style and far for two.
 
-    It reads how colours and strokes vary together (Gram matrices, arXiv:1508.06576) and not where, so that what is shown counts
-    little.
+    It reads how colours and strokes vary together (Gram matrices, arXiv:1508.06576) and not where, so that what is
+    shown counts little.
     """
 
     def __init__(self, dim: int = 64, widths: tuple[int, int, int] = (24, 32, 48), few: int = 24) -> None:
@@ -148,7 +151,8 @@ class Manner(nn.Module):
 class Landmarks(nn.Module):
     """Pictures [B, 3, H, W] in [0, 1] of one face -> landmarks [B, count, 2]: x, y as shares of the picture.
 
-    Each landmark is the mean position under a map of its own (a soft argmax, arXiv:1711.08229), so that it falls between pixels.
+    Each landmark is the mean position under a map of its own (a soft argmax, arXiv:1711.08229), so that it falls
+    between pixels.
     """
 
     def __init__(self, count: int, widths: tuple[int, int, int, int] = (24, 48, 64, 96)) -> None:
@@ -172,7 +176,8 @@ class Reader(nn.Module):
     """Pictures [B, 3, H, W] in [0, 1] of up to three things -> what each thing is, in `slots` answers of no order.
 
     Each answer has logits for every field ([B, slots, options]; the first field's last option is "nothing") and a box
-    [B, slots, 4] (middle x, y, width, height as shares). Slots look at the picture's positions apart (arXiv:2005.12872).
+    [B, slots, 4] (middle x, y, width, height as shares). Slots look at the picture's positions apart
+    (arXiv:2005.12872).
     """
 
     def __init__(self, fields: Mapping[str, int], slots: int = 3, wide: int = 128) -> None:

@@ -1,7 +1,7 @@
 """Published sets of subjects and prompts, read in the layout they are published in; and the toys of the pocket world.
 
-Nothing of them is part of limner: give the folder of your own copy. What a list names and the folder lacks is reported
-in `absent`, and does not stop the rest.
+Nothing of them is part of limner: give the folder of your own copy. Subjects that a list names and the folder lacks are
+reported in `absent`; the others are read.
 """
 
 from __future__ import annotations
@@ -43,9 +43,7 @@ class Member:
     images: tuple[Image.Image, ...] = field(default=(), repr=False, compare=False)
     held_out: tuple[Image.Image, ...] = field(default=(), repr=False, compare=False)
     looks: str = ""  # in words, where they are known
-    known: Mapping[str, str] = field(
-        default_factory=dict, compare=False
-    )  # what is true of a toy, by the judge's fields
+    known: Mapping[str, str] = field(default_factory=dict, compare=False)  # attributes of a toy, by the judge's fields
 
     def load(self) -> list[Image.Image]:
         """The pictures as RGB. Raises `PictureError` for one that cannot be read."""
@@ -67,12 +65,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Case:
-    """Subjects, and prompts to paint them by: `{}` stands for the subject, `{0}` and `{1}` for the first and the second."""
+    """Subjects, and prompts to paint them by: `{}` stands for the subject, `{0}` and `{1}` for the first and the
+    second."""
 
     name: str
     members: tuple[Member, ...]
     prompts: tuple[str, ...]
-    truth: tuple[Prompt, ...] = ()  # of each prompt, on toys
+    truth: tuple[Prompt, ...] = ()  # ground truth of each prompt, on toys
     draw: Callable[[Sequence[Prompt], Iterable[int]], list[Image.Image]] | None = field(
         default=None, repr=False, compare=False
     )
@@ -175,7 +174,8 @@ def pictures_in(folder: Path) -> tuple[Path, ...]:
 
 
 def folder_in(root: Path, name: object, *, named_by: object) -> Path:
-    """The folder (or file) that a list names, within the set's own. Raises `FileError` for one outside of it, or for no text."""
+    """The folder (or file) that a list names, within the set's own. Raises `FileError` for one outside of it, or for no
+    text."""
     return inside(root / plain_text(name, f"a name in {named_by}", limit=1000), root, named_by=named_by)
 
 
@@ -229,7 +229,8 @@ SIDE, MOST = 64, 24
 
 
 def _slopes(image: Image.Image) -> Slopes:
-    """Differences to the right and down, of the picture and of its mirror image. [2 (plain, mirrored), 2, SIDE, SIDE]"""
+    """Differences to the right and down, of the picture and of its mirror image. [2 (plain, mirrored), 2, SIDE,
+    SIDE]"""
     import numpy as np
     from PIL import Image
 

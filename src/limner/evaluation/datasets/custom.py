@@ -20,7 +20,8 @@ NOUNS = {
 
 @loader("custom-10")
 def custom_10(folder: Path | str) -> DataSet:
-    """`prompts/<name>.txt` with `<new1>` for the subject, `data/<name>/*.jpg` (the images come as a separate archive)."""
+    """`prompts/<name>.txt` with `<new1>` for the subject, `data/<name>/*.jpg` (the images come as a separate
+    archive)."""
     root = Path(folder)
     texts = sorted(existing(root / "prompts", "Custom-10's folder of prompts").glob("*.txt"))
     if not texts:

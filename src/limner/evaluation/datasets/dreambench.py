@@ -15,7 +15,8 @@ LIVE = ("cat", "dog")
 
 @loader("dreambench")
 def dreambench(folder: Path | str) -> DataSet:
-    """`dataset/<subject>/NN.jpg` and `dataset/prompts_and_classes.txt`; the folder may be either of the two upper ones."""
+    """`dataset/<subject>/NN.jpg` and `dataset/prompts_and_classes.txt`; the folder may be either of the two upper
+    ones."""
     root = Path(folder)
     root = root / "dataset" if (root / "dataset").is_dir() else root
     return _read("dreambench", root, None)

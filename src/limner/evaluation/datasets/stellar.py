@@ -1,4 +1,5 @@
-"""Stellar (arXiv:2312.06116): people with prompts of their own. For research and education only; nothing of it is here."""
+"""Stellar (arXiv:2312.06116): people with prompts of their own. For research and education only; nothing of it is
+here."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ M = TypeVar("M", bound=Metric)
 
 @dataclass(frozen=True)
 class Card:
-    """What a metric is. `id` changes when the number would."""
+    """The card of a metric. `id` changes when values would."""
 
     name: str
     version: int

@@ -1,4 +1,4 @@
-"""What went along with the subject that should not have: the training pictures themselves, their backgrounds, the model."""
+"""Unwanted transfer beside the subject: copied training pictures, their backgrounds, drift of the model."""
 
 from __future__ import annotations
 

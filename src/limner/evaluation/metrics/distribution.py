@@ -1,4 +1,4 @@
-"""Of a whole set of pictures: how like real ones, how various, how much they heed the prompt."""
+"""Metrics of a whole set of pictures: distance from real ones, diversity, sensitivity to the prompt."""
 
 from __future__ import annotations
 

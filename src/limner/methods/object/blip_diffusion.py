@@ -1,7 +1,8 @@
 """BLIP-Diffusion — Li, Li and Hoi, NeurIPS 2023.
 
-A Querying Transformer looks at the subject's pictures, is told what the subject is, and answers with words that stand before
-the class noun in the prompt. It is trained once: first to agree with captions, then to paint subjects on other ground.
+A Querying Transformer looks at the subject's pictures, is told what the subject is, and answers with words that stand
+before the class noun in the prompt. It is trained once: first to agree with captions, then to paint subjects on other
+ground.
 """
 
 from limner.core.method import method
@@ -54,11 +55,11 @@ def blip_diffusion(
 ) -> Recipe:
     """Queries over the references' CLIP places and the class noun, put into the prompt before the noun.
 
-    The authors put the queries behind the prompt's second token, which in their prompts, "a dog …", is before the noun as well.
-    Where they train the text tower and the whole denoiser along, a low-rank change of the denoiser's attention learns here. With
-    `tuning` above 0, that change then learns on from the subject's pictures, the queries staying as they are, the mean over all
-    pictures. Their first stage also learns to write captions, and its text goes through the Querying Transformer; here texts
-    are the base's own.
+    The authors put the queries behind the prompt's second token, which in their prompts, "a dog …", is before the noun
+    as well. Where they train the text encoder and the whole denoiser along, a low-rank change of the denoiser's
+    attention learns here. With `tuning` above 0, that change then learns on from the subject's pictures, the queries
+    staying as they are, the mean over all pictures. Their first stage also learns to write captions, and its text goes
+    through the Querying Transformer; here texts are the base's own.
 
     Settings:
         queries: words that the pictures become
@@ -68,7 +69,7 @@ def blip_diffusion(
         projector: width within the projector
         rank: of the change of the denoiser
         repeats: how often prompts are said, as far as there is room
-        released: the authors' own weights, which `limner import FOLDER` brought, in their shape and nothing else changed
+        released: the authors' own weights from `limner import FOLDER`, unchanged and in their own shape
         tuning: updates for every subject; 0 is none
         align_steps: updates of the first stage of the one-time training, on pictures and captions
         steps: updates of its second stage, on subjects

@@ -1,7 +1,7 @@
 """BootPIG — Purushwalkam et al., 2024.
 
-A second network, a changed copy of the denoiser, looks at the reference; the denoiser's self-attention sees what entered the
-copy's. Nothing is learned per subject.
+A second network, a changed copy of the denoiser, looks at the reference; the denoiser's self-attention sees what
+entered the copy's. Nothing is learned per subject.
 """
 
 from limner.core.method import method
@@ -37,10 +37,11 @@ def bootpig(
 ) -> Recipe:
     """Self-attention beside a reference network's: the same layers, the same noise.
 
-    References stand on plain ground and are noised to the picture's own time; their keys, not their values, count 1.1 times.
-    The authors train the whole copy, and the denoiser's self-attention at a fiftieth of its rate; here both are low-rank
-    changes, the second at a fifth of the rate. Their data come from a language model, a text-to-image model and a segmenter;
-    here from the corpus, whose masks cut the subject out. In prompts the handle becomes the class noun.
+    References stand on plain ground and are noised to the picture's own time; their keys, not their values, count 1.1
+    times. The authors train the whole copy, and the denoiser's self-attention at a fiftieth of its rate; here both are
+    low-rank changes, the second at a fifth of the rate. Their data come from a language model, a text-to-image model
+    and a segmenter; here from the corpus, whose masks cut the subject out. In prompts the handle becomes the class
+    noun.
 
     Settings:
         key_scale: how much the keys of references count

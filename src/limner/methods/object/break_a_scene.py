@@ -1,7 +1,7 @@
 """Break-a-Scene — Avrahami et al., SIGGRAPH Asia 2023.
 
-First the word alone at a high rate, then word, denoiser and text tower together at a low one; the loss counts where the
-subject is, and the word is to be read there.
+First the word alone at a high rate, then word, denoiser and text encoder together at a low one; the loss counts where
+the subject is, and the token's cross-attention is localised on the mask.
 """
 
 from limner.core.method import method
@@ -45,13 +45,13 @@ def break_a_scene(
     """Two phases, masked denoising, attention on the mask, prior preservation.
 
     The authors learn several subjects from one picture, naming a random part of them at every step; a recipe has one
-    subject, so every step names it. Their settings for a full-size base: 400 steps at 5e-4, then 400 at 2e-6, weights 0.01
-    and 1.
+    subject, so every step names it. Their settings for a full-size base: 400 steps at 5e-4, then 400 at 2e-6, weights
+    0.01 and 1.
 
     Settings:
         word_steps: updates of the word alone
         word_lr: its learning rate then
-        steps: updates of word, denoiser and text tower
+        steps: updates of word, denoiser and text encoder
         lr: learning rate then
         attention_weight: weight of the word's attention being on the mask
         prior_weight: weight of the loss on pictures of the class; 0 leaves it out

@@ -1,7 +1,7 @@
 """CatVersion — Zhao et al., 2023.
 
-Not a word but what the text tower makes of one: in its last layers one key and one value a head are put before the sequence,
-and the class noun, read through them, is the subject.
+A prefix in the text encoder instead of a word: in its last layers one key and one value a head stand before the
+sequence, and the class noun, read through them, becomes the subject.
 """
 
 from limner.core.method import method
@@ -22,13 +22,13 @@ from limner.parts.sources import photos
     "times the batch",
 )
 def catversion(subject: Subject, *, share: float = 1.0, steps: int = 250, lr: float = 1e-1, batch: int = 4) -> Recipe:
-    """The class noun, with a learned prefix in the last self-attention layers of the text tower.
+    """The class noun, with a learned prefix in the last self-attention layers of the text encoder.
 
-    The authors' settings for a full-size base: the last 3 of 12 layers, learning rate 5e-3, batch 2, about 1000 steps, the
-    bare class noun for a caption.
+    The authors' settings for a full-size base: the last 3 of 12 layers, learning rate 5e-3, batch 2, about 1000 steps,
+    the bare class noun for a caption.
 
     Settings:
-        share: share of the text tower's layers that have the prefix, the last ones
+        share: share of the text encoder's layers that have the prefix, the last ones
         steps: updates
         lr: learning rate
         batch: pictures in an update

@@ -36,8 +36,8 @@ def clic(
     """A word and all of cross-attention: the picture with its surroundings counting a quarter, the masked part alone on
     black, and the word's attention on the mask.
 
-    Painted onto a canvas (`limner paint --onto`), the word is also pushed into the canvas's mask; otherwise it paints as any
-    word does. The authors learn from one picture at 1e-5 for 500 steps on a full-size base, with these weights.
+    Painted onto a canvas (`limner paint --onto`), the word is also pushed into the canvas's mask; otherwise it paints
+    as any word does. The authors learn from one picture at 1e-5 for 500 steps on a full-size base, with these weights.
 
     Settings:
         whole: what the pattern is a part of, as in "a photo of a house with <rex>"; empty when it is the whole object

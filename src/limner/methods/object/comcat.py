@@ -1,7 +1,7 @@
 """COMCAT — Xiao et al., ICML 2023.
 
-Low rank where attention is a product: a few columns a head beside queries and keys, and beside values and outputs, while no
-single weight is changed.
+Low rank where attention is a product: a few columns a head beside queries and keys, and beside values and outputs,
+while no single weight is changed.
 """
 
 from limner.core.method import method

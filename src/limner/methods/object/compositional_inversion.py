@@ -1,7 +1,7 @@
 """Compositional Inversion — Zhang et al., AAAI 2024.
 
-A learned word lies far from the words a model knows, and drowns the others in a prompt. Here it is pulled towards an anchor
-it can be told by, and while painting its attention can be drawn into a box.
+A learned word lies far from the words a model knows, and drowns the others in a prompt. Here it is pulled towards an
+anchor it can be told by, and while painting its attention can be drawn into a box.
 """
 
 from limner.core.method import method
@@ -32,10 +32,10 @@ def compositional_inversion(
     lr: float = 1e-2,
     batch: int = 4,
 ) -> Recipe:
-    """Textual Inversion with its text states near those of the class noun, and spatial inversion while painting.
+    """Textual Inversion with hidden states near those of the class noun, and spatial inversion while sampling.
 
-    The authors' settings for a full-size base: 3 vectors, learning rate 5e-3, 5000 steps, 0.95 of the loss the anchor's and
-    0.05 the reconstruction's; boxes come from a small network that reads the prompt, here from the user.
+    The authors' settings for a full-size base: 3 vectors, learning rate 5e-3, 5000 steps, 0.95 of the loss the anchor's
+    and 0.05 the reconstruction's; boxes come from a small network that reads the prompt, here from the user.
 
     Settings:
         anchor_weight: share of the loss that is the distance to the anchor; 0 is Textual Inversion

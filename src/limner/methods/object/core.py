@@ -1,7 +1,7 @@
 """CoRe — Wu et al., 2024.
 
-A new word is good when the words around it keep their meaning: their text states, and where they are attended to, are held
-to what they are beside the class noun, with prompts that need no pictures.
+A placeholder token is good when the words around it keep their meaning: their hidden states and attention maps are held
+to those beside the class noun, with prompts that need no pictures.
 """
 
 from limner.core.method import method
@@ -38,7 +38,7 @@ def core(
     The authors give no weights and no code; that there are two stages and a fixed length is known.
 
     Settings:
-        states_weight: weight of the text states around the word
+        states_weight: weight of the hidden states around the word
         maps_weight: weight of the attention maps of the words around it
         word_steps: updates of the word alone
         word_lr: its learning rate

@@ -1,7 +1,7 @@
 """COTI — Yang et al., 2023.
 
-A word learned from a set of pictures that grows: in every cycle those of an unsorted pool that please most and look most
-like the subject are added, and the word of the best cycle is kept.
+A word learned from a set of pictures that grows: in every cycle those of an unsorted pool that please most and look
+most like the subject are added, and the word of the best cycle is kept.
 """
 
 from limner.core.method import method
@@ -34,8 +34,9 @@ def coti(
 ) -> Recipe:
     """A stage for every cycle, each scored by a preview; the first sees the subject's pictures alone.
 
-    The pool is the subject's (`--pool`); without one it is pictures of the class painted by the base, none of which shows
-    the subject. The authors query 10 pictures in each of 20 cycles from a web search, and try several learning rates as well.
+    The pool is the subject's (`--pool`); without one it is pictures of the class painted by the base, none of which
+    shows the subject. The authors query 10 pictures in each of 20 cycles from a web search, and try several learning
+    rates as well.
 
     Settings:
         cycles: how often the set grows

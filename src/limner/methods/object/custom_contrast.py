@@ -1,7 +1,8 @@
 """CustomContrast — Chen et al., AAAI 2025.
 
-Every attention layer is told of the subject in words of its own, made of its pictures and of what it is. They are trained once, to
-be alike for any two pictures of one subject and unlike for two subjects, so that view, pose and place are left out of them.
+Every attention layer is told of the subject in words of its own, made of its pictures and of what it is. They are
+trained once, to be alike for any two pictures of one subject and unlike for two subjects, so that view, pose and place
+are left out of them.
 """
 
 from limner.core.method import method
@@ -39,12 +40,13 @@ def custom_contrast(
     lr: float = 1e-3,
     batch: int = 24,
 ) -> Recipe:
-    """Tokens for each layer from one Querying Transformer over CLIP's places and the class noun, through keys and values of their
-    own; two contrasts between pictures of one subject and others. With both weights at 0 this is a plain adapter.
+    """Tokens for each layer from one Querying Transformer over CLIP's places and the class noun, through keys and
+    values of their own; two contrasts between pictures of one subject and others. With both weights at 0 this is a
+    plain adapter.
 
-    Of the paper, the abstract and what others tell of it were read; there is no code. What is taken from there: a space of words
-    for each layer, both contrasts, suppression off the subject by time. Ours are the encoder's insides, the weights, the class
-    text as the text of the semantic contrast, and that suppression follows the noun's own attention map.
+    Only the abstract and citing papers were read; there is no code. Taken from there: a space of words for each layer,
+    both contrasts, suppression off the subject by time. Ours are the encoder's insides, the weights, the class text as
+    the text of the semantic contrast, and that suppression follows the noun's own attention map.
 
     Settings:
         scale: strength of the tokens; 0 is the base

@@ -1,7 +1,7 @@
 """DCI with ICO — Zhu et al., ECCV 2024.
 
-While it learns, every picture has context words of its own, which are then left out, so the subject's word is not mixed up
-with them. The first steps of painting go two ways, with the subject and without, and are integrated place by place.
+While it learns, every picture has context words of its own, which are then left out, so the subject's word is not mixed
+up with them. The first steps of painting go two ways, with the subject and without, and are integrated place by place.
 """
 
 from limner.core.method import method
@@ -35,8 +35,8 @@ def dci(
 ) -> Recipe:
     """Custom Diffusion with image-specific context words, and two branches in the first part of painting.
 
-    The authors' settings for a full-size base: learning rate 1e-5, ten times that for contexts, up to 900 steps of 2, the
-    first 0.3 of painting in two branches with favour 0.
+    The authors' settings for a full-size base: learning rate 1e-5, ten times that for contexts, up to 900 steps of 2,
+    the first 0.3 of painting in two branches with favour 0.
 
     Settings:
         until: share of sampling with two branches; 0 paints plainly

@@ -1,7 +1,7 @@
 """Diptych Prompting — Shin et al., CVPR 2025.
 
-The picture is painted as the right panel of a diptych whose left panel is the reference; what is asked for is that both show
-the same subject.
+The picture is painted as the right panel of a diptych whose left panel is the reference; what is asked for is that both
+show the same subject.
 """
 
 from limner.core.method import method
@@ -40,7 +40,8 @@ def diptych_prompting(
     lr: float = 2e-3,
     batch: int = 16,
 ) -> Recipe:
-    """The subject's first picture on plain ground, beside which the right half is inpainted with reference attention enhanced.
+    """The subject's first picture on plain ground, beside which the right half is inpainted with reference attention
+    enhanced.
 
     The authors' method is training-free, since their base draws diptychs; so it is here with `adapter` false, on such a base.
     A base that has never seen one wears a low-rank change, trained once on pairs side by side. The
@@ -49,8 +50,8 @@ def diptych_prompting(
 
     Settings:
         enforce: how much the attention from the right panel to the left counts; 1 is ordinary inpainting
-        adapter: whether a low-rank change pre-trained on diptychs is worn
-        template: what is said of the whole, of {noun} and {prompt}
+        adapter: whether a low-rank adapter pre-trained on diptychs is attached
+        template: prompt of the whole diptych, with {noun} and {prompt}
         rank: of the low-rank change
         steps: updates of the one-time training
         lr: learning rate of the one-time training

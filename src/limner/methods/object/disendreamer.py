@@ -1,7 +1,7 @@
 """DisenDreamer — Chen et al., IEEE TCSVT 2024.
 
-DisenBooth, and each picture's own vector must explain that picture without the text as well, so that it carries all that
-is particular to it.
+DisenBooth, and each picture's own vector must explain that picture without the text as well, so that it carries all
+that is particular to it.
 """
 
 from limner.core.method import method

@@ -39,9 +39,10 @@ def domain_agnostic(
 ) -> Recipe:
     """A predicted word near real words, predicted low-rank changes, and attention along two paths.
 
-    No class label is used: the word is an offset from the mean of all words. What is tuned is what was predicted, by a shift of
-    the word and of the changes' cores. The authors' weights of the terms, count of neighbours and blend are not known to us; they
-    predict whole low-rank factors (see `predicted_low_rank`) for keys, values, queries and outputs, here not for outputs.
+    No class label is used: the word is an offset from the mean of all words. Tuning adds a shift to the predicted word
+    and to the cores of the low-rank changes. The authors' weights of the terms, count of neighbours and blend are not
+    known to us; they predict whole low-rank factors (see `predicted_low_rank`) for keys, values, queries and outputs,
+    here not for outputs.
 
     Settings:
         blend: share of the adapted path in attention; 0 is the base reading the nearest real word

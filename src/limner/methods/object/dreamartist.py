@@ -34,8 +34,9 @@ def dreamartist(
 ) -> Recipe:
     """A positive and a negative word, learned through classifier-free guidance.
 
-    The authors' settings for a full-size base: one picture, 3 and 3 to 10 vectors, guidance 3 or 5, learning rate 2.5e-3
-    to 5e-3, 1000 to 15000 steps. When painting, a negative prompt of the user's takes the place of the learned one.
+    The authors' settings for a full-size base: one picture, 3 and 3 to 10 vectors, guidance 3 or 5, learning rate
+    2.5e-3 to 5e-3, 1000 to 15000 steps. When painting, a negative prompt of the user's takes the place of the learned
+    one.
 
     Settings:
         vectors: input vectors of the positive word

@@ -33,9 +33,9 @@ def dreambooth_pp(
 ) -> Recipe:
     """DreamBooth on packed references with distillation from the untouched base.
 
-    There is no code. Built from the abstract: regions that are isolated in
-    convolutions and attention alike are rows of a batch, so that is what they are here. Small pictures are an odd size for a
-    base, so one update in two is of whole ones.
+    There is no code. Built from the abstract: regions that are isolated in convolutions and attention alike are rows of
+    a batch, so that is what they are here. Small pictures are an odd size for a base, so one update in two is of whole
+    ones.
 
     Settings:
         packed: pictures along a side of the canvas

@@ -1,7 +1,7 @@
 """DreamDistribution — Zhao et al., ICLR 2025.
 
-Not one prompt but a distribution of them: several learned prompts whose text states give a mean and a deviation, so that
-pictures of a kind vary as the references do.
+A distribution of prompts instead of one: the hidden states of several learned prompts give a mean and a standard
+deviation, so that pictures of a kind vary as the references do.
 """
 
 from limner.core.method import method
@@ -32,10 +32,10 @@ def dreamdistribution(
     lr: float = 1e-2,
     batch: int = 4,
 ) -> Recipe:
-    """Learned prompts, read through the normal distribution of their text states.
+    """Learned prompts, read through the normal distribution of their hidden states.
 
-    The authors' settings for a full-size base: 32 prompts of 4 vectors, learning rate 1e-3, batch 4, 2000 steps, 4 samples
-    of the distribution for every picture (here one), weight 1e-3.
+    The authors' settings for a full-size base: 32 prompts of 4 vectors, learning rate 1e-3, batch 4, 2000 steps, 4
+    samples of the distribution for every picture (here one), weight 1e-3.
 
     Settings:
         prompts: learned prompts

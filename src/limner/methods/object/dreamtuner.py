@@ -1,7 +1,7 @@
 """DreamTuner — Hua et al., 2023.
 
-From coarse to fine: an encoder trained once shows the subject to new layers between self-attention and the text's, a short
-tuning binds a word, and while painting self-attention looks at the subject in a reference picture.
+From coarse to fine: an encoder trained once shows the subject to new layers between self-attention and the text's, a
+short tuning binds a word, and while painting self-attention looks at the subject in a reference picture.
 """
 
 from limner.core.method import method
@@ -37,8 +37,8 @@ def dreamtuner(
     pretrain_steps: int = 400,
     batch: int = 4,
 ) -> Recipe:
-    """Subject attention from the shipped weights, a word and low-rank changes tuned with prior preservation, self-subject
-    attention to the first picture.
+    """Subject attention from the shipped weights, a word and low-rank changes tuned with prior preservation,
+    self-subject attention to the first picture.
 
     The authors train the encoder on single pictures beside a frozen ControlNet that gives the layout; here it is trained
     on pairs of pictures of one subject, which differ in layout by themselves. Their attention weighs the reference 2.5 to 3 and
@@ -52,7 +52,7 @@ def dreamtuner(
         lr: learning rate
         num_class_pictures: pictures of the class the untouched base paints first
         pretrain_steps: updates of the one-time training
-        batch: pictures of the subject in an update, and as many of the class; eight times as many in the one-time training
+        batch: pictures of the subject in an update, and as many of the class; 8 times as many in the one-time training
     """
     word, change = new_word(subject.handle, like=subject.noun), low_rank(8, layers="everything")
     seen, looked_at = subject_attention(subject, clip_places), self_subject(subject, attention)

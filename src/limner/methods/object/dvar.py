@@ -27,8 +27,8 @@ def dvar(
 ) -> Recipe:
     """Textual Inversion that stops when the loss on one frozen batch no longer varies.
 
-    The authors' settings for a full-size base: a window of 310 steps and a ratio of 0.15, at most 6100 steps; for low-rank
-    DreamBooth 440 and 0.4, for Custom Diffusion 180 and 0.15. `learn --stop variance` stops any method so.
+    The authors' settings for a full-size base: a window of 310 steps and a ratio of 0.15, at most 6100 steps; for
+    low-rank DreamBooth 440 and 0.4, for Custom Diffusion 180 and 0.15. `learn --stop variance` stops any method so.
 
     Settings:
         window: losses looked back at

@@ -1,7 +1,7 @@
 """E4T, the tuning-encoder — Gal et al., SIGGRAPH 2023.
 
-An encoder trained once turns a picture into a word, a small offset from its class noun, while weight offsets prepare the
-denoiser for such words; a few updates on the subject's own pictures do the rest.
+An encoder trained once turns a picture into a word, a small offset from its class noun, while weight offsets prepare
+the denoiser for such words; a few updates on the subject's own pictures do the rest.
 """
 
 from limner.core.method import method
@@ -35,8 +35,8 @@ def e4t(
     pretrain_lr: float = 1e-3,
     batch: int = 4,
 ) -> Recipe:
-    """A word that an encoder makes of CLIP's class tokens, the noisy latents and the time; weights that grow or shrink by outer
-    products; then everything, and a low-rank change, tuned.
+    """A word that an encoder makes of CLIP's class tokens, the noisy latents and the time; weights that grow or shrink
+    by outer products; then everything, and a low-rank change, tuned.
 
     The authors tune the whole denoiser on one picture and train on one class of things (faces, cats, art); here the whole is a
     low-rank change, and the encoder knows all classes of its corpus, whose noun each word starts from. They train on a picture and

@@ -1,7 +1,7 @@
 """ELITE — Wei et al., ICCV 2023.
 
-Two mappings trained once: a global one makes a word of the subject's picture, a local one shows details of it beside the
-text's attention, where that word is read. Nothing is learned per subject.
+Two mappings trained once: a global one makes a word of the subject's picture, a local one shows details of it beside
+the text's attention, where that word is read. Nothing is learned per subject.
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ from limner.parts.objectives import denoising, magnitude
 from limner.parts.parameters import learned
 from limner.parts.sources import jittered, pairs
 
-DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)  # of CLIP; the word of the first is kept
+DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)  # depths in CLIP; the token of the first is kept
 
 
 @method(
@@ -37,12 +37,13 @@ def elite(
     local_lr: float = 1e-3,
     batch: int = 24,
 ) -> Recipe:
-    """One word from the deepest of five depths of CLIP, with keys and values of its own, and details of the masked picture gated
-    by that word's attention.
+    """One word from the deepest of five depths of CLIP, with keys and values of its own, and details of the masked
+    picture gated by that word's attention.
 
-    The words of the four other depths are there in the first stage alone, to take on what is not the subject. The authors train
-    whole copies of the keys and values, here low-rank changes of them; their target is the picture itself, cut to its box, here
-    another picture of the subject; and their pictures are blurred and bent as well as turned and mirrored.
+    The words of the four other depths are there in the first stage alone, to take on what is not the subject. The
+    authors train whole copies of the keys and values, here low-rank changes of them; their target is the picture
+    itself, cut to its box, here another picture of the subject; and their pictures are blurred and bent as well as
+    turned and mirrored.
 
     Settings:
         local: strength of the details while painting; 0 leaves them out

@@ -1,7 +1,7 @@
 """Gradient-free Textual Inversion — Fei et al., ACM MM 2023.
 
-A word found by an evolution strategy: it starts from the words CLIP sees in the pictures and may only move along the main
-directions of the vocabulary. Nothing is ever differentiated, so the base may be one that cannot be.
+A word found by an evolution strategy: it starts from the words CLIP sees in the pictures and may only move along the
+main directions of the vocabulary. Nothing is ever differentiated, so the base may be one that cannot be.
 """
 
 from limner.core.method import method

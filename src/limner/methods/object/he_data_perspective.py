@@ -1,7 +1,7 @@
 """A Data Perspective on Enhanced Identity Preservation — He et al., 2023.
 
-DreamBooth whose pictures all speak one grammar: every picture of the class has a detailed caption of its own, every picture
-of the subject one that names the background, and they differ in the rare word alone.
+DreamBooth whose pictures all speak one grammar: every picture of the class has a detailed caption of its own, every
+picture of the subject one that names the background, and they differ in the rare word alone.
 """
 
 from limner.core.method import method
@@ -31,10 +31,10 @@ def he_data_perspective(
     num_class_pictures: int = 128,
     batch: int = 4,
 ) -> Recipe:
-    """DreamBooth with structured captions, the text tower learning too.
+    """DreamBooth with structured captions, the text encoder learning too.
 
-    The authors fill the slots of the grammar with a language model, paint thousands of pictures of the class, and tune longer
-    than DreamBooth; they released no settings.
+    The authors fill the slots of the grammar with a language model, paint thousands of pictures of the class, and tune
+    longer than DreamBooth; they released no settings.
 
     Settings:
         steps: updates

@@ -1,7 +1,7 @@
 """HiFi Tuner — Wang et al., 2023.
 
-A vector for every step of sampling, all of one length, learned where the subject is; while painting, the place where it is
-read takes on the statistics of a reference at the same noise.
+A vector for every step of sampling, all of one length, learned where the subject is; while painting, the place where it
+is read takes on the statistics of a reference at the same noise.
 """
 
 from limner.core.method import method
@@ -35,8 +35,9 @@ def hifi_tuner(
 ) -> Recipe:
     """Step-wise words on the masked subject, and reference guidance.
 
-    First one vector for all steps, then a shift of it for each. There is no public code: guidance is built from the paper's
-    account of it, with DDIM inversion in the place of the pivotal one, and the reference is the subject's first picture.
+    First one vector for all steps, then a shift of it for each. There is no public code: guidance is built from the
+    paper's account of it, with DDIM inversion in the place of the pivotal one, and the reference is the subject's first
+    picture.
 
     Settings:
         vectors: steps of sampling that have a vector of their own

@@ -1,7 +1,7 @@
 """HiPer — Han et al., 2023.
 
-The last places of the text states, which say little, are given to the subject: a learned block that never passes the text
-tower.
+The last positions of the prompt's hidden states, which carry little, are given to the subject: a learned block that
+never passes the text encoder.
 """
 
 from limner.core.method import method
@@ -32,11 +32,11 @@ def hiper(
 ) -> Recipe:
     """The class noun in the prompt, and the last states of it learned.
 
-    The authors' settings for a full-size base: one picture, 5 of 77 states, learning rate 5e-3, 1000 to 1500 steps, the block
-    at 0.8 of its length when painting.
+    The authors' settings for a full-size base: one picture, 5 of 77 states, learning rate 5e-3, 1000 to 1500 steps, the
+    block at 0.8 of its length when painting.
 
     Settings:
-        states: how many of the last text states are learned
+        states: number of hidden states learned, the last ones
         strength: share of the learned block's length when painting
         steps: updates
         lr: learning rate

@@ -1,7 +1,7 @@
 """Infusion — Zeng et al., ACM Multimedia 2024.
 
-The smallest of changes: one vector a layer, added to the value of the class noun. While painting, attention is that of the
-untouched base, painted alongside from the same noise, so that what the base knows of the scene stays.
+The smallest of changes: one vector a layer, added to the value of the class noun. While painting, attention is that of
+the untouched base, painted alongside from the same noise, so that what the base knows of the scene stays.
 """
 
 from limner.core.method import method

@@ -1,7 +1,7 @@
 """InstantBooth — Shi et al., CVPR 2024.
 
-Trained once: an encoder that makes a word of the mean of the subject's pictures, to stand before the class noun, and adapter
-layers in which the picture's places attend to patches of them. Nothing is learned per subject.
+Trained once: an encoder that makes a word of the mean of the subject's pictures, to stand before the class noun, and
+adapter layers in which the picture's places attend to patches of them. Nothing is learned per subject.
 """
 
 from limner.core.method import method
@@ -14,7 +14,7 @@ from limner.parts.objectives import denoising
 from limner.parts.parameters import at_rate, learned, part_of
 from limner.parts.sources import jittered, pairs
 
-DEPTHS = (0.0, 1 / 2, 1.0)  # of CLIP, beside each other in a patch
+DEPTHS = (0.0, 1 / 2, 1.0)  # depths in CLIP, side by side in a patch token
 
 
 @method(
@@ -36,10 +36,10 @@ def instantbooth(
 ) -> Recipe:
     """A word of CLIP's mean embedding of the subject alone, and gated self-attention to its patches.
 
-    There is no code. The authors train both encoders whole, here they are CLIP's, frozen, each with layers of its own behind it,
-    and a patch is what CLIP has of it at three depths. Their target is the masked picture itself, as they have no pairs; here it is
-    another picture of the subject. That beta is made smaller and the word shortened while painting, to let the text speak, is the
-    paper's; by how much is not known to us, and by default neither is done.
+    There is no code. The authors train both encoders whole, here they are CLIP's, frozen, each with layers of its own
+    behind it, and a patch is what CLIP has of it at three depths. Their target is the masked picture itself, as they
+    have no pairs; here it is another picture of the subject. That beta is made smaller and the word shortened while
+    painting, to let the text speak, is the paper's; by how much is not known to us, and by default neither is done.
 
     Settings:
         beta: strength of the adapter layers while painting; 0 leaves them out

@@ -1,7 +1,7 @@
 """InstructBooth — Chae et al., 2023.
 
-DreamBooth, and then reinforcement: what is painted is judged against its prompt without the subject's name, and pictures
-that follow it better are made likelier.
+DreamBooth, and then reinforcement: what is painted is judged against its prompt without the subject's name, and
+pictures that follow it better are made likelier.
 """
 
 from limner.core.method import method

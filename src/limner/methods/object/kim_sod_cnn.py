@@ -1,7 +1,7 @@
 """SOD preprocessing and CNN local features — Kim et al., 2023.
 
-The subject, cut out of its ground, becomes a word and, through convolutions, details beside the text's attention; of several
-pictures painted, the one most like the subject is kept. Nothing is learned per subject.
+The subject, cut out of its ground, becomes a word and, through convolutions, details beside the text's attention; of
+several pictures painted, the one most like the subject is kept. Nothing is learned per subject.
 """
 
 from functools import partial

@@ -1,8 +1,8 @@
 """Kosmos-G — Pan et al., ICLR 2024.
 
-A multimodal language model reads the prompt with the subject's picture in the place of its name; an aligner turns what it makes
-of it into the states that the frozen denoiser knows from its text tower. Nothing is learned per subject, and no weight of the
-denoiser ever changes.
+A multimodal language model reads the prompt with the subject's picture in the place of its name; an aligner turns what
+it makes of it into the states that the frozen denoiser knows from its text encoder. Nothing is learned per subject, and
+no weight of the denoiser ever changes.
 """
 
 from limner.core.method import method
@@ -34,7 +34,7 @@ def kosmos_g(
     lr: float = 1.5e-3,
     batch: int = 24,
 ) -> Recipe:
-    """The text tower's states replaced by aligned ones of a multimodal model.
+    """The text encoder's states replaced by aligned ones of a multimodal model.
 
     The authors' three stages: the multimodal model is trained first (the base's own is), the aligner then learns from texts
     alone to stand in for the text tower, and in the end both learn through the frozen denoiser. One row in five of the last
@@ -44,7 +44,7 @@ def kosmos_g(
     Settings:
         model: multimodal model by folder or hub id; empty is the base's own
         rank: of the change of the multimodal model; 0 leaves it as it is
-        align_steps: updates of the one-time alignment with the text tower, from texts alone
+        align_steps: updates of the one-time alignment with the text encoder, from texts alone
         align_lr: learning rate of that alignment
         steps: updates of the one-time training through the denoiser
         lr: learning rate of that training

@@ -1,7 +1,7 @@
 """Lego — Motamed et al., 2023.
 
-What is to be learned is told apart from whom it is seen on: the subject has a word of its own, learned from pictures without
-the concept, and words say what the concept is near to and far from.
+The concept is separated from its bearer: the subject has a token of its own, learned from pictures without the concept,
+and words name the concept's near and far meanings.
 """
 
 from limner.core.method import method
@@ -35,9 +35,9 @@ def lego(
 ) -> Recipe:
     """A word for the concept and one for its bearer; the bearer alone is learned from pictures without the concept.
 
-    Those are the pictures the subject is without (`--without`), or pictures of its class painted by the base. Of an action,
-    relation or style the handle is the concept's word alone; of anything else the class noun follows. The authors
-    published no code and no settings.
+    Those are the pictures the subject is without (`--without`), or pictures of its class painted by the base. For an
+    action, relation or style the handle is the concept's token alone; for anything else the class noun follows. The
+    authors published no code and no settings.
 
     Settings:
         near: words the concept is near to, with spaces between; empty is the class noun

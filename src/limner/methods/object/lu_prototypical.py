@@ -1,7 +1,7 @@
 """Object-Driven One-Shot Fine-tuning with Prototypical Embedding — Lu et al., 2024.
 
-The word is first brought to where CLIP has the subject, between its pictures and its class; then word and low-rank changes
-learn from the masked subject, and the word is held near the class noun.
+The word is first brought to where CLIP has the subject, between its pictures and its class; then word and low-rank
+changes learn from the masked subject, and the word is held near the class noun.
 """
 
 from limner.core.method import method

@@ -32,7 +32,8 @@ def lycoris_locon(
 ) -> Recipe:
     """A rare word and the class noun, low-rank changes of linear layers and convolutions.
 
-    The library's settings for a full-size base: rank 16, alpha 8, learning rate 2e-4, batch 8, the text tower as well.
+    The library's settings for a full-size base: rank 16, alpha 8, learning rate 2e-4, batch 8, the text encoder as
+    well.
 
     Settings:
         rank: rank of every change

@@ -1,7 +1,7 @@
 """LyCORIS LoHa — Yeh et al., ICLR 2024.
 
-A change of every weight as the element-wise product of two low-rank matrices: twice the numbers of a low-rank change, but
-its rank may be the square.
+A change of every weight as the element-wise product of two low-rank matrices: twice the numbers of a low-rank change,
+but its rank may be the square.
 """
 
 from limner.core.method import method
@@ -33,7 +33,7 @@ def lycoris_loha(
 ) -> Recipe:
     """A rare word and the class noun, Hadamard products of low-rank matrices in linear layers and convolutions.
 
-    The library's settings for a full-size base: rank 8, alpha 4, learning rate 2e-4, batch 8, the text tower as well.
+    The library's settings for a full-size base: rank 8, alpha 4, learning rate 2e-4, batch 8, the text encoder as well.
 
     Settings:
         rank: rank of either factor of every change

@@ -31,8 +31,8 @@ def lycoris_lokr(
 ) -> Recipe:
     """A rare word and the class noun, Kronecker products in linear layers and convolutions.
 
-    The library's settings for a full-size base: factor 6, the second matrix in full, learning rate 2e-4, batch 8, the text
-    tower as well.
+    The library's settings for a full-size base: factor 6, the second matrix in full, learning rate 2e-4, batch 8, the
+    text encoder as well.
 
     Settings:
         factor: the small matrix is at most so large; -1 is up to the square root of each width

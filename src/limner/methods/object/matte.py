@@ -1,7 +1,7 @@
 """MATTE — Agarwal et al., CVPR 2024.
 
-Four words for one subject, its colour, object, layout and style, each said only in the layers and at the times that decide
-it, so that each can be kept or left out.
+Four words for one subject, its colour, object, layout and style, each said only in the layers and at the times that
+decide it, so that each can be kept or left out.
 """
 
 from typing import Any
@@ -35,8 +35,8 @@ def matte(
 ) -> Recipe:
     """A word whose vector is one of four, by layer and time.
 
-    The authors released no code and no weights. The object's vector is held near the class noun's; of the loss between colour
-    and style, which share layers, only that it exists is known: here it is their squared cosine.
+    The authors released no code and no weights. The object's vector is held near the class noun's; of the loss between
+    colour and style, which share layers, only that it exists is known: here it is their squared cosine.
 
     Settings:
         keep: the attributes that are said when painting, with commas between them

@@ -1,8 +1,8 @@
 """MoMA — Song et al., ECCV 2024: a multimodal language model adapter.
 
-What a multimodal language model makes of "this subject, in that prompt" enters cross-attention; the subject's details enter
-self-attention from a clean picture of it; both only where the step before has painted the subject. Nothing is learned per
-subject.
+The output of a multimodal language model for "this subject, in that prompt" enters cross-attention; the subject's
+details enter self-attention from a clean picture of it; both only where the step before has painted the subject.
+Nothing is learned per subject.
 """
 
 from limner.core.method import method
@@ -44,7 +44,8 @@ def moma(
     lr: float = 1e-3,
     batch: int = 16,
 ) -> Recipe:
-    """Four vectors of a multimodal model beside the text, and self-attention to a clean reference behind a learned gate.
+    """Four vectors of a multimodal model beside the text, and self-attention to a clean reference behind a learned
+    gate.
 
     In prompts the handle becomes the class noun. First the multimodal model learns to give CLIP's features of the new picture,
     then all learn by denoising; the authors' decoder learns whole, here a low-rank change of it. References are on

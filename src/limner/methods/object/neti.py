@@ -26,7 +26,8 @@ def neti(
 ) -> Recipe:
     """A neural word over time and layers, its length that of the class word's vector.
 
-    The authors' settings for a full-size base: learning rate 1e-3 times the batch, batch 2 accumulated 4 times, 1000 steps.
+    The authors' settings for a full-size base: learning rate 1e-3 times the batch, batch 2 accumulated 4 times, 1000
+    steps.
 
     Settings:
         units: hidden units that are used when painting; fewer are easier to edit, 0 is all

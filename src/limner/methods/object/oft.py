@@ -32,7 +32,8 @@ def oft(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, block-diagonal rotations of queries, keys, values and outputs, prior preservation.
+    """A rare word and the class noun, block-diagonal rotations of queries, keys, values and outputs, prior
+    preservation.
 
     The authors' settings for a full-size base: 4 blocks, radius 6e-5 (COFT), learning rate 6e-5, weight 1.
 

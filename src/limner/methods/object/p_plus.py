@@ -23,7 +23,8 @@ from limner.parts.sources import PHOTO_TEMPLATES, photos
 def p_plus(subject: Subject, *, steps: int = 250, lr: float = 1e-2, batch: int = 4) -> Recipe:
     """A new word that every cross-attention layer reads in its own way.
 
-    The authors' settings for a full-size base: learning rate 5e-3, batch 8, 500 steps; all layers start as the class word.
+    The authors' settings for a full-size base: learning rate 5e-3, batch 8, 500 steps; all layers start as the class
+    word.
 
     Settings:
         steps: updates

@@ -1,7 +1,7 @@
 """Pair Customization — Jones et al., 2024.
 
-Two low-rank changes learned from a pair of pictures, one for what is shown and one for how; while painting, what the second
-adds is a guidance of its own.
+Two low-rank changes learned from a pair of pictures, one for what is shown and one for how; while painting, what the
+second adds is a guidance of its own.
 """
 
 from limner.core.method import method

@@ -1,7 +1,7 @@
 """Perfusion — Tewel et al., SIGGRAPH 2023.
 
-A word and, in every cross-attention layer, a rank-one edit in that word's direction: its key is locked to the class noun's,
-so that it is attended to as the noun is, and only its value is learned.
+A word and, in every cross-attention layer, a rank-one edit in that word's direction: its key is locked to the class
+noun's, so that it is attended to as the noun is, and only its value is learned.
 """
 
 from limner.core.method import method

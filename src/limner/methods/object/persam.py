@@ -33,7 +33,8 @@ def persam(
 ) -> Recipe:
     """A rare word and the class noun, the whole denoiser tuned on the masked subject, prior preservation.
 
-    The authors propagate the mask with SAM; here the base's own latents are compared. They released no code of this part.
+    The authors propagate the mask with SAM; here the base's own latents are compared. They released no code of this
+    part.
 
     Settings:
         steps: updates

@@ -1,7 +1,7 @@
 """SAG — Pan et al., CVPR 2024.
 
-Nothing is trained: in the middle of sampling, the latents are pushed to where the picture they lead to looks like the reference
-to CLIP, down a gradient through several steps of the sampler's ODE.
+Nothing is trained: in the middle of sampling, the latents are pushed to where the picture they lead to looks like the
+reference to CLIP, down a gradient through several steps of the sampler's ODE.
 """
 
 from limner.core.method import method
@@ -31,9 +31,10 @@ def sag(
 ) -> Recipe:
     """Guidance by the distance of CLIP's embeddings, the subject's being the mean of its pictures.
 
-    In prompts the handle becomes the class noun. The authors' distances are of faces, of style (CLIP's Gram matrices) and of
-    aesthetics; the embedding's is for objects. Every guided step costs as much as several plain ones: `repeats` times
-    `estimate` runs of the denoiser, there and back. The authors take 4 steps to the estimate, of 100 steps to the picture.
+    In prompts the handle becomes the class noun. The authors' distances are of faces, of style (CLIP's Gram matrices)
+    and of aesthetics; the embedding's is for objects. Every guided step costs as much as several plain ones: `repeats`
+    times `estimate` runs of the denoiser, there and back. The authors take 4 steps to the estimate, of 100 steps to the
+    picture.
 
     Settings:
         estimate: steps of the ODE to the clean picture; 1 is guidance by the usual estimate

@@ -1,7 +1,7 @@
 """SuTI — Chen et al., NeurIPS 2023.
 
-One apprentice learns, once, from what many subject-specific experts paint; then a few demonstrations of a new subject are enough.
-Nothing is learned per subject.
+One apprentice learns, once, from what many subject-specific experts paint; then a few demonstrations of a new subject
+are enough. Nothing is learned per subject.
 """
 
 from dataclasses import replace
@@ -40,8 +40,8 @@ def suti(
     lr: float = 5e-4,
     batch: int = 12,
 ) -> Recipe:
-    """Re-Imagen's architecture and weights, trained on to imitate experts: pictures of a subject, a prompt that none of them shows,
-    and what an expert taught on them painted for it, where CLIP finds the prompt in it.
+    """Re-Imagen's architecture and weights, trained on to imitate experts: pictures of a subject, a prompt that none of
+    them shows, and what an expert taught on them painted for it, where CLIP finds the prompt in it.
 
     The authors keep half a million pictures of experts that are whole networks; here two dozen experts are low-rank changes of
     the base. In prompts the handle becomes the class noun.

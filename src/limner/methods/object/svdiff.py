@@ -1,7 +1,7 @@
 """SVDiff — Han et al., ICCV 2023.
 
-Only the singular values of the denoiser's weights learn: a few numbers a layer, which can be told a thousand times faster
-than full weights before they forget.
+Only the singular values of the denoiser's weights learn: a few numbers a layer, which can be told a thousand times
+faster than full weights before they forget.
 """
 
 from limner.core.method import method

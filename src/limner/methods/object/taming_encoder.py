@@ -36,9 +36,10 @@ def taming_encoder(
 ) -> Recipe:
     """Added cross-attention to the embedding of the subject alone, regularised joint training, an identity loss.
 
-    In prompts the handle becomes the class noun. The authors train Imagen as a whole; here a low-rank change of attention is
-    trained with the encoder's side. Captions say all but what the subject looks like, as theirs, which a captioner writes.
-    The terms' weights are ours: there is no code of theirs, and we know the loss from its description alone.
+    In prompts the handle becomes the class noun. The authors train Imagen as a whole; here a low-rank change of
+    attention is trained with the encoder's side. Captions say all but what the subject looks like, as theirs, which a
+    captioner writes. The terms' weights are ours: there is no code of theirs, and we know the loss from its description
+    alone.
 
     Settings:
         scale: strength of the subject's branch

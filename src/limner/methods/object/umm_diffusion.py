@@ -1,7 +1,7 @@
 """UMM-Diffusion — Ma et al., 2023.
 
-A close-up of the subject becomes one word of the prompt, which the text tower reads together with the others; while painting,
-what that prompt says is mixed with what the same prompt says in plain words. Nothing is learned per subject.
+A close-up of the subject becomes one word of the prompt, which the text encoder reads together with the others; while
+sampling, its prediction is mixed with that of the same prompt in plain words. Nothing is learned per subject.
 """
 
 from limner.core.method import method
@@ -34,9 +34,9 @@ def umm_diffusion(
 ) -> Recipe:
     """A pseudo word of CLIP's embedding of the subject's box, and two guided predictions mixed.
 
-    The denoiser and the text tower stay as they are and the mapping alone learns: there is no code, and how much of the unified
-    encoder the authors train we do not know. That alpha is about 0.8 is from memory. Their close-up is cut out of the target
-    itself, here out of another picture of the subject.
+    The denoiser and the text encoder stay as they are and the mapping alone learns: there is no code, and how much of
+    the unified encoder the authors train we do not know. That alpha is about 0.8 is from memory. Their close-up is cut
+    out of the target itself, here out of another picture of the subject.
 
     Settings:
         alpha: share of the prediction that sees the subject; 0 is the base reading the class noun

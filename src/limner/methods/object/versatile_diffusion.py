@@ -1,7 +1,7 @@
 """Versatile Diffusion — Xu et al., ICCV 2023.
 
-One denoiser, two flows: pictures are painted from text or from pictures, through cross-attention stacks of their own and
-everything else in common. While painting the two are mixed.
+One denoiser, two flows: pictures are painted from text or from pictures, through cross-attention stacks of their own
+and everything else in common. While painting the two are mixed.
 """
 
 from limner.core.method import method

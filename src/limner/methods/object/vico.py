@@ -1,7 +1,7 @@
 """ViCo — Hao et al., 2023.
 
-A word, and beside the denoiser's attention a new one that looks at a reference picture, at every noise level, only where the
-word is read in it.
+A word, and beside the denoiser's attention a new one that looks at a reference picture, at every noise level, only
+where the word is read in it.
 """
 
 from limner.core.method import method
@@ -32,8 +32,8 @@ def vico(
 ) -> Recipe:
     """A learned word and image attention to a reference; the base stays as it is.
 
-    The authors' settings for a full-size base: learning rates 5e-3 of the word and 1e-5 of the attention, which starts from
-    weights of the base's own layers, 400 steps, weight 5e-4.
+    The authors' settings for a full-size base: learning rates 5e-3 of the word and 1e-5 of the attention, which starts
+    from weights of the base's own layers, 400 steps, weight 5e-4.
 
     Settings:
         consistency_weight: weight of the word being read where the end token is

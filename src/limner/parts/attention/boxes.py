@@ -1,4 +1,4 @@
-"""A word's attention drawn into a box while painting."""
+"""Attention of a token guided into a box while sampling."""
 
 from __future__ import annotations
 
@@ -34,9 +34,17 @@ def box_of(text: str) -> Box | None:
 def drawn_into(
     word: str, box: Box, *, strength: float = 30.0, until: float = 0.4, enough: float = 0.2, tries: int = 5
 ) -> LatentOperation:
-    """In the first `until` of the steps, up to `tries` gradient steps on the latents down strength * (1 - inside)^2, where
-    `inside` is the share of the word's attention that falls into the box, for as long as (1 - inside)^2 is above `enough`
-    (Sec. 4.2 of arXiv:2312.08048)."""
+    """Gradient steps on the latents that move a token's attention into a box (Sec. 4.2 of arXiv:2312.08048).
+
+    The loss is strength * (1 - inside)^2, where `inside` is the share of the token's attention in the box.
+
+    word: the token as prompts write it
+    box: left, top, right, bottom, as shares of the picture
+    strength: step size on the latents
+    until: share of the sampling steps in which it acts, noisiest first
+    enough: value of (1 - inside)^2 at which it ends, 0 to 1
+    tries: gradient steps in a sampling step, at most
+    """
 
     def operation(moment: Moment) -> Tensor:
         import torch

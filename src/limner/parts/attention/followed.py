@@ -1,4 +1,4 @@
-"""Where the last step of painting put the subject: read off the attention to its noun (MoMA, arXiv:2404.05674)."""
+"""The subject's position at the last sampling step, read from the attention to its noun (MoMA, arXiv:2404.05674)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FOLLOWED = "where the subject was painted"
 
 @dataclass(frozen=True)
 class followed_subject:
-    """While painting, every run knows where the step before it read the subject's noun: `painted_at` says so at a site.
+    """While sampling, records where the step before attended to the subject's noun; `painted_at` returns it at a site.
 
-    Maps of the noun's tokens, each scaled to [0, 1], are averaged over all cross-attention layers; what is at or below
-    `threshold` of their largest becomes 0, the rest is scaled to [0, 1] again. Before there is such a step, while teaching,
-    and in rows whose prompt does not name the noun, it is 1 everywhere.
+    Maps of the noun's tokens, each scaled to [0, 1], are averaged over all cross-attention layers; values at or below
+    `threshold` of their largest become 0, the rest is scaled to [0, 1] again. Before there is such a step, while
+    training, and in rows whose prompt does not name the noun, it is 1 everywhere.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -56,7 +56,11 @@ class followed_subject:
 
 
 def painted_at(call: AttentionCall, handle: str) -> Tensor:
-    """[B, 1, N, 1] in [0, 1] of the subject of a handle, or [1, 1, 1, 1] of 1 where nothing is known."""
+    """[B, 1, N, 1] in [0, 1]: where the subject was painted, or [1, 1, 1, 1] of 1 where that is unknown.
+
+    call: the attention call, whose run holds the maps
+    handle: the subject's handle
+    """
     import torch.nn.functional as F
 
     seen: Tensor | None = call.run.cache.get((FOLLOWED, handle))
@@ -117,7 +121,11 @@ class _Following:
 
 
 def averaged(maps: list[Tensor], threshold: float) -> Tensor:
-    """[rows, 1, h, w] of maps [rows, N] of several layers, at the finest of them."""
+    """[rows, 1, h, w]: the mean of maps of several layers, at the resolution of the finest.
+
+    maps: a tensor [rows, N] for each layer
+    threshold: share of the largest value at or below which the mean becomes 0
+    """
     import torch
     import torch.nn.functional as F
 
@@ -139,7 +147,13 @@ def _scaled(maps: Tensor) -> Tensor:
 
 
 def noun_places(base: Base, prompt: str, noun: str, *, words: Mapping[str, Tensor] | None = None) -> list[int]:
-    """Where in the text states of a prompt, in which there are these words, the tokens of a noun are; none if it is not there."""
+    """Positions of a noun's tokens in the hidden states of a prompt; none if the prompt does not name it.
+
+    base: the base
+    prompt: the prompt
+    noun: the noun
+    words: placeholder tokens in the prompt, with their embeddings [n, D]
+    """
     import torch
 
     words = {**(words or {}), "<noun>": torch.zeros(base.num_tokens(noun, words={}), 1)}

@@ -1,4 +1,4 @@
-"""Attention maps kept for whoever asked for the run."""
+"""Attention maps kept with the run that produced them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ def keep_maps(*, kind: str = "cross") -> AttentionOp:
 
 
 def kept_maps(prediction: Prediction, *, most: int = 256) -> Tensor:
-    """[rows, N, M]: the mean over the finest sites of at most `most` places, of a run with `keep_maps`."""
+    """[rows, N, M]: attention maps of a run with `keep_maps`, the mean over the finest sites.
+
+    prediction: the result of that run
+    most: largest number of positions N of a site to count as the finest
+    """
     import torch
 
     assert prediction.kept is not None
@@ -48,7 +52,13 @@ def kept_maps(prediction: Prediction, *, most: int = 256) -> Tensor:
 
 
 def word_maps(moment: Moment, latents: Tensor, rows: Sequence[int], word: str) -> Tensor:
-    """[rows, N]: where these latents [rows, C, h, w] are read for a word of the moment's prompts, in a run of its own."""
+    """[rows, N]: attention of the latents to a token, in a run of its own.
+
+    moment: the sampling step
+    latents: [rows, C, h, w]
+    rows: their rows in the moment
+    word: the token as the moment's prompts write it
+    """
     import torch
 
     base, words = moment.adapted.base, moment.adapted.words

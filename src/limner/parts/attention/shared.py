@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def shared_reference(*, normalise: bool = True, shift: float = math.log(2)) -> AttentionOp:
-    """Every row of a branch also attends to the keys and values of the branch's first row, the companion.
+    """Every row of a branch also attends to the keys and values of the branch's first row, the reference stream.
 
-    `normalise` first gives queries and keys the companion's statistics (AdaIN, Eq. 3); `shift` is added to the logits of
-    the companion's keys: log 2 for a real picture that was inverted, 0 for one painted along.
+    At another scale, statistics move by that share, and the reference's keys are weighted by it.
 
-    At a scale, statistics go that part of the way, and the companion's keys count so many times as much.
+    normalise: first give queries and keys the reference's statistics (AdaIN, Eq. 3)
+    shift: added to the logits of the reference's keys; log 2 for an inverted real picture, 0 for one sampled alongside
     """
     return _shared(normalise, shift, 1.0)
 
@@ -58,14 +58,22 @@ def _shared(normalise: bool, shift: float, scale: float) -> AttentionOp:
 
 
 def reference_rows(x: Tensor, branches: int) -> Tensor:
-    """[B, ...] branch-major -> the same shape, every row replaced by the first of its branch."""
+    """The same shape, every row replaced by the first of its branch.
+
+    x: [B, ...], branch-major
+    branches: number of branches
+    """
     each = x.shape[0] // branches
     grouped = x.view(branches, each, *x.shape[1:])
     return grouped[:, :1].expand_as(grouped).reshape(x.shape)
 
 
 def adain(x: Tensor, reference: Tensor) -> Tensor:
-    """x [B, H, N, d] with the mean and standard deviation over N of the reference (arXiv:1703.06868)."""
+    """x with the mean and standard deviation over N of the reference (arXiv:1703.06868).
+
+    x: [B, H, N, d]
+    reference: [B, H, N, d]
+    """
     mean, std = x.mean(2, keepdim=True), x.std(2, keepdim=True) + 1e-5
     wanted_mean, wanted_std = reference.mean(2, keepdim=True), reference.std(2, keepdim=True) + 1e-5
     return (x - mean) / std * wanted_std + wanted_mean

@@ -12,8 +12,14 @@ if TYPE_CHECKING:
 
 
 def erased(chance: float = 0.4, *, least: float = 0.02, most: float = 0.33) -> Change:
-    """With a chance, a box of `least` to `most` of a picture's area, between three times as wide as high and the reverse, becomes
-    plain ground (random erasing, arXiv:1708.04896)."""
+    """Random erasing (arXiv:1708.04896): a box of a picture becomes plain ground.
+
+    The box is between three times as wide as high and the reverse.
+
+    chance: probability for each picture, 0 to 1
+    least: least area of the box, as a share of the picture
+    most: largest area of the box, as a share of the picture
+    """
     return functools.partial(_erased, chance, least, most)
 
 

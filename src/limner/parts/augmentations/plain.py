@@ -13,5 +13,9 @@ PLAIN = 1.0
 
 
 def on_plain(pixels: Tensor, masks: Tensor) -> Tensor:
-    """[…, 3, H, W]: the subject alone on a plain ground."""
+    """The subject alone on a plain ground, [..., 3, H, W].
+
+    pixels: [..., 3, H, W] in [0, 1]
+    masks: [..., 1, H, W] in [0, 1], 1 on the subject
+    """
     return pixels * masks + PLAIN * (1 - masks)

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 
 
 def nearest(count: int, encoder: Encoder, modifier: Modifier, name: str) -> Candidates | None:
-    """Of `count` candidates the one whose embedding has the largest cosine with the subject's, which `modifier` has stored as
-    the tensor [1, …, D] called `name`, the mean over the subject's pictures. Of one candidate there is nothing to choose."""
+    """The candidate whose embedding has the largest cosine with the mean of the subject's pictures; None for one
+    candidate.
+
+    count: number of candidates painted for each picture, 1 or more
+    encoder: pixels [B, 3, H, W] -> embeddings [B, D]
+    modifier: stores the subject's embeddings
+    name: name of their tensor [1, …, D] in the modifier
+    """
 
     def nearness(adapted: Adapted, pixels: Tensor) -> Tensor:
         import torch

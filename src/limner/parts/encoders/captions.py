@@ -1,4 +1,4 @@
-"""What can be said of the subject's pictures beside the subject."""
+"""Captions of the subject's pictures that describe everything but the subject."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 def structured_captions(base: Base, subject: Subject) -> list[str]:
-    """A caption for each picture, with {} for the subject, that names the background and the side it is seen from, so that
-    they are not taken for the subject's (Sec. 3.2 of arXiv:2311.04315).
+    """A caption for each picture, with {} for the subject, that names background and view (Sec. 3.2 of
+    arXiv:2311.04315).
 
     The base's captioner writes them; without one, captions of the user's own are needed, and each is "a photo of {}".
     """

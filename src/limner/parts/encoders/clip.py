@@ -1,4 +1,4 @@
-"""CLIP's picture tower as an encoder of references."""
+"""CLIP's image encoder for references."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 def clip_global(base: Base, pixels: Tensor) -> Tensor:
-    """[B, 3, H, W] in [0, 1] -> [B, D]: one global embedding a picture, projected as for comparison with text."""
+    """[B, D]: one global embedding a picture, projected as for comparison with text.
+
+    base: the base, with an image encoder
+    pixels: [B, 3, H, W] in [0, 1]
+    """
     import torch
 
     with torch.no_grad():
@@ -20,7 +24,11 @@ def clip_global(base: Base, pixels: Tensor) -> Tensor:
 
 
 def clip_places(base: Base, pixels: Tensor) -> Tensor:
-    """[B, 3, H, W] in [0, 1] -> [B, L, D]: what CLIP sees at each place, at three depths."""
+    """[B, L, D]: CLIP's hidden states at each patch token, of three depths.
+
+    base: the base, with an image encoder
+    pixels: [B, 3, H, W] in [0, 1]
+    """
     import torch
 
     with torch.no_grad():
@@ -28,7 +36,11 @@ def clip_places(base: Base, pixels: Tensor) -> Tensor:
 
 
 def clip_classes(base: Base, pixels: Tensor) -> Tensor:
-    """[B, 3, H, W] in [0, 1] -> [B, 3 * D]: CLIP's class tokens at three depths, each normalised, side by side."""
+    """[B, 3 * D]: CLIP's class tokens at three depths, each normalised, side by side.
+
+    base: the base, with an image encoder
+    pixels: [B, 3, H, W] in [0, 1]
+    """
     import torch
     import torch.nn.functional as F
 
@@ -38,7 +50,11 @@ def clip_classes(base: Base, pixels: Tensor) -> Tensor:
 
 
 def clip_tokens(base: Base, pixels: Tensor) -> Tensor:
-    """[B, 3, H, W] in [0, 1] -> [B, L, D]: all of CLIP's last tokens, that of the class and one of each place, normalised."""
+    """[B, L, D]: all of CLIP's last tokens, the class token and the patch tokens, normalised.
+
+    base: the base, with an image encoder
+    pixels: [B, 3, H, W] in [0, 1]
+    """
     import torch.nn.functional as F
 
     last = clip_last(base, pixels)
@@ -47,8 +63,10 @@ def clip_tokens(base: Base, pixels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class clip_depths:
-    """[B, 3, H, W] in [0, 1] -> [B, L, depths, D]: CLIP's class token and places, the states of several depths beside each other.
-    A depth is a part of the tower's."""
+    """[B, 3, H, W] in [0, 1] -> [B, L, depths, D]: CLIP's class and patch tokens at several depths, side by side.
+
+    A depth is a share of the encoder's layers.
+    """
 
     depths: tuple[float, ...]
 
@@ -61,7 +79,11 @@ class clip_depths:
 
 
 def clip_last(base: Base, pixels: Tensor) -> Tensor:
-    """[B, 3, H, W] in [0, 1] -> [B, L, D]: what CLIP sees at each place at its full depth, before its last norm."""
+    """[B, L, D]: CLIP's patch tokens after the last layer, before its last norm.
+
+    base: the base, with an image encoder
+    pixels: [B, 3, H, W] in [0, 1]
+    """
     return clip_places(base, pixels).chunk(3, 1)[2]
 
 

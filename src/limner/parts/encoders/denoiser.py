@@ -1,4 +1,4 @@
-"""What the denoiser itself sees in a picture."""
+"""Features of a picture by the denoiser itself."""
 
 from __future__ import annotations
 
@@ -15,12 +15,19 @@ if TYPE_CHECKING:
     from limner.core.types import AttentionCall, Live, Pass
 
 TIME = 0.2
-"""How far towards noise a picture is brought, as a share of all times: enough for the network to look at what is there."""
+"""How far towards noise a picture is brought, as a share of all times: enough for the network to look at what is
+there."""
 
 
 def denoiser_features(base: Base, latents: Tensor, prompt: str) -> Tensor:
-    """[n, C, h, w] of clean latents: what enters the last attention layer, each channel around its mean over the picture
-    (arXiv:2306.03881 reads such features off a noised picture in one run)."""
+    """[n, C, h, w]: input of the last attention layer for clean latents, each channel minus its mean over the picture.
+
+    arXiv:2306.03881 reads such features from a noised picture in one run.
+
+    base: the base
+    latents: [n, C, h, w]
+    prompt: the prompt of the run
+    """
     import torch
 
     from limner.core.types import Pass
@@ -47,10 +54,14 @@ class _Enough(Exception):
 
 
 def features_under_way(base: Base, run: Pass) -> Tensor:
-    """[rows, D]: what the untouched base sees in the latents of a run under way, told nothing: the means over all places of what
-    enters its cross-attention layers on the way down and in the middle, normalised, side by side. It runs no further than that.
+    """[rows, D]: features of a run's latents by the base with nothing attached and an empty prompt.
 
-    E4T's features of the denoiser (arXiv:2302.12228) are of this kind, pooled from every level of the way down.
+    They are the inputs of cross-attention in the down blocks and the middle, their means over positions, normalised,
+    side by side. The run stops there. E4T's features of the denoiser (arXiv:2302.12228) are of this kind, pooled from
+    every level of the down blocks.
+
+    base: the base
+    run: the run
     """
     import torch
     import torch.nn.functional as F
@@ -91,7 +102,11 @@ def denoiser_levels(base: Base, pixels: Tensor) -> Tensor:
 
 @contextmanager
 def switched_off(lives: Sequence[Live], but: Live | None = None) -> Iterator[None]:
-    """Nothing of what is worn acts for a while, but for one."""
+    """Every adapter is inactive for a while, but for one.
+
+    lives: the attached modifiers
+    but: the one that stays active, or None
+    """
     every = [*lives, *([] if but is None else [but])]
     before = [live.on for live in every]
     for live in every:

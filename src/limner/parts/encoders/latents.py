@@ -12,8 +12,12 @@ if TYPE_CHECKING:
 
 
 def encoded(base: Base, shown: References, *, plain: bool) -> tuple[Tensor, Tensor]:
-    """Latents [B, R, C, h, w] of pictures, on plain ground or as they are, and where the subject is in them
-    [B, R, 1, h, w]: everywhere, where that is not known. No gradient."""
+    """Latents [B, R, C, h, w] of references, and masks of the subject [B, R, 1, h, w], 1 where unknown. No gradient.
+
+    base: the base
+    shown: the references
+    plain: whether the subject stands on plain ground
+    """
     import torch
     import torch.nn.functional as F
 

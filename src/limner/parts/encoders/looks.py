@@ -1,4 +1,4 @@
-"""What is looked at of a subject's pictures, and how rows of a run come to it, while teaching and while painting."""
+"""Features of a subject's pictures, and their way into the rows of a run, in training and in sampling."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Encoder: TypeAlias = "Callable[[Base, Tensor], Tensor]"
 """Pixels [n, 3, H, W] in [0, 1] -> [n, …], with nothing in it that learns."""
 
 Look: TypeAlias = "Callable[[Base, References], Tensor]"
-"""Pictures of each row's subject -> features [B, …] of each row, with nothing in it that learns. One that wants masks says so
-(`masked = True`). What it returns is what a concept stores of the pictures."""
+"""Pictures of each row's subject -> features [B, …] of each row, with nothing in it that learns. One that wants masks
+says so (`masked = True`). A concept stores its result in place of the pictures."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,10 @@ class each_of:
 
 @dataclass(frozen=True)
 class placed:
-    """An encoder's features [n, 1 + L, S, D] of a token for the whole and L places, of each of a row's pictures, and as one more
-    column how much of each place the subject takes: [B, R, 1 + L, S, D + 1]. The whole's is 1."""
+    """An encoder's features [n, 1 + L, S, D] of the global token and L patch tokens, for each of a row's pictures.
+
+    One more column holds the subject's share of each patch, 1 for the global token: [B, R, 1 + L, S, D + 1].
+    """
 
     encoder: Encoder
     masked: ClassVar[bool] = True
@@ -75,7 +77,7 @@ class placed:
 
 @dataclass(frozen=True)
 class pictures_alone:
-    """A row's pictures themselves, made smaller, with the subject alone on plain ground, and where it is: [B, R, 4, size, size]."""
+    """A row's pictures themselves, smaller, the subject alone on plain ground, with its mask: [B, R, 4, size, size]."""
 
     size: int = 64
     masked: ClassVar[bool] = True
@@ -94,7 +96,7 @@ class pictures_alone:
 
 @dataclass(frozen=True)
 class alone:
-    """A look at the subject on a plain ground, as its masks cut it out."""
+    """The subject alone on a plain ground, by its masks."""
 
     look: Look
     masked: ClassVar[bool] = True
@@ -108,8 +110,10 @@ class alone:
 
 @dataclass(frozen=True)
 class close_up:
-    """A look at the box around the subject's masks, with `margin` of its longer side left around it, drawn to the size of the
-    whole picture. A picture without a subject is looked at as it is."""
+    """The box around the subject's masks, with `margin` of its longer side around it, resized to the whole picture.
+
+    A picture without a mask stays whole.
+    """
 
     look: Look
     margin: float = 0.05
@@ -152,7 +156,12 @@ def _each(encoder: Encoder, base: Base, references: References) -> Tensor:
 
 
 def subject_references(base: Base, subject: Subject, *, masks: bool = False) -> References:
-    """One row: all pictures of the subject. Of a subject without pictures (pre-training), one white picture."""
+    """One row: all pictures of the subject; one white picture for a subject without any (pre-training).
+
+    base: the base
+    subject: the subject
+    masks: whether to add the masks
+    """
     import torch
 
     from .masks import subject_masks
@@ -166,7 +175,14 @@ def subject_references(base: Base, subject: Subject, *, masks: bool = False) -> 
 
 
 def looked_at(base: Base, subject: Subject, look: Look, stored: Mapping[str, Tensor], name: str) -> Tensor:
-    """[1, …]: a look at the subject's pictures, or what was stored of it under a name."""
+    """[1, …]: features of the subject's pictures, or those stored under a name.
+
+    base: the base
+    subject: the subject
+    look: base and references -> features
+    stored: tensors of a concept
+    name: name of the stored features
+    """
     import torch
 
     if name in stored:
@@ -177,8 +193,17 @@ def looked_at(base: Base, subject: Subject, look: Look, stored: Mapping[str, Ten
 
 
 def looked_at_by_rows(base: Base, run: Pass, look: Look, own: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """[count, …] and [count] bool: what each row of a run sees, and whether it sees anything. While teaching, rows see the
-    references of their batch; while painting, what was looked at of the subject [1, …], and negative branches nothing."""
+    """[count, …] and [count] bool: features of each row of a run, and whether it has any.
+
+    In training, rows have the references of their batch; in sampling, the subject's features, and negative branches
+    none.
+
+    base: the base
+    run: the run
+    look: base and references -> features
+    own: the subject's features [1, …]
+    count: number of rows
+    """
     import torch
 
     if run.references is not None:

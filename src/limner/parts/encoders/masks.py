@@ -1,4 +1,4 @@
-"""Where the subject is, on each of its pictures."""
+"""Masks of the subject on each of its pictures."""
 
 from __future__ import annotations
 
@@ -58,15 +58,23 @@ def _found(segmenter: Segmenter, subject: Subject, size: int) -> Tensor:
 
 
 def background_masks(base: Base, subject: Subject) -> Tensor:
-    """[n, 1, H, W]: where the subject is not."""
+    """[n, 1, H, W]: 1 outside of the subject.
+
+    base: the base
+    subject: the subject
+    """
     return 1 - subject_masks(base, subject)
 
 
 def propagated_masks(base: Base, subject: Subject) -> Tensor:
-    """[n, 1, h, w]: the first picture's mask, and on every other picture the places whose features are nearer to the first's
-    foreground than to its background (the one-shot matching of PerSAM, Sec. 3.1 of arXiv:2305.03048).
+    """[n, 1, h, w]: the first picture's mask, carried over to the others by features (Sec. 3.1 of arXiv:2305.03048).
 
-    Features are the denoiser's in the place of SAM's; near is the mean cosine to the NEIGHBOURS nearest places of each.
+    A position is the subject's where its features are nearer to the first's foreground than to its background: one-shot
+    matching as in PerSAM, with the denoiser's features in place of SAM's. Nearness is the mean cosine to the NEIGHBOURS
+    nearest positions of each.
+
+    base: the base
+    subject: the subject
     """
     import torch
     import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""A language model that reads pictures and text in one sequence, as an encoder: what it thinks of both, and what it says.
+"""A language model that reads pictures and text in one sequence, as an encoder: its hidden states, and its answers.
 
 A base may bring a small one of its own (`Capabilities.multimodal`); a LLaVA or BLIP-2 by folder or hub id goes through
 the same code.
@@ -30,18 +30,19 @@ ASKED = {
     "caption": "Describe this picture in one short sentence.",
     "new picture": "A photo of a {noun}. Describe a new image of the same {noun} in: {prompt}.",
 }
-"""What a model is asked where its config does not say how it was taught to be asked (`asked`). The second is MoMA's
+"""Question to a model whose config has none of its own (`asked`). The second is MoMA's
 (arXiv:2404.05674)."""
 
 TOWER = "vision_tower_from"
-"""In a config: the folder, seen from there, of the CLIP whose picture tower the weights leave out, as LLaVA's first files did."""
+"""Key of a config: the folder, relative to it, of the CLIP whose image encoder the weights leave out, as LLaVA's first
+files did."""
 
 
 @dataclass(frozen=True, eq=False)
 class Multimodal:
-    """A causal language model over [what a picture shows at each place; tokens of text], frozen.
+    """A causal language model over [vectors of a picture's patch tokens; tokens of text], frozen.
 
-    `places` is how many vectors one picture takes, `width` how wide they and the states are.
+    `places` is the number of vectors of a picture, `width` their width and that of hidden states.
     """
 
     model: Any
@@ -94,8 +95,8 @@ class Multimodal:
         return found if hasattr(found, "shape") else torch.stack(list(found))
 
     def vectors(self, texts: Sequence[str], seen: Tensor | None, *, ends: bool = False) -> list[Tensor]:
-        """[length, width] of each text, its picture's vectors [places, width] where it says <image>. A text without one reads
-        none; `ends` closes each with the end token."""
+        """[length, width] of each text, its picture's vectors [places, width] where it says <image>. A text without one
+        reads none; `ends` closes each with the end token."""
         table, found = self.model.get_input_embeddings(), []
         for row, text in enumerate(texts):
             before, *behind = text.split(PICTURE)
@@ -110,7 +111,8 @@ class Multimodal:
         return found
 
     def counted(self, texts: Sequence[str]) -> Tensor:
-        """[B, L]: the number of each vector's token in its text, all of a picture's vectors being one; 0 behind shorter texts."""
+        """[B, L]: the number of each vector's token in its text, all of a picture's vectors being one; 0 behind shorter
+        texts."""
         import torch
 
         rows = []
@@ -123,8 +125,9 @@ class Multimodal:
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     def states(self, vectors: Sequence[Tensor], *, of_all_layers: bool = False) -> tuple[Tensor, Tensor]:
-        """Last hidden states [B, L, width] of rows of vectors [length, width], and which are of a row [B, L] bool; `of_all_layers`
-        gives the mean of all layers' states, each normalised, the vectors among them. Gradients pass to the vectors."""
+        """Last hidden states [B, L, width] of rows of vectors [length, width], and which are of a row [B, L] bool;
+        `of_all_layers` gives the mean of all layers' states, each normalised, the vectors among them. Gradients pass to
+        the vectors."""
         import torch.nn.functional as F
 
         padded, mask = _padded(vectors)
@@ -175,8 +178,8 @@ class Multimodal:
         return found
 
     def likelihood(self, texts: Sequence[str], answers: Sequence[str], seen: Tensor | None) -> tuple[Tensor, float]:
-        """Mean cross-entropy of the tokens of answers behind texts, with the end token, and the share of them that are the
-        likeliest."""
+        """Mean cross-entropy of the tokens of answers behind texts, with the end token, and the share of them that are
+        the likeliest."""
         import torch
         import torch.nn.functional as F
 
@@ -190,7 +193,7 @@ class Multimodal:
         return F.cross_entropy(logits, wanted), (logits.argmax(1) == wanted).float().mean().item()
 
     def says(self, vectors: Sequence[Tensor], *, most: int = 40) -> list[str]:
-        """What comes behind each row of vectors: at each place the likeliest token, until the end token."""
+        """The continuation of each row of vectors: at each position the likeliest token, until the end token."""
         import torch
 
         found = []
@@ -299,7 +302,7 @@ def _precision(config: Any, device: str) -> Any:
 
 
 def _with_tower(model: Any, folder: Path) -> None:
-    """Give a model the picture tower of a CLIP that stands elsewhere."""
+    """Give a model the image encoder of a CLIP in another folder."""
     import torch
     from transformers import CLIPVisionModel
 

@@ -1,4 +1,4 @@
-"""Perceptrons of two layers: what maps frozen features into the space of words, states or maps."""
+"""Perceptrons of two layers, which map frozen features to tokens, hidden states or maps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ if TYPE_CHECKING:
 def perceptron_start(
     name: str, into: int, hidden: int, out: int, generator: Generator, *, spread: float = 1.0
 ) -> dict[str, Tensor]:
-    """Parameters at their start, by names that begin with `name`; what comes out has a standard deviation of about `spread`."""
+    """Parameters at their start, with outputs of a standard deviation of about `spread`.
+
+    name: beginning of the parameters' names
+    into: width of the input
+    hidden: width of the hidden layer
+    out: width of the output
+    generator: random stream
+    spread: standard deviation of outputs
+    """
     import torch
 
     return {
@@ -23,7 +31,12 @@ def perceptron_start(
 
 
 def perceptron(own: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    """[…, into] -> […, out]: second(gelu(first(normalised x)))"""
+    """[..., out]: second(gelu(first(normalised x))).
+
+    own: the parameters
+    name: beginning of their names
+    x: [..., into]
+    """
     import torch.nn.functional as F
 
     hidden = F.linear(F.layer_norm(x, x.shape[-1:]), own[f"{name}.first"], own[f"{name}.bias"])

@@ -1,4 +1,5 @@
-"""Learned queries that ask a picture what it shows: the Querying Transformer of BLIP-2 (Sec. 3.1 of arXiv:2301.12597)."""
+"""Learned queries over the patch tokens of a picture: the Querying Transformer of BLIP-2 (Sec. 3.1 of
+arXiv:2301.12597)."""
 
 from __future__ import annotations
 
@@ -10,16 +11,17 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 EPSILON = 1e-12
-"""Of layer norms, as in BERT."""
+"""Epsilon of layer norms, as in BERT."""
 
 
 @dataclass(frozen=True)
 class QueryFormer:
-    """Its shape. Layers as BERT's, normalised after each sum: queries and words attend to each other, then, in every
-    `every`-th layer, queries to the picture's places; queries and words each have a feed-forward layer of their own.
+    """Its shape. Layers as BERT's, normalised after each sum.
 
-    The words that stand beside the queries are vectors of a text tower, mapped linearly; with a `vocabulary`, they are numbers
-    of a table of its own. Words of the last layer lead nowhere: unless `whole`, it has no feed-forward layer for them.
+    Queries and words attend to each other, then, in every `every`-th layer, queries to the patch tokens; queries and
+    words each have a feed-forward layer of their own. The words beside the queries are vectors of a text encoder,
+    mapped linearly; with a `vocabulary`, they are numbers of a table of its own. Words of the last layer have no
+    output: unless `whole`, it has no feed-forward layer for them.
     """
 
     queries: int = 16
@@ -65,8 +67,8 @@ class QueryFormer:
         return found
 
     def __call__(self, own: Mapping[str, Tensor], places: Tensor, words: Tensor | None = None) -> Tensor:
-        """Places [B, L, F]; words [B, n, D], zero where a row has fewer, or numbers [B, n], negative there; none: the picture
-        alone. -> [B, queries, width]"""
+        """Places [B, L, F]; words [B, n, D], zero where a row has fewer, or numbers [B, n], negative there; none: the
+        picture alone. -> [B, queries, width]"""
         import torch
 
         seen = _normal(own, "places", places)
@@ -112,7 +114,11 @@ class QueryFormer:
 
 
 def normal(name: str, width: int) -> dict[str, Tensor]:
-    """A layer norm's parameters at their start."""
+    """A layer norm's parameters at their start.
+
+    name: beginning of their names
+    width: number of channels
+    """
     import torch
 
     return {f"{name}.weight": torch.ones(width), f"{name}.bias": torch.zeros(width)}

@@ -1,4 +1,4 @@
-"""Words in the pieces that BERT reads them in."""
+"""Word pieces as BERT reads them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ UNKNOWN = "[UNK]"
 
 
 def wordpieces(text: str, vocabulary: Sequence[str]) -> list[int]:
-    """Numbers of a text's pieces, of lower-case words without accents, between those of [CLS] and [SEP]: from a word's beginning
-    the longest piece that is known, again and again (Sec. 4 of arXiv:2012.15524). Pieces within a word begin with ##."""
+    """Numbers of a text's pieces between those of [CLS] and [SEP] (Sec. 4 of arXiv:2012.15524).
+
+    Words are lower-case without accents; from a word's beginning the longest known piece is taken, again and again.
+    Pieces within a word begin with ##.
+
+    text: the text
+    vocabulary: the pieces, by number
+    """
     known = {piece: number for number, piece in enumerate(vocabulary)}
     bare = "".join(c for c in unicodedata.normalize("NFD", text.lower()) if unicodedata.category(c) != "Mn")
     pieces = [piece for word in re.findall(r"\w+|[^\w\s]", bare) for piece in _cut(word, known)]

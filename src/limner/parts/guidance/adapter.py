@@ -1,4 +1,4 @@
-"""Guidance by what a change of the network adds."""
+"""Guidance along the difference that an adapter makes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ if TYPE_CHECKING:
 
 
 def adapter_guidance(scale: float, *, begin: int = 800) -> Guidance:
-    """negative + w (plain - negative) + scale * (text - plain), where "plain" is a branch that the change does not touch and
-    w the user's scale; the last term acts from time `begin` down (style guidance, Eq. 8 of arXiv:2405.01536).
+    """negative + w (plain - negative) + scale * (text - plain): style guidance, Eq. 8 of arXiv:2405.01536.
 
-    At scale 0 this is classifier-free guidance of the base.
+    "plain" is a branch without the adapter, and w the user's guidance scale. At scale 0 this is classifier-free
+    guidance of the base.
+
+    scale: weight of the adapter's difference
+    begin: largest diffusion time at which the last term acts
     """
 
     def guidance(denoise: Denoiser, w: float) -> Denoiser:

@@ -22,7 +22,12 @@ Distance: TypeAlias = "Callable[[Base, Tensor, Tensor], Tensor]"
 
 
 def feature_distance(base: Base, pixels: Tensor, wanted: Tensor) -> Tensor:
-    """[B]: how far CLIP's embeddings of pictures are from a reference's, all scaled to length 1."""
+    """[B]: Euclidean distance of CLIP embeddings of pictures from a reference's, all scaled to length 1.
+
+    base: the base, with an image encoder
+    pixels: [B, 3, H, W] in [0, 1]
+    wanted: embedding of the reference [1, D]
+    """
     import torch.nn.functional as F
 
     seen = F.normalize(base.picture_features(pixels).float(), dim=-1)
@@ -39,12 +44,23 @@ def symplectic_adjoint_guidance(
     end: float = 0.7,
     repeats: int = 2,
 ) -> LatentOperation:
-    """From `begin` to `end` of the steps, the latents go down the gradient of the distance between the reference and the clean
-    picture that `estimate` steps of the ODE come to; `repeats` times, with a step there and its noise back in between (time
-    travel, Algorithm 2 of arXiv:2312.12030). One step of the ODE is guidance by the usual estimate (FreeDoM).
+    """Steps of the latents down the gradient of a distance between the reference and the estimated clean picture.
 
-    The push is strength * w * rms(text - negative) / rms(gradient) times the gradient, for every picture by itself (the authors
-    take one root mean square of the whole batch). Theirs comes after the sampler's step; here it comes before it.
+    The estimate comes from several steps of the sampler's ODE. The gradient step is repeated, with a sampling step and
+    its noise back in between (time travel, Algorithm 2 of arXiv:2312.12030). With one step of the ODE this is guidance
+    by the usual estimate (FreeDoM).
+
+    The step is strength * w * rms(text - negative) / rms(gradient) times the gradient, for every picture by itself (the
+    authors take one root mean square of the whole batch), with w the user's guidance scale. It comes before the
+    sampler's step, in the authors' code after it.
+
+    reference: features of the reference image
+    distance: base, pictures and the reference's features -> [B]
+    estimate: steps of the ODE to the clean picture, 1 or more
+    strength: step size
+    begin: share of the sampling steps at which guidance begins
+    end: share of the sampling steps at which guidance ends
+    repeats: gradient steps in a sampling step
     """
 
     def operation(moment: Moment) -> Tensor:
@@ -68,9 +84,15 @@ def symplectic_adjoint_guidance(
 
 
 def adjoint_gradient(ways: Sequence[Map], x: Tensor, of: Map) -> Tensor:
-    """The gradient at x of `of` (a scalar) after all `ways`, one behind the other: states are kept and every step is taken again
-    for its own backward, so that memory does not grow with their number. Of Euler's steps this is the symplectic adjoint
-    (Theorem 1 of arXiv:2312.12030): the adjoint's integrator, run backwards, meets the states of the way there."""
+    """The gradient at x of a scalar after several maps, by the symplectic adjoint (Theorem 1 of arXiv:2312.12030).
+
+    States are kept and every map is computed again for its own backward pass, so that memory does not grow with their
+    number. For steps of Euler's method, the adjoint's integrator run backwards meets the states of the forward pass.
+
+    ways: the maps, in order
+    x: [B, C, h, w]
+    of: the scalar, as a function of the last map's result
+    """
     import torch
 
     states = [x.detach()]
@@ -87,7 +109,11 @@ def adjoint_gradient(ways: Sequence[Map], x: Tensor, of: Map) -> Tensor:
 
 
 def onward(moment: Moment, count: int) -> list[Map]:
-    """The steps of the ODE from a moment's time to clean latents, in `count` equal parts (DDIM, or Euler along a flow)."""
+    """Steps of the ODE from a moment's time to clean latents, in equal parts (DDIM, or Euler along a flow).
+
+    moment: the sampling step
+    count: number of parts
+    """
     times = [float(moment.time) * (1 - k / count) for k in range(count)]
     return [_way(moment, now, after) for now, after in zip(times, [*times[1:], None], strict=True)]
 
@@ -112,7 +138,7 @@ def _at(moment: Moment, time: float, rows: int) -> Tensor:
 
 
 def _predicted(moment: Moment, x: Tensor, time: float) -> tuple[Tensor, Tensor]:
-    """What the worn base predicts for the negative and for the text."""
+    """Prediction of the adapted base for the negative and for the text."""
     import torch
 
     assert moment.against is not None
@@ -138,7 +164,8 @@ def _rms(x: Tensor) -> Tensor:
 
 
 def _there_and_back(moment: Moment, x: Tensor, again: int) -> Tensor:
-    """One step of the sampler's length towards clean latents, and as much noise as takes it back; the same for every row."""
+    """One step of the sampler's length towards clean latents, and as much noise as takes it back; the same for every
+    row."""
     import torch
 
     base, now = moment.adapted.base, float(moment.time)

@@ -1,4 +1,4 @@
-"""Latents pushed until a word is read where it should be, while painting."""
+"""Gradient steps on the latents until a token's attention lies in a mask, while sampling."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 
 
 def attention_into_mask(word: str, *, size: float = 0.01, end: float = 0.6) -> LatentOperation:
-    """In the first `end` of sampling, one step of Adam on the latents against the squared difference between the word's
-    attention, scaled to 0 and 1, and the mask of the canvas (Sec. 3.3 of arXiv:2311.17083). The first step of Adam has
-    `size` in every number. Without a canvas nothing is done."""
+    """One step of Adam on the latents towards attention inside the canvas' mask (Sec. 3.3 of arXiv:2311.17083).
+
+    The loss is the squared difference between the token's attention, scaled to [0, 1], and the mask. Without a canvas
+    the latents stay.
+
+    word: the token as prompts write it
+    size: size of the step in every element, that of the first step of Adam
+    end: share of the sampling steps in which it acts
+    """
 
     def operation(moment: Moment) -> Tensor:
         import torch

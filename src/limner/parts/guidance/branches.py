@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 
 def between(away: str, to: str = "text", *, scale: float | None = None) -> Guidance:
-    """away + scale * (to - away) of two branches; without a scale of its own, the user's. At scale 1, `to` alone."""
+    """away + scale * (to - away) of two branches; at scale 1, `to` alone.
+
+    away: name of the branch to move away from
+    to: name of the branch to move to
+    scale: guidance scale; None takes the user's
+    """
 
     def guidance(denoise: Denoiser, w: float) -> Denoiser:
         strength = w if scale is None else scale
@@ -30,7 +35,12 @@ def between(away: str, to: str = "text", *, scale: float | None = None) -> Guida
 
 
 def interleaved(first: Guidance, second: Guidance, *, share: float) -> Guidance:
-    """At a `share` of the times the first, else the second, never both. Which it is depends on the time alone."""
+    """One guidance at a share of the diffusion times, another at the rest; the time alone decides.
+
+    first: the guidance at that share of the times
+    second: the guidance at the others
+    share: 0 to 1
+    """
 
     def guidance(denoise: Denoiser, w: float) -> Denoiser:
         one, other = first(denoise, w), second(denoise, w)
@@ -47,8 +57,11 @@ def interleaved(first: Guidance, second: Guidance, *, share: float) -> Guidance:
 
 
 def picture_then_text(scale: float) -> Guidance:
-    """negative + scale (pictures - negative) + w (text - pictures), where the branch "pictures" sees them and reads what "negative"
-    reads, and w is the user's scale (Eq. 3 of arXiv:2211.09800, as BootPIG samples). At w = 1 no guidance."""
+    """negative + scale (pictures - negative) + w (text - pictures): Eq. 3 of arXiv:2211.09800, as BootPIG samples.
+
+    The branch "pictures" has the reference images and the prompt of "negative"; w is the user's scale. At w = 1 no
+    guidance.
+    """
 
     def guidance(denoise: Denoiser, w: float) -> Denoiser:
         def guided(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""Two guided predictions mixed: one of the prompt as a recipe reads it, one of plain words (UMM-Diffusion, arXiv:2303.09319)."""
+"""A mixture of two guided predictions: of the recipe's prompt and of plain words (UMM-Diffusion, arXiv:2303.09319)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 def fused_guidance(alpha: float, *, branch: str = "plain") -> Guidance:
     """alpha * guided(text) + (1 - alpha) * guided(branch), both guided against the negative branch by the user's scale.
 
-    The branch is one that a recipe adds, whose prompts are without the subject's word. At alpha 0 this is classifier-free
-    guidance of that branch alone, at 1 of the text alone; neither runs the other. Raises `InputError` outside of 0 to 1.
+    At alpha 0 this is classifier-free guidance of that branch alone, at 1 of the text alone; neither runs the other.
+    Raises `InputError` outside of 0 to 1.
+
+    alpha: share of the prompt with the subject, 0 to 1
+    branch: name of a branch that the recipe adds, whose prompts do not name the subject
     """
     from limner.errors import InputError
 

@@ -1,4 +1,4 @@
-"""Two panels painted as one picture: the reference beside what is asked for (Diptych Prompting, arXiv:2411.15466)."""
+"""Two panels sampled as one picture: the reference beside the requested one (Diptych Prompting, arXiv:2411.15466)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 
 def beside_panel(reference: reference_latents) -> Callable[[Adapted, Denoiser], Denoiser]:
-    """The denoiser of the right panel of two: in every run the left one is the reference, noised to the run's time, and what is
-    said of it is left out. That is inpainting, in which what is known is put back before every step (arXiv:2201.09865)."""
+    """The denoiser of the right panel of two: in every run the left one is the reference, noised to the run's time.
+
+    Its prediction of the left panel is dropped. This is inpainting in which the known part is restored before every
+    step (arXiv:2201.09865).
+    """
 
     def around(adapted: Adapted, denoise: Denoiser) -> Denoiser:
         import torch
@@ -38,9 +41,12 @@ def beside_panel(reference: reference_latents) -> Callable[[Adapted, Denoiser], 
 
 
 def enforced(strength: float) -> AttentionOp:
-    """In runs of two panels, the attention of places on the right to places on the left counts `strength` times; what a place
-    attends to then adds up to more than 1 (Sec. 3.3, and the authors' diptych_prompting_inference.py, where it is not normalised
-    again)."""
+    """In runs of two panels, attention from positions on the right to positions on the left is multiplied by
+    `strength`.
+
+    The weights of a position then sum to more than 1 (Sec. 3.3, and the authors' diptych_prompting_inference.py, which
+    does not normalise again).
+    """
 
     @acting_in("self", "joint", "merged")
     def operation(call: AttentionCall) -> AttentionCall:

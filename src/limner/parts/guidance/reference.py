@@ -1,4 +1,4 @@
-"""A reference's statistics put into the place where a word is read, while painting."""
+"""Statistics of a reference at the positions that attend to a token, while sampling."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATENTS, MASK = "reference.masked.latents", "reference.masked.mask"
 
 @dataclass(frozen=True)
 class masked_reference:
-    """The latents [1, C, h, w] of the subject's first picture and where it is there [1, 1, h, w], stored with the concept."""
+    """The latents [1, C, h, w] of the subject's first picture and its mask [1, 1, h, w], stored with the concept."""
 
     subject: Subject
 
@@ -51,10 +51,17 @@ class masked_reference:
 def reference_statistics(
     reference: masked_reference, word: str, prompt: str, *, strength: float, begin: float = 0.2, end: float = 0.8
 ) -> LatentOperation:
-    """From `begin` to `end` of the steps, the latents where the word is read take on the mean and deviation, channel by
-    channel, that the reference's subject has at that noise, by `strength` (the reference guidance of arXiv:2312.00079).
+    """Latents that attend to a token take on the reference's mean and standard deviation (arXiv:2312.00079).
 
-    The reference at each noise is its DDIM inversion; where the word is read is its attention's part above Otsu's threshold.
+    Statistics are per channel, over the reference's subject at the same noise: the reference at each noise is its DDIM
+    inversion. Attention above Otsu's threshold counts.
+
+    reference: the masked reference image
+    word: the token as prompts write it
+    prompt: prompt of the inversion
+    strength: share of the way to the reference's statistics, 0 to 1
+    begin: share of the sampling steps at which it begins
+    end: share of the sampling steps at which it ends
     """
 
     def operation(moment: Moment) -> Tensor:
@@ -82,14 +89,14 @@ def reference_statistics(
 
 
 def _statistics(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation [B, C, 1, 1] of x [B, C, h, w] where the mask [B, 1, h, w] is 1."""
+    """Mean and standard deviation [B, C, 1, 1] of x [B, C, h, w] where the mask [B, 1, h, w] is 1."""
     count = mask.sum((2, 3), keepdim=True).clamp_min(1)
     mean = (x * mask).sum((2, 3), keepdim=True) / count
     return mean, (((x - mean).square() * mask).sum((2, 3), keepdim=True) / count).sqrt().clamp_min(1e-4)
 
 
 def _read(moment: Moment, rows: list[int], word: str) -> Tensor:
-    """[rows, 1, h, w] of 0 and 1: where the word is read in the latents as they are."""
+    """[rows, 1, h, w] of 0 and 1: positions of the latents that attend to the word."""
     import torch.nn.functional as F
 
     own = otsu(word_maps(moment, moment.latents[rows], rows, word))

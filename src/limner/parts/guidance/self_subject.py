@@ -1,4 +1,4 @@
-"""Self-attention that also looks at the subject in a reference (DreamTuner, arXiv:2312.13691)."""
+"""Self-attention that also attends to the subject in a reference (DreamTuner, arXiv:2312.13691)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ AHEAD = 10  # times between the reference's noise and the picture's
 
 @dataclass(frozen=True)
 class self_subject:
-    """The subject in its first picture to look at while painting: every row of self-attention also attends to the keys and
-    values that the branch's first row, the companion, has where the subject is; their weights count `weight` times (Eq. 4 and
-    5). At weight 0, or with an empty mask, this is plain self-attention, to the bit."""
+    """The subject in its first picture as a reference stream for self-attention (Eq. 4 and 5).
+
+    Every row also attends to keys and values of the branch's first row, the reference, inside the subject's mask; their
+    weights are multiplied by `weight`. At weight 0, or with an empty mask, this is plain self-attention, bit for bit.
+    """
 
     subject: Subject
     weight: float = 2.5
@@ -46,7 +48,11 @@ class self_subject:
 
 
 def attend_to(mask: Tensor, *, weight: float) -> AttentionOp:
-    """Of the companion, what lies in the mask [1, 1, h, w], `weight` times."""
+    """Attention to the reference stream inside a mask.
+
+    mask: [1, 1, h, w], 1 on the subject
+    weight: factor of the weights there; 0 is plain self-attention
+    """
 
     @acting_in("self")
     def operation(call: AttentionCall) -> AttentionCall:
@@ -62,7 +68,7 @@ def attend_to(mask: Tensor, *, weight: float) -> AttentionOp:
         more = [reference_rows(x, parts)[:, :, seen] for x in (call.key, call.value)]
         bias = call.query.new_zeros(len(call.query), 1, 1, places + more[0].shape[2])
         bias[..., places:] = math.log(weight)
-        bias[:: len(call.query) // parts, ..., places:] = float("-inf")  # the companion looks at itself alone
+        bias[:: len(call.query) // parts, ..., places:] = float("-inf")  # the reference attends to itself alone
         call.key, call.value = (torch.cat([x, y], 2) for x, y in zip((call.key, call.value), more, strict=True))
         call.bias = bias.expand(-1, 1, call.query.shape[2], -1)
         return call
@@ -71,8 +77,13 @@ def attend_to(mask: Tensor, *, weight: float) -> AttentionOp:
 
 
 def noised_reference(reference: self_subject, prompt: str) -> Callable[[Adapted], Callable[[int], Companion]]:
-    """A companion that is the reference, noised to the time of every step; "near" and "far" are the times AHEAD of it and
-    behind, as guidance asks for."""
+    """A reference stream that holds the reference image, noised to the time of every step.
+
+    "near" and "far" are the times AHEAD before and after, which guidance asks for.
+
+    reference: stores the reference image
+    prompt: the prompt of its row
+    """
 
     def companion(adapted: Adapted) -> Callable[[int], Companion]:
         import torch
@@ -96,7 +107,13 @@ def noised_reference(reference: self_subject, prompt: str) -> Callable[[Adapted]
 
 
 def interleaved_guidance(scale: float, *, share: float = 0.9) -> Guidance:
-    """At a `share` of the times far + scale * (near - far), what a clearer reference adds; else classifier-free guidance
-    between the text with a clearer reference and the negative with a noisier one (Eq. 7 and 8)."""
+    """Self-subject guidance at a share of the times, classifier-free guidance at the others (Eq. 7 and 8).
+
+    The first is far + scale * (near - far), the difference made by a clearer reference; the second contrasts the text
+    with a clearer reference and the negative with a noisier one.
+
+    scale: scale of self-subject guidance
+    share: share of the times with it, 0 to 1
+    """
     clearer = between("text@far", "text@near", scale=scale)
     return interleaved(clearer, between("negative@far", "text@near"), share=share)

@@ -1,4 +1,4 @@
-"""What is minimised."""
+"""Objectives: scalars to minimise."""
 
 from .anchors import near_anchor
 from .attention import attention_on_mask, attention_within_mask

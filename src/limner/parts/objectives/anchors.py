@@ -1,4 +1,4 @@
-"""A word held near words that the base knows."""
+"""A placeholder token held near words that the base knows."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 
 
 def near_anchor(source: Source, *, word: str, anchors: Sequence[str]) -> Objective:
-    """Mean squared difference of the text states of the batch's prompts with the word and with an anchor in its place; the
-    anchors take turns (semantic inversion, Sec. 4.1 of arXiv:2312.08048)."""
+    """Mean squared difference of a prompt's hidden states with the token and with an anchor in its position.
+
+    Anchors take turns (semantic inversion, Sec. 4.1 of arXiv:2312.08048).
+
+    source: batches whose prompts name the token
+    word: the placeholder token
+    anchors: words of the base
+    """
 
     def value(step: Step) -> Tensor:
         import torch

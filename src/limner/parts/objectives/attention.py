@@ -1,4 +1,4 @@
-"""Where a word is read in the picture."""
+"""A token's cross-attention localised on the subject's mask."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 
 
 def attention_on_mask(source: Source, watched: watched_word, *, floor: bool = False) -> Objective:
-    """Mean squared error between the word's attention, scaled to a maximum of 1 (and, with `floor`, to a minimum of 0), and
-    the mask, in rows whose prompt has the word (Eq. 3 of arXiv:2305.16311). The source's batches need masks."""
+    """Mean squared error between a token's attention and the mask (Eq. 3 of arXiv:2305.16311).
+
+    Rows count whose prompt has the token.
+
+    source: batches with masks
+    watched: the modifier whose token is watched
+    floor: whether attention is scaled to a minimum of 0 as well as to a maximum of 1
+    """
 
     def value(step: Step) -> Tensor:
         import torch.nn.functional as F

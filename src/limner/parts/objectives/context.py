@@ -1,4 +1,4 @@
-"""A new word that lets the words around it mean what they mean beside the class noun (CoRe, arXiv:2408.15914)."""
+"""A placeholder token that leaves the meaning of its context as beside the class noun (CoRe, arXiv:2408.15914)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,15 @@ CONTEXTS = (
 
 
 def context_states(source: Source, *, word: str, noun: str, contexts: Sequence[str] = CONTEXTS) -> Objective:
-    """The mean over all other places of 1 - cosine between the text states of a prompt with the word and of the same prompt
-    with the class noun (Eq. 4). Zero where the word's vectors are the noun's."""
+    """Mean over the other positions of 1 - cosine between hidden states with the token and with the class noun (Eq. 4).
+
+    Zero where the token's vectors are the noun's.
+
+    source: gives step and random stream; its pictures are not used
+    word: the placeholder token
+    noun: the class noun
+    contexts: prompts with {} for the token
+    """
 
     def value(step: Step) -> Tensor:
         import torch
@@ -45,8 +52,15 @@ def context_states(source: Source, *, word: str, noun: str, contexts: Sequence[s
 
 
 def context_maps(source: Source, *, word: str, noun: str, contexts: Sequence[str] = CONTEXTS) -> Objective:
-    """Squared difference of what all other places of the prompt are attended to, with the word and with the class noun, on
-    the source's noised latents (Eq. 5). The mean over heads, of the finest sites of at most 256 places."""
+    """Squared difference of attention to the other positions with the token and with the class noun (Eq. 5).
+
+    Maps are those of the source's noised latents: the mean over heads, of the finest sites of at most 256 positions.
+
+    source: batches of latents
+    word: the placeholder token
+    noun: the class noun
+    contexts: prompts with {} for the token
+    """
 
     def value(step: Step) -> Tensor:
         import torch

@@ -1,4 +1,4 @@
-"""What a word is to mean, said with words."""
+"""Contrastive objectives: the meaning of a token relative to other words."""
 
 from __future__ import annotations
 
@@ -19,8 +19,17 @@ if TYPE_CHECKING:
 def contrast(
     source: Source, *, word: str, near: Sequence[str], far: Sequence[str], temperature: float = 0.1
 ) -> Objective:
-    """InfoNCE of the word's text state with those of the words `near` it against those `far` from it (the context loss of
-    Lego, arXiv:2311.13833; neither code nor weights are public). A text's state is that at its end token."""
+    """InfoNCE of a token's hidden state with those of near words against those of far words.
+
+    This is the context loss of Lego (arXiv:2311.13833; neither code nor weights are public). The state of a text is
+    that of its end token.
+
+    source: gives step and random stream; its pictures are not used
+    word: the placeholder token
+    near: words with a similar meaning
+    far: words with another meaning
+    temperature: divisor of the cosines
+    """
     if not near or not far:
         raise InputError("contrast needs words on both sides: some near the concept and some far from it")
 
@@ -38,15 +47,25 @@ def contrast(
 
 
 def missed(logits: Tensor, right: Tensor) -> Tensor:
-    """InfoNCE of logits [B, n]: how much of its softmax a row has on other columns than its right ones [B, n] bool, which share
-    what is right evenly (Eq. 2 of arXiv:2004.11362). Rows without a right column do not count."""
+    """InfoNCE with several right columns in a row, which share the target evenly (Eq. 2 of arXiv:2004.11362).
+
+    Rows without a right column do not count.
+
+    logits: [B, n]
+    right: [B, n] bool
+    """
     there = right.any(1)
     share = logits.log_softmax(1).masked_fill(~right, 0).sum(1)[there] / right.sum(1)[there]
     return -share.sum() / there.sum().clamp_min(1)
 
 
 def pooled(base: Base, texts: Sequence[str], *, words: dict[str, Tensor]) -> Tensor:
-    """[n, D]: the state of each text at its end token."""
+    """[n, D]: the hidden state of each text at its end token.
+
+    base: the base
+    texts: the texts
+    words: placeholder tokens in them, with their vectors
+    """
     import torch
 
     states = base.text_states(texts, words=words).float()

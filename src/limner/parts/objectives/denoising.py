@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def denoising(source: Source) -> Objective:
-    """Mean squared error between prediction and target, Eq. 14 of arXiv:2006.11239 (noise) or its velocity or flow form; on a
-    base of masked tokens, their cross-entropy.
+    """Mean squared error between prediction and target, Eq. 14 of arXiv:2006.11239.
 
-    Where a batch has a mask, the mean is over what the mask keeps; where it has weights, examples count by them.
+    The prediction is noise, or its velocity or flow form; on a base of masked tokens the loss is their cross-entropy.
+    With a mask in the batch, the mean is over the mask; with weights, rows count by them.
     """
     return Objective(f"denoising({source.name})", source, denoising_error, any_target=True)
 
@@ -41,5 +41,10 @@ def denoising_error(step: Step) -> Tensor:
 
 
 def penalty(source: Source, *, name: str, of: Callable[[Any], Tensor]) -> Objective:
-    """A term that looks at the worn base rather than at a prediction, such as a pull of a word to where it began."""
+    """A term on the adapted base rather than on a prediction, such as the distance of a token from its start.
+
+    source: gives step and random stream
+    name: the term's name in the log
+    of: adapted base -> scalar
+    """
     return Objective(name, source, lambda step: of(step.adapted), any_target=True)

@@ -1,4 +1,4 @@
-"""What belongs to the subject kept apart from what belongs to one picture of it."""
+"""The subject's identity separated from the traits of one picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def without_picture(source: Source) -> Objective:
 
 
 def picture_alone(source: Source) -> Objective:
-    """Denoising of the same noised latents from the picture's own vector, with no text, in a run of its own."""
+    """Denoising of the same noised latents from the picture's own vector, without text, in a run of its own."""
 
     def value(step: Step) -> Tensor:
         empty = [""] * len(step.batch.prompts)
@@ -35,8 +35,11 @@ def picture_alone(source: Source) -> Objective:
 
 
 def apart(source: Source) -> Objective:
-    """The cosine between the mean text state and what the picture added, to be made small (Eq. 6 of arXiv:2305.03374; the
-    decade survey calls it maximised, the authors' code minimises it)."""
+    """Cosine between the mean hidden state of the text and the picture's addition, minimised (Eq. 6 of
+    arXiv:2305.03374).
+
+    The decade survey calls it maximised; the authors' code minimises it.
+    """
 
     def value(step: Step) -> Tensor:
         import torch

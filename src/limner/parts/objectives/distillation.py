@@ -1,4 +1,4 @@
-"""What the base says of the class, kept."""
+"""Predictions of the base for the class, preserved."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 
 def distillation(source: Source, prompt: str) -> Objective:
-    """Squared difference between what is predicted of the source's noised latents with this prompt and what the untouched
-    base predicts: a prior that needs no pictures of the class."""
+    """Squared difference between predictions with and without the adapter: a prior without class images.
+
+    source: batches of latents
+    prompt: the prompt of both predictions
+    """
 
     def value(step: Step) -> Tensor:
         said = [prompt] * len(step.batch.prompts)

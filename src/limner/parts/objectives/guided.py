@@ -1,4 +1,4 @@
-"""Reconstruction through guidance: what is learned is what guidance will paint."""
+"""Reconstruction through guidance: training sees the guided prediction."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 def guided_denoising(source: Source, *, against: str, scale: float, pixels: float = 0.0) -> Objective:
-    """Squared error of negative + scale * (text - negative), the negative branch reading `against`; plus `pixels` times
-    the mean absolute error of the picture that the guided estimate of x_0 decodes to (Eq. 4 and 6 of arXiv:2211.11337).
+    """Squared error of the guided prediction negative + scale * (text - negative) (Eq. 4 and 6 of arXiv:2211.11337).
 
-    The picture compared with is the batch's latents decoded, so the autoencoder's own error is not held against it.
+    The picture term compares with the batch's latents decoded, so that the autoencoder's own error does not count.
+
+    source: batches of the subject
+    against: prompt of the negative branch
+    scale: guidance scale
+    pixels: weight of the mean absolute error of the picture decoded from the guided estimate of x_0
     """
 
     def value(step: Step) -> Tensor:

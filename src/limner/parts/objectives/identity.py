@@ -1,4 +1,4 @@
-"""The subject known again in what is predicted."""
+"""Identity of the subject in the predicted picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Things that a run made kept small."""
+"""Intermediate tensors of a run kept small."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 
 def magnitude(source: Source, of: str) -> Objective:
-    """The mean absolute value of what the run kept under names that begin with `of`, the mean over them: of the words made
-    of pictures, or of the values of details (Eq. 4 and 7 of arXiv:2302.13848). Zero in a run that made none."""
+    """Mean absolute value of tensors that the run kept (Eq. 4 and 7 of arXiv:2302.13848); zero where there are none.
+
+    source: batches with references
+    of: beginning of their names: tokens made of pictures, or values of details
+    """
 
     def value(step: Step) -> Tensor:
         import torch

@@ -1,4 +1,4 @@
-"""What natural pictures have in common."""
+"""Statistics shared by natural pictures."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ LEVELS = 3
 
 
 def kurtosis_gap(source: Source) -> Objective:
-    """How far apart the kurtoses of the band-passed picture are, greatest minus least, for the picture that the estimate of
-    x_0 decodes to (DIFFNAT, Eq. 5 of arXiv:2311.09753).
+    """Greatest minus least kurtosis of the bands of the decoded estimate of x_0 (DIFFNAT, Eq. 5 of arXiv:2311.09753).
 
     Bands are the details of a Haar transform of three levels in every colour: 27 filters.
     """
@@ -37,7 +36,11 @@ def gap(pixels: Tensor) -> Tensor:
 
 
 def haar_details(pixels: Tensor, levels: int = LEVELS) -> list[Tensor]:
-    """The horizontal, vertical and diagonal details of every level: each [B, C, h, w]."""
+    """The horizontal, vertical and diagonal details of every level: each [B, C, h, w].
+
+    pixels: [B, C, H, W]
+    levels: number of levels
+    """
     found = []
     for _ in range(levels):
         a, b, c, d = (pixels[..., y::2, x::2] for y in (0, 1) for x in (0, 1))

@@ -1,5 +1,7 @@
-"""What pictures show and what captions say, brought together before anything is painted: the first stage of BLIP-2
-(Sec. 3.2 of arXiv:2301.12597), with texts as the base's frozen tower reads them."""
+"""Pictures and captions aligned before any sampling: the first stage of BLIP-2 (Sec. 3.2 of arXiv:2301.12597).
+
+Texts are read by the base's frozen text encoder.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,27 @@ TEMPERATURE = 0.07
 
 
 def picture_text(source: Source, part: changed_states, former: QueryFormer) -> tuple[Objective, Objective]:
-    """Both, of the places that CLIP sees."""
+    """The sum of contrast and matching, over the patch tokens of CLIP.
+
+    source: batches with references and captions
+    part: the modifier with the image encoder's hidden states
+    former: the query transformer
+    """
     look = each_of(clip_places)
     return picture_text_contrast(source, part, former, look), picture_text_matching(source, part, former, look)
 
 
 def picture_text_contrast(source: Source, part: changed_states, former: QueryFormer, look: Look) -> Objective:
-    """InfoNCE both ways between pictures, as queries that read no text see them, and captions' global features: how alike a
-    picture and a text are says the query that is most alike. Equal captions of a batch all count as right."""
+    """InfoNCE both ways between pictures, read by queries without text, and captions' global features.
+
+    The similarity of a picture and a text is that of the most similar query. Equal captions of a batch all count as
+    right.
+
+    source: batches with references and captions
+    part: the modifier with the image encoder's hidden states
+    former: the query transformer
+    look: base and references -> hidden states of the image encoder
+    """
 
     def value(step: Step) -> Tensor:
         own, seen, said = _looked(step, part, look)
@@ -45,8 +60,15 @@ def picture_text_contrast(source: Source, part: changed_states, former: QueryFor
 
 
 def picture_text_matching(source: Source, part: changed_states, former: QueryFormer, look: Look) -> Objective:
-    """Does the caption belong to the picture? Queries that read both say so, the mean of their logits; beside every pair the
-    picture with a wrong caption and the caption with a wrong picture, drawn by how alike they seem."""
+    """Binary classification of matching captions, by the mean logit of queries that read picture and text.
+
+    Negatives are a wrong caption and a wrong picture for every pair, drawn by similarity.
+
+    source: batches with references and captions
+    part: the modifier with the image encoder's hidden states
+    former: the query transformer
+    look: base and references -> hidden states of the image encoder
+    """
 
     def value(step: Step) -> Tensor:
         import torch

@@ -1,4 +1,4 @@
-"""Words made of pictures, kept among the words that the base knows."""
+"""Tokens made of pictures, held among the words that the base knows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ if TYPE_CHECKING:
 
 
 def among_words(source: Source, *, word: str, count: int = 10, temperature: float = 0.1) -> Objective:
-    """-log of the share that its `count` nearest real words have in a word's likeness to them and to the words of other
-    subjects in the batch, likeness being exp(cosine / temperature) (the contrastive regulariser of arXiv:2307.06925; count
-    and temperature are ours). Rows of one subject are not set apart from each other.
+    """Contrastive regulariser of arXiv:2307.06925: nearest real words against tokens of other subjects in the batch.
+
+    The value is -log of the share of the nearest words in the sum of exp(cosine / temperature). Rows of one subject are
+    not told apart from each other. Count and temperature are ours.
+
+    source: batches with references
+    word: the placeholder token
+    count: number of nearest words
+    temperature: divisor of the cosines
     """
 
     def value(step: Step) -> Tensor:
@@ -42,8 +48,12 @@ def among_words(source: Source, *, word: str, count: int = 10, temperature: floa
 
 
 def short(source: Source, what: Literal["picture words", "word offset"]) -> Objective:
-    """The mean squared length of words made of pictures, or of what was added to the words they start from (the embedding
-    regulariser of E4T, arXiv:2302.12228), by that of the base's real words."""
+    """Mean squared length of tokens made of pictures, relative to that of real words (regulariser of E4T,
+    arXiv:2302.12228).
+
+    source: batches with references
+    what: the tokens themselves, or their offsets from the words they start from
+    """
 
     def value(step: Step) -> Tensor:
         usual = _real_words(step).float().square().sum(-1).mean()
@@ -60,7 +70,7 @@ def _kept(step: Step, what: str) -> Tensor:
 
 
 def _real_words(step: Step) -> Tensor:
-    """[V, D], looked up once for as long as the recipe is worn."""
+    """[V, D], computed once while the recipe is attached."""
     kept = step.adapted.kept
     if "real words" not in kept:
         kept["real words"] = real_words(step.adapted.base)

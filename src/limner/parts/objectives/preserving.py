@@ -1,4 +1,4 @@
-"""Reconstruction of the subject, and of its class beside it, so that the class is not forgotten."""
+"""Reconstruction of the subject with prior preservation."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 def preserving(
     subject: Subject, *, weight: float, count: int, batch: int, own: Source | None = None, captions: Sequence[str] = ()
 ) -> tuple[Objective, Objective]:
-    """Denoising of the subject's photos (or of `own`) plus `weight` times that of `count` pictures of its class,
-    painted for these captions.
+    """Denoising of the subject's pictures plus a multiple of that of class images (Eq. 2 of arXiv:2208.12242).
 
-    Source: prior preservation, Eq. 2 of arXiv:2208.12242.
+    subject: the subject
+    weight: weight of the class images; 0 leaves them out
+    count: number of class images
+    batch: pictures in an update, of each kind
+    own: batches in place of the subject's pictures
+    captions: prompts of the class images; empty for the default
     """
     more: dict[str, Any] = {"captions": captions} if captions else {}
     prior = denoising(class_pictures(subject, count=count, batch=batch, **more))

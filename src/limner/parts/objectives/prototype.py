@@ -1,4 +1,4 @@
-"""A word that CLIP takes for the subject before any denoising (arXiv:2401.15708)."""
+"""A placeholder token close to the subject in CLIP's space before any denoising (arXiv:2401.15708)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 
 
 def prototype(source: Source, subject: Subject, masks: Masks) -> Objective:
-    """1 - cosine between CLIP's embedding of "a photo of S*" and the mean of those of the pictures, of the pictures with all
-    but the subject grey, and of the class noun (Eq. 3)."""
+    """1 - cosine between CLIP's embedding of "a photo of S*" and the subject's prototype (Eq. 3).
+
+    The prototype is the mean over pictures, pictures with a grey background, and the class noun.
+
+    source: batches whose prompts name the token
+    subject: the subject
+    masks: base and subject -> [n, 1, H, W]
+    """
     target: list[Tensor] = []  # the same for every update, so looked at once
 
     def value(step: Step) -> Tensor:
@@ -34,7 +40,12 @@ def prototype(source: Source, subject: Subject, masks: Masks) -> Objective:
 
 
 def prototypical_embedding(base: Base, subject: Subject, masks: Masks) -> Tensor:
-    """[1, D]: the mean of unit embeddings of pictures, masked pictures and class noun."""
+    """[1, D]: the mean of unit embeddings of pictures, masked pictures and class noun.
+
+    base: the base
+    subject: the subject
+    masks: base and subject -> [n, 1, H, W]
+    """
     import torch
     from torch.nn.functional import normalize
 
@@ -48,8 +59,12 @@ def prototypical_embedding(base: Base, subject: Subject, masks: Masks) -> Tensor
 
 
 def near_start(source: Source, word: Modifier, start: str) -> Objective:
-    """The squared distance of a word's vectors to those of the text it started from, by their squared length (the class
-    regulariser, Sec. 3.3)."""
+    """Squared distance of a token's vectors from their start, relative to the start's squared length (Sec. 3.3).
+
+    source: gives step and random stream; its pictures are not used
+    word: the placeholder token's modifier
+    start: the text it started from
+    """
 
     def value(step: Step) -> Tensor:
         base = step.adapted.base

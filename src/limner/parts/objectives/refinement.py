@@ -1,4 +1,4 @@
-"""A second round on the model's own pictures, of which the best are kept."""
+"""Training on the best of the model's own pictures."""
 
 from __future__ import annotations
 
@@ -23,12 +23,18 @@ if TYPE_CHECKING:
 def refinement(
     source: Source, fusion: Callable[[Subject], Modifier], word: str, *, steps: int = 10, guidance: float = 4.0
 ) -> Objective:
-    """Denoising of pictures that the model itself paints of the batch's references and prompts, in the places of theirs.
+    """Denoising of pictures that the model itself paints of the batch's references and prompts (CAFE,
+    arXiv:2312.03045).
 
-    Of the batch, the half counts that CLIP finds nearest to the reference and to what the prompt says with the subject's looks
-    in it, by the sum of both cosines. `fusion` makes the modifier that is learning for a subject of its own, and `word` is what
-    the prompts call it. Source: the self-improvement of CAFE (arXiv:2312.03045), which paints a set once with what the first
-    round has learned; here every update paints its own with what has been learned by then, so that nothing is to be kept.
+    The half of the batch counts that is nearest by CLIP to the reference and to the prompt with the subject's looks, by
+    the sum of both cosines. The authors paint a set once after the first round; here every update paints its own with
+    the current parameters.
+
+    source: batches with references
+    fusion: makes the trained modifier for a subject
+    word: the subject in prompts
+    steps: sampling steps
+    guidance: guidance scale
     """
 
     def value(step: Step) -> Tensor:
@@ -47,7 +53,14 @@ def refinement(
 
 
 def likeness(base: Base, latents: Tensor, shown: References, prompts: Sequence[str], word: str) -> Tensor:
-    """[B]: CLIP's cosine of what latents show with the reference, plus that with the prompt, the subject's looks in it."""
+    """[B]: CLIP's cosine of decoded latents with the reference, plus that with the prompt and the subject's looks.
+
+    base: the base
+    latents: [B, C, h, w]
+    shown: the references
+    prompts: the prompts
+    word: the subject in prompts
+    """
     import torch
 
     with torch.no_grad():
@@ -59,7 +72,7 @@ def likeness(base: Base, latents: Tensor, shown: References, prompts: Sequence[s
 
 
 def _painted(step: Step, fusion: Callable[[Subject], Modifier], word: str, steps: int, guidance: float) -> Tensor:
-    """[B, C, h, w]: each row's subject worn under a word of its own, all painted together."""
+    """[B, C, h, w]: each row's subject attached under a token of its own, all sampled together."""
     import torch
 
     from limner.engine.attach import Adapter, attach

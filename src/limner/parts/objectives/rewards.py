@@ -1,4 +1,4 @@
-"""A picture's worth, made larger by policy gradient."""
+"""Rewards of pictures, increased by policy gradient."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ Reward: TypeAlias = "Callable[[Base, Tensor, Sequence[str]], Tensor]"
 
 
 def clip_reward(base: Base, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-    """[B]: the cosine of CLIP's embeddings of picture and prompt."""
+    """[B]: the cosine of CLIP's embeddings of picture and prompt.
+
+    base: the base
+    pixels: [B, 3, H, W] in [0, 1]
+    prompts: the prompts
+    """
     import torch
 
     texts = base.text_features(list(prompts), words={})
@@ -65,11 +70,19 @@ def policy_gradient(
     guidance: float = 4.0,
     kl: float = 0.01,
 ) -> Objective:
-    """-advantage * log p(x_s | x_t) of a stochastic sampler of `steps` steps, at `learned` of them, plus `kl` times the
-    divergence from what is worn without `change` (DPOK, Eq. 4 and 8 of arXiv:2305.16381; DDPO, Eq. 5 of arXiv:2305.13301).
+    """-advantage * log p(x_s | x_t) of a stochastic sampler, plus a KL term (DPOK, DDPO).
 
-    The batch's prompts are painted now, without gradient, and judged by `reward`, which reads the first of `noun` as the
-    second; the advantage is the reward against the batch's mean, over its deviation. Equal rewards give no gradient.
+    Eq. 4 and 8 of arXiv:2305.16381; Eq. 5 of arXiv:2305.13301. The batch's prompts are sampled without gradient; the
+    advantage is the reward minus the batch's mean, over its standard deviation. Equal rewards give no gradient.
+
+    source: batches of prompts
+    reward: base, pictures and prompts -> [B]
+    noun: the subject in prompts, and its replacement for the reward
+    change: the modifier whose divergence counts
+    steps: sampling steps
+    learned: steps with a gradient
+    guidance: guidance scale
+    kl: weight of the divergence from the base without `change`
     """
 
     def value(step: Step) -> Tensor:
@@ -99,7 +112,8 @@ def policy_gradient(
 
 
 def _painted(step: Step, steps: int, guidance: float) -> list[tuple[Tensor, Tensor, int, int]]:
-    """(x_t, x_s, t, s) for every step of a stochastic sampler, noisiest first; the last s is -1, where nothing is random."""
+    """(x_t, x_s, t, s) for every step of a stochastic sampler, noisiest first; the last s is -1, where nothing is
+    random."""
     import torch
 
     adapted, base = step.adapted, step.adapted.base
@@ -120,7 +134,8 @@ def _painted(step: Step, steps: int, guidance: float) -> list[tuple[Tensor, Tens
 def _step(
     adapted: Adapted, prompts: Sequence[str], x: Tensor, time: int, before: int, guidance: float
 ) -> tuple[Tensor, float]:
-    """Mean and deviation of x_s given x_t: Eq. 12 and 16 of arXiv:2010.02502 with eta 1, under classifier-free guidance."""
+    """Mean and deviation of x_s given x_t: Eq. 12 and 16 of arXiv:2010.02502 with eta 1, under classifier-free
+    guidance."""
     import torch
 
     base, count = adapted.base, len(x)
@@ -139,7 +154,11 @@ def _step(
 
 
 def levels(base: Base, time: int) -> tuple[float, float]:
-    """How much of the picture and of the noise there is at a time."""
+    """Share of the picture and of the noise at a time.
+
+    base: the base
+    time: diffusion time
+    """
     import torch
 
     one, at = torch.ones(1, 1, 1, 1, device=base.device), torch.tensor([time], device=base.device)

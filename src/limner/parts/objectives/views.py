@@ -1,4 +1,4 @@
-"""Views of one subject brought together, and of different subjects apart (CustomContrast, arXiv:2409.05606)."""
+"""Views of one subject pulled together, and different subjects apart (CustomContrast, arXiv:2409.05606)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ TEMPERATURE = 0.1
 
 
 def appearance_contrast(source: Source) -> Objective:
-    """At every layer, InfoNCE of each row's tokens: with those of other pictures of its subject against those of other subjects;
-    the mean over the layers (multiscale appearance contrastive learning)."""
+    """InfoNCE of each row's tokens with those of its subject's other pictures, against other subjects.
+
+    The mean over layers (multiscale appearance contrastive learning).
+    """
 
     def value(step: Step) -> Tensor:
         import torch
@@ -40,8 +42,10 @@ def appearance_contrast(source: Source) -> Objective:
 
 
 def semantic_contrast(source: Source) -> Objective:
-    """InfoNCE both ways between each row's token of the picture as a whole and the feature at the end of its class text (cross-modal
-    semantic contrastive learning). Rows of one class are right for each other."""
+    """InfoNCE both ways between each row's global picture token and the end-token feature of its class text.
+
+    Rows of one class are right for each other (cross-modal semantic contrastive learning).
+    """
 
     def value(step: Step) -> Tensor:
         import torch

@@ -1,4 +1,4 @@
-"""Selections: worn base -> the parameters that learn, by name."""
+"""Selections: adapted base -> the parameters that learn, by name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def learned(*modifiers: Modifier) -> Selection:
 
 
 def part_of(modifier: Modifier, name: str) -> Selection:
-    """The tensors of a modifier whose names end so."""
+    """The tensors of a modifier whose names have a given end. Raises `InputError` where there are none.
+
+    modifier: the modifier
+    name: end of the tensors' names
+    """
 
     def select(adapted: Adapted) -> Mapping[str, Tensor]:
         found = {n: t for n, t in learned(modifier)(adapted).items() if n.endswith(name)}
@@ -55,7 +59,11 @@ def beginning(modifier: Modifier, *prefixes: str) -> Selection:
 
 
 def all_but(modifier: Modifier, name: str) -> Selection:
-    """The tensors of a modifier that can learn, but for those whose names end so."""
+    """The learnable tensors of a modifier, without those whose names have a given end.
+
+    modifier: the modifier
+    name: end of the names to leave out
+    """
 
     def select(adapted: Adapted) -> Mapping[str, Tensor]:
         rest = part_of(modifier, name)(adapted)
@@ -82,7 +90,11 @@ def words(*modifiers: Modifier) -> Selection:
 
 
 def at_rate(factor: float, selection: Selection) -> Rated:
-    """What this selects, learning at `factor` times the stage's rate."""
+    """A selection that learns at a multiple of the stage's rate.
+
+    factor: multiple of the stage's learning rate, above 0
+    selection: the parameters
+    """
     return Rated(selection, factor)
 
 
@@ -92,7 +104,7 @@ def base_parameters(what: str) -> Selection:
     def select(adapted: Adapted) -> Mapping[str, Tensor]:
         return adapted.base.select(what)
 
-    select.of_base = True  # type: ignore[attr-defined]  # such a selection cannot be learned in a fleet
+    select.of_base = True  # type: ignore[attr-defined]  # such a selection cannot be stacked
     return select
 
 
@@ -107,5 +119,5 @@ def everything() -> Selection:
 
 
 def text_encoder() -> Selection:
-    """The whole text tower."""
+    """The whole text encoder."""
     return base_parameters("text_encoder")

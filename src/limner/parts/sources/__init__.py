@@ -1,4 +1,4 @@
-"""What is learned from."""
+"""Sources: batches of pictures, captions and references to learn from."""
 
 from .captioned import captioned
 from .class_pictures import STRUCTURED, class_pictures, prior_note

@@ -1,4 +1,4 @@
-"""Pictures with what they show in words: what picture and text are taught to agree on."""
+"""Pictures with captions, for objectives that align pictures and texts."""
 
 from __future__ import annotations
 

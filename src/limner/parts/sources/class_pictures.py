@@ -1,4 +1,4 @@
-"""Pictures of the class, painted by the untouched base: what keeps it from forgetting (prior preservation)."""
+"""Class images, painted by the base before it is changed: prior preservation."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 def class_pictures(
     subject: Subject, *, count: int = 64, captions: Sequence[str] = ("a photo of a {}",), batch: int = 4, said: str = ""
 ) -> Source:
-    """Batches of `count` pictures of the class noun that the base painted before it was changed.
+    """Batches of class images (Sec. 3.3 of arXiv:2208.12242).
 
-    They are learned with the captions they were painted for, or with `said`. Source: Sec. 3.3 of arXiv:2208.12242. The latents are kept in the cache on disk, by the base's fingerprint, the
-    prompts, the count and the sampler's settings; they are painted once.
+    Their latents are cached on disk by the base's fingerprint, the prompts, the count and the sampler's settings; they
+    are painted once.
+
+    subject: gives the class noun
+    count: number of class images
+    captions: prompts that they are painted for, with {} for the class noun
+    batch: pictures in an update
+    said: caption they are learned with; empty for the prompt each was painted for
     """
     prompts = tuple(caption.format(subject.noun) for caption in captions)
 
@@ -49,17 +55,26 @@ STRUCTURED = tuple(
     )
     for manner, kind in (("photo", "red "), ("picture", "blue "), ("photo", "green "), ("photo", ""))
 )  # fmt: skip
-"""Captions of one grammar: manner, looks, class, background (Sec. 3.1 of arXiv:2311.04315, where a language model fills the
-slots)."""
+"""Captions of one grammar: manner, looks, class, background (Sec. 3.1 of arXiv:2311.04315, where a language model fills
+the slots)."""
 
 
 def prior_note(weight: float, count: int) -> tuple[str, ...]:
-    """What the user should know of the wait before the first update."""
+    """Notes for the user on the wait before the first update, while class images are painted.
+
+    weight: weight of prior preservation; 0 paints none
+    count: number of class images
+    """
     return (f"first the base paints {count} pictures of the class; they are kept for the next time",) if weight else ()
 
 
 def painted(base: Base, prompts: Sequence[str], count: int) -> Tensor:
-    """[count, C, h, w] in single precision, from the cache or painted now."""
+    """[count, C, h, w] in single precision: latents of class images, from the cache or painted now.
+
+    base: the base with nothing attached
+    prompts: prompts, in turn
+    count: number of pictures
+    """
     import torch
 
     from limner.core.cache import cached_tensors

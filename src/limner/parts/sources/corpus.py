@@ -1,4 +1,4 @@
-"""Corpora: pictures of many subjects, which encoders are trained on; and a shelf that has them ready for a base."""
+"""Corpora: pictures of many subjects for pre-training, and a shelf that prepares them for a base."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 KEPT = 1_000_000_000
-"""Bytes of memory for a corpus: one that fits is read and encoded once and kept in the cache; of a larger one, what was used last
-is."""
+"""Bytes of memory for a corpus: one that fits is read and encoded once and kept in the cache; of a larger one, what was
+used last is."""
 
 
 GROUP = 8  # pictures that are encoded at once
@@ -37,20 +37,29 @@ def corpus_of(base: Base, given: Corpus | None) -> Corpus:
 
 
 def looks(corpus: Corpus, picture: int) -> str:
-    """What a picture's subject looks like in words, "a red spotted dog", where the corpus says (`looks`); else what it is."""
+    """A description of a picture's subject, "a red spotted dog", where the corpus has one (`looks`); else its class
+    noun.
+
+    corpus: the corpus
+    picture: the picture's number
+    """
     say: Callable[[int], str] | None = getattr(corpus, "looks", None)
     return say(picture) if say else f"a {corpus.noun(picture)}"
 
 
 def text(corpus: Corpus, number: int) -> str:
-    """A text of the corpus's language: any, where it has more than its captions (`text`); else a caption."""
+    """A text of the corpus: any, where it has more than its captions (`text`); else a caption.
+
+    corpus: the corpus
+    number: the text's number
+    """
     say: Callable[[int], str] | None = getattr(corpus, "text", None)
     picture = number % _count(corpus)
     return say(number) if say else corpus.said(picture, looks(corpus, picture), seed=number)
 
 
 class Shelf:
-    """A corpus as a base sees it: pixels, masks and latents by number."""
+    """A corpus prepared for a base: pixels, masks and latents by number."""
 
     def __init__(self, corpus: Corpus, base: Base) -> None:
         self.corpus, self.base = corpus, base
@@ -86,7 +95,8 @@ class Shelf:
     def references(
         self, lines: Sequence[Sequence[int]], *, nouns: Sequence[str] = (), dropped: Tensor | None = None
     ) -> References:
-        """Pictures to see, as many in each line, with masks and captions that call their subjects by their class alone."""
+        """Pictures to see, as many in each line, with masks and captions that call their subjects by their class
+        alone."""
         flat = [k for line in lines for k in line]
         masks, marks, shape = self.masks(flat), self.landmarks(flat), (len(lines), len(lines[0]))
         said = tuple(tuple(self.corpus.said(k, f"a {self.corpus.noun(k)}", seed=k) for k in line) for line in lines)
@@ -100,8 +110,8 @@ class Shelf:
         )
 
     def features(self, name: str, encoder: Callable[[Base, Tensor], Tensor], *, plain: bool = False) -> Tensor:
-        """[pictures, …]: what an encoder of pixels says of every picture, kept in the cache. Of a corpus that is kept whole.
-        `plain`: of the subjects alone, on plain ground, where the corpus has masks."""
+        """[pictures, …]: features of every picture by an encoder of pixels, cached, for a corpus that is kept whole.
+        `plain`: features of the subjects alone, on plain ground, where the corpus has masks."""
         import torch
 
         from limner.core.cache import cached_tensors
@@ -136,14 +146,15 @@ class Shelf:
         return found
 
     def _made(self, what: str, pictures: Sequence[int]) -> dict[str, Tensor]:
-        """What is wanted of these pictures, in their order."""
+        """Tensors of these pictures, in their order."""
         if what == "latents":
             return {what: self._encoded(self._of("pixels", pictures))}
         pixels, masks = self.corpus.drawn(pictures, self.base.picture_size)
         return {"pixels": pixels, "masks": pixels[:, :0] if masks is None else masks}
 
     def _encoded(self, pixels: Tensor) -> Tensor:
-        """[n, C, h, w] in single precision, GROUP at a time: the bits of one must not depend on how many it was encoded with."""
+        """[n, C, h, w] in single precision, GROUP at a time: the bits of one must not depend on how many it was encoded
+        with."""
         import torch
 
         short = -len(pixels) % GROUP

@@ -22,9 +22,16 @@ if TYPE_CHECKING:
 def diptychs(
     template: str, *, batch: int = 16, named: str = "a {noun}", drop_text: float = 0.1, corpus: Corpus | None = None
 ) -> Source:
-    """Batches of latents [B, C, h, 2w]: on the left a picture of the subject on plain ground, on the right another as it is,
-    where alone the loss counts. The caption is `template`, of which {noun} is the subject's class and {prompt} what the right
-    picture's own caption says; or nothing."""
+    """Batches of latents [B, C, h, 2w]: on the left the subject on plain ground, on the right another picture of it.
+
+    The loss counts on the right alone.
+
+    template: caption, with {noun} for the class noun and {prompt} for the right picture's own caption
+    batch: pictures in an update
+    named: the subject in {prompt}, with {noun} for its class
+    drop_text: probability of an empty caption
+    corpus: pictures to draw from; None draws toys of the pocket world
+    """
     check_template(template)
     source = pairs(
         batch=batch, named=named, ground="plain", drop_image=0.0, drop_text=drop_text, drop_both=0.0, corpus=corpus

@@ -1,4 +1,4 @@
-"""What many experts paint of their subjects, for one apprentice to learn from."""
+"""Pictures that many experts paint of their subjects, for one apprentice to learn from."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UNSEEN = (
     "{} in the kitchen wearing sunglasses",
     "{} in a meadow wearing a red scarf",
 )
-"""What experts are asked for, in place of the prompts that a language model writes for the authors."""
+"""Prompts for experts, in place of the prompts that a language model writes for the authors."""
 
 
 def expert_pairs(

@@ -1,4 +1,4 @@
-"""Pictures to see and a picture to paint, of one subject: what encoders are trained on."""
+"""References and a target picture of one subject: batches for pre-training encoders."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def pairs(
     corpus: Corpus | None = None,
     name: str = "pairs",
 ) -> Source:
-    """Batches of targets, each with `references` pictures of its subject to see.
+    """Batches of targets, each with references of its subject.
 
     `named` is what the target's caption calls the subject ({noun} is its class), so that what it looks like can only come from
     the references. The target is another picture of the subject than those, or the same; a subject with too few pictures
@@ -193,8 +193,15 @@ def _others(subjects: Sequence[int], pictures: Sequence[Sequence[int]], generato
 
 
 def on_ground_of(others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: Tensor) -> Tensor:
-    """[n, 3, H, W]: subjects put on the ground of other pictures, whose own subjects are painted over with their mean
-    surroundings."""
+    """[n, 3, H, W]: subjects pasted on the background of other pictures.
+
+    The other pictures' own subjects are painted over with their mean surroundings.
+
+    others: pictures that lend the background [n, 3, H, W]
+    theirs: masks of their subjects [n, 1, H, W], or None
+    pixels: pictures of the subjects [n, 3, H, W]
+    masks: masks of the subjects [n, 1, H, W]
+    """
     import torch
 
     assert theirs is not None
@@ -263,8 +270,12 @@ def side_by_side(
 
 
 def jittered(*, turn: float = 20.0, zoom: float = 0.15, flip: float = 0.5) -> Change:
-    """Pictures mirrored with a chance, turned by up to `turn` degrees and made larger or smaller by up to `zoom`, about their
-    middle; what comes in at the edges is what is there."""
+    """Pictures mirrored, rotated and scaled at random about their middle; edges are extended.
+
+    turn: largest rotation, degrees
+    zoom: largest change of size, as a share
+    flip: probability of mirroring
+    """
     return functools.partial(_jittered, turn, zoom, flip)
 
 

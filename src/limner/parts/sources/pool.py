@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from limner.core.subject import Subject
     from limner.core.types import Streams
 
-TOP = 10.0  # of the aesthetic scale
+TOP = 10.0  # largest value of the aesthetic scale
 
 
 @dataclass(eq=False)
 class growing_pool:
-    """The subject's pictures, and with every cycle the `queries` pictures of its pool that score best.
+    """The subject's pictures, and with every cycle the `queries` pictures of its pool with the best scores.
 
-    A picture's score is how pleasing it is, in tenths, plus the probability that it shows the subject (Sec. 3.2). Both are read
-    off CLIP's embedding by models fitted anew in every cycle: a ridge regression on an aesthetic scale of 0 to 10, and a
-    logistic one that tells what was chosen from pictures of the class. Where the authors have a predictor of aesthetics, the
-    scale is how sharp a picture is beside the subject's own; what was chosen rises towards 10 as cycles pass. A subject
-    without a pool has `painted_pool` pictures of its class for one.
+    The score is aesthetic quality, in tenths, plus the probability of showing the subject (Sec. 3.2). Both are
+    predicted from CLIP's embedding by models fitted again in every cycle: a ridge regression on an aesthetic scale of 0
+    to 10, and a logistic regression of selected pictures against class images. The authors have a predictor of
+    aesthetics; here the scale is sharpness relative to the subject's own pictures, and selected pictures rise towards
+    10 over the cycles. A subject without a pool takes `painted_pool` class images.
     """
 
     subject: Subject
@@ -123,11 +123,11 @@ class growing_pool:
 
 @dataclass
 class Pool:
-    """Latents [n, C, h, w] of everything there is, the order in which it is taken, and the scorers at the end."""
+    """Latents [n, C, h, w] of all pictures, their order of selection, and the scorers at the end."""
 
     latents: Tensor
     order: list[int]
-    own: int  # of the order, the subject's own pictures
+    own: int  # number of the subject's own pictures, first in the order
     aesthetic: Callable[[Tensor], Tensor]
     match: Callable[[Tensor], Tensor]
 

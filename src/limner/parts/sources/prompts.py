@@ -1,4 +1,4 @@
-"""Prompts without pictures: for objectives that paint what they judge."""
+"""Prompts without pictures, for objectives that paint the pictures they score."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def prompts(texts: Sequence[str], *, batch: int = 8) -> Source:
-    """In every update one of the texts, `batch` times; the latents are empty."""
+    """In every update one of the texts, `batch` times; the latents are empty.
+
+    texts: the prompts
+    batch: rows in an update
+    """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         import torch

@@ -1,4 +1,4 @@
-"""A picture to paint and its nearest neighbours in a corpus to see: what retrieval-augmented models are trained on."""
+"""A target and its nearest neighbours in a corpus: batches for retrieval-augmented models."""
 
 from __future__ import annotations
 
@@ -29,9 +29,19 @@ def retrieved(
     encoder: Encoder = clip_global,
     corpus: Corpus | None = None,
 ) -> Source:
-    """Batches of targets, each with its `neighbours` nearest pictures of the corpus, the target itself left out, and their
-    captions (the k-nearest neighbours of Sec. 3.3 of arXiv:2209.14491, through CLIP). Near is the cosine of an encoder's
-    features of what masks cut out, where the corpus has masks: of whole pictures, those of one place are nearest. Text and neighbours are left out independently. Raises `InputError` for a corpus of too few pictures or too many.
+    """Batches of targets, each with its nearest pictures of the corpus, without itself, and their captions.
+
+    Neighbours follow Sec. 3.3 of arXiv:2209.14491, through CLIP: nearness is the cosine of features, of the masked
+    subjects where the corpus has masks (whole pictures are near when their scene is the same). Text and neighbours are
+    dropped independently. Raises `InputError` for a corpus of too few pictures or too many.
+
+    batch: targets in an update
+    neighbours: neighbours of each target
+    named: the subject in captions, with {noun} for its class
+    drop_text: probability of an empty caption
+    drop_image: probability of no neighbours
+    encoder: pixels [B, 3, H, W] -> features [B, D]
+    corpus: pictures to draw from; None draws toys of the pocket world
     """
     about = {"batch": batch, "neighbours": neighbours, "drop_text": drop_text, "drop_image": drop_image}
     again = functools.partial(retrieved, named=named, encoder=encoder, **about)  # type: ignore[arg-type]  # one table
@@ -72,7 +82,12 @@ def retrieved(
 
 
 def nearest(features: Tensor, chosen: Tensor, count: int) -> Tensor:
-    """[n, count]: of features [N, D] of length 1, those nearest to each chosen one [n] by number, itself left out."""
+    """[n, count]: numbers of the nearest pictures to each chosen one, without itself.
+
+    features: [N, D], of length 1
+    chosen: numbers [n]
+    count: neighbours of each
+    """
     near = features[chosen] @ features.T
     near[range(len(chosen)), chosen] = -float("inf")
     return near.topk(count, 1).indices

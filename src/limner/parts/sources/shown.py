@@ -1,4 +1,4 @@
-"""The subject's pictures, every row seeing all of them."""
+"""The subject's pictures, with all of them as references in every row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def all_seen(subject: Subject, *, captions: Sequence[str] = ("a photo of {}",), batch: int = 4) -> Source:
-    """`photos`, every row with all of the subject's pictures as references, as it sees them while painting."""
+    """`photos`, every row with all of the subject's pictures as references, as while sampling.
+
+    subject: the subject
+    captions: templates with {} for the handle
+    batch: pictures in an update
+    """
     source = photos(subject, captions=captions, batch=batch)
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:

@@ -1,4 +1,4 @@
-"""Texts of a corpus without their pictures: for what reads alone."""
+"""Texts of a corpus without their pictures, for networks that read alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ MANY = 1 << 30
 
 
 def corpus_texts(*, batch: int = 64, corpus: Corpus | None = None) -> Source:
-    """Batches of texts that the base can read whole, without latents."""
+    """Batches of texts that the base can read whole, without latents.
+
+    batch: texts in an update
+    corpus: pictures to draw from; None draws toys of the pocket world
+    """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         import torch

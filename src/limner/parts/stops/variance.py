@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def variance_stop(source: Source, *, window: int, ratio: float) -> Stop:
     """Stop once the variance of the last `window` losses is below `ratio` of that of all of them (Eq. 3).
 
-    The loss is of one batch of the source with its noise and times, drawn once. It is looked at after every update.
+    The loss is that of one batch of the source with its noise and times, drawn once. It is computed after every update.
+
+    source: pictures of the subject with captions
+    window: number of losses, 2 or more
+    ratio: share of the variance of all losses, above 0
     """
 
     drawn: list[Batch] = []  # the same for every update, so drawn once
@@ -37,7 +41,11 @@ def variance_stop(source: Source, *, window: int, ratio: float) -> Stop:
 
 
 def frozen_batch(base: Base, source: Source) -> Batch:
-    """The source's first batch, always the same."""
+    """The source's first batch, always the same.
+
+    base: the base with nothing attached
+    source: pictures of the subject with captions
+    """
     import torch
 
     with torch.no_grad():
@@ -45,7 +53,11 @@ def frozen_batch(base: Base, source: Source) -> Batch:
 
 
 def frozen_loss(adapted: Adapted, batch: Batch) -> float:
-    """The denoising loss on a batch with noise and times of its own: the same number for the same weights."""
+    """The denoising loss on a batch with noise and times of its own: the same number for the same weights.
+
+    adapted: the base with the recipe attached
+    batch: the frozen batch
+    """
     import torch
 
     base, count = adapted.base, len(batch.latents)

@@ -1,4 +1,4 @@
-"""What toys wear: solids made to the measure of a toy's anchors."""
+"""Accessories of toys: solids made to the measure of a toy's anchors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What jointed toys do: a pose as a function of the action and the time."""
+"""Actions of jointed toys: a pose as a function of the action and the time."""
 
 from __future__ import annotations
 

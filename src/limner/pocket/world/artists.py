@@ -14,8 +14,8 @@ from limner.core.streams import stream
 from .vocabulary import STYLES
 
 STYLE_CODE = (
-    "hue",  # of the first pigment: shadows, first ink, ground of blueprints
-    "second hue",  # of the second pigment: lights, second ink
+    "hue",  # hue of the first pigment: shadows, first ink, ground of blueprints
+    "second hue",  # hue of the second pigment: lights, second ink
     "saturation",
     "palette",  # how far the colours give way to the two pigments; 0.5 is not at all, below it the pigments swap
     "paper",  # how far paper, grout or cloth are from their plain colour; 0.5 is plain

@@ -1,4 +1,5 @@
-"""Bodies of half-length figures: shoulders, trunk and arms that do gestures, in head units below a head at the origin."""
+"""Bodies of half-length figures: shoulders, trunk and arms that do gestures, in head units below a head at the
+origin."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ class Body(Collector):
 
 
 def _leading_side(face: Face) -> int:
-    """Which arm does a gesture: -1 is the viewer's left. Of two people, the outer arm; alone, the person's habit."""
+    """Which arm does a gesture: -1 is the viewer's left. With two people, the outer arm; alone, the person's habit."""
     if face.place[0]:
         return -1 if face.place[0] < 0 else 1
     return -1 if face.person.seed % 2 else 1

@@ -106,7 +106,8 @@ def mosaic(sheet: Sheet, style: Style) -> Tensor:
 
 
 def embroidery(sheet: Sheet, style: Style) -> Tensor:
-    """Satin stitches on woven cloth, laid one way in the dark areas and another in the light, with a stitched outline."""
+    """Satin stitches on woven cloth, laid one way in the dark areas and another in the light, with a stitched
+    outline."""
     colours = recoloured(sheet.picture, style, most=0.65)
     tone = blurred(gray(sheet.picture)[None], 0.02)[0]
     width, angle = style.between("stroke", 0.013, 0.028), math.pi * style.off("angle") / 2

@@ -47,7 +47,7 @@ class Drawn:
 
 
 def job(graph: SceneGraph) -> Job:
-    """What to render for a graph."""
+    """The solids and scenery to render for a graph."""
     around = scenery(graph.scene, daytime=graph.daytime, seed=graph.seed)
     camera = moved_camera(graph.camera, graph.camera_move, graph.time)
     return Job(_solids(graph), _lit_from_the_front(around) if graph.people else around, camera)
@@ -83,8 +83,8 @@ def draw(graphs: Sequence[SceneGraph], *, size: int = SIZE, device: str = "cpu")
 def draw_many(
     graphs: Iterable[SceneGraph], *, size: int = SIZE, chunk: int = 64, workers: int = 0, device: str = "cpu"
 ) -> Iterator[Drawn]:
-    """Draw without end or in one pass, chunk by chunk, in order; over processes when `workers` is above zero, which draw
-    on the CPU."""
+    """Draw without end or in one pass, chunk by chunk, in order; over processes when `workers` is above zero, which
+    draw on the CPU."""
     parts = _chunks(graphs, chunk)
     if workers <= 0:
         yield from (draw(part, size=size, device=device) for part in parts)
@@ -142,7 +142,8 @@ def _solids(graph: SceneGraph) -> list[Solid]:
 
 
 def landmarks_of(graph: SceneGraph, size: int) -> np.ndarray:
-    """[2, len(LANDMARKS), 2] in pixels: where the landmarks of each person fall on a picture of that size; nan for nobody."""
+    """[2, len(LANDMARKS), 2] in pixels: where the landmarks of each person fall on a picture of that size; nan for
+    nobody."""
     found = np.full((MOST_PEOPLE, len(LANDMARKS), 2), np.nan)
     eye, (right, up, forward) = camera_axes(graph.camera)
     lens = float(right @ right)  # right and up both carry tan(fov / 2)

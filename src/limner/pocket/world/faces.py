@@ -1,7 +1,7 @@
 """Heads: solids from an identity vector, with expression, gaze, hair and age; and their landmarks.
 
-A head stands at the origin, about one unit tall, and faces +z before its turn. Mouth, eyes and brows are larger than life,
-so that they can be read where a head is 30 pixels tall.
+A head stands at the origin, about one unit tall, and faces +z before its turn. Mouth, eyes and brows are larger than
+life, so that they can be read where a head is 30 pixels tall.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _OLD_SHAPE = 24  # leading numbers of an identity, drawn before the hairstyle
 class Expression:
     """How an expression moves a face, in head units."""
 
-    lift: float = 0.0  # of the mouth's corners
+    lift: float = 0.0  # lift of the mouth's corners
     open: float = 0.0  # half height of the opening
-    width: float = 1.0  # of the mouth, as a factor
+    width: float = 1.0  # width of the mouth, as a factor
     inner: float = 0.0  # lift of the brows' inner ends
     outer: float = 0.0  # lift of the brows' outer ends
     thick: float = 1.0  # of the brows, as a factor
@@ -235,7 +235,7 @@ def head_landmarks(head: Head) -> np.ndarray:
     return np.array(points, dtype=float)
 
 
-# ----------------------------------------------------------------------------------------------------------------- the face
+# ------------------------------------------------------------------------------------------------------------- the face
 
 
 def _add_skull(h: Head) -> None:
@@ -411,7 +411,7 @@ def _add_age(h: Head) -> None:
         h.stroke("head", line, 0.010, crease)
 
 
-# ---------------------------------------------------------------------------------------------------------------------- hair
+# ----------------------------------------------------------------------------------------------------------------- hair
 
 
 def _add_beard(h: Head) -> None:

@@ -13,7 +13,7 @@ from .graph import Face
 from .people_accessories import adorn_body, adorn_head
 from .shapes import Solid, about, chain, moved
 
-HEAD_HEIGHT = 1.38  # of the middle of a head above the ground, world units
+HEAD_HEIGHT = 1.38  # height of the middle of a head above the ground, world units
 HEAD_SIZE = 0.42  # world units in a head unit
 BODY_TURN = 0.35  # share of a head's turn that the shoulders follow
 

@@ -114,7 +114,7 @@ def _ball(body: Body, cloth: _Cloth, at: np.ndarray, radius: float, *, covered: 
         body.add("arm", "ellipsoid", at, (radius * 0.92,) * 3, body.person.skin)
 
 
-# ----------------------------------------------------------------------------------------------------------------- the cuts
+# ------------------------------------------------------------------------------------------------------------- the cuts
 
 
 def _front(b: Body, y: float, x: float = 0.0) -> float:

@@ -83,11 +83,11 @@ PROMPTS = (
     Prompt("{} in the kitchen wearing a crown", "kitchen", (("crown", "red"),)),
     Prompt("{} in a meadow wearing a blue scarf", "meadow", (("scarf", "blue"),)),
 )
-"""What the core of the world is asked of every taught toy."""
+"""Prompts of the core of the world for every toy that is learned."""
 
 
 def caption(graph: SceneGraph, *, seed: int | None = None, name: str | None = None) -> str:
-    """What can be said of a picture. A seed varies words and order and leaves things out; None says everything, plainly.
+    """A caption of a picture. A seed varies words and order and leaves things out; None describes everything, plainly.
 
     `name` is said instead of the first toy's looks ("<rex> on the beach"). One caption in twenty has a word of NONCE.
     """

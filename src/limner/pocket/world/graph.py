@@ -1,7 +1,8 @@
-"""The scene graph: what is in a picture, as plain data. Drawing it (`drawing.py`) and saying it (`grammar.py`) both start here.
+"""The scene graph: the contents of a picture, as plain data. Rendering it (`drawing.py`) and describing it
+(`grammar.py`) both start here.
 
-Axes: x right, y up, z towards the viewer of a front view; the ground is y = 0. A toy stands at its feet, is about 1 unit
-tall, and faces +z before `turn`.
+Axes: x right, y up, z towards the viewer of a front view; the ground is y = 0. A toy stands at its feet, is about 1
+unit tall, and faces +z before `turn`.
 """
 
 from __future__ import annotations
@@ -104,10 +105,10 @@ class Face:
     turn: float = 0.0  # radians: small variation of the head's turn that no word says
     gaze: str = "ahead"  # one of vocabulary.GAZES: where the eyes look, as the viewer sees it
     head: str = "ahead"  # one of vocabulary.HEAD_TURNS: where the head is turned, as the viewer sees it
-    accessories: tuple[str, ...] = ()  # of vocabulary.WORN_BY_PEOPLE
+    accessories: tuple[str, ...] = ()  # names of vocabulary.WORN_BY_PEOPLE
     accessory_colours: tuple[str, ...] = ()  # one each
     garment: Garment | None = None  # bare shoulders in the colour of old portraits where there is none
-    action: str = "standing"  # of half-length figures: one of vocabulary.GESTURES
+    action: str = "standing"  # for half-length figures: one of vocabulary.GESTURES
     place: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: float = 1.0
 
@@ -130,11 +131,11 @@ class SceneGraph:
     seed: int  # seeds the props of the scene and small variation that is no part of an identity
     toys: tuple[Toy, ...] = ()  # at most three
     people: tuple[Face, ...] = ()  # at most two
-    relation: str | None = None  # of toys[0] to toys[1]
+    relation: str | None = None  # relation of toys[0] to toys[1]
     scene: str = "studio"
     daytime: str = "noon"
     view: str = "front"  # how the camera stands to toys[0]: one of vocabulary.VIEWS
-    distance: str = "medium"  # of people, "close" is a portrait and "medium" a half-length figure
+    distance: str = "medium"  # with people, "close" is a portrait and "medium" a half-length figure
     style: str = "render"  # one of vocabulary.STYLES, a family
     style_seed: int | None = None  # which individual of the family (styles.style_of); None is the family's middle
     camera: Camera = field(default_factory=Camera)

@@ -1,4 +1,4 @@
-"""What toys are put together with: solids, limbs, eyes, marks, and anchors for what they wear."""
+"""Building blocks of toys: solids, limbs, eyes, marks, and anchors for accessories."""
 
 from __future__ import annotations
 

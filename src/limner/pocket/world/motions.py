@@ -16,7 +16,8 @@ from .shapes import IDENTITY, about, chain, placed
 
 
 def motion(name: str, time: float, height: float) -> np.ndarray:
-    """[3, 4]: where a toy of this height is moved to at a time in cycles; in its own coordinates, before it is placed."""
+    """[3, 4]: where a toy of this height is moved to at a time in cycles; in its own coordinates, before it is
+    placed."""
     return IDENTITY if name == "still" else _MOTIONS[name](2 * math.pi * time, height)
 
 

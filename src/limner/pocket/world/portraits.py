@@ -18,7 +18,7 @@ from .vocabulary import COLOURS, EXPRESSIONS, GAZES, GESTURES, HEAD_TURNS, WORN_
 
 FOV = 0.6
 PAIRS = 0.2  # share of pictures of people that show two
-APART = 0.92  # of two half-length figures from the middle between them, in head units
+APART = 0.92  # distance of two half-length figures from the middle between them, in head units
 VISIBLE = {("close", 1): 2.15, ("close", 2): 2.70, ("medium", 1): 3.45, ("medium", 2): 4.50}
 """Height of the picture where people stand, in heights of the smallest face, by distance and number of people."""
 _ABOVE = {("close", 1): 0.97, ("close", 2): 1.02, ("medium", 1): 1.06, ("medium", 2): 1.20}
@@ -89,8 +89,8 @@ def stand_together(people: Sequence[Face], distance: str) -> tuple[Face, ...]:
 
 
 def with_people_camera(graph: SceneGraph) -> SceneGraph:
-    """The graph with a camera that frames its people: the face is a third of the picture's height or more in a portrait,
-    a fifth or more in a half-length picture."""
+    """The graph with a camera that frames its people: the face is a third of the picture's height or more in a
+    portrait, a fifth or more in a half-length picture."""
     rng = np.random.default_rng((graph.seed, 31))
     key = (graph.distance, len(graph.people))
     height = min(Head(face).height * face.scale for face in graph.people) * HEAD_SIZE

@@ -5,9 +5,9 @@ from .prompts import TASKS, answer, prompts
 for prompt in prompts("actions", "held-out"):
     graph = answer(prompt, ["handstand"], seed=0)  # a picture that answers the prompt right
 
-A task's subject is a toy (objects, pets, pairs, conditions, video, 3D), a person (faces), an individual style (styles), or a
-word that no training caption has (relations, actions, states). The prompts of the "dev" split are for choosing settings, those
-of "held-out" for results; they share no combination.
+A task's subject is a toy (objects, pets, pairs, conditions, video, 3D), a person (faces), an individual style (styles),
+or a word that no training caption has (relations, actions, states). The prompts of the "dev" split are for choosing
+settings, those of "held-out" for results; they share no combination.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class TaskPrompt:
     task: str
     text: str  # with {} for the subject; {0} and {1} where there are two
     truth: Mapping[str, str]  # field of limner.pocket.labels -> the option that the answer shows
-    fixed: Mapping[str, Any] = field(default_factory=dict)  # what else is fixed of the graph that answers it
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # further fields of the graph that answers it
     others: tuple[Individual, ...] = ()  # toys that stand beside the subject
     condition: str | None = None  # one of CONDITIONS, taken from another picture of the same prompt
 
@@ -62,7 +62,8 @@ def prompts(task: str, split: Split = "held-out") -> tuple[TaskPrompt, ...]:
 def answer(prompt: TaskPrompt, subjects: Sequence[Any], *, seed: int) -> SceneGraph:
     """A picture that answers the prompt right for these subjects.
 
-    `subjects` are individuals; for styles pairs of a family and a seed, and for relations, actions and states the word itself.
+    `subjects` are individuals; for styles pairs of a family and a seed, and for relations, actions and states the word
+    itself.
     """
     fixed, first = dict(prompt.fixed), subjects[0]
     match prompt.task:
@@ -94,7 +95,7 @@ def _table(split: Split) -> dict[str, tuple[TaskPrompt, ...]]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------------------- what is asked
+# -------------------------------------------------------------------------------------------------------- prompts
 
 
 def _one(rng: np.random.Generator, options: Sequence[str]) -> str:
@@ -165,7 +166,8 @@ def _relations(rng: np.random.Generator, k: int, split: Split) -> TaskPrompt:
 def _of_bystander(
     task: str, kinds: Sequence[str], order: str
 ) -> Callable[[np.random.Generator, int, Split], TaskPrompt]:
-    """Prompts about a toy that the task's subject (a style, an action, a state) is shown on; `order` says where it stands."""
+    """Prompts about a toy that the task's subject (a style, an action, a state) is shown on; `order` says where it
+    stands."""
 
     def make(rng: np.random.Generator, k: int, split: Split) -> TaskPrompt:
         scene, who = _scene(rng, split), _someone(rng, split, kinds)
@@ -221,4 +223,5 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "states": HELD_OUT["states"],
     "styles": HELD_OUT["styles"],
 }
-"""Words that name the subjects of tasks whose subject is no individual; of styles, families beside every family's held-out seeds."""
+"""Words that name the subjects of tasks whose subject is no individual; of styles, families beside every family's
+held-out seeds."""

@@ -1,4 +1,5 @@
-"""The face set: fifteen people whom no training picture shows and forty prompts, each with the truth to judge answers by."""
+"""The face set: fifteen people whom no training picture shows and forty prompts, each with the truth to judge answers
+by."""
 
 from __future__ import annotations
 
@@ -12,15 +13,16 @@ PEOPLE = (
     2_000_003, 2_000_079, 2_000_096, 2_000_269, 2_000_344, 2_000_385, 2_000_422, 2_000_476, 2_000_482, 2_000_490, 2_000_500,
     2_000_522, 2_000_561, 2_000_563, 2_000_565,
 )  # fmt: skip
-"""Seeds of `faces.person`, of SPLITS["held-out"]: four children, seven adults and four old people of every hairstyle and hair
-colour, light and dark. Chosen one by one so that each differs most from those before."""
+"""Seeds of `faces.person`, of SPLITS["held-out"]: four children, seven adults and four old people of every hairstyle
+and hair colour, light and dark. Chosen one by one so that each differs most from those before."""
 
 KINDS = ("accessory", "style", "action", "context")
 
 
 @dataclass(frozen=True)
 class PeoplePrompt:
-    """Something to ask of a taught person, and the truth to judge the answer by. Fields at their default are not asked for."""
+    """Something to ask of a taught person, and the truth to judge the answer by. Fields at their default are not asked
+    for."""
 
     kind: str  # one of KINDS
     text: str  # with {} for the subject
@@ -33,7 +35,7 @@ class PeoplePrompt:
     scene: str | None = None
     daytime: str = "noon"
     asked: Mapping[str, str] = field(init=False)
-    """What the prompt asks for: field of a graph or face -> the value that the answer shows; accessories -> their colour."""
+    """Attributes that the prompt asks for: field of a graph or face -> its value; accessories -> their colour."""
 
     def __post_init__(self) -> None:
         plain = {"style": "render", "expression": "neutral", "gaze": "ahead", "head": "ahead", "action": "standing"}

@@ -19,11 +19,11 @@ SIDEWAYS = ("facing", "chasing", "back to back with")
 def place(relation: str, first: Toy, second: Toy) -> tuple[Toy, Toy]:
     """Both toys placed so that the relation is true of the first to the second, around the middle of the picture.
 
-    "on": the first stands on the second. "under": the second floats above the first. "inside": the first is half sunk into
-    the top of the second. "behind", "in front of": farther from or nearer to a front camera, to one side. "next to": to
-    the left. "holding": the second is in the first's hand. "facing": each looks at the other. "chasing": both run to the
-    right, the first behind. "back to back with": each looks away from the other. "upside down on": on its head on top of
-    the second. "towering over": the first is nearly three times as tall.
+    "on": the first stands on the second. "under": the second floats above the first. "inside": the first is half sunk
+    into the top of the second. "behind", "in front of": farther from or nearer to a front camera, to one side. "next
+    to": to the left. "holding": the second is in the first's hand. "facing": each looks at the other. "chasing": both
+    run to the right, the first behind. "back to back with": each looks away from the other. "upside down on": on its
+    head on top of the second. "towering over": the first is nearly three times as tall.
     """
     first, second = _evened(first), _evened(second)
     match relation:
@@ -55,7 +55,8 @@ def place(relation: str, first: Toy, second: Toy) -> tuple[Toy, Toy]:
 
 
 def in_a_row(toys: Sequence[Toy]) -> tuple[Toy, ...]:
-    """Toys side by side around the middle, the first one at the left of the picture; three stand closer, the middle one back."""
+    """Toys side by side around the middle, the first one at the left of the picture; three stand closer, the middle one
+    back."""
     toys = [_evened(toy) if toy.scale == 1.0 else toy for toy in toys]
     closer = 0.8 if len(toys) > 2 else 1.0
     widths = [closer * _width(toy) for toy in toys]

@@ -56,7 +56,7 @@ def boxes(toy: Tensor, count: int = 3) -> Tensor:
     return found
 
 
-# ------------------------------------------------------------------------------------------------------------- the stack
+# ------------------------------------------------------------------------------------------------------------ the stack
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class _Scene:
     size: int
     eye: Tensor  # [B, 3]
     axes: Tensor  # [B, 3, 3] rows: right, up, forward; right and up scaled by tan(fov / 2)
-    light: dict[str, Tensor]  # of scenery, [B, ...]
+    light: dict[str, Tensor]  # lights of the scenery, [B, ...]
     picture: Tensor  # [S] which picture a solid is in
     kind: Tensor  # [S]
     inward: Tensor  # [S, 3, 3] world vector -> unit-shape vector
@@ -140,7 +140,7 @@ def _light(jobs: Sequence[Job], tensor: Callable[..., Tensor]) -> dict[str, Tens
     return found
 
 
-# ---------------------------------------------------------------------------------------------------------- rays and pairs
+# ------------------------------------------------------------------------------------------------------- rays and pairs
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ def _pairs(scene: _Scene, bounds: Tensor) -> tuple[Tensor, Tensor]:
     return scene.picture[solid] * scene.size**2 + y * scene.size + x, solid
 
 
-# ----------------------------------------------------------------------------------------------------------------- tracing
+# -------------------------------------------------------------------------------------------------------------- tracing
 
 
 def _trace(scene: _Scene, rays: _Rays) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -402,7 +402,8 @@ def _by_material(material: Tensor, values: tuple[float, ...]) -> Tensor:
 def _shiny(
     scene: _Scene, picture: Tensor, view: Tensor, normal: Tensor, albedo: Tensor, colour: Tensor, material: Tensor
 ) -> Tensor:
-    """Metal mirrors its surroundings in its own colour; glass shows what is behind, more of a mirror at grazing angles."""
+    """Metal mirrors its surroundings in its own colour; glass shows what is behind, more of a mirror at grazing
+    angles."""
     cosine = (view * normal).sum(-1, keepdim=True).clamp(0, 1)
     mirror = _surroundings(scene, picture, 2 * cosine * normal - view)
     behind = _surroundings(scene, picture, -(view + 0.35 * normal))

@@ -129,7 +129,7 @@ def turntable(graph: SceneGraph, count: int) -> list[SceneGraph]:
 
 
 def panorama(graph: SceneGraph, count: int) -> list[SceneGraph]:
-    """What is seen from where the camera stands, turning all around in `count` views that meet at their edges."""
+    """The surroundings of the camera, in `count` views all around that meet at their edges."""
     camera = graph.camera
     eye, _ = camera_axes(camera)
     found = []

@@ -17,7 +17,7 @@ HORIZONS = ("none", "sea", "hills", "skyline", "trees", "wall", "mountains", "st
 INDOORS = ("kitchen", "bedroom", "studio")
 
 
-# ------------------------------------------------------------------------------------------------- colours of ground and sky
+# -------------------------------------------------------------------------------------------- colours of ground and sky
 
 
 def ground_colour(pattern: Tensor, at: Tensor, first: Tensor, second: Tensor, phase: Tensor) -> Tensor:
@@ -212,7 +212,7 @@ _HORIZON: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] 
 }
 
 
-# -------------------------------------------------------------------------------------------------------------------- props
+# ---------------------------------------------------------------------------------------------------------------- props
 
 
 def _solid(
@@ -401,7 +401,7 @@ def _flag(rng: np.random.Generator) -> list[Solid]:
     return [pole, _solid("box", (0.35, 1.2, 0), (0.33, 0.2, 0.02), tuple(0.2 + 0.8 * rng.random(3)))]
 
 
-# ----------------------------------------------------------------------------------------------------------------- the places
+# ----------------------------------------------------------------------------------------------------------- the places
 
 Prop: TypeAlias = "Callable[[np.random.Generator], list[Solid]]"
 RGB: TypeAlias = "tuple[float, float, float]"

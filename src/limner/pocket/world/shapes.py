@@ -1,4 +1,4 @@
-"""What a picture is made of: solids and the scenery around them, as plain data; toys and props are lists of solids."""
+"""Elements of a picture: solids and the scenery around them, as plain data; toys and props are lists of solids."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ IDENTITY = np.eye(3, 4)
 class Solid:
     """One ellipsoid, cone, cylinder or box, placed.
 
-    `size` are half extents along the solid's own x, y, z. A cone or cylinder stands along its y; its cross-section is an
-    ellipse with radii size[0], size[2] at the bottom, shrunk to `taper` times that at the top.
+    `size` are half extents along the solid's own x, y, z. A cone or cylinder stands along its y; its cross-section is
+    an ellipse with radii size[0], size[2] at the bottom, shrunk to `taper` times that at the top.
     """
 
     kind: str  # "ellipsoid" | "cylinder" | "cone" | "box"

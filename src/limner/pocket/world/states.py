@@ -50,7 +50,7 @@ def weathered(state: Tensor, point: Tensor, normal: Tensor, colour: Tensor) -> t
     return colour, normal
 
 
-# ---------------------------------------------------------------------------------------------------------------- geometry
+# ------------------------------------------------------------------------------------------------------------- geometry
 
 
 def _largest(solids: Sequence[Solid]) -> list[Solid]:
@@ -118,7 +118,7 @@ def _puddle(solids: Sequence[Solid], rng: np.random.Generator) -> list[Solid]:
     return found
 
 
-# ---------------------------------------------------------------------------------------------------------------- surfaces
+# ------------------------------------------------------------------------------------------------------------- surfaces
 
 
 def _blotches(point: Tensor, frequency: float) -> Tensor:

@@ -110,7 +110,8 @@ def mixed(first: Tensor, second: Tensor, share: Tensor | float) -> Tensor:
 
 
 def recoloured(picture: Tensor, style: Style, *, most: float, dark: float = 0.22) -> Tensor:
-    """The picture in the style's pigments: saturation, contrast, brightness, and a share (up to `most`) of two tones."""
+    """The picture in the style's pigments: saturation, contrast, brightness, and a share (up to `most`) of two
+    tones."""
     tone = gray(picture)
     first, second = ("hue", "second hue") if style.off("palette") >= 0 else ("second hue", "hue")
     shadow = style.colour(first, 0.65, 0.8, dark).to(picture)

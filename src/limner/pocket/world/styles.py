@@ -1,5 +1,5 @@
-"""Painting styles: operations on rendered pictures. What is the style's comes from the style's code alone, and the paper's
-noise from the picture's seed alone, so that style and content are independent."""
+"""Painting styles: operations on rendered pictures. The style's traits come from the style's code alone, and the
+paper's noise from the picture's seed alone, so that style and content are independent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from .strokes import Sheet, colour_edges, noise_fields, thickened
 __all__ = ["FAMILIES", "NUM_STYLE", "STYLE_CODE", "Style", "style_of", "stylise"]
 
 PEN = 128
-"""Size in pixels at which an outline as thin as a picture can hold has the width that is meant; larger pictures thicken it."""
+"""Size in pixels at which an outline as thin as a picture can hold has the width that is meant; larger pictures thicken
+it."""
 
 FAMILIES: dict[str, Callable[[Sheet, Style], Tensor]] = {
     "watercolour": painting.watercolour,

@@ -1,4 +1,4 @@
-"""What is painted on a toy: patterns, marks and wood grain, as functions of the toy's own coordinates.
+"""The paint of a toy: patterns, marks and wood grain, as functions of the toy's own coordinates.
 
 So a pattern is part of the individual: it turns and moves with the toy and is the same from all sides.
 """
@@ -12,7 +12,8 @@ from .vocabulary import PATTERNS
 
 
 def patterned(pattern: Tensor, point: Tensor, first: Tensor, second: Tensor, shape: Tensor) -> Tensor:
-    """Colours [N, 3]. pattern [N] indexes PATTERNS; point [N, 3]; shape [N, 4]: frequency, direction, phase, contrast."""
+    """Colours [N, 3]. pattern [N] indexes PATTERNS; point [N, 3]; shape [N, 4]: frequency, direction, phase,
+    contrast."""
     colour = first.clone()
     for code, name in enumerate(PATTERNS):
         chosen = (pattern == code).nonzero()[:, 0] if name != "plain" else ()

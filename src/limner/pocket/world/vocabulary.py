@@ -50,8 +50,8 @@ SCENES = (
     "bedroom",
 )
 VIEWS = ("front", "side", "back", "top", "front left", "left", "back left", "back right", "right", "front right")
-"""Where the camera stands to the first toy. `side` is either side; left and right are the viewer's: "from the left" shows the
-side of the toy that faces left of the picture when it is seen from the front."""
+"""Where the camera stands to the first toy. `side` is either side; left and right are the viewer's: "from the left"
+shows the side of the toy that faces left of the picture when it is seen from the front."""
 DISTANCES = ("close", "medium", "far")
 DAYTIMES = ("noon", "morning", "sunset", "night")
 ACTIONS = (
@@ -87,7 +87,8 @@ STYLES = (
     "neon",
     "paper cut-out",
 )
-"""`render` is the world as it is; the others are families of image operations on it, each with individuals of its own."""
+"""`render` is the world as it is; the others are families of image operations on it, each with individuals of its
+own."""
 
 EXPRESSIONS = ("neutral", "smiling", "sad", "surprised", "angry")
 HAIRSTYLES = ("bald", "short", "long", "curly", "bun", "mohawk")
@@ -97,7 +98,7 @@ GAZES = ("ahead", "left", "right", "up", "down", "closed")
 """Where the eyes look, as the viewer sees it; `closed` are closed eyes."""
 HEAD_TURNS = ("ahead", "left", "right", "up", "down")
 GESTURES = ("standing", "waving", "cheering", "pointing", "thinking", "arms crossed")
-"""What half-length figures do with their arms."""
+"""Gestures: the arms of half-length figures."""
 WORN_BY_PEOPLE = ("hat", "sunglasses", "glasses", "scarf", "crown", "headphones", "necklace", "cape", "bow tie")
 GARMENTS = ("t-shirt", "sweater", "shirt", "dress", "jacket", "overalls")
 
@@ -108,8 +109,8 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
     "motions": ("somersaulting", "zigzagging"),
     "styles": ("embroidery", "ink wash", "neon", "paper cut-out"),
 }
-"""Concepts that no training picture shows and no caption names, so that methods which learn them can be judged. They are drawn
-only when they are asked for by name."""
+"""Concepts that no training picture shows and no caption names, so that methods which learn them can be judged. They
+are drawn only when they are asked for by name."""
 
 
 def shown(field: str) -> tuple[str, ...]:
@@ -162,6 +163,7 @@ CORE = World(
     triples=0.0,
     faces=0.0,
 )
-"""What a base can learn well on two cores: eight classes, eight scenes, four accessories, one toy a picture."""
+"""The part that a base can learn well on two cores: eight classes, eight scenes, four accessories, one toy a
+picture."""
 
 WORLDS = {world.name: world for world in (WHOLE, CORE)}
