@@ -451,7 +451,7 @@ def _held_out(subject: Subject, count: int) -> tuple[Subject, list[Any]]:
     """The subject without its last `count` pictures (doubles of one photograph stay together), and those."""
     from dataclasses import replace
 
-    from limner.evaluation.datasets import split
+    from limner.data.duplicates import split
 
     if count == 0:
         return subject, []

@@ -82,7 +82,7 @@ def _nothing() -> dict[str, float]:
 
 def _split(case: Case) -> tuple[list[Image.Image], list[Image.Image]]:
     """What is learned from, and what is held out to judge by."""
-    from limner.evaluation.datasets import split
+    from limner.data.duplicates import split
 
     if case.member.held_out:
         return case.member.load(), list(case.member.held_out)
