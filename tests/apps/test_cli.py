@@ -132,9 +132,25 @@ def test_lists_speak_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)[0]["name"] == "pocket"
     assert run("doctor", "--json") == 0
     assert all(check["ok"] for check in json.loads(capsys.readouterr().out))
+    assert run("doctor") == 0
+    assert "limner[heic]" in capsys.readouterr().out
     for command in ("methods", "bases", "doctor"):
         assert run(command) == 0
         assert capsys.readouterr().out
+
+
+def test_doctor_lists_every_extra_with_its_install_line() -> None:
+    import tomllib
+
+    from limner.workflows.doctor import EXTRAS, _extra
+
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(EXTRAS) == set(project["optional-dependencies"]) - {"dev"}
+    missing = _extra("limner[heic]", ("no_such_module",), "photographs")
+    assert missing["found"] == "not installed; for photographs: pip install 'limner[heic]'"
+    assert missing["ok"]  # nothing is wrong
+    assert not missing["installed"]
+    assert _extra("limner[heic]", ("json",), "photographs")["found"] == "installed"
 
 
 def test_flags_come_from_the_signature(capsys: pytest.CaptureFixture[str]) -> None:

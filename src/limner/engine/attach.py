@@ -153,8 +153,10 @@ class AdaptedBase:
     def expand_prompt(self, prompt: str) -> str:
         """The prompt as the base reads it: every worn handle replaced by what its recipe says."""
         for place, adapter in enumerate(self.adapters):
-            says = adapter.recipe.says if self._acts(place) or not adapter.noun else adapter.noun
-            prompt = prompt.replace(adapter.handle, says if isinstance(says, str) else says(self.base))
+            if self._acts(place) or not adapter.noun:
+                prompt = adapter.recipe.expand(prompt, adapter.handle, self.base)
+            else:  # taken off for now: read as any of its class
+                prompt = prompt.replace(adapter.handle, adapter.noun)
         return prompt
 
     def text_states(self, prompts: Sequence[str]) -> Tensor:

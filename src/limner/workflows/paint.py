@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import torch
 
@@ -32,42 +34,7 @@ if TYPE_CHECKING:
     from limner.library.concepts import Concepts
 
 
-def paint(
-    base: Base,
-    prompts: str | Sequence[str],
-    *,
-    concepts: Sequence[Concept | Path | str] = (),
-    count: int = 1,
-    seed: int = 0,
-    scale: float | Sequence[float] = 1.0,
-    settings: PaintSettings | None = None,
-    canvas: Canvas | None = None,
-    any_base: bool = False,
-    hot: Concepts | None = None,
-    watch: Callable[[PaintStep], object] | None = None,
-) -> Pictures:
-    """Paint `count` pictures of each prompt, wearing `concepts` at `scale`, one for all or one each. Picture k of a prompt has seed `seed + k`.
-
-    A prompt need not name a concept: so one sees what wearing it does to other things. With a `canvas`, every picture is
-    painted into it. `any_base` lets a base wear what another of its family was taught. A concept may be named by its file, which
-    is read from `hot` where it is there already. Raises `PromptError` for a prompt that is empty, too long, or names a handle that
-    nothing worn answers to, `InputError` for a scale outside of SCALES, and `PaintingError` where latents are not finite numbers.
-    """
-    return Pictures(
-        painting(
-            base,
-            prompts,
-            concepts=concepts,
-            count=count,
-            seed=seed,
-            scale=scale,
-            settings=settings,
-            canvas=canvas,
-            any_base=any_base,
-            hot=hot,
-            watch=watch,
-        )
-    )
+P = ParamSpec("P")
 
 
 def painting(
@@ -84,7 +51,14 @@ def painting(
     hot: Concepts | None = None,
     watch: Callable[[PaintStep], object] | None = None,
 ) -> Iterator[Picture]:
-    """`paint`, yielding pictures as they are done, a batch at a time. The base is as it was once the iterator ends or is closed."""
+    """Paint `count` pictures of each prompt, wearing `concepts` at `scale`, one for all or one each. Picture k of a prompt has seed `seed + k`.
+
+    `painting` yields pictures as they are done, a batch at a time, and `paint` returns all of them; the base is as it was once the
+    iterator ends or is closed. A prompt need not name a concept: so one sees what wearing it does to other things. With a `canvas`, every picture is painted into it.
+    `any_base` lets a base wear what another of its family was taught. A concept may be named by its file, which is read from `hot`
+    where it is there already. Raises `PromptError` for a prompt that is empty, too long, or names a handle that nothing worn answers
+    to, `InputError` for a scale outside of SCALES, and `PaintingError` where latents are not finite numbers.
+    """
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     settings = settings or PaintSettings()
     if count < 1:
@@ -115,6 +89,20 @@ def painting(
             for image, (prompt, number) in zip(images, part, strict=True):
                 yield Picture(image, prompt, number, names, base.name, dict(story))
 
+
+def _all_at_once(painting: Callable[P, Iterator[Picture]]) -> Callable[P, Pictures]:
+    """`painting` run to its end, with the same arguments."""
+
+    @functools.wraps(painting)
+    def paint(*given: P.args, **named: P.kwargs) -> Pictures:
+        return Pictures(painting(*given, **named))
+
+    paint.__name__ = paint.__qualname__ = "paint"
+    paint.__signature__ = inspect.signature(painting).replace(return_annotation="Pictures")  # type: ignore[attr-defined]
+    return paint
+
+
+paint = _all_at_once(painting)
 
 SCALES = (-10.0, 10.0)
 """Least and greatest strength at which a concept is worn."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from limner.engine.parallel import Spread
 from limner.errors import InputError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from limner.core.recipe import Recipe, Source, Stage
     from limner.engine.train import Progress
 
+T = TypeVar("T")
 LOSSES = 50
 """How many of a run's losses its weights' header holds, evenly spread, the first and the last among them."""
 
@@ -153,12 +154,19 @@ def folder_of(ready: Training, run: Path | None = None) -> Path:
 
 def trained(ready: Training, *, run: Path | None = None, watch: Callable[[Progress], object] | None = None) -> Path:
     """Run it, and write the weights; of several processes, the main one does."""
-    import torch
+    from limner.engine.checkpoint import finish
 
+    return finish(trained_updates(ready, run=run, watch=watch))
+
+
+def trained_updates(
+    ready: Training, *, run: Path | None = None, watch: Callable[[Progress], object] | None = None
+) -> Generator[Progress, None, Path]:
+    """`trained`, yielding every update; the generator returns the file of the weights."""
     from limner.core.files import check_folder
     from limner.core.weights import save_weights, shipped, weights_path
     from limner.engine.attach import Adapter, attach
-    from limner.engine.checkpoint import run_to_end
+    from limner.engine.checkpoint import run_updates
 
     from .learn import discard
 
@@ -171,25 +179,39 @@ def trained(ready: Training, *, run: Path | None = None, watch: Callable[[Progre
     adapter = Adapter(recipe, "<nobody>", start, 1.0, ready.seed)
     with attach(base, (adapter,)) as adapted:
         names = {name for stage in ready.stages for selection in stage.train for name in selection(adapted)}
-    mixed = ready.manner.precision != "float32"
-    computing = torch.autocast(base.device.type, torch.bfloat16, cache_enabled=False) if mixed else nullcontext()
-    with computing:  # without autocast's cache, which would outlive each update
-        tensors, losses = run_to_end(
-            base,
-            adapter,
-            ready.stages,
-            ready.seed,
-            header=ready.header,
-            checkpoints=folder_of(ready, run),
-            watch=watch,
-            spread=ready.spread,
-        )
+    updates = run_updates(
+        base,
+        adapter,
+        ready.stages,
+        ready.seed,
+        header=ready.header,
+        checkpoints=folder_of(ready, run),
+        watch=watch,
+        spread=ready.spread,
+    )
+    tensors, losses = yield from _computed(updates, base, ready.manner)
     if not ready.spread.main:
         return weights_path(recipe.weights, base)
     kept = {key: tensor for key, tensor in tensors.items() if key in names}
     path = save_weights(recipe.weights, base, kept, about=_about(ready, losses, time.monotonic() - began))
     discard(folder_of(ready, run))
     return path
+
+
+def _computed(updates: Generator[Progress, None, T], base: Base, manner: Manner) -> Generator[Progress, None, T]:
+    """The updates, each computed in the manner's precision; the caller's own code between them is not."""
+    import torch
+
+    with closing(updates):
+        while True:
+            computing = torch.autocast(base.device.type, torch.bfloat16, cache_enabled=False)
+            with nullcontext() if manner.precision == "float32" else computing:  # its cache would outlive the update
+                try:
+                    progress = next(updates)
+                except StopIteration as ended:
+                    value: T = ended.value
+                    return value
+            yield progress
 
 
 def _about(ready: Training, losses: list[float], seconds: float) -> dict[str, Any]:

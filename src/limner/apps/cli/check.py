@@ -6,8 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .common import base_of, opened, out, read_concept
+from limner.workflows.events import CheckDone
+from limner.workflows.requests import CheckRequest
+
+from .common import choice_of, concept_choice
 from .flags import add_base, add_command, add_trust, at_least
+from .rendering import render
 
 
 def add_to(commands: Any) -> None:
@@ -21,11 +25,11 @@ def add_to(commands: Any) -> None:
 
 
 def check(given: argparse.Namespace) -> None:
-    from limner.workflows.certify import certify
-
-    concept = read_concept(given, given.concept)
-    base = opened(given, base_of(given, concept))
-    found = certify(base, concept, steps=given.steps, seed=given.seed, any_base=given.any_base)
-    rows = [{"what": c.what, "ok": c.ok, "found": c.found} for c in found.checks]
-    out(given, {"ok": found.ok, "dtype": found.dtype, "checks": rows}, str(found))
-    found.demand()
+    request = CheckRequest(
+        concept=concept_choice(given, given.concept),
+        base=choice_of(given),
+        seed=given.seed,
+        steps=given.steps,
+        any_base=given.any_base,
+    )
+    render(request, given, quiet=(CheckDone,))

@@ -23,7 +23,7 @@ def doctor(given: argparse.Namespace) -> None:
     from limner.workflows.doctor import advice, clocked, examine
 
     checks = examine()
-    lines = [f"{'ok ' if c['ok'] else 'BAD'}  {c['what']:14} {c['found']}" for c in checks]
+    lines = [f"{_mark(c)}  {c['what']:20} {c['found']}" for c in checks]
     told: Any = checks
     if given.time:
         times = clocked()
@@ -37,3 +37,10 @@ def doctor(given: argparse.Namespace) -> None:
     out(given, told, "\n".join(lines))
     if not all(c["ok"] for c in checks):
         raise InputError("something is not as it should be; see the lines marked BAD")
+
+
+def _mark(check: Any) -> str:
+    """Three characters: good, bad, or an optional extra that is not there."""
+    if not check["ok"]:
+        return "BAD"
+    return "ok " if check.get("installed", True) else "-  "

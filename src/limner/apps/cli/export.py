@@ -6,8 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .common import base_of, opened, out, read_concept, say
+from limner.workflows.requests import ExportRequest
+
+from .common import choice_of, concept_choice
 from .flags import add_base, add_command, add_trust, at_least
+from .rendering import render
 
 
 def add_to(commands: Any) -> None:
@@ -25,24 +28,12 @@ def add_to(commands: Any) -> None:
 
 
 def export(given: argparse.Namespace) -> None:
-    from limner.core.files import check_folder
-    from limner.core.interrupts import standing
-    from limner.core.weights import shipped
-    from limner.formats import export as write
-    from limner.formats.exporting import export_adapter
-
-    given.out = given.out or Path("out/export") / given.to
-    check_folder(given.out)
-    standing(lambda: "no file is half written; the same command with --overwrite writes all of them")
-    if str(given.concept) == "ip_adapter":
-        base = opened(given, given.base or "pocket")
-        path = given.out / f"ip-adapter-{base.name.replace('/', '-')}.safetensors"
-        path = export_adapter(base, shipped("ip_adapter", base), path, overwrite=given.overwrite)
-        out(given, {"files": [str(path)]}, str(path))
-        return
-    concept = read_concept(given, given.concept)
-    base = opened(given, base_of(given, concept))
-    done = write(concept, base, given.out, to=given.to, rank=given.rank, overwrite=given.overwrite)
-    for note in done.notes:
-        say(f"note: {note}")
-    out(given, {"files": [str(p) for p in done.files], "notes": done.notes}, "\n".join(map(str, done.files)))
+    request = ExportRequest(
+        concept=concept_choice(given, given.concept),
+        to=given.to,
+        base=choice_of(given),
+        out=given.out,
+        rank=given.rank,
+        overwrite=given.overwrite,
+    )
+    render(request, given)

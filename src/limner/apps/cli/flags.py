@@ -3,78 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from limner.apps.door import UsageError
 from limner.core.method import settings
 from limner.errors import InputError
 from limner.methods import DEFAULT, find, methods
 from limner.workflows.choose_method import choose, seconds
 
-from .aliases import advice
 from .common import ROLES
+from .parser import Parser
 
 if TYPE_CHECKING:
     from limner.core.method import Setting
-
-
-class Parser(argparse.ArgumentParser):
-    """Takes no abbreviated flag and no flag twice, and raises `UsageError` where argparse prints and exits."""
-
-    def __init__(self, *names: Any, **more: Any) -> None:
-        super().__init__(*names, **{"allow_abbrev": False, **more})
-        self.register("action", None, _Once)
-        self.register("action", "store", _Once)
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}. `{self.prog} --help` lists what there is")
-
-    def parse_args(self, arguments: Any = None, namespace: Any = None) -> Any:
-        given, rest = self.parse_known_args(arguments, namespace)
-        if rest:
-            raise UsageError(_unknown(rest, getattr(given, "parser", self), given))
-        return given
-
-    @property
-    def flags(self) -> list[str]:
-        return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
-
-
-class _Once(argparse.Action):
-    """Stores a flag's value; a second one is an error."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        seen: set[str] = namespace.__dict__.setdefault("_seen", set())
-        if option_string and self.dest in seen:
-            several = "; give all its values after one" if self.nargs in ("+", "*") else ""
-            raise argparse.ArgumentError(self, f"given twice{several or '; say it once'}")
-        if option_string:
-            seen.add(self.dest)
-        setattr(namespace, self.dest, values)
-
-
-def _unknown(rest: Sequence[str], parser: Parser, given: argparse.Namespace) -> str:
-    """A line about the first word that nothing reads."""
-    word = next((w for w in rest if w.startswith("-")), rest[0]).partition("=")[0]
-    if not word.startswith("-"):
-        return f"{word!r} is one word too many; text with spaces goes between quotes. `{parser.prog} --help` lists what there is"
-    known = [flag for flag in parser.flags if not flag.startswith("--no-")]
-    told = advice(word, known, method=getattr(given, "method", None))
-    if told:
-        return told
-    near = [flag for flag in known if flag.startswith(word)] or difflib.get_close_matches(word, known, n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near[:3])}?" if near else f"`{parser.prog} --help` lists what there is"
-    return f"there is no flag {word}; {hint}"
 
 
 def at_least(lowest: int) -> Callable[[str], int]:
@@ -90,6 +33,14 @@ def at_least(lowest: int) -> Callable[[str], int]:
         return number
 
     return count
+
+
+def name_and_noun(text: str) -> tuple[str, str]:
+    """The type of a flag that takes FOLDER=NOUN."""
+    name, sign, noun = text.partition("=")
+    if not (sign and name.strip() and noun.strip()):
+        raise argparse.ArgumentTypeError(f"expected FOLDER=NOUN, such as rex=dog, not {text!r}")
+    return name.strip(), noun.strip()
 
 
 def gigabytes(text: str) -> float:
@@ -175,6 +126,7 @@ def add_method(parser: Parser, arguments: Sequence[str], *, positional: bool = F
             help="a name from `limner methods`, or FILE.py:function (default: by --goal, from what was measured; lora_dreambooth with --together)",
         )
     method = _asked(arguments, positional)
+    parser.set_defaults(asked=method)
     group = parser.add_argument_group(
         f"settings of {method}", "Another --method has others; `limner methods` lists them."
     )
@@ -188,7 +140,7 @@ def _asked(arguments: Sequence[str], positional: bool) -> str:
         return next((a for a in arguments[1:] if a in methods()), DEFAULT) if arguments[:1] == ["pretrain"] else DEFAULT
     if arguments[:1] != ["learn"]:
         return DEFAULT
-    told = {name: _value(arguments, f"--{name}") for name in ASKED}
+    told = {name: typed_value(arguments, f"--{name}") for name in ASKED}
     if told["method"]:
         return told["method"]
     if "--together" in arguments:
@@ -202,7 +154,7 @@ def _asked(arguments: Sequence[str], positional: bool) -> str:
         return DEFAULT  # said when the command runs
 
 
-def _value(arguments: Sequence[str], flag: str) -> str:
+def typed_value(arguments: Sequence[str], flag: str) -> str:
     """What is given for a flag, before anything is parsed; empty when it is not there."""
     for index, word in enumerate(arguments):
         if word == flag and index + 1 < len(arguments):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from limner.core.recipe import Recipe
-from limner.core.wording import counted, shortened
-from limner.errors import FileError, InputError, PromptError
+from limner.errors import FileError, InputError
+from limner.workflows.requests import PaintRequest
 
-from .common import base_of, opened, out, planned, read_concept, say_strange
+from .common import choice_of, concept_choice
 from .flags import add_base, add_command, add_trust, at_least
+from .rendering import render
 
 
 def add_to(commands: Any) -> None:
@@ -71,70 +70,31 @@ def add_to(commands: Any) -> None:
 
 
 def paint(given: argparse.Namespace) -> None:
-    import limner
-    from limner.core.files import check_folder
-    from limner.core.interrupts import standing
-    from limner.core.picture import Numbers
-    from limner.core.subject import read_picture
-    from limner.engine.inpainting import Region
-    from limner.workflows.paint import check_scale, painting
+    render(request_of(given), given)
 
-    for scale in given.scale:
-        check_scale(scale)
-    prompts = _prompts(given)
-    total = given.count * len(prompts)
-    check_folder(given.out)
-    saver = Numbers(given.out, total, overwrite=given.overwrite)
-    standing(
-        lambda: (
-            f"{len(saver.saved)} of {counted(total, 'picture')} are saved in {given.out}; the same command paints all of them"
-        )
-    )
-    concepts = [read_concept(given, path) for path in given.concepts]
-    for prompt in prompts:
-        asked = f"{prompt}\n{given.negative}"
-        unnamed = [c.handle for c in concepts if c.has_trigger and c.handle not in asked]
-        if unnamed:
-            raise PromptError(
-                f"the prompt {shortened(prompt)!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be (or "
-                "in --negative, where it is what not to paint)"
-            )
-    name = base_of(given, concepts[0]) if concepts else given.base or "pocket"
-    planned(given, name, Recipe(says=""))
-    base = opened(given, name)
-    say_strange(base.name, " ".join([*prompts, given.negative]))
-    how = limner.PaintSettings(
-        given.steps,
-        given.guidance,
-        given.sampler,
-        given.negative,
+
+def request_of(given: argparse.Namespace) -> PaintRequest:
+    """What the flags ask for."""
+    return PaintRequest(
+        prompts=tuple(_prompts(given)),
+        concepts=tuple(concept_choice(given, path) for path in given.concepts),
+        base=choice_of(given),
+        seed=given.seed,
+        count=given.count,
+        out=given.out,
+        overwrite=given.overwrite,
+        scale=tuple(given.scale),
+        steps=given.steps,
+        guidance=given.guidance,
         guide_between=tuple(given.guide_between),
         subject_from=given.subject_from,
-    )
-    if given.where and not given.onto:
-        raise InputError("--where says which part of a canvas may change; name the canvas with --onto FILE")
-    canvas, region = None, None
-    if given.onto:
-        images: list[Any] = [read_picture(file)[0].image for file in (given.onto, given.where) if file]
-        region = Region.around(*images, size=base.picture_size) if given.where else None
-        whole, mask = region.cut if region else (images[0], None)
-        canvas = limner.Canvas(whole, mask, start=given.start)
-    pictures = painting(
-        base,
-        prompts,
-        concepts=concepts,
-        count=given.count,
-        seed=given.seed,
-        scale=given.scale[0] if len(given.scale) == 1 else given.scale,
-        settings=how,
-        canvas=canvas,
+        sampler=given.sampler,
+        negative=given.negative,
+        onto=given.onto,
+        where=given.where,
+        start=given.start,
         any_base=given.any_base,
     )
-    paths = [
-        saver.save(replace(picture, image=region.put_back(picture.image)) if region else picture)
-        for picture in pictures
-    ]
-    out(given, {"pictures": [str(p) for p in paths]}, "\n".join(map(str, paths)))
 
 
 def _prompts(given: argparse.Namespace) -> list[str]:

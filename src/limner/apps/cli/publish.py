@@ -6,8 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .common import base_of, opened, out, read_concept, say
+from limner.workflows.requests import PublishRequest
+
+from .common import choice_of, concept_choice
 from .flags import add_base, add_command, add_trust
+from .rendering import render
 
 
 def add_to(commands: Any) -> None:
@@ -28,29 +31,15 @@ def add_to(commands: Any) -> None:
 
 
 def publish(given: argparse.Namespace) -> None:
-    from limner.core.files import check_folder
-    from limner.core.interrupts import standing
-    from limner.workflows.publish import check_account
-    from limner.workflows.publish import publish as put
-
-    concept = read_concept(given, given.concept)
-    source = base_of(given, concept)
-    if not given.dry_run:
-        check_account(given.to)
-    base = opened(given, source)
-    folder = given.out or Path("out/publish") / concept.handle.strip("<>")
-    check_folder(folder)
-    standing(lambda: f"what was written is in {folder}; delete that folder, and the same command begins anew")
-    where = put(
-        concept,
-        base,
-        given.to,
-        folder,
-        formats=given.formats,
+    request = PublishRequest(
+        concept=concept_choice(given, given.concept),
+        to=given.to,
+        base=choice_of(given),
+        formats=tuple(given.formats),
         licence=given.licence,
         pictures=given.pictures,
+        out=given.out,
         upload=not given.dry_run,
         private=given.private,
-        say=say,
     )
-    out(given, {"folder": str(folder), "address": where}, where or str(folder))
+    render(request, given)

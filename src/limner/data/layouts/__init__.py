@@ -2,8 +2,8 @@
 
 Known: a flat folder, captions beside pictures in .txt or .caption, kohya's `10_token class` folders and dataset TOML,
 Hugging Face's metadata.jsonl (or .csv), DiffSynth's metadata.csv, Custom Diffusion's concepts_list.json; masks as
-transparency, NAME-masklabel.png, NAME.mask.png, a folder masks/, or kohya's conditioning folder. Whatever lies there and
-is not used is said.
+transparency, NAME-masklabel.png, NAME.mask.png, a folder masks/, or kohya's conditioning folder; the class noun in class.txt.
+Whatever lies there and is not used is said.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from limner.core.subject import SUFFIXES, Reference, read_mask, read_picture
+from limner.core.subject import Reference, no_pictures, read_mask, read_picture
 from limner.core.untrusted import inside
 from limner.data.duplicates import near_pairs
-from limner.errors import FileError, InputError, PictureError
+from limner.errors import FileError, InputError
 
+from .class_file import read_class
 from .concepts_list import concepts_list
 from .files import item, pictures_of
 from .flat import flat
@@ -41,8 +42,9 @@ def recognised(folder: Path | str) -> Found:
         raise FileError(f"there is no file or folder {path}")
     found = _read(path, READERS)
     assert found is not None  # a flat folder is always one
+    read_class(found)
     if not found.items:
-        raise PictureError(f"there are no pictures in {path}; expected files that end in {', '.join(SUFFIXES)}")
+        raise no_pictures(path)
     for listed in found.items:
         if not listed.path.is_file():
             raise FileError(
@@ -66,10 +68,11 @@ def laid_out(folder: Path, spoilt: Callable[[str, str], object]) -> Found:
     """What is in a folder by its files' names alone: no picture is opened, and what is wrong with captions is told to `spoilt` (why,
     name) rather than raised. Raises `FileError` for lists that are damaged."""
     found = _read(folder, READERS[:-1])
-    if found is not None:
-        return found
-    items = [item(inside(p, folder), spoilt) for p in pictures_of(folder)]
-    return Found(folder, "a folder of pictures", items, token=token_in([i.caption for i in items]))
+    if found is None:
+        items = [item(inside(p, folder), spoilt) for p in pictures_of(folder)]
+        found = Found(folder, "a folder of pictures", items, token=token_in([i.caption for i in items]))
+    read_class(found)
+    return found
 
 
 def _read(path: Path, readers: Sequence[Callable[[Path], Found | None]]) -> Found | None:
