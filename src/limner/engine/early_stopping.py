@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from limner.core.files import MARK, atomic_write, check_ours, is_ours, write_text
 from limner.core.streams import stream
 from limner.core.types import Pass
+from limner.core.wording import counted
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class Keeper:
         values = {}
         for done, choice in sorted(choices.items()):
             values[done] = value(choice)
-            say(f"after {done} updates: {values[done]:.3f}")
+            say(f"after {counted(done, 'update')}: {values[done]:.3f}")
         best = max(values, key=lambda done: (values[done], done))
         kept = {"kept_after": best, "of": total, "values": {str(k): round(v, 4) for k, v in values.items()}}
         return choices[best].scored(kept)

@@ -87,7 +87,7 @@ def learn_updates(
     """`learn`, yielding every update; the generator returns the concept."""
     run = prepared_run(base, subject, method, given, seed)
     if resume and checkpoints is None:
-        raise InputError("to resume, say in which folder the checkpoints are")
+        raise InputError("to resume, name the folder of the checkpoints: checkpoints=FOLDER")
     if checkpoints is not None:
         check_folder(Path(checkpoints))
     if to is not None:
@@ -118,7 +118,7 @@ def check_finite(concept: Concept) -> None:
     for name, tensor in concept.tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
             raise TeachingError(
-                f"what {concept.method} learned of {concept.handle} is not finite numbers ({name}): teach it with a lower learning "
+                f"{concept.method} learned values for {concept.handle} that are not finite numbers ({name}): teach with a lower learning "
                 "rate, or in float32"
             )
 

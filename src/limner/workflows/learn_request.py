@@ -122,12 +122,14 @@ def _planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> I
     subject, held_out = hold_out(subject, request.hold_out)
     eyes = open_encoders(request.encoders, device=request.base.device)
     if request.score and base.name != "pocket" and eyes is None:
-        yield Note("not scored, since nothing here can judge this base; name encoders: --clip FOLDER --dino FOLDER")
+        yield Note(
+            "the concept is not scored, since the built-in encoders know toys alone; name others: --clip FOLDER --dino FOLDER"
+        )
     judge = _judge(base, subject, held_out, eyes, request.seed) if request.score else None
     keeper = Keeper(page) if request.keep == "best" else None
     if keeper and judge is None:
         raise InputError(
-            "to keep the best state it must be scored: leave out --no-score, and on a real base name --clip and --dino"
+            "--keep best needs scores: leave out --no-score, and on a real base name encoders with --clip and --dino"
         )
     if keeper and not request.resume:
         keeper.clear()  # states of another run
@@ -216,8 +218,8 @@ def _method(request: LearnRequest, subject: Subject) -> Iterator[Any]:
     if strange:
         flag = strange[0].replace("_", "-")
         yield Note(
-            f"these pictures are photographs, of which {method} will paint noise or any of the class on pocket; {best.method} paints a "
-            f"toy like the subject, and has no --{flag}"
+            f"these pictures are photographs; on pocket, {method} will paint noise from them or any {subject.noun}. {best.method} would paint a "
+            f"toy like the subject, but has no --{flag}"
         )
     return method
 
@@ -241,7 +243,7 @@ def _notes(
     yield from notes_of(base, [subject], method, told, folder)
     yield from small_notes(subject.pictures, base.picture_size)
     for name in unseen(base, subject):
-        yield f"nothing like a toy is seen on {name}; a picture without the subject teaches what is around it"
+        yield f"no toy is seen on {name}; a picture without the subject teaches its surroundings"
 
 
 def hold_out(subject: Subject, count: int) -> tuple[Subject, list[Any]]:
@@ -266,7 +268,7 @@ def _samples(request: LearnRequest, subject: Subject, page: Path) -> Samples | N
     from .samples import FOLDER, Samples
 
     if request.sample_prompts and not request.sample_every:
-        raise InputError("--sample-prompt says what to paint on the way; say how often: --sample-every N")
+        raise InputError("--sample-prompt is painted while it learns; say how often: --sample-every N")
     if not request.sample_every:
         return None
     prompts = list(request.sample_prompts) or [f"a photo of {subject.handle}"]

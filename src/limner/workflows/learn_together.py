@@ -80,7 +80,7 @@ def _check_alone(request: LearnRequest) -> None:
     if in_vain or request.keep == "best":
         flag = (in_vain or ["keep"])[0].replace("_", "-")
         raise InputError(
-            f"--{flag} means nothing with --together, which teaches, saves and does no more; teach that subject alone"
+            f"--{flag} does not work with --together, which only teaches and saves; teach that subject alone"
         )
 
 

@@ -61,7 +61,7 @@ def hash_note(concept: Concept, path: object) -> str:
     """A line about a concept of an older limner, which has no hash of its content; empty for any other."""
     if concept.sha256:
         return ""
-    return f"{path} was written by an older limner, without a hash of its content: whether it is as it was written is not known"
+    return f"{path} was written by an older limner, without a hash of its content, so damage to it would not be noticed"
 
 
 def choice_for(concept: Concept, choice: BaseChoice, *, trust: bool = False) -> BaseChoice:
@@ -78,8 +78,8 @@ def choice_for(concept: Concept, choice: BaseChoice, *, trust: bool = False) -> 
     if name == "pocket" or trust:
         return replace(choice, name=name)
     raise FileError(
-        f"{concept.handle} was taught on {name[:200]!r}, and a concept's file opens no folder or hub id of itself: name the base, "
-        "--base FOLDER or HUB/ID, or say --trust to open the base that the file names"
+        f"{concept.handle} was taught on {name[:200]!r}, and limner opens no folder or hub id only because a file names it: name the base "
+        "yourself, --base FOLDER or HUB/ID, or say --trust"
     )
 
 
@@ -137,6 +137,6 @@ def strange_words_note(base: str, text: str) -> str:
     if not words:
         return ""
     return (
-        f"the base 'pocket' does not know {listed(map(repr, words))}, and paints as if it were not there; `limner words` lists the "
-        "words it knows"
+        f"the base 'pocket' does not know {listed(map(repr, words))}, and leaves that out of the picture; `limner words` lists the "
+        "words that it knows"
     )

@@ -28,14 +28,14 @@ class Manner:
     """How weights are trained, beside the method's own settings."""
 
     accumulate: int = 1  # parts in which every batch is computed
-    ema: float = 0.0  # what ships is the running mean of what learns, which keeps so much of itself at an update
-    precision: Literal["bfloat16", "float32"] = "bfloat16"  # of what is computed; what learns is in the base's
+    ema: float = 0.0  # decay of the exponential moving average that is saved; 0 saves the weights themselves
+    precision: Literal["bfloat16", "float32"] = (
+        "bfloat16"  # of the computation; the weights that learn are in the base's
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.ema < 1:
-            raise InputError(
-                f"--ema is the share that a running mean keeps of itself, from 0 to below 1, not {self.ema}"
-            )
+            raise InputError(f"--ema is the decay of a moving average, from 0 (none) to below 1, not {self.ema}")
         if self.precision not in ("bfloat16", "float32"):
             raise InputError(f"the precision is bfloat16 or float32, not {self.precision!r}")
 
@@ -119,7 +119,7 @@ def prepared(
     chosen = checked_settings(function, given, base=loaded.name)
     recipe = function(Subject("<nobody>", "toy"), **chosen)
     if not recipe.pretraining or not recipe.weights:
-        raise InputError(f"{name} learns nothing once and for all; it needs no pre-training")
+        raise InputError(f"{name} has nothing to pre-train: no stage of it learns from a corpus")
     stages = tuple(replace(stage, average=manner.ema or stage.average) for stage in recipe.pretraining)
     if isinstance(corpus, str):
         with spread.main_first():
@@ -137,7 +137,7 @@ def over(stages: tuple[Stage, ...], corpus: Corpus) -> tuple[Stage, ...]:
     for source in dict.fromkeys(term.source for stage in stages for term in stage.loss):
         if source.over is None:
             raise InputError(
-                f"this method learns from {source.name}, which are made for it and cannot be replaced: leave out --corpus"
+                f"this method learns from {source.name}, made for it alone, and takes no other corpus: leave out --corpus"
             )
         found[source] = source.over(corpus)
     return tuple(

@@ -84,7 +84,7 @@ def _corpus(request: PretrainRequest, over: Spread) -> Corpus | None:
     if request.corpus is None:
         return None
     if request.duplicates not in ("error", "leave-out"):
-        raise InputError(f"duplicates are an error or left out ('error', 'leave-out'), not {request.duplicates!r}")
+        raise InputError(f"--duplicates is error or leave-out, not {request.duplicates!r}")
     about: Any = {"noun": request.noun, "held_out": request.exclude, "duplicates": request.duplicates}
     with over.main_first():
         return corpus(request.corpus, **about)

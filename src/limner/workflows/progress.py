@@ -29,46 +29,50 @@ class Update(Protocol):
 
 def show() -> Callable[[Update], None]:
     """A watcher that rewrites one line on a terminal, and now and then adds one to a log."""
-    live = sys.stderr.isatty()
-    said = [0.0]
+    line = Line()
 
     def watch(progress: Update) -> None:
-        now = time.monotonic()
-        last = progress.last
-        if now - said[0] < (EVERY_SECONDS if live else EVERY_SECONDS_IN_A_LOG) and not last:
-            return
-        said[0] = now
-        end = "\n" if last or not live else ""
-        line = _line(progress)
-        print(f"\r{line:<100}" if live else line, end=end, file=sys.stderr, flush=True)
+        line.show(update_line(progress), now=progress.last)
+        if progress.last:
+            line.end()
 
     return watch
 
 
-def _line(progress: Update) -> str:
+def update_line(progress: Update) -> str:
+    """An update of teaching in a line: a bar, the losses, the time left."""
     full = WIDTH * progress.done // max(progress.total, 1)
     bar = f"[{'#' * full}{'.' * (WIDTH - full)}]"
     losses = "  ".join(f"{name} {value:.4f}" for name, value in progress.losses.items())
     return f"{bar} {progress.done}/{progress.total}  {losses}  {_span(progress.eta)} left"
 
 
+def fleet_line(done: int, learning: int, waiting: int, loss: float, seconds: float) -> str:
+    """An update of many subjects that learn in one pass, in a line."""
+    return f"{done} done, {learning} learning, {waiting} waiting; loss {loss:.4f}; {_span(seconds)}"
+
+
 class Line:
-    """A line that is written anew now and then, on a terminal in place."""
+    """A line that is written anew now and then: on a terminal in place, in a log below the last."""
 
     def __init__(self) -> None:
-        self.live, self.said = sys.stderr.isatty(), 0.0
-        self.begun = False
+        self.live = sys.stderr.isatty()
+        self.written = 0.0  # when
+        self.open = False  # on a terminal, whether the cursor is behind it
 
-    def show(self, text: str) -> None:
-        now = time.monotonic()
-        if now - self.said >= (EVERY_SECONDS if self.live else EVERY_SECONDS_IN_A_LOG):
-            self.said, self.begun = now, True
-            print(f"\r{text:<100}" if self.live else text, end="" if self.live else "\n", file=sys.stderr, flush=True)
+    def show(self, text: str, *, now: bool = False) -> None:
+        """Write the line, unless the last one is recent; `now` writes it in any case."""
+        since = time.monotonic() - self.written
+        if not now and since < (EVERY_SECONDS if self.live else EVERY_SECONDS_IN_A_LOG):
+            return
+        self.written, self.open = time.monotonic(), self.live
+        print(f"\r{text:<100}" if self.live else text, end="" if self.live else "\n", file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        if self.live and self.begun:
+        """Leave the line as it is; whatever is written next begins below it."""
+        if self.open:
             print(file=sys.stderr)
-        self.begun = False
+        self.open = False
 
 
 def _span(seconds: float) -> str:

@@ -65,7 +65,7 @@ def score(
     if encoders is None:
         if not pocket:
             raise InputError(
-                f"the encoders that ship know toys, not pictures of {base.name}: give encoders (--clip, --dino)"
+                f"the built-in encoders know toys, not pictures of {base.name}: name others with --clip and --dino"
             )
         encoders, segment = pocket_encoders(), segment or pocket_masks
     if not prompts and pocket:
@@ -73,7 +73,7 @@ def score(
 
         prompts = standard()
     if not prompts:
-        raise InputError("there are no prompts: give some with the handle in them")
+        raise InputError("there are no prompts: give some that name the subject, --prompts")
     noun = concept.subject["noun"]
     truths = [p for p in prompts if isinstance(p, Prompt)]
     texts = [p.text.format(concept.handle) if isinstance(p, Prompt) else p for p in prompts]

@@ -16,13 +16,18 @@ from .rendering import render
 def add_to(commands: Any) -> None:
     """The command and its flags."""
     parser = add_command(commands, "export", export, "write a concept for another tool")
-    parser.add_argument("concept", type=Path, metavar="FILE", help="what was learned; or ip_adapter, for its weights")
-    parser.add_argument("--to", required=True, help="diffusers, kohya, comfyui, a1111 or peft")
+    parser.add_argument(
+        "concept", type=Path, metavar="FILE", help="the concept; or ip_adapter, for the weights of that method"
+    )
+    parser.add_argument("--to", required=True, help="the tool: diffusers, kohya, comfyui, a1111 or peft")
     parser.add_argument("--out", type=Path, help="folder for the files (default: out/export/FORMAT)")
     parser.add_argument(
-        "--rank", type=at_least(0), default=0, help="bring whole changes of weights to this rank (loses something)"
+        "--rank",
+        type=at_least(0),
+        default=0,
+        help="approximate changes of whole weights by low-rank ones of this rank; how much is lost is said",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files of that name")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier exports to the same tool")
     add_trust(parser)
     add_base(parser, default=None)
 

@@ -35,12 +35,12 @@ def at_least(lowest: int) -> Callable[[str], int]:
     return count
 
 
-def name_and_noun(text: str) -> tuple[str, str]:
+def name_and_noun(text: str) -> str:
     """The type of a flag that takes FOLDER=NOUN."""
     name, sign, noun = text.partition("=")
     if not (sign and name.strip() and noun.strip()):
         raise argparse.ArgumentTypeError(f"expected FOLDER=NOUN, such as rex=dog, not {text!r}")
-    return name.strip(), noun.strip()
+    return f"{name.strip()}={noun.strip()}"
 
 
 def gigabytes(text: str) -> float:
@@ -74,21 +74,23 @@ def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], No
 
 def add_encoders(parser: Parser) -> None:
     for role, example in ROLES.items():
-        parser.add_argument(f"--{role}", metavar="WHERE", help=f"folder or hub id to judge by, such as {example}")
+        parser.add_argument(
+            f"--{role}", metavar="WHERE", help=f"an encoder to judge with: a folder or hub id, such as {example}"
+        )
 
 
 def add_trust(parser: Parser) -> None:
-    """What a concept's file may not say of itself."""
+    """What a concept's file may name is run and opened only by these flags."""
     group = parser.add_argument_group("what a concept's file names")
     group.add_argument(
         "--method",
         metavar="FILE.py:NAME",
-        help="your own method that it was taught by: only a file that you name is run",
+        help="the method of your own that the concept was taught by; only a file that you name is run",
     )
     group.add_argument(
         "--trust",
         action="store_true",
-        help="run and open whatever the file names: a method of your own, a base, a network",
+        help="run the method and open the base and networks that the concept's file names: only for files of people you trust",
     )
 
 
@@ -96,23 +98,38 @@ def add_base(parser: Parser, *, default: str | None = "pocket") -> None:
     parser.add_argument(
         "--base", default=default, help="pocket, a folder in diffusers' layout, a .safetensors file, or a hub id"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seed", type=int, default=0, help="where randomness begins: the same seed gives the same result (default: 0)"
+    )
     group = parser.add_argument_group("how the base is opened")
     group.add_argument("--device", type=device_name, help="cpu or cuda (default: cuda where there is one)")
     group.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16")
     group.add_argument(
-        "--fit", metavar="GB", type=gigabytes, help="choose the rest so that it fits into so much memory"
+        "--fit",
+        metavar="GB",
+        type=gigabytes,
+        help="choose the flags of this group so that it fits into this much memory",
     )
     group.add_argument(
-        "--quantise", default="", help="the denoiser's weights: int8 (needs torchao) or nf4 (bitsandbytes)"
+        "--quantise", default="", help="keep the denoiser's weights in int8 (needs torchao) or nf4 (needs bitsandbytes)"
     )
     group.add_argument(
-        "--offload", action="store_true", help="text encoders and autoencoder wait in the computer's memory"
+        "--offload",
+        action="store_true",
+        help="keep text encoders and autoencoder in the computer's memory while they are not used",
     )
-    group.add_argument("--tiling", action="store_true", help="decode pictures one by one and in tiles")
-    group.add_argument("--checkpointing", action="store_true", help="compute activations twice rather than keep them")
+    group.add_argument(
+        "--tiling", action="store_true", help="decode pictures one by one and in tiles, with less memory"
+    )
+    group.add_argument(
+        "--checkpointing",
+        action="store_true",
+        help="compute activations twice instead of keeping them: less memory, more time",
+    )
     group.add_argument("--offline", action="store_true", help="never ask the network")
-    group.add_argument("--base-config", metavar="WHERE", help="where the settings of a single file come from")
+    group.add_argument(
+        "--base-config", metavar="WHERE", help="folder or hub id with the settings of a base that is a single file"
+    )
 
 
 def add_method(parser: Parser, arguments: Sequence[str], *, positional: bool = False) -> None:

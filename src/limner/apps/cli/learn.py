@@ -126,7 +126,7 @@ def request_of(given: argparse.Namespace) -> LearnRequest:
     return LearnRequest(
         pictures=tuple(given.photos),
         noun=given.noun,
-        nouns=dict(given.classes),
+        nouns={name: noun for name, _, noun in (each.partition("=") for each in given.classes)},
         name=given.name or "",
         kind=given.kind,
         method=given.method or "",

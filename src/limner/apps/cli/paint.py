@@ -16,11 +16,17 @@ from .rendering import render
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
-    parser = add_command(commands, "paint", paint, "paint a prompt, wearing concepts")
+    parser = add_command(commands, "paint", paint, "paint prompts, wearing concepts")
     parser.add_argument("prompt", nargs="?", default="", help='such as "<rex> on the beach"')
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file with a prompt on each line")
     parser.add_argument(
-        "--with", dest="concepts", nargs="+", type=Path, default=[], metavar="FILE", help="concepts to wear"
+        "--with",
+        dest="concepts",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="files of the concepts to wear",
     )
     parser.add_argument("-n", "--count", type=at_least(1), default=1, help="pictures to paint of each prompt")
     parser.add_argument("--out", type=Path, default=Path("out/paint"), help="folder for the pictures")
@@ -31,39 +37,53 @@ def add_to(commands: Any) -> None:
         type=float,
         default=[1.0],
         metavar="SCALE",
-        help="how strongly concepts are worn: one for all, or one each; 0 is the base",
+        help="strength of the concepts: one number for all, or one each; 0 is the base, 1 as it was taught (default: 1)",
     )
-    parser.add_argument("--steps", type=at_least(1), default=25, help="sampling steps")
-    parser.add_argument("--guidance", type=float, default=4.0, help="classifier-free guidance; 1 is none")
+    parser.add_argument("--steps", type=at_least(1), default=25, help="sampling steps (default: 25)")
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        default=4.0,
+        help="classifier-free guidance: higher follows the prompt more closely; 1 is none (default: 4)",
+    )
     parser.add_argument(
         "--guide-between",
         nargs=2,
         type=float,
         default=(0.0, 1.0),
         metavar=("FROM", "UNTIL"),
-        help="shares of the steps between which to guide; the others cost half (default: 0 1, all)",
+        help="guide only between these shares of the steps, 0 to 1; steps without guidance cost half (default: 0 1)",
     )
     parser.add_argument(
         "--subject-from",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="share of the steps after which concepts are put on; before, the base paints the prompt with the class noun",
+        help="put the concepts on after this share of the steps, 0 to 1; before, the class noun is painted (default: 0)",
     )
     parser.add_argument("--sampler", default="", help="ddim, ddpm, dpm or euler (default: the base's own)")
     parser.add_argument(
-        "--negative", default="", help="what not to paint; may name a concept, such as an embedding made for it"
+        "--negative",
+        default="",
+        help="negative prompt: what not to paint; it may name a concept, such as an embedding made for that",
     )
     parser.add_argument("--onto", type=Path, metavar="FILE", help="a picture to paint into")
     parser.add_argument(
         "--where",
         type=Path,
         metavar="FILE",
-        help="white where that picture may change (default: all of its middle square); the rest and its size stay",
+        help="mask of that picture's size, white where it may change; the rest and the resolution stay (default: its middle square)",
     )
-    parser.add_argument("--start", type=float, default=0.3, help="share of the steps left out, to keep that much of it")
     parser.add_argument(
-        "--any-base", action="store_true", help="wear it on another base of its family, such as a distilled one"
+        "--start",
+        type=float,
+        default=0.3,
+        help="share of the steps to skip, 0 to 1: a higher one keeps more of that picture (default: 0.3)",
+    )
+    parser.add_argument(
+        "--any-base",
+        action="store_true",
+        help="wear the concepts on another base of their family, such as a distilled one",
     )
     add_trust(parser)
     add_base(parser, default=None)

@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
         self.register("action", "store", _Once)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}. `{self.prog} --help` lists what there is")
+        raise UsageError(f"{message}. `{self.prog} --help` lists all flags")
 
     def parse_args(self, arguments: Any = None, namespace: Any = None) -> Any:
         given, rest = self.parse_known_args(arguments, namespace)
@@ -57,11 +57,11 @@ def _unknown(rest: Sequence[str], parser: Parser, given: argparse.Namespace) -> 
     """A line about the first word that nothing reads."""
     word = next((w for w in rest if w.startswith("-")), rest[0]).partition("=")[0]
     if not word.startswith("-"):
-        return f"{word!r} is one word too many; text with spaces goes between quotes. `{parser.prog} --help` lists what there is"
+        return f"{word!r} is one word too many; text with spaces goes between quotes. `{parser.prog} --help` lists all flags"
     known = [flag for flag in parser.flags if not flag.startswith("--no-")]
     told = advice(word, known, method=getattr(given, "method", None))
     if told:
         return told
     near = [flag for flag in known if flag.startswith(word)] or difflib.get_close_matches(word, known, n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near[:3])}?" if near else f"`{parser.prog} --help` lists what there is"
+    hint = f"did you mean {' or '.join(near[:3])}?" if near else f"`{parser.prog} --help` lists all flags"
     return f"there is no flag {word}; {hint}"

@@ -20,7 +20,7 @@ from limner.workflows.events import (
     RunDone,
     UpdateDone,
 )
-from limner.workflows.progress import Line, show
+from limner.workflows.progress import Line, fleet_line, update_line
 
 from .common import out, say
 
@@ -60,16 +60,13 @@ def render(request: Request, given: argparse.Namespace, *, quiet: tuple[type[Eve
 
 def _drawn(events: Iterator[Event]) -> Iterator[Event]:
     """The events, with a line of progress for those that are updates."""
-    draw, line = show(), Line()
+    line = Line()
     try:
         for event in events:
             if isinstance(event, UpdateDone):
-                draw(event)
+                line.show(update_line(event), now=event.last)
             elif isinstance(event, FleetUpdateDone):
-                line.show(
-                    f"{event.done} done, {event.learning} learning, {event.waiting} waiting; loss {event.loss:.4f}; "
-                    f"{event.seconds:.0f} s"
-                )
+                line.show(fleet_line(event.done, event.learning, event.waiting, event.loss, event.seconds))
             else:
                 line.end()
                 yield event

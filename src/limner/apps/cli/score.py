@@ -16,15 +16,19 @@ from .rendering import render
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
-    parser = add_command(commands, "score", score, "say what a likeness is worth, and what to try")
-    parser.add_argument("concept", type=Path, metavar="FILE", help="what was learned")
-    parser.add_argument("--photos", type=Path, help="the pictures it was learned from")
-    parser.add_argument(
-        "--held-out", type=Path, help="other pictures of the subject; without, fidelity is overestimated"
+    parser = add_command(
+        commands, "score", score, "judge a concept: likeness, obedience to prompts, copying; and what to try next"
     )
-    parser.add_argument("--prompts", nargs="+", help="with the handle in them (default: the pocket world's ten)")
+    parser.add_argument("concept", type=Path, metavar="FILE", help="the concept")
+    parser.add_argument("--photos", type=Path, help="file or folder of the pictures it was learned from")
+    parser.add_argument(
+        "--held-out",
+        type=Path,
+        help="file or folder of other pictures of the subject; without them, likeness is overestimated",
+    )
+    parser.add_argument("--prompts", nargs="+", help="prompts that name the subject (default: ten of the pocket world)")
     parser.add_argument("-n", "--count", type=at_least(1), default=2, help="pictures of each prompt")
-    parser.add_argument("--out", type=Path, help="folder for sheets of the pictures")
+    parser.add_argument("--out", type=Path, help="folder for sheets of the painted pictures")
     add_encoders(parser)
     add_trust(parser)
     add_base(parser, default=None)

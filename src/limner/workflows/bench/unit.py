@@ -184,10 +184,10 @@ def _shown(
         return [training[(k + s) % len(training)] for k in range(len(case.prompts)) for s in range(count)]
     if unit.method == TRUTH:
         if case.draw is None:
-            raise InputError(f"true pictures of what is asked of {case.name} are not to be had")
+            raise InputError(f"{case.name} is no toy, so its ground-truth renders cannot be drawn: leave out {TRUTH!r}")
         return case.answers(plan.seeds)
     if unit.method == WORDS and not case.member.looks:
-        raise InputError(f"the looks of {case.name} are not known in words")
+        raise InputError(f"no description of {case.name} is known: leave out {WORDS!r}")
     who = {BASE: case.member.noun, WORDS: case.member.looks}.get(unit.method)
     asked = [p.format("<rex>") if who is None else said(p, [who]) for p in case.prompts]
     return [p.image for p in painted(base, asked, plan.seeds, concept=concept, scale=unit.scale)]
@@ -288,7 +288,9 @@ def _eyes(plan: Plan) -> dict[str, Any]:
 
     if not plan.encoders:
         if plan.base != "pocket":
-            raise InputError("the encoders that ship know toys: on another base than pocket name some (--clip, --dino)")
+            raise InputError(
+                "the built-in encoders know toys: for another base than pocket name others with --clip and --dino"
+            )
         return dict(pocket_encoders())
     key = ("encoders", json.dumps(plan.encoders))
     if key not in _open:
