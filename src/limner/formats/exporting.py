@@ -269,6 +269,8 @@ def _ours(concept: Concept, trigger: str) -> dict[str, str]:
 
 
 WEIGHTS_OF_METHOD = "ip_adapter"
+CUSTOM_DIFFUSION = "pytorch_custom_diffusion_weights.safetensors"
+"""How diffusers calls keys and values of cross-attention that were learned whole."""
 WRITTEN = "limner.written"
 """Key of an exported file's header, by which it is known as limner's; its value is the format."""
 
@@ -460,7 +462,7 @@ def _write_values(
 
     tensors = {names[name]: value for name, value in values.items()}
     tensors |= {name: torch.zeros(0) for name in custom_diffusion_untouched(base)}
-    path = folder / "pytorch_custom_diffusion_weights.safetensors"
+    path = folder / CUSTOM_DIFFUSION
     _save(path, tensors, {}, overwrite, to)
     found.files.append(path)
 
