@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.core.concept import Concept
 from limner.core.files import check_folder
+from limner.core.heic import unread_note
 from limner.core.interrupts import standing, stopping
 from limner.core.wording import counted
 from limner.engine import checkpoint as engine_checkpoint
@@ -23,7 +24,7 @@ from .events import ConceptSaved, Event, FleetUpdateDone, Message, Note, Picture
 from .learn_files import check_target
 from .learn_many import Done, Job, StackedProgress, train_stacked
 from .learn_request import unused_masks
-from .opening import free_memory, open_base
+from .opening import free_memory, open_base, strange_words_note
 
 if TYPE_CHECKING:
     from limner.core.base import Base
@@ -46,9 +47,13 @@ def learn_together(request: LearnRequest, *, open_base: Callable[[BaseChoice], A
     """
     _check_alone(request)
     method = request.method or DEFAULT
-    subjects = _subjects(request)
+    folders = _folders(request)
+    if unread := unread_note(folders):
+        yield Note(unread)
+    subjects = _subjects(request, folders)
     for subject in subjects:
-        yield from (Note(f"{subject.name}: {note}") for note in subject.notes)
+        strange = strange_words_note(request.base.name, subject.noun)
+        yield from (Note(f"{subject.name}: {note}") for note in (*subject.notes, strange) if note)
         yield PicturesRead(subject.name, subject.noun, subject.kind, len(subject.pictures))
     folder = check_folder(request.out)
     for subject in subjects:
@@ -84,18 +89,24 @@ def _check_alone(request: LearnRequest) -> None:
         )
 
 
-def _subjects(request: LearnRequest) -> list[Subject]:
-    """A subject of every folder. Its class is the one that the request names for it, else the one that its folder says, else the one
-    for all."""
-    from limner.data.layouts import recognised
-
+def _folders(request: LearnRequest) -> list[Path]:
+    """The folders of the subjects. Raises `InputError` where there are none, and for a class of a folder that is not there."""
     root = request.pictures[0] if len(request.pictures) == 1 else None
     folders = sorted(p for p in root.iterdir() if p.is_dir()) if root is not None and root.is_dir() else []
     if not folders:
         raise InputError("with --together, name one folder that holds a folder of pictures for each subject")
+    names = [folder.name for folder in folders]
     for name in request.nouns:
-        if name not in {folder.name for folder in folders}:
-            raise UnknownName(f"folder in {root}", name, [folder.name for folder in folders])
+        if name not in names:
+            raise UnknownName(f"folder in {root}", name, names)
+    return folders
+
+
+def _subjects(request: LearnRequest, folders: Sequence[Path]) -> list[Subject]:
+    """A subject of every folder. Its class is the one that the request names for it, else the one that its folder says, else the one
+    for all."""
+    from limner.data.layouts import recognised
+
     subjects = []
     for folder in folders:
         found = recognised(folder)

@@ -35,6 +35,7 @@ def pretrain_request(
     from .pretrain import Manner, folder_of, prepared, trained_updates
     from .trackers import tracker
 
+    find(request.method)
     over = spread(request.accumulate)
     if request.corpus is None and (request.exclude or request.noun):
         raise InputError("--exclude and --class are about a corpus: name one with --corpus")

@@ -136,7 +136,7 @@ def add_method(parser: Parser, arguments: Sequence[str], *, positional: bool = F
     """--method, and a flag for each of the settings of the method that is asked for."""
     add_base(parser)
     if positional:
-        parser.add_argument("method", help="its name")
+        parser.add_argument("method", help="name of the method")
     else:
         parser.add_argument(
             "--method",

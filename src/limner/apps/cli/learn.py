@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def add_to(commands: Any, arguments: Sequence[str]) -> None:
     """The command and its flags."""
     parser = add_command(commands, "learn", learn, "teach a subject from its pictures")
-    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTOS", help="a folder or files")
+    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTOS", help="a folder of pictures, or pictures")
     parser.add_argument(
         "--class",
         dest="noun",
@@ -29,13 +29,15 @@ def add_to(commands: Any, arguments: Sequence[str]) -> None:
         metavar="NOUN",
         help="its class: dog, teapot, person (or in PHOTOS/class.txt)",
     )
-    parser.add_argument("--name", help="what prompts will call it: rex is written <rex> (default: my and the class)")
+    parser.add_argument(
+        "--name", help="name of the subject in prompts: rex is written <rex> (default: my and the class)"
+    )
     parser.add_argument("--kind", default="object", help="object, pet, face, style, action or relation")
     parser.add_argument("--out", type=Path, help="folder for the concept and its page (default: here)")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
     parser.add_argument(
-        "--goal", choices=GOALS, default="balanced", help="what the method is chosen for, when none is named"
+        "--goal", choices=GOALS, default="balanced", help="what the method is chosen for, where no --method is named"
     )
     parser.add_argument("--budget", metavar="TIME", help="end learning after this time: 90s, 3m, 1h")
     _add_pictures(parser)
@@ -48,7 +50,11 @@ def _add_pictures(parser: Parser) -> None:
     """Flags about the pictures."""
     group = parser.add_argument_group("the pictures")
     group.add_argument(
-        "--hold-out", type=at_least(0), default=0, metavar="N", help="pictures not to learn from, to judge by"
+        "--hold-out",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="number of pictures that are not learned from, to judge by",
     )
     group.add_argument(
         "--without",
@@ -56,7 +62,7 @@ def _add_pictures(parser: Parser) -> None:
         metavar="FOLDER",
         help="pictures of the same without what is to be learned, for methods of pairs",
     )
-    group.add_argument("--pool", type=Path, metavar="FOLDER", help="unsorted pictures that may show it too")
+    group.add_argument("--pool", type=Path, metavar="FOLDER", help="unsorted pictures that may show the subject too")
     group.add_argument(
         "--segment", metavar="WHERE", help="make masks with rembg, or with a CLIPSeg or SAM (a folder or hub id)"
     )
@@ -95,25 +101,44 @@ def _add_together(parser: Parser) -> None:
 def _add_end(parser: Parser) -> None:
     """Flags about states on the way, and about scores, previews and checks at the end."""
     group = parser.add_argument_group("on the way, and at the end")
-    group.add_argument("--keep", choices=("last", "best"), default="last", help="which state on the way to keep")
     group.add_argument(
-        "--stop", choices=("", "variance", "overfit", "gap"), default="", help="end early on this sign (default: none)"
+        "--keep",
+        choices=("last", "best"),
+        default="last",
+        help="keep the last state, or the one of six on the way that scores best",
+    )
+    group.add_argument(
+        "--stop",
+        choices=("", "variance", "overfit", "gap"),
+        default="",
+        help="end early when the loss no longer varies (variance), when the subject is overfitted (overfit), or when held-out pictures get worse (gap)",
     )
     group.add_argument(
         "--sample-every",
         type=at_least(0),
         default=0,
         metavar="N",
-        help="paint it every N updates while it learns; 0 does not",
+        help="paint the subject every N updates while it learns; 0 does not",
     )
     group.add_argument(
-        "--sample-prompt", nargs="+", default=[], metavar="PROMPT", help="what to paint then (default: a photo of it)"
+        "--sample-prompt",
+        nargs="+",
+        default=[],
+        metavar="PROMPT",
+        help="prompts to paint with --sample-every (default: a photo of the subject)",
     )
     group.add_argument(
         "--preview", type=at_least(0), default=4, metavar="N", help="pictures of each preview prompt; 0 paints none"
     )
-    group.add_argument("--score", action=argparse.BooleanOptionalAction, default=True, help="score it at the end")
-    group.add_argument("--check", action=argparse.BooleanOptionalAction, default=True, help="certify it at the end")
+    group.add_argument(
+        "--score", action=argparse.BooleanOptionalAction, default=True, help="score the concept at the end"
+    )
+    group.add_argument(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="check the concept at the end, as `limner check` does",
+    )
     add_encoders(parser)
 
 

@@ -56,10 +56,17 @@ def add_pretraining(parser: Parser) -> None:
         help="toys, a folder, 'shards-{000..009}.tar', a glob, or hf:ID (default: the method's own)",
     )
     group.add_argument(
-        "--class", dest="noun", default="", metavar="NOUN", help="what all its pictures show, where it does not say"
+        "--class",
+        dest="noun",
+        default="",
+        metavar="NOUN",
+        help="the class of all pictures, where the corpus does not say it",
     )
     group.add_argument(
-        "--exclude", type=Path, metavar="FOLDER", help="pictures of subjects that are judged: none may be in the corpus"
+        "--exclude",
+        type=Path,
+        metavar="FOLDER",
+        help="pictures of subjects that are judged, none of which may be in the corpus",
     )
     group.add_argument(
         "--duplicates",
@@ -97,7 +104,10 @@ def add_pretraining(parser: Parser) -> None:
         help="paint and score a subject every N updates; 0 does not",
     )
     group.add_argument(
-        "--preview-of", type=Path, metavar="FOLDER", help="that subject (default: a toy of the development split)"
+        "--preview-of",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the subject that is painted (default: a toy of the development split)",
     )
     group.add_argument("--track", choices=("tensorboard", "wandb"), help="send losses and previews to this tracker")
     add_encoders(parser)
