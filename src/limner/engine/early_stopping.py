@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from limner.core.files import MARK, atomic_write, check_ours, is_ours, write_text
 from limner.core.streams import stream
 from limner.core.types import Pass
+from limner.core.untrusted import parse_json
 from limner.core.wording import counted
 from limner.errors import InputError
 
@@ -121,7 +122,8 @@ class Signals:
     def _stored(self) -> list[dict[str, float]]:
         if self.file is None or not self.file.exists():
             return []
-        lines = [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines() if line]
+        text = check_ours(self.file).read_text(encoding="utf-8")
+        lines = [parse_json(line, f"a line of {self.file}") for line in text.splitlines() if line]
         return [line for line in lines if MARK not in line]
 
 
