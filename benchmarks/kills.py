@@ -410,7 +410,16 @@ def _verdict(trial: Trial) -> str:
     return f"{'done before' if trial.ended_before else 'equal bits'}{rest}  [{trial.said[:100]}]"
 
 
-WORKFLOWS = ("workflows.bench.run", "workflows.certify", "workflows.learn_many", "workflows.page", "workflows.pretrain")
+WORKFLOWS = (
+    *(
+        "workflows.bench.run",
+        "workflows.certify",
+        "workflows.learn_many",
+        "workflows.learn_request",
+        "workflows.learn_together",
+    ),
+    *("workflows.page", "workflows.paint_request", "workflows.pretrain", "workflows.pretrain_request"),
+)
 
 
 def _warm() -> None:

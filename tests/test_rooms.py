@@ -13,8 +13,8 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "limner"
 FILES = sorted(SOURCE.rglob("*.py"))
 ROOMS = (
-    *("errors", "core", "pocket", "bases", "engine", "parts", "evaluation"),
-    *("data", "methods", "library", "formats", "workflows", "apps"),
+    *("errors", "core", "pocket", "bases", "engine", "parts", "data"),
+    *("evaluation", "methods", "library", "formats", "workflows", "apps"),
 )
 """Each may import itself and those before it."""
 

@@ -98,7 +98,7 @@ def test_an_existing_concept_is_not_overwritten(
         (("paint", "<rex> on the beach", "--steps", "1"), "nothing answers to <rex>"),
         (("paint", "", "--steps", "1"), "empty"),
         (("paint", "a dog", "--base", "nobody/nothing"), "there is no base"),
-        (("pretrain", "dreambooth"), "learns nothing once and for all"),
+        (("pretrain", "dreambooth"), "has nothing to pre-train"),
     ],
 )
 def test_errors_are_one_clear_line(
@@ -135,9 +135,25 @@ def test_lists_speak_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)[0]["name"] == "pocket"
     assert run("doctor", "--json") == 0
     assert all(check["ok"] for check in json.loads(capsys.readouterr().out))
+    assert run("doctor") == 0
+    assert "limner[heic]" in capsys.readouterr().out
     for command in ("methods", "bases", "doctor"):
         assert run(command) == 0
         assert capsys.readouterr().out
+
+
+def test_doctor_lists_every_extra_with_its_install_line() -> None:
+    import tomllib
+
+    from limner.workflows.doctor import EXTRAS, _extra
+
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(EXTRAS) == set(project["optional-dependencies"]) - {"dev"}
+    missing = _extra("limner[heic]", ("no_such_module",), "photographs")
+    assert missing["found"] == "not installed; for photographs: pip install 'limner[heic]'"
+    assert missing["ok"]  # nothing is wrong
+    assert not missing["installed"]
+    assert _extra("limner[heic]", ("json",), "photographs")["found"] == "installed"
 
 
 def test_flags_come_from_the_signature(capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,7 +214,7 @@ def test_learn_scores_and_keeps_the_best_state(
     assert "2 pictures of rex" not in err  # told before one is held out
     assert "after 6 updates" in err
     page = (tmp_path / "rex" / "index.html").read_text()
-    assert "What it is worth" in page
+    assert "Diagnosis" in page
     assert not list((tmp_path / "rex").glob("kept-*"))
 
     words = ["score", tmp_path / "rex.safetensors", "--photos", photos, "--prompts", "<rex> in the snow", "-n", "2"]

@@ -145,7 +145,7 @@ def test_syllables_are_names(name: str, base: Any, rex: Subject) -> None:
 def test_words_that_mean_something_are_no_names(
     name: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("limner.engine.checkpoint.run_to_end", lambda *_, **__: pytest.fail("it is taught"))
+    monkeypatch.setattr("limner.workflows.learn.run_updates", lambda *_, **__: pytest.fail("it is taught"))
     monkeypatch.setattr("limner.workflows.paint.painting", lambda *_, **__: pytest.fail("something is painted"))
     assert run("learn", photos, "--class", "dog", "--name", name, "--out", tmp_path, *QUICK) == 1
     assert f"the name '{name}' is a word that pocket knows" in capsys.readouterr().err
@@ -294,12 +294,17 @@ def test_a_concept_of_an_unknown_folder_names_the_flag_at_once(
 
 
 def test_pictures_of_telephones_that_are_not_read_are_said(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("limner.core.heic.can_read", lambda: False)
+    monkeypatch.setattr("limner.core.subject.SUFFIXES", (".png", ".jpg"))
     (photos / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
     assert run("learn", photos, "--class", "dog", "--name", "red", "--out", tmp_path, *QUICK) == 1
     said = capsys.readouterr().err
-    assert "1 HEIC picture cannot be read, such as IMG_1.HEIC" in said
+    assert (
+        "1 HEIC picture cannot be read here, such as IMG_1.HEIC: install the decoder (pip install 'limner[heic]')"
+        in said
+    )
     assert "--base stable-diffusion-v1-5/stable-diffusion-v1-5" in said
 
 
@@ -337,7 +342,7 @@ def test_exports_to_two_formats_have_folders_of_their_own(
 
 
 def test_score_reads_the_layouts_that_learn_reads(rex: Subject, tmp_path: Path) -> None:
-    from limner.apps.cli.score import _images
+    from limner.workflows.score_request import images_of as _images
 
     folder = tmp_path / "img" / "5_sks dog"
     folder.mkdir(parents=True)

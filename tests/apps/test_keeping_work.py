@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 
 import limner
-from limner.apps.cli.keeping import page_folder
 from limner.apps.cli.main import main
 from limner.core import interrupts
 from limner.core.files import is_ours
@@ -25,6 +24,7 @@ from limner.engine import checkpoint as engine_checkpoint
 from limner.engine.checkpoint import CHECKPOINT
 from limner.errors import FileError, PaintingError, TeachingError
 from limner.workflows import learn
+from limner.workflows.learn_files import page_folder
 from tests.helpers import same
 
 pytestmark = pytest.mark.usefixtures("few_steps")
@@ -110,7 +110,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is_taught(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("it was taught")
 
-    monkeypatch.setattr(limner, "learn", never, raising=False)
+    monkeypatch.setattr(learn, "learn_updates", never)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rex.safetensors").write_text("precious")
     (tmp_path / "file").write_text("precious")
@@ -144,7 +144,62 @@ def test_a_page_of_data_replaces_nothing_that_is_not_limners(
     assert [run("data", photos, "--page", page) for _ in range(2)] == [0, 0]
 
 
-# ---------------------------------------------------------------------------------------- kept the moment teaching ends
+def test_states_and_signs_on_the_way_carry_the_mark_and_replace_nothing_of_the_users(
+    base: Any, rex: Subject, tmp_path: Path
+) -> None:
+    from safetensors.torch import save_file
+
+    from limner.engine.early_stopping import Keeper, Signals, together
+
+    mine = tmp_path / "kept-mine.safetensors"
+    save_file({"x": torch.zeros(1)}, mine)
+    keeper, signals = Keeper(tmp_path, marks=2), Signals(rex, every=1, file=tmp_path / "signals.jsonl")
+    about: dict[str, Any] = {"method": "textual_inversion", "steps": 2, "batch": 1}
+    limner.learn(base, rex, watch=together(keeper, signals), **about)
+    kept = tmp_path / "kept-000001.safetensors"
+    assert is_ours(kept)
+    assert is_ours(tmp_path / "signals.jsonl")
+    again = Signals(rex, every=1, file=tmp_path / "signals.jsonl")
+    assert [look["done"] for look in again._stored()] == [1, 2]
+    keeper.clear()
+    assert mine.exists()
+    assert not kept.exists()
+    save_file({"x": torch.zeros(1)}, kept)
+    with pytest.raises(FileError, match="kept-000001.safetensors was not written by limner"):
+        limner.learn(base, rex, watch=keeper, **about)
+    (tmp_path / "signals.jsonl").write_text("mine")
+    with pytest.raises(FileError, match=r"signals.jsonl was not written by limner"):
+        limner.learn(base, rex, watch=Signals(rex, every=1, file=tmp_path / "signals.jsonl"), **about)
+    (tmp_path / "bo").mkdir()
+    (tmp_path / "bo" / "signals.jsonl").write_text("mine")
+    assert page_folder(tmp_path, "bo", pictures=[], count=0) == tmp_path / "bo-page"
+
+
+def test_an_export_replaces_only_its_own_kind(
+    base: Any, rex: Subject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    concept = limner.learn(base, rex, method="lora_dreambooth", steps=1, batch=1, prior_weight=0.0)
+    path = concept.save(tmp_path / "rex.safetensors")
+    before = path.read_bytes()
+    words = ["export", path, "--out", tmp_path, "--overwrite", "--to"]
+    assert run(*words, "kohya") == 1
+    assert "rex.safetensors is no export to that format, so it is not replaced" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    words[3] = tmp_path / "out"
+    assert [run(*words, to) for to in ("kohya", "kohya", "diffusers")] == [0, 0, 1]
+    assert "rex.safetensors was exported to kohya, so it is not replaced by one to diffusers" in capsys.readouterr().err
+    config = tmp_path / "peft" / "rex" / "adapter_config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text("mine")
+    words[3] = tmp_path / "peft"
+    assert run(*words, "peft") == 1
+    assert "adapter_config.json was not written by limner" in capsys.readouterr().err
+    assert config.read_text() == "mine"
+    config.unlink()
+    assert [run(*words, "peft") for _ in range(2)] == [0, 0]
+
+
+# ------------------------------------------------------------------------------------------- kept the moment teaching ends
 
 
 @pytest.fixture
@@ -155,7 +210,9 @@ def whole(photos: Path, tmp_path: Path) -> limner.Concept:
     return limner.Concept.load(out / "rex.safetensors")
 
 
-@pytest.mark.parametrize("where", ["limner.workflows.score.score", "limner.paint", "limner.workflows.page.write_page"])
+@pytest.mark.parametrize(
+    "where", ["limner.workflows.score.score", "limner.workflows.paint.paint", "limner.workflows.page.write_page"]
+)
 def test_interrupted_after_teaching_the_concept_is_there_and_resuming_teaches_no_more(
     where: str,
     whole: limner.Concept,
@@ -168,7 +225,7 @@ def test_interrupted_after_teaching_the_concept_is_there_and_resuming_teaches_no
         raise KeyboardInterrupt
 
     words = ["learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path / "cut", *WORD, "--no-check"]
-    words += ["--preview", 1] if where == "limner.paint" else ["--preview", 0]
+    words += ["--preview", 1] if "paint" in where else ["--preview", 0]
     words += [] if "score" in where else ["--no-score"]
     target = tmp_path / "cut" / "rex.safetensors"
     with monkeypatch.context() as patched:
@@ -179,7 +236,7 @@ def test_interrupted_after_teaching_the_concept_is_there_and_resuming_teaches_no
     assert same(limner.Concept.load(target).tensors, whole.tensors)
     assert not (tmp_path / "cut" / "rex" / CHECKPOINT).exists()
     with monkeypatch.context() as patched:
-        patched.setattr(engine_checkpoint, "run_to_end", None)  # it would be taught by this
+        patched.setattr(learn, "run_updates", None)  # it would be taught by this
         if "score" not in where:
             assert run(*words, "--resume") == 0
             assert "is taught already" in capsys.readouterr().err
@@ -240,7 +297,7 @@ def test_what_is_not_finite_is_never_saved(base: Any, rex: Subject) -> None:
 def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from limner.apps.cli import together
+    from limner.workflows import learn_together as together
     from limner.workflows.learn_many import train_stacked
 
     pets = tmp_path / "pets"
@@ -300,7 +357,33 @@ def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     assert "is of another run" in capsys.readouterr().err
 
 
-# ------------------------------------------------------------------------------------------------------------- painting
+def test_together_every_folder_has_its_own_class(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pets = tmp_path / "pets"
+    for name in ("quax", "vimp", "zork"):
+        shutil.copytree(photos, pets / name)
+    (pets / "vimp" / "class.txt").write_text("cat", encoding="utf-8")
+    words: list[object] = ["learn", pets, "--together", "--method", "lora_dreambooth", "--steps", 1, "--batch", 1]
+    words += ["--num-class-pictures", 2, "--out", tmp_path / "out"]
+    assert run(*words, "--classes", "zork=teapot") == 1
+    said = capsys.readouterr().err
+    assert (
+        f"{pets / 'quax'} does not say what it shows: write its class into {pets / 'quax' / 'class.txt'}, or say --classes quax=dog"
+        in said
+    )
+    assert run(*words, "--classes", "zrok=teapot", "--class", "dog") == 1
+    assert "did you mean 'zork'" in capsys.readouterr().err
+    assert run(*words, "--classes", "zork", "--class", "dog") == 2
+    assert "expected FOLDER=NOUN, such as rex=dog" in capsys.readouterr().err
+    assert run(*words, "--classes", "zork=teapot", "--class", "dog") == 0
+    found = {p.stem: limner.Concept.load(p).subject["noun"] for p in (tmp_path / "out").glob("*.safetensors")}
+    assert found == {"quax": "dog", "vimp": "cat", "zork": "teapot"}
+    assert run("learn", pets / "vimp", "--classes", "vimp=cat") == 1
+    assert "--classes is about many subjects in one pass" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------------- painting
 
 
 @pytest.mark.parametrize("scale", ["nan", "inf", "-inf", "1e30", "-11"])

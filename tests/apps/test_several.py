@@ -70,8 +70,8 @@ def test_a_layout_file_and_settings_that_are_saved(files: tuple[Path, Path], tmp
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--region", "rex"], "a region is NAME=WHERE"),
-        (["--region", "rex=left", "--region", "rex=right"], "rex has two regions"),
+        (["--region", "rex"], "--region takes NAME=VALUE"),
+        (["--region", "rex=left", "--region", "rex=right"], "--region is given 'rex' twice"),
         (["--region", "rex=lefft"], "did you mean 'left'"),
         (["--region", "kit=left"], "there is no concept to give a region to, named '<kit>'"),
         (["--region", "rex=left", "--region", "bo=0.2,0,1,1"], "overlap by 60% of the smaller"),

@@ -263,7 +263,7 @@ def test_a_header_names_no_base_to_open(
         ["publish", path, "--to", "a/b"],
     ):
         assert main(words) == 1
-        assert "opens no folder or hub id of itself" in capsys.readouterr().err
+        assert "opens no folder or hub id only because a file names it" in capsys.readouterr().err
     assert not opened
 
 

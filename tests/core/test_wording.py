@@ -56,9 +56,10 @@ def test_a_long_prompt_is_not_printed_back_whole(capsys: pytest.CaptureFixture[s
 
 
 def test_near_alike_pictures_are_told_in_groups(tmp_path: Path) -> None:
-    from limner.data.layouts import _alike, recognised
+    from limner.data.layouts import recognised
+    from limner.data.layouts.found import alike_lines
 
-    assert _alike([("a", "b"), ("c", "d"), ("b", "e")]) == ["near-duplicates: c and d", "3 nearly alike: a, b, e"]
+    assert alike_lines([("a", "b"), ("c", "d"), ("b", "e")]) == ["near-duplicates: c and d", "3 nearly alike: a, b, e"]
     for k in range(60):
         Image.linear_gradient("L").rotate(90).resize((64 + k, 64)).convert("RGB").save(tmp_path / f"{k:02}.png")
     told = str(recognised(tmp_path)).splitlines()

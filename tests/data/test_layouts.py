@@ -446,3 +446,21 @@ def test_endings_of_captions_with_and_without_their_dot(tmp_path: Path) -> None:
     (tmp_path / "d.toml").write_text(subset.replace("words", "../words"))
     with pytest.raises(FileError, match="ending such as .txt"):
         recognised(tmp_path)
+
+
+def test_a_folder_says_its_class_in_class_txt(photos: Path) -> None:
+    (photos / "class.txt").write_text("corgi\n", encoding="utf-8")
+    found = recognised(photos)
+    assert (found.noun, found.stray) == ("corgi", [])
+    assert found.subject(name="rex").noun == "corgi"
+    assert found.subject(name="rex", noun="dog").noun == "dog"  # the user goes before the file
+    (photos / "class.txt").write_text("<script>", encoding="utf-8")
+    with pytest.raises(
+        FileError, match=r"class.txt must hold the class of the pictures in one line, such as dog, not '<script>'"
+    ):
+        recognised(photos)
+    (photos / "class.txt").write_text("a <rex> in the snow", encoding="utf-8")
+    (photos / "0.jpg").rename(photos / "class.jpg")  # now it is a caption
+    found = recognised(photos)
+    assert found.noun == ""
+    assert [item.caption for item in found.items if item.path.name == "class.jpg"] == ["a <rex> in the snow"]

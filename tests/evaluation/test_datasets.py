@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from limner.data.duplicates import doubles, split
 from limner.errors import FileError, InputError
-from limner.evaluation.datasets import doubles, loaders, said, split
+from limner.evaluation.datasets import loaders, said
 
 LIST = """Classes
 

@@ -404,3 +404,12 @@ def test_the_report_draws_a_curve_and_keeps_it_out_of_the_tables(curve: SimpleNa
 def test_a_curve_is_of_what_the_bench_teaches() -> None:
     with pytest.raises(InputError, match="is not among them"):
         Plan((FAST,), curves=("ip_adapter",))
+
+
+def test_one_subject_has_no_interval() -> None:
+    from limner.evaluation.report import with_interval
+
+    many = {"mean": 0.5, "low": 0.25, "high": 0.75, "subjects": 3}
+    assert with_interval(many) == "0.50 [0.25, 0.75]"
+    assert with_interval({**many, "low": 0.5, "high": 0.5, "subjects": 1}) == "0.50 (1 subject)"
+    assert with_interval({**many, "subjects": 2}, "+.1f") == "+0.5 [+0.2, +0.8]"

@@ -50,6 +50,15 @@ def test_the_card_is_what_the_hub_expects(folder: Path, concept: limner.Concept)
     assert "load_lora_weights" in card.content
 
 
+def test_the_card_of_keys_and_values_learned_whole_loads_them(base: Any, rex: Subject, tmp_path: Path) -> None:
+    learned = limner.learn(base, rex, method="custom_diffusion", steps=1, batch=1, num_class_pictures=1)
+    publish(learned, base, "me/rex", tmp_path / "rex", upload=False)
+    card = (tmp_path / "rex" / "README.md").read_text(encoding="utf-8")
+    assert 'pipeline.unet.load_attn_procs(".", weight_name=' in card
+    assert "pytorch_custom_diffusion_weights.safetensors" in card
+    assert card.count("load_textual_inversion(") == 1  # the word
+
+
 def test_its_files_load_again(folder: Path, base: Any, concept: limner.Concept) -> None:
     from limner.formats import import_file
 

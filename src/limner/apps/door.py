@@ -55,7 +55,7 @@ def _run(work: Callable[[], object], words: Sequence[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError as error:
         if _is_a_workers(error):
-            tell(f"a process that works for this one has ended: {_first_line(error)}")
+            tell(f"a worker process has ended: {_first_line(error)}")
         _silence()
         return 1
     except Exception as error:

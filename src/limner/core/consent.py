@@ -10,6 +10,11 @@ from limner.errors import FileError, InputError
 
 from .untrusted import plain_text, table
 
+
+class GuardianNeeded(InputError):
+    """The face looks like a child's, and no parent or guardian has agreed."""
+
+
 MAX_CONSENT = 200  # characters of each answer
 
 
@@ -60,7 +65,7 @@ def demand(consent: Consent | None, *, handle: str, ages: Mapping[str, str]) -> 
         )
     young = [name for name, age in ages.items() if age == "child"]
     if 2 * len(young) > len(ages) and not consent.guardian:
-        raise InputError(
+        raise GuardianNeeded(
             f"{handle} looks like a child ({young[0]}), so a parent or guardian must agree too: nothing was taught. Say "
             "consent=Consent('NAME', guardian='WHO AGREED') (--guardian WHO)"
         )

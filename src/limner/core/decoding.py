@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from limner.errors import PictureError
 
+from . import heic
+
 if TYPE_CHECKING:
     from PIL import Image
 
 T = TypeVar("T")
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
-"""Formats that are opened, whatever a file is called. Pillow knows forty more; some of them start other programs (PostScript)."""
+"""Formats that are opened, whatever a file is called, beside HEIC where its decoder is installed. Pillow knows forty more; some of them start other programs (PostScript)."""
 MAX_PIXELS = 64_000_000
 """Pixels of the largest picture that is read."""
 KEPT_PIXELS = 4096 * 4096
@@ -124,7 +126,9 @@ def _opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
         raise PictureError(f"{name} cannot be opened: {error.strerror or error}") from error
     with file:
         try:
-            image = _open_known(file)
+            image = _open_known(file, name)
+        except PictureError:
+            raise
         except UnidentifiedImageError as error:
             raise PictureError(
                 f"{name} is not a picture that can be read; expected PNG, JPEG, WebP or the like"
@@ -147,8 +151,18 @@ def _opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
 _opening = threading.Lock()  # filters of warnings belong to the whole process
 
 
-def _open_known(file: BinaryIO) -> Image.Image:
+def _open_known(file: BinaryIO, name: str) -> Image.Image:
     from PIL import Image
+
+    head = file.read(12)
+    file.seek(0)
+    if heic.is_heic(head):
+        if not heic.can_read():
+            raise PictureError(
+                f"{name} is a HEIC picture, whose decoder is not installed: {heic.INSTALL}, or save it as JPEG or PNG"
+            )
+        heic.register()
+        return Image.open(file, formats=[heic.FORMAT])
 
     if any(known not in Image.OPEN for known in FORMATS):
         Image.init()

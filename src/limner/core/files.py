@@ -249,6 +249,8 @@ _SIGNS = (
     GENERATOR.encode(),
     COMMENT.encode(),
     " — limner</title>".encode(),  # pages of earlier editions
+    b'{"limner": ',  # the first line of JSON lines
+    b'{"done": ',  # the same of earlier editions
     b"<title>limner bench</title>",
     b"label,method,number,mean,",
     b"| s to teach | kB |",
@@ -282,13 +284,15 @@ def _webp_is_ours(path: Path) -> bool:
 
 def _header_is_ours(path: Path, head: bytes) -> bool:
     """Whether a safetensors file's header has a key of limner's."""
-    if len(head) < 8:
-        return False
-    (length,) = struct.unpack("<Q", head[:8])
+    return len(head) >= 8 and any(key == MARK or key.startswith(f"{MARK}.") for key in header_marks(path))
+
+
+def header_marks(path: Path) -> dict[str, str]:
+    """The texts in the header of a safetensors file; none of a file that cannot be read as one."""
     try:
         with path.open("rb") as file:
-            file.seek(8)
+            (length,) = struct.unpack("<Q", file.read(8))
             metadata = json.loads(file.read(min(length, 100_000_000))).get("__metadata__") or {}
-    except (OSError, ValueError, AttributeError):
-        return False
-    return isinstance(metadata, dict) and any(key == MARK or key.startswith(f"{MARK}.") for key in metadata)
+    except (OSError, ValueError, AttributeError, struct.error):
+        return {}
+    return {str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, dict) else {}

@@ -201,6 +201,14 @@ class Recipe:
             if "corpus" in stage.learns_from and stage.learns_from - {"corpus"}:
                 raise ValueError("a stage learns from a corpus or from the subject, not from both at once")
 
+    def words(self, base: Base) -> str:
+        """The words that the handle becomes in a prompt on a base."""
+        return self.says if isinstance(self.says, str) else self.says(base)
+
+    def expand(self, prompt: str, handle: str, base: Base) -> str:
+        """The prompt as a base reads it, the handle being this recipe's."""
+        return prompt.replace(handle, self.words(base))
+
     @property
     def tuning(self) -> tuple[Stage, ...]:
         """The stages that run for every subject."""

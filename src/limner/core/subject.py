@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import InputError, PictureError
 
+from . import heic
 from .consent import Consent
 from .decoding import converted, converted_mask, decoded, decoded_mask
 from .untrusted import inside
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
     from .faces import FaceNetworks
 
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
+    *(heic.SUFFIXES if heic.can_read() else ()),
+)
+"""Endings of pictures in folders."""
 KINDS = ("object", "pet", "face", "style", "action", "relation")
 
 
@@ -278,10 +283,19 @@ def _in_folder(folder: Path) -> tuple[list[object], list[str]]:
     good = [inside(p, folder) for p in files if p.suffix.lower() in SUFFIXES]
     other = [p.name for p in files if p not in good]
     if not good:
-        raise PictureError(f"there are no pictures in {folder}; expected files that end in {', '.join(SUFFIXES)}")
+        raise no_pictures(folder)
     return list(good), [f"skipped, not a picture: {name}" for name in other] + [
         f"skipped: {line}" for line in pictures_below(folder)
     ]
+
+
+def no_pictures(folder: Path) -> PictureError:
+    """The error about a folder without pictures that are read; those in HEIC are said."""
+    unread = heic.unread_note([folder])
+    return PictureError(
+        f"there are no pictures in {folder}; expected files that end in {', '.join(SUFFIXES)}"
+        + (f"; {unread}" if unread else "")
+    )
 
 
 MASKS = ("-masklabel", ".mask")

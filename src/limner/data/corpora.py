@@ -14,7 +14,7 @@ from limner.core.untrusted import inside
 from limner.errors import FileError, InputError, LimnerError, PictureError
 
 from . import layouts, shards, tables
-from .duplicates import without_held_out
+from .held_out import without_held_out
 from .listed import NOUN, Entry, Listed, Tally, looked_at
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def called(name: str) -> str:
 
 
 def _dreambench(root: Path) -> dict[str, str]:
-    from limner.evaluation.datasets.dreambench import prompts_and_classes
+    from .layouts.dreambench import prompts_and_classes
 
     path = root / "prompts_and_classes.txt"
     return prompts_and_classes(path)[0] if path.is_file() else {}

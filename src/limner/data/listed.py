@@ -177,7 +177,7 @@ def looked_at(entries: Sequence[Entry], read: Callable[[Any], Reference], left_o
 
 def _looked_at(entry: Entry, read: Callable[[Any], Reference]) -> Entry | str:
     """The entry with what is seen on its picture, or why it is left out."""
-    from .layouts import difference_signs
+    from .duplicates import difference_signs
 
     try:
         reference = read(entry.place)

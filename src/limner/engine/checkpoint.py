@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from limner.core.files import atomic_write
 from limner.core.interrupts import stopping
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .train import Progress
 
 
+T = TypeVar("T")
 CHECKPOINT_SECONDS = 10.0
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -49,7 +50,7 @@ class Run:
     header: dict[str, Any]
 
 
-def run_to_end(
+def run_updates(
     base: Base,
     adapter: Adapter,
     stages: Sequence[Stage],
@@ -60,8 +61,8 @@ def run_to_end(
     resume: bool = True,
     watch: Callable[[Progress], object] | None = None,
     spread: Spread = ALONE,
-) -> tuple[dict[str, Tensor], list[float]]:
-    """`teach` to its end: all tensors worn then, and the loss of every update.
+) -> Generator[Progress, None, tuple[dict[str, Tensor], list[float]]]:
+    """Train, yielding every update; in the end it returns all tensors worn then, and the loss of every update.
 
     `header` says which run this is; a checkpoint of another is refused. Without stages, the recipe is only put on. Of several
     processes, the main one writes, and all stop together. The checkpoint stays: `discard` it once what was learned is saved.
@@ -80,6 +81,7 @@ def run_to_end(
             for progress in running:
                 losses.append(progress.loss)
                 enough, halted = spread.any(watch is not None and watch(progress) is True, asked())
+                yield progress
                 if enough or progress.last:
                     tensors = progress.snapshot().learned
                     break
@@ -93,6 +95,45 @@ def run_to_end(
             save_checkpoint(path, error.checkpoint, header, losses)
         raise
     return tensors, losses
+
+
+def run_to_end(
+    base: Base,
+    adapter: Adapter,
+    stages: Sequence[Stage],
+    seed: int,
+    *,
+    header: Mapping[str, Any],
+    checkpoints: Path | str | None = None,
+    resume: bool = True,
+    watch: Callable[[Progress], object] | None = None,
+    spread: Spread = ALONE,
+) -> tuple[dict[str, Tensor], list[float]]:
+    """`run_updates` to its end: all tensors worn then, and the loss of every update."""
+    return finish(
+        run_updates(
+            base,
+            adapter,
+            stages,
+            seed,
+            header=header,
+            checkpoints=checkpoints,
+            resume=resume,
+            watch=watch,
+            spread=spread,
+        )
+    )
+
+
+def finish(running: Generator[object, None, T]) -> T:
+    """Run a generator to its end; what it returns."""
+    with closing(running):
+        while True:
+            try:
+                next(running)
+            except StopIteration as ended:
+                value: T = ended.value
+                return value
 
 
 def save_checkpoint(path: Path, point: Checkpoint, header: Mapping[str, Any], losses: Sequence[float]) -> None:

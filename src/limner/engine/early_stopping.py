@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from limner.core.files import atomic_write, write_text
+from limner.core.files import MARK, atomic_write, check_ours, is_ours, write_text
 from limner.core.streams import stream
 from limner.core.types import Pass
+from limner.core.untrusted import parse_json
+from limner.core.wording import counted
 from limner.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 Watch: TypeAlias = "Callable[[Progress], object]"
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Shares of the schedule at which the loss is looked at."""
+SIGN: dict[str, object] = {MARK: "losses on the way"}
+"""The first line of the file of looks, by which it is known as limner's."""
 
 
 @dataclass
@@ -67,8 +71,8 @@ class Signals:
             self.looks = [look for look in self._stored() if look["done"] < progress.done]
         self.looks.append({"done": progress.done, **self._look(progress.adapted)})
         if self.file is not None:
-            text = "".join(json.dumps(look) + "\n" for look in self.looks)
-            write_text(self.file, text, overwrite=True)
+            text = "".join(json.dumps(look) + "\n" for look in (SIGN, *self.looks))
+            write_text(check_ours(self.file), text, overwrite=True)
         return self._enough()
 
     @property
@@ -118,7 +122,9 @@ class Signals:
     def _stored(self) -> list[dict[str, float]]:
         if self.file is None or not self.file.exists():
             return []
-        return [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines() if line]
+        text = check_ours(self.file).read_text(encoding="utf-8")
+        lines = [parse_json(line, f"a line of {self.file}") for line in text.splitlines() if line]
+        return [line for line in lines if MARK not in line]
 
 
 def fixed_loss(adapted: AdaptedBase, latents: Tensor, prompt: str, run: Callable[..., Pass]) -> float:
@@ -154,7 +160,9 @@ class Keeper:
             from safetensors.torch import save_file
 
             tensors = {k: v.detach().cpu().contiguous() for k, v in progress.snapshot().tensors.items()}
-            atomic_write(self._path(progress.done), lambda p: save_file(tensors, p), overwrite=True)
+            about = {MARK: json.dumps({"what": "a state on the way", "done": progress.done})}
+            path = check_ours(self._path(progress.done))
+            atomic_write(path, lambda p: save_file(tensors, p, metadata=about), overwrite=True)
 
     def steps(self, total: int) -> list[int]:
         """After which updates, the last one included."""
@@ -169,7 +177,7 @@ class Keeper:
         total = int(concept.cost["steps"])
         own = set(concept.tensors)
         choices = {total: concept}
-        for path in sorted(self.folder.glob("kept-*.safetensors")):
+        for path in self._there():
             done = int(path.stem.removeprefix("kept-"))
             tensors = {k: v for k, v in load_file(path).items() if k in own}
             if tensors.keys() == own and done < total:
@@ -177,15 +185,19 @@ class Keeper:
         values = {}
         for done, choice in sorted(choices.items()):
             values[done] = value(choice)
-            say(f"after {done} updates: {values[done]:.3f}")
+            say(f"after {counted(done, 'update')}: {values[done]:.3f}")
         best = max(values, key=lambda done: (values[done], done))
         kept = {"kept_after": best, "of": total, "values": {str(k): round(v, 4) for k, v in values.items()}}
         return choices[best].scored(kept)
 
     def clear(self) -> None:
         """Delete what was kept."""
-        for path in self.folder.glob("kept-*.safetensors"):
+        for path in self._there():
             path.unlink()
+
+    def _there(self) -> list[Path]:
+        """The states in the folder; files of that name that limner did not write are none."""
+        return [path for path in sorted(self.folder.glob("kept-*.safetensors")) if is_ours(path)]
 
     def _path(self, done: int) -> Path:
         return self.folder / f"kept-{done:06}.safetensors"

@@ -149,11 +149,22 @@ def table_markdown(
         cells = []
         for c in columns:
             n = row["numbers"].get(c)
-            cells.append("" if n is None else f"{n['mean']:.2f} [{n['low']:.2f}, {n['high']:.2f}]")
+            cells.append("" if n is None else with_interval(n))
         lines.append(
             f"| {markdown_text(label)} | {' | '.join(cells)} | {row['cost']['seconds']:.0f} | {row['cost']['bytes'] / 1e3:.0f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def with_interval(number: Mapping[str, float], form: str = ".2f") -> str:
+    """A mean with its interval over subjects; one subject has none."""
+    mean, low, high = (format(number[name], form) for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]" if is_interval(number) else f"{mean} (1 subject)"
+
+
+def is_interval(number: Mapping[str, float]) -> bool:
+    """Whether more than one subject stands behind a number."""
+    return number.get("subjects", 2) > 1
 
 
 def table_csv(found: Mapping[str, Any]) -> str:
@@ -330,6 +341,8 @@ def _leaderboard(summary: Mapping[str, Any]) -> Markup:
 def _interval(number: Mapping[str, float] | None) -> Markup:
     if number is None:
         return html("<td>·</td>")
+    if not is_interval(number):
+        return html("<td>{:.2f}<br><small>1 subject</small></td>", number["mean"])
     return html("<td>{mean:.2f}<br><small>{low:.2f}–{high:.2f}</small></td>", **number)
 
 
@@ -360,12 +373,10 @@ def _above(summary: Mapping[str, Any]) -> Markup:
     for label, row in ordered(summary):
         told = row["above words"]
         if told:
-            cells = [
-                f"{told[n]['mean']:+.2f} [{told[n]['low']:+.2f}, {told[n]['high']:+.2f}]"
-                for n in ("F", "H")
-                if n in told
-            ]
-            rows.append((label, *cells, "yes" if told.get("F", {"low": -1})["low"] > 0 else "no"))
+            cells = [with_interval(told[n], "+.2f") for n in ("F", "H") if n in told]
+            fidelity = told.get("F", {"low": -1})
+            sure = fidelity["low"] > 0 and is_interval(fidelity)
+            rows.append((label, *cells, "yes" if sure else "no"))
     return html_table(("", "F", "H", "surely more alike than words"), rows)
 
 

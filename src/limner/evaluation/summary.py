@@ -48,7 +48,12 @@ def summary(units: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             mine = _by_subject(rows, name)
             if label != WORDS and values.keys() & mine.keys():
                 gap = paired(mine, values)
-                against[name] = {"mean": _r(gap.mean), "low": _r(gap.low), "high": _r(gap.high)}
+                against[name] = {
+                    "mean": _r(gap.mean),
+                    "low": _r(gap.low),
+                    "high": _r(gap.high),
+                    "subjects": gap.count,
+                }
         diagnoses: dict[str, int] = {}
         for row in rows:
             diagnoses[row["diagnosis"]["label"]] = diagnoses.get(row["diagnosis"]["label"], 0) + 1

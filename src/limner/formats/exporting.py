@@ -17,7 +17,7 @@ from limner.bases.common.names import (
     unread_by_scripts,
 )
 from limner.core.concept import Concept
-from limner.core.files import atomic_write, check_ours, write_text
+from limner.core.files import FileInTheWay, atomic_write, check_ours, header_marks, write_text
 from limner.errors import InputError, UnknownName
 from limner.library.opening import adapter_of
 from limner.parts.modifiers.low_rank import low_rank
@@ -81,7 +81,7 @@ def export(
         )
     trigger = _trigger(concept, recipe, base)
     dialect = "kohya" if to == "a1111" else to
-    about: dict[str, Any] = {"concept": concept, "base": base, "trigger": trigger, "dialect": dialect}
+    about: dict[str, Any] = {"concept": concept, "base": base, "trigger": trigger, "dialect": dialect, "to": to}
     if to == "peft":
         _write_peft(folder, changes, concept, base, found, overwrite)
     elif changes:
@@ -112,8 +112,7 @@ def _name(concept: Concept) -> str:
 
 
 def _trigger(concept: Concept, recipe: Recipe, base: Base) -> str:
-    says = recipe.says if isinstance(recipe.says, str) else recipe.says(base)
-    return says or concept.handle
+    return recipe.words(base) or concept.handle
 
 
 def _changes(recipe: Recipe, left: dict[str, Tensor], to: str) -> dict[str, Change]:
@@ -181,6 +180,7 @@ def _write_changes(
     base: Base,
     trigger: str,
     dialect: str,
+    to: str,
     overwrite: bool,
 ) -> None:
     kinds = {change.kind for change in changes.values()}
@@ -203,7 +203,7 @@ def _write_changes(
             tensors, _metadata(concept, base, changes, trigger)
         )
         found.notes += _dropped(base, changes) if dialect == "kohya" else []
-    _save(path, tensors, about | _ours(concept, trigger), overwrite)
+    _save(path, tensors, about | _ours(concept, trigger), overwrite, to)
     found.files.append(path)
 
 
@@ -255,7 +255,11 @@ def _write_peft(
     for part, (settings, tensors) in peft_folders.folders(base, changes).items():
         place = folder / (_name(concept) if part == "denoiser" else f"{_name(concept)}-{part}")
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-        _save(place / peft_folders.WEIGHTS, tensors, {"format": "pt"}, overwrite)
+        if (place / peft_folders.CONFIG).exists() and not (place / peft_folders.WEIGHTS).exists():
+            raise FileInTheWay(
+                f"{place / peft_folders.CONFIG} was not written by limner, so it is not replaced; move it away"
+            )
+        _save(place / peft_folders.WEIGHTS, tensors, {"format": "pt"}, overwrite, "peft")
         write_text(place / peft_folders.CONFIG, text, overwrite=overwrite)
         found.files += [place / peft_folders.WEIGHTS, place / peft_folders.CONFIG]
 
@@ -265,14 +269,34 @@ def _ours(concept: Concept, trigger: str) -> dict[str, str]:
     return {"limner.export": json.dumps(told)}
 
 
-def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], overwrite: bool) -> None:
+WEIGHTS_OF_METHOD = "ip_adapter"
+CUSTOM_DIFFUSION = "pytorch_custom_diffusion_weights.safetensors"
+"""How diffusers calls keys and values of cross-attention that were learned whole."""
+WRITTEN = "limner.written"
+"""Key of an exported file's header, by which it is known as limner's; its value is the format."""
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], overwrite: bool, to: str) -> None:
     from safetensors.torch import save_file
 
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    marked = {"limner.written": "1", **metadata}
-    atomic_write(
-        check_ours(path) if overwrite else path, lambda p: save_file(whole, p, metadata=marked), overwrite=overwrite
-    )
+    marked = {WRITTEN: to, **metadata}
+    if overwrite:
+        check_export(path, to)
+    atomic_write(path, lambda p: save_file(whole, p, metadata=marked), overwrite=overwrite)
+
+
+def check_export(path: Path, to: str) -> None:
+    """Raise `FileInTheWay` for a file that is not limner's own export to this format: nothing else is replaced, no concept either."""
+    if not path.exists():
+        return
+    check_ours(path)
+    written = header_marks(path).get(WRITTEN, "")
+    if written != to:
+        kind = f"was exported to {written}" if written in FORMATS else "is no export to that format"
+        raise FileInTheWay(
+            f"{path} {kind}, so it is not replaced by one to {to}; choose another folder with --out, or move it away"
+        )
 
 
 def _version(base: Base) -> tuple[str, str, str]:
@@ -420,7 +444,7 @@ def _write_word(
     else:
         tensors = {word: vectors} if to == "diffusers" else {"emb_params": vectors}
     path = folder / f"{stem}.safetensors"
-    _save(path, tensors, _ours(concept, word), overwrite)
+    _save(path, tensors, _ours(concept, word), overwrite, to)
     found.files.append(path)
 
 
@@ -439,8 +463,8 @@ def _write_values(
 
     tensors = {names[name]: value for name, value in values.items()}
     tensors |= {name: torch.zeros(0) for name in custom_diffusion_untouched(base)}
-    path = folder / "pytorch_custom_diffusion_weights.safetensors"
-    _save(path, tensors, {}, overwrite)
+    path = folder / CUSTOM_DIFFUSION
+    _save(path, tensors, {}, overwrite, to)
     found.files.append(path)
 
 
@@ -454,5 +478,5 @@ def export_adapter(base: Base, tensors: Mapping[str, Tensor], path: Path, *, ove
     for number, site in image_sites(base).items():
         for ours, theirs in (("key", "to_k_ip"), ("value", "to_v_ip")):
             found[f"ip_adapter.{number}.{theirs}.weight"] = tensors[f"image.{site}.{ours}"]
-    _save(path, found, {}, overwrite)
+    _save(path, found, {}, overwrite, WEIGHTS_OF_METHOD)
     return path

@@ -19,8 +19,8 @@ MOST = 100  # concepts of a folder that are looked at
 
 def words_of(base: Base, method: str, settings: Mapping[str, Any], handle: str, noun: str) -> str:
     """The words that a method says for a subject on a base; empty where it does not take a rare word."""
-    says = find(method)(Subject(handle, noun), **settings).says
-    return "" if isinstance(says, str) else says(base)
+    recipe = find(method)(Subject(handle, noun), **settings)
+    return "" if isinstance(recipe.says, str) else recipe.words(base)
 
 
 def taken_words(base: Base, folder: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from limner.core.concept import Concept
 from limner.core.pixels import to_images
 from limner.core.untrusted import content_hash
+from limner.core.wording import counted
 from limner.engine.attach import attach
 from limner.engine.sample import PaintSettings, sample
 from limner.errors import CheckError
@@ -51,14 +52,21 @@ class Certificate:
         lines = [f"{'ok ' if c.ok else 'BAD'}  {c.what:34} {c.found}" for c in self.checks]
         return "\n".join([*lines, f"in {self.dtype}"])
 
+    @property
+    def failure(self) -> str:
+        """Which checks failed and what to do, in a line; empty where none did."""
+        bad = [f"{check.what}: {check.found}. {check.advice}".strip() for check in self.checks if not check.ok]
+        if not bad:
+            return ""
+        return (
+            f"the concept is saved and can be used, but fails {len(bad)} of {counted(len(self.checks), 'check')}. "
+            + " ".join(bad)
+        )
+
     def demand(self) -> None:
         """Raises `CheckError` naming what failed."""
-        bad = [f"{check.what}: {check.found}. {check.advice}".strip() for check in self.checks if not check.ok]
-        if bad:
-            raise CheckError(
-                f"the concept is saved and can be used, but fails {len(bad)} of {len(self.checks)} checks. "
-                + " ".join(bad)
-            )
+        if self.failure:
+            raise CheckError(self.failure)
 
 
 def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_base: bool = False) -> Certificate:

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import shutil
 import sys
 from typing import Any
 
+EXTRAS = {
+    "heic": (("pillow_heif",), "photographs in HEIC, as telephones save them"),
+    "datasets": (("datasets",), "data sets of Hugging Face as a corpus"),
+    "tensorboard": (("tensorboard",), "`limner pretrain --track tensorboard`"),
+    "wandb": (("wandb",), "`limner pretrain --track wandb`"),
+    "ray": (("ray",), "`limner bench --on ray`, over a cluster"),
+    "torchao": (("torchao",), "--quantise int8"),
+    "bitsandbytes": (("bitsandbytes",), "--quantise nf4"),
+    "provenance": (("c2pa",), "signed provenance in painted pictures"),
+    "pretrain": (("tokenizers", "scipy"), "training the pocket base anew"),
+}
+"""Optional extras of limner: the modules of each, and what it is for."""
+LONE_EXTRAS = {
+    "rembg": (("rembg",), "`limner learn --segment rembg`"),
+    "image-reward": (("ImageReward",), "scores of ImageReward"),
+}
+"""Libraries that are no extra of limner, by the name that pip installs them by."""
 NEEDED = ("torch", "diffusers", "transformers", "safetensors", "PIL", "numpy")
 
 
@@ -16,7 +34,17 @@ def examine() -> list[dict[str, Any]]:
     checks = [_check("python", sys.version.split()[0], sys.version_info >= (3, 11))]
     checks += [_library(name) for name in NEEDED]
     checks += [_device(), _weights(), _cache(), _disk()]
+    checks += [_extra(f"limner[{name}]", *about) for name, about in EXTRAS.items()]
+    checks += [_extra(name, *about) for name, about in LONE_EXTRAS.items()]
     return checks
+
+
+def _extra(name: str, modules: tuple[str, ...], use: str) -> dict[str, Any]:
+    """An optional extra: nothing is wrong where it is not there."""
+    there = all(importlib.util.find_spec(module) is not None for module in modules)
+    install = f"pip install '{name}'" if "[" in name else f"pip install {name}"
+    found = "installed" if there else f"not installed; for {use}: {install}"
+    return _check(name, found, True) | {"optional": True, "installed": there}
 
 
 def _check(what: str, found: str, ok: bool) -> dict[str, Any]:

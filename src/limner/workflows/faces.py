@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from limner.core.consent import demand
+from limner.core.consent import Consent, demand
 
 if TYPE_CHECKING:
     from limner.core.base import Base
@@ -26,6 +26,13 @@ def face_alone(base: Base, subject: Subject, *, which: int | None = None) -> Sub
     if faces is None:
         return replace(subject, notes=(*subject.notes, WHOLE), faces_alone=True)
     return subject.with_faces_alone(faces, which=which)
+
+
+def consented(subject: Subject, *, may: bool, person: str, guardian: str) -> Subject:
+    """The subject with the consent that a request gives; subjects that are no faces are returned as they are."""
+    if subject.kind != "face" or not may:
+        return subject
+    return replace(subject, consent=Consent(person or "not said", guardian))
 
 
 def looks_of_age(base: Base, subject: Subject) -> dict[str, str]:

@@ -1,10 +1,10 @@
-"""`learn`: teaching drained into a concept, with checkpoints that survive anything."""
+"""`learn`: teach a base a subject that was read, with checkpoints that survive anything. (`learn_request` does it from files to files.)"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,15 @@ from limner.core.concept import Concept
 from limner.core.files import check_folder, check_place
 from limner.core.weights import mark
 from limner.engine.attach import Adapter, attach
-from limner.engine.checkpoint import CHECKPOINT, Run, _found, run_to_end
+from limner.engine.checkpoint import CHECKPOINT, Run, _found, finish, run_updates
+from limner.engine.early_stopping import together
 from limner.errors import InputError, PictureError, PromptError, TeachingError
 from limner.library.settings import check_word, checked_settings
 from limner.methods import DEFAULT, code_sha256, find, place_of, remember
 
 from .faces import demand_consent, face_alone
 from .first_use import make_weights
+from .progress import show
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,28 +44,60 @@ def learn(
     watch: Callable[[Progress], object] | None = None,
     to: Path | str | None = None,
     overwrite: bool = False,
+    progress: bool = False,
     **given: Any,
 ) -> Concept:
     """Teach `base` the subject by a method and return what was learned; the base is as it was afterwards.
 
-    `given` are the method's settings. With a folder for `checkpoints` the run's state is written there every few seconds
-    and when it is interrupted; `resume` goes on from it, to the same bits as a run that was never stopped. `watch` sees
-    every update; when it returns True, teaching ends there (see `limner.engine.early_stopping`).
+    `given` are the method's settings. `progress` draws a bar with the time left on the error stream. With a folder for
+    `checkpoints` the run's state is written there every few seconds and when it is interrupted; `resume` goes on from it, to the
+    same bits as a run that was never stopped. `watch` sees every update; when it returns True, teaching ends there (see
+    `limner.engine.early_stopping`).
 
     With `to`, the concept is on disk the moment teaching ends (`overwrite` replaces one that is there), and only then the checkpoint
     goes; without, the last checkpoint stays, since nothing is safe before the caller's own `save`. Raises `InputError` for unknown
     or senseless settings, `FileError` for a checkpoint of another run and for a file that cannot be written, and `TeachingError`
     where what was learned is not finite numbers.
     """
+    draw = show() if progress else None
+    running = learn_updates(
+        base,
+        subject,
+        method=method,
+        seed=seed,
+        checkpoints=checkpoints,
+        resume=resume,
+        watch=together(*(each for each in (draw, watch) if each is not None)),
+        to=to,
+        overwrite=overwrite,
+        **given,
+    )
+    return finish(running)
+
+
+def learn_updates(
+    base: Base,
+    subject: Subject,
+    *,
+    method: str | Callable[..., Recipe],
+    seed: int = 0,
+    checkpoints: Path | str | None = None,
+    resume: bool = False,
+    watch: Callable[[Progress], object] | None = None,
+    to: Path | str | None = None,
+    overwrite: bool = False,
+    **given: Any,
+) -> Generator[Progress, None, Concept]:
+    """`learn`, yielding every update; the generator returns the concept."""
     run = prepared_run(base, subject, method, given, seed)
     if resume and checkpoints is None:
-        raise InputError("to resume, say in which folder the checkpoints are")
+        raise InputError("to resume, name the folder of the checkpoints: checkpoints=FOLDER")
     if checkpoints is not None:
         check_folder(Path(checkpoints))
     if to is not None:
         check_place(Path(to), overwrite=overwrite)
     began = time.monotonic()
-    tensors, losses = run_to_end(
+    tensors, losses = yield from run_updates(
         base,
         run.adapter,
         run.recipe.tuning,
@@ -99,7 +133,7 @@ def check_finite(concept: Concept) -> None:
     for name, tensor in concept.tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
             raise TeachingError(
-                f"what {concept.method} learned of {concept.handle} is not finite numbers ({name}): teach it with a lower learning "
+                f"{concept.method} learned values for {concept.handle} that are not finite numbers ({name}): teach with a lower learning "
                 "rate, or in float32"
             )
 
@@ -146,8 +180,8 @@ MOST_VECTORS = 64
 
 def check_captions(base: Base, subject: Subject, adapter: Adapter) -> None:
     """Raise `PromptError` for a caption that the base does not read whole, naming its picture, before anything is taught."""
-    says = adapter.recipe.says if isinstance(adapter.recipe.says, str) else adapter.recipe.says(base)
-    own = {p.name: p.caption.replace(subject.handle, says) for p in subject.pictures if p.caption}
+    recipe = adapter.recipe
+    own = {p.name: recipe.expand(p.caption, subject.handle, base) for p in subject.pictures if p.caption}
     rough = {name: base.num_tokens(text, words={}) for name, text in own.items()}
     if max(rough.values(), default=0) + MOST_VECTORS <= base.max_tokens:
         return
@@ -193,7 +227,7 @@ def _cost(seconds: float, losses: Sequence[float], tensors: Mapping[str, Tensor]
 
 
 def versions() -> dict[str, str]:
-    """Of what computed."""
+    """Versions of limner and of the libraries that it computes with."""
     from importlib.metadata import version
 
     return {name: version(name) for name in ("limner", "torch", "diffusers", "transformers")}

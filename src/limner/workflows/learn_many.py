@@ -15,6 +15,7 @@ from limner.engine.train import Checkpoint
 from limner.errors import InputError
 
 from .learn import prepared_run, to_concept
+from .progress import Line, fleet_line
 
 if TYPE_CHECKING:
     from limner.core.base import Base
@@ -161,13 +162,22 @@ def learn_many(
     slots: int = SLOTS,
     mixed: bool = False,
     watch: Callable[[StackedProgress], object] | None = None,
+    progress: bool = False,
 ) -> list[Done]:
-    """`train_stacked`, drained: what became of every job, in the order in which they ended."""
+    """`train_stacked` to its end: every job with its concept or its error, in the order in which they ended. `progress` draws a line
+    about the pass on the error stream."""
     found: list[Done] = []
-    for progress in train_stacked(base, jobs, slots=slots, mixed=mixed):
-        found += progress.done
-        if watch:
-            watch(progress)
+    line = Line()
+    try:
+        for update in train_stacked(base, jobs, slots=slots, mixed=mixed):
+            found += update.done
+            if watch:
+                watch(update)
+            if progress and update.losses:
+                mean = sum(loss for _, loss in update.losses) / len(update.losses)
+                line.show(fleet_line(len(found), len(update.losses), update.waiting, mean, update.seconds))
+    finally:
+        line.end()
     return found
 
 

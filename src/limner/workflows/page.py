@@ -45,10 +45,10 @@ def write_page(
             concept.method,
             concept.base["name"],
         ),
-        html("<h2>What it learned from</h2>"),
+        html("<h2>Reference images</h2>"),
         join_html(html_image(p.image, height=128, title=p.name) for p in subject.pictures),
         *_diagnosis(card),
-        html("<h2>What it paints</h2>"),
+        html("<h2>Previews</h2>"),
         *_by_prompt(pictures),
         *_scores(scores or {}),
         html("<h2>Cost</h2>"),
@@ -74,13 +74,13 @@ def _diagnosis(card: Scorecard | None) -> list[Markup]:
         t = card.tradeoff
         rows = [
             ("F, likeness: 0 the untaught base, 1 real pictures among themselves", f"{t.fidelity:.2f}"),
-            ("T, obedience: 0 a copy of the references, 1 the untaught base", f"{t.alignment:.2f}"),
+            ("T, obedience to prompts: 0 a copy of the references, 1 the untaught base", f"{t.alignment:.2f}"),
             ("H, both at once", f"{t.harmonic:.2f}"),
         ]
     rows += [(m.id, f"{m.value:.3f}") for m in card.measured.values() if m.value is not None]
     notes = join_html(html("<li>{}</li>", n) for n in card.notes)
     return [
-        html("<h2>What it is worth</h2>"),
+        html("<h2>Diagnosis</h2>"),
         html("<p><b>{}</b>. {} {}</p>", told.label, told.meaning, told.advice),
         html_table(("", ""), rows),
         html("<ul>{}</ul>", notes) if notes else Markup(),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import torch
 
@@ -42,62 +44,7 @@ if TYPE_CHECKING:
     from limner.library.concepts import Concepts
 
 
-def paint(
-    base: Base,
-    prompts: str | Sequence[str],
-    *,
-    concepts: Sequence[Concept | Path | str] = (),
-    count: int = 1,
-    seed: int = 0,
-    scale: float | Sequence[float] = 1.0,
-    settings: PaintSettings | None = None,
-    canvas: Canvas | None = None,
-    regions: Mapping[str, Where] | None = None,
-    any_base: bool = False,
-    hot: Concepts | None = None,
-    watch: Callable[[PaintStep], object] | None = None,
-    conditions: Mapping[str, Condition] = MappingProxyType({}),
-    controls: Mapping[str, Path | str] = MappingProxyType({}),
-    frames: int = 1,
-    motion: Path | str = "",
-) -> Pictures:
-    """Paint `count` pictures of each prompt, wearing `concepts` at `scale`, one for all or one each. Picture k of a prompt has seed `seed + k`.
-
-    A prompt need not name a concept: so one sees what wearing it does to other things. With a `canvas`, every picture is
-    painted into it. `any_base` lets a base take what another of its family was taught. A concept may be named by its file,
-    which is read from `hot` where it is there already.
-
-    `regions` give subjects their places in the picture: handle -> "left" and other words, a box of shares (left, top,
-    right, bottom), or a mask (see `limner.core.regions`); `PaintSettings.compose` names how they act. `conditions` are
-    pictures that the base, a concept or one of the `controls` reads, such as {"depth": picture}: one for all prompts, one
-    for each, or one for each frame of a clip. `controls` are ControlNets and T2I-Adapters by the condition they read:
-    {"depth": folder}. With `frames` above 1, clips are painted (`Clip`), by a base or concept that has motion or by the
-    motion modules in the folder `motion`.
-
-    Raises `PromptError` for a prompt that is empty, too long, or names a handle that nothing attached answers to,
-    `InputError` for a scale outside of SCALES and for regions that cannot be, and `PaintingError` where latents are not
-    finite numbers.
-    """
-    return Pictures(
-        painting(
-            base,
-            prompts,
-            concepts=concepts,
-            count=count,
-            seed=seed,
-            scale=scale,
-            settings=settings,
-            canvas=canvas,
-            regions=regions,
-            any_base=any_base,
-            hot=hot,
-            watch=watch,
-            conditions=conditions,
-            controls=controls,
-            frames=frames,
-            motion=motion,
-        )
-    )
+P = ParamSpec("P")
 
 
 def painting(
@@ -119,7 +66,25 @@ def painting(
     frames: int = 1,
     motion: Path | str = "",
 ) -> Iterator[Picture]:
-    """`paint`, yielding pictures as they are done, a batch at a time. The base is as it was once the iterator ends or is closed."""
+    """Paint `count` pictures of each prompt with `concepts` at `scale`, one for all or one each. Picture k of a prompt has
+    seed `seed + k`.
+
+    `painting` yields pictures as they are done, a batch at a time, and `paint` returns all of them; the base is as it was
+    once the iterator ends or is closed. A prompt need not name a concept: so one sees how other things change. With a
+    `canvas`, every picture is painted into it. `any_base` lets a base take what another of its family was taught. A
+    concept may be named by its file, which is read from `hot` where it is there already.
+
+    `regions` give subjects their places in the picture: handle -> "left" and other words, a box of shares (left, top,
+    right, bottom), or a mask (see `limner.core.regions`); `PaintSettings.compose` names how they act. `conditions` are
+    pictures that the base, a concept or one of the `controls` reads, such as {"depth": picture}: one for all prompts, one
+    for each, or one for each frame of a clip. `controls` are ControlNets and T2I-Adapters by the condition they read:
+    {"depth": folder}. With `frames` above 1, clips are painted (`Clip`), by a base or concept that has motion or by the
+    motion modules in the folder `motion`.
+
+    Raises `PromptError` for a prompt that is empty, too long, or names a handle that nothing attached answers to,
+    `InputError` for a scale outside of SCALES and for regions that cannot be, and `PaintingError` where latents are not
+    finite numbers.
+    """
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     settings = settings or PaintSettings()
     if count < 1:
@@ -220,6 +185,20 @@ def _box_or_mask(where: Any) -> Any:
 def _handles(adapters: Sequence[Adapter]) -> list[str]:
     return [answer.handle for adapter in adapters for answer in adapter.answers]
 
+
+def _all_at_once(painting: Callable[P, Iterator[Picture]]) -> Callable[P, Pictures]:
+    """`painting` run to its end, with the same arguments."""
+
+    @functools.wraps(painting)
+    def paint(*given: P.args, **named: P.kwargs) -> Pictures:
+        return Pictures(painting(*given, **named))
+
+    paint.__name__ = paint.__qualname__ = "paint"
+    paint.__signature__ = inspect.signature(painting).replace(return_annotation="Pictures")  # type: ignore[attr-defined]
+    return paint
+
+
+paint = _all_at_once(painting)
 
 SCALES = (-10.0, 10.0)
 """Least and greatest strength at which a concept is worn."""

@@ -107,8 +107,7 @@ class AdaptedRows(AdaptedBase):
 
     def expand_prompt(self, prompt: str) -> str:
         for place, adapter in enumerate(self.adapters):
-            says = adapter.recipe.says
-            text = says if isinstance(says, str) else says(self.base)
+            text = adapter.recipe.words(self.base)
             for live in self.own[place].values():
                 for word in live.words:
                     text = text.replace(word, alias(word, place))

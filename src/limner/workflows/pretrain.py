@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from limner.engine.parallel import Spread
 from limner.errors import InputError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from limner.core.recipe import Recipe, Source, Stage
     from limner.engine.train import Progress
 
+T = TypeVar("T")
 LOSSES = 50
 """How many of a run's losses its weights' header holds, evenly spread, the first and the last among them."""
 
@@ -27,14 +28,14 @@ class Manner:
     """How weights are trained, beside the method's own settings."""
 
     accumulate: int = 1  # parts in which every batch is computed
-    ema: float = 0.0  # what ships is the running mean of what learns, which keeps so much of itself at an update
-    precision: Literal["bfloat16", "float32"] = "bfloat16"  # of what is computed; what learns is in the base's
+    ema: float = 0.0  # decay of the exponential moving average that is saved; 0 saves the weights themselves
+    precision: Literal["bfloat16", "float32"] = (
+        "bfloat16"  # of the computation; the weights that learn are in the base's
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.ema < 1:
-            raise InputError(
-                f"--ema is the share that a running mean keeps of itself, from 0 to below 1, not {self.ema}"
-            )
+            raise InputError(f"--ema is the decay of a moving average, from 0 (none) to below 1, not {self.ema}")
         if self.precision not in ("bfloat16", "float32"):
             raise InputError(f"the precision is bfloat16 or float32, not {self.precision!r}")
 
@@ -121,7 +122,7 @@ def prepared(
     chosen = checked_settings(function, given, base=loaded.name)
     recipe = function(Subject("<nobody>", "toy"), **chosen)
     if not recipe.pretraining or not recipe.weights:
-        raise InputError(f"{name} learns nothing once and for all; it needs no pre-training")
+        raise InputError(f"{name} has nothing to pre-train: no stage of it learns from a corpus")
     stages = tuple(replace(stage, average=manner.ema or stage.average) for stage in recipe.pretraining)
     if isinstance(corpus, str):
         with spread.main_first():
@@ -139,7 +140,7 @@ def over(stages: tuple[Stage, ...], corpus: Corpus) -> tuple[Stage, ...]:
     for source in dict.fromkeys(term.source for stage in stages for term in stage.loss):
         if source.over is None:
             raise InputError(
-                f"this method learns from {source.name}, which are made for it and cannot be replaced: leave out --corpus"
+                f"this method learns from {source.name}, made for it alone, and takes no other corpus: leave out --corpus"
             )
         found[source] = source.over(corpus)
     return tuple(
@@ -156,12 +157,19 @@ def folder_of(ready: Training, run: Path | None = None) -> Path:
 
 def trained(ready: Training, *, run: Path | None = None, watch: Callable[[Progress], object] | None = None) -> Path:
     """Run it, and write the weights; of several processes, the main one does."""
-    import torch
+    from limner.engine.checkpoint import finish
 
+    return finish(trained_updates(ready, run=run, watch=watch))
+
+
+def trained_updates(
+    ready: Training, *, run: Path | None = None, watch: Callable[[Progress], object] | None = None
+) -> Generator[Progress, None, Path]:
+    """`trained`, yielding every update; the generator returns the file of the weights."""
     from limner.core.files import check_folder
     from limner.core.weights import save_weights, shipped, weights_path
     from limner.engine.attach import Adapter, attach
-    from limner.engine.checkpoint import run_to_end
+    from limner.engine.checkpoint import run_updates
 
     from .learn import discard
 
@@ -174,19 +182,17 @@ def trained(ready: Training, *, run: Path | None = None, watch: Callable[[Progre
     adapter = Adapter(recipe, "<nobody>", start, 1.0, ready.seed)
     with attach(base, (adapter,)) as adapted:
         names = {name for stage in ready.stages for selection in stage.train for name in selection(adapted)}
-    mixed = ready.manner.precision != "float32"
-    computing = torch.autocast(base.device.type, torch.bfloat16, cache_enabled=False) if mixed else nullcontext()
-    with computing:  # without autocast's cache, which would outlive each update
-        tensors, losses = run_to_end(
-            base,
-            adapter,
-            ready.stages,
-            ready.seed,
-            header=ready.header,
-            checkpoints=folder_of(ready, run),
-            watch=watch,
-            spread=ready.spread,
-        )
+    updates = run_updates(
+        base,
+        adapter,
+        ready.stages,
+        ready.seed,
+        header=ready.header,
+        checkpoints=folder_of(ready, run),
+        watch=watch,
+        spread=ready.spread,
+    )
+    tensors, losses = yield from _computed(updates, base, ready.manner)
     if not ready.spread.main:
         return ready.to or weights_path(recipe.weights, base)
     kept = {key: tensor for key, tensor in tensors.items() if key in names}
@@ -194,6 +200,22 @@ def trained(ready: Training, *, run: Path | None = None, watch: Callable[[Progre
     path = save_weights(recipe.weights, base, kept, about=about, path=ready.to)
     discard(folder_of(ready, run))
     return path
+
+
+def _computed(updates: Generator[Progress, None, T], base: Base, manner: Manner) -> Generator[Progress, None, T]:
+    """The updates, each computed in the manner's precision; the caller's own code between them is not."""
+    import torch
+
+    with closing(updates):
+        while True:
+            computing = torch.autocast(base.device.type, torch.bfloat16, cache_enabled=False)
+            with nullcontext() if manner.precision == "float32" else computing:  # its cache would outlive the update
+                try:
+                    progress = next(updates)
+                except StopIteration as ended:
+                    value: T = ended.value
+                    return value
+            yield progress
 
 
 def _about(ready: Training, losses: list[float], seconds: float) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Previews:
 
     def __post_init__(self) -> None:
         if self.every < 1:
-            raise InputError(f"previews come every so many updates, one or more, not {self.every}")
+            raise InputError(f"--preview-every is a number of updates, 1 or more, not {self.every}")
         if self.file.exists():
             self.looks = json.loads(self.file.read_text(encoding="utf-8"))
 
@@ -132,7 +132,7 @@ def previews(
     if subject is None:
         if bench is None:
             raise InputError(
-                "to paint previews on this base, say of whom: --preview-of FOLDER, pictures of one subject in a folder named by its "
+                "previews on this base need a subject: --preview-of FOLDER, pictures of one subject in a folder named by its "
                 "class"
             )
         subject = bench.example()

@@ -1,53 +1,78 @@
-"""Progress of teaching on the terminal: one line, with the time left."""
+"""Progress of teaching on the terminal: a bar in one line, with the time left."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from limner.engine.train import Progress
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 EVERY_SECONDS = 0.5
 EVERY_SECONDS_IN_A_LOG = 15.0
+WIDTH = 24  # characters of the bar
 
 
-def show() -> Callable[[Progress], None]:
+class Update(Protocol):
+    """The part of an update of teaching that is drawn: `limner.engine.train.Progress`, or the event of one."""
+
+    @property
+    def done(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def losses(self) -> Mapping[str, float]: ...
+    @property
+    def eta(self) -> float: ...
+    @property
+    def last(self) -> bool: ...
+
+
+def show() -> Callable[[Update], None]:
     """A watcher that rewrites one line on a terminal, and now and then adds one to a log."""
-    live = sys.stderr.isatty()
-    said = [0.0]
+    line = Line()
 
-    def watch(progress: Progress) -> None:
-        now = time.monotonic()
-        last = progress.last
-        if now - said[0] < (EVERY_SECONDS if live else EVERY_SECONDS_IN_A_LOG) and not last:
-            return
-        said[0] = now
-        losses = "  ".join(f"{name} {value:.4f}" for name, value in progress.losses.items())
-        line = f"{progress.done}/{progress.total}  {losses}  {_span(progress.eta)} left"
-        end = "\n" if last or not live else ""
-        print(f"\r{line:<100}" if live else line, end=end, file=sys.stderr, flush=True)
+    def watch(progress: Update) -> None:
+        line.show(update_line(progress), now=progress.last)
+        if progress.last:
+            line.end()
 
     return watch
 
 
+def update_line(progress: Update) -> str:
+    """An update of teaching in a line: a bar, the losses, the time left."""
+    full = WIDTH * progress.done // max(progress.total, 1)
+    bar = f"[{'#' * full}{'.' * (WIDTH - full)}]"
+    losses = "  ".join(f"{name} {value:.4f}" for name, value in progress.losses.items())
+    return f"{bar} {progress.done}/{progress.total}  {losses}  {_span(progress.eta)} left"
+
+
+def fleet_line(done: int, learning: int, waiting: int, loss: float, seconds: float) -> str:
+    """An update of many subjects that learn in one pass, in a line."""
+    return f"{done} done, {learning} learning, {waiting} waiting; loss {loss:.4f}; {_span(seconds)}"
+
+
 class Line:
-    """A line that is written anew now and then, on a terminal in place."""
+    """A line that is written anew now and then: on a terminal in place, in a log below the last."""
 
     def __init__(self) -> None:
-        self.live, self.said = sys.stderr.isatty(), 0.0
+        self.live = sys.stderr.isatty()
+        self.written = 0.0  # when
+        self.open = False  # on a terminal, whether the cursor is behind it
 
-    def show(self, text: str) -> None:
-        now = time.monotonic()
-        if now - self.said >= (EVERY_SECONDS if self.live else EVERY_SECONDS_IN_A_LOG):
-            self.said = now
-            print(f"\r{text:<100}" if self.live else text, end="" if self.live else "\n", file=sys.stderr, flush=True)
+    def show(self, text: str, *, now: bool = False) -> None:
+        """Write the line, unless the last one is recent; `now` writes it in any case."""
+        since = time.monotonic() - self.written
+        if not now and since < (EVERY_SECONDS if self.live else EVERY_SECONDS_IN_A_LOG):
+            return
+        self.written, self.open = time.monotonic(), self.live
+        print(f"\r{text:<100}" if self.live else text, end="" if self.live else "\n", file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        if self.live:
+        """Leave the line as it is; whatever is written next begins below it."""
+        if self.open:
             print(file=sys.stderr)
+        self.open = False
 
 
 def _span(seconds: float) -> str:

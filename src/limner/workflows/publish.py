@@ -16,7 +16,7 @@ from limner.core.untrusted import parse_json, plain_text, table
 from limner.core.wording import counted, with_article
 from limner.engine.sample import PaintSettings
 from limner.errors import FileError, InputError
-from limner.formats.exporting import export
+from limner.formats.exporting import CUSTOM_DIFFUSION, export
 
 from .paint import paint
 
@@ -159,7 +159,9 @@ def _use(concept: Concept, base: Base, trigger: str, files: Sequence[Path], lora
         f"pipeline = DiffusionPipeline.from_pretrained({python_literal(concept.base['name'])})",
     ]
     for file in own:
-        if lora and "word" not in file.name:
+        if file.name == CUSTOM_DIFFUSION:
+            lines.append(f'pipeline.unet.load_attn_procs(".", weight_name={python_literal(file)})')
+        elif lora and "word" not in file.name:
             lines.append(f'pipeline.load_lora_weights(".", weight_name={python_literal(file)})')
         else:
             word = python_literal(concept.handle)

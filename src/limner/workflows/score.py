@@ -56,13 +56,13 @@ def score(
     if encoders is None:
         if bench is None:
             raise InputError(
-                f"the encoders that ship know toys, not pictures of {base.name}: give encoders (--clip, --dino)"
+                f"the built-in encoders know toys, not pictures of {base.name}: name others with --clip and --dino"
             )
         encoders, segment = bench_encoders(bench), segment or segment_of(base)
     if not prompts and bench is not None:
         prompts = bench.prompts()
     if not prompts:
-        raise InputError("there are no prompts: give some with the handle in them")
+        raise InputError("there are no prompts: give some that name the subject, --prompts")
     noun = concept.subject["noun"]
     truths = [p for p in prompts if isinstance(p, Prompt)]
     texts = [p.text.format(concept.handle) if isinstance(p, Prompt) else p for p in prompts]

@@ -17,24 +17,32 @@ from .flags import add_base, add_command, add_encoders, at_least
 def add_to(commands: Any) -> None:
     """The command and its flags."""
     parser = add_command(
-        commands, "bench", bench, "methods against each other on held-out subjects; runs what is missing"
+        commands,
+        "bench",
+        bench,
+        "compare methods on held-out subjects; likenesses that are done are kept, and the others run",
     )
     parser.add_argument(
-        "--methods", nargs="+", metavar="NAME[:SETTING=VALUE,…]", help="default: all, and two that learn nothing"
+        "--methods",
+        nargs="+",
+        metavar="NAME[:SETTING=VALUE,…]",
+        help="methods with their settings (default: all, and two that learn nothing)",
     )
     parser.add_argument(
         "--curve",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="paint these worn at 0.25 to 1.25 of their strength; alone, they and the two that learn nothing are the bench",
+        help="paint these methods at strengths from 0.25 to 1.25; without --methods, the bench is these and two that learn nothing",
     )
     parser.add_argument(
         "--results",
         type=Path,
-        help="the run's file (default: results/bench.json; of a curve, results/curve.json; of a suite, by its name)",
+        help="file of the results (default: results/bench.json; with --curve: results/curve.json; with --suite: by its name)",
     )
-    parser.add_argument("--folder", type=Path, help="pictures and single likenesses (default: out/bench/NAME)")
+    parser.add_argument(
+        "--folder", type=Path, help="folder for pictures and for each likeness (default: out/bench/NAME)"
+    )
     parser.add_argument(
         "--size", choices=("standard", "quick"), default="standard", help="3 toys x 8 prompts x 1 seed, or 1 x 5 x 1"
     )
@@ -49,16 +57,18 @@ def add_to(commands: Any) -> None:
         metavar="WAY",
         help="of the suite pairs: together, a way that regions act (blend, attention, latents), or a way of `limner merge`",
     )
-    parser.add_argument("--data", default="toys", help="toys, dreambench, custom-10, …")
     parser.add_argument(
-        "--where", nargs="*", default=[], metavar="NAME=VALUE", help="the loader's arguments: folder=PATH"
+        "--data", default="toys", help="subjects to learn: toys, dreambench, custom-10, … (an unknown name lists all)"
     )
-    parser.add_argument("--cases", type=at_least(1), help="subjects")
-    parser.add_argument("--prompts", type=at_least(1), help="prompts of each subject")
-    parser.add_argument("--seeds", type=at_least(1), help="seeds of painting")
-    parser.add_argument("--teaching-seeds", type=at_least(1), default=1, help="seeds of teaching")
-    parser.add_argument("--workers", type=at_least(1), default=1, help="processes that share this machine's cores")
-    parser.add_argument("--on", default="local", help="local, or ray for a cluster")
+    parser.add_argument(
+        "--where", nargs="*", default=[], metavar="NAME=VALUE", help="where that data set is: folder=PATH"
+    )
+    parser.add_argument("--cases", type=at_least(1), help="number of subjects")
+    parser.add_argument("--prompts", type=at_least(1), help="number of prompts of each subject")
+    parser.add_argument("--seeds", type=at_least(1), help="number of seeds to paint with")
+    parser.add_argument("--teaching-seeds", type=at_least(1), default=1, help="number of seeds to teach with")
+    parser.add_argument("--workers", type=at_least(1), default=1, help="number of processes on this machine")
+    parser.add_argument("--on", default="local", help="local, or ray: over a cluster")
     add_encoders(parser)
     add_base(parser, default=None)
 

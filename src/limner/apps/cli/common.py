@@ -1,21 +1,20 @@
-"""Shared by commands: printing, and encoders and bases as they are named on the command line."""
+"""Shared by commands: printing, and bases, concepts and encoders as they are named on the command line."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.core.escaping import terminal_text
-from limner.core.wording import counted, listed
-from limner.errors import FileError
+from limner.core.method import settings
+from limner.methods import find
+from limner.workflows.requests import BaseChoice, ConceptChoice
 
 if TYPE_CHECKING:
     from limner.core.concept import Concept
-    from limner.core.recipe import Recipe
 
 ROLES = {
     "clip": "openai/clip-vit-base-patch32",
@@ -35,134 +34,62 @@ def check_device(name: str | None) -> None:
         checked_device(name)
 
 
-def encoders(given: argparse.Namespace) -> dict[str, Any] | None:
-    """Those named on the command line by role, or None."""
-    from limner.evaluation.encoders import encoder
-
-    named = {role: getattr(given, role) for role in ROLES if getattr(given, role)}
-    return {role: encoder(where, device=given.device or "cpu") for role, where in named.items()} or None
-
-
-def opened(given: argparse.Namespace, name: str) -> Any:
-    """The base of that name, as the flags want it. A folder or file is remembered by the base's fingerprint, so that what is
-    taught on it finds it again."""
-    from limner.bases.common.loading import load
-    from limner.bases.common.places import remember
-    from limner.core.cache import check_cache
-
-    check_cache()
-    base = load(
-        name,
+def choice_of(given: argparse.Namespace, name: str | None = None) -> BaseChoice:
+    """The base that the flags name (or the one that is named here), and how they open it."""
+    return BaseChoice(
+        name=given.base or "" if name is None else name,
         device=given.device,
         dtype=given.dtype,
+        fit=given.fit,
         quantise=given.quantise,
         offload=given.offload,
         tiling=given.tiling,
         checkpointing=given.checkpointing,
-        offline=given.offline or None,
+        offline=given.offline,
         config=given.base_config,
-        faces=getattr(given, "faces", None),
+        faces=getattr(given, "faces", None) or "",
     )
-    remember(base.fingerprint, name, config=given.base_config)
-    return base
+
+
+def concept_choice(given: argparse.Namespace, path: Path) -> ConceptChoice:
+    """A concept's file, with what the flags let it name."""
+    return ConceptChoice(path=path, method=given.method or "", trust=given.trust)
+
+
+def roles_of(given: argparse.Namespace) -> dict[str, str]:
+    """Encoders named on the command line, by role."""
+    return {role: str(getattr(given, role)) for role in ROLES if getattr(given, role)}
+
+
+def settings_of(given: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the method that were given as flags."""
+    return {s.name: value for s in settings(find(given.asked)) if (value := getattr(given, s.name)) is not None}
+
+
+def opened(given: argparse.Namespace, name: str) -> Any:
+    """The base of that name, as the flags want it."""
+    from limner.workflows.opening import open_base
+
+    return open_base(choice_of(given, name))
 
 
 def read_concept(given: argparse.Namespace, path: Path) -> Concept:
     """The concept of a file. What it names is run or opened only as the flags say: a method of a file by --method, all by --trust."""
-    from limner.core.concept import Concept
-    from limner.methods import find
+    from limner.workflows import opening
 
-    if given.method:
-        find(given.method)
-    concept = Concept.load(path, trust=given.trust)
-    if not concept.sha256:
-        say(
-            f"note: {path} was written by an older limner, without a hash of its content: whether it is as it was written is not known"
-        )
+    concept = opening.read_concept(concept_choice(given, path))
+    if note := opening.hash_note(concept, path):
+        say(f"note: {note}")
     return concept
 
 
 def base_of(given: argparse.Namespace, concept: Concept) -> str:
-    """The base that a concept is worn on: the one named, else the one it was taught on, wherever the user opened that on this
-    machine. Raises `FileError` for one that only the concept's file names: a file opens no folder and no hub id of itself."""
-    from limner.bases.common.places import place_of
+    """The base that a concept is worn on (see `limner.workflows.opening.choice_for`)."""
+    from limner.workflows.opening import choice_for
 
-    if given.base:
-        return str(given.base)
-    found = place_of(concept.base)
-    if found:
-        given.base_config = given.base_config or found.config
-        return found.source
-    name = str(concept.base["name"])
-    if name == "pocket" or given.trust:
-        return name
-    raise FileError(
-        f"{concept.handle} was taught on {name[:200]!r}, and a concept's file opens no folder or hub id of itself: name the base, "
-        "--base FOLDER or HUB/ID, or say --trust to open what the file names"
-    )
-
-
-def planned(given: argparse.Namespace, name: str, recipe: Recipe, *, batch: int = 1) -> None:
-    """Say what memory a run will take, and choose how the base is opened so that it fits (or into what --fit says). The pocket
-    base and single files, which cannot be laid out first, are opened as asked."""
-    if name == "pocket" or name.endswith(".safetensors"):
-        return
-    from limner.bases.common.loading import sketch
-    from limner.engine.memory_estimate import Choice, estimate, fitting, measured
-
-    asked = Choice(given.dtype, given.offload, given.tiling, given.checkpointing, given.quantise)
-    on_gpu = _on_gpu(given.device)
-    shape = measured(sketch(name, offline=given.offline or None), recipe, batch=batch, fused=on_gpu)
-    found, limit = estimate(shape, asked), given.fit * 1e9 if given.fit else _free(on_gpu)
-    if found.peak > limit:
-        found = fitting(shape, limit, start=asked, quantise=on_gpu)
-        given.dtype, given.offload, given.tiling = found.choice.dtype, found.choice.offload, found.choice.tiling
-        given.checkpointing, given.quantise = found.choice.checkpointing, found.choice.quantise
-    say(f"memory: {found}; {limit / 1e9:.1f} GB are there")
-
-
-def _on_gpu(device: str | None) -> bool:
-    import torch
-
-    return torch.cuda.is_available() and (device or "cuda").startswith("cuda")
-
-
-def free_memory(device: str | None) -> float:
-    """Bytes that are free where a base would be opened."""
-    return _free(_on_gpu(device))
-
-
-def _free(on_gpu: bool) -> float:
-    import os
-
-    import torch
-
-    if on_gpu:
-        return float(torch.cuda.mem_get_info()[0])
-    return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-
-
-def say_heic(places: Sequence[Path]) -> None:
-    """A word about pictures of telephones that are not read, since their format needs a decoder that Pillow does not have."""
-    files = [file for place in places for file in (place.iterdir() if place.is_dir() else [place])]
-    found = [file for file in files if file.suffix.lower() in (".heic", ".heif") and file.is_file()]
-    if found:
-        say(f"note: {counted(len(found), 'HEIC picture')} cannot be read, such as {found[0].name}: save as JPEG or PNG (a telephone's setting "
-            "'most compatible' does, and so does heif-convert)")  # fmt: skip
-
-
-def say_strange(base: str | None, text: str) -> None:
-    """A word about words that a base of few words does not know, which paint nothing in particular."""
-    from limner.bases.common.loading import capabilities_of
-    from limner.core.wording import words_not_in
-
-    known = capabilities_of(base or "pocket").known_words
-    words = words_not_in(known(), text) if known else []
-    if words:
-        say(
-            f"note: the base {base or 'pocket'!r} does not know {listed(map(repr, words))}, and paints as if it were not "
-            "there; `limner words` lists the words it knows"
-        )
+    choice = choice_for(concept, choice_of(given), trust=given.trust)
+    given.base_config = choice.config
+    return choice.name
 
 
 def out(given: argparse.Namespace, value: Any, text: str) -> None:

@@ -12,9 +12,11 @@ from .flags import add_command
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
-    parser = add_command(commands, "data", data, "say what a folder of pictures is, as learn would read it")
+    parser = add_command(commands, "data", data, "show how `limner learn` would read a folder of pictures")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="pictures in any tool's layout")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="an HTML page with thumbnails")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write an HTML page with thumbnails, captions and masks there"
+    )
 
 
 def data(given: argparse.Namespace) -> None:

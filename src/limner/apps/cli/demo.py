@@ -13,7 +13,12 @@ from .flags import add_command
 def add_to(commands: Any) -> None:
     """The command and its flags."""
     parser = add_command(commands, "demo", demo, "teach a toy and paint it")
-    parser.add_argument("--out", type=Path, default=Path("out/demo"))
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/demo"),
+        help="folder for the concept, the pictures and the page (default: out/demo)",
+    )
 
 
 def demo(given: argparse.Namespace) -> None:

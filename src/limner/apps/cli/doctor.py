@@ -13,9 +13,14 @@ from .flags import add_command
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
-    parser = add_command(commands, "doctor", doctor, "look at this installation and say what is missing")
+    parser = add_command(
+        commands,
+        "doctor",
+        doctor,
+        "look at this installation: libraries, optional extras, device, cache; and say what is missing",
+    )
     parser.add_argument(
-        "--time", action="store_true", help="and where the time goes here, on the pocket base, and what would help"
+        "--time", action="store_true", help="also measure where the time goes on this machine, and say what would help"
     )
 
 
@@ -23,7 +28,7 @@ def doctor(given: argparse.Namespace) -> None:
     from limner.workflows.doctor import advice, clocked, examine
 
     checks = examine()
-    lines = [f"{'ok ' if c['ok'] else 'BAD'}  {c['what']:14} {c['found']}" for c in checks]
+    lines = [f"{_mark(c)}  {c['what']:20} {c['found']}" for c in checks]
     told: Any = checks
     if given.time:
         times = clocked()
@@ -36,4 +41,11 @@ def doctor(given: argparse.Namespace) -> None:
         told = {"checks": checks, "times": times, "would_help": helps}
     out(given, told, "\n".join(lines))
     if not all(c["ok"] for c in checks):
-        raise InputError("something is not as it should be; see the lines marked BAD")
+        raise InputError("something is missing or broken: see the lines marked BAD")
+
+
+def _mark(check: Any) -> str:
+    """Three characters: good, bad, or an optional extra that is not there."""
+    if not check["ok"]:
+        return "BAD"
+    return "ok " if check.get("installed", True) else "-  "

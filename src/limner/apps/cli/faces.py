@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from limner.core.consent import Consent
+from limner.core.consent import GuardianNeeded
 from limner.errors import InputError
 
 from .common import say
-from .flags import Parser, at_least
+from .flags import at_least
+from .rendering import render
 
 if TYPE_CHECKING:
-    from limner.core.subject import Subject
+    from limner.workflows.requests import LearnRequest
+
+    from .parser import Parser
 
 
 def add_faces(parser: Parser) -> None:
@@ -40,42 +43,35 @@ def add_faces(parser: Parser) -> None:
     )
 
 
-def asked_consent(given: argparse.Namespace, subject: Subject) -> Subject:
-    """The subject with the consent that the flags or the user's answers give. Raises `InputError` where there is none."""
-    if subject.kind != "face":
+def ask_consent(given: argparse.Namespace) -> None:
+    """Ask whose face it is and whether it may be taught, where the flags do not say. Raises `InputError` where nobody agrees,
+    and for flags about faces where the subject is none."""
+    if given.kind != "face":
         vain = next((f for f in ("faces", "which", "person", "yes_i_may", "guardian") if getattr(given, f)), None)
         if vain:
             raise InputError(f"--{vain.replace('_', '-')} is about faces: say --kind face, or leave it out")
-        return subject
+        return
     if given.yes_i_may:
-        return replace(subject, consent=Consent(given.person or "not said", given.guardian or ""))
-    person = given.person or _answer(f"Whose face is {subject.name}? ")
-    may = _answer(f"Does {person or 'that person'} agree that this face is taught to an image generator? [y/N] ")
-    if not person or not _is_yes(may):
+        return
+    given.person = given.person or _answer("Whose face is it? ")
+    may = _answer(f"Does {given.person or 'that person'} agree that this face is taught to an image generator? [y/N] ")
+    given.yes_i_may = bool(given.person) and _is_yes(may)
+    if not given.yes_i_may:
         raise InputError(
-            f"nobody has said that the face of {subject.name} may be taught, so nothing was; in scripts, say --person NAME --yes-i-may"
+            "nobody has said that this face may be taught, so nothing was; in scripts, say --person NAME --yes-i-may"
         )
-    return replace(subject, consent=Consent(person, given.guardian or ""))
 
 
-def face_of(given: argparse.Namespace, base: Any, subject: Subject) -> Subject:
-    """The subject as it is taught: cut to the face, its notes said; of a face that looks like a child's, the guardian's
-    word is asked."""
-    from limner.workflows.faces import face_alone, looks_of_age
-
-    if subject.kind != "face":
-        return subject
-    before = len(subject.notes)
-    subject = face_alone(base, subject, which=given.which)
-    for note in subject.notes[before:]:
-        say(f"note: {note}")
-    ages = looks_of_age(base, subject)
-    young = sum(age == "child" for age in ages.values())
-    if 2 * young <= len(ages) or subject.consent is None or subject.consent.guardian:
-        return subject
-    say(f"{subject.name} looks like a child ({young} of {len(ages)} pictures)")
-    guardian = _answer("Which parent or guardian agrees that the child's face is taught? (empty: none) ")
-    return replace(subject, consent=replace(subject.consent, guardian=guardian)) if guardian else subject
+def render_learning(request: LearnRequest, given: argparse.Namespace) -> None:
+    """Do what the request asks for and show it. Where the face looks like a child's, the guardian's word is asked first."""
+    try:
+        render(request, given)
+    except GuardianNeeded as error:
+        say(str(error))
+        guardian = _answer("Which parent or guardian agrees that the child's face is taught? (empty: none) ")
+        if not guardian:
+            raise
+        render(replace(request, guardian=guardian), given)
 
 
 def _answer(question: str) -> str:

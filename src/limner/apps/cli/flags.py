@@ -3,78 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from limner.apps.door import UsageError
 from limner.core.method import settings
 from limner.errors import InputError
 from limner.methods import DEFAULT, find, methods
 from limner.workflows.choose_method import choose, seconds
 
-from .aliases import advice
 from .common import ROLES
+from .parser import Parser
 
 if TYPE_CHECKING:
     from limner.core.method import Setting
-
-
-class Parser(argparse.ArgumentParser):
-    """Takes no abbreviated flag and no flag twice, and raises `UsageError` where argparse prints and exits."""
-
-    def __init__(self, *names: Any, **more: Any) -> None:
-        super().__init__(*names, **{"allow_abbrev": False, **more})
-        self.register("action", None, _Once)
-        self.register("action", "store", _Once)
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}. `{self.prog} --help` lists what there is")
-
-    def parse_args(self, arguments: Any = None, namespace: Any = None) -> Any:
-        given, rest = self.parse_known_args(arguments, namespace)
-        if rest:
-            raise UsageError(_unknown(rest, getattr(given, "parser", self), given))
-        return given
-
-    @property
-    def flags(self) -> list[str]:
-        return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
-
-
-class _Once(argparse.Action):
-    """Stores a flag's value; a second one is an error."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        seen: set[str] = namespace.__dict__.setdefault("_seen", set())
-        if option_string and self.dest in seen:
-            several = "; give all its values after one" if self.nargs in ("+", "*") else ""
-            raise argparse.ArgumentError(self, f"given twice{several or '; say it once'}")
-        if option_string:
-            seen.add(self.dest)
-        setattr(namespace, self.dest, values)
-
-
-def _unknown(rest: Sequence[str], parser: Parser, given: argparse.Namespace) -> str:
-    """A line about the first word that nothing reads."""
-    word = next((w for w in rest if w.startswith("-")), rest[0]).partition("=")[0]
-    if not word.startswith("-"):
-        return f"{word!r} is one word too many; text with spaces goes between quotes. `{parser.prog} --help` lists what there is"
-    known = [flag for flag in parser.flags if not flag.startswith("--no-")]
-    told = advice(word, known, method=getattr(given, "method", None))
-    if told:
-        return told
-    near = [flag for flag in known if flag.startswith(word)] or difflib.get_close_matches(word, known, n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near[:3])}?" if near else f"`{parser.prog} --help` lists what there is"
-    return f"there is no flag {word}; {hint}"
 
 
 def at_least(lowest: int) -> Callable[[str], int]:
@@ -90,6 +33,14 @@ def at_least(lowest: int) -> Callable[[str], int]:
         return number
 
     return count
+
+
+def name_and_noun(text: str) -> str:
+    """The type of a flag that takes FOLDER=NOUN."""
+    name, sign, noun = text.partition("=")
+    if not (sign and name.strip() and noun.strip()):
+        raise argparse.ArgumentTypeError(f"expected FOLDER=NOUN, such as rex=dog, not {text!r}")
+    return f"{name.strip()}={noun.strip()}"
 
 
 def gigabytes(text: str) -> float:
@@ -123,21 +74,23 @@ def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], No
 
 def add_encoders(parser: Parser) -> None:
     for role, example in ROLES.items():
-        parser.add_argument(f"--{role}", metavar="WHERE", help=f"folder or hub id to judge by, such as {example}")
+        parser.add_argument(
+            f"--{role}", metavar="WHERE", help=f"an encoder to judge with: a folder or hub id, such as {example}"
+        )
 
 
 def add_trust(parser: Parser) -> None:
-    """What a concept's file may not say of itself."""
+    """What a concept's file may name is run and opened only by these flags."""
     group = parser.add_argument_group("what a concept's file names")
     group.add_argument(
         "--method",
         metavar="FILE.py:NAME",
-        help="your own method that it was taught by: only a file that you name is run",
+        help="the method of your own that the concept was taught by; only a file that you name is run",
     )
     group.add_argument(
         "--trust",
         action="store_true",
-        help="run and open whatever the file names: a method of your own, a base, a network",
+        help="run the method and open the base and networks that the concept's file names: only for files of people you trust",
     )
 
 
@@ -145,36 +98,52 @@ def add_base(parser: Parser, *, default: str | None = "pocket") -> None:
     parser.add_argument(
         "--base", default=default, help="pocket, a folder in diffusers' layout, a .safetensors file, or a hub id"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seed", type=int, default=0, help="where randomness begins: the same seed gives the same result (default: 0)"
+    )
     group = parser.add_argument_group("how the base is opened")
     group.add_argument("--device", type=device_name, help="cpu or cuda (default: cuda where there is one)")
     group.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16")
     group.add_argument(
-        "--fit", metavar="GB", type=gigabytes, help="choose the rest so that it fits into so much memory"
+        "--fit",
+        metavar="GB",
+        type=gigabytes,
+        help="choose the flags of this group so that it fits into this much memory",
     )
     group.add_argument(
-        "--quantise", default="", help="the denoiser's weights: int8 (needs torchao) or nf4 (bitsandbytes)"
+        "--quantise", default="", help="keep the denoiser's weights in int8 (needs torchao) or nf4 (needs bitsandbytes)"
     )
     group.add_argument(
-        "--offload", action="store_true", help="text encoders and autoencoder wait in the computer's memory"
+        "--offload",
+        action="store_true",
+        help="keep text encoders and autoencoder in the computer's memory while they are not used",
     )
-    group.add_argument("--tiling", action="store_true", help="decode pictures one by one and in tiles")
-    group.add_argument("--checkpointing", action="store_true", help="compute activations twice rather than keep them")
+    group.add_argument(
+        "--tiling", action="store_true", help="decode pictures one by one and in tiles, with less memory"
+    )
+    group.add_argument(
+        "--checkpointing",
+        action="store_true",
+        help="compute activations twice instead of keeping them: less memory, more time",
+    )
     group.add_argument("--offline", action="store_true", help="never ask the network")
-    group.add_argument("--base-config", metavar="WHERE", help="where the settings of a single file come from")
+    group.add_argument(
+        "--base-config", metavar="WHERE", help="folder or hub id with the settings of a base that is a single file"
+    )
 
 
 def add_method(parser: Parser, arguments: Sequence[str], *, positional: bool = False) -> None:
     """--method, and a flag for each of the settings of the method that is asked for."""
     add_base(parser)
     if positional:
-        parser.add_argument("method", help="its name")
+        parser.add_argument("method", help="name of the method")
     else:
         parser.add_argument(
             "--method",
             help="a name from `limner methods`, or FILE.py:function (default: by --goal, from what was measured; lora_dreambooth with --together)",
         )
     method = _asked(arguments, positional)
+    parser.set_defaults(asked=method)
     group = parser.add_argument_group(
         f"settings of {method}", "Another --method has others; `limner methods` lists them."
     )
@@ -188,7 +157,7 @@ def _asked(arguments: Sequence[str], positional: bool) -> str:
         return next((a for a in arguments[1:] if a in methods()), DEFAULT) if arguments[:1] == ["pretrain"] else DEFAULT
     if arguments[:1] != ["learn"]:
         return DEFAULT
-    told = {name: _value(arguments, f"--{name}") for name in ASKED}
+    told = {name: typed_value(arguments, f"--{name}") for name in ASKED}
     if told["method"]:
         return told["method"]
     if "--together" in arguments:
@@ -202,7 +171,7 @@ def _asked(arguments: Sequence[str], positional: bool) -> str:
         return DEFAULT  # said when the command runs
 
 
-def _value(arguments: Sequence[str], flag: str) -> str:
+def typed_value(arguments: Sequence[str], flag: str) -> str:
     """What is given for a flag, before anything is parsed; empty when it is not there."""
     for index, word in enumerate(arguments):
         if word == flag and index + 1 < len(arguments):

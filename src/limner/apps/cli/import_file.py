@@ -19,10 +19,14 @@ def add_to(commands: Any) -> None:
         metavar="FILE",
         help="LoRA, DoRA, LoHa, LoKr, PEFT's folder, embedding, Custom Diffusion, IP-Adapter",
     )
-    parser.add_argument("--name", default="", help="what prompts will call it (default: as the file says, or its name)")
-    parser.add_argument("--class", dest="noun", default="", metavar="NOUN", help="what it is")
-    parser.add_argument("--says", default="", metavar="WORDS", help="the words it was taught with: its trigger")
-    parser.add_argument("--partial", action="store_true", help="take what there is of a file that is not read whole")
+    parser.add_argument(
+        "--name", default="", help="what prompts will call it (default: as the file says, else the file's name)"
+    )
+    parser.add_argument("--class", dest="noun", default="", metavar="NOUN", help="its class: dog, teapot, person")
+    parser.add_argument("--says", default="", metavar="WORDS", help="the words that it was taught with, its trigger")
+    parser.add_argument(
+        "--partial", action="store_true", help="import the part of the file that is understood, and list the rest"
+    )
     parser.add_argument("--out", type=Path, default=Path(), help="folder for the concept (default: here)")
     parser.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
     add_base(parser)

@@ -36,7 +36,8 @@ from . import (
 )
 from .aliases import translated
 from .common import check_device, say
-from .flags import ASKED, Parser, _value
+from .flags import ASKED, typed_value
+from .parser import Parser
 from .saved import defaults_of, preset, read_settings, save_settings
 
 
@@ -66,7 +67,7 @@ def _command_of(words: Sequence[str]) -> None:
 
 def _parser(arguments: Sequence[str]) -> Parser:
     """The parser of all commands. The settings of a method that is named, and of a settings file, are part of it."""
-    file, command = _value(arguments, "--config"), arguments[0] if arguments else ""
+    file, command = typed_value(arguments, "--config"), arguments[0] if arguments else ""
     settings_file = read_settings(Path(file), command) if file and command in CONFIGURED else {}
     asked = [*arguments, *(f"--{key}={value}" for key, value in settings_file.items() if key in ASKED)]
     parser, found = _commands(asked)

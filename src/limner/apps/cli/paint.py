@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limner.core.recipe import Recipe
-from limner.core.wording import counted, shortened
-from limner.errors import FileError, InputError, PromptError
+from limner.errors import FileError, InputError
+from limner.workflows.requests import PaintRequest
 
-from .common import base_of, opened, out, planned, read_concept, say_strange
+from .common import choice_of, concept_choice
 from .flags import add_base, add_command, add_trust, at_least
+from .rendering import render
 
 if TYPE_CHECKING:
-    from limner.core.concept import Concept
+    from .parser import Parser
 
 COMPOSE, BACKGROUNDS = ("blend", "attention", "latents"), ("base", "all")
 """As `limner.engine.regions` has them, which this module does not import: that loads torch."""
@@ -23,11 +22,17 @@ COMPOSE, BACKGROUNDS = ("blend", "attention", "latents"), ("base", "all")
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
-    parser = add_command(commands, "paint", paint, "paint a prompt, wearing concepts")
+    parser = add_command(commands, "paint", paint, "paint prompts, wearing concepts")
     parser.add_argument("prompt", nargs="?", default="", help='such as "<rex> on the beach"')
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file with a prompt on each line")
     parser.add_argument(
-        "--with", dest="concepts", nargs="+", type=Path, default=[], metavar="FILE", help="concepts to wear"
+        "--with",
+        dest="concepts",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="files of the concepts to wear",
     )
     parser.add_argument("-n", "--count", type=at_least(1), default=1, help="pictures to paint of each prompt")
     parser.add_argument("--out", type=Path, default=Path("out/paint"), help="folder for the pictures")
@@ -38,216 +43,167 @@ def add_to(commands: Any) -> None:
         type=float,
         default=[1.0],
         metavar="SCALE",
-        help="how strongly concepts are worn: one for all, or one each; 0 is the base",
+        help="strength of the concepts: one number for all, or one each; 0 is the base, 1 as it was taught (default: 1)",
     )
-    parser.add_argument("--steps", type=at_least(1), default=25, help="sampling steps")
-    parser.add_argument("--guidance", type=float, default=4.0, help="classifier-free guidance; 1 is none")
+    parser.add_argument("--steps", type=at_least(1), default=25, help="sampling steps (default: 25)")
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        default=4.0,
+        help="classifier-free guidance: higher follows the prompt more closely; 1 is none (default: 4)",
+    )
     parser.add_argument(
         "--guide-between",
         nargs=2,
         type=float,
         default=(0.0, 1.0),
         metavar=("FROM", "UNTIL"),
-        help="shares of the steps between which to guide; the others cost half (default: 0 1, all)",
+        help="guide only between these shares of the steps, 0 to 1; steps without guidance cost half (default: 0 1)",
     )
     parser.add_argument(
         "--subject-from",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="share of the steps after which concepts are put on; before, the base paints the prompt with the class noun",
+        help="put the concepts on after this share of the steps, 0 to 1; before, the class noun is painted (default: 0)",
     )
     parser.add_argument("--sampler", default="", help="ddim, ddpm, dpm or euler (default: the base's own)")
     parser.add_argument(
-        "--negative", default="", help="what not to paint; may name a concept, such as an embedding made for it"
+        "--negative",
+        default="",
+        help="negative prompt: what not to paint; it may name a concept, such as an embedding made for that",
     )
-    parser.add_argument(
-        "--regions",
-        type=Path,
-        metavar="FILE",
-        help='where subjects are to be, as JSON: {"rex": "left", "bo": [0.5, 0, 1, 1]}',
-    )
-    parser.add_argument(
-        "--region",
-        action="append",
-        default=[],
-        metavar="NAME=WHERE",
-        help="where one subject is to be: left, right, top, bottom, middle, a box of shares 0,0,0.5,1, or a mask's file; repeatable",
-    )
-    parser.add_argument(
-        "--compose",
-        choices=COMPOSE,
-        default="blend",
-        help="how regions act: predictions are blended, words alone are kept to them, or latents are composited (default: blend)",
-    )
-    parser.add_argument(
-        "--background",
-        choices=BACKGROUNDS,
-        default="base",
-        help="what paints the picture outside of all regions: the base, or all concepts at once",
-    )
+    _add_regions(parser)
     parser.add_argument("--onto", type=Path, metavar="FILE", help="a picture to paint into")
     parser.add_argument(
         "--where",
         type=Path,
         metavar="FILE",
-        help="white where that picture may change (default: all of its middle square); the rest and its size stay",
+        help="mask of that picture's size, white where it may change; the rest and the resolution stay (default: its middle square)",
     )
-    parser.add_argument("--start", type=float, default=0.3, help="share of the steps left out, to keep that much of it")
     parser.add_argument(
+        "--start",
+        type=float,
+        default=0.3,
+        help="share of the steps to skip, 0 to 1: a higher one keeps more of that picture (default: 0.3)",
+    )
+    parser.add_argument(
+        "--any-base",
+        action="store_true",
+        help="wear the concepts on another base of their family, such as a distilled one",
+    )
+    _add_conditions(parser)
+    add_trust(parser)
+    add_base(parser, default=None)
+
+
+def _add_regions(parser: Parser) -> None:
+    """Flags about the places of several subjects."""
+    group = parser.add_argument_group("several subjects")
+    group.add_argument(
+        "--regions",
+        type=Path,
+        metavar="FILE",
+        help='regions of subjects, as JSON: {"rex": "left", "bo": [0.5, 0, 1, 1]}',
+    )
+    group.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        metavar="NAME=WHERE",
+        help="region of one subject: left, right, top, bottom, middle, a box of shares 0,0,0.5,1, or a mask's file; repeatable",
+    )
+    group.add_argument(
+        "--compose",
+        choices=COMPOSE,
+        default="blend",
+        help="how regions act: predictions are blended, words alone are kept to them, or latents are composited (default: blend)",
+    )
+    group.add_argument(
+        "--background",
+        choices=BACKGROUNDS,
+        default="base",
+        help="what paints the picture outside of all regions: the base, or all concepts at once (default: base)",
+    )
+
+
+def _add_conditions(parser: Parser) -> None:
+    """Flags about conditions and clips."""
+    group = parser.add_argument_group("conditions and clips")
+    group.add_argument(
         "--condition",
         nargs="+",
         default=[],
         metavar="NAME=FILE",
         help="a picture that a control branch or the base reads, such as depth=depth.png; with --like, NAME alone",
     )
-    parser.add_argument(
+    group.add_argument(
         "--like", type=Path, metavar="FILE", help="the picture that conditions named alone are computed from"
     )
-    parser.add_argument(
+    group.add_argument(
         "--control",
         nargs="+",
         default=[],
         metavar="NAME=FOLDER",
         help="ControlNets and T2I-Adapters in diffusers' layout, by the condition that each reads",
     )
-    parser.add_argument(
+    group.add_argument(
         "--estimator", nargs="+", default=[], metavar="NAME=FOLDER", help="networks that compute conditions of --like"
     )
-    parser.add_argument("--frames", type=at_least(1), default=1, help="frames of a clip; 1 paints pictures")
-    parser.add_argument("--motion", default="", metavar="FOLDER", help="motion modules (a MotionAdapter of diffusers)")
-    parser.add_argument(
-        "--any-base", action="store_true", help="wear it on another base of its family, such as a distilled one"
-    )
-    add_trust(parser)
-    add_base(parser, default=None)
+    group.add_argument("--frames", type=at_least(1), default=1, help="frames of a clip; 1 paints pictures (default: 1)")
+    group.add_argument("--motion", default="", metavar="FOLDER", help="motion modules (a MotionAdapter of diffusers)")
 
 
 def paint(given: argparse.Namespace) -> None:
-    import limner
-    from limner.core.files import check_folder
-    from limner.core.interrupts import standing
-    from limner.core.picture import Numbers
-    from limner.core.subject import read_picture
-    from limner.engine.inpainting import Region
-    from limner.workflows.paint import check_scale, painting
+    render(request_of(given), given)
 
-    for scale in given.scale:
-        check_scale(scale)
-    prompts = _prompts(given)
-    total = given.count * len(prompts)
-    check_folder(given.out)
-    saver = Numbers(given.out, total, overwrite=given.overwrite)
-    standing(
-        lambda: (
-            f"{len(saver.saved)} of {counted(total, 'picture')} are saved in {given.out}; the same command paints all of them"
-        )
-    )
-    concepts = [read_concept(given, path) for path in given.concepts]
-    for prompt in prompts:
-        asked = f"{prompt}\n{given.negative}"
-        unnamed = [handle for c in concepts if c.has_trigger for handle in _unnamed(c, asked)]
-        if unnamed:
-            raise PromptError(
-                f"the prompt {shortened(prompt)!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be (or "
-                "in --negative, where it is what not to paint)"
-            )
-    regions = _regions(given)
-    name = base_of(given, concepts[0]) if concepts else given.base or "pocket"
-    planned(given, name, Recipe(says=""))
-    base = opened(given, name)
-    say_strange(base.name, " ".join([*prompts, given.negative]))
-    how = limner.PaintSettings(
-        given.steps,
-        given.guidance,
-        given.sampler,
-        given.negative,
+
+def request_of(given: argparse.Namespace) -> PaintRequest:
+    """The request that the flags describe."""
+    files = [word for word in given.condition if "=" in word]
+    return PaintRequest(
+        prompts=tuple(_prompts(given)),
+        concepts=tuple(concept_choice(given, path) for path in given.concepts),
+        base=choice_of(given),
+        seed=given.seed,
+        count=given.count,
+        out=given.out,
+        overwrite=given.overwrite,
+        scale=tuple(given.scale),
+        steps=given.steps,
+        guidance=given.guidance,
         guide_between=tuple(given.guide_between),
         subject_from=given.subject_from,
+        sampler=given.sampler,
+        negative=given.negative,
+        onto=given.onto,
+        where=given.where,
+        start=given.start,
+        any_base=given.any_base,
+        layout=given.regions,
+        regions=_pairs("--region", given.region, "rex=left or bo=0.5,0,1,1"),
         compose=given.compose,
         background=given.background,
-    )
-    if given.where and not given.onto:
-        raise InputError("--where says which part of a canvas may change; name the canvas with --onto FILE")
-    canvas, region = None, None
-    if given.onto:
-        images: list[Any] = [read_picture(file)[0].image for file in (given.onto, given.where) if file]
-        region = Region.around(*images, size=base.picture_size) if given.where else None
-        whole, mask = region.cut if region else (images[0], None)
-        canvas = limner.Canvas(whole, mask, start=given.start)
-    pictures = painting(
-        base,
-        prompts,
-        concepts=concepts,
-        count=given.count,
-        seed=given.seed,
-        scale=given.scale[0] if len(given.scale) == 1 else given.scale,
-        settings=how,
-        canvas=canvas,
-        regions=regions,
-        any_base=given.any_base,
-        conditions=_conditions(given, base.picture_size),
-        controls=_pairs("--control", given.control),
+        conditions={name: Path(file) for name, file in _pairs("--condition", files, "depth=depth.png").items()},
+        like=given.like,
+        computed=tuple(word for word in given.condition if "=" not in word),
+        estimators=_pairs("--estimator", given.estimator, "depth=FOLDER"),
+        controls=_pairs("--control", given.control, "depth=FOLDER"),
         frames=given.frames,
         motion=given.motion,
     )
-    paths = [
-        saver.save(replace(picture, image=region.put_back(picture.image)) if region else picture)
-        for picture in pictures
-    ]
-    out(given, {"pictures": [str(p) for p in paths]}, "\n".join(map(str, paths)))
 
 
-def _pairs(flag: str, given: list[str]) -> dict[str, str]:
-    """NAME=PLACE as a mapping. Raises `InputError` for a word that is none, and for a name that is given twice."""
+def _pairs(flag: str, given: list[str], example: str) -> dict[str, str]:
+    """NAME=VALUE as a mapping. Raises `InputError` for a word that is none, and for a name that is given twice."""
     found: dict[str, str] = {}
     for word in given:
-        name, _, place = word.partition("=")
-        if not name or not place:
-            raise InputError(f"{flag} takes NAME=FOLDER, such as depth=controlnet-depth, not {word!r}")
-        if name in found:
+        name, _, value = (part.strip() for part in word.partition("="))
+        if not name or not value:
+            raise InputError(f"{flag} takes NAME=VALUE, such as {example}, not {word!r}")
+        if name.strip("<>") in (other.strip("<>") for other in found):
             raise InputError(f"{flag} is given {name!r} twice; once is enough")
-        found[name] = place
-    return found
-
-
-def _conditions(given: argparse.Namespace, size: int) -> dict[str, Any]:
-    """The conditions that are given as pictures, and those that are computed from the one to be like."""
-    from limner.core.pixels import to_tensor
-    from limner.core.subject import read_picture
-    from limner.parts.encoders.conditions import computed
-
-    alone = [word for word in given.condition if "=" not in word]
-    files = _pairs("--condition", [word for word in given.condition if "=" in word])
-    if alone and not given.like:
-        raise InputError(f"--condition {alone[0]} needs a picture: {alone[0]}=FILE, or --like FILE to compute it from")
-    if given.like and not alone:
-        raise InputError("--like says what conditions are computed from; name some, such as --condition edges")
-    found: dict[str, Any] = {name: read_picture(Path(file))[0].image for name, file in files.items()}
-    if given.like:
-        image: Any = read_picture(given.like)[0].image
-        estimators = _pairs("--estimator", given.estimator)
-        found |= {name: computed(name, to_tensor([image], size), estimators) for name in alone}
-    return found
-
-
-def _unnamed(concept: Concept, prompt: str) -> tuple[str, ...]:
-    """The handles of a concept, where the prompt names none of them."""
-    return () if any(handle in prompt for handle in concept.handles) else concept.handles
-
-
-def _regions(given: argparse.Namespace) -> dict[str, Any]:
-    """Where subjects are to be: the layout's file, and after it the regions that were typed."""
-    from limner.core.regions import read_layout, read_region
-
-    found: dict[str, Any] = read_layout(given.regions) if given.regions else {}
-    for text in given.region:
-        name, sign, where = text.partition("=")
-        if not sign or not name.strip() or not where.strip():
-            raise InputError(f"a region is NAME=WHERE such as rex=left or bo=0.5,0,1,1, not {text!r}")
-        if any(name.strip().strip("<>") == other.strip("<>") for other in found):
-            raise InputError(f"{name.strip()} has two regions; give it one")
-        found[name.strip()] = read_region(where.strip(), handle=name.strip(), folder=Path())
+        found[name] = value
     return found
 
 

@@ -6,51 +6,42 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .common import base_of, opened, out, read_concept, say
+from limner.workflows.requests import PublishRequest
+
+from .common import choice_of, concept_choice
 from .flags import add_base, add_command, add_trust
+from .rendering import render
 
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
     parser = add_command(commands, "publish", publish, "write a model card and upload it to the hub")
-    parser.add_argument("concept", type=Path, metavar="FILE", help="what was learned")
+    parser.add_argument("concept", type=Path, metavar="FILE", help="the concept")
     parser.add_argument("--to", required=True, metavar="USER/REPO", help="where on the hub")
-    parser.add_argument("--formats", nargs="+", default=["diffusers"], help="files for other tools to put beside it")
     parser.add_argument(
-        "--licence", default="", help="its licence (default: that of the base must be looked up: other)"
+        "--formats", nargs="+", default=["diffusers"], help="export it to these tools too (see `limner export`)"
     )
-    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="gallery (default: a few are painted)")
+    parser.add_argument("--licence", default="", help="its licence, as the hub names licences (default: other)")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="pictures for the gallery (default: four are painted)"
+    )
     parser.add_argument("--out", type=Path, help="folder to write it to (default: out/publish/NAME)")
     parser.add_argument("--dry-run", action="store_true", help="write the folder and upload nothing")
-    parser.add_argument("--private", action="store_true", help="a repository of your own")
+    parser.add_argument("--private", action="store_true", help="make the repository private")
     add_trust(parser)
     add_base(parser, default=None)
 
 
 def publish(given: argparse.Namespace) -> None:
-    from limner.core.files import check_folder
-    from limner.core.interrupts import standing
-    from limner.workflows.publish import check_account
-    from limner.workflows.publish import publish as put
-
-    concept = read_concept(given, given.concept)
-    source = base_of(given, concept)
-    if not given.dry_run:
-        check_account(given.to)
-    base = opened(given, source)
-    folder = given.out or Path("out/publish") / concept.handle.strip("<>")
-    check_folder(folder)
-    standing(lambda: f"what was written is in {folder}; delete that folder, and the same command begins anew")
-    where = put(
-        concept,
-        base,
-        given.to,
-        folder,
-        formats=given.formats,
+    request = PublishRequest(
+        concept=concept_choice(given, given.concept),
+        to=given.to,
+        base=choice_of(given),
+        formats=tuple(given.formats),
         licence=given.licence,
         pictures=given.pictures,
+        out=given.out,
         upload=not given.dry_run,
         private=given.private,
-        say=say,
     )
-    out(given, {"folder": str(folder), "address": where}, where or str(folder))
+    render(request, given)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from limner.core.untrusted import read_json, read_text, table, texts
-from limner.errors import FileError
+from limner.core.untrusted import read_json, table, texts
+from limner.data.layouts.dreambench import prompts_and_classes
 from limner.evaluation.datasets import Case, DataSet, Member, existing, folder_in, loader, pictures_in
 
 LIVE = ("cat", "dog")
@@ -47,23 +46,3 @@ def _read(name: str, root: Path, own: Mapping[str, list[str]] | None) -> DataSet
         kind = "pet" if noun in LIVE else "object"
         cases.append(Case(who, (Member(who, noun, kind, pictures),), said))
     return DataSet(name, tuple(cases), "CC BY 4.0; many photographs under the Unsplash licence", tuple(absent))
-
-
-def prompts_and_classes(path: Path) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
-    """Subject -> class noun, prompts for things, prompts for living beings; "{}" stands for the subject.
-
-    The file is a table and two Python lists in prose; it is read, never run. Raises `FileError` for another file.
-    """
-    text = read_text(path)
-    table, _, rest = text.partition("Prompts")
-    nouns = dict(re.findall(r"^(\w+),([^\n,]+?)\s*$", table, re.MULTILINE))
-    nouns.pop("subject_name", None)
-    lists = [
-        tuple(p.replace("{0} {1}", "{}") for p in re.findall(r"'([^'\n]*\{0\} \{1\}[^'\n]*)'", part))
-        for part in rest.split("prompt_list")[1:]
-    ]
-    if not nouns or len(lists) != 2 or not all(lists):
-        raise FileError(
-            f"{path} is not DreamBench's prompts_and_classes.txt: expected a table and two lists of prompts"
-        )
-    return nouns, lists[0], lists[1]

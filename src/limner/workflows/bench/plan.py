@@ -44,15 +44,17 @@ class Plan:
         from limner.methods import find
 
         if not self.methods:
-            raise InputError("there are no methods to bench")
+            raise InputError("no method is named: a bench needs at least one")
         for name, _ in self.methods:
             if name not in (*POLICIES, *MARKS):
                 find(name)
         if not self.seeds or not self.teaching_seeds:
-            raise InputError("a bench needs one seed of painting and one of teaching at least")
+            raise InputError("a bench needs at least one seed to paint with and one to teach with")
         for name in self.curves:
             if name not in [method for method, _ in self.methods] or name in (*POLICIES, *MARKS):
-                raise InputError(f"a curve is of a method that the bench teaches, and {name!r} is not among them")
+                raise InputError(
+                    f"--curve names methods of the bench, and {name!r} is none of them: add it with --methods"
+                )
 
     @property
     def units(self) -> list[Unit]:

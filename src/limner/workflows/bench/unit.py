@@ -82,7 +82,7 @@ def _nothing() -> dict[str, float]:
 
 def _split(case: Case) -> tuple[list[Image.Image], list[Image.Image]]:
     """What is learned from, and what is held out to judge by."""
-    from limner.evaluation.datasets import split
+    from limner.data.duplicates import split
 
     if case.member.held_out:
         return case.member.load(), list(case.member.held_out)
@@ -187,10 +187,10 @@ def _shown(
         return [training[(k + s) % len(training)] for k in range(len(case.prompts)) for s in range(count)]
     if unit.method == TRUTH:
         if case.draw is None:
-            raise InputError(f"true pictures of what is asked of {case.name} are not to be had")
+            raise InputError(f"{case.name} is no toy, so its ground-truth renders cannot be drawn: leave out {TRUTH!r}")
         return case.answers(plan.seeds)
     if unit.method == WORDS and not case.member.looks:
-        raise InputError(f"the looks of {case.name} are not known in words")
+        raise InputError(f"no description of {case.name} is known: leave out {WORDS!r}")
     who = {BASE: case.member.noun, WORDS: case.member.looks}.get(unit.method)
     asked = [p.format("<rex>") if who is None else said(p, [who]) for p in case.prompts]
     return [p.image for p in painted(base, asked, plan.seeds, concept=concept, scale=unit.scale)]

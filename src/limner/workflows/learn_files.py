@@ -9,7 +9,7 @@ from limner.core.files import check_folder, check_place, is_ours
 from limner.engine.checkpoint import CHECKPOINT
 from limner.errors import InputError
 
-PAGE, SHEET = "index.html", "grid.png"
+PAGE, SHEET, SIGNALS = "index.html", "grid.png", "signals.jsonl"
 
 
 def page_folder(out: Path, name: str, *, pictures: Iterable[Path], count: int, resume: bool = False) -> Path:
@@ -18,7 +18,7 @@ def page_folder(out: Path, name: str, *, pictures: Iterable[Path], count: int, r
     `resume` from is not looked at here: whoever reads it says what is wrong with it."""
     places = {place for path in pictures for place in _folders(path.resolve())}
     names = [name, f"{name}-page", *(f"{name}-page-{k}" for k in range(2, 100))]
-    written = [PAGE, SHEET, *([] if resume else [CHECKPOINT]), *(f"{k:03}.png" for k in range(count))]
+    written = [PAGE, SHEET, *([] if resume else [CHECKPOINT, SIGNALS]), *(f"{k:03}.png" for k in range(count))]
     for folder in (out / each for each in names):
         mine = not folder.is_file() and folder.resolve() not in places
         if mine and all(is_ours(file) for file in (folder / each for each in written) if file.exists()):

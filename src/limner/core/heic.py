@@ -1,0 +1,50 @@
+"""Photographs in HEIC, as telephones save them: read where pillow-heif is installed, the extra `heic`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from .wording import counted
+
+SUFFIXES = (".heic", ".heif")
+INSTALL = "pip install 'limner[heic]'"
+FORMAT = "HEIF"
+"""What Pillow calls the format."""
+BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+"""How such files begin, behind "ftyp" (ISO/IEC 23008-12, annex B)."""
+
+
+@functools.cache
+def can_read() -> bool:
+    """Whether the decoder is installed."""
+    return find_spec("pillow_heif") is not None
+
+
+def is_heic(head: bytes) -> bool:
+    """Whether a file is one, by its first 12 bytes."""
+    return head[4:8] == b"ftyp" and head[8:12] in BRANDS
+
+
+@functools.cache
+def register() -> None:
+    """Make the decoder known to Pillow."""
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+
+
+def unread_note(places: Sequence[Path]) -> str:
+    """A line about pictures in HEIC among these files and folders that are not read, since the decoder is not installed; else empty."""
+    if can_read():
+        return ""
+    files = [file for place in places for file in (sorted(place.iterdir()) if place.is_dir() else [place])]
+    found = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
+    if not found:
+        return ""
+    return (
+        f"{counted(len(found), 'HEIC picture')} cannot be read here, such as {found[0].name}: install the decoder ({INSTALL}), or save as "
+        "JPEG or PNG"
+    )

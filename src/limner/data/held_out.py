@@ -1,0 +1,72 @@
+"""Pictures of a corpus that are those of held-out subjects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from limner.errors import InputError
+
+from .duplicates import LIKE, difference_signs, likeness
+from .listed import Tally
+
+if TYPE_CHECKING:
+    from .listed import Listed
+
+
+ONE = 0.6
+"""How alike the slopes of two pictures are that are one (see `limner.data.duplicates.doubles`), their hashes being near."""
+
+
+def without_held_out(
+    found: Listed, judged: Listed, folder: Path, *, duplicates: Literal["error", "leave-out"] = "error"
+) -> Listed:
+    """The corpus without subjects that are judged: those with a picture that is, mirrored or not, nearly one of those in the folder (`judged`).
+
+    Pictures whose difference hashes are near are compared by their slopes. Raises `InputError` where there are some, unless they
+    are to be left out.
+    """
+    pairs = _nearly_equal(found, judged)
+    if not pairs:
+        return found
+    subjects = {found.entries[k].identity for k, _ in pairs}
+    if duplicates == "error":
+        k, other = pairs[0]
+        raise InputError(
+            f"{len(pairs)} pictures of {found.name} are nearly those held out in {folder}, such as {found.entries[k].name} and "
+            f"{judged.entries[other].name}: what is judged must not have been trained on. Take the {len(subjects)} subjects out, or "
+            "say --duplicates leave-out"
+        )
+    left_out = Tally(dict(found.left_out.counts), dict(found.left_out.examples))
+    for entry in found.entries:
+        if entry.identity in subjects:
+            left_out.add("of subjects that are held out", entry.name)
+    kept = tuple(entry for entry in found.entries if entry.identity not in subjects)
+    if not kept:
+        raise InputError(f"every subject of {found.name} is held out in {folder}: nothing is left to learn from")
+    return replace(found, entries=kept, left_out=left_out)
+
+
+def _nearly_equal(found: Listed, judged: Listed) -> list[tuple[int, int]]:
+    """(picture of the corpus, picture held out) that are one."""
+    import numpy as np
+
+    own = np.array([int(e.signs, 16) for e in found.entries], dtype=np.uint64)
+    pairs: dict[int, int] = {}
+    for n, entry in enumerate(judged.entries):
+        image = judged.read(entry.place).image
+        assert image is not None
+        signs = np.array([int(entry.signs, 16), _mirrored(image)], dtype=np.uint64)
+        near = (np.bitwise_count(own[:, None] ^ signs) <= LIKE).any(1)
+        for k in np.flatnonzero(near).tolist():
+            other = found.read(found.entries[k].place).image
+            if other is not None and k not in pairs and likeness(image, other) >= ONE:
+                pairs[k] = n
+    return sorted(pairs.items())
+
+
+def _mirrored(image: Any) -> int:
+    from PIL import ImageOps
+
+    return difference_signs(ImageOps.mirror(image))

@@ -1,0 +1,28 @@
+"""class.txt: the class noun of a folder of pictures, in one line."""
+
+from __future__ import annotations
+
+from limner.core.subject import check_noun
+from limner.core.untrusted import inside, read_text
+from limner.errors import FileError, InputError
+
+from .found import Found
+
+NAME = "class.txt"
+LIMIT = 1000  # bytes
+
+
+def read_class(found: Found) -> None:
+    """Take a folder's class from its class.txt, where its own files do not say it. A caption of that name, beside class.jpg, is none.
+    Raises `FileError` for a file that holds no noun."""
+    file = found.folder / NAME
+    if found.noun or not file.is_file() or any(item.path.stem == file.stem for item in found.items):
+        return
+    text = read_text(inside(file, found.folder), limit=LIMIT).strip()
+    try:
+        found.noun = check_noun(text)
+    except InputError as error:
+        raise FileError(
+            f"{file} must hold the class of the pictures in one line, such as dog, not {text[:80]!r}"
+        ) from error
+    found.stray = [name for name in found.stray if name != NAME]

@@ -1,0 +1,134 @@
+"""The dataset settings of kohya's sd-scripts, in TOML."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from limner.core.subject import SUFFIXES, mask_beside
+from limner.core.untrusted import inside, plain_text, read_json, read_text, table, whole_number
+from limner.core.untrusted import rows as tables
+from limner.errors import FileError, PictureError
+
+from .files import CAPTIONS, beside
+from .flat import flat
+from .found import Found, Item
+from .metadata import read_rows
+
+MAX_REPEATS = 1_000_000
+
+
+def kohya_toml(path: Path) -> Found | None:
+    """sd-scripts' dataset settings."""
+    files = [path] if path.suffix == ".toml" else sorted(path.glob("*.toml")) if path.is_dir() else []
+    for file in files:
+        try:
+            told = tomllib.loads(read_text(file))
+        except (ValueError, RecursionError) as error:  # of TOML, or of a number of thousands of digits
+            raise FileError(f"{file} is not TOML: {str(error)[:200]}") from error
+        if not isinstance(told.get("datasets", []), list):
+            continue  # settings of something else
+        sets = tables(told.get("datasets", []), f"datasets of {file}")
+        subsets = [(d, s) for d in sets for s in tables(d.get("subsets", []), f"subsets of {file}")]
+        if not subsets:
+            continue
+        found = Found(path, f"kohya's {file.name}", [])
+        ignored: set[str] = set()
+        for dataset, subset in subsets:
+            general = table(told.get("general", {}), f"general of {file}")
+            settings = {**general, **{k: v for k, v in dataset.items() if k != "subsets"}, **subset}
+            ignored |= settings.keys() - SUBSET_SETTINGS
+            part = _subset(file, settings, named=path == file)
+            found.stray += part.stray
+            if settings.get("is_reg"):
+                found.regular += [item.path for item in part.items]
+                continue
+            found.items += part.items
+            if not found.token:
+                found.token, _, found.noun = str(settings.get("class_tokens", "")).partition(" ")
+        found.unused = [f"{', '.join(sorted(ignored))} of {file.name}"] if ignored else []
+        return found
+    return None
+
+
+SUBSET_SETTINGS = frozenset(
+    {
+        *("image_dir", "metadata_file", "conditioning_data_dir", "class_tokens", "is_reg", "num_repeats", "alpha_mask"),
+        *("caption_extension", "caption_prefix", "caption_suffix"),
+    }
+)
+"""Settings of a subset that are used, or said; transparency is a mask with and without `alpha_mask`."""
+
+
+def _subset(file: Path, settings: Mapping[str, Any], *, named: bool) -> Found:
+    """The pictures of a subset, as its settings caption and mask them (sd-scripts' docs/config_README)."""
+    for key in (
+        "image_dir",
+        "metadata_file",
+        "conditioning_data_dir",
+        "class_tokens",
+        "caption_prefix",
+        "caption_suffix",
+    ):
+        plain_text(settings.get(key, ""), f"{key} of {file}")
+    said = settings.get("class_tokens", "")
+    repeats = whole_number(settings.get("num_repeats", 1), f"num_repeats of {file}", least=0, most=MAX_REPEATS)
+    masks = beside(file, settings["conditioning_data_dir"]) if settings.get("conditioning_data_dir") else None
+    if settings.get("metadata_file"):
+        part = _metadata_file(file, settings, named=named)
+    elif "image_dir" in settings:
+        ending = _ending(settings.get("caption_extension", ".txt"), file)
+        part = flat(beside(file, settings["image_dir"]), endings=(ending, *CAPTIONS))
+    else:
+        raise FileError(f"{file} has a subset without image_dir or metadata_file")
+    around = settings.get("caption_prefix", ""), settings.get("caption_suffix", "")
+    part.items = [
+        Item(
+            i.path,
+            " ".join(f"{around[0]} {i.caption or said} {around[1]}".split()),
+            mask_beside(i.path, masks) or i.mask,
+            repeats,
+            said,
+        )
+        for i in part.items
+    ]
+    return part
+
+
+def _ending(value: object, file: Path) -> str:
+    """A captions' ending with its dot, as sd-scripts takes it with or without."""
+    ending = plain_text(value, f"caption_extension of {file}", limit=30)
+    ending = ending if ending.startswith(".") else f".{ending}"
+    if not re.fullmatch(r"\.[A-Za-z0-9_.-]*[A-Za-z0-9_-]", ending):
+        raise FileError(f"caption_extension of {file} must be an ending such as .txt, not {value!r}")
+    return ending
+
+
+def _metadata_file(file: Path, settings: Mapping[str, Any], *, named: bool) -> Found:
+    """The pictures that a fine-tuning list names: {picture: {"caption": …, "tags": …}} as JSON, or a picture in each line."""
+    listed = beside(file, settings["metadata_file"])
+    if not named:  # settings that merely lie among the pictures
+        inside(listed, file.parent, named_by=file.name)
+    if not listed.is_file():
+        raise FileError(f"{file} names the list {listed}, and there is no such file")
+    if listed.suffix == ".jsonl":
+        pictures: Any = {str(row.get("image_path", "")): row for row in read_rows(listed)}
+    else:
+        pictures = read_json(listed)
+    if not isinstance(pictures, dict) or not all(isinstance(about, dict) for about in pictures.values()):
+        raise FileError(f"{listed} is no list of pictures: expected a table of tables with caption or tags")
+    place = beside(file, settings["image_dir"]) if settings.get("image_dir") else listed.parent
+    found = Found(listed, listed.name, [])
+    for name, about in pictures.items():
+        picture = Path(name) if Path(name).is_absolute() else place / name
+        if picture.suffix.lower() not in SUFFIXES:  # names without an ending, as older lists have them
+            ends = [picture.with_name(picture.name + suffix) for suffix in SUFFIXES]
+            picture = next((end for end in ends if end.is_file()), picture)
+        caption = ", ".join(text for key in ("caption", "tags") if (text := str(about.get(key) or "").strip()))
+        if not caption:
+            raise PictureError(f"{listed} has no caption for {name}; write one, or take the picture out")
+        found.items.append(Item(picture, caption, mask_beside(picture)))
+    return found

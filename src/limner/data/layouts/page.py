@@ -1,0 +1,33 @@
+"""A page of thumbnails of a folder of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from limner.core.files import check_place, write_text
+
+from .found import Found
+
+
+def write_page(path: Path, found: Found) -> Path:
+    """Thumbnails with captions, masks and sizes, on one page. Raises `FileError` where there is a file that limner did not write."""
+    from limner.core.escaping import html, html_page
+    from limner.core.picture import html_image
+
+    cells = []
+    for item, reference in zip(found.items, found.references, strict=True):
+        assert reference.image is not None
+        mask = html_image(reference.mask, height=128)
+        about = f"{item.path.name}, {reference.image.width}x{reference.image.height}"
+        cells.append(
+            html(
+                "<figure>{}{}<figcaption>{}<br>{}</figcaption></figure>",
+                html_image(reference.image, height=128),
+                mask,
+                about,
+                item.caption,
+            )
+        )
+    style = "body{font:15px/1.5 system-ui;margin:2rem}figure{display:inline-block;max-width:20rem;vertical-align:top}"
+    text = html_page(found.folder.name, style, [html("<pre>{}</pre>", str(found)), *cells])
+    return write_text(check_place(path, overwrite=True), text, overwrite=True)

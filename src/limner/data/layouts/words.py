@@ -1,0 +1,57 @@
+"""The words that captions use: the subject's own, its class noun, and the handle in their place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+HANDLE_WORDS = ("sks", "ohwx", "<new1>", "<s1>", "<sks>", "<v>", "TOK")
+"""Words that data sets commonly write for the subject."""
+
+
+def noun_of(prompt: str) -> str:
+    """ "photo of a dog" -> dog"""
+    return re.sub(
+        r"^(a |an |the )?(photo|picture|image) of (a |an |the )?", "", prompt.strip(), flags=re.IGNORECASE
+    ).strip()
+
+
+def token_of(prompt: str, noun: str) -> str:
+    """The word before the noun in a prompt, where it is not an article."""
+    words = prompt.split()
+    if noun and noun.split()[0] in words:
+        before = words[: words.index(noun.split()[0])]
+        if before and before[-1].lower() not in ("a", "an", "the", "of"):
+            return before[-1]
+    return ""
+
+
+def token_in(captions: Sequence[str]) -> str:
+    """The customary word by which captions call the subject; the most common, where there are several."""
+    said = [text for text in captions if text]
+    counts = {word: sum(bool(whole_word(word).search(text)) for text in said) for word in HANDLE_WORDS}
+    word = max(counts, key=lambda each: counts[each])
+    return word if counts[word] else ""
+
+
+def whole_word(token: str) -> re.Pattern[str]:
+    """The token as a word of its own, in letters of either case."""
+    return re.compile(rf"(?<![\w<]){re.escape(token)}(?![\w>])", re.IGNORECASE)
+
+
+def usable(token: str) -> str:
+    letters = re.sub(r"[^A-Za-z0-9_-]", "", token)
+    return letters if letters[:1].isalpha() else ""
+
+
+def handled(caption: str, tokens: Sequence[str], noun: str, handle: str) -> str:
+    """A caption that says the handle: in the place of the first of the tokens that it has, and of the noun after it, with or without
+    a comma; else of the noun; else before the rest."""
+    for token in tokens:
+        word = whole_word(token).pattern
+        behind = rf"(?:\s*,?\s+{re.escape(noun)}\b)?" if noun else ""
+        changed = re.sub(word + behind, lambda _: handle, caption, flags=re.IGNORECASE)
+        if changed != caption or handle in caption:
+            return changed
+    changed = re.sub(rf"\b{re.escape(noun)}\b", handle, caption, count=1)
+    return changed if handle in changed else f"{handle}, {caption}"

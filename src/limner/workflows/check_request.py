@@ -1,0 +1,28 @@
+"""The workflow `check`: a concept's file in, its certificate out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .events import CheckDone, ConceptCertified, Event, Note, RunDone
+from .opening import choice_for, hash_note, open_base, read_concept
+
+if TYPE_CHECKING:
+    from .requests import BaseChoice, CheckRequest
+
+
+def check_request(request: CheckRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
+    """Certify the concept of a request. `open_base` may give a base that is open already."""
+    from .certify import certify
+
+    concept = read_concept(request.concept)
+    if note := hash_note(concept, request.concept.path):
+        yield Note(note)
+    base = open_base(choice_for(concept, request.base, trust=request.concept.trust))
+    found = certify(base, concept, steps=request.steps, seed=request.seed, any_base=request.any_base)
+    for check in found.checks:
+        yield CheckDone(check.what, check.ok, check.found)
+    yield ConceptCertified(found.ok, found.dtype, found.failure)
+    rows = [{"what": c.what, "ok": c.ok, "found": c.found} for c in found.checks]
+    yield RunDone({"ok": found.ok, "dtype": found.dtype, "checks": rows}, str(found), found.failure)

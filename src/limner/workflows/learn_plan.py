@@ -1,0 +1,290 @@
+"""The first part of the workflow `learn`: everything that is read, checked and opened before a subject is taught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.core.files import check_folder
+from limner.core.interrupts import standing
+from limner.core.method import settings
+from limner.core.wording import counted, first_of, shortened
+from limner.errors import InputError
+from limner.library.apart import notes_of
+from limner.methods import card, find
+
+from .choose_method import are_photographs, choose, within
+from .events import Event, Message, Note, PicturesRead, RunPlanned
+from .faces import consented, demand_consent, face_alone
+from .learn_files import SIGNALS, check_preview, check_target, page_folder, what_is_kept
+from .opening import open_encoders, plan_memory, strange_words_note
+
+if TYPE_CHECKING:
+    from limner.core.concept import Concept
+    from limner.core.recipe import Recipe
+    from limner.core.subject import Subject
+    from limner.engine.early_stopping import Keeper
+    from limner.engine.train import Progress
+    from limner.evaluation.score import Scorecard
+
+    from .requests import BaseChoice, LearnRequest
+    from .samples import Samples
+
+
+@dataclass
+class LearnRun:
+    """A subject about to be taught: everything that is known and checked before."""
+
+    request: LearnRequest
+    subject: Subject  # without the pictures that are held out
+    method: str
+    settings: Mapping[str, Any]  # those that were given
+    recipe: Recipe
+    base: Any
+    target: Path
+    page: Path
+    judge: Callable[[Concept], Scorecard] | None
+    keeper: Keeper | None
+    watches: list[Callable[[Progress], object]]
+    lines: list[str] = field(default_factory=list)  # that watches have said since the last event
+
+
+def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Generator[Event, None, LearnRun]:
+    """Everything that is checked and opened before a subject is taught; returns the run."""
+    from limner.data.prepare import prepared
+    from limner.library.settings import checked_settings
+
+    check_preview(request.preview)
+    subject, places = yield from _subject(request)
+    target, page = yield from _places(request, subject, places)
+    for note in _first_notes(request, subject):
+        yield Note(note)
+    yield PicturesRead(subject.name, subject.noun, subject.kind, len(subject.pictures))
+    lines: list[str] = []
+    ending = [within(request.budget, lines.append)] if request.budget else []
+    subject = prepared(subject, segment=request.segment, caption=request.caption, device=request.base.device)
+    method = request.method or (yield from _method(request, subject))
+    chosen = request.settings
+    told = checked_settings(find(method), chosen, base=request.base.name)
+    choice, memory = plan_memory(request.base, find(method)(subject, **told), batch=int(told.get("batch", 1)))
+    if memory:
+        yield Message(memory)
+    base = open_base(choice)
+    subject = consented(subject, may=request.may, person=request.person, guardian=request.guardian)
+    demand_consent(base, subject)
+    before = len(subject.notes)
+    subject = face_alone(base, subject, which=request.which)
+    for note in subject.notes[before:]:
+        yield Note(note)
+    recipe = find(method)(subject, **checked_settings(find(method), chosen, base=base.name))
+    for note in _notes(base, subject, method, recipe, told, target.parent):
+        yield Note(note)
+    subject, held_out = hold_out(subject, request.hold_out)
+    eyes = open_encoders(request.encoders, device=request.base.device)
+    if request.score and base.capabilities.bench is None and eyes is None:
+        yield Note(
+            "the concept is not scored, since the built-in encoders know toys alone; name others: --clip FOLDER --dino FOLDER"
+        )
+    judge = judge_of(base, subject, held_out, eyes, request.seed) if request.score else None
+    keeper, watches = _watches(request, subject, held_out, page, judge=judge)
+    yield RunPlanned(method, told, base.name, target, page)
+    return LearnRun(
+        request, subject, method, chosen, recipe, base, target, page, judge, keeper, [*watches, *ending], lines
+    )
+
+
+def _watches(
+    request: LearnRequest, subject: Subject, held_out: Sequence[Any], page: Path, *, judge: object
+) -> tuple[Keeper | None, list[Callable[[Progress], object]]]:
+    """The watch that keeps states on the way, where the best is wanted; and all watches that the request asks for."""
+    from limner.engine.early_stopping import Keeper, Signals
+
+    keeper = Keeper(page) if request.keep == "best" else None
+    if keeper and judge is None:
+        raise InputError(
+            "--keep best needs scores: leave out --no-score, and on a real base name encoders with --clip and --dino"
+        )
+    if keeper and not request.resume:
+        keeper.clear()  # states of another run
+    signals = Signals(subject, held_out, stop=request.stop, file=page / SIGNALS) if request.stop else None
+    samples = _samples(request, subject, page)
+    return keeper, [watch for watch in (keeper, signals, samples) if watch is not None]
+
+
+def _subject(request: LearnRequest) -> Generator[Event, None, tuple[Subject, list[Path]]]:
+    """Returns the subject of a folder in any tool's layout, or of files; and where the user's pictures are."""
+    from limner.core.heic import unread_note
+    from limner.core.subject import Subject
+    from limner.data.layouts import recognised
+
+    unread = unread_note(request.pictures)
+    if unread:
+        yield Note(unread)
+    about: dict[str, Any] = {"kind": request.kind, "without": request.without or (), "pool": request.pool or ()}
+    places = [path for path in (*request.pictures, request.without, request.pool) if path is not None]
+    first = request.pictures[0] if len(request.pictures) == 1 else None
+    if first is not None and (first.is_dir() or first.suffix in (".json", ".toml")):
+        found = recognised(first)
+        yield Message(str(found))
+        if found.regular:
+            yield Note(
+                "the pictures of the class beside it are not used; methods that want some paint them with the base"
+            )
+        places += [path for item in found.items for path in (item.path, item.mask) if path is not None]
+        subject = found.subject(noun=request.noun, name=request.name, **about)
+        subject = replace(subject, notes=tuple(note for note in subject.notes if note not in found.notes))
+        return subject, [*places, *found.regular]
+    if not request.noun:
+        raise InputError("the class of the subject is not known: say --class dog, or what the pictures show")
+    name = request.name or "my" + "".join(filter(str.isalnum, request.noun))
+    return Subject.of(request.pictures, noun=request.noun, handle=name, **about), places
+
+
+def _places(
+    request: LearnRequest, subject: Subject, pictures: Sequence[Path]
+) -> Generator[Event, None, tuple[Path, Path]]:
+    """Returns the concept's file and the folder of its page, both found to be writable."""
+    target = request.out / f"{subject.name}.safetensors"
+    check_target(target, overwrite=request.overwrite, resume=request.resume)
+    count = request.preview * len(preview_prompts(subject))
+    page = page_folder(request.out, subject.name, pictures=pictures, count=count, resume=request.resume)
+    if page != request.out / subject.name:
+        yield Note(f"{request.out / subject.name} holds files of yours, so the page goes into {page}")
+    check_folder(page)
+    standing(what_is_kept(target, page, resume=request.resume))
+    return target, page
+
+
+def preview_prompts(subject: Subject) -> list[str]:
+    """Prompts that are painted when a subject is taught."""
+    return [f"a photo of {subject.handle}", f"{subject.handle} on the beach", f"{subject.handle} in the snow"]
+
+
+def _first_notes(request: LearnRequest, subject: Subject) -> Iterator[str]:
+    from limner.bases.common.loading import SUGGESTED, capabilities_of
+
+    if not capabilities_of(request.base.name).photographs:
+        yield (
+            f"the base {request.base.name!r} knows toys of its own small world, not photographs; expect a toy's likeness of your subject. For real "
+            f"photographs name a real base: --base {SUGGESTED} (about 4 GB, fetched once), or a folder or file that you have; "
+            "`limner bases` lists the families"
+        )
+    yield from first_of(subject.notes)
+    if note := strange_words_note(request.base.name, subject.noun):
+        yield note
+
+
+def _method(request: LearnRequest, subject: Subject) -> Generator[Event, None, str]:
+    """Returns the method for the request's goal. Settings are those of the method for toys: where one is given that the method for
+    photographs does not have, the former stays, and what to expect of it is said."""
+    about: dict[str, Any] = {
+        "base": request.base.name,
+        "goal": request.goal,
+        "kind": request.kind,
+        "budget": request.budget,
+    }
+    from limner.bases.common.loading import capabilities_of
+
+    usual = choose(**about)
+    known = capabilities_of(request.base.name).photographs
+    best = choose(**about, photographs=not known and are_photographs(subject))
+    strange = sorted(request.settings.keys() - {setting.name for setting in settings(find(best.method))})
+    method, why = usual if strange else best
+    yield Message(f"method: {method} ({why})")
+    if strange:
+        flag = strange[0].replace("_", "-")
+        yield Note(
+            f"these pictures are photographs; on pocket, {method} will paint noise from them or any {subject.noun}. {best.method} would paint a "
+            f"toy like the subject, but has no --{flag}"
+        )
+    return method
+
+
+def _notes(
+    base: Any, subject: Subject, method: str, recipe: Recipe, told: Mapping[str, Any], folder: Path
+) -> Iterator[str]:
+    """Lines about the base, the method and the subject on it."""
+    from limner.core.subject import small_notes
+    from limner.parts.encoders.masks import unseen
+
+    if base.distilled:
+        yield (
+            f"{base.name} was distilled for {base.distilled}, and ordinary updates undo that. Teach on the model that it was made from, "
+            "and wear the concept here: limner paint … --base THIS --any-base"
+        )
+    if base.capabilities.full_size and not card(find(method)).full_size_source:
+        yield f"{method} names no settings for a full-size base; its defaults are used, watch the loss"
+    yield from recipe.notes
+    yield from notes_of(base, [subject], method, told, folder)
+    yield from small_notes(subject.pictures, base.picture_size)
+    for name in unseen(base, subject):
+        yield f"no toy is seen on {name}; a picture without the subject teaches its surroundings"
+
+
+def hold_out(subject: Subject, count: int) -> tuple[Subject, list[Any]]:
+    """The subject without its last `count` pictures (near-duplicates of one photograph stay together), and those."""
+    from limner.data.duplicates import split
+
+    if count == 0:
+        return subject, []
+    images = [p.image for p in subject.pictures if p.image is not None]
+    kept, out = split(images, held_out=count)
+    if len(out) < count:
+        raise InputError(
+            f"{counted(len(images), 'picture')} cannot spare {count} to be held out; give more, or hold out fewer"
+        )
+    return replace(subject, pictures=tuple(subject.pictures[k] for k in kept)), [images[k] for k in out]
+
+
+def _samples(request: LearnRequest, subject: Subject, page: Path) -> Samples | None:
+    """The watch that paints on the way, if anything is to be painted. Raises `InputError` for a prompt that does not name the
+    subject."""
+    from .paint import check_prompts
+    from .samples import FOLDER, Samples
+
+    if request.sample_prompts and not request.sample_every:
+        raise InputError("--sample-prompt is painted while it learns; say how often: --sample-every N")
+    if not request.sample_every:
+        return None
+    prompts = list(request.sample_prompts) or [f"a photo of {subject.handle}"]
+    check_prompts(prompts, handles=[subject.handle])
+    unnamed = [prompt for prompt in prompts if subject.handle not in prompt]
+    if unnamed:
+        raise InputError(f"the prompt {shortened(unnamed[0])!r} of --sample-prompt does not name {subject.handle}")
+    return Samples(prompts, request.sample_every, page / FOLDER, request.seed)
+
+
+def judge_of(
+    base: Any, subject: Subject, held_out: Sequence[Any], eyes: Any, seed: int
+) -> Callable[[Concept], Scorecard] | None:
+    """The quick scoring at the end; None where nothing can judge this base."""
+    from limner.evaluation.score import QUICK
+
+    from .score import score
+
+    bench = base.capabilities.bench
+    if bench is None and eyes is None:
+        return None
+    real = [p.image for p in subject.pictures if p.image is not None]
+    places = ("on the beach", "in the snow", "in the jungle", "in a city")
+    prompts: Any = bench.prompts()[:6] if bench else [f"{subject.handle} {place}" for place in places]
+    plain: list[Any] = []  # the base's own pictures, painted once
+
+    def judge(concept: Concept) -> Scorecard:
+        card = score(
+            base,
+            concept,
+            training=real,
+            held_out=held_out,
+            prompts=prompts,
+            seeds=(seed,),
+            encoders=eyes,
+            only=QUICK,
+            plain=plain,
+        )
+        plain[:] = card.base
+        return card
+
+    return judge

@@ -1,0 +1,135 @@
+"""The workflow `learn`: from pictures on disk to a concept, its scores, its previews and its page.
+
+A request in, events out: the command line, an HTTP server and a queue call this and nothing below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import InputError
+
+from .events import ConceptSaved, Event, Message, Note, RunDone, UpdateDone
+from .learn_end import certify_concept, keep_best, paint_previews, score_concept
+from .learn_files import PAGE
+from .learn_plan import planned
+from .opening import open_base
+
+if TYPE_CHECKING:
+    from limner.core.concept import Concept
+    from limner.core.subject import Subject
+    from limner.engine.train import Progress
+
+    from .learn_plan import LearnRun
+    from .requests import BaseChoice, LearnRequest
+
+
+def learn_subject(request: LearnRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
+    """Teach the subject of a request. `open_base` may give a base that is open already.
+
+    Raises `InputError` for what cannot be taught, before anything is; `TeachingError` where teaching cannot go on. A concept that
+    fails its certificate is saved all the same: the last event says so.
+    """
+    if request.slots is not None or request.mixed:
+        flag = "--slots" if request.slots is not None else "--mixed"
+        raise InputError(f"{flag} is about many subjects in one pass: say --together, or leave it out")
+    if request.nouns:
+        raise InputError("--classes is about many subjects in one pass: say --together, or --class for one")
+    run = yield from planned(request, open_base)
+    concept = yield from _taught(run)
+    concept = yield from keep_best(run, concept)
+    concept, card = yield from score_concept(run, concept)
+    if run.keeper:
+        run.keeper.clear()
+    yield from paint_previews(run, concept, card)
+    failure = yield from certify_concept(run, concept)
+    result = {"concept": str(run.target), "page": str(run.page / PAGE), "cost": concept.cost, "scores": concept.scores}
+    yield RunDone(result, f"{run.target}\n{run.page / PAGE}", failure)
+
+
+def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
+    """Returns the concept, which is on disk then; one of this very run that is there already is taken when the run is resumed."""
+    from limner.engine.checkpoint import CHECKPOINT
+    from limner.engine.early_stopping import together
+
+    from .learn import learn_updates
+
+    request = run.request
+    concept = _taught_already(run)
+    if concept is not None:
+        yield Message(f"{run.target} is taught already; going on with what comes after")
+    elif request.resume and not (run.page / CHECKPOINT).exists():
+        yield Note(f"there is no checkpoint in {run.page}, so teaching begins anew")
+    if concept is None:
+        updates = learn_updates(
+            run.base,
+            run.subject,
+            method=run.method,
+            seed=request.seed,
+            checkpoints=run.page,
+            resume=request.resume,
+            watch=together(*run.watches),
+            to=run.target,
+            overwrite=request.overwrite,
+            **run.settings,
+        )
+        concept = yield from _updates(run, updates)
+        yield ConceptSaved(run.target, concept.cost)
+    if not run.recipe.tuning:
+        yield from unused_masks([run.subject], run.method)
+    return concept
+
+
+def _updates(run: LearnRun, updates: Generator[Progress, None, Concept]) -> Generator[Event, None, Concept]:
+    """An event for each update; returns the concept. Masks that are not used are said at the first update of the last stage."""
+    told, last = False, len(run.recipe.tuning) - 1
+    with closing(updates):
+        while True:
+            try:
+                progress = next(updates)
+            except StopIteration as ended:
+                concept: Concept = ended.value
+                return concept
+            yield update_event(progress)
+            yield from map(Message, run.lines)
+            run.lines.clear()
+            if progress.stage == last and not told:
+                told = True
+                yield from unused_masks([run.subject], run.method)
+
+
+def update_event(progress: Progress) -> UpdateDone:
+    """An update as an event."""
+    return UpdateDone(progress.done, progress.total, progress.stage, dict(progress.losses), progress.eta, progress.last)
+
+
+def _taught_already(run: LearnRun) -> Concept | None:
+    """When a run is resumed: its concept, if teaching had ended and only what comes after it is missing. Raises `InputError` where
+    the concept that is there is another run's."""
+    from limner.core.concept import Concept
+    from limner.engine.checkpoint import CHECKPOINT
+
+    from .learn import discard, is_of, prepared_run
+
+    request, target = run.request, run.target
+    if not request.resume or not target.exists() or (request.overwrite and (run.page / CHECKPOINT).exists()):
+        return None
+    concept = Concept.load(target)
+    if not is_of(concept, prepared_run(run.base, run.subject, run.method, run.settings, request.seed)):
+        if request.overwrite:
+            return None
+        raise InputError(
+            f"{target} is of another run (other pictures, method, settings, seed or base); choose another --name or --out, or say "
+            "--overwrite"
+        )
+    discard(run.page)
+    return concept
+
+
+def unused_masks(subjects: Sequence[Subject], method: str) -> Iterator[Note]:
+    """One line where masks were brought and the method did not look at them."""
+    idle = [s.name for s in subjects if "masks" not in s.uses and all(p.mask is not None for p in s.pictures)]
+    if idle:
+        yield Note(f"the masks of {', '.join(idle)} were not used: {method} learns from whole pictures")

@@ -1,0 +1,248 @@
+"""The workflow `learn` with `together`: one pass over many subjects that can be interrupted and resumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.core.concept import Concept
+from limner.core.files import check_folder
+from limner.core.heic import unread_note
+from limner.core.interrupts import standing, stopping
+from limner.core.wording import counted
+from limner.engine import checkpoint as engine_checkpoint
+from limner.engine.stacked.train import SLOTS, room
+from limner.errors import InputError, TeachingError, UnknownName
+from limner.library.apart import notes_of
+from limner.methods import DEFAULT, find
+
+from . import learn
+from .events import ConceptSaved, Event, FleetUpdateDone, Message, Note, PicturesRead, RunDone
+from .faces import consented, demand_consent, face_alone
+from .learn_files import check_target
+from .learn_many import Done, Job, StackedProgress, train_stacked
+from .learn_request import unused_masks
+from .opening import free_memory, open_base, strange_words_note
+
+if TYPE_CHECKING:
+    from limner.core.base import Base
+    from limner.core.subject import Subject
+    from limner.engine.checkpoint import Run
+
+    from .requests import BaseChoice, LearnRequest
+
+UNFINISHED = "unfinished"
+"""The folder beside the concepts in which those that are begun have their checkpoints."""
+ALONE_ONLY = ("stop", "without", "pool", "segment", "caption", "hold_out", "budget", "sample_every")
+"""Fields of a request that one subject alone can have."""
+
+
+def learn_together(request: LearnRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
+    """Every folder in a folder is a subject; all are taught in one pass, and each has its own file in the end. Those that are there
+    already are left out; with `resume`, those that were begun go on. `open_base` may give a base that is open already.
+
+    Raises `InputError` for what cannot be taught, before anything is. Subjects that could not be taught are named by the last event.
+    """
+    _check_alone(request)
+    method = request.method or DEFAULT
+    folders = _folders(request)
+    if unread := unread_note(folders):
+        yield Note(unread)
+    subjects = _subjects(request, folders)
+    for subject in subjects:
+        strange = strange_words_note(request.base.name, subject.noun)
+        yield from (Note(f"{subject.name}: {note}") for note in (*subject.notes, strange) if note)
+        yield PicturesRead(subject.name, subject.noun, subject.kind, len(subject.pictures))
+    folder = check_folder(request.out)
+    for subject in subjects:
+        check_target(folder / f"{subject.name}.safetensors", overwrite=request.overwrite, resume=True)
+    base = open_base(request.base)
+    agreed = {"may": request.may, "person": request.person, "guardian": request.guardian}
+    subjects = [consented(subject, **agreed) for subject in subjects]
+    for subject in subjects:
+        demand_consent(base, subject)
+    subjects = [face_alone(base, subject, which=request.which) for subject in subjects]
+    yield from map(Note, notes_of(base, subjects, method, request.settings, folder))
+    one_pass = Together(
+        base, folder, method, request.seed, request.settings, overwrite=request.overwrite, resume=request.resume
+    )
+    standing(lambda: one_pass.standing)
+    jobs = one_pass.jobs(subjects)
+    if one_pass.there:
+        yield Message(f"{len(one_pass.there)} of {counted(len(subjects), 'subject')} are taught already")
+    if jobs:
+        slots = request.slots or _room(base, subjects[0], method, request)
+        yield Message(f"{counted(len(jobs), 'subject')}, {min(slots, len(jobs))} at a time, by {method}")
+        yield from one_pass.run(jobs, slots=slots, mixed=request.mixed)
+    yield from (Message(f"failed: {error}") for error in one_pass.failed)
+    yield from unused_masks(subjects, method)
+    written = [str(path) for path in (*one_pass.there, *one_pass.written)]
+    bad = len(one_pass.failed)
+    failure = f"{bad} of {counted(len(jobs), 'subject')} could not be taught; the others were saved" if bad else ""
+    yield RunDone({"concepts": written, "failed": one_pass.failed}, "\n".join(written), failure)
+
+
+def _check_alone(request: LearnRequest) -> None:
+    """Raise `InputError` for a field that means nothing for many subjects."""
+    in_vain = [name for name in ALONE_ONLY if getattr(request, name)]
+    if in_vain or request.keep == "best":
+        flag = (in_vain or ["keep"])[0].replace("_", "-")
+        raise InputError(
+            f"--{flag} does not work with --together, which only teaches and saves; teach that subject alone"
+        )
+
+
+def _folders(request: LearnRequest) -> list[Path]:
+    """The folders of the subjects. Raises `InputError` where there are none, and for a class of a folder that is not there."""
+    root = request.pictures[0] if len(request.pictures) == 1 else None
+    folders = sorted(p for p in root.iterdir() if p.is_dir()) if root is not None and root.is_dir() else []
+    if not folders:
+        raise InputError("with --together, name one folder that holds a folder of pictures for each subject")
+    names = [folder.name for folder in folders]
+    for name in request.nouns:
+        if name not in names:
+            raise UnknownName(f"folder in {root}", name, names)
+    return folders
+
+
+def _subjects(request: LearnRequest, folders: Sequence[Path]) -> list[Subject]:
+    """A subject of every folder. Its class is the one that the request names for it, else the one that its folder says, else the one
+    for all."""
+    from limner.data.layouts import recognised
+
+    subjects = []
+    for folder in folders:
+        found = recognised(folder)
+        noun = request.nouns.get(folder.name) or found.noun or request.noun
+        if not noun:
+            raise InputError(
+                f"{folder} does not say what it shows: write its class into {folder / 'class.txt'}, or say --classes "
+                f"{folder.name}=dog, or --class dog for all"
+            )
+        name = found.token if found.concepts else folder.name
+        subjects.append(found.subject(noun=noun, name=name, kind=request.kind))
+    return subjects
+
+
+def _room(base: Base, subject: Subject, method: str, request: LearnRequest) -> int:
+    """How many subjects fit into the memory that is free, at most `SLOTS`."""
+    recipe = find(method)(subject, **request.settings)
+    batch = int(request.settings.get("batch", 4))
+    return min(SLOTS, room(base, recipe, batch=batch, limit=0.7 * free_memory(request.base.device)))
+
+
+@dataclass
+class Together:
+    """Many subjects taught at once: each has its concept in `folder` when it is done, and until then a checkpoint beside them,
+    written every few seconds and when the pass is interrupted."""
+
+    base: Base
+    folder: Path
+    method: str
+    seed: int
+    settings: Mapping[str, Any]
+    overwrite: bool = False
+    resume: bool = False
+    there: list[Path] = field(default_factory=list)  # concepts of this very run that were there before
+    written: list[Path] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    _runs: dict[str, Run] = field(default_factory=dict)
+    _losses: dict[str, list[float]] = field(default_factory=dict)
+
+    def jobs(self, subjects: Sequence[Subject]) -> list[Job]:
+        """Those still to be taught. Raises `InputError` where the concept that is there is another run's and not to be overwritten."""
+        found = []
+        for subject in subjects:
+            run = learn.prepared_run(self.base, subject, self.method, self.settings, self.seed)
+            target = self.target(subject.handle)
+            if target.exists() and (self.resume or not self.overwrite):
+                if learn.is_of(Concept.load(target), run):
+                    self.there.append(target)
+                    self.checkpoint(subject.handle).unlink(missing_ok=True)
+                    continue
+                if not self.overwrite:
+                    raise InputError(
+                        f"{target} is of another run (other pictures, method, settings, seed or base); choose another --out, or say "
+                        "--overwrite"
+                    )
+            self._runs[subject.handle] = run
+            start, losses = (
+                learn.read_checkpoint(self.checkpoint(subject.handle), run.header) if self.resume else (None, [])
+            )
+            self._losses[subject.handle] = losses
+            found.append(Job(subject, self.method, self.seed, self.settings, start))
+        return found
+
+    def target(self, handle: str) -> Path:
+        return self.folder / f"{handle.strip('<>')}.safetensors"
+
+    def checkpoint(self, handle: str) -> Path:
+        return self.folder / UNFINISHED / f"{handle.strip('<>')}.safetensors"
+
+    @property
+    def standing(self) -> str:
+        """The line with which the pass ends when it is interrupted."""
+        begun = sum(self.checkpoint(handle).exists() for handle in self._runs)
+        kept = f", those begun ({begun}) are kept in {self.folder / UNFINISHED}" if begun else ""
+        whole, total = len(self.there) + len(self.written), len(self.there) + len(self._runs)
+        return f"{whole} of {total} concepts are whole in {self.folder}{kept}; the same command with --resume teaches the others"
+
+    def run(self, jobs: Sequence[Job], *, slots: int, mixed: bool) -> Iterator[Event]:
+        """Teach them, saving each as it is done. Raises `KeyboardInterrupt` when asked to stop, after what was learned is kept."""
+        check_folder(self.folder / UNFINISHED)
+        saved = time.monotonic()
+        try:
+            with stopping() as asked:
+                for progress in train_stacked(self.base, jobs, slots=slots, mixed=mixed):
+                    yield from self._take(progress)
+                    halted = asked()
+                    if halted or time.monotonic() - saved > engine_checkpoint.CHECKPOINT_SECONDS:
+                        self._keep(progress)
+                        saved = time.monotonic()
+                    if progress.losses:
+                        yield self._update(progress)
+                    if halted:
+                        raise KeyboardInterrupt
+        finally:
+            if not any((self.folder / UNFINISHED).iterdir()):
+                (self.folder / UNFINISHED).rmdir()
+
+    def _take(self, progress: StackedProgress) -> Iterator[Event]:
+        for job, loss in progress.losses:
+            self._losses[job.subject.handle].append(loss)
+        for done in progress.done:
+            try:
+                concept = self._save(done)
+            except TeachingError as error:
+                self.failed.append(str(error))
+            else:
+                yield ConceptSaved(self.written[-1], concept.cost)
+
+    def _save(self, done: Done) -> Concept:
+        if done.concept is None:
+            raise done.error or TeachingError(f"{done.job.subject.handle} was not taught")
+        handle = done.job.subject.handle
+        losses = self._losses[handle]
+        concept = replace(done.concept, losses=losses, cost={**done.concept.cost, "steps": len(losses)})
+        learn.check_finite(concept)
+        self.written.append(concept.save(self.target(handle), overwrite=self.overwrite))
+        self.checkpoint(handle).unlink(missing_ok=True)
+        return concept
+
+    def _keep(self, progress: StackedProgress) -> None:
+        ended = {done.job.subject.handle for done in progress.done}
+        for job, _ in progress.losses:
+            handle = job.subject.handle
+            if handle not in ended:
+                engine_checkpoint.save_checkpoint(
+                    self.checkpoint(handle), progress.snapshot(job), self._runs[handle].header, self._losses[handle]
+                )
+
+    def _update(self, progress: StackedProgress) -> FleetUpdateDone:
+        mean = sum(loss for _, loss in progress.losses) / len(progress.losses)
+        return FleetUpdateDone(
+            len(self.written), len(progress.losses), progress.waiting, mean, round(progress.seconds, 3)
+        )

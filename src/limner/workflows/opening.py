@@ -1,0 +1,143 @@
+"""Bases, concepts and encoders as requests name them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from limner.core.wording import listed
+from limner.errors import FileError
+
+from .requests import BaseChoice, ConceptChoice
+
+if TYPE_CHECKING:
+    from limner.core.concept import Concept
+    from limner.core.recipe import Recipe
+
+
+def open_base(choice: BaseChoice) -> Any:
+    """The base of that name. A folder or file is remembered by the base's fingerprint, so that what is taught on it finds it again."""
+    from limner.bases.common.loading import load
+    from limner.bases.common.places import remember
+    from limner.core.cache import check_cache
+
+    check_cache()
+    base = load(
+        choice.name,
+        device=choice.device,
+        dtype=choice.dtype,
+        quantise=choice.quantise,
+        offload=choice.offload,
+        tiling=choice.tiling,
+        checkpointing=choice.checkpointing,
+        offline=choice.offline or None,
+        config=choice.config,
+        faces=choice.faces or None,
+    )
+    remember(base.fingerprint, choice.name, config=choice.config)
+    return base
+
+
+def open_encoders(named: Mapping[str, str], *, device: str | None) -> dict[str, Any] | None:
+    """Encoders to judge by, role -> encoder; None where none is named."""
+    from limner.evaluation.encoders import encoder
+
+    return {role: encoder(where, device=device or "cpu") for role, where in named.items()} or None
+
+
+def read_concept(choice: ConceptChoice) -> Concept:
+    """The concept of a file. A method or base that the file names is run or opened only as the request says: a method of a file
+    where the request names it, everything where it trusts the file."""
+    from limner.core.concept import Concept
+    from limner.methods import find
+
+    if choice.method:
+        find(choice.method)
+    return Concept.load(choice.path, trust=choice.trust)
+
+
+def hash_note(concept: Concept, path: object) -> str:
+    """A line about a concept of an older limner, which has no hash of its content; empty for any other."""
+    if concept.sha256:
+        return ""
+    return f"{path} was written by an older limner, without a hash of its content, so damage to it would not be noticed"
+
+
+def choice_for(concept: Concept, choice: BaseChoice, *, trust: bool = False) -> BaseChoice:
+    """The base that a concept is worn on: the one named, else the one it was taught on, wherever the user opened that on this
+    machine. Raises `FileError` for one that only the concept's file names: a file opens no folder and no hub id of itself."""
+    from limner.bases.common.places import place_of
+
+    if choice.name:
+        return choice
+    found = place_of(concept.base)
+    if found:
+        return replace(choice, name=found.source, config=choice.config or found.config)
+    name = str(concept.base["name"])
+    if name == "pocket" or trust:
+        return replace(choice, name=name)
+    raise FileError(
+        f"{concept.handle} was taught on {name[:200]!r}, and limner opens no folder or hub id only because a file names it: name the base "
+        "yourself, --base FOLDER or HUB/ID, or say --trust"
+    )
+
+
+def plan_memory(choice: BaseChoice, recipe: Recipe, *, batch: int = 1) -> tuple[BaseChoice, str]:
+    """How the base is opened so that a run fits into the memory that is free (or that `fit` says), and a line about it. The pocket
+    base and single files, which cannot be laid out first, are opened as asked."""
+    if choice.name == "pocket" or choice.name.endswith(".safetensors"):
+        return choice, ""
+    from limner.bases.common.loading import sketch
+    from limner.engine.memory_estimate import Choice, estimate, fitting, measured
+
+    asked = Choice(choice.dtype, choice.offload, choice.tiling, choice.checkpointing, choice.quantise)
+    on_gpu = _on_gpu(choice.device)
+    shape = measured(sketch(choice.name, offline=choice.offline or None), recipe, batch=batch, fused=on_gpu)
+    found, limit = estimate(shape, asked), choice.fit * 1e9 if choice.fit else _free(on_gpu)
+    if found.peak > limit:
+        found = fitting(shape, limit, start=asked, quantise=on_gpu)
+        choice = replace(
+            choice,
+            dtype=found.choice.dtype,
+            offload=found.choice.offload,
+            tiling=found.choice.tiling,
+            checkpointing=found.choice.checkpointing,
+            quantise=found.choice.quantise,
+        )
+    return choice, f"memory: {found}; {limit / 1e9:.1f} GB are free"
+
+
+def _on_gpu(device: str | None) -> bool:
+    import torch
+
+    return torch.cuda.is_available() and (device or "cuda").startswith("cuda")
+
+
+def free_memory(device: str | None) -> float:
+    """Bytes that are free where a base would be opened."""
+    return _free(_on_gpu(device))
+
+
+def _free(on_gpu: bool) -> float:
+    import torch
+
+    if on_gpu:
+        return float(torch.cuda.mem_get_info()[0])
+    return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def strange_words_note(base: str, text: str) -> str:
+    """A line about words that a base of few words does not know, which paint nothing in particular; else empty."""
+    from limner.bases.common.loading import capabilities_of
+    from limner.core.wording import words_not_in
+
+    known = capabilities_of(base).known_words
+    words = words_not_in(known(), text) if known else []
+    if not words:
+        return ""
+    return (
+        f"the base {base!r} does not know {listed(map(repr, words))}, and leaves that out of the picture; `limner words` "
+        "lists the words that it knows"
+    )

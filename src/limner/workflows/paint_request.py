@@ -1,0 +1,172 @@
+"""The workflow `paint`: prompts in, pictures on disk out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.core.files import check_folder
+from limner.core.interrupts import standing
+from limner.core.picture import Numbers
+from limner.core.recipe import Recipe
+from limner.core.wording import counted, shortened
+from limner.errors import InputError, PromptError
+
+from .events import Event, Message, Note, PictureSaved, RunDone
+from .opening import choice_for, hash_note, open_base, plan_memory, read_concept, strange_words_note
+
+if TYPE_CHECKING:
+    from limner.core.concept import Concept
+    from limner.engine.inpainting import Region
+    from limner.engine.sample import Canvas
+
+    from .requests import BaseChoice, PaintRequest
+
+
+def paint_request(request: PaintRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
+    """Paint what a request asks for, saving every picture as it is done. `open_base` may give a base that is open already.
+
+    Raises `PromptError` for a prompt that does not name a concept that is worn, and `InputError` for what cannot be painted.
+    """
+    from . import paint as workflow
+
+    for scale in request.scale:
+        workflow.check_scale(scale)
+    if request.where and not request.onto:
+        raise InputError("--where says which part of a canvas may change; name the canvas with --onto FILE")
+    total = request.count * len(request.prompts)
+    check_folder(request.out)
+    saver = Numbers(request.out, total, overwrite=request.overwrite)
+    standing(
+        lambda: (
+            f"{len(saver.saved)} of {counted(total, 'picture')} are saved in {request.out}; the same command paints all of them"
+        )
+    )
+    concepts = [read_concept(choice) for choice in request.concepts]
+    for concept, one in zip(concepts, request.concepts, strict=True):
+        if note := hash_note(concept, one.path):
+            yield Note(note)
+    _check_named(request, concepts)
+    regions = _regions(request)
+    _check_conditions(request)
+    choice = _base_choice(request, concepts)
+    choice, memory = plan_memory(choice, Recipe(says=""))
+    if memory:
+        yield Message(memory)
+    base = open_base(choice)
+    if note := strange_words_note(base.name, " ".join([*request.prompts, request.negative])):
+        yield Note(note)
+    canvas, region = _canvas(request, base)
+    pictures = workflow.painting(
+        base,
+        list(request.prompts),
+        concepts=concepts,
+        count=request.count,
+        seed=request.seed,
+        scale=request.scale[0] if len(request.scale) == 1 else request.scale,
+        settings=_settings(request),
+        canvas=canvas,
+        any_base=request.any_base,
+        regions=regions,
+        conditions=_conditions(request, base.picture_size),
+        controls=request.controls,
+        frames=request.frames,
+        motion=request.motion,
+    )
+    paths = []
+    for picture in pictures:
+        whole = replace(picture, image=region.put_back(picture.image)) if region else picture
+        paths.append(str(saver.save(whole)))
+        yield PictureSaved(saver.saved[-1], picture.prompt, picture.seed)
+    yield RunDone({"pictures": paths}, "\n".join(paths))
+
+
+def _check_named(request: PaintRequest, concepts: list[Concept]) -> None:
+    """Raise `PromptError` for a prompt that does not name a concept that is worn."""
+    for prompt in request.prompts:
+        asked = f"{prompt}\n{request.negative}"
+        unnamed = [handle for c in concepts if c.has_trigger for handle in _unnamed(c, asked)]
+        if unnamed:
+            raise PromptError(
+                f"the prompt {shortened(prompt)!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be (or "
+                "in --negative, where it is what not to paint)"
+            )
+
+
+def _unnamed(concept: Concept, prompt: str) -> tuple[str, ...]:
+    """The handles of a concept, where the prompt names none of them."""
+    return () if any(handle in prompt for handle in concept.handles) else concept.handles
+
+
+def _regions(request: PaintRequest) -> dict[str, Any]:
+    """Regions by handle: those of the layout's file, and after it those of the request."""
+    from limner.core.regions import read_layout, read_region
+
+    found: dict[str, Any] = read_layout(request.layout) if request.layout else {}
+    for name, where in request.regions.items():
+        if any(name.strip("<>") == other.strip("<>") for other in found):
+            raise InputError(f"{name} has two regions; give it one")
+        found[name] = read_region(where, handle=name, folder=Path())
+    return found
+
+
+def _check_conditions(request: PaintRequest) -> None:
+    """Raise `InputError` for computed conditions without a picture, and a picture without any."""
+    if request.computed and not request.like:
+        name = request.computed[0]
+        raise InputError(f"--condition {name} needs a picture: {name}=FILE, or --like FILE to compute it from")
+    if request.like and not request.computed:
+        raise InputError(
+            "--like names the picture that conditions are computed from; name some, such as --condition edges"
+        )
+
+
+def _conditions(request: PaintRequest, size: int) -> dict[str, Any]:
+    """The conditions that are given as pictures, and those that are computed from a picture."""
+    from limner.core.pixels import to_tensor
+    from limner.core.subject import read_picture
+    from limner.parts.encoders.conditions import computed
+
+    found: dict[str, Any] = {name: read_picture(file)[0].image for name, file in request.conditions.items()}
+    if request.like:
+        image: Any = read_picture(request.like)[0].image
+        pixels = to_tensor([image], size)
+        found |= {name: computed(name, pixels, request.estimators) for name in request.computed}
+    return found
+
+
+def _base_choice(request: PaintRequest, concepts: list[Concept]) -> BaseChoice:
+    if concepts:
+        return choice_for(concepts[0], request.base, trust=request.concepts[0].trust)
+    return request.base if request.base.name else replace(request.base, name="pocket")
+
+
+def _settings(request: PaintRequest) -> Any:
+    from limner.engine.sample import PaintSettings
+
+    return PaintSettings(
+        request.steps,
+        request.guidance,
+        request.sampler,
+        request.negative,
+        guide_between=request.guide_between,
+        subject_from=request.subject_from,
+        compose=request.compose,
+        background=request.background,
+    )
+
+
+def _canvas(request: PaintRequest, base: Any) -> tuple[Canvas | None, Region | None]:
+    """The picture that is painted into, and the region of it that may change."""
+    from limner.core.subject import read_picture
+    from limner.engine.inpainting import Region
+    from limner.engine.sample import Canvas
+
+    if not request.onto:
+        return None, None
+    images: list[Any] = [read_picture(file)[0].image for file in (request.onto, request.where) if file]
+    region = Region.around(*images, size=base.picture_size) if request.where else None
+    whole, mask = region.cut if region else (images[0], None)
+    return Canvas(whole, mask, start=request.start), region

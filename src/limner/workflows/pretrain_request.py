@@ -1,0 +1,117 @@
+"""The workflow `pretrain`: a corpus in, the weights that a method starts from out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from limner.core.interrupts import standing
+from limner.errors import InputError
+from limner.methods import find
+
+from .events import Event, Message, RunDone, RunPlanned
+from .learn_request import update_event
+from .opening import open_base, open_encoders
+
+if TYPE_CHECKING:
+    from limner.core.corpus import Corpus
+    from limner.engine.parallel import Spread
+
+    from .requests import BaseChoice, PretrainRequest
+
+
+def pretrain_request(
+    request: PretrainRequest, *, open_base: Callable[[BaseChoice], Any] = open_base
+) -> Iterator[Event]:
+    """Train the weights of a request. Of several processes, the main one alone yields events. `open_base` may give a base that is
+    open already."""
+    from limner.core.weights import weights_path
+    from limner.engine.checkpoint import CHECKPOINT
+    from limner.engine.early_stopping import together
+    from limner.engine.parallel import spread
+
+    from .pretrain import Manner, folder_of, prepared, trained_updates
+    from .trackers import tracker
+
+    find(request.method)
+    over = spread(request.accumulate)
+    if request.corpus is None and (request.exclude or request.noun):
+        raise InputError("--exclude and --class are about a corpus: name one with --corpus")
+    found = _corpus(request, over)
+    ready = prepared(
+        request.method,
+        base=open_base(replace(request.base, device=request.base.device or over.device)),
+        corpus=found,
+        seed=request.seed,
+        manner=Manner(request.accumulate, request.ema, request.precision),  # type: ignore[arg-type]  # checked there
+        spread=over,
+        given=request.settings,
+    )
+    folder = folder_of(ready, request.run)
+    if over.main:
+        yield Message(f"corpus {ready.seen}")
+        target = weights_path(str(ready.recipe.weights), ready.base)
+        yield RunPlanned(request.method, ready.settings, ready.base.name, target, folder)
+    standing(
+        lambda: (
+            f"what was trained is kept in {folder / CHECKPOINT}; the same command goes on from there"
+            if (folder / CHECKPOINT).exists()
+            else "nothing is kept of this run; the same command begins anew"
+        )
+    )
+    following = tracker(request.track, folder=folder, about=ready.header) if request.track and over.main else None
+    with closing(following) if following else nullcontext():
+        watches: list[Any] = [following] if following else []
+        if request.preview_every:
+            watches.append(_previews(request, ready, folder, following))
+        with closing(trained_updates(ready, run=request.run, watch=together(*watches))) as updates:
+            while True:
+                try:
+                    progress = next(updates)
+                except StopIteration as ended:
+                    path = ended.value
+                    break
+                if over.main:
+                    yield update_event(progress)
+    if over.main:
+        yield RunDone({"weights": str(path), "corpus": dict(ready.seen.record)}, str(path))
+
+
+def _corpus(request: PretrainRequest, over: Spread) -> Corpus | None:
+    from limner.data.corpora import corpus
+
+    if request.corpus is None:
+        return None
+    if request.duplicates not in ("error", "leave-out"):
+        raise InputError(f"--duplicates is error or leave-out, not {request.duplicates!r}")
+    about: Any = {"noun": request.noun, "held_out": request.exclude, "duplicates": request.duplicates}
+    with over.main_first():
+        return corpus(request.corpus, **about)
+
+
+def _previews(request: PretrainRequest, ready: Any, folder: Any, following: Any) -> Any:
+    """Previews of a development toy, or of the subject whose folder is named."""
+    from limner.data.corpora import called
+    from limner.data.layouts import recognised
+
+    from .previews import previews
+
+    subject = None
+    if request.preview_of:
+        shown = recognised(request.preview_of)
+        subject = shown.subject(noun=shown.noun or called(request.preview_of.resolve().name))
+    found = previews(
+        find(request.method),
+        ready.settings,
+        base=ready.base.name,
+        folder=folder,
+        every=request.preview_every,
+        subject=subject,
+        encoders=open_encoders(request.encoders, device=request.base.device),
+        writes=ready.spread.main,
+    )
+    if following:
+        found.shown = following.shown
+    return found

@@ -1,0 +1,47 @@
+"""The workflow `publish`: a concept's file in, a repository of the hub out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.core.files import check_folder
+from limner.core.interrupts import standing
+
+from .events import Event, Message, Note, RunDone
+from .opening import choice_for, hash_note, open_base, read_concept
+
+if TYPE_CHECKING:
+    from .requests import BaseChoice, PublishRequest
+
+
+def publish_request(request: PublishRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
+    """Write the repository of a request, and upload it where it is asked to. `open_base` may give a base that is open already."""
+    from .publish import check_account, publish
+
+    concept = read_concept(request.concept)
+    if note := hash_note(concept, request.concept.path):
+        yield Note(note)
+    choice = choice_for(concept, request.base, trust=request.concept.trust)
+    if request.upload:
+        check_account(request.to)
+    base = open_base(choice)
+    folder = request.out or Path("out/publish") / concept.handle.strip("<>")
+    check_folder(folder)
+    standing(lambda: f"what was written is in {folder}; delete that folder, and the same command begins anew")
+    lines: list[str] = []
+    address = publish(
+        concept,
+        base,
+        request.to,
+        folder,
+        formats=request.formats,
+        licence=request.licence,
+        pictures=request.pictures,
+        upload=request.upload,
+        private=request.private,
+        say=lines.append,
+    )
+    yield from map(Message, lines)
+    yield RunDone({"folder": str(folder), "address": address}, address or str(folder))

@@ -1,0 +1,313 @@
+"""Requests: everything that a workflow is asked for, as values that go to JSON and come back equal.
+
+A command line, an HTTP server and a queue make a request and hand it to `limner.workflows.run.run`, which yields events.
+Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from limner.core.untrusted import parse_json
+from limner.errors import InputError, UnknownName
+
+R = TypeVar("R", bound="Request")
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseChoice:
+    """Which base, and how it is opened."""
+
+    name: str = "pocket"  # pocket, a folder, a file or a hub id; empty: the base that the concept was taught on
+    device: str | None = None  # None: cuda where there is one
+    dtype: str = "float32"
+    fit: float | None = None  # gigabytes that it must fit into
+    quantise: str = ""
+    offload: bool = False
+    tiling: bool = False
+    checkpointing: bool = False
+    offline: bool = False
+    config: str | None = None  # where the settings of a single file come from
+    faces: str = ""  # networks that find and recognise faces: a folder, or FILE.py:FUNCTION
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConceptChoice:
+    """A concept's file, and what the file may name."""
+
+    path: Path
+    method: str = ""  # the user's own method, FILE.py:NAME, which the file may name
+    trust: bool = False  # run and open whatever the file names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Work to be done. `to_json` and `from_json` are inverses of each other."""
+
+    kind_of_work: ClassVar[str] = ""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The request as JSON holds it."""
+        return {"request": self.kind_of_work, **plain_data(self)}
+
+    def to_json(self) -> str:
+        return json.dumps(self.record)
+
+    @classmethod
+    def from_json(cls: type[R], text: str | bytes) -> R:
+        """The request of a JSON text. Raises `FileError` for no JSON, `UnknownName` for a field that there is not, `InputError` for
+        a value of another type and for another kind of request."""
+        found = read_request(text)
+        if not isinstance(found, cls):
+            raise InputError(f"expected a request to {cls.kind_of_work}, not to {found.kind_of_work}")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnRequest(Request):
+    """Teach a subject; with `together`, every subject of a folder in one pass."""
+
+    kind_of_work: ClassVar[str] = "learn"
+
+    pictures: tuple[Path, ...]  # a folder or files; with `together`, one folder that holds a folder for each subject
+    noun: str = ""  # the class
+    nouns: Mapping[str, str] = field(default_factory=dict)  # with `together`: class by the name of the folder
+    name: str = ""
+    kind: str = "object"
+    method: str = ""  # empty: chosen by `goal`
+    settings: Settings = field(default_factory=dict)  # of the method
+    base: BaseChoice = field(default_factory=BaseChoice)
+    seed: int = 0
+    out: Path = Path()
+    overwrite: bool = False
+    resume: bool = False
+    goal: str = "balanced"
+    budget: float | None = None  # seconds after which teaching ends
+    hold_out: int = 0  # pictures
+    without: Path | None = None
+    pool: Path | None = None
+    segment: str | None = None
+    caption: str | None = None
+    keep: str = "last"
+    stop: str = ""
+    sample_every: int = 0  # updates
+    sample_prompts: tuple[str, ...] = ()
+    preview: int = 4  # pictures of each preview prompt
+    score: bool = True
+    check: bool = True
+    encoders: Mapping[str, str] = field(default_factory=dict)  # role -> folder or hub id
+    together: bool = False
+    slots: int | None = None  # with `together`: subjects at a time
+    mixed: bool = False  # with `together`: compute in bfloat16
+    which: int | None = None  # of a face: the person's place from the left where pictures show several
+    may: bool = False  # of a face: the person agrees that it is taught
+    person: str = ""  # of a face: whose it is
+    guardian: str = ""  # of a child's face: the parent or guardian who agrees
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaintRequest(Request):
+    """Paint prompts, wearing concepts."""
+
+    kind_of_work: ClassVar[str] = "paint"
+
+    prompts: tuple[str, ...]
+    concepts: tuple[ConceptChoice, ...] = ()
+    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    seed: int = 0
+    count: int = 1  # pictures of each prompt
+    out: Path = Path("out/paint")
+    overwrite: bool = False
+    scale: tuple[float, ...] = (1.0,)
+    steps: int = 25
+    guidance: float = 4.0
+    guide_between: tuple[float, float] = (0.0, 1.0)
+    subject_from: float = 0.0
+    sampler: str = ""
+    negative: str = ""
+    onto: Path | None = None
+    where: Path | None = None
+    start: float = 0.3
+    any_base: bool = False
+    layout: Path | None = None  # JSON of handles and their regions
+    regions: Mapping[str, str] = field(default_factory=dict)  # handle -> word, box "0,0,0.5,1", or file of a mask
+    compose: str = "blend"  # how regions act
+    background: str = "base"  # what paints the rest of the picture
+    conditions: Mapping[str, Path] = field(default_factory=dict)  # name -> picture
+    like: Path | None = None  # the picture that `computed` conditions are computed from
+    computed: tuple[str, ...] = ()
+    estimators: Mapping[str, str] = field(default_factory=dict)  # name of a computed condition -> folder
+    controls: Mapping[str, str] = field(default_factory=dict)  # condition -> folder of its control branch
+    frames: int = 1  # of a clip
+    motion: str = ""  # folder of motion modules
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRequest(Request):
+    """Judge a concept beside its base."""
+
+    kind_of_work: ClassVar[str] = "score"
+
+    concept: ConceptChoice
+    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    seed: int = 0
+    count: int = 2  # pictures of each prompt
+    prompts: tuple[str, ...] = ()
+    photos: Path | None = None
+    held_out: Path | None = None
+    out: Path | None = None
+    encoders: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRequest(Request):
+    """Certify a concept."""
+
+    kind_of_work: ClassVar[str] = "check"
+
+    concept: ConceptChoice
+    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    seed: int = 0
+    steps: int = 8
+    any_base: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest(Request):
+    """Write a concept for another tool."""
+
+    kind_of_work: ClassVar[str] = "export"
+
+    concept: ConceptChoice  # or the path "ip_adapter": the weights of that method
+    to: str
+    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    out: Path | None = None
+    rank: int = 0
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishRequest(Request):
+    """Write a concept's repository, and upload it."""
+
+    kind_of_work: ClassVar[str] = "publish"
+
+    concept: ConceptChoice
+    to: str  # USER/REPO
+    base: BaseChoice = field(default_factory=lambda: BaseChoice(name=""))
+    formats: tuple[str, ...] = ("diffusers",)
+    licence: str = ""
+    pictures: Path | None = None
+    out: Path | None = None
+    upload: bool = True
+    private: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainRequest(Request):
+    """Train the weights that a method starts from."""
+
+    kind_of_work: ClassVar[str] = "pretrain"
+
+    method: str
+    settings: Settings = field(default_factory=dict)
+    base: BaseChoice = field(default_factory=BaseChoice)
+    seed: int = 0
+    run: Path | None = None  # folder for checkpoints and previews
+    corpus: str | None = None
+    noun: str = ""
+    exclude: Path | None = None
+    duplicates: str = "error"
+    accumulate: int = 1
+    ema: float = 0.0
+    precision: str = "bfloat16"
+    preview_every: int = 0
+    preview_of: Path | None = None
+    track: str | None = None
+    encoders: Mapping[str, str] = field(default_factory=dict)
+
+
+REQUESTS: Mapping[str, type[Request]] = {
+    kind.kind_of_work: kind
+    for kind in (
+        *(LearnRequest, PaintRequest, ScoreRequest, CheckRequest),
+        *(ExportRequest, PublishRequest, PretrainRequest),
+    )
+}
+
+
+def read_request(text: str | bytes) -> Request:
+    """The request of a JSON text, of whichever kind it says it is. Raises as `Request.from_json`."""
+    found = parse_json(text, "the request")
+    if not isinstance(found, dict) or "request" not in found:
+        raise InputError(f'a request is a table of JSON with "request": one of {", ".join(REQUESTS)}')
+    kind = found.pop("request")
+    if kind not in REQUESTS:
+        raise UnknownName("request", str(kind)[:100], REQUESTS)
+    request: Request = _read(REQUESTS[kind], found, f"the request to {kind}")
+    return request
+
+
+def plain_data(value: Any) -> Any:
+    """A value as JSON holds it: dataclasses as tables, paths as text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: plain_data(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain_data(each) for key, each in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain_data(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """A value of JSON as a field's type wants it."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if dataclasses.is_dataclass(kind):
+        return _read_fields(kind, value, where)
+    if origin in (Union, types.UnionType):
+        return None if value is None else _read(next(each for each in inner if each is not type(None)), value, where)
+    if origin is tuple and isinstance(value, list):
+        if inner[-1] is Ellipsis:
+            return tuple(_read(inner[0], each, where) for each in value)
+        if len(value) == len(inner):
+            return tuple(_read(each, one, where) for each, one in zip(inner, value, strict=True))
+    if origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
+        return {key: _read(inner[1], each, f"{key} of {where}") for key, each in value.items()}
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if origin is None and type(value) is kind:
+        return value
+    raise InputError(f"{where} must be {_named(kind)}, not {str(value)[:80]!r}")
+
+
+def _read_fields(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise InputError(f"{where} must be a table, not {str(value)[:80]!r}")
+    hints = get_type_hints(kind)
+    known = {each.name: each for each in fields(kind)}
+    for key in value:
+        if key not in known:
+            raise UnknownName(f"field of {where}", str(key)[:100], known)
+    empty = (dataclasses.MISSING, dataclasses.MISSING)
+    missing = [n for n, f in known.items() if n not in value and (f.default, f.default_factory) == empty]
+    if missing:
+        raise InputError(f"{where} says no {missing[0]}")
+    return kind(**{key: _read(hints[key], each, f"{key} of {where}") for key, each in value.items()})
+
+
+def _named(kind: Any) -> str:
+    names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path as text"}
+    origin = get_origin(kind)
+    return names.get(kind) or ("a list" if origin is tuple else "a table")

@@ -1,0 +1,67 @@
+"""Every workflow behind one function: a request in, events out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .requests import (
+    CheckRequest,
+    ExportRequest,
+    LearnRequest,
+    PaintRequest,
+    PretrainRequest,
+    PublishRequest,
+    Request,
+    ScoreRequest,
+)
+
+if TYPE_CHECKING:
+    from .events import Event
+
+
+def run(request: Request) -> Iterator[Event]:
+    """Do what a request asks for, yielding what happens; the last event is a `RunDone`.
+
+    Raises a `LimnerError` where it cannot be done. Closing the iterator, or an exception in the caller's loop, ends the work; the base
+    is as it was, and what is on disk stays whole. `offline` of a base is about the base alone: a process that must never ask the network
+    is inside of `limner.core.offline.staying_offline`.
+
+    >>> from limner.workflows.requests import read_request
+    >>> read_request('{"request": "learn", "pictures": ["rex/"], "noun": "dog"}').noun
+    'dog'
+    """
+    match request:
+        case LearnRequest(together=True):
+            from .learn_together import learn_together
+
+            return learn_together(request)
+        case LearnRequest():
+            from .learn_request import learn_subject
+
+            return learn_subject(request)
+        case PaintRequest():
+            from .paint_request import paint_request
+
+            return paint_request(request)
+        case ScoreRequest():
+            from .score_request import score_request
+
+            return score_request(request)
+        case CheckRequest():
+            from .check_request import check_request
+
+            return check_request(request)
+        case ExportRequest():
+            from .export_request import export_request
+
+            return export_request(request)
+        case PublishRequest():
+            from .publish_request import publish_request
+
+            return publish_request(request)
+        case PretrainRequest():
+            from .pretrain_request import pretrain_request
+
+            return pretrain_request(request)
+    raise TypeError(f"there is no workflow for {type(request).__name__}")
