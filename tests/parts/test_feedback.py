@@ -96,9 +96,9 @@ def test_choices_that_cannot_be(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "chosen.txt").write_text(text)
     if said:
         with pytest.raises(InputError, match=said):
-            by_hand(tmp_path)(None, torch.rand(3, 3, 8, 8), PROMPTS, 2)  # type: ignore[arg-type]  # it asks nothing of it
+            by_hand(tmp_path)(None, torch.rand(3, 3, 8, 8), ("a dog",) * 3, 2)  # type: ignore[arg-type]  # it asks nothing of it
         return
-    numbers = by_hand(tmp_path)(None, torch.rand(3, 3, 8, 8), PROMPTS, 2)  # type: ignore[arg-type]
+    numbers = by_hand(tmp_path)(None, torch.rand(3, 3, 8, 8), ("a dog",) * 3, 2)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="different pictures from 0 to 2, at least one"):
         check_choice(numbers, 3)
 

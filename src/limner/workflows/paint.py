@@ -144,9 +144,11 @@ def painting(
             with torch.no_grad():
                 images = to_images(_best(adapted, texts, seeds, settings, canvas, watch, rows, frames))
             for k, (prompt, number) in enumerate(part):
-                about: Any = prompt, number, names, base.name, dict(story)
-                clip = tuple(images[k * frames : (k + 1) * frames])
-                yield Clip(clip[0], *about, frames=clip) if frames > 1 else Picture(clip[0], *about)
+                clip, told = tuple(images[k * frames : (k + 1) * frames]), dict(story)
+                if frames > 1:
+                    yield Clip(clip[0], prompt, number, names, base.name, told, clip)
+                else:
+                    yield Picture(clip[0], prompt, number, names, base.name, told)
 
 
 def _conditions(
