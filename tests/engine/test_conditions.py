@@ -34,7 +34,7 @@ BRANCH = control_branch("edges", channels=1)
 
 def controlled(rex: Subject, **more: Any) -> Recipe:
     source = photos(rex, batch=2, flip=0.5, conditions={"edges": lambda base, pixels: edges(pixels)}, **more)
-    return Recipe("a dog", (BRANCH,), (Stage((learned(BRANCH),), (denoising(source),), 3, 1e-2),))
+    return Recipe("a dog", (BRANCH,), (Stage((learned(BRANCH),), (denoising(source),), 2, 1e-2),))
 
 
 def shaken(base: Any, recipe: Recipe) -> dict[str, Tensor]:

@@ -27,7 +27,8 @@ from limner.engine.checkpoint import CHECKPOINT
 from limner.engine.parallel import Spread
 from limner.engine.sign import Sign
 from limner.engine.train import Checkpoint, train
-from limner.errors import FileError
+from limner.errors import FileError, InputError
+from limner.formats.exporting import export
 from limner.parts.objectives import denoising
 from limner.parts.parameters import learned
 from tests.helpers import same, state, untouched
@@ -175,6 +176,8 @@ def test_a_method_may_make_more_than_a_concept(base: Any, rex: Subject, tmp_path
     assert (shown - wanted).abs().max() <= 0.51 / 255 + 1e-6
     found = limner.paint(base, "a dog", concepts=[concept], settings=limner.PaintSettings(steps=1))
     assert len(found) == 1
+    with pytest.raises(InputError, match="no file of diffusers can hold: noise.pixels$"):
+        export(concept, base, tmp_path / "export", to="diffusers")
 
 
 def test_artefacts_are_named_plainly_and_apart() -> None:

@@ -169,7 +169,8 @@ def sample(
     if layout and layout.compose == "latents":
         yield from _composited(adapted, prompts, seeds, settings, layout, canvas, conditions, frames)
         return
-    prompts, seeds = ([each for each in values for _ in range(frames)] for values in (prompts, seeds))
+    prompts = [prompt for prompt in prompts for _ in range(frames)]
+    seeds = [seed for seed in seeds for _ in range(frames)]
     conditions = checked(adapted, conditions, len(seeds))
     scheduler = base.scheduler(settings.sampler, steps=settings.steps)
     total, times = len(scheduler.timesteps), scheduler.timesteps.to(base.device)

@@ -16,6 +16,7 @@ from limner.bases.common.names import (
     table,
     unread_by_scripts,
 )
+from limner.core.artefact import PREFIX as ARTEFACT
 from limner.core.concept import Concept
 from limner.core.files import FileInTheWay, atomic_write, check_ours, header_marks, write_text
 from limner.errors import InputError, UnknownName
@@ -62,7 +63,9 @@ def export(
         raise UnknownName("format", to, FORMATS)
     recipe = adapter_of(concept, base).recipe
     found, folder = Exported(), Path(folder)
-    left = dict(concept.tensors)
+    left = {name: tensor for name, tensor in concept.tensors.items() if not name.startswith(ARTEFACT)}
+    if artefacts := concept.artefacts:
+        found.notes.append(f"{len(artefacts)} artefacts ({artefacts[0].name}, …) stay in the concept's own file")
     words = {name: left.pop(name) for name in list(left) if name.startswith("word.")}
     changes = _changes(recipe, left, to)
     values = {name: left.pop(name) for name in list(left) if name.startswith(("denoiser.", "text_encoder"))}

@@ -120,9 +120,11 @@ def painting(
             with torch.no_grad():
                 images = to_images(_best(adapted, texts, seeds, settings, canvas, watch, rows, frames, layout))
             for k, (prompt, number) in enumerate(part):
-                about: Any = prompt, number, names, base.name, dict(story)
-                clip = tuple(images[k * frames : (k + 1) * frames])
-                yield Clip(clip[0], *about, clip) if frames > 1 else Picture(clip[0], *about)
+                clip, told = tuple(images[k * frames : (k + 1) * frames]), dict(story)
+                if frames > 1:
+                    yield Clip(clip[0], prompt, number, names, base.name, told, clip)
+                else:
+                    yield Picture(clip[0], prompt, number, names, base.name, told)
 
 
 def _conditions(
@@ -280,7 +282,8 @@ def painted(
             watch(at)
     latents = at.latents
     if adapted.base.cascaded:
-        prompts, seeds = ([each for each in rows for _ in range(frames)] for rows in (prompts, seeds))
+        prompts = [prompt for prompt in prompts for _ in range(frames)]
+        seeds = [seed for seed in seeds for _ in range(frames)]
         states, empty = adapted.text_states(prompts), adapted.text_states([settings.negative] * len(prompts))
         streams = [stream(seed, "enlarging") for seed in seeds]
         about: dict[str, Any] = {"steps": settings.steps, "guidance": settings.guidance, "generators": streams}

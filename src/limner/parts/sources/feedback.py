@@ -65,8 +65,7 @@ def feedback(
         seeds = torch.randint(2**31, (count,), generator=at("seeds")).tolist()
         latents, pixels = _painted(adapted, texts, seeds, steps, guidance)
         numbers = list(choose(adapted, pixels, texts, keep))
-        if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(count)):
-            raise InputError(f"a choice is of different pictures from 0 to {count - 1}, at least one, not {numbers}")
+        check_choice(numbers, count)
         return {"latents": latents[numbers], "numbers": torch.tensor(numbers)}
 
     def draw(base: Base, gathered: Mapping[str, Tensor]) -> Callable[[int, Streams], Batch]:
@@ -81,6 +80,12 @@ def feedback(
         return batches
 
     return Source(name, "subject", lambda base: _not_gathered, gather=Gather(make, draw))
+
+
+def check_choice(numbers: Sequence[int], count: int) -> None:
+    """Raises `InputError` for anything but different pictures of so many."""
+    if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(count)):
+        raise InputError(f"a choice is of different pictures from 0 to {count - 1}, at least one, not {list(numbers)}")
 
 
 def _not_gathered(step: int, at: Streams) -> Batch:
