@@ -141,6 +141,12 @@ def test_nothing_below_the_commands_asks_which_base_it_is_on() -> None:
             assert not [other for other, _ in others if other.startswith("pocket")], name
 
 
+def test_parts_and_methods_know_no_word_of_the_pocket_world() -> None:
+    for name, path in MODULES.items():
+        if name.startswith(("parts.", "methods.")):
+            assert not re.search(r"\b(pocket|toys?)\b", path.read_text(), re.IGNORECASE), name
+
+
 def test_only_bases_name_the_layers_of_a_network() -> None:
     names = re.compile(r"attn[12]\b|to_[kqv]\b|down_blocks|up_blocks|mid_block")
     allowed = {"core.types"}  # what a layer would ask of other states, in an attention call

@@ -19,6 +19,7 @@ from torch import Tensor
 
 import limner
 import limner.data.prepare
+from limner.core.capabilities import NONE
 from limner.core.pixels import to_images
 from limner.core.recipe import Recipe
 from limner.core.streams import stream
@@ -188,7 +189,7 @@ def test_other_families_go_through_the_same_code(
 
 def test_a_base_of_ones_own_needs_a_model_of_ones_own(base: Any) -> None:
     mine = copy.copy(base)
-    mine.name = "mine"
+    mine.capabilities = NONE
     with pytest.raises(InputError, match="name one by folder or hub id"):
         multimodal(mine)
     with pytest.raises(FileError, match="cannot be opened as a multimodal model"):

@@ -27,7 +27,7 @@ ROWS = {
 
 @pytest.fixture(autouse=True)
 def table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose_method, "measured", lambda: ROWS)
+    monkeypatch.setattr(choose_method, "measured", lambda base="pocket": ROWS)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
-"""The seam: what the engine may ask of a generator, and nothing else. Everything that knows a network's names is behind it.
+"""The seam: everything that the engine and parts may ask of a generator. All that knows a network's names is behind it.
 
-`family.Family` has most of it for pipelines of diffusers; a family's module says the rest.
+A generator is a `BaseCore`. One that reads prompts is a `ReadsText` as well, and one that paints by denoising a
+`Denoises`; `Base` is all three, which recipes are written for. `bases.common.family` has most of it for pipelines of
+diffusers; a family's module adds the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +17,11 @@ if TYPE_CHECKING:
 
     from .capabilities import Capabilities, Captioner, PixelEncoder, Segmenter
     from .corpus import Corpus
-    from .types import Pass, Site
+    from .types import Batch, Condition, Pass, Prediction, Site
+
+Predicts: TypeAlias = Literal["noise", "velocity", "flow", "tokens", "picture"]
+"""The prediction that a base learns: the noise of latents, v of arXiv:2202.00512, the flow of arXiv:2209.03003, masked or
+next tokens, or the picture itself."""
 
 
 class TextAttention(Protocol):
@@ -29,115 +35,189 @@ class TextAttention(Protocol):
     ) -> AbstractContextManager[None]: ...
 
 
-class Base(Protocol):
-    """A generator to personalise. Tensors are on `device`; latents and predictions share one shape [B, C, h, w]."""
+class BaseCore(Protocol):
+    """What every generator offers. Tensors are on `device`; latents and predictions share one shape [B, C, h, w]."""
 
     name: str
 
-    # ---- what it is
+    # ------------------------------------------------------------------------------------------------- what it is
+
     @property
     def family(self) -> str: ...
+
+    # the purpose it was distilled for, such as few steps; empty for a base that was not
     @property
-    def distilled(self) -> str: ...  # what it was distilled for, if it was
+    def distilled(self) -> str: ...
+
+    # activations are computed twice rather than kept, where no operation acts in attention
     @property
-    def guidance(
-        self,
-    ) -> str: ...  # "classifier_free"; "embedded" (one pass, told the scale if it can be); "norm_preserving"
-    @property
-    def checkpointing(self) -> bool: ...  # activations are to be computed twice, where nothing acts in attention
+    def checkpointing(self) -> bool: ...
     def checkpoint(self, on: bool) -> None: ...
-    @property
-    def cascaded(self) -> bool: ...  # later stages enlarge what the first one paints
-    @property
-    def parts(self) -> tuple[str, ...]: ...  # names of its networks
-    @property
-    def samplers(self) -> tuple[str, ...]: ...
 
-    # ---- what comes with it beside the generator
-    capabilities: Capabilities
-
+    # names of its networks
     @property
-    def encoders(self) -> Mapping[str, PixelEncoder]:
-        """By role: "face" -> unit embeddings [n, D], "landmarks" -> [n, K, 2] shares of the picture, "object" -> [n, D].
-        Each takes pixels [n, 3, H, W] in [0, 1] and lets gradients pass; empty where the base has none."""
-        ...
-
-    @property
-    def segmenter(self) -> Segmenter | None: ...
-    @property
-    def captioner(self) -> Captioner | None: ...
-    @property
-    def multimodal(self) -> str: ...  # folder of a language model that reads pictures; empty where there is none
-    @property
-    def corpus(self) -> Corpus | None: ...  # pictures of many subjects, for encoders to be trained on
-
-    # ---- where it is
+    def parts(self) -> tuple[str, ...]: ...
     @property
     def device(self) -> torch.device: ...
     @property
     def dtype(self) -> torch.dtype: ...
+
+    # hash of its weights: bases with equal fingerprints paint equal pictures
     @property
-    def fingerprint(self) -> str: ...  # of its weights: equal fingerprints paint equal pictures
+    def fingerprint(self) -> str: ...
+
+    # pixels of a side
     @property
-    def picture_size(self) -> int: ...  # pixels a side
+    def picture_size(self) -> int: ...
+
+    # channels, height and width
     @property
     def latent_shape(self) -> tuple[int, int, int]: ...
+
+    # ----------------------------------------------------------------------- what comes with it beside the generator
+
+    capabilities: Capabilities
+
+    # by role: "face" -> unit embeddings [n, D], "landmarks" -> [n, K, 2] as shares of the picture, "object" -> [n, D];
+    # each takes pixels [n, 3, H, W] in [0, 1] and lets gradients pass
     @property
-    def vocabulary(self) -> frozenset[str]: ...  # whole words it knows as one token
+    def encoders(self) -> Mapping[str, PixelEncoder]: ...
     @property
-    def rare_words(self) -> tuple[str, ...]: ...  # words that mean little to it, rarest first
+    def segmenter(self) -> Segmenter | None: ...
+    @property
+    def captioner(self) -> Captioner | None: ...
+
+    # folder of a language model that reads pictures; empty where there is none
+    @property
+    def multimodal(self) -> str: ...
+
+    # pictures of many subjects, on which encoders are trained where no other corpus is named
+    @property
+    def corpus(self) -> Corpus | None: ...
+
+    # --------------------------------------------------------------------------------------------------- pictures
+
+    # pixels [B, 3, H, W] in [0, 1] -> mean and standard deviation of latents
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    # latents -> pixels [B, 3, H, W] in [0, 1]
+    def decode(self, latents: Tensor) -> Tensor: ...
+
+    # pixels -> global CLIP embeddings [B, D]
+    def picture_features(self, pixels: Tensor) -> Tensor: ...
+
+    # pixels -> hidden states [B, L, D] of CLIP's class and patch tokens at these shares of its depth, one depth after
+    # the other
+    def picture_states(self, pixels: Tensor, depths: Sequence[float] = ...) -> Tensor: ...
+
+    # ---------------------------------------------------------------------------------------------- reconstruction
+
+    @property
+    def predicts(self) -> Predicts: ...
+
+    # the general form of denoising: a prediction of the batch's pictures under a condition
+    def reconstruct(self, batch: Batch, condition: Condition) -> Prediction: ...
+
+    # prediction and target -> error at every position, and where it counts (None: everywhere)
+    def error(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]: ...
+
+    # ------------------------------------------------------------------------------------------------- its networks
+
+    # "denoiser", "autoencoder", "text_encoder", "text_encoder_2", ...
+    def module(self, part: str) -> nn.Module: ...
+
+    # named sets of parameters: "cross_attention_kv", "everything", ...
+    def select(self, what: str) -> dict[str, nn.Parameter]: ...
+
+    # linear and convolution layers of a named set, which low-rank changes are put on
+    def projections(self, what: str) -> dict[str, nn.Module]: ...
+
+
+class ReadsText(Protocol):
+    """A generator that reads prompts. `words` gives vectors [n, D] to words that it has not."""
+
+    # words that its tokenizer has as one token
+    @property
+    def vocabulary(self) -> frozenset[str]: ...
+
+    # words that mean little to it, rarest first
+    @property
+    def rare_words(self) -> tuple[str, ...]: ...
     @property
     def max_tokens(self) -> int: ...
-
-    # ---- pictures and words
-    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]: ...  # [B,3,H,W] in [0,1] -> mean, std of latents
-    def decode(self, latents: Tensor) -> Tensor: ...  # -> [B,3,H,W] in [0,1]
-    def picture_features(self, pixels: Tensor) -> Tensor: ...  # -> [B, D] global CLIP embeddings
-    def picture_states(
-        self, pixels: Tensor, depths: Sequence[float] = ...
-    ) -> Tensor: ...  # -> [B, L, D] of places, at these parts of CLIP's depth, one behind the other
-    def text_features(
-        self, prompts: Sequence[str], *, words: Mapping[str, Tensor]
-    ) -> Tensor: ...  # -> [B, D] beside them
-    @property
-    def states_shape(self) -> tuple[int, int]: ...  # rows and columns of a prompt's states
     def num_tokens(self, prompt: str, *, words: Mapping[str, Tensor]) -> int: ...
-    def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]: ...  # in the states
-    def word_vectors(self, text: str) -> Tensor: ...  # [n, D] input vectors of the words in text
-    @property
-    def word_widths(self) -> list[int]: ...  # of their columns, how many each text tower reads
-    def word_table(self) -> Tensor: ...  # [V, D] input vectors of the whole vocabulary
-    def text_attention(self) -> Sequence[TextAttention]: ...  # of the text tower, in the order they run
-    def text_states(
-        self, prompts: Sequence[str], *, words: Mapping[str, Tensor]
-    ) -> Tensor: ...  # [B, L, D]; what else a family reads of a prompt is in rows behind (`states.pack`)
 
-    # ---- noise, velocity, flow
+    # positions of a word in the hidden states of a prompt
+    def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]: ...
+
+    # input vectors [n, D] of the tokens in a text
+    def word_vectors(self, text: str) -> Tensor: ...
+
+    # how many of the D columns of such a vector each text encoder reads
+    @property
+    def word_widths(self) -> list[int]: ...
+
+    # input vectors [V, D] of the whole vocabulary
+    def word_table(self) -> Tensor: ...
+
+    # self-attention layers of the text encoder, in the order they run
+    def text_attention(self) -> Sequence[TextAttention]: ...
+
+    # rows and columns of a prompt's hidden states
+    @property
+    def states_shape(self) -> tuple[int, int]: ...
+
+    # [B, L, D]; further values that a family reads of a prompt are in rows behind (`states.pack`)
+    def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor: ...
+
+    # [B, D], comparable with `picture_features`
+    def text_features(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor: ...
+
+
+class Denoises(Protocol):
+    """A generator that paints by denoising latents, or by filling in masked tokens, step by step."""
+
+    # "classifier_free"; "embedded": one pass, which reads the scale if it can; or "norm_preserving"
+    @property
+    def guidance(self) -> str: ...
+
+    # later stages enlarge the picture of the first
+    @property
+    def cascaded(self) -> bool: ...
+
+    # ------------------------------------------------------------------------------------------------------- noise
+
     @property
     def num_train_times(self) -> int: ...
-    @property
-    def prediction_type(self) -> str: ...
+
+    # [count] times to learn at
+    def draw_times(self, count: int, generator: Generator) -> Tensor: ...
     def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor: ...
     def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor: ...
+
+    # the clean latents, and the noise, that a prediction implies
     def x0(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor: ...
     def noise_of(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor: ...
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor: ...
-    def error(
-        self, output: Tensor, target: Tensor
-    ) -> tuple[Tensor, Tensor | None]: ...  # at every place, and where it counts
-    def draw_times(self, count: int, generator: Generator) -> Tensor: ...  # [count] to learn at
 
-    # ---- sampling
-    def scheduler(
-        self, name: str = "", *, steps: int
-    ) -> (
-        Any
-    ): ...  # a fresh one of diffusers' with the base's tables, its steps set; its numbers stay with the processor
+    # ---------------------------------------------------------------------------------------------------- sampling
+
+    @property
+    def samplers(self) -> tuple[str, ...]: ...
+
+    # a new scheduler of diffusers with the base's tables and its steps set; its numbers stay on the CPU
+    def scheduler(self, name: str = "", *, steps: int) -> Any: ...
+
+    # unit noise -> latents that a sampler starts from
     def begin(self, noise: Tensor, scheduler: Any) -> Tensor: ...
-    def spread(self, scheduler: Any, step: int) -> float: ...  # of a sampler's latents, by the base's own
+
+    # scale of a sampler's latents before a step, relative to the base's own at that time
+    def spread(self, scheduler: Any, step: int) -> float: ...
     def stepped(
         self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]
     ) -> Tensor: ...
+
+    # latents enlarged by the later stages of a cascade
     def enlarged(
         self,
         latents: Tensor,
@@ -147,19 +227,24 @@ class Base(Protocol):
         steps: int,
         guidance: float,
         generators: Sequence[Generator],
-    ) -> Tensor: ...  # by later stages, in a cascade
+    ) -> Tensor: ...
 
-    # ---- the network
-    sites: tuple[Site, ...]  # of attention
+    # --------------------------------------------------------------------------------------------------- attention
 
-    def module(self, part: str) -> nn.Module: ...  # "denoiser", "autoencoder", "text_encoder", "text_encoder_2", …
-    def select(self, what: str) -> dict[str, nn.Parameter]: ...  # named sets: "cross_attention_kv", "everything", …
-    def projections(
-        self, what: str
-    ) -> dict[str, nn.Module]: ...  # linear and convolution layers low-rank changes go on
-    def transformer_blocks(
-        self,
-    ) -> dict[str, tuple[nn.Module, nn.Module, int]]: ...  # cross-attention, feed-forward layer, width
-    def attention_widths(self, site: Site) -> tuple[int, int, int]: ...  # heads, of the hidden states, of what is read
-    def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...  # of a cross-attention site
-    def query_out(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...  # of a self- or cross-attention site
+    sites: tuple[Site, ...]
+
+    # by name: a block's cross-attention, its feed-forward layer and its width
+    def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]: ...
+
+    # number of heads, width of the hidden states, width of the states that are read
+    def attention_widths(self, site: Site) -> tuple[int, int, int]: ...
+
+    # layers of a cross-attention site that make keys and values
+    def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...
+
+    # layers of a self- or cross-attention site that make queries and the output
+    def query_out(self, site: Site) -> tuple[nn.Linear, nn.Linear]: ...
+
+
+class Base(BaseCore, ReadsText, Denoises, Protocol):
+    """A generator to personalise: it reads prompts and denoises."""

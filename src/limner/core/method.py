@@ -62,16 +62,16 @@ def method(
     Arguments:
         title: name of the method in its paper
         scope: kinds of subjects it is for: "object", "style", "face", ...
-        arxiv: identifier ("2208.12242"), whose first two digits give the year; empty for a paper that is not there and for a
-            method of your own
+        arxiv: identifier ("2208.12242"), whose first two digits give the year; empty for a paper that is not there,
+            and for a method of your own
         venue: where a paper appeared that is not on arXiv
         year: year of such a paper
         full_size: settings that a full-size base needs instead of the signature's, which suit the small base that ships
         same: settings that such a base takes from the signature
         source: where the values of `full_size` are from, in plain words; where nobody published any, this says so
 
-    Raises `TypeError` when a setting lacks a type, a default or a line of help, and for a name in `full_size` or `same` that is no
-    setting or is in both.
+    Raises `TypeError` when a setting lacks a type, a default or a line of help, and for a name in `full_size` or `same`
+    that is no setting or is in both.
     """
 
     def attach(function: Method) -> Method:
@@ -88,7 +88,8 @@ def method(
 
 
 def _check_full_size(card: Card, known: set[str]) -> None:
-    """Raise `TypeError` where the settings for a full-size base are not the method's, stand twice, or have no source."""
+    """Raise `TypeError` where the settings for a full-size base are not the method's, stand twice, or have no
+    source."""
     named = [*card.full_size, *card.same]
     if strange := sorted(set(named) - known):
         raise TypeError(f"method {card.name!r} has no setting {strange[0]!r}, which its full_size= or same= names")

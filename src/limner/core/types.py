@@ -111,6 +111,17 @@ Streams: TypeAlias = "Callable[[str], Generator]"
 
 
 @dataclass(frozen=True)
+class Condition:
+    """All that a base reads beside a batch when it reconstructs it in one run. A base without noise leaves `noise`
+    alone."""
+
+    states: Tensor  # [B, L, D] of the prompts
+    time: Tensor  # [B]
+    noise: Tensor  # [B, C, h, w]
+    run: Pass
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What the denoiser returned, with whatever its pass kept."""
 

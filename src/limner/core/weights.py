@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def weights_path(name: str, base: Base) -> Path:
-    """Where the weights of a method for a base are kept: beside the base's own where it ships with such, else in the cache."""
+    """Where the weights of a method for a base are kept: beside the base's own where it ships with such, else in the
+    cache."""
     from .cache import cache_folder
 
     folder = base.capabilities.weights

@@ -69,7 +69,8 @@ def _consonant_y(noun: str) -> bool:
 
 
 def words_not_in(known: Collection[str], text: str) -> list[str]:
-    """The words of a text that are not known, in order; handles such as <rex> are left out, and "close-up" is two words.
+    """The words of a text that are not known, in order; handles such as <rex> are left out, and "close-up" is two
+    words.
 
     >>> words_not_in({"a", "dog", "close", "up"}, "a close-up of <rex>, a dog")
     ['of']

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 def captions(images: Sequence[Image.Image], subject: Subject, where: str, *, device: str = "cpu") -> list[str]:
-    """What BLIP (arXiv:2201.12086) says of each picture, with the handle where it names the class; so does a BLIP-2 or a LLaVA.
-    `where` is a folder, a hub id, or the name of a base that brings a model of its own: "pocket", whose model knows toys."""
+    """What BLIP (arXiv:2201.12086) says of each picture, with the handle where it names the class; so does a BLIP-2 or
+    a LLaVA. `where` is a folder, a hub id, or the name of a base that brings a model of its own: "pocket", whose model
+    knows toys."""
     from transformers import BlipForConditionalGeneration, BlipProcessor
 
     where = capabilities_of(where).multimodal or where

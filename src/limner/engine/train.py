@@ -17,7 +17,7 @@ import torch
 
 from limner.core.recipe import Rated, Source, Stage
 from limner.core.streams import streams
-from limner.core.types import AttentionOp, Batch, Pass, Prediction, References, Streams
+from limner.core.types import AttentionOp, Batch, Condition, Pass, Prediction, References, Streams
 from limner.errors import InputError, TeachingError
 
 from .attach import AdaptedBase, Adapter, attach
@@ -161,7 +161,7 @@ def _stage(
 def _check_parts(base: Base, stages: Sequence[Stage], spread: Spread) -> None:
     """Raises `InputError` for a loss that is not the mean of what the parts of a batch give."""
     across = [term.name for stage in stages for term in stage.loss if term.across]
-    if base.prediction_type == "tokens":
+    if base.predicts == "tokens":
         across += [f"the loss of {base.family}"]  # rows count by how many of their tokens are masked
     if spread.parts > 1 and across:
         raise InputError(
@@ -376,7 +376,7 @@ class Update:
         with torch.no_grad(), self.adapted.suspended():
             states = self.adapted.text_states(prompts or self.batch.prompts)
             run = Pass(time=self.time, fused=self.adapted.base.device.type != "cpu")
-            return Prediction(self.adapted.base.predict(self.noised, self.time, states, context=run), run)
+            return self.adapted.base.reconstruct(self.batch, Condition(states, self.time, self.noise, run))
 
 
 Kind = TypeVar("Kind", bound=Update)
@@ -408,7 +408,7 @@ def begin_update(
 
 
 def _prepare(base: Base, stages: Sequence[Stage]) -> Draws:
-    if base.prediction_type == "tokens":
+    if base.predicts == "tokens":
         strange = [term.name for stage in stages for term in stage.loss if not term.any_target]
         if strange:
             raise InputError(

@@ -276,7 +276,7 @@ def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], o
 
 def _version(base: Base) -> tuple[str, str, str]:
     """How sd-scripts calls a base's version, and ModelSpec its architecture and implementation."""
-    velocity = base.prediction_type == "v_prediction"
+    velocity = base.predicts == "velocity"
     if base.family == "stable_diffusion" and base.word_widths[0] > 768:  # 2.x reads OpenCLIP's 1024 columns
         return (
             ("sd_v2_v" if velocity else "sd_v2"),
@@ -331,9 +331,9 @@ def _metadata(concept: Concept, base: Base, changes: Mapping[str, Change], trigg
         "modelspec.trigger_phrase": trigger,
         "modelspec.resolution": f"{base.picture_size}x{base.picture_size}",
     }
-    kinds = {"epsilon": "epsilon", "v_prediction": "v"}  # ModelSpec knows these two
-    if base.prediction_type in kinds:
-        about["modelspec.prediction_type"] = kinds[base.prediction_type]
+    kinds = {"noise": "epsilon", "velocity": "v"}  # ModelSpec knows these two
+    if base.predicts in kinds:
+        about["modelspec.prediction_type"] = kinds[base.predicts]
     return about
 
 

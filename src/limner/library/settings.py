@@ -20,8 +20,8 @@ def checked_settings(
 ) -> dict[str, Any]:
     """All settings of a method with the given ones in place, for the base of that name.
 
-    Those not given are the signature's on a small base, and on a full-size base those of the method's card where it has any. Raises
-    `InputError` for a name, type or value that a setting cannot have.
+    Those not given are the signature's on a small base, and on a full-size base those of the method's card where it has
+    any. Raises `InputError` for a name, type or value that a setting cannot have.
     """
     known = {setting.name: setting for setting in settings(function)}
     chosen = {name: setting.default for name, setting in known.items()}
@@ -76,7 +76,8 @@ def check_setting(name: str, value: Any, kind: type) -> Any:
 def check_word(subject: Subject, base: Base) -> None:
     """Raise `InputError` when the handle is a word this base has a meaning for.
 
-    Only bases that know few words are asked: the word list of a full-size text encoder holds most short names there are.
+    Only bases that know few words are asked: the word list of a full-size text encoder holds most short names there
+    are.
     """
     if base.capabilities.known_words is None:
         return

@@ -1,4 +1,5 @@
-"""The capabilities of the pocket base beside painting: its judges, its corpus and its words, for parts that ask for them."""
+"""The capabilities of the pocket base beside painting: its judges, its corpus and its words, for parts that ask for
+them."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ NETWORKS = {"face": "faces", "object": "identity", "landmarks": "landmarks"}
 
 
 def encode(name: str, pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> rows of a judge that reads pictures of SIZE, with gradients, on the device of the pixels."""
+    """[n, 3, H, W] in [0, 1] -> rows of a judge that reads pictures of SIZE, with gradients, on the device of the
+    pixels."""
     import torch.nn.functional as F
 
     fitted = pixels.float()
@@ -50,7 +52,8 @@ def _encoders() -> dict[str, PixelEncoder]:
 
 
 def captions(pixels: Tensor) -> list[str]:
-    """A caption for each picture [n, 3, SIZE, SIZE], with {} for the toy: the place and the side, as the judge reads them."""
+    """A caption for each picture [n, 3, SIZE, SIZE], with {} for the toy: the place and the side, as the judge reads
+    them."""
     from .world.grammar import PLACES, VIEWED
 
     found = []

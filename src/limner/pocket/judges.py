@@ -21,7 +21,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @functools.cache
 def network(name: str) -> Any:
-    """A judge's network with its weights, frozen, on the CPU. Raises `InputError` for one that this edition does not ship."""
+    """A judge's network with its weights, frozen, on the CPU. Raises `InputError` for one that this edition does not
+    ship."""
     import torch
     from safetensors.torch import load_file
 

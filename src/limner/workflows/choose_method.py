@@ -43,7 +43,8 @@ class Choice(NamedTuple):
 
 @functools.cache
 def measured(base: str = "pocket") -> dict[str, dict[str, float]]:
-    """H, F, T, toys, seconds and bytes of every method on a base's own bench, by name; empty when nothing was measured."""
+    """H, F, T, toys, seconds and bytes of every method on a base's own bench, by name; empty when nothing was
+    measured."""
     bench = capabilities_of(base).bench
     return dict(json.loads(bench.results.read_text(encoding="utf-8"))) if bench and bench.results.is_file() else {}
 
@@ -65,8 +66,8 @@ def choose(
     if photographs and not about.photographs:
         return Choice(
             OF_PHOTOGRAPHS,
-            f"these pictures are photographs, which {base} does not know: other methods paint noise or any of the class, this one a toy "
-            "like the subject. For a likeness, name a real base with --base",
+            f"these pictures are photographs, which {base} does not know: other methods paint noise or any of the class, "
+            "this one a toy like the subject. For a likeness, name a real base with --base",
         )
     wanted = "object" if kind == "pet" else kind
     known = methods()
@@ -115,9 +116,8 @@ def toylikeness(subject: Subject) -> float:
 
 def _renders() -> list[Image.Image]:
     """Pictures of two toys of every class, in the scenes that references are in."""
+    from limner.pocket.subjects import toy
     from limner.pocket.world.vocabulary import CLASSES
-
-    from .demo import toy
 
     toys = [toy(kind, seed, count=2) for kind in CLASSES for seed in (1, 2)]
     return [picture.image for each in toys for picture in each.pictures if picture.image is not None]

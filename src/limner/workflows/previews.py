@@ -125,8 +125,8 @@ def previews(
     encoders: Encoders | None = None,
     writes: bool = True,
 ) -> Previews:
-    """Previews of the subject that is given, or of the example of the base's own bench, judged by that bench's networks where no
-    encoders are given. Raises `InputError` where there is neither subject nor bench."""
+    """Previews of the subject that is given, or of the example of the base's own bench, judged by that bench's networks
+    where no encoders are given. Raises `InputError` where there is neither subject nor bench."""
     bench = capabilities_of(base).bench
     encoders = encoders or bench_encoders(bench) or None
     if subject is None:

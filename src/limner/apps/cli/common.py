@@ -159,8 +159,10 @@ def say_strange(base: str | None, text: str) -> None:
     known = capabilities_of(base or "pocket").known_words
     words = words_not_in(known(), text) if known else []
     if words:
-        say(f"note: the base {base or 'pocket'!r} does not know {listed(map(repr, words))}, and paints as if it were not there; "
-            "`limner words` lists the words it knows")  # fmt: skip
+        say(
+            f"note: the base {base or 'pocket'!r} does not know {listed(map(repr, words))}, and paints as if it were not "
+            "there; `limner words` lists the words it knows"
+        )
 
 
 def out(given: argparse.Namespace, value: Any, text: str) -> None:

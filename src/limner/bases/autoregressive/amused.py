@@ -15,6 +15,7 @@ from limner.bases.common.family import Family
 from limner.bases.common.opening import Opening
 from limner.bases.common.states import pack, rows_of, unpack
 from limner.bases.common.text import clip_tower
+from limner.core.base import Predicts
 from limner.core.types import Pass
 from limner.errors import InputError, UnknownName
 
@@ -29,7 +30,7 @@ class Amused(Family):
     family = "amused"
     samplers: ClassVar[tuple[str, ...]] = ("masked",)
     num_train_times = 1000
-    prediction_type = "tokens"
+    predicts: Predicts = "tokens"
 
     def __init__(self, name: str, **parts: Any) -> None:
         super().__init__(name, **parts)

@@ -45,9 +45,7 @@ class Host:
         shape = hidden_states.shape
         if hidden_states.ndim == 4:
             hidden_states = hidden_states.view(shape[0], shape[1], -1).transpose(1, 2)
-        call = self._call(attn, hidden_states, encoder_hidden_states, attention_mask, run or Pass())
-        for operation in call.run.operations:
-            call = operation(call)
+        call = operated(self._call(attn, hidden_states, encoder_hidden_states, attention_mask, run or Pass()))
         out, width = attend(call), attn.to_v.out_features // attn.heads
         more = [function(out[..., width:]) for function in call.beyond]
         out = out[..., :width] if call.beyond else out
@@ -63,19 +61,39 @@ class Host:
 
     def _call(self, attn: Any, hidden: Tensor, text: Tensor | None, mask: Tensor | None, run: Pass) -> AttentionCall:
         states = hidden if text is None else text
-        bias = None
-        if mask is not None:
-            rows, length = states.shape[:2]
-            bias = attn.prepare_attention_mask(mask, length, rows).view(rows, attn.heads, -1, mask.shape[-1])
+        bias = mask_bias(attn, states, mask)
         if attn.group_norm is not None:
             hidden = attn.group_norm(hidden.transpose(1, 2)).transpose(1, 2)
             states = hidden if text is None else states
         if text is not None and attn.norm_cross:
             states = attn.norm_encoder_hidden_states(states)
         query, key, value = (split(x, attn.heads) for x in (attn.to_q(hidden), attn.to_k(states), attn.to_v(states)))
-        query = query if attn.norm_q is None else attn.norm_q(query)
-        key = key if attn.norm_k is None else attn.norm_k(key)
+        query, key = normalised(attn, query, key)
         return AttentionCall(self.site, attn, hidden, states, query, key, value, run, bias)
+
+
+def operated(call: AttentionCall) -> AttentionCall:
+    """The call as the run's operations leave it, in the order they were written."""
+    for operation in call.run.operations:
+        call = operation(call)
+    return call
+
+
+def mask_bias(attn: Any, states: Tensor, mask: Tensor | None) -> Tensor | None:
+    """A layer's mask of states [B, M, D] -> the term that is added to the logits, [B, H, 1, M]."""
+    if mask is None:
+        return None
+    rows, length = states.shape[:2]
+    bias: Tensor = attn.prepare_attention_mask(mask, length, rows).view(rows, attn.heads, -1, mask.shape[-1])
+    return bias
+
+
+def normalised(attn: Any, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries and keys, each normalised where the layer does that."""
+    return (
+        query if attn.norm_q is None else attn.norm_q(query),
+        key if attn.norm_k is None else attn.norm_k(key),
+    )
 
 
 def attend(call: AttentionCall) -> Tensor:

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from torch import Generator, Tensor, nn
 
+from limner.core.base import Denoises
 from limner.core.capabilities import NONE, Capabilities, Captioner, PixelEncoder, Segmenter
 from limner.core.corpus import Corpus
 from limner.core.quiet import quiet
-from limner.core.types import Site
+from limner.core.types import Batch, Condition, Prediction, Site
 from limner.errors import InputError, UnknownName
 
 from .layout import laid_out
@@ -377,6 +378,15 @@ class Family:
     def error(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
         """How far a prediction is from its target at every place [B, C, h, w], and where that counts (None: everywhere)."""
         return (output.float() - target.float()) ** 2, None
+
+    # ------------------------------------------------------------------------------------------------ reconstruction
+
+    def reconstruct(self: Denoises, batch: Batch, condition: Condition) -> Prediction:
+        """The denoiser's prediction for the batch's latents, noised as the condition says: noise, velocity, flow or
+        tokens."""
+        noised = self.noised(batch.latents, condition.noise, condition.time)
+        output = self.predict(noised, condition.time, condition.states, context=condition.run)
+        return Prediction(output, condition.run)
 
     # --------------------------------------------------------------------------------------------------- the network
 

@@ -12,7 +12,7 @@ import torch
 
 from limner.core.types import AttentionCall, Pass, Site, split
 
-from .attention import Host, attend
+from .attention import Host, attend, mask_bias, normalised, operated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,9 +55,7 @@ class JointHost:
         bias = self._bias(encoder_hidden_states_mask, hidden_states)
         states = hidden_states if text is None else text
         about: dict[str, Any] = {"picture": picture_part, "picture_keys": picture_part, "asking": asking}
-        call = AttentionCall(self.site, attn, hidden_states, states, query, key, value, run, bias, **about)
-        for operation in run.operations:
-            call = operation(call)
+        call = operated(AttentionCall(self.site, attn, hidden_states, states, query, key, value, run, bias, **about))
         out = attend(call).transpose(1, 2).flatten(2).to(call.query.dtype)
         if text is None:
             return self._out(attn, out)
@@ -144,9 +142,7 @@ class ParallelHost(JointHost):
         asking = query.transpose(1, 2)[:, :, part]
         query, key, value = (x.transpose(1, 2) for x in self._turned([query, key, value], image_rotary_emb))
         about: dict[str, Any] = {"picture": part, "picture_keys": part, "asking": asking}
-        call = AttentionCall(self.site, attn, hidden_states, hidden_states, query, key, value, run, **about)
-        for operation in run.operations:
-            call = operation(call)
+        call = operated(AttentionCall(self.site, attn, hidden_states, hidden_states, query, key, value, run, **about))
         out = attend(call).transpose(1, 2).flatten(2).to(call.query.dtype)
         found: Tensor = attn.to_out(torch.cat([out, attn.mlp_act_fn(feeding)], -1))
         return found
@@ -180,11 +176,9 @@ class AddedKeysHost(Host):
         if not attn.only_cross_attention:
             own = (split(x, attn.heads) for x in (attn.to_k(hidden), attn.to_v(hidden)))
             key, value = (torch.cat(pair, 2) for pair in zip((key, value), own, strict=True))
-        call = AttentionCall(
-            self.site, attn, hidden, text, query, key, value, run, bias, picture_keys=slice(places, None)
+        call = operated(
+            AttentionCall(self.site, attn, hidden, text, query, key, value, run, bias, picture_keys=slice(places, None))
         )
-        for operation in run.operations:
-            call = operation(call)
         out = attend(call).transpose(1, 2).reshape(rows, -1, width)
         out = attn.to_out[1](attn.to_out[0](out))
         return out.transpose(-1, -2).reshape(residual.shape) + residual
@@ -214,12 +208,8 @@ class NormedAcrossHost(Host):
 
     def _call(self, attn: Any, hidden: Tensor, text: Tensor | None, mask: Tensor | None, run: Pass) -> AttentionCall:
         states = hidden if text is None else text
-        bias = None
-        if mask is not None:
-            rows, length = states.shape[:2]
-            bias = attn.prepare_attention_mask(mask, length, rows).view(rows, attn.heads, -1, mask.shape[-1])
+        bias = mask_bias(attn, states, mask)
         query, key, value = attn.to_q(hidden), attn.to_k(states), attn.to_v(states)
-        query = query if attn.norm_q is None else attn.norm_q(query)
-        key = key if attn.norm_k is None else attn.norm_k(key)
+        query, key = normalised(attn, query, key)
         query, key, value = (split(x, attn.heads) for x in (query, key, value))
         return AttentionCall(self.site, attn, hidden, states, query, key, value, run, bias)

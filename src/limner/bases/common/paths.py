@@ -14,7 +14,8 @@ from diffusers import (
 )
 from torch import Generator, Tensor
 
-from limner.errors import UnknownName
+from limner.core.base import Predicts
+from limner.errors import InputError, UnknownName
 
 DIFFUSION: dict[str, Any] = {
     "ddim": DDIMScheduler,
@@ -22,6 +23,10 @@ DIFFUSION: dict[str, Any] = {
     "dpm": DPMSolverMultistepScheduler,
     "euler": EulerDiscreteScheduler,
 }
+
+
+PREDICTS: dict[str, Predicts] = {"epsilon": "noise", "v_prediction": "velocity"}
+"""A scheduler's prediction type in diffusers -> the same in plain words."""
 
 
 class Diffusion:
@@ -42,8 +47,14 @@ class Diffusion:
         return int(self.schedule.config.num_train_timesteps)
 
     @property
-    def prediction_type(self) -> str:
-        return str(self.schedule.config.prediction_type)
+    def predicts(self) -> Predicts:
+        """Raises `InputError` for a scheduler's prediction type that is neither noise nor velocity."""
+        kind = str(self.schedule.config.prediction_type)
+        if kind not in PREDICTS:
+            raise InputError(
+                f"a base of diffusion predicts one of {', '.join(PREDICTS)}, and this one's scheduler says {kind!r}"
+            )
+        return PREDICTS[kind]
 
     def draw_times(self, count: int, generator: Generator) -> Tensor:
         """[count] times to learn at, uniform."""
@@ -56,7 +67,7 @@ class Diffusion:
 
     def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         """What the denoiser should say: the noise, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (arXiv:2202.00512)."""
-        if self.prediction_type == "epsilon":
+        if self.predicts == "noise":
             return noise
         found: Tensor = self.schedule.get_velocity(latents, noise, time.long())
         return found
@@ -65,13 +76,13 @@ class Diffusion:
         """The clean latents that a prediction implies."""
         alpha_bar = self.schedule.alphas_cumprod.to(noised)[time.long()].view(-1, 1, 1, 1)
         signal, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-        if self.prediction_type == "epsilon":
+        if self.predicts == "noise":
             return (noised - sigma * output) / signal
         return signal * noised - sigma * output
 
     def noise_of(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor:
         """The noise that a prediction implies."""
-        if self.prediction_type == "epsilon":
+        if self.predicts == "noise":
             return output
         alpha_bar = self.schedule.alphas_cumprod.to(noised)[time.long()].view(-1, 1, 1, 1)
         return alpha_bar.sqrt() * output + (1 - alpha_bar).sqrt() * noised
@@ -103,7 +114,7 @@ class Flow:
     density: ClassVar[str] = "uniform"  # of the times to learn at, before the schedule's shift: or "logit_normal"
     scheduler_config: dict[str, Any]
     num_train_times = 1000
-    prediction_type = "flow"
+    predicts: Predicts = "flow"
 
     @property
     def schedule(self) -> FlowMatchEulerDiscreteScheduler:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def train_to_end(base: Base, runs: Sequence[Run], *, slots: int = SLOTS, mixed: bool = False) -> list[Adapter]:
     """Train all runs, `slots` at a time, and return their adapters with the trained tensors, in the order of the runs.
 
-    A run whose loss or gradient is not finite is left out; any other error is raised. `mixed` computes in bfloat16. The base
-    is as it was afterwards. Raises `InputError` for a recipe that cannot be stacked.
+    A run whose loss or gradient is not finite is left out; any other error is raised. `mixed` computes in bfloat16. The
+    base is as it was afterwards. Raises `InputError` for a recipe that cannot be stacked.
     """
     every = [SubjectRun(base, run) for run in runs]
     waiting, members = list(every), list[SubjectRun]()

@@ -51,7 +51,7 @@ def cafe(
     start like the text tower's, of texts and of pictures whose looks are known. The second round paints in every update.
 
     Settings:
-        model: multimodal model by folder or hub id; empty is the pocket's own
+        model: multimodal model by folder or hub id; empty is the base's own
         rank: of the change of the multimodal model; 0 leaves it as it is
         explaining: weight of the language loss beside the denoiser's
         align_steps: updates of the one-time training to read texts and pictures as the text tower reads words

@@ -32,8 +32,8 @@ def diffnat(
 ) -> Recipe:
     """DreamBooth with the gap between the greatest and the least kurtosis of band-passed pictures as a further loss.
 
-    The authors put it on DreamBooth and on Custom Diffusion. Drawn toys are not natural pictures: on the pocket world the
-    gap is wide in true pictures too, so here it is a small pull.
+    The authors put it on DreamBooth and on Custom Diffusion. Rendered pictures are not natural ones: the gap is wide in
+    true renders too, so here it is a small pull.
 
     Settings:
         kurtosis_weight: weight of the gap; 0 is DreamBooth

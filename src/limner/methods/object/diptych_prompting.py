@@ -43,7 +43,7 @@ def diptych_prompting(
     """The subject's first picture on plain ground, beside which the right half is inpainted with reference attention enhanced.
 
     The authors' method is training-free, since their base draws diptychs; so it is here with `adapter` false, on such a base.
-    The pocket base has never seen one: a low-rank change, trained once on pairs side by side, teaches it what they are. The
+    A base that has never seen one wears a low-rank change, trained once on pairs side by side. The
     authors inpaint through a ControlNet; here what is known is put back at every step. In prompts the handle becomes the class
     noun.
 

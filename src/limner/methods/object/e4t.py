@@ -39,8 +39,8 @@ def e4t(
     products; then everything, and a low-rank change, tuned.
 
     The authors tune the whole denoiser on one picture and train on one class of things (faces, cats, art); here the whole is a
-    low-rank change, and the encoder knows all classes of toys, whose noun each word starts from. They train on a picture and
-    itself; here the picture to paint is another of the same toy. The offset's length is measured in those of real words.
+    low-rank change, and the encoder knows all classes of its corpus, whose noun each word starts from. They train on a picture and
+    itself; here the picture to paint is another of the same subject. The offset's length is measured in those of real words.
     Scale, weights, rates and steps for a full-size base are from mkshing/e4t-diffusion, which is not the authors'.
 
     Settings:

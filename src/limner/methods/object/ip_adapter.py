@@ -29,7 +29,7 @@ def ip_adapter(
 
     In prompts the handle becomes the class noun. The authors' settings for a full-size base: 4 tokens, learning rate
     1e-4, a million steps of 64; scale 1 with empty prompts, 0.5 beside text. Their reference is the target itself; here
-    it is another picture of the same toy, which keeps the adapter from copying the scene.
+    it is another picture of the same subject, which keeps the adapter from copying the scene.
 
     Settings:
         scale: strength of the image branch; 0 is the base

@@ -45,7 +45,7 @@ def kim_sod_cnn(
     We know this paper by its abstract: a salient object's mask before all else, a concept embedding in the prompt, local features of
     a CNN, a filter by similarity. The rest is as in ELITE: keys and values learn with the word (low-rank changes of them), then
     the details, where the loss counts on the subject alone; they are gated by the word's attention. The mask is the subject's own or
-    the pocket base's segmenter's, the similarity CLIP's.
+    that of the base's segmenter, the similarity CLIP's.
 
     Settings:
         local: strength of the details while painting; 0 leaves them out

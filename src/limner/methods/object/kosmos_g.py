@@ -36,13 +36,13 @@ def kosmos_g(
 ) -> Recipe:
     """The text tower's states replaced by aligned ones of a multimodal model.
 
-    The authors' three stages: the multimodal model is trained first (the pocket's ships), the aligner then learns from texts
+    The authors' three stages: the multimodal model is trained first (the base's own is), the aligner then learns from texts
     alone to stand in for the text tower, and in the end both learn through the frozen denoiser. One row in five of the last
     stage has no picture, and the alignment goes on beside it, so that texts alone stay what they were. The authors'
     multimodal model learns whole in the last stage; here a low-rank change of it does.
 
     Settings:
-        model: multimodal model by folder or hub id; empty is the pocket's own
+        model: multimodal model by folder or hub id; empty is the base's own
         rank: of the change of the multimodal model; 0 leaves it as it is
         align_steps: updates of the one-time alignment with the text tower, from texts alone
         align_lr: learning rate of that alignment

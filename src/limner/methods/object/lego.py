@@ -17,8 +17,8 @@ from limner.parts.sources import class_pictures, photos
     title="Lego",
     arxiv="2311.13833",
     scope=("object", "semantic"),
-    full_size={"steps": 6100, "lr": 5e-3, "batch": 4},
-    same=("near", "far", "context_weight", "num_class_pictures"),
+    full_size={"steps": 6100, "lr": 5e-3},
+    same=("near", "far", "context_weight", "num_class_pictures", "batch"),
     source="not published: sam-motamed/Lego holds a README alone; Textual Inversion's (arXiv:2208.01618), on "
     "which it stands",
 )

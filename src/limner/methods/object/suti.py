@@ -44,7 +44,7 @@ def suti(
     and what an expert taught on them painted for it, where CLIP finds the prompt in it.
 
     The authors keep half a million pictures of experts that are whole networks; here two dozen experts are low-rank changes of
-    the pocket base. In prompts the handle becomes the class noun.
+    the base. In prompts the handle becomes the class noun.
 
     Settings:
         demonstrations: pictures of the subject to look at

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 5
 LEAST = 0.015
-"""A subject covers at least this share of a picture. The segmenter that ships finds 0.056 and more of each of its subjects, and at
-most 0.01 in scenes without one."""
+"""A subject covers at least this share of a picture. The segmenter that ships finds 0.056 and more of each of its
+subjects, and at most 0.01 in scenes without one."""
 
 
 def subject_masks(base: Base, subject: Subject) -> Tensor:
@@ -43,7 +43,8 @@ def subject_masks(base: Base, subject: Subject) -> Tensor:
 
 
 def unseen(base: Base, subject: Subject) -> list[str]:
-    """The names of pictures on which the base's segmenter finds no subject; none where it has no segmenter, or all have masks."""
+    """The names of pictures on which the base's segmenter finds no subject; none where it has no segmenter, or all have
+    masks."""
     segmenter = base.segmenter
     if segmenter is None or all(picture.mask is not None for picture in subject.pictures):
         return []

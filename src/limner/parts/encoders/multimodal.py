@@ -1,7 +1,7 @@
 """A language model that reads pictures and text in one sequence, as an encoder: what it thinks of both, and what it says.
 
-A base may bring a small one of its own (`Capabilities.multimodal`); a LLaVA or BLIP-2 by folder or hub id goes through the same
-code.
+A base may bring a small one of its own (`Capabilities.multimodal`); a LLaVA or BLIP-2 by folder or hub id goes through
+the same code.
 """
 
 from __future__ import annotations

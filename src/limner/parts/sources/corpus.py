@@ -30,7 +30,8 @@ def corpus_of(base: Base, given: Corpus | None) -> Corpus:
     found = given or base.corpus
     if found is None:
         raise InputError(
-            f"this method is trained on pictures of many subjects, and none come with {base.name}: name a corpus (--corpus FOLDER)"
+            f"this method is trained on pictures of many subjects, and none come with {base.name}: name a corpus "
+            "(--corpus FOLDER)"
         )
     return found
 

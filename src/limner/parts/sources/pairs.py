@@ -48,8 +48,8 @@ def pairs(
     the references. The target is another picture of the subject than those, or the same; a subject with too few pictures
     lends one twice. With `masked`, the loss counts where the subject is. `alike` neighbouring rows are of one subject,
     with other pictures. Chances of leaving the picture, the text or both out are IP-Adapter's (Sec. 4.1 of arXiv:2308.06721).
-    Without a `corpus`, the base's own. Sources of another `name` draw other pictures. Raises `InputError` where masks are
-    wanted and the corpus has none.
+    Without a `corpus`, the base's own. Sources of another `name` draw other pictures. Raises `InputError` where masks
+    are wanted and the corpus has none.
     """
     again = functools.partial(
         pairs,
