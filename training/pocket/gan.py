@@ -186,7 +186,6 @@ def encoder(run: Run) -> WPlusEncoder:
     """The encoder into W+ of the generator that was trained before."""
     torch.manual_seed(21)
     generator = gan(run).to(run.device).requires_grad_(False).eval()
-    assert isinstance(generator.mean_w, Tensor)
     network = WPlusEncoder(CONFIG, generator.mean_w.cpu())
     if run.finished(ENCODER_NAME):
         network.load_state_dict(run.weights(ENCODER_NAME))

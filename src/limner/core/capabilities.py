@@ -53,8 +53,9 @@ class Capabilities:
     """Each field's default says that the base has no such thing."""
 
     encoders: Mapping[str, PixelEncoder] = field(default_factory=dict)
-    """By role. "face": unit embeddings [n, D] of a face's identity; "object": the same of a thing's; "landmarks": x and y
-    of K landmarks of a face [n, K, 2], as shares of the picture's width and height."""
+    """By role. "face": unit embeddings [n, D] of a face's identity; "object": the same of a thing's; "landmarks": x and
+    y of K landmarks of a face [n, K, 2], as shares of the picture's width and height; "w_plus": codes [n, L, D] in the
+    space W+ of a face GAN."""
     faces: FaceNetworks | None = None
     """Networks that find faces in pictures of any size; the roles "face" and "landmarks" are theirs."""
     segmenter: Segmenter | None = None

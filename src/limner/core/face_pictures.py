@@ -45,7 +45,7 @@ class Photograph(Protocol):
 class Cut(NamedTuple):
     """A face cut out of a photograph."""
 
-    index: int  # of the photograph
+    place: int  # of the photograph among all
     image: Image.Image
     mask: Image.Image | None
 

@@ -119,7 +119,7 @@ class Subject:
 
         cuts, notes = faces_alone(self.pictures, faces, which=which)
         pictures = tuple(
-            replace(self.pictures[cut.index], sha256=_sha256(cut.image), image=cut.image, mask=cut.mask) for cut in cuts
+            replace(self.pictures[cut.place], sha256=_sha256(cut.image), image=cut.image, mask=cut.mask) for cut in cuts
         )
         return replace(self, pictures=pictures, notes=(*self.notes, *notes), faces_alone=True)
 

@@ -33,6 +33,11 @@ COLUMNS = (
     ("copy_index", "copy ↓", "1 nearer to a training picture, -1 to another real one"),
     ("drift", "drift ↓", "how far pictures without the subject moved"),
 )
+OF_FACES = (
+    ("face_identity", "face identity ↑", "cosine of the network of faces, 0 where it finds none"),
+    ("landmark_freedom", "freedom ↑", "the head is as the prompt asks (1) or as in a training picture (0)"),
+)
+"""Columns that only benches of faces have."""
 COSTS = (
     ("seconds", "s to teach", 1.0),
     ("seconds_per_picture", "s a picture", 1.0),
@@ -142,7 +147,7 @@ def table_markdown(
     found: Mapping[str, Any], columns: Sequence[str] = ("H", "F", "T", "obeyed", "identity", "clip_t")
 ) -> str:
     """The leaderboard as Markdown, best H first, policies that learn nothing last."""
-    names = {key: title for key, title, _ in COLUMNS}
+    names = {key: title for key, title, _ in (*COLUMNS, *OF_FACES)}
     head = ["", *(names[c] for c in columns), "s to teach", "kB"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for label, row in ordered(found["summary"]):
@@ -330,10 +335,13 @@ def _svg(size: int, shapes: Sequence[Markup]) -> Markup:
 
 
 def _leaderboard(summary: Mapping[str, Any]) -> Markup:
-    head = join_html(html('<th title="{}">{}</th>', about, title) for _, title, about in COLUMNS)
+    numbers = {name for row in summary.values() for name in row["numbers"]}
+    faces = OF_FACES if "landmark_freedom" in numbers else ()
+    columns = (*COLUMNS, *faces)
+    head = join_html(html('<th title="{}">{}</th>', about, title) for _, title, about in columns)
     rows = []
     for label, row in ordered(summary):
-        cells = [_interval(row["numbers"].get(key)) for key, _, _ in COLUMNS]
+        cells = [_interval(row["numbers"].get(key)) for key, _, _ in columns]
         rows.append(html("<tr><td>{}</td>{}</tr>", label, join_html(cells)))
     return html("<table><tr><th></th>{}</tr>{}</table>", head, join_html(rows))
 

@@ -77,13 +77,14 @@ def obeyed(images: Sequence[Image.Image], prompts: Sequence[Prompt] | Sequence[P
     from limner.pocket.world.vocabulary import CORE
 
     of_people = [prompt for prompt in prompts if isinstance(prompt, PeoplePrompt)]
+    of_toys = [prompt for prompt in prompts if not isinstance(prompt, PeoplePrompt)]
     if of_people:
         from . import people_truth
 
         return people_truth.obeyed(images, of_people)
     seen = judges.read(to_tensor(images, SIZE))
     found = []
-    for row, prompt in zip(seen, prompts, strict=True):
+    for row, prompt in zip(seen, of_toys, strict=True):
         adapted = {name for name, _ in prompt.accessories}
         right = row["scene"] == prompt.scene and all((row[n] == "yes") == (n in adapted) for n in CORE.accessories)
         found.append(float(right))

@@ -117,7 +117,7 @@ ASIDE = 10  # pixels, of SIZE, that a head may be beside the middle of its body
 def figures(inside: Mask) -> list[Mask]:
     """The mask [SIZE, SIZE] of each figure of a mask, from the left: cut where the upper half shows two heads beside
     each other."""
-    rows = inside.any(1).nonzero()[0]
+    rows = np.flatnonzero(inside.any(1))
     if not len(rows):
         return []
     top, bottom = int(rows[0]), int(rows[-1])

@@ -94,6 +94,7 @@ def score(
         described=tuple(said(t.replace(concept.handle, "{}"), [looks]) for t in texts for _ in range(count))
         if looks
         else (),
+        kind=concept.subject["kind"],
         **moved,
     )
     asked = [p for p in truths for _ in range(count)] if len(truths) == len(texts) else []

@@ -117,7 +117,7 @@ def test_a_code_is_recovered_from_its_own_picture(network: StyleGAN) -> None:
             error = (network(code.expand(-1, SMALL.num_styles, -1)) - goal).square().mean()
             error.backward()
             optimizer.step()
-        errors.append(float(error))
+        errors.append(float(error.detach()))
         assert code.grad is not None
         assert bool((code.grad.abs().sum(-1) > 0).all())
     assert errors[1] < 0.5 * errors[0]

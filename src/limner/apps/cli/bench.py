@@ -114,7 +114,8 @@ def bench(given: argparse.Namespace) -> None:
     folder = given.folder or Path("out/bench") / results.stem
     standing(lambda: f"every likeness that is done is kept in {folder}; the same command runs what is missing")
     found = bench(plan, results=results, folder=folder, workers=given.workers, on=given.on, say=say)
-    out(given, found["summary"], table_markdown(found))
+    columns = {"columns": suite.columns} if suite else {}
+    out(given, found["summary"], table_markdown(found, **columns))
 
 
 def bench_of_pairs(given: argparse.Namespace) -> None:

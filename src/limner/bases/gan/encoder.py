@@ -55,6 +55,8 @@ class WPlusEncoder(nn.Module):
     them act: training lets them in one by one (Sec. 4.2). Coarse layers read the deepest maps, fine ones the widest.
     """
 
+    mean_w: Tensor  # [width]
+
     def __init__(self, config: StyleGANConfig, mean_w: Tensor | None = None, *, wide: int = 64) -> None:
         super().__init__()
         self.config, self.offsets = config, config.num_styles - 1

@@ -148,6 +148,8 @@ class ToPixels(nn.Module):
 class StyleGAN(nn.Module):
     """The generator. Pictures are [B, 3, size, size], about [0, 1] and not cut to it, so that gradients pass."""
 
+    mean_w: Tensor  # [width]
+
     def __init__(self, config: StyleGANConfig) -> None:
         super().__init__()
         self.config = config

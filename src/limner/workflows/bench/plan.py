@@ -162,7 +162,15 @@ class Suite:
     data: str
     scope: str  # of the methods that are benched where none are named
     sizes: dict[str, Standard]
+    columns: tuple[str, ...]  # numbers of the table that is printed
 
 
-SUITES = {"faces": Suite("people", "face", {"standard": Standard(3, 8, (0, 1, 2, 3)), "quick": Standard(1, 4, (0, 1))})}
+SUITES = {
+    "faces": Suite(
+        "people",
+        "face",
+        {"standard": Standard(3, 8, (0, 1, 2, 3)), "quick": Standard(1, 4, (0, 1))},
+        ("H", "F", "T", "obeyed", "face_identity", "copy_index", "landmark_freedom"),
+    )
+}
 """Held-out people, prompts of all kinds by turns, four seeds; the whole is --cases 15 --prompts 40."""
