@@ -907,3 +907,50 @@ def test_freecure_learns_nothing_and_leaves_cross_attention_to_the_host(base: An
     assert not recipe.stages
     host = methods()["fastcomposer"](ada)
     assert recipe.modifiers[:2] == host.modifiers[:2]
+
+
+# --------------------------------------------------------------------------------------------------------------------- Omni-ID
+
+
+def test_omni_ids_tokens_are_as_many_for_one_photograph_as_for_three(base: Any) -> None:
+    adapter, shown = worn(base, "omni_id", NOBODY), seen_people(1, 3)
+    making = adapter.recipe.modifiers[0].states  # type: ignore[attr-defined]  # the fusion's
+    with torch.no_grad(), attach(base, (adapter,)) as adapted:
+        own = {
+            key.removeprefix(making.prefix): t for key, t in adapted.tensors.items() if key.startswith(making.prefix)
+        }
+        sets = (shown.pixels, shown.pixels.flip(1), shown.pixels[:, :1])
+        three, turned, one = (making.tokens(own, making.look(base, References(p))) for p in sets)
+    assert three.shape == one.shape
+    assert torch.allclose(three, turned, atol=1e-4)
+    assert not torch.allclose(three, one, atol=1e-3)
+
+
+def test_omni_ids_two_decoders_share_one_encoder_that_is_frozen_afterwards(base: Any) -> None:
+    recipe = methods()["omni_id"](NOBODY, batch=2)
+    adapter, (first, _) = Adapter(recipe, "<nobody>"), on_few(recipe)
+    (term,) = first.loss
+    with attach(base, (adapter,)) as adapted:
+        encoder, after = (
+            {key: t for part in stage.train for key, t in part(adapted).items()} for stage in recipe.pretraining
+        )
+        assert not encoder.keys() & after.keys()
+        own = {key: t for key, t in encoder.items() if ".encoder." in key}
+        for name in ("masked", "flow"):
+            with torch.no_grad():  # the other decoder says nothing
+                quiet = encoder[f"image.omni.{'flow' if name == 'masked' else 'masked'}.out"]
+                before = quiet.clone()
+                quiet.zero_()
+            for tensor in own.values():
+                tensor.requires_grad_(True)
+            step = begin_update(Update, adapted, term.source, term.source.prepare(base), 0, 0, 0)
+            slopes = torch.autograd.grad(term.value(step), list(own.values()), allow_unused=True)
+            assert sum(float(slope.abs().sum()) for slope in slopes if slope is not None) > 0
+            for tensor in own.values():
+                tensor.requires_grad_(False)
+            with torch.no_grad():
+                quiet.copy_(before)
+    drawn = term.source.prepare(base)(0, streams(0, "x", 0, 0))
+    assert drawn.references is not None
+    apart = (base.decode(drawn.latents)[:, None] - drawn.references.pixels).abs().mean((2, 3, 4))
+    assert float(apart.min()) > 0.05  # no target is among what is seen

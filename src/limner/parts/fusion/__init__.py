@@ -22,6 +22,7 @@ from .query_states import explain, explanation, like_text_tower, query_states
 from .query_words import query_word, query_words, released_query_words
 from .reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .reference_network import reference_network
+from .set_tokens import few_to_many, set_tokens
 from .subject_attention import subject_attention
 from .text_off import mixed_attention, text_off
 from .word_mappers import one_word, words_of_depths
@@ -45,6 +46,7 @@ __all__ = [
     "explain",
     "explanation",
     "feature_regression",
+    "few_to_many",
     "fused_words",
     "gated_attention",
     "hybrid_states",
@@ -66,6 +68,7 @@ __all__ = [
     "released_query_words",
     "router_prior",
     "self_sites",
+    "set_tokens",
     "states_of_multimodal",
     "subject_attention",
     "text_off",
