@@ -954,3 +954,55 @@ def test_omni_ids_two_decoders_share_one_encoder_that_is_frozen_afterwards(base:
     assert drawn.references is not None
     apart = (base.decode(drawn.latents)[:, None] - drawn.references.pixels).abs().mean((2, 3, 4))
     assert float(apart.min()) > 0.05  # no target is among what is seen
+
+
+# ----------------------------------------------------------------------------------------------------------------- Parts alone
+
+
+def test_names_are_those_given_and_too_few_are_refused(base: Any) -> None:
+    known = name_vectors(base, "dog cat, car boat, bear robot, one, three words here")
+    assert known.shape[:2] == (3, 2)
+    assert torch.equal(known[1, 0], base.word_vectors("car")[0])
+    with pytest.raises(limner.errors.InputError, match="at least 3"):
+        name_vectors(base, "dog cat")
+
+
+def test_noise_stands_around_the_subject_and_never_on_it() -> None:
+    from limner.parts.augmentations import noise_around
+
+    pixels, masks = torch.zeros(8, 3, 6, 6), torch.zeros(8, 1, 6, 6)
+    masks[..., :3, :] = 1
+    found, same = noise_around(0.5)(pixels, masks, torch.Generator().manual_seed(0))
+    assert same is masks
+    assert not found[:, :, :3].any()
+    outside = found[:, :, 3:].flatten(1).any(1)
+    assert outside.any()
+    assert not outside.all()
+
+
+def test_blurred_pictures_have_less_detail_and_keep_their_mean() -> None:
+    from limner.parts.augmentations import blurred
+
+    pixels = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    found, _ = blurred(1.0)(pixels, None, torch.Generator().manual_seed(0))
+    assert (found.std((1, 2, 3)) < 0.8 * pixels.std((1, 2, 3))).all()
+    assert torch.allclose(found.mean((1, 2, 3)), pixels.mean((1, 2, 3)), atol=0.02)
+
+
+def test_captions_leave_room_for_words(base: Any) -> None:
+    source = pairs_of_people(batch=8, spare=12, drop_text=0.0, drop_both=0.0).over(FEW)  # type: ignore[misc]
+    for step in range(3):
+        for said in source.prepare(base)(step, streams(0, "x", 0, step)).prompts:
+            assert base.num_tokens(said, words={}) <= base.max_tokens - 12
+
+
+def test_sources_at_times_are_noised_between_them(base: Any) -> None:
+    from limner.parts.sources import at_times
+
+    source = at_times(pairs_of_people(batch=64), 0.25, 0.5).over(FEW)  # type: ignore[misc]
+    with attach(base, (Adapter(Recipe("person"), "<nobody>"),)) as adapted:
+        times = begin_update(Update, adapted, source, source.prepare(base), 0, 0, 0).time
+    assert 250 <= int(times.min())
+    assert int(times.max()) < 500
+    with pytest.raises(ValueError, match="rising"):
+        at_times(source, 0.5, 0.5)
