@@ -834,7 +834,10 @@ PRETRAINED = [name for name, make in methods().items() if ".face." in make.__mod
 @pytest.mark.parametrize("name", PRETRAINED)
 def test_its_pretraining_learns(base: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two updates of every stage on a few people: losses are numbers, and much of what is selected moves."""
-    monkeypatch.setattr("limner.parts.sources.edited.EDITS", ("{} on the beach",))
+    monkeypatch.setattr(  # edits, which the base would paint for half a minute
+        "limner.parts.sources.class_pictures.painted",
+        lambda base, prompts, count: torch.randn(count, *base.latent_shape, generator=torch.Generator().manual_seed(0)),
+    )
     recipe = methods()[name](NOBODY, batch=2)
     stages = [replace(stage, steps=2, warmup=0, average=0.0, decay="constant") for stage in on_few(recipe)]
     adapter = Adapter(recipe, "<nobody>")
