@@ -1009,3 +1009,59 @@ def test_sources_at_times_are_noised_between_them(base: Any) -> None:
     assert int(times.max()) < 500
     with pytest.raises(ValueError, match="rising"):
         at_times(source, 0.5, 0.5)
+
+
+# ------------------------------------------------------------------------------------------------------------- HyperDreamBooth
+
+
+def test_hyperdreambooths_auxiliary_factors_are_orthonormal_frozen_and_not_stored(base: Any) -> None:
+    adapter = worn(base, "hyperdreambooth", NOBODY)
+    weights: Any = adapter.recipe.modifiers[0]
+    for site in weights.sites(base):
+        for left, right in weights.auxiliary(base, site):
+            assert torch.allclose(left.T @ left, torch.eye(weights.a), atol=1e-5)
+            assert torch.allclose(right @ right.T, torch.eye(weights.b), atol=1e-5)
+    with attach(base, (adapter,)) as adapted:
+        names = [name for name in adapted.tensors if name.startswith("hyperdreambooth.")]
+        one = adapted.tensors["hyperdreambooth.bank"][0]
+    assert {name.split(".")[1] for name in names} == {"bank", "features", "hyper"}
+    assert one.shape == (3 * len(weights.sites(base)), weights.a + weights.b)  # two small factors for each matrix
+
+
+def test_hyperdreambooth_changes_a_weight_by_its_four_factors(base: Any) -> None:
+    """Against the change written out: W' = W + A_aux A B B_aux."""
+    weights: Any = methods()["hyperdreambooth"](NOBODY).modifiers[0]
+    site = weights.sites(base)[1]
+    left, right = weights.auxiliary(base, site)[0]
+    factors, x = torch.randn(2, weights.numbers), torch.randn(2, 5, right.shape[1])
+    found = weights.path(x, factors, left, right)
+    for row in range(2):
+        a, b = factors[row].split([weights.a, weights.b])
+        change = left @ a[:, None] @ b[None] @ right
+        assert torch.linalg.matrix_rank(change) == 1
+        assert torch.allclose(found[row], x[row] @ change.T, atol=1e-4)
+
+
+def test_hyperdreambooth_predicts_in_rounds_and_tunes_at_a_higher_rank(base: Any, ada: Subject) -> None:
+    adapter = worn(base, "hyperdreambooth", ada)
+    weights: Any = adapter.recipe.modifiers[0]
+    with torch.no_grad(), attach(base, (adapter,)) as adapted:
+        own = {key.removeprefix("hyperdreambooth."): t for key, t in adapted.tensors.items()}
+        first, last = (replace(weights, rounds=n).predicted(own, own["features"]) for n in (1, 4))
+        learns = {key for part in adapter.recipe.tuning[0].train for key in part(adapted)}
+        down = [adapted.tensors[key].shape[0] for key in learns if key.endswith("down")]
+    assert not torch.allclose(first, last, atol=1e-4)
+    assert all(key.startswith("relaxed.") for key in learns)
+    assert set(down) == {4}
+    assert weights.rank == 1
+
+
+def test_hyperdreambooths_bank_learns_first_and_is_what_is_predicted_then(base: Any) -> None:
+    recipe = methods()["hyperdreambooth"](NOBODY, batch=1)
+    with attach(base, (Adapter(recipe, "<nobody>"),)) as adapted:
+        bank, hyper = ({key for part in stage.train for key in part(adapted)} for stage in recipe.pretraining)
+    assert bank == {"hyperdreambooth.bank"}
+    assert hyper
+    assert all(key.startswith("hyperdreambooth.hyper.") for key in hyper)
+    names = [term.name.partition("(")[0] for term in recipe.pretraining[1].loss]
+    assert names == ["denoising", "weight regression"]

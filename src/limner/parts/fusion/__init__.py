@@ -12,6 +12,7 @@ from .face_words import IDENTITY, identity_words
 from .fused_words import fused_words
 from .gated_attention import gated_attention
 from .hybrid_states import hybrid_states, prior_regression
+from .identity_weights import identity_weights, weight_regression
 from .last_tokens import last_tokens
 from .layered_attention import layered_attention
 from .local_attention import details_of_depths, local_attention
@@ -50,6 +51,7 @@ __all__ = [
     "fused_words",
     "gated_attention",
     "hybrid_states",
+    "identity_weights",
     "identity_words",
     "in_context",
     "last_tokens",
@@ -73,6 +75,7 @@ __all__ = [
     "subject_attention",
     "text_off",
     "tunable",
+    "weight_regression",
     "words_of_depths",
     "words_of_pictures",
 ]
