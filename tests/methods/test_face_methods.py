@@ -524,7 +524,7 @@ def test_idadapter_mixes_photographs_and_adds_nothing_but_adapters(base: Any) ->
 
 @torch.no_grad()
 def predicted(base: Any, adapter: Adapter, said: Sequence[str], shown: References | None, **more: Any) -> Tensor:
-    """What is predicted of fixed latents, as in teaching where pictures are shown."""
+    """The prediction of fixed latents, as in teaching where pictures are shown."""
     with attach(base, (adapter,)) as adapted:
         run = run_of(adapted, said, references=shown, **more)
         x = torch.randn(len(said), *base.latent_shape, generator=torch.Generator().manual_seed(3))
@@ -725,7 +725,7 @@ def test_moas_router_weighs_two_branches_that_sum_to_one(base: Any, ada: Subject
 
 @torch.no_grad()
 def first_layer(base: Any, adapter: Adapter) -> Tensor:
-    """What the first cross-attention layer returns."""
+    """The output of the first cross-attention layer."""
     seen: list[Tensor] = []
 
     def note(call: AttentionCall) -> AttentionCall:

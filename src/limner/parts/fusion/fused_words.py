@@ -93,7 +93,7 @@ class fused_words:
         others: Sequence[Mapping[str, Tensor]],
         there: Sequence[bool],
     ) -> list[list[int]]:
-        """Of each row, where the states of the noun's last token end; none where no picture is seen."""
+        """Where the states of the noun's last token end in each row; nowhere where no picture is seen."""
         word = self.subject.handle
         return [
             [at + len(own) - 1 for at in base.word_places(text, word, words={**more, word: own})] if on else []

@@ -100,12 +100,12 @@ class identity_weights:
         yield live
 
     def sites(self, base: Base) -> list[str]:
-        """Of attention, by name."""
+        """Names of the attention layers that change."""
         return [site.name for site in base.sites if site.kind in self.acts_in]
 
     @property
     def numbers(self) -> int:
-        """Of both factors of a matrix."""
+        """How many numbers both factors of a matrix are."""
         return self.rank * (self.a + self.b)
 
     def auxiliary(self, base: Base, name: str) -> list[tuple[Tensor, Tensor]]:

@@ -97,8 +97,8 @@ class set_tokens:
         return self.former(under("encoder.", own), seen)
 
     def decoded(self, own: Mapping[str, Tensor], name: str, tokens: Tensor, patches: Tensor, level: Tensor) -> Tensor:
-        """What a decoder makes of tokens [B, queries, width], patches [B, SIDE^2, size] and a number of each [B,
-        SIDE^2]: [B, SIDE^2, size]."""
+        """Patches that a decoder makes of tokens [B, queries, width], patches [B, SIDE^2, size] and a number of each
+        [B, SIDE^2]: [B, SIDE^2, size]."""
         import torch
         import torch.nn.functional as F
 
