@@ -893,15 +893,22 @@ def test_facestudio_learns_the_prior_first_and_leaves_it_then(base: Any) -> None
 # -------------------------------------------------------------------------------------------------------------------- FreeCure
 
 
-def test_freecure_without_attributes_is_its_host_bit_for_bit(base: Any, ada: Subject) -> None:
-    """No strength, or a prompt that asks for no attribute: FastComposer's own picture. With one, another."""
-    host, plain, worn_on = (
+def test_freecure_without_attributes_is_its_host(base: Any, ada: Subject) -> None:
+    """No strength, or a prompt that asks for no attribute: FastComposer's own picture. With one, another. Twins make batches
+    larger, which may turn a last bit."""
+    host, plain, cured = (
         {said: painted(base, name, ada, said, **more) for said in ("<rex> on the beach", "<rex> wearing sunglasses")}
         for name, more in (("fastcomposer", {}), ("freecure", {"strength": 0.0}), ("freecure", {}))
     )
-    assert plain == host
-    assert worn_on["<rex> on the beach"] == host["<rex> on the beach"]
-    assert worn_on["<rex> wearing sunglasses"] != host["<rex> wearing sunglasses"]
+
+    def apart(first: bytes, other: bytes) -> int:
+        pixels = (torch.frombuffer(bytearray(data), dtype=torch.uint8).int() for data in (first, other))
+        one, two = pixels
+        return int((one - two).abs().max())
+
+    assert all(apart(plain[said], host[said]) <= 2 for said in host)
+    assert apart(cured["<rex> on the beach"], host["<rex> on the beach"]) <= 2
+    assert apart(cured["<rex> wearing sunglasses"], host["<rex> wearing sunglasses"]) > 10
 
 
 def test_freecure_learns_nothing_and_leaves_cross_attention_to_the_host(base: Any, ada: Subject) -> None:

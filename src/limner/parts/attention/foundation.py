@@ -27,7 +27,7 @@ class foundation_attention:
     self-attention). Where that is, is the twin's cross-attention to the attribute's words in the step before, above
     Otsu's threshold.
 
-    A prompt without such words, and places without the attribute, are as without this, to the bit.
+    A prompt without such words, and places without the attribute, are as without this.
 
     words: of attributes, each looked for as a whole word
     strength: how many times the twin's keys count
