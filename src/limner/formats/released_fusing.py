@@ -28,7 +28,7 @@ ENDS = ("weight", "bias")
 
 @dataclass(frozen=True)
 class ReleasedFusing:
-    """What a file brings."""
+    """The contents of a file."""
 
     tower: Mapping[str, Tensor]  # of a CLIP image encoder, as transformers names it: "vision_model...."
     fusing: Mapping[str, Tensor]  # as `parts.fusion.fused_words.fuse` names them, of the encoder's pooled output

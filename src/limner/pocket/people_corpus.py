@@ -97,7 +97,7 @@ HEAD = ("head", "hair", "eye", "brow", "nose", "mouth", "ear", "glasses", "sungl
 
 @functools.lru_cache(maxsize=8192)
 def _graph(picture: int) -> Any:
-    """What a picture shows: its person alone, all else drawn from the picture's number."""
+    """The scene graph of a picture: its person alone, all else drawn from the picture's number."""
     from dataclasses import replace
 
     import numpy as np

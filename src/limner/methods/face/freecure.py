@@ -46,7 +46,7 @@ def freecure(subject: Subject, *, strength: float = 1.0, wait: float = 0.3, rank
     attributes like the others. The host is FastComposer's weights, which it leaves as they are.
 
     Settings:
-        strength: how many times the identity-free picture counts in self-attention; 0 is the host, to the bit
+        strength: how many times the identity-free picture counts in self-attention; 0 is the host
         wait: share of painting in which the host reads plain text
         rank: of the host's change of the denoiser
     """

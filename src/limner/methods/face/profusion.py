@@ -43,8 +43,8 @@ def profusion(
 
     The authors' network is a copy of the denoiser's way down, which reads the reference's latents beside the noisy ones
     and CLIP's states; here it is a perceptron on what the base's own way down sees in both, on CLIP's class tokens and
-    on the time. Their words do not start from the class noun, and neither do these. What their notebooks tune for how
-    long is not stored; 30 updates are ours.
+    on the time. Their words do not start from the class noun, and neither do these. How long their notebooks
+    tune is not stored; 30 updates are ours.
 
     Settings:
         words: vectors that a picture becomes

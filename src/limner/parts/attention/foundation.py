@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from limner.core.types import Live
-from limner.parts.modifiers.image_attention import otsu
 from limner.parts.modifiers.states import other_words
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ class foundation_attention:
     self-attention). Where that is, is the twin's cross-attention to the attribute's words in the step before, above
     Otsu's threshold.
 
-    A prompt without such words, and places without the attribute, are as without this, to the bit.
+    A prompt without such words, and places without the attribute, are as without this.
 
     words: of attributes, each looked for as a whole word
     strength: how many times the twin's keys count
@@ -119,6 +118,8 @@ class _Seen:
         """[pictures, 1, h, w] of 0 and 1 at the finest layer."""
         import torch
         import torch.nn.functional as F
+
+        from limner.parts.modifiers.image_attention import otsu  # which stands on this package
 
         maps = self.now if run.step == self.number + 1 else self.last if run.step == self.number else []
         if not maps:

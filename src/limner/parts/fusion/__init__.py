@@ -13,6 +13,7 @@ from .fused_words import fused_words
 from .gated_attention import gated_attention
 from .grounded_states import grounded_states, within_box
 from .hybrid_states import hybrid_states, prior_regression
+from .identity_weights import identity_weights, weight_regression
 from .last_tokens import last_tokens
 from .layered_attention import layered_attention
 from .local_attention import details_of_depths, local_attention
@@ -25,6 +26,7 @@ from .query_words import query_word, query_words, released_query_words
 from .reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .reference_network import reference_network
 from .selected_states import query_consistency, selected_states
+from .set_tokens import few_to_many, set_tokens
 from .subject_attention import subject_attention
 from .text_off import mixed_attention, text_off
 from .word_mappers import one_word, words_of_depths
@@ -49,10 +51,12 @@ __all__ = [
     "explain",
     "explanation",
     "feature_regression",
+    "few_to_many",
     "fused_words",
     "gated_attention",
     "grounded_states",
     "hybrid_states",
+    "identity_weights",
     "identity_words",
     "in_context",
     "last_tokens",
@@ -74,10 +78,12 @@ __all__ = [
     "router_prior",
     "selected_states",
     "self_sites",
+    "set_tokens",
     "states_of_multimodal",
     "subject_attention",
     "text_off",
     "tunable",
+    "weight_regression",
     "within_box",
     "words_of_depths",
     "words_of_pictures",

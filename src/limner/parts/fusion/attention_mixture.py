@@ -131,7 +131,7 @@ class attention_mixture:
         call.on_output.append(lambda prior: (1 - share) * prior + share * seen.to(prior))
 
     def _seen(self, base: Base, run: Pass, features: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-        """What each row sees [rows, F], and which have the word and see it [rows] bool."""
+        """Features that each row sees [rows, F], and which rows have the word and see them [rows] bool."""
         import torch
 
         if (id(self), "seen") not in run.cache:

@@ -24,8 +24,8 @@ SLOPE = 0.2  # of leaky ReLUs, below zero
 
 @dataclass(frozen=True)
 class identity_words:
-    """What several encoders see of a face -> `words` words [B, words, D], each by a perceptron of its own (Sec. 3.1 and
-    3.2 of arXiv:2403.05094). The features to map are those of `look`.
+    """Features of a face by several encoders -> `words` words [B, words, D], each by a perceptron of its own (Sec. 3.1
+    and 3.2 of arXiv:2403.05094). The features to map are those of `look`.
 
     Each depth of an identity passes a linear layer of `scale` numbers; these, together, are what tells people apart and
     are kept in a run as "identity features" [rows, all depths * scale]. Where the expression is not seen, a learned one
@@ -86,7 +86,7 @@ class identity_words:
         return Mapped(own, vectors)
 
     def _widths(self, base: Base) -> list[int]:
-        """Of every depth of an identity."""
+        """Numbers of every depth of an identity."""
         import torch
 
         blank = torch.zeros(1, 3, base.picture_size, base.picture_size, device=base.device)

@@ -63,7 +63,10 @@ class fused_words:
             others = [other_words(run, row, but=self.subject.handle) for row in rows]
             there, said = on[rows].tolist(), [run.prompts[row] for row in rows]
             nouns = nouns_read(base, run, rows, self.subject)
-            put = [torch.cat([noun[:-1], noun[-1:].expand(seen.shape[1], -1)]) for noun in nouns]
+            put = [
+                torch.cat([noun[:-1], noun[-1:].expand(seen.shape[1], -1)]) if shown else noun
+                for noun, shown in zip(nouns, there, strict=True)
+            ]
             plain = read_with(base, said, put, there, self.subject.handle, others).to(states)
             places = self._places(base, said, put, others, there)
             put_in(run, self.subject.handle, {row: partial(_here, own) for row, own in zip(rows, put, strict=True)})
@@ -90,7 +93,7 @@ class fused_words:
         others: Sequence[Mapping[str, Tensor]],
         there: Sequence[bool],
     ) -> list[list[int]]:
-        """Of each row, where the states of the noun's last token end; none where no picture is seen."""
+        """Where the states of the noun's last token end in each row; nowhere where no picture is seen."""
         word = self.subject.handle
         return [
             [at + len(own) - 1 for at in base.word_places(text, word, words={**more, word: own})] if on else []

@@ -72,7 +72,7 @@ def timed(
             return (moved / moved.norm() * length)[None]
 
         def bypass(own: Mapping[str, Tensor], site: int, moment: int, random: Streams | None) -> Tensor:
-            there = moment >= 0 and (random is None or float(torch.rand((), generator=random("bypass"))) < keep)
+            there = moment >= 0 and (random is None or float(torch.rand((), generator=random("image bypass"))) < keep)
             hidden = F.leaky_relu(own["bypass.first"] @ F.layer_norm(own["features"], own["features"].shape))
             return own["bypass.second"] @ hidden * float(there)
 

@@ -44,8 +44,8 @@ def text_balance(source: Source, *, word: str, contexts: Sequence[str] = CONTEXT
 
 
 def shares(base: Base, text: str, word: str, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the end token's attention in a text: the share of a word of these vectors [n, D], and the largest of any other
-    word's."""
+    """Two shares of the end token's attention in a text: that of a word of these vectors [n, D], and the largest of any
+    other word's."""
     import torch
 
     maps: list[Tensor] = []

@@ -22,7 +22,7 @@ EDITS = (
     "{} in the city, smiling",
     "{} in the kitchen wearing glasses",
 )
-"""What edits are asked for."""
+"""Prompts of edits, with {} for the person."""
 
 
 def edited_portraits(
@@ -70,7 +70,7 @@ def edited_portraits(
 
 
 def _known(base: Base, corpus: Corpus | None, count: int) -> list[str]:
-    """What a base knows people by."""
+    """Names or looks by which a base knows people."""
     from limner.parts.modifiers.names import FEWEST, known_names
 
     from .corpus import looks

@@ -22,21 +22,22 @@ TRIES = 8
 """Captions that are asked for until one is short enough."""
 
 
-def pairs_of_people(*, name: str = "pairs of people", spare: int = 4, **about: Any) -> Source:
+def pairs_of_people(*, name: str = "pairs of people", spare: int = 4, people: int = 0, **about: Any) -> Source:
     """`pairs` of the base's corpus of people, or of another that is given to the pre-training, with captions that leave
     room.
 
     name: sources of another name draw other pictures
     spare: tokens of the text encoder's room that captions leave free, for words that are wider than their letters
+    people: the first so many of the corpus alone; 0 is all
     about: as of `pairs`
     """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
-        return pairs(corpus=Short(people_of(base), base, spare), name=name, **about).prepare(base)
+        return pairs(corpus=Short(people_of(base), base, spare, people), name=name, **about).prepare(base)
 
     def over(corpus: Corpus) -> Source:
         def prepare(base: Base) -> Callable[[int, Streams], Batch]:
-            return pairs(corpus=Short(corpus, base, spare), name=name, **about).prepare(base)
+            return pairs(corpus=Short(corpus, base, spare, people), name=name, **about).prepare(base)
 
         return Source(name, "corpus", prepare, over=over)
 
@@ -57,12 +58,13 @@ def people_of(base: Base) -> Corpus:
 
 @dataclass(frozen=True)
 class Short:
-    """A corpus whose captions a base reads whole, with `spare` tokens to spare: of up to TRIES captions of a picture
-    the first that is short enough, else "a photo of" and the name."""
+    """A corpus, or its first `people`, whose captions a base reads whole, with `spare` tokens to spare: of up to TRIES
+    captions of a picture the first that is short enough, else "a photo of" and the name."""
 
     corpus: Corpus
     base: Base
     spare: int
+    people: int = 0
 
     @property
     def name(self) -> str:
@@ -70,7 +72,7 @@ class Short:
 
     @property
     def fingerprint(self) -> str:
-        return self.corpus.fingerprint
+        return self.corpus.fingerprint + (f", the first {self.people}" if self.people else "")
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -78,7 +80,7 @@ class Short:
 
     @property
     def subjects(self) -> Sequence[Sequence[int]]:
-        return self.corpus.subjects
+        return self.corpus.subjects[: self.people or None]
 
     def noun(self, picture: int) -> str:
         return self.corpus.noun(picture)
