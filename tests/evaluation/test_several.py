@@ -106,6 +106,15 @@ def test_leakage_by_hand() -> None:
     assert torch.allclose(leakage(alike, torch.eye(2)), torch.tensor([0.0, 0.5**0.5 / 2, 1]), atol=1e-6)
     assert swapped(alike)[[0, 2]].tolist() == [0, 1]
     assert torch.allclose(consistency(alike, torch.tensor([0.5, 1.0]))[0], torch.tensor([2.0, 1.0]))
+    assert consistency(alike, torch.tensor([0.05, 1.0]))[0].isnan().tolist() == [
+        True,
+        False,
+    ]  # nothing was learned to keep
+
+
+def test_what_is_no_number_is_none_in_a_record() -> None:
+    found = Together({"relation": float("nan"), "scene": 0.5}, {"relation": (float("nan"),), "scene": (0.5,)})
+    assert found.record == {"values": {"relation": None, "scene": 0.5}, "each": {"relation": [None], "scene": [0.5]}}
 
 
 def test_colour_leakage_by_hand() -> None:

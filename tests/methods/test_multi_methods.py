@@ -27,6 +27,7 @@ from limner.parts.guidance.separation import kept_apart, overlap, subject_maps
 from limner.parts.merging import member_of
 from limner.parts.modifiers import new_word
 from limner.parts.modifiers.neurons import concept_neurons
+from limner.parts.objectives import attention_within_mask
 from limner.workflows.demo import toy
 from tests.helpers import fast, same, state, untouched
 
@@ -192,7 +193,8 @@ def test_mix_of_show_keeps_its_words_within_the_mask(base: Any, pair: Any) -> No
     start = Adapter(recipe, "<rex>")
     *_, last = train(base, start, stages=(replace(stage, loss=(within,)),), seed=0)
     after_it = replace(start, stored=last.snapshot().tensors)
-    still = replace(stage, loss=(within,), steps=2, lr=1e-12)
+    watched: Any = recipe.modifiers[2]
+    still = replace(stage, loss=(attention_within_mask(within.source, watched),), steps=2, lr=1e-12)
     values = [
         sum(progress.loss for progress in train(base, adapter, stages=(still,), seed=5))
         for adapter in (start, after_it)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -11,20 +12,28 @@ from limner.errors import FileError, InputError, UnknownName
 from limner.evaluation.datasets.pairs import PAIRS, STANDING, pairs
 from limner.evaluation.datasets.toys import STANDARD
 from limner.pocket.world.vocabulary import RELATIONS
+from limner.workflows.bench import pairs as pairs_bench
 from limner.workflows.bench.pairs import METHODS, TRUTH, WAYS, PairPlan, bench_pairs, table_of
+
+
+def _unwanted(*_: object) -> NoReturn:
+    raise AssertionError("what is there already was painted again")
+
 
 PLAN = PairPlan(
     (("lora_dreambooth", (("steps", 1), ("batch", 1), ("rank", 2), ("prior_weight", 0.0), ("layers", "attention"))),),
     ways=("blend", "closed-form"),
     pairs=1,
     prompts=1,
+    steps=3,
 )
 
 
-def test_a_bench_of_pairs(tmp_path: Path) -> None:
+def test_a_bench_of_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results, folder, said = tmp_path / "pairs.json", tmp_path / "run", []
     found = bench_pairs(PLAN, results=results, folder=folder, say=said.append)
     assert json.loads(results.read_text()) == json.loads(json.dumps(found))
+    monkeypatch.setattr(pairs_bench, "_painted", _unwanted)
     blend, closed, truth = found["units"]
     assert (blend["method"], blend["way"], blend["pair"]) == ("lora_dreambooth", "blend", "dog-40 and car-41")
     assert {"identity", "consistency", "leakage", "present", "relation", "prompt"} <= blend["values"].keys()

@@ -448,8 +448,6 @@ def _composited(
                 done.append(next(own))
         last = replace(done[0], latents=composited(parts, [at.latents for at in done]))
         yield last
-    for own in steps:
-        own.close()
     rest = replace(layout, compose="blend")
     yield from sample(adapted, prompts, layout=rest, after=last, **about)
 

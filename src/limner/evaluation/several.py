@@ -59,13 +59,18 @@ class Company:
 class Together:
     """Every number of some pictures of several subjects: the mean, and each picture's."""
 
-    values: Mapping[str, float]
-    each: Mapping[str, tuple[float, ...]] = field(repr=False)
+    values: Mapping[str, float]  # the mean over those pictures that have a number
+    each: Mapping[str, tuple[float, ...]] = field(repr=False)  # not a number where there is none
 
     @property
     def record(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {"values": dict(self.values), "each": {name: list(values) for name, values in self.each.items()}}
+        """As JSON holds it, None for what is not a number."""
+        each = {name: [_or_none(value) for value in values] for name, values in self.each.items()}
+        return {"values": {name: _or_none(value) for name, value in self.values.items()}, "each": each}
+
+
+def _or_none(value: float) -> float | None:
+    return value if value == value else None
 
 
 def judged_together(company: Company, encoder: Encoder) -> Together:
@@ -93,7 +98,7 @@ def judged_together(company: Company, encoder: Encoder) -> Together:
     there = places.mean((2, 3)) > SMALLEST  # [N, K]
     found = {
         "identity": (own_identity(alike) * there).mean(1),
-        "consistency": (consistency(alike, torch.tensor(company.alone)) * there).mean(1),
+        "consistency": (consistency(alike, torch.tensor(company.alone)) * there).nanmean(1),
         "leakage": leakage(alike, apart),
         "colour_leakage": colour_leakage(coloured_alike(pixels, places), colours),
         "swapped": swapped(alike),
@@ -103,9 +108,8 @@ def judged_together(company: Company, encoder: Encoder) -> Together:
     if company.truths:
         found["prompt"] = found["prompt"] * found["present"]
     each = {name: tuple(round(float(v), 4) for v in values) for name, values in found.items()}
-    means = {
-        name: sum(v for v in values if v == v) / max(sum(v == v for v in values), 1) for name, values in each.items()
-    }
+    numbers = {name: [value for value in values if value == value] for name, values in each.items()}
+    means = {name: sum(own) / len(own) if own else float("nan") for name, own in numbers.items()}
     return Together({name: round(value, 4) for name, value in means.items()}, each)
 
 

@@ -35,14 +35,20 @@ def own_identity(alike: Tensor) -> Tensor:
     return alike.diagonal(dim1=1, dim2=2)
 
 
+LEAST_ALONE = 0.1
+"""Likeness of a subject alone below which nothing was learned that could be kept among others."""
+
+
 def consistency(alike: Tensor, alone: Tensor) -> Tensor:
-    """[N, K]: each subject's likeness in its place, as a share of its score where it is the only subject; 1 is as good as alone.
+    """[N, K]: each subject's likeness in its place, as a share of its score where it is the only subject; 1 is as good as alone. Not a
+    number for a subject that scores less than LEAST_ALONE alone.
 
     Args:
         alike: [N, K, K] of `likeness`.
-        alone: [K], likeness of the subject in pictures of itself alone, above 0.
+        alone: [K], likeness of the subject in pictures of itself alone.
     """
-    return own_identity(alike).clamp_min(0) / alone.clamp_min(1e-6)
+    share = own_identity(alike).clamp_min(0) / alone.clamp_min(LEAST_ALONE)
+    return share.masked_fill(alone < LEAST_ALONE, float("nan"))
 
 
 def leakage(alike: Tensor, apart: Tensor) -> Tensor:

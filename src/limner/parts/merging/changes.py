@@ -52,7 +52,9 @@ def member_of(adapter: Adapter, base: Base) -> Member:
     import torch
 
     _check_plain(adapter)
-    keeps, own, layers = [], {}, set()
+    keeps: list[int] = []
+    own: dict[str, Tensor] = {}
+    layers: set[str] = set()
     with torch.no_grad(), attach(base, [adapter]) as adapted:
         for (_, index), modifier, live in adapted.live.items():
             there = {layer for name in live.tensors if (layer := _layer_of(base, name))}
@@ -112,7 +114,7 @@ def _check_of_words(adapter: Adapter, modifier: Any, live: Live) -> None:
 
 
 def _layer_of(base: Base, name: str) -> str:
-    """The linear or convolution layer that a tensor of a concept belongs to, "denoiser.…to_q"; empty for none."""
+    """The linear or convolution layer that a tensor of a concept belongs to, "denoiser.NAME"; empty for none."""
     parts = "|".join(map(re.escape, sorted(base.parts, key=len, reverse=True)))
     found = re.fullmatch(rf"[A-Za-z0-9_]+\.((?:{parts})\..+)\.[A-Za-z0-9_]+", name)
     if found is None:
@@ -125,7 +127,7 @@ def _layer_of(base: Base, name: str) -> str:
 
 
 def layer_module(base: Base, layer: str) -> Any:
-    """A layer by its name, "denoiser.…to_q"."""
+    """A layer by its name, "denoiser.NAME"."""
     part, _, path = layer.partition(".")
     return base.module(part).get_submodule(path)
 

@@ -49,6 +49,7 @@ class PairPlan:
     pairs: int = 3
     prompts: int = 6
     seeds: tuple[int, ...] = (0,)
+    steps: int = 25  # of sampling
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -96,6 +97,7 @@ def bench_pairs(
                     f"{number}/{len(todo)}  {method}  {way}  {pair.name}  {(time.monotonic() - began) / new:.0f} s each"
                 )
             found.append(record)
+    found = json.loads(compact(found))  # as they are read another time
     whole = {"format": FORMAT, "suite": "pairs", "plan": asdict(plan), "summary": _summary(found), "units": found}
     write_text(results, compact(whole), overwrite=True)
     say(f"{counted(len(todo), 'unit')}, {new} of them new, in {results}")
@@ -122,7 +124,7 @@ def _key(plan: PairPlan, base: Base, method: str, given: Sequence[Any], way: str
     from limner.methods import find
 
     chosen = checked_settings(find(method), dict(given)) if method != TRUTH else {}
-    about = [FORMAT, base.fingerprint, method, chosen, way, pair, plan.prompts, plan.seeds]
+    about = [FORMAT, base.fingerprint, method, chosen, way, pair, plan.prompts, plan.seeds, plan.steps]
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:20]
 
 
@@ -167,7 +169,7 @@ def _painted(plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, 
     import limner
 
     worn = [limner.merge(base, concepts, by=way)] if way in MERGED else list(concepts)
-    settings = limner.PaintSettings(compose=way) if way in COMPOSED else limner.PaintSettings()
+    settings = limner.PaintSettings(plan.steps, compose=way if way in COMPOSED else "blend")
     found: list[Image.Image] = []
     for prompt in pair.prompts:
         regions = pair.regions(prompt, HANDLES) if way in COMPOSED else None
@@ -183,7 +185,8 @@ def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Pair, number: int
     from limner.evaluation.several import likeness_alone
 
     said = [text.format(concept.handle) for text in pair.alone(number)]
-    images = [p.image for p in limner.paint(base, said, concepts=[concept], seed=plan.seeds[0])]
+    settings = limner.PaintSettings(plan.steps)
+    images = [p.image for p in limner.paint(base, said, concepts=[concept], seed=plan.seeds[0], settings=settings)]
     member = pair.members[number]
     return round(likeness_alone(images, member.held_out, member.noun, _encoder()), 4)
 
@@ -216,11 +219,17 @@ def _summary(units: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         done = [unit["values"] for unit in own if "values" in unit]
         row: dict[str, Any] = {"method": method, "way": way, "pairs": len(done)}
         if done:
-            row |= {name: round(sum(v[name] for v in done) / len(done), 4) for name in done[0]}
+            row |= {name: _mean([values[name] for values in done]) for name in done[0]}
         else:
             row["why_not"] = own[0]["why_not"]
         found.append(row)
     return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Of those that are numbers."""
+    numbers = [value for value in values if value is not None]
+    return round(sum(numbers) / len(numbers), 4) if numbers else None
 
 
 COLUMNS = ("identity", "consistency", "leakage", "colour_leakage", "present", "relation", "prompt")
@@ -236,6 +245,6 @@ def table_of(found: Mapping[str, Any]) -> str:
         if "why_not" in row:
             lines.append(f"| {row['method']} | {row['way']} | {row['why_not']} |" + " |" * (len(COLUMNS) - 1))
         else:
-            values = " | ".join(f"{row[c]:.3f}" if c in row else "-" for c in COLUMNS)
+            values = " | ".join("-" if row.get(c) is None else f"{row[c]:.3f}" for c in COLUMNS)
             lines.append(f"| {row['method']} | {row['way']} | {values} |")
     return "\n".join(lines)
