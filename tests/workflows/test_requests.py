@@ -34,22 +34,54 @@ CONCEPT = ConceptChoice(path=Path("rex.safetensors"), method="mine.py:mine", tru
 BASE = BaseChoice(name="path/to/sd", device="cuda:1", dtype="bfloat16", fit=11.5, offload=True, config="path/config")
 EVERY: tuple[Request, ...] = (
     LearnRequest(
-        pictures=(Path("rex/"), Path("more/0.png")), noun="dog", nouns={"rex": "dog"}, name="rex", kind="pet",
-        method="lora_dreambooth", settings={"steps": 3, "lr": 1e-4, "flip": True}, base=BASE, seed=7, out=Path("out"), overwrite=True,
-        resume=True, goal="best", budget=90.0, hold_out=2, without=Path("without"), pool=Path("pool"), segment="rembg",
-        caption="pocket", keep="best", stop="gap", sample_every=10, sample_prompts=("<rex>", "<rex> in the snow"), preview=0,
-        score=False, check=False, encoders={"clip": "path/to/clip"}, together=True, slots=4, mixed=True,
+        pictures=(Path("rex/"), Path("more/0.png")),
+        noun="dog",
+        nouns={"rex": "dog"},
+        name="rex",
+        kind="pet",
+        method="lora_dreambooth",
+        settings={"steps": 3, "lr": 1e-4, "flip": True},
+        base=BASE,
+        seed=7,
+        out=Path("out"),
+        overwrite=True,
+        resume=True,
+        goal="best",
+        budget=90.0,
+        hold_out=2,
+        without=Path("without"),
+        pool=Path("pool"),
+        segment="rembg",
+        caption="pocket",
+        keep="best",
+        stop="gap",
+        sample_every=10,
+        sample_prompts=("<rex>", "<rex> in the snow"),
+        preview=0,
+        score=False,
+        check=False,
+        encoders={"clip": "path/to/clip"},
+        together=True,
+        slots=4,
+        mixed=True,
     ),
     PaintRequest(
-        prompts=("<rex>",), concepts=(CONCEPT, CONCEPT), base=BASE, seed=1, count=2, scale=(0.5, 1.0), guide_between=(0.1, 0.9),
-        onto=Path("a.png"), where=Path("b.png"),
+        prompts=("<rex>",),
+        concepts=(CONCEPT, CONCEPT),
+        base=BASE,
+        seed=1,
+        count=2,
+        scale=(0.5, 1.0),
+        guide_between=(0.1, 0.9),
+        onto=Path("a.png"),
+        where=Path("b.png"),
     ),
     ScoreRequest(concept=CONCEPT, prompts=("<rex>",), photos=Path("photos"), out=Path("sheets")),
     CheckRequest(concept=CONCEPT, steps=2, any_base=True),
     ExportRequest(concept=CONCEPT, to="kohya", rank=16),
     PublishRequest(concept=CONCEPT, to="me/rex", formats=("kohya", "peft"), upload=False),
     PretrainRequest(method="ip_adapter", settings={"steps": 2}, corpus="toys:4", ema=0.99, preview_of=Path("dog")),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("request_", EVERY, ids=lambda r: r.kind_of_work)
@@ -57,8 +89,13 @@ def test_a_request_comes_back_equal(request_: Request) -> None:
     again = read_request(request_.to_json())
     assert again == request_
     assert type(request_).from_json(request_.to_json()) == request_
-    plain = type(request_)(**{name: getattr(request_, name) for name in ("concept", "to", "method", "prompts", "pictures")
-                             if hasattr(request_, name)})  # fmt: skip
+    plain = type(request_)(
+        **{
+            name: getattr(request_, name)
+            for name in ("concept", "to", "method", "prompts", "pictures")
+            if hasattr(request_, name)
+        }
+    )
     assert read_request(plain.to_json()) == plain  # everything else as ever
     assert json.loads(request_.to_json())["request"] == request_.kind_of_work
 
@@ -74,15 +111,27 @@ def test_every_kind_of_request_is_tried() -> None:
         ("[]", InputError, 'a table of JSON with "request"'),
         ('{"request": "lern"}', UnknownName, "did you mean 'learn'"),
         ('{"request": "learn"}', InputError, "says no pictures"),
-        ('{"request": "learn", "pictures": "rex"}', InputError, "pictures of the request to learn must be a list, not 'rex'"),
-        ('{"request": "learn", "pictures": ["rex"], "stepz": 3}', UnknownName, "no field of the request to learn 'stepz'"),
-        ('{"request": "learn", "pictures": ["rex"], "seed": true}', InputError, "seed .* must be a whole number, not 'True'"),
+        (
+            '{"request": "learn", "pictures": "rex"}',
+            InputError,
+            "pictures of the request to learn must be a list, not 'rex'",
+        ),
+        (
+            '{"request": "learn", "pictures": ["rex"], "stepz": 3}',
+            UnknownName,
+            "no field of the request to learn 'stepz'",
+        ),
+        (
+            '{"request": "learn", "pictures": ["rex"], "seed": true}',
+            InputError,
+            "seed .* must be a whole number, not 'True'",
+        ),
         ('{"request": "learn", "pictures": ["rex"], "check": 1}', InputError, "must be true or false"),
         ('{"request": "learn", "pictures": ["rex"], "base": {"dtipe": 1}}', UnknownName, "did you mean 'dtype'"),
         ('{"request": "paint", "prompts": ["a"], "guide_between": [0]}', InputError, "must be a list"),
         ('{"request": "paint", "prompts": ["a"]}', InputError, "expected a request to learn, not to paint"),
     ],
-)  # fmt: skip
+)
 def test_a_request_that_is_wrong_is_said(text: str, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         LearnRequest.from_json(text)
@@ -102,8 +151,15 @@ def test_learning_by_a_request_says_what_happens_and_teaches_the_same(base: Any,
         picture.image.save(folder / f"{k}.png")
     settings = {"steps": 3, "batch": 1}
     request = LearnRequest(
-        pictures=(folder,), noun="dog", name="rex", method="textual_inversion", settings=settings, out=tmp_path, preview=1, score=False
-    )  # fmt: skip
+        pictures=(folder,),
+        noun="dog",
+        name="rex",
+        method="textual_inversion",
+        settings=settings,
+        out=tmp_path,
+        preview=1,
+        score=False,
+    )
     opened: list[str] = []
 
     def kept_open(choice: BaseChoice) -> Any:
@@ -142,9 +198,13 @@ def test_a_caller_that_goes_away_leaves_the_base_as_it_was(base: Any, photos: Pa
     from tests.helpers import untouched
 
     request = LearnRequest(
-        pictures=(photos,), noun="dog", name="rex", method="lora_dreambooth", out=tmp_path,
+        pictures=(photos,),
+        noun="dog",
+        name="rex",
+        method="lora_dreambooth",
+        out=tmp_path,
         settings={"steps": 3, "batch": 1, "num_class_pictures": 2},
-    )  # fmt: skip
+    )
     events = learn_subject(request, open_base=lambda _: base)
     for event in events:
         if isinstance(event, UpdateDone):

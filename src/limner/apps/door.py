@@ -1,7 +1,7 @@
 """The door: how a command ends. Every expected failure is one line; anything else is a report that can be sent.
 
-Exit codes: 0 done, 1 an error that was explained (or nobody reads the output any more), 2 the command was typed wrong, 70 a fault of
-limner (EX_SOFTWARE of sysexits.h), 130 interrupted.
+Exit codes: 0 done, 1 an error that was explained (or nobody reads the output any more), 2 the command was typed
+wrong, 70 a fault of limner (EX_SOFTWARE of sysexits.h), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -73,13 +73,14 @@ def tell(message: object) -> None:
 
 
 def explain(error: BaseException) -> str | None:
-    """One line about a failure that limner does not raise itself but expects: of the system, the memory, the hub, a text's encoding
-    or a library that is missing. None for anything else, which is a fault of limner's."""
+    """One line about a failure that limner does not raise itself but expects: of the system, the memory, the hub, a
+    text's encoding or a library that is missing. None for anything else, which is a fault of limner's."""
     kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     text = _first_line(error)
     if isinstance(error, MemoryError) or "torch.OutOfMemoryError" in kinds or _is_memory(error, text):
         return (
-            "the memory is used up; take a smaller --batch or --dtype bfloat16, or let --fit GB choose how the base is opened "
+            "the memory is used up; take a smaller --batch or --dtype bfloat16, or let --fit GB choose how the base "
+            "is opened "
             f"({text})"
         )
     if any(kind.startswith(("huggingface_hub.", "httpx", "requests.")) for kind in kinds):
@@ -125,7 +126,8 @@ def _write_anything() -> None:
 
 
 def _flush() -> int:
-    """Write out what is printed. 1 where that is not possible: quietly when nobody reads it, with a word when the disk is full."""
+    """Write out what is printed. 1 where that is not possible: quietly when nobody reads it, with a word when the
+    disk is full."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -1,4 +1,5 @@
-"""Picture files decoded within bounds: known formats alone, no more pixels than are read, in memory that does not grow with them."""
+"""Picture files decoded within bounds: known formats alone, no more pixels than are read, in memory that does not
+grow with them."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
-"""Formats that are opened, whatever a file is called, beside HEIC where its decoder is installed. Pillow knows forty more; some of them start other programs (PostScript)."""
+"""Formats that are opened, whatever a file is called, beside HEIC where its decoder is installed. Pillow knows forty
+more; some of them start other programs (PostScript)."""
 MAX_PIXELS = 64_000_000
 """Pixels of the largest picture that is read."""
 KEPT_PIXELS = 4096 * 4096
@@ -43,13 +45,15 @@ class Decoded:
 
 
 def decoded(source: Path | bytes, *, name: str) -> Decoded:
-    """The first frame of a picture file, or of the bytes of one. Raises `PictureError` for everything that cannot be read."""
+    """The first frame of a picture file, or of the bytes of one. Raises `PictureError` for everything that cannot be
+    read."""
     with _opened(source, name) as image:
         return converted(image, name=name, own=True)
 
 
 def decoded_mask(source: Path | bytes, *, name: str) -> Image.Image:
-    """The mask that a picture file, or the bytes of one, holds. Raises `PictureError` for everything that cannot be read."""
+    """The mask that a picture file, or the bytes of one, holds. Raises `PictureError` for everything that cannot be
+    read."""
     with _opened(source, name) as image:
         return converted_mask(image, name=name)
 
@@ -79,8 +83,8 @@ def text_of(source: Path, field: str) -> str:
 
 
 def converted(image: Image.Image, *, name: str, own: bool = False) -> Decoded:
-    """An opened picture as RGB: turned as its EXIF says, transparency over white, 16 bits scaled to 8. `own` says that the picture
-    may be changed. Raises `PictureError`."""
+    """An opened picture as RGB: turned as its EXIF says, transparency over white, 16 bits scaled to 8. `own` says
+    that the picture may be changed. Raises `PictureError`."""
     return _guarded(name, lambda: _converted(image, name, own))
 
 
@@ -142,7 +146,8 @@ def _opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
         pixels = image.width * image.height
         if pixels > MAX_PIXELS:
             raise PictureError(
-                f"{name} says it is {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read: make it smaller"
+                f"{name} says it is {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read: make it "
+                "smaller"
             )
         with _room.of(pixels):
             yield image
@@ -172,7 +177,8 @@ def _open_known(file: BinaryIO, name: str) -> Image.Image:
 
 
 class _Room:
-    """Large pictures wait for one another, so that threads together decode at most `pixels` at a time; one alone always may."""
+    """Large pictures wait for one another, so that threads together decode at most `pixels` at a time; one alone
+    always may."""
 
     def __init__(self, pixels: int) -> None:
         self.pixels, self.taken, self.changed = pixels, 0, threading.Condition()
@@ -223,8 +229,8 @@ def _smaller(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image, name: str) -> Image.Image:
-    """A picture of 16 or 32 bits as 8-bit grey, some rows at a time; any other as it is. The brightest pixel says what white is: 1,
-    255 or 65,535."""
+    """A picture of 16 or 32 bits as 8-bit grey, some rows at a time; any other as it is. The brightest pixel says
+    what white is: 1, 255 or 65,535."""
     import numpy as np
     from PIL import Image
 

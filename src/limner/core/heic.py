@@ -37,7 +37,8 @@ def register() -> None:
 
 
 def unread_note(places: Sequence[Path]) -> str:
-    """A line about pictures in HEIC among these files and folders that are not read, since the decoder is not installed; else empty."""
+    """A line about pictures in HEIC among these files and folders that are not read, since the decoder is not
+    installed; else empty."""
     if can_read():
         return ""
     files = [file for place in places for file in (sorted(place.iterdir()) if place.is_dir() else [place])]
@@ -45,6 +46,7 @@ def unread_note(places: Sequence[Path]) -> str:
     if not found:
         return ""
     return (
-        f"{counted(len(found), 'HEIC picture')} cannot be read here, such as {found[0].name}: install the decoder ({INSTALL}), or save as "
+        f"{counted(len(found), 'HEIC picture')} cannot be read here, such as {found[0].name}: install the decoder "
+        f"({INSTALL}), or save as "
         "JPEG or PNG"
     )

@@ -1,5 +1,5 @@
-"""Near-duplicates among pictures, in two ways: a quick one for pictures of one size and cut, a thorough one for copies that were
-mirrored, shifted or saved again."""
+"""Near-duplicates among pictures, in two ways: a quick one for pictures of one size and cut, a thorough one for
+copies that were mirrored, shifted or saved again."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ SIDE, MOST = 64, 24
 
 
 def _slopes(image: Image.Image) -> Slopes:
-    """Differences to the right and down, of the picture and of its mirror image. [2 (plain, mirrored), 2, SIDE, SIDE]"""
+    """Differences to the right and down, of the picture and of its mirror image. [2 (plain, mirrored), 2, SIDE,
+    SIDE]"""
     import numpy as np
     from PIL import Image
 

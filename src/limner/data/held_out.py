@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 
 ONE = 0.6
-"""How alike the slopes of two pictures are that are one (see `limner.data.duplicates.doubles`), their hashes being near."""
+"""How alike the slopes of two pictures are that are one (see `limner.data.duplicates.doubles`), their hashes being
+near."""
 
 
 def without_held_out(
     found: Listed, judged: Listed, folder: Path, *, duplicates: Literal["error", "leave-out"] = "error"
 ) -> Listed:
-    """The corpus without subjects that are judged: those with a picture that is, mirrored or not, nearly one of those in the folder (`judged`).
+    """The corpus without subjects that are judged: those with a picture that is, mirrored or not, nearly one of those
+    in the folder (`judged`).
 
-    Pictures whose difference hashes are near are compared by their slopes. Raises `InputError` where there are some, unless they
-    are to be left out.
+    Pictures whose difference hashes are near are compared by their slopes. Raises `InputError` where there are some,
+    unless they are to be left out.
     """
     pairs = _nearly_equal(found, judged)
     if not pairs:
@@ -34,8 +36,10 @@ def without_held_out(
     if duplicates == "error":
         k, other = pairs[0]
         raise InputError(
-            f"{len(pairs)} pictures of {found.name} are nearly those held out in {folder}, such as {found.entries[k].name} and "
-            f"{judged.entries[other].name}: what is judged must not have been trained on. Take the {len(subjects)} subjects out, or "
+            f"{len(pairs)} pictures of {found.name} are nearly those held out in {folder}, such as "
+            f"{found.entries[k].name} and "
+            f"{judged.entries[other].name}: what is judged must not have been trained on. Take the {len(subjects)} "
+            "subjects out, or "
             "say --duplicates leave-out"
         )
     left_out = Tally(dict(found.left_out.counts), dict(found.left_out.examples))

@@ -64,8 +64,9 @@ def run_updates(
 ) -> Generator[Progress, None, tuple[dict[str, Tensor], list[float]]]:
     """Train, yielding every update; in the end it returns all tensors worn then, and the loss of every update.
 
-    `header` says which run this is; a checkpoint of another is refused. Without stages, the recipe is only put on. Of several
-    processes, the main one writes, and all stop together. The checkpoint stays: `discard` it once what was learned is saved.
+    `header` says which run this is; a checkpoint of another is refused. Without stages, the recipe is only put on. Of
+    several processes, the main one writes, and all stop together. The checkpoint stays: `discard` it once what was
+    learned is saved.
     """
     if not stages:
         with attach(base, (adapter,)) as adapted:

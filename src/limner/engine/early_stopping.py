@@ -41,10 +41,10 @@ SIGN: dict[str, object] = {MARK: "losses on the way"}
 class Signals:
     """The loss of the references, of held-out pictures and of the untouched base, every few updates.
 
-    `stop` says what ends the teaching: "variance" (DVAR, arXiv:2302.04841: the loss of the last `patience` looks
-    varies less than 0.15 times as much as all), "overfit" (the loss is less than `least` of the base's, the indicator of
-    arXiv:2507.02687), "gap" (held-out pictures get worse by a tenth of the base's loss while the references get better), or
-    nothing. `file` keeps the looks, so that a resumed run decides as an uninterrupted one.
+    `stop` says what ends the teaching: "variance" (DVAR, arXiv:2302.04841: the loss of the last `patience` looks varies
+    less than 0.15 times as much as all), "overfit" (the loss is less than `least` of the base's, the indicator of
+    arXiv:2507.02687), "gap" (held-out pictures get worse by a tenth of the base's loss while the references get
+    better), or nothing. `file` keeps the looks, so that a resumed run decides as an uninterrupted one.
     """
 
     subject: Subject

@@ -70,12 +70,12 @@ class Certificate:
 
 
 def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_base: bool = False) -> Certificate:
-    """Look at a concept on a base: its tensors are numbers and do something, its pictures are numbers, prompts that name it
-    change and others stay near what they were, and after saving and loading it paints the same.
+    """Look at a concept on a base: its tensors are numbers and do something, its pictures are numbers, prompts that
+    name it change and others stay near what they were, and after saving and loading it paints the same.
 
-    "Near" is `LEFT` of the mean difference between two of the base's pictures of one prompt; the prompts are of other things
-    than the concept's class, of which weights that learn always take something along (`limner score` measures that drift).
-    Methods that act on whatever is painted (encoders, training-free ones) are not held to it.
+    "Near" is `LEFT` of the mean difference between two of the base's pictures of one prompt; the prompts are of other
+    things than the concept's class, of which weights that learn always take something along (`limner score` measures
+    that drift). Methods that act on whatever is painted (encoders, training-free ones) are not held to it.
     """
     import torch
 
@@ -112,8 +112,10 @@ def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_
                 "prompts of other things stay",
                 moved <= limit,
                 f"changed by {moved:.1f} of 255 (at most {limit:.1f})",
-                f"Paint other things without it; to change them less, teach fewer steps (now {concept.cost.get('steps', 0):g}, "
-                "--steps), wear it at a lower scale (limner paint … --scale 0.7), or learn a word alone (--method textual_inversion).",
+                "Paint other things without it; to change them less, teach fewer steps (now "
+                f"{concept.cost.get('steps', 0):g}, "
+                "--steps), wear it at a lower scale (limner paint … --scale 0.7), or learn a word alone (--method "
+                "textual_inversion).",
             )
         )
     else:

@@ -1,4 +1,5 @@
-"""Events: everything that a workflow says while it works, as values that go to JSON. The caller draws, logs or sends them."""
+"""Events: everything that a workflow says while it works, as values that go to JSON. The caller draws, logs or sends
+them."""
 
 from __future__ import annotations
 

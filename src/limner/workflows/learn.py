@@ -1,4 +1,5 @@
-"""`learn`: teach a base a subject that was read, with checkpoints that survive anything. (`learn_request` does it from files to files.)"""
+"""`learn`: teach a base a subject that was read, with checkpoints that survive anything. (`learn_request` does it
+from files to files.)"""
 
 from __future__ import annotations
 
@@ -50,14 +51,14 @@ def learn(
     """Teach `base` the subject by a method and return what was learned; the base is as it was afterwards.
 
     `given` are the method's settings. `progress` draws a bar with the time left on the error stream. With a folder for
-    `checkpoints` the run's state is written there every few seconds and when it is interrupted; `resume` goes on from it, to the
-    same bits as a run that was never stopped. `watch` sees every update; when it returns True, teaching ends there (see
-    `limner.engine.early_stopping`).
+    `checkpoints` the run's state is written there every few seconds and when it is interrupted; `resume` goes on from
+    it, to the same bits as a run that was never stopped. `watch` sees every update; when it returns True, teaching ends
+    there (see `limner.engine.early_stopping`).
 
-    With `to`, the concept is on disk the moment teaching ends (`overwrite` replaces one that is there), and only then the checkpoint
-    goes; without, the last checkpoint stays, since nothing is safe before the caller's own `save`. Raises `InputError` for unknown
-    or senseless settings, `FileError` for a checkpoint of another run and for a file that cannot be written, and `TeachingError`
-    where what was learned is not finite numbers.
+    With `to`, the concept is on disk the moment teaching ends (`overwrite` replaces one that is there), and only then
+    the checkpoint goes; without, the last checkpoint stays, since nothing is safe before the caller's own `save`.
+    Raises `InputError` for unknown or senseless settings, `FileError` for a checkpoint of another run and for a file
+    that cannot be written, and `TeachingError` where what was learned is not finite numbers.
     """
     draw = show() if progress else None
     running = learn_updates(
@@ -127,13 +128,15 @@ def _with_artefacts(base: Base, run: Run, concept: Concept, tensors: Mapping[str
 
 
 def check_finite(concept: Concept) -> None:
-    """Raise `TeachingError` for a concept with values that are no finite numbers: it paints nothing, and is not to be saved."""
+    """Raise `TeachingError` for a concept with values that are no finite numbers: it paints nothing, and is not to
+    be saved."""
     import torch
 
     for name, tensor in concept.tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
             raise TeachingError(
-                f"{concept.method} learned values for {concept.handle} that are not finite numbers ({name}): teach with a lower learning "
+                f"{concept.method} learned values for {concept.handle} that are not finite numbers ({name}): teach "
+                "with a lower learning "
                 "rate, or in float32"
             )
 
@@ -179,7 +182,8 @@ MOST_VECTORS = 64
 
 
 def check_captions(base: Base, subject: Subject, adapter: Adapter) -> None:
-    """Raise `PromptError` for a caption that the base does not read whole, naming its picture, before anything is taught."""
+    """Raise `PromptError` for a caption that the base does not read whole, naming its picture, before anything is
+    taught."""
     recipe = adapter.recipe
     own = {p.name: recipe.expand(p.caption, subject.handle, base) for p in subject.pictures if p.caption}
     rough = {name: base.num_tokens(text, words={}) for name, text in own.items()}
@@ -190,7 +194,8 @@ def check_captions(base: Base, subject: Subject, adapter: Adapter) -> None:
     long = [f"{name} ({count})" for name, count in counts.items() if count > base.max_tokens]
     if long:
         raise PromptError(
-            f"the captions of {', '.join(long)} have more tokens than {base.name} reads ({base.max_tokens}): shorten them; nothing is cut"
+            f"the captions of {', '.join(long)} have more tokens than {base.name} reads ({base.max_tokens}): "
+            "shorten them; nothing is cut"
         )
 
 
@@ -209,8 +214,8 @@ def to_concept(run: Run, tensors: Mapping[str, Tensor], losses: Sequence[float],
 
 
 def read_checkpoint(path: Path, header: Mapping[str, Any]) -> tuple[Checkpoint | None, list[float]]:
-    """The state that `save_checkpoint` wrote and the losses so far; nothing where there is no file. Raises `FileError` for a
-    checkpoint of another run."""
+    """The state that `save_checkpoint` wrote and the losses so far; nothing where there is no file. Raises
+    `FileError` for a checkpoint of another run."""
     return _found(path, header)
 
 

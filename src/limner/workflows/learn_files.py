@@ -13,9 +13,10 @@ PAGE, SHEET, SIGNALS = "index.html", "grid.png", "signals.jsonl"
 
 
 def page_folder(out: Path, name: str, *, pictures: Iterable[Path], count: int, resume: bool = False) -> Path:
-    """The folder for a subject's page, checkpoint and `count` previews: OUT/NAME, or the first of OUT/NAME-page, OUT/NAME-page-2, …
-    that neither is nor holds a folder of the user's `pictures`, and has no file of the user's that would be replaced. A checkpoint to
-    `resume` from is not looked at here: whoever reads it says what is wrong with it."""
+    """The folder for a subject's page, checkpoint and `count` previews: OUT/NAME, or the first of OUT/NAME-page,
+    OUT/NAME-page-2, … that neither is nor holds a folder of the user's `pictures`, and has no file of the user's
+    that would be replaced. A checkpoint to `resume` from is not looked at here: whoever reads it says what is
+    wrong with it."""
     places = {place for path in pictures for place in _folders(path.resolve())}
     names = [name, f"{name}-page", *(f"{name}-page-{k}" for k in range(2, 100))]
     written = [PAGE, SHEET, *([] if resume else [CHECKPOINT, SIGNALS]), *(f"{k:03}.png" for k in range(count))]
@@ -32,8 +33,8 @@ def _folders(path: Path) -> Sequence[Path]:
 
 
 def check_target(target: Path, *, overwrite: bool, resume: bool) -> None:
-    """Make sure that a concept can be written, before it is taught. A file that is there is refused, unless limner wrote it and it is
-    to be overwritten or a run is to be resumed."""
+    """Make sure that a concept can be written, before it is taught. A file that is there is refused, unless limner
+    wrote it and it is to be overwritten or a run is to be resumed."""
     check_folder(target.parent)
     if target.exists() and not overwrite and not resume:
         raise InputError(f"{target} exists already; choose another --name or --out, or say --overwrite")
@@ -46,14 +47,17 @@ def check_preview(count: int) -> None:
 
 
 def what_is_kept(target: Path, page: Path, *, resume: bool) -> Callable[[], str]:
-    """The line with which an interrupted `learn` ends: by the files that are there then, told from those that are there now. A
-    checkpoint that was there before counts for a run that is to `resume` from it."""
+    """The line with which an interrupted `learn` ends: by the files that are there then, told from those that are
+    there now. A checkpoint that was there before counts for a run that is to `resume` from it."""
     checkpoint = page / CHECKPOINT
     before, begun = _state(target), None if resume else _state(checkpoint)
 
     def describe() -> str:
         if _state(target) != before:
-            return f"the concept is whole in {target}; the same command with --resume scores and paints it, and teaches no more"
+            return (
+                f"the concept is whole in {target}; the same command with --resume scores and paints it, and "
+                "teaches no more"
+            )
         if _state(checkpoint) not in (None, begun):
             return f"what was learned is kept in {checkpoint}; the same command with --resume goes on from there"
         if before is not None:

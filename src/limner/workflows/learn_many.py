@@ -62,11 +62,12 @@ class StackedProgress:
 def train_stacked(
     base: Base, jobs: Iterable[Job], *, slots: int = SLOTS, mixed: bool = False
 ) -> Iterator[StackedProgress]:
-    """Teach all jobs, `slots` at a time, yielding after every update of the fleet. `mixed` computes in bfloat16 and learns in the
-    base's own precision: faster in large fleets, and no longer what a subject would learn alone to the last digits. A job that ends, or fails, leaves its slot to
-    the next; jobs are asked for one by one as slots fall free. An iterator may wait for them, in a thread of its own: those who are in
-    the fleet go on meanwhile. A job that cannot be begun is done at once, with the reason. The base is as it was when the generator
-    ends, is closed or raises."""
+    """Teach all jobs, `slots` at a time, yielding after every update of the fleet. `mixed` computes in bfloat16 and
+    learns in the base's own precision: faster in large fleets, and no longer what a subject would learn alone to
+    the last digits. A job that ends, or fails, leaves its slot to the next; jobs are asked for one by one as
+    slots fall free. An iterator may wait for them, in a thread of its own: those who are in the fleet go on
+    meanwhile. A job that cannot be begun is done at once, with the reason. The base is as it was when the
+    generator ends, is closed or raises."""
     if slots < 1:
         raise InputError(f"a fleet has at least one slot, not {slots}")
     asked, began = Asked(jobs), time.monotonic()
@@ -105,8 +106,8 @@ def _of_nobody(job: Job) -> Checkpoint:
 
 
 class Asked:
-    """Jobs, one by one. An iterator that is no sequence may take its time: it is asked in a thread of its own, one job ahead of who
-    wants it and never further."""
+    """Jobs, one by one. An iterator that is no sequence may take its time: it is asked in a thread of its own, one
+    job ahead of who wants it and never further."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._given = iter(jobs)
@@ -164,8 +165,8 @@ def learn_many(
     watch: Callable[[StackedProgress], object] | None = None,
     progress: bool = False,
 ) -> list[Done]:
-    """`train_stacked` to its end: every job with its concept or its error, in the order in which they ended. `progress` draws a line
-    about the pass on the error stream."""
+    """`train_stacked` to its end: every job with its concept or its error, in the order in which they ended.
+    `progress` draws a line about the pass on the error stream."""
     found: list[Done] = []
     line = Line()
     try:

@@ -85,7 +85,8 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
     eyes = open_encoders(request.encoders, device=request.base.device)
     if request.score and base.capabilities.bench is None and eyes is None:
         yield Note(
-            "the concept is not scored, since the built-in encoders know toys alone; name others: --clip FOLDER --dino FOLDER"
+            "the concept is not scored, since the built-in encoders know toys alone; name others: --clip FOLDER "
+            "--dino FOLDER"
         )
     judge = judge_of(base, subject, held_out, eyes, request.seed) if request.score else None
     keeper, watches = _watches(request, subject, held_out, page, judge=judge)
@@ -177,8 +178,8 @@ def _first_notes(request: LearnRequest, subject: Subject) -> Iterator[str]:
 
 
 def _method(request: LearnRequest, subject: Subject) -> Generator[Event, None, str]:
-    """Returns the method for the request's goal. Settings are those of the method for toys: where one is given that the method for
-    photographs does not have, the former stays, and what to expect of it is said."""
+    """Returns the method for the request's goal. Settings are those of the method for toys: where one is given that
+    the method for photographs does not have, the former stays, and what to expect of it is said."""
     about: dict[str, Any] = {
         "base": request.base.name,
         "goal": request.goal,
@@ -196,7 +197,8 @@ def _method(request: LearnRequest, subject: Subject) -> Generator[Event, None, s
     if strange:
         flag = strange[0].replace("_", "-")
         yield Note(
-            f"these pictures are photographs; on pocket, {method} will paint noise from them or any {subject.noun}. {best.method} would paint a "
+            f"these pictures are photographs; on pocket, {method} will paint noise from them or any {subject.noun}. "
+            f"{best.method} would paint a "
             f"toy like the subject, but has no --{flag}"
         )
     return method
@@ -211,7 +213,8 @@ def _notes(
 
     if base.distilled:
         yield (
-            f"{base.name} was distilled for {base.distilled}, and ordinary updates undo that. Teach on the model that it was made from, "
+            f"{base.name} was distilled for {base.distilled}, and ordinary updates undo that. Teach on the model "
+            "that it was made from, "
             "and wear the concept here: limner paint … --base THIS --any-base"
         )
     if base.capabilities.full_size and not card(find(method)).full_size_source:
@@ -239,8 +242,8 @@ def hold_out(subject: Subject, count: int) -> tuple[Subject, list[Any]]:
 
 
 def _samples(request: LearnRequest, subject: Subject, page: Path) -> Samples | None:
-    """The watch that paints on the way, if anything is to be painted. Raises `InputError` for a prompt that does not name the
-    subject."""
+    """The watch that paints on the way, if anything is to be painted. Raises `InputError` for a prompt that does not
+    name the subject."""
     from .paint import check_prompts
     from .samples import FOLDER, Samples
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def learn_subject(request: LearnRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
     """Teach the subject of a request. `open_base` may give a base that is open already.
 
-    Raises `InputError` for what cannot be taught, before anything is; `TeachingError` where teaching cannot go on. A concept that
-    fails its certificate is saved all the same: the last event says so.
+    Raises `InputError` for what cannot be taught, before anything is; `TeachingError` where teaching cannot go on. A
+    concept that fails its certificate is saved all the same: the last event says so.
     """
     if request.slots is not None or request.mixed:
         flag = "--slots" if request.slots is not None else "--mixed"
@@ -50,7 +50,8 @@ def learn_subject(request: LearnRequest, *, open_base: Callable[[BaseChoice], An
 
 
 def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
-    """Returns the concept, which is on disk then; one of this very run that is there already is taken when the run is resumed."""
+    """Returns the concept, which is on disk then; one of this very run that is there already is taken when the run
+    is resumed."""
     from limner.engine.checkpoint import CHECKPOINT
     from limner.engine.early_stopping import together
 
@@ -83,7 +84,8 @@ def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
 
 
 def _updates(run: LearnRun, updates: Generator[Progress, None, Concept]) -> Generator[Event, None, Concept]:
-    """An event for each update; returns the concept. Masks that are not used are said at the first update of the last stage."""
+    """An event for each update; returns the concept. Masks that are not used are said at the first update of the
+    last stage."""
     told, last = False, len(run.recipe.tuning) - 1
     with closing(updates):
         while True:
@@ -106,8 +108,8 @@ def update_event(progress: Progress) -> UpdateDone:
 
 
 def _taught_already(run: LearnRun) -> Concept | None:
-    """When a run is resumed: its concept, if teaching had ended and only what comes after it is missing. Raises `InputError` where
-    the concept that is there is another run's."""
+    """When a run is resumed: its concept, if teaching had ended and only what comes after it is missing. Raises
+    `InputError` where the concept that is there is another run's."""
     from limner.core.concept import Concept
     from limner.engine.checkpoint import CHECKPOINT
 
@@ -121,7 +123,8 @@ def _taught_already(run: LearnRun) -> Concept | None:
         if request.overwrite:
             return None
         raise InputError(
-            f"{target} is of another run (other pictures, method, settings, seed or base); choose another --name or --out, or say "
+            f"{target} is of another run (other pictures, method, settings, seed or base); choose another --name or "
+            "--out, or say "
             "--overwrite"
         )
     discard(run.page)

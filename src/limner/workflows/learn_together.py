@@ -41,10 +41,12 @@ ALONE_ONLY = ("stop", "without", "pool", "segment", "caption", "hold_out", "budg
 
 
 def learn_together(request: LearnRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
-    """Every folder in a folder is a subject; all are taught in one pass, and each has its own file in the end. Those that are there
-    already are left out; with `resume`, those that were begun go on. `open_base` may give a base that is open already.
+    """Every folder in a folder is a subject; all are taught in one pass, and each has its own file in the end. Those
+    that are there already are left out; with `resume`, those that were begun go on. `open_base` may give a base that
+    is open already.
 
-    Raises `InputError` for what cannot be taught, before anything is. Subjects that could not be taught are named by the last event.
+    Raises `InputError` for what cannot be taught, before anything is. Subjects that could not be taught are named by
+    the last event.
     """
     _check_alone(request)
     method = request.method or DEFAULT
@@ -96,7 +98,8 @@ def _check_alone(request: LearnRequest) -> None:
 
 
 def _folders(request: LearnRequest) -> list[Path]:
-    """The folders of the subjects. Raises `InputError` where there are none, and for a class of a folder that is not there."""
+    """The folders of the subjects. Raises `InputError` where there are none, and for a class of a folder that is not
+    there."""
     root = request.pictures[0] if len(request.pictures) == 1 else None
     folders = sorted(p for p in root.iterdir() if p.is_dir()) if root is not None and root.is_dir() else []
     if not folders:
@@ -109,8 +112,8 @@ def _folders(request: LearnRequest) -> list[Path]:
 
 
 def _subjects(request: LearnRequest, folders: Sequence[Path]) -> list[Subject]:
-    """A subject of every folder. Its class is the one that the request names for it, else the one that its folder says, else the one
-    for all."""
+    """A subject of every folder. Its class is the one that the request names for it, else the one that its folder
+    says, else the one for all."""
     from limner.data.layouts import recognised
 
     subjects = []
@@ -136,8 +139,8 @@ def _room(base: Base, subject: Subject, method: str, request: LearnRequest) -> i
 
 @dataclass
 class Together:
-    """Many subjects taught at once: each has its concept in `folder` when it is done, and until then a checkpoint beside them,
-    written every few seconds and when the pass is interrupted."""
+    """Many subjects taught at once: each has its concept in `folder` when it is done, and until then a checkpoint
+    beside them, written every few seconds and when the pass is interrupted."""
 
     base: Base
     folder: Path
@@ -153,7 +156,8 @@ class Together:
     _losses: dict[str, list[float]] = field(default_factory=dict)
 
     def jobs(self, subjects: Sequence[Subject]) -> list[Job]:
-        """Those still to be taught. Raises `InputError` where the concept that is there is another run's and not to be overwritten."""
+        """Those still to be taught. Raises `InputError` where the concept that is there is another run's and not to
+        be overwritten."""
         found = []
         for subject in subjects:
             run = learn.prepared_run(self.base, subject, self.method, self.settings, self.seed)
@@ -165,7 +169,8 @@ class Together:
                     continue
                 if not self.overwrite:
                     raise InputError(
-                        f"{target} is of another run (other pictures, method, settings, seed or base); choose another --out, or say "
+                        f"{target} is of another run (other pictures, method, settings, seed or base); choose "
+                        "another --out, or say "
                         "--overwrite"
                     )
             self._runs[subject.handle] = run
@@ -188,10 +193,14 @@ class Together:
         begun = sum(self.checkpoint(handle).exists() for handle in self._runs)
         kept = f", those begun ({begun}) are kept in {self.folder / UNFINISHED}" if begun else ""
         whole, total = len(self.there) + len(self.written), len(self.there) + len(self._runs)
-        return f"{whole} of {total} concepts are whole in {self.folder}{kept}; the same command with --resume teaches the others"
+        return (
+            f"{whole} of {total} concepts are whole in {self.folder}{kept}; the same command with --resume "
+            "teaches the others"
+        )
 
     def run(self, jobs: Sequence[Job], *, slots: int, mixed: bool) -> Iterator[Event]:
-        """Teach them, saving each as it is done. Raises `KeyboardInterrupt` when asked to stop, after what was learned is kept."""
+        """Teach them, saving each as it is done. Raises `KeyboardInterrupt` when asked to stop, after what was
+        learned is kept."""
         check_folder(self.folder / UNFINISHED)
         saved = time.monotonic()
         try:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 def open_base(choice: BaseChoice) -> Any:
-    """The base of that name. A folder or file is remembered by the base's fingerprint, so that what is taught on it finds it again."""
+    """The base of that name. A folder or file is remembered by the base's fingerprint, so that what is taught on it
+    finds it again."""
     from limner.bases.common.loading import load
     from limner.bases.common.places import remember
     from limner.core.cache import check_cache
@@ -48,8 +49,8 @@ def open_encoders(named: Mapping[str, str], *, device: str | None) -> dict[str, 
 
 
 def read_concept(choice: ConceptChoice) -> Concept:
-    """The concept of a file. A method or base that the file names is run or opened only as the request says: a method of a file
-    where the request names it, everything where it trusts the file."""
+    """The concept of a file. A method or base that the file names is run or opened only as the request says: a
+    method of a file where the request names it, everything where it trusts the file."""
     from limner.core.concept import Concept
     from limner.methods import find
 
@@ -66,8 +67,9 @@ def hash_note(concept: Concept, path: object) -> str:
 
 
 def choice_for(concept: Concept, choice: BaseChoice, *, trust: bool = False) -> BaseChoice:
-    """The base that a concept is worn on: the one named, else the one it was taught on, wherever the user opened that on this
-    machine. Raises `FileError` for one that only the concept's file names: a file opens no folder and no hub id of itself."""
+    """The base that a concept is worn on: the one named, else the one it was taught on, wherever the user opened
+    that on this machine. Raises `FileError` for one that only the concept's file names: a file opens no folder
+    and no hub id of itself."""
     from limner.bases.common.places import place_of
 
     if choice.name:
@@ -79,14 +81,15 @@ def choice_for(concept: Concept, choice: BaseChoice, *, trust: bool = False) -> 
     if name == "pocket" or trust:
         return replace(choice, name=name)
     raise FileError(
-        f"{concept.handle} was taught on {name[:200]!r}, and limner opens no folder or hub id only because a file names it: name the base "
+        f"{concept.handle} was taught on {name[:200]!r}, and limner opens no folder or hub id only because a file "
+        "names it: name the base "
         "yourself, --base FOLDER or HUB/ID, or say --trust"
     )
 
 
 def plan_memory(choice: BaseChoice, recipe: Recipe, *, batch: int = 1) -> tuple[BaseChoice, str]:
-    """How the base is opened so that a run fits into the memory that is free (or that `fit` says), and a line about it. The pocket
-    base and single files, which cannot be laid out first, are opened as asked."""
+    """How the base is opened so that a run fits into the memory that is free (or that `fit` says), and a line about
+    it. The pocket base and single files, which cannot be laid out first, are opened as asked."""
     if choice.name == "pocket" or choice.name.endswith(".safetensors"):
         return choice, ""
     from limner.bases.common.loading import sketch

@@ -196,7 +196,8 @@ def _all_at_once(painting: Callable[P, Iterator[Picture]]) -> Callable[P, Pictur
         return Pictures(painting(*given, **named))
 
     paint.__name__ = paint.__qualname__ = "paint"
-    paint.__signature__ = inspect.signature(painting).replace(return_annotation="Pictures")  # type: ignore[attr-defined]
+    signature = inspect.signature(painting).replace(return_annotation="Pictures")
+    paint.__signature__ = signature  # type: ignore[attr-defined]  # which `help` shows
     return paint
 
 
@@ -210,7 +211,8 @@ def check_scale(scale: float) -> None:
     """Raise `InputError` for a strength that is no finite number, or none a likeness survives."""
     if not SCALES[0] <= scale <= SCALES[1]:
         raise InputError(
-            f"a scale must be a number from {SCALES[0]:g} to {SCALES[1]:g} (1 is as it was taught, 0 the base), not {scale}"
+            f"a scale must be a number from {SCALES[0]:g} to {SCALES[1]:g} (1 is as it was taught, 0 the base), not "
+            f"{scale}"
         )
 
 

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 
 def paint_request(request: PaintRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
-    """Paint what a request asks for, saving every picture as it is done. `open_base` may give a base that is open already.
+    """Paint what a request asks for, saving every picture as it is done. `open_base` may give a base that is open
+    already.
 
-    Raises `PromptError` for a prompt that does not name a concept that is worn, and `InputError` for what cannot be painted.
+    Raises `PromptError` for a prompt that does not name a concept that is worn, and `InputError` for what cannot be
+    painted.
     """
     from . import paint as workflow
 
@@ -41,7 +43,8 @@ def paint_request(request: PaintRequest, *, open_base: Callable[[BaseChoice], An
     saver = Numbers(request.out, total, overwrite=request.overwrite)
     standing(
         lambda: (
-            f"{len(saver.saved)} of {counted(total, 'picture')} are saved in {request.out}; the same command paints all of them"
+            f"{len(saver.saved)} of {counted(total, 'picture')} are saved in {request.out}; the same command paints "
+            "all of them"
         )
     )
     concepts = [read_concept(choice) for choice in request.concepts]
@@ -90,7 +93,8 @@ def _check_named(request: PaintRequest, concepts: list[Concept]) -> None:
         unnamed = [handle for c in concepts if c.has_trigger for handle in _unnamed(c, asked)]
         if unnamed:
             raise PromptError(
-                f"the prompt {shortened(prompt)!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject is to be (or "
+                f"the prompt {shortened(prompt)!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject "
+                "is to be (or "
                 "in --negative, where it is what not to paint)"
             )
 

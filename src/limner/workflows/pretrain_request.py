@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def pretrain_request(
     request: PretrainRequest, *, open_base: Callable[[BaseChoice], Any] = open_base
 ) -> Iterator[Event]:
-    """Train the weights of a request. Of several processes, the main one alone yields events. `open_base` may give a base that is
-    open already."""
+    """Train the weights of a request. Of several processes, the main one alone yields events. `open_base` may give a
+    base that is open already."""
     from limner.core.weights import weights_path
     from limner.engine.checkpoint import CHECKPOINT
     from limner.engine.early_stopping import together

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def publish_request(request: PublishRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
-    """Write the repository of a request, and upload it where it is asked to. `open_base` may give a base that is open already."""
+    """Write the repository of a request, and upload it where it is asked to. `open_base` may give a base that is
+    open already."""
     from .publish import check_account, publish
 
     concept = read_concept(request.concept)

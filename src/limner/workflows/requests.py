@@ -1,7 +1,7 @@
 """Requests: everything that a workflow is asked for, as values that go to JSON and come back equal.
 
-A command line, an HTTP server and a queue make a request and hand it to `limner.workflows.run.run`, which yields events.
-Nothing heavy is imported here.
+A command line, an HTTP server and a queue make a request and hand it to `limner.workflows.run.run`, which yields
+events. Nothing heavy is imported here.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Request:
 
     @classmethod
     def from_json(cls: type[R], text: str | bytes) -> R:
-        """The request of a JSON text. Raises `FileError` for no JSON, `UnknownName` for a field that there is not, `InputError` for
-        a value of another type and for another kind of request."""
+        """The request of a JSON text. Raises `FileError` for no JSON, `UnknownName` for a field that there is not,
+        `InputError` for a value of another type and for another kind of request."""
         found = read_request(text)
         if not isinstance(found, cls):
             raise InputError(f"expected a request to {cls.kind_of_work}, not to {found.kind_of_work}")

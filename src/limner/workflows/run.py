@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def run(request: Request) -> Iterator[Event]:
     """Do what a request asks for, yielding what happens; the last event is a `RunDone`.
 
-    Raises a `LimnerError` where it cannot be done. Closing the iterator, or an exception in the caller's loop, ends the work; the base
-    is as it was, and what is on disk stays whole. `offline` of a base is about the base alone: a process that must never ask the network
-    is inside of `limner.core.offline.staying_offline`.
+    Raises a `LimnerError` where it cannot be done. Closing the iterator, or an exception in the caller's loop, ends the
+    work; the base is as it was, and what is on disk stays whole. `offline` of a base is about the base alone: a process
+    that must never ask the network is inside of `limner.core.offline.staying_offline`.
 
     >>> from limner.workflows.requests import read_request
     >>> read_request('{"request": "learn", "pictures": ["rex/"], "noun": "dog"}').noun

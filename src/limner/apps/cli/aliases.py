@@ -47,7 +47,8 @@ SWITCHES = {
 
 
 class Absent(NamedTuple):
-    """A flag of other tools for which there is no flag here: the values that mean what limner does, and what to do instead."""
+    """A flag of other tools for which there is no flag here: the values that mean what limner does, and what to do
+    instead."""
 
     same: tuple[str, ...]
     instead: str
@@ -108,7 +109,8 @@ def translated(arguments: Sequence[str], say: Callable[[str], Any]) -> list[str]
     """The arguments of `limner learn` with other tools' flags in our words; anything else is left as it is.
 
     `--instance_prompt "a photo of sks dog"` says the name (sks) and the class (dog) where no other flag does;
-    `--with_prior_preservation` is what methods do by themselves, and without it the prior's weight stays the method's own.
+    `--with_prior_preservation` is what methods do by themselves, and without it the prior's weight stays the method's
+    own.
     """
     if list(arguments[:1]) != ["learn"] or not any(_known(word) for word in arguments):
         return list(arguments)
@@ -143,8 +145,8 @@ def _known(word: str) -> bool:
 
 
 def advice(flag: str, known: Sequence[str], *, method: str | None = None) -> str:
-    """What to do about a flag that a command does not have, as far as it is one of other tools' or a setting of other methods; empty
-    where nothing is known of it."""
+    """What to do about a flag that a command does not have, as far as it is one of other tools' or a setting of
+    other methods; empty where nothing is known of it."""
     if flag in ABSENT:
         return f"there is no {flag}: {ABSENT[flag].instead}"
     ours = RENAMED.get(flag, flag)

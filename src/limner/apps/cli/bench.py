@@ -33,7 +33,8 @@ def add_to(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="paint these methods at strengths from 0.25 to 1.25; without --methods, the bench is these and two that learn nothing",
+        help="paint these methods at strengths from 0.25 to 1.25; without --methods, the bench is these and two "
+        "that learn nothing",
     )
     parser.add_argument(
         "--results",
@@ -149,7 +150,8 @@ def bench_of_pairs(given: argparse.Namespace) -> None:
 
 
 def _with_settings(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
-    """ "dreambooth:steps=50,lr=1e-5" or "FILE.py:function:steps=50" -> its name and settings, typed as the method's signature says."""
+    """ "dreambooth:steps=50,lr=1e-5" or "FILE.py:function:steps=50" -> its name and settings, typed as the method's
+    signature says."""
     from limner.evaluation.summary import MARKS, POLICIES
 
     name, _, rest = text.partition(":")

@@ -74,7 +74,8 @@ def opened(given: argparse.Namespace, name: str) -> Any:
 
 
 def read_concept(given: argparse.Namespace, path: Path) -> Concept:
-    """The concept of a file. What it names is run or opened only as the flags say: a method of a file by --method, all by --trust."""
+    """The concept of a file. What it names is run or opened only as the flags say: a method of a file by --method,
+    all by --trust."""
     from limner.workflows import opening
 
     concept = opening.read_concept(concept_choice(given, path))

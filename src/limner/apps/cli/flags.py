@@ -90,7 +90,8 @@ def add_trust(parser: Parser) -> None:
     group.add_argument(
         "--trust",
         action="store_true",
-        help="run the method and open the base and networks that the concept's file names: only for files of people you trust",
+        help="run the method and open the base and networks that the concept's file names: only for files of people "
+        "you trust",
     )
 
 
@@ -140,7 +141,8 @@ def add_method(parser: Parser, arguments: Sequence[str], *, positional: bool = F
     else:
         parser.add_argument(
             "--method",
-            help="a name from `limner methods`, or FILE.py:function (default: by --goal, from what was measured; lora_dreambooth with --together)",
+            help="a name from `limner methods`, or FILE.py:function (default: by --goal, from what was measured; "
+            "lora_dreambooth with --together)",
         )
     method = _asked(arguments, positional)
     parser.set_defaults(asked=method)

@@ -86,7 +86,8 @@ def _add_together(parser: Parser) -> None:
         type=name_and_noun,
         default=[],
         metavar="FOLDER=NOUN",
-        help="with --together: the class of each folder, as in rex=dog tom=cat (or in the folder's class.txt; --class: of all others)",
+        help="with --together: the class of each folder, as in rex=dog tom=cat (or in the folder's class.txt; "
+        "--class: of all others)",
     )
     group.add_argument(
         "--slots",
@@ -112,7 +113,8 @@ def _add_end(parser: Parser) -> None:
         "--stop",
         choices=("", "variance", "overfit", "gap"),
         default="",
-        help="end early when the loss no longer varies (variance), when the subject is overfitted (overfit), or when held-out pictures get worse (gap)",
+        help="end early when the loss no longer varies (variance), when the subject is overfitted (overfit), or "
+        "when held-out pictures get worse (gap)",
     )
     group.add_argument(
         "--sample-every",

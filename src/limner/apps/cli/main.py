@@ -83,7 +83,8 @@ def _parser(arguments: Sequence[str]) -> Parser:
 
 
 def _quieten() -> None:
-    """In a log, no loading bars of other libraries: they are drawn for a terminal. Read when those libraries are imported."""
+    """In a log, no loading bars of other libraries: they are drawn for a terminal. Read when those libraries are
+    imported."""
     if sys.stderr is None or not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TQDM_DISABLE", "1")

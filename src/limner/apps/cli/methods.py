@@ -23,8 +23,10 @@ def methods(given: argparse.Namespace) -> None:
     rows = method_table()
     head = f"{'':24} {'H':>5} {'seconds':>7}  {'framework':24} {'for':24} paper"
     lines = [
-        f"{r['name']:24} {_short(r['measured'], 'H', '.2f'):>5} {_short(r['measured'], 'seconds', '.0f'):>7}  {r['framework']:24} "
-        f"{', '.join(r['scope']):24} {r['title']}, {r['year']}, {r['arxiv'] or r['source']}{' *' if r['together'] else ''}"
+        f"{r['name']:24} {_short(r['measured'], 'H', '.2f'):>5} {_short(r['measured'], 'seconds', '.0f'):>7}  "
+        f"{r['framework']:24} "
+        f"{', '.join(r['scope']):24} {r['title']}, {r['year']}, "
+        f"{r['arxiv'] or r['source']}{' *' if r['together'] else ''}"
         for r in rows
     ]
     out(given, rows, "\n".join([head, *lines, "* many subjects in one pass: limner learn FOLDERS --together"]))

@@ -43,7 +43,8 @@ def add_to(commands: Any) -> None:
         type=float,
         default=[1.0],
         metavar="SCALE",
-        help="strength of the concepts: one number for all, or one each; 0 is the base, 1 as it was taught (default: 1)",
+        help="strength of the concepts: one number for all, or one each; 0 is the base, 1 as it was taught "
+        "(default: 1)",
     )
     parser.add_argument("--steps", type=at_least(1), default=25, help="sampling steps (default: 25)")
     parser.add_argument(
@@ -65,7 +66,8 @@ def add_to(commands: Any) -> None:
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="put the concepts on after this share of the steps, 0 to 1; before, the class noun is painted (default: 0)",
+        help="put the concepts on after this share of the steps, 0 to 1; before, the class noun is painted "
+        "(default: 0)",
     )
     parser.add_argument("--sampler", default="", help="ddim, ddpm, dpm or euler (default: the base's own)")
     parser.add_argument(
@@ -79,7 +81,8 @@ def add_to(commands: Any) -> None:
         "--where",
         type=Path,
         metavar="FILE",
-        help="mask of that picture's size, white where it may change; the rest and the resolution stay (default: its middle square)",
+        help="mask of that picture's size, white where it may change; the rest and the resolution stay (default: "
+        "its middle square)",
     )
     parser.add_argument(
         "--start",

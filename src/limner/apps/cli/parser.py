@@ -57,7 +57,10 @@ def _unknown(rest: Sequence[str], parser: Parser, given: argparse.Namespace) -> 
     """A line about the first word that nothing reads."""
     word = next((w for w in rest if w.startswith("-")), rest[0]).partition("=")[0]
     if not word.startswith("-"):
-        return f"{word!r} is one word too many; text with spaces goes between quotes. `{parser.prog} --help` lists all flags"
+        return (
+            f"{word!r} is one word too many; text with spaces goes between quotes. `{parser.prog} --help` lists "
+            "all flags"
+        )
     known = [flag for flag in parser.flags if not flag.startswith("--no-")]
     told = advice(word, known, method=getattr(given, "method", None))
     if told:

@@ -87,7 +87,8 @@ def add_pretraining(parser: Parser) -> None:
         type=float,
         default=0.0,
         metavar="DECAY",
-        help="save the exponential moving average of the weights with this decay, such as 0.999; 0 saves the weights themselves",
+        help="save the exponential moving average of the weights with this decay, such as 0.999; 0 saves the "
+        "weights themselves",
     )
     group.add_argument(
         "--precision",

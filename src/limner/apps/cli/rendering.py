@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 
 def render(request: Request, given: argparse.Namespace, *, quiet: tuple[type[Event], ...] = ()) -> None:
-    """Do what a request asks for and show it. Events of the kinds in `quiet` are part of the result and not said before.
+    """Do what a request asks for and show it. Events of the kinds in `quiet` are part of the result and not said
+    before.
 
-    Raises `CheckError` for a concept that fails its certificate, and `InputError` where another part of the work failed; the result
-    is printed before."""
+    Raises `CheckError` for a concept that fails its certificate, and `InputError` where another part of the work
+    failed; the result is printed before.
+    """
     from limner.workflows.run import run
 
     certified = True

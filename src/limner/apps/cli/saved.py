@@ -33,8 +33,8 @@ def read_settings(path: Path, command: str) -> dict[str, Any]:
 
 
 def preset(parser: argparse.ArgumentParser, values: Values, path: Path) -> None:
-    """Make a file's settings the defaults of a command, so that what is typed goes before them. Raises `FileError` for a value that a
-    flag cannot have, `UnknownName` for a setting that the command does not have."""
+    """Make a file's settings the defaults of a command, so that what is typed goes before them. Raises `FileError`
+    for a value that a flag cannot have, `UnknownName` for a setting that the command does not have."""
     actions = {name: action for action in parser._actions for name in _names(action)}
     for key, value in values.items():
         if key not in actions or actions[key].dest in NOT_SAVED[:3]:

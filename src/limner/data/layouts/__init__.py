@@ -1,9 +1,10 @@
-"""Folders of pictures as people have them: which tool's layout it is, and what is in it. A file here for each kind of layout.
+"""Folders of pictures as people have them: which tool's layout it is, and what is in it. A file here for each kind of
+layout.
 
-Known: a flat folder, captions beside pictures in .txt or .caption, kohya's `10_token class` folders and dataset TOML,
-Hugging Face's metadata.jsonl (or .csv), DiffSynth's metadata.csv, Custom Diffusion's concepts_list.json; masks as
-transparency, NAME-masklabel.png, NAME.mask.png, a folder masks/, or kohya's conditioning folder; the class noun in class.txt.
-Whatever lies there and is not used is said.
+Known: a flat folder, captions beside pictures in .txt or .caption, kohya's `10_token class` folders and dataset
+TOML, Hugging Face's metadata.jsonl (or .csv), DiffSynth's metadata.csv, Custom Diffusion's concepts_list.json; masks
+as transparency, NAME-masklabel.png, NAME.mask.png, a folder masks/, or kohya's conditioning folder; the class noun
+in class.txt. Whatever lies there and is not used is said.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ READERS = (concepts_list, kohya_toml, kohya_folders, metadata, flat)
 
 
 def recognised(folder: Path | str) -> Found:
-    """Look at a folder (or a list file) and say what it is. Raises `PictureError` for pictures that cannot be read and for
-    captions that are empty, `FileError` for lists that are damaged or name files that are not there."""
+    """Look at a folder (or a list file) and say what it is. Raises `PictureError` for pictures that cannot be read
+    and for captions that are empty, `FileError` for lists that are damaged or name files that are not there."""
     path = Path(folder).expanduser()
     if not path.exists():
         raise FileError(f"there is no file or folder {path}")
@@ -65,8 +66,8 @@ def opened(picture: Path, mask: Path | None) -> Reference:
 
 
 def laid_out(folder: Path, spoilt: Callable[[str, str], object]) -> Found:
-    """What is in a folder by its files' names alone: no picture is opened, and what is wrong with captions is told to `spoilt` (why,
-    name) rather than raised. Raises `FileError` for lists that are damaged."""
+    """What is in a folder by its files' names alone: no picture is opened, and what is wrong with captions is told
+    to `spoilt` (why, name) rather than raised. Raises `FileError` for lists that are damaged."""
     found = _read(folder, READERS[:-1])
     if found is None:
         items = [item(inside(p, folder), spoilt) for p in pictures_of(folder)]
@@ -76,8 +77,9 @@ def laid_out(folder: Path, spoilt: Callable[[str, str], object]) -> Found:
 
 
 def _read(path: Path, readers: Sequence[Callable[[Path], Found | None]]) -> Found | None:
-    """The first reader's that knows the folder. A list that lies in a folder names nothing outside of it; one that the user names
-    himself may. Raises `FileError`, also for everything the system says of files that cannot be read."""
+    """The first reader's that knows the folder. A list that lies in a folder names nothing outside of it; one that
+    the user names himself may. Raises `FileError`, also for everything the system says of files that cannot be
+    read."""
     try:
         found = next((f for f in (reader(path) for reader in readers) if f is not None), None)
         if found is not None and path.is_dir():

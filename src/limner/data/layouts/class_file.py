@@ -13,8 +13,8 @@ LIMIT = 1000  # bytes
 
 
 def read_class(found: Found) -> None:
-    """Take a folder's class from its class.txt, where its own files do not say it. A caption of that name, beside class.jpg, is none.
-    Raises `FileError` for a file that holds no noun."""
+    """Take a folder's class from its class.txt, where its own files do not say it. A caption of that name, beside
+    class.jpg, is none. Raises `FileError` for a file that holds no noun."""
     file = found.folder / NAME
     if found.noun or not file.is_file() or any(item.path.stem == file.stem for item in found.items):
         return

@@ -79,7 +79,8 @@ class Found:
         sizes = r["sizes"] if len(r["sizes"]) < 5 else [r["sizes"][0], "…", r["sizes"][-1]]
         lines = [
             f"{self.folder}: {self.layout}",
-            f"{counted(r['pictures'], 'picture')} ({', '.join(sizes)}), {counted(r['captions'], 'caption')}, {counted(r['masks'], 'mask')}",
+            f"{counted(r['pictures'], 'picture')} ({', '.join(sizes)}), {counted(r['captions'], 'caption')}, "
+            f"{counted(r['masks'], 'mask')}",
         ]
         if self.noun or self.token:
             lines.append(f"class: {self.noun or 'not said'}; called: {self.token or 'nothing of its own'}")
@@ -96,11 +97,13 @@ class Found:
         return "\n".join(lines)
 
     def subject(self, *, noun: str = "", name: str = "", **more: Any) -> Subject:
-        """The subject, its captions with the handle where they had the data set's own word, or the name that is given. Raises
-        `InputError` where neither the folder nor the caller says what it is, and for a folder of several subjects."""
+        """The subject, its captions with the handle where they had the data set's own word, or the name that is
+        given. Raises `InputError` where neither the folder nor the caller says what it is, and for a folder of
+        several subjects."""
         if len(self.concepts) > 1:
             raise InputError(
-                f"{self.folder} holds several subjects ({', '.join(self.concepts)}), which are not taught as one: name the folder of "
+                f"{self.folder} holds several subjects ({', '.join(self.concepts)}), which are not taught as one: "
+                "name the folder of "
                 "one of them, or teach all of them, each on its own, with --together"
             )
         noun = noun or self.noun

@@ -108,7 +108,8 @@ def _ending(value: object, file: Path) -> str:
 
 
 def _metadata_file(file: Path, settings: Mapping[str, Any], *, named: bool) -> Found:
-    """The pictures that a fine-tuning list names: {picture: {"caption": …, "tags": …}} as JSON, or a picture in each line."""
+    """The pictures that a fine-tuning list names: {picture: {"caption": …, "tags": …}} as JSON, or a picture in each
+    line."""
     listed = beside(file, settings["metadata_file"])
     if not named:  # settings that merely lie among the pictures
         inside(listed, file.parent, named_by=file.name)

@@ -63,7 +63,8 @@ def metadata(path: Path) -> Found | None:
 
 
 def _captions_in(row: Mapping[str, Any], column: str | None, where: str) -> list[str]:
-    """The captions of a row: one, or a list of them; none where it has no such column. Raises `PictureError` for an empty one."""
+    """The captions of a row: one, or a list of them; none where it has no such column. Raises `PictureError` for an
+    empty one."""
     if column is None or column not in row:
         return []
     value = row[column]
@@ -93,7 +94,8 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
 def _whole_row(row: dict[Any, Any], line: int, file: Path) -> dict[str, Any]:
     if None in row:
         raise FileError(
-            f"line {line} of {file} has {len(row) - 1 + len(row[None])} fields and its head has {len(row) - 1}: put quotes around a "
+            f"line {line} of {file} has {len(row) - 1 + len(row[None])} fields and its head has {len(row) - 1}: put "
+            "quotes around a "
             "caption with commas"
         )
     return row

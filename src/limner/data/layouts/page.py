@@ -10,7 +10,8 @@ from .found import Found
 
 
 def write_page(path: Path, found: Found) -> Path:
-    """Thumbnails with captions, masks and sizes, on one page. Raises `FileError` where there is a file that limner did not write."""
+    """Thumbnails with captions, masks and sizes, on one page. Raises `FileError` where there is a file that limner
+    did not write."""
     from limner.core.escaping import html, html_page
     from limner.core.picture import html_image
 

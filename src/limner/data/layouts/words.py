@@ -45,8 +45,8 @@ def usable(token: str) -> str:
 
 
 def handled(caption: str, tokens: Sequence[str], noun: str, handle: str) -> str:
-    """A caption that says the handle: in the place of the first of the tokens that it has, and of the noun after it, with or without
-    a comma; else of the noun; else before the rest."""
+    """A caption that says the handle: in the place of the first of the tokens that it has, and of the noun after it,
+    with or without a comma; else of the noun; else before the rest."""
     for token in tokens:
         word = whole_word(token).pattern
         behind = rf"(?:\s*,?\s+{re.escape(noun)}\b)?" if noun else ""

@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 from limner.core.untrusted import plain_text, read_json, rows, texts
+from limner.data.layouts.dreambench import prompts_and_classes
 from limner.errors import FileError
 from limner.evaluation.datasets import Case, DataSet, Member, existing, folder_in, loader
-
-from .dreambench import prompts_and_classes
 
 
 @loader("uno-single")
