@@ -14,7 +14,14 @@ from limner.parts.parameters import at_rate, learned, words
 from limner.parts.sources import PHOTO_TEMPLATES, photos
 
 
-@method(title="MC^2 (multi-concept guidance)", arxiv="2404.05268", scope=("multi",))
+@method(
+    title="MC^2 (multi-concept guidance)",
+    arxiv="2404.05268",
+    scope=("multi",),
+    full_size={"rank": 4, "lr": 0.0001, "word_rate": 10.0, "steps": 1000, "batch": 2},
+    same=("apart", "until"),
+    source="Mix-of-Show's, whose concepts it composes",
+)
 def mc2(
     subject: Subject,
     *,

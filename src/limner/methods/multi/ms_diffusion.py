@@ -15,7 +15,14 @@ from limner.parts.parameters import learned
 from limner.parts.sources import jittered, pairs
 
 
-@method(title="MS-Diffusion", arxiv="2406.07209", scope=("multi", "object"))
+@method(
+    title="MS-Diffusion",
+    arxiv="2406.07209",
+    scope=("multi", "object"),
+    full_size={"layers": 4, "width": 1280, "lr": 0.0001, "batch": 8, "steps": 100000},
+    same=("scale", "tokens", "begin", "threshold", "drop_box"),
+    source="scripts/train.sh and tutorial_train_sdxl.py of MS-Diffusion/MS-Diffusion, whose batch is that of each GPU; steps are ours",
+)
 def ms_diffusion(
     subject: Subject,
     *,
@@ -52,9 +59,7 @@ def ms_diffusion(
     states = grounded_states(
         subject, each_of(clip_before_last), tokens, Resampler(layers, width, heads=max(4, width // 64)), drop_box
     )
-    fusion = decoupled_cross_attention(
-        subject, clip_global, scale=scale, states=states, gate=within_box(begin=begin)
-    )
+    fusion = decoupled_cross_attention(subject, clip_global, scale=scale, states=states, gate=within_box(begin=begin))
     shown = pairs(batch=batch, ground="plain", boxes=True, changes=(jittered(),))
     return Recipe(
         says=subject.noun,

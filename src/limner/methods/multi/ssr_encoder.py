@@ -16,7 +16,14 @@ from limner.parts.sources import pairs
 DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6)  # of the image encoder; patches are selected at the first
 
 
-@method(title="SSR-Encoder", arxiv="2312.16272", scope=("multi", "object", "face"))
+@method(
+    title="SSR-Encoder",
+    arxiv="2312.16272",
+    scope=("multi", "object", "face"),
+    full_size={"drop_text": 0.8, "lr": 5e-05, "batch": 24, "steps": 100000},
+    same=("scale", "width", "consistency"),
+    source="train.sh and train.py of Xiaojiu-z/SSR_Encoder; steps and the selecting width are ours",
+)
 def ssr_encoder(
     subject: Subject,
     *,
