@@ -36,7 +36,9 @@ class Live:
     run: Pass | None = None  # the run under way, for changes of layers that tell its rows apart
     stack: dict[str, Tensor] = field(default_factory=dict)  # in a fleet: the leaves that this is a part of
     cut: Callable[[str, Tensor], Tensor] | None = None  # in a fleet: a tensor's own part of its place in the stack
-    offers: dict[str, Any] = field(default_factory=dict)  # values that other attached modifiers of its kind read, by name
+    offers: dict[str, Any] = field(
+        default_factory=dict
+    )  # values that other attached modifiers of its kind read, by name
     within: tuple[Live, ...] = ()  # modifiers inside of this one that act in every run; their tensors are among its own
 
 

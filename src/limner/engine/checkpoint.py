@@ -137,6 +137,12 @@ def finish(running: Generator[object, None, T]) -> T:
                 return value
 
 
+def discard(folder: Path | str | None) -> None:
+    """Delete the checkpoint of a run's folder, whose result is on disk elsewhere."""
+    if folder is not None:
+        (Path(folder) / CHECKPOINT).unlink(missing_ok=True)
+
+
 def save_checkpoint(path: Path, point: Checkpoint, header: Mapping[str, Any], losses: Sequence[float]) -> None:
     """Write a run's state, whole or not at all."""
     from safetensors.torch import save_file

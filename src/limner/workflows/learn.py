@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from limner.core.artefact import packed
 from limner.core.concept import Concept
 from limner.core.files import check_folder, check_place
+from limner.core.versions import versions
 from limner.core.weights import mark
 from limner.engine.attach import Adapter, attach
-from limner.engine.checkpoint import CHECKPOINT, Run, _found, finish, run_updates
+from limner.engine.checkpoint import Run, _found, discard, finish, run_updates
 from limner.engine.early_stopping import together
 from limner.errors import InputError, PictureError, PromptError, TeachingError
 from limner.library.settings import check_word, checked_settings
@@ -141,12 +142,6 @@ def check_finite(concept: Concept) -> None:
             )
 
 
-def discard(checkpoints: Path | str | None) -> None:
-    """Delete a run's checkpoint: what was learned is on disk elsewhere."""
-    if checkpoints is not None:
-        (Path(checkpoints) / CHECKPOINT).unlink(missing_ok=True)
-
-
 def is_of(concept: Concept, run: Run) -> bool:
     """Whether a concept is what this run teaches: the same method, settings, seed, base and subject."""
     header = concept.header
@@ -229,10 +224,3 @@ def _cost(seconds: float, losses: Sequence[float], tensors: Mapping[str, Tensor]
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     count = sum(t.numel() for t in tensors.values())
     return {"seconds": round(seconds, 2), "steps": len(losses), "bytes": size, "parameters": count}
-
-
-def versions() -> dict[str, str]:
-    """Versions of limner and of the libraries that it computes with."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("limner", "torch", "diffusers", "transformers")}

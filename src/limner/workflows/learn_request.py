@@ -111,9 +111,9 @@ def _taught_already(run: LearnRun) -> Concept | None:
     """When a run is resumed: its concept, if teaching had ended and only what comes after it is missing. Raises
     `InputError` where the concept that is there is another run's."""
     from limner.core.concept import Concept
-    from limner.engine.checkpoint import CHECKPOINT
+    from limner.engine.checkpoint import CHECKPOINT, discard
 
-    from .learn import discard, is_of, prepared_run
+    from .learn import is_of, prepared_run
 
     request, target = run.request, run.target
     if not request.resume or not target.exists() or (request.overwrite and (run.page / CHECKPOINT).exists()):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from limner.core.concept import Concept
 from limner.core.headers import MERGED, MOST_MEMBERS
 from limner.core.recipe import Answer
+from limner.core.versions import versions
 from limner.core.wording import counted
 from limner.errors import InputError, UnknownName, WrongBase
 from limner.library.concepts import read_concepts
@@ -16,7 +17,7 @@ from limner.library.merged import members_of
 from limner.library.opening import adapter_of
 from limner.parts.merging import MERGINGS, Member, member_of, stored_of
 
-from .learn import check_finite, versions
+from .learn import check_finite
 
 if TYPE_CHECKING:
     from pathlib import Path

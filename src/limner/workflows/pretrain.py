@@ -169,9 +169,7 @@ def trained_updates(
     from limner.core.files import check_folder
     from limner.core.weights import save_weights, shipped, weights_path
     from limner.engine.attach import Adapter, attach
-    from limner.engine.checkpoint import run_updates
-
-    from .learn import discard
+    from limner.engine.checkpoint import discard, run_updates
 
     base, recipe, began = ready.base, ready.recipe, time.monotonic()
     assert recipe.weights is not None
@@ -219,8 +217,8 @@ def _computed(updates: Generator[Progress, None, T], base: Base, manner: Manner)
 
 
 def _about(ready: Training, losses: list[float], seconds: float) -> dict[str, Any]:
-    """What the weights' header says of how they were made."""
-    from .learn import versions
+    """Fields of the weights' header about how they were made."""
+    from limner.core.versions import versions
 
     every = max(1, len(losses) // LOSSES)
     parts = {"accumulate": ready.manner.accumulate, "processes": ready.spread.processes}

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from limner.core.files import FileInTheWay, check_folder, write_text
 from limner.core.interrupts import ending
 from limner.core.memory import keep_memory
+from limner.core.versions import versions
 from limner.core.wording import counted
 from limner.errors import FileError, InputError, MissingExtra
 from limner.evaluation.results import FORMAT, read_results
@@ -69,7 +70,7 @@ def collect(plan: Plan, folder: Path, results: Path, *, seconds: float = 0.0) ->
         "about": about,
         "plan": asdict(plan),
         "set": {"name": plan.data, "licence": plan.chosen().licence, "absent": list(plan.chosen().absent)},
-        "versions": _versions(),
+        "versions": versions(),
         "seconds": round(spent, 1),
         "summary": summary(units),
         "correlations": correlations(units),
@@ -225,9 +226,3 @@ def _is_unit(found: Any, key: str) -> bool:
 
 def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("limner", "torch", "diffusers", "transformers")}
