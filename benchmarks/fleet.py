@@ -101,7 +101,7 @@ def main() -> None:
 
     import limner
     from limner.bases.common.loading import POCKET
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
 
     torch.set_num_threads(given.threads)
     base = limner.load("pocket", device="cpu")

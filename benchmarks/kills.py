@@ -366,7 +366,7 @@ def run(
     the kill, which depends on the speed of the machine."""
     import torch
 
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
 
     torch.set_num_threads(1)
     os.environ.setdefault("LIMNER_CACHE", str(work / "cache"))

@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--name", default="one")
     given = parser.parse_args()
     from limner.bases.common.loading import POCKET, load
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
 
     base = given.base or str(POCKET)
     size = load(base, device="cpu").picture_size

@@ -33,7 +33,7 @@ def main() -> None:
 
     import limner
     from limner.bases.common.loading import POCKET
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
     from limner.workflows.learn_many import Job, learn_many
     from limner.workflows.paint_many import Order, paint_many
 

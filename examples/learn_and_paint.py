@@ -1,7 +1,7 @@
 """Learn a toy from four pictures on the pocket base, and paint it in the snow."""
 
 import limner
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 
 base = limner.load("pocket")
 rex = toy("dog", seed=2_000_012, name="rex")  # or limner.Subject.of("photos/", noun="dog", handle="rex")

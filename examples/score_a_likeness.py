@@ -1,7 +1,7 @@
 """Score a concept: fidelity to the toy, alignment with the prompt, and a suggestion."""
 
 import limner
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 
 base = limner.load("pocket")
 rex, others = toy("dog", seed=2_000_012, name="rex"), toy("dog", seed=2_000_012, name="rex", at=1)

@@ -2,7 +2,7 @@
 
 import limner
 from limner.engine.attach import Adapter
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 
 base, rex = limner.load("pocket"), toy("cat", seed=2_000_031)
 recipe = limner.find("textual_inversion")(rex, steps=200, batch=2)

@@ -72,7 +72,7 @@ def base() -> Any:
 
 @pytest.fixture(scope="session")
 def rex() -> Subject:
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
 
     return toy("dog", 2_000_012, count=3)
 
@@ -120,7 +120,8 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     paint."""
     from limner.engine.sample import PaintSettings
 
-    others = PaintSettings.__init__.__defaults__[1:]  # type: ignore[misc]  # the steps are the first of its settings
+    every = PaintSettings.__init__.__defaults__ or ()
+    others = every[1:]  # the steps are the first of its settings
     monkeypatch.setattr(PaintSettings.__init__, "__defaults__", (4, *others))
 
 

@@ -73,7 +73,7 @@ def rex(request: pytest.FixtureRequest, base: Any, rex: Subject, ada: Subject) -
 @pytest.fixture
 def another(request: pytest.FixtureRequest) -> Subject:
     """Another toy of the class, or another person for methods of faces alone."""
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
 
     return person(2_000_079) if for_faces(request.node.callspec.params["name"]) else toy("dog", 2_000_099, count=3)
 

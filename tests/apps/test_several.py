@@ -15,7 +15,7 @@ from limner.apps.cli.merge import BY
 from limner.apps.cli.paint import BACKGROUNDS, COMPOSE
 from limner.engine import regions
 from limner.parts.merging import MERGINGS
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 
 
 def run(*words: object) -> int:
@@ -24,7 +24,8 @@ def run(*words: object) -> int:
 
 @pytest.fixture(scope="module")
 def files(base: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder, quick = tmp_path_factory.mktemp("concepts"), {"steps": 1, "batch": 1}
+    folder = tmp_path_factory.mktemp("concepts")
+    quick: dict[str, Any] = {"steps": 1, "batch": 1}
     subjects = (toy("dog", 2_000_020, name="rex", count=1), toy("car", 2_000_021, name="bo", count=1))
     first, second = (limner.learn(base, subject, method="textual_inversion", **quick) for subject in subjects)
     return first.save(folder / "rex.safetensors"), second.save(folder / "bo.safetensors")

@@ -203,8 +203,7 @@ def test_more_channels_are_filled_as_their_pipelines_fill_them(channels: int, tm
 
 def test_a_base_with_nine_channels_learns_and_paints(tmp_path: Path, rex: Subject) -> None:
     from limner.methods import methods
-
-    from .test_stable_diffusion import fast, same, state, untouched
+    from tests.helpers import fast, same, state, untouched
 
     base = with_channels(tmp_path / "base", 9, CASES[9])
     before = state(base)

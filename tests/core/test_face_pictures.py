@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from limner.core.consent import Consent
 from limner.core.subject import Subject
@@ -26,7 +28,7 @@ def colours(subject: Subject) -> list[int]:
         faces = PaintedFaces().find(picture.image)
         middle = picture.image.width / 2
         face = min(faces, key=lambda f: abs(f.middle[0] - middle))
-        found.append(int(np.argmax(PaintedFaces().embed(_pixels(picture.image.crop(_whole(face.box))))[0])))
+        found.append(int(PaintedFaces().embed(_pixels(picture.image.crop(_whole(face.box))))[0].argmax()))
     return found
 
 
@@ -35,9 +37,7 @@ def _whole(box: tuple[float, ...]) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-def _pixels(image: Image.Image) -> object:
-    import torch
-
+def _pixels(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
 
 

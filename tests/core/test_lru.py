@@ -24,7 +24,7 @@ from limner.engine.text_cache import read_texts
 from limner.errors import FileError
 from limner.library import concepts as library_concepts
 from limner.library.concepts import Concepts
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 from limner.workflows.paint_many import Order, paint_many
 from tests.helpers import untouched
 

@@ -377,7 +377,7 @@ def test_nothing_is_left_out_where_nothing_is_the_same(folder: Path, tmp_path: P
 
 def test_toys_are_told_apart(tmp_path: Path) -> None:
     """Pictures of other toys are not taken for the same, though all stand in the middle of alike places."""
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
 
     for name, start in (("own", 1_000_007), ("held", 1_000_207)):
         for n, kind in enumerate(("dog", "car", "teapot")):

@@ -21,7 +21,7 @@ from limner.errors import FileError, InputError, PromptError
 from limner.library.opening import adapter_of
 from limner.methods import methods
 from limner.parts.modifiers import low_rank, new_word
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 from tests.helpers import same, state, untouched
 
 HOW = PaintSettings(steps=2)

@@ -14,7 +14,7 @@ from limner.core.types import Pass
 from limner.engine.attach import Adapter
 from limner.engine.train import train
 from limner.methods import methods
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 from limner.workflows.learn_many import Job, train_stacked
 
 LORA: dict[str, Any] = {"rank": 4, "layers": "attention", "prior_weight": 0.0, "batch": 1, "steps": 9}

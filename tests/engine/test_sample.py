@@ -20,7 +20,7 @@ from limner.engine.attach import Adapter, attach
 from limner.engine.sample import Canvas, PaintStep, inverted, sample
 from limner.errors import InputError, PaintingError, PromptError
 from limner.methods import methods
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 from limner.workflows.paint_many import Order, paint_many
 from tests.helpers import fast, same, state
 

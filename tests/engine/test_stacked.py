@@ -25,7 +25,7 @@ from limner.engine.train import Checkpoint, train
 from limner.errors import InputError
 from limner.methods import methods
 from limner.parts.objectives import distillation
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 from limner.workflows.learn_many import Done, Job, learn_many, train_stacked
 from limner.workflows.paint_many import Order, paint_many
 from limner.workflows.workers import learn_over

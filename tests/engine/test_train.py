@@ -24,7 +24,7 @@ from limner.parts.modifiers.kept import Kept
 from limner.parts.parameters import learned
 from limner.parts.sources import photos
 from limner.parts.sources.pairs import Shots
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 from tests.helpers import fast, same, state, untouched
 
 

@@ -132,8 +132,9 @@ class _FastComposer(nn.Module):
     def forward(self, pixels: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         pooled: Tensor = self.image_encoder.vision_model(pixels)[1]
         image = self.image_encoder.visual_projection(pooled)
-        x = self.postfuse_module["mlp1"](torch.cat([states, image], -1)) + states
-        return pooled, self.postfuse_module["layer_norm"](self.postfuse_module["mlp2"](x))
+        parts: Any = self.postfuse_module
+        x = parts["mlp1"](torch.cat([states, image], -1)) + states
+        return pooled, parts["layer_norm"](parts["mlp2"](x))
 
 
 def test_fastcomposers_file_merges_as_it_does(encoder: _Encoder, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_ip_adapter_starts_from_the_text_keys_and_values(base: Any) -> None:
 
 def test_ip_adapter_sees_the_subject(base: Any, rex: Subject) -> None:
     """Another toy's pictures paint another picture; nothing is learned for either."""
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
 
     other = toy("dog", 2_000_099)
     pictures = [
@@ -152,7 +152,7 @@ def test_ip_adapter_drops_a_picture_as_a_zero_embedding(base: Any, rex: Subject)
 
 
 def test_stylealigned_rows_depend_on_the_reference_and_not_on_siblings(base: Any, rex: Subject) -> None:
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
 
     concepts = [learn_fast(base, "stylealigned", subject) for subject in (rex, toy("dog", 2_000_099, count=1))]
     prompts = ["a red car in a <rex>", "a blue boat in a <rex>", "a teapot in a <rex>"]
@@ -197,7 +197,7 @@ def test_a_companion_that_attends_to_itself_twice_is_as_if_alone(base: Any, rex:
 
 @pytest.mark.parametrize("name", ["lora_dreambooth", "textual_inversion"])
 def test_two_concepts_are_worn_at_once(base: Any, rex: Subject, name: str) -> None:
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
 
     tom = toy("cat", 2_000_031, name="tom")
     both = [learn_fast(base, name, rex), learn_fast(base, name, tom)]

@@ -27,6 +27,7 @@ from limner.parts.guidance import mixed_conditions
 from limner.parts.modifiers import encoded_mean_name, name_vectors
 from limner.parts.objectives import class_outside, localised, near_begin, recognition, sometimes_masked
 from limner.parts.sources import pairs_of_people
+from limner.parts.sources.pairs import Shots
 from limner.pocket.people_corpus import people
 from limner.workflows.pretrain import over
 from tests.helpers import begun_weights, fast, person
@@ -982,7 +983,7 @@ def test_noise_stands_around_the_subject_and_never_on_it() -> None:
 
     pixels, masks = torch.zeros(8, 3, 6, 6), torch.zeros(8, 1, 6, 6)
     masks[..., :3, :] = 1
-    found, same = noise_around(0.5)(pixels, masks, torch.Generator().manual_seed(0))
+    found, same, *_ = noise_around(0.5)(Shots(pixels, masks), torch.Generator().manual_seed(0))
     assert same is masks
     assert not found[:, :, :3].any()
     outside = found[:, :, 3:].flatten(1).any(1)
@@ -994,7 +995,7 @@ def test_blurred_pictures_have_less_detail_and_keep_their_mean() -> None:
     from limner.parts.augmentations import blurred
 
     pixels = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    found, _ = blurred(1.0)(pixels, None, torch.Generator().manual_seed(0))
+    found = blurred(1.0)(Shots(pixels, None), torch.Generator().manual_seed(0)).pixels
     assert (found.std((1, 2, 3)) < 0.8 * pixels.std((1, 2, 3))).all()
     assert torch.allclose(found.mean((1, 2, 3)), pixels.mean((1, 2, 3)), atol=0.02)
 

@@ -27,7 +27,7 @@ from limner.parts.fusion.predicted_embedding import FEATURES
 from limner.parts.sources import pairs
 from limner.parts.sources.pairs import boxes_around, side_by_side
 from limner.pocket.corpus import toys
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 
 LOOK = each_of(clip_depths(DEPTHS))
 

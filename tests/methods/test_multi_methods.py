@@ -28,7 +28,7 @@ from limner.parts.merging import member_of
 from limner.parts.modifiers import new_word
 from limner.parts.modifiers.neurons import concept_neurons
 from limner.parts.objectives import attention_within_mask
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 from tests.helpers import fast, same, state, untouched
 
 HOW = PaintSettings(steps=2)
@@ -88,7 +88,9 @@ def test_a_branch_of_image_attention_stays_in_its_region(base: Any, pair: Any) -
     x = torch.zeros(1, *base.latent_shape)
     with torch.no_grad(), attach(base, [adapter_of(learned(base, pair[0], "ip_adapter"), base)]) as adapted:
         for where in (Layout(masks, "attention", operations=(look,)), Layout({}, "attention", operations=(look,))):
-            _guided(adapted, ["<rex> on the beach"], [0], HOW, None, where).at(0, x, torch.tensor([900]), guided=True)
+            _guided(adapted, ["<rex> on the beach"], [0], HOW, None, {}, 1, where).at(
+                0, x, torch.tensor([900]), guided=True
+            )
     half = len(scales) // 2
     assert half > 0
     for scale in scales[:half]:
@@ -162,7 +164,7 @@ def test_cones2_reads_a_subject_in_its_region_alone_and_more_strongly(base: Any,
     for guided, adapter in ((True, whole), (False, bare)):
         now.append(guided)
         with torch.no_grad(), attach(base, [adapter]) as adapted:
-            denoise = _guided(adapted, ["<rex> on the beach"], [0], HOW, None, layout)
+            denoise = _guided(adapted, ["<rex> on the beach"], [0], HOW, None, {}, 1, layout)
             denoise.at(0, x, torch.tensor([900]), guided=True)
     assert len(shares[True]) == len(shares[False]) > 0
     assert sum(shares[True]) > 1.2 * sum(shares[False])

@@ -40,7 +40,7 @@ from limner.parts.modifiers.states import changed_states, tensors_of
 from limner.parts.objectives import refinement
 from limner.pocket import corpus as toys
 from limner.pocket.judges import WEIGHTS
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 from tests.helpers import same, state
 
 refining = import_module("limner.parts.objectives.refinement")

@@ -69,7 +69,7 @@ def trained_tensors(name: str, base: Any) -> list[set[str]]:
 
 @pytest.mark.parametrize("name", ["elite", "umm_diffusion", "instantbooth", "kim_sod_cnn"])
 def test_another_toy_paints_another_picture(base: Any, rex: Subject, name: str) -> None:
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
 
     other = toy("dog", 2_000_099)
     assert painted(base, limner.learn(base, rex, method=name)) != painted(base, limner.learn(base, other, method=name))
@@ -79,7 +79,7 @@ def test_another_toy_paints_another_picture(base: Any, rex: Subject, name: str) 
 def test_prompts_without_the_word_see_nothing_of_the_subject(base: Any, rex: Subject, name: str) -> None:
     """What a word carries stays with the word: two subjects paint one picture where neither is named. Of InstantBooth,
     whose adapters see the pictures whatever is said, with the adapters off."""
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
 
     off = {"beta": 0.0} if name == "instantbooth" else {"candidates": 1} if name == "kim_sod_cnn" else {}
     first, second = (limner.learn(base, s, method=name, **off) for s in (rex, toy("dog", 2_000_099)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -64,15 +65,20 @@ def test_a_region_is_around_the_points() -> None:
 def test_a_word_is_read_in_its_region_alone(base: Any) -> None:
     """What stands outside of the region is as if the word's tokens were not there: changing the word changes nothing
     there, at a layer."""
-    prompt, seen = "a dog on the beach", {}
+    prompt = "a dog on the beach"
+    seen: dict[int, Tensor] = {}
     where = torch.zeros(1, 1, 16, 16)
     where[..., :8] = 1
     site = next(site for site in base.sites if site.kind == "cross")
 
     def note(call: Any) -> Any:
         if call.site == site:
-            call.on_output.append(lambda out: seen.setdefault(len(seen), out.detach().clone()))
+            call.on_output.append(keep)
         return call
+
+    def keep(out: Tensor) -> Tensor:
+        seen[len(seen)] = out.detach().clone()
+        return out
 
     operation = read_in_region(base, "dog", lambda run: where)
     latents = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0))
@@ -91,11 +97,15 @@ def test_a_word_is_read_in_its_region_alone(base: Any) -> None:
     assert not moved[:, side // 2 :].any()
 
 
+def _the_same(region: Tensor | None, run: Pass) -> Tensor | None:
+    return region
+
+
 def test_regions_that_are_empty_leave_attention_alone(base: Any) -> None:
     latents, states = torch.randn(1, *base.latent_shape), base.text_states(["a dog"], words={})
     found = []
     for region in (None, torch.zeros(1, 1, 8, 8)):
-        operation = read_in_region(base, "dog", lambda run, region=region: region)
+        operation = read_in_region(base, "dog", functools.partial(_the_same, region))
         run = Pass(operations=(operation,), time=torch.tensor([500]), prompts=("a dog",))
         with torch.no_grad():
             found.append(base.predict(latents, torch.tensor([500]), states, context=run))

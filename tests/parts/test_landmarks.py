@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from limner.parts.sources.toys import toys
 from torch import Tensor
 
 from limner.core.landmarks import cropped, mirrored
@@ -18,6 +17,7 @@ from limner.engine.train import joined_references
 from limner.parts.augmentations import erased
 from limner.parts.sources import captioned, jittered, pairs, photos
 from limner.parts.sources.pairs import Shots
+from limner.pocket.corpus import toys
 
 MARKS = torch.tensor([[0.2, 0.3], [0.8, 0.3], [0.5, float("nan")]])
 

@@ -28,7 +28,7 @@ from limner.parts.merging.gradient_fusion import fused, recorded
 from limner.parts.merging.known_words import captions
 from limner.parts.merging.orthogonal import orthogonalised
 from limner.parts.modifiers import low_rank
-from limner.workflows.demo import toy
+from limner.pocket.subjects import toy
 from tests.helpers import same, state, untouched
 
 HOW = PaintSettings(steps=2)
@@ -95,7 +95,7 @@ def test_average_and_weighted_sum_are_those_of_the_changes(base: Any, loras: lis
         with torch.no_grad(), attach(base, [adapter_of(merged, base)]):
             for name in parts[0].changes:
                 found = computed_weight(layer_module(base, name.removesuffix(".weight"))) - parameter(base, name)
-                wanted = sum(s * part.changes[name] for s, part in zip(shares, parts, strict=True))
+                wanted = torch.stack([s * part.changes[name] for s, part in zip(shares, parts, strict=True)]).sum(0)
                 assert torch.allclose(found, wanted, atol=2e-5), name
     assert merged.num_bytes < 2.2 * sum(
         concept.num_bytes for concept in loras[:2]
@@ -134,7 +134,7 @@ def test_the_closed_form_answers_each_word_as_its_concept_does(base: Any, custom
                 assert torch.allclose(states @ value.mT, own, atol=2e-3 * float(own.abs().max())), name
         for name, value in change.items():
             moved[0] += float((other @ value.mT).square().sum())
-            moved[1] += float((other @ sum(part.changes[name] for part in parts).mT).square().sum())
+            moved[1] += float((other @ torch.stack([part.changes[name] for part in parts]).sum(0).mT).square().sum())
     assert moved[0] < 0.5 * moved[1]
 
 
@@ -153,7 +153,7 @@ def test_fusion_is_the_least_squares_of_the_inputs() -> None:
     ).solution.mT
     found = fused(changes, [x.mT @ x for x in inputs], 0.0)
     assert torch.allclose(found, wanted, atol=1e-8)
-    average = sum(changes) / 2
+    average = (changes[0] + changes[1]) / 2
     assert torch.allclose(fused(changes, [0 * x.mT @ x + 1e-9 * torch.eye(6) for x in inputs], 1e9), average, atol=1e-6)
 
 
@@ -222,7 +222,10 @@ def test_what_comes_later_leaves_what_was_changed_alone() -> None:
     former, change = torch.randn(8, 8, generator=draw), torch.randn(8, 8, generator=draw)
     assert torch.equal(kept_apart(change, former, 0.0), change)
     found, mean = kept_apart(change, former, 10.0), former.square().mean()
-    penalty = lambda d: (d - change).square().sum() + 10 / mean * (former * d).square().sum()  # noqa: E731
+
+    def penalty(d: Tensor) -> Tensor:
+        return (d - change).square().sum() + 10 / mean * (former * d).square().sum()
+
     for _ in range(5):  # nothing near it has a lower penalty
         assert penalty(found) <= penalty(found + 0.05 * torch.randn(8, 8, generator=draw))
     where = former.abs() > former.abs().median()

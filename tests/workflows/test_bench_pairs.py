@@ -30,7 +30,8 @@ PLAN = PairPlan(
 
 
 def test_a_bench_of_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results, folder, said = tmp_path / "pairs.json", tmp_path / "run", []
+    results, folder = tmp_path / "pairs.json", tmp_path / "run"
+    said: list[str] = []
     found = bench_pairs(PLAN, results=results, folder=folder, say=said.append)
     assert json.loads(results.read_text()) == json.loads(json.dumps(found))
     monkeypatch.setattr(pairs_bench, "_painted", _unwanted)

@@ -140,7 +140,7 @@ def test_a_flag_without_its_value_is_said() -> None:
 
 
 def test_photographs_get_a_method_that_paints_pictures_of_them(rex: Subject) -> None:
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
 
     for goal in ("fast", "balanced", "best"):
         found = choose(base="pocket", goal=goal, photographs=True)

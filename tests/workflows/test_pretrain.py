@@ -74,7 +74,7 @@ def apart(first: Tensors, second: Tensors, began: Tensors) -> float:
 def toy_folder(tmp_path: Path) -> Path:
     """Two development toys as a folder of pictures with captions and masks, and one file that is none."""
     from limner.pocket import judges
-    from limner.workflows.demo import toy
+    from limner.pocket.subjects import toy
 
     for kind, seed in (("dog", 1_000_107), ("car", 1_000_108)):
         place = tmp_path / "corpus" / kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -188,7 +188,9 @@ def test_learning_by_a_request_says_what_happens_and_teaches_the_same(base: Any,
     assert isinstance(done, RunDone)
     concept = limner.Concept.load(done.result["concept"])
     assert [sum(u.losses.values()) for u in updates] == pytest.approx(concept.losses)
-    alone = limner.learn(base, Subject.of(folder, noun="dog", handle="rex"), method="textual_inversion", **settings)
+    alone = limner.learn(
+        base, Subject.of(folder, noun="dog", handle="rex"), method="textual_inversion", **cast("Any", settings)
+    )
     assert same(concept.tensors, alone.tensors)
     assert (tmp_path / "rex" / "index.html").exists()
 

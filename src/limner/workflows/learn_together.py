@@ -62,7 +62,7 @@ def learn_together(request: LearnRequest, *, open_base: Callable[[BaseChoice], A
     for subject in subjects:
         check_target(folder / f"{subject.name}.safetensors", overwrite=request.overwrite, resume=True)
     base = open_base(request.base)
-    agreed = {"may": request.may, "person": request.person, "guardian": request.guardian}
+    agreed: dict[str, Any] = {"may": request.may, "person": request.person, "guardian": request.guardian}
     subjects = [consented(subject, **agreed) for subject in subjects]
     for subject in subjects:
         demand_consent(base, subject)

@@ -70,6 +70,7 @@ def choice_for(concept: Concept, choice: BaseChoice, *, trust: bool = False) -> 
     """The base that a concept is worn on: the one named, else the one it was taught on, wherever the user opened
     that on this machine. Raises `FileError` for one that only the concept's file names: a file opens no folder
     and no hub id of itself."""
+    from limner.bases.common.loading import comes_with_limner
     from limner.bases.common.places import place_of
 
     if choice.name:
@@ -78,19 +79,20 @@ def choice_for(concept: Concept, choice: BaseChoice, *, trust: bool = False) -> 
     if found:
         return replace(choice, name=found.source, config=choice.config or found.config)
     name = str(concept.base["name"])
-    if name == "pocket" or trust:
+    if comes_with_limner(name) or trust:
         return replace(choice, name=name)
     raise FileError(
         f"{concept.handle} was taught on {name[:200]!r}, and limner opens no folder or hub id only because a file "
-        "names it: name the base "
-        "yourself, --base FOLDER or HUB/ID, or say --trust"
+        "names it: name the base yourself, --base FOLDER or HUB/ID, or say --trust"
     )
 
 
 def plan_memory(choice: BaseChoice, recipe: Recipe, *, batch: int = 1) -> tuple[BaseChoice, str]:
     """How the base is opened so that a run fits into the memory that is free (or that `fit` says), and a line about
-    it. The pocket base and single files, which cannot be laid out first, are opened as asked."""
-    if choice.name == "pocket" or choice.name.endswith(".safetensors"):
+    it. A base that comes with limner and single files, which cannot be laid out first, are opened as asked."""
+    from limner.bases.common.loading import comes_with_limner
+
+    if comes_with_limner(choice.name) or choice.name.endswith(".safetensors"):
         return choice, ""
     from limner.bases.common.loading import sketch
     from limner.engine.memory_estimate import Choice, estimate, fitting, measured

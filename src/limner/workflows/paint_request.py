@@ -137,7 +137,7 @@ def _conditions(request: PaintRequest, size: int) -> dict[str, Any]:
     if request.like:
         image: Any = read_picture(request.like)[0].image
         pixels = to_tensor([image], size)
-        found |= {name: computed(name, pixels, request.estimators) for name in request.computed}
+        found |= {name: computed(name, pixels, dict(request.estimators)) for name in request.computed}
     return found
 
 

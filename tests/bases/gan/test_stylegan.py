@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -98,7 +98,7 @@ def test_noise_is_a_stream_of_its_own(network: StyleGAN) -> None:
     w_plus = network.to_w_plus(codes(network))
     with torch.no_grad():
         for layer in network.layers:
-            layer.noise.fill_(0.5)
+            cast("Tensor", layer.noise).fill_(0.5)
     first, again = (network(w_plus, noise=torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, again)
     assert not torch.equal(first, network(w_plus, noise=torch.Generator().manual_seed(4)))

@@ -142,6 +142,11 @@ def load(
     return found
 
 
+def comes_with_limner(name: str) -> bool:
+    """Whether a base of this name is part of limner, so that any file may name it and it needs no plan of memory."""
+    return name == "pocket"
+
+
 def capabilities_of(name: str | Path) -> Capabilities:
     """What comes with a base beside its generator, by the name it is opened by."""
     from limner.core.capabilities import NONE

@@ -34,8 +34,8 @@ def cross_initialization(
     """A word of two vectors that starts as the text encoder's output for the mean of famous names, held near it by a
     distance.
 
-    The authors' names are 691 celebrities; here they are a shorter list, of which a base's two-token names count, and
-    pocket, which knows nobody by name, lends its rare words. The authors' settings for a full-size base: learning rate
+    The authors' names are 691 celebrities; here they are a shorter list, of which a base's two-token names count; one
+    that knows nobody by name lends its rare words. The authors' settings for a full-size base: learning rate
     5e-3 times the batch of 8 by their scaling (6.25e-4 a picture), 320 updates, weight 1e-5 of the distance.
 
     Settings:

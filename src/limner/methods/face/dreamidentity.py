@@ -36,7 +36,7 @@ def dreamidentity(
     """A multi-word, multi-scale identity encoder, taught on faces and on self-augmented pairs of portrait and edit.
 
     The authors' encoder is a vision transformer pre-trained on face recognition, tapped at several depths; here CLIP is
-    tapped at four beside the base's recogniser. They ask the base for celebrities; pocket knows nobody by name and is
+    tapped at four beside the base's recogniser. They ask the base for celebrities; one that knows nobody by name is
     asked for looks ("a child with curly red hair"). Pairs are filtered by the recogniser, the better half kept. The
     authors' code is not released: weights, rate, batch and edits are ours, on any base.
 

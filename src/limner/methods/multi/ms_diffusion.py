@@ -20,7 +20,7 @@ from limner.parts.sources import jittered, pairs
     arxiv="2406.07209",
     scope=("multi", "object"),
     full_size={"layers": 4, "width": 1280, "lr": 0.0001, "batch": 8, "steps": 100000},
-    same=("scale", "tokens", "begin", "threshold", "drop_box"),
+    same=("scale", "tokens", "search_from", "threshold", "drop_box"),
     source="scripts/train.sh and tutorial_train_sdxl.py of MS-Diffusion/MS-Diffusion, whose batch is that of each GPU; steps are ours",
 )
 def ms_diffusion(
@@ -30,7 +30,7 @@ def ms_diffusion(
     tokens: int = 16,
     layers: int = 2,
     width: int = 96,
-    begin: int = 5,
+    search_from: int = 5,
     threshold: float = 0.5,
     drop_box: float = 0.1,
     steps: int = 1000,
@@ -49,7 +49,7 @@ def ms_diffusion(
         tokens: states of a subject
         layers: layers of the resampler
         width: width of the resampler, a multiple of 8
-        begin: steps before a subject without a region is looked for by the attention to its noun
+        search_from: steps before a subject without a region is looked for by the attention to its noun
         threshold: share of the largest attention to the noun from which a place is the subject's
         drop_box: share of pre-training's rows without a phrase and box
         steps: updates of the one-time training
@@ -59,7 +59,9 @@ def ms_diffusion(
     states = grounded_states(
         subject, each_of(clip_before_last), tokens, Resampler(layers, width, heads=max(4, width // 64)), drop_box
     )
-    fusion = decoupled_cross_attention(subject, clip_global, scale=scale, states=states, gate=within_box(begin=begin))
+    fusion = decoupled_cross_attention(
+        subject, clip_global, scale=scale, states=states, gate=within_box(begin=search_from)
+    )
     shown = pairs(batch=batch, ground="plain", boxes=True, changes=(jittered(),))
     return Recipe(
         says=subject.noun,

@@ -135,8 +135,8 @@ class _Seen:
 
 
 def attribute_places(base: Base, prompt: str, words: Sequence[str], own: Mapping[str, Tensor]) -> list[int]:
-    """Where in a prompt's states these words are."""
-    found = []
+    """Positions of these words in the text states of a prompt."""
+    found: list[int] = []
     for word in words:
         for match in re.finditer(rf"\b{re.escape(word)}\b", prompt):
             start = 1 + base.num_tokens(prompt[: match.start()], words=own)

@@ -6,9 +6,9 @@ import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator
 
-    from limner.parts.sources.pairs import Change
+    from limner.parts.sources.pairs import Change, Shots
 
 
 def blurred(chance: float = 0.5, *, most: int = 8) -> Change:
@@ -20,12 +20,11 @@ def blurred(chance: float = 0.5, *, most: int = 8) -> Change:
     return functools.partial(_blurred, chance, most)
 
 
-def _blurred(
-    chance: float, most: int, pixels: Tensor, masks: Tensor | None, generator: Generator
-) -> tuple[Tensor, Tensor | None]:
+def _blurred(chance: float, most: int, shots: Shots, generator: Generator) -> Shots:
     import torch
     import torch.nn.functional as F
 
+    pixels = shots.pixels
     draw = torch.rand(len(pixels), 2, generator=generator)
     levels = most.bit_length() - 1
     found = pixels.clone()
@@ -33,4 +32,4 @@ def _blurred(
         if chosen < chance:
             small = F.avg_pool2d(pixels[row : row + 1], 2 ** (1 + int(size * levels)))
             found[row] = F.interpolate(small, pixels.shape[-2:], mode="bilinear")[0]
-    return found, masks
+    return shots._replace(pixels=found)

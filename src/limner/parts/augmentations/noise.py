@@ -6,9 +6,9 @@ import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator
 
-    from limner.parts.sources.pairs import Change
+    from limner.parts.sources.pairs import Change, Shots
 
 
 def noise_around(chance: float = 0.5) -> Change:
@@ -20,14 +20,13 @@ def noise_around(chance: float = 0.5) -> Change:
     return functools.partial(_noise_around, chance)
 
 
-def _noise_around(
-    chance: float, pixels: Tensor, masks: Tensor | None, generator: Generator
-) -> tuple[Tensor, Tensor | None]:
+def _noise_around(chance: float, shots: Shots, generator: Generator) -> Shots:
     import torch
 
+    pixels, masks = shots.pixels, shots.masks
     if masks is None:
-        return pixels, masks
+        return shots
     chosen = (torch.rand(len(pixels), generator=generator) < chance).view(-1, 1, 1, 1).to(pixels.device)
     noise = torch.rand(pixels.shape, generator=generator).to(pixels)
     outside = (1 - masks) * chosen.to(masks)
-    return torch.lerp(pixels, noise, outside.to(pixels)), masks
+    return shots._replace(pixels=torch.lerp(pixels, noise, outside.to(pixels)))

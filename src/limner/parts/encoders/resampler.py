@@ -70,7 +70,8 @@ class Resampler:
         both = torch.cat([_normed(own, f"{k}.patches", seen), asking], 1)
         key, value = F.linear(both, own[f"{k}.key_value"]).chunk(2, -1)
         query = F.linear(asking, own[f"{k}.query"])
-        found = F.scaled_dot_product_attention(*(split(x, self.heads) for x in (query, key, value)))
+        query, key, value = (split(x, self.heads) for x in (query, key, value))
+        found = F.scaled_dot_product_attention(query, key, value)
         return F.linear(found.transpose(1, 2).flatten(2), own[f"{k}.out"])
 
 

@@ -155,7 +155,7 @@ class attention_mixture:
         if (id(self), "read") not in run.cache:
             others = [other_words(run, row, but=word) for row in rows]
             said, nouns = [run.prompts[row] for row in rows], nouns_read(base, run, rows, self.subject)
-            plain = read_with(base, said, nouns, [True] * len(rows), word, others)
+            plain = read_with(base, said, nouns, [True] * len(rows), word, others, run)
             ends = [
                 base.word_places(text, word, words={**more, word: noun})[0] + len(noun) - 1
                 for text, noun, more in zip(said, nouns, others, strict=True)

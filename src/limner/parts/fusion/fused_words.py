@@ -67,7 +67,7 @@ class fused_words:
                 torch.cat([noun[:-1], noun[-1:].expand(seen.shape[1], -1)]) if shown else noun
                 for noun, shown in zip(nouns, there, strict=True)
             ]
-            plain = read_with(base, said, put, there, self.subject.handle, others).to(states)
+            plain = read_with(base, said, put, there, self.subject.handle, others, run).to(states)
             places = self._places(base, said, put, others, there)
             put_in(run, self.subject.handle, {row: partial(_here, own) for row, own in zip(rows, put, strict=True)})
             run.cache[READ_AT, self.subject.handle] = {

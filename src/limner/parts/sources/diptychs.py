@@ -30,7 +30,7 @@ def diptychs(
     batch: pictures in an update
     named: the subject in {prompt}, with {noun} for its class
     drop_text: probability of an empty caption
-    corpus: pictures to draw from; None draws toys of the pocket world
+    corpus: pictures to draw from; None draws from the base's own
     """
     check_template(template)
     source = pairs(

@@ -41,7 +41,7 @@ def retrieved(
     drop_text: probability of an empty caption
     drop_image: probability of no neighbours
     encoder: pixels [B, 3, H, W] -> features [B, D]
-    corpus: pictures to draw from; None draws toys of the pocket world
+    corpus: pictures to draw from; None draws from the base's own
     """
     about = {"batch": batch, "neighbours": neighbours, "drop_text": drop_text, "drop_image": drop_image}
     again = functools.partial(retrieved, named=named, encoder=encoder, **about)  # type: ignore[arg-type]  # one table
