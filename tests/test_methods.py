@@ -194,6 +194,9 @@ def test_worn_at_scale_zero_it_is_the_base_reading_the_same_words(
         prompt = dressed.expand_prompt("a photo of <rex> in the city")
     if rex.handle in prompt:
         prompt = prompt.replace(rex.handle, str(_starts_as(base, adapted.recipe)))
+    for part in adapted.recipe.modifiers:  # a second word of the subject
+        like, word = getattr(part, "like", None), getattr(part, "word", rex.handle)
+        prompt = prompt.replace(word, like) if isinstance(like, str) else prompt
     off = limner.paint(base, "a photo of <rex> in the city", concepts=[concept], scale=0.0, seed=5, settings=QUICK)
     bare = limner.paint(base, prompt, seed=5, settings=QUICK)
     assert off[0].image.tobytes() == bare[0].image.tobytes()

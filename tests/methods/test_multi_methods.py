@@ -229,7 +229,7 @@ def test_cones_shuts_weights_and_changes_none(base: Any, pair: Any) -> None:
 
 def test_cones_shuts_what_its_loss_is_better_without(base: Any, pair: Any) -> None:
     """The loss on the subject's own pictures is lower with the found weights shut than with as many others."""
-    concept = learned(base, pair[0], "cones", steps=10, lr=0.02, prior_weight=0.0, share=0.02, batch=3)
+    concept = learned(base, pair[0], "cones", steps=25, lr=0.02, prior_weight=0.0, share=0.02, batch=4)
     found = adapter_of(concept, base)
     draw = torch.Generator().manual_seed(0)
     chance = {name: 1 - torch.rand(t.shape, generator=draw) for name, t in concept.tensors.items()}
@@ -240,7 +240,7 @@ def test_cones_shuts_what_its_loss_is_better_without(base: Any, pair: Any) -> No
 def _loss(base: Any, subject: Subject, adapter: Adapter) -> float:
     """Denoising of the subject's pictures as it paints, the mean over fixed times and noise."""
     with torch.no_grad(), attach(base, [adapter]) as adapted:
-        clean = base.encode(subject.tensor(base.picture_size))[0].repeat(5, 1, 1, 1)
+        clean = base.encode(subject.tensor(base.picture_size))[0].repeat(8, 1, 1, 1)
         draw = torch.Generator().manual_seed(1)
         noise, time = torch.randn(clean.shape, generator=draw), torch.linspace(100, 900, len(clean)).long()
         said = ["a photo of <rex>"] * len(clean)

@@ -26,7 +26,7 @@ def cones(
     *,
     share: float = 0.02,
     steps: int = 60,
-    lr: float = 1e-2,
+    lr: float = 2e-2,
     prior_weight: float = 0.1,
     num_class_pictures: int = 64,
     batch: int = 4,
