@@ -120,8 +120,8 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     paint."""
     from limner.engine.sample import PaintSettings
 
-    others = PaintSettings.__init__.__defaults__[1:]  # type: ignore[misc]  # the steps are the first of its settings
-    monkeypatch.setattr(PaintSettings.__init__, "__defaults__", (4, *others))
+    made: Any = PaintSettings.__init__  # the steps are the first of its settings
+    monkeypatch.setattr(made, "__defaults__", (4, *made.__defaults__[1:]))
 
 
 @pytest.fixture
