@@ -120,9 +120,8 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     paint."""
     from limner.engine.sample import PaintSettings
 
-    every = PaintSettings.__init__.__defaults__ or ()
-    others = every[1:]  # the steps are the first of its settings
-    monkeypatch.setattr(PaintSettings.__init__, "__defaults__", (4, *others))
+    made: Any = PaintSettings.__init__  # the steps are the first of its settings
+    monkeypatch.setattr(made, "__defaults__", (4, *made.__defaults__[1:]))
 
 
 @pytest.fixture
