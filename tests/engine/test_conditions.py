@@ -98,7 +98,9 @@ def test_each_row_reads_its_own_condition(base: Any, rex: Subject) -> None:
         both = last(adapted, ["a dog", "a dog"], conditions=shown)
         turned = last(adapted, ["a dog", "a dog"], conditions={"edges": shown["edges"].flip(0)})
         one = last(adapted, ["a dog"], conditions={"edges": shown["edges"][:1]})
+        second = last(adapted, ["a dog", "a dog"], conditions={"edges": shown["edges"][1:]})
     assert torch.allclose(both[:1], one, atol=1e-3)
+    assert torch.allclose(both[1:], second[1:], atol=1e-3)
     assert not torch.allclose(turned[:1], one, atol=1e-3)
 
 

@@ -56,7 +56,8 @@ def motion_of(base: Any, frames: int, folder: str, generator: Generator) -> tupl
     found, wanted = (tuple(net.config.block_out_channels) for net in (network, unet))
     if found != wanted:
         raise InputError(f"{folder} has motion modules for layers of {found} channels, and {base.name} has {wanted}")
-    network.to(base.device, base.dtype)
+    with quiet():  # diffusers names layers to keep in single precision, of which there are none
+        network.to(base.device, base.dtype)
     start = {name: tensor.detach() for name, tensor in network.named_parameters()}
     if not folder:
         start = {name: _begun(name, tensor, generator) for name, tensor in start.items()}
