@@ -39,7 +39,10 @@ def add_to(commands: Any) -> None:
         "--size", choices=("standard", "quick"), default="standard", help="3 toys x 8 prompts x 1 seed, or 1 x 5 x 1"
     )
     parser.add_argument(
-        "--suite", choices=("faces",), help="held-out people and their prompts, 4 seeds, by the methods for faces"
+        "--suite",
+        choices=("one", "faces"),
+        default="one",
+        help="one subject a picture; or held-out people and their prompts, 4 seeds, by the methods for faces",
     )
     parser.add_argument("--data", default="toys", help="toys, dreambench, custom-10, …")
     parser.add_argument(
@@ -62,7 +65,7 @@ def bench(given: argparse.Namespace) -> None:
     from limner.workflows.bench.plan import SIZES, SUITES, Plan
     from limner.workflows.bench.run import bench
 
-    suite = SUITES[given.suite] if given.suite else None
+    suite = SUITES.get(given.suite)
     size = suite.sizes[given.size] if suite else SIZES[given.size]
     if suite and given.data != "toys":
         raise InputError(f"the suite {given.suite} is of the data set {suite.data}: leave out --data")
@@ -71,7 +74,7 @@ def bench(given: argparse.Namespace) -> None:
     every = [*POLICIES, *(given.curve or [*usual, *(MARKS if given.data in ("toys", "people") else ())])]
     named = [*(given.methods or every)]
     names = [*named, *(name for name in given.curve if name not in named)]
-    usual_file = "curve" if given.curve else given.suite or "bench"
+    usual_file = "curve" if given.curve else given.suite if suite else "bench"
     results = given.results or Path(f"results/{usual_file}.json")
     where = dict(_pair(w) for w in given.where)
     encoders = tuple((role, getattr(given, role)) for role in ROLES if getattr(given, role))
