@@ -49,8 +49,10 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "--suite",
-        choices=("faces", "pairs"),
-        help="faces: held-out people and their prompts, 4 seeds, by the methods for faces; pairs: two subjects in a picture",
+        choices=("one", "faces", "pairs"),
+        default="one",
+        help="one: a subject a picture; faces: held-out people and their prompts, 4 seeds, by the methods for faces; pairs: two "
+        "subjects in a picture (default: one)",
     )
     parser.add_argument(
         "--ways",
@@ -86,7 +88,7 @@ def bench(given: argparse.Namespace) -> None:
         return
     if given.ways:
         raise InputError("--ways are those of painting two subjects; say --suite pairs")
-    suite = SUITES[given.suite] if given.suite else None
+    suite = SUITES.get(given.suite)
     size = suite.sizes[given.size] if suite else SIZES[given.size]
     if suite and given.data != "toys":
         raise InputError(f"the suite {given.suite} is of the data set {suite.data}: leave out --data")
@@ -95,7 +97,7 @@ def bench(given: argparse.Namespace) -> None:
     every = [*POLICIES, *(given.curve or [*usual, *(MARKS if given.data in ("toys", "people") else ())])]
     named = [*(given.methods or every)]
     names = [*named, *(name for name in given.curve if name not in named)]
-    usual_file = "curve" if given.curve else given.suite or "bench"
+    usual_file = "curve" if given.curve else given.suite if suite else "bench"
     results = given.results or Path(f"results/{usual_file}.json")
     where = dict(_pair(w) for w in given.where)
     encoders = tuple((role, getattr(given, role)) for role in ROLES if getattr(given, role))
