@@ -18,6 +18,7 @@ from limner.library.settings import check_word, checked_settings
 from limner.methods import DEFAULT, code_sha256, find, place_of, remember
 
 from .first_use import make_weights
+from .runs import versions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -174,10 +175,3 @@ def _cost(seconds: float, losses: Sequence[float], tensors: Mapping[str, Tensor]
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     count = sum(t.numel() for t in tensors.values())
     return {"seconds": round(seconds, 2), "steps": len(losses), "bytes": size, "parameters": count}
-
-
-def versions() -> dict[str, str]:
-    """Of what computed."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("limner", "torch", "diffusers", "transformers")}

@@ -161,9 +161,7 @@ def trained(ready: Training, *, run: Path | None = None, watch: Callable[[Progre
     from limner.core.files import check_folder
     from limner.core.weights import save_weights, shipped, weights_path
     from limner.engine.attach import Adapter, attach
-    from limner.engine.checkpoint import run_to_end
-
-    from .learn import discard
+    from limner.engine.checkpoint import CHECKPOINT, run_to_end
 
     base, recipe, began = ready.base, ready.recipe, time.monotonic()
     assert recipe.weights is not None
@@ -192,13 +190,13 @@ def trained(ready: Training, *, run: Path | None = None, watch: Callable[[Progre
     kept = {key: tensor for key, tensor in tensors.items() if key in names}
     about = _about(ready, losses, time.monotonic() - began)
     path = save_weights(recipe.weights, base, kept, about=about, path=ready.to)
-    discard(folder_of(ready, run))
+    (folder_of(ready, run) / CHECKPOINT).unlink(missing_ok=True)  # the weights are on disk now
     return path
 
 
 def _about(ready: Training, losses: list[float], seconds: float) -> dict[str, Any]:
     """What the weights' header says of how they were made."""
-    from .learn import versions
+    from .runs import versions
 
     every = max(1, len(losses) // LOSSES)
     parts = {"accumulate": ready.manner.accumulate, "processes": ready.spread.processes}
