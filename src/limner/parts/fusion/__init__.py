@@ -1,4 +1,4 @@
-"""How features of pictures enter the network."""
+"""Fusions: features of pictures enter the network."""
 
 from .aligner import aligner_net, alignment
 from .clean_reference import clean_reference

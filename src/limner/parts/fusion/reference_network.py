@@ -1,4 +1,4 @@
-"""The denoiser itself as the encoder of pictures: what enters its attention layers when it looks at the subject."""
+"""The denoiser itself as the encoder of references: the inputs of its attention layers."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the denoiser saw of each row's pictures at one site."""
+    """The denoiser's states of each row's references at one site."""
 
     hidden: Tensor  # [rows, R * N, C]: what entered the layer, of all pictures of a row
     where: Tensor  # [rows, R * N] in [0, 1]: where the subject is in them
     on: Tensor  # [rows] bool: rows that see their pictures
     count: int  # R
-    strength: float  # how strongly the recipe is worn
-    handle: str = ""  # of the subject
+    strength: float  # strength of the recipe
+    handle: str = ""  # handle of the subject
 
     @property
     def by_row(self) -> Tensor:
@@ -51,14 +51,14 @@ Reading: TypeAlias = "Callable[[Base, list[Site], Mapping[str, Tensor], Generato
 
 @dataclass(frozen=True)
 class reference_network:
-    """In runs of the denoiser, its attention layers see what the same layers saw in pictures of the subject.
+    """In runs of the denoiser, attention layers read the states of the same layers for the subject's references.
 
-    Pictures are run through the denoiser first: noised to the time of the run, or clean, at time 0. `copy` is what that
-    network has learned of its own, worn in such runs alone, when no other modifier acts; without it, it is the base. With
-    `shared`, `copy` is worn in all runs: there is one network, and it looks and paints. `chosen` says at which sites.
-    `plain`: the subject on plain ground. Prompts of these runs are `says`, or, where pictures have captions and `captioned`
-    asks for them, their own. While painting, `blind` branches see nothing; clean pictures are run once. Raises `InputError`
-    where the base has no such sites.
+    References run through the denoiser first: noised to the time of the run, or clean, at time 0. `copy` are changes of
+    that network alone, active in such runs, when no other modifier is; without it, it is the base. With `shared`,
+    `copy` is active in all runs: one network encodes and paints. `chosen` selects the sites. `plain`: the subject on
+    plain ground. Prompts of these runs are `says`, or, where pictures have captions and `captioned` is set, their own.
+    In sampling, `blind` branches have no references; clean references run once. Raises `InputError` where the base has
+    no such sites.
     """
 
     subject: Subject
@@ -103,7 +103,7 @@ class reference_network:
             yield live
 
     def _own(self, base: Base, stored: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Latents [R, C, h, w] of the subject's pictures and where it is in them [R, 1, h, w]."""
+        """Latents [R, C, h, w] handle of the subject's pictures and where it is in them [R, 1, h, w]."""
         import torch
 
         if f"{self.name}.latents" in stored:
@@ -123,12 +123,12 @@ class reference_network:
 
 @dataclass
 class _Running:
-    """A reference network while it is worn."""
+    """A reference network while it is attached."""
 
     network: reference_network
     base: Base
     copy: Live
-    inner: tuple[AttentionOp, ...]  # what acts in runs of the network itself
+    inner: tuple[AttentionOp, ...]  # operations in runs of the network itself
     latents: Tensor
     where: Tensor
     scale: float
@@ -151,7 +151,7 @@ class _Running:
         return operation
 
     def shown(self, run: Pass, rows: int) -> dict[str, Shown]:
-        """What every site sees, by name; nothing where no row sees anything."""
+        """States of every site, by name; empty where no row has references."""
         import torch
 
         assert run.time is not None
@@ -180,7 +180,7 @@ class _Running:
         return found
 
     def _own_captions(self) -> tuple[str, ...]:
-        """Of the subject's pictures, its class noun in the handle's place."""
+        """Captions of the subject's pictures, with the class noun in the handle's position."""
         subject = self.network.subject
         return tuple(picture.caption.replace(subject.handle, f"a {subject.noun}") for picture in subject.pictures)
 
@@ -217,7 +217,7 @@ class _Running:
         return hidden
 
     def _states(self, said: list[str]) -> Tensor:
-        """[B * R, L, D]: as the base reads these prompts; kept for as long as the network is worn."""
+        """[B * R, L, D]: the base's hidden states of these prompts; cached while the network is attached."""
         import torch
 
         found: dict[str, Tensor] = {}
