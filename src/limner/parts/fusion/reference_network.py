@@ -103,7 +103,7 @@ class reference_network:
             yield live
 
     def _own(self, base: Base, stored: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Latents [R, C, h, w] handle of the subject's pictures and where it is in them [R, 1, h, w]."""
+        """Latents [R, C, h, w] of the subject's pictures and where it is in them [R, 1, h, w]."""
         import torch
 
         if f"{self.name}.latents" in stored:
