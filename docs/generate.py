@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docs import reference, rooms
+from docs.standing import standing
 from limner import load
 from limner.apps.cli.methods import method_table
 from limner.evaluation.datasets.toys import toys
@@ -27,9 +29,6 @@ from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS
 from limner.methods import methods
 from limner.workflows.bench.run import is_current
 from training.pocket.evaluate import AIMS
-
-from . import reference, rooms
-from .standing import standing
 
 Row = dict[str, Any]
 

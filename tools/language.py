@@ -31,6 +31,7 @@ PARTS = (
     "src/limner/parts/augmentations",
     "src/limner/parts/candidates",
     "src/limner/parts/encoders",
+    "src/limner/parts/fusion",
     "src/limner/parts/guidance",
     "src/limner/parts/objectives",
     "src/limner/parts/parameters",

@@ -1,5 +1,4 @@
-"""AlignerNet: a multimodal language model's states turned into those that the text tower would have made (Kosmos-G,
-arXiv:2310.02992)."""
+"""AlignerNet: a multimodal language model's states mapped to those of the text encoder (Kosmos-G, arXiv:2310.02992)."""
 
 from __future__ import annotations
 
@@ -25,7 +24,8 @@ LONGEST = 64
 """States of the multimodal model that are made again from aligned ones: texts have fewer."""
 
 SMALL = 0.1
-"""Of the output at the start: with outputs as large as their inputs, 400 updates did not teach which token to read; 200 do."""
+"""Size of the output at the start: with outputs as large as their inputs, 400 updates did not learn which token to
+read; with this size 200 do."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,12 @@ class aligner_net:
     alone (Sec. 3.2). A small model forgets on its way to the next token what it read, so the states are the mean of all
     its layers', and of which token each is stands beside them.
 
-    The authors' has twelve layers of 768 for each; here M has `depth` of `width`, N one. `rank` is that of the change of the
-    language model, which learns with the aligner by the denoiser's loss; 0 leaves it as it is.
+    The picture stands in the prompt at the position of the subject's token. M(.) is the aligner; a second such network
+    N(.) reconstructs the multimodal states, for `alignment` alone (Sec. 3.2). The pocket's model forgets earlier tokens
+    towards its last layer, so the states are the mean over its layers, with each token's identity beside them.
+
+    The authors' has twelve layers of 768 for each; here M has `depth` of `width`, N one. `rank` is that of the low-rank
+    change of the language model, which learns with the aligner by the denoiser's loss; 0 leaves the model unchanged.
     """
 
     model: str = ""
@@ -71,7 +75,8 @@ class aligner_net:
             return self.aligned(own, *read(reader, texts, seen), reader.counted(texts))
 
     def aligned(self, own: Mapping[str, Tensor], states: Tensor, mask: Tensor, counted: Tensor) -> Tensor:
-        """M: states [B, n, width], of which `mask` [B, n] says which there are and `counted` [B, n] of which token -> [B, L, D]."""
+        """M: states [B, n, width], of which `mask` [B, n] says which there are and `counted` [B, n] of which token ->
+        [B, L, D]."""
         import torch.nn.functional as F
 
         x = own["queries"].expand(len(states), -1, -1)
@@ -91,16 +96,28 @@ class aligner_net:
 
 
 def read(reader: Multimodal, texts: Sequence[str], seen: Tensor | None) -> tuple[Tensor, Tensor]:
-    """What the aligner sees of a multimodal model, and where."""
+    """States of a multimodal model for the aligner, and their mask.
+
+    reader: the multimodal model
+    texts: the texts
+    seen: picture vectors, or None
+    """
     return reader.states(reader.vectors(texts, seen), of_all_layers=True)
 
 
 def alignment(
     source: Source, fusion: changed_states, net: aligner_net, *, again: float = 0.1, changed: bool = False
 ) -> Objective:
-    """MSE(M(s), text tower(s)) + again (L / n) MSE(N(M(s)), s) / var(s) of texts alone, s being the multimodal model's n states
-    of a text and L how many the text tower makes (Sec. 3.2, where `again` is 1 and nothing is divided: here that
-    drowns the first term). The multimodal model is as it was; `changed`, M reads what its low-rank change makes of the text.
+    """MSE(M(s), text encoder(s)) + again (L / n) MSE(N(M(s)), s) / var(s), on texts alone (Sec. 3.2).
+
+    s are the multimodal model's n states of a text, and L is the number of the text encoder's. In the paper `again` is
+    1 and nothing is divided: here that dominates the first term. The multimodal model is unchanged.
+
+    source: batches of texts
+    fusion: the modifier with the aligner
+    net: the aligner
+    again: weight of the reconstruction
+    changed: whether M reads the output of the changed language model
     """
 
     def value(step: Step) -> Tensor:

@@ -1,4 +1,4 @@
-"""Self-attention to a clean picture of the subject, through a gate that learns from shut (MoMA, arXiv:2404.05674)."""
+"""Self-attention to a clean reference, through a learned gate that starts shut (MoMA, arXiv:2404.05674)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 
 def clean_reference(*, rank: int = 16, until: float = 0.95) -> Reading:
-    """For `reference_network`: out = attention(Q, K, V) + g * m * attention(Q, A_k K_ref, A_v V_ref), with K_ref and V_ref the
-    layer's own keys and values of the reference, the subject's places in it alone, g a learned number that starts at 0, and m
-    where the subject was painted last (`followed_subject`). Nothing is added at the noisiest times, from `until` of all.
+    """For `reference_network`: out = attention(Q, K, V) + g * m * attention(Q, A_k K_ref, A_v V_ref).
 
-    The authors' A are square matrices; here they are the identity and a change of `rank`, zero at first.
+    K_ref and V_ref are the layer's own keys and values of the reference, inside the subject's mask; g is a learned
+    number that starts at 0, and m the subject's position at the last step (`followed_subject`). The authors' A are
+    square matrices; here they are the identity and a change of low rank, zero at first.
+
+    rank: rank of the change of A
+    until: share of the diffusion times above which nothing is added
     """
 
     def reading(

@@ -23,12 +23,13 @@ LAYERS = ("query", "key", "value", "out")
 
 @dataclass(frozen=True)
 class context_stack:
-    """Two flows through one denoiser: convolutions and self-attention are shared, cross-attention is not. In the image flow every
-    cross-attention site is a layer of its own, which reads a look [B, L, D] at pictures and no text.
+    """Two flows through one denoiser: convolutions and self-attention are shared, cross-attention is not.
 
-    While painting, a site gives ratio * text's + (1 - ratio) * pictures' (mixing by "attention" in the authors' vd.py): 1 is the
-    text flow, 0 the image flow, both to the bit. While teaching, rows with references are the image flow alone, others the
-    text flow. The layers start as copies of the text's where the widths allow. Rows that see nothing read zeros.
+    In the image flow every cross-attention site is a layer of its own, which reads picture features [B, L, D] and no
+    text. In sampling a site gives ratio * text's + (1 - ratio) * pictures' (mixing by "attention" in the authors'
+    vd.py): 1 is the text flow, 0 the image flow, both bit for bit. In training, rows with references are the image flow
+    alone, others the text flow. The layers start as copies of the text's where the widths allow. Rows without pictures
+    read zeros.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)

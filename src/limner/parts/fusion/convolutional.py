@@ -1,4 +1,4 @@
-"""Details of pictures by convolutions that learn, for `local_attention` (Kim et al., Electronics 12(22):4707)."""
+"""Details of pictures by learned convolutions, for `local_attention` (Kim et al., Electronics 12(22):4707)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class details_of_pixels:
-    """Pictures and where the subject is on them [B, R, 4, size, size] -> details [B, R * M, D]: a pyramid of convolutions of stride 2,
-    as many as `widths`, of which the last two levels are the details, each place of them as wide as the text's states and zero where
-    the subject is not. What surrounds the subject is painted over before the first convolution.
+    """Pictures with the subject's mask [B, R, 4, size, size] -> details [B, R * M, D].
+
+    A pyramid of convolutions of stride 2, as many as `widths`; the last two levels are the details, each position as
+    wide as the text's hidden states, and zero outside the subject. The background is painted over before the first
+    convolution.
     """
 
     widths: tuple[int, ...] = (24, 48, 80, 96)

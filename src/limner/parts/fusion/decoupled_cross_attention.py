@@ -33,16 +33,17 @@ Tokens: TypeAlias = (
 
 @dataclass(frozen=True)
 class decoupled_cross_attention:
-    """out = attention(Q, K_text, V_text) + scale * attention(Q, K_image, V_image), in every cross-attention layer (Eq. 5).
-    Where text and picture attend jointly, the same is added to what the picture sees.
+    """out = attention(Q, K_text, V_text) + scale * attention(Q, K_image, V_image), in every cross-attention layer (Eq.
+    5).
 
-    The image's states are `tokens` vectors: a linear map of one global embedding, normalised. K_image and V_image start
-    as copies of the text's. A dropped picture is a zero embedding, before the linear map. While teaching, rows see the
-    references of their batch; while painting, the mean embedding of the subject's pictures, and the negative branch a
-    dropped picture. `alone`: the encoder looks at the subject as its masks cut it out, on plain ground.
+    In joint attention the same is added to the picture's output. The image features are `tokens` vectors: a linear map
+    of one global embedding, normalised. K_image and V_image start as copies of the text's. A dropped picture is a zero
+    embedding, before the linear map. In training, rows have the references of their batch; in sampling, the mean
+    embedding of the subject's pictures, and the negative branch a dropped picture. `alone`: the encoder sees the masked
+    subject on plain ground.
 
-    With `states`, the vectors are made some other way, of the prompt too, say; `gate` (call, the subject's handle) says how much
-    each place of a layer sees of them, [B, 1, N, 1].
+    With `states`, the vectors are made in another way, for example from the prompt too; `gate` (call, the subject's
+    handle) gives the weight of each position of a layer, [B, 1, N, 1].
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross", "joint")

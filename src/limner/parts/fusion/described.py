@@ -1,4 +1,4 @@
-"""A few vectors of what a multimodal language model is about to say of a new picture (MoMA, arXiv:2404.05674)."""
+"""Vectors of a multimodal language model that is about to describe the new picture (MoMA, arXiv:2404.05674)."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ FEATURES = "image.features"
 
 @dataclass(frozen=True)
 class described:
-    """For `decoupled_cross_attention`: the model is shown the subject alone on plain ground and asked for a new picture of it in
-    the prompt; its last state, from which the answer would begin, goes through a gated layer that makes features of a picture
-    of it, as wide as CLIP's, and those through a linear map to `tokens` vectors, normalised (Sec. 3.2). Rows that see nothing
-    have a state of zeros. Of several pictures, the mean of their states.
+    """For `decoupled_cross_attention`: features of the new picture from a multimodal language model (Sec. 3.2).
 
-    `rank` is that of the change of the language model, which learns to be a generator of features; 0 leaves it as it is.
+    The model is shown the subject alone on plain ground and asked for a new picture of it in the prompt. Its last
+    state, from which the answer would begin, passes a gated layer that predicts picture features as wide as CLIP's, and
+    those a linear map to `tokens` vectors, normalised. Rows without pictures have a state of zeros; several pictures
+    are averaged.
+
+    `rank` is that of the low-rank change of the language model, which learns to generate features; 0 leaves it
+    unchanged.
     """
 
     subject: Subject
@@ -122,8 +125,15 @@ def _ends(reader: Multimodal, texts: Sequence[str], seen: Tensor) -> Tensor:
 
 
 def feature_regression(source: Source, fusion: Modifier, described: described) -> Objective:
-    """The squared distance of what is described to CLIP's embedding of the batch's own pictures, by that embedding's squared
-    length: the model becomes a generator of features of the new picture. Of rows that see a picture and have a prompt."""
+    """Squared distance of the predicted features to CLIP's embedding of the batch's own pictures, relative to its
+    length.
+
+    Rows count that have a picture and a prompt.
+
+    source: batches with references
+    fusion: the modifier
+    described: the part whose features count
+    """
 
     def value(step: Step) -> Tensor:
         import torch

@@ -1,5 +1,4 @@
-"""Attention along two paths: the subject through what was learned, and beside it the nearest real word through the base
-(arXiv:2307.06925)."""
+"""Attention along two paths: the adapted one, and the base's with the nearest real word (arXiv:2307.06925)."""
 
 from __future__ import annotations
 
@@ -24,12 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class dual_path:
-    """Every attention layer runs twice, on the same hidden states: as it is worn, with the subject's word as it was made of its
-    pictures (the soft prompt), and as the base is, with the real word nearest to that in its place (the hard prompt). What
-    it sees is blend * soft + (1 - blend) * hard. At 0 that is the base reading a real word.
+    """Every attention layer runs twice on the same hidden states; the result is blend * soft + (1 - blend) * hard.
 
-    It comes last in a recipe, after `words_of_pictures` and after changes of attention that are operations; changes by hooks
-    would be on both paths. The output projection, which is linear, is the same on both.
+    The soft path has the adapter and the token made of the subject's pictures; the hard path is the base with the
+    nearest real word in its position. At 0 that is the base reading a real word.
+
+    It comes last in a recipe, after `words_of_pictures` and after changes of attention that are operations; changes by
+    hooks would be on both paths. The output projection, which is linear, is shared.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("self", "cross")

@@ -1,5 +1,7 @@
-"""Gated self-attention over the picture's places and the subject's features, put before the text's (InstantBooth,
-arXiv:2304.03411, after GLIGEN, arXiv:2301.07093)."""
+"""Gated self-attention over picture positions and subject features, before the text's (InstantBooth, arXiv:2304.03411).
+
+The layer is GLIGEN's (arXiv:2301.07093).
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,11 @@ HEADS = 2
 
 @dataclass(frozen=True)
 class gated_attention:
-    """z + strength * tanh(gamma) * S([z, f]) before every cross-attention layer, S a self-attention `width` numbers wide over the
-    picture's places z and the features f, of which the places are kept. gamma, one number of a layer, is zero at first.
+    """z + strength * tanh(gamma) * S([z, f]) before every cross-attention layer, restricted to the positions z.
 
-    f is a look at the subject's pictures [B, L, …] through two learned layers, `hidden` numbers wide, one for every site. Rows that
-    see no pictures have none of this. While learning, the strength is 1.
+    S is a self-attention `width` wide over the positions z and the features f; gamma, one number a layer, is zero at
+    first. f are features of the subject's pictures [B, L, …] through two learned layers, `hidden` wide, shared by all
+    sites. Rows without pictures are unchanged. In training the strength is 1.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -97,8 +99,12 @@ class gated_attention:
 
 
 def attended(hidden: Tensor, states: Tensor, own: Mapping[str, Tensor]) -> Tensor:
-    """Self-attention over [hidden, features] as seen by the places of hidden [B, N, C]: [B, N, C]. Features [B, L, D] are made as
-    wide as the places first."""
+    """[B, N, C]: self-attention over [hidden, features] at the positions of hidden.
+
+    hidden: [B, N, C]
+    states: features [B, L, D], mapped to width C first
+    own: the layer's parameters
+    """
     import torch
     import torch.nn.functional as F
 

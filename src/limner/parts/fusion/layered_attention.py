@@ -1,5 +1,5 @@
-"""What pictures show, said to each layer in words of its own, through keys and values beside those of the text
-(CustomContrast, arXiv:2409.05606)."""
+"""Picture tokens of their own for each layer, through keys and values beside the text's (CustomContrast,
+arXiv:2409.05606)."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ TOKENS, WHOLE = "layered tokens", "image token"
 
 @dataclass(frozen=True)
 class layered_attention:
-    """In every cross-attention layer, out = attention(Q, K_text, V_text) + scale * attention(Q, K_i, V_i), where K_i and V_i are
-    made of that layer's own `tokens`. A Querying Transformer makes them, of all layers at once, from states [B, R, L, F] of R
-    pictures and the noun's vectors; the mean over the pictures.
+    """In every cross-attention layer, out = attention(Q, K_text, V_text) + scale * attention(Q, K_i, V_i).
 
-    One query more is for the picture as a whole. A run keeps "layered tokens" [rows, sites, tokens * width] and "image token"
-    [rows, D], which can be compared with texts' features, for objectives. V_i is zero at first.
+    K_i and V_i come from that layer's own `tokens`. A Querying Transformer makes them, for all layers at once, from
+    states [B, R, L, F] of R pictures and the noun's vectors; pictures are averaged. V_i is zero at first.
 
-    In prompts the handle is read as the noun. With `location` above 0, while painting, tokens count less where the noun is not
-    read: by 1 - location * (1 - t / T) * (1 - m), with m the noun's own attention map at that layer over its mean, at
-    most 1. A layer that reads the noun nowhere (no more than 1e-8 of its attention) holds them nowhere back.
+    One more query stands for the whole picture. A run keeps "layered tokens" [rows, sites, tokens * width] and "image
+    token" [rows, D], which compares with texts' features, for objectives.
+
+    In prompts the handle is read as the noun. With `location` above 0, in sampling, tokens are weighted less outside
+    the noun's attention: by 1 - location * (1 - t / T) * (1 - m), with m the noun's own attention map at that layer
+    over its mean, at most 1. In a layer without attention to the noun (at most 1e-8) all weights are 1.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -103,7 +104,8 @@ class layered_attention:
     def _tokens(
         self, base: Base, run: Pass, rows: int, features: Tensor, own: Mapping[str, Tensor], kept: Kept
     ) -> tuple[Tensor, Tensor]:
-        """[rows, sites, tokens, width] and [rows] bool: which rows see them. Made once in a run; while painting, once."""
+        """[rows, sites, tokens, width] and [rows] bool: which rows see them. Made once in a run; while painting,
+        once."""
         import torch
 
         if id(self) in run.cache:
@@ -122,7 +124,8 @@ class layered_attention:
         return self._tokens(base, run, rows, features, own, kept)
 
     def asked(self, base: Base, own: Mapping[str, Tensor], seen: Tensor, nouns: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """States [B, R, L, F], vectors [n, D] of each row's noun -> tokens [B, sites, tokens, width]; the whole [B, D]."""
+        """States [B, R, L, F], vectors [n, D] of each row's noun -> tokens [B, sites, tokens, width]; the whole [B,
+        D]."""
         import torch
 
         count, words = seen.shape[1], torch.nn.utils.rnn.pad_sequence(nouns, batch_first=True)

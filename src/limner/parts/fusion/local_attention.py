@@ -1,4 +1,5 @@
-"""Details of the subject's pictures beside the text's attention, where the subject's word is read (ELITE, arXiv:2302.13848)."""
+"""Details of the subject's pictures beside the text's attention, gated by the token's attention (ELITE,
+arXiv:2302.13848)."""
 
 from __future__ import annotations
 
@@ -29,12 +30,14 @@ Details: TypeAlias = "Callable[[Mapping[str, Tensor], Tensor], Tensor]"
 
 @dataclass(frozen=True)
 class local_attention:
-    """Added to what the text gives, in rows whose prompt has the subject's word: strength * gate * attention(Q, K_l, V_l), the gate
-    being the word's attention map scaled to a maximum of 1 over places and heads (Eq. 6). K_l and V_l are the base's keys and
-    values with a change of rank `rank`, made of details of the subject's pictures. While learning, the strength is 1.
+    """Added to the text's output in rows that name the subject: strength * gate * attention(Q, K_l, V_l).
 
-    The word is in prompts by another modifier, written before this one. Rows that see no pictures have none of this, and so
-    have all rows while something else is learned from references: a stage before. (The authors' code scales by the maximum over
+    The gate is the token's attention map scaled to a maximum of 1 over positions and heads (Eq. 6). K_l and V_l are the
+    base's keys and values with a change of rank `rank`, of details of the subject's pictures. In training the strength
+    is 1.
+
+    The token is in prompts by another modifier, written before this one. Rows without pictures are unchanged, and so
+    are all rows in a stage that trains something else from references. (The authors' code scales by the maximum over
     the whole batch; here rows do not depend on each other.)
     """
 
@@ -139,7 +142,7 @@ class local_attention:
         return F.linear(states, layer.weight) + more
 
     def _read(self, base: Base, run: Pass, maps: Tensor, rows: list[int]) -> Tensor:
-        """[rows, H, N]: how much the word is attended to. Of a word of several vectors, the first."""
+        """[rows, H, N]: attention to the token, to its first vector where it has several."""
         import torch
 
         word = self.subject.handle
@@ -157,9 +160,12 @@ def gate(maps: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class details_of_depths:
-    """Class token and places of R pictures at several depths, and where the subject is [B, R, L, depths, D + 1] -> details
-    [B, R * (L - 1), D']: at each place one perceptron of the class token plus one of the place, the mean over the depths, and zero
-    where the subject is not (the local mapping of ELITE)."""
+    """Hidden states of R pictures at several depths, with the mask [B, R, L, depths, D + 1] -> details [B, R * (L - 1),
+    D'].
+
+    Each is a perceptron of the class token plus one of the patch token, the mean over the depths, and zero outside the
+    subject (the local mapping of ELITE).
+    """
 
     hidden: int = 48
 

@@ -1,4 +1,4 @@
-"""What the denoiser reads is written by a multimodal language model that has seen the pictures, not by the text tower."""
+"""Hidden states for the denoiser from a multimodal language model with pictures, in place of the text encoder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEATURES = "features"
 
 
 class Writer(Protocol):
-    """How a multimodal model's reading becomes states. It holds settings, no tensors."""
+    """The map from a multimodal model to hidden states. It holds settings, no tensors."""
 
     @property
     def model(self) -> str: ...  # folder or hub id; empty: the base's own
@@ -33,9 +33,13 @@ class Writer(Protocol):
 
 
 def states_of_multimodal(subject: Subject, writer: Writer) -> Making:
-    """For `changed_states`: where a prompt has the subject's word, all its states are the writer's, of what the multimodal
-    model makes of the subject's pictures, alone on plain ground, and the prompt. Of several pictures, the mean of what is
-    written of each. Rows that see nothing are written from text alone, the noun in the word's place.
+    """For `changed_states`: prompts that name the subject have all hidden states from the writer.
+
+    The multimodal model reads the subject's pictures, alone on plain ground, and the prompt. Results for several
+    pictures are averaged. Rows without pictures are written from text alone, with the noun in the token's position.
+
+    subject: the subject
+    writer: the map to hidden states
     """
     look: Look = alone(each_of(multimodal_places(writer.model)))
 
@@ -66,7 +70,12 @@ def states_of_multimodal(subject: Subject, writer: Writer) -> Making:
 
 
 def noun_of(run: Pass, row: int, subject: Subject) -> str:
-    """What a row's subject is."""
+    """The class noun of a row's subject.
+
+    run: the run
+    row: the row
+    subject: the subject while sampling
+    """
     return run.references.nouns[row] if run.references is not None and run.references.nouns else subject.noun
 
 
@@ -87,8 +96,15 @@ def _written(
 
 
 def block(own: Mapping[str, Tensor], name: str, x: Tensor, memory: Tensor, mask: Tensor, *, heads: int = 4) -> Tensor:
-    """x [B, n, C] after a layer of attention to itself and to a memory [B, L, C], where `mask` [B, L] says, and one of two
-    linear maps; both are added to it."""
+    """x after attention to itself, attention to a memory, and two linear maps, each added to it.
+
+    own: the parameters
+    name: beginning of their names
+    x: [B, n, C]
+    memory: [B, L, C]
+    mask: [B, L] bool, positions of the memory that count
+    heads: number of heads
+    """
     import torch
     import torch.nn.functional as F
 
@@ -109,7 +125,13 @@ def block(own: Mapping[str, Tensor], name: str, x: Tensor, memory: Tensor, mask:
 
 
 def new_block(name: str, wide: int, generator: Generator, *, adds: float = 1.0) -> dict[str, Tensor]:
-    """The parameters of a `block` at their start; `adds` is the size of what it adds then."""
+    """The parameters of a `block` at their start.
+
+    name: beginning of their names
+    wide: number of channels
+    generator: random stream
+    adds: initial size of its addition
+    """
     sizes = dict.fromkeys(("query", "key", "value", "out"), (wide, wide))
     sizes |= {"first": (2 * wide, wide), "second": (wide, 2 * wide)}
     scale = {"out": adds, "second": adds}
@@ -117,7 +139,12 @@ def new_block(name: str, wide: int, generator: Generator, *, adds: float = 1.0) 
 
 
 def matrix(out: int, into: int, generator: Generator) -> Tensor:
-    """[out, into], its output as large as its input."""
+    """[out, into], its output as large as its input.
+
+    out: width of the output
+    into: width of the input
+    generator: random stream
+    """
     import torch
 
     return torch.randn(out, into, generator=generator) / into**0.5

@@ -1,4 +1,4 @@
-"""Words that are made of a picture and of what is being denoised: other ones at every time."""
+"""Tokens made of a picture and of the noised latents, hence different at every time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from limner.core.types import Pass
 
 Start: TypeAlias = Literal["noun", "any word"]
-"""What a word is an offset from: its class noun, or the mean of the whole vocabulary, which says nothing of the class."""
+"""Origin of the offset: the class noun, or the mean of the whole vocabulary, which is independent of the class."""
 
 CLOCK = 6
 """Frequencies of the time."""
@@ -33,9 +33,13 @@ def noise_aware(
     """v = v_start + scale * E(picture, x_t, t), `words` vectors (E4T, arXiv:2302.12228, has one; the scale of 0.1 is
     mkshing/e4t-diffusion's). With a `handle`, a run may say that its vectors count less (WORN_AT).
 
-    E is a multilayer perceptron on the picture's features (CLIP's class tokens, say), on what the base sees in x_t (see
-    `features_under_way`) and on the time, which E4T's features of the denoiser hold already. What is added to the start is
-    kept in the run as "word offset" [rows, D].
+    E is a multilayer perceptron of the picture's features (CLIP's class tokens, for example), of the base's features of
+    x_t (see `features_under_way`) and of the time, which E4T's features of the denoiser already contain. The addition
+    is kept in the run as "word offset" [rows, D].
+
+    start: the vector to start from
+    width: width of the hidden layer
+    scale: factor of the addition; 0.1 is mkshing/e4t-diffusion's
     """
 
     def mapper(base: Base, shape: tuple[int, ...], generator: Generator) -> Mapped:
@@ -67,7 +71,7 @@ def noise_aware(
 
 
 def tunable(mapper: Mapper) -> Mapper:
-    """Words with a shift of their own, zero at first, for a tuning that leaves the encoder as it is."""
+    """Tokens with a shift of their own, zero at first, for tuning with a frozen encoder."""
 
     def with_shift(base: Base, shape: tuple[int, ...], generator: Generator) -> Mapped:
         import torch
@@ -84,7 +88,11 @@ def tunable(mapper: Mapper) -> Mapper:
 
 
 def clock(base: Base, time: Tensor) -> Tensor:
-    """[B] -> [B, 2 * CLOCK]: sines and cosines of the time at octaves, from half a turn over all times upwards."""
+    """[B, 2 * CLOCK]: sines and cosines of the time at octaves, from half a turn over all times upwards.
+
+    base: the base
+    time: [B]
+    """
     import math
 
     import torch

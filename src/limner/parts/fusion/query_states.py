@@ -1,5 +1,5 @@
-"""Output queries behind a request: a multimodal language model writes the conditions itself, and says what it will paint
-(CAFE, arXiv:2312.03045)."""
+"""Learned output queries: a multimodal language model writes the conditions and explains them (CAFE,
+arXiv:2312.03045)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class query_states:
-    """A `Writer`: the model is asked for a new picture of what it sees; behind the request stand learned vectors, one for each
-    state that the denoiser reads, and what the model makes of those goes through a layer of attention among them and two
-    linear maps. `rank` is that of the change of the language model, which learns as well.
+    """A `Writer`: the model is asked for a new picture; its states at learned vectors behind the request are the
+    conditions.
+
+    There is one vector for each hidden state that the denoiser reads. Their states pass a layer of attention among them
+    and two linear maps. `rank` is that of the low-rank change of the language model, which learns as well.
     """
 
     model: str = ""
@@ -67,9 +69,15 @@ class query_states:
 
 
 def like_text_tower(source: Source, fusion: changed_states, writer: query_states) -> Objective:
-    """MSE(what the writer makes of a prompt and a picture, the text tower's states of the prompt with the subject's looks in
-    words): a start from which the denoiser understands what is written. Of rows that see no picture, and of texts alone,
-    with no more than the noun."""
+    """MSE between the writer's states and the text encoder's states of the prompt with the subject's looks in words.
+
+    It is a start from which the denoiser understands the states. Rows without pictures and texts alone count, with the
+    noun only.
+
+    source: batches with references and captions
+    fusion: the modifier with the writer
+    writer: the map to hidden states
+    """
 
     def value(step: Step) -> Tensor:
         import torch
@@ -95,8 +103,14 @@ def _look(writer: query_states) -> Look:
 
 
 def explanation(source: Source, fusion: changed_states, writer: query_states) -> Objective:
-    """Cross-entropy of what the model ought to say of the picture it is asked for: the prompt, with the looks of the subject
-    where its word is, "a red spotted dog, now on the beach". Of rows that see a picture and have a prompt."""
+    """Cross-entropy of the model's explanation: the prompt, with the subject's looks in place of its token.
+
+    For example "a red spotted dog, now on the beach". Rows count that have a picture and a prompt.
+
+    source: batches with references and captions
+    fusion: the modifier with the writer
+    writer: the map to hidden states
+    """
 
     def value(step: Step) -> Tensor:
         import torch
@@ -120,12 +134,24 @@ def explanation(source: Source, fusion: changed_states, writer: query_states) ->
 
 
 def explained(prompt: str, word: str, looks: str) -> str:
-    """A template's explanation: "a photo of <rex> on the beach" -> "a photo of a red dog, now on the beach"."""
+    """A template's explanation: "a photo of <rex> on the beach" -> "a photo of a red dog, now on the beach".
+
+    prompt: the prompt
+    word: the subject in it
+    looks: the subject's looks in words
+    """
     return prompt.replace(word, f"{looks}, now").removesuffix(", now")
 
 
 def explain(adapted: Adapted, fusion: changed_states, writer: query_states, prompt: str, *, noun: str) -> str:
-    """What a worn concept says of the picture that it is asked for."""
+    """The explanation of a concept for the requested picture.
+
+    adapted: the base with the concept attached
+    fusion: the modifier with the writer
+    writer: the map to hidden states
+    prompt: the prompt
+    noun: the class noun
+    """
     reader, own = multimodal(adapted.base, writer.model), tensors_of(adapted, fusion)
     text = writer.text(reader, prompt, fusion.word, noun, shown=True)
     with reader.changed(own):

@@ -1,4 +1,4 @@
-"""Words of pictures through a Querying Transformer that also reads what the subject is (BLIP-Diffusion, arXiv:2305.14720)."""
+"""Tokens of pictures by a Querying Transformer that also reads the class noun (BLIP-Diffusion, arXiv:2305.14720)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ START = 0.3
 
 @dataclass(frozen=True)
 class query_words:
-    """States [B, R, L, F] of R pictures -> a word for each query [B, queries, D]: queries that attend to the pictures and to the
-    noun's vectors, then a projector with a residual (Sec. 3.2 and 4.1: LN and two layers with QuickGELU between); the mean over
-    the pictures.
+    """States [B, R, L, F] of R pictures -> a token for each query [B, queries, D], averaged over the pictures.
 
-    Where words are not as wide as queries, a linear map comes before the projector. `contrast.weight` and `match.weight` are for
-    `picture_text_contrast` and `picture_text_matching`.
+    Queries attend to the pictures and to the noun's vectors; a projector with a residual follows (Sec. 3.2 and 4.1: LN
+    and two layers with QuickGELU between). Where tokens are not as wide as queries, a linear map comes before the
+    projector. `contrast.weight` and `match.weight` are for `picture_text_contrast` and `picture_text_matching`.
     """
 
     former: QueryFormer
@@ -83,8 +82,10 @@ class query_words:
 
 @dataclass(frozen=True)
 class released_query_words:
-    """As `query_words`, with weights that others released: in the shape, and with the vocabulary for the noun, that their file has
-    (`formats.blip_diffusion`). Raises `FileError` where the weights kept under this name are none such."""
+    """As `query_words`, with released weights, in the shape and with the noun's vocabulary of their file.
+
+    See `formats.blip_diffusion`. Raises `FileError` where the weights under this name are of another kind.
+    """
 
     noun: str
     weights: str
@@ -110,8 +111,15 @@ class released_query_words:
 def query_word(
     subject: Subject, former: QueryFormer, projector: int, *, name: str, repeats: int = 1, released: bool = False
 ) -> changed_states:
-    """The handle is read as such words of the subject's pictures and the noun behind them, made of CLIP's places; of `released`
-    weights, of those at its full depth. Prompts are said up to `repeats` times."""
+    """The handle is read as such tokens of the subject's pictures, with the noun behind them.
+
+    subject: the subject
+    former: the Querying Transformer
+    projector: width of the projector's hidden layer
+    name: beginning of the parameters' names
+    repeats: times that a prompt is repeated, at most
+    released: whether the weights are released ones, which read CLIP's patch tokens at full depth
+    """
     look = each_of(clip_last if released else clip_places)
     mapper = released_query_words(subject.noun, name) if released else query_words(former, projector)
     making = words_of_pictures(subject, look, mapper, before_noun=True, repeats=repeats)
@@ -119,7 +127,7 @@ def query_word(
 
 
 def compared_width(base: Base) -> int:
-    """How wide the features are in which a base compares texts with pictures."""
+    """Width of the features in which a base compares texts with pictures."""
     import torch
 
     size = base.picture_size

@@ -1,4 +1,4 @@
-"""How attention layers read what a reference network saw at the same layers."""
+"""Attention layers that read a reference network's states of the same layers."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 
 def self_sites(site: Site) -> bool:
-    """Where the picture attends to itself alone."""
+    """Whether the picture attends to itself alone at a site."""
     return site.kind == "self"
 
 
 def cross_sites(site: Site) -> bool:
-    """Where the picture attends to the text alone."""
+    """Whether the picture attends to the text alone at a site."""
     return site.kind == "cross"
 
 
 def beside_own(key_scale: float = 1.0) -> Reading:
-    """The layer attends to what the network saw beside its own places, through its own projections; the keys of what was seen
-    count `key_scale` times (Sec. 3.2 of arXiv:2401.13974; keys alone are scaled, as in the authors' model/utils.py).
+    """The layer attends to the network's states beside its own positions, through its own projections.
 
-    Of several pictures, every place sees the one that changes most what it attends to, as in the authors' sampling; they
-    compare changes after the layer's output projection. A strength below 1 goes a part of the way from the layer's own output.
+    Only keys are scaled (Sec. 3.2 of arXiv:2401.13974, and the authors' model/utils.py). With several pictures, every
+    position takes the one with the largest change of its output, as in the authors' sampling; they compare changes
+    after the layer's output projection. A strength below 1 moves a part of the way from the layer's own output.
     """
 
     def reading(
@@ -58,8 +58,10 @@ def beside_own(key_scale: float = 1.0) -> Reading:
 
 
 def attending(width: int = 64) -> Reading:
-    """Beside the layer, an attention of its own to what the network saw, `width` numbers wide; its output is added to the
-    layer's and is zero at first (the multi-head attention of Re-Imagen, Sec. 3.2 of arXiv:2209.14491)."""
+    """Beside the layer, an attention of its own to the network's states, `width` wide, zero at first.
+
+    It is the multi-head attention of Re-Imagen (Sec. 3.2 of arXiv:2209.14491).
+    """
 
     def reading(
         base: Base, sites: list[Site], stored: Mapping[str, Tensor], generator: Generator
@@ -85,11 +87,16 @@ def attending(width: int = 64) -> Reading:
 
 
 def in_context(subject: Subject, *, width: int = 64, rank: int = 4) -> reference_network:
-    """Re-Imagen's architecture (Sec. 3.2 of arXiv:2209.14491), which SuTI shares: pictures with their captions go clean, at time
-    0, through the denoiser itself, and new attention in it reads what it saw.
+    """Re-Imagen's architecture (Sec. 3.2 of arXiv:2209.14491), which SuTI shares.
 
-    The authors attend once, where the way down ends, and train the whole denoiser; here every cross-attention layer attends to
-    what it saw itself, and a low-rank change of the denoiser's attention learns. Rows of the branch "words" see nothing.
+    References with their captions go clean, at time 0, through the denoiser itself, and new attention reads its states.
+    The authors attend once, at the end of the down blocks, and train the whole denoiser; here every cross-attention
+    layer attends to its own states, and a low-rank change of the denoiser's attention learns. Rows of the branch
+    "words" have no references.
+
+    subject: the subject
+    width: width of the new attention
+    rank: rank of the change
     """
     change = low_rank(rank, "attention", name="denoiser_change")
     return reference_network(

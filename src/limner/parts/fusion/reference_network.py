@@ -1,4 +1,4 @@
-"""The denoiser itself as the encoder of pictures: what enters its attention layers when it looks at the subject."""
+"""The denoiser itself as the encoder of references: the inputs of its attention layers."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the denoiser saw of each row's pictures at one site."""
+    """The denoiser's states of each row's references at one site."""
 
     hidden: Tensor  # [rows, R * N, C]: what entered the layer, of all pictures of a row
     where: Tensor  # [rows, R * N] in [0, 1]: where the subject is in them
     on: Tensor  # [rows] bool: rows that see their pictures
     count: int  # R
-    strength: float  # how strongly the recipe is worn
-    handle: str = ""  # of the subject
+    strength: float  # strength of the recipe
+    handle: str = ""  # handle of the subject
 
     @property
     def by_row(self) -> Tensor:
@@ -51,7 +51,7 @@ Reading: TypeAlias = "Callable[[Base, list[Site], Mapping[str, Tensor], Generato
 
 @dataclass(frozen=True)
 class reference_network:
-    """In runs of the denoiser, its attention layers see what the same layers saw in pictures of the subject.
+    """In runs of the denoiser, attention layers read the states of the same layers for the subject's references.
 
     Pictures are run through the denoiser first: noised to the time of the run, or clean, at time 0. `copy` is what that
     network has learned of its own, worn in such runs alone, when no other modifier acts; without it, it is the base. With
@@ -126,12 +126,12 @@ class reference_network:
 
 @dataclass
 class _Running:
-    """A reference network while it is worn."""
+    """A reference network while it is attached."""
 
     network: reference_network
     base: Base
     copy: Live
-    inner: tuple[AttentionOp, ...]  # what acts in runs of the network itself
+    inner: tuple[AttentionOp, ...]  # operations in runs of the network itself
     latents: Tensor
     where: Tensor
     scale: float
@@ -154,7 +154,7 @@ class _Running:
         return operation
 
     def shown(self, run: Pass, rows: int) -> dict[str, Shown]:
-        """What every site sees, by name; nothing where no row sees anything."""
+        """States of every site, by name; empty where no row has references."""
         import torch
 
         assert run.time is not None
@@ -183,7 +183,7 @@ class _Running:
         return found
 
     def _own_captions(self) -> tuple[str, ...]:
-        """Of the subject's pictures, its class noun in the handle's place."""
+        """Captions of the subject's pictures, with the class noun in the handle's position."""
         subject = self.network.subject
         return tuple(picture.caption.replace(subject.handle, f"a {subject.noun}") for picture in subject.pictures)
 
@@ -220,7 +220,7 @@ class _Running:
         return hidden
 
     def _states(self, said: list[str]) -> Tensor:
-        """[B * R, L, D]: as the base reads these prompts; kept for as long as the network is worn."""
+        """[B * R, L, D]: the base's hidden states of these prompts; cached while the network is attached."""
         import torch
 
         found: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""Attention to the subject's pictures, put between self-attention and the text's (DreamTuner, arXiv:2312.13691)."""
+"""Attention to the subject's pictures between self-attention and the text's (DreamTuner, arXiv:2312.13691)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ HEADS = 2
 
 @dataclass(frozen=True)
 class subject_attention:
-    """Before every cross-attention layer, an attention `width` numbers wide to the states [L, D] that an encoder makes of a
-    picture; its output is added to the hidden states and is zero at first (Sec. 3.1: S-E attention).
+    """Before every cross-attention layer, an attention `width` wide to an encoder's states [L, D] of a picture.
 
-    While teaching, rows see the references of their batch and rows without one nothing; while painting, all of the subject's
-    pictures, and the negative branch nothing.
+    Its output is added to the hidden states and is zero at first (Sec. 3.1: S-E attention). In training, rows have the
+    references of their batch, if any; in sampling, all of the subject's pictures, and the negative branch none.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -100,7 +99,12 @@ class subject_attention:
 
 
 def attended(hidden: Tensor, states: Tensor, own: list[Tensor]) -> Tensor:
-    """[B, N, C]: attention of hidden states to others, through weights of its own: query, key, value [width, …], out [C, width]."""
+    """[B, N, C]: attention of hidden states to others, through weights of its own.
+
+    hidden: [B, N, C]
+    states: [B, L, D]
+    own: query, key, value [width, …] and output [C, width]
+    """
     import torch
     import torch.nn.functional as F
 

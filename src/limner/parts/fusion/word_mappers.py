@@ -1,4 +1,4 @@
-"""How features of pictures become words: mappers for `words_of_pictures`."""
+"""Mappers from features of pictures to tokens, for `words_of_pictures`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class one_word:
-    """One global embedding [B, D] -> one word [B, 1, D']: a learned vector plus a perceptron of the embedding. The vector starts as
-    that of `start`, and what is added as spread out as a tenth of the vocabulary. While painting, the word is made `norm` times
-    as long as the mean word of the vocabulary, where `norm` is not 0."""
+    """One global embedding [B, D] -> one token [B, 1, D']: a learned vector plus a perceptron of the embedding.
+
+    The vector starts as that of `start`, and the addition with a tenth of the vocabulary's standard deviation. In
+    sampling, the token is scaled to `norm` times the mean length of the vocabulary, where `norm` is not 0.
+    """
 
     start: str
     hidden: int = 256
@@ -46,10 +48,12 @@ class one_word:
 
 @dataclass(frozen=True)
 class words_of_depths:
-    """Class token and places of R pictures at several depths [B, R, L, depths, D] -> a word of each depth [B, depths, D']: one
-    perceptron of the class token plus the mean of another over the places, the mean over the pictures (ELITE, Sec. 3.2 of
-    arXiv:2302.13848). Only the first word is there where the mapper does not learn: the others are there to take on, while it
-    learns, what is not the subject's. Words start near that of `start`."""
+    """Hidden states of R pictures at several depths [B, R, L, depths, D] -> a token of each depth [B, depths, D'].
+
+    One perceptron of the class token plus the mean of another over the patch tokens, averaged over pictures (ELITE,
+    Sec. 3.2 of arXiv:2302.13848). Without training only the first token is used: the others absorb, in training, traits
+    that are not the subject's. Tokens start near that of `start`.
+    """
 
     start: str
     hidden: int = 48

@@ -1,4 +1,4 @@
-"""Words made from pictures: vectors put into the prompt at the subject's place, before the text tower reads it."""
+"""Tokens made from pictures: vectors in the prompt at the subject's position, before the text encoder."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ FEATURES = "features"
 
 @dataclass(frozen=True)
 class Mapped:
-    """How features become words: the parameters at their start, and
-    (parameters, features [B, …], vectors [B, n, D] of each row's noun, the run of these rows) -> vectors [B, m, D]."""
+    """The map from features to tokens: parameters at their start, and a function.
+
+    The function is (parameters, features [B, …], vectors [B, n, D] of each row's noun, the run of these rows) ->
+    vectors [B, m, D].
+    """
 
     start: dict[str, Tensor]
     vectors: Callable[[Mapping[str, Tensor], Tensor, Tensor, Pass], Tensor]
@@ -38,12 +41,18 @@ Mapper: TypeAlias = "Callable[[Base, tuple[int, ...], Generator], Mapped]"
 def words_of_pictures(
     subject: Subject, look: Look, mapper: Mapper, *, like: str = "", before_noun: bool = False, repeats: int = 1
 ) -> Making:
-    """For `changed_states`: at the subject's place in the prompt stand the vectors that `mapper` makes of a look at its pictures,
-    and the text tower reads the prompt anew. Rows that see nothing read `like`, or else the noun. With `before_noun`, it
-    stands behind the vectors.
+    """For `changed_states`: vectors of a mapper stand at the subject's position, and the text encoder reads the prompt
+    again.
 
-    While painting, such prompts are said up to `repeats` times, as often as there is room, again with the noun alone.
-    What was put in is kept in the run as "picture words" [rows, m, D], for objectives to look at.
+    Rows without pictures read `like`, or else the noun. The vectors are kept in the run as "picture words" [rows, m,
+    D], for objectives.
+
+    subject: the subject
+    look: base and references -> features
+    mapper: features -> vectors
+    like: text to start from and to read without pictures; empty is the noun
+    before_noun: whether that text stands behind the vectors
+    repeats: times that a prompt is repeated in sampling, as far as there is room, again with the noun alone
     """
 
     def making(base: Base, stored: Mapping[str, Tensor], generator: Generator) -> tuple[dict[str, Tensor], Rewrite]:
@@ -97,7 +106,13 @@ def words_of_pictures(
 
 
 def nouns_read(base: Base, run: Pass, rows: list[int], subject: Subject) -> list[Tensor]:
-    """The input vectors [n, D] of each row's noun."""
+    """The input vectors [n, D] of each row's noun.
+
+    base: the base
+    run: the run
+    rows: the rows
+    subject: the subject while sampling
+    """
     nouns = run.references.nouns if run.references is not None else ()
     known = {noun: base.word_vectors(noun) for noun in dict.fromkeys(nouns) or (subject.noun,)}
     return [known[nouns[row] if nouns else subject.noun] for row in rows]
@@ -108,8 +123,14 @@ def _always(vectors: Tensor) -> Callable[[int], Tensor]:
 
 
 def put_of(vectors: Tensor, plain: Tensor, on: bool, scale: float, *, behind: bool = False) -> Tensor:
-    """[n, D]: what stands at the word's place in a row: its vectors, as strong as they are worn, or those of its noun; `behind` them
-    the noun's."""
+    """[n, D]: the vectors at the token's position in a row, at the adapter's strength, or those of its noun.
+
+    vectors: the token's vectors [m, D]
+    plain: the noun's vectors [n, D]
+    on: whether the row has pictures
+    scale: strength, 0 to 1
+    behind: whether the noun's vectors follow
+    """
     import torch
 
     if not on:
@@ -131,7 +152,17 @@ def read_with(
     repeats: int = 1,
     noun: str = "",
 ) -> Tensor:
-    """[rows, L, D]: the prompts' states with each row's vectors at the word's place, and the other words that it has."""
+    """[rows, L, D]: hidden states of the prompts with each row's vectors at the token's position.
+
+    base: the base
+    said: the prompts
+    put: each row's vectors
+    on: whether each row has pictures
+    word: the token in prompts
+    others: other tokens of each row, with their vectors
+    repeats: times that a prompt is repeated, at most
+    noun: the class noun of repetitions
+    """
     words, texts = {}, []
     for k, prompt in enumerate(said):
         name = f"{word[:-1]}.{k}>"
