@@ -1,4 +1,4 @@
-"""Several outfits at once: each is known by its place, and what cannot be worn together is refused with the reason."""
+"""Several adapters at once: each is known by its place, and what cannot be worn together is refused with the reason."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_two_equal_modifiers_are_two(base: Any) -> None:
                         assert torch.equal(seen(base), both)
                 assert torch.equal(seen(base), wanted)
         assert torch.equal(seen(base), both)
-        with pytest.raises(InputError, match="no outfit at place 2"), adapted.only(2):
+        with pytest.raises(InputError, match="no adapter at place 2"), adapted.only(2):
             pass
     assert not torch.equal(both, alone[0])
     assert same(state(base), before)

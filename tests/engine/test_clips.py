@@ -18,7 +18,7 @@ from limner.core.adapted import Candidates
 from limner.core.picture import Clip, Pictures
 from limner.core.recipe import Objective, Painting, Recipe, Source, Stage
 from limner.core.subject import Subject
-from limner.core.types import Batch, Companion
+from limner.core.types import Batch, ReferenceStream
 from limner.engine.attach import Adapter, attach
 from limner.engine.parallel import Share
 from limner.engine.sample import PaintSettings, sample
@@ -68,9 +68,11 @@ def test_frames_of_one_clip_see_one_another_and_no_others(base: Any) -> None:
 
 
 def test_a_companion_stands_before_all_clips(base: Any) -> None:
-    companion = lambda adapted: lambda steps: Companion("a cat", None)  # noqa: E731
+    reference_stream = lambda adapted: lambda steps: ReferenceStream("a cat", None)  # noqa: E731
     tensors = moving(base)
-    plain, beside = (Recipe("a dog", (MOTION,), painting=Painting(companion=c)) for c in (None, companion))
+    plain, beside = (
+        Recipe("a dog", (MOTION,), painting=Painting(reference_stream=c)) for c in (None, reference_stream)
+    )
     first, second = (painted(base, recipe, tensors, ["a dog", "a cup"], frames=2) for recipe in (plain, beside))
     assert torch.allclose(first, second, atol=1e-3)
 

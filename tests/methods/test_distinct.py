@@ -185,9 +185,9 @@ def test_a_companion_that_attends_to_itself_twice_is_as_if_alone(base: Any, rex:
     query, key, value = (torch.randn(2, 2, 5, 4) for _ in range(3))
     site = next(site for site in base.sites if site.kind == "self")
 
-    def call(companion: bool) -> AttentionCall:
+    def call(reference_stream: bool) -> AttentionCall:
         hidden = torch.zeros(2, 5, 8)
-        run = Pass(companion=companion)
+        run = Pass(reference_stream=reference_stream)
         return AttentionCall(site, torch.nn.Identity(), hidden, hidden, query, key, value, run)
 
     shared = attend(shared_reference(shift=1.3)(call(True)))

@@ -1000,8 +1000,8 @@ def test_dci_two_branches_early_and_one_late(base: Any, rex: Subject) -> None:
     concept = learn_fast(base, "dci", rex)
     with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
         said = adapted.expand_prompt("a <rex> on the beach")
-        assert adapted.twins is not None
-        prompts = (said, adapted.twins(said))
+        assert adapted.parallel_stream is not None
+        prompts = (said, adapted.parallel_stream(said))
         assert prompts[1] == "a dog on the beach"
         states, x = (
             adapted.text_states(["a <rex> on the beach", prompts[1]]),
@@ -1009,7 +1009,7 @@ def test_dci_two_branches_early_and_one_late(base: Any, rex: Subject) -> None:
         )
         for time, together in ((900, True), (500, False)):
             t = torch.tensor([time, time])
-            two = base.predict(x, t, states, context=adapted.run(time=t, prompts=prompts, twins=True))
+            two = base.predict(x, t, states, context=adapted.run(time=t, prompts=prompts, parallel_stream=True))
             plain = base.predict(x, t, states, context=adapted.run(time=t, prompts=prompts))
             assert torch.allclose(two[1], plain[1], atol=1e-5)
             assert torch.allclose(two[0], plain[0], atol=1e-5) != together

@@ -380,15 +380,17 @@ def test_dreamtuner_without_weight_or_mask_attends_as_the_base_does(base: Any, r
     states = base.text_states(["a dog"] * 3, words={})
     mask = torch.ones(1, 1, *base.latent_shape[1:])
     with torch.no_grad():
-        plain = base.predict(x, t, states, context=Pass(time=t, companion=True))
+        plain = base.predict(x, t, states, context=Pass(time=t, reference_stream=True))
         for operation, same in (
             (attend_to(mask, weight=0.0), True),
             (attend_to(0 * mask, weight=2.5), True),
             (attend_to(mask, weight=2.5), False),
         ):
-            found = base.predict(x, t, states, context=Pass((operation,), t, companion=True))
+            found = base.predict(x, t, states, context=Pass((operation,), t, reference_stream=True))
             assert torch.equal(found, plain) == same
-            torch.testing.assert_close(found[0], plain[0], atol=1e-5, rtol=1e-4)  # the companion looks at itself alone
+            torch.testing.assert_close(
+                found[0], plain[0], atol=1e-5, rtol=1e-4
+            )  # the reference stream looks at itself alone
 
 
 def test_dreamtuner_subject_attention_is_nothing_at_first_and_trained_in_the_end(base: Any, rex: Subject) -> None:
@@ -414,11 +416,11 @@ def test_dreamtuner_guides_between_two_noises_of_the_reference(
     seen = spied(base, monkeypatch)
     limner.paint(base, "<rex> in the snow", concepts=[concept], settings=limner.PaintSettings(steps=4))
     for _, time, _, context, _ in seen:
-        far, picture, near, other = time.tolist()  # a companion and a picture in each of two branches
+        far, picture, near, other = time.tolist()  # a reference stream and a picture in each of two branches
         assert picture == other
         assert far - picture == AHEAD or far == base.num_train_times - 1
         assert picture - near == AHEAD or near == 0
-        assert context.companion
+        assert context.reference_stream
     assert {context.branches for _, _, _, context, _ in seen} <= {("text", "text"), ("negative", "text")}
 
 

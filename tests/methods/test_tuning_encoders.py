@@ -42,7 +42,7 @@ def noised(base: Any, rows: int, *times: int) -> tuple[torch.Tensor, torch.Tenso
 def predicted(
     base: Any, adapted: Any, x: torch.Tensor, t: torch.Tensor, prompts: list[str], **about: Any
 ) -> torch.Tensor:
-    """One run of the worn base on these prompts."""
+    """One run of the adapted base on these prompts."""
     said = tuple(map(adapted.expand_prompt, prompts))
     run = adapted.run(time=t, latents=x, prompts=said, **about)
     found: torch.Tensor = base.predict(x, t, adapted.text_states(prompts), context=run)

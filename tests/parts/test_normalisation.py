@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from limner.core.recipe import Painting, Recipe
-from limner.core.types import Companion
+from limner.core.types import ReferenceStream
 from limner.engine.attach import Adapter, attach
 from limner.engine.sample import PaintSettings, sample
 from limner.errors import InputError
@@ -17,9 +17,11 @@ from limner.parts.modifiers import shared_statistics
 from tests.helpers import same, state, untouched
 
 
-def painted(base: Any, *modifiers: Any, companion: bool = True, scale: float = 1.0) -> Any:
-    beside = (lambda adapted: lambda steps: Companion("a blue cup in the snow", None)) if companion else None
-    recipe = Recipe("a dog", modifiers, painting=Painting(companion=beside))
+def painted(base: Any, *modifiers: Any, reference_stream: bool = True, scale: float = 1.0) -> Any:
+    beside = (
+        (lambda adapted: lambda steps: ReferenceStream("a blue cup in the snow", None)) if reference_stream else None
+    )
+    recipe = Recipe("a dog", modifiers, painting=Painting(reference_stream=beside))
     with torch.no_grad(), attach(base, [Adapter(recipe, "<rex>", scale=scale)]) as adapted:
         for at in sample(adapted, ["a red dog"], seeds=[0], settings=PaintSettings(steps=2)):
             found = at.latents
@@ -31,7 +33,7 @@ def test_layers_normalise_over_own_and_reference_positions(base: Any) -> None:
     layer = next(iter(base.normalisations().values()))
     x = torch.randn(4, layer.num_channels, 6, 6, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), attach(base, [Adapter(Recipe("", (shared_statistics(),)), "<s>")]) as adapted:
-        adapted.run(branches=("negative", "text"), companion=True)
+        adapted.run(branches=("negative", "text"), reference_stream=True)
         found = layer(x)
         adapted.run(branches=("text",))
         assert torch.equal(layer(x), F.group_norm(x, layer.num_groups, layer.weight, layer.bias, layer.eps))
@@ -47,7 +49,9 @@ def test_layers_normalise_over_own_and_reference_positions(base: Any) -> None:
 
 def test_it_changes_pictures_beside_a_reference_alone_and_is_undone(base: Any) -> None:
     before = state(base)
-    assert torch.equal(painted(base, shared_statistics(), companion=False), painted(base, companion=False))
+    assert torch.equal(
+        painted(base, shared_statistics(), reference_stream=False), painted(base, reference_stream=False)
+    )
     plain, half, whole = (
         painted(base),
         painted(base, shared_statistics(), scale=0.5),

@@ -11,7 +11,18 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from .base import Base
-    from .types import AttentionOp, Batch, Companion, Denoiser, Guidance, Live, Pass, Prediction, References, Streams
+    from .types import (
+        AttentionOp,
+        Batch,
+        Denoiser,
+        Guidance,
+        Live,
+        Pass,
+        Prediction,
+        References,
+        ReferenceStream,
+        Streams,
+    )
 
 
 class Adapted(Protocol):
@@ -50,10 +61,16 @@ class Adapted(Protocol):
     @property
     def branches(self) -> dict[str, Callable[[str], str]]: ...  # what guidance may ask for beside "text" and "negative"
     @property
-    def twins(self) -> Callable[[str], str] | None: ...  # picture's prompt -> its twin's, if a recipe asks for twins
+    def parallel_stream(
+        self,
+    ) -> (
+        Callable[[str], str] | None
+    ): ...  # picture's prompt -> its parallel stream's, if a recipe asks for parallel streams
     @property
     def latent_operations(self) -> tuple[Any, ...]: ...
-    def companion(self, steps: int) -> Companion | None: ...  # the row painted along, if a recipe asks for one
+    def reference_stream(
+        self, steps: int
+    ) -> ReferenceStream | None: ...  # the row painted along, if a recipe asks for one
     @property
     def reads(self) -> frozenset[str]: ...  # names of the conditions that adapters need
     @property
@@ -157,7 +174,7 @@ class Step(Protocol):
 
 
 class Moment(NamedTuple):
-    """A sampling step about to be taken, without companions."""
+    """A sampling step about to be taken, without reference streams."""
 
     adapted: Adapted
     latents: Tensor  # [B, C, h, w]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .artefact import Artefact
     from .base import Base
     from .corpus import Corpus
-    from .types import AttentionOp, Batch, Companion, Denoiser, Guidance, Streams
+    from .types import AttentionOp, Batch, Denoiser, Guidance, ReferenceStream, Streams
 
 
 Selection: TypeAlias = "Callable[[Adapted], Mapping[str, Tensor]]"
@@ -160,13 +160,15 @@ class Painting:
     operations: tuple[AttentionOp, ...] = ()
     guidance: tuple[Guidance, ...] = ()
     latents: tuple[LatentOperation, ...] = ()
-    twins: Callable[[str], str] | None = None
-    """Every picture gets a twin, painted alongside from the same noise for operations to look at; the function makes the
-    twin's prompt of the picture's, both as the base reads them."""
+    parallel_stream: Callable[[str], str] | None = None
+    """Every picture gets a parallel stream, painted alongside from the same noise for operations to look at; the function makes the
+    parallel stream's prompt of the picture's, both as the base reads them."""
     negative: str = ""  # what the negative branch reads where the user says nothing else
     branches: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
     """More branches for guidance to ask for: the prompt as it was written -> what that branch reads in its place."""
-    companion: Callable[[Adapted], Callable[[int], Companion]] | None = None  # worn -> number of sampling steps -> row
+    reference_stream: Callable[[Adapted], Callable[[int], ReferenceStream]] | None = (
+        None  # worn -> number of sampling steps -> row
+    )
     denoiser: Callable[[Adapted, Denoiser], Denoiser] | None = None  # put around the base's own, before any guidance
     candidates: Candidates | None = None
     reads: tuple[str, ...] = ()  # names of the conditions that its operations need, beside those of modifiers

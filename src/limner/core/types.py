@@ -192,10 +192,10 @@ class Denoiser(Protocol):
 
 Guidance: TypeAlias = "Callable[[Denoiser, float], Denoiser]"
 """Denoiser and the user's scale of guidance -> denoiser whose only branch is "text"; nested like functions when painting
-starts. Branches are "text", "negative", those a recipe adds, and any of them with "@" and what its companion is to show."""
+starts. Branches are "text", "negative", those a recipe adds, and any of them with "@" and what its reference stream is to show."""
 
 
-class Companion(NamedTuple):
+class ReferenceStream(NamedTuple):
     """A row that is painted along with every batch, as its first, and thrown away: what others may attend to."""
 
     prompt: str
@@ -283,10 +283,10 @@ class Pass:
     branches: tuple[str, ...] = ("text",)  # rows are branch-major: all rows of the first branch, then of the second
     references: References | None = None  # of every row, when training
     lives: tuple[Live, ...] = ()  # everything that is attached
-    companion: bool = False  # the first row of each branch is a companion
-    twins: bool = False  # the second half of each branch's rows are twins of the first
+    reference_stream: bool = False  # the first row of each branch is a reference stream
+    parallel_stream: bool = False  # the second half of each branch's rows are parallel streams of the first
     conditions: Mapping[str, Tensor] = field(default_factory=dict)  # name -> [rows, 1 or 3, H, W] in [0, 1]
-    frames: int = 1  # so many rows, one after the other, are one clip; a companion stands before all clips
+    frames: int = 1  # so many rows, one after the other, are one clip; a reference stream stands before all clips
     sampling: Sampling = field(default_factory=Sampling)  # shared by all runs of one sampling
     guidance: float | None = None  # of a base that reads the scale of guidance itself
     regions: Mapping[str, Tensor] = field(

@@ -13,7 +13,7 @@ from limner.core.adapted import Adapted, Candidates, LatentOperation, Lives, nam
 from limner.core.lru import LRU, TEXT_BYTES
 from limner.core.recipe import Answer, Recipe
 from limner.core.streams import stream
-from limner.core.types import AttentionOp, Companion, Denoiser, Guidance, Live, Pass
+from limner.core.types import AttentionOp, Denoiser, Guidance, Live, Pass, ReferenceStream
 from limner.errors import FileError, InputError, PromptError
 
 from .text_cache import read_texts
@@ -66,10 +66,10 @@ class AdaptedBase:
     kept: dict[Any, Any] = field(default_factory=dict, repr=False)  # for what a painting needs at many steps
     singles: dict[str, Tensor] = field(default_factory=dict)  # what learns and is in half precision, by name, in single
     _states: LRU[Tensor] = field(default_factory=lambda: LRU(TEXT_BYTES))
-    _only: frozenset[int] | None = None  # places of the outfits that act; None: all
+    _only: frozenset[int] | None = None  # places of the adapters that act; None: all
     _whole: dict[str, Tensor] = field(
         default_factory=dict
-    )  # base parameters that changed, as they are with all outfits
+    )  # base parameters that changed, as they are with all adapters
 
     @property
     def words(self) -> dict[str, Tensor]:
@@ -85,7 +85,7 @@ class AdaptedBase:
 
     @property
     def _painting(self) -> list[Adapter]:
-        """The outfits that act while painting."""
+        """The adapters that act while painting."""
         return [adapter for place, adapter in enumerate(self.adapters) if adapter.scale and self._acts(place)]
 
     @property
@@ -127,18 +127,18 @@ class AdaptedBase:
         return found
 
     @property
-    def twins(self) -> Callable[[str], str] | None:
-        """Picture's prompt -> its twin's, if a recipe asks for twins. Two that ask cannot be worn at once."""
-        return self._one("twins", "paint twins")
+    def parallel_stream(self) -> Callable[[str], str] | None:
+        """Picture's prompt -> its parallel stream's, if a recipe asks for parallel streams. Two that ask cannot be worn at once."""
+        return self._one("parallel_stream", "paint parallel streams")
 
     @property
     def latent_operations(self) -> tuple[LatentOperation, ...]:
         """What acts between steps; at a scale below 1 it goes that part of its way."""
         return tuple(_partly(op, o.scale) for o in self._painting for op in o.recipe.painting.latents)
 
-    def companion(self, steps: int) -> Companion | None:
+    def reference_stream(self, steps: int) -> ReferenceStream | None:
         """The row painted along, if a recipe asks for one. Two that ask cannot be worn at once."""
-        maker = self._one("companion", "need a reference row of their own")
+        maker = self._one("reference_stream", "need a reference row of their own")
         return maker(self)(steps) if maker else None
 
     @property
@@ -163,7 +163,7 @@ class AdaptedBase:
         return found
 
     def _one(self, name: str, do: str) -> Any:
-        """A part of painting that at most one outfit may have."""
+        """A part of painting that at most one adapter may have."""
         found = [adapter for adapter in self._painting if getattr(adapter.recipe.painting, name)]
         if len(found) > 1:
             both = " and ".join(adapter.handle for adapter in found)
@@ -198,7 +198,7 @@ class AdaptedBase:
         return tuple(start + k for start in starts for k in range(count))
 
     def text_states(self, prompts: Sequence[str]) -> Tensor:
-        """[B, L, D]; kept for prompts seen before, also by another worn base, unless words or the text tower are learning. Raises
+        """[B, L, D]; kept for prompts seen before, also by another adapted base, unless words or the text tower are learning. Raises
         `PromptError` for a prompt that names two concepts which are read as the same words."""
         for prompt in prompts if sum(len(adapter.answers) for adapter in self.adapters) > 1 else ():
             _check_apart(prompt, self.adapters, self.base)
@@ -267,15 +267,17 @@ class AdaptedBase:
 
     @contextmanager
     def only(self, *places: int) -> Iterator[None]:
-        """For a while, the base with the outfits at these places alone: their words, operations, deltas and parameters. In prompts,
+        """For a while, the base with the adapters at these places alone: their words, operations, deltas and parameters. In prompts,
         the handles of the others are their nouns.
 
         Base parameters point to other values meanwhile; nothing is written, so a gradient may be under way. Raises `InputError`
-        for a place where there is no outfit.
+        for a place where there is no adapter.
         """
         strange = [place for place in places if place not in range(len(self.adapters))]
         if strange:
-            raise InputError(f"there is no outfit at place {strange[0]}: {len(self.adapters)} are worn, counted from 0")
+            raise InputError(
+                f"there is no adapter at place {strange[0]}: {len(self.adapters)} are worn, counted from 0"
+            )
         now = {name: parameter(self.base, name).data for name in self.originals}
         before, on = self._only, [(live, live.on) for live in self.live.every()]
         if before is None:
@@ -294,7 +296,7 @@ class AdaptedBase:
                 parameter(self.base, name).data = value
 
     def _value(self, name: str) -> Tensor:
-        """A base parameter as the outfits that act now have it."""
+        """A base parameter as the adapters that act now have it."""
         if self._only is None:
             return self._whole[name]
         found = self.originals[name].clone() if self._only else self.originals[name]
@@ -305,7 +307,7 @@ class AdaptedBase:
         return found
 
     def switch(self) -> None:
-        """Turn on what acts now. A pre-trained change of the network that several outfits share acts once, in the strongest of
+        """Turn on what acts now. A pre-trained change of the network that several adapters share acts once, in the strongest of
         them."""
         for (place, _), _, live in self.live.items():
             for each in (live, *live.within):
@@ -330,10 +332,10 @@ class AdaptedBase:
                     yield (adapter.recipe.weights, frozenset(each.tensors)), adapter, each
 
     def check_together(self) -> None:
-        """Raises `InputError` where these outfits cannot be painted with at once, or not at their scales."""
+        """Raises `InputError` where these adapters cannot be painted with at once, or not at their scales."""
         for adapter in self._painting:
             _check_scale(adapter)
-        _ = self.guidance, self.denoiser, self.branches, self.twins, self.candidates
+        _ = self.guidance, self.denoiser, self.branches, self.parallel_stream, self.candidates
         found: dict[Hashable, list[tuple[str, bool]]] = {}
         for key, adapter, live in self._pretrained():
             if adapter.scale:
@@ -348,7 +350,7 @@ class AdaptedBase:
 
 @contextmanager
 def attach(base: Base, adapters: Sequence[Adapter]) -> Iterator[AdaptedBase]:
-    """Put outfits on, in order; take them off in reverse, whatever happens in between."""
+    """Put adapters on, in order; take them off in reverse, whatever happens in between."""
     _check_handles(adapters)
     _check_sites(base, adapters)
     adapted = AdaptedBase(base, tuple(adapters))
@@ -410,7 +412,7 @@ def _stored_parameters(adapters: Iterable[Adapter]) -> list[tuple[Adapter, str, 
 
 
 def _put(now: Tensor, original: Tensor, values: Sequence[tuple[Adapter, Tensor]], *, alone: bool) -> None:
-    """Write what outfits make of a base parameter."""
+    """Write what adapters make of a base parameter."""
     with torch.no_grad():
         for adapter, value in values:
             if alone and adapter.scale == 1:
@@ -420,7 +422,7 @@ def _put(now: Tensor, original: Tensor, values: Sequence[tuple[Adapter, Tensor]]
 
 
 def scaled(operation: AttentionOp, adapter: Adapter) -> AttentionOp:
-    """An operation of painting as strong as its outfit is worn."""
+    """An operation of painting as strong as its adapter is worn."""
     return operation if adapter.scale == 1 else operation.at_scale(adapter.scale)  # type: ignore[attr-defined]  # checked before
 
 

@@ -68,7 +68,7 @@ def parts_of(adapted: Adapted, layout: Layout) -> list[Part]:
     return [part._replace(weight=part.weight / total) for part in parts]
 
 
-ALONE = ("guidance", "denoiser", "branches", "twins", "companion")
+ALONE = ("guidance", "denoiser", "branches", "parallel_stream", "reference_stream")
 """Parts of a painting that take in the whole picture."""
 
 

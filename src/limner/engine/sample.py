@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.core.base import Base
-    from limner.core.types import Companion, Denoiser, Guidance
+    from limner.core.types import Denoiser, Guidance, ReferenceStream
 
     from .regions import Layout
 
@@ -136,7 +136,7 @@ class Canvas:
 
 @dataclass(frozen=True)
 class PaintStep:
-    """One sampling step done; `latents` [B, C, h, w] without companions."""
+    """One sampling step done; `latents` [B, C, h, w] without reference streams."""
 
     step: int  # from 0
     total: int
@@ -174,23 +174,29 @@ def sample(
     conditions = checked(adapted, conditions, len(seeds))
     scheduler = base.scheduler(settings.sampler, steps=settings.steps)
     total, times = len(scheduler.timesteps), scheduler.timesteps.to(base.device)
-    companion, wanted = adapted.companion(total), len(seeds)
-    if adapted.twins:
-        if companion:
-            raise InputError("one of these concepts paints twins and another a reference row; wear one at a time")
+    reference_stream, wanted = adapted.reference_stream(total), len(seeds)
+    if adapted.parallel_stream:
+        if reference_stream:
+            raise InputError(
+                "one of these concepts paints parallel streams and another a reference row; wear one at a time"
+            )
         prompts, seeds = (
-            [*prompts, *(adapted.twins(adapted.expand_prompt(prompt)) for prompt in prompts)],
+            [*prompts, *(adapted.parallel_stream(adapted.expand_prompt(prompt)) for prompt in prompts)],
             [*seeds, *seeds],
         )
-    latents = base.begin(_first_latents(base, seeds, companion, frames), scheduler)
-    rows = ([companion.prompt] if companion else []) + list(prompts)
-    whose = [*([seeds[0]] if companion else []), *seeds]
-    noises = [stream(seed, "sampler", *_frame(k - (companion is not None), frames)) for k, seed in enumerate(whose)]
-    at = [0] * (companion is not None) + [row % wanted for row in range(len(seeds))]  # of conditions, for every row
+    latents = base.begin(_first_latents(base, seeds, reference_stream, frames), scheduler)
+    rows = ([reference_stream.prompt] if reference_stream else []) + list(prompts)
+    whose = [*([seeds[0]] if reference_stream else []), *seeds]
+    noises = [
+        stream(seed, "sampler", *_frame(k - (reference_stream is not None), frames)) for k, seed in enumerate(whose)
+    ]
+    at = [0] * (reference_stream is not None) + [
+        row % wanted for row in range(len(seeds))
+    ]  # of conditions, for every row
     conditions = {name: condition[at] for name, condition in conditions.items()}
-    denoise = _guided(adapted, rows, whose, settings, companion, conditions, frames, layout)
+    denoise = _guided(adapted, rows, whose, settings, reference_stream, conditions, frames, layout)
     early = _before_attached(adapted, rows, whose, settings, conditions, frames) if settings.subject_from else denoise
-    own, begin, where = slice(1 if companion else 0, None), 0, None
+    own, begin, where = slice(1 if reference_stream else 0, None), 0, None
     spread = functools.partial(base.spread, scheduler)  # what a sampler's latents are, of the base's at that step
     if canvas:
         begin, (clean, where) = int(canvas.start * total), canvas.latents(base)
@@ -206,8 +212,8 @@ def sample(
             scheduler.set_begin_index(begin)
     for step, time in list(enumerate(times))[begin:]:
         own_time = scheduler.timesteps[step]  # with the processor, so that no step of a sampler waits for the device
-        if companion and companion.latents:
-            latents[0] = companion.latents(step).to(latents) * spread(step)
+        if reference_stream and reference_stream.latents:
+            latents[0] = reference_stream.latents(step).to(latents) * spread(step)
         if canvas and where is not None and step < canvas.until * total:
             outside = base.noised(clean.expand_as(noise), noise, time.expand(len(noise)))
             latents = torch.cat([latents[: own.start], torch.where(where > 0, latents[own], outside * spread(step))])
@@ -227,7 +233,7 @@ def sample(
             every = time.expand(len(latents))
             output = (denoise if is_worn else early).at(step, model_input, every, guided=settings.guides(step, total))
         latents = base.stepped(scheduler, output, own_time, latents, noises)
-        yield PaintStep(step, total, (latents[1:] if companion else latents[:wanted]) / spread(step + 1))
+        yield PaintStep(step, total, (latents[1:] if reference_stream else latents[:wanted]) / spread(step + 1))
 
 
 def decoded(base: Base, latents: Tensor) -> Tensor:
@@ -292,13 +298,13 @@ class _guided:
         prompts: Sequence[str],
         seeds: Sequence[int],
         settings: PaintSettings,
-        companion: Companion | None,
+        reference_stream: ReferenceStream | None,
         conditions: Mapping[str, Tensor],
         frames: int,
         layout: Layout | None = None,
     ) -> None:
         self.layout = layout
-        self.adapted, self.seeds, self.companion, self.step = adapted, tuple(seeds), companion, 0
+        self.adapted, self.seeds, self.reference_stream, self.step = adapted, tuple(seeds), reference_stream, 0
         self.conditions, self.frames, self.sampling = conditions, frames, Sampling()
         self.repeated: dict[
             int, dict[str, Tensor]
@@ -358,14 +364,14 @@ class _guided:
         x, t, each = x.repeat(len(branches), 1, 1, 1), t.repeat(len(branches)), len(x)
         for place, branch in enumerate(branches):
             shown = branch.partition("@")[2]
-            if shown and self.companion and self.companion.shown:
-                latents, time = self.companion.shown(self.step, shown)
+            if shown and self.reference_stream and self.reference_stream.shown:
+                latents, time = self.reference_stream.shown(self.step, shown)
                 x[place * each], t[place * each] = latents, time
         about = {
             "prompts": tuple(text for branch in reads for text in self.said[branch]),
             "seeds": self.seeds * len(branches),
-            "companion": self.companion is not None,
-            "twins": self.adapted.twins is not None,
+            "reference_stream": self.reference_stream is not None,
+            "parallel_stream": self.adapted.parallel_stream is not None,
             "guidance": self.scale,
             "conditions": self._conditions(len(branches)),
             "frames": self.frames,
@@ -465,9 +471,9 @@ def _check_interval(adapted: Adapted) -> None:
         )
 
 
-def _first_latents(base: Base, seeds: Sequence[int], companion: Companion | None, frames: int) -> Tensor:
+def _first_latents(base: Base, seeds: Sequence[int], reference_stream: ReferenceStream | None, frames: int) -> Tensor:
     streams = [stream(seed, "latents", *_frame(row, frames)) for row, seed in enumerate(seeds)]
-    if companion:
+    if reference_stream:
         streams = [stream(seeds[0], "latents"), *streams]
     return torch.stack([torch.randn(base.latent_shape, generator=each) for each in streams]).to(base.device, base.dtype)
 

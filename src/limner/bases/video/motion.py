@@ -29,7 +29,7 @@ def moving(unet: Any, adapter: Any, frames: int) -> Iterator[None]:
 
 
 def moved(base: Any, adapter: Any, live: Live, scale: float) -> AbstractContextManager[None]:
-    """While inside, the modules act on the clips of the run that `live` is told of, at a strength. A companion, which
+    """While inside, the modules act on the clips of the run that `live` is told of, at a strength. A reference stream, which
     stands before the clips of every branch, passes by."""
 
     def act(module: Any, x: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def moved(base: Any, adapter: Any, live: Live, scale: float) -> AbstractContextM
         if run is None or not live.on or run.frames == 1:
             return x
         rows = x.unflatten(0, (len(run.branches), -1))
-        first, clips = rows[:, : int(run.companion)], rows[:, int(run.companion) :]
+        first, clips = rows[:, : int(run.reference_stream)], rows[:, int(run.reference_stream) :]
         out = module(clips.flatten(0, 1), num_frames=run.frames).view(clips.shape)
         out = out if scale == 1 else clips.lerp(out, scale)
         return torch.cat([first, out], 1).flatten(0, 1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Rows:
-    """Which outfit each row of the run under way belongs to: the place of its member, or -1 for none."""
+    """Which adapter each row of the run under way belongs to: the place of its member, or -1 for none."""
 
     def __init__(self) -> None:
         self.index: Tensor | None = None
@@ -66,13 +66,13 @@ def alike(recipes: Sequence[Recipe]) -> list[list[int]]:
 
 
 def alias(name: str, place: int) -> str:
-    """A handle or word of the outfit at a place, told apart from the same of another: "<rex>" -> "<rex.3>"."""
+    """A handle or word of the adapter at a place, told apart from the same of another: "<rex>" -> "<rex.3>"."""
     return f"{name[:-1]}.{place}>"
 
 
 @contextmanager
 def attach_rows(base: Base, adapters: Sequence[Adapter], rows: Rows) -> Iterator[list[Lives]]:
-    """The stacked forms of the outfits' modifiers; yields what each outfit wears. `rows` says, before each run, whose they are."""
+    """The stacked forms of the adapters' modifiers; yields what each adapter wears. `rows` says, before each run, whose they are."""
     lives = [Lives() for _ in adapters]
     with ExitStack() as stack:
         for group in alike([adapter.recipe for adapter in adapters]):

@@ -56,6 +56,6 @@ def freecure(subject: Subject, *, strength: float = 1.0, wait: float = 0.3, rank
     return Recipe(
         says=subject.handle,
         modifiers=(word, change, foundation_attention(ATTRIBUTES, strength)),
-        painting=Painting(twins=lambda prompt: prompt.replace(subject.handle, subject.noun)),
+        painting=Painting(parallel_stream=lambda prompt: prompt.replace(subject.handle, subject.noun)),
         weights="fastcomposer",
     )

@@ -57,6 +57,6 @@ def infinite_id(
         stages=(
             Stage((learned(fusion),), (denoising(seen),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine"),
         ),
-        painting=Painting(twins=lambda prompt: prompt),
+        painting=Painting(parallel_stream=lambda prompt: prompt),
         weights="infinite_id",
     )

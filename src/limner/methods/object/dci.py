@@ -68,6 +68,6 @@ def dci(
                 lr=lr,
             ),
         ),
-        painting=Painting(twins=(lambda prompt: prompt.replace(said, subject.noun)) if until else None),
+        painting=Painting(parallel_stream=(lambda prompt: prompt.replace(said, subject.noun)) if until else None),
         notes=prior_note(prior_weight, num_class_pictures),
     )

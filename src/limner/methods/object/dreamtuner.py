@@ -66,7 +66,7 @@ def dreamtuner(
         stages=(*((corpus,) if encoder else ()), tuning),
         painting=Painting(
             guidance=(interleaved_guidance(reference_guidance),),
-            companion=noised_reference(looked_at, f"a photo of a {subject.noun} {subject.handle}"),
+            reference_stream=noised_reference(looked_at, f"a photo of a {subject.noun} {subject.handle}"),
         ),
         weights="dreamtuner" if encoder else None,
         notes=prior_note(1.0, num_class_pictures),

@@ -43,5 +43,5 @@ def infusion(
         says=subject.handle,
         modifiers=(residual,),
         stages=(Stage(train=(learned(residual),), loss=(denoising(source),), steps=steps, lr=lr),),
-        painting=Painting(twins=str if twins else None),  # the same prompt
+        painting=Painting(parallel_stream=str if twins else None),  # the same prompt
     )

@@ -36,7 +36,7 @@ def stylealigned(subject: Subject, *, normalise: bool = True, shift: float = mat
         modifiers=(reference,),
         painting=Painting(
             operations=(shared_reference(normalise=normalise, shift=shift),),
-            companion=inverted_reference(reference, f"a picture of a {subject.noun}"),
+            reference_stream=inverted_reference(reference, f"a picture of a {subject.noun}"),
         ),
         notes=("only the first picture is used; a caption of its own would help",) if len(subject.pictures) > 1 else (),
     )

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class foundation_attention:
-    """While twins are painted, whose prompts are without the subject's word, each picture's self-attention also attends
-    to its twin's keys and values, there where the twin showed an attribute that the prompt asks for (foundation-aware
-    self-attention). Where that is, is the twin's cross-attention to the attribute's words in the step before, above
+    """While parallel streams are painted, whose prompts are without the subject's word, each picture's self-attention also attends
+    to its parallel stream's keys and values, there where the parallel stream showed an attribute that the prompt asks for (foundation-aware
+    self-attention). Where that is, is the parallel stream's cross-attention to the attribute's words in the step before, above
     Otsu's threshold.
 
     A prompt without such words, and places without the attribute, are as without this.
 
     words: of attributes, each looked for as a whole word
-    strength: how many times the twin's keys count
+    strength: how many times the parallel stream's keys count
     first: share of the steps from which on it acts, after the layout is there
     """
 
@@ -47,7 +47,7 @@ class foundation_attention:
         live, seen = Live(), _Seen()
 
         def operation(call: AttentionCall) -> AttentionCall:
-            if live.on and call.run.twins and call.run.step is not None:
+            if live.on and call.run.parallel_stream and call.run.step is not None:
                 if call.site.kind == "cross":
                     self._watch(base, call, seen)
                 elif call.site.kind == "self":
@@ -79,7 +79,7 @@ class foundation_attention:
         call.on_maps.append(keep)
 
     def _attend(self, base: Base, call: AttentionCall, where: Tensor | None, weight: float) -> None:
-        """Keys and values of twins beside each picture's own, where [pictures, 1, h, w] says so."""
+        """Keys and values of parallel streams beside each picture's own, where [pictures, 1, h, w] says so."""
         import torch
         import torch.nn.functional as F
 

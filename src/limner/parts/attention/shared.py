@@ -33,7 +33,7 @@ def _shared(normalise: bool, shift: float, scale: float) -> AttentionOp:
 
         from limner.bases.common.attention import replaced
 
-        if call.site.kind == "cross" or not call.run.companion:
+        if call.site.kind == "cross" or not call.run.reference_stream:
             return call
         parts = len(call.run.branches)
         query, key, value = call.query[:, :, call.picture], call.key[:, :, call.picture_keys], call.value

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class text_off:
     """While teaching, cross-attention gives nothing of the text, so that what is learned of pictures learns nothing of
-    words (identity- enhanced training, Sec. 3.2). While painting, so it is in twins: the identity stream.
+    words (identity- enhanced training, Sec. 3.2). While painting, so it is in parallel streams: the identity stream.
 
     It is written before what adds pictures beside the text (`decoupled_cross_attention`), which stays.
     """
@@ -35,9 +35,9 @@ class text_off:
 
         def operation(call: AttentionCall) -> AttentionCall:
             run = call.run
-            if call.site.kind != "cross" or not live.on or not (run.twins or run.random is not None):
+            if call.site.kind != "cross" or not live.on or not (run.parallel_stream or run.random is not None):
                 return call
-            heard = _main(run, len(call.query)) if run.twins else [run.references is None] * len(call.query)
+            heard = _main(run, len(call.query)) if run.parallel_stream else [run.references is None] * len(call.query)
             on = call.query.new_tensor([float(row) for row in heard]).view(-1, 1, 1, 1)
             call.on_output.append(lambda out: out * on)
             return call
@@ -50,7 +50,7 @@ class text_off:
 @dataclass(frozen=True)
 class mixed_attention:
     """While painting, in every self-attention layer the rows of the text stream also attend to the keys and values of
-    their twins, the identity stream, whose means over places are first shifted to the text stream's own (mixed
+    their parallel streams, the identity stream, whose means over places are first shifted to the text stream's own (mixed
     attention and AdaIN-mean, Sec. 3.3).
 
     identity: how many times the identity stream's keys count; 0 leaves the stream out
@@ -69,7 +69,7 @@ class mixed_attention:
         live = Live()
 
         def operation(call: AttentionCall) -> AttentionCall:
-            if call.site.kind == "self" and live.on and call.run.twins:
+            if call.site.kind == "self" and live.on and call.run.parallel_stream:
                 self._join(call, scale * self.identity)
             return call
 
@@ -94,7 +94,7 @@ class mixed_attention:
         bias[..., before:] = math.log(weight)
         bias[[k for k, own in enumerate(main) if not own], ..., before:] = float(
             "-inf"
-        )  # twins look at themselves alone
+        )  # parallel streams look at themselves alone
         call.key, call.value = torch.cat([call.key, key], 2), torch.cat([call.value, value], 2)
         call.bias = bias.expand(-1, 1, call.query.shape[2], -1)
 
@@ -105,6 +105,6 @@ def mean_shifted(x: Tensor, reference: Tensor) -> Tensor:
 
 
 def _main(run: Pass, rows: int) -> list[bool]:
-    """Which rows are no twins."""
+    """Which rows are no parallel streams."""
     each = rows // len(run.branches)
     return [row % each < each // 2 for row in range(rows)]

@@ -62,7 +62,7 @@ def fused(
 
 
 def _predicted(moment: Moment, x: Tensor, rows: list[int], handle: str, strength: float) -> Tensor:
-    """The noise that the worn base predicts with the subject's words at a strength."""
+    """The noise that the adapted base predicts with the subject's words at a strength."""
     adapted, base = moment.adapted, moment.adapted.base
     time = moment.time.expand(len(rows))
     run = adapted.run(time=time, latents=x, prompts=tuple(moment.prompts[row] for row in rows), step=moment.step)

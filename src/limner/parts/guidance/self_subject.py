@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from limner.core.streams import stream
-from limner.core.types import Companion, Live, acting_in
+from limner.core.types import Live, ReferenceStream, acting_in
 from limner.parts.attention.shared import reference_rows
 
 from .branches import between, interleaved
@@ -59,7 +59,7 @@ def attend_to(mask: Tensor, *, weight: float) -> AttentionOp:
         import torch
         import torch.nn.functional as F
 
-        if call.site.kind != "self" or not call.run.companion or weight <= 0:
+        if call.site.kind != "self" or not call.run.reference_stream or weight <= 0:
             return call
         places, parts = call.key.shape[2], len(call.run.branches)
         seen = F.adaptive_max_pool2d(mask.float(), round(places**0.5)).flatten() > 0.5
@@ -76,7 +76,7 @@ def attend_to(mask: Tensor, *, weight: float) -> AttentionOp:
     return operation
 
 
-def noised_reference(reference: self_subject, prompt: str) -> Callable[[Adapted], Callable[[int], Companion]]:
+def noised_reference(reference: self_subject, prompt: str) -> Callable[[Adapted], Callable[[int], ReferenceStream]]:
     """A reference stream that holds the reference image, noised to the time of every step.
 
     "near" and "far" are the times AHEAD before and after, which guidance asks for.
@@ -85,13 +85,13 @@ def noised_reference(reference: self_subject, prompt: str) -> Callable[[Adapted]
     prompt: the prompt of its row
     """
 
-    def companion(adapted: Adapted) -> Callable[[int], Companion]:
+    def reference_stream(adapted: Adapted) -> Callable[[int], ReferenceStream]:
         import torch
 
         base, clean = adapted.base, adapted.live[reference].tensors[LATENTS]
         noise = torch.randn(clean.shape, generator=stream(0, "reference noise")).to(clean)
 
-        def walk(steps: int) -> Companion:
+        def walk(steps: int) -> ReferenceStream:
             times = base.scheduler(steps=steps).timesteps.to(base.device)
 
             def shown(step: int, which: str) -> tuple[Tensor, Tensor]:
@@ -99,11 +99,11 @@ def noised_reference(reference: self_subject, prompt: str) -> Callable[[Adapted]
                 time = time.clamp(0, base.num_train_times - 1)
                 return base.noised(clean, noise, time.view(1))[0], time
 
-            return Companion(prompt, lambda step: shown(step, "")[0], shown)
+            return ReferenceStream(prompt, lambda step: shown(step, "")[0], shown)
 
         return walk
 
-    return companion
+    return reference_stream
 
 
 def interleaved_guidance(scale: float, *, share: float = 0.9) -> Guidance:

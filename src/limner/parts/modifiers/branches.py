@@ -20,9 +20,9 @@ SHARP = 10.0
 
 @dataclass(frozen=True)
 class branch_integration:
-    """In the first `until` of sampling, what cross-attention gives a picture is w1 of its own and w2 of its twin's, whose
+    """In the first `until` of sampling, what cross-attention gives a picture is w1 of its own and w2 of its parallel stream's, whose
     prompt is without the word; at every place w is the softmax of how much the picture attends to the word there and how
-    much its twin attends to words at all (Sec. 3.3). Both are scaled to a maximum of 1 and sharpened; `favour` above 0
+    much its parallel stream attends to words at all (Sec. 3.3). Both are scaled to a maximum of 1 and sharpened; `favour` above 0
     favours the subject."""
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -40,7 +40,7 @@ class branch_integration:
         def operation(call: AttentionCall) -> AttentionCall:
             run = call.run
             late = run.time is None or float(run.time[0]) < (1 - self.until) * base.num_train_times
-            if call.site.kind == "cross" and live.on and run.twins and not late:
+            if call.site.kind == "cross" and live.on and run.parallel_stream and not late:
                 each = len(run.prompts) // len(run.branches)
                 rows = [k for k, text in enumerate(run.prompts) if self.word in text and k % each < each // 2]
                 self._integrate(base, call, rows, each // 2, scale)

@@ -40,7 +40,7 @@ def _shared(live: Live, scale: float) -> Callable[..., Any]:
         import torch.nn.functional as F
 
         run, x = live.run, inputs[0]
-        if not live.on or run is None or not run.companion:
+        if not live.on or run is None or not run.reference_stream:
             return out
         together = joined_with_reference(x, len(run.branches))
         both = F.group_norm(together, layer.num_groups, layer.weight, layer.bias, layer.eps)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from limner.core.types import Companion, Live
+from limner.core.types import Live, ReferenceStream
 from limner.parts.encoders.latents import encoded
 from limner.parts.encoders.looks import looked_at, subject_references
 
@@ -55,16 +55,18 @@ class reference_features:
         yield Live(tensors={FEATURES: looked_at(base, self.subject, self.look, stored, FEATURES)})
 
 
-def inverted_reference(reference: reference_latents, prompt: str) -> Callable[[Adapted], Callable[[int], Companion]]:
-    """A companion that walks the way the sampler would have come to the reference: DDIM run backwards (arXiv:2105.05233)."""
+def inverted_reference(
+    reference: reference_latents, prompt: str
+) -> Callable[[Adapted], Callable[[int], ReferenceStream]]:
+    """A reference stream that walks the way the sampler would have come to the reference: DDIM run backwards (arXiv:2105.05233)."""
 
-    def companion(adapted: Adapted) -> Callable[[int], Companion]:
-        def walk(steps: int) -> Companion:
+    def reference_stream(adapted: Adapted) -> Callable[[int], ReferenceStream]:
+        def walk(steps: int) -> ReferenceStream:
             from limner.engine.sample import inverted
 
             way = inverted(adapted.base, adapted.live[reference].tensors[LATENTS], prompt, steps)
-            return Companion(prompt, lambda step: way[step])
+            return ReferenceStream(prompt, lambda step: way[step])
 
         return walk
 
-    return companion
+    return reference_stream

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class value_residual:
     """V[word] = W_v e + r, r zero at first; keys, and the word itself, are the class noun's (Eq. 3).
 
-    While painting with twins, a picture's queries are its twin's, which is painted by the base alone: so all attention maps
+    While painting with parallel streams, a picture's queries are its parallel stream's, which is painted by the base alone: so all attention maps
     are the base's (Eq. 5), and the residual changes what is painted and not where.
     """
 
@@ -48,7 +48,7 @@ class value_residual:
             rows = self._rows(call)
             if call.site.kind != "cross" or not live.on or not rows:
                 return call
-            if call.run.twins:
+            if call.run.parallel_stream:
                 each = len(call.query) // len(call.run.branches)
                 twins = torch.arange(len(call.query), device=call.query.device)
                 twins = torch.where(twins % each < each // 2, twins + each // 2, twins)
@@ -65,8 +65,8 @@ class value_residual:
         yield live
 
     def _rows(self, call: AttentionCall) -> list[int]:
-        """The rows whose prompt has the word and that are no twins."""
+        """The rows whose prompt has the word and that are no parallel streams."""
         run = call.run
         each = len(run.prompts) // len(run.branches) if run.prompts else 1
-        own = each // 2 if run.twins else each
+        own = each // 2 if run.parallel_stream else each
         return [k for k, prompt in enumerate(run.prompts) if self.word in prompt and k % each < own]
