@@ -199,7 +199,7 @@ def test_an_export_replaces_only_its_own_kind(
     assert [run(*words, "peft") for _ in range(2)] == [0, 0]
 
 
-# ------------------------------------------------------------------------------------------- kept the moment teaching ends
+# ---------------------------------------------------------------------------------------- kept the moment teaching ends
 
 
 @pytest.fixture
@@ -383,7 +383,7 @@ def test_together_every_folder_has_its_own_class(
     assert "--classes is about many subjects in one pass" in capsys.readouterr().err
 
 
-# ---------------------------------------------------------------------------------------------------------------- painting
+# ------------------------------------------------------------------------------------------------------------- painting
 
 
 @pytest.mark.parametrize("scale", ["nan", "inf", "-inf", "1e30", "-11"])

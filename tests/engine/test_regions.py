@@ -53,7 +53,8 @@ def predicted(base: Any, adapters: Any, prompt: str, where: Layout | None) -> Te
 
 @pytest.mark.parametrize("background", ["base", "all"])
 def test_every_region_is_predicted_by_its_own_concept(base: Any, pair: Any, background: str) -> None:
-    """Without operations in attention a blended prediction is, place by place, that of the one concept, of the base, or of all."""
+    """Without operations in attention a blended prediction is, place by place, that of the one concept, of the base, or
+    of all."""
     where = replace(layout(base, background=background), operations=())
     blend = predicted(base, pair, SAID, where)
     alone = {
@@ -80,7 +81,8 @@ def test_weights_of_all_parts_sum_to_one(base: Any, pair: Any) -> None:
 
 
 def test_words_are_read_within_their_regions_alone(base: Any, pair: Any) -> None:
-    """Exact zeros of attention to a handle's words outside its region, in every cross-attention layer; its sum is 1 still."""
+    """Exact zeros of attention to a handle's words outside its region, in every cross-attention layer; its sum is 1
+    still."""
     outside: list[float] = []
     inner: list[float] = []
 

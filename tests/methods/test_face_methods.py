@@ -453,7 +453,8 @@ def test_mixed_conditions_are_a_weighted_mean_under_guidance() -> None:
 
 
 def paint_noise(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Pictures that the base would paint of words alone are noise, for half a minute less; returns what is asked for."""
+    """Pictures that the base would paint of words alone are noise, for half a minute less; returns what is asked
+    for."""
     asked: list[str] = []
 
     def painted(base: Any, prompts: Sequence[str], count: int) -> Tensor:
@@ -465,7 +466,8 @@ def paint_noise(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_dreamidentity_learns_from_edits_that_the_base_paints(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The captions of a share of its targets describe an edit, of another picture than the one to see, both made by the base."""
+    """The captions of a share of its targets describe an edit, of another picture than the one to see, both made by the
+    base."""
     from limner.parts.sources import edited_portraits
     from limner.parts.sources.edited import EDITS
 
@@ -836,7 +838,7 @@ def test_retrinet_masks_out_all_but_the_concept_and_never_shows_the_target(base:
     assert float(apart.min()) > 0.05
 
 
-# ------------------------------------------------------------------------------------------------------------- Pre-training
+# --------------------------------------------------------------------------------------------------------- Pre-training
 
 PRETRAINED = [name for name, make in methods().items() if ".face." in make.__module__ and make(NOBODY).pretraining]
 
@@ -858,7 +860,7 @@ def test_its_pretraining_learns(base: Any, name: str, monkeypatch: pytest.Monkey
     assert all(term.source.learns_from == "corpus" for stage in stages for term in stage.loss)
 
 
-# ------------------------------------------------------------------------------------------------------------------ FaceStudio
+# ----------------------------------------------------------------------------------------------------------- FaceStudio
 
 
 def test_facestudio_reads_no_text_but_through_the_prior(base: Any, ada: Subject, bob: Subject) -> None:
@@ -897,12 +899,12 @@ def test_facestudio_learns_the_prior_first_and_leaves_it_then(base: Any) -> None
     assert not first & second
 
 
-# -------------------------------------------------------------------------------------------------------------------- FreeCure
+# ------------------------------------------------------------------------------------------------------------- FreeCure
 
 
 def test_freecure_without_attributes_is_its_host(base: Any, ada: Subject) -> None:
-    """No strength, or a prompt that asks for no attribute: FastComposer's own picture. With one, another. Twins make batches
-    larger, which may turn a last bit."""
+    """No strength, or a prompt that asks for no attribute: FastComposer's own picture. With one, another. Twins make
+    batches larger, which may turn a last bit."""
     host, cured = (
         {said: painted(base, name, ada, said, **more) for said in ("<rex> on the beach", "<rex> wearing sunglasses")}
         for name, more in (("fastcomposer", {}), ("freecure", {}))
@@ -927,7 +929,7 @@ def test_freecure_learns_nothing_and_leaves_cross_attention_to_the_host(base: An
     assert recipe.modifiers[:2] == host.modifiers[:2]
 
 
-# --------------------------------------------------------------------------------------------------------------------- Omni-ID
+# -------------------------------------------------------------------------------------------------------------- Omni-ID
 
 
 def test_omni_ids_tokens_are_as_many_for_one_photograph_as_for_three(base: Any) -> None:
@@ -974,7 +976,7 @@ def test_omni_ids_two_decoders_share_one_encoder_that_is_frozen_afterwards(base:
     assert float(apart.min()) > 0.05  # no target is among what is seen
 
 
-# ----------------------------------------------------------------------------------------------------------------- Parts alone
+# ---------------------------------------------------------------------------------------------------------- Parts alone
 
 
 def test_names_are_those_given_and_too_few_are_refused(base: Any) -> None:
@@ -1026,7 +1028,7 @@ def test_sources_at_times_are_noised_between_them(base: Any) -> None:
         at_times(source, 0.5, 0.5)
 
 
-# ------------------------------------------------------------------------------------------------------------- HyperDreamBooth
+# ------------------------------------------------------------------------------------------------------ HyperDreamBooth
 
 
 def test_hyperdreambooths_auxiliary_factors_are_orthonormal_frozen_and_not_stored(base: Any) -> None:

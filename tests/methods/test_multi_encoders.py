@@ -76,8 +76,8 @@ def test_a_corpus_of_one_class_cannot_share_references(base: Any) -> None:
 
 
 def test_only_the_query_decides_what_is_selected(base: Any, rex: Subject, shared: References) -> None:
-    """Queries and keys are fitted by least squares, patches of the subject to its noun's states: attention falls on the queried
-    thing, and leaves it with the query."""
+    """Queries and keys are fitted by least squares, patches of the subject to its noun's states: attention falls on the
+    queried thing, and leaves it with the query."""
     selected = selected_states(rex, LOOK, width=64)
     own = {name: tensor.detach().clone() for name, tensor in _own(base, selected).items()}
     tokens = LOOK(base, shared)
@@ -123,7 +123,7 @@ def test_rows_without_references_have_states_of_zeros(base: Any, rex: Subject, s
     assert states[1].any()
 
 
-# ------------------------------------------------------------------------------------------------------------ MS-Diffusion
+# --------------------------------------------------------------------------------------------------------- MS-Diffusion
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_the_resampler_does_not_hang_on_the_order_of_patches() -> None:
     assert not torch.allclose(found, shape(own, torch.randn(2, 7, 20), latents), atol=1e-2)
 
 
-# ---------------------------------------------------------------------------------------------------------- lambda-ECLIPSE
+# ------------------------------------------------------------------------------------------------------- lambda-ECLIPSE
 
 
 def test_the_embedding_is_one_pass_of_the_prompt_with_the_pictures_at_their_nouns(base: Any) -> None:

@@ -49,7 +49,7 @@ def bytes_of(base: Any, prompt: str, concepts: list[Concept], **more: Any) -> by
     return found
 
 
-# ------------------------------------------------------------------------------------------------------------ two methods
+# ---------------------------------------------------------------------------------------------------------- two methods
 
 COMBINATIONS = {
     "words + low-rank": ("textual_inversion", "lora_dreambooth"),
@@ -102,11 +102,12 @@ def test_a_branch_of_image_attention_stays_in_its_region(base: Any, pair: Any) -
     assert all(isinstance(scale, float) for scale in scales[half:])
 
 
-# ---------------------------------------------------------------------------------------------------------------- Cones 2
+# -------------------------------------------------------------------------------------------------------------- Cones 2
 
 
 def test_cones2_moves_one_word_and_nothing_else(base: Any, pair: Any) -> None:
-    """The denoiser and the states of all other positions are the base's to the bit; the word's gain one vector; two words' add up."""
+    """The denoiser and the states of all other positions are the base's to the bit; the word's gain one vector; two
+    words' add up."""
     concepts = [learned(base, s, "cones2", lr=0.05) for s in pair]
     assert [sorted(c.tensors) for c in concepts] == [["residual.<rex>.states"], ["residual.<bo>.states"]]
     before = state(base)
@@ -170,7 +171,7 @@ def test_cones2_reads_a_subject_in_its_region_alone_and_more_strongly(base: Any,
     assert sum(shares[True]) > 1.2 * sum(shares[False])
 
 
-# ------------------------------------------------------------------------------------------------------------ Mix-of-Show
+# ---------------------------------------------------------------------------------------------------------- Mix-of-Show
 
 
 def test_mix_of_show_splits_a_subject_into_two_words_of_every_layer(base: Any, pair: Any) -> None:
@@ -204,11 +205,12 @@ def test_mix_of_show_keeps_its_words_within_the_mask(base: Any, pair: Any) -> No
     assert values[1] < 0.95 * values[0]
 
 
-# ------------------------------------------------------------------------------------------------------------------ Cones
+# ---------------------------------------------------------------------------------------------------------------- Cones
 
 
 def test_cones_shuts_weights_and_changes_none(base: Any, pair: Any) -> None:
-    """Painting, the weights differ from the base's by exact zeros at a sparse set; the union of two is the product of masks."""
+    """Painting, the weights differ from the base's by exact zeros at a sparse set; the union of two is the product of
+    masks."""
     concepts = [learned(base, s, "cones", lr=0.05, prior_weight=0.0, share=0.03) for s in pair]
     members = [member_of(adapter_of(concept, base), base) for concept in concepts]
     for member in members:
@@ -257,11 +259,12 @@ def test_neurons_that_after_itnothing_are_the_base() -> None:
     assert int(concept_neurons(share=0.05).shut(mask).sum()) == 1
 
 
-# ------------------------------------------------------------------------------------------------------------------- MC^2
+# ----------------------------------------------------------------------------------------------------------------- MC^2
 
 
 def test_mc2_parts_subjects_whichever_methods_taught_them(base: Any, pair: Any) -> None:
-    """Attention overlaps less after a guided step than before; stored tensors stay as they are; one subject alone is left alone."""
+    """Attention overlaps less after a guided step than before; stored tensors stay as they are; one subject alone is
+    left alone."""
     concepts = [learned(base, pair[0], "mc2", lr=0.01), learned(base, pair[1], "textual_inversion", lr=0.01)]
     prompt = "<rex> and <bo> on the beach"
     with torch.no_grad(), attach(base, [adapter_of(c, base) for c in concepts]) as adapted:

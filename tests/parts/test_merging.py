@@ -348,7 +348,8 @@ def _write(path: Path, header: Any) -> None:
 
 
 def test_a_change_is_stored_small_and_exactly(base: Any) -> None:
-    """As two factors where it has a low rank, as values where it has not, or where it leaves most weights to the bit."""
+    """As two factors where it has a low rank, as values where it has not, or where it leaves most weights to the
+    bit."""
     name = next(iter(base.select("cross_attention_kv")))
     weight = parameter(base, name).detach()
     draw = torch.Generator().manual_seed(0)

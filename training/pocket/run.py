@@ -144,7 +144,8 @@ def train(
 ) -> nn.Module:
     """Train `network` (and `more`, which is not kept) down `loss(step)`; returns the network with its averaged weights.
 
-    Muon (AdamW where `plain`) with a short warm-up and a cosine decay. Checkpoints by the clock, resumes to the same bits, finishes once.
+    Muon (AdamW where `plain`) with a short warm-up and a cosine decay. Checkpoints by the clock, resumes to the same
+    bits, finishes once.
     """
     if run.finished(name):
         network.load_state_dict(run.weights(name))
@@ -182,7 +183,8 @@ def train(
 
 
 def _groups(network: nn.Module, *, plain: bool = False) -> list[dict[str, Any]]:
-    """The parameters for Muon, with embeddings apart: their rows are no directions of a space. With `plain`, all are apart."""
+    """The parameters for Muon, with embeddings apart: their rows are no directions of a space. With `plain`, all are
+    apart."""
     kinds = nn.Module if plain else nn.Embedding
     rows = {id(p) for module in network.modules() if isinstance(module, kinds) for p in module.parameters()}
     every = list(network.parameters())

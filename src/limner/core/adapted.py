@@ -196,7 +196,8 @@ LatentOperation: TypeAlias = "Callable[[Moment], Tensor]"
 
 @dataclass(frozen=True)
 class Candidates:
-    """Of every picture, `count` are painted, each from noise of its own, and the one that `nearness` rates highest is kept."""
+    """Of every picture, `count` are painted, each from noise of its own, and the one that `nearness` rates highest is
+    kept."""
 
     count: int
     nearness: Callable[[Adapted, Tensor], Tensor]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from .types import Batch, Condition, Pass, Prediction, Site
 
 Predicts: TypeAlias = Literal["noise", "velocity", "flow", "tokens", "picture"]
-"""The prediction that a base learns: the noise of latents, v of arXiv:2202.00512, the flow of arXiv:2209.03003, masked or
-next tokens, or the picture itself."""
+"""The prediction that a base learns: the noise of latents, v of arXiv:2202.00512, the flow of arXiv:2209.03003, masked
+or next tokens, or the picture itself."""
 
 
 class TextAttention(Protocol):

@@ -29,7 +29,8 @@ def cache_folder() -> Path:
 
 
 def check_cache() -> Path:
-    """The cache's folder. Raises `FileError` where it cannot be written into, before any work is done that would fill it."""
+    """The cache's folder. Raises `FileError` where it cannot be written into, before any work is done that would fill
+    it."""
     try:
         return check_folder(cache_folder())
     except FileError as error:

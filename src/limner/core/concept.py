@@ -58,8 +58,8 @@ class Concept:
     weights: dict[str, str] = field(default_factory=dict)  # pre-trained weights it stands on: name -> hash
     method_sha256: str = ""  # of the method's file, where the method is "file.py:function"
     members: tuple[dict[str, Any], ...] = ()
-    """Of a merged concept, what it was merged from: each with MEMBER's fields of `core.headers`, and `keeps`, the numbers of the
-    modifiers of its recipe that act beside the merged change."""
+    """Of a merged concept, what it was merged from: each with MEMBER's fields of `core.headers`, and `keeps`, the
+    numbers of the modifiers of its recipe that act beside the merged change."""
     trusted: bool = field(
         default=True, compare=False
     )  # whether what it names may be run and opened; not of a file, unless told
@@ -75,8 +75,8 @@ class Concept:
             )
 
     def _check_weights(self, name: str, base: Base) -> None:
-        """Raises `FileError` where the pre-trained weights are others than those it was taught on. A concept of before they were
-        recorded says nothing of them, and one for another base of the family stands on that base's own."""
+        """Raises `FileError` where the pre-trained weights are others than those it was taught on. A concept of before
+        they were recorded says nothing of them, and one for another base of the family stands on that base's own."""
         from .weights import mark
 
         known = self.weights.get(name)
@@ -119,8 +119,8 @@ class Concept:
         return sum(t.numel() * t.element_size() for t in self.tensors.values())
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
-        """Write the file, whole or not at all. Raises `FileError` when it exists (with `overwrite`, when limner did not write what
-        exists), and when it cannot be written, as on a full disk."""
+        """Write the file, whole or not at all. Raises `FileError` when it exists (with `overwrite`, when limner did not
+        write what exists), and when it cannot be written, as on a full disk."""
         from safetensors.torch import save_file
 
         if overwrite:
@@ -136,8 +136,9 @@ class Concept:
     def load(cls, path: Path | str, *, trust: bool = False) -> Concept:
         """Read a file that `save` wrote. Raises `FileError` for anything else, and for a file that was changed since.
 
-        A file is data: nothing that it names is run or opened. A method of a file of yours is used if you named it before, by
-        `limner.methods.find("FILE.py:function")` or `--method`; `trust` lets the concept's own header name it, and networks.
+        A file is data: nothing that it names is run or opened. A method of a file of yours is used if you named it
+        before, by `limner.methods.find("FILE.py:function")` or `--method`; `trust` lets the concept's own header name
+        it, and networks.
         """
         header, tensors, digest = read_checked(Path(path), what="concept")
         if header.get("format") not in (1, FORMAT):

@@ -1,7 +1,8 @@
 """Text that leaves limner for another language, escaped for it: HTML, Markdown, YAML, Python, a shell, a terminal.
 
-Every name, prompt, caption and header comes from outside; so all such text is made here and nowhere else. HTML is made by
-`html`, which escapes each value that is put into a template unless `html` itself made it; no f-string in limner holds a tag.
+Every name, prompt, caption and header comes from outside; so all such text is made here and nowhere else. HTML is made
+by `html`, which escapes each value that is put into a template unless `html` itself made it; no f-string in limner
+holds a tag.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("://", "&#58;//"), (
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 """Characters that JSON writes as they are and YAML does not read."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that move a terminal's cursor, change its colours or reverse what stands after them; not newline and tab."""
+"""Characters that move a terminal's cursor, change its colours or reverse what stands after them; not newline and
+tab."""
 
 
 def html(template: LiteralString, *values: object, **named: object) -> Markup:

@@ -168,7 +168,8 @@ def _embedded(image: Image.Image, face: FoundFace, networks: FaceNetworks) -> Te
 
 
 def square_around(face: FoundFace, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of the square of head and shoulders around a face, inside a picture of (width, height)."""
+    """Left, top, right, bottom of the square of head and shoulders around a face, inside a picture of (width,
+    height)."""
     side = round(max(AROUND * max(face.height, face.width), LEAST_SQUARE))
     side = min(size) if side > NEARLY * min(size) else side
     x, y = face.middle

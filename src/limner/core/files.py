@@ -31,9 +31,9 @@ class FileInTheWay(FileError):
 def atomic_write(path: Path, write: Callable[[Path], object], *, overwrite: bool = False) -> Path:
     """Let `write` fill a file beside `path`, then put it in place in one move that also a power loss does not undo.
 
-    The file has the mode that the umask says, whatever `write` gave it. Raises `FileInTheWay` when something is there already and
-    `overwrite` is off, also when it came there meanwhile, and `FileError` for every other reason why it cannot be written (a full
-    disk, a quota, a limit, no permission); whatever was there before is untouched then.
+    The file has the mode that the umask says, whatever `write` gave it. Raises `FileInTheWay` when something is there
+    already and `overwrite` is off, also when it came there meanwhile, and `FileError` for every other reason why it
+    cannot be written (a full disk, a quota, a limit, no permission); whatever was there before is untouched then.
     """
     if path.exists() and not overwrite:
         raise _in_the_way(path)
@@ -63,7 +63,8 @@ def write_text(path: Path, text: str, *, overwrite: bool = False) -> Path:
 
 
 def why_not(error: Exception) -> str:
-    """The reason of a failed write in plain words: of the system's own error, or of one that safetensors tells in its message."""
+    """The reason of a failed write in plain words: of the system's own error, or of one that safetensors tells in its
+    message."""
     number = getattr(error, "errno", None)
     if number is None:
         told = re.search(r"os error (\d+)", str(error))
@@ -97,8 +98,8 @@ def _in_the_way(path: Path) -> FileInTheWay:
 
 
 def _put(part: Path, path: Path, overwrite: bool) -> None:
-    """Move a finished file to its place. Without `overwrite`, one that came there meanwhile wins: a hard link is made only where
-    there is nothing of that name. File systems without hard links are asked before the move instead."""
+    """Move a finished file to its place. Without `overwrite`, one that came there meanwhile wins: a hard link is made
+    only where there is nothing of that name. File systems without hard links are asked before the move instead."""
     if overwrite:
         os.replace(part, path)
         return
@@ -115,8 +116,8 @@ def _put(part: Path, path: Path, overwrite: bool) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Bring a file, or a folder's list of names, from the system's memory to the disk. Systems that cannot open a folder leave
-    that one out."""
+    """Bring a file, or a folder's list of names, from the system's memory to the disk. Systems that cannot open a
+    folder leave that one out."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
@@ -132,12 +133,13 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-# ------------------------------------------------------------------------------------------------- what kills leave behind
+# ---------------------------------------------------------------------------------------------- what kills leave behind
 
 
 @contextmanager
 def _part_folder(beside: Path) -> Iterator[Path]:
-    """A folder of this process's own, gone afterwards. Whatever a library leaves in it under names of its own goes with it."""
+    """A folder of this process's own, gone afterwards. Whatever a library leaves in it under names of its own goes with
+    it."""
     folder = beside / f"{PART}{_host()}-{os.getpid()}-{next(_numbers)}.part"
     folder.mkdir()
     try:
@@ -147,8 +149,8 @@ def _part_folder(beside: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> list[Path]:
-    """Delete what killed writes left in a folder: parts whose process is gone, those of other machines after a day. Returns
-    them."""
+    """Delete what killed writes left in a folder: parts whose process is gone, those of other machines after a day.
+    Returns them."""
     found = [place for place in folder.glob(f"{PART}*.part") if _abandoned(place)] if folder.is_dir() else []
     for place in found:
         shutil.rmtree(place, ignore_errors=True)
@@ -181,12 +183,12 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "here"
 
 
-# ----------------------------------------------------------------------------------------------- whose a file or a folder is
+# ------------------------------------------------------------------------------------------ whose a file or a folder is
 
 
 def check_folder(folder: Path) -> Path:
-    """Make sure that files can be written into a folder, before any work is done for them; what earlier kills left there is swept.
-    Raises `FileError` that says why not."""
+    """Make sure that files can be written into a folder, before any work is done for them; what earlier kills left
+    there is swept. Raises `FileError` that says why not."""
     if folder.exists() and not folder.is_dir():
         raise FileError(f"{folder} is a file; expected a folder to write into: name another")
     try:
@@ -200,8 +202,8 @@ def check_folder(folder: Path) -> Path:
 
 
 def check_place(path: Path, *, overwrite: bool = False) -> Path:
-    """Make sure that a file can be written, before any work is done for it. With `overwrite` a file that is there must be limner's.
-    Raises `FileError` that says why not."""
+    """Make sure that a file can be written, before any work is done for it. With `overwrite` a file that is there must
+    be limner's. Raises `FileError` that says why not."""
     check_folder(path.parent)
     if path.is_dir():
         raise FileError(f"{path} is a folder; expected the name of a file")
@@ -227,7 +229,8 @@ COMMENT = "<!-- limner -->"
 
 
 def is_ours(path: Path) -> bool:
-    """Whether limner wrote a file: by the mark in its first bytes, never by its name. A file that cannot be read is not."""
+    """Whether limner wrote a file: by the mark in its first bytes, never by its name. A file that cannot be read is
+    not."""
     try:
         with path.open("rb") as file:
             head = file.read(65_536)

@@ -1,4 +1,5 @@
-"""The header of a concept's file, each field found to be of its type and within its bounds before anything is made of it."""
+"""The header of a concept's file, each field found to be of its type and within its bounds before anything is made of
+it."""
 
 from __future__ import annotations
 
@@ -30,8 +31,8 @@ WORD = "word."
 
 
 def check_header(header: Mapping[str, Any], tensors: Mapping[str, Tensor], path: object) -> None:
-    """Look at every field of a concept's header, and at the names and data types of its tensors. Raises `FileError` that names the
-    field."""
+    """Look at every field of a concept's header, and at the names and data types of its tensors. Raises `FileError`
+    that names the field."""
     at = f"of the header of {path}"
     check_handle(header["handle"], f"handle {at}")
     _check_method(header["method"], f"method {at}")

@@ -34,8 +34,8 @@ def stopping() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """While inside, Ctrl-C is a `KeyboardInterrupt` in the end, also where a library catches it and raises an error of its own: what
-    reads weights calls a file damaged that it was interrupted over."""
+    """While inside, Ctrl-C is a `KeyboardInterrupt` in the end, also where a library catches it and raises an error of
+    its own: what reads weights calls a file damaged that it was interrupted over."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
         yield
@@ -59,7 +59,8 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """While inside, a polite kill is a `KeyboardInterrupt`, so that what was begun (processes, files) is ended with it."""
+    """While inside, a polite kill is a `KeyboardInterrupt`, so that what was begun (processes, files) is ended with
+    it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -74,14 +75,15 @@ def ending() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-# ---------------------------------------------------------------------------------------------------- what an interrupt says
+# ----------------------------------------------------------------------------------------------- what an interrupt says
 
 AGAIN = "no file is half written; the same command begins anew"
 _standing: list[Callable[[], str]] = []
 
 
 def standing(describe: Callable[[], str] = lambda: AGAIN) -> None:
-    """From here on, an interrupted command says what `describe` finds then: which files are there, and how to go on from them."""
+    """From here on, an interrupted command says what `describe` finds then: which files are there, and how to go on
+    from them."""
     _standing[:] = [describe]
 
 

@@ -14,7 +14,8 @@ TEXT_BYTES = 64 * 2**20
 
 
 class LRU(Generic[V]):
-    """Values by key, of at most `limit_bytes` together: the least recently used goes first. What is larger alone is not kept."""
+    """Values by key, of at most `limit_bytes` together: the least recently used goes first. What is larger alone is not
+    kept."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes, self.num_bytes = limit_bytes, 0

@@ -11,9 +11,10 @@ LARGEST = 1 << 30
 def keep_memory() -> bool:
     """Ask the C library to keep freed memory for what is made next; says whether it will.
 
-    glibc hands tensors of some megabytes back to the system as soon as they are freed and asks for them anew in every layer, which
-    takes a tenth to a fifth of the processor's time where a CPU paints or teaches. It is a setting of the whole process: limner's own
-    commands make it, a library should not; a service may call this when it starts. Other C libraries are left as they are.
+    glibc hands tensors of some megabytes back to the system as soon as they are freed and asks for them anew in every
+    layer, which takes a tenth to a fifth of the processor's time where a CPU paints or teaches. It is a setting of the
+    whole process: limner's own commands make it, a library should not; a service may call this when it starts. Other C
+    libraries are left as they are.
     """
     if not sys.platform.startswith("linux"):
         return False

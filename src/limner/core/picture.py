@@ -39,8 +39,9 @@ class Picture:
         return told | {"settings": self.settings, "software": "limner"}
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
-        """Write a PNG whose text chunks hold the story: as JSON in "limner", as other tools read it in "parameters", and in XMP
-        that a trained model made it. Raises `FileError` when it exists, with `overwrite` when limner did not write what exists."""
+        """Write a PNG whose text chunks hold the story: as JSON in "limner", as other tools read it in "parameters",
+        and in XMP that a trained model made it. Raises `FileError` when it exists, with `overwrite` when limner did not
+        write what exists."""
         from .provenance import png_fields
 
         return _save_png(self.image, Path(path), png_fields(self.story, self.image.size), overwrite=overwrite)
@@ -108,8 +109,8 @@ class Pictures(list[Picture]):
         return grid([picture.image for picture in self], columns, height=height)
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> list[Path]:
-        """Write every picture into a folder, as 000.png, 001.png, …; on from what is there, unless limner's own pictures are
-        overwritten."""
+        """Write every picture into a folder, as 000.png, 001.png, …; on from what is there, unless limner's own
+        pictures are overwritten."""
         numbers = Numbers(Path(folder), len(self), overwrite=overwrite)
         return [numbers.save(picture) for picture in self]
 
@@ -126,10 +127,12 @@ class Pictures(list[Picture]):
 
 @dataclass
 class Numbers:
-    """Saves pictures one after the other as 000.png, 001.png, … of a folder; several processes may save into one folder.
+    """Saves pictures one after the other as 000.png, 001.png, … of a folder; several processes may save into one
+    folder.
 
-    Without `overwrite` each takes the next number that is free at that moment, so none is lost or replaced. With it, numbers begin
-    at 000 again; raises `FileError` at once where one of `count` files that would be replaced was not written by limner.
+    Without `overwrite` each takes the next number that is free at that moment, so none is lost or replaced. With it,
+    numbers begin at 000 again; raises `FileError` at once where one of `count` files that would be replaced was not
+    written by limner.
     """
 
     folder: Path
@@ -163,8 +166,8 @@ class Numbers:
 
 
 def save_sheet(image: Image.Image, path: Path) -> Path:
-    """Write a sheet of pictures as a PNG marked as limner's, replacing an earlier one. Raises `FileError` where there is a file that
-    limner did not write."""
+    """Write a sheet of pictures as a PNG marked as limner's, replacing an earlier one. Raises `FileError` where there
+    is a file that limner did not write."""
     return _save_png(
         image, path, {MARK: json.dumps({"software": "limner", "what": "a sheet of pictures"})}, overwrite=True
     )

@@ -1,4 +1,5 @@
-"""What a picture says of where it comes from: fields that other tools read, and a statement that an algorithm made it."""
+"""What a picture says of where it comes from: fields that other tools read, and a statement that an algorithm made
+it."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 def png_fields(story: dict[str, Any], size: tuple[int, int]) -> dict[str, str]:
-    """Text chunks of a PNG: our story as JSON, the line that AUTOMATIC1111, ComfyUI's readers and Civitai understand, and XMP."""
+    """Text chunks of a PNG: our story as JSON, the line that AUTOMATIC1111, ComfyUI's readers and Civitai understand,
+    and XMP."""
     return {
         "limner": json.dumps(story),
         "parameters": parameters(story, size),
@@ -59,8 +61,8 @@ def parameters(story: dict[str, Any], size: tuple[int, int]) -> str:
 
 
 def signed(path: Path, *, certificate: Path, key: Path, to: Path, title: str = "", algorithm: str = "es256") -> Path:
-    """A picture file with a C2PA manifest that says a trained model made it, signed with this certificate chain (PEM) and
-    private key (PEM). Needs c2pa-python. Raises `FileError` when it cannot be signed."""
+    """A picture file with a C2PA manifest that says a trained model made it, signed with this certificate chain (PEM)
+    and private key (PEM). Needs c2pa-python. Raises `FileError` when it cannot be signed."""
     c2pa = _c2pa()
     manifest = {
         "claim_generator_info": [{"name": "limner"}],
@@ -98,8 +100,8 @@ def signed(path: Path, *, certificate: Path, key: Path, to: Path, title: str = "
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
-    """The C2PA manifests of a picture file and how they were found, as c2pa-python reads them; nothing is fetched. Raises
-    `FileError` for a file without one, or one that was changed so that none can be read."""
+    """The C2PA manifests of a picture file and how they were found, as c2pa-python reads them; nothing is fetched.
+    Raises `FileError` for a file without one, or one that was changed so that none can be read."""
     c2pa = _c2pa()
     try:
         with c2pa.Reader(_format(path), io.BytesIO(path.read_bytes())) as reader:

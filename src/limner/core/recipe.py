@@ -92,11 +92,12 @@ class Evolution:
     sigma: float = 1.0
 
 
-# ------------------------------------------------------------------------------------------------------------ the recipe
+# ----------------------------------------------------------------------------------------------------------- the recipe
 
 
 LATE = 0.15
-"""Share of a stage's updates over which a rate that falls late falls: so a long run can be ended earlier than planned."""
+"""Share of a stage's updates over which a rate that falls late falls: so a long run can be ended earlier than
+planned."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,8 @@ class Painting:
     guidance: tuple[Guidance, ...] = ()
     latents: tuple[LatentOperation, ...] = ()
     parallel_stream: Callable[[str], str] | None = None
-    """Every picture gets a parallel stream, painted alongside from the same noise for operations to look at; the function makes the
-    parallel stream's prompt of the picture's, both as the base reads them."""
+    """Every picture gets a parallel stream, painted alongside from the same noise for operations to look at; the
+    function makes the parallel stream's prompt of the picture's, both as the base reads them."""
     negative: str = ""  # what the negative branch reads where the user says nothing else
     branches: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
     """More branches for guidance to ask for: the prompt as it was written -> what that branch reads in its place."""
@@ -236,8 +237,8 @@ class Recipe:
 
     @property
     def why_not_stackable(self) -> str:
-        """Why it cannot be taught in a fleet (`learn_many.train_stacked`); nothing where it can: all its modifiers have a stacked form, in
-        which rows of one pass belong to different subjects."""
+        """Why it cannot be taught in a fleet (`learn_many.train_stacked`); nothing where it can: all its modifiers have
+        a stacked form, in which rows of one pass belong to different subjects."""
         if not self.tuning:
             return "it learns nothing per subject"
         if self.weights:

@@ -1,7 +1,8 @@
 """Regions: where in the picture each of several subjects is to be painted.
 
-A region is a word ("left"), a box (left, top, right, bottom as shares of the picture) or a mask, a picture that is white where
-the subject may be. Words and boxes are soft at no edge: a place of the latents belongs to a box by the share that lies inside.
+A region is a word ("left"), a box (left, top, right, bottom as shares of the picture) or a mask, a picture that is
+white where the subject may be. Words and boxes are soft at no edge: a place of the latents belongs to a box by the
+share that lies inside.
 """
 
 from __future__ import annotations
@@ -41,15 +42,17 @@ SMALLEST = 1.0
 
 
 def region_masks(regions: Mapping[str, Where], *, handles: Sequence[str], size: tuple[int, int]) -> dict[str, Tensor]:
-    """Handle -> [1, 1, h, w] in [0, 1] at the latents' `size` (h, w): the share of each place that belongs to the handle.
+    """Handle -> [1, 1, h, w] in [0, 1] at the latents' `size` (h, w): the share of each place that belongs to the
+    handle.
 
     Args:
         regions: handle, with or without its angle brackets -> where its subject is to be.
         handles: those that concepts answer to, "<rex>".
         size: rows and columns of the latents.
 
-    At no place do the shares of all regions sum to more than 1. Raises `InputError` for a handle that nothing answers to, a region
-    that is empty or reaches out of the picture, and two regions that overlap by more than MOST_OVERLAP of the smaller.
+    At no place do the shares of all regions sum to more than 1. Raises `InputError` for a handle that nothing answers
+    to, a region that is empty or reaches out of the picture, and two regions that overlap by more than MOST_OVERLAP of
+    the smaller.
     """
     import torch
 
@@ -149,8 +152,8 @@ def _check_apart(masks: Mapping[str, Tensor]) -> None:
 def read_layout(path: Path) -> dict[str, Where]:
     """The regions of a JSON file: {"rex": "left", "bo": [0.5, 0, 1, 1], "kit": "kit-mask.png"}.
 
-    A mask is named relative to the file. Raises `FileError` for a file that holds no such table, and `PictureError` for a mask that
-    cannot be read.
+    A mask is named relative to the file. Raises `FileError` for a file that holds no such table, and `PictureError` for
+    a mask that cannot be read.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -168,7 +171,8 @@ def read_layout(path: Path) -> dict[str, Where]:
 
 
 def read_region(where: object, *, handle: str, folder: Path) -> Where:
-    """A region as it was written: a word, four numbers (also in a text, "0,0,0.5,1"), or the file of a mask in `folder`."""
+    """A region as it was written: a word, four numbers (also in a text, "0,0,0.5,1"), or the file of a mask in
+    `folder`."""
     if isinstance(where, str) and where.lower().endswith(MASKS):
         return _read_mask(folder / where, handle)
     if isinstance(where, str) and "," in where:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 def stream(seed: int, *purpose: str | int) -> Generator:
-    """A CPU generator for a purpose: `stream(7, "noise", step)`. Draw on the CPU, then move: every device draws alike."""
+    """A CPU generator for a purpose: `stream(7, "noise", step)`. Draw on the CPU, then move: every device draws
+    alike."""
     import torch
 
     digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()

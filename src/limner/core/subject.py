@@ -74,20 +74,23 @@ class Subject:
         which: int | None = None,
         consent: Consent | str | None = None,
     ) -> Subject:
-        """Read a subject from a folder, a file, or a list of files, PIL pictures, [3, H, W] tensors in [0, 1] or references.
+        """Read a subject from a folder, a file, or a list of files, PIL pictures, [3, H, W] tensors in [0, 1] or
+        references.
 
-        In a folder, files that are no pictures and folders below are skipped and named in `notes`. A caption replaces the
-        method's own templates for its picture and must contain the handle; give them by file name or in the order of the
-        pictures. Masks, white where the subject is, are pictures in the order of the pictures, or lie beside them:
+        In a folder, files that are no pictures and folders below are skipped and named in `notes`. A caption replaces
+        the method's own templates for its picture and must contain the handle; give them by file name or in the order
+        of the pictures. Masks, white where the subject is, are pictures in the order of the pictures, or lie beside
+        them:
         transparency, a file NAME-masklabel.png or NAME.mask.png, or one of the same name in a folder masks/, mask/ or
         conditioning/ (each in any picture format).
-        `without` are pictures of the same things without what is to be learned (a style's contents, a state's other state),
-        `pool` are unsorted pictures, such as a search's; only methods that say so look at them.
+        `without` are pictures of the same things without what is to be learned (a style's contents, a state's other
+        state), `pool` are unsorted pictures, such as a search's; only methods that say so look at them.
 
-        Of kind "face", `faces` are networks that find the face of each picture (`bases.common.faces.open_faces`), which is turned
-        upright and cut out; without them, `learn` uses the base's own. `which` is the person's place from the left, from 1, in
-        pictures of several. `consent` says whose face it is and that it may be taught; nothing is taught without.
-        Raises `InputError` for a noun or handle that cannot be used and `PictureError` when pictures cannot be read.
+        Of kind "face", `faces` are networks that find the face of each picture (`bases.common.faces.open_faces`), which
+        is turned upright and cut out; without them, `learn` uses the base's own. `which` is the person's place from the
+        left, from 1, in pictures of several. `consent` says whose face it is and that it may be taught; nothing is
+        taught without. Raises `InputError` for a noun or handle that cannot be used and `PictureError` when pictures
+        cannot be read.
         """
         name = check_name(handle)
         noun = check_noun(noun)
@@ -149,8 +152,8 @@ class Subject:
         return torch.stack(found)
 
     def masks(self, size: int) -> Tensor | None:
-        """[n, 1, size, size] in [0, 1], cut as the pictures are; None unless every picture has one. Raises `InputError` where
-        the middle square of a picture has nothing of the subject."""
+        """[n, 1, size, size] in [0, 1], cut as the pictures are; None unless every picture has one. Raises `InputError`
+        where the middle square of a picture has nothing of the subject."""
         import numpy as np
         import torch
         from PIL import Image, ImageOps
@@ -215,8 +218,8 @@ def check_noun(noun: str) -> str:
 
 def read_picture(source: object, *, name: str = "picture") -> tuple[Reference, list[str]]:
     """One picture as RGB: turned as its EXIF says, transparency over white, 16 bits scaled to 8, the first frame of an
-    animation, brought down to `decoding.KEPT_PIXELS`. Raises `PictureError` for what cannot be decoded, is of a format that is not
-    among `decoding.FORMATS`, or is larger than `decoding.MAX_PIXELS`."""
+    animation, brought down to `decoding.KEPT_PIXELS`. Raises `PictureError` for what cannot be decoded, is of a format
+    that is not among `decoding.FORMATS`, or is larger than `decoding.MAX_PIXELS`."""
     from PIL import Image
 
     mask = None
@@ -321,8 +324,8 @@ def mask_beside(picture: Path, folder: Path | None = None) -> Path | None:
 
 
 def read_mask(source: object, *, name: str = "the mask") -> Image.Image:
-    """A mask (a file, its bytes, a PIL picture or an array) as "L", turned as its EXIF says, over black where it is transparent.
-    Raises `PictureError` for what cannot be decoded."""
+    """A mask (a file, its bytes, a PIL picture or an array) as "L", turned as its EXIF says, over black where it is
+    transparent. Raises `PictureError` for what cannot be decoded."""
     from PIL import Image
 
     if isinstance(source, (str, Path)):

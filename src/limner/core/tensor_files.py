@@ -29,8 +29,8 @@ _SIZES |= {"U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8}
 
 
 def read_tensors(path: Path | str, *, what: str = "file") -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The metadata and tensors of a safetensors file. Raises `FileError` for one that is missing, damaged, of another kind,
-    or holds values that are not numbers."""
+    """The metadata and tensors of a safetensors file. Raises `FileError` for one that is missing, damaged, of another
+    kind, or holds values that are not numbers."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -53,8 +53,8 @@ def read_tensors(path: Path | str, *, what: str = "file") -> tuple[dict[str, str
 
 
 def _read_checked(path: Path, what: str) -> tuple[dict[str, Any], bytes]:
-    """The header and all bytes of a safetensors file. The bytes after the header are read once it is seen that the header tells of
-    every one of them."""
+    """The header and all bytes of a safetensors file. The bytes after the header are read once it is seen that the
+    header tells of every one of them."""
     try:
         with path.open("rb") as file:
             total = os.fstat(file.fileno()).st_size
@@ -68,8 +68,8 @@ def _read_checked(path: Path, what: str) -> tuple[dict[str, Any], bytes]:
 
 
 def checked_header(data: bytes, path: Path, what: str, *, total: int | None = None) -> dict[str, Any]:
-    """The JSON header of safetensors bytes, its tensors' places found to be whole, apart and inside the file, which has `total` bytes
-    where more follow than are given."""
+    """The JSON header of safetensors bytes, its tensors' places found to be whole, apart and inside the file, which has
+    `total` bytes where more follow than are given."""
     length = len(data) if total is None else total
 
     def bad(why: str) -> FileError:
@@ -130,7 +130,8 @@ def what_it_is(data: bytes) -> str:
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """An old embedding file (.pt, .bin), read as tensors and plain values alone. Raises `FileError` for anything else in it."""
+    """An old embedding file (.pt, .bin), read as tensors and plain values alone. Raises `FileError` for anything else
+    in it."""
     import torch
 
     if not path.is_file():
@@ -148,7 +149,8 @@ def read_pickle(path: Path) -> dict[str, Any]:
 
 
 def _pickle_size(path: Path) -> int:
-    """The bytes of a pickle, unpacked. Raises `FileError` for one that is too large, or a zip that is compressed, as torch's are not."""
+    """The bytes of a pickle, unpacked. Raises `FileError` for one that is too large, or a zip that is compressed, as
+    torch's are not."""
     size, packed = path.stat().st_size, False
     if size <= MAX_PICKLE:
         try:
@@ -168,7 +170,8 @@ def _pickle_size(path: Path) -> int:
 
 
 def _check_tensors(found: object, size: int, path: Path, depth: int = 0) -> None:
-    """Tensors of a pickle are plain, and no larger than the file that they come from: a few bytes may claim to be seen a million times."""
+    """Tensors of a pickle are plain, and no larger than the file that they come from: a few bytes may claim to be seen
+    a million times."""
     import torch
 
     if isinstance(found, torch.Tensor):
@@ -188,8 +191,8 @@ def read_safetensors(path: Path, *, what: str) -> tuple[dict[str, Any], dict[str
 
 
 def read_checked(path: Path, *, what: str) -> tuple[dict[str, Any], dict[str, Tensor], str]:
-    """The limner header and tensors of a file, and the hash that both were found to have; no hash for files of an older limner.
-    Raises `FileError` that says what the file is instead."""
+    """The limner header and tensors of a file, and the hash that both were found to have; no hash for files of an older
+    limner. Raises `FileError` that says what the file is instead."""
     from .tensor_files import read_tensors
 
     metadata, tensors = read_tensors(path, what=what)

@@ -43,8 +43,8 @@ class Live:
 
 
 AttentionOp: TypeAlias = "Callable[[AttentionCall], AttentionCall]"
-"""Acts inside every attention layer; the call carries its site, time and branch. One of a `Painting` that can be weaker or stronger has
-`at_scale`: scale -> such an operation; any other is attached at scale 0 or 1."""
+"""Acts inside every attention layer; the call carries its site, time and branch. One of a `Painting` that can be weaker
+or stronger has `at_scale`: scale -> such an operation; any other is attached at scale 0 or 1."""
 
 
 def acting_in(*kinds: Kind) -> Callable[[AttentionOp], AttentionOp]:
@@ -191,8 +191,9 @@ class Denoiser(Protocol):
 
 
 Guidance: TypeAlias = "Callable[[Denoiser, float], Denoiser]"
-"""Denoiser and the user's scale of guidance -> denoiser whose only branch is "text"; nested like functions when painting
-starts. Branches are "text", "negative", those a recipe adds, and any of them with "@" and what its reference stream is to show."""
+"""Denoiser and the user's scale of guidance -> denoiser whose only branch is "text"; nested like functions when
+painting starts. Branches are "text", "negative", those a recipe adds, and any of them with "@" and what its reference
+stream is to show."""
 
 
 class ReferenceStream(NamedTuple):
@@ -301,7 +302,8 @@ class Pass:
     kept: dict[str, Tensor] = field(default_factory=dict)  # maps and features that operations keep
 
     def of(self, rows: Sequence[int]) -> Pass:
-        """The run as these of its rows see it: their times, latents, prompts and references. What they keep is kept here."""
+        """The run as these of its rows see it: their times, latents, prompts and references. What they keep is kept
+        here."""
         at = list(rows)
         return replace(
             self,

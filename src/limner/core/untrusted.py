@@ -1,7 +1,7 @@
 """Checks of whatever a file says: everything is looked at as if a stranger had typed it.
 
-One helper for each kind of thing that is read: texts, JSON, whole numbers, places of files, names, tensors. Each raises `FileError`
-with the file, what was expected and what was found.
+One helper for each kind of thing that is read: texts, JSON, whole numbers, places of files, names, tensors. Each raises
+`FileError` with the file, what was expected and what was found.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_DEPTH = 32
 SHOWN = 80  # characters of a file's own text that a message repeats
 
 
-# ------------------------------------------------------------------------------------------------------------------- text
+# ----------------------------------------------------------------------------------------------------------------- text
 
 
 def read_text(path: Path, *, limit: int = MAX_TEXT) -> str:
@@ -64,7 +64,7 @@ def decode_text(data: bytes, where: object) -> str:
     return text
 
 
-# ------------------------------------------------------------------------------------------------------------------- JSON
+# ----------------------------------------------------------------------------------------------------------------- JSON
 
 
 def read_json(path: Path, *, limit: int = MAX_TEXT) -> Any:
@@ -157,12 +157,13 @@ def _seen(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}… of {len(text):,} characters"
 
 
-# ----------------------------------------------------------------------------------------------------------------- places
+# --------------------------------------------------------------------------------------------------------------- places
 
 
 def inside(place: Path, folder: Path, *, named_by: object = "") -> Path:
-    """The place itself, once it is seen that it lies in the folder however it is written: `..`, absolute paths and symbolic links that
-    lead out of the folder are refused. Links from a snapshot of the hub's cache to its own blobs stay inside.
+    """The place itself, once it is seen that it lies in the folder however it is written: `..`, absolute paths and
+    symbolic links that lead out of the folder are refused. Links from a snapshot of the hub's cache to its own blobs
+    stay inside.
 
     `named_by` is the list that names the place, for the message.
     """
@@ -185,14 +186,15 @@ def _blobs(root: Path) -> list[Path]:
     return [place.parent.parent / "blobs" for place in every if place.parent.name == "snapshots"]
 
 
-# ---------------------------------------------------------------------------------------------------------------- tensors
+# -------------------------------------------------------------------------------------------------------------- tensors
 
 HASH = "limner.sha256"
 """Under which name a file's metadata hold the hash of everything else that limner put into it."""
 
 
 def content_hash(text: str, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over a header's text, and over names, data types, shapes and bytes of tensors in the order of their names."""
+    """SHA-256 over a header's text, and over names, data types, shapes and bytes of tensors in the order of their
+    names."""
     import torch
 
     digest = hashlib.sha256()
@@ -211,8 +213,8 @@ def content_hash(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def check_hash(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor], *, needed: bool) -> str:
-    """The hash a file was written with, once its content is found to have it; empty for a file of an older limner, which has none
-    and may go without where it is not `needed`."""
+    """The hash a file was written with, once its content is found to have it; empty for a file of an older limner,
+    which has none and may go without where it is not `needed`."""
     told = metadata.get(HASH, "")
     if not told and not needed:
         return ""

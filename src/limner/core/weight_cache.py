@@ -19,7 +19,8 @@ _of_weights: LRU[tuple[Tensor, ...]] = LRU(WEIGHT_BYTES)
 
 
 def of_weight(what: str, weight: Tensor, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """What `make` finds of a weight, and is not to be written to: kept while that weight is neither written to nor replaced."""
+    """What `make` finds of a weight, and is not to be written to: kept while that weight is neither written to nor
+    replaced."""
     key = (what, version_of(weight))
     found = _of_weights.get(key)
     if found is None:
@@ -29,8 +30,8 @@ def of_weight(what: str, weight: Tensor, make: Callable[[], tuple[Tensor, ...]])
 
 
 def version_of(tensor: Tensor) -> tuple[Hashable, ...]:
-    """Equal only for the same values in the same place. The weak reference keeps the place of a tensor that is gone from being
-    given to another."""
+    """Equal only for the same values in the same place. The weak reference keeps the place of a tensor that is gone
+    from being given to another."""
     from torch.multiprocessing.reductions import StorageWeakRef
 
     about = tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype, tensor._version

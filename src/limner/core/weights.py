@@ -62,7 +62,8 @@ def mark(name: str, base: Base) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _hash(path: Path, *_: int) -> str:
-    """Of the tensors of a file as it was when it had this inode, size and times, whatever its header tells of where they are from."""
+    """Of the tensors of a file as it was when it had this inode, size and times, whatever its header tells of where
+    they are from."""
     from .tensor_files import read_safetensors
 
     return content_hash("", read_safetensors(path, what="method's weights")[1])[:16]
@@ -84,8 +85,8 @@ def save_weights(
     overwrite: bool = True,
     path: Path | None = None,
 ) -> Path:
-    """Write a method's weights in half precision, to a path or where `weights_path` says. Raises `FileError` where there
-    are some already and `overwrite` is off."""
+    """Write a method's weights in half precision, to a path or where `weights_path` says. Raises `FileError` where
+    there are some already and `overwrite` is off."""
     import torch
     from safetensors.torch import save_file
 
@@ -99,8 +100,8 @@ def save_weights(
 
 
 def check_import(name: str, base: Base, *, overwrite: bool) -> None:
-    """Whether weights of another tool's file may take the place of a method's on this base. Raises `FileError` for those that ship with
-    limner, which are part of it, and for those that are there already unless `overwrite`."""
+    """Whether weights of another tool's file may take the place of a method's on this base. Raises `FileError` for
+    those that ship with limner, which are part of it, and for those that are there already unless `overwrite`."""
     path = weights_path(name, base)
     if base.capabilities.weights is not None:
         raise FileError(

@@ -45,7 +45,8 @@ def _told(images: Sequence[Image.Image], subject: Subject, where: str, device: s
 
 
 def named(text: str, subject: Subject) -> str:
-    """A caption that names the subject: "a dog on a sofa" -> "<rex> on a sofa"; what does not name the class follows it."""
+    """A caption that names the subject: "a dog on a sofa" -> "<rex> on a sofa"; what does not name the class follows
+    it."""
     text = text.strip().rstrip(".")
     said, count = re.subn(
         rf"\b(?:(?:a|an|the|one)\s+)?{re.escape(subject.noun)}\b", subject.handle, text, count=1, flags=re.IGNORECASE

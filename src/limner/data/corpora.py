@@ -34,11 +34,13 @@ def corpus(
     held_out: Path | None = None,
     duplicates: Literal["error", "leave-out"] = "error",
 ) -> Corpus:
-    """Open "toys" (or "toys:64", so many of them), a folder, .tar shards (one, 'shards-{000..009}.tar', or a glob), or "hf:ID".
+    """Open "toys" (or "toys:64", so many of them), a folder, .tar shards (one, 'shards-{000..009}.tar', or a glob), or
+    "hf:ID".
 
-    `noun` is what all pictures show, where the corpus does not say. Pictures are looked at once: those that cannot be read, and
-    copies, are counted in the corpus' `record`. Subjects with a picture that is nearly one of the folder `held_out` are an error,
-    or left out. Raises `InputError` or `FileError` for what is no corpus, and where nothing is left of it.
+    `noun` is what all pictures show, where the corpus does not say. Pictures are looked at once: those that cannot be
+    read, and copies, are counted in the corpus' `record`. Subjects with a picture that is nearly one of the folder
+    `held_out` are an error, or left out. Raises `InputError` or `FileError` for what is no corpus, and where nothing is
+    left of it.
     """
     if words == "toys" or re.fullmatch(r"toys:\d+", words):
         return _toys(words, held_out)
@@ -60,7 +62,8 @@ def fitted(found: Corpus, base: Base) -> Corpus:
 
 @dataclass(frozen=True)
 class Store:
-    """Where a corpus comes from: what it is now (so that its index can be kept), its list, and how a picture is read."""
+    """Where a corpus comes from: what it is now (so that its index can be kept), its list, and how a picture is
+    read."""
 
     name: str
     stamp: object
@@ -128,8 +131,8 @@ def _files(words: str, files: Sequence[Path]) -> Store:
 
 
 def in_folder(root: Path, left_out: Tally, noticed: Tally) -> list[Entry]:
-    """Pictures that lie in the folder itself are a subject each; a folder in it is a subject, or a class that holds a folder
-    for each of its subjects. DreamBench's list says the classes of its own subjects."""
+    """Pictures that lie in the folder itself are a subject each; a folder in it is a subject, or a class that holds a
+    folder for each of its subjects. DreamBench's list says the classes of its own subjects."""
     root = root / "dataset" if (root / "dataset").is_dir() else root
     nouns = _dreambench(root)
     found = layouts.laid_out(root, noticed.add)
@@ -200,7 +203,8 @@ def _plain(caption: str, token: str, noun: str) -> str:
 
 
 def called(name: str) -> str:
-    """The class noun in a folder's name: "dog6" -> "dog", "colorful_sneaker-2" -> "colorful sneaker"; none in a number."""
+    """The class noun in a folder's name: "dog6" -> "dog", "colorful_sneaker-2" -> "colorful sneaker"; none in a
+    number."""
     return re.sub(r"[\W_]+", " ", re.sub(r"[\s_-]*\d+$", "", name)).strip()
 
 

@@ -110,8 +110,8 @@ class Listed:
         return self.entries[picture].noun or NOUN
 
     def said(self, picture: int, name: str, *, seed: int) -> str:
-        """The picture's own caption, its subject called by the name: "the dog on a sofa" -> "<rex> on a sofa". Where nobody says
-        what it shows, a caption stays as it is unless a <word> has to be in it."""
+        """The picture's own caption, its subject called by the name: "the dog on a sofa" -> "<rex> on a sofa". Where
+        nobody says what it shows, a caption stays as it is unless a <word> has to be in it."""
         from limner.core.subject import Subject
 
         from .caption import named

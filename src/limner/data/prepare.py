@@ -21,9 +21,9 @@ def prepared(
 ) -> Subject:
     """The subject with masks for the pictures that have none, and captions likewise.
 
-    `segment` is "rembg", or a folder or hub id of a CLIPSeg or SAM; `caption` of a BLIP, a BLIP-2 or a LLaVA, or "pocket".
-    Raises `InputError` where nothing is found on a picture, `MissingExtra` without rembg, and `FileError` for a model of
-    another kind.
+    `segment` is "rembg", or a folder or hub id of a CLIPSeg or SAM; `caption` of a BLIP, a BLIP-2 or a LLaVA, or
+    "pocket". Raises `InputError` where nothing is found on a picture, `MissingExtra` without rembg, and `FileError` for
+    a model of another kind.
     """
     if segment and any(picture.mask is None for picture in subject.pictures):
         found = masks(_images(subject), subject.noun, segment, device=device or "cpu")

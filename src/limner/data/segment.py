@@ -16,8 +16,8 @@ CERTAIN = 0.5
 
 
 def masks(images: Sequence[Image.Image], noun: str, where: str, *, device: str = "cpu") -> list[Image.Image]:
-    """An "L" picture for each, white where the subject is: by text for CLIPSeg (Lüddecke & Ecker, arXiv:2112.10003), from a
-    point in the middle for SAM (arXiv:2304.02643), by salience for rembg."""
+    """An "L" picture for each, white where the subject is: by text for CLIPSeg (Lüddecke & Ecker, arXiv:2112.10003),
+    from a point in the middle for SAM (arXiv:2304.02643), by salience for rembg."""
     if where == "rembg":
         return [_checked(mask, k) for k, mask in enumerate(_salient(images))]
     kind = model_kind(where)

@@ -1,7 +1,7 @@
 """WebDataset shards: tar files whose members of one key are one picture.
 
-KEY.jpg (or any picture's ending) with KEY.txt (its caption), KEY.json (caption, identity, class) and KEY.mask.png. Members are
-listed once, by their headers; a picture is then read from its place, in any order.
+KEY.jpg (or any picture's ending) with KEY.txt (its caption), KEY.json (caption, identity, class) and KEY.mask.png.
+Members are listed once, by their headers; a picture is then read from its place, in any order.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ NOUN = ("class", "noun", "category")
 
 
 def expanded(pattern: str) -> list[Path]:
-    """The files of a pattern: {000..009} counts, {a,b} lists, and * as in a shell. Those of braces need not be there."""
+    """The files of a pattern: {000..009} counts, {a,b} lists, and * as in a shell. Those of braces need not be
+    there."""
     parts = re.split(r"\{([^{}]*)\}", pattern)
     choices = [_choices(part) if k % 2 else [part] for k, part in enumerate(parts)]
     if (count := math.prod(map(len, choices))) > MAX_FILES:
@@ -55,8 +56,8 @@ def _choices(told: str) -> Sequence[str]:
 
 
 def listed(files: Sequence[Path], left_out: Tally, noticed: Tally) -> list[Entry]:
-    """The pictures of all shards, in order. A shard that is missing, cut short or none is counted, and what was before the damage
-    is kept. Raises `FileError` for compressed shards, in which nothing can be found again."""
+    """The pictures of all shards, in order. A shard that is missing, cut short or none is counted, and what was before
+    the damage is kept. Raises `FileError` for compressed shards, in which nothing can be found again."""
     entries: list[Entry] = []
     for file in files:
         members, trouble = _members(file)

@@ -29,8 +29,8 @@ def is_saved(folder: Path) -> bool:
 
 
 def opened(where: str) -> Any:
-    """The rows of ID, ID@SPLIT or a saved folder; of several splits without a word which, "train". Raises `MissingExtra` without
-    the library and `FileError` for what it cannot open."""
+    """The rows of ID, ID@SPLIT or a saved folder; of several splits without a word which, "train". Raises
+    `MissingExtra` without the library and `FileError` for what it cannot open."""
     try:
         datasets: Any = import_module("datasets")
     except ImportError as error:
@@ -76,7 +76,8 @@ def listed(rows: Any, name: str) -> list[Entry]:
 
 
 def read(rows: Any, place: int, *, root: Path | None = None) -> Reference:
-    """The picture of a row, with its mask where there is one. Of a saved folder, `root`, no row names a file outside."""
+    """The picture of a row, with its mask where there is one. Of a saved folder, `root`, no row names a file
+    outside."""
     try:
         row = rows[place]
         image = next(row[column] for column in PICTURE if row.get(column) is not None)

@@ -35,9 +35,9 @@ BASE_PARTS = (
 
 @dataclass(frozen=True)
 class Adapter:
-    """A recipe to wear: under which handle, with which stored tensors, how strongly (0 is the base, 1 as learned). `noun` is what
-    its subject is where it is not worn yet. `shipped` names the stored tensors that are those of the recipe's pre-trained weights,
-    and `tuned` those that the weights have as well and this subject learned on."""
+    """A recipe to wear: under which handle, with which stored tensors, how strongly (0 is the base, 1 as learned).
+    `noun` is what its subject is where it is not worn yet. `shipped` names the stored tensors that are those of the
+    recipe's pre-trained weights, and `tuned` those that the weights have as well and this subject learned on."""
 
     recipe: Recipe
     handle: str
@@ -95,7 +95,8 @@ class AdaptedBase:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that makes the difference to the base: what a concept stores. What learns is in single precision."""
+        """Everything that makes the difference to the base: what a concept stores. What learns is in single
+        precision."""
         found = {name: tensor for live in self.live.values() for name, tensor in live.tensors.items()}
         return found | {name: parameter(self.base, name) for name in self.originals} | self.singles
 
@@ -128,7 +129,8 @@ class AdaptedBase:
 
     @property
     def parallel_stream(self) -> Callable[[str], str] | None:
-        """Picture's prompt -> its parallel stream's, if a recipe asks for parallel streams. Two that ask cannot be worn at once."""
+        """Picture's prompt -> its parallel stream's, if a recipe asks for parallel streams. Two that ask cannot be worn
+        at once."""
         return self._one("parallel_stream", "paint parallel streams")
 
     @property
@@ -186,8 +188,8 @@ class AdaptedBase:
                 yield answer.handle, says if isinstance(says, str) else says(self.base)
 
     def handle_places(self, prompt: str, handle: str) -> tuple[int, ...]:
-        """The places in the text states of a prompt, as it was written, of the words that the base reads for a handle; none where
-        the prompt does not name it."""
+        """The places in the text states of a prompt, as it was written, of the words that the base reads for a handle;
+        none where the prompt does not name it."""
         readings = dict(self._readings())
         if handle not in prompt or handle not in readings:
             return ()
@@ -198,8 +200,8 @@ class AdaptedBase:
         return tuple(start + k for start in starts for k in range(count))
 
     def text_states(self, prompts: Sequence[str]) -> Tensor:
-        """[B, L, D]; kept for prompts seen before, also by another adapted base, unless words or the text tower are learning. Raises
-        `PromptError` for a prompt that names two concepts which are read as the same words."""
+        """[B, L, D]; kept for prompts seen before, also by another adapted base, unless words or the text tower are
+        learning. Raises `PromptError` for a prompt that names two concepts which are read as the same words."""
         for prompt in prompts if sum(len(adapter.answers) for adapter in self.adapters) > 1 else ():
             _check_apart(prompt, self.adapters, self.base)
         said = [self.expand_prompt(prompt) for prompt in prompts]
@@ -237,8 +239,9 @@ class AdaptedBase:
     # ------------------------------------------------------------------------------------------------ the base's own
 
     def in_single(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What is to learn, in single precision: parameters themselves, or, of those in half precision, copies that `tensors` has in
-        their place from now on. What was learned before is gone on from, not what it was rounded to."""
+        """What is to learn, in single precision: parameters themselves, or, of those in half precision, copies that
+        `tensors` has in their place from now on. What was learned before is gone on from, not what it was rounded
+        to."""
         for name, tensor in parameters.items():
             if tensor.dtype in HALF and name not in self.singles:
                 given = self.adapters[0].stored.get(name, tensor)
@@ -267,11 +270,11 @@ class AdaptedBase:
 
     @contextmanager
     def only(self, *places: int) -> Iterator[None]:
-        """For a while, the base with the adapters at these places alone: their words, operations, deltas and parameters. In prompts,
-        the handles of the others are their nouns.
+        """For a while, the base with the adapters at these places alone: their words, operations, deltas and
+        parameters. In prompts, the handles of the others are their nouns.
 
-        Base parameters point to other values meanwhile; nothing is written, so a gradient may be under way. Raises `InputError`
-        for a place where there is no adapter.
+        Base parameters point to other values meanwhile; nothing is written, so a gradient may be under way. Raises
+        `InputError` for a place where there is no adapter.
         """
         strange = [place for place in places if place not in range(len(self.adapters))]
         if strange:
@@ -307,8 +310,8 @@ class AdaptedBase:
         return found
 
     def switch(self) -> None:
-        """Turn on what acts now. A pre-trained change of the network that several adapters share acts once, in the strongest of
-        them."""
+        """Turn on what acts now. A pre-trained change of the network that several adapters share acts once, in the
+        strongest of them."""
         for (place, _), _, live in self.live.items():
             for each in (live, *live.within):
                 each.on = self._acts(place)
@@ -323,7 +326,8 @@ class AdaptedBase:
                     weaker.on = False
 
     def _pretrained(self) -> Iterator[tuple[Hashable, Adapter, Live]]:
-        """Changes of the network, the same for every subject, that begin as pre-trained weights: with what tells one from another."""
+        """Changes of the network, the same for every subject, that begin as pre-trained weights: with what tells one
+        from another."""
         for (place, _), modifier, live in self.live.items():
             adapter = self.adapters[place]
             own = () if live.words or hasattr(modifier, "subject") else (live,)
@@ -453,8 +457,9 @@ def _check_handles(adapters: Sequence[Adapter]) -> None:
 
 
 def _check_apart(prompt: str, adapters: Sequence[Adapter], base: Base) -> None:
-    """Two concepts that were taught by one rare word and class noun cannot be told apart in one prompt. Rare words are few, and a
-    handle's is chosen by its letters; a recipe that says the plain noun is known by other means than words."""
+    """Two concepts that were taught by one rare word and class noun cannot be told apart in one prompt. Rare words are
+    few, and a handle's is chosen by its letters; a recipe that says the plain noun is known by other means than
+    words."""
     named: dict[str, str] = {}
     for handle, says, _ in (answer for adapter in adapters if adapter.scale for answer in adapter.answers):
         if isinstance(says, str) or handle not in prompt:

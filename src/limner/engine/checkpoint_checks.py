@@ -31,8 +31,8 @@ end, and tensors that sources gathered at the stage's start."""
 
 
 def check_run(path: Path, found: Mapping[str, Any], header: Mapping[str, Any]) -> None:
-    """Whether a checkpoint is of the run that this header describes. Raises `FileError` for another's; warns where other versions of
-    libraries made it, which go on to other bits than an uninterrupted run."""
+    """Whether a checkpoint is of the run that this header describes. Raises `FileError` for another's; warns where
+    other versions of libraries made it, which go on to other bits than an uninterrupted run."""
     different = [key for key in header if found.get(key) != json.loads(json.dumps(header[key]))]
     if different:
         raise FileError(
@@ -63,8 +63,8 @@ def versions() -> dict[str, str]:
 
 
 def check_position(path: Path, value: object, stages: Sequence[Stage] | None) -> tuple[int, int, list[float]]:
-    """Stage, next step and losses so far, as numbers that a run of these stages (of any, where they are not told) can be at. Raises
-    `FileError`."""
+    """Stage, next step and losses so far, as numbers that a run of these stages (of any, where they are not told) can
+    be at. Raises `FileError`."""
     place = table(value, f"the place of {path}")
     lacking = [name for name in ("stage", "step", "losses") if name not in place]
     if lacking:
@@ -102,8 +102,8 @@ def split_parts(path: Path, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Te
 def check_tensors(
     adapted: AdaptedBase, tensors: Mapping[str, Tensor], stages: Sequence[Stage], before: Mapping[str, Tensor]
 ) -> None:
-    """Whether a checkpoint has all that is worn and nothing else: base parameters only if a stage so far taught them, or what was worn
-    from the beginning (`before`) had them. Raises `FileError`."""
+    """Whether a checkpoint has all that is worn and nothing else: base parameters only if a stage so far taught them,
+    or what was worn from the beginning (`before`) had them. Raises `FileError`."""
     own = {name for live in adapted.live.values() for name in live.tensors}
     missing = sorted(own - tensors.keys())
     if missing:
@@ -122,8 +122,8 @@ def check_tensors(
 def check_moments(
     moments: Mapping[str, Tensor], parameters: Mapping[str, Tensor], adapted: Mapping[str, Tensor], *, optimizer: str
 ) -> None:
-    """Whether an optimiser's moments fit what they are moments of, in shape and data type: fused optimisers write where they are told
-    without looking. `worn` is all that is worn, of which the best so far is kept. Raises `FileError`."""
+    """Whether an optimiser's moments fit what they are moments of, in shape and data type: fused optimisers write where
+    they are told without looking. `worn` is all that is worn, of which the best so far is kept. Raises `FileError`."""
     import torch
 
     from .muon import is_matrix

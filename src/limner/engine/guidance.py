@@ -23,8 +23,8 @@ def classifier_free(denoise: Denoiser, scale: float) -> Denoiser:
 
 
 def norm_preserving(denoise: Denoiser, scale: float) -> Denoiser:
-    """Classifier-free guidance whose result has the length that the text's prediction had, over the channels of every two by
-    two places (Qwen-Image's sampler, arXiv:2508.02324)."""
+    """Classifier-free guidance whose result has the length that the text's prediction had, over the channels of every
+    two by two places (Qwen-Image's sampler, arXiv:2508.02324)."""
 
     def guided(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
         if scale == 1:

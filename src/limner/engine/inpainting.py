@@ -1,4 +1,5 @@
-"""Painting into a part of a large picture: the part is cut out, painted in the base's size and put back; the rest keeps its bits."""
+"""Painting into a part of a large picture: the part is cut out, painted in the base's size and put back; the rest keeps
+its bits."""
 
 from __future__ import annotations
 
@@ -11,14 +12,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CONTEXT = 1.5
-"""Side of the square that is painted, as a multiple of the longer side of what may change: the rest is what it is to fit in with."""
+"""Side of the square that is painted, as a multiple of the longer side of what may change: the rest is what it is to
+fit in with."""
 SOFT = 0.02
 """Width of the seam, as a share of that side; it lies within what may change."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A square of a picture around what may change in it. `left` and `top` may lie outside: the picture is continued by its edge."""
+    """A square of a picture around what may change in it. `left` and `top` may lie outside: the picture is continued by
+    its edge."""
 
     image: Image.Image  # the whole picture, RGB
     mask: Image.Image  # "L", its size, white where it may change
@@ -28,8 +31,8 @@ class Region:
 
     @classmethod
     def around(cls, image: Image.Image, mask: Image.Image, *, size: int) -> Region:
-        """The square for a mask, `size` pixels at least where the picture has them, so that nothing is made coarser than it must be.
-        Raises `InputError` for a mask of another size than the picture, or without white."""
+        """The square for a mask, `size` pixels at least where the picture has them, so that nothing is made coarser
+        than it must be. Raises `InputError` for a mask of another size than the picture, or without white."""
         light = mask.convert("L").point(lambda value: 255 if value >= 128 else 0)
         if light.size != image.size:
             raise InputError(f"the mask is {light.size} and the picture {image.size}; expected one size")
@@ -49,7 +52,8 @@ class Region:
         return self._square(self.image, edge=True), self._square(self.mask, edge=False)
 
     def put_back(self, painted: Image.Image) -> Image.Image:
-        """The whole picture with the painted square in it, where it may change. Everything else is as it was, to the bit."""
+        """The whole picture with the painted square in it, where it may change. Everything else is as it was, to the
+        bit."""
         from PIL import Image, ImageChops, ImageFilter
 
         large = painted.convert("RGB").resize((self.side, self.side), Image.Resampling.LANCZOS)

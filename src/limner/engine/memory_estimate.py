@@ -1,7 +1,7 @@
 """How much memory a run will take, found before it starts, and settings that make it fit.
 
-Nothing is loaded for it: the networks are laid out without values, one pass is run on shapes alone, and what autograd would
-keep and what is alive at once is counted.
+Nothing is loaded for it: the networks are laid out without values, one pass is run on shapes alone, and what autograd
+would keep and what is alive at once is counted.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 QUANTISED = {"int8": 1.0, "nf4": 0.56}  # bytes a weight, with the scales of its blocks
 OVERHEAD = 1.1  # fragments that allocators leave
 PROCESS = 0.56e9
-"""Bytes that a process takes whatever it opens: Python, torch, diffusers, transformers; on a GPU, CUDA's context and kernels."""
+"""Bytes that a process takes whatever it opens: Python, torch, diffusers, transformers; on a GPU, CUDA's context and
+kernels."""
 SCRATCH = 0.12e9
-"""Bytes that kernels take beside while both branches of guidance are run. With these and OVERHEAD the plan for Stable Diffusion 1.5 at
-256 pixels is 1 to 8 % above the memory measured while it was opened, taught and painted with, in single precision and in bfloat16."""
+"""Bytes that kernels take beside while both branches of guidance are run. With these and OVERHEAD the plan for Stable
+Diffusion 1.5 at 256 pixels is 1 to 8 % above the memory measured while it was opened, taught and painted with, in
+single precision and in bfloat16."""
 SINGLE = 4.0  # bytes of what learns and of its optimiser's state, whatever precision the base is opened in
 
 
@@ -94,8 +96,8 @@ class Shape:
 
 
 def measured(base: Base, recipe: Recipe, *, batch: int = 1, handle: str = "<rex>", fused: bool = True) -> Shape:
-    """Count on a base that was laid out without values (`loading.sketch`), or on a real one. `fused` is whether teaching uses
-    fused attention, which it does on a GPU."""
+    """Count on a base that was laid out without values (`loading.sketch`), or on a real one. `fused` is whether
+    teaching uses fused attention, which it does on a GPU."""
     weights = {part: sum(p.numel() for p in base.module(part).parameters()) for part in base.parts}
     learned = kept = boundaries = 0
     if recipe.tuning:
@@ -138,15 +140,16 @@ def estimate(shape: Shape, choice: Choice) -> Estimate:
 
 
 def _loading(shape: Shape, sizes: dict[str, float]) -> float:
-    """Bytes at the peak while the base is opened: a part's file is in memory beside those parts that are smaller and were read
-    before it, as they are kept."""
+    """Bytes at the peak while the base is opened: a part's file is in memory beside those parts that are smaller and
+    were read before it, as they are kept."""
     largest = max(shape.stored, key=lambda part: shape.stored[part], default="")
     return shape.stored[largest] + sum(s for part, s in sizes.items() if part != largest) + PROCESS if largest else 0.0
 
 
 def fitting(shape: Shape, limit: float, *, start: Choice, quantise: bool = True) -> Estimate:
-    """The first of ever more saving settings that fits into `limit` bytes: half precision (of the base; what learns stays in single), then the towers offloaded, decoding in
-    tiles, checkpointing, and last quantised weights. Raises `InputError` with the least there is."""
+    """The first of ever more saving settings that fits into `limit` bytes: half precision (of the base; what learns
+    stays in single), then the towers offloaded, decoding in tiles, checkpointing, and last quantised weights. Raises
+    `InputError` with the least there is."""
     tried = []
     for choice in _choices(start, quantise):
         found = estimate(shape, choice)
@@ -176,7 +179,7 @@ def _choices(start: Choice, quantise: bool) -> Iterator[Choice]:
         yield replace(choice, quantise="nf4")
 
 
-# ---------------------------------------------------------------------------------------------------------------- counting
+# ------------------------------------------------------------------------------------------------------------- counting
 
 
 def kept_in_a_pass(base: Base, recipe: Recipe) -> int:

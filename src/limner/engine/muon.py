@@ -10,19 +10,20 @@ from torch import Tensor
 
 MOMENTUM = 0.95
 SIZE = 0.6
-"""Of an update, by the square root of the matrix's longer side. 0.2 makes it as large as AdamW's (Eq. 4 of arXiv:2502.16982); three
-times that learned faster in all networks of the pocket stack (`benchmarks/optimizers.py`)."""
+"""Of an update, by the square root of the matrix's longer side. 0.2 makes it as large as AdamW's (Eq. 4 of
+arXiv:2502.16982); three times that learned faster in all networks of the pocket stack (`benchmarks/optimizers.py`)."""
 ROUNDS = 5
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the odd polynomial that takes singular values to 1, from Jordan et al.
 
 
 class Muon(torch.optim.AdamW):
-    """Momentum with its singular values made equal, for matrices and convolutions; AdamW for all else, and for groups that are `plain`.
+    """Momentum with its singular values made equal, for matrices and convolutions; AdamW for all else, and for groups
+    that are `plain`.
 
-    Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024). The size of updates follows AdamW's, so that one
-    rate serves both. A convolution is the matrix [out, in x places]; a tensor that is one row or
-    one column has nothing to make equal and is left to AdamW. Embeddings should be `plain`: their rows learn one by one. Under
-    autocast as without.
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024). The size of updates follows
+    AdamW's, so that one rate serves both. A convolution is the matrix [out, in x places]; a tensor that is one row or
+    one column has nothing to make equal and is left to AdamW. Embeddings should be `plain`: their rows learn one by
+    one. Under autocast as without.
     """
 
     def __init__(self, params: Any, **settings: Any) -> None:
@@ -65,12 +66,13 @@ def is_matrix(tensor: Tensor) -> bool:
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """[m, n] -> [m, n] with the same singular vectors and singular values between 0.7 and 1.2, by Newton and Schulz; those under a
-    hundredth of the norm stay smaller.
+    """[m, n] -> [m, n] with the same singular vectors and singular values between 0.7 and 1.2, by Newton and Schulz;
+    those under a hundredth of the norm stay smaller.
 
-    A round takes x to (a + b g + c g^2) x, where g is x times itself transposed: a function of the first g alone. So the rounds are
-    computed on small square matrices, and x is met twice: a third of the time for one nine times as long as wide. In single precision
-    whatever is asked for: squares of singular values that bfloat16 rounds below zero grow without bound.
+    A round takes x to (a + b g + c g^2) x, where g is x times itself transposed: a function of the first g alone. So
+    the rounds are computed on small square matrices, and x is met twice: a third of the time for one nine times as long
+    as wide. In single precision whatever is asked for: squares of singular values that bfloat16 rounds below zero grow
+    without bound.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
     with torch.autocast(wide.device.type, enabled=False):

@@ -1,7 +1,7 @@
 """How an update is computed: at once or in parts, in one process or over several. What is learned is the same.
 
-Every update's batch is drawn whole, as a function of seed and step; each part takes its rows of it. A loss that is a mean over rows
-is then the mean of the parts' losses, and so is its gradient.
+Every update's batch is drawn whole, as a function of seed and step; each part takes its rows of it. A loss that is a
+mean over rows is then the mean of the parts' losses, and so is its gradient.
 """
 
 from __future__ import annotations
@@ -135,8 +135,9 @@ ALONE = Spread()
 class Spreading(Spread):
     """As many processes as accelerate (or torchrun) launched, each with its part of every batch.
 
-    Learned parameters are in every process and their gradients averaged (DDP, arXiv:2006.15704); with accelerate's FSDP the base's
-    own weights, which do not learn, are sharded over the processes (arXiv:2304.11277), and stay so for as long as they run.
+    Learned parameters are in every process and their gradients averaged (DDP, arXiv:2006.15704); with accelerate's FSDP
+    the base's own weights, which do not learn, are sharded over the processes (arXiv:2304.11277), and stay so for as
+    long as they run.
     """
 
     @cached_property
@@ -210,8 +211,8 @@ class Spreading(Spread):
 
 
 class Veiled:
-    """A run that FSDP does not look into: data classes that a layer is called with it takes apart, and puts copies in their place,
-    where what a run keeps must be one for all layers."""
+    """A run that FSDP does not look into: data classes that a layer is called with it takes apart, and puts copies in
+    their place, where what a run keeps must be one for all layers."""
 
     __slots__ = ("_run",)
 

@@ -1,8 +1,8 @@
 """Several subjects in one picture, each in a region of its own: predictions blended by region, or latents composited.
 
-A place of the latents is predicted by the base with that concept alone whose region it is in, so that concepts which change the
-same layers never act together. Where every subject's words are read is the business of attention operations, which act in
-every run (`Layout.operations`).
+A place of the latents is predicted by the base with that concept alone whose region it is in, so that concepts which
+change the same layers never act together. Where every subject's words are read is the business of attention operations,
+which act in every run (`Layout.operations`).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ BACKGROUNDS = ("base", "all")
 class Layout:
     """Where each subject of a picture is, and how that is brought about.
 
-    `masks` are [1, 1, h, w] in [0, 1] at the size of the latents, by handle; they sum to at most 1 at every place. With "latents",
-    every subject is painted on latents of its own for the share `join` of the steps; these are then composited by region, and
-    the rest of the steps blends predictions, which closes the seams.
+    `masks` are [1, 1, h, w] in [0, 1] at the size of the latents, by handle; they sum to at most 1 at every place. With
+    "latents", every subject is painted on latents of its own for the share `join` of the steps; these are then
+    composited by region, and the rest of the steps blends predictions, which closes the seams.
     """
 
     masks: Mapping[str, Tensor]
@@ -52,8 +52,8 @@ class Part(NamedTuple):
 
 
 def parts_of(adapted: Adapted, layout: Layout) -> list[Part]:
-    """One part for each adapter that has regions, and one for the background where regions leave any. The weights sum to 1 at every
-    place. Raises `InputError` for an adapter that cannot be composed so."""
+    """One part for each adapter that has regions, and one for the background where regions leave any. The weights sum
+    to 1 at every place. Raises `InputError` for an adapter that cannot be composed so."""
     parts = []
     for place, adapter in enumerate(adapted.adapters):
         own = [layout.masks[answer.handle] for answer in adapter.answers if answer.handle in layout.masks]
@@ -84,8 +84,9 @@ def _check_composable(handle: str, painting: object) -> None:
 def blended(
     adapted: Adapted, parts: Sequence[Part], denoisers: Sequence[Denoiser], before: Callable[[], None]
 ) -> Denoiser:
-    """The sum of weight times prediction over the parts, each predicted while its adapters alone act; of every branch, so that
-    guidance acts on what is blended (the fusion of diffusion paths of arXiv:2302.08113, Eq. 5, with one path for each subject).
+    """The sum of weight times prediction over the parts, each predicted while its adapters alone act; of every branch,
+    so that guidance acts on what is blended (the fusion of diffusion paths of arXiv:2302.08113, Eq. 5, with one path
+    for each subject).
 
     `before` is called ahead of each prediction.
     """

@@ -38,13 +38,14 @@ class PaintSettings:
     """How to paint. `guidance` 1 is no guidance; `sampler` is one of the base's ("ddim", "ddpm", "dpm", "euler" for
     diffusion), or empty for its own.
 
-    `guide_between` are two shares of the steps, from 0 to 1: before the first and from the second on, the text's branch alone is
-    run (the guidance interval of arXiv:2404.07724, there between two noise levels), so those steps cost half. It limits the
-    guidance of bases: a recipe that guides by itself stays in charge of all steps, with a warning, and later stages of a cascade
-    are guided throughout.
+    `guide_between` are two shares of the steps, from 0 to 1: before the first and from the second on, the text's branch
+    alone is run (the guidance interval of arXiv:2404.07724, there between two noise levels), so those steps cost half.
+    It limits the guidance of bases: a recipe that guides by itself stays in charge of all steps, with a warning, and
+    later stages of a cascade are guided throughout.
 
-    From the share `subject_from` of the steps on, concepts are worn. Before it the untouched base paints the prompt, the class noun in
-    the handle's place, so that the prompt settles the layout (delayed subject conditioning, arXiv:2305.10431).
+    From the share `subject_from` of the steps on, concepts are worn. Before it the untouched base paints the prompt,
+    the class noun in the handle's place, so that the prompt settles the layout (delayed subject conditioning,
+    arXiv:2305.10431).
 
     Where subjects have regions, `compose` names how these act: "blend" predicts each region with its concept alone and
     blends the predictions, "attention" attaches all concepts at once and keeps their words to their regions, "latents"
@@ -109,9 +110,9 @@ class PaintSettings:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A picture to paint into. The first `start` of sampling is left out, so that much of what is there shapes what comes
-    (SDEdit, arXiv:2108.01073); what lies outside of the mask is put back before every step in the first `until`, so that the
-    rest of the steps may join the two."""
+    """A picture to paint into. The first `start` of sampling is left out, so that much of what is there shapes what
+    comes (SDEdit, arXiv:2108.01073); what lies outside of the mask is put back before every step in the first `until`,
+    so that the rest of the steps may join the two."""
 
     image: Image.Image
     mask: Image.Image | None = None  # white where it may change; None: everywhere
@@ -160,8 +161,8 @@ def sample(
     The first latents of a picture are a function of its seed alone, so the batch it is in does not matter to them. Each
     of the `conditions` is [1 or n, 1 or 3, H, W] in [0, 1], one for all or one for each picture (of clips, for each
     frame). Latents of a clip's frames are rows one after the other. A `layout` gives subjects their regions. Painting
-    goes on `after` a step, from its latents, where one is given. Raises `InputError` for conditions that do not fit, and
-    for clips longer than the base paints with what is attached.
+    goes on `after` a step, from its latents, where one is given. Raises `InputError` for conditions that do not fit,
+    and for clips longer than the base paints with what is attached.
     """
     base = adapted.base
     adapted.check_together()
@@ -237,8 +238,8 @@ def sample(
 
 
 def decoded(base: Base, latents: Tensor) -> Tensor:
-    """[B, C, h, w] -> [B, 3, H, W] in [0, 1]. Raises `PaintingError` where latents or pictures are not finite numbers, which a file
-    would show as black."""
+    """[B, C, h, w] -> [B, 3, H, W] in [0, 1]. Raises `PaintingError` where latents or pictures are not finite numbers,
+    which a file would show as black."""
     whole = bool(torch.isfinite(latents).all())
     pixels = base.decode(latents) if whole else latents
     if not bool(torch.isfinite(pixels).all()):
@@ -251,11 +252,12 @@ def decoded(base: Base, latents: Tensor) -> Tensor:
 
 
 def inverted(base: Base, latents: Tensor, prompt: str, steps: int) -> list[Tensor]:
-    """The way the base's own sampler of `steps` steps (DDIM, or Euler along a flow) would have come to these latents [1, C, h, w], walked backwards.
+    """The way the base's own sampler of `steps` steps (DDIM, or Euler along a flow) would have come to these latents
+    [1, C, h, w], walked backwards.
 
     Returns latents [C, h, w] before each of its steps, noisiest first. No guidance; Eq. 13 of arXiv:2105.05233 without
-    text, each step taking the noise predicted one step earlier for the noise of the next. The first has none before it: its noise is
-    the one that is predicted of what it makes, found by rounds of predicting it anew (arXiv:2309.04907).
+    text, each step taking the noise predicted one step earlier for the noise of the next. The first has none before it:
+    its noise is the one that is predicted of what it makes, found by rounds of predicting it anew (arXiv:2309.04907).
     """
     times = [t.item() for t in base.scheduler(steps=steps).timesteps][::-1]
     way: list[Tensor] = []
@@ -277,8 +279,8 @@ def inverted(base: Base, latents: Tensor, prompt: str, steps: int) -> list[Tenso
 
 
 ROUNDS = 10
-"""Of predicting the first step's noise when latents are inverted. Of ten steps on the pocket base, sampling leads back to 4 and 10 % of two
-pictures' power off; without that noise to 22 and 41 %, with three rounds to 5 and 12 %."""
+"""Of predicting the first step's noise when latents are inverted. Of ten steps on the pocket base, sampling leads back
+to 4 and 10 % of two pictures' power off; without that noise to 22 and 41 %, with three rounds to 5 and 12 %."""
 
 
 OWN: dict[str, tuple[Guidance, ...]] = {
@@ -438,8 +440,8 @@ def _composited(
     conditions: Mapping[str, Tensor],
     frames: int,
 ) -> Iterator[PaintStep]:
-    """Every part painted on latents of its own up to the share `layout.join` of the steps, from the same noise; then composited,
-    and painted to the end with blended predictions."""
+    """Every part painted on latents of its own up to the share `layout.join` of the steps, from the same noise; then
+    composited, and painted to the end with blended predictions."""
     if canvas:
         raise InputError("latents cannot be composited on a canvas; say compose 'blend' or 'attention'")
     parts, alone = parts_of(adapted, layout), replace(layout, compose="attention")

@@ -35,8 +35,8 @@ _texts: WeakKeyDictionary[Base, _Texts] = WeakKeyDictionary()
 
 
 def read_texts(base: Base, texts: Sequence[str], *, words: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Text -> its states [L, D], without gradients: kept from before where towers and the text's words are to the bit what they
-    were, or read now. While something worn acts in a tower, nothing is taken from before or kept."""
+    """Text -> its states [L, D], without gradients: kept from before where towers and the text's words are to the bit
+    what they were, or read now. While something worn acts in a tower, nothing is taken from before or kept."""
     kept, now = _texts.setdefault(base, _Texts()), _towers(base)
     if now and now != kept.towers:
         kept.recent.clear()
@@ -57,8 +57,8 @@ def read_texts(base: Base, texts: Sequence[str], *, words: Mapping[str, Tensor])
 
 
 def _towers(base: Base) -> tuple[Any, ...]:
-    """What the towers are made of now: equal only where no weight was replaced or written to since; empty where something acts in
-    them."""
+    """What the towers are made of now: equal only where no weight was replaced or written to since; empty where
+    something acts in them."""
     kind = base.device.type
     found: list[Any] = [torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)]
     for part in base.parts:

@@ -88,8 +88,8 @@ def train(
 ) -> Generator[Progress]:
     """Learn, yielding after every update. The base is as it was once the generator ends, is closed or raises.
 
-    `spread` says how updates are computed: in parts, or over several processes. Raises `TeachingError` when a loss is not a number;
-    the last good state is what the last `Progress` offered.
+    `spread` says how updates are computed: in parts, or over several processes. Raises `TeachingError` when a loss is
+    not a number; the last good state is what the last `Progress` offered.
     """
     _check_parts(base, stages, spread)
     draws, given = _prepare(base, stages), adapter.stored
@@ -249,8 +249,8 @@ class Best:
 class Learner:
     """The parameters of one stage and their optimiser.
 
-    Whatever a base's precision, what learns is kept in single precision, as are its gradient, moments and mean; runs compute with
-    what it is rounded to (arXiv:1710.03740).
+    Whatever a base's precision, what learns is kept in single precision, as are its gradient, moments and mean; runs
+    compute with what it is rounded to (arXiv:1710.03740).
     """
 
     def __init__(
@@ -330,8 +330,8 @@ class Learner:
         return losses
 
     def _average(self, step: int) -> None:
-        """The running mean of the parameters. It keeps less of itself in the first updates, (1 + n) / (10 + n), so that it forgets
-        where it began."""
+        """The running mean of the parameters. It keeps less of itself in the first updates, (1 + n) / (10 + n), so that
+        it forgets where it began."""
         keeps = min(self.stage.average, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, mean in self.means.items():

@@ -126,7 +126,8 @@ def judged(
 
 
 def fidelity_role(encoders: Encoders, kind: str = "object") -> str:
-    """The encoder that decides on fidelity: the best there is at telling individuals of a kind apart. Raises `InputError` for none."""
+    """The encoder that decides on fidelity: the best there is at telling individuals of a kind apart. Raises
+    `InputError` for none."""
     for role in ("face",) * (kind == "face") + ("identity", "dinov2", "dino", "clip"):
         if role in encoders:
             return role

@@ -1,7 +1,8 @@
-"""Pictures of several subjects, judged: where each one stands, and every number of `metrics.several`, on toys of the pocket world.
+"""Pictures of several subjects, judged: where each one stands, and every number of `metrics.several`, on toys of the
+pocket world.
 
-`judged_together` takes the pictures of one pair or triple. Where regions were asked for, a subject's place is the part of its region
-that a toy covers; else it is where its class is seen.
+`judged_together` takes the pictures of one pair or triple. Where regions were asked for, a subject's place is the part
+of its region that a toy covers; else it is where its class is seen.
 """
 
 from __future__ import annotations
@@ -76,9 +77,11 @@ def _or_none(value: float) -> float | None:
 def judged_together(company: Company, encoder: Encoder) -> Together:
     """The numbers of a company, by an encoder that tells individuals apart.
 
-    `identity`, `consistency` (share of the score alone), `leakage`, `colour_leakage`, `swapped`, `present` (all subjects are there:
-    each has a place where its class is seen), `relation` (they stand as asked, by their places: see `standing_right`), the fields that
-    the judge reads, such as `scene`, and `prompt` (all that was asked for is there: the subjects, the relation, the fields).
+    `identity`, `consistency` (share of the score alone), `leakage`, `colour_leakage`, `swapped`, `present` (all
+    subjects are there:
+    each has a place where its class is seen), `relation` (they stand as asked, by their places: see `standing_right`),
+    the fields that the judge reads, such as `scene`, and `prompt` (all that was asked for is there: the subjects, the
+    relation, the fields).
     """
     import torch
 
@@ -114,16 +117,16 @@ def judged_together(company: Company, encoder: Encoder) -> Together:
 
 
 def likeness_alone(images: Sequence[Image.Image], references: Images, noun: str, encoder: Encoder) -> float:
-    """The mean likeness of a subject to its real pictures in pictures of itself alone, cut out as it is among others; a picture without
-    it counts as 0."""
+    """The mean likeness of a subject to its real pictures in pictures of itself alone, cut out as it is among others; a
+    picture without it counts as 0."""
     shown, real = (subject_places(own, (noun,)) for own in (images, references))
     alike = likeness(_features(images, shown, encoder), [_features(references, real, encoder)[:, 0]])[:, 0, 0]
     return float((alike * (shown.mean((1, 2, 3)) > SMALLEST)).clamp_min(0).mean())
 
 
 def subject_places(images: Sequence[Image.Image], nouns: Sequence[str], regions: Sequence[Tensor] = ()) -> Tensor:
-    """[N, K, SIZE, SIZE] of 0 and 1: where each subject stands. A toy's pixel belongs to the region that has most of it, or, without
-    regions, to the class that is seen there before the other nouns."""
+    """[N, K, SIZE, SIZE] of 0 and 1: where each subject stands. A toy's pixel belongs to the region that has most of
+    it, or, without regions, to the class that is seen there before the other nouns."""
     import torch
     import torch.nn.functional as F
 
@@ -171,12 +174,12 @@ def centred(image: Image.Image, mask: Tensor) -> Image.Image:
 
 
 def standing_right(places: Tensor, relation: str) -> float:
-    """1 where the first subject stands to the second as the relation says, by their places [K, H, W] in the picture; 0 where not; not a
-    number for a relation that places do not tell.
+    """1 where the first subject stands to the second as the relation says, by their places [K, H, W] in the picture; 0
+    where not; not a number for a relation that places do not tell.
 
-    One on, inside or under another is above or below it, with more of their widths in common than of their heights; the others stand
-    side by side, the first at the left, or, behind the other, at the right and higher at its foot; what towers is the taller by far.
-    The rules are those by which the pocket world places its toys.
+    One on, inside or under another is above or below it, with more of their widths in common than of their heights; the
+    others stand side by side, the first at the left, or, behind the other, at the right and higher at its foot; what
+    towers is the taller by far. The rules are those by which the pocket world places its toys.
     """
     boxes = [_box(mask) for mask in places[:2]]
     if None in boxes:
@@ -204,7 +207,8 @@ def standing_right(places: Tensor, relation: str) -> float:
 
 
 def _box(mask: Tensor) -> tuple[float, float, float, float] | None:
-    """Left, top, right, bottom of a place [H, W], without the outermost hundredth of it on each side; None where it is empty."""
+    """Left, top, right, bottom of a place [H, W], without the outermost hundredth of it on each side; None where it is
+    empty."""
     import torch
 
     rows, columns = (mask > 0.5).nonzero(as_tuple=True)
@@ -216,8 +220,8 @@ def _box(mask: Tensor) -> tuple[float, float, float, float] | None:
 
 
 def _as_asked(pixels: Tensor, truths: Sequence[Mapping[str, str]], places: Tensor) -> dict[str, Tensor]:
-    """Of every field that some prompt asks for and that is read: [N] of 0 and 1, not a number where it was not asked; and `prompt`,
-    whether all is as asked. The relation is told by places, every other field by the judge."""
+    """Of every field that some prompt asks for and that is read: [N] of 0 and 1, not a number where it was not asked;
+    and `prompt`, whether all is as asked. The relation is told by places, every other field by the judge."""
     import torch
 
     from limner.pocket import judges

@@ -290,7 +290,8 @@ def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], o
 
 
 def check_export(path: Path, to: str) -> None:
-    """Raise `FileInTheWay` for a file that is not limner's own export to this format: nothing else is replaced, no concept either."""
+    """Raise `FileInTheWay` for a file that is not limner's own export to this format: nothing else is replaced, no
+    concept either."""
     if not path.exists():
         return
     check_ours(path)

@@ -36,8 +36,8 @@ class ReleasedFusing:
 
 
 def read_photomaker(path: Path) -> ReleasedFusing:
-    """PhotoMaker's file. Both projections of the image encoder's pooled output, side by side as wide as the text encoders'
-    states, become one linear map. Raises `FileError` for anything else, and for what is lacking or strange.
+    """PhotoMaker's file. Both projections of the image encoder's pooled output, side by side as wide as the text
+    encoders' states, become one linear map. Raises `FileError` for anything else, and for what is lacking or strange.
     """
     tensors = _whole(path, nested=("id_encoder", "lora_weights"))
     encoder, lora = (_under(f"{part}.", tensors) for part in ("id_encoder", "lora_weights"))
@@ -97,7 +97,8 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _whole(path: Path, *, nested: Sequence[str] = ()) -> dict[str, Tensor]:
-    """A file's tensors; of a pickle that nests some, with a dot between. Raises `FileError` for one that holds something else."""
+    """A file's tensors; of a pickle that nests some, with a dot between. Raises `FileError` for one that holds
+    something else."""
     if path.suffix == ".safetensors":
         return read_tensors(path)[1]
     held: dict[str, Any] = read_pickle(path)

@@ -24,8 +24,8 @@ def words_of(base: Base, method: str, settings: Mapping[str, Any], handle: str, 
 
 
 def taken_words(base: Base, folder: Path) -> dict[str, str]:
-    """What the concepts in a folder that were taught on this base are read as -> their handles. Only headers are read, and no method
-    of a file is run; what cannot be read is left out, since nothing is to be painted with it here."""
+    """What the concepts in a folder that were taught on this base are read as -> their handles. Only headers are read,
+    and no method of a file is run; what cannot be read is left out, since nothing is to be painted with it here."""
     found: dict[str, str] = {}
     for path in sorted(folder.glob("*.safetensors"))[:MOST] if folder.is_dir() else ():
         about = _header(path)
@@ -41,7 +41,8 @@ def taken_words(base: Base, folder: Path) -> dict[str, str]:
 
 
 def note_of(handle: str, taken: Mapping[str, str], words: Callable[[str], str]) -> str:
-    """A line where a subject would be read as another one is, with a name that would not; `words` says what a handle is read as."""
+    """A line where a subject would be read as another one is, with a name that would not; `words` says what a handle is
+    read as."""
     other = taken.get(words(handle))
     if not words(handle) or other in (None, handle):
         return ""

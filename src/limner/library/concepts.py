@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 
 
 SETTLED = 0.1
-"""Seconds since a file last changed after which another change shows in its times, whatever the file system's clock ticks in."""
+"""Seconds since a file last changed after which another change shows in its times, whatever the file system's clock
+ticks in."""
 
 
 class Concepts:
-    """Concepts by their files, of which the hot ones stay in memory: at most `limit_bytes` of tensors, those of methods that start
-    from weights of their own with these.
+    """Concepts by their files, of which the hot ones stay in memory: at most `limit_bytes` of tensors, those of methods
+    that start from weights of their own with these.
 
         hot = limner.Concepts(limit_bytes=2**30)
         limner.paint(base, "<rex> on the beach", concepts=["rex.safetensors"], hot=hot)
 
-    A file is known by its place, inode, size and times, so one that was replaced or written to is read anew. One that changed
-    less than `SETTLED` seconds ago is read, and not kept yet.
+    A file is known by its place, inode, size and times, so one that was replaced or written to is read anew. One that
+    changed less than `SETTLED` seconds ago is read, and not kept yet.
     """
 
     def __init__(self, *, limit_bytes: int = 2**30) -> None:
@@ -73,7 +74,8 @@ def read_concepts(concepts: Sequence[Concept | Path | str], hot: Concepts | None
 
 
 def _identity(path: Path) -> tuple[Hashable, ...] | None:
-    """What tells a file from any other and from itself as it was; nothing where there is none, or it changed just now."""
+    """What tells a file from any other and from itself as it was; nothing where there is none, or it changed just
+    now."""
     try:
         about = os.stat(path)
     except OSError:

@@ -43,8 +43,8 @@ class as_taught:
 
 
 def merged_recipe(concept: Concept, recipe_of: Callable[[Concept], Recipe]) -> Recipe:
-    """The recipe of a merged concept: it answers to the handle of every member. `recipe_of` makes the recipe of one member. Raises
-    `FileError` where a member's recipe lacks what its header says is kept of it."""
+    """The recipe of a merged concept: it answers to the handle of every member. `recipe_of` makes the recipe of one
+    member. Raises `FileError` where a member's recipe lacks what its header says is kept of it."""
     modifiers: list[Any] = [stored_changes()]
     answers = []
     for member in members_of(concept):

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 
 def recipe_of(concept: Concept) -> Recipe:
-    """What it wears, made anew from its method and settings. Raises `FileError` for settings that the method cannot have, and for
-    a method of a file, or a network to open, that nobody but the concept's own file names (see `load`)."""
+    """What it wears, made anew from its method and settings. Raises `FileError` for settings that the method cannot
+    have, and for a method of a file, or a network to open, that nobody but the concept's own file names (see
+    `load`)."""
     from limner.core.concept import IMPORTED, RUNS, setting_kinds
     from limner.methods import find, named
 
@@ -53,9 +54,9 @@ def recipe_of(concept: Concept) -> Recipe:
 def adapter_of(
     concept: Concept, base: Base, *, scale: float = 1.0, any_base: bool = False, hot: Concepts | None = None
 ) -> Adapter:
-    """The recipe and tensors to wear on `base`; weights that its method starts from are those of `hot`, if they are there. Raises
-    `WrongBase` for any other base than it was taught on; with `any_base`, only for one of another family: a distilled base
-    may wear what its parent was taught."""
+    """The recipe and tensors to wear on `base`; weights that its method starts from are those of `hot`, if they are
+    there. Raises `WrongBase` for any other base than it was taught on; with `any_base`, only for one of another family:
+    a distilled base may wear what its parent was taught."""
     if base.fingerprint != concept.base["fingerprint"] and not (any_base and base.family == concept.base["family"]):
         raise WrongBase(
             f"{concept.handle} was taught on {concept.base['name']} (fingerprint {concept.base['fingerprint']}), "

@@ -45,7 +45,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "states": (1, 1024), "tuning": (0, 1_000_000), "units": (0, 1_000_000), "width": (1, 16_384), "window": (1, 1_000_000),
     "words": (0, 4096),
 }  # fmt: skip
-"""Least and most of a setting, by its name. What ends in `_lr` or `_steps` is as `lr` and `steps`, except that no step is allowed."""
+"""Least and most of a setting, by its name. What ends in `_lr` or `_steps` is as `lr` and `steps`, except that no step
+is allowed."""
 
 
 MOST = 1e6  # of the size of a number without limits of its own
@@ -59,7 +60,8 @@ def limits(name: str) -> tuple[float, float]:
 
 
 def check_setting(name: str, value: Any, kind: type) -> Any:
-    """A setting's value in its type. Raises `InputError` for another type, and for a number outside its limits or not finite."""
+    """A setting's value in its type. Raises `InputError` for another type, and for a number outside its limits or not
+    finite."""
     if kind is float and type(value) is int and abs(value) <= MOST:
         value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

@@ -105,8 +105,8 @@ def masks(pixels: Tensor) -> Tensor:
 
 
 def places(pixels: Tensor, nouns: Sequence[str]) -> Tensor:
-    """[B, nouns, 16, 16] in [0, 1]: how surely each place of a picture shows a thing of each class. Raises `InputError` for a noun that
-    is no class of the world."""
+    """[B, nouns, 16, 16] in [0, 1]: how surely each place of a picture shows a thing of each class. Raises `InputError`
+    for a noun that is no class of the world."""
     strange = [noun for noun in nouns if noun not in CLASSES]
     if strange:
         raise InputError(f"the judge of places knows {', '.join(CLASSES)}, not {strange[0]!r}")
@@ -115,7 +115,8 @@ def places(pixels: Tensor, nouns: Sequence[str]) -> Tensor:
 
 
 def together(pixels: Tensor) -> Tensor:
-    """[B, classes]: how many of the 256 places of each picture show which class; of two toys beside each other, both."""
+    """[B, classes]: how many of the 256 places of each picture show which class; of two toys beside each other,
+    both."""
     found: Tensor = _batched(network("places"), pixels)
     return found.softmax(1)[:, : len(CLASSES)].sum((2, 3))
 

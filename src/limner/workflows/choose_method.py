@@ -27,11 +27,12 @@ FEWEST = 2
 
 
 OF_PHOTOGRAPHS = "instantbooth"
-"""The method for photographs on the pocket base. On three subjects of DreamBench its pictures have 0.91 to 1.00 of the base's quality and
-F from 0.55 to 0.72; ip_adapter's have 0.56 to 0.76 of the quality, which is noise."""
+"""The method for photographs on the pocket base. On three subjects of DreamBench its pictures have 0.91 to 1.00 of the
+base's quality and F from 0.55 to 0.72; ip_adapter's have 0.56 to 0.76 of the quality, which is noise."""
 TOYLIKE = 0.6
-"""How near pictures must be to a toy's to count as one: renders of 24 held-out toys of 12 classes are at 0.61 and more, 22 subjects of
-DreamBench at 0.58 and less (cosine of the pocket judge's features to the nearest of other toys' renders, mean over a subject's pictures)."""
+"""How near pictures must be to a toy's to count as one: renders of 24 held-out toys of 12 classes are at 0.61 and more,
+22 subjects of DreamBench at 0.58 and less (cosine of the pocket judge's features to the nearest of other toys' renders,
+mean over a subject's pictures)."""
 
 
 class Choice(NamedTuple):
@@ -54,8 +55,9 @@ def choose(
 ) -> Choice:
     """The method for a goal on a base, by what was measured there.
 
-    `budget` in seconds leaves out methods that took longer. Raises `InputError` when nothing is that quick. `photographs` says that the
-    pictures are photographs (see `are_photographs`): what was measured on a base that knows none tells nothing of them.
+    `budget` in seconds leaves out methods that took longer. Raises `InputError` when nothing is that quick.
+    `photographs` says that the pictures are photographs (see `are_photographs`): what was measured on a base that knows
+    none tells nothing of them.
     """
     if goal not in GOALS:
         raise UnknownName("goal", goal, GOALS)
@@ -99,7 +101,8 @@ def are_photographs(subject: Subject) -> bool:
 
 
 def toylikeness(subject: Subject) -> float:
-    """The mean over a subject's pictures of the cosine to the nearest of some toys' renders, in the features of the pocket judge."""
+    """The mean over a subject's pictures of the cosine to the nearest of some toys' renders, in the features of the
+    pocket judge."""
     import torch
 
     from limner.core.cache import cached_tensors

@@ -38,10 +38,12 @@ def merge(
     Args:
         base: the one that all were taught on.
         concepts: two or more, or their files; the order matters for "continual".
-        by: a name of `limner.parts.merging.MERGINGS`: average, weighted, closed-form, gradient-fusion, neurons, orthogonal, continual.
+        by: a name of `limner.parts.merging.MERGINGS`: average, weighted, closed-form, gradient-fusion, neurons,
+        orthogonal, continual.
         weights: for "weighted", one for each concept.
 
-    Raises `InputError` for concepts that cannot be told apart or do not merge that way, and `WrongBase` for one of another base.
+    Raises `InputError` for concepts that cannot be told apart or do not merge that way, and `WrongBase` for one of
+    another base.
     """
     if by not in MERGINGS:
         raise UnknownName("way of merging", by, MERGINGS)

@@ -66,18 +66,19 @@ def painting(
     frames: int = 1,
     motion: Path | str = "",
 ) -> Iterator[Picture]:
-    """Paint `count` pictures of each prompt with `concepts` at `scale`, one for all or one each. Picture k of a prompt has
-    seed `seed + k`.
+    """Paint `count` pictures of each prompt with `concepts` at `scale`, one for all or one each. Picture k of a prompt
+    has seed `seed + k`.
 
-    `painting` yields pictures as they are done, a batch at a time, and `paint` returns all of them; the base is as it was
-    once the iterator ends or is closed. A prompt need not name a concept: so one sees how other things change. With a
-    `canvas`, every picture is painted into it. `any_base` lets a base take what another of its family was taught. A
+    `painting` yields pictures as they are done, a batch at a time, and `paint` returns all of them; the base is as it
+    was once the iterator ends or is closed. A prompt need not name a concept: so one sees how other things change. With
+    a `canvas`, every picture is painted into it. `any_base` lets a base take what another of its family was taught. A
     concept may be named by its file, which is read from `hot` where it is there already.
 
     `regions` give subjects their places in the picture: handle -> "left" and other words, a box of shares (left, top,
     right, bottom), or a mask (see `limner.core.regions`); `PaintSettings.compose` names how they act. `conditions` are
-    pictures that the base, a concept or one of the `controls` reads, such as {"depth": picture}: one for all prompts, one
-    for each, or one for each frame of a clip. `controls` are ControlNets and T2I-Adapters by the condition they read:
+    pictures that the base, a concept or one of the `controls` reads, such as {"depth": picture}: one for all prompts,
+    one for each, or one for each frame of a clip. `controls` are ControlNets and T2I-Adapters by the condition they
+    read:
     {"depth": folder}. With `frames` above 1, clips are painted (`Clip`), by a base or concept that has motion or by the
     motion modules in the folder `motion`.
 
@@ -164,8 +165,8 @@ def layout_of(
     regions: Mapping[str, Where],
     settings: PaintSettings,
 ) -> Layout:
-    """Where each subject is to be, at the size of the base's latents. Raises `InputError` for regions that cannot be, and `PromptError`
-    for a prompt that does not name a handle with a region."""
+    """Where each subject is to be, at the size of the base's latents. Raises `InputError` for regions that cannot be,
+    and `PromptError` for a prompt that does not name a handle with a region."""
     masks = region_masks(regions, handles=_handles(adapters), size=base.latent_shape[1:])
     for prompt in prompts:
         unnamed = [handle for handle in masks if handle not in prompt]

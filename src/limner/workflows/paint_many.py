@@ -45,10 +45,10 @@ class Order:
 def paint_many(
     base: Base, orders: Sequence[Order], *, settings: PaintSettings | None = None, hot: Concepts | None = None
 ) -> Pictures:
-    """Paint pictures of different concepts in the same batches: each row wears its own. What comes out is what `paint` paints for
-    each, but for the order in which a few sums are added up. Concepts named by their files are read from `hot` where they are
-    there already. Raises `InputError` for a concept whose recipe has no stacked form or does something of its own while
-    painting."""
+    """Paint pictures of different concepts in the same batches: each row wears its own. What comes out is what `paint`
+    paints for each, but for the order in which a few sums are added up. Concepts named by their files are read from
+    `hot` where they are there already. Raises `InputError` for a concept whose recipe has no stacked form or does
+    something of its own while painting."""
     settings = settings or PaintSettings()
     if settings.subject_from:
         raise InputError("subject_from is not for batches of different concepts; paint them one concept at a time")
@@ -83,7 +83,8 @@ def paint_many(
 
 
 class AdaptedRows(AdaptedBase):
-    """A base in which row k of every branch wears the concept of order k. Handles and words are told apart by a number."""
+    """A base in which row k of every branch wears the concept of order k. Handles and words are told apart by a
+    number."""
 
     rows: Rows
     places: list[int]  # of each order's concept; -1 for none

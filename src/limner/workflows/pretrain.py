@@ -65,8 +65,8 @@ class Training:
 
     @property
     def header(self) -> dict[str, Any]:
-        """Which run it is: a checkpoint with another header is another run's. In how many parts or processes it is computed does
-        not matter to what is learned."""
+        """Which run it is: a checkpoint with another header is another run's. In how many parts or processes it is
+        computed does not matter to what is learned."""
         told = {"name": self.seen.name, "fingerprint": self.seen.fingerprint}
         manner = {"ema": self.manner.ema, "precision": self.manner.precision}
         about = {"method": self.name, "settings": dict(self.settings), "seed": self.seed, "corpus": told, **manner}
@@ -86,10 +86,11 @@ def pretrain(
     device: str | None = None,
     **given: Any,
 ) -> Path:
-    """Run the pre-training stages of a method, on its own corpus or another, and keep what they learned where `learn` will find it.
+    """Run the pre-training stages of a method, on its own corpus or another, and keep what they learned where `learn`
+    will find it.
 
-    Interrupted, the same command goes on from its last checkpoint, to the same bits. Raises `InputError` for a method without
-    pre-training, and for a corpus where its source has no other.
+    Interrupted, the same command goes on from its last checkpoint, to the same bits. Raises `InputError` for a method
+    without pre-training, and for a corpus where its source has no other.
     """
     ready = prepared(
         name, base=base, corpus=corpus, seed=seed, manner=manner, spread=spread, device=device, given=given
@@ -134,8 +135,8 @@ def prepared(
 
 
 def over(stages: tuple[Stage, ...], corpus: Corpus) -> tuple[Stage, ...]:
-    """The stages with their sources on another corpus. Terms that shared a source still do. Raises `InputError` for a source that
-    has no other."""
+    """The stages with their sources on another corpus. Terms that shared a source still do. Raises `InputError` for a
+    source that has no other."""
     found: dict[Source, Source] = {}
     for source in dict.fromkeys(term.source for stage in stages for term in stage.loss):
         if source.over is None:

@@ -1,4 +1,5 @@
-"""Pictures and scores on the way: what a method being pre-trained would paint of a subject that it is not trained on."""
+"""Pictures and scores on the way: what a method being pre-trained would paint of a subject that it is not trained
+on."""
 
 from __future__ import annotations
 
@@ -30,11 +31,12 @@ STEPS = 20
 
 @dataclass
 class Previews:
-    """A watcher: every so many updates, and at the end, the prompts are painted of `subject` with what has been learned so far.
+    """A watcher: every so many updates, and at the end, the prompts are painted of `subject` with what has been learned
+    so far.
 
-    FOLDER/preview-000100.png and FOLDER/previews.json (updates, loss, scores) are written by the process that `writes`. Nothing of
-    the run is changed by looking. `shown` is told of every look, such as by a tracker. Of a hybrid method the one-time part alone
-    is seen.
+    FOLDER/preview-000100.png and FOLDER/previews.json (updates, loss, scores) are written by the process that `writes`.
+    Nothing of the run is changed by looking. `shown` is told of every look, such as by a tracker. Of a hybrid method
+    the one-time part alone is seen.
     """
 
     method: Callable[..., Recipe]
@@ -96,7 +98,8 @@ class Previews:
                 return to_images(base.decode(latents))
 
     def scored(self, images: Sequence[Image.Image], base: Base) -> dict[str, float]:
-        """Likeness to the subject's pictures and obedience to the prompts, as far as there are encoders to judge them."""
+        """Likeness to the subject's pictures and obedience to the prompts, as far as there are encoders to judge
+        them."""
         if self.encoders is None:
             return {}
         canonical = tuple(said(prompt, [self.subject.noun]) for prompt in PROMPTS)

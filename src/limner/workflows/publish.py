@@ -39,8 +39,8 @@ def publish(
     private: bool = False,
     say: Callable[[str], Any] = lambda _: None,
 ) -> str:
-    """Write a repository into `folder` (the concept, files for other tools, a model card with a gallery) and upload it; returns
-    its address, or nothing when it was only written. Raises `InputError` for a name that is no USER/REPO."""
+    """Write a repository into `folder` (the concept, files for other tools, a model card with a gallery) and upload it;
+    returns its address, or nothing when it was only written. Raises `InputError` for a name that is no USER/REPO."""
     if repo.count("/") != 1 or not all(repo.split("/")):
         raise InputError(f"where to publish must be USER/REPO, as the hub names repositories, not {repo!r}")
     if folder.exists() and any(folder.iterdir()):
@@ -198,7 +198,8 @@ def _yaml(about: dict[str, Any]) -> list[str]:
 
 
 def check_account(repo: str) -> None:
-    """Make sure that the hub can be reached and knows who is asking, before anything is painted or written. Raises `InputError`."""
+    """Make sure that the hub can be reached and knows who is asking, before anything is painted or written. Raises
+    `InputError`."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 

@@ -18,8 +18,9 @@ FOLDER = "samples"
 
 @dataclass
 class Samples:
-    """A watcher: every so many updates the prompts are painted with what has been learned so far, all from one seed, into
-    FOLDER/000100.png (the number of updates). Nothing of the run is changed by looking. The end is not among them: it has previews."""
+    """A watcher: every so many updates the prompts are painted with what has been learned so far, all from one seed,
+    into FOLDER/000100.png (the number of updates). Nothing of the run is changed by looking. The end is not among them:
+    it has previews."""
 
     prompts: Sequence[str]
     every: int

@@ -24,8 +24,8 @@ class Tracker(Protocol):
 
 
 def tracker(name: str, *, folder: Path, about: Mapping[str, Any]) -> Tracker:
-    """ "tensorboard", which writes into the folder, or "wandb", whose run is told what it is `about`. Raises `MissingExtra` without
-    the library."""
+    """ "tensorboard", which writes into the folder, or "wandb", whose run is told what it is `about`. Raises
+    `MissingExtra` without the library."""
     known: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {"tensorboard": TensorBoard, "wandb": WandB}
     if name not in known:
         raise UnknownName("tracker", name, known)

@@ -1,4 +1,5 @@
-"""Fleets over processes of one machine, or over a cluster: each worker has a base of its own, and no gradient travels."""
+"""Fleets over processes of one machine, or over a cluster: each worker has a base of its own, and no gradient
+travels."""
 
 from __future__ import annotations
 
@@ -24,9 +25,9 @@ def learn_over(
     mixed: bool = False,
     opening: Mapping[str, Any] | None = None,
 ) -> Iterator[Done]:
-    """Teach jobs in several processes of this machine, or with `on="ray"` in actors of a Ray cluster, each with a base and a fleet of
-    its own: what travels is a subject's pictures one way and its concept the other, never a gradient. Yields whoever is done, a
-    worker's fleet at a time; `opening` is how `load` opens the base."""
+    """Teach jobs in several processes of this machine, or with `on="ray"` in actors of a Ray cluster, each with a base
+    and a fleet of its own: what travels is a subject's pictures one way and its concept the other, never a gradient.
+    Yields whoever is done, a worker's fleet at a time; `opening` is how `load` opens the base."""
     if on not in ("local", "ray"):
         raise InputError(f"fleets run on 'local' or 'ray', not {on!r}")
     if workers < 1:

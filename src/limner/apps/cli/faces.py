@@ -44,8 +44,8 @@ def add_faces(parser: Parser) -> None:
 
 
 def ask_consent(given: argparse.Namespace) -> None:
-    """Ask whose face it is and whether it may be taught, where the flags do not say. Raises `InputError` where nobody agrees,
-    and for flags about faces where the subject is none."""
+    """Ask whose face it is and whether it may be taught, where the flags do not say. Raises `InputError` where nobody
+    agrees, and for flags about faces where the subject is none."""
     if given.kind != "face":
         vain = next((f for f in ("faces", "which", "person", "yes_i_may", "guardian") if getattr(given, f)), None)
         if vain:
@@ -63,7 +63,8 @@ def ask_consent(given: argparse.Namespace) -> None:
 
 
 def render_learning(request: LearnRequest, given: argparse.Namespace) -> None:
-    """Do what the request asks for and show it. Where the face looks like a child's, the guardian's word is asked first."""
+    """Do what the request asks for and show it. Where the face looks like a child's, the guardian's word is asked
+    first."""
     try:
         render(request, given)
     except GuardianNeeded as error:

@@ -24,8 +24,8 @@ SKIP = -100  # of a target: a token that was not masked and does not count
 
 
 class Amused(Family):
-    """Latents are token ids [B, 1, h, w]. A time is a thousand times the share of the way: what is noised is masked, cos(share
-    pi / 2) of all places; what is predicted are the logits [B, K, h, w] of the tokens there."""
+    """Latents are token ids [B, 1, h, w]. A time is a thousand times the share of the way: what is noised is masked,
+    cos(share pi / 2) of all places; what is predicted are the logits [B, K, h, w] of the tokens there."""
 
     family = "amused"
     samplers: ClassVar[tuple[str, ...]] = ("masked",)
@@ -121,7 +121,8 @@ class Amused(Family):
         return out
 
     def scheduler(self, name: str = "", *, steps: int) -> Any:
-        """A fresh sampler that unmasks what it is surest of; it counts tokens where they are, so its tables are there as well."""
+        """A fresh sampler that unmasks what it is surest of; it counts tokens where they are, so its tables are there
+        as well."""
         if name not in ("", "masked"):
             raise UnknownName("sampler", name, self.samplers)
         found = AmusedScheduler.from_config(self.scheduler_config)

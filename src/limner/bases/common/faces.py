@@ -105,7 +105,8 @@ def cut_boxes(pixels: Tensor, boxes: Sequence[tuple[float, float, float, float] 
 
 
 def marked(faces: Sequence[FoundFace | None], sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """[n, 5, 2]: the points of faces as shares of their pictures' (width, height); not a number where there is no face."""
+    """[n, 5, 2]: the points of faces as shares of their pictures' (width, height); not a number where there is no
+    face."""
     import torch
 
     rows = [

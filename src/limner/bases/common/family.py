@@ -1,4 +1,5 @@
-"""What all families do alike: the towers, the autoencoder, the picture tower and the named layers of a pipeline's networks."""
+"""What all families do alike: the towers, the autoencoder, the picture tower and the named layers of a pipeline's
+networks."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ from .text import TextAttention, Tower
 
 
 class Family:
-    """A pipeline behind the seam. A family says how its latents, times and text states are made, and what its denoiser is
-    called with; the rest is here."""
+    """A pipeline behind the seam. A family says how its latents, times and text states are made, and what its denoiser
+    is called with; the rest is here."""
 
     family: ClassVar[str]
     guidance: str = "classifier_free"  # how its own pipeline guides
@@ -96,8 +97,8 @@ class Family:
 
     @property
     def _first(self) -> nn.Parameter:
-        """The first weight in the denoiser's own precision. diffusers' `device` and `dtype` say the same and walk the whole network
-        for it, which is asked for at every layer."""
+        """The first weight in the denoiser's own precision. diffusers' `device` and `dtype` say the same and walk the
+        whole network for it, which is asked for at every layer."""
         whole = tuple(getattr(self.denoiser, "_keep_in_fp32_modules", None) or ())
         own = ((name, p) for name, p in self.denoiser.named_parameters() if p.is_floating_point())
         found = next((p for name, p in own if not any(part in name for part in whole)), None)
@@ -105,8 +106,8 @@ class Family:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A hash of names, shapes and evenly spaced values of every weight, the same in half and single precision. Later stages,
-        which nothing is taught, are left out."""
+        """A hash of names, shapes and evenly spaced values of every weight, the same in half and single precision.
+        Later stages, which nothing is taught, are left out."""
         digest = hashlib.sha256()
         for part, network in self._parts.items():
             if part == "second_stage":
@@ -117,7 +118,8 @@ class Family:
         return digest.hexdigest()[:16]
 
     def _as_stored(self, part: str, network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-        """A network's weights as its files have them: for one that was rounded or quantised, those files are read once more."""
+        """A network's weights as its files have them: for one that was rounded or quantised, those files are read once
+        more."""
         if part not in self.files:
             yield from network.state_dict().items()
             return
@@ -223,8 +225,8 @@ class Family:
 
     @functools.cached_property
     def rare_words(self) -> tuple[str, ...]:
-        """Words that mean little: those a base names itself in its tokenizer's folder, else DreamBooth's customary ones, where
-        it knows them as one token; where it knows none of them so, all."""
+        """Words that mean little: those a base names itself in its tokenizer's folder, else DreamBooth's customary
+        ones, where it knows them as one token; where it knows none of them so, all."""
         named = self.towers[0].tokenizer.init_kwargs.get("rare_words", ())
         customary = ("sks", "ktn", "olis", "pll", "ohwx")
         return tuple(named) or tuple(word for word in customary if word in self.vocabulary) or customary
@@ -241,7 +243,8 @@ class Family:
 
     @contextmanager
     def at_work(self, *networks: nn.Module) -> Iterator[None]:
-        """These networks on the base's device while inside; afterwards back to where they rest, unless they are learning."""
+        """These networks on the base's device while inside; afterwards back to where they rest, unless they are
+        learning."""
         if self.rests_on is None:
             yield
             return
@@ -300,13 +303,15 @@ class Family:
         return 1.0 if tiny else float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0.0)
 
     def picture_features(self, pixels: Tensor) -> Tensor:
-        """[B, 3, H, W] in [0, 1] -> global CLIP embeddings [B, D]. Raises `InputError` for a base without a picture tower."""
+        """[B, 3, H, W] in [0, 1] -> global CLIP embeddings [B, D]. Raises `InputError` for a base without a picture
+        tower."""
         embeds: Tensor = self._looked_at(pixels).image_embeds
         return embeds
 
     def picture_states(self, pixels: Tensor, depths: Sequence[float] = (1 / 3, 2 / 3, 1)) -> Tensor:
-        """[B, 3, H, W] in [0, 1] -> [B, L, D]: the states of CLIP's class token and places at parts of its depth, one depth behind
-        the other. A depth between two layers is that of the earlier one; 0 is what the first layer reads."""
+        """[B, 3, H, W] in [0, 1] -> [B, L, D]: the states of CLIP's class token and places at parts of its depth, one
+        depth behind the other. A depth between two layers is that of the earlier one; 0 is what the first layer
+        reads."""
         states = self._looked_at(pixels, output_hidden_states=True).hidden_states
         return torch.cat([states[int((len(states) - 1) * depth + 1e-6)] for depth in depths], 1)
 
@@ -355,8 +360,8 @@ class Family:
         return [tower.begins + place for place, found in tower.ids(prompt, words)[1] if found == word]
 
     def word_vectors(self, text: str) -> Tensor:
-        """[n, D]: the input vectors of the tokens of `text`, of every tower side by side. Where one tower has fewer tokens for
-        it than another, its last repeats."""
+        """[n, D]: the input vectors of the tokens of `text`, of every tower side by side. Where one tower has fewer
+        tokens for it than another, its last repeats."""
         ids = [tower.vectors_of(text) for tower in self.towers]
         count = max(map(len, ids))
         parts = []
@@ -429,7 +434,8 @@ class Family:
         return latents
 
     def error(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
-        """How far a prediction is from its target at every place [B, C, h, w], and where that counts (None: everywhere)."""
+        """How far a prediction is from its target at every place [B, C, h, w], and where that counts (None:
+        everywhere)."""
         return (output.float() - target.float()) ** 2, None
 
     # ------------------------------------------------------------------------------------------------ reconstruction
@@ -474,17 +480,17 @@ class Family:
         return found
 
     def _starts(self, what: str) -> tuple[str, ...]:
-        """How the names of a set begin. In joint attention, what is meant for cross-attention is the text's own projections,
-        and what is meant for self-attention the picture's."""
+        """How the names of a set begin. In joint attention, what is meant for cross-attention is the text's own
+        projections, and what is meant for self-attention the picture's."""
         if what == "everything":
             return ("",)
         rows = [(site, layers) for site in self.sites for layers in [SELECTIONS[what].get(site.kind, ())]]
         return tuple(f"{site.name}.{layer}" for site, layers in rows for layer in layers) or ("\0",)
 
     def projections(self, what: str) -> dict[str, nn.Module]:
-        """Layers of the denoiser that low-rank changes go on: "attention", of which "self_attention" and "cross_attention" are
-        parts, "cross_attention_kv", or "everything" (convolutions as well, but those that keep channels apart, which have no rank
-        to lower). Layers whose output nothing reads are left out."""
+        """Layers of the denoiser that low-rank changes go on: "attention", of which "self_attention" and
+        "cross_attention" are parts, "cross_attention_kv", or "everything" (convolutions as well, but those that keep
+        channels apart, which have no rank to lower). Layers whose output nothing reads are left out."""
         known = {"everything": (nn.Linear, nn.Conv2d), **dict.fromkeys(ATTENTION, (nn.Linear,))}
         if what not in known:
             raise UnknownName("set of layers", what, known)
@@ -524,7 +530,8 @@ class Family:
         return int(layer.heads), layer.to_q.in_features, self.key_value(site)[0].in_features
 
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]:
-        """Layers that make keys and values of what is read; of the text, where text and picture have layers of their own."""
+        """Layers that make keys and values of what is read; of the text, where text and picture have layers of their
+        own."""
         layer: Any = self.denoiser.get_submodule(site.name)
         if site.kind == "joint":
             return layer.add_k_proj, layer.add_v_proj

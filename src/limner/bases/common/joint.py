@@ -87,7 +87,8 @@ class JointHost:
         return [*(apply_rotary_emb(x, rotary, sequence_dim=1) for x in (query, key)), value]
 
     def _bias(self, mask: Tensor | None, picture: Tensor) -> Tensor | None:
-        """[B, M] of the text's places -> what is added to the logits: nothing where there is text, -inf where padding."""
+        """[B, M] of the text's places -> what is added to the logits: nothing where there is text, -inf where
+        padding."""
         if mask is None:
             return None
         seen = torch.cat([mask.bool(), mask.new_ones(picture.shape[:2], dtype=torch.bool)], 1)

@@ -21,8 +21,8 @@ _convolutions: WeakKeyDictionary[nn.Module, list[nn.Parameter]] = WeakKeyDiction
 
 @contextmanager
 def laid_out(network: nn.Module, x: Tensor) -> Iterator[Tensor]:
-    """`x` [B, C, h, w] and, while inside, the weights of a network's convolutions with their channels last, as a CPU convolves
-    fastest without gradients (LOG). With gradients, where it is slower, and elsewhere nothing is changed."""
+    """`x` [B, C, h, w] and, while inside, the weights of a network's convolutions with their channels last, as a CPU
+    convolves fastest without gradients (LOG). With gradients, where it is slower, and elsewhere nothing is changed."""
     if _lying.get() or torch.is_grad_enabled() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         yield x
         return

@@ -64,8 +64,8 @@ EXAMPLES = {
     "deepfloyd": "DeepFloyd/IF-I-XL-v1.0",
     "amused": "amused/amused-512",
 }
-"""A hub id of a family's own checkpoint, as its makers' model cards name it. None is fetched unless it is asked for; each has a licence
-of its own."""
+"""A hub id of a family's own checkpoint, as its makers' model cards name it. None is fetched unless it is asked for;
+each has a licence of its own."""
 SUGGESTED = EXAMPLES["stable_diffusion"]
 """The base that is suggested for photographs: the smallest, about 4 GB."""
 
@@ -86,13 +86,13 @@ def load(
 ) -> Base:
     """Open "pocket", a folder in diffusers' layout, a hub id such as "org/model", or one .safetensors checkpoint.
 
-    `device` None is the GPU where there is one. `dtypes` gives parts of the base ("text_encoder", "autoencoder", …) a data
-    type of their own. `quantise` is "int8" (needs torchao) or "nf4" (needs bitsandbytes), for the denoiser. `offload` lets
-    text encoders and autoencoder wait in the computer's memory. `tiling` decodes a picture in slices and tiles,
-    `checkpointing` computes activations twice rather than keep them. `offline` None is what HF_HUB_OFFLINE says. `config` is
-    where the settings of a single file come from. `faces` are the networks that find and recognise faces of
-    photographs: a folder with facenet-pytorch's or insightface's models (see `bases.common.faces`). Raises `FileError` for what is
-    no base, `InputError` for a family that is not supported or a device that is not there.
+    `device` None is the GPU where there is one. `dtypes` gives parts of the base ("text_encoder", "autoencoder", …) a
+    data type of their own. `quantise` is "int8" (needs torchao) or "nf4" (needs bitsandbytes), for the denoiser.
+    `offload` lets text encoders and autoencoder wait in the computer's memory. `tiling` decodes a picture in slices and
+    tiles, `checkpointing` computes activations twice rather than keep them. `offline` None is what HF_HUB_OFFLINE says.
+    `config` is where the settings of a single file come from. `faces` are the networks that find and recognise faces of
+    photographs: a folder with facenet-pytorch's or insightface's models (see `bases.common.faces`). Raises `FileError`
+    for what is no base, `InputError` for a family that is not supported or a device that is not there.
     """
     import torch
 
@@ -189,7 +189,8 @@ def _is_there(kind: str) -> bool:
 
 
 def sketch(name: str | Path = "pocket", *, offline: bool | None = None) -> Base:
-    """A base laid out without values, for `planning`: it takes no memory and its passes give shapes alone. Not of single files."""
+    """A base laid out without values, for `planning`: it takes no memory and its passes give shapes alone. Not of
+    single files."""
     from .opening import Sketching, read_index
 
     source = str(POCKET if name == "pocket" else Path(name).expanduser() if Path(name).expanduser().exists() else name)

@@ -1,9 +1,9 @@
 """What other tools call the layers of a base's networks.
 
-A table goes from another tool's stem ("lora_unet_down_blocks_0_…") to the layers it means. Most stems are one layer; where
-a tool keeps several layers of ours in one matrix (the queries, keys and values of FLUX and SD 3 in their makers' own layout),
-each target says which of that matrix's rows are its own. The names are those of diffusers 0.42, sd-scripts' networks, ComfyUI's
-comfy/lora.py and comfy/utils.py, LyCORIS 4.1, PEFT 0.21 and OneTrainer.
+A table goes from another tool's stem ("lora_unet_down_blocks_0_…") to the layers it means. Most stems are one layer;
+where a tool keeps several layers of ours in one matrix (the queries, keys and values of FLUX and SD 3 in their makers'
+own layout), each target says which of that matrix's rows are its own. The names are those of diffusers 0.42,
+sd-scripts' networks, ComfyUI's comfy/lora.py and comfy/utils.py, LyCORIS 4.1, PEFT 0.21 and OneTrainer.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ READ_BY = {
 
 
 class Target(NamedTuple):
-    """A layer of ours, and its rows in the other tool's matrix; None is all of them. `swapped`: its two halves of rows, scale
-    and shift, are in the other order there."""
+    """A layer of ours, and its rows in the other tool's matrix; None is all of them. `swapped`: its two halves of rows,
+    scale and shift, are in the other order there."""
 
     layer: str
     rows: slice | None = None
@@ -39,8 +39,8 @@ Stems = Iterator[tuple[str, tuple[Target, ...]]]
 
 
 def table(base: Base, dialect: str) -> dict[str, tuple[Target, ...]]:
-    """Stem -> targets, for every layer of the base that a change can be of. A layer may have several stems; the first listed is
-    the one that is written."""
+    """Stem -> targets, for every layer of the base that a change can be of. A layer may have several stems; the first
+    listed is the one that is written."""
     found: dict[str, tuple[Target, ...]] = {}
     for stem, targets in _stems(base, dialect):
         found.setdefault(stem, targets)
@@ -168,16 +168,16 @@ def _is_t5(base: Base, part: str) -> bool:
 
 
 def _clip_name(base: Base, part: str, name: str) -> str:
-    """A layer of a text encoder as transformers 4 calls it, and all files do: transformers 5 leaves out "text_model." in some
-    classes."""
+    """A layer of a text encoder as transformers 4 calls it, and all files do: transformers 5 leaves out "text_model."
+    in some classes."""
     clip = type(base.module(part)).__name__.startswith("CLIP")
     inner = name.startswith(("encoder.", "embeddings.", "final_layer_norm"))
     return f"text_model.{name}" if clip and inner else name
 
 
 def unread_by_scripts(base: Base, layer: str) -> bool:
-    """Whether the scripts' own network (networks.lora, lora_flux, lora_qwen_image) leaves out a layer: it looks into blocks alone,
-    and in text encoders at attention and perceptrons. LyCORIS' network for them reads all layers."""
+    """Whether the scripts' own network (networks.lora, lora_flux, lora_qwen_image) leaves out a layer: it looks into
+    blocks alone, and in text encoders at attention and perceptrons. LyCORIS' network for them reads all layers."""
     part, _, name = layer.partition(".")
     if part != "denoiser":
         return not re.search(r"\.(self_attn|mlp|SelfAttention|DenseReluDense)\.", name)
@@ -290,8 +290,8 @@ def _flux(base: Base) -> Stems:
 
 
 def _mmdit(base: Base) -> Stems:
-    """Stability AI's names of SD 3 and 3.5. The last block's text is dropped after attention: its modulation is the final layer's
-    kind, scale and shift in the other order."""
+    """Stability AI's names of SD 3 and 3.5. The last block's text is dropped after attention: its modulation is the
+    final layer's kind, scale and shift in the other order."""
     rows = _Rows(base)
     blocks = rows.blocks("transformer_blocks.")
     for ours in blocks:
@@ -358,8 +358,8 @@ _MMDIT_REST = {
 
 
 def image_sites(base: Base) -> dict[int, str]:
-    """IP-Adapter's number of each cross-attention layer: they are counted among all attention layers, in the order in which
-    diffusers lists them."""
+    """IP-Adapter's number of each cross-attention layer: they are counted among all attention layers, in the order in
+    which diffusers lists them."""
     sites = {site.name for site in base.sites if site.kind == "cross"}
     listed = [name.removesuffix(".processor") for name in base.module("denoiser").attn_processors]  # type: ignore[union-attr]
     return {2 * k + 1: name for k, name in enumerate(name for name in listed if name in sites)}

@@ -1,4 +1,5 @@
-"""Reading the networks of a pipeline: from a folder, the hub or one file, in the precision and place that is asked for."""
+"""Reading the networks of a pipeline: from a folder, the hub or one file, in the precision and place that is asked
+for."""
 
 from __future__ import annotations
 
@@ -102,8 +103,8 @@ class Opening:
         return found if more else found.to(self.device)
 
     def _upcasts(self, config: Mapping[str, Any]) -> bool:
-        """Whether an autoencoder says that it overflows in float16, and float16 is asked for: it works in single precision then, as
-        diffusers' own pipeline has it."""
+        """Whether an autoencoder says that it overflows in float16, and float16 is asked for: it works in single
+        precision then, as diffusers' own pipeline has it."""
         return bool(config.get("force_upcast")) and self.dtypes.get("autoencoder", self.dtype) == "float16"
 
     def _from(self, part: str) -> dict[str, Any]:
@@ -228,10 +229,11 @@ def _from_hub(name: str, offline: bool) -> Path:
 
 
 def read_file(path: Path, *, config: str | None, dtype: str, offline: bool) -> tuple[str, dict[str, Any]]:
-    """One checkpoint file, in the layout its makers publish: its pipeline class and networks, as far as diffusers reads it.
+    """One checkpoint file, in the layout its makers publish: its pipeline class and networks, as far as diffusers reads
+    it.
 
-    What the file lacks (tokenizers, settings) comes from `config`, a folder or hub id of the same family; None lets diffusers
-    choose, which asks the hub.
+    What the file lacks (tokenizers, settings) comes from `config`, a folder or hub id of the same family; None lets
+    diffusers choose, which asks the hub.
     """
     import diffusers
     from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load_single_file_checkpoint

@@ -66,7 +66,8 @@ class Diffusion:
         return found
 
     def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-        """What the denoiser should say: the noise, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (arXiv:2202.00512)."""
+        """What the denoiser should say: the noise, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0
+        (arXiv:2202.00512)."""
         if self.predicts == "noise":
             return noise
         found: Tensor = self.schedule.get_velocity(latents, noise, time.long())
@@ -94,8 +95,8 @@ class Diffusion:
         return float((scheduler.sigmas[step].double() ** 2 + 1) ** 0.5)
 
     def scheduler(self, name: str = "", *, steps: int) -> Any:
-        """A fresh sampler with this base's tables, its steps set: "ddim", "ddpm", "dpm" (DPM-Solver++ 2M) or "euler"; no
-        name is "ddim"."""
+        """A fresh sampler with this base's tables, its steps set: "ddim", "ddpm", "dpm" (DPM-Solver++ 2M) or "euler";
+        no name is "ddim"."""
         name = name or "ddim"
         if name not in DIFFUSION:
             raise UnknownName("sampler", name, DIFFUSION)
@@ -108,7 +109,8 @@ class Diffusion:
 
 
 class Flow:
-    """x_t = (1 - sigma) x_0 + sigma eps, predicting eps - x_0 (rectified flow, arXiv:2209.03003). A time is 1000 sigma."""
+    """x_t = (1 - sigma) x_0 + sigma eps, predicting eps - x_0 (rectified flow, arXiv:2209.03003). A time is 1000
+    sigma."""
 
     samplers: ClassVar[tuple[str, ...]] = ("flow",)
     density: ClassVar[str] = "uniform"  # of the times to learn at, before the schedule's shift: or "logit_normal"

@@ -1,4 +1,5 @@
-"""Where the bases of this machine are: a concept knows its base by name and fingerprint, and a path is nobody else's business."""
+"""Where the bases of this machine are: a concept knows its base by name and fingerprint, and a path is nobody else's
+business."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def remember(fingerprint: str, source: str | Path, *, config: str | Path | None 
 
 
 def place_of(base: Mapping[str, str]) -> Place | None:
-    """Where the base of a concept's header was opened from on this machine; None for a name that says it, `pocket` or a hub id.
+    """Where the base of a concept's header was opened from on this machine; None for a name that says it, `pocket` or a
+    hub id.
 
     Raises `FileError` for a folder or file that is not known here, or is gone.
     """

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STAND_IN = 0
-"""Id of the token that stands for a learned word until its vector is put in; no tower takes it for the end of a text."""
+"""Id of the token that stands for a learned word until its vector is put in; no tower takes it for the end of a
+text."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,8 @@ class TextAttention:
 
     @contextmanager
     def with_prefix(self, key: Tensor, value: Tensor, scale: float, on: Callable[[], bool]) -> Iterator[None]:
-        """While inside, each head also attends to `key` with `value` [heads, width], from every place; the output moves to
-        that by `scale`."""
+        """While inside, each head also attends to `key` with `value` [heads, width], from every place; the output moves
+        to that by `scale`."""
 
         def hook(layer: Any, args: Any, kwargs: Any, out: Any) -> Any:
             if not on():

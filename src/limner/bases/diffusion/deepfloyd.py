@@ -62,8 +62,8 @@ class SecondStage(nn.Module):
 
 
 class DeepFloyd(Diffusion, Family):
-    """Latents are pixels in [-1, 1]. What is taught is the first stage; the second, where there is one, enlarges what it
-    paints. Of what a stage predicts, the noise alone is used."""
+    """Latents are pixels in [-1, 1]. What is taught is the first stage; the second, where there is one, enlarges what
+    it paints. Of what a stage predicts, the noise alone is used."""
 
     family = "deepfloyd"
 

@@ -18,12 +18,14 @@ from limner.bases.common.text import Tower, clip_tower
 from limner.core.types import Pass
 
 TEACHING_GUIDANCE = 3.5
-"""The scale that a guidance-distilled base is told while it learns and nobody says another (diffusers' training script)."""
+"""The scale that a guidance-distilled base is told while it learns and nobody says another (diffusers' training
+script)."""
 
 
 class Flux(Flow, Family):
-    """States are T5's, CLIP's pooled state the global vector. Latents are packed two by two for the denoiser alone. `dev` was
-    distilled to read the scale of guidance as a number: it is painted in one pass, without an empty prompt."""
+    """States are T5's, CLIP's pooled state the global vector. Latents are packed two by two for the denoiser alone.
+    `dev` was distilled to read the scale of guidance as a number: it is painted in one pass, without an empty
+    prompt."""
 
     family = "flux"
 

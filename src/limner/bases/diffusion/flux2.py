@@ -1,4 +1,5 @@
-"""FLUX.2 klein: Qwen3's states of three depths, joint and merged attention, a flow over patches of normalised latents."""
+"""FLUX.2 klein: Qwen3's states of three depths, joint and merged attention, a flow over patches of normalised
+latents."""
 
 from __future__ import annotations
 
@@ -94,7 +95,8 @@ class Flux2(Flow, Family):
 
 
 def shift(places: int, steps: int) -> float:
-    """The makers' fit of the times' shift to a picture's places and the number of steps, as diffusers' pipeline has it."""
+    """The makers' fit of the times' shift to a picture's places and the number of steps, as diffusers' pipeline has
+    it."""
     from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 
     return float(compute_empirical_mu(image_seq_len=places, num_steps=steps))

@@ -1,4 +1,5 @@
-"""Kandinsky 2.2 (arXiv:2310.03502): a prior makes a CLIP picture embedding of a prompt, and the decoder paints from it."""
+"""Kandinsky 2.2 (arXiv:2310.03502): a prior makes a CLIP picture embedding of a prompt, and the decoder paints from
+it."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ PRIOR_STEPS, PRIOR_GUIDANCE = 25, 4.0
 
 
 class Kandinsky(Diffusion, Family):
-    """What the decoder reads of a prompt is one picture embedding. The prior that makes it samples, from noise that is a
-    function of the prompt alone; so words cannot be learned through it, and what is taught is the decoder."""
+    """What the decoder reads of a prompt is one picture embedding. The prior that makes it samples, from noise that is
+    a function of the prompt alone; so words cannot be learned through it, and what is taught is the decoder."""
 
     family = "kandinsky"
 

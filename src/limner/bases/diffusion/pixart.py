@@ -19,7 +19,8 @@ PLACES = 300
 
 
 class PixArt(Diffusion, Family):
-    """States are T5's of the prompt in lower case, with a mask. Of what the denoiser predicts, the noise alone is used."""
+    """States are T5's of the prompt in lower case, with a mask. Of what the denoiser predicts, the noise alone is
+    used."""
 
     family = "pixart"
 

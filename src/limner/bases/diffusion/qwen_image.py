@@ -1,4 +1,5 @@
-"""Qwen-Image (arXiv:2508.02324): Qwen2.5-VL for the text, joint attention, a flow over packed latents of a video autoencoder."""
+"""Qwen-Image (arXiv:2508.02324): Qwen2.5-VL for the text, joint attention, a flow over packed latents of a video
+autoencoder."""
 
 from __future__ import annotations
 

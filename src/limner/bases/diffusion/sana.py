@@ -1,4 +1,5 @@
-"""Sana (arXiv:2410.10629): Gemma 2 for the text, linear self-attention, a flow over latents 32 times smaller than the picture."""
+"""Sana (arXiv:2410.10629): Gemma 2 for the text, linear self-attention, a flow over latents 32 times smaller than the
+picture."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ PLACES = 300
 
 
 class Sana(Flow, Family):
-    """States are those of the begin token and of the last 299 places. Linear self-attention has no maps and hence no sites:
+    """States are those of the begin token and of the last 299 places. Linear self-attention has no maps and hence no
+    sites:
     operations act in cross-attention. An empty prompt is read without the instruction that goes before all others."""
 
     family = "sana"

@@ -19,7 +19,8 @@ from limner.core.types import Pass
 
 
 class StableDiffusionXL(Diffusion, Family):
-    """States are the last but one of both towers, side by side; the second tower's projected end is the global vector."""
+    """States are the last but one of both towers, side by side; the second tower's projected end is the global
+    vector."""
 
     family = "sdxl"
     takes_residuals = True

@@ -39,8 +39,8 @@ class StableDiffusion(Diffusion, Family):
         return states.to(self.dtype)
 
     def text_features(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, D]: global CLIP embeddings of texts, comparable with those of pictures: the state at the end token, projected.
-        Raises `InputError` where the picture tower is not of a whole CLIP."""
+        """[B, D]: global CLIP embeddings of texts, comparable with those of pictures: the state at the end token,
+        projected. Raises `InputError` where the picture tower is not of a whole CLIP."""
         states = self._read(self.towers[0], prompts, words)[0].last_hidden_state
         ends = [1 + self.num_tokens(prompt, words=words) for prompt in prompts]
         at = torch.arange(len(ends), device=states.device), torch.tensor(ends, device=states.device)

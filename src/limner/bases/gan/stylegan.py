@@ -1,6 +1,7 @@
 """A small generator of StyleGAN2's shape (arXiv:1912.04958) and its three spaces of codes.
 
-    z [B, latent] --mapping--> w [B, width] --one for each layer--> w+ [B, num_styles, width] --affine--> s --synthesis--> pixels
+    z [B, latent] --mapping--> w [B, width] --one for each layer--> w+ [B, num_styles, width] --affine--> s
+    --synthesis--> pixels
 
 W: one vector for all layers. W+: one for each. S: the channels' own scales, [B, channels] for each convolution.
 """
@@ -212,7 +213,8 @@ class StyleGAN(nn.Module):
     # ------------------------------------------------------------------------------------------------------- synthesis
 
     def synthesise(self, styles: Sequence[Tensor], *, noise: Generator | None = None) -> Tensor:
-        """S -> [B, 3, size, size]. Without a stream for noise there is none: pictures are a function of the code alone."""
+        """S -> [B, 3, size, size]. Without a stream for noise there is none: pictures are a function of the code
+        alone."""
         x, image = self.constant.expand(len(styles[0]), -1, -1, -1).to(styles[0]), None
         for (module, _), style in zip(self._modulated(), styles, strict=True):
             if isinstance(module, ToPixels):

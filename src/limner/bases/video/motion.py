@@ -1,4 +1,5 @@
-"""Motion modules beside a UNet's layers, so that the frames of a clip see one another (AnimateDiff, arXiv:2307.04725)."""
+"""Motion modules beside a UNet's layers, so that the frames of a clip see one another (AnimateDiff,
+arXiv:2307.04725)."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from limner.errors import FileError, InputError
 
 @contextmanager
 def moving(unet: Any, adapter: Any, frames: int) -> Iterator[None]:
-    """While inside, every `frames` rows of a batch are one clip, and the modules of a diffusers `MotionAdapter` act on them.
+    """While inside, every `frames` rows of a batch are one clip, and the modules of a diffusers `MotionAdapter` act on
+    them.
 
     They stand where diffusers' `UNetMotionModel` has them: after each pair of residual and attention layers, and in the
     middle before the last residual layer. The UNet itself may be of any kind that diffusers has.
@@ -29,8 +31,8 @@ def moving(unet: Any, adapter: Any, frames: int) -> Iterator[None]:
 
 
 def moved(base: Any, adapter: Any, live: Live, scale: float) -> AbstractContextManager[None]:
-    """While inside, the modules act on the clips of the run that `live` is told of, at a strength. A reference stream, which
-    stands before the clips of every branch, passes by."""
+    """While inside, the modules act on the clips of the run that `live` is told of, at a strength. A reference stream,
+    which stands before the clips of every branch, passes by."""
 
     def act(module: Any, x: Tensor) -> Tensor:
         run = live.run

@@ -72,7 +72,8 @@ def alias(name: str, place: int) -> str:
 
 @contextmanager
 def attach_rows(base: Base, adapters: Sequence[Adapter], rows: Rows) -> Iterator[list[Lives]]:
-    """The stacked forms of the adapters' modifiers; yields what each adapter wears. `rows` says, before each run, whose they are."""
+    """The stacked forms of the adapters' modifiers; yields what each adapter wears. `rows` says, before each run, whose
+    they are."""
     lives = [Lives() for _ in adapters]
     with ExitStack() as stack:
         for group in alike([adapter.recipe for adapter in adapters]):

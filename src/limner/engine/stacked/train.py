@@ -1,8 +1,9 @@
-"""Many subjects taught at once: one frozen base, one pass for all of them, and in it each row wears its own subject's change.
+"""Many subjects taught at once: one frozen base, one pass for all of them, and in it each row wears its own subject's
+change.
 
-A subject taught in a fleet is the subject taught alone: the same random streams, objectives, rates and optimiser, so the same
-concept but for the order in which a few sums are added up (within 2e-3 of its length after a few updates, tests/engine/test_stacked.py).
-Whoever its neighbours are makes no difference to it, nor does one of them failing.
+A subject taught in a fleet is the subject taught alone: the same random streams, objectives, rates and optimiser, so
+the same concept but for the order in which a few sums are added up (within 2e-3 of its length after a few updates,
+tests/engine/test_stacked.py). Whoever its neighbours are makes no difference to it, nor does one of them failing.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def room(base: Base, recipe: Recipe, *, batch: int, limit: float) -> int:
     return max(1, int((limit - weights) / (row * batch * sources * 1.2)))
 
 
-# ------------------------------------------------------------------------------------------------------------- the members
+# ---------------------------------------------------------------------------------------------------------- the members
 
 
 class SubjectRun:
@@ -97,7 +98,7 @@ def stacked_trainer(base: Base, members: Sequence[SubjectRun]) -> Iterator[Stack
         yield StackedTrainer(base, members, rows)
 
 
-# ---------------------------------------------------------------------------------------------------------------- the crew
+# ------------------------------------------------------------------------------------------------------------- the crew
 
 
 class StackedTensor(NamedTuple):
@@ -109,8 +110,8 @@ class StackedTensor(NamedTuple):
 
 
 class StackedTrainer:
-    """The members' values in one buffer [members, values], with their gradients and moments beside them: an update of all of them is
-    arithmetic on four matrices."""
+    """The members' values in one buffer [members, values], with their gradients and moments beside them: an update of
+    all of them is arithmetic on four matrices."""
 
     def __init__(self, base: Base, members: Sequence[SubjectRun], rows: Rows) -> None:
         self.base, self.members, self.rows = base, list(members), rows
@@ -139,7 +140,8 @@ class StackedTrainer:
             self._begin(k, member)
 
     def _laid_out(self) -> tuple[list[StackedTensor], list[dict[str, tuple[slice, Any]]]]:
-        """Every leaf and its place in the buffer; and for each member, by name, the span and the shape of its part of a leaf."""
+        """Every leaf and its place in the buffer; and for each member, by name, the span and the shape of its part of a
+        leaf."""
         found: dict[int, list[Any]] = {}
         ends = [0] * len(self.members)
         spans: list[dict[str, tuple[slice, Any]]] = [{} for _ in self.members]
@@ -231,7 +233,8 @@ class StackedTrainer:
         return list(zip(self.members, told, strict=True)), ended
 
     def _step(self, losses: Sequence[float]) -> None:
-        """AdamW for all members at once, each at its own rate, clipped and counted by itself; who is not finite stays as it is."""
+        """AdamW for all members at once, each at its own rate, clipped and counted by itself; who is not finite stays
+        as it is."""
         about = [(m.now.rate(m.step), m.now.weight_decay, m.now.clip) for m in self.members]
         rates, decays, clips = torch.tensor(about, device=self.mean.device, dtype=self.mean.dtype).T[..., None]
         gradient = self.gradient.float() * (self.factor > 0)
@@ -255,8 +258,8 @@ class StackedTrainer:
             )
 
     def _terms(self) -> list[list[Tensor]]:
-        """The weighted objectives of every member, their batches run in one pass. What goes wrong for one member alone ends that
-        member."""
+        """The weighted objectives of every member, their batches run in one pass. What goes wrong for one member alone
+        ends that member."""
         every: list[StackedUpdate] = []
         found: list[tuple[SubjectRun, dict[Source, StackedUpdate]]] = []
         for place, member in enumerate(self.members):
@@ -338,7 +341,8 @@ class StackedTrainer:
             update._prediction, start = Prediction(output[rows], run, rows), rows.stop
 
     def _states(self, updates: Sequence[StackedUpdate]) -> Tensor:
-        """The text states of all rows: words that learn are read in one pass of the towers, each under a name of its own."""
+        """The text states of all rows: words that learn are read in one pass of the towers, each under a name of its
+        own."""
         wanted: dict[tuple[int, str], Tensor | None] = {}
         words: dict[str, Tensor] = {}
         texts: dict[tuple[int, str], str] = {}

@@ -27,7 +27,8 @@ STANDING: dict[str, tuple[Box, Box]] = {
     "on": (TOP, BOTTOM), "upside down on": (TOP, BOTTOM), "inside": (TOP, BOTTOM), "under": (BOTTOM, TOP),
     "behind": (RIGHT, LEFT),
 }  # fmt: skip
-"""Relation -> regions of the first and the second toy, as `pocket.world.relations` places them; all others are left and right."""
+"""Relation -> regions of the first and the second toy, as `pocket.world.relations` places them; all others are left and
+right."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Pair:
 
 
 def pairs(*, split: str = "held-out", count: int = 3, prompts: int = 6, size: int = SIZE) -> tuple[Pair, ...]:
-    """The first `count` pairs and prompts; `split` is "held-out" for judging or "dev" for choosing settings. Relations take turns, so
-    fewer prompts than relations leave some out. Raises `InputError` for more than there are."""
+    """The first `count` pairs and prompts; `split` is "held-out" for judging or "dev" for choosing settings. Relations
+    take turns, so fewer prompts than relations leave some out. Raises `InputError` for more than there are."""
     from limner.pocket.world import CORE, SPLITS, individual
     from limner.pocket.world.prompts import prompts as asked
 

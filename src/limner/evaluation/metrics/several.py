@@ -1,8 +1,8 @@
 """Several subjects in one picture: is each of them there, is each itself, and does one wear what is the other's?
 
-Plain functions of features of what stands in each subject's place, cut out of the picture: K subjects, N pictures. They take more
-than one subject's evidence, so they are no metrics of an album (`limner.evaluation.metrics`); `limner.evaluation.several` has them
-all of pictures.
+Plain functions of features of what stands in each subject's place, cut out of the picture: K subjects, N pictures. They
+take more than one subject's evidence, so they are no metrics of an album (`limner.evaluation.metrics`);
+`limner.evaluation.several` has them all of pictures.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ LEAST_ALONE = 0.1
 
 
 def consistency(alike: Tensor, alone: Tensor) -> Tensor:
-    """[N, K]: each subject's likeness in its place, as a share of its score where it is the only subject; 1 is as good as alone. Not a
-    number for a subject that scores less than LEAST_ALONE alone.
+    """[N, K]: each subject's likeness in its place, as a share of its score where it is the only subject; 1 is as good
+    as alone. Not a number for a subject that scores less than LEAST_ALONE alone.
 
     Args:
         alike: [N, K, K] of `likeness`.
@@ -52,8 +52,8 @@ def consistency(alike: Tensor, alone: Tensor) -> Tensor:
 
 
 def leakage(alike: Tensor, apart: Tensor) -> Tensor:
-    """[N]: how far one subject looks like another, over all pairs of a place and another subject. 0: as little as their real pictures
-    do; 1: the place of one shows the other.
+    """[N]: how far one subject looks like another, over all pairs of a place and another subject. 0: as little as their
+    real pictures do; 1: the place of one shows the other.
 
     Args:
         alike: [N, K, K] of `likeness`.
@@ -89,9 +89,11 @@ def coloured_alike(pixels: Tensor, masks: Tensor) -> Tensor:
 
 
 def colour_leakage(seen: Tensor, references: Tensor) -> Tensor:
-    """[N]: colours in a subject's place that are another's and not its own, as a share of the place; the mean over subjects.
+    """[N]: colours in a subject's place that are another's and not its own, as a share of the place; the mean over
+    subjects.
 
-    Of every colour, what a place has above its own subject's share counts as far as another subject has more of it than its own.
+    Of every colour, what a place has above its own subject's share counts as far as another subject has more of it than
+    its own.
 
     Args:
         seen: [N, K, bins] of `coloured_alike`.

@@ -37,9 +37,9 @@ def celeb_basis(
     The authors map the face's features to coefficients by one linear layer and teach two people at once through it.
     With one person its input never changes, so the coefficients learn themselves here, from that layer's random output
     on: under Adam the same path, at its rate times the sum of the features' sizes. A base that knows nobody by
-    name lends its rare words, which span few directions and hold no prior of faces; the authors' names are 691 celebrities.
-    Their settings: 512 directions, momentum 0.99, learning rate 5e-3 on the layer (about 0.1 on coefficients of 512
-    features), 2 faces an update, 400 updates a person.
+    name lends its rare words, which span few directions and hold no prior of faces; the authors' names are 691
+    celebrities. Their settings: 512 directions, momentum 0.99, learning rate 5e-3 on the layer (about 0.1 on
+    coefficients of 512 features), 2 faces an update, 400 updates a person.
 
     Settings:
         names: names of people that the base knows, with commas between them; empty is a list of famous ones

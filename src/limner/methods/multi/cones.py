@@ -1,7 +1,7 @@
 """Cones (concept neurons) — Liu et al., ICML 2023.
 
-A subject is a set of weights: keys and values of cross-attention that the model does better without. Sets of several subjects are
-united (`limner merge --by neurons`).
+A subject is a set of weights: keys and values of cross-attention that the model does better without. Sets of several
+subjects are united (`limner merge --by neurons`).
 """
 
 from limner.core.method import method
@@ -33,12 +33,13 @@ def cones(
 ) -> Recipe:
     """A rare word and the class noun, and the weights of keys and values that are shut for it.
 
-    A mask over the weights falls where the loss would, M - rho * W * dL/d(MW), as in the paper. Two things are not: the rule's step is
-    Adam's, which goes by how steadily a weight's gradient points one way rather than by its size; and weights are shut by their
-    share, not below a threshold, which the authors do not publish. Their further tuning of the found neurons, and attention
-    guidance for many subjects, are left out; for the latter, regions of `paint` serve.
+    A mask over the weights falls where the loss would, M - rho * W * dL/d(MW), as in the paper. Two things are not: the
+    rule's step is Adam's, which goes by how steadily a weight's gradient points one way rather than by its size; and
+    weights are shut by their share, not below a threshold, which the authors do not publish. Their further tuning of
+    the found neurons, and attention guidance for many subjects, are left out; for the latter, regions of `paint` serve.
 
-    From the paper for a full-size base: one to three of a hundred weights of keys and values are shut; steps and rates are not published.
+    From the paper for a full-size base: one to three of a hundred weights of keys and values are shut; steps and rates
+    are not published.
 
     Settings:
         share: of the weights of each layer that are shut at most

@@ -1,7 +1,8 @@
 """lambda-ECLIPSE — Patel et al., TMLR 2024.
 
-A network trained once without diffusion: it reads the prompt with the subjects' pictures in the places of their nouns and
-answers, in one pass, with the embedding of the picture to paint; a decoder paints that. Nothing is learned per subject.
+A network trained once without diffusion: it reads the prompt with the subjects' pictures in the places of their nouns
+and answers, in one pass, with the embedding of the picture to paint; a decoder paints that. Nothing is learned per
+subject.
 """
 
 from limner.core.method import method
@@ -36,10 +37,10 @@ def lambda_eclipse(
 ) -> Recipe:
     """One predicted image embedding for the whole prompt, read by keys and values of its own.
 
-    In prompts the handle becomes the class noun. The authors' decoder, Kandinsky 2.2's, reads the embedding alone; here a base
-    that reads text first learns to paint a picture of its embedding as well, is then left as it is, and reads the prompt too.
-    The optional embedding of edges as one more condition is left out. Their pairs are captions with crops of their nouns, here
-    a caption of one picture and other pictures of its subject.
+    In prompts the handle becomes the class noun. The authors' decoder, Kandinsky 2.2's, reads the embedding alone; here
+    a base that reads text first learns to paint a picture of its embedding as well, is then left as it is, and reads
+    the prompt too. The optional embedding of edges as one more condition is left out. Their pairs are captions with
+    crops of their nouns, here a caption of one picture and other pictures of its subject.
 
     Settings:
         scale: strength of the image branch; 0 is the base

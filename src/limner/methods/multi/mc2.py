@@ -1,7 +1,7 @@
 """MC^2 (multi-concept guidance) — Jiang et al., CVPR 2025.
 
-Concepts that were taught apart are painted together without merging: while painting, latents are pushed until the words of different
-subjects are read at different places.
+Concepts that were taught apart are painted together without merging: while painting, latents are pushed until the words
+of different subjects are read at different places.
 """
 
 from limner.core.method import method
@@ -35,9 +35,10 @@ def mc2(
 ) -> Recipe:
     """A learned word and low-rank changes, one subject at a time; guidance by attention where a prompt names several.
 
-    Any concept takes part in the guidance once one with this method is worn beside it, whichever method taught it. The paper runs all
-    concepts in parallel and sums their predictions over the whole picture; here concepts act together in one run, or by region
-    (`paint(regions=...)`, which predicts each region with its own concept). The exact losses were not published when this was written:
+    Any concept takes part in the guidance once one with this method is worn beside it, whichever method taught it. The
+    paper runs all concepts in parallel and sums their predictions over the whole picture; here concepts act together in
+    one run, or by region (`paint(regions=...)`, which predicts each region with its own concept). The exact losses were
+    not published when this was written:
     they are the overlap of subjects' attention and its spread within each.
 
     Settings:

@@ -1,7 +1,8 @@
 """Mix-of-Show — Gu et al., NeurIPS 2023.
 
-Embedding-decomposed LoRA: a random word and a class word, each with vectors of its own in every layer, carry what is particular to
-the subject, so that low-rank changes stay small and several concepts can be fused (`limner merge --by gradient-fusion`).
+Embedding-decomposed LoRA: a random word and a class word, each with vectors of its own in every layer, carry what is
+particular to the subject, so that low-rank changes stay small and several concepts can be fused (`limner merge --by
+gradient-fusion`).
 """
 
 from limner.core.method import method
@@ -32,13 +33,15 @@ def mix_of_show(
     lr: float = 2e-3,
     batch: int = 4,
 ) -> Recipe:
-    """Two layer-wise words and low-rank changes of the denoiser's attention; masked denoising, attention kept to the mask.
+    """Two layer-wise words and low-rank changes of the denoiser's attention; masked denoising, attention kept to the
+    mask.
 
-    Left out of the paper: low-rank changes of the text encoder, since a base names layers of its denoiser alone; the noise offset of
-    0.01; captions that are shuffled and enhanced. Where the authors' random word starts from random numbers, it starts as the class
-    noun here: words that mean nothing yet do not converge in so few updates.
+    Left out of the paper: low-rank changes of the text encoder, since a base names layers of its denoiser alone; the
+    noise offset of 0.01; captions that are shuffled and enhanced. Where the authors' random word starts from random
+    numbers, it starts as the class noun here: words that mean nothing yet do not converge in so few updates.
 
-    The authors' settings for a full-size base: learning rate 1e-3 for words and 1e-4 for low-rank changes, rank 4, batch 2.
+    The authors' settings for a full-size base: learning rate 1e-3 for words and 1e-4 for low-rank changes, rank 4,
+    batch 2.
 
     Settings:
         rank: rank of every change

@@ -1,7 +1,7 @@
 """MS-Diffusion — Wang et al., ICLR 2025.
 
-An encoder trained once that is told what each subject is called and where it is to stand: a resampler makes its states, and
-cross-attention reads them inside of the subject's box alone. Nothing is learned per subject.
+An encoder trained once that is told what each subject is called and where it is to stand: a resampler makes its states,
+and cross-attention reads them inside of the subject's box alone. Nothing is learned per subject.
 """
 
 from limner.core.method import method
@@ -39,10 +39,10 @@ def ms_diffusion(
 ) -> Recipe:
     """A grounding resampler over the references' patch tokens, read within the subject's region.
 
-    In prompts the handle becomes the class noun. Each subject of a prompt has states and a region of its own; where regions do
-    not overlap, that is the authors' one attention over the states of all. Their four dummy tokens, which the background reads
-    and whose output they set to zero, are left out. Their pairs are frames of videos, here pictures of one subject, and their
-    box is a detector's, here the mask's.
+    In prompts the handle becomes the class noun. Each subject of a prompt has states and a region of its own; where
+    regions do not overlap, that is the authors' one attention over the states of all. Their four dummy tokens, which
+    the background reads and whose output they set to zero, are left out. Their pairs are frames of videos, here
+    pictures of one subject, and their box is a detector's, here the mask's.
 
     Settings:
         scale: strength of the image branch; 0 is the base

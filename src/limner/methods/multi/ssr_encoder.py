@@ -1,7 +1,7 @@
 """SSR-Encoder — Zhang et al., CVPR 2024.
 
-An encoder trained once that is told what to look at: a text query selects the patches of the reference image that show the
-subject, and cross-attention reads them through keys and values of its own. Nothing is learned per subject.
+An encoder trained once that is told what to look at: a text query selects the patches of the reference image that show
+the subject, and cross-attention reads them through keys and values of its own. Nothing is learned per subject.
 """
 
 from limner.core.method import method
@@ -39,9 +39,10 @@ def ssr_encoder(
 
     In prompts the handle becomes the class noun. In pre-training a reference shows the subject beside another thing of
     another class, so that only the query tells which of the two is meant; the authors' pictures show several things of
-    themselves. Their target is the reference itself, here another picture of the subject. A mask as the query is left out:
-    a subject's masks are used by no part here. Several subjects in one prompt each have an attention of their own, which
-    adds up; the authors read all their features in one.
+    themselves. Their target is the reference itself, here another picture of the subject. A mask as the query is left
+    out:
+    a subject's masks are used by no part here. Several subjects in one prompt each have an attention of their own,
+    which adds up; the authors read all their features in one.
 
     Settings:
         scale: strength of the image branch; 0 is the base

@@ -31,9 +31,9 @@ def custom_diffusion(
 ) -> Recipe:
     """A new word before the class noun, and the keys and values of cross-attention.
 
-    The word starts as a rare one. Concepts of several subjects are joined by the paper's constrained optimisation with `limner merge
-    --by closed-form` (Sec. 3.3), or worn side by side. The authors' settings for a full-size base: learning rate 1e-5 times the batch,
-    250 steps, 200 pictures of the class.
+    The word starts as a rare one. Concepts of several subjects are joined by the paper's constrained optimisation with
+    `limner merge --by closed-form` (Sec. 3.3), or worn side by side. The authors' settings for a full-size base:
+    learning rate 1e-5 times the batch, 250 steps, 200 pictures of the class.
 
     Settings:
         steps: updates

@@ -43,10 +43,10 @@ def diptych_prompting(
     """The subject's first picture on plain ground, beside which the right half is inpainted with reference attention
     enhanced.
 
-    The authors' method is training-free, since their base draws diptychs; so it is here with `adapter` false, on such a base.
-    A base that has never seen one wears a low-rank change, trained once on pairs side by side. The
-    authors inpaint through a ControlNet; here what is known is put back at every step. In prompts the handle becomes the class
-    noun.
+    The authors' method is training-free, since their base draws diptychs; so it is here with `adapter` false, on such a
+    base. A base that has never seen one wears a low-rank change, trained once on pairs side by side. The
+    authors inpaint through a ControlNet; here what is known is put back at every step. In prompts the handle becomes
+    the class noun.
 
     Settings:
         enforce: how much the attention from the right panel to the left counts; 1 is ordinary inpainting

@@ -40,9 +40,10 @@ def dreamtuner(
     """Subject attention from the shipped weights, a word and low-rank changes tuned with prior preservation,
     self-subject attention to the first picture.
 
-    The authors train the encoder on single pictures beside a frozen ControlNet that gives the layout; here it is trained
-    on pairs of pictures of one subject, which differ in layout by themselves. Their attention weighs the reference 2.5 to 3 and
-    guidance is between two noises of it in nine steps of ten (from an implementation by others; there is no code of theirs).
+    The authors train the encoder on single pictures beside a frozen ControlNet that gives the layout; here it is
+    trained on pairs of pictures of one subject, which differ in layout by themselves. Their attention weighs the
+    reference 2.5 to 3 and guidance is between two noises of it in nine steps of ten (from an implementation by others;
+    there is no code of theirs).
 
     Settings:
         encoder: whether the subject attention is there; without it, no pre-trained weights are needed

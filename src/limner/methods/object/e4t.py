@@ -38,10 +38,11 @@ def e4t(
     """A word that an encoder makes of CLIP's class tokens, the noisy latents and the time; weights that grow or shrink
     by outer products; then everything, and a low-rank change, tuned.
 
-    The authors tune the whole denoiser on one picture and train on one class of things (faces, cats, art); here the whole is a
-    low-rank change, and the encoder knows all classes of its corpus, whose noun each word starts from. They train on a picture and
-    itself; here the picture to paint is another of the same subject. The offset's length is measured in those of real words.
-    Scale, weights, rates and steps for a full-size base are from mkshing/e4t-diffusion, which is not the authors'.
+    The authors tune the whole denoiser on one picture and train on one class of things (faces, cats, art); here the
+    whole is a low-rank change, and the encoder knows all classes of its corpus, whose noun each word starts from. They
+    train on a picture and itself; here the picture to paint is another of the same subject. The offset's length is
+    measured in those of real words. Scale, weights, rates and steps for a full-size base are from
+    mkshing/e4t-diffusion, which is not the authors'.
 
     Settings:
         scale: what the encoder's output is multiplied by

@@ -42,10 +42,10 @@ def kim_sod_cnn(
 ) -> Recipe:
     """A word of the salient object, details of it by convolutions, and the nearest of several candidates.
 
-    We know this paper by its abstract: a salient object's mask before all else, a concept embedding in the prompt, local features of
-    a CNN, a filter by similarity. The rest is as in ELITE: keys and values learn with the word (low-rank changes of them), then
-    the details, where the loss counts on the subject alone; they are gated by the word's attention. The mask is the subject's own or
-    that of the base's segmenter, the similarity CLIP's.
+    We know this paper by its abstract: a salient object's mask before all else, a concept embedding in the prompt,
+    local features of a CNN, a filter by similarity. The rest is as in ELITE: keys and values learn with the word
+    (low-rank changes of them), then the details, where the loss counts on the subject alone; they are gated by the
+    word's attention. The mask is the subject's own or that of the base's segmenter, the similarity CLIP's.
 
     Settings:
         local: strength of the details while painting; 0 leaves them out

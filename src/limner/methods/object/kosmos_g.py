@@ -36,10 +36,10 @@ def kosmos_g(
 ) -> Recipe:
     """The text encoder's states replaced by aligned ones of a multimodal model.
 
-    The authors' three stages: the multimodal model is trained first (the base's own is), the aligner then learns from texts
-    alone to stand in for the text tower, and in the end both learn through the frozen denoiser. One row in five of the last
-    stage has no picture, and the alignment goes on beside it, so that texts alone stay what they were. The authors'
-    multimodal model learns whole in the last stage; here a low-rank change of it does.
+    The authors' three stages: the multimodal model is trained first (the base's own is), the aligner then learns from
+    texts alone to stand in for the text tower, and in the end both learn through the frozen denoiser. One row in five
+    of the last stage has no picture, and the alignment goes on beside it, so that texts alone stay what they were. The
+    authors' multimodal model learns whole in the last stage; here a low-rank change of it does.
 
     Settings:
         model: multimodal model by folder or hub id; empty is the base's own

@@ -47,10 +47,10 @@ def moma(
     """Four vectors of a multimodal model beside the text, and self-attention to a clean reference behind a learned
     gate.
 
-    In prompts the handle becomes the class noun. First the multimodal model learns to give CLIP's features of the new picture,
-    then all learn by denoising; the authors' decoder learns whole, here a low-rank change of it. References are on
-    plain ground. The gates learn at ten times the rate: they start at 0 and have few updates. What is left out at the noisiest
-    twentieth of times is left out while teaching too.
+    In prompts the handle becomes the class noun. First the multimodal model learns to give CLIP's features of the new
+    picture, then all learn by denoising; the authors' decoder learns whole, here a low-rank change of it. References
+    are on plain ground. The gates learn at ten times the rate: they start at 0 and have few updates. What is left out
+    at the noisiest twentieth of times is left out while teaching too.
 
     Settings:
         model: multimodal model by folder or hub id; empty is the base's own

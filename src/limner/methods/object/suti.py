@@ -43,8 +43,8 @@ def suti(
     """Re-Imagen's architecture and weights, trained on to imitate experts: pictures of a subject, a prompt that none of
     them shows, and what an expert taught on them painted for it, where CLIP finds the prompt in it.
 
-    The authors keep half a million pictures of experts that are whole networks; here two dozen experts are low-rank changes of
-    the base. In prompts the handle becomes the class noun.
+    The authors keep half a million pictures of experts that are whole networks; here two dozen experts are low-rank
+    changes of the base. In prompts the handle becomes the class noun.
 
     Settings:
         demonstrations: pictures of the subject to look at

@@ -28,10 +28,10 @@ def versatile_diffusion(
 ) -> Recipe:
     """All of CLIP's tokens of the pictures as the context of a stack of their own.
 
-    In prompts the handle becomes the class noun. The text flow is the base as it is; the image flow is trained alone, in
-    batches of its own, as there. The authors train the shared layers as well, have flows that write text (left out here),
-    and take the context's picture for the one to paint; here it is another picture of the same subject. In their code a flow's
-    stack also holds the self-attention and feed-forward layers of its transformer blocks.
+    In prompts the handle becomes the class noun. The text flow is the base as it is; the image flow is trained alone,
+    in batches of its own, as there. The authors train the shared layers as well, have flows that write text (left out
+    here), and take the context's picture for the one to paint; here it is another picture of the same subject. In their
+    code a flow's stack also holds the self-attention and feed-forward layers of its transformer blocks.
 
     Settings:
         ratio: share of the text flow in what cross-attention gives; 1 is the base, 0 pictures alone

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class foundation_attention:
-    """While parallel streams are painted, whose prompts are without the subject's word, each picture's self-attention also attends
-    to its parallel stream's keys and values, there where the parallel stream showed an attribute that the prompt asks for (foundation-aware
-    self-attention). Where that is, is the parallel stream's cross-attention to the attribute's words in the step before, above
-    Otsu's threshold.
+    """While parallel streams are painted, whose prompts are without the subject's word, each picture's self-attention
+    also attends to its parallel stream's keys and values, there where the parallel stream showed an attribute that the
+    prompt asks for (foundation-aware self-attention). Where that is, is the parallel stream's cross-attention to the
+    attribute's words in the step before, above Otsu's threshold.
 
     A prompt without such words, and places without the attribute, are as without this.
 

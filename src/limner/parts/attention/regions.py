@@ -1,4 +1,5 @@
-"""Words of subjects read within their regions alone (region-aware attention), or more strongly there (layout guidance)."""
+"""Words of subjects read within their regions alone (region-aware attention), or more strongly there (layout
+guidance)."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ WITHIN = 0.5
 
 
 def kept_to_regions() -> AttentionOp:
-    """The words of a handle with a region are read within that region and nowhere else: their logits are minus infinity at queries
-    outside (the attention masks of arXiv:2305.18292, Sec. 3.3, on one prompt). Without regions nothing changes."""
+    """The words of a handle with a region are read within that region and nowhere else: their logits are minus infinity
+    at queries outside (the attention masks of arXiv:2305.18292, Sec. 3.3, on one prompt). Without regions nothing
+    changes."""
 
     @acting_in("cross", "joint", "merged")
     def operation(call: AttentionCall) -> AttentionCall:
@@ -41,9 +43,9 @@ def kept_to_regions() -> AttentionOp:
 
 @dataclass(frozen=True)
 class drawn_to_regions:
-    """Layout guidance (Cones 2, Eq. 7 of arXiv:2305.19327): while painting, in the branch of the prompt, logits of a handle's words
-    gain weight * log(1 + sigma^2) * std(Q K^T) within its region, sigma the noise's standard deviation by the picture's, and are minus
-    infinity elsewhere.
+    """Layout guidance (Cones 2, Eq. 7 of arXiv:2305.19327): while painting, in the branch of the prompt, logits of a
+    handle's words gain weight * log(1 + sigma^2) * std(Q K^T) within its region, sigma the noise's standard deviation
+    by the picture's, and are minus infinity elsewhere.
 
     Args:
         weight: of the gain; the authors' is 0.08 times 2.5 in their code.
@@ -112,8 +114,8 @@ def _noise_levels(base: Base, run: Pass) -> Tensor:
 
 
 def regions_of(call: AttentionCall) -> list[tuple[int, Tensor, Tensor, Tensor]]:
-    """Row, queries of the picture [n], keys of a handle's words [m], and the handle's region over those queries [n] of 0 and 1, for every
-    handle with a region that a row's prompt names; none in self-attention."""
+    """Row, queries of the picture [n], keys of a handle's words [m], and the handle's region over those queries [n] of
+    0 and 1, for every handle with a region that a row's prompt names; none in self-attention."""
     import torch
 
     run, found = call.run, []
@@ -131,8 +133,8 @@ def regions_of(call: AttentionCall) -> list[tuple[int, Tensor, Tensor, Tensor]]:
 
 
 def within_region(call: AttentionCall, handle: str) -> Tensor | float:
-    """[1, 1, N, 1] of 0 and 1 over the picture's queries: a handle's region, by which a branch of attention of its own is multiplied; 1
-    where it has none."""
+    """[1, 1, N, 1] of 0 and 1 over the picture's queries: a handle's region, by which a branch of attention of its own
+    is multiplied; 1 where it has none."""
     if handle not in call.run.regions:
         return 1.0
     start, stop, _ = call.picture.indices(call.query.shape[2])
@@ -147,8 +149,8 @@ def _first_text_key(call: AttentionCall) -> int:
 
 
 def _at_queries(mask: Tensor, count: int) -> Tensor:
-    """[count] of 0 and 1: a region [1, 1, h, w] at the positions of an attention layer. A region too small for any has the one
-    that it covers most."""
+    """[count] of 0 and 1: a region [1, 1, h, w] at the positions of an attention layer. A region too small for any has
+    the one that it covers most."""
     import torch.nn.functional as F
 
     height, width = mask.shape[-2:]

@@ -88,8 +88,8 @@ def clip_last(base: Base, pixels: Tensor) -> Tensor:
 
 
 def clip_before_last(base: Base, pixels: Tensor) -> Tensor:
-    """[B, 3, H, W] in [0, 1] -> [B, L, D]: the class token and patch tokens one layer before the last, of up to 20 layers; as much of
-    a deeper network's depth."""
+    """[B, 3, H, W] in [0, 1] -> [B, L, D]: the class token and patch tokens one layer before the last, of up to 20
+    layers; as much of a deeper network's depth."""
     import torch
 
     with torch.no_grad():

@@ -249,8 +249,8 @@ def _padded(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class multimodal_places:
-    """As an encoder of references: [B, places, width], what stands for a picture among the vectors of a multimodal model's
-    tokens. `model` is a folder or hub id; empty is the base's own."""
+    """As an encoder of references: [B, places, width], what stands for a picture among the vectors of a multimodal
+    model's tokens. `model` is a folder or hub id; empty is the base's own."""
 
     model: str = ""
 

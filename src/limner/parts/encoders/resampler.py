@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Resampler:
-    """Its shape, as IP-Adapter's and MS-Diffusion's authors build it: layers of attention from the latents to patch tokens and
-    latents together, then of a feed-forward network, each with a norm before and a sum after; no biases in between.
+    """Its shape, as IP-Adapter's and MS-Diffusion's authors build it: layers of attention from the latents to patch
+    tokens and latents together, then of a feed-forward network, each with a norm before and a sum after; no biases in
+    between.
 
     Attributes:
         layers: layers of attention and feed-forward network

@@ -30,10 +30,10 @@ read; with this size 200 do."""
 
 @dataclass(frozen=True)
 class aligner_net:
-    """A `Writer`: the picture stands in the prompt where the subject's word is; learned queries, one for each state of the text
-    tower, attend to the multimodal model's states M(.). A second such network N(.) makes those states again, for `alignment`
-    alone (Sec. 3.2). A small model forgets on its way to the next token what it read, so the states are the mean of all
-    its layers', and of which token each is stands beside them.
+    """A `Writer`: the picture stands in the prompt where the subject's word is; learned queries, one for each state of
+    the text tower, attend to the multimodal model's states M(.). A second such network N(.) makes those states again,
+    for `alignment` alone (Sec. 3.2). A small model forgets on its way to the next token what it read, so the states are
+    the mean of all its layers', and of which token each is stands beside them.
 
     The picture stands in the prompt at the position of the subject's token. M(.) is the aligner; a second such network
     N(.) reconstructs the multimodal states, for `alignment` alone (Sec. 3.2). The pocket's model forgets earlier tokens

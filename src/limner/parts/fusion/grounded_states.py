@@ -1,4 +1,5 @@
-"""States of the references that know what the subject is called and where it is to stand (MS-Diffusion, arXiv:2406.07209)."""
+"""States of the references that know what the subject is called and where it is to stand (MS-Diffusion,
+arXiv:2406.07209)."""
 
 from __future__ import annotations
 
@@ -27,10 +28,10 @@ SPREAD = 100.0  # of the frequencies: 100^(k / FREQUENCIES)
 class grounded_states:
     """States for `decoupled_cross_attention`: queries that a resampler answers from the references' patch tokens.
 
-    The queries start as LN(MLP([text embedding of the noun, Fourier features of the box])) (grounding resampler, Sec. 3.2
-    of arXiv:2406.07209). The box is the subject's region while painting, and in training that of the target. Rows without a
-    box, and in training a share `drop_box` of all rows, have learned queries instead. Rows that see no reference have states
-    of zeros.
+    The queries start as LN(MLP([text embedding of the noun, Fourier features of the box])) (grounding resampler, Sec.
+    3.2 of arXiv:2406.07209). The box is the subject's region while painting, and in training that of the target. Rows
+    without a box, and in training a share `drop_box` of all rows, have learned queries instead. Rows that see no
+    reference have states of zeros.
 
     Arguments:
         subject: its noun is the phrase, its pictures the references
@@ -110,11 +111,12 @@ class grounded_states:
 
 
 def within_box(*, begin: int = 5) -> Callable[[AttentionCall, str], Tensor]:
-    """A gate for `decoupled_cross_attention`: 1 at places that a subject's box touches and 0 elsewhere, so that no attention flows
-    from other places to its states (Eq. 5 of arXiv:2406.07209, whose dummy tokens add nothing to the background).
+    """A gate for `decoupled_cross_attention`: 1 at places that a subject's box touches and 0 elsewhere, so that no
+    attention flows from other places to its states (Eq. 5 of arXiv:2406.07209, whose dummy tokens add nothing to the
+    background).
 
-    Without a region while painting: 1 everywhere in the first `begin` steps, then where the noun was read in the step before
-    (`followed_subject`, with its threshold; the authors average over all steps).
+    Without a region while painting: 1 everywhere in the first `begin` steps, then where the noun was read in the step
+    before (`followed_subject`, with its threshold; the authors average over all steps).
     """
 
     def gate(call: AttentionCall, handle: str) -> Tensor:
@@ -145,7 +147,8 @@ def touched(boxes: Tensor, side: int) -> Tensor:
 
 
 def box_around(region: Tensor) -> Tensor:
-    """A region [1, 1, h, w] -> [1, 4]: left, top, right, bottom of the places that belong to it, as shares of the picture."""
+    """A region [1, 1, h, w] -> [1, 4]: left, top, right, bottom of the places that belong to it, as shares of the
+    picture."""
     import torch
 
     inside = region[0, 0] > 0
@@ -158,7 +161,8 @@ def box_around(region: Tensor) -> Tensor:
 
 
 def fourier(boxes: Tensor) -> Tensor:
-    """[B, 4] -> [B, 8 * FREQUENCIES]: sines and cosines of every edge, as GLIGEN's boxes (Sec. 3.2 of arXiv:2301.07093)."""
+    """[B, 4] -> [B, 8 * FREQUENCIES]: sines and cosines of every edge, as GLIGEN's boxes (Sec. 3.2 of
+    arXiv:2301.07093)."""
     import torch
 
     scales = SPREAD ** (torch.arange(FREQUENCIES, device=boxes.device) / FREQUENCIES)

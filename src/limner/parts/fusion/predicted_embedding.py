@@ -33,14 +33,15 @@ PREDICTS = "predicts the image embedding"  # in a run's cache: which modifier's 
 
 @dataclass(frozen=True)
 class predicted_embedding:
-    """Keys and values of their own, as `decoupled_cross_attention` has, of an embedding that a network predicts in one pass.
+    """Keys and values of their own, as `decoupled_cross_attention` has, of an embedding that a network predicts in one
+    pass.
 
     The network reads the text encoder's hidden states of the prompt, in which the mean CLIP embedding of each subject's
     references, alone on plain ground, stands in the place of its noun's first token; the prompt's text embedding; and a
-    learned query, at which it answers with the CLIP image embedding of the picture to paint (Sec. 4.1 of arXiv:2402.05195).
-    With several such subjects in a prompt, all are in that one prediction. Negative branches and rows without references
-    read an embedding of zeros. In a stage that trains the image branch, it reads the references' own embedding: so it learns
-    to paint a picture of its embedding, as an unCLIP decoder does.
+    learned query, at which it answers with the CLIP image embedding of the picture to paint (Sec. 4.1 of
+    arXiv:2402.05195). With several such subjects in a prompt, all are in that one prediction. Negative branches and
+    rows without references read an embedding of zeros. In a stage that trains the image branch, it reads the
+    references' own embedding: so it learns to paint a picture of its embedding, as an unCLIP decoder does.
 
     Arguments:
         subject: its noun is replaced, by its pictures
@@ -198,8 +199,9 @@ class predicted_embedding:
 def embedding_regression(
     source: Source, part: predicted_embedding, *, contrast: float = 0.2, temperature: float = 0.07
 ) -> Objective:
-    """|f(c) - z|^2 / |z|^2 + contrast * InfoNCE(f(c), text embeddings of the captions), z the CLIP embedding of the picture to paint
-    (Eq. 2 of arXiv:2402.05195). Over rows that see references and have a caption; rows of equal captions are not told apart.
+    """|f(c) - z|^2 / |z|^2 + contrast * InfoNCE(f(c), text embeddings of the captions), z the CLIP embedding of the
+    picture to paint (Eq. 2 of arXiv:2402.05195). Over rows that see references and have a caption; rows of equal
+    captions are not told apart.
 
     Arguments:
         source: pairs of references and pictures to paint

@@ -54,11 +54,11 @@ class reference_network:
     """In runs of the denoiser, attention layers read the states of the same layers for the subject's references.
 
     Pictures are run through the denoiser first: noised to the time of the run, or clean, at time 0. `copy` is what that
-    network has learned of its own, worn in such runs alone, when no other modifier acts; without it, it is the base. With
-    `shared`, `copy` is worn in all runs: there is one network, and it looks and paints. `chosen` says at which sites.
-    `plain`: the subject on plain ground; with `outside`, what is around it in its own pictures. Prompts of these runs are `says`, or, where pictures have captions and `captioned`
-    asks for them, their own. While painting, `blind` branches see nothing; clean pictures are run once. Raises `InputError`
-    where the base has no such sites.
+    network has learned of its own, worn in such runs alone, when no other modifier acts; without it, it is the base.
+    With `shared`, `copy` is worn in all runs: there is one network, and it looks and paints. `chosen` says at which
+    sites. `plain`: the subject on plain ground; with `outside`, what is around it in its own pictures. Prompts of these
+    runs are `says`, or, where pictures have captions and `captioned` asks for them, their own. While painting, `blind`
+    branches see nothing; clean pictures are run once. Raises `InputError` where the base has no such sites.
     """
 
     subject: Subject

@@ -29,9 +29,10 @@ class selected_states:
 
     A = softmax(W_q z_q (W_k z_0)^T / sqrt(width)), with z_q the text encoder's hidden states of the query and z_0 the
     image encoder's patch tokens at its full depth; S_k = A W_v^k z_k at each depth k (Eq. 1 and 2 of arXiv:2312.16272).
-    All S_k, one behind the other, are what the layers read: [rows, depths * L_text, C]. The query is the subject's class
-    noun; in pre-training, that of each row. Patches of several references are searched together. Patch tokens are
-    normalised first, without parameters. Rows that see no reference have states of zeros, whose values are zero as well.
+    All S_k, one behind the other, are what the layers read: [rows, depths * L_text, C]. The query is the subject's
+    class noun; in pre-training, that of each row. Patches of several references are searched together. Patch tokens are
+    normalised first, without parameters. Rows that see no reference have states of zeros, whose values are zero as
+    well.
 
     Arguments:
         subject: its noun is the query, its pictures the references
@@ -91,8 +92,8 @@ class selected_states:
 
 
 def query_consistency(source: Source) -> Objective:
-    """Sum over depths of 1 - cos(mean of S_k, mean of z_q): the selected features stay near the query that selected them
-    (embedding consistency regularisation, Eq. 5 of arXiv:2312.16272). Rows without references do not count.
+    """Sum over depths of 1 - cos(mean of S_k, mean of z_q): the selected features stay near the query that selected
+    them (embedding consistency regularisation, Eq. 5 of arXiv:2312.16272). Rows without references do not count.
 
     Raises `InputError` on a base where `selected_states` made nothing.
     """

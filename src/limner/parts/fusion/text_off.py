@@ -50,8 +50,8 @@ class text_off:
 @dataclass(frozen=True)
 class mixed_attention:
     """While painting, in every self-attention layer the rows of the text stream also attend to the keys and values of
-    their parallel streams, the identity stream, whose means over places are first shifted to the text stream's own (mixed
-    attention and AdaIN-mean, Sec. 3.3).
+    their parallel streams, the identity stream, whose means over places are first shifted to the text stream's own
+    (mixed attention and AdaIN-mean, Sec. 3.3).
 
     identity: how many times the identity stream's keys count; 0 leaves the stream out
     shifted: whether means are shifted

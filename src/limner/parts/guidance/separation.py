@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def kept_apart(*, strength: float = 0.3, until: float = 0.5) -> LatentOperation:
-    """In the first `until` of the steps, one step on the latents down the gradient of `overlap` plus `spread_within`, of all handles that a
-    prompt names (the inter- and intra-concept losses of arXiv:2404.05268). A prompt that names one subject is left alone. Several
-    concepts with this operation in one painting act once.
+    """In the first `until` of the steps, one step on the latents down the gradient of `overlap` plus `spread_within`,
+    of all handles that a prompt names (the inter- and intra-concept losses of arXiv:2404.05268). A prompt that names
+    one subject is left alone. Several concepts with this operation in one painting act once.
 
     Args:
         strength: length of the step, as a share of the latents' own length.
@@ -64,7 +64,8 @@ def _words_of(adapted: Adapted, prompt: str) -> list[str]:
 
 
 def subject_maps(moment: Moment, latents: Tensor, row: int, words: list[str]) -> Tensor:
-    """[K, N] that sum to 1 each: where latents [1, C, h, w] are read for the words of each subject, in a run of its own."""
+    """[K, N] that sum to 1 each: where latents [1, C, h, w] are read for the words of each subject, in a run of its
+    own."""
     import torch
 
     base, time, text = moment.adapted.base, moment.time.expand(1), moment.prompts[row]
@@ -91,7 +92,8 @@ def _places(moment: Moment, text: str, said: str) -> list[int]:
 
 
 def overlap(maps: Tensor) -> Tensor:
-    """Mean over pairs of subjects of the sum over places of the smaller of their maps [K, N]; from 0, apart, to 1, the same."""
+    """Mean over pairs of subjects of the sum over places of the smaller of their maps [K, N]; from 0, apart, to 1, the
+    same."""
     import torch
 
     count = len(maps)
@@ -100,7 +102,8 @@ def overlap(maps: Tensor) -> Tensor:
 
 
 def spread_within(maps: Tensor) -> Tensor:
-    """Mean over subjects of the variance of their maps' places, as a share of a map's that is even; 0 where each is one place."""
+    """Mean over subjects of the variance of their maps' places, as a share of a map's that is even; 0 where each is one
+    place."""
     import torch
 
     side = round(maps.shape[1] ** 0.5)

@@ -46,9 +46,9 @@ Merging: TypeAlias = "Callable[[Sequence[Member], Base], dict[str, Tensor]]"
 
 
 def member_of(adapter: Adapter, base: Base) -> Member:
-    """A concept by what it changes. A low-rank or other change of a layer is read off the layer itself: the weight that it computes
-    with, less the weight that it has. Raises `InputError` for a concept with parts that are no change of a weight and belong to no
-    word, and for one that acts while painting in a way of its own."""
+    """A concept by what it changes. A low-rank or other change of a layer is read off the layer itself: the weight that
+    it computes with, less the weight that it has. Raises `InputError` for a concept with parts that are no change of a
+    weight and belong to no word, and for one that acts while painting in a way of its own."""
     import torch
 
     _check_plain(adapter)
@@ -137,8 +137,8 @@ ROWS = 1024
 
 
 def computed_weight(layer: Any) -> Tensor:
-    """The weight that a linear or convolution layer computes with now, [out, in, …]: its answers to every input direction, less its
-    answer to nothing."""
+    """The weight that a linear or convolution layer computes with now, [out, in, …]: its answers to every input
+    direction, less its answer to nothing."""
     import torch
 
     weight = layer.weight
@@ -168,8 +168,8 @@ def _answers(layer: Any, directions: Tensor, shape: Any) -> Tensor:
 
 
 def stored_of(base: Base, changes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that a concept stores of a change: two factors where these are smaller than the weight and hold all of it, else the
-    parameter's value."""
+    """The tensors that a concept stores of a change: two factors where these are smaller than the weight and hold all
+    of it, else the parameter's value."""
     import torch
 
     found: dict[str, Tensor] = {}
@@ -193,13 +193,15 @@ def _is_layer(base: Base, layer: str) -> bool:
 
 
 MOSTLY = 0.5
-"""Share of weights left exactly as they are, from which on a change is stored as values: factors would move these by rounding."""
+"""Share of weights left exactly as they are, from which on a change is stored as values: factors would move these by
+rounding."""
 NOTHING = 1e-6
 """Singular values below this share of the weight's largest are rounding, and left out."""
 
 
 def _factors(change: Tensor, size: float) -> tuple[Tensor, Tensor] | None:
-    """down [r, in, …] and up [out, r, …] whose product is the change, for the rank that it has; None where the whole is smaller."""
+    """down [r, in, …] and up [out, r, …] whose product is the change, for the rank that it has; None where the whole is
+    smaller."""
     import torch
 
     left, values, right = torch.linalg.svd(change.flatten(1), full_matrices=False)
@@ -214,7 +216,8 @@ def _factors(change: Tensor, size: float) -> tuple[Tensor, Tensor] | None:
 
 
 def over_all(members: Sequence[Member], combine: Callable[[list[Tensor]], Tensor]) -> dict[str, Tensor]:
-    """Every parameter that a member changes, the changes of all members combined; one that does not change it gives zeros."""
+    """Every parameter that a member changes, the changes of all members combined; one that does not change it gives
+    zeros."""
     import torch
 
     every = {name: change for member in members for name, change in member.changes.items()}

@@ -1,4 +1,5 @@
-"""Keys and values of cross-attention that answer to every concept's words as that concept's own do (Custom Diffusion)."""
+"""Keys and values of cross-attention that answer to every concept's words as that concept's own do (Custom
+Diffusion)."""
 
 from __future__ import annotations
 
@@ -21,11 +22,13 @@ PROMPTS = ("a photo of {}",)
 
 
 def closed_form(*, prompts: Sequence[str] = PROMPTS, num_captions: int = 200, damping: float = 1e-4) -> Merging:
-    """The keys and values nearest to the base's over captions, under the constraint that they map every concept's words as that concept
-    does (Eq. 4 and 5 of arXiv:2212.04488): W = W0 + v^T d, d = C (C_reg^T C_reg)^-1, v^T = (V - W0 C^T) (d C^T)^-1.
+    """The keys and values nearest to the base's over captions, under the constraint that they map every concept's words
+    as that concept does (Eq. 4 and 5 of arXiv:2212.04488): W = W0 + v^T d, d = C (C_reg^T C_reg)^-1, v^T = (V - W0 C^T)
+    (d C^T)^-1.
 
-    C [s, D] are the text states of the words of all concepts, V [s, out] what each concept's own weight makes of its words, and C_reg
-    the states of captions. The authors' captions are of a photo collection; here words of the base's vocabulary fill templates.
+    C [s, D] are the text states of the words of all concepts, V [s, out] what each concept's own weight makes of its
+    words, and C_reg the states of captions. The authors' captions are of a photo collection; here words of the base's
+    vocabulary fill templates.
 
     Args:
         prompts: in which the words are read, {} for the handle.
@@ -62,7 +65,8 @@ def _out(base: Base, name: str) -> int:
 
 
 def _keys_and_values(members: Sequence[Member], base: Base) -> list[str]:
-    """The parameters that some member changes. Raises `InputError` where they are others than keys and values of cross-attention."""
+    """The parameters that some member changes. Raises `InputError` where they are others than keys and values of
+    cross-attention."""
     known = base.select("cross_attention_kv")
     for member in members:
         other = [name for name in member.changes if name not in known or not name.endswith(".weight")]

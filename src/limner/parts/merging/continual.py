@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def continual(*, strength: float = 10.0) -> Merging:
-    """The sum of changes, each shrunk where the sum of those before it is large: the change D' nearest to a concept's own D under the
-    penalty of C-LoRA, strength * ||F * D'||^2 with F the sum of former changes (Eq. 3 of arXiv:2304.06027), which has the closed form
-    D' = D / (1 + strength * F^2). So the order of the concepts matters, and the first is kept as it is.
+    """The sum of changes, each shrunk where the sum of those before it is large: the change D' nearest to a concept's
+    own D under the penalty of C-LoRA, strength * ||F * D'||^2 with F the sum of former changes (Eq. 3 of
+    arXiv:2304.06027), which has the closed form D' = D / (1 + strength * F^2). So the order of the concepts matters,
+    and the first is kept as it is.
 
     Args:
         strength: of the penalty, where F is measured by its root mean square in the layer.

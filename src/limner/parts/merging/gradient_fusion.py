@@ -1,4 +1,5 @@
-"""Layers that answer to what each concept sends through them as that concept's own do (gradient fusion, Mix-of-Show)."""
+"""Layers that answer to what each concept sends through them as that concept's own do (gradient fusion,
+Mix-of-Show)."""
 
 from __future__ import annotations
 
@@ -21,19 +22,21 @@ PROMPTS = ("a photo of {}", "a picture of {}")
 
 
 MOST_INPUTS = 256
-"""Inputs of a layer that count in one run, evenly spread over pictures and places: its answers to more of them tell little that is new,
-and convolutions have thousands."""
+"""Inputs of a layer that count in one run, evenly spread over pictures and places: its answers to more of them tell
+little that is new, and convolutions have thousands."""
 
 
 def gradient_fusion(
     *, prompts: Sequence[str] = PROMPTS, beside: int = 6, pictures: int = 1, steps: int = 6, damping: float = 1e-2
 ) -> Merging:
-    """For every layer the weight that comes nearest to each concept's own on that concept's inputs: the least squares of
-    sum over k of ||(W0 + change_k) X_k - W X_k||^2 (Eq. 5 of arXiv:2305.18292), X_k the inputs of the layer while concept k paints.
+    """For every layer the weight that comes nearest to each concept's own on that concept's inputs: the least squares
+    of sum over k of ||(W0 + change_k) X_k - W X_k||^2 (Eq. 5 of arXiv:2305.18292), X_k the inputs of the layer while
+    concept k paints.
 
-    The authors run L-BFGS for 50 rounds; this is the minimum itself, from the normal equations, with a pull towards the average of
-    the changes in the place of stopping early: what no concept sends is answered as the average does. Parameters that are no
-    layer's weight, such as biases, are averaged. Only X_k X_k^T is kept, so memory does not grow with the pictures.
+    The authors run L-BFGS for 50 rounds; this is the minimum itself, from the normal equations, with a pull towards the
+    average of the changes in the place of stopping early: what no concept sends is answered as the average does.
+    Parameters that are no layer's weight, such as biases, are averaged. Only X_k X_k^T is kept, so memory does not grow
+    with the pictures.
 
     Args:
         prompts: of the pictures that each concept paints, {} for the handle.
@@ -65,8 +68,8 @@ def gradient_fusion(
 
 
 def fused(changes: Sequence[Tensor], moments: Sequence[Tensor], damping: float) -> Tensor:
-    """[out, in], the minimum of sum over k of ||change_k X_k - D X_k||^2 + ridge * ||D - average||^2, of changes [out, in, …] and
-    X_k X_k^T [in, in]: average + (sum of (change_k - average) X_k X_k^T) (sum of X_k X_k^T + ridge)^-1."""
+    """[out, in], the minimum of sum over k of ||change_k X_k - D X_k||^2 + ridge * ||D - average||^2, of changes [out,
+    in, …] and X_k X_k^T [in, in]: average + (sum of (change_k - average) X_k X_k^T) (sum of X_k X_k^T + ridge)^-1."""
     import torch
 
     flat = [change.flatten(1).double().cpu() for change in changes]
@@ -95,7 +98,8 @@ def _moments(
 
 @contextmanager
 def recorded(base: Base, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
-    """The sums of X X^T [in, in] of what goes into these layers, by the names of their weights, for as long as the `with` lasts."""
+    """The sums of X X^T [in, in] of what goes into these layers, by the names of their weights, for as long as the
+    `with` lasts."""
     import torch
 
     found: dict[str, Tensor] = {}

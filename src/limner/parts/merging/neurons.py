@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 def neuron_union() -> Merging:
-    """The product of the concepts' masks times the base's weights: what one shuts stays shut beside the others, in any order (Sec. 3.3
-    of arXiv:2303.05125). Raises `InputError` for a concept that does anything else to a weight than to make it zero."""
+    """The product of the concepts' masks times the base's weights: what one shuts stays shut beside the others, in any
+    order (Sec. 3.3 of arXiv:2303.05125). Raises `InputError` for a concept that does anything else to a weight than to
+    make it zero."""
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:
         import torch

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def orthogonal() -> Merging:
-    """The sum of changes whose inputs are orthogonal subspaces, so that what one concept reads no other answers to: change_j change_k^T
-    is zero for two of them, the condition of Orthogonal Adaptation (Eq. 5 of arXiv:2312.02432).
+    """The sum of changes whose inputs are orthogonal subspaces, so that what one concept reads no other answers to:
+    change_j change_k^T is zero for two of them, the condition of Orthogonal Adaptation (Eq. 5 of arXiv:2312.02432).
 
-    There the subspaces are fixed before learning; here, of concepts that are learned already, the orthonormal rows of all changes are
-    replaced by the nearest ones that are orthonormal together (symmetric orthogonalisation, Loewdin 1950), so no concept is favoured.
-    Raises `InputError` where the ranks sum to more than a layer has inputs.
+    There the subspaces are fixed before learning; here, of concepts that are learned already, the orthonormal rows of
+    all changes are replaced by the nearest ones that are orthonormal together (symmetric orthogonalisation, Loewdin
+    1950), so no concept is favoured. Raises `InputError` where the ranks sum to more than a layer has inputs.
     """
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:

@@ -20,10 +20,10 @@ SHARP = 10.0
 
 @dataclass(frozen=True)
 class branch_integration:
-    """In the first `until` of sampling, what cross-attention gives a picture is w1 of its own and w2 of its parallel stream's, whose
-    prompt is without the word; at every place w is the softmax of how much the picture attends to the word there and how
-    much its parallel stream attends to words at all (Sec. 3.3). Both are scaled to a maximum of 1 and sharpened; `favour` above 0
-    favours the subject."""
+    """In the first `until` of sampling, what cross-attention gives a picture is w1 of its own and w2 of its parallel
+    stream's, whose prompt is without the word; at every place w is the softmax of how much the picture attends to the
+    word there and how much its parallel stream attends to words at all (Sec. 3.3). Both are scaled to a maximum of 1
+    and sharpened; `favour` above 0 favours the subject."""
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
 

@@ -25,7 +25,8 @@ POOLED = "prompt features"
 
 
 def prompt_distribution(word: str, *, prompts: int = 8, vectors: int = 4, spread: float = 1.0) -> Making:
-    """States drawn from the normal distribution, of diagonal variance, over the text states of `prompts` learned prompts:
+    """States drawn from the normal distribution, of diagonal variance, over the text states of `prompts` learned
+    prompts:
     the word is `vectors` learned input vectors in each (DreamDistribution, Sec. 3.2 of arXiv:2312.14216).
 
     Every row draws its own, while painting by its seed; `spread` scales the deviation then, and 0 reads the mean.

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class head_low_rank:
-    """In every head A = softmax((Q K' + a^2 Q2 K2') / sqrt(d)) and out = A V Wo + a^2 A V2 Wo2, with Q2, K2, V2 of `rank`
-    columns (Eq. 4 and 5): what changes are the products, no single weight. a is the strength it is worn at.
+    """In every head A = softmax((Q K' + a^2 Q2 K2') / sqrt(d)) and out = A V Wo + a^2 A V2 Wo2, with Q2, K2, V2 of
+    `rank` columns (Eq. 4 and 5): what changes are the products, no single weight. a is the strength it is worn at.
 
     Q2 and Wo2 are zero at first, so that it starts as the base; the authors' code starts them at random.
     """

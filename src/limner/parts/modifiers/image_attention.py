@@ -30,12 +30,12 @@ WORD, END = "attention of the word", "attention of the end"
 
 @dataclass(frozen=True)
 class image_attention:
-    """Beside every second cross-attention layer of the way up, an attention of its own whose keys and values are made from a
-    reference's hidden states there, in the places where the word is read in the reference (Eq. 3 to 5).
+    """Beside every second cross-attention layer of the way up, an attention of its own whose keys and values are made
+    from a reference's hidden states there, in the places where the word is read in the reference (Eq. 3 to 5).
 
-    The reference is a picture of the subject, clean, run through the same denoiser at the same time; another one in every
-    update, the first while painting. Outputs are zero at first. Only rows whose prompt has the word have it, and the negative
-    branch of such prompts.
+    The reference is a picture of the subject, clean, run through the same denoiser at the same time; another one in
+    every update, the first while painting. Outputs are zero at first. Only rows whose prompt has the word have it, and
+    the negative branch of such prompts.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -88,7 +88,8 @@ class image_attention:
     def _seen(
         self, base: Base, call: AttentionCall, latents: Tensor, chosen: list[Site]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Hidden states [rows, N, C] of the reference at the chosen sites, and which of them are the subject's [rows, N]."""
+        """Hidden states [rows, N, C] of the reference at the chosen sites, and which of them are the subject's [rows,
+        N]."""
         import torch
 
         from limner.core.types import Pass
@@ -146,8 +147,8 @@ def _attended(call: AttentionCall, own: list[Tensor], seen: Tensor, mask: Tensor
 
 
 def otsu(maps: Tensor, bins: int = 64) -> Tensor:
-    """[rows, N] -> [rows, N] of 0 and 1: above the threshold that parts each row's values best (Otsu, 1979). The largest value
-    is always above it."""
+    """[rows, N] -> [rows, N] of 0 and 1: above the threshold that parts each row's values best (Otsu, 1979). The
+    largest value is always above it."""
     import torch
 
     low, high = maps.amin(1, keepdim=True), maps.amax(1, keepdim=True)
@@ -170,8 +171,8 @@ def _resized(mask: Tensor, places: int) -> Tensor:
 
 
 def attention_consistency(source: Source) -> Objective:
-    """Squared difference between where the word and where the end token is read in the reference, each scaled to a maximum of
-    1; the end's is the target (Eq. 6)."""
+    """Squared difference between where the word and where the end token is read in the reference, each scaled to a
+    maximum of 1; the end's is the target (Eq. 6)."""
 
     def value(step: Step) -> Tensor:
         kept, rows = step.prediction.kept, step.prediction.rows

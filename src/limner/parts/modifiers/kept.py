@@ -16,8 +16,8 @@ MOST_BYTES = 64 * 2**20
 
 
 class Kept:
-    """Values by key. `check` forgets them all when a parameter learns, or was written to since the last check, and when their tensors
-    are more than MOST_BYTES."""
+    """Values by key. `check` forgets them all when a parameter learns, or was written to since the last check, and when
+    their tensors are more than MOST_BYTES."""
 
     def __init__(self) -> None:
         self.values: dict[Any, Any] = {}

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class low_rank:
     """W' = W + scale * (alpha / rank) B A (Eq. 3), B zero and A random at first. `alpha` None is alpha = rank.
 
-    `layers` is a set that the base names: "attention", "self_attention", "cross_attention", "cross_attention_kv" (its keys and
-    values) or "everything". `name` tells two such changes of one recipe apart.
+    `layers` is a set that the base names: "attention", "self_attention", "cross_attention", "cross_attention_kv" (its
+    keys and values) or "everything". `name` tells two such changes of one recipe apart.
     """
 
     rank: int
@@ -64,8 +64,8 @@ class low_rank:
         rows: Any,
         places: Sequence[int],
     ) -> Iterator[list[Live]]:
-        """The changes of several subjects: their factors in stacks [subjects, …], smaller ranks filled up with zeros, and in
-        each layer one hook in which every row of the run goes through its own subject's factors."""
+        """The changes of several subjects: their factors in stacks [subjects, …], smaller ranks filled up with zeros,
+        and in each layer one hook in which every row of the run goes through its own subject's factors."""
         import torch
 
         lives = [Live() for _ in own]
@@ -112,8 +112,8 @@ def _cut(rank: int, name: str, full: Tensor) -> Tensor:
 def _beside_many(
     down: Tensor, up: Tensor, strengths: Tensor, rows: Any, place_of: Mapping[int, int], lives: Sequence[Live]
 ) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-    """The layer's output plus, for each row, its own subject's low-rank path. Rows of subjects that have no such change (in a
-    fleet of several kinds) get none."""
+    """The layer's output plus, for each row, its own subject's low-rank path. Rows of subjects that have no such change
+    (in a fleet of several kinds) get none."""
     import torch
     import torch.nn.functional as F
 

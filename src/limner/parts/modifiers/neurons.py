@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class concept_neurons:
-    """W' = M * W with a mask M over a set of layers, 1 at first (Eq. 5 of arXiv:2303.05125). While teaching M is learned as it is; while
-    painting, the `share` of weights with the smallest values in each layer's M is exactly 0, and every other weight is the base's.
+    """W' = M * W with a mask M over a set of layers, 1 at first (Eq. 5 of arXiv:2303.05125). While teaching M is
+    learned as it is; while painting, the `share` of weights with the smallest values in each layer's M is exactly 0,
+    and every other weight is the base's.
 
     A weight whose mask did not fall below 1 is not shut, so a concept that learned nothing is the base.
 

@@ -1,4 +1,5 @@
-"""Two low-rank changes learned from one pair, that cannot stand in for each other (Pair Customization, arXiv:2405.01536)."""
+"""Two low-rank changes learned from one pair, that cannot stand in for each other (Pair Customization,
+arXiv:2405.01536)."""
 
 from __future__ import annotations
 
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class paired_low_rank:
-    """On every attention layer W + B_c A_c for contents and W + B_c A_c + B_s A_s for the style, where the rows of A_c and A_s
-    are one random orthonormal set and stay as they are: A_c A_s^T = 0 (Sec. 3.2).
+    """On every attention layer W + B_c A_c for contents and W + B_c A_c + B_s A_s for the style, where the rows of A_c
+    and A_s are one random orthonormal set and stay as they are: A_c A_s^T = 0 (Sec. 3.2).
 
-    A row is of the style when its prompt has the words of `style`. While teaching, rows of the style see the contents' change
-    but send it no gradient. While painting, rows of the style have its change alone and all others are the base.
+    A row is of the style when its prompt has the words of `style`. While teaching, rows of the style see the contents'
+    change but send it no gradient. While painting, rows of the style have its change alone and all others are the base.
     """
 
     rank: int

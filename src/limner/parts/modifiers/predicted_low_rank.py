@@ -25,12 +25,13 @@ PARTS = ("query", "key", "value")
 
 @dataclass(frozen=True)
 class predicted_low_rank:
-    """W' = W + B (I + M) A for queries, keys and values of every attention layer, each row of a run through changes of its own.
+    """W' = W + B (I + M) A for queries, keys and values of every attention layer, each row of a run through changes of
+    its own.
 
-    A hypernetwork, one hidden layer `width` wide, predicts M [rank, rank] of every layer from a look at the row's pictures; A
-    and B are the same for all subjects and learn with it, B zero at first. The authors predict whole factors of LoRA's, which
-    takes millions of weights. `shift`, zero at first, is added to M: what a tuning may change alone. Rows that see nothing are
-    the base's.
+    A hypernetwork, one hidden layer `width` wide, predicts M [rank, rank] of every layer from a look at the row's
+    pictures; A and B are the same for all subjects and learn with it, B zero at first. The authors predict whole
+    factors of LoRA's, which takes millions of weights. `shift`, zero at first, is added to M: what a tuning may change
+    alone. Rows that see nothing are the base's.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("self", "cross")

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class text_prefix:
-    """In the last `share` of the text tower's self-attention layers, one key and one value a head stand before the sequence,
-    seen from every place of every prompt (CatVersion, Sec. 3.2 of arXiv:2311.14631). The values start at zero and the keys
-    near it.
+    """In the last `share` of the text tower's self-attention layers, one key and one value a head stand before the
+    sequence, seen from every place of every prompt (CatVersion, Sec. 3.2 of arXiv:2311.14631). The values start at zero
+    and the keys near it.
     """
 
     share: float = 0.25

@@ -36,7 +36,8 @@ class key_locked:
     g = sigmoid((s - bias) / temperature) (Eq. 4 and 5).
 
     i is the word's direction: a slow mean of its text state while teaching. C is the second moment of text states over
-    plain captions. For keys o is locked to what the class noun's state gives; for values it is learned, from the same start.
+    plain captions. For keys o is locked to what the class noun's state gives; for values it is learned, from the same
+    start.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)

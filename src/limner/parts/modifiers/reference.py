@@ -24,7 +24,8 @@ LATENTS, FEATURES = "reference.latents", "reference.features"
 
 @dataclass(frozen=True)
 class reference_latents:
-    """The latents [1, C, h, w] of the subject's first picture, stored with the concept; `plain`: the subject on plain ground."""
+    """The latents [1, C, h, w] of the subject's first picture, stored with the concept; `plain`: the subject on plain
+    ground."""
 
     subject: Subject
     plain: bool = False
@@ -58,7 +59,8 @@ class reference_features:
 def inverted_reference(
     reference: reference_latents, prompt: str
 ) -> Callable[[Adapted], Callable[[int], ReferenceStream]]:
-    """A reference stream that walks the way the sampler would have come to the reference: DDIM run backwards (arXiv:2105.05233)."""
+    """A reference stream that walks the way the sampler would have come to the reference: DDIM run backwards
+    (arXiv:2105.05233)."""
 
     def reference_stream(adapted: Adapted) -> Callable[[int], ReferenceStream]:
         def walk(steps: int) -> ReferenceStream:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class residual_word:
-    """`word` is read as the class noun `like`, whose text states gain one learned vector [D], zero at first; every other state stays as
-    it is to the bit (Sec. 3.2 of arXiv:2305.19327). Residuals of several words in one prompt are each added at their own word, also
-    where another concept has the prompt read anew.
+    """`word` is read as the class noun `like`, whose text states gain one learned vector [D], zero at first; every
+    other state stays as it is to the bit (Sec. 3.2 of arXiv:2305.19327). Residuals of several words in one prompt are
+    each added at their own word, also where another concept has the prompt read anew.
 
     Args:
         word: the handle, as prompts write it.

@@ -35,8 +35,8 @@ class changed_states:
     In plain text the word is read as the vectors of `like`, so a rewriting that changes nothing gives the states of
     `like`. So do rows with a reference and an empty prompt: the picture alone.
 
-    Several such words in one prompt are all read where each is vectors put into the prompt (`composes` of what `making` makes).
-    Other rewritings have a prompt for themselves: a second one there is a `PromptError`.
+    Several such words in one prompt are all read where each is vectors put into the prompt (`composes` of what `making`
+    makes). Other rewritings have a prompt for themselves: a second one there is a `PromptError`.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -80,8 +80,8 @@ class changed_states:
 
 
 def claim(run: Pass, rows: list[int], word: str, *, composes: bool) -> None:
-    """Say that a word rewrites what is read of these rows. Raises `PromptError` where another does, or is read there, and not both
-    can be."""
+    """Say that a word rewrites what is read of these rows. Raises `PromptError` where another does, or is read there,
+    and not both can be."""
     claimed: dict[int, dict[str, bool]] = run.cache.setdefault(REWRITTEN, {})
     for row in rows:
         others = claimed.setdefault(row, {})
@@ -95,7 +95,8 @@ def claim(run: Pass, rows: list[int], word: str, *, composes: bool) -> None:
 
 
 def put_in(run: Pass, word: str, vectors: Mapping[int, Callable[[int], Tensor]]) -> None:
-    """Say which vectors [n, D] stand for a word in rows of a run, by the number of the cross-attention layer that reads them."""
+    """Say which vectors [n, D] stand for a word in rows of a run, by the number of the cross-attention layer that reads
+    them."""
     run.cache.setdefault(PUT, {}).setdefault(word, {}).update(vectors)
 
 
@@ -114,8 +115,8 @@ def other_words(run: Pass, row: int, site: int = 0, *, but: str = "") -> dict[st
 def read_beside(
     base: Base, texts: Sequence[str], words: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]], run: Pass
 ) -> Tensor:
-    """[texts, L, D]: states of texts with these words in them, and in each the others of its own, with the residuals that these have in
-    the run."""
+    """[texts, L, D]: states of texts with these words in them, and in each the others of its own, with the residuals
+    that these have in the run."""
     from limner.engine.attach import with_residuals
 
     every, said = dict(words), []
@@ -152,8 +153,8 @@ def _negatives(run: Pass, rows: list[int]) -> list[int]:
 def read_instead(
     base: Base, call: AttentionCall, rows: list[int], for_keys: Tensor, for_values: Tensor
 ) -> AttentionCall:
-    """The call with keys and values of these rows made from other states [rows, L, D]; where both are made of the same, these
-    are the call's states from now on."""
+    """The call with keys and values of these rows made from other states [rows, L, D]; where both are made of the same,
+    these are the call's states from now on."""
     import torch
 
     key, value = base.key_value(call.site)
@@ -190,8 +191,8 @@ def last_states(count: int, *, strength: float = 1.0) -> Making:
 def image_added(encoder: Callable[[Base, Tensor], Tensor]) -> Making:
     """While teaching, a vector made from each row's own picture is added to all its states; while painting, nothing is.
 
-    f = A(sigmoid(m) * E(x)) with A two layers and m a learned mask (DisenBooth, Eq. 3 of arXiv:2305.03374). The authors'
-    features are as wide as their text states and are added beside A's output as well; here widths may differ.
+    f = A(sigmoid(m) * E(x)) with A two layers and m a learned mask (DisenBooth, Eq. 3 of arXiv:2305.03374). The
+    authors' features are as wide as their text states and are added beside A's output as well; here widths may differ.
     """
 
     def making(base: Base, stored: Mapping[str, Tensor], generator: Generator) -> tuple[dict[str, Tensor], Rewrite]:

@@ -25,9 +25,10 @@ LOW_RANK, WEIGHT = "low_rank.", "weight."
 
 @dataclass(frozen=True)
 class stored_changes:
-    """What is stored is worn: `low_rank.LAYER.{down, up, alpha}` beside a layer, and in its weight `weight.LAYER.` with {a1, b1, a2,
-    b2, alpha} (LoHa), {c, d} (LoKr; of the product's rows those in `rows`, where there are some), {rotation} (OFT) or {down, up,
-    alpha}. With `magnitude` a change in the weight is decomposed (DoRA). No alpha is alpha = rank."""
+    """What is stored is worn: `low_rank.LAYER.{down, up, alpha}` beside a layer, and in its weight `weight.LAYER.` with
+    {a1, b1, a2, b2, alpha} (LoHa), {c, d} (LoKr; of the product's rows those in `rows`, where there are some),
+    {rotation} (OFT) or {down, up, alpha}. With `magnitude` a change in the weight is decomposed (DoRA). No alpha is
+    alpha = rank."""
 
     @contextmanager
     def __call__(
@@ -78,7 +79,8 @@ def _layer(base: Base, layer: str) -> Any:
 
 
 def _check(name: str, kind: str, own: Mapping[str, Tensor]) -> None:
-    """Whether factors are those of one change, of two dimensions or more, with something in them. Raises `FileError`."""
+    """Whether factors are those of one change, of two dimensions or more, with something in them. Raises
+    `FileError`."""
     factors = {key: tensor for key, tensor in own.items() if key not in ("alpha", "magnitude")}
     if set(factors) not in FACTORS[f"{kind}."]:
         raise FileError(
@@ -138,7 +140,8 @@ def _change(name: str, module: Any, own: Mapping[str, Tensor]) -> Change:
         return plain
 
     def decomposed(now: Mapping[str, Tensor]) -> Tensor:
-        """m W' / ||W'|| - W, the lengths of rows or of columns as the magnitude has them (Eq. 5 of arXiv:2402.09353)."""
+        """m W' / ||W'|| - W, the lengths of rows or of columns as the magnitude has them (Eq. 5 of
+        arXiv:2402.09353)."""
         whole = weight + plain(now)
         magnitude = now["magnitude"]
         along = [k for k in range(whole.ndim) if magnitude.shape[k] == 1]

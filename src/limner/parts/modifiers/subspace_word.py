@@ -24,12 +24,12 @@ MOST_WORDS = 5000  # that are looked at one by one
 
 @dataclass(frozen=True)
 class subspace_word:
-    """p = p_0 + z A: the rows of A [dims, D] are the main directions of the vocabulary's vectors, each as long as they vary
-    along it, and z [1, dims] is what is learned (Eq. 3 of arXiv:2304.05818).
+    """p = p_0 + z A: the rows of A [dims, D] are the main directions of the vocabulary's vectors, each as long as they
+    vary along it, and z [1, dims] is what is learned (Eq. 3 of arXiv:2304.05818).
 
-    p_0 is the mean over the pictures of softmax(picture . words) E: words by how much CLIP sees them in the picture (Eq. 5),
-    as long as the class noun's vector; on a base that cannot compare texts with pictures, or knows too many words to
-    compare, the noun's vector itself.
+    p_0 is the mean over the pictures of softmax(picture . words) E: words by how much CLIP sees them in the picture
+    (Eq. 5), as long as the class noun's vector; on a base that cannot compare texts with pictures, or knows too many
+    words to compare, the noun's vector itself.
     """
 
     subject: Subject

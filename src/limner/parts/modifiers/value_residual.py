@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class value_residual:
     """V[word] = W_v e + r, r zero at first; keys, and the word itself, are the class noun's (Eq. 3).
 
-    While painting with parallel streams, a picture's queries are its parallel stream's, which is painted by the base alone: so all attention maps
-    are the base's (Eq. 5), and the residual changes what is painted and not where.
+    While painting with parallel streams, a picture's queries are its parallel stream's, which is painted by the base
+    alone: so all attention maps are the base's (Eq. 5), and the residual changes what is painted and not where.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)

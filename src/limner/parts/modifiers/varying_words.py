@@ -1,7 +1,7 @@
 """Words whose vectors depend on the attention layer that reads them and on the time: P+, ProSpect, NeTI.
 
-The prompt is encoded once for each (layer, moment) that differs, all in one batch, and every cross-attention layer reads
-its own.
+The prompt is encoded once for each (layer, moment) that differs, all in one batch, and every cross-attention layer
+reads its own.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Varied:
-    """How a word varies: its parameters at their start, the moment that a time belongs to, and the vectors [n, D] that a
-    site reads at a moment. `bypass` [D] is added to the values' states at the word's place. `random` is the update's
+    """How a word varies: its parameters at their start, the moment that a time belongs to, and the vectors [n, D] that
+    a site reads at a moment. `bypass` [D] is added to the values' states at the word's place. `random` is the update's
     streams when teaching, None when painting."""
 
     start: dict[str, Tensor]
@@ -204,8 +204,8 @@ def per_stage(stages: int = 10) -> Vary:
 
 
 def per_step(steps: int = 50) -> Vary:
-    """A shared vector and a shift for each of as many steps of sampling, read in the length that the vector started with
-    (HiFi Tuner, Sec. 3.2 of arXiv:2312.00079)."""
+    """A shared vector and a shift for each of as many steps of sampling, read in the length that the vector started
+    with (HiFi Tuner, Sec. 3.2 of arXiv:2312.00079)."""
 
     def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
         import torch
@@ -224,7 +224,8 @@ def per_step(steps: int = 50) -> Vary:
 
 
 def neural(*, width: int = 128, anchors: int = 10, keep: float = 0.5, units: int = 0) -> Vary:
-    """A small network of (time, layer), its vectors in the length of the start word's (NeTI, Sec. 4 of arXiv:2305.15391).
+    """A small network of (time, layer), its vectors in the length of the start word's (NeTI, Sec. 4 of
+    arXiv:2305.15391).
 
     Random Fourier features of the normalised pair with deviations 0.03 (time) and 2 (layer), a linear layer that starts
     as those features at `anchors` times of every layer, two hidden layers, and two heads: the input vector and the
@@ -285,8 +286,8 @@ SCOPES = {"layout": ("coarse", 2), "colour": ("fine", 2), "object": ("coarse", 1
 
 
 def scoped(attributes: Sequence[str] = ATTRIBUTES) -> Vary:
-    """A vector for each attribute, said only in its layers and its third of the time; elsewhere the word is the one it starts
-    from (MATTE, Sec. 3 of arXiv:2311.11919). Attributes left out of `attributes` are never said.
+    """A vector for each attribute, said only in its layers and its third of the time; elsewhere the word is the one it
+    starts from (MATTE, Sec. 3 of arXiv:2311.11919). Attributes left out of `attributes` are never said.
 
     Coarse layers are the inner half of the cross-attention sites, in the order they run; fine ones the outer.
     """

@@ -27,7 +27,8 @@ Change: TypeAlias = "Callable[[Mapping[str, Tensor]], Tensor]"
 """Parameters by name -> what is added to the weight, in its shape."""
 
 Kind: TypeAlias = "Callable[[Tensor, Generator], tuple[dict[str, Tensor], Change]]"
-"""A layer's weight [out, in, ...] -> the parameters at their start, where the change is zero, and the change they make."""
+"""A layer's weight [out, in, ...] -> the parameters at their start, where the change is zero, and the change they
+make."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class changed_weights:
         rows: Any,
         places: Sequence[int],
     ) -> Iterator[list[Live]]:
-        """The changes of several subjects, of whichever kinds: each row of a layer's output gets what its own subject's change of the
-        weight adds to it."""
+        """The changes of several subjects, of whichever kinds: each row of a layer's output gets what its own subject's
+        change of the weight adds to it."""
         lives, place_of = [Live() for _ in own], {place: k for k, place in enumerate(places)}
         with ExitStack() as stack:
             for name, layer in base.projections(own[0].layers).items():
@@ -128,7 +129,8 @@ def _added_by_rows(
 def in_place_of(
     weight: Tensor, own: Mapping[str, Tensor], change: Change, scale: float, live: Live
 ) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Hooks that put W' before the layer's own weight, where attribute lookup finds it first, and take it away again."""
+    """Hooks that put W' before the layer's own weight, where attribute lookup finds it first, and take it away
+    again."""
     kept = Kept()
 
     def before(layer: nn.Module, _: Any) -> None:
@@ -174,8 +176,8 @@ def hadamard(rank: int, *, alpha: float | None = None) -> Kind:
 
 
 def kronecker(factor: int = -1) -> Kind:
-    """C kron D with out = a c and in = b d, divided as LyCORIS does by `factor` (-1: near the square root). D is zero at first
-    (LoKr, arXiv:2309.14859; KronA, Eq. 4 of arXiv:2212.10650)."""
+    """C kron D with out = a c and in = b d, divided as LyCORIS does by `factor` (-1: near the square root). D is zero
+    at first (LoKr, arXiv:2309.14859; KronA, Eq. 4 of arXiv:2212.10650)."""
 
     def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
         import torch
@@ -194,8 +196,9 @@ def kronecker(factor: int = -1) -> Kind:
 
 
 def factorised(size: int, factor: int = -1) -> tuple[int, int]:
-    """A size as a product of two, the first not above the second: `factor` and the rest where it divides the size, else the nearest
-    to a square whose first is not above `factor` (-1: any), as LyCORIS and PEFT divide layers (their `factorization`)."""
+    """A size as a product of two, the first not above the second: `factor` and the rest where it divides the size, else
+    the nearest to a square whose first is not above `factor` (-1: any), as LyCORIS and PEFT divide layers (their
+    `factorization`)."""
     if factor > 0 and size % factor == 0:
         return min(factor, size // factor), max(factor, size // factor)
     limit = math.isqrt(size) if factor < 0 else min(factor, math.isqrt(size))
@@ -241,8 +244,8 @@ def orthogonal(blocks: int = 4, *, radius: float = 0.0) -> Kind:
 
 
 def spectral() -> Kind:
-    """U diag(relu(sigma + delta)) V^T: the singular values of a weight shift, its singular vectors stay (SVDiff, Eq. 4 of
-    arXiv:2303.11305). Convolutions are seen as [out, in * kernel]."""
+    """U diag(relu(sigma + delta)) V^T: the singular values of a weight shift, its singular vectors stay (SVDiff, Eq. 4
+    of arXiv:2303.11305). Convolutions are seen as [out, in * kernel]."""
 
     def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
         import torch
@@ -263,11 +266,13 @@ def spectral() -> Kind:
 
 
 def multiplied(count: int = 3) -> Kind:
-    """W * (1 + R C), element by element: every weight grows or shrinks by a sum of `count` outer products of a vector over rows
-    and one over columns, R [out, count] and C [count, in * kernel] (the weight offsets of E4T, arXiv:2302.12228).
+    """W * (1 + R C), element by element: every weight grows or shrinks by a sum of `count` outer products of a vector
+    over rows and one over columns, R [out, count] and C [count, in * kernel] (the weight offsets of E4T,
+    arXiv:2302.12228).
 
-    There (and in mkshing/e4t-diffusion) the outer product of two vectors goes through a linear layer over its rows and one over
-    its columns, with biases; all of that is constant, and three outer products say the same. R is zero at first.
+    There (and in mkshing/e4t-diffusion) the outer product of two vectors goes through a linear layer over its rows and
+    one over its columns, with biases; all of that is constant, and three outer products say the same. R is zero at
+    first.
     """
 
     def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:

@@ -25,9 +25,9 @@ class new_word:
     """A word of its own, `num_vectors` input vectors [n, D] wide, that starts as the vectors of `like`.
 
     Source: Textual Inversion, Sec. 4 of arXiv:2208.01618 (S* initialised with a coarse class word). Where `like` has
-    fewer tokens than vectors asked for, they repeat. With `keep_length`, the vectors are read in the length they started
-    with, wherever they have been moved to. With `begin`, what learns starts as these vectors [n, D] of a base; `like` is
-    then what the word is where it is not worn.
+    fewer tokens than vectors asked for, they repeat. With `keep_length`, the vectors are read in the length they
+    started with, wherever they have been moved to. With `begin`, what learns starts as these vectors [n, D] of a base;
+    `like` is then what the word is where it is not worn.
     """
 
     word: str
@@ -82,8 +82,8 @@ class new_word:
 
 @dataclass(frozen=True)
 class picture_words:
-    """A word for each of the subject's pictures, `<rex-context-0>` and so on, that says what is particular to it. They are
-    learned and then left out of prompts."""
+    """A word for each of the subject's pictures, `<rex-context-0>` and so on, that says what is particular to it. They
+    are learned and then left out of prompts."""
 
     subject: Subject
     start: str = "a photo of"
@@ -136,7 +136,8 @@ def real_words(base: Base) -> Tensor:
 
 
 def nearest(vectors: Tensor, table: Tensor, count: int) -> Tensor:
-    """[…, D] and [V, D] -> […, count, D]: the vectors of the table that each points to most nearly, the nearest first."""
+    """[…, D] and [V, D] -> […, count, D]: the vectors of the table that each points to most nearly, the nearest
+    first."""
     import torch.nn.functional as F
 
     table = table.to(vectors)

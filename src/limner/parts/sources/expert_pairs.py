@@ -48,8 +48,8 @@ def expert_pairs(
     drop_image: float = 0.1,
     corpus: Corpus | None = None,
 ) -> Source:
-    """Batches of pictures that experts painted, with pictures of their subjects from the corpus to see (apprenticeship learning,
-    Sec. 3 of arXiv:2304.00186). The target is never one of those. Made once, and kept in the cache.
+    """Batches of pictures that experts painted, with pictures of their subjects from the corpus to see (apprenticeship
+    learning, Sec. 3 of arXiv:2304.00186). The target is never one of those. Made once, and kept in the cache.
 
     Arguments:
         expert: the recipe by which a subject's expert is trained; all its modifiers have a stacked form

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 Ground: TypeAlias = Literal["own", "plain", "swapped", "shared"]
-"""Ground of the subject in reference images: its own; one plain colour; the surroundings of another subject; those of a subject
-of another class, which stands beside it."""
+"""Ground of the subject in reference images: its own; one plain colour; the surroundings of another subject; those of a
+subject of another class, which stands beside it."""
 
 
 class Shots(NamedTuple):
@@ -56,13 +56,13 @@ def pairs(
 ) -> Source:
     """Batches of targets, each with references of its subject.
 
-    `named` is what the target's caption calls the subject ({noun} is its class), so that what it looks like can only come from
-    the references. The target is another picture of the subject than those, or the same; a subject with too few pictures
-    lends one twice. With `masked`, the loss counts where the subject is; with `boxes`, the references tell the box of the
-    subject in the target. `alike` neighbouring rows are of one subject,
-    with other pictures. Chances of leaving the picture, the text or both out are IP-Adapter's (Sec. 4.1 of arXiv:2308.06721).
-    Without a `corpus`, the base's own. Sources of another `name` draw other pictures. Raises `InputError` where masks
-    are wanted and the corpus has none.
+    `named` is what the target's caption calls the subject ({noun} is its class), so that what it looks like can only
+    come from the references. The target is another picture of the subject than those, or the same; a subject with too
+    few pictures lends one twice. With `masked`, the loss counts where the subject is; with `boxes`, the references tell
+    the box of the subject in the target. `alike` neighbouring rows are of one subject,
+    with other pictures. Chances of leaving the picture, the text or both out are IP-Adapter's (Sec. 4.1 of
+    arXiv:2308.06721). Without a `corpus`, the base's own. Sources of another `name` draw other pictures. Raises
+    `InputError` where masks are wanted and the corpus has none.
     """
     again = functools.partial(
         pairs,
@@ -216,7 +216,8 @@ def _others_of_class(
     corpus: Corpus,
     generator: Generator,
 ) -> list[int]:
-    """For each of these pictures, one of a subject of another class. Raises `InputError` where a class has the corpus to itself."""
+    """For each of these pictures, one of a subject of another class. Raises `InputError` where a class has the corpus
+    to itself."""
     from limner.errors import InputError
 
     found = []
@@ -240,7 +241,8 @@ TRIES = 64
 def side_by_side(
     others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: Tensor, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Subjects and those of other pictures, each at half its size, on the other pictures' ground, the subject on either side.
+    """Subjects and those of other pictures, each at half its size, on the other pictures' ground, the subject on either
+    side.
 
     Arguments:
         others: other pictures [n, 3, H, W]

@@ -70,13 +70,14 @@ def photos(
     """Batches of the subject's pictures, captioned from templates with the handle, or with their own captions.
 
     Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring. With
-    `seen`, each example's own picture is its reference; with "all", all pictures are, as they will be while painting. `masks` says where the loss counts; elsewhere it counts by
-    `outside`; with `cut`, what is outside is black as well. `packed` above 1 shows the pictures so many times smaller, as `packed` squared of them would stand on one
-    canvas; what isolates the regions of such a canvas from one another is that each is a row of its own. `describe` gives every picture
-    without a caption one of its own. `landmarks` are those of every picture, which its batches and references carry;
-    `mirror` is which landmark each becomes in a mirrored picture (empty: itself). `conditions` are computed from each
-    picture, by name. Sources of one recipe that are to draw alike have one `name`. Latents are encoded once and sampled
-    anew from their distribution at every step.
+    `seen`, each example's own picture is its reference; with "all", all pictures are, as they will be while painting.
+    `masks` says where the loss counts; elsewhere it counts by `outside`; with `cut`, what is outside is black as well.
+    `packed` above 1 shows the pictures so many times smaller, as `packed` squared of them would stand on one canvas;
+    what isolates the regions of such a canvas from one another is that each is a row of its own. `describe` gives every
+    picture without a caption one of its own. `landmarks` are those of every picture, which its batches and references
+    carry; `mirror` is which landmark each becomes in a mirrored picture (empty: itself). `conditions` are computed from
+    each picture, by name. Sources of one recipe that are to draw alike have one `name`. Latents are encoded once and
+    sampled anew from their distribution at every step.
     """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:

@@ -1,7 +1,7 @@
 """`bench --suite pairs`: methods, and ways of painting two of their concepts at once, against each other.
 
-Every unit (a method, a way, a pair of toys) leaves a JSON file and a sheet of pictures in the run's folder; concepts are taught
-once for all ways and lie beside them. What is there already is not run again.
+Every unit (a method, a way, a pair of toys) leaves a JSON file and a sheet of pictures in the run's folder; concepts
+are taught once for all ways and lie beside them. What is there already is not run again.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ def bench_pairs(
     folder: Path,
     say: Callable[[str], object] = lambda text: print(text, file=sys.stderr, flush=True),
 ) -> dict[str, Any]:
-    """Run what is missing of the plan on the pocket base and write `results`. A way that does not suit a method, such as the closed form
-    for concepts that change more than keys and values, leaves a unit that says why. Raises `FileError` for a results file that
-    limner did not write."""
+    """Run what is missing of the plan on the pocket base and write `results`. A way that does not suit a method, such
+    as the closed form for concepts that change more than keys and values, leaves a unit that says why. Raises
+    `FileError` for a results file that limner did not write."""
     from limner.evaluation.datasets.pairs import pairs
 
     check_folder(folder)

@@ -69,7 +69,8 @@ class Plan:
         ]
 
     def chosen(self) -> DataSet:
-        """The set's first cases that have one subject and can be split into references to learn from and to hold out."""
+        """The set's first cases that have one subject and can be split into references to learn from and to hold
+        out."""
         from limner.errors import UnknownName
         from limner.evaluation.datasets import loaders
 
@@ -93,7 +94,8 @@ class Plan:
 
 
 def _arguments(name: str, load: Callable[..., DataSet], where: dict[str, str]) -> dict[str, str]:
-    """The arguments of a data set's loader. Raises `InputError` that names the one that is missing or that it does not have."""
+    """The arguments of a data set's loader. Raises `InputError` that names the one that is missing or that it does not
+    have."""
     known = inspect.signature(load).parameters
     wanted = [f"{k}=PATH" for k, p in known.items() if p.default is p.empty]
     expected = f"say --where {' '.join(wanted)}" if wanted else "it needs no --where"

@@ -1,8 +1,8 @@
 """`bench`: methods x settings x subjects x seeds, one JSON file a run. What is there already is not run again.
 
-Every unit (one method, its settings, one subject, one seed of teaching) leaves a file of its own in the run's folder, written
-whole or not at all; the results file is put together from them. So a killed run goes on where it was, and nothing is
-counted twice, whoever ran it: this process, several, or a Ray cluster that sees the same folder.
+Every unit (one method, its settings, one subject, one seed of teaching) leaves a file of its own in the run's folder,
+written whole or not at all; the results file is put together from them. So a killed run goes on where it was, and
+nothing is counted twice, whoever ran it: this process, several, or a Ray cluster that sees the same folder.
 """
 
 from __future__ import annotations
@@ -85,8 +85,9 @@ BEGINNING = b'{"format":'
 
 
 def set_aside(results: Path, say: Callable[[str], object]) -> None:
-    """Before the first unit: make sure that the results file can be written in the end. One of another format, or cut short, is moved
-    aside, since the units that it is made from are all there; raises `FileError` for a file that limner did not write."""
+    """Before the first unit: make sure that the results file can be written in the end. One of another format, or cut
+    short, is moved aside, since the units that it is made from are all there; raises `FileError` for a file that limner
+    did not write."""
     check_folder(results.parent)
     if results.is_dir():
         raise FileError(f"{results} is a folder; expected the name of a file for --results")
@@ -111,13 +112,13 @@ def is_current(found: Mapping[str, Any]) -> bool:
     return bool(found["about"] == about_of(Plan(**found["plan"])))
 
 
-# ------------------------------------------------------------------------------------------------------------- spreading
+# ------------------------------------------------------------------------------------------------------------ spreading
 
 
 def _crews(missing: Mapping[str, Unit]) -> list[dict[str, Unit]]:
-    """Units that are taught in one fleet: one method and subject at several seeds (error bars) or settings (a sweep), where the
-    method's modifiers can be stacked; and what is taught once and worn at several strengths. All others are alone; different
-    subjects are, so that the cost told is of one."""
+    """Units that are taught in one fleet: one method and subject at several seeds (error bars) or settings (a sweep),
+    where the method's modifiers can be stacked; and what is taught once and worn at several strengths. All others are
+    alone; different subjects are, so that the cost told is of one."""
     from limner.core.subject import Subject
     from limner.engine.stacked.train import SLOTS
 

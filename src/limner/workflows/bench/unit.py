@@ -53,7 +53,8 @@ Taught: TypeAlias = "tuple[Concept | None, dict[str, float]]"
 
 
 def _taught_together(lessons: Sequence[Unit], cases: Mapping[str, Case], base: Base) -> dict[Unit, Taught]:
-    """One subject at several seeds or settings, in one fleet. What is counted of it is shared evenly; "together" says by how many."""
+    """One subject at several seeds or settings, in one fleet. What is counted of it is shared evenly; "together" says
+    by how many."""
     from limner.workflows.learn_many import Job, learn_many
 
     case = cases[lessons[0].case]
@@ -337,7 +338,8 @@ def about_of(plan: Plan) -> str:
 
 
 def key_of(plan: Plan, unit: Unit) -> str:
-    """The name of a unit's file in this plan: another where a default of its method or the weights it starts from are others."""
+    """The name of a unit's file in this plan: another where a default of its method or the weights it starts from are
+    others."""
     from limner.core.weights import mark
     from limner.evaluation.encoders import file_hash
     from limner.library.settings import checked_settings
