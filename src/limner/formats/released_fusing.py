@@ -1,9 +1,7 @@
 """Released weights that merge pictures into words: PhotoMaker's first version, and FastComposer.
 
-| file | holds |
-|---|---|
-| photomaker-v1.bin | {"id_encoder": ..., "lora_weights": ...}; as safetensors the same, each name begun so and with a dot |
-| FastComposer's pytorch_model.bin | one model: "image_encoder.", "postfuse_module.", "text_encoder.", "unet.", "vae." |
+- photomaker-v1.bin holds {"id_encoder": ..., "lora_weights": ...}; as safetensors, each name begins so and with a dot.
+- FastComposer's pytorch_model.bin holds one model: "image_encoder.", "postfuse_module.", "text_encoder.", "unet.", "vae."
 
 Sources: `load_photomaker_adapter` of TencentARC/PhotoMaker, `fastcomposer/model.py` of mit-han-lab/fastcomposer.
 """

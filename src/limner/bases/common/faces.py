@@ -1,12 +1,12 @@
 """Networks of faces for a base: the pocket's own, or those of photographs from a folder or a file of the user's.
 
-| named by | opened by | licence |
-|---|---|---|
-| "pocket" | limner | limner's own |
-| a folder with facenet-pytorch's InceptionResnetV1 (.safetensors or .pt) | `pip install limner[facenet]` | code MIT; weights learned from VGGFace2 or CASIA-WebFace, collected for research |
-| a folder with insightface's models (.onnx), such as buffalo_l | `pip install limner[insightface]` | code MIT; models for non-commercial research only |
-| "FILE.py:FUNCTION" | the user's own function that returns `limner.core.faces.FaceNetworks` | the user's |
-"""  # fmt: skip
+- "pocket": limner's own.
+- A folder with facenet-pytorch's InceptionResnetV1 (.safetensors or .pt), with `pip install limner[facenet]`. Its code
+  is under MIT; its weights were learned from VGGFace2 or CASIA-WebFace, collected for research.
+- A folder with insightface's models (.onnx), such as buffalo_l, with `pip install limner[insightface]`. Its code is
+  under MIT; its models are for non-commercial research only.
+- "FILE.py:FUNCTION": the user's own function that returns `limner.core.faces.FaceNetworks`.
+"""
 
 from __future__ import annotations
 
