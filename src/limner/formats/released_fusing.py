@@ -1,7 +1,8 @@
 """Released weights that merge pictures into words: PhotoMaker's first version, and FastComposer.
 
 - photomaker-v1.bin holds {"id_encoder": ..., "lora_weights": ...}; as safetensors, each name begins so and with a dot.
-- FastComposer's pytorch_model.bin holds one model: "image_encoder.", "postfuse_module.", "text_encoder.", "unet.", "vae."
+- FastComposer's pytorch_model.bin holds one model: "image_encoder.", "postfuse_module.", "text_encoder.", "unet." and
+  "vae."
 
 Sources: `load_photomaker_adapter` of TencentARC/PhotoMaker, `fastcomposer/model.py` of mit-han-lab/fastcomposer.
 """
