@@ -19,10 +19,9 @@ def read_in_region(base: Base, word: str, region: Callable[[Pass], Tensor | None
     (masked cross-attention, Eq. 5 of arXiv:2404.19427; multi-identity attention, Sec. 3.3 of arXiv:2312.02663). Rows
     without a region, or whose region is empty at a layer's size, read all everywhere.
 
-    Arguments:
-        base: it says where the word stands among the tokens
-        word: as prompts have it
-        region: a run -> [rows, 1, h, w] of 0 and 1, or None where the run has none
+    base: it says where the word stands among the tokens
+    word: as prompts have it
+    region: a run -> [rows, 1, h, w] of 0 and 1, or None where the run has none
     """
 
     @acting_in("cross")

@@ -18,8 +18,7 @@ class gan_latent:
     """[n, 3, H, W] in [0, 1] -> [n, L, D]: each picture's code in W+, one vector for each layer of the generator
     (arXiv:2102.02766).
 
-    Arguments:
-        folder: of a StyleGAN with an encoder beside it; empty: the base's own, its encoders' role "w_plus"
+    folder: of a StyleGAN with an encoder beside it; empty: the base's own, its encoders' role "w_plus"
     """
 
     folder: str = ""

@@ -178,8 +178,8 @@ class Multimodal:
         return found
 
     def likelihood(self, texts: Sequence[str], answers: Sequence[str], seen: Tensor | None) -> tuple[Tensor, float]:
-        """Mean cross-entropy of the tokens of answers behind texts, with the end token, and the share of them that are
-        the likeliest."""
+        """Mean cross-entropy of the answers' tokens behind texts, end token included, and the share of tokens
+        predicted right."""
         import torch
         import torch.nn.functional as F
 
@@ -193,7 +193,7 @@ class Multimodal:
         return F.cross_entropy(logits, wanted), (logits.argmax(1) == wanted).float().mean().item()
 
     def says(self, vectors: Sequence[Tensor], *, most: int = 40) -> list[str]:
-        """The continuation of each row of vectors: at each position the likeliest token, until the end token."""
+        """The continuation of each row of vectors: the most probable token at each position, until the end token."""
         import torch
 
         found = []
@@ -239,7 +239,7 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _padded(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """[B, L, width] with zeros behind shorter rows, and which are not padding [B, L]."""
+    """[B, L, width] with zeros behind shorter rows, and [B, L] bool: positions that are no padding."""
     import torch
 
     padded = torch.nn.utils.rnn.pad_sequence(list(vectors), batch_first=True)
@@ -249,8 +249,10 @@ def _padded(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class multimodal_places:
-    """As an encoder of references: [B, places, width], what stands for a picture among the vectors of a multimodal
-    model's tokens. `model` is a folder or hub id; empty is the base's own."""
+    """[B, 3, H, W] in [0, 1] -> [B, positions, width]: a picture's vectors among a multimodal model's token vectors.
+
+    model: folder or hub id of the model; empty is the base's own
+    """
 
     model: str = ""
 
@@ -259,7 +261,11 @@ class multimodal_places:
 
 
 def multimodal(base: Base, where: str = "") -> Multimodal:
-    """The multimodal model of a folder or hub id, or the base's own. Raises `InputError` where there is neither."""
+    """The multimodal model of a folder or hub id, or the base's own. Raises `InputError` where there is neither.
+
+    base: the base
+    where: folder or hub id of the model; empty is the base's own
+    """
     where = where or base.multimodal
     if not where:
         raise InputError(
@@ -271,7 +277,11 @@ def multimodal(base: Base, where: str = "") -> Multimodal:
 
 @functools.cache
 def opened(where: str, device: str = "cpu") -> Multimodal:
-    """A model by folder or hub id, frozen. Raises `FileError` for what is none."""
+    """A frozen multimodal model. Raises `FileError` for a folder or id that holds none.
+
+    where: folder or hub id of the model
+    device: device of its weights, such as "cuda"
+    """
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
@@ -295,7 +305,7 @@ def opened(where: str, device: str = "cpu") -> Multimodal:
 
 
 def _precision(config: Any, device: str) -> Any:
-    """Single on a CPU and for small models; else as stored."""
+    """Single precision on a CPU and for small models; otherwise as stored."""
     import torch
 
     return torch.float32 if device == "cpu" or hasattr(config, TOWER) else "auto"
@@ -316,7 +326,7 @@ def _with_tower(model: Any, folder: Path) -> None:
 
 
 def _preparation(where: str, config: Any) -> tuple[int, list[float], list[float]]:
-    """Side, mean and deviation of pictures as the model reads them."""
+    """Side of pictures in pixels, and mean and standard deviation of each channel, as the model reads them."""
     from transformers.utils import cached_file
 
     path = cached_file(where, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)

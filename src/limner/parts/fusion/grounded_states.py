@@ -33,12 +33,11 @@ class grounded_states:
     without a box, and in training a share `drop_box` of all rows, have learned queries instead. Rows that see no
     reference have states of zeros.
 
-    Arguments:
-        subject: its noun is the phrase, its pictures the references
-        look: references -> patch tokens [B, R, L, D]
-        queries: states of a subject
-        resampler: shape of the resampler
-        drop_box: share of rows whose queries are the learned ones in training
+    subject: its noun is the phrase, its pictures the references
+    look: references -> patch tokens [B, R, L, D]
+    queries: states of a subject
+    resampler: shape of the resampler
+    drop_box: share of rows whose queries are the learned ones in training
     """
 
     subject: Subject

@@ -43,13 +43,12 @@ class predicted_embedding:
     rows without references read an embedding of zeros. In a stage that trains the image branch, it reads the
     references' own embedding: so it learns to paint a picture of its embedding, as an unCLIP decoder does.
 
-    Arguments:
-        subject: its noun is replaced, by its pictures
-        tokens: states that the embedding becomes
-        layers: layers of the network
-        width: width of the network
-        heads: attention heads of the network
-        scale: strength of the image branch
+    subject: its noun is replaced, by its pictures
+    tokens: states that the embedding becomes
+    layers: layers of the network
+    width: width of the network
+    heads: attention heads of the network
+    scale: strength of the image branch
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross", "joint")
@@ -203,11 +202,10 @@ def embedding_regression(
     picture to paint (Eq. 2 of arXiv:2402.05195). Over rows that see references and have a caption; rows of equal
     captions are not told apart.
 
-    Arguments:
-        source: pairs of references and pictures to paint
-        part: the modifier whose network predicts
-        contrast: weight of the contrastive term
-        temperature: of the contrastive term
+    source: pairs of references and pictures to paint
+    part: the modifier whose network predicts
+    contrast: weight of the contrastive term
+    temperature: of the contrastive term
     """
 
     def value(step: Step) -> Tensor:

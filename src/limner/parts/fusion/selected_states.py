@@ -34,10 +34,9 @@ class selected_states:
     normalised first, without parameters. Rows that see no reference have states of zeros, whose values are zero as
     well.
 
-    Arguments:
-        subject: its noun is the query, its pictures the references
-        look: references -> patch tokens [B, R, L, depths, D], the full depth first
-        width: width of the queries and keys that select patches
+    subject: its noun is the query, its pictures the references
+    look: references -> patch tokens [B, R, L, depths, D], the full depth first
+    width: width of the queries and keys that select patches
     """
 
     subject: Subject

@@ -15,9 +15,8 @@ def delayed(*, begin: int = 700, branch: str = "plain") -> Guidance:
     conditioning, Sec. 4.4 of arXiv:2305.10431; PhotoMaker's start_merge_step, arXiv:2312.04461). Changes of weights act
     throughout; `PaintSettings.subject_from` is the same with the untouched base before.
 
-    Arguments:
-        begin: the last time, of 1000, that reads the subject; 700 is after 30 % of the way
-        branch: one that the recipe adds, whose prompts are without the subject
+    begin: the last time, of 1000, that reads the subject; 700 is after 30 % of the way
+    branch: one that the recipe adds, whose prompts are without the subject
     """
 
     def guidance(denoise: Denoiser, w: float) -> Denoiser:

@@ -23,11 +23,10 @@ def saliency_fusion(*, begin: int = 700, end: int = 400, scene: str = "plain", b
     the authors' pipeline, which shrinks 64 x 64 latents and grows them again for smoothing, and whose steps 15 and 30
     of 50 are the times 700 and 400).
 
-    Arguments:
-        begin: the last time, of 1000, of the scene alone
-        end: the last time of both
-        scene: the branch that paints the scene; another network's where the recipe has one
-        before: what the subject's branch is guided away from: its own network's reading of the plain text
+    begin: the last time, of 1000, of the scene alone
+    end: the last time of both
+    scene: the branch that paints the scene; another network's where the recipe has one
+    before: what the subject's branch is guided away from: its own network's reading of the plain text
     """
     if not 0 <= end <= begin <= 1000:
         raise InputError(f"the scene ends at time {begin} and both at {end}: expected 1000 >= begin >= end >= 0")

@@ -18,9 +18,8 @@ def kept_apart(*, strength: float = 0.3, until: float = 0.5) -> LatentOperation:
     of all handles that a prompt names (the inter- and intra-concept losses of arXiv:2404.05268). A prompt that names
     one subject is left alone. Several concepts with this operation in one painting act once.
 
-    Args:
-        strength: length of the step, as a share of the latents' own length.
-        until: share of the steps, from the first, in which it acts.
+    strength: length of the step, as a share of the latents' own length
+    until: share of the steps, from the first, in which it acts
     """
 
     def operation(moment: Moment) -> Tensor:

@@ -30,8 +30,7 @@ def weighted(weights: Sequence[float] = ()) -> Merging:
     """The sum of every concept's change times its weight, W + sum over k of w_k * change_k (the weight fusion that
     Mix-of-Show compares with, Eq. 2 of arXiv:2305.18292).
 
-    Args:
-        weights: one for each concept, in their order; 1 each where there are none.
+    weights: one for each concept, in their order; 1 each where there are none
     """
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:

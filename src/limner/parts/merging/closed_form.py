@@ -30,10 +30,9 @@ def closed_form(*, prompts: Sequence[str] = PROMPTS, num_captions: int = 200, da
     words, and C_reg the states of captions. The authors' captions are of a photo collection; here words of the base's
     vocabulary fill templates.
 
-    Args:
-        prompts: in which the words are read, {} for the handle.
-        num_captions: how many captions hold the base in place.
-        damping: added to the diagonal of C_reg^T C_reg, as a share of its mean, so that it has an inverse.
+    prompts: in which the words are read, {} for the handle
+    num_captions: how many captions hold the base in place
+    damping: added to the diagonal of C_reg^T C_reg, as a share of its mean, so that it has an inverse
     """
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:

@@ -19,8 +19,7 @@ def continual(*, strength: float = 10.0) -> Merging:
     arXiv:2304.06027), which has the closed form D' = D / (1 + strength * F^2). So the order of the concepts matters,
     and the first is kept as it is.
 
-    Args:
-        strength: of the penalty, where F is measured by its root mean square in the layer.
+    strength: of the penalty, where F is measured by its root mean square in the layer
     """
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:

@@ -38,12 +38,11 @@ def gradient_fusion(
     Parameters that are no layer's weight, such as biases, are averaged. Only X_k X_k^T is kept, so memory does not grow
     with the pictures.
 
-    Args:
-        prompts: of the pictures that each concept paints, {} for the handle.
-        beside: how many more prompts, in each of which a word that the base knows stands beside the concept.
-        pictures: of each prompt.
-        steps: of sampling each.
-        damping: of the pull towards the average, as a share of the mean of the diagonal of sum X_k X_k^T.
+    prompts: of the pictures that each concept paints, {} for the handle
+    beside: how many more prompts, in each of which a word that the base knows stands beside the concept
+    pictures: of each prompt
+    steps: of sampling each
+    damping: of the pull towards the average, as a share of the mean of the diagonal of sum X_k X_k^T
     """
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:

@@ -24,9 +24,8 @@ class control_branch:
 
     Its tensors are `control.CONDITION.…` and can be selected. The adapter's scale is the residuals' strength.
 
-    Arguments:
-        condition: name of the condition that it reads, such as "depth"
-        channels: of that condition, 1 or 3
+    condition: name of the condition that it reads, such as "depth"
+    channels: of that condition, 1 or 3
     """
 
     condition: str
@@ -52,9 +51,8 @@ class feature_branch:
 
     Its tensors are `features.CONDITION.…` and can be selected. The adapter's scale is the features' strength.
 
-    Arguments:
-        condition: name of the condition that it reads, such as "edges"
-        channels: of that condition, 1 or 3
+    condition: name of the condition that it reads, such as "edges"
+    channels: of that condition, 1 or 3
     """
 
     condition: str
@@ -78,9 +76,8 @@ class opened_control:
     """A ControlNet or T2I-Adapter from a folder in diffusers' layout. It does not learn, and a concept does not store
     it.
 
-    Arguments:
-        condition: name of the condition that it reads, such as "depth"
-        folder: where its config.json and weights are
+    condition: name of the condition that it reads, such as "depth"
+    folder: where its config.json and weights are
     """
 
     condition: str

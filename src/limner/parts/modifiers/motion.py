@@ -25,9 +25,8 @@ class motion_modules:
 
     Its tensors are `motion.…`, as diffusers names those of a `MotionAdapter`, and can be selected.
 
-    Arguments:
-        frames: of the longest clip
-        folder: a `MotionAdapter` in diffusers' layout to begin with; empty: from scratch
+    frames: of the longest clip
+    folder: a `MotionAdapter` in diffusers' layout to begin with; empty: from scratch
     """
 
     frames: int = 16

@@ -27,9 +27,8 @@ class concept_neurons:
 
     A weight whose mask did not fall below 1 is not shut, so a concept that learned nothing is the base.
 
-    Args:
-        layers: a set that the base names, "cross_attention_kv" or "attention".
-        share: of the weights of each layer that are shut at most, above 0 and below 1.
+    layers: a set that the base names, "cross_attention_kv" or "attention"
+    share: of the weights of each layer that are shut at most, above 0 and below 1
     """
 
     layers: str = "cross_attention_kv"

@@ -23,9 +23,8 @@ class residual_word:
     other state stays as it is to the bit (Sec. 3.2 of arXiv:2305.19327). Residuals of several words in one prompt are
     each added at their own word, also where another concept has the prompt read anew.
 
-    Args:
-        word: the handle, as prompts write it.
-        like: its class noun.
+    word: the handle, as prompts write it
+    like: its class noun
     """
 
     word: str
