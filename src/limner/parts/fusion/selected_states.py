@@ -71,7 +71,7 @@ class selected_states:
         import torch
 
         shares = self.attention(own, tokens, query)
-        depths = _normalised(tokens).flatten(1, 2).unbind(2)  # of [B, R * L, D] each
+        depths = _normalised(tokens).flatten(1, 2).unbind(2)  # each [B, R * L, D]
         return torch.stack([shares @ (z @ own[f"selected.value.{k}"].T) for k, z in enumerate(depths)])
 
     def _start(self, base: Base, depths: int, dim: int, generator: Generator) -> dict[str, Tensor]:

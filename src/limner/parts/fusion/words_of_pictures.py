@@ -160,6 +160,7 @@ def read_with(
     on: whether each row has pictures
     word: the token in prompts
     others: other tokens of each row, with their vectors
+    run: the run
     repeats: times that a prompt is repeated, at most
     noun: the class noun of repetitions
     """
@@ -173,7 +174,7 @@ def read_with(
 
 
 def _repeated(base: Base, text: str, again: str, most: int, words: Mapping[str, Tensor]) -> str:
-    """The text, and behind it what it says again, as often as there is room."""
+    """The text followed by repetitions of `again`, as far as there is room."""
     for _ in range(most - 1):
         longer = f"{text}, {again}"
         if base.num_tokens(longer, words=words) > base.max_tokens:
