@@ -66,7 +66,7 @@ class reference_features:
 def inverted_reference(
     reference: reference_latents, prompt: str
 ) -> Callable[[Adapted], Callable[[int], ReferenceStream]]:
-    """A reference stream along the sampler's path to the reference: DDIM run backwards (Sec. F of arXiv:2105.05233).
+    """A reference stream along the sampler's path to the reference: DDIM run backwards (arXiv:2105.05233).
 
     reference: the part that stores the reference's latents
     prompt: prompt of the inversion and of the reference stream

@@ -47,7 +47,8 @@ def timed(
         wide, total, size = plain.shape[-1], base.num_train_times, base.picture_size
         length = plain.float().norm(dim=-1).mean()
         known = subject.pictures and all(picture.image is not None for picture in subject.pictures)
-        shown = subject.tensor(size) if known else torch.zeros(1, 3, size, size)  # of a stored concept, features are
+        # a stored concept has no pictures: its features are read from the file
+        shown = subject.tensor(size) if known else torch.zeros(1, 3, size, size)
         with torch.no_grad():
             features = encoder(base, shown.to(base.device)).float().mean(0).cpu()
 
