@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def keep_maps(*, kind: str = "cross") -> AttentionOp:
-    """Keeps the maps of every site of a kind, the mean over heads: [rows, N, M]."""
+    """Keep the maps of every site of a kind, the mean over heads: [rows, N, M].
+
+    kind: "cross" or "self"
+    """
 
     def operation(call: AttentionCall) -> AttentionCall:
         if call.site.kind == kind:

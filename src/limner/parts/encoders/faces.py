@@ -51,7 +51,10 @@ def face_points(base: Base, pixels: Tensor) -> Tensor:
 
 
 def landmark_names(base: Base) -> tuple[str, ...]:
-    """Names of the landmarks that the base's detector marks, in its order."""
+    """Names of the landmarks that the base's detector marks, in its order.
+
+    base: the base, with a landmark detector
+    """
     _encoder(base, "landmarks")
     faces = base.capabilities.faces
     return faces.landmarks.names if faces is not None and faces.landmarks is not None else FIVE

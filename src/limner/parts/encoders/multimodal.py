@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from limner.core.base import Base
 
 PICTURE = "<image>"
-"""Where a picture stands in a text."""
+"""Mark of a picture in a text."""
 
 ASKED = {
     "caption": "Describe this picture in one short sentence.",
@@ -34,15 +34,19 @@ ASKED = {
 (arXiv:2404.05674)."""
 
 TOWER = "vision_tower_from"
-"""Key of a config: the folder, relative to it, of the CLIP whose image encoder the weights leave out, as LLaVA's first
-files did."""
+"""Key of a config: the folder, relative to it, of the CLIP whose image encoder the weights leave out, as in LLaVA's
+first files."""
 
 
 @dataclass(frozen=True, eq=False)
 class Multimodal:
     """A causal language model over [vectors of a picture's patch tokens; tokens of text], frozen.
 
-    `places` is the number of vectors of a picture, `width` their width and that of hidden states.
+    model: a model of transformers that reads pictures and text
+    tokenizer: its tokenizer
+    size: side of its pictures in pixels
+    mean: mean of each channel [1, 3, 1, 1]
+    std: standard deviation of each channel [1, 3, 1, 1]
     """
 
     model: Any
@@ -59,10 +63,12 @@ class Multimodal:
 
     @property
     def width(self) -> int:
+        """Width of hidden states and of vectors."""
         return int(self.model.config.get_text_config().hidden_size)
 
     @functools.cached_property
     def places(self) -> int:
+        """Number of vectors of a picture."""
         import torch
 
         return int(self.seen(torch.zeros(1, 3, self.size, self.size)).shape[1])
@@ -73,7 +79,7 @@ class Multimodal:
         return found
 
     def asked(self, what: str, **about: str) -> str:
-        """The text that asks one thing of a picture ("caption", "new picture"), up to where the answer begins."""
+        """The text of a request about a picture ("caption", "new picture"), up to the beginning of the answer."""
         requests: Mapping[str, str] = getattr(self.model.config, "asked", None) or ASKED
         request = requests[what].format(**about)
         if not self.tokenizer.chat_template:
@@ -83,7 +89,7 @@ class Multimodal:
         return str(self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)).strip()
 
     def seen(self, pixels: Tensor) -> Tensor:
-        """[B, 3, H, W] in [0, 1] -> [B, places, width]: what stands for each picture among the vectors of tokens."""
+        """[B, places, width]: the vectors of pictures [B, 3, H, W] in [0, 1]."""
         import torch
         import torch.nn.functional as F
 
@@ -95,8 +101,10 @@ class Multimodal:
         return found if hasattr(found, "shape") else torch.stack(list(found))
 
     def vectors(self, texts: Sequence[str], seen: Tensor | None, *, ends: bool = False) -> list[Tensor]:
-        """[length, width] of each text, its picture's vectors [places, width] where it says <image>. A text without one
-        reads none; `ends` closes each with the end token."""
+        """[length, width] of each text, with its picture's vectors [places, width] in place of <image>.
+
+        A text without <image> has none of them; `ends` appends the end token.
+        """
         table, found = self.model.get_input_embeddings(), []
         for row, text in enumerate(texts):
             before, *behind = text.split(PICTURE)
@@ -111,8 +119,8 @@ class Multimodal:
         return found
 
     def counted(self, texts: Sequence[str]) -> Tensor:
-        """[B, L]: the number of each vector's token in its text, all of a picture's vectors being one; 0 behind shorter
-        texts."""
+        """[B, L]: the number of each vector's token in its text; all of a picture's vectors count as one token, and
+        padding is 0."""
         import torch
 
         rows = []
@@ -125,9 +133,12 @@ class Multimodal:
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     def states(self, vectors: Sequence[Tensor], *, of_all_layers: bool = False) -> tuple[Tensor, Tensor]:
-        """Last hidden states [B, L, width] of rows of vectors [length, width], and which are of a row [B, L] bool;
-        `of_all_layers` gives the mean of all layers' states, each normalised, the vectors among them. Gradients pass to
-        the vectors."""
+        """Last hidden states [B, L, width] of rows of vectors [length, width], and [B, L] bool: positions that are no
+        padding.
+
+        `of_all_layers` gives the mean over the states of all layers and the vectors, each normalised. Gradients pass to
+        the vectors.
+        """
         import torch.nn.functional as F
 
         padded, mask = _padded(vectors)
@@ -161,7 +172,7 @@ class Multimodal:
 
     @contextmanager
     def changed(self, own: Mapping[str, Tensor]) -> Iterator[None]:
-        """While inside, the layers that `own` has factors of go through them as well."""
+        """Inside the block, the layers with factors in `own` have these low-rank changes."""
         from limner.core.types import Live
         from limner.parts.modifiers.low_rank import beside
 
@@ -173,7 +184,7 @@ class Multimodal:
             yield
 
     def logits(self, states: Tensor) -> Tensor:
-        """[…, width] -> […, vocabulary]: which token is next."""
+        """[…, vocabulary]: logits of the next token for hidden states […, width]."""
         found: Tensor = self.language.get_output_embeddings()(states)
         return found
 
@@ -197,7 +208,7 @@ class Multimodal:
         import torch
 
         found = []
-        for one in vectors:  # rows differ in length, and few are asked at once
+        for one in vectors:  # rows differ in length, and there are few of them
             with torch.no_grad():
                 ids = self.language.generate(
                     inputs_embeds=one[None],

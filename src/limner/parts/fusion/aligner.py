@@ -76,8 +76,8 @@ class aligner_net:
             return self.aligned(own, *read(reader, texts, seen), reader.counted(texts))
 
     def aligned(self, own: Mapping[str, Tensor], states: Tensor, mask: Tensor, counted: Tensor) -> Tensor:
-        """M: states [B, n, width], of which `mask` [B, n] says which there are and `counted` [B, n] of which token ->
-        [B, L, D]."""
+        """M: [B, L, D] from states [B, n, width], with `mask` [B, n] of those that are no padding and their token
+        numbers `counted`."""
         import torch.nn.functional as F
 
         x = own["queries"].expand(len(states), -1, -1)
@@ -87,7 +87,7 @@ class aligner_net:
         return F.linear(F.layer_norm(x, x.shape[-1:]), own["onto"])
 
     def again(self, own: Mapping[str, Tensor], aligned: Tensor, length: int) -> Tensor:
-        """N: [B, L, D] -> the multimodal model's states [B, length, width]."""
+        """N: the multimodal model's states [B, length, width] from [B, L, D]."""
         import torch.nn.functional as F
 
         memory = F.linear(aligned, own["again.into"])

@@ -53,7 +53,7 @@ class identity_words:
 
     @property
     def look(self) -> Look:
-        """The mean over a subject's pictures of all that is seen."""
+        """The mean over a subject's pictures of all features."""
         last = () if self.expression is None else (self.expression,)
         return mean_of(side_by_side((*(encoder for encoder, _ in self.identity), *last)))
 
@@ -85,7 +85,7 @@ class identity_words:
         return Mapped(own, vectors)
 
     def _widths(self, base: Base) -> list[int]:
-        """Numbers of every depth of an identity."""
+        """Width of every depth of an identity."""
         import torch
 
         blank = torch.zeros(1, 3, base.picture_size, base.picture_size, device=base.device)

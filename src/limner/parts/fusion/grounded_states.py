@@ -151,7 +151,10 @@ def touched(boxes: Tensor, side: int) -> Tensor:
 
 
 def box_around(region: Tensor) -> Tensor:
-    """[1, 4]: left, top, right, bottom of a region [1, 1, h, w], as shares of the picture."""
+    """[1, 4]: left, top, right, bottom of a region, as shares of the picture.
+
+    region: [1, 1, h, w], above 0 inside
+    """
     import torch
 
     inside = region[0, 0] > 0

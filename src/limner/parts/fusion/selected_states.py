@@ -61,7 +61,8 @@ class selected_states:
         return {**parameters, FEATURES: features}, make
 
     def attention(self, own: Mapping[str, Tensor], tokens: Tensor, query: Tensor) -> Tensor:
-        """Patch tokens [B, R, L, depths, D], query [B, L_text, C] -> [B, L_text, R * L]: the share of each patch."""
+        """[B, L_text, R * L]: the share of each patch, for patch tokens [B, R, L, depths, D] and a query [B, L_text,
+        C]."""
         patches = _normalised(tokens[..., 0, :]).flatten(1, 2)  # [B, R * L, D]
         asked, offered = query @ own["selected.query"].T, patches @ own["selected.key"].T
         return (asked @ offered.mT * self.width**-0.5).softmax(-1)
@@ -91,10 +92,12 @@ class selected_states:
 
 
 def query_consistency(source: Source) -> Objective:
-    """Sum over depths of 1 - cos(mean of S_k, mean of z_q): the selected features stay near the query that selected
-    them (embedding consistency regularisation, Eq. 5 of arXiv:2312.16272). Rows without references do not count.
+    """Sum over depths of 1 - cos(mean of S_k, mean of z_q): selected features stay near the query that selected them.
 
+    This is embedding consistency regularisation (Eq. 5 of arXiv:2312.16272). Rows without references do not count.
     Raises `InputError` on a base where `selected_states` made nothing.
+
+    source: batches with references
     """
 
     def value(step: Step) -> Tensor:
@@ -114,7 +117,7 @@ def query_consistency(source: Source) -> Objective:
 
 
 def _read(base: Base, queries: Sequence[str], known: dict[str, Tensor]) -> Tensor:
-    """[B, L_text, C]: the text encoder's hidden states of each query, each read once."""
+    """[B, L_text, C]: the text-encoder hidden states of each query; every query is encoded once."""
     import torch
 
     new = sorted(set(queries) - known.keys())

@@ -85,7 +85,7 @@ def member_of(adapter: Adapter, base: Base) -> Member:
 
 
 def _check_plain(adapter: Adapter) -> None:
-    """What paints in its own way, or stands on pre-trained weights, is no change that can be merged."""
+    """Raise `InputError` for a concept with parts in sampling, or with pre-trained weights, which cannot be merged."""
     from limner.core.recipe import Painting
 
     if adapter.recipe.painting != Painting():

@@ -120,7 +120,10 @@ class key_locked:
 
 
 def second_moment(base: Base) -> Tensor:
-    """[D, D]: E[e e'] over text-encoder hidden states of captions, with a ridge."""
+    """[D, D]: E[e e'] over text-encoder hidden states of captions, with a ridge.
+
+    base: the base
+    """
     import torch
 
     captions = [t.format(n, p).strip() for t in TEMPLATES for n in NOUNS for p in PLACES]

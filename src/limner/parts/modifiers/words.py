@@ -114,7 +114,12 @@ class picture_words:
 
 
 def rare_word(handle: str) -> Callable[[Base], str]:
-    """Base -> one of its rare tokens, chosen by the handle so that two subjects seldom share one."""
+    """Base -> one of its rare tokens, chosen by the handle so that two subjects seldom share one.
+
+    Raises `InputError` on a base without rare tokens.
+
+    handle: the subject's word
+    """
 
     def choose(base: Base) -> str:
         rare = base.rare_words
@@ -135,7 +140,11 @@ def rare_word_and(noun: str, *, handle: str) -> Callable[[Base], str]:
 
 
 def real_words(base: Base) -> Tensor:
-    """[V, D]: the input vectors of all words that the base knows as one token."""
+    """[V, D]: the input vectors of all words that the base knows as one token. Raises `InputError` where there are
+    none.
+
+    base: the base
+    """
     import torch
 
     known, room = sorted(word for word in base.vocabulary if word.isalpha() and len(word) > 1), base.max_tokens

@@ -20,7 +20,7 @@ def corpus_texts(*, batch: int = 64, corpus: Corpus | None = None) -> Source:
     """Batches of texts that the base can read whole, without latents.
 
     batch: texts in an update
-    corpus: pictures to draw from; None draws from the base's own
+    corpus: corpus of the texts; None is the base's own
     """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
