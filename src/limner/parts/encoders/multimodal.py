@@ -111,7 +111,7 @@ class Multimodal:
             parts = [table(self._ids(before, first=True))]
             for piece in behind:
                 if seen is None:
-                    raise InputError(f"the text {text!r} has a picture in it, and no picture was given")
+                    raise InputError(f"the text {text!r} refers to a picture, and no picture was given")
                 parts += [seen[row].to(parts[0]), table(self._ids(piece))]
             if ends:
                 parts.append(table(self._tensor([self.tokenizer.eos_token_id])))
@@ -330,7 +330,7 @@ def _with_tower(model: Any, folder: Path) -> None:
     from limner.core.quiet import quiet
 
     if not folder.is_dir():
-        raise FileError(f"{folder} is not there, whose picture tower this multimodal model looks through")
+        raise FileError(f"there is no folder {folder}: expected the CLIP whose image encoder this model uses")
     with quiet():
         tower = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32)
     model.model.vision_tower.load_state_dict(tower.state_dict())

@@ -192,7 +192,7 @@ def router_prior(source: Source) -> Objective:
 
         prediction, mask = step.prediction, step.batch.mask
         if mask is None or prediction.kept is None:
-            raise InputError(f"{source.name} gives no masks, which this objective holds the router with")
+            raise InputError(f"{source.name} gives no masks, which this objective compares the router with")
         found = []
         for name, share in prediction.kept.kept.items():
             if name.startswith(f"{ROUTED}, "):

@@ -28,24 +28,24 @@ Tokens: TypeAlias = (
     "tuple[dict[str, Tensor], Callable[[Mapping[str, Tensor], Pass, int], Tensor]]]"
 )
 """Base, stored tensors by name, generator -> tensors of its own, and (those tensors, run, number of its rows) ->
-states [rows, tokens, C]."""
+image tokens [rows, tokens, C]."""
 
 
 @dataclass(frozen=True)
 class decoupled_cross_attention:
     """In every cross-attention layer, out = attention(Q, K_text, V_text) + scale * attention(Q, K_image, V_image).
 
-    Source: Eq. 5 of arXiv:2308.06721. In joint attention the same is added to the picture's output. The image states
+    Source: Eq. 5 of arXiv:2308.06721. In joint attention the same is added to the picture's output. The image tokens
     are a linear map of one global embedding, normalised. K_image and V_image start as copies of the text's. A dropped
     picture is a zero embedding, before the linear map. In training, rows have the references of their batch; in
     sampling, they have the mean embedding of the subject's pictures, and the negative branch a dropped picture.
 
     subject: the subject whose pictures are used in sampling
     encoder: base and pixels [n, 3, H, W] in [0, 1] -> embeddings [n, D]
-    tokens: number of image states
+    tokens: number of image tokens
     scale: weight of the image attention
     alone: whether the encoder sees the masked subject on a plain background
-    states: makes the image states in another way, for example from the prompt too; None is the linear map
+    states: makes the image tokens in another way, for example from the prompt too; None is the linear map
     gate: call and the subject's handle -> weight of each position of a layer [B, 1, N, 1]; None is 1
     """
 

@@ -167,8 +167,10 @@ def box_around(region: Tensor) -> Tensor:
 
 
 def fourier(boxes: Tensor) -> Tensor:
-    """[B, 4] -> [B, 8 * FREQUENCIES]: sines and cosines of every edge, as GLIGEN's boxes (Sec. 3.2 of
-    arXiv:2301.07093)."""
+    """[B, 8 * FREQUENCIES]: sines and cosines of every edge, as of GLIGEN's boxes (Sec. 3.2 of arXiv:2301.07093).
+
+    boxes: [B, 4]: left, top, right, bottom as shares
+    """
     import torch
 
     scales = SPREAD ** (torch.arange(FREQUENCIES, device=boxes.device) / FREQUENCIES)

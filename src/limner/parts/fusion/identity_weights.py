@@ -157,7 +157,7 @@ class identity_weights:
         """Rows of the bank, by person. Raises `InputError` where it has none for a person."""
         if identity is None or int(identity.max()) >= self.people:
             raise InputError(
-                f"there are weights of {self.people} people, and the corpus shows more or does not say whom it shows"
+                f"there are weights of {self.people} people: expected a corpus that identifies at most as many people"
             )
         return identity
 

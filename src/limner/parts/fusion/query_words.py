@@ -106,7 +106,7 @@ class released_query_words:
         about = about_weights(self.weights, base)
         if "former" not in about:
             raise FileError(
-                f"{weights_path(self.weights, base)} was not imported: `limner import FOLDER` brings what is released"
+                f"{weights_path(self.weights, base)} was not imported: `limner import FOLDER` imports released weights"
             )
         mapper = query_words(QueryFormer(**about["former"]), about["projector"])
         start = mapper.start(base, shape[-1], generator)

@@ -90,8 +90,8 @@ class reference_network:
         sites = [site for site in base.sites if self.chosen(site)]
         if not sites:
             raise InputError(
-                f"none of the attention layers of {base.name} ({base.family}) is of the kind that sees references here: this "
-                "method means nothing on it"
+                f"{base.name} ({base.family}) has no attention layer of the kind that reads references here: this method does "
+                "not work on it"
             )
         latents, where = self._own(base, stored)
         prefix = f"{self.name}."

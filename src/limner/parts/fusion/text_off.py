@@ -94,9 +94,8 @@ class mixed_attention:
         before, more = call.key.shape[2], key.shape[2]
         bias = call.query.new_zeros(rows, 1, 1, before + more)
         bias[..., before:] = math.log(weight)
-        bias[[k for k, own in enumerate(main) if not own], ..., before:] = float(
-            "-inf"
-        )  # parallel streams look at themselves alone
+        # parallel streams attend to themselves alone
+        bias[[k for k, own in enumerate(main) if not own], ..., before:] = float("-inf")
         call.key, call.value = torch.cat([call.key, key], 2), torch.cat([call.value, value], 2)
         call.bias = bias.expand(-1, 1, call.query.shape[2], -1)
 

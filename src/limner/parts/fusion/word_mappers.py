@@ -54,8 +54,8 @@ class words_of_depths:
     """Hidden states of R pictures at several depths [B, R, L, depths, D] -> a token of each depth [B, depths, D'].
 
     One perceptron of the class token plus the mean of another over the patch tokens, averaged over pictures (ELITE,
-    Sec. 3.2 of arXiv:2302.13848). In sampling only the first token is used: the others absorb, in training, traits that
-    are not the subject's.
+    Sec. 3.2 of arXiv:2302.13848). With frozen parameters only the first token is used: the others absorb, in training,
+    traits that are not the subject's.
 
     start: word near whose vector tokens start
     hidden: width of the perceptrons

@@ -39,6 +39,6 @@ def _drawn(base: Base, count: int, purpose: str) -> list[str]:
 
     known = sorted(word for word in base.vocabulary if word.isalpha() and len(word) > 2)
     if not known:
-        raise InputError(f"{base.name} knows no whole words as one token, of which captions could be made")
+        raise InputError(f"{base.name} knows no whole words as one token, from which captions could be made")
     which = torch.randint(len(known), (count,), generator=stream(0, f"words of a merging, {purpose}")).tolist()
     return [known[k] for k in which]

@@ -47,7 +47,7 @@ def _shut_by(member: Member, name: str, now: Tensor) -> Tensor:
     moved = change != 0
     if not bool((change[moved] == -now[moved]).all()):
         raise InputError(
-            f"{member.handle} changes {name} in other ways than by shutting weights, so it has no concept neurons to unite; teach it with "
+            f"{member.handle} changes {name} in other ways than by shutting weights, so it has no concept neurons to unite; train it with "
             "the method 'cones', or merge by 'gradient-fusion' or 'average'"
         )
     return moved

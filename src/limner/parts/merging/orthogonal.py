@@ -55,7 +55,7 @@ def orthogonalised(changes: Sequence[Tensor], name: str = "the layer") -> list[T
     if len(rows) > rows.shape[1]:
         raise InputError(
             f"the changes of {name} have ranks that sum to {len(rows)}, and it has {rows.shape[1]} inputs, so they cannot be orthogonal; "
-            "teach the concepts at a lower rank, or merge by 'gradient-fusion'"
+            "train the concepts at a lower rank, or merge by 'gradient-fusion'"
         )
     left, _, right = torch.linalg.svd(rows, full_matrices=False)
     nearest = (left @ right).split([len(own) for _, own in bases])

@@ -58,7 +58,7 @@ class image_attention:
         chosen = [site for site in base.sites if site.kind == "cross" and site.block == "up"][::2]
         if not chosen:
             raise InputError(
-                f"{base.name} ({base.family}) has no cross-attention on a way up, where this method puts layers"
+                f"{base.name} ({base.family}) has no cross-attention in up blocks, where this method adds layers"
             )
         live, own = Live({LATENTS: latents}), {}
         for site in chosen:

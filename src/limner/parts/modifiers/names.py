@@ -89,8 +89,8 @@ def encoded_mean_name(base: Base, names: str = "") -> Tensor:
     wide = base.states_shape[1]
     if wide != mean.shape[1]:
         raise InputError(
-            f"this method starts a word at its text encoder's output, and that of {base.name} is {wide} numbers wide "
-            f"where words are {mean.shape[1]}: it means nothing there"
+            f"this method starts a word at its text encoder's output, which must be as wide as the words' vectors: "
+            f"on {base.name} they are {wide} and {mean.shape[1]} wide"
         )
     words = {"<name>": mean}
     with torch.no_grad():

@@ -77,7 +77,7 @@ def _layer(base: Base, layer: str) -> Any:
         module.weight.shape  # noqa: B018  # a module without a weight cannot be changed
     except (AttributeError, KeyError, LookupError, ValueError) as error:
         raise FileError(
-            f"the file changes {layer[:200]!r}, a layer that {base.name} has not: it is of another base"
+            f"the file changes {layer[:200]!r}, which {base.name} does not have: it is of another base"
         ) from error
     return module
 
@@ -88,7 +88,7 @@ def _check(name: str, kind: str, own: Mapping[str, Tensor]) -> None:
     factors = {key: tensor for key, tensor in own.items() if key not in ("alpha", "magnitude")}
     if set(factors) not in FACTORS[f"{kind}."]:
         raise FileError(
-            f"{name} has the factors {', '.join(sorted(factors))[:200]}, which are those of no change; the file is damaged"
+            f"{name} has the factors {', '.join(sorted(factors))[:200]}, which form no change of a layer; the file is damaged"
         )
     for key, tensor in own.items():
         flat, real = key in FLAT, tensor.is_floating_point()

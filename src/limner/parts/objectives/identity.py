@@ -65,9 +65,8 @@ def encoder_of(base: Base, encoder: str | PixelEncoder) -> PixelEncoder:
     if encoder not in base.encoders:
         known = ", ".join(sorted(base.encoders)) or "none"
         raise InputError(
-            f"{base.name} has no encoder for {encoder!r} (it has {known}), which this method looks through: use a base "
-            f"that comes "
-            "with one, or give the objective a function of pixels"
+            f"{base.name} has no encoder for {encoder!r} (it has {known}), which this method needs: use a base "
+            "that comes with one, or give the objective a function of pixels"
         )
     return base.encoders[encoder]
 

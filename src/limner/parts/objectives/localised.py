@@ -43,7 +43,9 @@ def localised(source: Source, watched: watched_word, *, most: int = 256) -> Obje
             apart = _mean(own, 1 - inside) - _mean(own, inside)
             found.append((apart * there).sum() / there.sum().clamp_min(1))
         if not found:
-            raise InputError("no cross-attention of this base keeps maps of a word: this objective means nothing on it")
+            raise InputError(
+                "this base has no cross-attention layer, whose maps this objective needs: use one that has"
+            )
         return torch.stack(found).mean()
 
     return Objective(f"localised({source.name})", source, value, across=True)

@@ -65,5 +65,5 @@ def _mask(step: Step, source: Source) -> Tensor:
     """[B, 1, h, w]"""
     mask = step.batch.mask
     if mask is None:
-        raise InputError(f"{source.name} gives no masks, which this objective looks at")
+        raise InputError(f"{source.name} gives no masks, which this objective needs")
     return mask

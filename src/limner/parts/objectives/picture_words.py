@@ -65,7 +65,7 @@ def short(source: Source, what: Literal["picture words", "word offset"]) -> Obje
 def _kept(step: Step, what: str) -> Tensor:
     kept = step.prediction.kept
     if kept is None or what not in kept.kept:
-        raise InputError(f"nothing worn makes {what} of pictures, which this objective looks at")
+        raise InputError(f"no attached adapter makes {what} from pictures, which this objective needs")
     return kept.kept[what]
 
 

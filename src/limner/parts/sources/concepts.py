@@ -36,7 +36,7 @@ def shown_for(source: Source, inside: str, outside: str, *, share: float = 0.5) 
             batch = inner(step, at)
             shown = batch.references
             if shown is None or shown.masks is None:
-                raise InputError(f"{source.name} gives no masks, by which a reference is shown for one thing in it")
+                raise InputError(f"{source.name} gives no masks, which the concept words of references need")
             within = torch.rand(len(shown), generator=at("concepts")) < share
             masks = torch.where(within.view(-1, 1, 1, 1, 1).to(shown.masks.device), shown.masks, 1 - shown.masks)
             count = shown.pixels.shape[1]

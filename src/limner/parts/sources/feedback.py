@@ -52,7 +52,7 @@ def feedback(
     name: name of the source; sources of one recipe that are to sample different pictures have different names
     """
     if not 1 <= keep <= count:
-        raise InputError(f"of {count} pictures from 1 to {count} can be kept, not {keep}")
+        raise InputError(f"from 1 to {count} can be kept, not {keep}, since feedback paints {count} pictures")
     if not prompts:
         raise InputError("feedback paints prompts, and was given none")
     texts = [prompts[k % len(prompts)] for k in range(count)]
@@ -87,11 +87,11 @@ def check_choice(numbers: Sequence[int], count: int) -> None:
     count: number of pictures to choose from
     """
     if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(count)):
-        raise InputError(f"a choice is of different pictures from 0 to {count - 1}, at least one, not {list(numbers)}")
+        raise InputError(f"choose different pictures from 0 to {count - 1}, at least one, not {list(numbers)}")
 
 
 def _not_gathered(step: int, at: Streams) -> Batch:
-    raise InputError("feedback is drawn only in a stage's updates, once it has painted")
+    raise InputError("feedback has batches only in its stage's updates, after its pictures are painted")
 
 
 def _painted(

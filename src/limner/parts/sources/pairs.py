@@ -103,7 +103,7 @@ def pairs(
         shelf, subjects = Shelf(found, base), [list(pictures) for pictures in found.subjects]
         if (masked or boxes or ground != "own") and shelf.masks(subjects[0][:1]) is None:
             raise InputError(
-                f"this method wants to know where the subject is, and the corpus {found.name} has masks for "
+                f"this method needs to know where the subject is, and the corpus {found.name} has masks for "
                 f"{found.record['masks']} of {found.record['pictures']} pictures: put a mask beside every one (NAME.mask.png, "
                 "white where the subject is)"
             )

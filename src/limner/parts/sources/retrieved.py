@@ -58,7 +58,7 @@ def retrieved(
         shelf, whose = Shelf(found, base), [who for who, own in enumerate(found.subjects) for _ in own]
         if not neighbours < len(whose) or not shelf.whole:
             raise InputError(
-                f"neighbours are looked for among more than {neighbours} and at most {KEPT:,} pictures; the corpus "
+                f"retrieval needs more than {neighbours} and at most {KEPT:,} pictures; the corpus "
                 f"{found.name} has {len(whose):,}"
             )
         name = getattr(encoder, "__name__", type(encoder).__name__)
