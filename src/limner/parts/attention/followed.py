@@ -95,7 +95,7 @@ class _Following:
     def begin(self, run: Pass) -> Tensor | None:
         """[rows, 1, h, w] of the step before this run's, if it was recorded."""
         assert run.step is not None
-        seeds = run.seeds[: len(run.seeds) // len(run.branches)]  # the same whatever branches a step runs
+        seeds = run.seeds[: len(run.seeds) // len(run.branches)]  # the same for any branches of a step
         if (self.now.number, self.now.seeds) != (run.step, seeds):
             self.last = self.now
         self.now = _Step(run.step, seeds)

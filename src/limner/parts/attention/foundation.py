@@ -121,7 +121,7 @@ class _Seen:
         import torch
         import torch.nn.functional as F
 
-        from limner.parts.modifiers.image_attention import otsu  # which stands on this package
+        from limner.parts.modifiers.image_attention import otsu  # that module imports this package
 
         maps = self.now if run.step == self.number + 1 else self.last if run.step == self.number else []
         if not maps:

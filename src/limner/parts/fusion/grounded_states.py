@@ -51,7 +51,7 @@ class grounded_states:
         features = looked_at(base, self.subject, self.look, stored, FEATURES)
         start = self._start(base, features.shape[-1], generator)
         parameters = taken(prefixed(PREFIX, start), stored, base, what="the grounding resampler")
-        known: dict[str, Tensor] = {}  # text embeddings of phrases read before
+        known: dict[str, Tensor] = {}  # phrase -> its text embedding
 
         def make(own: Mapping[str, Tensor], run: Pass, rows: int) -> Tensor:
             tokens, on = looked_at_by_rows(base, run, self.look, own[FEATURES], rows)

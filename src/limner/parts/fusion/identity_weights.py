@@ -135,7 +135,7 @@ class identity_weights:
 
         matrices, width = sites * len(PARTS), self.width
         bank = torch.randn(self.people, matrices, self.numbers, generator=generator) * 0.3
-        bank[..., : self.rank * self.a] = 0  # nothing is changed at first
+        bank[..., : self.rank * self.a] = 0  # no change at the start
         start = {"bank": bank, "hyper.queries": torch.randn(matrices, width, generator=generator)}
         start["hyper.see"] = torch.randn(width, features, generator=generator) / features**0.5
         start["hyper.known"] = torch.randn(width, self.numbers, generator=generator) / self.numbers**0.5

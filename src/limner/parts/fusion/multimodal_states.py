@@ -35,7 +35,7 @@ class Writer(Protocol):
 def states_of_multimodal(subject: Subject, writer: Writer) -> Making:
     """For `changed_states`: prompts that name the subject have all hidden states from the writer.
 
-    The multimodal model reads the subject's pictures, alone on plain ground, and the prompt. Results for several
+    The multimodal model reads the subject's pictures, alone on a plain background, and the prompt. Results for several
     pictures are averaged. Rows without pictures are written from text alone, with the noun in the token's position.
 
     subject: the subject

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 class Shown:
     """The denoiser's hidden states of each row's references at one site."""
 
-    hidden: Tensor  # [rows, R * N, C]: what entered the layer, of all pictures of a row
-    where: Tensor  # [rows, R * N] in [0, 1]: where the subject is in them
-    on: Tensor  # [rows] bool: rows that see their pictures
-    count: int  # R
+    hidden: Tensor  # [rows, R * N, C]: the layer's input for all pictures of a row
+    where: Tensor  # [rows, R * N] in [0, 1]: masks of the subject in them
+    on: Tensor  # [rows] bool: rows with references
+    count: int  # number R of pictures of a row
     strength: float  # strength of the recipe
     handle: str = ""  # handle of the subject
 
     @property
     def by_row(self) -> Tensor:
-        """[rows, 1, 1]: the strength, and 0 for rows that see nothing."""
+        """[rows, 1, 1]: the strength, and 0 for rows without references."""
         return (self.strength * self.on).to(self.hidden).view(-1, 1, 1)
 
 

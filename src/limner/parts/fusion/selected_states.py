@@ -29,12 +29,11 @@ class selected_states:
 
     A = softmax(W_q z_q (W_k z_0)^T / sqrt(width)), with z_q the text encoder's hidden states of the query and z_0 the
     image encoder's patch tokens at its full depth; S_k = A W_v^k z_k at each depth k (Eq. 1 and 2 of arXiv:2312.16272).
-    All S_k, one behind the other, are what the layers read: [rows, depths * L_text, C]. The query is the subject's
-    class noun; in pre-training, that of each row. Patches of several references are searched together. Patch tokens are
-    normalised first, without parameters. Rows that see no reference have states of zeros, whose values are zero as
-    well.
+    The layers read all S_k, one behind the other: [rows, depths * L_text, C]. The query is the subject's class noun; in
+    pre-training, that of each row. Patches of several references are searched together. Patch tokens are normalised
+    first, without parameters. Rows without references have states of zeros, and so values of zero.
 
-    subject: its noun is the query, its pictures the references
+    subject: the subject; its noun is the query, its pictures the references
     look: references -> patch tokens [B, R, L, depths, D], the full depth first
     width: width of the queries and keys that select patches
     """
@@ -49,7 +48,7 @@ class selected_states:
         features = looked_at(base, self.subject, self.look, stored, FEATURES)
         start = self._start(base, features.shape[-2], features.shape[-1], generator)
         parameters = taken(start, stored, base, what="the selecting encoder")
-        known: dict[str, Tensor] = {}  # hidden states of queries read before
+        known: dict[str, Tensor] = {}  # query -> its hidden states
 
         def make(own: Mapping[str, Tensor], run: Pass, rows: int) -> Tensor:
             tokens, on = looked_at_by_rows(base, run, self.look, own[FEATURES], rows)

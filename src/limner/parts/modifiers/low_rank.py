@@ -157,9 +157,8 @@ def _beside_many(
 
     def convolution(layer: Any, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
         groups, each = len(first), len(x) // len(first)
-        beside = (
-            x.view(groups, each, *x.shape[1:]).transpose(0, 1).reshape(each, -1, *x.shape[2:])
-        )  # groups' own channels
+        # the channels of each group side by side
+        beside = x.view(groups, each, *x.shape[1:]).transpose(0, 1).reshape(each, -1, *x.shape[2:])
         low = F.conv2d(beside, first.flatten(0, 1), None, layer.stride, layer.padding, layer.dilation, groups)
         more = F.conv2d(low, second.flatten(0, 1), groups=groups)
         return more.view(each, groups, -1, *more.shape[2:]).transpose(0, 1).reshape(len(x), -1, *more.shape[2:])

@@ -68,7 +68,8 @@ class concept_neurons:
 
 
 def _masking(neurons: concept_neurons, weight: Tensor, key: str, live: Live) -> Any:
-    """Mask -> the change of the weight: by the mask as it is in training, else the shut weights removed."""
+    """Mask -> the change of the weight: in training W scaled by the mask, otherwise W with the chosen weights set to
+    zero."""
 
     def change(own: Mapping[str, Tensor]) -> Tensor:
         import torch

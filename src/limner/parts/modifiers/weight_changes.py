@@ -185,7 +185,7 @@ def hadamard(rank: int, *, alpha: float | None = None) -> Kind:
 
         return start, change
 
-    kind.alpha = alpha or rank  # type: ignore[attr-defined]  # for those who write the factors into files
+    kind.alpha = alpha or rank  # type: ignore[attr-defined]  # for writing the factors into files
     return kind
 
 
@@ -264,7 +264,7 @@ def orthogonal(blocks: int = 4, *, radius: float = 0.0) -> Kind:
 
         return {"turn": torch.zeros(blocks, side, side)}, change
 
-    kind.rotation = rotation  # type: ignore[attr-defined]  # for those who write rotations into files
+    kind.rotation = rotation  # type: ignore[attr-defined]  # for writing rotations into files
     return kind
 
 
@@ -307,7 +307,7 @@ def multiplied(count: int = 3) -> Kind:
         import torch
 
         columns = torch.randn(count, weight[0].numel(), generator=generator)
-        columns[0] = 1.0  # whole rows first
+        columns[0] = 1.0  # the first product scales whole rows
 
         def change(own: Mapping[str, Tensor]) -> Tensor:
             return weight * (own["rows"] @ own["columns"]).view_as(weight)

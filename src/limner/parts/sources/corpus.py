@@ -22,7 +22,7 @@ KEPT = 1_000_000_000
 pictures used last are kept."""
 
 
-GROUP = 8  # pictures that are encoded at once
+GROUP = 8  # pictures encoded at once
 
 
 def corpus_of(base: Base, given: Corpus | None) -> Corpus:

@@ -30,7 +30,7 @@ class Shots(NamedTuple):
     pixels: Tensor  # [n, 3, H, W] in [0, 1]
     masks: Tensor | None  # [n, 1, H, W] in [0, 1]
     landmarks: Tensor | None = None  # [n, K, 2] shares of width and height; NaN where unknown
-    mirror: Sequence[int] = ()  # which landmark each becomes in a mirrored picture; empty: itself
+    mirror: Sequence[int] = ()  # for each landmark the one it becomes in a mirrored picture; empty: itself
 
 
 Change: TypeAlias = "Callable[[Shots, Generator], Shots]"
@@ -208,7 +208,7 @@ def _others(subjects: Sequence[int], pictures: Sequence[Sequence[int]], generato
 def on_ground_of(others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: Tensor) -> Tensor:
     """[n, 3, H, W]: subjects pasted on the background of other pictures.
 
-    The other pictures' own subjects are painted over with their mean surroundings.
+    The other pictures' own subjects are replaced by their mean surroundings.
 
     others: pictures that lend the background [n, 3, H, W]
     theirs: masks of their subjects [n, 1, H, W], or None
@@ -256,7 +256,7 @@ def side_by_side(
 ) -> tuple[Tensor, Tensor]:
     """Subjects beside those of other pictures, each at half its size, on the other pictures' background.
 
-    The subject stands left or right at random. The other pictures' own subjects are first painted over with their mean
+    The subject stands left or right at random. The other pictures' own subjects are first replaced by their mean
     surroundings. Returns the pictures [n, 3, H, W] and the masks of the subjects in them [n, 1, H, W].
 
     others: other pictures [n, 3, H, W]

@@ -29,7 +29,7 @@ def corpus_texts(*, batch: int = 64, corpus: Corpus | None = None) -> Source:
         from .corpus import corpus_of, text
 
         found = corpus_of(base, corpus)
-        nothing = torch.zeros(batch, 0, device=base.device, dtype=base.dtype)  # not painted beside other batches
+        nothing = torch.zeros(batch, 0, device=base.device, dtype=base.dtype)  # empty latents
 
         def fitting(number: int) -> str:
             """The text of a number, or of the next whose text is short enough."""
