@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class text_off:
-    """In training, cross-attention to the text is zero, so that the identity is learned without words.
+    """In training on references, cross-attention to the text is zero, so that the identity is learned without words.
 
     This is identity-enhanced training (Sec. 3.2 of arXiv:2403.11781). In sampling it acts on parallel streams, which
     are the identity stream. A recipe lists it before a part that adds pictures beside the text

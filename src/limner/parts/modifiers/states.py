@@ -101,8 +101,8 @@ def claim(run: Pass, rows: list[int], word: str, *, composes: bool) -> None:
         strange = next((other for other, also in others.items() if other != word and not (composes and also)), None)
         if strange is not None:
             raise PromptError(
-                f"{strange} and {word} each rewrite all that is read of {run.prompts[row]!r}, so one would be lost: name one of them "
-                "in a prompt"
+                f"{strange} and {word} each rewrite all that is read of {run.prompts[row]!r}, so one would be lost: name only one of "
+                "them in a prompt"
             )
         others[word] = composes
 

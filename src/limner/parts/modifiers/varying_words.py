@@ -176,7 +176,7 @@ def _by_site(vectors: Sequence[Tensor]) -> Callable[[int], Tensor]:
 
 
 def per_layer() -> Vary:
-    """Vectors of its own for every cross-attention layer (Extended Textual Inversion, Sec. 3 of arXiv:2303.09522)."""
+    """Separate vectors for every cross-attention layer (Extended Textual Inversion, Sec. 3 of arXiv:2303.09522)."""
 
     def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
         start = {"layers": plain.cpu().float().expand(sites, *plain.shape).clone()}
@@ -186,7 +186,7 @@ def per_layer() -> Vary:
 
 
 def per_stage(stages: int = 10) -> Vary:
-    """Vectors of its own for each of several equal stages of the time (ProSpect, Sec. 3.2 of arXiv:2305.16225).
+    """Separate vectors for each of several equal stages of the time (ProSpect, Sec. 3.2 of arXiv:2305.16225).
 
     They come from the start vectors through a small residual block, a multilayer perceptron on the vector and a learned
     embedding of the stage, whose last layer is zero at first; the authors' block also attends among the stages.

@@ -153,7 +153,7 @@ def real_words(base: Base) -> Tensor:
     kept = [found for found, part in zip(vectors, parts, strict=True) if len(found) == len(part)]
     if not kept:
         raise InputError(
-            f"{base.name} knows no whole words as one token, among which this method looks for the nearest"
+            f"{base.name} knows no whole words as one token, which this method needs to find the nearest"
         )
     return torch.cat(kept)
 
