@@ -152,9 +152,7 @@ def real_words(base: Base) -> Tensor:
     vectors = [base.word_vectors(" ".join(part)) for part in parts]
     kept = [found for found, part in zip(vectors, parts, strict=True) if len(found) == len(part)]
     if not kept:
-        raise InputError(
-            f"{base.name} knows no whole words as one token, which this method needs to find the nearest"
-        )
+        raise InputError(f"{base.name} knows no whole words as one token, which this method needs to find the nearest")
     return torch.cat(kept)
 
 
