@@ -77,6 +77,7 @@ def table_csv(results: Mapping[str, Any]) -> str:
 def page(results: Mapping[str, Any], pictures: Path | None = None) -> Markup:
     """The whole page; it fetches nothing.
 
+    results: as `read_table1` gives them
     pictures: the folder of the run, with a folder for each task
     """
     parts = [html("<h1>limner bench: Table 1</h1>"), html("<p>{}</p>", SHARED), html("<p>{}</p>", APART)]
@@ -155,7 +156,11 @@ Table = tuple[list[str], list[list[str]]]
 
 
 def measured_table(task: str, rows: Sequence[Row]) -> Table:
-    """Our numbers and costs."""
+    """Our numbers and costs.
+
+    task: "object" or "face"
+    rows: those of `measured_rows`
+    """
     columns = [LIKENESS_HEADS[task] + " ↑" if c == "likeness" else HEADS[c] for c in COLUMNS]
     head = ["row", "method", *columns, *(title for title, _ in COST_HEADS.values())]
     cells = []
@@ -175,7 +180,11 @@ def published_table(task: str) -> Table:
 
 
 def correlation_table(task: str, correlations: Sequence[Row]) -> Table:
-    """Rank correlation of each of our columns with the two published ones."""
+    """Rank correlation of each of our columns with the two published ones.
+
+    task: "object" or "face"
+    correlations: those of `limner.evaluation.table1.correlations`
+    """
     likeness = "CLIP-I" if task == "object" else "FaceNet"
     head = ["our column", "with published CLIP-T", f"with published {likeness}", "rows"]
     cells = []
@@ -192,6 +201,7 @@ def correlation_table(task: str, correlations: Sequence[Row]) -> Table:
 def difference_table(task: str, rows: Sequence[Row]) -> Table:
     """How the protocol of each published row differs from this bench's, with its places in both tables.
 
+    task: "object" or "face"
     rows: ours; without any, no places are shown
     """
     text, image = places(task, rows, "clip_t"), places(task, rows, "likeness")
@@ -201,8 +211,8 @@ def difference_table(task: str, rows: Sequence[Row]) -> Table:
     cells = []
     for label, published in by_label(task).items():
         moved = [_places(text.get(label)), _places(image.get(label))] if rows else []
-        told = "; ".join(differences(published)) or "as here, as far as the script says"
-        cells.append([label, *moved, told])
+        protocol = "; ".join(differences(published)) or "as here, as far as the script says"
+        cells.append([label, *moved, protocol])
     return head, cells
 
 

@@ -19,7 +19,8 @@ CANONICAL = "clean class prompt"
 """The text for CLIP-T in which the class noun stands for the subject and nothing else is added: that of this bench."""
 USUAL_CLIP = "ViT-B/32"
 USUAL_PICTURES = "4"
-ROUNDING = 0.0006  # of a number that is printed with three digits
+ROUNDING = 0.0006
+"""Largest difference that printing a number with three digits makes, and a little."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Published:
     """One row of the survey's Table 1. Fields of the protocol are empty where no script says them."""
 
     task: str  # "object" or "face"
-    title: str  # of the method in the table
+    title: str  # the method as the table names it
     method: str  # the method's name in limner
     framework: str  # TTF (test-time fine-tuning) or PTA (pre-trained adaptation)
     base: str

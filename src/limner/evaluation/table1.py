@@ -18,7 +18,8 @@ from .results import PARTS
 from .summary import spearman
 from .survey import Published, rows_of
 
-FORMAT = 1  # of results files of this suite
+FORMAT = 1
+"""Version of results files of this suite."""
 SUITE = "table1"
 TASKS = ("object", "face")
 LIKENESS = {"object": "clip_i", "face": "face_identity"}

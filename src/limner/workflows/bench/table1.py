@@ -135,6 +135,13 @@ def bench_table1(
 
     A row whose method limner does not have, or whose method cannot run on this base, has no numbers and says why.
     Raises the first method's error where none could run, and `FileError` for results that limner did not write.
+
+    plan: everything that decides the numbers
+    results: the file to write
+    folder: where units and pictures stay
+    workers: number of processes on this machine
+    on: "local", or "ray" for a cluster that sees `folder`
+    say: called with each line of progress
     """
     check_folder(folder)
     set_aside(results, say, read_table1)
