@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from limner.apps.cli.main import main
@@ -22,8 +23,12 @@ from limner.workflows.bench.plan import TABLE1, Plan, Unit
 from limner.workflows.bench.run import bench
 from limner.workflows.bench.table1 import NO_METHOD, TablePlan, bench_table1
 from limner.workflows.bench.unit import _opened, key_of
+from tests.bases.families import stable_diffusion
+from tests.evaluation.test_encoders import clip_folder
 from tests.helpers import ship_weights_in
+from tests.painted_faces import photograph
 
+ROOT = Path(__file__).parent.parent.parent
 FAST = ("dreambooth", (("steps", 1), ("prior_weight", 0.0)))
 
 
@@ -118,20 +123,24 @@ def test_the_whole_is_the_published_protocol() -> None:
     assert list(TablePlan((FAST,)).parts) == ["object"]
 
 
-def test_a_subject_of_another_kind_is_left_to_the_other_task(tmp_path: Path) -> None:
-    from PIL import Image
-
+def persona(folder: Path) -> Path:
+    """A data set of one dog and one person in Persona's layout."""
     for place in ("subjects/rex", "face/ann"):
-        (tmp_path / place).mkdir(parents=True)
-        Image.new("RGB", (64, 64), "red").save(tmp_path / place / "00.jpg")
+        (folder / place).mkdir(parents=True)
+    for k in range(3):
+        Image.effect_noise((64, 64), 40 + 30 * k).convert("RGB").save(folder / "subjects" / "rex" / f"{k:02}.jpg")
+    photograph((0, 100, 120)).save(folder / "face" / "ann" / "face.jpg")
+    kinds = ("accessory", "context", "action", "style")
     info = {
         "subjects": {"subject_with_cls": {"rex": "dog"}, "prompt_live": ["a {0} {1} in snow"], "prompt_object": []},
-        "face": {
-            "id_with_gender": {"ann": "woman"},
-            **{f"prompt_{k}": ["{0} {1} in red"] for k in ("accessory", "context", "action", "style")},
-        },
+        "face": {"id_with_gender": {"ann": "woman"}, **{f"prompt_{k}": [f"{{0}} {{1}} in {k}"] for k in kinds}},
     }
-    (tmp_path / "info.json").write_text(json.dumps(info))
+    (folder / "info.json").write_text(json.dumps(info))
+    return folder
+
+
+def test_a_subject_of_another_kind_is_left_to_the_other_task(tmp_path: Path) -> None:
+    persona(tmp_path)
     named = (("clip", "x"), ("face", "y"))
     plan = TablePlan(data="persona", where=(("folder", str(tmp_path)),), base="org/model", encoders=named)
     assert {task: [case.name for case in part.chosen().cases] for task, part in plan.parts.items()} == {
@@ -139,6 +148,47 @@ def test_a_subject_of_another_kind_is_left_to_the_other_task(tmp_path: Path) -> 
         "face": ["ann"],
     }
     assert plan.parts["face"].faces == "y"
+
+
+def test_it_runs_on_another_base_with_encoders_for_photographs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tiny Stable Diffusion, Persona's layout, a tiny CLIP and networks of faces of the user's own. An encoder
+    without weights for this base is named with the command that trains them."""
+    base, clip = stable_diffusion(tmp_path / "base", "1.5"), clip_folder(tmp_path / "clip")
+    results, data = tmp_path / "r.json", persona(tmp_path / "persona")
+    faces = f"{ROOT / 'tests' / 'painted_faces.py'}:networks"
+    words = [
+        "bench",
+        "--suite",
+        "table1",
+        "--data",
+        "persona",
+        "--where",
+        f"folder={data}",
+        "--base",
+        base,
+        "--clip",
+        clip,
+    ]
+    words += [
+        "--faces",
+        faces,
+        "--methods",
+        "dreambooth:steps=1,prior_weight=0",
+        "cross_initialization:steps=1",
+        "ip_adapter",
+    ]
+    words += ["--size", "quick", "--prompts", 1, "--results", results, "--folder", tmp_path / "run", "--device", "cpu"]
+    assert main([str(word) for word in words]) == 0
+    whole = read_table1(results)
+    rows = {task: {row["row"]: row for row in whole["rows"][task]} for task in ("object", "face")}
+    tuned, learned = rows["object"]["DreamBooth"], rows["face"]["CrossInitialization"]
+    assert {"clip_t", "likeness"} <= tuned["numbers"].keys() & learned["numbers"].keys()
+    assert "limner pretrain ip_adapter" in rows["object"]["IP-Adapter"]["why"]
+    assert whole["parts"]["face"]["units"][0]["metrics"]["face_identity"]["encoder"] == "painted"
+    assert whole["parts"]["object"]["plan"]["kinds"] == ["object", "pet"]
+    assert "Published" in capsys.readouterr().out
 
 
 def test_rows_that_cannot_run_are_named_and_the_others_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +227,7 @@ def test_weights_of_first_use_are_there_before_units_are_named(tmp_path: Path, m
         if not (tmp_path / f"{name}.safetensors").exists():
             save_file({"gate": torch.ones(2)}, tmp_path / f"{name}.safetensors", metadata={"limner": "{}"})
 
-    def crew(plan: Plan, units: dict[str, Unit], folder: Path, threads: int = 0) -> None:
+    def record_units(plan: Plan, units: dict[str, Unit], folder: Path, threads: int = 0) -> None:
         make("cafe")
         for key, unit in units.items():
             record = {
@@ -187,7 +237,7 @@ def test_weights_of_first_use_are_there_before_units_are_named(tmp_path: Path, m
             (folder / f"{key}.json").write_text(json.dumps(record))
 
     monkeypatch.setattr("limner.workflows.first_use.make_weights", make)
-    monkeypatch.setattr(run, "run_crew", crew)
+    monkeypatch.setattr(run, "run_crew", record_units)
     whole = bench(plan, results=tmp_path / "r.json", folder=tmp_path / "run", say=lambda _: None)
     assert len(whole["units"]) == 1
 
