@@ -156,7 +156,7 @@ def test_regions_of_paint_are_checked_at_the_door(base: Any, rex: Any) -> None:
     about: dict[str, Any] = {"concepts": [concept], "settings": PaintSettings(steps=2)}
     with pytest.raises(PromptError, match="<rex> has a region, and the prompt 'a dog' does not name it"):
         limner.paint(base, "a dog", regions={"rex": "left"}, **about)
-    with pytest.raises(InputError, match="no concept is worn"):
+    with pytest.raises(InputError, match="no concept is attached"):
         limner.paint(base, "a dog", regions={"rex": "left"}, settings=PaintSettings(steps=2))
     picture = limner.paint(base, "<rex> on the beach", regions={"rex": "left"}, **about)[0]
     assert picture.settings["regions"] == {"rex": "left"}

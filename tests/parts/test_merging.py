@@ -331,7 +331,7 @@ def test_files_from_before_open_and_bad_members_do_not(base: Any, loras: list[Co
         ([good[0], good[0]], "different handles"),
         ([good[0], {**good[1], "more": 1}], "a field that limner does not write"),
         ([good[0], {**good[1], "keeps": [-1]}], "each of keeps"),
-        ([good[0], {**good[1], "method": "merged"}], "among the members itself"),
+        ([good[0], {**good[1], "method": "merged"}], "must not be merged themselves"),
         ([good[0], {**good[1], "seed": "x"}], "seed of member 1"),
     ):
         _write(path, {**header, "format": 1, "members": members})
