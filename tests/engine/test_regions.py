@@ -147,7 +147,7 @@ def test_composited_latents_are_each_subjects_own_up_to_the_join(base: Any, pair
 
 def test_a_way_of_painting_of_its_own_cannot_be_blended(base: Any, pair: Any) -> None:
     own = replace(pair[0], recipe=replace(pair[0].recipe, painting=Painting(parallel_stream=lambda prompt: prompt)))
-    with pytest.raises(InputError, match="<a> has a way of painting of its own .parallel streams."):
+    with pytest.raises(InputError, match="<a> has a way of sampling of its own .parallel_stream."):
         predicted(base, (own, pair[1]), SAID, layout(base))
 
 

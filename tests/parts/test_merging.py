@@ -285,7 +285,7 @@ def test_concepts_that_cannot_be_merged(base: Any, loras: list[Concept]) -> None
         with pytest.raises(error, match=said):
             limner.merge(base, concepts)
     twin = next(f"<x{k}>" for k in range(200) if _says(base, replace(first, handle=f"<x{k}>")) == _says(base, first))
-    with pytest.raises(InputError, match="were both taught as"):
+    with pytest.raises(InputError, match="were both trained as"):
         limner.merge(base, [first, _called(first, twin)])
     with pytest.raises(UnknownName, match="did you mean 'average'"):
         limner.merge(base, [first, second], by="averag")

@@ -70,8 +70,8 @@ def _consonant_y(noun: str) -> bool:
 
 
 def words_not_in(known: Collection[str], text: str) -> list[str]:
-    """The words of a text that are not among `known`, in order. Handles such as <rex> are skipped, and "close-up" counts
-    as two words.
+    """The words of a text that are not `known`, in order. Handles such as <rex> are skipped, and "close-up" counts as
+    two words.
 
     >>> words_not_in({"a", "dog", "close", "up"}, "a close-up of <rex>, a dog")
     ['of']
