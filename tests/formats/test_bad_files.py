@@ -53,7 +53,7 @@ def about(dtype: str = "F32", shape: Any = (2,), offsets: Any = (0, 8)) -> dict[
 BAD = {
     "nothing": (b"", "empty"),
     "seven bytes": (b"\0" * 7, "less than 8"),
-    "a header longer than the file": (written({}, size=10**12), "header is said to have"),
+    "a header longer than the file": (written({}, size=10**12), "header claims"),
     "a header that is no JSON": (written(b"{'a': 1}"), "not JSON"),
     "a header that is a list": (written([1, 2]), "no table"),
     "metadata that is a list": (written({"__metadata__": [1]}), "metadata is no table"),

@@ -326,7 +326,7 @@ def test_files_from_before_open_and_bad_members_do_not(base: Any, loras: list[Co
     good = header["members"]
     for members, said in (
         (3, "must be a list of tables"),
-        ([], "members .* are those of a merged concept"),
+        ([], "members .* belong to a merged concept"),
         (good[::-1], "the first to <rex>"),
         ([good[0], good[0]], "different handles"),
         ([good[0], {**good[1], "more": 1}], "a field that limner does not write"),

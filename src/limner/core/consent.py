@@ -60,8 +60,8 @@ def demand(consent: Consent | None, *, handle: str, ages: Mapping[str, str]) -> 
     """
     if consent is None:
         raise InputError(
-            f"{handle} is a face, and nobody has said whose and that you may train on it: nothing was trained. Give "
-            "consent='NAME' (--person NAME --yes-i-may) if that person agrees"
+            f"{handle} is a face, and there is no consent to train on it: nothing was trained. Give consent='NAME' "
+            "(--person NAME --yes-i-may) if that person agrees"
         )
     young = [name for name, age in ages.items() if age == "child"]
     if 2 * len(young) > len(ages) and not consent.guardian:

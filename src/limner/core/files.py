@@ -95,7 +95,7 @@ def _is_safetensors(error: Exception) -> bool:
 
 
 def _in_the_way(path: Path) -> FileInTheWay:
-    return FileInTheWay(f"{path} exists already; choose another name, or say to overwrite it")
+    return FileInTheWay(f"{path} exists already; choose another name, or allow it to be overwritten")
 
 
 def _put(part: Path, path: Path, overwrite: bool) -> None:

@@ -60,7 +60,9 @@ def _check_members(header: Mapping[str, Any], at: str) -> None:
     """Check the members of a merged concept: their handles differ, and the first is the concept's own."""
     members = rows(header.get("members", []), f"members {at}")
     if bool(members) != (header["method"] == MERGED):
-        raise FileError(f"members {at} are those of a merged concept: method is {str(header['method'])[:100]!r}")
+        raise FileError(
+            f"members {at} belong to a merged concept and to no other: method is {str(header['method'])[:100]!r}"
+        )
     if len(members) > MOST_MEMBERS:
         raise FileError(f"members {at} are {len(members)}; {MOST_MEMBERS} is the most")
     for number, member in enumerate(members):

@@ -139,12 +139,14 @@ class Stage:
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", tuple(term for term in self.loss if term.weight))
         if not 0 <= self.average < 1:
-            raise ValueError(f"the decay of a moving average must be from 0 to below 1, not {self.average}")
+            raise ValueError(
+                f"the decay of an exponential moving average must be from 0 to below 1, not {self.average}"
+            )
         if self.optimizer not in ("adamw", "muon", "sign"):
             raise ValueError(f"a stage learns with 'adamw', 'muon' or 'sign', not {self.optimizer!r}")
         if self.search and self.after:
             raise ValueError(
-                "a stage that is searched without gradients cannot project what it learns: leave out `after`"
+                "a stage that is searched without gradients cannot project its parameters: leave out `after`"
             )
 
     def rate(self, step: int) -> float:

@@ -243,7 +243,7 @@ def read_picture(source: object, *, name: str = "picture") -> tuple[Reference, l
     notes = [f"{name} is animated: its first frame is used"] if found.animated else []
     rgb, (wide, high) = found.rgb, found.whole_size
     if rgb.size != found.whole_size:
-        notes.append(f"{name} is {wide} x {high} pixels: brought down to {rgb.width} x {rgb.height}")
+        notes.append(f"{name} is {wide} x {high} pixels: reduced to {rgb.width} x {rgb.height}")
     return Reference(name, _sha256(rgb), rgb, mask=mask or found.opaque), notes
 
 

@@ -80,7 +80,7 @@ def checked_header(data: bytes, path: Path, what: str, *, total: int | None = No
     size = int.from_bytes(data[:8], "little")
     if size > min(length - 8, MAX_HEADER):
         limit = f", and at most {MAX_HEADER:,} are read" if size <= length - 8 else ""
-        raise bad(f"its header is said to have {size} bytes, and the file has {length - 8} after that{limit}")
+        raise bad(f"its header claims {size} bytes, and the file has {length - 8} after that{limit}")
     try:
         header = json.loads(data[8 : 8 + size])
     except (ValueError, RecursionError) as error:  # also for bytes that are not UTF-8, and for huge numbers

@@ -113,7 +113,7 @@ def plain_text(value: object, where: object, *, limit: int = 10_000) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise FileError(f"{where} holds half of a character at place {error.start}, which is no text") from error
+        raise FileError(f"{where} holds half of a character at position {error.start}, which is no text") from error
     return value
 
 
@@ -155,7 +155,7 @@ def _seen(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}… of {len(text):,} characters"
 
 
-# --------------------------------------------------------------------------------------------------------------- places
+# ---------------------------------------------------------------------------------------------------------------- paths
 
 
 def inside(place: Path, folder: Path, *, named_by: object = "") -> Path:
@@ -168,7 +168,7 @@ def inside(place: Path, folder: Path, *, named_by: object = "") -> Path:
     try:
         real, root = place.resolve(), folder.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null character, too long a name
-        raise FileError(f"{str(place)[:200]!r} is no place of a file: {str(error)[:200]}") from error
+        raise FileError(f"{str(place)[:200]!r} is no valid path of a file: {str(error)[:200]}") from error
     if real == root or root in real.parents or any(blobs in real.parents for blobs in _blobs(root)):
         return place
     by = f"{named_by} names {place}, which" if named_by else f"{place}"
@@ -216,7 +216,7 @@ def check_hash(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Te
     if not told and not needed:
         return ""
     if not told:
-        raise FileError(f"{path} is damaged: the hash of its content is gone; make or fetch it again")
+        raise FileError(f"{path} is damaged: the hash of its content is missing; make or fetch it again")
     if content_hash(metadata["limner"], tensors) != told:
         raise FileError(
             f"{path} was changed or damaged since it was written: its content does not have the hash that it was "

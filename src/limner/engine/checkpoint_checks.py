@@ -125,8 +125,8 @@ def check_tensors(
 def check_moments(
     moments: Mapping[str, Tensor], parameters: Mapping[str, Tensor], adapted: Mapping[str, Tensor], *, optimizer: str
 ) -> None:
-    """Check that moments have the shapes and data types of their parameters: fused optimisers write without a check of
-    their own. `adapted` are all tensors of the adapter, which the best stage so far is stored for. Raises
+    """Check that moments have the shapes and data types of their parameters: fused optimisers write to them without a
+    check. `adapted` are all tensors of the adapter; the best stage so far is stored as values of them. Raises
     `FileError`."""
     import torch
 

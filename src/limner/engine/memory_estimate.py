@@ -138,8 +138,8 @@ def estimate(shape: Shape, choice: Choice) -> Estimate:
 
 
 def _loading(shape: Shape, sizes: dict[str, float]) -> float:
-    """Peak memory in bytes while the base is loaded: the largest file is in memory beside the networks that were loaded
-    before it."""
+    """Peak memory in bytes while the base is loaded: the largest file is in memory beside the other networks, which are
+    smaller and were loaded before."""
     largest = max(shape.stored, key=lambda part: shape.stored[part], default="")
     return shape.stored[largest] + sum(s for part, s in sizes.items() if part != largest) + PROCESS if largest else 0.0
 

@@ -77,7 +77,7 @@ class PaintSettings:
         if self.compose not in COMPOSE:
             raise InputError(f"compose must be one of {', '.join(COMPOSE)}, not {self.compose!r}")
         if self.background not in BACKGROUNDS:
-            raise InputError(f"the background must be painted by {' or '.join(BACKGROUNDS)}, not {self.background!r}")
+            raise InputError(f"the background must be predicted by {' or '.join(BACKGROUNDS)}, not {self.background!r}")
         if not 0 <= self.subject_from < 1:
             raise InputError(f"subject_from must be a share of the steps, from 0 to below 1, not {self.subject_from}")
         if not any(self.guides(step, self.steps) for step in range(self.steps)):

@@ -136,7 +136,9 @@ def _stage(
     moments = start.moments if start else {}
     parameters, factors = select(stage, adapted)
     if stage.search and spread.parts > 1:
-        raise InputError("a stage that is searched without gradients is computed at once, in one process")
+        raise InputError(
+            "a stage that is searched without gradients needs one process and whole batches: train it without --accumulate"
+        )
     spread.lay_out(adapted)
     kept = start.moments.get(STOP, torch.zeros(0)) if start else torch.zeros(0)
     gathered = _gather(adapted, stage, seed, index, moments)

@@ -2,7 +2,7 @@
 own subject's adapter.
 
 The result for a subject is the same as from training it alone: random streams, objectives, learning rates and optimiser
-are the same, and only the order of a few sums differs (by up to 2e-3 of the change's norm after a few updates,
+are the same, and only the order of a few sums differs (by up to 2e-3 of the concept's norm after a few updates,
 tests/engine/test_stacked.py). It does not depend on the other subjects, nor on whether one of them fails.
 """
 
