@@ -217,7 +217,7 @@ class Candidates:
 
     count: int
     nearness: Callable[[Adapted, Tensor], Tensor]
-    """The adapted base, pixels [B, 3, H, W] in [0, 1] -> [B]"""
+    """(adapted base, pixels [B, 3, H, W] in [0, 1]) -> rating of each picture [B]"""
 
 
 def names(parts: Iterable[Any]) -> tuple[str, ...]:

@@ -41,7 +41,8 @@ def exif_fields(text: str) -> bytes:
 
 
 def parameters(story: dict[str, Any], size: tuple[int, int]) -> str:
-    """ "prompt\\nNegative prompt: …\\nSteps: 25, Sampler: …, CFG scale: 4, Seed: 7, Size: 512x512, Model: …" """
+    """The record in the format of AUTOMATIC1111: "prompt\\nNegative prompt: …\\nSteps: 25, Sampler: …, CFG scale: 4,
+    Seed: 7, Size: 512x512, Model: …"."""
     told = story["settings"]
     lines = [story["prompt"]]
     if told.get("negative"):

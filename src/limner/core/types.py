@@ -185,7 +185,7 @@ class Prediction:
 
 
 class Denoiser(Protocol):
-    """The base seen by a sampler: one prediction for each branch asked for, each [B, C, h, w], in one batched pass."""
+    """The base as a sampler sees it: one prediction [B, C, h, w] for each of the branches, in one batched pass."""
 
     def __call__(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]: ...
 

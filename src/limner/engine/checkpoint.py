@@ -1,4 +1,4 @@
-"""A training run to its end, with checkpoints that survive interruption."""
+"""Running the stages of training to their end, with checkpoints from which an interrupted run goes on."""
 
 from __future__ import annotations
 

@@ -45,13 +45,13 @@ class Strategy:
         return cls(mean.double().cpu(), step, one, zeros, zeros.clone(), torch.zeros((), dtype=torch.float64))
 
     def ask(self, population: int, generator: torch.Generator) -> Tensor:
-        """[population, d]"""
+        """Draw a population [population, d]."""
         values, axes = torch.linalg.eigh(self.covariance)
         drawn = torch.randn(population, len(self.mean), generator=generator, dtype=torch.float64)
         return self.mean + self.sigma * (drawn * values.clamp_min(1e-20).sqrt()) @ axes.T
 
     def tell(self, asked: Tensor, losses: Sequence[float]) -> None:
-        """Eq. 5 to 58 of the tutorial, without the active update."""
+        """Update the state from a population and its losses: Eq. 5 to 58 of the tutorial, without the active update."""
         d, half = len(self.mean), len(losses) // 2
         weights = math.log(half + 0.5) - torch.arange(1, half + 1, dtype=torch.float64).log()
         weights = weights / weights.sum()

@@ -28,7 +28,7 @@ Terms: TypeAlias = "Sequence[tuple[str, Tensor]]"
 
 @dataclass(frozen=True)
 class Share:
-    """One of `count` equal parts of every batch: rows in a block, in their order."""
+    """One of `count` equal parts of every batch, of consecutive rows."""
 
     index: int = 0
     count: int = 1
