@@ -251,7 +251,7 @@ class InsightFaces(_OfPhotographs):
         return F.normalize(near, dim=-1).to(pixels.device)
 
     def age(self, image: Image.Image) -> str:
-        """"child", "adult" or "old", by the folder's model for ages (buffalo_l has one); empty where it has none."""
+        """ "child", "adult" or "old", by the folder's model for ages (buffalo_l has one); empty where it has none."""
         face = largest(self.find(image))
         if self._ages is None or face is None:
             return ""

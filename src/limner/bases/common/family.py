@@ -173,8 +173,8 @@ class Family:
         return self._extra(int(self.denoiser.config.get("in_channels", 0)), self.latent_shape[0])
 
     def _extra(self, channels: int, own: int) -> tuple[str, ...]:
-        """The conditions that fill `channels` input channels beside `own` latent channels. Raises `InputError` for a UNet
-        with another number of them."""
+        """The conditions that fill `channels` input channels beside `own` latent channels. Raises `InputError` for a
+        UNet with another number of them."""
         if not isinstance(self.denoiser, UNet2DConditionModel):
             return ()
         known = {0: (), 1: ("depth",), own: ("source",), own + 1: ("mask", "source")}
@@ -462,8 +462,8 @@ class Family:
     # ------------------------------------------------------------------------------------------------ reconstruction
 
     def reconstruct(self: Denoises, batch: Batch, condition: Condition) -> Prediction:
-        """The denoiser's prediction (noise, velocity, flow or tokens) for the batch's latents, with the noise and time of
-        the condition."""
+        """The denoiser's prediction (noise, velocity, flow or tokens) for the batch's latents, with the noise and time
+        of the condition."""
         noised = self.noised(batch.latents, condition.noise, condition.time)
         output = self.predict(noised, condition.time, condition.states, context=condition.run)
         return Prediction(output, condition.run)
@@ -511,8 +511,8 @@ class Family:
     def projections(self, what: str) -> dict[str, nn.Module]:
         """Layers of the denoiser for low-rank changes, by name.
 
-        what: "attention", its parts "self_attention", "cross_attention" and "cross_attention_kv", or "everything", which
-            adds convolutions, except grouped ones, since these have no rank to lower
+        what: "attention", its parts "self_attention", "cross_attention" and "cross_attention_kv", or "everything",
+            which adds convolutions, except grouped ones, since these have no rank to lower
 
         Layers whose output nothing reads are left out.
         """
@@ -529,14 +529,12 @@ class Family:
         if what == "cross_attention_kv":
             layers = {n: m for n, m in layers.items() if f"{n}.".startswith(self._starts(what))}
         if not layers:
-            raise InputError(
-                f"{what} matches no layer of {self.name} ({self.family}): this base has no such attention"
-            )
+            raise InputError(f"{what} matches no layer of {self.name} ({self.family}): this base has no such attention")
         return {f"denoiser.{name}": layer for name, layer in layers.items()}
 
     def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]:
-        """Transformer blocks by name, in the order of the modules: the cross-attention layer, the feed-forward layer and
-        the width of each."""
+        """Transformer blocks by name, in the order of the modules: the cross-attention layer, the feed-forward layer
+        and the width of each."""
         from diffusers.models.attention import BasicTransformerBlock
 
         blocks: Any = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, BasicTransformerBlock)}
