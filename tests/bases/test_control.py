@@ -147,7 +147,7 @@ def test_a_branch_of_another_base_or_none_is_refused(tmp_path: Path) -> None:
         limner.paint(base, PROMPT, controls={"depth": tmp_path / "other"}, **about)
     with pytest.raises(FileError, match=r"no config\.json"):
         limner.paint(base, PROMPT, controls={"depth": tmp_path / "nothing"}, **about)
-    with pytest.raises(FileError, match="UNet2DConditionModel; a control branch is one of"):
+    with pytest.raises(FileError, match="UNet2DConditionModel; expected a control branch"):
         limner.paint(base, PROMPT, controls={"depth": tmp_path / "sd" / "unet"}, **about)
 
 

@@ -116,7 +116,7 @@ def load(
     if source.endswith((".safetensors", ".ckpt")):
         if source.endswith(".ckpt"):
             raise InputError(
-                f"{source} is a pickle, which can run code and is never opened; use a .safetensors file instead"
+                f"{source} is a pickle, which can run code and is never opened; ask for a safetensors file"
             )
         pipeline, parts = read_file(Path(source), config=str(config) if config else None, dtype=dtype, offline=offline)
         index: dict[str, Any] = {"_class_name": pipeline}

@@ -38,7 +38,7 @@ class Tower:
     masked: bool = False  # attention does not see padding
     lower: bool = False  # prompts are read in lower case
     spaces: Literal["apart", "before"] = "apart"  # a space before a word is outside its token, or begins it
-    template: Callable[[str], str] | None = None  # prompt -> the text around and including it that is read
+    template: Callable[[str], str] | None = None  # prompt -> the whole text to read, the prompt in it
 
     @property
     def device(self) -> torch.device:
@@ -131,7 +131,7 @@ class Tower:
                 text.encode()
             except UnicodeEncodeError as error:  # a lone surrogate, as from a terminal in another encoding
                 raise PromptError(
-                    f"{text[:100]!r} holds half of a character at position {error.start}: type it again"
+                    f"{text[:100]!r} holds half of a character at place {error.start}: type it again"
                 ) from error
         return list(self.tokenizer(text, add_special_tokens=False).input_ids) if text.strip() else []
 
@@ -176,7 +176,7 @@ class TextAttention:
         """Context in which each head attends to one more key and value from every position.
 
         key, value: [heads, width]
-        scale: share of the changed output in the layer's output
+        scale: 0 leaves the layer's output unchanged, 1 replaces it with the one that attends to the prefix
         on: returns whether the prefix acts in this pass
         """
 
