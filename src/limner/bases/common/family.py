@@ -75,7 +75,7 @@ class Family:
         for network in self._parts.values():
             network.requires_grad_(False).eval()
 
-    # ---------------------------------------------------------------------------------------------------- what it is
+    # ------------------------------------------------------------------------------------------------------ description
 
     @property
     def encoders(self) -> Mapping[str, PixelEncoder]:
