@@ -86,18 +86,19 @@ def load(
 ) -> Base:
     """Open a base.
 
-    name: "pocket", a folder in diffusers' layout, a hub id such as "org/model", or one .safetensors checkpoint
-    device: "cpu" or "cuda"; None takes the GPU where there is one
-    dtype: "float32", "float16" or "bfloat16"
-    dtypes: part of the base ("text_encoder", "autoencoder", …) -> its own data type
-    quantise: "int8" (needs torchao) or "nf4" (needs bitsandbytes) quantises the denoiser
-    offload: text encoders and autoencoder wait in the computer's memory while they are idle
-    tiling: decode a picture in slices and tiles, which takes less memory
-    checkpointing: gradient checkpointing, which computes activations twice instead of keeping them
-    offline: download nothing; None follows the environment variable HF_HUB_OFFLINE
-    config: folder or hub id with the settings for a single file
-    faces: folder with facenet-pytorch's or insightface's models, which detect and recognise faces of photographs (see
-        `bases.common.faces`)
+    Args:
+        name: "pocket", a folder in diffusers' layout, a hub id such as "org/model", or one .safetensors checkpoint
+        device: "cpu" or "cuda"; None takes the GPU where there is one
+        dtype: "float32", "float16" or "bfloat16"
+        dtypes: part of the base ("text_encoder", "autoencoder", …) -> its own data type
+        quantise: "int8" (needs torchao) or "nf4" (needs bitsandbytes) quantises the denoiser
+        offload: text encoders and autoencoder wait in the computer's memory while they are idle
+        tiling: decode a picture in slices and tiles, which takes less memory
+        checkpointing: gradient checkpointing, which computes activations twice instead of keeping them
+        offline: download nothing; None follows the environment variable HF_HUB_OFFLINE
+        config: folder or hub id with the settings for a single file
+        faces: folder with facenet-pytorch's or insightface's models, which detect and recognise faces of photographs
+            (see `bases.common.faces`)
 
     Raises `FileError` where there is no base, and `InputError` for an unsupported family or a missing device.
     """
