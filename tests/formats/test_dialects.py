@@ -480,7 +480,7 @@ def test_peft_holds_our_rotations(bases: dict[str, Any], folders: dict[str, Path
         theirs = run(PeftModel.from_pretrained(network, str(done.files[0].parent)).eval())
         with attach(base, (adapter_of(concept, base),)):
             assert torch.allclose(run(base.module("denoiser")), theirs, atol=1e-5)
-        with pytest.raises(InputError, match="has what no file of kohya"):
+        with pytest.raises(InputError, match="has tensors that no file of kohya"):
             export(concept, base, tmp_path / "kohya", to="kohya")
 
 

@@ -273,7 +273,7 @@ def test_results_of_other_versions_and_damaged_ones_are_refused(ran: SimpleNames
     with pytest.raises(FileError, match="run `limner bench` again"):
         read_results(bad)
     bad.write_text(json.dumps({**ran.found, "units": []}))
-    with pytest.raises(FileError, match="no likeness yet"):
+    with pytest.raises(FileError, match="no concept yet"):
         report(bad, tmp_path / "page.html")
 
 

@@ -194,7 +194,7 @@ class _Sight:
 
     def _cut(self, name: str, images: Images, *, around: bool) -> Images:
         if self.segment is None:
-            raise _Missing("there is nothing to find the subject's mask with: give a segmenter or masks")
+            raise _Missing("no segmenter is given to find the subject's mask: give a segmenter or masks")
         if name not in self._masks:
             self._masks[name] = self.segment(images)
         masks = self._masks[name]
@@ -202,13 +202,13 @@ class _Sight:
 
 
 _WHY = {
-    "base": "the base's pictures for the same prompts are not there",
-    "training": "the pictures that were learned from are not there",
-    "held_out": "no reference was held out from learning",
+    "base": "the base's pictures for the same prompts are missing",
+    "training": "the training pictures are missing",
+    "held_out": "no reference image was held out from training",
     "references": "there are no real pictures of the subject",
-    "gallery": "there are no real pictures of others of the class",
+    "gallery": "there are no real pictures of other individuals of the class",
     "real": "there are no real pictures to compare the set with",
-    "answers": "true pictures of what each prompt asks for are not there",
+    "answers": "ground-truth renders of the prompts are missing",
     "before": "no prompts without the subject were painted",
     "after": "no prompts without the subject were painted",
 }

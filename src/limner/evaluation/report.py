@@ -21,7 +21,7 @@ from .summary import MARKS, POLICIES
 from .tradeoff import front
 
 COLUMNS = (
-    ("H", "H ↑", "2FT / (F+T): likeness and obedience at once"),
+    ("H", "H ↑", "2FT / (F+T): harmonic mean of fidelity and alignment"),
     ("F", "F ↑", "anchored fidelity: 0 is the base, 1 is how alike real pictures of the subject are"),
     ("T", "T ↑", "anchored alignment: 0 is a copier of the references, 1 is what the base can follow"),
     ("J", "J ↑", "share of pictures with F and T of a half at least"),
@@ -31,11 +31,11 @@ COLUMNS = (
     ("dino_i", "DINO-I ↑", "cosine of a self-supervised ViT"),
     ("clip_t", "CLIP-T ↑", "cosine with the canonical prompt"),
     ("copy_index", "copy ↓", "1 nearer to a training picture, -1 to another real one"),
-    ("drift", "drift ↓", "how far pictures without the subject moved"),
+    ("drift", "drift ↓", "change of pictures without the subject"),
 )
 OF_FACES = (
-    ("face_identity", "face identity ↑", "cosine of the network of faces, 0 where it finds none"),
-    ("landmark_freedom", "freedom ↑", "the head is as the prompt asks (1) or as in a training picture (0)"),
+    ("face_identity", "face identity ↑", "cosine of the face network, 0 where it finds no face"),
+    ("landmark_freedom", "freedom ↑", "the pose follows the prompt (1) or repeats a training picture (0)"),
 )
 """Columns that only benches of faces have."""
 COSTS = (
@@ -72,7 +72,7 @@ def report(results: Path | str, out: Path | str, *, pictures: Path | None = None
     """
     found, out = read_results(Path(results)), Path(out)
     if not found["units"]:
-        raise FileError(f"{results} holds no likeness yet: run `limner bench`")
+        raise FileError(f"{results} holds no concept yet: run `limner bench`")
     csv_file, markdown = out.with_suffix(".csv"), out.with_suffix(".md")
     for path in (out, csv_file, markdown):
         check_place(path, overwrite=overwrite)
@@ -105,14 +105,15 @@ def page(found: Mapping[str, Any], pictures: Path | None = None) -> Markup:
         html("<h2>Leaderboard</h2>"),
         _scrolling(_leaderboard(summary)),
         html(
-            "<p class=muted>Mean over subjects, and below it what 95 % of bootstrap samples of the subjects give.</p>"
+            "<p class=muted>Mean over subjects; below it, the 95 % interval of bootstrap samples of the subjects.</p>"
         ),
         html("<h2>Fidelity against alignment</h2>"),
         html('<div class="row">{}{}</div>', plane(summary), cost_plot(summary)),
         *_curves(found["curves"]),
         html("<h2>Above words</h2>"),
         html(
-            "<p>What was gained over telling the base the subject's looks, without any learning; paired over subjects.</p>"
+            "<p>Difference from the base with the subject's looks in the prompt (description baseline), paired over "
+            "subjects.</p>"
         ),
         _above(summary),
         html("<h2>Diagnosis</h2>"),
@@ -123,7 +124,7 @@ def page(found: Mapping[str, Any], pictures: Path | None = None) -> Markup:
         _scrolling(_by_subject(found, cases)),
         html("<h2>By prompt</h2>"),
         _scrolling(_by_prompt(found)),
-        html("<h2>What the usual metrics are worth here</h2>"),
+        html("<h2>Correlation of the usual metrics with F and T</h2>"),
         html("<p>Rank correlation of each metric with F and with T over all pictures, good and bad.</p>"),
         _correlations(found["correlations"]),
         html("<h2>Pictures</h2>"),
@@ -370,7 +371,8 @@ def _curves(found: Mapping[str, Sequence[tuple[float, Any]]]) -> list[Markup]:
     return [
         html("<h2>Strength</h2>"),
         html(
-            "<p>One likeness, worn more or less strongly (<code>--scale</code>): what it trades of the prompt for likeness.</p>"
+            "<p>One concept at several strengths (<code>--scale</code>): fidelity to the subject against alignment with the "
+            "prompt.</p>"
         ),
         html('<div class="row">{}{}</div>', curve_plot(found), html_table(("", "scale", "F", "T", "H"), rows)),
     ]

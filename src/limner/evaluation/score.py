@@ -137,7 +137,7 @@ def fidelity_role(encoders: Encoders, kind: str = "object") -> str:
     for role in ("face",) * (kind == "face") + ("identity", "dinov2", "dino", "clip"):
         if role in encoders:
             return role
-    raise InputError("no encoder can see likeness: give one for dino, dinov2 or clip")
+    raise InputError("no encoder measures likeness: give one for dino, dinov2 or clip")
 
 
 def _anchored(album: Album, encoders: Encoders, truths: Sequence[Prompt]) -> TradeOff:
@@ -146,7 +146,7 @@ def _anchored(album: Album, encoders: Encoders, truths: Sequence[Prompt]) -> Tra
     from limner.evaluation.metrics.fidelity import similarity
 
     if not album.base:
-        raise InputError("the base's pictures for the same prompts are not there")
+        raise InputError("the base's pictures for the same prompts are missing")
     if not album.references:
         raise InputError("there are no real pictures of the subject")
     see = encoders[fidelity_role(encoders, album.kind)].pictures

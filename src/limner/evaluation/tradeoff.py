@@ -76,7 +76,7 @@ def tradeoff(
     floor = float(base_fidelity.mean())
     if ceiling - floor < LEAST_GAP:
         raise InputError(
-            f"real pictures of the subject are no more alike ({ceiling:.3f}) than what the base paints ({floor:.3f}): "
+            f"real pictures of the subject are no more alike ({ceiling:.3f}) than the base's pictures ({floor:.3f}): "
             "this encoder cannot tell the subject from others of its class"
         )
     gained = (fidelity - floor) / (ceiling - floor)
@@ -117,7 +117,7 @@ def ceiling(training: Tensor, held_out: Tensor, *, same: float = 0.9995) -> floa
         near = (first @ first.T)[rows, columns]
     near = near[near < same]
     if not len(near):
-        raise InputError("one reference alone has nothing to be alike to: give two pictures or more, or held-out ones")
+        raise InputError("one reference image has no other to be compared with: give two or more, or held-out ones")
     return float(near.mean())
 
 

@@ -51,7 +51,8 @@ def read_qformer(path: Path, base: Base) -> tuple[dict[str, Tensor], dict[str, A
     names = {key: "" for key in tensors if key.startswith(TOWER) or key.endswith("position_ids")} | _names(former)
     if base.name != folder.parent.name:
         raise InputError(
-            f"{folder.parent} is for itself alone, whose denoiser and text tower learned along: --base {folder.parent}"
+            f"{folder.parent} works with its own base alone, since denoiser and text encoder were trained with it: use "
+            f"--base {folder.parent}"
         )
     _put_tower(folder.parent, config["vision_config"], tensors)
     found = {
@@ -163,7 +164,7 @@ def _put_tower(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Te
     values = _as_clip({key.removeprefix(TOWER): t for key, t in tensors.items() if key.startswith(TOWER)})
     lacking, strange = tower.load_state_dict(values | {"visual_projection.weight": torch.eye(wide)}, strict=False)
     if strange or [key for key in lacking if not key.endswith("position_ids")]:
-        raise FileError(f"the picture tower of {folder} is no CLIP: it lacks {lacking[:3]}, and has {strange[:3]}")
+        raise FileError(f"the image encoder of {folder} is no CLIP: it lacks {lacking[:3]}, and has {strange[:3]}")
     tower.save_pretrained(part)
     (part / "preprocessor_config.json").write_text(json.dumps(_preparation(folder)), encoding="utf-8")
     part.rename(where)

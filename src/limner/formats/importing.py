@@ -104,7 +104,7 @@ def _why(found: Found, tensors: Mapping[str, Tensor]) -> str:
         return f"its keys are of {kind}, which is not read here"
     if found.report.missing:
         return f"it lacks {', '.join(found.report.missing[:3])}"
-    return f"its first keys are {', '.join(list(tensors)[:3])}. Is it of another base?"
+    return f"its first keys are {', '.join(list(tensors)[:3])}. Does it belong to another base?"
 
 
 def _header_strengths(metadata: Mapping[str, str], path: Path) -> Told | None:
@@ -187,7 +187,7 @@ def _concept(
 
 def _refuse(path: Path, report: Report, partial: bool) -> None:
     if not report.whole and not partial:
-        raise FileError(f"{path} is not read whole; --partial takes what there is. {report}")
+        raise FileError(f"{path} cannot be read whole; --partial imports the readable part. {report}")
 
 
 def _worn_once(base: Base, concept: Concept) -> None:

@@ -75,7 +75,7 @@ def _fusing(path: Path, tensors: Mapping[str, Tensor], prefix: str, projections:
     names = _names(prefix)
     lacking = [name for name in (*names, *projections) if name not in tensors]
     if lacking:
-        raise FileError(f"{path} lacks {lacking[0]}, which merges pictures and words; the file is damaged")
+        raise FileError(f"{path} lacks {lacking[0]}, a weight of the fusion module; the file is damaged")
     found = {ours: tensors[theirs] for theirs, ours in names.items()}
     parts, wide = [tensors[name] for name in projections], len(found["norm.weight"])
     flat = any(part.ndim != 2 or part.shape[1:] != parts[0].shape[1:] for part in parts)

@@ -45,9 +45,7 @@ class people:
         }
 
     def __str__(self) -> str:
-        return (
-            f"people: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} people, none of whom is judged"
-        )
+        return f"people: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} people, none of whom is in a benchmark"
 
     @property
     def subjects(self) -> Sequence[Sequence[int]]:

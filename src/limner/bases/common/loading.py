@@ -41,14 +41,14 @@ FAMILIES = (
     Known("stable_diffusion", "Stable Diffusion 1.x, 2.x", ("StableDiffusionPipeline", "BlipDiffusionPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionInstructPix2PixPipeline", "StableDiffusionDepth2ImgPipeline"), "noise or velocity", "self and cross", "CLIP"),
     Known("sdxl", "Stable Diffusion XL", ("StableDiffusionXLPipeline", "StableDiffusionXLInpaintPipeline"), "noise", "self and cross", "CLIP and OpenCLIP"),
     Known("sd3", "Stable Diffusion 3, 3.5", ("StableDiffusion3Pipeline",), "flow", "joint", "CLIP, OpenCLIP and T5"),
-    Known("flux", "FLUX.1", ("FluxPipeline",), "flow", "joint and merged", "CLIP and T5", "dev reads the scale of guidance itself"),
+    Known("flux", "FLUX.1", ("FluxPipeline",), "flow", "joint and merged", "CLIP and T5", "dev reads the scale of guidance as an input"),
     Known("flux2", "FLUX.2 klein", ("Flux2KleinPipeline",), "flow", "joint and merged", "Qwen3"),
-    Known("qwen_image", "Qwen-Image", ("QwenImagePipeline",), "flow", "joint", "Qwen2.5-VL", "guidance keeps the prediction's length"),
+    Known("qwen_image", "Qwen-Image", ("QwenImagePipeline",), "flow", "joint", "Qwen2.5-VL", "guidance keeps the prediction's norm"),
     Known("pixart", "PixArt-Sigma", ("PixArtSigmaPipeline",), "noise", "self and cross", "T5"),
     Known("sana", "Sana", ("SanaPipeline",), "flow", "linear, and cross", "Gemma 2", "operations act in cross-attention only"),
-    Known("kandinsky", "Kandinsky 2.2", ("KandinskyV22CombinedPipeline",), "noise", "joint", "CLIP of the prior", "the prior makes of a prompt what the decoder reads"),
-    Known("deepfloyd", "DeepFloyd IF", ("IFPipeline",), "noise, in pixels", "joint", "T5", "a second stage beside it as stage_2/ enlarges"),
-    Known("amused", "aMUSEd", ("AmusedPipeline",), "masked tokens", "self and cross", "CLIP", "learns by cross-entropy; no times of noise", "autoregressive"),
+    Known("kandinsky", "Kandinsky 2.2", ("KandinskyV22CombinedPipeline",), "noise", "joint", "CLIP of the prior", "a prior turns the prompt into the image embedding that the decoder reads"),
+    Known("deepfloyd", "DeepFloyd IF", ("IFPipeline",), "noise, in pixels", "joint", "T5", "a second stage in stage_2/ enlarges"),
+    Known("amused", "aMUSEd", ("AmusedPipeline",), "masked tokens", "self and cross", "CLIP", "trained by cross-entropy; no noise schedule", "autoregressive"),
 )  # fmt: skip
 """Every family, its module in `bases/` and the pipeline classes it opens."""
 
