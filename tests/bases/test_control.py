@@ -213,7 +213,7 @@ def test_a_base_with_nine_channels_learns_and_paints(tmp_path: Path, rex: Subjec
     base.encode = lambda pixels: (counts.append(len(pixels)), real(pixels))[1]
     conditions: Any = {"source": shown(), "mask": shown(colour=False)}
     limner.paint(base, "<rex> on the beach", concepts=[concept], settings=HOW, conditions=conditions)
-    assert len(counts) == 1  # of all branches, once in all steps
+    assert len(counts) == 1  # one pass over all branches, once for all steps
     assert same(state(base), before)
     assert untouched(base)
     with pytest.raises(InputError, match="'mask' is read beside source"):

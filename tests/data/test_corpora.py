@@ -348,7 +348,7 @@ def test_a_folder_saved_by_the_library(tmp_path: Path) -> None:
         assert found.said(1, "<rex>", seed=0) == "<rex> 1"
 
 
-# ----------------------------------------------------------------------------------------------------- what is held out
+# --------------------------------------------------------------------------------------------------- held-out subjects
 
 
 def held(folder: Path, tmp_path: Path) -> Path:

@@ -137,7 +137,7 @@ def test_diffusers_loads_our_kohya_file(
 
 
 def test_diffusers_loads_our_kohya_file_of_flux(rex: Subject, tmp_path: Path) -> None:
-    """Of double blocks: the sizes of single ones are fixed in its converter."""
+    """Double blocks alone: diffusers' converter has fixed sizes for single blocks."""
     from diffusers import FluxTransformer2DModel
 
     folder = save_tiny("flux", tmp_path / "flux")
