@@ -82,7 +82,7 @@ class Amused(Family):
         return torch.full_like(noise, scheduler.config.mask_token_id)
 
     def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-        """The tokens, with those of smallest noise replaced by the mask token."""
+        """The tokens, with the mask token at a random share of positions, which time and noise determine."""
         return torch.where(self._masked(noise, time), float(self.scheduler_config["mask_token_id"]), latents)
 
     def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:

@@ -254,8 +254,8 @@ class Family:
 
     @contextmanager
     def at_work(self, *networks: nn.Module) -> Iterator[None]:
-        """Move these networks to the base's device for the block, and back to `rests_on` behind it, except for networks
-        that are being trained."""
+        """Move these networks to the base's device for the block, and afterwards back to `rests_on`, except for
+        networks that are being trained."""
         if self.rests_on is None:
             yield
             return

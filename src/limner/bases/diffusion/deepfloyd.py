@@ -20,7 +20,7 @@ from limner.core.types import Pass
 
 PLACES = 77
 NOISE_LEVEL = 250
-"""Time of the noise on the small picture that the second stage enlarges."""
+"""Diffusion time of the noise on the small picture that the second stage enlarges."""
 
 
 class SecondStage(nn.Module):
