@@ -169,7 +169,7 @@ def with_interval(number: Mapping[str, float], form: str = ".2f") -> str:
 
 
 def is_interval(number: Mapping[str, float]) -> bool:
-    """Whether more than one subject stands behind a number."""
+    """Whether a number is a mean over more than one subject."""
     return number.get("subjects", 2) > 1
 
 
@@ -310,12 +310,12 @@ def _titles(size: int, across: str, up: str) -> list[Markup]:
 
 
 def _across(x: float, y: float, text: str) -> Markup:
-    """A text whose middle stands at a place."""
+    """An SVG text, centred at (x, y)."""
     return html('<text x="{}" y="{}" text-anchor="middle">{}</text>', x, y, text)
 
 
 def _before(x: float, y: float, value: float) -> Markup:
-    """A number that ends at a place."""
+    """An SVG number that ends at (x, y)."""
     return html('<text x="{}" y="{}" text-anchor="end">{:g}</text>', x, y, value)
 
 

@@ -37,10 +37,14 @@ def is_qformer(path: Path) -> bool:
 
 
 def read_qformer(path: Path, base: Base) -> tuple[dict[str, Tensor], dict[str, Any], Report]:
-    """The tensors of `blip_diffusion` by their names in its recipe, what goes into the header of its weights, and what
-    was read; the image encoder is written into the pipeline's folder if there is none.
+    """Read the released weights of `blip_diffusion`; write its image encoder into the pipeline's folder if it has none.
 
-    Raises `FileError` for a folder that lacks something, `InputError` for another base than the pipeline itself.
+    path: the pipeline's folder, or its qformer/
+    base: the pipeline, opened as a base
+
+    Returns the tensors by their names in the recipe, fields for the header of its weights, and a report of the keys
+    that were read. Raises `FileError` for an incomplete folder, and `InputError` for another base than the pipeline
+    itself.
     """
     folder = _inside(path)
     if folder is None:
@@ -150,7 +154,7 @@ def _names(former: QueryFormer) -> dict[str, str]:
 
 
 def _put_tower(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write the image encoder into the pipeline's folder as image_encoder/, where there is none yet."""
+    """Write the image encoder into the pipeline's folder as image_encoder/, unless the folder has one."""
     import torch
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 

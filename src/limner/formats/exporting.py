@@ -45,7 +45,7 @@ FORMATS = {
 
 @dataclass
 class Exported:
-    """The files that were written, and what is to be known of them."""
+    """The files that were written, and notes for the user about them."""
 
     files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -247,8 +247,8 @@ def _fitting(vectors: Tensor) -> Tensor:
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
-    """The tensors of a pickle, read as tensors alone: IP-Adapter's two tables as its safetensors files name what is in
-    them, an embedding, or a table of tensors as older scripts write LoRA and Custom Diffusion."""
+    """The tensors of a pickle, which is read without running code: IP-Adapter's two tables, with the names of its
+    safetensors files; an embedding; or a table of tensors, in which older scripts write LoRA and Custom Diffusion."""
     import torch
 
     found = read_pickle(path)
