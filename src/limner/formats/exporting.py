@@ -79,7 +79,7 @@ def export(
         )
     if left:
         raise InputError(
-            f"{concept.handle}, trained by {concept.method}, has tensors that no file of {to} can hold: "
+            f"{concept.handle}, learned by {concept.method}, has tensors that no file of {to} can hold: "
             f"{', '.join(sorted(left)[:3])}{' …' if len(left) > 3 else ''}"
         )
     trigger = _trigger(concept, recipe, base)
@@ -102,7 +102,7 @@ def export(
         _write_word(folder, name, vectors, concept, base, to, found, overwrite, alone=len(words) == 1 and not changes)
     if not found.files:
         raise InputError(
-            f"{concept.handle}, trained by {concept.method}, changes no weight of the base: there is nothing to write"
+            f"{concept.handle}, learned by {concept.method}, changes no weight of the base: there is nothing to write"
         )
     found.notes.append(f"in prompts, write: {trigger}")
     return found

@@ -26,7 +26,7 @@ def words_of(base: Base, method: str, settings: Mapping[str, Any], handle: str, 
 
 
 def taken_words(base: Base, folder: Path) -> dict[str, str]:
-    """Words in prompts -> handle, for the concepts in a folder that were trained on this base.
+    """Words in prompts -> handle, for the concepts in a folder that were learned on this base.
 
     Only headers are read, and no method from a Python file runs. A concept that cannot be read is skipped, since
     nothing is sampled with it here.

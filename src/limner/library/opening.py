@@ -49,8 +49,8 @@ def recipe_of(concept: Concept) -> Recipe:
         return make(Subject.from_card(concept.subject), **plain)  # type: ignore[no-any-return]
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise FileError(
-            f"{concept.handle} was trained by another version of {concept.method}: its settings do not fit ({error}); "
-            "train it again"
+            f"{concept.handle} was learned by another version of {concept.method}: its settings do not fit ({error}); "
+            "learn it again"
         ) from error
 
 
@@ -62,15 +62,15 @@ def adapter_of(
     concept: the concept to open
     base: the base to attach it to
     scale: strength of the adapter
-    any_base: allow every base of the family that the concept was trained on, such as a distilled one
+    any_base: allow every base of the family that the concept was learned on, such as a distilled one
     hot: cache that holds the pre-trained weights of methods; None reads them from their files
 
-    Raises `WrongBase` for another base than the one it was trained on, or, with `any_base`, for another family.
+    Raises `WrongBase` for another base than the one it was learned on, or, with `any_base`, for another family.
     """
     if base.fingerprint != concept.base["fingerprint"] and not (any_base and base.family == concept.base["family"]):
         raise WrongBase(
-            f"{concept.handle} was trained on {concept.base['name']} (fingerprint {concept.base['fingerprint']}), but "
-            f"this is {base.name} (fingerprint {base.fingerprint}): load that base, or train the subject on this one"
+            f"{concept.handle} was learned on {concept.base['name']} (fingerprint {concept.base['fingerprint']}), but "
+            f"this is {base.name} (fingerprint {base.fingerprint}): load that base, or learn the subject on this one"
             + (
                 "; if this base was made from that one, --any-base attaches the concept to it"
                 if base.family == concept.base["family"]

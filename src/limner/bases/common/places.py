@@ -57,7 +57,7 @@ def place_of(base: Mapping[str, str]) -> Place | None:
         else "it was opened from a folder or file on another machine"
     )
     raise FileError(
-        f"the base {name!r} that it was trained on is not known here ({gone}): name it with --base FOLDER, --base FILE "
+        f"the base {name!r} that it was learned on is not known here ({gone}): name it with --base FOLDER, --base FILE "
         "or --base HUB/ID"
     )
 

@@ -24,7 +24,7 @@ def concepts_list(path: Path) -> Found | None:
         raise FileError(f"{file} is no list of concepts: expected a list of tables with instance_data_dir")
     if len(listed) > 1:
         raise InputError(
-            f"{file} has {len(listed)} concepts; train them one by one, each from its own instance_data_dir"
+            f"{file} has {len(listed)} concepts; learn them one by one, each from its own instance_data_dir"
         )
     (about,) = listed
     if not about.get("instance_data_dir"):

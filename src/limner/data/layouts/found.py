@@ -90,7 +90,7 @@ class Found:
             lines.append(f"repeats: {', '.join(map(str, r['repeats']))}")
         lines += alike_lines(self.doubles)
         if len(self.concepts) > 1:
-            lines.append(f"several subjects: {', '.join(self.concepts)}; train them one by one")
+            lines.append(f"several subjects: {', '.join(self.concepts)}; learn them one by one")
         lines += first_of([f"not read: {name}" for name in self.stray])
         lines += [f"not used: {what}" for what in self.unused]
         lines += self.notes
@@ -107,8 +107,8 @@ class Found:
         """
         if len(self.concepts) > 1:
             raise InputError(
-                f"{self.folder} holds several subjects ({', '.join(self.concepts)}), which cannot be trained as one: "
-                "name the folder of one of them, or train each on its own with --together"
+                f"{self.folder} holds several subjects ({', '.join(self.concepts)}), which cannot be learned as one: "
+                "name the folder of one of them, or learn each on its own with --together"
             )
         noun = noun or self.noun
         if not noun:
