@@ -1,4 +1,4 @@
-"""What tests share: the pocket base, a held-out toy, a cache of their own."""
+"""Fixtures that tests share: the pocket base, a held-out toy, a cache of their own."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def _kept() -> dict[str, Learned]:
 
 @pytest.fixture
 def learned_once(base: Any, rex: Subject, _kept: dict[str, Learned]) -> Callable[[str], Learned]:
-    """What a method learned of the subject with the settings of FAST. The last two methods are kept, for tests in the
-    order below."""
+    """Method -> its training on the subject with the settings of FAST. The last two methods are cached, for tests in
+    the order below."""
     from .helpers import learn_noting
 
     def learned(name: str) -> Learned:

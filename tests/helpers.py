@@ -49,7 +49,7 @@ def fast(function: Callable[..., Recipe], **more: Any) -> dict[str, Any]:
 
 
 def learn_fast(base: Any, name: str, subject: Subject, **more: Any) -> limner.Concept:
-    """What a method learns of a subject with the settings of FAST, and `more`."""
+    """Train a method on a subject with the settings of FAST, and `more`."""
     return limner.learn(base, subject, method=name, **fast(methods()[name], **more))
 
 
@@ -68,13 +68,13 @@ def paint_latents(base: Any, concept: limner.Concept, scale: float = 1.0) -> Ten
 
 @dataclass(frozen=True)
 class Learned:
-    """A concept that several tests share, and what it was on the way."""
+    """A concept that several tests share, and states of its training."""
 
     concept: limner.Concept
     start: Mapping[str, Tensor]  # the adapter's tensors before the first update
     first: Checkpoint  # after the first update; of a method without tuning, empty
     tensors: Mapping[str, Tensor]  # after the last update, before any mean over updates
-    latents: Tensor  # of a picture that it paints
+    latents: Tensor  # latents of a picture that it paints
     base_unchanged: bool  # every bit of the base, and no hook left
 
 

@@ -168,7 +168,7 @@ def test_parts_and_methods_know_no_word_of_the_pocket_world() -> None:
 
 def test_only_bases_name_the_layers_of_a_network() -> None:
     names = re.compile(r"attn[12]\b|to_[kqv]\b|down_blocks|up_blocks|mid_block")
-    allowed = {"core.types"}  # what a layer would ask of other states, in an attention call
+    allowed = {"core.types"}  # `AttentionCall` projects other states with the layer's own to_k and to_v
     outside = [
         name for name, path in MODULES.items() if not name.startswith("bases") and names.search(path.read_text())
     ]

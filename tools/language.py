@@ -46,6 +46,9 @@ PROSE = (
     "src/limner/pocket",
     "src/limner/evaluation",
     "src/limner/formats",
+    "src/limner/bases",
+    "src/limner/library",
+    "src/limner/data",
     "src/limner/methods",
     *PARTS,
 )

@@ -1,5 +1,4 @@
-"""What the command line offers beside its verbs: settings files, many prompts, samples on the way, words, own
-methods."""
+"""The command line beside its verbs: settings files, many prompts, samples during training, words, own methods."""
 
 from __future__ import annotations
 
@@ -44,7 +43,7 @@ def test_samples_are_painted_while_it_learns_and_change_nothing(
     after_two = limner.learn(base, rex, **{**settings, "steps": 2})
     painted = limner.paint(base, samples.prompts, concepts=[after_two], settings=limner.PaintSettings(steps=20))
     left = sheet.crop((0, 0, sheet.height, sheet.height))
-    assert left.tobytes() == painted[0].image.tobytes()  # what was learned by then
+    assert left.tobytes() == painted[0].image.tobytes()  # the concept at that update
     learn = ("learn", photos, "--class", "dog", "--name", "rex", *QUICK, "--out", tmp_path / "c")
     assert run(*learn, "--sample-prompt", "<rex>") == 1
     assert run(*learn, "--sample-every", 2, "--sample-prompt", "a dog") == 1
@@ -62,7 +61,9 @@ def test_settings_are_saved_and_read_again(photos: Path, tmp_path: Path, capsys:
         "photos": [str(photos)], "noun": "dog", "name": "rex", "method": "textual_inversion", "steps": 4, "batch": 1, "preview": 0,
         "score": False, "check": False, "lr": 0.001, "out": str(tmp_path / "a"),
     }  # fmt: skip
-    assert run("learn", "--config", file, "--out", tmp_path / "b", "--steps", 2) == 0  # what is typed goes before it
+    assert (
+        run("learn", "--config", file, "--out", tmp_path / "b", "--steps", 2) == 0
+    )  # flags have precedence over the file
     from limner.core.concept import Concept
 
     first, second = (Concept.load(tmp_path / name / "rex.safetensors") for name in "ab")

@@ -123,7 +123,7 @@ def test_an_output_that_is_a_file_is_said_before_the_work(
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
-# ----------------------------------------------------------------------------------------------------- what is expected
+# -------------------------------------------------------------------------------------------------------- expectations
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_offline_is_over_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "HF_HUB_OFFLINE" not in os.environ
     with socket.socket() as here:
         here.setblocking(False)
-        assert here.connect_ex(("192.0.2.1", 9)) != 0  # of the network, no longer of limner
+        assert here.connect_ex(("192.0.2.1", 9)) != 0  # refused by the network, no longer by limner
 
 
 def test_publishing_without_a_network_is_said_before_anything_is_written(

@@ -204,7 +204,7 @@ def test_an_export_replaces_only_its_own_kind(
 
 @pytest.fixture
 def whole(photos: Path, tmp_path: Path) -> limner.Concept:
-    """What WORD teaches when nothing stops it."""
+    """The concept of WORD when nothing stops its training."""
     out = tmp_path / "whole"
     assert run("learn", photos, "--class", "dog", "--name", "rex", "--out", out, *WORD, *QUIET) == 0
     return limner.Concept.load(out / "rex.safetensors")

@@ -147,7 +147,7 @@ def test_a_branch_of_another_base_or_none_is_refused(tmp_path: Path) -> None:
         limner.paint(base, PROMPT, controls={"depth": tmp_path / "other"}, **about)
     with pytest.raises(FileError, match=r"no config\.json"):
         limner.paint(base, PROMPT, controls={"depth": tmp_path / "nothing"}, **about)
-    with pytest.raises(FileError, match="UNet2DConditionModel; a control branch is one of"):
+    with pytest.raises(FileError, match="UNet2DConditionModel; expected a control branch"):
         limner.paint(base, PROMPT, controls={"depth": tmp_path / "sd" / "unet"}, **about)
 
 
@@ -213,7 +213,7 @@ def test_a_base_with_nine_channels_learns_and_paints(tmp_path: Path, rex: Subjec
     base.encode = lambda pixels: (counts.append(len(pixels)), real(pixels))[1]
     conditions: Any = {"source": shown(), "mask": shown(colour=False)}
     limner.paint(base, "<rex> on the beach", concepts=[concept], settings=HOW, conditions=conditions)
-    assert len(counts) == 1  # of all branches, once in all steps
+    assert len(counts) == 1  # one pass over all branches, once for all steps
     assert same(state(base), before)
     assert untouched(base)
     with pytest.raises(InputError, match="'mask' is read beside source"):

@@ -178,9 +178,9 @@ def test_deepfloyds_stages_paint_what_their_pipelines_paint(
 
 
 def loss_of_the_script(family: str, folder: Path, base: Any, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-    """What diffusers' training script for the family computes for one batch, in its own steps and with its own
-    pipeline's text states. The scripts: train_dreambooth, train_dreambooth_lora_sdxl, _sd3 (precondition_outputs 0),
-    _flux, _flux2_klein, _qwen_image, _sana; train_dreambooth (IF, learned variance cut off);
+    """The loss of diffusers' training script for the family on one batch, computed in the script's own steps with the
+    hidden states of its own pipeline. The scripts: train_dreambooth, train_dreambooth_lora_sdxl, _sd3
+    (precondition_outputs 0), _flux, _flux2_klein, _qwen_image, _sana; train_dreambooth (IF, without learned variance);
     train_text_to_image_lora_decoder (Kandinsky); train_amused; PixArt-Sigma's own research script."""
     pipeline = pipeline_of(folder)
     count = len(latents)
@@ -321,7 +321,7 @@ REFUSED = {
     ("sana", "stylealigned"): "cross attention only",
     ("amused", "stylealigned"): "masked tokens",
 }
-"""What means nothing on a family, and what its refusal says."""
+"""(family, method) that do not work together -> a part of the error's message."""
 
 
 CONTRACTS: dict[str, tuple[Callable[..., None], ...]] = {
@@ -344,7 +344,7 @@ CONTRACTS: dict[str, tuple[Callable[..., None], ...]] = {
         contracts.test_worn_at_scale_zero_it_is_the_base_reading_the_same_words,
     ),
 }
-"""What is asked of every method on the pocket base (tests/test_methods.py), by whether it learns anything."""
+"""Contracts that every method keeps on the pocket base (tests/test_methods.py), by the kind of its training."""
 
 
 @pytest.mark.parametrize("kind", METHODS)
@@ -459,7 +459,7 @@ def test_a_word_equal_to_a_known_one_is_read_as_it(tiny: Any, family: str) -> No
 
 
 def test_selections_mean_the_right_thing(tiny: Any, family: str) -> None:
-    """What is meant for cross-attention is the text's own keys and values where text and picture attend jointly."""
+    """Where text and picture attend jointly, the text's own keys and values stand for those of cross-attention."""
     chosen = tiny.select("cross_attention_kv")
     ends = {name.split(".")[-2] for name in chosen}
     joint = any(site.kind == "joint" for site in tiny.sites)

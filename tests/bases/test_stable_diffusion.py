@@ -126,7 +126,7 @@ def test_a_folder_that_is_no_base_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"model_index\.json"):
         load(tmp_path)
     (tmp_path / "model_index.json").write_text('{"_class_name": "KandinskyPipeline"}')
-    with pytest.raises(InputError, match="KandinskyPipeline.*does not open"):
+    with pytest.raises(InputError, match="KandinskyPipeline.*does not support"):
         load(tmp_path)
 
 

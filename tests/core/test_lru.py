@@ -1,4 +1,4 @@
-"""What stays between requests: bounded, least recently used first out, never stale, and no other picture for it."""
+"""Caches between requests: bounded, least recently used first out, never stale, and without an effect on pictures."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_what_was_not_used_for_longest_makes_room(files: list[Path], concepts: l
 
 @pytest.mark.parametrize("in_place", [False, True])
 def test_a_file_that_changed_is_read_anew(files: list[Path], concepts: list[Concept], in_place: bool) -> None:
-    """Of the same size and, as far as one can set them, of the same times."""
+    """A file of the same size and, as far as one can set them, of the same times."""
     hot, path, about = Concepts(), files[0], os.stat(files[0])
     other = replace(concepts[0], tensors={n: t + 1 for n, t in concepts[0].tensors.items()})
     hot.read(path)
@@ -184,12 +184,12 @@ def test_what_is_computed_from_a_weight_lasts_as_long_as_the_weight() -> None:
     assert len(made) == 3
 
 
-# ---------------------------------------------------------------------------------------------------------- text states
+# -------------------------------------------------------------------------------------------------- text hidden states
 
 
 @pytest.fixture
 def runs(base: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """The prompts of every run of the text tower from now on, which has read nothing yet."""
+    """The prompts of every pass of the text encoder from now on; it has read nothing yet."""
     found: list[tuple[str, ...]] = []
     real = base.text_states
     monkeypatch.setattr(base, "text_states", lambda p, **k: (found.append(tuple(p)), real(p, **k))[1])

@@ -114,7 +114,7 @@ def test_pictures_of_a_flat_folder_are_a_subject_each(tmp_path: Path) -> None:
     assert len(found.subjects) == 3
     assert found.said(1, "a thing", seed=0) == "a red boat at sea 1"
     assert found.said(1, "<x>", seed=0) == "a photo of <x>, a red boat at sea 1"
-    assert "nobody says what they show" in str(found)
+    assert "without a class, assumed" in str(found)
     same = corpus(str(tmp_path / "flat" / "*.png"))
     assert isinstance(same, Listed)
     assert [e.content for e in same.entries] == [e.content for e in found.entries]  # type: ignore[attr-defined]
@@ -348,7 +348,7 @@ def test_a_folder_saved_by_the_library(tmp_path: Path) -> None:
         assert found.said(1, "<rex>", seed=0) == "<rex> 1"
 
 
-# ----------------------------------------------------------------------------------------------------- what is held out
+# --------------------------------------------------------------------------------------------------- held-out subjects
 
 
 def held(folder: Path, tmp_path: Path) -> Path:
@@ -363,7 +363,7 @@ def held(folder: Path, tmp_path: Path) -> Path:
 
 def test_subjects_that_are_held_out_are_an_error_or_left_out(folder: Path, tmp_path: Path) -> None:
     out = held(folder, tmp_path)
-    with pytest.raises(InputError, match=r"1 pictures of .* are nearly those held out .*cat/1\.png"):
+    with pytest.raises(InputError, match=r"1 pictures of .* are near-duplicates of those held out .*cat/1\.png"):
         corpus(str(folder), held_out=out)
     found = corpus(str(folder), held_out=out, duplicates="leave-out")
     assert found.record["left_out"] == {"of subjects that are held out": 3}

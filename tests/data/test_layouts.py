@@ -177,7 +177,7 @@ def test_a_picture_that_cannot_be_read_fails_loudly(tmp_path: Path) -> None:
         recognised(tmp_path / "none")
 
 
-# ------------------------------------------------------------------------------------------- what lies beside a picture
+# ----------------------------------------------------------------------------------------------- files beside a picture
 
 
 def rex(place: Path) -> limner.Subject:

@@ -150,7 +150,7 @@ def test_rembg_is_asked_for_masks_alone_and_only_where_there_are_none(
 def test_a_mask_with_nothing_on_it_is_refused(fido: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     blank = SimpleNamespace(remove=lambda image, only_mask: Image.new("L", image.size, 0))
     monkeypatch.setitem(sys.modules, "rembg", blank)
-    with pytest.raises(InputError, match="nothing was found on picture 1"):
+    with pytest.raises(InputError, match="no subject was found on picture 1"):
         prepared(fido, segment="rembg")
 
 

@@ -87,7 +87,7 @@ def test_pictures_know_their_own_prompts() -> None:
     assert set(read.unique().tolist()) <= {0.0, 1.0}
     assert people_truth.obeyed(shown, asked).tolist() == read[:, 0].tolist()
     assert eyes["attributes"].pictures(shown).shape[0] == 3
-    with pytest.raises(InputError, match="answers for 3 pictures, and there are 1"):
+    with pytest.raises(InputError, match="answers for 3 pictures, but there are 1"):
         eyes["detector"].pictures(shown[:1])
 
 

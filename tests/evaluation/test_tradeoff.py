@@ -15,7 +15,8 @@ from limner.evaluation.metrics.distribution import diversity, prompt_sensitivity
 from limner.evaluation.tradeoff import TradeOff, ceiling, front, interval, paired, pareto_area, tradeoff
 
 SUBJECTS, PROMPTS, SEEDS, REFERENCES, DIM = 12, 10, 4, 5, 128
-POLICIES = {  # of the subject, of the prompt, of the background, noise, of the class
+# Policy -> weights of the subject, the prompt, the background, noise and the class in its features.
+POLICIES = {
     "base": (0.0, 0.8, 0.0, 0.35, 1.0),
     "good": (0.7, 0.7, 0.0, 0.35, 1.0),
     "mild overfit": (0.8, 0.3, 0.4, 0.35, 1.0),

@@ -192,7 +192,7 @@ def test_import_replaces_no_weights_of_limners_own_or_of_anybody(
 
 @pytest.mark.parametrize("case", ["layer", "factor", "alpha", "one dimension", "nothing"])
 def test_changes_that_are_none(tiny: Any, tmp_path: Path, case: str) -> None:
-    """Of a concept whose hash is right, as a stranger makes it."""
+    """The concept's hash is valid, as in a stranger's file."""
     from limner.engine.attach import attach
 
     layer = "low_rank.denoiser.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"

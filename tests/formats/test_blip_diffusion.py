@@ -141,7 +141,7 @@ def test_what_is_imported_says_what_diffusers_says(
     found = import_file(folder, load(folder, device="cpu"))
     assert found.what == "blip_diffusion"
     assert found.report.whole
-    base = load(folder, device="cpu")  # now with the picture tower beside it
+    base = load(folder, device="cpu")  # now with the image encoder beside it
     concept = limner.learn(base, rex, method="blip_diffusion", released=True, repeats=1)
     pixels = rex.tensor(16)
     mean, std = (torch.tensor(painter.image_processor.to_dict()[k]).view(3, 1, 1) for k in ("image_mean", "image_std"))

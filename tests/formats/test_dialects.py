@@ -66,7 +66,7 @@ def read(path: Path, base: Any) -> Concept:
 
 @torch.no_grad()
 def added(base: Any, concept: Concept, name: str, part: str = "denoiser") -> Tensor:
-    """What wearing the concept adds to a layer's weight, as [out, in * kernel]."""
+    """The change of a layer's weight with the concept attached, as [out, in * kernel]."""
     module = layer(base, name, part)
     if module.weight.ndim == 2:
         probe = torch.eye(module.in_features)
@@ -151,7 +151,7 @@ def test_a_strength_survives_diffusers_and_its_loader_wears_it(
 
 
 def test_alpha_counts_where_a_kronecker_factor_is_a_product(bases: dict[str, Any], tmp_path: Path) -> None:
-    """Of LyCORIS: alpha over the product's rank, and not over two whole factors."""
+    """As in LyCORIS: the scale is alpha over the product's rank, and 1 for two whole factors."""
     base, stem = bases["sd"], "lora_unet_" + TO_Q.replace(".", "_")
     c_a, c_b, d_a, d_b = random(4, 2), random(2, 4, seed=1), random(8, 2), random(2, 8, seed=2)
     alpha = {f"{stem}.alpha": torch.tensor(0.25)}
@@ -377,7 +377,7 @@ def test_a_header_says_what_is_there(bases: dict[str, Any], tmp_path: Path) -> N
     names = {"down": random(4, 32), "up": random(32, 4)}
     for family, version, architecture in (
         ("sd", "sd_v1", "stable-diffusion-v1/lora"),
-        ("sd2", "sd_v1_v", "stable-diffusion-v1/lora"),  # of a width that tells 1.x
+        ("sd2", "sd_v1_v", "stable-diffusion-v1/lora"),  # its width is that of 1.x
         ("sdxl", "sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),
     ):
         base = bases[family]
@@ -480,7 +480,7 @@ def test_peft_holds_our_rotations(bases: dict[str, Any], folders: dict[str, Path
         theirs = run(PeftModel.from_pretrained(network, str(done.files[0].parent)).eval())
         with attach(base, (adapter_of(concept, base),)):
             assert torch.allclose(run(base.module("denoiser")), theirs, atol=1e-5)
-        with pytest.raises(InputError, match="has what no file of kohya"):
+        with pytest.raises(InputError, match="has tensors that no file of kohya"):
             export(concept, base, tmp_path / "kohya", to="kohya")
 
 

@@ -137,7 +137,7 @@ def test_diffusers_loads_our_kohya_file(
 
 
 def test_diffusers_loads_our_kohya_file_of_flux(rex: Subject, tmp_path: Path) -> None:
-    """Of double blocks: the sizes of single ones are fixed in its converter."""
+    """Double blocks alone: diffusers' converter has fixed sizes for single blocks."""
     from diffusers import FluxTransformer2DModel
 
     folder = save_tiny("flux", tmp_path / "flux")
@@ -487,7 +487,7 @@ def test_every_key_is_accounted_for(bases: dict[str, Any], rex: Subject, tmp_pat
 
 def test_a_file_of_another_base_is_said_to_be_one(bases: dict[str, Any], rex: Subject, tmp_path: Path) -> None:
     path = export(lora(bases["sdxl"], rex), bases["sdxl"], tmp_path, to="kohya").files[0]
-    with pytest.raises(FileError, match="Is it of another base"):
+    with pytest.raises(FileError, match="Does it belong to another base"):
         import_file(path, bases["flux"])
     odd = {k: torch.zeros(2, 99) if "down" in k else t for k, t in load_file(path).items()}
     save_file(odd, tmp_path / "odd.safetensors")
@@ -501,7 +501,7 @@ def test_what_a_format_cannot_hold_is_refused_with_its_name(
     base = bases["sd"]
     with pytest.raises(InputError, match=r"svdiff.*weight\."):
         export(taught(base, rex, "svdiff", prior_weight=0.0, lr=1e-3), base, tmp_path, to="kohya")
-    with pytest.raises(InputError, match="text towers"):
+    with pytest.raises(InputError, match="text encoders"):
         export(taught(bases["sd3"], rex, "textual_inversion", vectors=1), bases["sd3"], tmp_path, to="diffusers")
     with pytest.raises(limner.errors.UnknownName, match="kohya"):
         export(lora(base, rex), base, tmp_path, to="kohja")

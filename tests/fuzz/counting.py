@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 from limner.errors import LimnerError
 
 SECONDS = 10.0
-"""Of processor time, for a case; six times as long by the clock, since other work may have the processor."""
+"""Seconds of processor time for a case; six times as many by the clock, since other work may use the processor."""
 MEMORY = 2_000_000_000
 """Bytes that a case may add to those in use before it."""
 Outcome: TypeAlias = Literal["equal", "accepted", "silent change"]

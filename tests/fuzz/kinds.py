@@ -44,8 +44,8 @@ STEPS = 3
 
 
 class Place:
-    """What the kinds share: a folder, the pocket base, a tiny one in another tool's layout, a subject and what was
-    learned of it."""
+    """Values that the kinds share: a folder, the pocket base, a tiny base in another tool's layout, a subject and its
+    concepts."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -65,7 +65,7 @@ class Place:
 
     @cached_property
     def concepts(self) -> list[Concept]:
-        """Of a word, and of changes of layers."""
+        """Concepts with a learned word, and with changes of layers."""
         word = limner.learn(self.pocket, self.subject, method=METHOD, steps=2, batch=1)
         layers = limner.learn(
             self.pocket, self.subject, method="lora_dreambooth", steps=1, rank=1, prior_weight=0.0, batch=1
@@ -89,7 +89,7 @@ class Place:
 
     @cached_property
     def checkpoint(self) -> bytes:
-        """Of a run that was stopped after its first update."""
+        """The checkpoint of a run that was stopped after its first update."""
         place = self.folder / "run"
 
         class Stop(Exception):
@@ -109,7 +109,7 @@ class Place:
 
     @cached_property
     def finished(self) -> dict[str, Tensor]:
-        """What the run ends with."""
+        """The concept at the end of the run."""
         return run_to_end(self.pocket, self.run.adapter, self.run.recipe.tuning, 0, header=self.run.header)[0]
 
 
@@ -186,8 +186,8 @@ def concept_bytes(place: Place) -> Case:
 
 
 def concept_headers(place: Place) -> Case:
-    """A concept by a stranger: another header or other tensors under the right hash. It is loaded, its recipe made, and
-    worn."""
+    """A concept by a stranger: another header or other tensors under the right hash. It is loaded, its recipe is made,
+    and its adapter attached."""
     path, whole = place.folder / "stranger.safetensors", [parts(data) for data in place.saved]
 
     def case(rng: random.Random) -> Outcome:

@@ -273,7 +273,7 @@ def test_results_of_other_versions_and_damaged_ones_are_refused(ran: SimpleNames
     with pytest.raises(FileError, match="run `limner bench` again"):
         read_results(bad)
     bad.write_text(json.dumps({**ran.found, "units": []}))
-    with pytest.raises(FileError, match="no likeness yet"):
+    with pytest.raises(FileError, match="no concept yet"):
         report(bad, tmp_path / "page.html")
 
 
@@ -335,7 +335,7 @@ def test_the_report_is_one_page_that_fetches_nothing(ran: SimpleNamespace, tmp_p
     ):
         assert heading in text
     assert "<svg" in text
-    assert "Textual Inversion" in text  # of the survey's table
+    assert "Textual Inversion" in text  # a row of the survey's table
     assert path.with_suffix(".csv").read_text().startswith("label,method,number")
     assert BASE in path.with_suffix(".md").read_text()
     without = report(ran.root / "results.json", tmp_path / "bare.html")
@@ -363,7 +363,7 @@ def test_seeds_and_settings_of_one_subject_are_taught_in_a_fleet(tmp_path: Path)
 
 @pytest.fixture(scope="module")
 def curve(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """An encoder's likeness, worn at two strengths."""
+    """An encoder's concept, attached at two strengths."""
     import limner
 
     root, lessons = tmp_path_factory.mktemp("curve"), []

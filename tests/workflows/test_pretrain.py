@@ -461,7 +461,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], int, dic
 
 
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
-"""What `accelerate launch --use_fsdp --fsdp_version 2` says to its processes."""
+"""Environment that `accelerate launch --use_fsdp --fsdp_version 2` gives its processes."""
 
 
 @pytest.mark.parametrize(("accumulate", "sharded"), [(1, {}), (2, {}), (1, FSDP)], ids=["ddp", "ddp in parts", "fsdp"])

@@ -1,4 +1,4 @@
-"""What goes to the hub, and what pictures say of themselves."""
+"""Uploads to the hub, and the provenance in pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bases: the generators that can be personalised, each family behind the one seam of `protocol.py`."""
+"""Bases: generators that limner personalises; every family implements the protocols of `core/base.py`."""
 
 from limner.core.base import Base
 

@@ -1,1 +1,1 @@
-"""Reading pictures: folder layouts, shards, tables, corpora, duplicates, segmentation, captions."""
+"""Read pictures: folder layouts, shards, tables, corpora, near-duplicates, segmentation, captions."""

@@ -1,4 +1,4 @@
-"""Captions of pictures, written by a captioning model."""
+"""Caption pictures with a captioning model."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ if TYPE_CHECKING:
 
 
 def captions(images: Sequence[Image.Image], subject: Subject, where: str, *, device: str = "cpu") -> list[str]:
-    """What BLIP (arXiv:2201.12086) says of each picture, with the handle where it names the class; so does a BLIP-2 or
-    a LLaVA. `where` is a folder, a hub id, or the name of a base that brings a model of its own: "pocket", whose model
-    knows toys."""
+    """Caption each picture with BLIP (arXiv:2201.12086), BLIP-2 or LLaVA; the subject's handle replaces its class.
+
+    images: the pictures to caption
+    subject: gives the handle and the class noun
+    where: folder or hub id of the model, or a base that ships with one: "pocket", whose model knows toys
+    device: "cpu", or the name of a CUDA device
+
+    Raises `FileError` for a model of another kind.
+    """
     from transformers import BlipForConditionalGeneration, BlipProcessor
 
     where = capabilities_of(where).multimodal or where
@@ -27,7 +33,9 @@ def captions(images: Sequence[Image.Image], subject: Subject, where: str, *, dev
     if kind in ("llava", "blip-2"):
         return [named(text, subject) for text in _told(images, subject, where, device)]
     if kind != "blip":
-        raise FileError(f"{where} is a {kind or 'model of no known kind'}; a captioner is a BLIP, a BLIP-2 or a LLaVA")
+        raise FileError(
+            f"{where} is a {kind or 'model of an unknown kind'}; expected a captioner: a BLIP, a BLIP-2 or a LLaVA"
+        )
     processor: Any = BlipProcessor.from_pretrained(where)
     model: Any = BlipForConditionalGeneration.from_pretrained(where)
     model = model.to(device).eval()
@@ -37,7 +45,7 @@ def captions(images: Sequence[Image.Image], subject: Subject, where: str, *, dev
 
 
 def _told(images: Sequence[Image.Image], subject: Subject, where: str, device: str) -> list[str]:
-    """What a multimodal language model says of pictures."""
+    """Captions by a multimodal language model."""
     from limner.parts.encoders.multimodal import opened
 
     reader = opened(where, device)
@@ -45,8 +53,8 @@ def _told(images: Sequence[Image.Image], subject: Subject, where: str, device: s
 
 
 def named(text: str, subject: Subject) -> str:
-    """A caption that names the subject: "a dog on a sofa" -> "<rex> on a sofa"; what does not name the class follows
-    it."""
+    """Put the subject's handle into a caption: "a dog on a sofa" -> "<rex> on a sofa". A caption that does not name the
+    class follows "a photo of <rex>"."""
     text = text.strip().rstrip(".")
     said, count = re.subn(
         rf"\b(?:(?:a|an|the|one)\s+)?{re.escape(subject.noun)}\b", subject.handle, text, count=1, flags=re.IGNORECASE

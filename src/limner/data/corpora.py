@@ -1,4 +1,4 @@
-"""A corpus by a user's words: the pocket world, a folder, shards, or a data set of Hugging Face."""
+"""Open a corpus by its name: the pocket world, a folder, shards, or a data set of Hugging Face."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 NAME_ROOM = 12
-"""Tokens of a caption that are left for the word a method puts in the subject's place, and for "a photo of"."""
+"""Number of tokens that a caption leaves free for a method's learned word and for "a photo of"."""
 
 
 def corpus(
@@ -34,13 +34,15 @@ def corpus(
     held_out: Path | None = None,
     duplicates: Literal["error", "leave-out"] = "error",
 ) -> Corpus:
-    """Open "toys" (or "toys:64", so many of them), a folder, .tar shards (one, 'shards-{000..009}.tar', or a glob), or
-    "hf:ID".
+    """Open a corpus. Each picture is opened once and checked: unreadable ones and copies are counted in its `record`.
 
-    `noun` is what all pictures show, where the corpus does not say. Pictures are looked at once: those that cannot be
-    read, and copies, are counted in the corpus' `record`. Subjects with a picture that is nearly one of the folder
-    `held_out` are an error, or left out. Raises `InputError` or `FileError` for what is no corpus, and where nothing is
-    left of it.
+    words: "toys" (or "toys:64" for 64 of them), a folder, .tar shards (one, 'shards-{000..009}.tar', or a glob), or
+        "hf:ID"
+    noun: class noun of all pictures, in place of the corpus' own; empty keeps these
+    held_out: folder of pictures that training must not see; None for none
+    duplicates: a subject with a near-duplicate of a held-out picture is an error, or is left out
+
+    Raises `InputError` or `FileError` for a name that is no corpus, and where no picture is left.
     """
     if words == "toys" or re.fullmatch(r"toys:\d+", words):
         return _toys(words, held_out)
@@ -55,27 +57,26 @@ def corpus(
 
 
 def fitted(found: Corpus, base: Base) -> Corpus:
-    """The corpus with captions that the base can read."""
+    """The corpus, with captions cut to the length that the base reads."""
     room = base.max_tokens - NAME_ROOM
     return found.cut(lambda text: base.num_tokens(text, words={}) <= room) if isinstance(found, Listed) else found
 
 
 @dataclass(frozen=True)
 class Store:
-    """Where a corpus comes from: what it is now (so that its index can be kept), its list, and how a picture is
-    read."""
+    """The source of a corpus."""
 
     name: str
-    stamp: object
-    list_: Callable[[Tally, Tally], list[Entry]]  # left out, noticed -> entries not looked at yet
-    read: Callable[[Any], Reference]
+    stamp: object  # changes whenever the files do; key of the cached index
+    list_: Callable[[Tally, Tally], list[Entry]]  # (left out, noticed) -> entries whose pictures are not checked yet
+    read: Callable[[Any], Reference]  # an entry's place -> its picture
 
 
 def _toys(words: str, held_out: Path | None) -> Corpus:
     from limner.pocket.corpus import toys
 
     if held_out is not None:
-        raise InputError("no toy of the corpus is among those that are judged: leave out --exclude")
+        raise InputError("no toy of the corpus is among the subjects of the benchmark: leave out --exclude")
     return toys(int(words.partition(":")[2] or 0))
 
 
@@ -91,14 +92,14 @@ def _store(words: str) -> Store:
     files = shards.expanded(words)
     if not files or (words == str(files[0]) and not path.exists()):
         raise FileError(
-            f"there is no corpus {words}: expected toys, a folder, .tar shards (a file, 'shards-{{000..009}}.tar' or a glob), or "
-            "hf:ID"
+            f"there is no corpus {words}: expected toys, a folder, .tar shards (a file, 'shards-{{000..009}}.tar' or a "
+            "glob), or hf:ID"
         )
     if all(file.suffix == ".tar" for file in files):
         return _shards(words, files)
     strange = [file for file in files if file.suffix.lower() not in SUFFIXES and not file.is_dir()]
     if strange:
-        raise FileError(f"{strange[0]} is no .tar shard, picture or folder; a corpus is made of those")
+        raise FileError(f"{strange[0]} is no .tar shard, picture or folder; a corpus consists of these")
     return _files(words, files)
 
 
@@ -131,15 +132,20 @@ def _files(words: str, files: Sequence[Path]) -> Store:
 
 
 def in_folder(root: Path, left_out: Tally, noticed: Tally) -> list[Entry]:
-    """Pictures that lie in the folder itself are a subject each; a folder in it is a subject, or a class that holds a
-    folder for each of its subjects. DreamBench's list says the classes of its own subjects."""
+    """Entries of a folder: each picture in the folder itself is a subject, and each subfolder is a subject, or a class
+    with a subfolder for each of its subjects. DreamBench's list gives the classes of its subjects.
+
+    root: the folder
+    left_out: counts subfolders whose lists are damaged
+    noticed: counts captions that cannot be read, and lists with unused fields
+    """
     root = root / "dataset" if (root / "dataset").is_dir() else root
     nouns = _dreambench(root)
     found = layouts.laid_out(root, noticed.add)
     _notice(found, noticed)
-    if found.layout.endswith((".toml", "concepts_list.json")):  # its subjects, wherever their pictures lie
+    if found.layout.endswith((".toml", "concepts_list.json")):  # the list names the folder of each subject
         return _same(root, found, found.noun)
-    kohya = found.layout.startswith("kohya")  # a folder for each token and class
+    kohya = found.layout.startswith("kohya")  # one subfolder for each token and class
     root = root / "img" if kohya and (root / "img").is_dir() else root
     entries = [] if kohya else _alone(found.items)
     for folder in _folders(root):
@@ -164,11 +170,11 @@ def _of_subject(folder: Path, noun: str, left_out: Tally, noticed: Tally) -> lis
 
 def _notice(found: layouts.Found, noticed: Tally) -> None:
     for what in found.unused:
-        noticed.add(f"lists that say more than is used ({what})", str(found.folder))
+        noticed.add(f"lists with fields that are not used ({what})", str(found.folder))
 
 
 def _same(folder: Path, found: layouts.Found, noun: str) -> list[Entry]:
-    """Entries of one subject, or of each that the layout tells apart."""
+    """Entries of one subject, or of each subject that the layout distinguishes."""
     entries = []
     for item in found.items:
         token, _, own = item.concept.partition(" ") if len(found.concepts) > 1 else (found.token, "", noun)
@@ -180,7 +186,7 @@ def _same(folder: Path, found: layouts.Found, noun: str) -> list[Entry]:
 
 
 def _alone(items: Sequence[layouts.Item]) -> list[Entry]:
-    """Entries of a subject each."""
+    """Entries of pictures that are one subject each."""
     return [Entry(str(item.path), _place(item), str(item.path), "", item.caption) for item in items]
 
 
@@ -195,7 +201,7 @@ def _read_file(place: Sequence[str | None]) -> Reference:
 
 
 def _plain(caption: str, token: str, noun: str) -> str:
-    """A caption without the data set's own word for the subject: "sks dog on grass" -> "a dog on grass"."""
+    """A caption without the data set's rare token for the subject: "sks dog on grass" -> "a dog on grass"."""
     if not token:
         return caption
     said = rf"(?:\b(?:a|an|the)\s+)?{layouts.whole_word(token).pattern}(?:\s+{re.escape(noun)}\b)?"
@@ -203,7 +209,7 @@ def _plain(caption: str, token: str, noun: str) -> str:
 
 
 def called(name: str) -> str:
-    """The class noun in a folder's name: "dog6" -> "dog", "colorful_sneaker-2" -> "colorful sneaker"; none in a
+    """The class noun in a folder's name: "dog6" -> "dog", "colorful_sneaker-2" -> "colorful sneaker"; empty for a
     number."""
     return re.sub(r"[\W_]+", " ", re.sub(r"[\s_-]*\d+$", "", name)).strip()
 
@@ -223,13 +229,13 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _stamp(files: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """What these files are now."""
+    """Path, size and time of last change of these files: equal only while the files are unchanged."""
     there = [(file, file.stat()) for file in files if file.exists()]
     return [(str(file.resolve()), at.st_size, at.st_mtime_ns) for file, at in there]
 
 
 def _listed(store: Store, noun: str) -> Listed:
-    """The store's pictures, each looked at once: the next time, nothing having changed, the list is there already."""
+    """The store's checked pictures. The list is cached, and made again only when the files have changed."""
 
     def make() -> dict[str, Any]:
         left_out, noticed = Tally(), Tally()
@@ -243,9 +249,7 @@ def _listed(store: Store, noun: str) -> Listed:
         entry = Entry(**told)
         entry = replace(entry, noun=noun or entry.noun)
         if not entry.noun:
-            noticed.add(
-                f"of which nobody says what they show, taken to be a {NOUN} (--class says otherwise)", entry.name
-            )
+            noticed.add(f'without a class, assumed "{NOUN}" (--class sets it)', entry.name)
         if not entry.caption:
             noticed.add("without a caption", entry.name)
         entries.append(entry)

@@ -1,5 +1,5 @@
-"""Near-duplicates among pictures, in two ways: a quick one for pictures of one size and cut, a thorough one for
-copies that were mirrored, shifted or saved again."""
+"""Find near-duplicates among pictures: quickly by difference hashes, for copies with the same crop, or thoroughly by
+correlation, for copies that were mirrored, shifted or saved again."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ if TYPE_CHECKING:
 
 Slopes: TypeAlias = "np.ndarray[Any, Any]"
 LIKE = 6
-"""Of 64 bits: two pictures whose difference hashes are this near are near-duplicates."""
+"""Largest Hamming distance, out of 64 bits, between the difference hashes of near-duplicates."""
 
 
 def near_pairs(images: Sequence[Image.Image]) -> list[tuple[int, int]]:
-    """Pairs of pictures that look nearly the same, by their difference hashes."""
+    """Index pairs of near-duplicates, by their difference hashes."""
     signs = [difference_signs(image) for image in images]
     pairs = ((one, other) for one in range(len(signs)) for other in range(one + 1, len(signs)))
     return [(one, other) for one, other in pairs if (signs[one] ^ signs[other]).bit_count() <= LIKE]
 
 
 def difference_signs(image: Image.Image) -> int:
-    """64 bits: whether a picture's grey rises from each of 9 x 8 places to the next in its row."""
+    """Difference hash of 64 bits: whether the grey value rises from each pixel to the next in its row, at 9 x 8
+    pixels."""
     import numpy as np
 
     small = np.asarray(image.convert("L").resize((9, 8)), dtype=int)
@@ -33,9 +34,10 @@ def difference_signs(image: Image.Image) -> int:
 
 
 def split(images: Sequence[Image.Image], *, held_out: int = 1) -> tuple[list[int], list[int]]:
-    """Indices of the pictures to learn from and of those held out, so that no picture has its double on the other side.
+    """Indices of the training pictures and of the held-out pictures. Near-duplicates (see `doubles`) are on one side.
 
-    Doubles are found by `doubles`. With too few different pictures to hold any out, all are learned from.
+    images: the pictures to split
+    held_out: number of pictures to hold out; none are held out where all pictures are near-duplicates
     """
     groups = doubles(images)
     if len(groups) < 2:
@@ -48,10 +50,13 @@ def split(images: Sequence[Image.Image], *, held_out: int = 1) -> tuple[list[int
 
 
 def doubles(images: Sequence[Image.Image], *, alike: float = 0.7) -> list[list[int]]:
-    """Pictures grouped so that mirrored, shifted or newly saved copies of one photograph are together.
+    """Groups of indices: mirrored, shifted or newly saved copies of one photograph share a group.
 
-    Two are one where the best normalised correlation of the slopes of their 64-pixel grey versions, over mirroring and
-    shifts of up to three eighths, is at least `alike`. Raises `PictureError` for no pictures.
+    images: the pictures to compare
+    alike: two pictures are copies when the normalised correlation of their 64-pixel grey versions' gradients, maximised
+        over mirroring and shifts of up to three eighths, is at least this
+
+    Raises `PictureError` for an empty sequence.
     """
     if not images:
         raise PictureError("there are no pictures to compare")
@@ -67,16 +72,16 @@ def doubles(images: Sequence[Image.Image], *, alike: float = 0.7) -> list[list[i
 
 
 def likeness(first: Image.Image, second: Image.Image) -> float:
-    """How nearly two pictures are one, from -1 to 1 (see `doubles`)."""
+    """Similarity of two pictures, from -1 to 1 (see `doubles`)."""
     return _correlation(_slopes(first), _slopes(second))
 
 
+# Side of the grey versions, and largest shift, in pixels.
 SIDE, MOST = 64, 24
 
 
 def _slopes(image: Image.Image) -> Slopes:
-    """Differences to the right and down, of the picture and of its mirror image. [2 (plain, mirrored), 2, SIDE,
-    SIDE]"""
+    """Gradients down and to the right, of the picture and of its mirror image: [2 (plain, mirrored), 2, SIDE, SIDE]."""
     import numpy as np
     from PIL import Image
 
@@ -85,7 +90,7 @@ def _slopes(image: Image.Image) -> Slopes:
 
 
 def _correlation(first: Slopes, second: Slopes) -> float:
-    """The greatest normalised correlation of what overlaps, over shifts and mirroring, by Fourier transform."""
+    """The greatest normalised correlation of the overlap, over shifts and mirroring, by Fourier transform."""
     import numpy as np
 
     def spectrum(x: Slopes) -> Slopes:
@@ -99,6 +104,6 @@ def _correlation(first: Slopes, second: Slopes) -> float:
     shifts = np.r_[0 : MOST + 1, -MOST:0]
     near = (slice(None), shifts[:, None], shifts[None, :])
     scale = np.sqrt(np.maximum(of_a[None][near] * of_b[near], 1e-9))
-    if scale.max() < 1.0:  # two plain surfaces
+    if scale.max() < 1.0:  # both pictures are nearly uniform
         return 1.0
     return float((product[near] / np.maximum(scale, 1.0)).max())

@@ -1,4 +1,4 @@
-"""Pictures of a corpus that are those of held-out subjects."""
+"""Keep pictures of held-out subjects out of a corpus."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ if TYPE_CHECKING:
 
 
 ONE = 0.6
-"""How alike the slopes of two pictures are that are one (see `limner.data.duplicates.doubles`), their hashes being
-near."""
+"""Least similarity (see `limner.data.duplicates.likeness`) of two pictures that count as one, where their difference
+hashes are near."""
 
 
 def without_held_out(
     found: Listed, judged: Listed, folder: Path, *, duplicates: Literal["error", "leave-out"] = "error"
 ) -> Listed:
-    """The corpus without subjects that are judged: those with a picture that is, mirrored or not, nearly one of those
-    in the folder (`judged`).
+    """The corpus without its held-out subjects: those with a near-duplicate, mirrored or not, of a held-out picture.
 
-    Pictures whose difference hashes are near are compared by their slopes. Raises `InputError` where there are some,
-    unless they are to be left out.
+    Pictures whose difference hashes are near are compared by the correlation of their gradients.
+
+    found: the corpus
+    judged: the held-out pictures
+    folder: the folder of the held-out pictures, for messages
+    duplicates: such a subject is an error, or is left out
+
+    Raises `InputError` for such a subject with "error", and where no subject is left.
     """
     pairs = _nearly_equal(found, judged)
     if not pairs:
@@ -36,11 +41,9 @@ def without_held_out(
     if duplicates == "error":
         k, other = pairs[0]
         raise InputError(
-            f"{len(pairs)} pictures of {found.name} are nearly those held out in {folder}, such as "
-            f"{found.entries[k].name} and "
-            f"{judged.entries[other].name}: what is judged must not have been trained on. Take the {len(subjects)} "
-            "subjects out, or "
-            "say --duplicates leave-out"
+            f"{len(pairs)} pictures of {found.name} are near-duplicates of those held out in {folder}, such as "
+            f"{found.entries[k].name} of {judged.entries[other].name}: subjects of a benchmark must not be trained on. "
+            f"Remove the {len(subjects)} subjects, or add --duplicates leave-out"
         )
     left_out = Tally(dict(found.left_out.counts), dict(found.left_out.examples))
     for entry in found.entries:
@@ -48,12 +51,12 @@ def without_held_out(
             left_out.add("of subjects that are held out", entry.name)
     kept = tuple(entry for entry in found.entries if entry.identity not in subjects)
     if not kept:
-        raise InputError(f"every subject of {found.name} is held out in {folder}: nothing is left to learn from")
+        raise InputError(f"every subject of {found.name} is held out in {folder}: no picture is left to train on")
     return replace(found, entries=kept, left_out=left_out)
 
 
 def _nearly_equal(found: Listed, judged: Listed) -> list[tuple[int, int]]:
-    """(picture of the corpus, picture held out) that are one."""
+    """Pairs (index in the corpus, index among the held-out pictures) of near-duplicates."""
     import numpy as np
 
     own = np.array([int(e.signs, 16) for e in found.entries], dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""A corpus of pictures that were listed once and are read when they are wanted."""
+"""A corpus as a list of pictures, which are read on demand."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ if TYPE_CHECKING:
 
 THREADS = 16
 NOUN = "thing"
-"""What a picture is taken to show where nobody says."""
+"""Class noun of a picture without a class."""
 SUCH_AS = 5
+"""Largest number of examples of each reason in a `Tally`."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture of a list: where it is, whose it is, and what was seen when it was looked at."""
+    """One picture of a corpus: its location, its subject, and the results of checking it."""
 
     name: str  # for people: a file, a shard's member, a row
-    place: Any  # for the reader; as JSON holds it
-    identity: str  # equal in pictures of one subject
+    place: Any  # for the reader; a JSON value
+    identity: str  # equal for all pictures of one subject
     noun: str = ""
     caption: str = ""
     content: str = ""  # hash of its pixels and its mask
-    signs: str = ""  # difference hash, 64 bits as hexadecimals
-    masked: bool = False
+    signs: str = ""  # difference hash, 64 bits in hexadecimal digits
+    masked: bool = False  # whether it has a mask
 
 
 @dataclass
 class Tally:
-    """What was left out or noticed: how often, why, and a few by name."""
+    """Counts of pictures that were left out or noticed, by reason, with the names of a few."""
 
-    counts: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)  # reason -> number of pictures
+    examples: dict[str, list[str]] = field(default_factory=dict)  # reason -> names of the first pictures
 
     def add(self, why: str, name: str) -> None:
         self.counts[why] = self.counts.get(why, 0) + 1
@@ -57,19 +58,18 @@ class Tally:
 
 @dataclass(frozen=True)
 class Listed:
-    """Pictures by a list, whoever made it. `read` opens one by its entry's place."""
+    """A corpus as a list of pictures from any source."""
 
     name: str
     entries: tuple[Entry, ...] = field(repr=False)
-    read: Callable[[Any], Reference] = field(repr=False, compare=False)
+    read: Callable[[Any], Reference] = field(repr=False, compare=False)  # an entry's place -> its picture
     left_out: Tally = field(default_factory=Tally, compare=False)
     noticed: Tally = field(default_factory=Tally, compare=False)
 
     @cached_property
     def fingerprint(self) -> str:
-        number = {
-            whose: n for n, whose in enumerate(dict.fromkeys(e.identity for e in self.entries))
-        }  # not where it lies
+        # Subjects by number, since identities may hold paths.
+        number = {whose: n for n, whose in enumerate(dict.fromkeys(e.identity for e in self.entries))}
         told = [(e.content, number[e.identity], e.noun, e.caption) for e in self.entries]
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
@@ -82,12 +82,12 @@ class Listed:
 
     @cached_property
     def masked(self) -> bool:
-        """Whether every picture has a mask; of a corpus in which only some have one, none is used."""
+        """Whether every picture has a mask. Masks are not used where only some pictures have one."""
         return all(entry.masked for entry in self.entries)
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What is in it and what was left out, as JSON holds it."""
+        """Contents of the corpus, and counts of pictures that were left out, as JSON values."""
         return {
             "name": self.name,
             "fingerprint": self.fingerprint,
@@ -101,7 +101,10 @@ class Listed:
 
     def __str__(self) -> str:
         r = self.record
-        line = f"{self.name}: {counted(r['pictures'], 'picture')} of {counted(r['subjects'], 'subject')}, {counted(r['captions'], 'caption')}, {counted(r['masks'], 'mask')}"
+        line = (
+            f"{self.name}: {counted(r['pictures'], 'picture')} of {counted(r['subjects'], 'subject')}, "
+            f"{counted(r['captions'], 'caption')}, {counted(r['masks'], 'mask')}"
+        )
         lost, seen = str(self.left_out), str(self.noticed)
         total = sum(self.left_out.counts.values())
         return line + (f"\nleft out, {total}: {lost}" if lost else "") + (f"\nnoticed: {seen}" if seen else "")
@@ -110,8 +113,8 @@ class Listed:
         return self.entries[picture].noun or NOUN
 
     def said(self, picture: int, name: str, *, seed: int) -> str:
-        """The picture's own caption, its subject called by the name: "the dog on a sofa" -> "<rex> on a sofa". Where
-        nobody says what it shows, a caption stays as it is unless a <word> has to be in it."""
+        """The picture's own caption with a name for its subject: "the dog on a sofa" -> "<rex> on a sofa". Without a
+        class noun, a caption stays unchanged, unless the name is a handle such as <rex>."""
         from limner.core.subject import Subject
 
         from .caption import named
@@ -122,7 +125,7 @@ class Listed:
         return named(entry.caption, Subject(name, entry.noun or NOUN))
 
     def described(self, picture: int, *, seed: int) -> str:
-        """The picture's own caption, as it is."""
+        """The picture's own caption, unchanged; "a photo of a" and its class noun for a picture without one."""
         return self.entries[picture].caption or self.said(picture, f"a {self.noun(picture)}", seed=seed)
 
     def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
@@ -136,7 +139,7 @@ class Listed:
         return (seen.tensor(size) * 255).round().byte(), None if masks is None else (masks * 255).round().byte()
 
     def cut(self, fits: Callable[[str], bool]) -> Listed:
-        """The same with captions that fit, word by word from their beginning; how many were cut is noticed."""
+        """The corpus with captions cut to the longest beginning, in whole words, that fits; `noticed` counts them."""
         noticed = Tally(dict(self.noticed.counts), dict(self.noticed.examples))
         entries = []
         for entry in self.entries:
@@ -152,13 +155,18 @@ class Listed:
             return self.read(entry.place)
         except LimnerError as error:
             raise PictureError(
-                f"{entry.name} could be read when {self.name} was listed and cannot be now: {error}. Put it back and run the same "
-                "command, which goes on from its last checkpoint; or run it anew without this picture"
+                f"{entry.name} could be read when {self.name} was listed and cannot be now: {error}. Put it back and run "
+                "the same command, which continues from its last checkpoint; or start again without this picture"
             ) from error
 
 
 def looked_at(entries: Sequence[Entry], read: Callable[[Any], Reference], left_out: Tally) -> list[Entry]:
-    """Those entries whose pictures are good to learn from, each opened once; the others are counted by reason."""
+    """Open each entry's picture once; return the entries that are fit for training.
+
+    entries: the entries to check
+    read: an entry's place -> its picture
+    left_out: counts the other entries by reason
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -176,7 +184,7 @@ def looked_at(entries: Sequence[Entry], read: Callable[[Any], Reference], left_o
 
 
 def _looked_at(entry: Entry, read: Callable[[Any], Reference]) -> Entry | str:
-    """The entry with what is seen on its picture, or why it is left out."""
+    """The entry with the hashes of its picture, or the reason to leave it out."""
     from .duplicates import difference_signs
 
     try:
@@ -199,7 +207,7 @@ def _shortened(caption: str, fits: Callable[[str], bool]) -> str:
     low, high = 0, len(words)
     if fits(caption):
         return caption
-    while low < high - 1:  # the most words that fit
+    while low < high - 1:  # bisection for the largest number of words that fits
         middle = (low + high) // 2
         low, high = (middle, high) if fits(" ".join(words[:middle])) else (low, middle)
     return " ".join(words[:low])

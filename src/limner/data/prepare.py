@@ -1,4 +1,4 @@
-"""What can be seen on a subject's pictures by networks made for it: where it is, and what else is there."""
+"""Add masks and captions to a subject's pictures with a segmentation model and a captioning model."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 def prepared(
     subject: Subject, *, segment: str | None = None, caption: str | None = None, device: str | None = None
 ) -> Subject:
-    """The subject with masks for the pictures that have none, and captions likewise.
+    """The subject, with masks and captions added to the pictures that lack them.
 
-    `segment` is "rembg", or a folder or hub id of a CLIPSeg or SAM; `caption` of a BLIP, a BLIP-2 or a LLaVA, or
-    "pocket". Raises `InputError` where nothing is found on a picture, `MissingExtra` without rembg, and `FileError` for
-    a model of another kind.
+    subject: the subject
+    segment: "rembg", or folder or hub id of a CLIPSeg or SAM; None adds no masks
+    caption: "pocket", or folder or hub id of a BLIP, BLIP-2 or LLaVA; None adds no captions
+    device: "cpu" or the name of a CUDA device; None takes "cpu"
+
+    Raises `InputError` for a picture on which no subject is found, `MissingExtra` without rembg, and `FileError` for a
+    model of another kind.
     """
     if segment and any(picture.mask is None for picture in subject.pictures):
         found = masks(_images(subject), subject.noun, segment, device=device or "cpu")
@@ -39,5 +43,5 @@ def prepared(
 def _images(subject: Subject) -> list[Image.Image]:
     images = [picture.image for picture in subject.pictures]
     if any(image is None for image in images):
-        raise InputError("the pixels of these pictures are not known; give the pictures again")
-    return images  # type: ignore[return-value]  # none is None
+        raise InputError("these pictures have no pixels; give the picture files again")
+    return images  # type: ignore[return-value]  # checked above: none is None

@@ -1,4 +1,4 @@
-"""Masks of the subject, found by a segmentation model."""
+"""Segment the subject on pictures with a segmentation model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,20 @@ if TYPE_CHECKING:
 
 
 CERTAIN = 0.5
+"""Least probability of a pixel in the mask."""
 
 
 def masks(images: Sequence[Image.Image], noun: str, where: str, *, device: str = "cpu") -> list[Image.Image]:
-    """An "L" picture for each, white where the subject is: by text for CLIPSeg (Lüddecke & Ecker, arXiv:2112.10003),
-    from a point in the middle for SAM (arXiv:2304.02643), by salience for rembg."""
+    """Segment the subject on each picture; a mask is an "L" picture, white on the subject.
+
+    images: the pictures to segment
+    noun: class noun of the subject
+    where: folder or hub id of a CLIPSeg (Lüddecke & Ecker, arXiv:2112.10003), which segments by the class noun, or of a
+        SAM (arXiv:2304.02643), which segments from the centre point; or "rembg", which segments by salience
+    device: "cpu", or the name of a CUDA device
+
+    Raises `InputError` for an empty mask, `MissingExtra` without rembg, and `FileError` for a model of another kind.
+    """
     if where == "rembg":
         return [_checked(mask, k) for k, mask in enumerate(_salient(images))]
     kind = model_kind(where)
@@ -26,7 +35,9 @@ def masks(images: Sequence[Image.Image], noun: str, where: str, *, device: str =
     elif kind == "sam":
         found = _by_point(images, where, device)
     else:
-        raise FileError(f"{where} is a {kind or 'model of no known kind'}; a segmenter is a CLIPSeg, a SAM, or rembg")
+        raise FileError(
+            f"{where} is a {kind or 'model of an unknown kind'}; expected a segmenter: a CLIPSeg, a SAM, or rembg"
+        )
     return [_checked(mask, k) for k, mask in enumerate(found)]
 
 
@@ -86,7 +97,7 @@ def _by_point(images: Sequence[Image.Image], where: str, device: str) -> list[Im
 
 
 def _grown(mask: Any, image: Image.Image) -> Image.Image:
-    """[1, 1, h, w] in [0, 1] -> "L" in the picture's size."""
+    """A mask [1, 1, h, w] in [0, 1] as an "L" picture of the picture's size."""
     import torch.nn.functional as F
     from PIL import Image
 
@@ -96,5 +107,7 @@ def _grown(mask: Any, image: Image.Image) -> Image.Image:
 
 def _checked(mask: Image.Image, place: int) -> Image.Image:
     if not sum(mask.histogram()[128:]):
-        raise InputError(f"nothing was found on picture {place + 1}; put a mask of your own beside it (NAME.mask.png)")
+        raise InputError(
+            f"no subject was found on picture {place + 1}; put a mask of your own beside it (NAME.mask.png)"
+        )
     return mask

@@ -1,7 +1,7 @@
-"""WebDataset shards: tar files whose members of one key are one picture.
+"""Read WebDataset shards: tar files in which members with the same key belong to one picture.
 
-KEY.jpg (or any picture's ending) with KEY.txt (its caption), KEY.json (caption, identity, class) and KEY.mask.png.
-Members are listed once, by their headers; a picture is then read from its place, in any order.
+KEY.jpg (or another ending of a picture) comes with KEY.txt (its caption), KEY.json (caption, identity, class) and
+KEY.mask.png. Members are listed once, by their headers; pictures are then read by their offsets, in any order.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ MAX_FILES = 1_000_000
 CAPTION = ("caption", "text", "prompt", "txt")
 IDENTITY = ("identity", "subject", "subject_id", "label")
 NOUN = ("class", "noun", "category")
-"""Names under which tables have a caption, whose picture it is, and what it shows; the first that is there is taken."""
+"""Column names for a picture's caption, its subject's identity and its class noun; the first that exists is used."""
 
 
 def expanded(pattern: str) -> list[Path]:
-    """The files of a pattern: {000..009} counts, {a,b} lists, and * as in a shell. Those of braces need not be
-    there."""
+    """The files of a pattern with {000..009} for numbers, {a,b} for alternatives, and * as in a shell. Files from
+    braces need not exist."""
     parts = re.split(r"\{([^{}]*)\}", pattern)
     choices = [_choices(part) if k % 2 else [part] for k, part in enumerate(parts)]
     if (count := math.prod(map(len, choices))) > MAX_FILES:
@@ -56,8 +56,14 @@ def _choices(told: str) -> Sequence[str]:
 
 
 def listed(files: Sequence[Path], left_out: Tally, noticed: Tally) -> list[Entry]:
-    """The pictures of all shards, in order. A shard that is missing, cut short or none is counted, and what was before
-    the damage is kept. Raises `FileError` for compressed shards, in which nothing can be found again."""
+    """Entries of all shards, in order. The pictures before the damage in a shard are used.
+
+    files: the shards
+    left_out: counts shards that are missing, cut short or unreadable
+    noticed: counts captions and tables that cannot be read
+
+    Raises `FileError` for compressed shards, which cannot be read by offset.
+    """
     entries: list[Entry] = []
     for file in files:
         members, trouble = _members(file)
@@ -68,7 +74,10 @@ def listed(files: Sequence[Path], left_out: Tally, noticed: Tally) -> list[Entry
 
 
 def read(place: Sequence[Any]) -> Reference:
-    """A picture at its place: [file, offset, bytes] and, with a mask, the mask's offset and bytes."""
+    """Read a picture and its mask.
+
+    place: [file, offset, number of bytes] of the picture, followed by offset and number of bytes of the mask if any
+    """
     file, offset, size, *mask = place
     reference, _ = read_picture(_bytes(file, offset, size), name=f"the picture at {offset} of {Path(file).name}")
     if not mask:
@@ -88,14 +97,14 @@ def _bytes(file: str, offset: int, size: int) -> bytes:
 
 
 def _members(file: Path) -> tuple[list[tarfile.TarInfo], str]:
-    """The files in a shard as far as it goes, and what is wrong with it."""
+    """The members of a shard, up to any damage, and a description of the damage (empty for none)."""
     found: list[tarfile.TarInfo] = []
     if not file.is_file():
         return found, "shards that are not there"
     with file.open("rb") as opened:
         if opened.read(2) == b"\x1f\x8b":
             raise FileError(
-                f"{file} is compressed, so nothing in it can be found again: unpack it (gunzip) and name the .tar"
+                f"{file} is compressed, so its pictures cannot be read by offset: unpack it (gunzip) and name the .tar"
             )
     try:
         with tarfile.open(file, "r:") as tar:
@@ -106,14 +115,14 @@ def _members(file: Path) -> tuple[list[tarfile.TarInfo], str]:
             opened.seek(tar.offset)
             ends = bool(opened.read(1))  # an archive ends with blocks of zeros
     except (tarfile.TarError, OSError, EOFError, ValueError, LookupError, TypeError, ArithmeticError):
-        ends = False  # of a damaged header, tarfile raises whatever it stumbles over
+        ends = False  # tarfile raises errors of many classes for a damaged header
     if not found:
         return found, "shards with nothing in them" if ends else "shards that cannot be read"
     return found, "" if ends else "shards that are cut short or damaged"
 
 
 def _is_there(member: tarfile.TarInfo, whole: int) -> bool:
-    """Whether a member begins within a file of so many bytes, and lies in it as it is."""
+    """Whether a member begins inside a file of `whole` bytes, and is stored there without gaps (not sparse)."""
     return 0 <= member.offset_data <= whole and member.size >= 0 and not member.issparse()
 
 
@@ -144,7 +153,7 @@ def _place(member: tarfile.TarInfo) -> tuple[int, int]:
 
 
 def _told(file: Path, parts: Mapping[str, tarfile.TarInfo], name: str, noticed: Tally) -> dict[str, Any]:
-    """What the text and the table beside a picture say."""
+    """The fields of the .json and .txt members beside a picture."""
     told: dict[str, Any] = {}
     with file.open("rb") as opened:
         for ending, parse in (("json", _table), ("txt", lambda text: {"caption": text})):
@@ -152,7 +161,7 @@ def _told(file: Path, parts: Mapping[str, tarfile.TarInfo], name: str, noticed: 
                 opened.seek(parts[ending].offset_data)
                 try:
                     told |= parse(_text(opened, parts[ending]))
-                except FileError:  # too long, no UTF-8, or no JSON
+                except FileError:  # too long, not UTF-8, or not JSON
                     noticed.add(f".{ending} that cannot be read", name)
     return told
 
@@ -168,13 +177,19 @@ def _table(text: str) -> dict[str, Any]:
 
 
 def entry_of(told: Mapping[str, Any], name: str, place: Any, *, alone: str) -> Entry:
-    """An entry by a row's table; a picture of which nobody says whose it is, is a subject of its own."""
+    """Make an entry from a row's fields.
+
+    told: column -> value
+    name: name of the picture, for people
+    place: location of the picture, for the reader
+    alone: identity of a picture without one, which counts as its own subject
+    """
     whose, caption, noun = (_first(told, keys) for keys in (IDENTITY, CAPTION, NOUN))
     return Entry(name, place, whose or alone, noun, " ".join(caption.split()))
 
 
 def _first(told: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """The first that is there, as text or a number; of a list, such as several captions of one picture, its first."""
+    """Text of the first key with a text or number as its value; a list, such as several captions, gives its first."""
     found = (told[key][0] if isinstance(told[key], list) and told[key] else told[key] for key in keys if key in told)
     plain = (str(value).strip() for value in found if isinstance(value, (str, int, float)))
     return next((text for text in plain if len(text) <= MAX_CAPTION), "")

@@ -1,4 +1,5 @@
-"""Data sets of Hugging Face's `datasets` (an optional dependency): a folder saved with `save_to_disk`, or a hub id."""
+"""Read data sets of Hugging Face's `datasets` (an optional dependency), from a folder that `save_to_disk` wrote or by
+hub id."""
 
 from __future__ import annotations
 
@@ -29,8 +30,12 @@ def is_saved(folder: Path) -> bool:
 
 
 def opened(where: str) -> Any:
-    """The rows of ID, ID@SPLIT or a saved folder; of several splits without a word which, "train". Raises
-    `MissingExtra` without the library and `FileError` for what it cannot open."""
+    """Open the rows of a data set.
+
+    where: ID, ID@SPLIT or a saved folder; without a split, "train", or the first where there is no "train"
+
+    Raises `MissingExtra` without the library, and `FileError` where it cannot open the data set.
+    """
     try:
         datasets: Any = import_module("datasets")
     except ImportError as error:
@@ -51,7 +56,7 @@ def opened(where: str) -> Any:
 
 
 def _undecoded(rows: Any, datasets: Any) -> Any:
-    """The rows with pictures as bytes: `read` decodes them, in the formats that limner opens."""
+    """The rows with pictures as bytes, which `read` decodes in the formats that limner allows."""
     kind: Any = getattr(datasets, "Image", None)
     for column in (*PICTURE, *MASK):
         if kind is not None and isinstance(rows.features.get(column), kind):
@@ -60,7 +65,7 @@ def _undecoded(rows: Any, datasets: Any) -> Any:
 
 
 def listed(rows: Any, name: str) -> list[Entry]:
-    """The rows as entries, by the columns that are not pictures. Raises `InputError` for a table without pictures."""
+    """Entries of the rows, without reading a picture. Raises `InputError` for a table without a column of pictures."""
     columns = list(rows.column_names)
     if not any(column in columns for column in PICTURE):
         raise InputError(
@@ -76,8 +81,12 @@ def listed(rows: Any, name: str) -> list[Entry]:
 
 
 def read(rows: Any, place: int, *, root: Path | None = None) -> Reference:
-    """The picture of a row, with its mask where there is one. Of a saved folder, `root`, no row names a file
-    outside."""
+    """Read the picture of a row, and its mask where there is one.
+
+    rows: the rows of a data set
+    place: number of the row
+    root: a saved folder, outside of which no row may name a file; None for a data set of the hub
+    """
     try:
         row = rows[place]
         image = next(row[column] for column in PICTURE if row.get(column) is not None)
@@ -91,7 +100,7 @@ def read(rows: Any, place: int, *, root: Path | None = None) -> Reference:
 
 
 def _source(value: Any, root: Path | None) -> Any:
-    """What a cell holds, as `read_picture` takes it: bytes, a file, or a picture."""
+    """A cell's picture in a form that `read_picture` accepts: bytes, a path, or a picture."""
     if not isinstance(value, dict):
         return value
     if value.get("bytes") is not None:
@@ -101,6 +110,6 @@ def _source(value: Any, root: Path | None) -> Any:
 
 
 def _in_words(rows: Any, column: str, value: Any) -> Any:
-    """A class label by its name."""
+    """A cell's value, with the name in place of a class label's number."""
     names: Sequence[str] | None = getattr(rows.features.get(column), "names", None)
     return names[value] if names is not None and isinstance(value, int) and value >= 0 else value

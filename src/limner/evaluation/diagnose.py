@@ -11,22 +11,22 @@ Label: TypeAlias = Literal[
 ]  # fmt: skip
 
 ADVICE: dict[Label, tuple[str, str]] = {
-    "balanced": ("It is the subject, and prompts are followed.", "Keep these settings."),
+    "balanced": ("The pictures show the subject and follow the prompts.", "Keep these settings."),
     "overfit": (
-        "It is the subject, but prompts are followed far less than by the base alone.",
-        "Teach fewer steps or with a lower learning rate, or add class pictures (prior preservation).",
+        "The pictures show the subject, but follow prompts far less than those of the base alone.",
+        "Train for fewer steps or with a lower learning rate, or add class images (prior preservation).",
     ),
     "memorised": (
-        "It paints the training pictures themselves.",
-        "Teach far fewer steps, give more and more varied pictures, or train fewer parameters.",
+        "The pictures repeat the training pictures.",
+        "Train for far fewer steps, give more and more varied pictures, or train fewer parameters.",
     ),
     "leaky background": (
         "The training pictures' backgrounds come along with the subject.",
         "Give pictures with different backgrounds, or masks of the subject.",
     ),
     "underfit": (
-        "Prompts are followed, but it is any of the class, not the subject.",
-        "Teach more steps or with a higher learning rate, or train more of the network.",
+        "The pictures follow the prompts, but show another individual of the class.",
+        "Train for more steps or with a higher learning rate, or train more of the network.",
     ),
     "mode collapse": (
         "Every prompt gives the same picture.",
@@ -34,15 +34,15 @@ ADVICE: dict[Label, tuple[str, str]] = {
     ),
     "image collapse": (
         "The pictures are broken: noise, or no picture at all.",
-        "Lower the learning rate by ten, and use float32; where nothing was taught (an encoder trained once), these pictures are unlike "
-        "what it was trained on: name another method.",
+        "Divide the learning rate by ten, and use float32. For a pre-trained method, the reference images differ too much "
+        "from its training pictures: choose another method.",
     ),
     "drift": (
-        "Neither the subject nor the prompt is there: the model went elsewhere.",
-        "Lower the learning rate, train fewer parameters, or add class pictures.",
+        "The pictures show neither the subject nor the prompt: the model has drifted.",
+        "Lower the learning rate, train fewer parameters, or add class images.",
     ),
     "undetermined": (
-        "The intervals are too wide to say.",
+        "The intervals are too wide for a diagnosis.",
         "Score more pictures: more prompts, more seeds, or held-out references.",
     ),
 }
@@ -102,7 +102,7 @@ def diagnose(signs: Signs, *, threshold: float = 0.5) -> Diagnosis:
 
 
 def _label(signs: Signs, threshold: float, because: list[str]) -> Label:
-    if signs.quality is not None and signs.quality < BROKEN:  # whatever encoders read into it
+    if signs.quality is not None and signs.quality < BROKEN:  # encoders may find the subject even in broken pictures
         because.append(f"quality {signs.quality:.2f} of the base's")
         return "image collapse"
     like, follows = _side(signs.fidelity, threshold), _side(signs.alignment, threshold)

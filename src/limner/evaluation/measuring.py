@@ -1,4 +1,4 @@
-"""Every metric of some pictures, each with the record of how it was made, or with the reason why there is no number."""
+"""Measure pictures with every metric; each result records how it was computed, or why there is no number."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Images: TypeAlias = "tuple[Image.Image, ...]"
 Segment: TypeAlias = "Callable[[Sequence[Image.Image]], Tensor]"
-"""Pictures -> masks [N, h, w] in [0, 1] of where the subject is."""
+"""Pictures -> masks [N, h, w] of the subject, in [0, 1]."""
 
 GREY = (128, 128, 128)
 
@@ -43,8 +43,8 @@ class Album:
     before: Images = field(default=(), repr=False)
     after: Images = field(default=(), repr=False)
     described: tuple[str, ...] = ()  # canonical, with the subject's looks for the class noun
-    kind: str = "object"  # the subject's
-    answers: Images = field(default=(), repr=False)  # a true answer for each picture
+    kind: str = "object"  # kind of the subject
+    answers: Images = field(default=(), repr=False)  # a ground-truth render for each picture
 
     def __post_init__(self) -> None:
         count = len(self.pictures)
@@ -70,7 +70,7 @@ class Album:
 
     @property
     def references(self) -> Images:
-        """The held-out references, or those learned from where there are none."""
+        """The held-out reference images, or the training images where none are held out."""
         return self.held_out or self.training
 
     @property
@@ -79,7 +79,7 @@ class Album:
 
     @cached_property
     def groups(self) -> list[int]:
-        """Which prompt each picture answers."""
+        """Number of the prompt of each picture."""
         numbers = {p: k for k, p in enumerate(dict.fromkeys(self.canonical))}
         return [numbers[p] for p in self.canonical]
 
@@ -101,7 +101,7 @@ class Measured:
 
     @property
     def record(self) -> dict[str, Any]:
-        """As JSON holds it, empty fields left out."""
+        """The result as JSON values, without empty fields."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if v not in ("", ())}
 
 
@@ -112,9 +112,14 @@ def measure(
     only: Sequence[str] = (),
     segment: Segment | None = None,
 ) -> dict[str, Measured]:
-    """All metrics, or `only` those named, by name.
+    """Compute metrics; returns them by name.
 
-    Raises `UnknownName` for a metric that does not exist. A metric without its encoder or evidence is a gap.
+    album: the pictures, and the evidence to score them by
+    encoders: encoders by role
+    only: names of the metrics to compute; empty for all
+    segment: finds the subject's mask, for masked metrics; None leaves these as gaps
+
+    A metric without its encoder or evidence is a gap. Raises `UnknownName` for a metric that does not exist.
     """
     from limner.errors import UnknownName
 
@@ -156,7 +161,7 @@ class _Missing(Exception):
 
 
 class _Sight:
-    """Features of an album's pictures and texts, each looked at once."""
+    """Features of an album's pictures and texts; each subject's mask is computed once."""
 
     def __init__(self, album: Album, encoders: Encoders, segment: Segment | None) -> None:
         self.album, self.encoders, self.segment = album, encoders, segment
@@ -189,7 +194,7 @@ class _Sight:
 
     def _cut(self, name: str, images: Images, *, around: bool) -> Images:
         if self.segment is None:
-            raise _Missing("there is nothing to find the subject's mask with: give a segmenter or masks")
+            raise _Missing("no segmenter is given to find the subject's mask: give a segmenter or masks")
         if name not in self._masks:
             self._masks[name] = self.segment(images)
         masks = self._masks[name]
@@ -197,20 +202,20 @@ class _Sight:
 
 
 _WHY = {
-    "base": "the base's pictures for the same prompts are not there",
-    "training": "the pictures that were learned from are not there",
-    "held_out": "no reference was held out from learning",
+    "base": "the base's pictures for the same prompts are missing",
+    "training": "the training pictures are missing",
+    "held_out": "no reference image was held out from training",
     "references": "there are no real pictures of the subject",
-    "gallery": "there are no real pictures of others of the class",
+    "gallery": "there are no real pictures of other individuals of the class",
     "real": "there are no real pictures to compare the set with",
-    "answers": "true pictures of what each prompt asks for are not there",
+    "answers": "ground-truth renders of the prompts are missing",
     "before": "no prompts without the subject were painted",
     "after": "no prompts without the subject were painted",
 }
 
 
 def cut(image: Image.Image, mask: Tensor) -> Image.Image:
-    """The picture where the mask [h, w] is, grey elsewhere."""
+    """The picture inside the mask [h, w], grey elsewhere."""
     from PIL import Image
 
     alpha = Image.fromarray((mask.clamp(0, 1) * 255).round().byte().numpy()).resize(
@@ -220,24 +225,29 @@ def cut(image: Image.Image, mask: Tensor) -> Image.Image:
 
 
 def pocket_masks(images: Sequence[Image.Image]) -> Tensor:
-    """Where toys are: the pocket segmenter's masks, cut at a half. [N, SIZE, SIZE]"""
+    """[N, SIZE, SIZE] of 0 and 1: masks of toys by the pocket segmenter, thresholded at 0.5."""
     from limner.pocket import judges
 
     return masks_by(judges.masks, SIZE, images)
 
 
 def masks_by(segmenter: Segmenter, size: int, images: Sequence[Image.Image]) -> Tensor:
-    """[N, size, size]: 1 where a segmenter finds a subject more likely than not, on pictures fitted to `size`."""
+    """[N, size, size] of 0 and 1: masks by a segmenter, thresholded at 0.5.
+
+    segmenter: pictures -> probability of the subject at each pixel
+    size: side to which pictures are resized, in pixels
+    images: N pictures
+    """
     from limner.core.pixels import to_tensor
 
     return (segmenter(to_tensor(images, size)) > 0.5).float()
 
 
 def segment_of(base: Base) -> Segment | None:
-    """The base's segmenter as measuring asks for it; None where it has none."""
+    """The base's segmenter as a `Segment`; None for a base without one."""
     return functools.partial(masks_by, base.segmenter, base.picture_size) if base.segmenter else None
 
 
 def values(measured: Mapping[str, Measured]) -> dict[str, float]:
-    """Name -> value of those that have one."""
+    """Name -> value, for metrics that have one."""
     return {name: m.value for name, m in measured.items() if m.value is not None}

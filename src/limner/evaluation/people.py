@@ -1,8 +1,6 @@
-"""People of the pocket world as a bench judges them: what each prompt asks for, and the roles that metrics of faces
-look through.
+"""Encoders for the metrics of faces, on people of the pocket world.
 
-Pictures of the pocket world only. An edition's judge reads what it was trained to read; what it does not read is not
-asked.
+They apply to pictures of the pocket world only. Fields that an edition's judge was not trained to read are left out.
 """
 
 from __future__ import annotations
@@ -24,13 +22,18 @@ if TYPE_CHECKING:
     from limner.pocket.world.prompts_people import PeoplePrompt
 
 LASTING = ("hairstyle", "hair colour", "age")
-"""Fields of the judge that stay whatever a person wears and does."""
+"""Fields of the judge that do not depend on a person's clothes and actions."""
 
 
 def people_encoders(encoders: Encoders, prompts: Sequence[PeoplePrompt]) -> dict[str, Encoder]:
-    """The encoders with the roles of faces: "attributes" (lasting ones), "detector" (how surely what is asked for is
-    there), "relations" (whether each is read) and, where the edition ships a landmark detector, "landmarks". Detector
-    and relations answer for pictures of these prompts, in their order."""
+    """The encoders, with the roles that metrics of faces need added.
+
+    encoders: encoders of the pocket base
+    prompts: the prompts of the pictures to judge, in their order
+
+    The roles are "attributes" (lasting ones), "detector" (probability of everything that a prompt asks for),
+    "relations" (whether each of these is read) and, where the edition ships a landmark detector, "landmarks".
+    """
     from limner.pocket import judges
 
     judge = encoders["judge"]
@@ -47,7 +50,7 @@ def people_encoders(encoders: Encoders, prompts: Sequence[PeoplePrompt]) -> dict
 
 @dataclass(frozen=True)
 class AnswersOnly(Encoder):
-    """An encoder whose features depend on what each picture was asked for; nothing is cached."""
+    """An encoder whose features depend on the prompt of each picture; nothing is cached."""
 
     answers: Callable[[Sequence[Image.Image], Sequence[PeoplePrompt]], Tensor] = field(
         default=lambda images, prompts: _surely(images, prompts), repr=False, compare=False
@@ -56,12 +59,13 @@ class AnswersOnly(Encoder):
 
     def pictures(self, images: Sequence[Image.Image]) -> Tensor:
         if len(images) != len(self.prompts):
-            raise InputError(f"{self.name} answers for {len(self.prompts)} pictures, and there are {len(images)}")
+            raise InputError(f"{self.name} answers for {len(self.prompts)} pictures, but there are {len(images)}")
         return self.answers(images, self.prompts)
 
 
 def pose(landmarks: Tensor) -> Tensor:
-    """[N, K, 2] in any unit -> [N, 2 K]: around their middle, in their root mean square distance from it."""
+    """[N, K, 2] in any unit -> [N, 2 K]: relative to the landmarks' mean, in units of their root mean square distance
+    from it."""
     off = landmarks - landmarks.mean(1, keepdim=True)
     return (off / off.square().sum(-1).mean(1).sqrt().clamp_min(1e-6)[:, None, None]).flatten(1)
 
@@ -74,7 +78,7 @@ def _landmarks(images: Sequence[Image.Image]) -> Tensor:
 
 
 def _attributes(images: Sequence[Image.Image]) -> Tensor:
-    """[N, A]: how surely each option of each lasting field is read."""
+    """[N, A]: probability of each option of each lasting field."""
     import torch
 
     logits = _logits(images)
@@ -82,8 +86,8 @@ def _attributes(images: Sequence[Image.Image]) -> Tensor:
 
 
 def _surely(images: Sequence[Image.Image], prompts: Sequence[PeoplePrompt]) -> Tensor:
-    """[N, K]: how surely each thing asked for is there: accessories and the scene; not a number where less is asked
-    for."""
+    """[N, K]: probability of each accessory and of the scene that the prompt asks for; NaN where a prompt asks for
+    fewer than K."""
     from .truth import probabilities
 
     things = [
@@ -94,14 +98,13 @@ def _surely(images: Sequence[Image.Image], prompts: Sequence[PeoplePrompt]) -> T
 
 
 def _whether(images: Sequence[Image.Image], prompts: Sequence[PeoplePrompt]) -> Tensor:
-    """[N, K]: 1 where the person is read to wear, do or be in what is asked for, else 0."""
+    """[N, K]: 1 where the judge reads an accessory, action or place that the prompt asks for, else 0."""
     rows = zip(read(images), prompts, strict=True)
     return _in_columns([[float(row[name] == option) for name, option in asked_of(p).items()] for row, p in rows])
 
 
 def _in_columns(rows: Sequence[Sequence[float]]) -> Tensor:
-    """[N, K] with rows of unequal lengths filled up by what is no number. A row of nothing takes the mean of the
-    others."""
+    """[N, K]: rows of unequal lengths, padded with NaN. An empty row takes the mean of all values."""
     import torch
 
     longest = max(1, *(len(row) for row in rows))

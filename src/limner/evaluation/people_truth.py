@@ -1,4 +1,4 @@
-"""The truth of painted people: what each prompt asks for, and whether this edition's judge reads it."""
+"""Ground truth for painted people: the attributes that a prompt asks for, and those that the judge reads."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from limner.pocket.world.prompts_people import PeoplePrompt
 
 NAMED = {"action": "gesture"}
-"""A prompt's name of a field -> the judge's."""
+"""A field's name in prompts -> its name for the judge."""
 
 
 def fields() -> frozenset[str]:
-    """What the judge of this edition reads."""
+    """Fields that the judge of this edition reads."""
     from limner.pocket import judges
 
     return frozenset(judges.network("judge").heads)
 
 
 def asked_of(prompt: PeoplePrompt) -> dict[str, str]:
-    """Field of the judge -> option that the prompt asks for by name, of fields that this edition's judge reads."""
+    """Field of the judge -> option that the prompt names, for fields that this edition's judge reads."""
     worn = dict.fromkeys((name for name, _ in prompt.accessories), "yes")
     said = {NAMED.get(name, name): option for name, option in prompt.asked.items() if name not in worn}
     known = fields()
@@ -33,7 +33,7 @@ def asked_of(prompt: PeoplePrompt) -> dict[str, str]:
 
 
 def obeyed(images: Sequence[Image.Image], prompts: Sequence[PeoplePrompt]) -> Tensor:
-    """[N] of 0 and 1: everything that the prompt asks for is read."""
+    """[N] of 0 and 1: 1 where the judge reads everything that the prompt asks for."""
     import torch
 
     rows = [

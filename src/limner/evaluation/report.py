@@ -24,7 +24,7 @@ from .table1 import SUITE, read_table1, suite_of
 from .tradeoff import front
 
 COLUMNS = (
-    ("H", "H ↑", "2FT / (F+T): likeness and obedience at once"),
+    ("H", "H ↑", "2FT / (F+T): harmonic mean of fidelity and alignment"),
     ("F", "F ↑", "anchored fidelity: 0 is the base, 1 is how alike real pictures of the subject are"),
     ("T", "T ↑", "anchored alignment: 0 is a copier of the references, 1 is what the base can follow"),
     ("J", "J ↑", "share of pictures with F and T of a half at least"),
@@ -34,11 +34,11 @@ COLUMNS = (
     ("dino_i", "DINO-I ↑", "cosine of a self-supervised ViT"),
     ("clip_t", "CLIP-T ↑", "cosine with the canonical prompt"),
     ("copy_index", "copy ↓", "1 nearer to a training picture, -1 to another real one"),
-    ("drift", "drift ↓", "how far pictures without the subject moved"),
+    ("drift", "drift ↓", "change of pictures without the subject"),
 )
 OF_FACES = (
-    ("face_identity", "face identity ↑", "cosine of the network of faces, 0 where it finds none"),
-    ("landmark_freedom", "freedom ↑", "the head is as the prompt asks (1) or as in a training picture (0)"),
+    ("face_identity", "face identity ↑", "cosine of the face network, 0 where it finds no face"),
+    ("landmark_freedom", "freedom ↑", "the pose follows the prompt (1) or repeats a training picture (0)"),
 )
 """Columns that only benches of faces have."""
 COSTS = (
@@ -121,14 +121,15 @@ def page(found: Mapping[str, Any], pictures: Path | None = None) -> Markup:
         html("<h2>Leaderboard</h2>"),
         _scrolling(_leaderboard(summary)),
         html(
-            "<p class=muted>Mean over subjects, and below it what 95 % of bootstrap samples of the subjects give.</p>"
+            "<p class=muted>Mean over subjects; below it, the 95 % interval of bootstrap samples of the subjects.</p>"
         ),
         html("<h2>Fidelity against alignment</h2>"),
         html('<div class="row">{}{}</div>', plane(summary), cost_plot(summary)),
         *_curves(found["curves"]),
         html("<h2>Above words</h2>"),
         html(
-            "<p>What was gained over telling the base the subject's looks, without any learning; paired over subjects.</p>"
+            "<p>Difference from the base with the subject's looks in the prompt (description baseline), paired over "
+            "subjects.</p>"
         ),
         _above(summary),
         html("<h2>Diagnosis</h2>"),
@@ -139,7 +140,7 @@ def page(found: Mapping[str, Any], pictures: Path | None = None) -> Markup:
         _scrolling(_by_subject(found, cases)),
         html("<h2>By prompt</h2>"),
         _scrolling(_by_prompt(found)),
-        html("<h2>What the usual metrics are worth here</h2>"),
+        html("<h2>Correlation of the usual metrics with F and T</h2>"),
         html("<p>Rank correlation of each metric with F and with T over all pictures, good and bad.</p>"),
         _correlations(found["correlations"]),
         html("<h2>Pictures</h2>"),
@@ -184,7 +185,7 @@ def with_interval(number: Mapping[str, float], form: str = ".2f") -> str:
 
 
 def is_interval(number: Mapping[str, float]) -> bool:
-    """Whether more than one subject stands behind a number."""
+    """Whether a number is a mean over more than one subject."""
     return number.get("subjects", 2) > 1
 
 
@@ -325,12 +326,12 @@ def _titles(size: int, across: str, up: str) -> list[Markup]:
 
 
 def _across(x: float, y: float, text: str) -> Markup:
-    """A text whose middle stands at a place."""
+    """An SVG text, centred at (x, y)."""
     return html('<text x="{}" y="{}" text-anchor="middle">{}</text>', x, y, text)
 
 
 def _before(x: float, y: float, value: float) -> Markup:
-    """A number that ends at a place."""
+    """An SVG number that ends at (x, y)."""
     return html('<text x="{}" y="{}" text-anchor="end">{:g}</text>', x, y, value)
 
 
@@ -386,7 +387,8 @@ def _curves(found: Mapping[str, Sequence[tuple[float, Any]]]) -> list[Markup]:
     return [
         html("<h2>Strength</h2>"),
         html(
-            "<p>One likeness, worn more or less strongly (<code>--scale</code>): what it trades of the prompt for likeness.</p>"
+            "<p>One concept at several strengths (<code>--scale</code>): fidelity to the subject against alignment with the "
+            "prompt.</p>"
         ),
         html('<div class="row">{}{}</div>', curve_plot(found), html_table(("", "scale", "F", "T", "H"), rows)),
     ]

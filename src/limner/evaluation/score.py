@@ -1,4 +1,4 @@
-"""`score`: paint a likeness and say what it is worth, beside the base that never learned it."""
+"""Score a concept: measure its pictures, and compare them with those of the base alone."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ QUICK = (
 
 @dataclass(frozen=True)
 class Scorecard:
-    """All that is known of one likeness."""
+    """All scores of one concept."""
 
     measured: Mapping[str, Measured]
     tradeoff: TradeOff | None
     diagnosis: Diagnosis
-    truth: Mapping[str, float] = field(default_factory=dict)  # share read right by field, on toys
+    truth: Mapping[str, float] = field(default_factory=dict)  # field -> share of pictures that are right, on toys
     cost: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = field(default=(), repr=False)
@@ -53,7 +53,7 @@ class Scorecard:
 
     @property
     def record(self) -> dict[str, Any]:
-        """As JSON holds it; pictures are left out."""
+        """The scores as JSON values, without pictures."""
         found: dict[str, Any] = {
             "diagnosis": {"label": self.diagnosis.label, "because": list(self.diagnosis.because)},
             "truth": dict(self.truth),
@@ -103,10 +103,16 @@ def judged(
     segment: Segment | None = None,
     cost: Mapping[str, float] | None = None,
 ) -> Scorecard:
-    """Measure an album, anchor it, and say what is wrong.
+    """Measure an album, anchor fidelity and alignment, and diagnose the concept.
 
-    `truths` [N] are the prompts' truths of toys: with them alignment is what the independent judge reads, without,
-    CLIP's. `known` is what is true of the subject itself, by field: class, colours, pattern.
+    album: the pictures, and the evidence to score them by
+    encoders: encoders by role
+    truths: ground truth of each picture's prompt, on toys: alignment is then read by the independent judge; empty for
+        alignment by CLIP
+    known: field of the judge -> the subject's own attribute: class, colours, pattern
+    only: names of the metrics to compute; empty for all
+    segment: finds the subject's mask, for masked metrics
+    cost: costs of learning, to keep with the scores
     """
     measured = measure(album, encoders, only=only, segment=segment)
     notes = [] if album.held_out else ["no reference was held out from learning: fidelity is overestimated"]
@@ -126,12 +132,12 @@ def judged(
 
 
 def fidelity_role(encoders: Encoders, kind: str = "object") -> str:
-    """The encoder that decides on fidelity: the best there is at telling individuals of a kind apart. Raises
-    `InputError` for none."""
+    """Role of the encoder that fidelity is read by: the given one that distinguishes individuals best. Raises
+    `InputError` where none can."""
     for role in ("face",) * (kind == "face") + ("identity", "dinov2", "dino", "clip"):
         if role in encoders:
             return role
-    raise InputError("no encoder can see likeness: give one for dino, dinov2 or clip")
+    raise InputError("no encoder measures likeness: give one for dino, dinov2 or clip")
 
 
 def _anchored(album: Album, encoders: Encoders, truths: Sequence[Prompt]) -> TradeOff:
@@ -140,7 +146,7 @@ def _anchored(album: Album, encoders: Encoders, truths: Sequence[Prompt]) -> Tra
     from limner.evaluation.metrics.fidelity import similarity
 
     if not album.base:
-        raise InputError("the base's pictures for the same prompts are not there")
+        raise InputError("the base's pictures for the same prompts are missing")
     if not album.references:
         raise InputError("there are no real pictures of the subject")
     see = encoders[fidelity_role(encoders, album.kind)].pictures

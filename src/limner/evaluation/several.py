@@ -1,8 +1,8 @@
-"""Pictures of several subjects, judged: where each one stands, and every number of `metrics.several`, on toys of the
-pocket world.
+"""Judge pictures of several subjects, toys of the pocket world: find each subject, and compute all measures of
+`metrics.several`.
 
-`judged_together` takes the pictures of one pair or triple. Where regions were asked for, a subject's place is the part
-of its region that a toy covers; else it is where its class is seen.
+`judged_together` takes the pictures of one pair or triple. With given regions, a subject's place is the part of its
+region that a toy covers; without, it is the part of the picture that shows the subject's class.
 """
 
 from __future__ import annotations
@@ -25,19 +25,24 @@ if TYPE_CHECKING:
     from .encoders import Encoder
 
 SMALLEST = 0.005
-"""Share of the picture that a subject's place must have, or the subject is not there."""
+"""Least share of the picture that a subject's place covers; below it, the subject counts as absent."""
 
 
 @dataclass(frozen=True)
 class Company:
-    """Pictures of several subjects, and what they are judged by."""
+    """Pictures of several subjects, with references and ground truth to judge them by."""
 
-    nouns: tuple[str, ...]  # K, the subjects' classes
+    nouns: tuple[str, ...]
+    """Class nouns of the K subjects."""
     pictures: Images = field(repr=False)
-    references: tuple[Images, ...] = field(repr=False)  # K times real pictures of each subject alone, none learned from
-    alone: tuple[float, ...]  # K, the likeness of each subject in painted pictures of itself alone
-    truths: tuple[Mapping[str, str], ...] = ()  # of each picture: field of the judge -> what was asked for
-    regions: tuple[Tensor, ...] = field(default=(), repr=False)  # K masks [1, 1, h, w], where each was asked to be
+    references: tuple[Images, ...] = field(repr=False)
+    """Held-out real pictures of each subject alone, for K subjects."""
+    alone: tuple[float, ...]
+    """Likeness of each of the K subjects in painted pictures of itself alone."""
+    truths: tuple[Mapping[str, str], ...] = ()
+    """Field of the judge -> option that the prompt asks for, for each picture."""
+    regions: tuple[Tensor, ...] = field(default=(), repr=False)
+    """K masks [1, 1, h, w]: the region that was requested for each subject."""
 
     def __post_init__(self) -> None:
         count = len(self.nouns)
@@ -52,20 +57,21 @@ class Company:
             )
         if not self.regions and len(set(self.nouns)) < count:
             raise InputError(
-                f"two of the subjects are of one class ({', '.join(self.nouns)}), so pictures do not tell which is which: give their regions"
+                f"two of the subjects are of one class ({', '.join(self.nouns)}), so pictures do not tell which is "
+                "which: give their regions"
             )
 
 
 @dataclass(frozen=True)
 class Together:
-    """Every number of some pictures of several subjects: the mean, and each picture's."""
+    """All measures of pictures of several subjects, by name."""
 
-    values: Mapping[str, float]  # the mean over those pictures that have a number
-    each: Mapping[str, tuple[float, ...]] = field(repr=False)  # not a number where there is none
+    values: Mapping[str, float]  # mean over the pictures that have a number
+    each: Mapping[str, tuple[float, ...]] = field(repr=False)  # value of each picture; NaN where there is none
 
     @property
     def record(self) -> dict[str, Any]:
-        """As JSON holds it, None for what is not a number."""
+        """The measures as JSON values, with None for NaN."""
         each = {name: [_or_none(value) for value in values] for name, values in self.each.items()}
         return {"values": {name: _or_none(value) for name, value in self.values.items()}, "each": each}
 
@@ -75,13 +81,15 @@ def _or_none(value: float) -> float | None:
 
 
 def judged_together(company: Company, encoder: Encoder) -> Together:
-    """The numbers of a company, by an encoder that tells individuals apart.
+    """Compute all measures of pictures of several subjects.
 
-    `identity`, `consistency` (share of the score alone), `leakage`, `colour_leakage`, `swapped`, `present` (all
-    subjects are there:
-    each has a place where its class is seen), `relation` (they stand as asked, by their places: see `standing_right`),
-    the fields that the judge reads, such as `scene`, and `prompt` (all that was asked for is there: the subjects, the
-    relation, the fields).
+    company: the pictures, their references and their ground truth
+    encoder: an encoder that distinguishes individuals
+
+    The measures are `identity`, `consistency` (share of the likeness alone), `leakage`, `colour_leakage`, `swapped`,
+    `present` (every subject has a place), `relation` (the places are as the prompt's relation demands: see
+    `standing_right`), the fields that the judge reads, such as `scene`, and `prompt` (subjects, relation and fields are
+    all as the prompt asks).
     """
     import torch
 
@@ -117,16 +125,26 @@ def judged_together(company: Company, encoder: Encoder) -> Together:
 
 
 def likeness_alone(images: Sequence[Image.Image], references: Images, noun: str, encoder: Encoder) -> float:
-    """The mean likeness of a subject to its real pictures in pictures of itself alone, cut out as it is among others; a
-    picture without it counts as 0."""
+    """Mean likeness of a subject to its real pictures, in pictures of itself alone; a picture without it counts as 0.
+
+    images: painted pictures of the subject alone; it is cut out of them as in pictures of several subjects
+    references: the subject's real pictures
+    noun: its class noun
+    encoder: an encoder that distinguishes individuals
+    """
     shown, real = (subject_places(own, (noun,)) for own in (images, references))
     alike = likeness(_features(images, shown, encoder), [_features(references, real, encoder)[:, 0]])[:, 0, 0]
     return float((alike * (shown.mean((1, 2, 3)) > SMALLEST)).clamp_min(0).mean())
 
 
 def subject_places(images: Sequence[Image.Image], nouns: Sequence[str], regions: Sequence[Tensor] = ()) -> Tensor:
-    """[N, K, SIZE, SIZE] of 0 and 1: where each subject stands. A toy's pixel belongs to the region that has most of
-    it, or, without regions, to the class that is seen there before the other nouns."""
+    """[N, K, SIZE, SIZE] of 0 and 1: mask of each subject's place. A toy's pixel belongs to the region with the largest
+    value there; without regions, to the most probable class.
+
+    images: N pictures
+    nouns: class nouns of the K subjects
+    regions: K masks [1, 1, h, w]; empty for none
+    """
     import torch
     import torch.nn.functional as F
 
@@ -144,17 +162,17 @@ def subject_places(images: Sequence[Image.Image], nouns: Sequence[str], regions:
 
 
 def _features(images: Sequence[Image.Image], places: Tensor, encoder: Encoder) -> Tensor:
-    """[N, K, D] of each subject, cut out and centred, so that its place in the picture does not matter."""
+    """[N, K, D]: features of each subject, cut out and centred, so that its place in the picture does not matter."""
     parts = [centred(cut(image, mask), mask) for image, masks in zip(images, places, strict=True) for mask in masks]
     return encoder.pictures(parts).unflatten(0, places.shape[:2])
 
 
 AROUND = 1.3
-"""Side of the square that a subject is cut out in, as a multiple of the longer side of its place."""
+"""Side of the square that a subject is cut out with, as a multiple of the longer side of its place."""
 
 
 def centred(image: Image.Image, mask: Tensor) -> Image.Image:
-    """The square around a mask [h, w], as large as the picture; the whole picture where the mask is empty."""
+    """The square around a mask [h, w], resized to the picture's size; the whole picture for an empty mask."""
     from PIL import Image as Pictures
 
     from .measuring import GREY
@@ -174,12 +192,15 @@ def centred(image: Image.Image, mask: Tensor) -> Image.Image:
 
 
 def standing_right(places: Tensor, relation: str) -> float:
-    """1 where the first subject stands to the second as the relation says, by their places [K, H, W] in the picture; 0
-    where not; not a number for a relation that places do not tell.
+    """1 where the places of the first two subjects are as their relation demands, 0 where they are not, NaN for a
+    relation that places do not determine.
 
-    One on, inside or under another is above or below it, with more of their widths in common than of their heights; the
-    others stand side by side, the first at the left, or, behind the other, at the right and higher at its foot; what
-    towers is the taller by far. The rules are those by which the pocket world places its toys.
+    places: masks [K, H, W] of the subjects' places
+    relation: relation of the first subject to the second
+
+    A subject on, inside or under another is above or below it and shares half of the narrower width with it. The other
+    relations are side by side, with the first subject on the left, except for "behind": it is then on the right, with a
+    higher foot. A towering subject is 1.4 times as tall. The rules are those by which the pocket world places its toys.
     """
     boxes = [_box(mask) for mask in places[:2]]
     if None in boxes:
@@ -207,8 +228,8 @@ def standing_right(places: Tensor, relation: str) -> float:
 
 
 def _box(mask: Tensor) -> tuple[float, float, float, float] | None:
-    """Left, top, right, bottom of a place [H, W], without the outermost hundredth of it on each side; None where it is
-    empty."""
+    """Left, top, right and bottom of a place [H, W], without its outermost hundredth on each side; None for an empty
+    place."""
     import torch
 
     rows, columns = (mask > 0.5).nonzero(as_tuple=True)
@@ -220,8 +241,8 @@ def _box(mask: Tensor) -> tuple[float, float, float, float] | None:
 
 
 def _as_asked(pixels: Tensor, truths: Sequence[Mapping[str, str]], places: Tensor) -> dict[str, Tensor]:
-    """Of every field that some prompt asks for and that is read: [N] of 0 and 1, not a number where it was not asked;
-    and `prompt`, whether all is as asked. The relation is told by places, every other field by the judge."""
+    """Whether each picture is as its prompt asks: field -> [N] of 0 and 1, NaN where the prompt does not ask for it;
+    and `prompt`, 1 where every field is right. The relation is read from places, every other field by the judge."""
     import torch
 
     from limner.pocket import judges

@@ -1,4 +1,5 @@
-"""The numbers of a bench: means with intervals over subjects, differences to words, and what metrics are worth."""
+"""Summarise a benchmark: means with intervals over subjects, differences from the description baseline, and the
+metrics' correlations with F and T."""
 
 from __future__ import annotations
 
@@ -13,14 +14,15 @@ POLICIES = (BASE, WORDS)
 """Baselines of every table: painting the class, and painting the subject's looks described in words. Neither learns."""
 COPIER, TRUTH = "a copy of the references", "the truth itself"
 MARKS = (COPIER, TRUTH)
-"""On toys, what nothing can paint: the references again, and true pictures of what each prompt asks for."""
+"""Marks on toys that no method is expected to reach: copies of the reference images, and ground-truth renders."""
 
 
 def summary(units: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Label -> every number's mean with its interval over subjects, diagnoses counted, costs, differences to WORDS.
+    """Label -> mean of every number with its interval over subjects, counts of diagnoses, costs, and differences from
+    the description baseline.
 
-    A subject's value is the mean over its seeds of teaching; `spread` is the deviation over those seeds, where there
-    are several.
+    A subject's value is the mean over its training seeds; `spread` is the standard deviation over these seeds, where
+    there are several.
     """
 
     table: dict[str, Any] = {}
@@ -73,7 +75,7 @@ def summary(units: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def correlations(units: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Spearman's rank correlation, over all pictures good and bad, of each usual metric with what decides: F and T."""
+    """Metric -> its Spearman rank correlation with F and with T, over all pictures."""
     found: dict[str, dict[str, float]] = {}
     rows = [u for u in units if "each" in u]
     names = sorted({n for u in rows for n, m in u["metrics"].items() if len(m.get("each", ())) == len(u["each"]["F"])})
@@ -93,7 +95,7 @@ def correlations(units: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, floa
 
 
 def spearman(pairs: Iterable[tuple[float, float]]) -> float | None:
-    """Rank correlation, ties at their mean rank; None for fewer than three pairs or no variation."""
+    """Spearman's rank correlation, with ties at their mean rank; None for fewer than three pairs or a constant."""
     import numpy as np
 
     both = np.array(list(pairs), dtype=float)

@@ -28,8 +28,8 @@ LEAST_GAP = 0.02
 
 @dataclass(frozen=True)
 class TradeOff:
-    """The anchored trade-off of one subject. `fidelity` and `alignment` are not cut: above 1 is more alike than real
-    pictures are to each other."""
+    """The anchored trade-off of one subject. `fidelity` and `alignment` are not cut to [0, 1]: fidelity above 1 means
+    that the pictures resemble real ones more than these resemble each other."""
 
     fidelity: float
     alignment: float
@@ -76,7 +76,7 @@ def tradeoff(
     floor = float(base_fidelity.mean())
     if ceiling - floor < LEAST_GAP:
         raise InputError(
-            f"real pictures of the subject are no more alike ({ceiling:.3f}) than what the base paints ({floor:.3f}): "
+            f"real pictures of the subject are no more alike ({ceiling:.3f}) than the base's pictures ({floor:.3f}): "
             "this encoder cannot tell the subject from others of its class"
         )
     gained = (fidelity - floor) / (ceiling - floor)
@@ -117,15 +117,15 @@ def ceiling(training: Tensor, held_out: Tensor, *, same: float = 0.9995) -> floa
         near = (first @ first.T)[rows, columns]
     near = near[near < same]
     if not len(near):
-        raise InputError("one reference alone has nothing to be alike to: give two pictures or more, or held-out ones")
+        raise InputError("one reference image has no other to be compared with: give two or more, or held-out ones")
     return float(near.mean())
 
 
 def pareto_area(points: Sequence[tuple[float, float]]) -> float:
-    """The share of the unit square that lies below the front of (T, F) points, each cut to [0, 1]."""
+    """The area of the unit square below the Pareto front of (T, F) points, each cut to [0, 1]."""
     cut = sorted({(min(max(t, 0.0), 1.0), min(max(f, 0.0), 1.0)) for t, f in points}, reverse=True)
     area, reached = 0.0, 0.0
-    for t, f in cut:  # from the most aligned down: only what rises above counts
+    for t, f in cut:  # in order of falling T, a point counts where it raises F
         if f > reached:
             area += t * (f - reached)
             reached = f

@@ -1,6 +1,7 @@
-"""The truth of painted toys: what a judge reads that was trained on the world and has no part in the base.
+"""Prompt accuracy on painted toys, by a judge that was trained on the ground truth of the world, independently of the
+base.
 
-Pictures of the pocket world only. The judge itself errs; `results/pocket.json` says how often, field by field.
+Pictures of the pocket world only. The judge itself errs; `results/pocket.json` has its accuracy, field by field.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def asked(prompt: Prompt | PeoplePrompt) -> dict[str, str]:
-    """Field -> option that the prompt asks for by name."""
+    """Field -> option that the prompt names."""
     from limner.pocket.world.prompts_people import PeoplePrompt
 
     if isinstance(prompt, PeoplePrompt):
@@ -34,7 +35,11 @@ def asked(prompt: Prompt | PeoplePrompt) -> dict[str, str]:
 
 
 def probabilities(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, str]]) -> list[dict[str, float]]:
-    """How surely the judge reads each option wanted of each picture: field -> probability."""
+    """Field -> the judge's probability of the wanted option, for each picture.
+
+    images: pictures of the pocket world
+    wanted: field -> option, for each picture
+    """
     from limner.core.pixels import to_tensor
     from limner.pocket import judges
     from limner.pocket.labels import FIELDS
@@ -52,7 +57,7 @@ def probabilities(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, s
 
 
 def alignment(images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Tensor:
-    """[N] in [0, 1]: the mean probability of all that each prompt asks for by name (scene, accessories, view)."""
+    """[N] in [0, 1]: the mean probability of all attributes that each prompt names (scene, accessories, view)."""
     import torch
 
     rows = probabilities(images, [asked(p) for p in prompts])
@@ -60,15 +65,15 @@ def alignment(images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Tenso
 
 
 def copier_alignment(references: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Tensor:
-    """[P]: what the references themselves would get as the answer to each prompt, the mean over them."""
+    """[P]: `alignment` of the reference images themselves with each prompt, the mean over the references."""
     import torch
 
     return torch.stack([alignment(references, [p] * len(references)).mean() for p in prompts])
 
 
 def obeyed(images: Sequence[Image.Image], prompts: Sequence[Prompt] | Sequence[PeoplePrompt]) -> Tensor:
-    """[N] of 0 and 1: the scene is read, and of the accessories exactly those asked for. Of people: everything that is
-    asked for."""
+    """[N] of 0 and 1: 1 where the judge reads the prompt's scene and exactly its accessories; for people, everything
+    that the prompt asks for."""
     import torch
 
     from limner.core.pixels import to_tensor
@@ -92,7 +97,7 @@ def obeyed(images: Sequence[Image.Image], prompts: Sequence[Prompt] | Sequence[P
 
 
 def shares(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, str]]) -> dict[str, float]:
-    """Field -> share of the pictures that have it on which the judge reads what is wanted."""
+    """Field -> share of pictures on which the judge reads the wanted option, among pictures that want one."""
     from limner.core.pixels import to_tensor
     from limner.pocket import judges
 

@@ -37,10 +37,14 @@ def is_qformer(path: Path) -> bool:
 
 
 def read_qformer(path: Path, base: Base) -> tuple[dict[str, Tensor], dict[str, Any], Report]:
-    """The tensors of `blip_diffusion` by their names in its recipe, what goes into the header of its weights, and what
-    was read; the image encoder is written into the pipeline's folder if there is none.
+    """Read the released weights of `blip_diffusion`; write its image encoder into the pipeline's folder if it has none.
 
-    Raises `FileError` for a folder that lacks something, `InputError` for another base than the pipeline itself.
+    path: the pipeline's folder, or its qformer/
+    base: the pipeline, opened as a base
+
+    Returns the tensors by their names in the recipe, fields for the header of its weights, and a report of the keys
+    that were read. Raises `FileError` for an incomplete folder, and `InputError` for another base than the pipeline
+    itself.
     """
     folder = _inside(path)
     if folder is None:
@@ -51,7 +55,8 @@ def read_qformer(path: Path, base: Base) -> tuple[dict[str, Tensor], dict[str, A
     names = {key: "" for key in tensors if key.startswith(TOWER) or key.endswith("position_ids")} | _names(former)
     if base.name != folder.parent.name:
         raise InputError(
-            f"{folder.parent} is for itself alone, whose denoiser and text tower learned along: --base {folder.parent}"
+            f"{folder.parent} works with its own base alone, since denoiser and text encoder were trained with it: use "
+            f"--base {folder.parent}"
         )
     _put_tower(folder.parent, config["vision_config"], tensors)
     found = {
@@ -149,7 +154,7 @@ def _names(former: QueryFormer) -> dict[str, str]:
 
 
 def _put_tower(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write the image encoder into the pipeline's folder as image_encoder/, where there is none yet."""
+    """Write the image encoder into the pipeline's folder as image_encoder/, unless the folder has one."""
     import torch
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -163,7 +168,7 @@ def _put_tower(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Te
     values = _as_clip({key.removeprefix(TOWER): t for key, t in tensors.items() if key.startswith(TOWER)})
     lacking, strange = tower.load_state_dict(values | {"visual_projection.weight": torch.eye(wide)}, strict=False)
     if strange or [key for key in lacking if not key.endswith("position_ids")]:
-        raise FileError(f"the picture tower of {folder} is no CLIP: it lacks {lacking[:3]}, and has {strange[:3]}")
+        raise FileError(f"the image encoder of {folder} is no CLIP: it lacks {lacking[:3]}, and has {strange[:3]}")
     tower.save_pretrained(part)
     (part / "preprocessor_config.json").write_text(json.dumps(_preparation(folder)), encoding="utf-8")
     part.rename(where)

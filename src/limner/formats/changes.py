@@ -107,8 +107,8 @@ class Report:
     """The fate of every key of a file."""
 
     read: list[str] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)  # nothing here has a use for them
-    missing: list[str] = field(default_factory=list)  # what is there asks for them
+    ignored: list[str] = field(default_factory=list)  # limner has no use for these keys
+    missing: list[str] = field(default_factory=list)  # other keys of the file need these
 
     def __str__(self) -> str:
         lines = [f"{counted(len(self.read), 'key')} read, {len(self.ignored)} ignored, {len(self.missing)} missing"]
@@ -161,7 +161,7 @@ def read_changes(base: Base, tensors: Mapping[str, Tensor], told: Told | None = 
 
 
 def _without_change(report: Report, tensors: Mapping[str, Tensor], stem: str, beside: Mapping[str, Tensor]) -> None:
-    """Account for what stands beside a change that is not there: an alpha misses it, anything else has no use."""
+    """Report the keys of a stem whose change is missing: an alpha as incomplete, all others as ignored."""
     if "alpha" in beside:
         report.missing.append(f"{stem}: an alpha without a change")
     useless = [key for key in tensors if parted(key)[0] == stem and not key.endswith(".alpha")]
@@ -202,8 +202,8 @@ def _add(
 
 
 def _strengthen(stem: str, change: Change, rank: int, beside: Mapping[str, Tensor], told: Told | None) -> None:
-    """Give a change the alpha that stands beside it, or in the header. For LoKr it counts over the rank of a product,
-    and not where both factors are whole; it goes into the small one."""
+    """Apply the alpha beside a change, or from the header. For LoKr, the strength is alpha over the rank of a product,
+    and 1 where both factors are whole; the small factor is multiplied by it."""
     import torch
 
     numbers = {name: beside[name] for name in ("alpha", "scalar") if name in beside}
@@ -285,7 +285,7 @@ def _lora(stem: str, factors: dict[str, Tensor], shape: tuple[int, ...]) -> Chan
 
 
 def _loha(stem: str, factors: dict[str, Tensor], shape: tuple[int, ...]) -> Change:
-    """(A1 B1) * (A2 B2); of Tucker's form, the core goes into B, and A lies on its side."""
+    """(A1 B1) * (A2 B2); in Tucker's form, B is multiplied by the core, and A is transposed."""
     made = {}
     for k in "12":
         a, b = factors[f"a{k}"], factors[f"b{k}"]
@@ -419,7 +419,7 @@ def _apart(change: Change, targets: Sequence[Target]) -> dict[str, Change]:
         rows = up[target.rows]
         factors = {"down": down[block], "up": rows[:, block]} if apart else {"down": down, "up": rows}
         if apart and not any(bool(tensor.any()) for tensor in factors.values()):
-            continue  # a layer that had no change of its own when they were joined
+            continue  # this layer had no change when the layers were joined
         factors = {name: tensor.contiguous().clone() for name, tensor in factors.items()}  # files share no memory
         alpha = None if change.alpha is None else change.alpha * (each / change.rank if apart else 1)
         found[target.layer] = Change("lora", factors, alpha)

@@ -45,7 +45,7 @@ FORMATS = {
 
 @dataclass
 class Exported:
-    """The files that were written, and what is to be known of them."""
+    """The files that were written, and notes for the user about them."""
 
     files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -75,12 +75,12 @@ def export(
     features = {name: left.pop(name) for name in list(left) if name.startswith("image.")}
     if features:
         raise InputError(
-            f"{concept.handle} holds features for {concept.method}; what other tools read is the method's weights"
+            f"{concept.handle} holds image features for {concept.method}; other tools read the method's own weights instead"
         )
     if left:
         raise InputError(
-            f"{concept.handle}, taught by {concept.method}, has what no file of {to} can hold: {', '.join(sorted(left)[:3])}"
-            f"{' …' if len(left) > 3 else ''}"
+            f"{concept.handle}, learned by {concept.method}, has tensors that no file of {to} can hold: "
+            f"{', '.join(sorted(left)[:3])}{' …' if len(left) > 3 else ''}"
         )
     trigger = _trigger(concept, recipe, base)
     dialect = "kohya" if to == "a1111" else to
@@ -97,14 +97,12 @@ def export(
     if values:
         _write_values(folder, values, to, base, found, overwrite)
     if words and to == "peft":
-        raise InputError(
-            f"{concept.handle} has a word of its own, which PEFT's folders do not hold; export to diffusers"
-        )
+        raise InputError(f"{concept.handle} has a learned word, which PEFT's folders do not hold; export to diffusers")
     for name, vectors in words.items():
         _write_word(folder, name, vectors, concept, base, to, found, overwrite, alone=len(words) == 1 and not changes)
     if not found.files:
         raise InputError(
-            f"{concept.handle}, taught by {concept.method}, changes nothing of the base: there is nothing to write"
+            f"{concept.handle}, learned by {concept.method}, changes no weight of the base: there is nothing to write"
         )
     found.notes.append(f"in prompts, write: {trigger}")
     return found
@@ -168,8 +166,8 @@ def _reduced(base: Base, values: Mapping[str, Tensor], rank: int, found: Exporte
         changes[layer], gone = approximated(delta, min(rank, *delta.flatten(1).shape))
         lost.append(gone)
     found.notes.append(
-        f"full changes of {len(values)} parameters were brought to rank {rank}: on average {sum(lost) / len(lost):.0%} of their "
-        "length is lost"
+        f"whole changes of {len(values)} parameters were approximated at rank {rank}: on average "
+        f"{sum(lost) / len(lost):.0%} of their norm is lost"
     )
     return changes
 
@@ -247,8 +245,8 @@ def _dropped(base: Base, changes: Mapping[str, Change]) -> list[str]:
         return [f"musubi-tuner leaves out {len(layers)} of these {len(changes)} layers: {shown} …"]
     own = _network_module(base, {})
     return [
-        f"sd-scripts' {own} leaves out {len(layers)} of these {len(changes)} layers ({shown} …): load it with lycoris.kohya, which the "
-        "file's header names, and which reads all"
+        f"sd-scripts' {own} leaves out {len(layers)} of these {len(changes)} layers ({shown} …): load it with "
+        "lycoris.kohya, which the file's header names, and which reads all"
     ]
 
 
@@ -444,7 +442,7 @@ def _write_word(
     if base.family == "sdxl":
         tensors = dict(zip(("clip_l", "clip_g"), vectors.split(widths, 1), strict=True))
     elif len(widths) > 1:
-        raise InputError(f"{base.family} has {len(widths)} text towers: no tool reads a word learned for all of them")
+        raise InputError(f"{base.family} has {len(widths)} text encoders: no tool reads a word learned for all of them")
     else:
         tensors = {word: vectors} if to == "diffusers" else {"emb_params": vectors}
     path = folder / f"{stem}.safetensors"
@@ -460,7 +458,7 @@ def _write_values(
     strange = [name for name in values if name not in names]
     if to != "diffusers" or strange:
         raise InputError(
-            "whole weights were learned, which LoRA files cannot hold. Bring them to a low rank with --rank 16, say"
+            "whole weights were trained, which LoRA files cannot hold. Approximate them with --rank 16, for example"
             + ("" if strange else ", or export to diffusers, which has a format for keys and values")
         )
     import torch

@@ -104,7 +104,7 @@ def _why(found: Found, tensors: Mapping[str, Tensor]) -> str:
         return f"its keys are of {kind}, which is not read here"
     if found.report.missing:
         return f"it lacks {', '.join(found.report.missing[:3])}"
-    return f"its first keys are {', '.join(list(tensors)[:3])}. Is it of another base?"
+    return f"its first keys are {', '.join(list(tensors)[:3])}. Does it belong to another base?"
 
 
 def _header_strengths(metadata: Mapping[str, str], path: Path) -> Told | None:
@@ -187,7 +187,7 @@ def _concept(
 
 def _refuse(path: Path, report: Report, partial: bool) -> None:
     if not report.whole and not partial:
-        raise FileError(f"{path} is not read whole; --partial takes what there is. {report}")
+        raise FileError(f"{path} cannot be read whole; --partial imports the readable part. {report}")
 
 
 def _worn_once(base: Base, concept: Concept) -> None:
@@ -247,8 +247,8 @@ def _fitting(vectors: Tensor) -> Tensor:
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
-    """The tensors of a pickle, read as tensors alone: IP-Adapter's two tables as its safetensors files name what is in
-    them, an embedding, or a table of tensors as older scripts write LoRA and Custom Diffusion."""
+    """The tensors of a pickle, which is read without running code: IP-Adapter's two tables, with the names of its
+    safetensors files; an embedding; or a table of tensors, in which older scripts write LoRA and Custom Diffusion."""
     import torch
 
     found = read_pickle(path)

@@ -99,7 +99,7 @@ def _config(file: Path) -> dict[str, Any]:
     config = read_json(file)
     if not isinstance(config, dict) or config.get("peft_type") not in TYPES:
         kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
-        raise FileError(f"{file} is of the type {kind!r}; read are {', '.join(TYPES)}")
+        raise FileError(f"{file} is of the type {kind!r}; expected one of {', '.join(TYPES)}")
     for key in ("fan_in_fan_out", "coft", "lora_bias"):
         if config.get(key):
             raise FileError(f"{file} has {key}, which is not read here")
@@ -116,8 +116,8 @@ def _part_of(base: Base, folder: Path, names: Sequence[str]) -> str:
     best = max(parts, key=lambda part: counts[part])
     if not counts[best]:
         raise FileError(
-            f"{folder} names no layer of {base.name} ({base.family}): its first key is {next(iter(names), 'missing')}. Is it of another "
-            "base?"
+            f"{folder} names no layer of {base.name} ({base.family}): its first key is {next(iter(names), 'missing')}. Does it "
+            "belong to another base?"
         )
     return best
 
@@ -191,7 +191,7 @@ def _free_of(change: Change) -> Tensor:
     one = torch.eye(turned.shape[-1])
     if float((turned @ turned.mT - one).abs().max()) > 1e-4:  # a series that was cut short
         raise InputError(
-            "these are no rotations but a series near them, which PEFT's folders say by their own settings alone"
+            "these matrices are a truncated series and no exact rotations; only PEFT's own folders can describe them"
         )
     skew = torch.linalg.solve(one + turned, one - turned)
     side = turned.shape[-1]

@@ -1,8 +1,10 @@
-"""Released weights that merge pictures into words: PhotoMaker's first version, and FastComposer.
+"""Read released weights of methods that fuse image features with word embeddings: PhotoMaker's first version, and
+FastComposer.
 
-- photomaker-v1.bin holds {"id_encoder": ..., "lora_weights": ...}; as safetensors, each name begins so and with a dot.
-- FastComposer's pytorch_model.bin holds one model: "image_encoder.", "postfuse_module.", "text_encoder.", "unet." and
-  "vae."
+- photomaker-v1.bin holds {"id_encoder": ..., "lora_weights": ...}; in a safetensors file, these are prefixes of names,
+  followed by a dot.
+- FastComposer's pytorch_model.bin holds one model, with the prefixes "image_encoder.", "postfuse_module.",
+  "text_encoder.", "unet." and "vae."
 
 Sources: `load_photomaker_adapter` of TencentARC/PhotoMaker, `fastcomposer/model.py` of mit-han-lab/fastcomposer.
 """
@@ -29,15 +31,19 @@ ENDS = ("weight", "bias")
 class ReleasedFusing:
     """The contents of a file."""
 
-    tower: Mapping[str, Tensor]  # of a CLIP image encoder, as transformers names it: "vision_model...."
-    fusing: Mapping[str, Tensor]  # as `parts.fusion.fused_words.fuse` names them, of the encoder's pooled output
-    denoiser: Mapping[str, Tensor]  # as the file names them: PhotoMaker's LoRA, FastComposer's whole denoiser
+    tower: Mapping[str, Tensor]
+    """Weights of a CLIP image encoder, by transformers' names: "vision_model...."."""
+    fusing: Mapping[str, Tensor]
+    """Weights of the fusion module, by the names of `parts.fusion.fused_words.fuse`, for the encoder's pooled
+    output."""
+    denoiser: Mapping[str, Tensor]
+    """Weights of PhotoMaker's LoRA or FastComposer's whole denoiser, by the file's names."""
 
 
 def read_photomaker(path: Path) -> ReleasedFusing:
-    """PhotoMaker's file. Both projections of the image encoder's pooled output, side by side as wide as the text
-    encoders' states, become one linear map. Raises `FileError` for anything else, and for what is lacking or strange.
-    """
+    """Read PhotoMaker's file. Both projections of the image encoder's pooled output become one linear map; their widths
+    add up to that of the text encoders' hidden states. Raises `FileError` for another file, and for missing or unknown
+    names."""
     tensors = _whole(path, nested=("id_encoder", "lora_weights"))
     encoder, lora = (_under(f"{part}.", tensors) for part in ("id_encoder", "lora_weights"))
     if not encoder:
@@ -46,12 +52,14 @@ def read_photomaker(path: Path) -> ReleasedFusing:
     known = {*_names("fuse_module."), *projections}
     strange = [name for name in encoder if name not in known and not name.startswith(TOWER)]
     if strange:
-        raise FileError(f"{path} is no PhotoMaker of the first version: it has {strange[0][:200]}, which that does not")
+        raise FileError(
+            f"{path} is no PhotoMaker of the first version: it has {strange[0][:200]}, which that version lacks"
+        )
     return ReleasedFusing(_tower(encoder), _fusing(path, encoder, "fuse_module.", projections), lora)
 
 
 def read_fastcomposer(path: Path) -> ReleasedFusing:
-    """FastComposer's file. Raises `FileError` for anything else, and for what is lacking."""
+    """Read FastComposer's file. Raises `FileError` for another file, and for missing names."""
     tensors = _whole(path)
     encoder, denoiser = _under("image_encoder.", tensors), _under("unet.", tensors)
     if not encoder or not denoiser:
@@ -61,13 +69,13 @@ def read_fastcomposer(path: Path) -> ReleasedFusing:
 
 
 def _fusing(path: Path, tensors: Mapping[str, Tensor], prefix: str, projections: Sequence[str]) -> dict[str, Tensor]:
-    """The merging's parameters by our names; projections, one below the other, are one map with a bias of zeros."""
+    """The fusion module's parameters by our names; the stacked projections are one linear map with a bias of zeros."""
     import torch
 
     names = _names(prefix)
     lacking = [name for name in (*names, *projections) if name not in tensors]
     if lacking:
-        raise FileError(f"{path} lacks {lacking[0]}, which merges pictures and words; the file is damaged")
+        raise FileError(f"{path} lacks {lacking[0]}, a weight of the fusion module; the file is damaged")
     found = {ours: tensors[theirs] for theirs, ours in names.items()}
     parts, wide = [tensors[name] for name in projections], len(found["norm.weight"])
     flat = any(part.ndim != 2 or part.shape[1:] != parts[0].shape[1:] for part in parts)
@@ -79,7 +87,7 @@ def _fusing(path: Path, tensors: Mapping[str, Tensor], prefix: str, projections:
 
 
 def _names(prefix: str) -> dict[str, str]:
-    """Their names of the perceptrons and the last norm -> ours."""
+    """The file's names of the perceptrons and the last norm -> our names."""
     found = {f"{prefix}layer_norm.{end}": f"norm.{end}" for end in ENDS}
     for name in ("mlp1", "mlp2"):
         for theirs, ours in LAYERS.items():
@@ -96,8 +104,8 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _whole(path: Path, *, nested: Sequence[str] = ()) -> dict[str, Tensor]:
-    """A file's tensors; of a pickle that nests some, with a dot between. Raises `FileError` for one that holds
-    something else."""
+    """A file's tensors by name; nested names of a pickle are joined by a dot. Raises `FileError` for a file that holds
+    anything else."""
     if path.suffix == ".safetensors":
         return read_tensors(path)[1]
     held: dict[str, Any] = read_pickle(path)

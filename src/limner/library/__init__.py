@@ -1,1 +1,1 @@
-"""Opening a concept: its recipe, the weights it starts from, its settings, and the cache of concepts."""
+"""Open a concept: its recipe, its pre-trained weights, its settings, and the cache of concepts."""

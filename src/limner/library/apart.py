@@ -1,4 +1,4 @@
-"""Names that keep subjects apart: a rare word is chosen by a name's letters, and two names may get one."""
+"""Find subjects that share a rare token: it is chosen by the letters of a name, so two names may get the same one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from limner.methods import find, methods
 if TYPE_CHECKING:
     from limner.core.base import Base
 
-MOST = 100  # concepts of a folder that are looked at
+MOST = 100
+"""Largest number of concepts in a folder whose headers are read."""
 
 
 def words_of(base: Base, method: str, settings: Mapping[str, Any], handle: str, noun: str) -> str:
-    """The words that a method says for a subject on a base; empty where it does not take a rare word."""
+    """The words, with a rare token, that replace a subject's handle in prompts; empty for a method without a rare
+    token."""
     recipe = find(method)(Subject(handle, noun), **settings)
     return "" if isinstance(recipe.says, str) else recipe.words(base)
 
 
 def taken_words(base: Base, folder: Path) -> dict[str, str]:
-    """What the concepts in a folder that were taught on this base are read as -> their handles. Only headers are read,
-    and no method of a file is run; what cannot be read is left out, since nothing is to be painted with it here."""
+    """Words in prompts -> handle, for the concepts in a folder that were learned on this base.
+
+    Only headers are read, and no method from a Python file runs. A concept that cannot be read is skipped, since
+    nothing is sampled with it here.
+    """
     found: dict[str, str] = {}
     for path in sorted(folder.glob("*.safetensors"))[:MOST] if folder.is_dir() else ():
         about = _header(path)
@@ -41,8 +46,12 @@ def taken_words(base: Base, folder: Path) -> dict[str, str]:
 
 
 def note_of(handle: str, taken: Mapping[str, str], words: Callable[[str], str]) -> str:
-    """A line where a subject would be read as another one is, with a name that would not; `words` says what a handle is
-    read as."""
+    """A note for the user where two subjects share a rare token, with a name that avoids this; empty where they do not.
+
+    handle: the new subject's handle
+    taken: words in prompts -> handle of another subject
+    words: handle -> the words that replace it in prompts
+    """
     other = taken.get(words(handle))
     if not words(handle) or other in (None, handle):
         return ""
@@ -55,7 +64,7 @@ def note_of(handle: str, taken: Mapping[str, str], words: Callable[[str], str]) 
 def notes_of(
     base: Base, subjects: Sequence[Subject], method: str, settings: Mapping[str, Any], folder: Path
 ) -> list[str]:
-    """A line for each subject that could not be told from one before it, or from a concept in the folder."""
+    """A note for each subject that shares its rare token with an earlier subject, or with a concept in the folder."""
     taken, notes = taken_words(base, folder), []
     for subject in subjects:
 

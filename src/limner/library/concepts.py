@@ -1,4 +1,4 @@
-"""Concepts by their files, of which the most recently used stay in memory."""
+"""A cache that keeps the most recently used concepts in memory."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 
 
 SETTLED = 0.1
-"""Seconds since a file last changed after which another change shows in its times, whatever the file system's clock
-ticks in."""
+"""Age of a file's last change, in seconds, from which a further change alters its times: longer than the resolution of
+any file system's clock."""
 
 
 class Concepts:
-    """Concepts by their files, of which the hot ones stay in memory: at most `limit_bytes` of tensors, those of methods
-    that start from weights of their own with these.
+    """Read concepts from files, and keep the most recently used in memory: at most `limit_bytes` of tensors, including
+    the pre-trained weights of their methods.
 
         hot = limner.Concepts(limit_bytes=2**30)
         limner.paint(base, "<rex> on the beach", concepts=["rex.safetensors"], hot=hot)
 
-    A file is known by its place, inode, size and times, so one that was replaced or written to is read anew. One that
-    changed less than `SETTLED` seconds ago is read, and not kept yet.
+    A file is identified by its path, inode, size and times, so a file that was replaced or changed is read again. A
+    file that changed less than `SETTLED` seconds ago is read without being cached.
     """
 
     def __init__(self, *, limit_bytes: int = 2**30) -> None:
         self.recent: LRU[Any] = LRU(limit_bytes)
 
     def read(self, path: Path | str) -> Concept:
-        """The concept of a file. Raises `FileError` as `Concept.load` does."""
+        """Read the concept of a file. Raises `FileError` as `Concept.load` does."""
         from limner.core.concept import Concept
 
         return self._of_file(Path(path), (), lambda: Concept.load(path), lambda concept: concept.tensors)
 
     def shipped(self, name: str, base: Base) -> dict[str, Tensor]:
-        """As `weights.shipped`: what a method starts from, where the base is."""
+        """A method's pre-trained weights, on the base's device (see `weights.shipped`)."""
         from limner.core.weights import shipped, weights_path
 
         about = (base.fingerprint, str(base.device), base.dtype)
@@ -67,15 +67,19 @@ class Concepts:
 
 
 def read_concepts(concepts: Sequence[Concept | Path | str], hot: Concepts | None) -> list[Concept]:
-    """Those that are named by a file, read: from `hot` where it is there, each file once."""
+    """Replace paths with the concepts in these files, each read once.
+
+    concepts: concepts, or paths of their files
+    hot: cache to read from; None reads every file
+    """
     read = (hot or Concepts(limit_bytes=0)).read
     files = {c: read(c) for c in dict.fromkeys(c for c in concepts if isinstance(c, (Path, str)))}
     return [files[c] if isinstance(c, (Path, str)) else c for c in concepts]
 
 
 def _identity(path: Path) -> tuple[Hashable, ...] | None:
-    """What tells a file from any other and from itself as it was; nothing where there is none, or it changed just
-    now."""
+    """Values that differ between two files, and change whenever a file does; None for a missing file, and for one that
+    changed less than `SETTLED` seconds ago."""
     try:
         about = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a concept that came from another tool's file wears."""
+"""The recipe of a concept that was imported from another tool's file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 
 
 def imported(subject: Subject, *, says: str = "", words: int = 0) -> Recipe:
-    """Changes of layers and values of parameters as they were read, and a word of so many vectors. In prompts the
-    handle becomes `says`, the words the file was taught with; where there is a word of its own, that word stands for
-    itself."""
+    """The recipe of an imported concept: stored changes of layers and parameters, and a learned word if the file has
+    one.
+
+    subject: the concept's subject
+    says: words that replace the handle in prompts: those of the file's training; empty takes the learned word, or the
+        class noun without one
+    words: number of vectors of the learned word; 0 for none
+    """
     modifiers = (stored_changes(), *((stored_word(subject.handle, subject.noun),) if words else ()))
     return Recipe(says=says or (subject.handle if words else subject.noun), modifiers=modifiers)

@@ -1,4 +1,4 @@
-"""A concept that several were merged into: one change of the base, and each subject's own words beside it."""
+"""Merged concepts: one change of the base's weights, and the learned words of each subject beside it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class as_taught:
-    """A modifier of a merged concept's member, whose random draws are those it was taught with."""
+    """A modifier of one member of a merged concept, with the random draws of the member's training."""
 
     modifier: Modifier
-    seed: int
-    place: int  # among the modifiers of its own recipe
+    seed: int  # the member's seed
+    place: int  # index among the modifiers of the member's own recipe
 
     @property
     def acts_in(self) -> tuple[Kind, ...]:
-        """The kinds of attention in which it acts."""
+        """Kinds of attention in which the modifier acts."""
         found: tuple[Kind, ...] = getattr(self.modifier, "acts_in", ())
         return found
 
@@ -43,15 +43,21 @@ class as_taught:
 
 
 def merged_recipe(concept: Concept, recipe_of: Callable[[Concept], Recipe]) -> Recipe:
-    """The recipe of a merged concept: it answers to the handle of every member. `recipe_of` makes the recipe of one
-    member. Raises `FileError` where a member's recipe lacks what its header says is kept of it."""
+    """The recipe of a merged concept, which answers to the handle of every member.
+
+    concept: a merged concept
+    recipe_of: makes the recipe of one member
+
+    Raises `FileError` where a member's recipe lacks a modifier that the header lists.
+    """
     modifiers: list[Any] = [stored_changes()]
     answers = []
     for member in members_of(concept):
         recipe, keeps = recipe_of(member), _keeps(concept, member.handle)
         if any(place >= len(recipe.modifiers) for place in keeps):
             raise FileError(
-                f"{concept.handle} keeps a part of {member.handle} that {member.method} no longer has; merge the concepts again"
+                f"{concept.handle} keeps a part of {member.handle} that {member.method} no longer has; merge the "
+                "concepts again"
             )
         modifiers += [as_taught(recipe.modifiers[place], member.seed, place) for place in keeps]
         answers.append(Answer(member.handle, recipe.says, str(member.subject["noun"])))
@@ -59,7 +65,7 @@ def merged_recipe(concept: Concept, recipe_of: Callable[[Concept], Recipe]) -> R
 
 
 def members_of(concept: Concept) -> list[Concept]:
-    """The concepts that one was merged from, without their tensors; of one that was not merged, itself."""
+    """The members of a merged concept, without their tensors; the concept itself where it was not merged."""
     return [
         replace(
             concept,

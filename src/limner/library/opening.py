@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 
 def recipe_of(concept: Concept) -> Recipe:
-    """What it wears, made anew from its method and settings. Raises `FileError` for settings that the method cannot
-    have, and for a method of a file, or a network to open, that nobody but the concept's own file names (see
-    `load`)."""
+    """Make a concept's recipe from its method and settings.
+
+    Raises `FileError` for settings that the method does not accept, and for a method from a Python file, or a network
+    to open, that only the concept's own file names (see `load`).
+    """
     from limner.core.concept import IMPORTED, RUNS, setting_kinds
     from limner.methods import find, named
 
@@ -47,22 +49,30 @@ def recipe_of(concept: Concept) -> Recipe:
         return make(Subject.from_card(concept.subject), **plain)  # type: ignore[no-any-return]
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise FileError(
-            f"{concept.handle} was taught by another version of {concept.method}: its settings do not fit ({error}); teach it again"
+            f"{concept.handle} was learned by another version of {concept.method}: its settings do not fit ({error}); "
+            "learn it again"
         ) from error
 
 
 def adapter_of(
     concept: Concept, base: Base, *, scale: float = 1.0, any_base: bool = False, hot: Concepts | None = None
 ) -> Adapter:
-    """The recipe and tensors to wear on `base`; weights that its method starts from are those of `hot`, if they are
-    there. Raises `WrongBase` for any other base than it was taught on; with `any_base`, only for one of another family:
-    a distilled base may wear what its parent was taught."""
+    """Make the adapter of a concept: its recipe and tensors, to attach to a base.
+
+    concept: the concept to open
+    base: the base to attach it to
+    scale: strength of the adapter
+    any_base: allow every base of the family that the concept was learned on, such as a distilled one
+    hot: cache that holds the pre-trained weights of methods; None reads them from their files
+
+    Raises `WrongBase` for another base than the one it was learned on, or, with `any_base`, for another family.
+    """
     if base.fingerprint != concept.base["fingerprint"] and not (any_base and base.family == concept.base["family"]):
         raise WrongBase(
-            f"{concept.handle} was taught on {concept.base['name']} (fingerprint {concept.base['fingerprint']}), "
-            f"this is {base.name} (fingerprint {base.fingerprint}): load that base, or teach the subject again on this one"
+            f"{concept.handle} was learned on {concept.base['name']} (fingerprint {concept.base['fingerprint']}), but "
+            f"this is {base.name} (fingerprint {base.fingerprint}): load that base, or learn the subject on this one"
             + (
-                "; if this one was made from that one, --any-base wears it here"
+                "; if this base was made from that one, --any-base attaches the concept to it"
                 if base.family == concept.base["family"]
                 else ""
             )

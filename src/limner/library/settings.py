@@ -1,4 +1,4 @@
-"""Settings of a method, checked."""
+"""Checks of a method's settings, and of a subject's name."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 def checked_settings(
     function: Callable[..., Recipe], given: Mapping[str, Any], *, base: str = "pocket"
 ) -> dict[str, Any]:
-    """All settings of a method with the given ones in place, for the base of that name.
+    """All settings of a method: the given ones, and defaults for the others.
 
-    Those not given are the signature's on a small base, and on a full-size base those of the method's card where it has
-    any. Raises `InputError` for a name, type or value that a setting cannot have.
+    function: the method
+    given: name -> value
+    base: name of the base; on a full-size one, the `full_size` values of the method's card replace the signature's
+        defaults
+
+    Raises `InputError` for an unknown name, and for a value of the wrong type or outside its limits.
     """
     known = {setting.name: setting for setting in settings(function)}
     chosen = {name: setting.default for name, setting in known.items()}
@@ -45,23 +49,30 @@ LIMITS: dict[str, tuple[float, float]] = {
     "states": (1, 1024), "tuning": (0, 1_000_000), "units": (0, 1_000_000), "width": (1, 16_384), "window": (1, 1_000_000),
     "words": (0, 4096),
 }  # fmt: skip
-"""Least and most of a setting, by its name. What ends in `_lr` or `_steps` is as `lr` and `steps`, except that no step
-is allowed."""
+"""Name of a setting -> least and greatest value. Names that end in `_lr` or `_steps` have the limits of `lr` and
+`steps`, but zero steps are allowed."""
 
 
-MOST = 1e6  # of the size of a number without limits of its own
+MOST = 1e6
+"""Greatest absolute value of a number without limits of its own."""
 
 
 def limits(name: str) -> tuple[float, float]:
-    """The least and the most of a setting that is a number."""
+    """Least and greatest value of a numeric setting."""
     if name.endswith("_steps"):
         return 0, LIMITS["steps"][1]
     return LIMITS["lr"] if name.endswith("_lr") else LIMITS.get(name, (-MOST, MOST))
 
 
 def check_setting(name: str, value: Any, kind: type) -> Any:
-    """A setting's value in its type. Raises `InputError` for another type, and for a number outside its limits or not
-    finite."""
+    """A setting's value, checked and converted to its type.
+
+    name: the setting's name, which decides its limits
+    value: the given value
+    kind: the setting's type
+
+    Raises `InputError` for a value of another type, and for a number that is outside its limits or not finite.
+    """
     if kind is float and type(value) is int and abs(value) <= MOST:
         value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -76,15 +87,14 @@ def check_setting(name: str, value: Any, kind: type) -> Any:
 
 
 def check_word(subject: Subject, base: Base) -> None:
-    """Raise `InputError` when the handle is a word this base has a meaning for.
+    """Raise `InputError` when the subject's name is a word that the base already knows.
 
-    Only bases that know few words are asked: the word list of a full-size text encoder holds most short names there
-    are.
+    Only bases that know few words are checked: the vocabulary of a full-size text encoder holds most short names.
     """
     if base.capabilities.known_words is None:
         return
     known = base.vocabulary & base.capabilities.known_words() - set(base.rare_words)
     if subject.name in known:
         raise InputError(
-            f"the name {subject.name!r} is a word that {base.name} knows; choose one that means nothing, such as 'rex'"
+            f"the name {subject.name!r} is a word that {base.name} knows; choose a name without a meaning, such as 'rex'"
         )

@@ -1,5 +1,4 @@
-"""The capabilities of the pocket base beside painting: its judges, its corpus and its words, for parts that ask for
-them."""
+"""Capabilities of the pocket base beside sampling: its judges, its corpora and its vocabulary."""
 
 from __future__ import annotations
 
@@ -27,8 +26,11 @@ NETWORKS = {"face": "faces", "object": "identity", "landmarks": "landmarks"}
 
 
 def encode(name: str, pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> rows of a judge that reads pictures of SIZE, with gradients, on the device of the
-    pixels."""
+    """Output of a judge's network, a row for each picture, on the device of the pixels; gradients pass.
+
+    name: name of the network
+    pixels: [n, 3, H, W] in [0, 1], which are resized to SIZE
+    """
     import torch.nn.functional as F
 
     fitted = pixels.float()
@@ -40,21 +42,21 @@ def encode(name: str, pixels: Tensor) -> Tensor:
 
 @functools.cache
 def _network_on(name: str, device: str) -> Any:
-    """A judge's network there; the one on the CPU is shared with those who measure."""
+    """A judge's network on a device; the network on the CPU is shared with the metrics."""
     import copy
 
     return judges.network(name) if device == "cpu" else copy.deepcopy(judges.network(name)).to(device)
 
 
 def _encoders() -> dict[str, PixelEncoder]:
-    """Those whose weights this edition ships."""
+    """Encoders whose weights this edition ships, by role."""
     there = {role: name for role, name in NETWORKS.items() if (judges.WEIGHTS / f"{name}.safetensors").is_file()}
     return {role: functools.partial(encode, name) for role, name in there.items()}
 
 
 def captions(pixels: Tensor) -> list[str]:
-    """A caption for each picture [n, 3, SIZE, SIZE], with {} for the toy: the place and the side, as the judge reads
-    them."""
+    """A caption for each picture [n, 3, SIZE, SIZE], with {} for the toy: the scene and the view that the judge
+    reads."""
     from .world.grammar import PLACES, VIEWED
 
     found = []
@@ -66,7 +68,7 @@ def captions(pixels: Tensor) -> list[str]:
 
 @functools.cache
 def known_words() -> frozenset[str]:
-    """Words that captions of the shipped edition said; other tokens of its tokenizer are syllables and mean nothing."""
+    """Words in the captions of the shipped edition; other tokens of its tokenizer are syllables without a meaning."""
     from .known import words
     from .world import grammar
 
@@ -83,7 +85,7 @@ PROMPTS_ELSEWHERE = (
 
 
 def _quality(pixels: Tensor) -> Tensor:
-    """[n, 1]: how sure the judge is of class and scene."""
+    """[n, 1]: mean of the judge's largest probabilities for class and scene."""
     import torch
 
     logits = judges.logits(pixels)

@@ -42,7 +42,7 @@ class toys:
         return {"name": self.name, "fingerprint": self.fingerprint, **about, "left_out": {}, "noticed": {}}
 
     def __str__(self) -> str:
-        return f"toys: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} toys, none of which is judged"
+        return f"toys: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} toys, none of which is in a benchmark"
 
     @property
     def subjects(self) -> Sequence[Sequence[int]]:

@@ -1,4 +1,4 @@
-"""Faces of the pocket world: where they are, whose and of which age, by the networks that this edition ships."""
+"""Face networks of the pocket world: detection, landmarks, identity and age, by the networks of this edition."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class PocketFaces:
     """The recogniser, the landmark detector and the judge. An edition without a landmark detector finds heads by the
-    segmenter alone, and one whose judge does not read faces takes any figure for a person."""
+    segmenter alone; an edition whose judge does not read faces takes every figure for a person."""
 
-    encode: Callable[[str, Tensor], Tensor]  # file of a judge's weights, pictures [n, 3, H, W] -> its rows
+    encode: Callable[[str, Tensor], Tensor]  # (name of a network, pictures [n, 3, H, W]) -> its output, a row each
     name: str = "pocket"
 
     def embed(self, pixels: Tensor) -> Tensor:
@@ -37,8 +37,8 @@ class PocketFaces:
         return PocketLandmarks(self.encode) if (judges.WEIGHTS / "landmarks.safetensors").is_file() else None
 
     def find(self, image: Image.Image) -> list[FoundFace]:
-        """The faces of a picture, from the left: heads of the segmenter's figures, and their landmarks where these can
-        be marked."""
+        """The faces of a picture, from the left: heads of the segmenter's figures, with landmarks where the edition has
+        a detector."""
         pixels, square = _square(image)
         if judged(pixels).get("face") == "no":
             return []
@@ -48,8 +48,7 @@ class PocketFaces:
         return [self._marked(image, _moved(box, scale, square)) for box in boxes]
 
     def _marked(self, image: Image.Image, rough: tuple[float, float, float, float]) -> FoundFace:
-        """The face whose head was found there: its box and points by the landmark detector, looking at a portrait of
-        it."""
+        """The face in a rough box: its box and points by the landmark detector, which sees the portrait around it."""
         if self.landmarks is None:
             return FoundFace(rough)
         near = portrait_square(rough, image.size)
@@ -61,13 +60,14 @@ class PocketFaces:
         return FoundFace((float(left), float(top), float(right), float(bottom)), five)
 
     def age(self, image: Image.Image) -> str:
-        """As the judge reads it; empty where the edition's judge does not read ages."""
+        """The age that the judge reads; empty where the edition's judge reads none."""
         return judged(_square(image)[0]).get("age", "")
 
 
 @dataclass(frozen=True)
 class PocketLandmarks:
-    """Pictures [n, 3, H, W] in [0, 1] of one person each -> [n, 22, 2] as shares of the picture. Gradients pass."""
+    """Pictures [n, 3, H, W] in [0, 1] of one person each -> [n, 22, 2] as fractions of width and height. Gradients
+    pass."""
 
     encode: Callable[[str, Tensor], Tensor]
     names: tuple[str, ...] = LANDMARKS
@@ -77,14 +77,18 @@ class PocketLandmarks:
 
 
 def judged(pixels: Tensor) -> dict[str, str]:
-    """The judge's word on one picture [1, 3, SIZE, SIZE], by a judge that was trained on the people of this world;
-    nothing of an older one."""
+    """Field -> option that the judge reads on one picture [1, 3, SIZE, SIZE]; empty for an older judge, which was not
+    trained on the people of this world."""
     fields = judges.read(pixels)[0]
     return fields if "age" in fields else {}
 
 
 def portrait_square(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A square 2.2 heights of the face large around it, inside a picture of (width, height)."""
+    """(left, top, right, bottom) in pixels of a square around a face, 2.2 times as large as it, inside the picture.
+
+    box: (left, top, right, bottom) of the face, in pixels
+    size: (width, height) of the picture, in pixels
+    """
     left, top, right, bottom = box
     side = round(min(2.2 * max(bottom - top, right - left), *size))
     x = round(min(max((left + right) / 2 - side / 2, 0), size[0] - side))
@@ -109,14 +113,17 @@ def _moved(
 
 # -------------------------------------------------------------------------------------------------- figures and heads
 
-NARROW = 0.72  # of the head's width: a neck
-LEAST = 10  # pixels across of a head, of SIZE
-ASIDE = 10  # pixels, of SIZE, that a head may be beside the middle of its body
+NARROW = 0.72
+"""Width of a figure, as a fraction of its head's, below which it is a neck."""
+LEAST = 10
+"""Least width and height of a head, in pixels of SIZE."""
+ASIDE = 10
+"""Largest distance of a head from the middle of its body, in pixels of SIZE."""
 
 
 def figures(inside: Mask) -> list[Mask]:
-    """The mask [SIZE, SIZE] of each figure of a mask, from the left: cut where the upper half shows two heads beside
-    each other."""
+    """Masks [SIZE, SIZE] of the figures in a mask, from the left; a mask whose upper half shows two heads is cut
+    between them."""
     rows = np.flatnonzero(inside.any(1))
     if not len(rows):
         return []
@@ -135,14 +142,13 @@ def figures(inside: Mask) -> list[Mask]:
 
 
 def head(inside: Mask) -> tuple[float, float, float, float] | None:
-    """The box of the face of one figure's mask: from below the hair to the neck, which is where the figure first
-    narrows; the upper half of a figure without a neck. None where the mask shows nothing of a head's size."""
+    """The box of the face in one figure's mask: from below the hair to the neck, where the figure first narrows; the
+    upper half of a figure without a neck. None for a mask without a part of a head's size."""
     if not inside.any():
         return None
     columns = inside[2 * inside.shape[0] // 3 :].nonzero()[1]
-    middle = float(
-        np.median(columns if len(columns) else inside.nonzero()[1])
-    )  # of the body: raised hands are beside it
+    # The middle of the body: raised hands are beside it.
+    middle = float(np.median(columns if len(columns) else inside.nonzero()[1]))
     rows = [_near(row, middle) for row in inside]
     tall = [y for y, run in enumerate(rows) if run is not None and run[1] - run[0] >= 4]
     if not tall:
@@ -166,13 +172,13 @@ def head(inside: Mask) -> tuple[float, float, float, float] | None:
 
 
 def _runs(row: Mask) -> list[tuple[int, int]]:
-    """Start and end of every stretch of True."""
+    """Start and end of every run of True values."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]]).astype(np.int8)))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
 def _near(row: Mask, middle: float) -> tuple[int, int] | None:
-    """The stretch of True that is nearest to a column, and no further than ASIDE."""
+    """The run of True values that is nearest to a column; None where the nearest is ASIDE or more away."""
     runs = [(max(a - middle, middle - b, 0.0), (a, b)) for a, b in _runs(row)]
     away, run = min(runs, default=(ASIDE, (0, 0)))
     return run if away < ASIDE else None

@@ -1,4 +1,4 @@
-"""The judges of the pocket world: networks trained on its truth, none of which the base was trained with."""
+"""The judges of the pocket world: networks trained on its ground truth, and never used to train the base."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @functools.cache
 def network(name: str) -> Any:
-    """A judge's network with its weights, frozen, on the CPU. Raises `InputError` for one that this edition does not
-    ship."""
+    """A judge's frozen network on the CPU. Raises `InputError` for a network that this edition does not ship."""
     import torch
     from safetensors.torch import load_file
 
@@ -49,9 +48,9 @@ def network(name: str) -> Any:
 
 
 def heads_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """The fields that weights of a judge read, with the number of options of each.
+    """Field -> number of options, for the fields that a judge's weights read.
 
-    Options are only ever added at the end of a field, so a judge trained before they were reads those it knows.
+    New options are only added at the end of a field, so an older judge reads the first ones.
     """
     bias, start = ".bias", "heads."
     return {k[len(start) : -len(bias)]: len(v) for k, v in tensors.items() if k.startswith(start) and k.endswith(bias)}
@@ -80,7 +79,7 @@ def dino() -> Any:
 
 
 def read(pixels: Tensor) -> list[dict[str, str]]:
-    """What the judge sees on pictures [B, 3, 128, 128] in [0, 1]: field -> option, for every field."""
+    """Field -> option that the judge reads, for each picture [B, 3, 128, 128] in [0, 1]."""
     out = _batched(network("judge"), pixels)
     best = {field: logits.argmax(1).tolist() for field, logits in out.items()}
     return [{field: FIELDS[field][best[field][row]] for field in best} for row in range(len(pixels))]
@@ -93,20 +92,24 @@ def logits(pixels: Tensor) -> dict[str, Tensor]:
 
 
 def identities(pixels: Tensor, *, faces: bool = False) -> Tensor:
-    """[B, 128] unit vectors: near for one toy, far for two. `faces` asks the network of faces."""
+    """[B, 128] unit vectors: near for the same individual, far for two.
+
+    pixels: [B, 3, H, W] in [0, 1]
+    faces: use the network of faces; False uses that of toys
+    """
     found: Tensor = _batched(network("faces" if faces else "identity"), pixels)
     return found
 
 
 def masks(pixels: Tensor) -> Tensor:
-    """[B, H, W] in [0, 1]: how surely a toy is there."""
+    """[B, H, W] in [0, 1]: probability that a pixel belongs to a toy or a person."""
     found: Tensor = _batched(network("segmenter"), pixels)
     return found.sigmoid()[:, 0]
 
 
 def places(pixels: Tensor, nouns: Sequence[str]) -> Tensor:
-    """[B, nouns, 16, 16] in [0, 1]: how surely each place of a picture shows a thing of each class. Raises `InputError`
-    for a noun that is no class of the world."""
+    """[B, nouns, 16, 16] in [0, 1]: probability of each class at each position of a picture. Raises `InputError` for a
+    noun that is no class of the world."""
     strange = [noun for noun in nouns if noun not in CLASSES]
     if strange:
         raise InputError(f"the judge of places knows {', '.join(CLASSES)}, not {strange[0]!r}")
@@ -115,14 +118,15 @@ def places(pixels: Tensor, nouns: Sequence[str]) -> Tensor:
 
 
 def together(pixels: Tensor) -> Tensor:
-    """[B, classes]: how many of the 256 places of each picture show which class; of two toys beside each other,
-    both."""
+    """[B, classes]: expected number of the 256 positions of each picture that show each class; two toys in one picture
+    both count."""
     found: Tensor = _batched(network("places"), pixels)
     return found.softmax(1)[:, : len(CLASSES)].sum((2, 3))
 
 
 def things(pixels: Tensor) -> list[list[dict[str, str]]]:
-    """The things read in each picture [B, 3, 128, 128]: up to three with class, colour and pattern, surest first."""
+    """The things that the reader finds in each picture [B, 3, 128, 128]: up to three with class, colour and pattern,
+    the most probable first."""
     import torch
 
     reader = network("reader")
@@ -148,7 +152,7 @@ def landmarks(pixels: Tensor) -> Tensor:
 
 
 def manners(pixels: Tensor) -> Tensor:
-    """[B, 64] unit vectors: near for one individual style, far for two, whatever is shown."""
+    """[B, 64] unit vectors: near for the same individual style, far for two, independent of the content."""
     found: Tensor = _batched(network("manner"), pixels)
     return found
 
@@ -162,13 +166,13 @@ def appearances(pixels: Tensor) -> Tensor:
 
 
 def features(pixels: Tensor) -> Tensor:
-    """[B, 160] of the judge, before it answers."""
+    """[B, 160]: features of the judge before its heads."""
     found: Tensor = _batched(network("judge").features, pixels)
     return found
 
 
 def gram(pixels: Tensor) -> Tensor:
-    """[B, 1056] Gram matrices of the judge's second block, their upper halves: what a picture's style is read from."""
+    """[B, 1056]: upper halves of the Gram matrices of the judge's second block, which describe a picture's style."""
     import torch
 
     judge = network("judge").features
@@ -183,7 +187,7 @@ def gram(pixels: Tensor) -> Tensor:
 
 
 def picture_features(pixels: Tensor) -> Tensor:
-    """[B, 128] of CLIP's image encoder."""
+    """[B, 128]: embeddings of CLIP's image encoder."""
     import torch
 
     model, _ = clip()
@@ -192,7 +196,7 @@ def picture_features(pixels: Tensor) -> Tensor:
 
 
 def text_features(texts: Sequence[str]) -> Tensor:
-    """[B, 128] of CLIP's text encoder."""
+    """[B, 128]: embeddings of CLIP's text encoder."""
     import torch
 
     model, tokenizer = clip()
@@ -202,14 +206,14 @@ def text_features(texts: Sequence[str]) -> Tensor:
 
 
 def text_similarity(pixels: Tensor, texts: Sequence[str]) -> Tensor:
-    """[B] cosine of CLIP's embeddings of each picture and its text."""
+    """[B]: cosine of CLIP's embeddings of each picture and its text."""
     from torch.nn.functional import cosine_similarity
 
     return cosine_similarity(picture_features(pixels), text_features(texts), dim=-1)
 
 
 def _features(out: Any) -> Tensor:
-    """transformers 5 returns an output object here, earlier ones the tensor itself."""
+    """The tensor of features: transformers 5 wraps it in an output object, earlier versions return it."""
     found: Tensor = out if hasattr(out, "shape") else out.pooler_output
     return found
 

@@ -49,15 +49,16 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "gesture": GESTURES, "garment": GARMENTS, "garment colour": tuple(COLOURS), "garment pattern": PATTERNS,
     **dict.fromkeys(("headphones", "necklace"), ("no", "yes")),
 }  # fmt: skip
-"""Field -> its options in label order. Accessories are fields of their own: worn by the first toy or person or not. So
-is every class ("a dog"): anywhere in the picture or not. `azimuth` says which side of the first toy is seen, in eighths
-of a turn; `view` says it in quarters, both sides alike."""
+"""Field -> its options in label order. Each accessory is a field: whether the first toy or person has it. Each class is
+a field ("a dog"): whether it is anywhere in the picture. `azimuth` is the visible side of the first toy in eighths of a
+turn; `view` is the same in quarters, without distinguishing left and right."""
 
-UNKNOWN = -1  # a field that a picture does not have
+UNKNOWN = -1
+"""Label of a field that a picture does not have."""
 
 
 def labels(graph: SceneGraph) -> dict[str, str]:
-    """Field -> what is true of the picture; fields that it does not have are left out."""
+    """Field -> the picture's true option; fields that it does not have are left out."""
     shown = {toy.individual.kind for toy in graph.toys}
     there = {f"a {kind}": _yes(kind in shown) for kind in CLASSES} | {"face": _yes(graph.face is not None)}
     found = {"scene": graph.scene, "daytime": graph.daytime, "style": graph.style, **there}

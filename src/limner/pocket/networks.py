@@ -80,8 +80,8 @@ class Identity(nn.Module):
 
 
 class Places(nn.Module):
-    """Pictures [B, 3, H, W] in [0, 1] -> logits [B, count, H/8, W/8] of what stands at each place: a class, or, last,
-    nothing."""
+    """Pictures [B, 3, H, W] in [0, 1] -> logits [B, count, H/8, W/8] of the class at each position; the last is
+    "nothing"."""
 
     def __init__(self, count: int, widths: tuple[int, int, int, int] = (24, 40, 64, 80)) -> None:
         super().__init__()
@@ -122,8 +122,8 @@ class Segmenter(nn.Module):
 class Manner(nn.Module):
     """Pictures [B, 3, H, W] in [0, 1] -> unit vectors [B, dim] that are near for one individual style and far for two.
 
-    It reads how colours and strokes vary together (Gram matrices, arXiv:1508.06576) and not where, so that what is
-    shown counts little.
+    It reads correlations of feature maps (Gram matrices, arXiv:1508.06576), which hold no positions, so that the
+    content counts little.
     """
 
     def __init__(self, dim: int = 64, widths: tuple[int, int, int] = (24, 32, 48), few: int = 24) -> None:
@@ -151,8 +151,8 @@ class Manner(nn.Module):
 class Landmarks(nn.Module):
     """Pictures [B, 3, H, W] in [0, 1] of one face -> landmarks [B, count, 2]: x, y as shares of the picture.
 
-    Each landmark is the mean position under a map of its own (a soft argmax, arXiv:1711.08229), so that it falls
-    between pixels.
+    Each landmark is the mean position under one attention map (a soft argmax, arXiv:1711.08229), at sub-pixel
+    precision.
     """
 
     def __init__(self, count: int, widths: tuple[int, int, int, int] = (24, 48, 64, 96)) -> None:
@@ -173,10 +173,10 @@ class Landmarks(nn.Module):
 
 
 class Reader(nn.Module):
-    """Pictures [B, 3, H, W] in [0, 1] of up to three things -> what each thing is, in `slots` answers of no order.
+    """Pictures [B, 3, H, W] in [0, 1] of up to three things -> a description of each thing, in `slots` unordered slots.
 
-    Each answer has logits for every field ([B, slots, options]; the first field's last option is "nothing") and a box
-    [B, slots, 4] (middle x, y, width, height as shares). Slots look at the picture's positions apart
+    Each slot has logits for every field ([B, slots, options]; the first field's last option is "nothing") and a box
+    [B, slots, 4] (centre x, y, width, height, as fractions of the picture). Slots attend to the picture's positions
     (arXiv:2005.12872).
     """
 

@@ -1,4 +1,4 @@
-"""The pocket world's people as a corpus: of its training split, which no judged person is among."""
+"""People of the pocket world's training split as a corpus; people of benchmarks are not among them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ INDIVIDUALS, NUM_VIEWS = 256, 4
 
 @dataclass(frozen=True)
 class people:
-    """People of the pocket world, NUM_VIEWS pictures of each, dressed, placed, lit and posed otherwise in each. Endless
-    and seeded: person k is the same wherever they are asked for. Masks are of the head: face, hair and ears.
+    """People of the pocket world, with NUM_VIEWS pictures of each in different clothes, places, light and poses. The
+    corpus is seeded: person k is always the same. Masks show the head: face, hair and ears.
 
-    individuals: how many people; 0 is INDIVIDUALS
+    individuals: number of people; 0 takes INDIVIDUALS
     """
 
     individuals: int = 0
@@ -45,9 +45,7 @@ class people:
         }
 
     def __str__(self) -> str:
-        return (
-            f"people: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} people, none of whom is judged"
-        )
+        return f"people: {len(self.subjects) * NUM_VIEWS} pictures of {len(self.subjects)} people, none of whom is in a benchmark"
 
     @property
     def subjects(self) -> Sequence[Sequence[int]]:
@@ -92,12 +90,12 @@ class people:
 
 
 HEAD = ("head", "hair", "eye", "brow", "nose", "mouth", "ear", "glasses", "sunglasses")
-"""Parts of a figure that make the head."""
+"""Parts of a figure that belong to the head."""
 
 
 @functools.lru_cache(maxsize=8192)
 def _graph(picture: int) -> Any:
-    """The scene graph of a picture: its person alone, all else drawn from the picture's number."""
+    """The scene graph of a picture: its person alone, with everything else drawn from the picture's number."""
     from dataclasses import replace
 
     import numpy as np

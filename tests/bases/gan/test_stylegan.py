@@ -64,7 +64,8 @@ def test_a_side_and_the_next_share_a_vector(network: StyleGAN) -> None:
 
 
 def test_demodulation_keeps_deviations_at_one() -> None:
-    """Of inputs of deviation 1, outputs have it too, whatever the style (Sec. 2.2 of arXiv:1912.04958)."""
+    """Inputs of standard deviation 1 give outputs of standard deviation 1 for any style (Sec. 2.2 of
+    arXiv:1912.04958)."""
     torch.manual_seed(0)
     conv = Modulated(32, 48, 3)
     style = torch.randn(4, 32) * 5

@@ -1,4 +1,4 @@
-"""aMUSEd (arXiv:2401.01808), of the kind of Muse: masked tokens of a picture, predicted all at once."""
+"""aMUSEd (arXiv:2401.01808), which predicts all masked tokens of a picture at once, as Muse does."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from limner.core.base import Predicts
 from limner.core.types import Pass
 from limner.errors import InputError, UnknownName
 
-AESTHETIC = 6.0  # score of beauty that pictures are told to have
-SKIP = -100  # of a target: a token that was not masked and does not count
+AESTHETIC = 6.0
+"""Aesthetic score that the denoiser is conditioned on."""
+SKIP = -100
+"""Target at a token that was not masked, which the loss ignores."""
 
 
 class Amused(Family):
-    """Latents are token ids [B, 1, h, w]. A time is a thousand times the share of the way: what is noised is masked,
-    cos(share pi / 2) of all places; what is predicted are the logits [B, K, h, w] of the tokens there."""
+    """Latents are token ids [B, 1, h, w]. A time is 1000 s with s in [0, 1]: the fraction cos(s pi / 2) of all
+    positions is masked, and the denoiser predicts logits [B, K, h, w] of their tokens."""
 
     family = "amused"
     samplers: ClassVar[tuple[str, ...]] = ("masked",)
@@ -43,10 +45,10 @@ class Amused(Family):
 
     def checkpoint(self, on: bool) -> None:
         if on:
-            raise InputError(f"{self.name}: diffusers' network of {self.family} cannot compute activations twice")
+            raise InputError(f"{self.name}: diffusers' network of {self.family} has no gradient checkpointing")
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, H, W] in [0, 1] -> token ids [B, 1, h, w] as numbers, and zeros."""
+        """[B, 3, H, W] in [0, 1] -> token ids [B, 1, h, w] in the base's data type, and zeros."""
         with self.at_work(self.autoencoder):
             latents = self.autoencoder.encode(pixels.to(self.device, self.autoencoder.dtype)).latents
             ids = self.autoencoder.quantize(latents)[2][2]
@@ -68,7 +70,7 @@ class Amused(Family):
         ), tower.width
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, L + rows, D]: the last but one states and the projected end."""
+        """[B, L + rows, D]: hidden states of the second last layer, and the projected end token."""
         out, _ = self._read(self.towers[0], prompts, words, output_hidden_states=True)
         return pack(out.hidden_states[-2], pooled=out.text_embeds).to(self.dtype)
 
@@ -76,19 +78,19 @@ class Amused(Family):
         return torch.rand(count, generator=generator) * self.num_train_times
 
     def begin(self, noise: Tensor, scheduler: Any) -> Tensor:
-        """Nothing but masked tokens."""
+        """The latents at which a sampler starts: mask tokens alone."""
         return torch.full_like(noise, scheduler.config.mask_token_id)
 
     def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-        """The tokens with some masked: at each place in turn, in the order of the noise."""
+        """The tokens, with the mask token at a random share of positions, which time and noise determine."""
         return torch.where(self._masked(noise, time), float(self.scheduler_config["mask_token_id"]), latents)
 
     def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-        """The tokens that are masked; the others are to be skipped."""
+        """The tokens at masked positions, and `SKIP` elsewhere."""
         return torch.where(self._masked(noise, time), latents, float(SKIP))
 
     def error(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy at every place [B, 1, h, w], and where it counts."""
+        """Cross-entropy at every position [B, 1, h, w], and the mask of positions that count."""
         counts = target != SKIP
         found = F.cross_entropy(output.float(), target[:, 0].long(), ignore_index=SKIP, reduction="none")
         return found[:, None], counts.float()
@@ -106,7 +108,7 @@ class Amused(Family):
         return (order < count[:, None]).view(noise.shape)
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
-        """[B, 1, h, w] -> logits [B, K, h, w]"""
+        """[B, 1, h, w] -> logits [B, K, h, w]."""
         side, high = (float(n * self._factor) for n in (noised.shape[-1], noised.shape[-2]))
         told = states.new_tensor([side, high, 0.0, 0.0, AESTHETIC]).expand(len(noised), -1)
         wide = int(self.towers[0].model.config.projection_dim)
@@ -121,8 +123,12 @@ class Amused(Family):
         return out
 
     def scheduler(self, name: str = "", *, steps: int) -> Any:
-        """A fresh sampler that unmasks what it is surest of; it counts tokens where they are, so its tables are there
-        as well."""
+        """A new sampler, which unmasks the most certain tokens first; its tables are on the base's device, as the
+        tokens are.
+
+        name: "masked" or empty
+        steps: number of sampling steps
+        """
         if name not in ("", "masked"):
             raise UnknownName("sampler", name, self.samplers)
         found = AmusedScheduler.from_config(self.scheduler_config)
@@ -132,7 +138,7 @@ class Amused(Family):
     def stepped(
         self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]
     ) -> Tensor:
-        """Each row with its own random stream."""
+        """The tokens after one more step of the sampler; each row draws from its own generator."""
         rows = [
             scheduler.step(output[k : k + 1], time, latents[k : k + 1, 0].long(), generator=noises[k]).prev_sample
             for k in range(len(latents))
@@ -141,8 +147,8 @@ class Amused(Family):
 
 
 _NO_NOISE = (
-    "{} predicts masked tokens: there is no noise, and no clean picture between two steps. This method needs one of them; "
-    "methods that learn by reconstruction alone work on this base"
+    "{} predicts masked tokens: there is no noise, and no clean picture between two steps. This method needs one of "
+    "them; methods that train by reconstruction alone work on this base"
 )
 
 

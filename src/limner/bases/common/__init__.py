@@ -1,1 +1,1 @@
-"""What the families of bases share."""
+"""Code that the families of bases share."""

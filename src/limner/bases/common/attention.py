@@ -73,14 +73,15 @@ class Host:
 
 
 def operated(call: AttentionCall) -> AttentionCall:
-    """The call as the run's operations leave it, in the order they were written."""
+    """The call after the operations of its pass have changed it, each in the order it was written."""
     for operation in call.run.operations:
         call = operation(call)
     return call
 
 
 def mask_bias(attn: Any, states: Tensor, mask: Tensor | None) -> Tensor | None:
-    """A layer's mask of states [B, M, D] -> the term that is added to the logits, [B, H, 1, M]."""
+    """The term [B, H, 1, M] that a layer's mask over states [B, M, D] adds to the attention logits; None without a
+    mask."""
     if mask is None:
         return None
     rows, length = states.shape[:2]
@@ -89,7 +90,7 @@ def mask_bias(attn: Any, states: Tensor, mask: Tensor | None) -> Tensor | None:
 
 
 def normalised(attn: Any, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries and keys, each normalised where the layer does that."""
+    """Queries and keys, each normalised where the layer has a norm for it."""
     return (
         query if attn.norm_q is None else attn.norm_q(query),
         key if attn.norm_k is None else attn.norm_k(key),
@@ -97,9 +98,9 @@ def normalised(attn: Any, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attend(call: AttentionCall) -> Tensor:
-    """softmax(q k^T / sqrt(d) + bias) v, plus the branches beside it: [B, H, N, d].
+    """softmax(q k^T / sqrt(d) + bias) v, plus the additional attention branches: [B, H, N, d].
 
-    Fused, unless an operation asked for the maps or the run asked for plain steps.
+    Uses fused attention, unless an operation needs the attention maps or the pass asks for unfused steps.
     """
     if call.on_maps or not call.run.fused:
         out = _mapped(call.query, call.key, call.value, call.bias, call.on_maps)
@@ -119,7 +120,7 @@ def _branch(query: Tensor, key: Tensor, value: Tensor, fused: bool) -> Tensor:
 
 
 def replaced(x: Tensor, part: slice, new: Tensor) -> Tensor:
-    """[B, H, N, d] with the places of `part` as in `new`."""
+    """`x` [B, H, N, d] with `new` at the positions `part`."""
     if part == slice(None):
         return new
     start, stop, _ = part.indices(x.shape[2])
@@ -141,16 +142,16 @@ def _mapped(
 
 
 Choice: TypeAlias = "Callable[[str, Any], tuple[Kind, Callable[[Site], Any]] | None]"
-"""Name of an attention layer and the layer -> its kind and the host to put in; None leaves the layer as it is."""
+"""(name of an attention layer, the layer) -> (its kind, the host to install); None leaves the layer unchanged."""
 
 
 def self_or_cross(_: str, layer: Any) -> tuple[Kind, Callable[[Site], Any]]:
-    """The layers of a UNet, and of transformers built like one."""
+    """Kind and host of an attention layer in a UNet, or in a transformer built like one."""
     return ("cross" if layer.is_cross_attention else "self"), Host
 
 
 def host_sites(denoiser: Any, choose: Choice = self_or_cross) -> tuple[Site, ...]:
-    """Put a host into every attention layer of a denoiser; returns the sites in the order they run."""
+    """Install a host in every attention layer of a denoiser; return the sites in the order they run."""
     counts: dict[str, int] = {}
     sites, hosts = [], dict(denoiser.attn_processors)
     for name in sorted(hosts, key=lambda n: BLOCKS.index(_block(n))):
@@ -167,7 +168,8 @@ def host_sites(denoiser: Any, choose: Choice = self_or_cross) -> tuple[Site, ...
 
 
 BLOCKS = ("down", "mid", "up")
-"""In the order they run; diffusers keeps the middle last among a UNet's modules. All of a transformer is the middle."""
+"""Blocks of a UNet in the order they run; diffusers lists the middle block last. A whole transformer counts as the
+middle."""
 
 
 def _block(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Branches beside a UNet whose residuals are added inside of it (ControlNet, arXiv:2302.05543; T2I-Adapter,
+"""Control branches: networks whose residuals are added inside a UNet (ControlNet, arXiv:2302.05543; T2I-Adapter,
 arXiv:2302.08453)."""
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ NETWORKS: dict[str, Any] = {"ControlNetModel": ControlNetModel, "T2IAdapter": T2
 
 
 def with_residuals(noised: Tensor, time: Tensor, run: Pass, **given: Any) -> dict[str, Any]:
-    """A UNet's arguments, with the residuals of all control branches that act now summed up. Without any: the same
-    arguments."""
+    """A UNet's arguments, with the summed residuals of all active control branches; unchanged where no branch is
+    active."""
     controls = [control for live in run.lives if live.on for control in live.controls]
     if not controls:
         return given
@@ -35,13 +35,20 @@ def with_residuals(noised: Tensor, time: Tensor, run: Pass, **given: Any) -> dic
             "mid_block_additional_residual": found.middle,
         }
     if found.features:
-        given["down_intrablock_additional_residuals"] = list(found.features)  # the UNet takes them off one by one
+        # A list, since the UNet removes them one by one.
+        given["down_intrablock_additional_residuals"] = list(found.features)
     return given
 
 
 def copied_down_path(base: Any, channels: int, generator: Generator) -> tuple[nn.Module, dict[str, Tensor]]:
-    """A ControlNet of diffusers for a base's UNet, and its weights by name: the UNet's own down path and middle, zero
-    convolutions, and a small network, random but for its last layer, that reads a condition of so many channels.
+    """A ControlNet of diffusers for a base's UNet, and its initial weights by name.
+
+    The down path and the middle block start as copies of the UNet's own, the convolutions behind them at zero. The
+    small network that reads the condition starts at random, except for its last layer, which is zero.
+
+    base: the base whose UNet is copied
+    channels: number of channels of the condition
+    generator: draws the random weights
 
     Raises `InputError` for a base without a UNet.
     """
@@ -67,11 +74,17 @@ def copied_down_path(base: Any, channels: int, generator: Generator) -> tuple[nn
 
 
 def new_adapter(base: Any, channels: int, generator: Generator) -> tuple[nn.Module, dict[str, Tensor]]:
-    """A T2I-Adapter of diffusers for a base's UNet, that reads a condition of so many channels, and its weights at a
-    random start, by name. Raises `InputError` for a base without a UNet."""
+    """A T2I-Adapter of diffusers for a base's UNet, and its random initial weights by name.
+
+    base: the base whose UNet the adapter fits
+    channels: number of channels of the condition
+    generator: draws the random weights
+
+    Raises `InputError` for a base without a UNet.
+    """
     config, factor = _unet(base).config, base.picture_size // base.latent_shape[1]
     widths, late = list(config.block_out_channels), "CrossAttn" not in config.down_block_types[0]
-    if late:  # as SDXL: the first block is added to after it has halved the picture
+    if late:  # as in SDXL: the residual joins the first block after it has halved the resolution
         widths, factor = [*widths, *widths[-1:] * (4 - len(widths))], 2 * factor
     with torch.device("meta"):
         kind = "full_adapter_xl" if late else "full_adapter"
@@ -80,32 +93,32 @@ def new_adapter(base: Any, channels: int, generator: Generator) -> tuple[nn.Modu
 
 
 def _unet(base: Any) -> Any:
-    """The base's UNet. Raises `InputError` for a base without one that takes residuals."""
+    """The base's UNet. Raises `InputError` for a base whose denoiser is no UNet that accepts residuals."""
     unet = base.module("denoiser")
     if not base.takes_residuals or not isinstance(unet, UNet2DConditionModel):
         raise InputError(
-            f"{base.name} ({base.family}) takes no residuals of control branches: this needs a base shaped like Stable "
+            f"{base.name} ({base.family}) takes no residuals of control branches: use a base with the UNet of Stable "
             f"Diffusion or SDXL"
         )
     return unet
 
 
 def _begun(like: Tensor, generator: Generator) -> Tensor:
-    """A convolution's weight as torch begins it; a bias of zeros."""
+    """Initial value of a convolution's parameter: a weight as torch initialises it, zeros for a bias."""
     if like.ndim == 1:
         return torch.zeros(like.shape)
     return (2 * torch.rand(like.shape, generator=generator) - 1) / like[0].numel() ** 0.5
 
 
 def open_control(folder: Path | str, base: Any) -> nn.Module:
-    """A ControlNet or T2I-Adapter from a folder in diffusers' layout, for this base. Raises `FileError` for a folder
-    that is neither, and `InputError` for one that was made for a base of another shape."""
+    """Open a ControlNet or T2I-Adapter from a folder in diffusers' layout. Raises `FileError` for a folder that holds
+    neither, and `InputError` for a network that was made for a base of another shape."""
     config = Path(folder).expanduser() / "config.json"
     if not config.is_file():
         raise FileError(f"{folder} has no config.json: expected a ControlNet or T2I-Adapter in diffusers' layout")
     kind = str(json.loads(config.read_text(encoding="utf-8")).get("_class_name"))
     if kind not in NETWORKS:
-        raise FileError(f"{folder} holds a {kind}; a control branch is one of {', '.join(NETWORKS)}")
+        raise FileError(f"{folder} holds a {kind}; expected a control branch: one of {', '.join(NETWORKS)}")
     try:
         with quiet():
             network: Any = NETWORKS[kind].from_pretrained(
@@ -124,19 +137,18 @@ def _check_fits(network: Any, base: Any, folder: Path | str) -> None:
     if isinstance(network, T2IAdapter):
         wanted = tuple(unet.config.block_out_channels)
         found = tuple(network.config.channels)
-        found = wanted if found[: len(wanted)] == wanted else found  # one for SDXL has more than the UNet has blocks
+        # An adapter for SDXL has more channels in its list than the UNet has blocks.
+        found = wanted if found[: len(wanted)] == wanted else found
     else:
         keys = ("block_out_channels", "cross_attention_dim", "addition_embed_type")
         found, wanted = (tuple(_plain(net.config.get(key)) for key in keys) for net in (network, unet))
-        latents, whole = (
-            base.latent_shape[0],
-            int(unet.config.in_channels),
-        )  # it reads latents, or all that the UNet reads
+        # A ControlNet reads the latents alone, or every input channel of the UNet.
+        latents, whole = base.latent_shape[0], int(unet.config.in_channels)
         found, wanted = ((*found, network.config.in_channels not in (latents, whole)), (*wanted, False))
     if found != wanted:
         raise InputError(
-            f"{folder} was made for a denoiser of {found}, and that of {base.name} is {wanted}: it belongs to another "
-            f"base"
+            f"{folder} was made for a denoiser with {found}, but the denoiser of {base.name} has {wanted}: it belongs "
+            f"to another base"
         )
 
 
@@ -145,13 +157,18 @@ def _plain(value: Any) -> Any:
 
 
 def channels_read(network: Any) -> int:
-    """How many channels of a condition a control branch reads."""
+    """Number of channels of the condition that a control branch reads."""
     config = network.config
     return int(config.in_channels if isinstance(network, T2IAdapter) else config.conditioning_channels)
 
 
 def control_of(network: Any, condition: str, scale: float) -> Control:
-    """A branch's residuals at a strength, as the denoiser's argument. It reads the condition of this name."""
+    """A control branch as a function that returns its residuals in a pass of the denoiser.
+
+    network: a ControlNet or T2I-Adapter
+    condition: name of the condition that it reads
+    scale: factor on the residuals
+    """
     channels = channels_read(network)
 
     def features(_: Tensor, __: Tensor, ___: Mapping[str, Any], run: Pass) -> Residuals:
@@ -178,16 +195,15 @@ def control_of(network: Any, condition: str, scale: float) -> Control:
 def _given(run: Pass, condition: str) -> Tensor:
     if condition not in run.conditions:
         raise InputError(
-            f"a control branch reads the condition {condition!r}, which this run of the denoiser was not given: this "
-            f"part cannot be "
-            "used together with it"
+            f"a control branch reads the condition {condition!r}, which this pass of the denoiser does not carry: the "
+            "part that starts this pass cannot be used together with a control branch"
         )
     return run.conditions[condition]
 
 
 def with_channels(condition: Tensor, channels: int) -> Tensor:
-    """[B, 1 or 3, H, W] -> [B, channels, H, W]: grey is repeated, colours become their mean. Raises `InputError` where
-    neither fits."""
+    """[B, 1 or 3, H, W] -> [B, channels, H, W]: one channel is repeated, several are averaged into one. Raises
+    `InputError` for any other pair of numbers."""
     own = condition.shape[1]
     if own == channels:
         return condition
@@ -195,4 +211,4 @@ def with_channels(condition: Tensor, channels: int) -> Tensor:
         return condition.expand(-1, channels, -1, -1)
     if channels == 1:
         return condition.mean(1, keepdim=True)
-    raise InputError(f"a condition has {own} channels, and {channels} are read: give 1 or {channels}")
+    raise InputError(f"the condition has {own} channels, but the network reads {channels}: give 1 or {channels}")

@@ -1,6 +1,6 @@
-"""Networks of faces for a base: the pocket's own, or those of photographs from a folder or a file of the user's.
+"""Face networks for a base: those that ship with limner, or networks for photographs from the user's folder or file.
 
-- "pocket": limner's own.
+- "pocket": limner's own networks.
 - A folder with facenet-pytorch's InceptionResnetV1 (.safetensors or .pt), with `pip install limner[facenet]`. Its code
   is under MIT; its weights were learned from VGGFace2 or CASIA-WebFace, collected for research.
 - A folder with insightface's models (.onnx), such as buffalo_l, with `pip install limner[insightface]`. Its code is
@@ -28,23 +28,30 @@ if TYPE_CHECKING:
     from limner.core.faces import FaceNetworks
 
 WHAT_TO_GIVE = (
-    "a folder with facenet-pytorch's InceptionResnetV1 (.safetensors or .pt; weights learned from research data), a folder with "
-    "insightface's models (.onnx, such as buffalo_l; for non-commercial research only), or FILE.py:FUNCTION"
+    "a folder with facenet-pytorch's InceptionResnetV1 (.safetensors or .pt; weights learned from research data), a "
+    "folder with insightface's models (.onnx, such as buffalo_l; for non-commercial research only), or FILE.py:FUNCTION"
 )
 
-GROWN, OLD = 18, 65  # years
+GROWN, OLD = 18, 65
+"""Age in years at which a face counts as adult, and as old."""
 
 
 def with_faces(capabilities: Capabilities, networks: FaceNetworks) -> Capabilities:
-    """The same with these networks of faces: role "face" embeds; "landmarks" marks, where there is a detector."""
+    """The capabilities with these face networks: role "face" embeds faces, role "landmarks" detects their points where
+    the networks can."""
     roles = {"face": networks.embed} | ({"landmarks": networks.landmarks} if networks.landmarks else {})
     others = {role: found for role, found in capabilities.encoders.items() if role not in ("face", "landmarks")}
     return replace(capabilities, encoders={**others, **roles}, faces=networks)
 
 
 def open_faces(where: str | Path, *, device: str = "cpu") -> FaceNetworks:
-    """Networks of faces: "pocket", a folder, or "FILE.py:FUNCTION". Raises `FileError` for what is none and
-    `MissingExtra` where the library is not installed."""
+    """Open face networks.
+
+    where: "pocket", a folder, or "FILE.py:FUNCTION"
+    device: "cpu", or the name of a CUDA device
+
+    Raises `FileError` where there are none, and `MissingExtra` where their library is not installed.
+    """
     if str(where) == "pocket":
         from limner.pocket.capabilities import CAPABILITIES
 
@@ -74,19 +81,24 @@ def _from_file(path: Path, function: str) -> FaceNetworks:
     lacking = [name for name in ("name", "find", "embed", "landmarks", "age") if not hasattr(networks, name)]
     if lacking:
         raise FileError(
-            f"{path}:{function} returned a {type(networks).__name__} without {', '.join(lacking)}; expected limner.core.faces.FaceNetworks"
+            f"{path}:{function} returned a {type(networks).__name__} without {', '.join(lacking)}; expected "
+            "limner.core.faces.FaceNetworks"
         )
     return networks
 
 
 def largest(faces: Sequence[FoundFace]) -> FoundFace | None:
-    """The face with the largest box (the protocol of Persona and FastComposer); None where there is none."""
+    """The face with the largest box (the protocol of Persona and FastComposer); None for an empty list."""
     return max(faces, key=lambda face: face.height * (face.box[2] - face.box[0]), default=None)
 
 
 def cut_boxes(pixels: Tensor, boxes: Sequence[tuple[float, float, float, float] | None], size: int) -> Tensor:
-    """[n, 3, size, size]: what each picture [n, 3, H, W] shows in its box, in pixels; the whole picture where there is
-    no box. Gradients pass."""
+    """Crop each picture to its box and resize it: [n, 3, H, W] -> [n, 3, size, size]. Gradients pass.
+
+    pixels: [n, 3, H, W]
+    boxes: (left, top, right, bottom) in pixels for each picture; None takes the whole picture
+    size: height and width of a crop, in pixels
+    """
     import torch
     import torch.nn.functional as F
 
@@ -105,8 +117,12 @@ def cut_boxes(pixels: Tensor, boxes: Sequence[tuple[float, float, float, float] 
 
 
 def marked(faces: Sequence[FoundFace | None], sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """[n, 5, 2]: the points of faces as shares of their pictures' (width, height); not a number where there is no
-    face."""
+    """[n, 5, 2]: the five points (x, y) of each face as fractions of the picture's width and height; NaN where there is
+    no face.
+
+    faces: one face, or None, for each picture
+    sizes: (width, height) of each picture, in pixels
+    """
     import torch
 
     rows = [
@@ -119,12 +135,12 @@ def marked(faces: Sequence[FoundFace | None], sizes: Sequence[tuple[int, int]]) 
 
 
 class _OfPhotographs:
-    """What both libraries do alike: the largest face of each picture counts; faces are found without gradients."""
+    """Common behaviour of both libraries: the largest face of a picture counts; detection passes no gradients."""
 
     name: str
 
     def find(self, image: Image.Image) -> list[FoundFace]:
-        raise AssertionError("each library has its own")
+        raise AssertionError("each library implements this")
 
     def found(self, pixels: Tensor) -> list[FoundFace | None]:
         """The largest face of each picture [n, 3, H, W]."""
@@ -139,7 +155,7 @@ class _OfPhotographs:
 
 
 class FivePoints:
-    """A detector's five points. No gradients pass."""
+    """The five points of a face detector. No gradients pass."""
 
     names = FIVE
 
@@ -152,10 +168,11 @@ class FivePoints:
 
 
 class FacenetFaces(_OfPhotographs):
-    """facenet-pytorch: MTCNN (arXiv:1604.02878) finds, an InceptionResnetV1 (FaceNet, arXiv:1503.03832) embeds.
-    Gradients pass through crop and network."""
+    """facenet-pytorch: MTCNN (arXiv:1604.02878) detects faces, an InceptionResnetV1 (FaceNet, arXiv:1503.03832) embeds
+    them. Gradients pass through the crop and the network."""
 
-    SIZE = 160  # pixels of a side of the network's crops
+    SIZE = 160
+    """Height and width of the network's input, in pixels."""
 
     def __init__(self, weights: Path, device: str = "cpu") -> None:
         library = _library("facenet_pytorch", "facenet")
@@ -185,13 +202,13 @@ class FacenetFaces(_OfPhotographs):
 
         faces = self.found(pixels)
         crops = cut_boxes(pixels.float(), [face.box if face else None for face in faces], self.SIZE)
-        near = self._network((crops * 255 - 127.5) / 128)  # as the library standardises pictures
+        near = self._network((crops * 255 - 127.5) / 128)  # the library's own standardisation
         return F.normalize(near.float(), dim=-1) * _there(faces, pixels)
 
 
 class InsightFaces(_OfPhotographs):
     """insightface's ONNX models of one folder: a detector (SCRFD, arXiv:2105.04714) and a recogniser (ArcFace,
-    arXiv:1801.07698). No gradients pass: an objective that needs them wants facenet."""
+    arXiv:1801.07698). No gradients pass: an objective that needs gradients needs facenet-pytorch."""
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         zoo = _library("insightface.model_zoo", "insightface")
@@ -216,8 +233,8 @@ class InsightFaces(_OfPhotographs):
 
         if pixels.requires_grad:
             raise InputError(
-                f"{self.name} has no gradients, which this objective needs: ONNX models only look. Give a folder with facenet-pytorch's "
-                "InceptionResnetV1"
+                f"{self.name} has no gradients, which this objective needs: ONNX models cannot be differentiated here. "
+                "Give a folder with facenet-pytorch's InceptionResnetV1"
             )
         cut = _library("insightface.utils.face_align", "insightface").norm_crop
         images, faces = [_image(picture) for picture in pixels], self.found(pixels)
@@ -234,7 +251,7 @@ class InsightFaces(_OfPhotographs):
         return F.normalize(near, dim=-1).to(pixels.device)
 
     def age(self, image: Image.Image) -> str:
-        """By the model for ages, where the folder has one, as buffalo_l has."""
+        """ "child", "adult" or "old", by the folder's model for ages (buffalo_l has one); empty where it has none."""
         face = largest(self.find(image))
         if self._ages is None or face is None:
             return ""
@@ -243,7 +260,7 @@ class InsightFaces(_OfPhotographs):
 
 
 class _Boxed(dict[str, Any]):
-    """A face as insightface hands it from model to model: a table whose values are attributes too."""
+    """A face in the form that insightface's models take: a dictionary whose values are attributes too."""
 
     def __init__(self, box: tuple[float, float, float, float]) -> None:
         import numpy as np
@@ -264,7 +281,8 @@ def _library(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise MissingExtra(
-            f"faces of photographs need {module.partition('.')[0].replace('_', '-')}: `pip install limner[{extra}]` ({error})"
+            f"faces of photographs need {module.partition('.')[0].replace('_', '-')}: "
+            f"`pip install limner[{extra}]` ({error})"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What all families do alike: the towers, the autoencoder, the picture tower and the named layers of a pipeline's
+"""Code that all families share: text encoders, the autoencoder, the image encoder and the named layers of a pipeline's
 networks."""
 
 from __future__ import annotations
@@ -29,16 +29,22 @@ from .text import TextAttention, Tower
 
 
 class Family:
-    """A pipeline behind the seam. A family says how its latents, times and text states are made, and what its denoiser
-    is called with; the rest is here."""
+    """A pipeline behind the `Base` protocol. A subclass says how its latents, times and text-encoder hidden states are
+    made, and which arguments its denoiser takes; this class does the rest."""
 
     family: ClassVar[str]
-    guidance: str = "classifier_free"  # how its own pipeline guides
-    idle: tuple[str, ...] = ()  # how the names of denoiser layers begin whose output nothing reads
-    cascaded: bool = False  # later stages enlarge what the first one paints
-    takes_residuals: bool = False  # of control branches, in its `predict`
-    frames: int = 1  # of the longest clip it paints by itself; 1: pictures
-    capabilities: Capabilities = NONE  # what comes with it beside the generator
+    guidance: str = "classifier_free"
+    """Kind of guidance in the family's own pipeline."""
+    idle: tuple[str, ...] = ()
+    """Prefixes of denoiser layers whose output nothing reads."""
+    cascaded: bool = False
+    """Whether later stages enlarge the picture of the first stage."""
+    takes_residuals: bool = False
+    """Whether `predict` accepts the residuals of control branches."""
+    frames: int = 1
+    """Number of frames of the longest clip that the base samples; 1 for pictures."""
+    capabilities: Capabilities = NONE
+    """Networks that come with the base beside its generator."""
     sites: tuple[Site, ...]
 
     def __init__(
@@ -52,22 +58,28 @@ class Family:
         image_encoder: Path | None = None,
     ) -> None:
         self.name = name
-        self.image_encoder = image_encoder  # folder of a CLIP whose picture tower encoders may use
+        # Folder of a CLIP whose image encoder a recipe's encoders may use.
+        self.image_encoder = image_encoder
         self.denoiser, self.autoencoder, self.towers = denoiser, autoencoder, tuple(towers)
         self.scheduler_config = dict(scheduler.config)
-        self.distilled = ""  # what it was distilled for, if it was
-        self.checkpointing = False  # activations are computed twice, where nothing acts in attention
-        self.files: dict[str, list[Path]] = {}  # of parts whose values in memory are not those that are stored
-        self.stored_bytes: dict[str, int] = {}  # of the files of each part, where that is known
-        self.rests_on: torch.device | None = None  # where towers and autoencoder wait while they are not at work
+        # Purpose of its distillation; empty for a base that was not distilled.
+        self.distilled = ""
+        # Gradient checkpointing, where no operation acts in attention.
+        self.checkpointing = False
+        # Part -> its files, for parts that were rounded or quantised on loading.
+        self.files: dict[str, list[Path]] = {}
+        # Part -> size of its files, where that is known.
+        self.stored_bytes: dict[str, int] = {}
+        # Device on which text encoders and autoencoder wait while they are idle.
+        self.rests_on: torch.device | None = None
         for network in self._parts.values():
             network.requires_grad_(False).eval()
 
-    # ---------------------------------------------------------------------------------------------------- what it is
+    # ------------------------------------------------------------------------------------------------------ description
 
     @property
     def encoders(self) -> Mapping[str, PixelEncoder]:
-        """Networks that look at pictures, by role (see `core.capabilities`); empty where none come with the base."""
+        """Image encoders by role (see `core.capabilities`); empty where none come with the base."""
         return self.capabilities.encoders
 
     @property
@@ -80,7 +92,7 @@ class Family:
 
     @property
     def multimodal(self) -> str:
-        """Folder of a language model that reads pictures; empty where none comes with the base."""
+        """Folder of a multimodal language model; empty where none comes with the base."""
         return self.capabilities.multimodal
 
     @property
@@ -97,8 +109,8 @@ class Family:
 
     @property
     def _first(self) -> nn.Parameter:
-        """The first weight in the denoiser's own precision. diffusers' `device` and `dtype` say the same and walk the
-        whole network for it, which is asked for at every layer."""
+        """The denoiser's first weight in its own precision. diffusers' `device` and `dtype` give the same answer, but
+        walk the whole network each time, and every layer asks."""
         whole = tuple(getattr(self.denoiser, "_keep_in_fp32_modules", None) or ())
         own = ((name, p) for name, p in self.denoiser.named_parameters() if p.is_floating_point())
         found = next((p for name, p in own if not any(part in name for part in whole)), None)
@@ -106,8 +118,8 @@ class Family:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A hash of names, shapes and evenly spaced values of every weight, the same in half and single precision.
-        Later stages, which nothing is taught, are left out."""
+        """A hash of the names, shapes and evenly spaced values of all weights, the same in half and single precision.
+        Later stages of a cascade, which are never trained, are left out."""
         digest = hashlib.sha256()
         for part, network in self._parts.items():
             if part == "second_stage":
@@ -118,15 +130,15 @@ class Family:
         return digest.hexdigest()[:16]
 
     def _as_stored(self, part: str, network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-        """A network's weights as its files have them: for one that was rounded or quantised, those files are read once
-        more."""
+        """A network's weights as its files hold them; the files are read again where the network was rounded or
+        quantised on loading."""
         if part not in self.files:
             yield from network.state_dict().items()
             return
         from safetensors import safe_open
 
         def bare(name: str) -> str:
-            """Language models are stored under other prefixes than they have in memory."""
+            """The name without the prefixes in which a language model's files differ from memory."""
             return name.replace("language_model.", "").removeprefix("model.")
 
         where: dict[str, tuple[Path, str]] = {}
@@ -136,9 +148,8 @@ class Family:
         state = network.state_dict()
         by_place = {tensor.data_ptr(): bare(name) for name, tensor in state.items() if bare(name) in where}
         for name, tensor in state.items():
-            kept = (
-                bare(name) if bare(name) in where else by_place.get(tensor.data_ptr(), "")
-            )  # tied weights are stored once
+            # Tied weights are stored once, under the name of one of them.
+            kept = bare(name) if bare(name) in where else by_place.get(tensor.data_ptr(), "")
             if kept:
                 path, key = where[kept]
                 with safe_open(path, framework="pt") as file:
@@ -151,32 +162,32 @@ class Family:
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         size, channels = int(self.denoiser.config.sample_size), int(self.denoiser.config.in_channels)
-        config = getattr(self.autoencoder, "config", None)  # a base of pixels has no autoencoder
+        config = getattr(self.autoencoder, "config", None)  # a base that paints in pixel space has no autoencoder
         own = int(getattr(config, "latent_channels", None) or channels)
         return (own if self._extra(channels, own) else channels), size, size
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Conditions that the denoiser reads in channels of its own, in their order: "mask" and "source" when it was
-        made for in-painting, "source" for editing, or "depth"."""
+        """Conditions that the denoiser reads in additional input channels, in their order: "mask" and "source" in a
+        base for in-painting, "source" in one for editing, "depth" in one guided by depth."""
         return self._extra(int(self.denoiser.config.get("in_channels", 0)), self.latent_shape[0])
 
     def _extra(self, channels: int, own: int) -> tuple[str, ...]:
-        """Raises `InputError` for a UNet with channels beside the latents' that are none of these."""
+        """The conditions that fill `channels` input channels beside `own` latent channels. Raises `InputError` for a
+        UNet with another number of them."""
         if not isinstance(self.denoiser, UNet2DConditionModel):
             return ()
         known = {0: (), 1: ("depth",), own: ("source",), own + 1: ("mask", "source")}
         if channels - own not in known:
             raise InputError(
-                f"the denoiser of {self.name} reads {channels} channels, of which {own} are latents; of the others "
-                f"limner knows "
-                f"1 (depth), {own} (source) and {own + 1} (mask and source)"
+                f"the denoiser of {self.name} reads {channels} channels, of which {own} are latents; beside these, "
+                f"limner supports 1 (depth), {own} (source) or {own + 1} (mask and source)"
             )
         return known[channels - own]
 
     def _filled(self, noised: Tensor, run: Pass) -> Tensor:
-        """[B, C, h, w] -> the denoiser's input: the latents, and the conditions that it reads in channels of its
-        own."""
+        """[B, C, h, w] -> the denoiser's input: the latents, followed by the conditions that it reads in additional
+        channels."""
         extra = self._extra(int(self.denoiser.config.in_channels), noised.shape[1])
         return (
             torch.cat([noised, *(self._channels_of(name, extra, noised, run) for name in extra)], 1)
@@ -185,8 +196,8 @@ class Family:
         )
 
     def _channels_of(self, name: str, extra: tuple[str, ...], noised: Tensor, run: Pass) -> Tensor:
-        """A condition at the latents' size. One that is not given is left blank: a mask of ones and a grey picture when
-        in-painting, else zeros."""
+        """A condition at the latents' size. A condition that is not given is blank: a mask of ones and a grey picture
+        for in-painting, zeros otherwise."""
         given, size = run.conditions.get(name), noised.shape[2:]
         if given is not None and name == "source":
             return run.sampling.once("source", given, lambda: self._encoded_source(given, extra, run)).to(noised)
@@ -201,8 +212,8 @@ class Family:
         return torch.zeros_like(noised if name == "source" else noised[:, :1])
 
     def _encoded_source(self, source: Tensor, extra: tuple[str, ...], run: Pass) -> Tensor:
-        """[B, C, h, w]: latents of what is outside of the mask, the rest grey (as StableDiffusionInpaintPipeline has
-        it); without a mask, of the whole picture, unscaled (as StableDiffusionInstructPix2PixPipeline has it)."""
+        """[B, C, h, w]: latents of the source picture, grey inside the mask (as in StableDiffusionInpaintPipeline); for
+        a base without a mask, unscaled latents of the whole picture (as in StableDiffusionInstructPix2PixPipeline)."""
         shown = with_channels(source, 3)
         if "mask" in extra:
             where = (
@@ -225,8 +236,8 @@ class Family:
 
     @functools.cached_property
     def rare_words(self) -> tuple[str, ...]:
-        """Words that mean little: those a base names itself in its tokenizer's folder, else DreamBooth's customary
-        ones, where it knows them as one token; where it knows none of them so, all."""
+        """Rare tokens: those that the tokenizer's settings name, else those of DreamBooth's customary ones that are a
+        single token; all customary ones where none is."""
         named = self.towers[0].tokenizer.init_kwargs.get("rare_words", ())
         customary = ("sks", "ktn", "olis", "pll", "ohwx")
         return tuple(named) or tuple(word for word in customary if word in self.vocabulary) or customary
@@ -243,8 +254,8 @@ class Family:
 
     @contextmanager
     def at_work(self, *networks: nn.Module) -> Iterator[None]:
-        """These networks on the base's device while inside; afterwards back to where they rest, unless they are
-        learning."""
+        """Move these networks to the base's device for the block, and afterwards back to `rests_on`, except for
+        networks that are being trained."""
         if self.rests_on is None:
             yield
             return
@@ -258,18 +269,18 @@ class Family:
                     network.to(self.rests_on)
 
     def rest(self, device: torch.device) -> None:
-        """From now on, towers and autoencoder wait on this device while they are not at work."""
+        """Let the text encoders and the autoencoder wait on this device while they are idle."""
         self.rests_on = device
         for part, network in self._parts.items():
             if part != "denoiser":
                 network.to(device)
 
     def checkpoint(self, on: bool) -> None:
-        """Compute activations twice rather than keep them, from now on or no longer."""
+        """Switch gradient checkpointing, which computes activations twice instead of keeping them, on or off."""
         getattr(self.denoiser, f"{'en' if on else 'dis'}able_gradient_checkpointing")()
 
     def tile(self) -> None:
-        """Decode pictures one by one and in tiles, which needs less memory."""
+        """Let the autoencoder decode pictures one by one and in tiles, which takes less memory."""
         for name in ("enable_slicing", "enable_tiling"):
             if hasattr(self.autoencoder, name):
                 getattr(self.autoencoder, name)()
@@ -287,8 +298,11 @@ class Family:
         return ((posterior.mean - shift) * scale).to(self.dtype), (posterior.std * scale).to(self.dtype)
 
     def decode(self, latents: Tensor, *, clamp: bool = True) -> Tensor:
-        """[B, C, h, w] -> [B, 3, H, W] in [0, 1]; not cut to that range without `clamp`, for gradients to pass
-        everywhere: those of a value that is cut are zero."""
+        """[B, C, h, w] -> [B, 3, H, W] in [0, 1].
+
+        latents: [B, C, h, w]
+        clamp: cut pixels to [0, 1]; False lets gradients pass everywhere, since those of a value that is cut are zero
+        """
         scale, shift = self._scaling
         with self.at_work(self.autoencoder):
             coded = (latents / scale + shift).to(self.autoencoder.dtype)
@@ -303,15 +317,17 @@ class Family:
         return 1.0 if tiny else float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0.0)
 
     def picture_features(self, pixels: Tensor) -> Tensor:
-        """[B, 3, H, W] in [0, 1] -> global CLIP embeddings [B, D]. Raises `InputError` for a base without a picture
-        tower."""
+        """[B, 3, H, W] in [0, 1] -> global CLIP embeddings [B, D]. Raises `InputError` for a base without an image
+        encoder."""
         embeds: Tensor = self._looked_at(pixels).image_embeds
         return embeds
 
     def picture_states(self, pixels: Tensor, depths: Sequence[float] = (1 / 3, 2 / 3, 1)) -> Tensor:
-        """[B, 3, H, W] in [0, 1] -> [B, L, D]: the states of CLIP's class token and places at parts of its depth, one
-        depth behind the other. A depth between two layers is that of the earlier one; 0 is what the first layer
-        reads."""
+        """Hidden states of CLIP's class token and patch tokens at several depths, concatenated: [B, L, D].
+
+        pixels: [B, 3, H, W] in [0, 1]
+        depths: fractions of the number of layers, rounded down to a layer; 0 is the input of the first layer
+        """
         states = self._looked_at(pixels, output_hidden_states=True).hidden_states
         return torch.cat([states[int((len(states) - 1) * depth + 1e-6)] for depth in depths], 1)
 
@@ -326,7 +342,7 @@ class Family:
 
         if self.image_encoder is None or not self.image_encoder.is_dir():
             raise InputError(
-                f"{self.name} has no picture tower, which this method looks through: put a CLIP (with its "
+                f"{self.name} has no image encoder, which this method needs: put a CLIP (with its "
                 "preprocessor_config.json) into the base's folder as image_encoder/"
             )
         with quiet():
@@ -339,13 +355,14 @@ class Family:
 
     @property
     def states_shape(self) -> tuple[int, int]:
-        """Rows and columns of a prompt's states."""
+        """Shape (rows, columns) of a prompt's hidden states."""
         return self.towers[0].length, self.towers[0].width
 
     def _read(
         self, tower: Tower, prompts: Sequence[str], words: Mapping[str, Tensor], **more: Any
     ) -> tuple[Any, Tensor]:
-        """A tower's output and where there is text. A word's vectors hold those of every tower, one after another."""
+        """A text encoder's output and the mask of positions that hold text [B, L]. A learned word's vectors concatenate
+        those for each text encoder."""
         start = sum(other.width for other in self.towers[: self.towers.index(tower)])
         own = {word: vectors[:, start : start + tower.width] for word, vectors in words.items()}
         with self.at_work(tower.model):
@@ -355,13 +372,13 @@ class Family:
         return max(len(tower.ids(prompt, words)[0]) for tower in self.towers)
 
     def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]:
-        """Where in the text states of a prompt a learned word starts; a begin token is at 0."""
+        """Positions in a prompt's hidden states at which a learned word starts; a begin token is at 0."""
         tower = self.towers[0]
         return [tower.begins + place for place, found in tower.ids(prompt, words)[1] if found == word]
 
     def word_vectors(self, text: str) -> Tensor:
-        """[n, D]: the input vectors of the tokens of `text`, of every tower side by side. Where one tower has fewer
-        tokens for it than another, its last repeats."""
+        """[n, D]: input vectors of the tokens of `text`, those for all text encoders side by side. Where one text
+        encoder has fewer tokens than another, its last vector is repeated."""
         ids = [tower.vectors_of(text) for tower in self.towers]
         count = max(map(len, ids))
         parts = []
@@ -372,50 +389,54 @@ class Family:
 
     @property
     def word_widths(self) -> list[int]:
-        """Of a word's vectors, how many columns each tower reads."""
+        """Number of columns of a learned word's vectors that each text encoder reads."""
         return [tower.width for tower in self.towers]
 
     def word_table(self) -> Tensor:
-        """[V, D]: the input vectors of the whole vocabulary. Raises `InputError` where towers have different ones."""
+        """[V, D]: input vectors of the whole vocabulary. Raises `InputError` where text encoders have different
+        vocabularies."""
         sizes = {len(tower.table) for tower in self.towers}
         if len(sizes) > 1:
             raise InputError(
-                f"{self.name} reads a prompt with {len(self.towers)} vocabularies ({', '.join(map(str, sorted(sizes)))} tokens), "
-                "so this method, which searches one vocabulary, cannot be used with it"
+                f"{self.name} reads a prompt with {len(self.towers)} vocabularies "
+                f"({', '.join(map(str, sorted(sizes)))} tokens), so this method, which searches one vocabulary, cannot "
+                "be used with it"
             )
         return torch.cat([tower.table for tower in self.towers], 1)
 
     def text_attention(self) -> list[TextAttention]:
-        """Self-attention layers of the CLIP text tower. Raises `InputError` for a family that has none alone."""
+        """Self-attention layers of the CLIP text encoder. Raises `InputError` for a base whose only text encoder is not
+        a CLIP."""
         tower: Any = self.towers[0].model
         found = [m for n, m in tower.named_modules() if n.endswith(".self_attn")]
         if len(self.towers) > 1 or not found or not hasattr(found[0], "num_heads"):
             raise InputError(
-                f"this method adds keys to the one CLIP text tower of a base; {self.name} ({self.family}) reads prompts otherwise"
+                f"this method adds keys to the CLIP text encoder of a base; {self.name} ({self.family}) does not read "
+                "prompts through a single CLIP"
             )
         return [TextAttention(layer) for layer in found]
 
     def text_features(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, D]: global CLIP embeddings of texts, comparable with those of pictures."""
+        """[B, D]: global CLIP embeddings of texts, in the same space as those of pictures."""
         raise InputError(
-            f"this method compares texts with pictures through the CLIP that a base's text tower is of; {self.name} "
-            f"({self.family}) does not read prompts through such a one alone"
+            f"this method compares texts with pictures through the CLIP of the base's text encoder; {self.name} "
+            f"({self.family}) does not read prompts through a single CLIP"
         )
 
     # ------------------------------------------------------------------------------------------------------ sampling
 
     def begin(self, noise: Tensor, scheduler: Any) -> Tensor:
-        """[B, C, h, w] of unit noise -> what a sampler begins with."""
+        """Unit noise [B, C, h, w] -> the latents at which a sampler starts."""
         return noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
 
     def spread(self, scheduler: Any, step: int) -> float:
-        """How many times as large a sampler's latents are before step number `step` as the base's own at that time."""
+        """Ratio of a sampler's latents before step `step` to the base's own noised latents at that time."""
         return 1.0
 
     def stepped(
         self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]
     ) -> Tensor:
-        """The latents one step of the sampler on; each row draws from its own stream."""
+        """The latents after one more step of the sampler; each row draws noise from its own generator."""
         more = {"generator": list(noises)} if type(scheduler).__name__ == "DDPMScheduler" else {}
         found: Tensor = scheduler.step(output, time, latents, **more).prev_sample
         return found
@@ -430,19 +451,19 @@ class Family:
         guidance: float,
         generators: Sequence[Generator],
     ) -> Tensor:
-        """What later stages make of the latents, in a family that has some."""
+        """The latents after the later stages of a cascade; unchanged in a family without such stages."""
         return latents
 
     def error(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
-        """How far a prediction is from its target at every place [B, C, h, w], and where that counts (None:
-        everywhere)."""
+        """The squared error of a prediction at each position [B, C, h, w], and the mask of positions that count (None
+        for all)."""
         return (output.float() - target.float()) ** 2, None
 
     # ------------------------------------------------------------------------------------------------ reconstruction
 
     def reconstruct(self: Denoises, batch: Batch, condition: Condition) -> Prediction:
-        """The denoiser's prediction for the batch's latents, noised as the condition says: noise, velocity, flow or
-        tokens."""
+        """The denoiser's prediction (noise, velocity, flow or tokens) for the batch's latents, with the noise and time
+        of the condition."""
         noised = self.noised(batch.latents, condition.noise, condition.time)
         output = self.predict(noised, condition.time, condition.states, context=condition.run)
         return Prediction(output, condition.run)
@@ -480,17 +501,21 @@ class Family:
         return found
 
     def _starts(self, what: str) -> tuple[str, ...]:
-        """How the names of a set begin. In joint attention, what is meant for cross-attention is the text's own
-        projections, and what is meant for self-attention the picture's."""
+        """Prefixes of the names of a set of parameters. In joint attention, the projections of the text stand for
+        cross-attention and those of the picture for self-attention."""
         if what == "everything":
             return ("",)
         rows = [(site, layers) for site in self.sites for layers in [SELECTIONS[what].get(site.kind, ())]]
         return tuple(f"{site.name}.{layer}" for site, layers in rows for layer in layers) or ("\0",)
 
     def projections(self, what: str) -> dict[str, nn.Module]:
-        """Layers of the denoiser that low-rank changes go on: "attention", of which "self_attention" and
-        "cross_attention" are parts, "cross_attention_kv", or "everything" (convolutions as well, but those that keep
-        channels apart, which have no rank to lower). Layers whose output nothing reads are left out."""
+        """Layers of the denoiser for low-rank changes, by name.
+
+        what: "attention", its parts "self_attention", "cross_attention" and "cross_attention_kv", or "everything",
+            which adds convolutions, except grouped ones, since these have no rank to lower
+
+        Layers whose output nothing reads are left out.
+        """
         known = {"everything": (nn.Linear, nn.Conv2d), **dict.fromkeys(ATTENTION, (nn.Linear,))}
         if what not in known:
             raise UnknownName("set of layers", what, known)
@@ -504,13 +529,12 @@ class Family:
         if what == "cross_attention_kv":
             layers = {n: m for n, m in layers.items() if f"{n}.".startswith(self._starts(what))}
         if not layers:
-            raise InputError(
-                f"{what} of {self.name} ({self.family}) is no layer at all: this base has no such attention"
-            )
+            raise InputError(f"{what} matches no layer of {self.name} ({self.family}): this base has no such attention")
         return {f"denoiser.{name}": layer for name, layer in layers.items()}
 
     def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]:
-        """By name, in the order of the modules: the cross-attention and feed-forward layers of each, and its width."""
+        """Transformer blocks by name, in the order of the modules: the cross-attention layer, the feed-forward layer
+        and the width of each."""
         from diffusers.models.attention import BasicTransformerBlock
 
         blocks: Any = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, BasicTransformerBlock)}
@@ -530,8 +554,7 @@ class Family:
         return int(layer.heads), layer.to_q.in_features, self.key_value(site)[0].in_features
 
     def key_value(self, site: Site) -> tuple[nn.Linear, nn.Linear]:
-        """Layers that make keys and values of what is read; of the text, where text and picture have layers of their
-        own."""
+        """Layers that make a site's keys and values; those for the text where text and picture have separate layers."""
         layer: Any = self.denoiser.get_submodule(site.name)
         if site.kind == "joint":
             return layer.add_k_proj, layer.add_v_proj
@@ -548,18 +571,18 @@ class Family:
         return found
 
     def query_out(self, site: Site) -> tuple[nn.Linear, nn.Linear]:
-        """Layers that make a site's queries of the picture and its output of what was seen."""
+        """Layers that make a site's queries from the picture, and its output from the attended values."""
         layer: Any = self.denoiser.get_submodule(site.name)
         return layer.to_q, layer.to_out[0]
 
 
 def in_range(pixels: Tensor, *, clamp: bool) -> Tensor:
-    """[…] -> the same, cut to [0, 1] where that is wanted."""
+    """Pixels of any shape, cut to [0, 1] with `clamp`."""
     return pixels.clamp(0, 1) if clamp else pixels
 
 
 def _between_ones(depth: Tensor) -> Tensor:
-    """[B, 1, h, w] -> each stretched to [-1, 1] (as StableDiffusionDepth2ImgPipeline has it)."""
+    """[B, 1, h, w]: each depth map stretched to [-1, 1] (as in StableDiffusionDepth2ImgPipeline)."""
     low, high = depth.amin((1, 2, 3), keepdim=True), depth.amax((1, 2, 3), keepdim=True)
     return 2 * (depth - low) / (high - low).clamp_min(1e-6) - 1
 
@@ -569,7 +592,8 @@ _ATTENTION_LAYERS = (
     *(".to_q", ".to_k", ".to_v", ".to_out.0", ".add_q_proj", ".add_k_proj", ".add_v_proj", ".to_add_out"),
     *(".to_qkv_mlp_proj", ".attn.to_out"),
 )
-SELECTIONS: dict[str, dict[str, tuple[str, ...]]] = {  # kind of attention site -> layers there
+# Name of a set of parameters -> (kind of attention site -> prefixes of its layers).
+SELECTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "everything": {},
     "cross_attention_kv": {"cross": ("to_k.", "to_v."), "joint": ("add_k_proj.", "add_v_proj.")},
     "cross_attention": {

@@ -1,7 +1,7 @@
-"""Hosts for attention in which text and picture are one sequence: transformers after SD 3, and UNets with added keys.
+"""Hosts for attention in which text and picture form one sequence: transformers after SD 3, and UNets with added keys.
 
-Each does what its family's stock processor in diffusers does, operation for operation, with a recipe's operations
-before attention. On the call, `picture` and `picture_keys` say which places are the picture's.
+Each host does what its family's stock processor in diffusers does, operation for operation, and lets a recipe's
+operations act before attention. `picture` and `picture_keys` of an `AttentionCall` are the positions of the picture.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class JointHost:
-    """Text and picture through projections of their own, then attention over both."""
+    """Text and picture have separate projections; attention runs over both."""
 
     text_first = True
 
@@ -36,7 +36,7 @@ class JointHost:
         encoder_hidden_states_mask: Tensor | None = None,
         run: Pass | None = None,
     ) -> Any:
-        """[B, N, C] and, but for layers of one stream, [B, M, C] -> the same shapes"""
+        """[B, N, C] and, except in layers with a single stream, [B, M, C] -> the same shapes."""
         run, text = run or Pass(), encoder_hidden_states
         picture = self._projected(attn, hidden_states, ("to_q", "to_k", "to_v"), ("norm_q", "norm_k"))
         asking = picture[0].transpose(1, 2)
@@ -66,7 +66,7 @@ class JointHost:
         return self._out(attn, seen.contiguous()), worded_out
 
     def _projected(self, attn: Any, x: Tensor, layers: tuple[str, ...], norms: tuple[str, ...]) -> list[Tensor]:
-        """query, key and value [B, N, H, d], normalised where the layer says so"""
+        """Query, key and value [B, N, H, d], normalised where the layer has norms for them."""
         width = attn.to_k.out_features // attn.heads
         found = [getattr(attn, layer)(x).unflatten(-1, (-1, width)) for layer in layers]
         for place, norm in enumerate(norms):
@@ -75,7 +75,8 @@ class JointHost:
         return found
 
     def _turned_apart(self, picture: list[Tensor], text: list[Tensor], rotary: Any) -> tuple[Any, Any, Any]:
-        """Rotary places given to picture and text apart; what is left is for both together."""
+        """Apply rotary embeddings to picture and text separately; return both, and the embedding that is still to be
+        applied to their concatenation."""
         return picture, text, rotary
 
     def _turned(self, parts: list[Tensor], rotary: Any) -> list[Tensor]:
@@ -87,8 +88,8 @@ class JointHost:
         return [*(apply_rotary_emb(x, rotary, sequence_dim=1) for x in (query, key)), value]
 
     def _bias(self, mask: Tensor | None, picture: Tensor) -> Tensor | None:
-        """[B, M] of the text's places -> what is added to the logits: nothing where there is text, -inf where
-        padding."""
+        """The mask [B, M] of the text's positions -> the term [B, 1, 1, M + N] that is added to the logits: -inf at
+        padding, 0 elsewhere."""
         if mask is None:
             return None
         seen = torch.cat([mask.bool(), mask.new_ones(picture.shape[:2], dtype=torch.bool)], 1)
@@ -103,13 +104,13 @@ class JointHost:
 
 
 class PictureFirstHost(JointHost):
-    """The picture's places before the text's, as in SD 3."""
+    """The picture's positions come before the text's, as in SD 3."""
 
     text_first = False
 
 
 class ComplexRotaryHost(JointHost):
-    """Rotary places as complex numbers, of picture and text apart, as in Qwen-Image."""
+    """Rotary embeddings are complex numbers, separate for picture and text, as in Qwen-Image."""
 
     def _turned_apart(self, picture: list[Tensor], text: list[Tensor], rotary: Any) -> tuple[Any, Any, Any]:
         if rotary is None:
@@ -123,7 +124,7 @@ class ComplexRotaryHost(JointHost):
 
 
 class ParallelHost(JointHost):
-    """Attention and feed-forward in one block, with one projection in and one out, as in FLUX.2's single blocks."""
+    """Attention and feed-forward layers share one input and one output projection, as in FLUX.2's single blocks."""
 
     def __call__(  # type: ignore[override]  # diffusers calls these layers with fewer arguments
         self,
@@ -150,7 +151,8 @@ class ParallelHost(JointHost):
 
 
 class AddedKeysHost(Host):
-    """A UNet's layer in which the picture asks itself and the text at once, as in DeepFloyd IF and Kandinsky 2.2."""
+    """A UNet's layer in which the picture attends to itself and the text at once, as in DeepFloyd IF and Kandinsky
+    2.2."""
 
     def __call__(
         self,
@@ -186,19 +188,19 @@ class AddedKeysHost(Host):
 
 
 class Held:
-    """The run under way, for networks that pass nothing on to their attention layers."""
+    """The current pass, for networks that hand no arguments on to their attention layers."""
 
     run: Pass | None = None
 
 
 class NormedAcrossHost(Host):
-    """Cross-attention with its norms across all heads, and the run held beside it, as in Sana."""
+    """Cross-attention whose norms span all heads and whose pass comes from a `Held`, as in Sana."""
 
     def __init__(self, site: Site, held: Held) -> None:
         super().__init__(site)
         self.held = held
 
-    def __call__(  # type: ignore[override]  # no run is passed
+    def __call__(  # type: ignore[override]  # Sana hands no pass on
         self,
         attn: Any,
         hidden_states: Tensor,

@@ -1,4 +1,4 @@
-"""How convolutions lie in memory while nothing learns."""
+"""Memory layout of convolution weights during inference."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from limner.core.weight_cache import of_weight
 
 MOST = 128 * 2**20
-"""Bytes of weights that are laid out: larger networks would hold too much twice."""
+"""Largest network, in bytes of convolution weights, that is laid out: both layouts are in memory at once."""
 
-_lying: ContextVar[bool] = ContextVar("lying", default=False)  # nothing is laid out for a while
+_lying: ContextVar[bool] = ContextVar("lying", default=False)  # inside `as_they_lie`
 _convolutions: WeakKeyDictionary[nn.Module, list[nn.Parameter]] = WeakKeyDictionary()
 
 
 @contextmanager
 def laid_out(network: nn.Module, x: Tensor) -> Iterator[Tensor]:
-    """`x` [B, C, h, w] and, while inside, the weights of a network's convolutions with their channels last, as a CPU
-    convolves fastest without gradients (LOG). With gradients, where it is slower, and elsewhere nothing is changed."""
+    """Put `x` [B, C, h, w] and, for the block, a network's convolution weights into channels-last layout, in which a
+    CPU convolves fastest without gradients (LOG). Nothing changes with gradients, where this is slower, under autocast,
+    or on other devices."""
     if _lying.get() or torch.is_grad_enabled() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         yield x
         return
@@ -40,7 +41,7 @@ def laid_out(network: nn.Module, x: Tensor) -> Iterator[Tensor]:
 
 @contextmanager
 def as_they_lie() -> Iterator[None]:
-    """Nothing is laid out for a while."""
+    """Switch `laid_out` off for the block."""
     token = _lying.set(True)
     try:
         yield
@@ -49,7 +50,7 @@ def as_they_lie() -> Iterator[None]:
 
 
 def _fitting(network: nn.Module) -> list[nn.Parameter]:
-    """The weights of its convolutions, if they are few enough."""
+    """The network's convolution weights; empty where they exceed `MOST` bytes."""
     found = [
         p for m in network.modules() if isinstance(m, nn.Conv2d) for p in (m.weight,) if isinstance(p, nn.Parameter)
     ]

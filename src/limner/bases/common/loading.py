@@ -25,30 +25,30 @@ POCKET = Path(__file__).parent.parent.parent / "pocket" / "weights" / "base"
 
 
 class Known(NamedTuple):
-    """A family as `limner bases` tells of it."""
+    """One row of `limner bases`: a supported family."""
 
     module: str
     title: str
     pipelines: tuple[str, ...]  # classes in model_index.json
-    learns: str  # what its denoiser predicts
+    learns: str  # target of the denoiser's prediction
     attention: str
-    words: str  # where learned words are written
+    words: str  # text encoders that read learned words
     note: str = ""
-    group: str = "diffusion"  # the folder of its module: how it generates
+    group: str = "diffusion"  # folder of the module in `bases/`
 
 
 FAMILIES = (
     Known("stable_diffusion", "Stable Diffusion 1.x, 2.x", ("StableDiffusionPipeline", "BlipDiffusionPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionInstructPix2PixPipeline", "StableDiffusionDepth2ImgPipeline"), "noise or velocity", "self and cross", "CLIP"),
     Known("sdxl", "Stable Diffusion XL", ("StableDiffusionXLPipeline", "StableDiffusionXLInpaintPipeline"), "noise", "self and cross", "CLIP and OpenCLIP"),
     Known("sd3", "Stable Diffusion 3, 3.5", ("StableDiffusion3Pipeline",), "flow", "joint", "CLIP, OpenCLIP and T5"),
-    Known("flux", "FLUX.1", ("FluxPipeline",), "flow", "joint and merged", "CLIP and T5", "dev reads the scale of guidance itself"),
+    Known("flux", "FLUX.1", ("FluxPipeline",), "flow", "joint and merged", "CLIP and T5", "dev reads the scale of guidance as an input"),
     Known("flux2", "FLUX.2 klein", ("Flux2KleinPipeline",), "flow", "joint and merged", "Qwen3"),
-    Known("qwen_image", "Qwen-Image", ("QwenImagePipeline",), "flow", "joint", "Qwen2.5-VL", "guidance keeps the prediction's length"),
+    Known("qwen_image", "Qwen-Image", ("QwenImagePipeline",), "flow", "joint", "Qwen2.5-VL", "guidance keeps the prediction's norm"),
     Known("pixart", "PixArt-Sigma", ("PixArtSigmaPipeline",), "noise", "self and cross", "T5"),
     Known("sana", "Sana", ("SanaPipeline",), "flow", "linear, and cross", "Gemma 2", "operations act in cross-attention only"),
-    Known("kandinsky", "Kandinsky 2.2", ("KandinskyV22CombinedPipeline",), "noise", "joint", "CLIP of the prior", "the prior makes of a prompt what the decoder reads"),
-    Known("deepfloyd", "DeepFloyd IF", ("IFPipeline",), "noise, in pixels", "joint", "T5", "a second stage beside it as stage_2/ enlarges"),
-    Known("amused", "aMUSEd", ("AmusedPipeline",), "masked tokens", "self and cross", "CLIP", "learns by cross-entropy; no times of noise", "autoregressive"),
+    Known("kandinsky", "Kandinsky 2.2", ("KandinskyV22CombinedPipeline",), "noise", "joint", "CLIP of the prior", "a prior turns the prompt into the image embedding that the decoder reads"),
+    Known("deepfloyd", "DeepFloyd IF", ("IFPipeline",), "noise, in pixels", "joint", "T5", "a second stage in stage_2/ enlarges"),
+    Known("amused", "aMUSEd", ("AmusedPipeline",), "masked tokens", "self and cross", "CLIP", "trained by cross-entropy; no noise schedule", "autoregressive"),
 )  # fmt: skip
 """Every family, its module in `bases/` and the pipeline classes it opens."""
 
@@ -64,10 +64,10 @@ EXAMPLES = {
     "deepfloyd": "DeepFloyd/IF-I-XL-v1.0",
     "amused": "amused/amused-512",
 }
-"""A hub id of a family's own checkpoint, as its makers' model cards name it. None is fetched unless it is asked for;
-each has a licence of its own."""
+"""Family -> hub id of its makers' own checkpoint. A checkpoint is downloaded only when the user names it, and has its
+own licence."""
 SUGGESTED = EXAMPLES["stable_diffusion"]
-"""The base that is suggested for photographs: the smallest, about 4 GB."""
+"""The base that limner suggests for photographs: the smallest, about 4 GB."""
 
 
 def load(
@@ -84,15 +84,23 @@ def load(
     config: str | Path | None = None,
     faces: str | Path | None = None,
 ) -> Base:
-    """Open "pocket", a folder in diffusers' layout, a hub id such as "org/model", or one .safetensors checkpoint.
+    """Open a base.
 
-    `device` None is the GPU where there is one. `dtypes` gives parts of the base ("text_encoder", "autoencoder", …) a
-    data type of their own. `quantise` is "int8" (needs torchao) or "nf4" (needs bitsandbytes), for the denoiser.
-    `offload` lets text encoders and autoencoder wait in the computer's memory. `tiling` decodes a picture in slices and
-    tiles, `checkpointing` computes activations twice rather than keep them. `offline` None is what HF_HUB_OFFLINE says.
-    `config` is where the settings of a single file come from. `faces` are the networks that find and recognise faces of
-    photographs: a folder with facenet-pytorch's or insightface's models (see `bases.common.faces`). Raises `FileError`
-    for what is no base, `InputError` for a family that is not supported or a device that is not there.
+    Args:
+        name: "pocket", a folder in diffusers' layout, a hub id such as "org/model", or one .safetensors checkpoint
+        device: "cpu" or "cuda"; None takes the GPU where there is one
+        dtype: "float32", "float16" or "bfloat16"
+        dtypes: part of the base ("text_encoder", "autoencoder", …) -> its own data type
+        quantise: "int8" (needs torchao) or "nf4" (needs bitsandbytes) quantises the denoiser
+        offload: text encoders and autoencoder wait in the computer's memory while they are idle
+        tiling: decode a picture in slices and tiles, which takes less memory
+        checkpointing: gradient checkpointing, which computes activations twice instead of keeping them
+        offline: download nothing; None follows the environment variable HF_HUB_OFFLINE
+        config: folder or hub id with the settings for a single file
+        faces: folder with facenet-pytorch's or insightface's models, which detect and recognise faces of photographs
+            (see `bases.common.faces`)
+
+    Raises `FileError` where there is no base, and `InputError` for an unsupported family or a missing device.
     """
     import torch
 
@@ -118,7 +126,7 @@ def load(
     opening = Opening(source, device, dtype, dtypes or {}, quantise, offline, index, parts)
     base: Any = _family(opening, name).load(opening)
     base.distilled = opening.distilled
-    if "without guidance" in base.distilled:  # its own pipeline runs one pass, whatever the scale
+    if "without guidance" in base.distilled:  # the base's own pipeline runs one pass at any scale of guidance
         base.guidance = "embedded"
     if "bfloat16" in (dtype, *(dtypes or {}).values()):
         base.files = opening.all_files
@@ -143,12 +151,15 @@ def load(
 
 
 def comes_with_limner(name: str) -> bool:
-    """Whether a base of this name is part of limner, so that any file may name it and it needs no plan of memory."""
+    """Whether a base of this name ships with limner: any file may name it, and it needs no memory estimate."""
     return name == "pocket"
 
 
 def capabilities_of(name: str | Path) -> Capabilities:
-    """What comes with a base beside its generator, by the name it is opened by."""
+    """Capabilities that come with a base beside its generator.
+
+    name: the name that `load` opens the base by
+    """
     from limner.core.capabilities import NONE
 
     if name != "pocket":
@@ -164,7 +175,7 @@ def capabilities_of(name: str | Path) -> Capabilities:
 
 
 def checked_device(name: str) -> str:
-    """A device's name as torch writes it. Raises `InputError` for one that torch does not know or that is not here."""
+    """A device's name, checked. Raises `InputError` for a device that torch does not know or this machine lacks."""
     import torch
 
     try:
@@ -181,7 +192,7 @@ def checked_device(name: str) -> str:
 
 
 def _is_there(kind: str) -> bool:
-    """Whether torch can compute on that kind of device."""
+    """Whether torch can compute on this kind of device."""
     import torch
 
     module = getattr(torch, kind, None) or getattr(torch.backends, kind, None)
@@ -189,8 +200,12 @@ def _is_there(kind: str) -> bool:
 
 
 def sketch(name: str | Path = "pocket", *, offline: bool | None = None) -> Base:
-    """A base laid out without values, for `planning`: it takes no memory and its passes give shapes alone. Not of
-    single files."""
+    """Open a base on torch's meta device, for memory estimates: its weights take no memory and its passes give shapes
+    alone.
+
+    name: "pocket", a folder in diffusers' layout, or a hub id; a single file is not supported
+    offline: download nothing; None follows the environment variable HF_HUB_OFFLINE
+    """
     from .opening import Sketching, read_index
 
     source = str(POCKET if name == "pocket" else Path(name).expanduser() if Path(name).expanduser().exists() else name)
@@ -209,7 +224,7 @@ def _family(opening: Opening, name: str | Path) -> ModuleType:
     family = next((known for known in FAMILIES if pipeline in known.pipelines), None)
     if family is None:
         known = ", ".join(p for f in FAMILIES for p in f.pipelines)
-        raise InputError(f"{name} is opened by {pipeline}, which limner does not open yet; it opens: {known}")
+        raise InputError(f"{name} needs the pipeline {pipeline}, which limner does not support; it supports: {known}")
     return importlib.import_module(f"limner.bases.{family.group}.{family.module}")
 
 
@@ -218,7 +233,7 @@ def _offline() -> bool:
 
 
 def known_bases() -> list[dict[str, Any]]:
-    """What `load` opens: the base that ships inside, and every family."""
+    """The bases that `load` opens: the one that ships with limner, and one row for each family."""
     size = sum(f.stat().st_size for f in POCKET.rglob("*") if f.is_file()) if POCKET.exists() else 0
     about = "trained by limner on its own toy world; knows toys, not photographs"
     pocket = {

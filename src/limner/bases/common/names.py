@@ -1,9 +1,9 @@
-"""What other tools call the layers of a base's networks.
+"""Names of a base's layers in the files of other tools.
 
-A table goes from another tool's stem ("lora_unet_down_blocks_0_…") to the layers it means. Most stems are one layer;
-where a tool keeps several layers of ours in one matrix (the queries, keys and values of FLUX and SD 3 in their makers'
-own layout), each target says which of that matrix's rows are its own. The names are those of diffusers 0.42,
-sd-scripts' networks, ComfyUI's comfy/lora.py and comfy/utils.py, LyCORIS 4.1, PEFT 0.21 and OneTrainer.
+A table maps another tool's stem ("lora_unet_down_blocks_0_…") to our layers. Most stems name one layer; where a tool
+keeps several of our layers in one matrix (the queries, keys and values of FLUX and SD 3 in their makers' own layout),
+each target says which rows of that matrix it holds. The names are those of diffusers 0.42, sd-scripts' networks,
+ComfyUI's comfy/lora.py and comfy/utils.py, LyCORIS 4.1, PEFT 0.21 and OneTrainer.
 """
 
 from __future__ import annotations
@@ -23,24 +23,29 @@ READ_BY = {
     "comfyui": ("stable_diffusion", "sdxl", "sd3", "flux", "qwen_image", "pixart"),
     "a1111": ("stable_diffusion", "sdxl", "sd3", "flux"),
 }
-"""Tool -> families whose layers it is known to have names for (of kohya's tools, musubi-tuner reads Qwen-Image)."""
+"""Tool -> families whose layers it has names for (musubi-tuner is the one of kohya's tools that reads Qwen-Image)."""
 
 
 class Target(NamedTuple):
-    """A layer of ours, and its rows in the other tool's matrix; None is all of them. `swapped`: its two halves of rows,
-    scale and shift, are in the other order there."""
+    """One of our layers, and its place in another tool's matrix."""
 
     layer: str
     rows: slice | None = None
+    """Rows of the matrix; None for all."""
     swapped: bool = False
+    """Whether the two halves of the rows, scale and shift, are in the other order there."""
 
 
 Stems = Iterator[tuple[str, tuple[Target, ...]]]
 
 
 def table(base: Base, dialect: str) -> dict[str, tuple[Target, ...]]:
-    """Stem -> targets, for every layer of the base that a change can be of. A layer may have several stems; the first
-    listed is the one that is written."""
+    """Stem -> targets, for every layer of the base that an adapter can change. A layer may have several stems; files
+    are written with the first.
+
+    base: the base whose layers are listed
+    dialect: one of `DIALECTS`
+    """
     found: dict[str, tuple[Target, ...]] = {}
     for stem, targets in _stems(base, dialect):
         found.setdefault(stem, targets)
@@ -48,7 +53,7 @@ def table(base: Base, dialect: str) -> dict[str, tuple[Target, ...]]:
 
 
 def known_names(base: Base) -> dict[str, tuple[Target, ...]]:
-    """Stem -> targets, for every name that any tool is known to write, of layers with a weight of any kind."""
+    """Stem -> targets, for all names that known tools write, of every layer with a weight."""
     found: dict[str, tuple[Target, ...]] = {}
     for dialect in DIALECTS:
         found |= {stem: targets for stem, targets in table(base, dialect).items() if stem not in found}
@@ -58,7 +63,7 @@ def known_names(base: Base) -> dict[str, tuple[Target, ...]]:
 
 
 def _stems(base: Base, dialect: str) -> Stems:
-    """The stems that are written in a dialect."""
+    """The stems that a dialect's files are written with."""
     native = {"flux": _flux, "sd3": _mmdit}.get(base.family)
     if native and dialect != "diffusers":
         for stem, targets in native(base):
@@ -92,7 +97,7 @@ def _text_stems(base: Base, part: str, name: str, dialect: str) -> Iterator[str]
 
 
 def _aliases(base: Base) -> Stems:
-    """Stems that are read and never written."""
+    """Stems that are accepted on reading and never written."""
     for part, name in _layers(base, every=True):
         target = (Target(f"{part}.{name}"),)
         makers = _denoiser_aliases if part == "denoiser" else _text_aliases
@@ -130,7 +135,7 @@ def _denoiser_aliases(base: Base, part: str, name: str) -> Iterator[str]:
 def _text_aliases(base: Base, part: str, name: str) -> Iterator[str]:
     bare, number = _clip_name(base, part, name), _number(part)
     kind = "t5xxl" if _is_t5(base, part) else "clip_l" if number == "1" else "clip_g"
-    kinds = (kind, "clip_h") if number == "1" else (kind,)  # of SD 2
+    kinds = (kind, "clip_h") if number == "1" else (kind,)  # SD 2 has clip_h
     starts = [
         f"lora_te{number}_",
         *(["lora_te_"] if number == "1" else []),
@@ -144,7 +149,7 @@ def _text_aliases(base: Base, part: str, name: str) -> Iterator[str]:
 
 
 def _layers(base: Base, *, every: bool = False) -> Iterator[tuple[str, str]]:
-    """Part and name of linear and convolution layers; with `every`, of whatever has a weight."""
+    """Part and name of every linear and convolution layer; with `every`, of every layer with a weight."""
     for part in base.parts:
         if part == "denoiser" or part.startswith("text_encoder"):
             for name, layer in base.module(part).named_modules():
@@ -154,7 +159,7 @@ def _layers(base: Base, *, every: bool = False) -> Iterator[tuple[str, str]]:
 
 
 def _diffusers(base: Base, part: str) -> str:
-    """What diffusers' pipelines call a part."""
+    """Name of a part in diffusers' pipelines."""
     unet = type(base.module("denoiser")).__name__.startswith(("UNet",))
     return ("unet" if unet else "transformer") if part == "denoiser" else part
 
@@ -168,16 +173,17 @@ def _is_t5(base: Base, part: str) -> bool:
 
 
 def _clip_name(base: Base, part: str, name: str) -> str:
-    """A layer of a text encoder as transformers 4 calls it, and all files do: transformers 5 leaves out "text_model."
-    in some classes."""
+    """Name of a text encoder's layer in transformers 4, which all files use; transformers 5 leaves "text_model." out in
+    some classes."""
     clip = type(base.module(part)).__name__.startswith("CLIP")
     inner = name.startswith(("encoder.", "embeddings.", "final_layer_norm"))
     return f"text_model.{name}" if clip and inner else name
 
 
 def unread_by_scripts(base: Base, layer: str) -> bool:
-    """Whether the scripts' own network (networks.lora, lora_flux, lora_qwen_image) leaves out a layer: it looks into
-    blocks alone, and in text encoders at attention and perceptrons. LyCORIS' network for them reads all layers."""
+    """Whether sd-scripts' own network (networks.lora, lora_flux, lora_qwen_image) ignores a layer. It reads layers
+    inside blocks alone, and attention and perceptrons alone in text encoders; LyCORIS' network for sd-scripts reads all
+    layers."""
     part, _, name = layer.partition(".")
     if part != "denoiser":
         return not re.search(r"\.(self_attn|mlp|SelfAttention|DenseReluDense)\.", name)
@@ -189,14 +195,15 @@ def unread_by_scripts(base: Base, layer: str) -> bool:
 
 
 def _older(name: str) -> Iterator[str]:
-    """How diffusers named a layer of attention in its first LoRA files."""
+    """Name of an attention layer in diffusers' first LoRA files."""
     found = re.fullmatch(r"(.+)\.(to_[qkv]|to_out)(\.0)?", name)
     if found:
         yield f"{found[1]}.processor.{found[2]}_lora"
 
 
 def _sgm(base: Base, name: str) -> str:
-    """A layer of Stable Diffusion's UNets as their makers number it: down and up blocks counted through."""
+    """Name of a layer in the original code of Stable Diffusion's UNets, which numbers down and up blocks in
+    sequence."""
     if name in _OUTER:
         return _OUTER[name]
     per_block = int(base.module("denoiser").config.layers_per_block)  # type: ignore[union-attr, arg-type]
@@ -232,7 +239,7 @@ _OUTER = {
 
 
 def _resnet(kind: str, rest: str) -> str:
-    """The layers of a residual block in the makers' numbering."""
+    """Name of a residual block's layer in the original code."""
     if kind != "resnets":
         return rest
     names = {
@@ -247,7 +254,7 @@ def _resnet(kind: str, rest: str) -> str:
 
 
 class _Rows:
-    """Targets of the layers that lie below each other in one matrix, by the sizes of a base's layers."""
+    """Targets for layers whose rows are stacked in one matrix, from the sizes of a base's layers."""
 
     def __init__(self, base: Base) -> None:
         layers = base.module("denoiser").named_modules()
@@ -264,7 +271,7 @@ class _Rows:
         return tuple(targets)
 
     def blocks(self, start: str) -> list[str]:
-        """The blocks in a list of them, by name and in order."""
+        """Names of the blocks that begin with `start`, in order."""
         numbers = {int(name.removeprefix(start).split(".")[0]) for name in self.sizes if name.startswith(start)}
         return [f"{start}{k}" for k in sorted(numbers)]
 
@@ -290,8 +297,8 @@ def _flux(base: Base) -> Stems:
 
 
 def _mmdit(base: Base) -> Stems:
-    """Stability AI's names of SD 3 and 3.5. The last block's text is dropped after attention: its modulation is the
-    final layer's kind, scale and shift in the other order."""
+    """Stability AI's names of SD 3 and 3.5. The last block drops the text after attention; the modulation of its text
+    therefore has scale and shift in the other order, as the final layer has."""
     rows = _Rows(base)
     blocks = rows.blocks("transformer_blocks.")
     for ours in blocks:
@@ -358,15 +365,15 @@ _MMDIT_REST = {
 
 
 def image_sites(base: Base) -> dict[int, str]:
-    """IP-Adapter's number of each cross-attention layer: they are counted among all attention layers, in the order in
-    which diffusers lists them."""
+    """IP-Adapter's number -> cross-attention layer. Its files number all attention layers in the order in which
+    diffusers lists them."""
     sites = {site.name for site in base.sites if site.kind == "cross"}
     listed = [name.removesuffix(".processor") for name in base.module("denoiser").attn_processors]  # type: ignore[union-attr]
     return {2 * k + 1: name for k, name in enumerate(name for name in listed if name in sites)}
 
 
 def custom_diffusion_names(base: Base) -> dict[str, str]:
-    """diffusers' name of a layer in a Custom Diffusion file -> ours, for keys, values, queries and outputs."""
+    """Name of a weight in diffusers' Custom Diffusion files -> our name, for keys, values, queries and outputs."""
     found = {}
     for site in base.sites:
         if site.kind == "cross":
@@ -378,5 +385,5 @@ def custom_diffusion_names(base: Base) -> dict[str, str]:
 
 
 def custom_diffusion_untouched(base: Base) -> list[str]:
-    """The attention layers that such a file names with nothing in them."""
+    """Names of the attention layers that a Custom Diffusion file lists as empty."""
     return [f"{site.name}.processor" for site in base.sites if site.kind == "self"]

@@ -1,5 +1,4 @@
-"""Reading the networks of a pipeline: from a folder, the hub or one file, in the precision and place that is asked
-for."""
+"""Read the networks of a pipeline from a folder, the hub or one file, at a given precision and on a given device."""
 
 from __future__ import annotations
 
@@ -26,31 +25,31 @@ DISTILLED = {
     r"\blcm\b|[-_]lcm|lcm[-_]": "few steps (latent consistency)",
     r"sprint": "few steps (consistency distillation)",
 }
-"""What the names of distilled checkpoints have in them -> what they were distilled for."""
+"""Pattern in the name of a distilled checkpoint -> the purpose of its distillation."""
 
 
 SAME = {"ContextCLIPTextModel": ("transformers", "CLIPTextModel")}
-"""Classes of single pipelines -> library and class that read the same weights."""
+"""Class that a single pipeline uses -> library and class that read the same weights."""
 
 
 @dataclass
 class Opening:
-    """Where a base comes from and how it is wanted."""
+    """The source of a base, and the device and precision to load it with."""
 
-    source: str  # folder or hub id, or the file that `parts` were read from
+    source: str  # folder, hub id, or the file that `parts` were read from
     device: str = "cpu"
     dtype: str = "float32"
     dtypes: Mapping[str, str] = field(default_factory=dict)  # part of the base -> its own data type
-    quantise: str = ""  # of the denoiser: "int8" (torchao) or "nf4" (bitsandbytes)
+    quantise: str = ""  # quantisation of the denoiser: "int8" (torchao) or "nf4" (bitsandbytes)
     offline: bool = False
     index: Mapping[str, Any] = field(default_factory=dict)  # model_index.json
-    parts: Mapping[str, Any] = field(default_factory=dict)  # networks that are read already, by their folder's name
+    parts: Mapping[str, Any] = field(default_factory=dict)  # folder's name -> network that is already in memory
     roles: dict[str, str] = field(default_factory=dict)  # part of the base -> the folder it was read from
-    beside: list[Opening] = field(default_factory=list)  # other folders that belong to it
+    beside: list[Opening] = field(default_factory=list)  # further folders that belong to the base
 
     @property
     def name(self) -> str:
-        """A file's or folder's own name; a hub id whole, so that it can be opened again by it."""
+        """The name of the file or folder without its path, or the whole hub id, which opens the base again."""
         if self.source.endswith(".safetensors"):
             return Path(self.source).stem
         return Path(self.source).name if Path(self.source).is_dir() else self.source
@@ -64,7 +63,11 @@ class Opening:
         return part in self.parts or bool((self.index.get(part) or [None])[0])
 
     def network(self, part: str, *, role: str = "") -> Any:
-        """A network of diffusers by its folder. Safetensors only; nothing is downloaded when offline."""
+        """Read one of diffusers' networks, from safetensors only; downloads nothing when `offline`.
+
+        part: name of its folder
+        role: part of the base; empty for the part that the folder's name implies
+        """
         role = role or {"vae": "autoencoder", "movq": "autoencoder", "vqvae": "autoencoder"}.get(part, "denoiser")
         more = self._quantisation() if role == "denoiser" and self.quantise else {}
         return self._read(part, role, **more)
@@ -103,8 +106,8 @@ class Opening:
         return found if more else found.to(self.device)
 
     def _upcasts(self, config: Mapping[str, Any]) -> bool:
-        """Whether an autoencoder says that it overflows in float16, and float16 is asked for: it works in single
-        precision then, as diffusers' own pipeline has it."""
+        """Whether the autoencoder runs in single precision instead of float16, because its settings say that it
+        overflows in float16 (as in diffusers' own pipeline)."""
         return bool(config.get("force_upcast")) and self.dtypes.get("autoencoder", self.dtype) == "float16"
 
     def _from(self, part: str) -> dict[str, Any]:
@@ -112,10 +115,11 @@ class Opening:
 
     @property
     def stored_bytes(self) -> dict[str, int]:
-        """Part of the base -> the size of its files; of one that is not on this machine, nothing."""
+        """Part of the base -> size of its files in bytes; empty for a hub id."""
         if not Path(self.source).is_dir():
             return {}
-        plain = {  # of "x.safetensors" and "x.fp16.safetensors" the first is read
+        # "x.safetensors" is read, and a variant such as "x.fp16.safetensors" beside it is not.
+        plain = {
             role: [path for path in self.files(part) if path.name.count(".") == 1] for role, part in self.roles.items()
         }
         own = {role: sum(path.stat().st_size for path in paths) for role, paths in plain.items()}
@@ -129,12 +133,12 @@ class Opening:
 
     @property
     def all_files(self) -> dict[str, list[Path]]:
-        """Part of the base -> the files it was read from."""
+        """Part of the base -> the files that it was read from."""
         own = {role: self.files(part) for role, part in self.roles.items()}
         return own | {role: files for other in self.beside for role, files in other.all_files.items()}
 
     def files(self, part: str) -> list[Path]:
-        """The safetensors files of a part, on this machine."""
+        """Local paths of a part's safetensors files."""
         folder = Path(self.source)
         if not folder.is_dir():
             from huggingface_hub import snapshot_download
@@ -159,7 +163,7 @@ class Opening:
 
     @functools.cached_property
     def distilled(self) -> str:
-        """What this checkpoint was distilled for, as far as its name and settings tell; empty for one that was not."""
+        """Purpose of the checkpoint's distillation, by its name and settings; empty where they name none."""
         told = f"{self.name} {self.index.get('_name_or_path', '')}".lower()
         if self.index.get("is_distilled"):
             return "few steps without guidance (its model_index.json says so)"
@@ -170,7 +174,7 @@ class Opening:
 
 @dataclass
 class Sketching(Opening):
-    """A base laid out without values: shapes alone, for who wants to know its size before it is loaded."""
+    """A base on torch's meta device: shapes without values, to learn its size before it is loaded."""
 
     def _read(self, part: str, role: str, **more: Any) -> Any:
         cls, where = self._class(part), self._from(part)
@@ -190,11 +194,11 @@ def _class_of(library: str, name: str) -> Any:
     for known in (name, name.removesuffix("Fast")):
         if hasattr(where, known):
             return getattr(where, known)
-    raise InputError(f"{library} {where.__version__} has no {name}; a newer one may")
+    raise InputError(f"{library} {where.__version__} has no {name}; a newer version may have it")
 
 
 def read_index(source: str, *, offline: bool = False) -> dict[str, Any]:
-    """model_index.json of a folder or hub id. Raises `FileError` that says what was expected."""
+    """Read model_index.json of a folder or hub id. Raises `FileError` where there is none, or it is not JSON."""
     path = Path(source).expanduser()
     if path.is_dir():
         index = path / "model_index.json"
@@ -205,7 +209,7 @@ def read_index(source: str, *, offline: bool = False) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FileError(f"{index} is not JSON ({error}); fetch the base again") from error
+        raise FileError(f"{index} is not JSON ({error}); download the base again") from error
     return found
 
 
@@ -215,25 +219,28 @@ def _from_hub(name: str, offline: bool) -> Path:
     from huggingface_hub.utils import logging
 
     level = logging.get_verbosity()
-    logging.set_verbosity_error()  # what matters of its complaints is in the error below
+    logging.set_verbosity_error()  # the error below carries the relevant part of the hub's messages
     try:
         return Path(hf_hub_download(name, "model_index.json", local_files_only=offline))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         where = "in the cache (the network is switched off)" if offline else "that can be reached"
         raise FileError(
-            f"there is no base {name!r}: expected 'pocket', a folder in diffusers' layout, a .safetensors file, or a hub id "
-            f"{where} ({type(error).__name__})"
+            f"there is no base {name!r}: expected 'pocket', a folder in diffusers' layout, a .safetensors file, or a "
+            f"hub id {where} ({type(error).__name__})"
         ) from error
     finally:
         logging.set_verbosity(level)
 
 
 def read_file(path: Path, *, config: str | None, dtype: str, offline: bool) -> tuple[str, dict[str, Any]]:
-    """One checkpoint file, in the layout its makers publish: its pipeline class and networks, as far as diffusers reads
-    it.
+    """Read one checkpoint file in its makers' layout with diffusers; return the name of its pipeline class, and its
+    networks by name.
 
-    What the file lacks (tokenizers, settings) comes from `config`, a folder or hub id of the same family; None lets
-    diffusers choose, which asks the hub.
+    path: the .safetensors file
+    config: folder or hub id of the same family, for tokenizers and settings, which the file lacks; None lets diffusers
+        choose one on the hub
+    dtype: a name of `DTYPES`
+    offline: download nothing
     """
     import diffusers
     from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load_single_file_checkpoint
@@ -242,7 +249,7 @@ def read_file(path: Path, *, config: str | None, dtype: str, offline: bool) -> t
         raise FileError(f"there is no file {path}")
     try:
         kind = infer_diffusers_model_type(load_single_file_checkpoint(str(path)))
-    except Exception as error:  # safetensors, torch and diffusers each have their own
+    except Exception as error:  # safetensors, torch and diffusers each raise their own classes
         raise FileError(f"{path} cannot be read as a checkpoint: {_first_line(error)}") from error
     name = next((cls for start, cls in _SINGLE.items() if kind.startswith(start)), None)
     if name is None:
@@ -253,7 +260,7 @@ def read_file(path: Path, *, config: str | None, dtype: str, offline: bool) -> t
             pipeline = getattr(diffusers, name).from_single_file(
                 str(path), torch_dtype=DTYPES[dtype], local_files_only=offline, **kept
             )
-    except Exception as error:  # the same
+    except Exception as error:  # likewise
         raise FileError(
             f"{path} ({kind}) cannot be opened: {_first_line(error)}. Give the family's settings with config=FOLDER or "
             "--base-config FOLDER, or let diffusers ask the hub"
@@ -272,7 +279,7 @@ _SINGLE = {
     "sd35": "StableDiffusion3Pipeline",
     "flux-": "FluxPipeline",
 }
-"""How diffusers calls a kind of checkpoint -> the pipeline that opens it."""
+"""Prefix of diffusers' name for a kind of checkpoint -> the pipeline that opens it."""
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The ways from noise to latents that families learn: diffusion (noise or velocity), and flow."""
+"""Forward processes between latents and noise: diffusion (predicting noise or velocity), and flow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DIFFUSION: dict[str, Any] = {
 
 
 PREDICTS: dict[str, Predicts] = {"epsilon": "noise", "v_prediction": "velocity"}
-"""A scheduler's prediction type in diffusers -> the same in plain words."""
+"""A scheduler's prediction type in diffusers -> its name in limner."""
 
 
 class Diffusion:
@@ -52,12 +52,12 @@ class Diffusion:
         kind = str(self.schedule.config.prediction_type)
         if kind not in PREDICTS:
             raise InputError(
-                f"a base of diffusion predicts one of {', '.join(PREDICTS)}, and this one's scheduler says {kind!r}"
+                f"a diffusion base predicts one of {', '.join(PREDICTS)}, but this base's scheduler says {kind!r}"
             )
         return PREDICTS[kind]
 
     def draw_times(self, count: int, generator: Generator) -> Tensor:
-        """[count] times to learn at, uniform."""
+        """[count] training times, drawn uniformly."""
         return torch.randint(self.num_train_times, (count,), generator=generator)
 
     def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Diffusion:
         return found
 
     def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-        """What the denoiser should say: the noise, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0
+        """Target of the denoiser's prediction: the noise, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0
         (arXiv:2202.00512)."""
         if self.predicts == "noise":
             return noise
@@ -89,20 +89,25 @@ class Diffusion:
         return alpha_bar.sqrt() * output + (1 - alpha_bar).sqrt() * noised
 
     def spread(self, scheduler: Any, step: int) -> float:
-        """Euler's latents are x_0 + sigma eps: 1 / sqrt(alpha_bar) times those here (Eq. 17 of arXiv:2206.00364)."""
+        """Ratio of a sampler's latents to x_t: 1 / sqrt(alpha_bar) for Euler, whose latents are x_0 + sigma eps (Eq. 17
+        of arXiv:2206.00364), else 1."""
         if not isinstance(scheduler, EulerDiscreteScheduler):
             return 1.0
         return float((scheduler.sigmas[step].double() ** 2 + 1) ** 0.5)
 
     def scheduler(self, name: str = "", *, steps: int) -> Any:
-        """A fresh sampler with this base's tables, its steps set: "ddim", "ddpm", "dpm" (DPM-Solver++ 2M) or "euler";
-        no name is "ddim"."""
+        """A new sampler with this base's noise schedule.
+
+        name: "ddim", "ddpm", "dpm" (DPM-Solver++ 2M) or "euler"; empty takes "ddim"
+        steps: number of sampling steps
+        """
         name = name or "ddim"
         if name not in DIFFUSION:
             raise UnknownName("sampler", name, DIFFUSION)
         extra: dict[str, Any] = {"clip_sample": False} if name in ("ddim", "ddpm") else {}
         if self.scheduler_config.get("variance_type") in ("learned", "learned_range"):
-            extra["variance_type"] = "fixed_small"  # its own prediction is left out: a base predicts noise alone
+            # A base returns the predicted noise alone, without the predicted variance.
+            extra["variance_type"] = "fixed_small"
         found = DIFFUSION[name].from_config(self.schedule.config, **extra)
         found.set_timesteps(steps)
         return found
@@ -113,7 +118,8 @@ class Flow:
     sigma."""
 
     samplers: ClassVar[tuple[str, ...]] = ("flow",)
-    density: ClassVar[str] = "uniform"  # of the times to learn at, before the schedule's shift: or "logit_normal"
+    density: ClassVar[str] = "uniform"
+    """Density of training times before the schedule's shift: "uniform" or "logit_normal"."""
     scheduler_config: dict[str, Any]
     num_train_times = 1000
     predicts: Predicts = "flow"
@@ -126,8 +132,8 @@ class Flow:
         return found
 
     def draw_times(self, count: int, generator: Generator) -> Tensor:
-        """[count] times to learn at: one of the schedule's thousand, by a uniform or logit-normal draw (Sec. 3.1 of
-        arXiv:2403.03206)."""
+        """[count] training times out of the schedule's thousand, drawn uniformly or from a logit-normal density (Sec.
+        3.1 of arXiv:2403.03206)."""
         if self.density == "logit_normal":
             share = torch.randn(count, generator=generator).sigmoid()
         else:
@@ -149,7 +155,11 @@ class Flow:
         return noised + (1 - self._sigma(noised, time)) * output
 
     def scheduler(self, name: str = "", *, steps: int) -> Any:
-        """A fresh Euler sampler along the flow, its steps set."""
+        """A new Euler sampler along the flow.
+
+        name: "flow" or empty
+        steps: number of sampling steps
+        """
         if name not in ("", "flow"):
             raise UnknownName("sampler", name, self.samplers)
         found = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler_config)
@@ -157,7 +167,7 @@ class Flow:
         return found
 
     def _steps(self, steps: int) -> dict[str, Any]:
-        """How the family's pipeline sets its steps."""
+        """Arguments with which the family's pipeline sets the scheduler's timesteps."""
         return {"num_inference_steps": steps}
 
     def _sigma(self, like: Tensor, time: Tensor) -> Tensor:
@@ -165,7 +175,12 @@ class Flow:
 
 
 def linear_shift(config: dict[str, Any], places: int, *, most: float = 1.15) -> float:
-    """The shift of a flow's times for a picture of so many places, on a line between the schedule's two (FLUX)."""
+    """The shift of a flow's times, linear in the number of positions (FLUX).
+
+    config: the scheduler's settings, which hold both ends of the line
+    places: number of positions (patch tokens) of the picture
+    most: upper shift where the settings name none
+    """
     first, last = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     low, high = config.get("base_shift", 0.5), config.get("max_shift", most)
     slope = (high - low) / (last - first)

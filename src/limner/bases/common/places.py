@@ -1,5 +1,5 @@
-"""Where the bases of this machine are: a concept knows its base by name and fingerprint, and a path is nobody else's
-business."""
+"""Paths of the bases on this machine. A concept names its base by name and fingerprint; the path, which is private, is
+kept here."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from limner.core.files import write_text
 from limner.errors import FileError
 
 POCKET = "pocket"
-MOST = 200  # places that are kept, the latest last
+MOST = 200
+"""Number of paths in the list; the oldest are dropped."""
 
 
 class Place(NamedTuple):
-    """A folder, file or hub id that `load` opens, and where a single file's settings come from."""
+    """The source of a base on this machine."""
 
-    source: str
-    config: str | None = None
+    source: str  # folder, file or hub id that `load` opens
+    config: str | None = None  # folder or hub id with the settings for a single file
 
 
 def remember(fingerprint: str, source: str | Path, *, config: str | Path | None = None) -> None:
-    """Keep where a base was opened from; `pocket` is always there, and a hub id says itself where it is."""
+    """Record the path that a base was opened from. Nothing is recorded for `pocket`, which ships with limner, or for a
+    hub id, which is the base's name."""
     path = Path(source).expanduser()
     if str(source) == POCKET or not path.exists():
         return
@@ -37,10 +39,10 @@ def remember(fingerprint: str, source: str | Path, *, config: str | Path | None 
 
 
 def place_of(base: Mapping[str, str]) -> Place | None:
-    """Where the base of a concept's header was opened from on this machine; None for a name that says it, `pocket` or a
-    hub id.
+    """Path on this machine of the base that a concept's header names; None where its name is enough to open it
+    (`pocket` or a hub id).
 
-    Raises `FileError` for a folder or file that is not known here, or is gone.
+    Raises `FileError` for a base in a folder or file that is not on record, or no longer exists.
     """
     name = base["name"]
     found = _known().get(base["fingerprint"])
@@ -49,9 +51,14 @@ def place_of(base: Mapping[str, str]) -> Place | None:
         return Place(str(found["source"]), None if config is None else str(config))
     if name == POCKET or _is_hub_id(name):
         return None
-    gone = f"it was at {found['source']}, which is gone" if found is not None else "it was a folder or file elsewhere"
+    gone = (
+        f"it was at {found['source']}, which is gone"
+        if found is not None
+        else "it was opened from a folder or file on another machine"
+    )
     raise FileError(
-        f"the base {name!r} that it was taught on is not known here ({gone}): name it with --base FOLDER, --base FILE or --base HUB/ID"
+        f"the base {name!r} that it was learned on is not known here ({gone}): name it with --base FOLDER, --base FILE "
+        "or --base HUB/ID"
     )
 
 
@@ -61,7 +68,7 @@ def _is_hub_id(name: str) -> bool:
 
 
 def _known() -> dict[str, dict[str, str | None]]:
-    """Fingerprint -> place; nothing where the file is damaged, since the places can be named again."""
+    """Fingerprint -> place; empty where the file is damaged, since the user can name the bases again."""
     try:
         found = json.loads(_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""Text states as one tensor.
+"""Text-encoder hidden states as one tensor.
 
-What a base reads of a prompt is [L, D]: a state for each place. Some families read more of it, a global vector (pooled)
-or which places are padding (a mask). Those follow in rows of their own, so that the states of a prompt stay one tensor
-which can be cached, stacked and mixed like any other.
+A denoiser reads a prompt as [L, D]: a hidden state for each position. Some families also read a global vector (pooled)
+or a mask of the positions that hold text. Both are appended as further rows, so that a prompt stays one tensor, which
+can be cached, stacked and interpolated like any other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 
 def pack(sequence: Tensor, *, pooled: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-    """[B, L, D], and perhaps [B, P] and [B, L] -> [B, L + rows, D]"""
+    """Append the global vector and the mask to the hidden states as rows: [B, L + rows, D].
+
+    sequence: hidden states [B, L, D]
+    pooled: global vector [B, P]; None where the family has none
+    mask: [B, L], 1 where there is text; None where the family has none
+    """
     rows = [_rows(x.to(sequence), sequence.shape[2]) for x in (pooled, mask) if x is not None]
     return torch.cat([sequence, *rows], 1)
 
@@ -24,7 +29,13 @@ def pack(sequence: Tensor, *, pooled: Tensor | None = None, mask: Tensor | None 
 def unpack(
     states: Tensor, length: int, *, pooled: int = 0, masked: bool = False
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What `pack` was given: sequence [B, L, D], pooled [B, P] of width P (empty for 0), mask [B, L] or None."""
+    """Split the result of `pack` into sequence [B, L, D], global vector [B, P] and mask [B, L] or None.
+
+    states: [B, L + rows, D]
+    length: L
+    pooled: P; 0 where there is no global vector
+    masked: whether there is a mask
+    """
     wide = states.shape[2]
     after = length + rows_of(pooled, wide)
     mask = states[:, after:].flatten(1)[:, :length] > 0.5 if masked else None
@@ -32,16 +43,16 @@ def unpack(
 
 
 def rows_of(count: int, wide: int) -> int:
-    """How many rows so many values take."""
+    """Number of rows of width `wide` that hold `count` values."""
     return -(-count // wide)
 
 
 def longest(mask: Tensor) -> int:
-    """The places of the longest text; of a mask without values, all."""
+    """Number of positions of the longest text in a mask [B, L]; L for a mask on the meta device."""
     return mask.shape[1] if mask.is_meta else int(mask.sum(1).max())
 
 
 def _rows(x: Tensor, wide: int) -> Tensor:
-    """[B, P] -> [B, ceil(P / D), D], filled up with zeros"""
+    """[B, P] -> [B, ceil(P / D), D], padded with zeros."""
     count = rows_of(x.shape[1], wide)
     return torch.nn.functional.pad(x, (0, count * wide - x.shape[1])).view(len(x), count, wide)

@@ -1,8 +1,8 @@
-"""Text towers, with learned words written into prompts.
+"""Text encoders that read learned words in prompts.
 
-A learned word such as `<rex>` never enters the tokenizer or the embedding table: its place in the prompt holds a
-stand-in token whose input vector is replaced while the tower runs. So a base has nothing to undo, and a prompt without
-learned words takes the stock path.
+A learned word such as `<rex>` never enters the tokenizer or the embedding table: a placeholder token takes its position
+in the prompt, and its input vector is replaced while the text encoder runs. So a base has nothing to undo, and a prompt
+without learned words takes the stock path.
 """
 
 from __future__ import annotations
@@ -22,24 +22,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STAND_IN = 0
-"""Id of the token that stands for a learned word until its vector is put in; no tower takes it for the end of a
-text."""
+"""Id of the placeholder token for a learned word; no text encoder reads it as the end of a text."""
 
 
 @dataclass(frozen=True)
 class Tower:
-    """A text encoder and how its family feeds it."""
+    """A text encoder, and the form in which its family feeds it prompts."""
 
     tokenizer: Any
     model: Any
-    length: int  # places, of which all that is not text is padding
-    name: str = "text_encoder"  # of its part of the base, as its folder is called
-    begins: bool = True  # a begin token goes before
-    ends: bool = True  # an end token goes behind
-    masked: bool = False  # padding is hidden from the tower
+    length: int  # number of positions; those without text are padding
+    name: str = "text_encoder"  # name of its part of the base and of its folder
+    begins: bool = True  # a begin token goes before the text
+    ends: bool = True  # an end token goes behind the text
+    masked: bool = False  # attention does not see padding
     lower: bool = False  # prompts are read in lower case
-    spaces: Literal["apart", "before"] = "apart"  # a space before a word is no part of its token, or the first of it
-    template: Callable[[str], str] | None = None  # prompt -> all that the tower reads
+    spaces: Literal["apart", "before"] = "apart"  # a space before a word is outside its token, or begins it
+    template: Callable[[str], str] | None = None  # prompt -> the whole text to read, the prompt in it
 
     @property
     def device(self) -> torch.device:
@@ -47,7 +46,7 @@ class Tower:
 
     @property
     def embedding(self) -> torch.nn.Module:
-        """The layer that makes input vectors of tokens."""
+        """The layer that turns token ids into input vectors."""
         inner = getattr(self.model, "encoder", None)
         holder: Any = inner if hasattr(inner, "embed_tokens") else self.model
         found: torch.nn.Module = holder.get_input_embeddings()
@@ -59,17 +58,18 @@ class Tower:
 
     @property
     def table(self) -> Tensor:
-        """[V, D]: the input vectors of all tokens."""
+        """[V, D]: input vectors of all tokens."""
         found: Tensor = self.embedding.weight  # type: ignore[assignment]  # an nn.Embedding's is a parameter
         return found.detach()
 
     @property
     def room(self) -> int:
-        """How many tokens a prompt may have."""
+        """Largest number of tokens of a prompt."""
         return self.length - self.begins - self.ends - len(self._bare(""))
 
     def ids(self, prompt: str, words: Mapping[str, Any]) -> tuple[list[int], list[tuple[int, str]]]:
-        """Token ids without begin and end, and where each learned word starts. A word of n vectors takes n places."""
+        """Token ids without begin and end tokens, and (position, word) for the start of each learned word. A word with
+        n vectors takes n positions."""
         prompt = self._lowered(prompt.strip(), words) if self.lower else prompt
         text = self.template(prompt) if self.template else prompt
         ids: list[int] = []
@@ -85,17 +85,18 @@ class Tower:
         return ids, places
 
     def vectors_of(self, text: str) -> list[int]:
-        """Ids of the tokens of a text that stands within a prompt."""
+        """Token ids of a text inside a prompt."""
         return self._tokens(f" {text.strip()}" if self.spaces == "before" else text)
 
     def vocabulary(self) -> frozenset[str]:
-        """Whole words it knows as one token."""
+        """Whole words that are one token."""
         known = self.tokenizer.get_vocab()
         ends = {token.removesuffix("</w>") for token in known if token.endswith("</w>")}
         return frozenset(ends or {token[1:] for token in known if token[:1] in ("\u2581", "\u0120")})
 
     def read(self, prompts: Sequence[str], words: Mapping[str, Tensor], **more: Any) -> tuple[Any, Tensor]:
-        """The model's output and where there is text [B, L]. Raises `PromptError` for prompts that are too long."""
+        """The model's output, and the mask [B, L] of positions that hold text. Raises `PromptError` for a prompt that
+        is too long."""
         rows, lengths, written = [], [], []
         first = [self.tokenizer.bos_token_id] * self.begins
         last = [self.tokenizer.eos_token_id] * self.ends
@@ -105,7 +106,8 @@ class Tower:
                 over = len(first) + len(ids) + len(last) - self.length
                 has = self.room + over
                 raise PromptError(
-                    f"the prompt has {has} tokens and this base reads at most {self.room}: shorten {shortened(prompt)!r}; nothing was cut"
+                    f"the prompt has {has} tokens and this base reads at most {self.room}: shorten "
+                    f"{shortened(prompt)!r}; nothing was cut"
                 )
             ids = [*first, *ids, *last]
             lengths.append(len(ids))
@@ -127,7 +129,7 @@ class Tower:
         if not text.isascii():
             try:
                 text.encode()
-            except UnicodeEncodeError as error:  # half of a character, as from a terminal in another encoding
+            except UnicodeEncodeError as error:  # a lone surrogate, as from a terminal in another encoding
                 raise PromptError(
                     f"{text[:100]!r} holds half of a character at place {error.start}: type it again"
                 ) from error
@@ -135,12 +137,12 @@ class Tower:
 
 
 def clip_tower(tokenizer: Any, model: Any, *, name: str = "text_encoder") -> Tower:
-    """A CLIP text encoder, read as all families do: begin, text, end, and padding that is not hidden."""
+    """A CLIP text encoder as all families use it: begin token, text, end token, and padding that attention sees."""
     return Tower(tokenizer, model, int(tokenizer.model_max_length), name)
 
 
 class _replacing:
-    """While inside, the embedding's output holds the given vectors at the given places."""
+    """Context in which the embedding's output holds the given vectors at the given positions."""
 
     def __init__(self, embedding: torch.nn.Module, written: Sequence[tuple[int, int, Tensor]]) -> None:
         self.embedding, self.written = embedding, written
@@ -157,13 +159,13 @@ class _replacing:
         columns = torch.cat(
             [torch.arange(start, start + len(v), device=vectors.device) for _, start, v in self.written]
         )
-        scale = getattr(self.embedding, "embed_scale", 1.0)  # some layers scale what they look up
+        scale = getattr(self.embedding, "embed_scale", 1.0)  # some embedding layers scale their output
         values = (torch.cat([v for _, _, v in self.written]) * scale).to(vectors)
         return vectors.index_put((rows, columns), values)
 
 
 class TextAttention:
-    """A self-attention layer of a CLIP text tower, to which keys and values can be added."""
+    """A self-attention layer of a CLIP text encoder, to which keys and values can be added."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer
@@ -171,8 +173,12 @@ class TextAttention:
 
     @contextmanager
     def with_prefix(self, key: Tensor, value: Tensor, scale: float, on: Callable[[], bool]) -> Iterator[None]:
-        """While inside, each head also attends to `key` with `value` [heads, width], from every place; the output moves
-        to that by `scale`."""
+        """Context in which each head attends to one more key and value from every position.
+
+        key, value: [heads, width]
+        scale: 0 leaves the layer's output unchanged, 1 replaces it with the one that attends to the prefix
+        on: returns whether the prefix acts in this pass
+        """
 
         def hook(layer: Any, args: Any, kwargs: Any, out: Any) -> Any:
             if not on():
@@ -189,7 +195,7 @@ class TextAttention:
 
     @contextmanager
     def watched(self, keep: Callable[[Tensor], None]) -> Iterator[None]:
-        """While inside, `keep` is given the layer's maps [rows, heads, L, L] in every run."""
+        """Context in which every pass hands the layer's attention maps [rows, heads, L, L] to `keep`."""
 
         def hook(layer: Any, args: Any, kwargs: Any, out: Any) -> None:
             hidden = args[0] if args else kwargs["hidden_states"]
@@ -233,11 +239,11 @@ _SYNTAX = re.compile(
     r"|__[\w/-]+__"  # __color__
     r"|(?<=[\w)\"])(?:\+{1,8}|-{2,8})(?=[\s,.]|$)"  # red++
 )
-"""Weights, schedules, choices and breaks as other tools' prompts have them."""
+"""Weights, schedules, choices and breaks in the prompt syntax of other tools."""
 
 
 def literal_syntax(prompts: Sequence[str]) -> list[str]:
-    """The parts of prompts that are commands in other tools and plain letters here, each once."""
+    """Parts of prompts that other tools read as commands and limner reads as plain text, each once."""
     return list(dict.fromkeys(found for prompt in prompts for found in _SYNTAX.findall(prompt)))
 
 

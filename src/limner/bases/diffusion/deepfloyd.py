@@ -19,11 +19,12 @@ from limner.bases.common.text import Tower
 from limner.core.types import Pass
 
 PLACES = 77
-NOISE_LEVEL = 250  # of the small picture that the second stage enlarges
+NOISE_LEVEL = 250
+"""Diffusion time of the noise on the small picture that the second stage enlarges."""
 
 
 class SecondStage(nn.Module):
-    """The super-resolution UNet: paints a larger picture beside the small one, noised a little."""
+    """The super-resolution UNet: samples a larger picture, conditioned on the small one with a little noise."""
 
     def __init__(self, unet: Any, scheduler: Any, noising: Any) -> None:
         super().__init__()
@@ -40,7 +41,15 @@ class SecondStage(nn.Module):
         guidance: float,
         generators: Sequence[Generator],
     ) -> Tensor:
-        """[B, 3, h, w] in [-1, 1], the states of prompts and of empty ones -> [B, 3, H, W] in [-1, 1]"""
+        """Enlarge pictures: [B, 3, h, w] in [-1, 1] -> [B, 3, H, W] in [-1, 1].
+
+        small: [B, 3, h, w] in [-1, 1]
+        states: hidden states of the prompts [B, 77, D]
+        empty: hidden states of the empty prompt [B, 77, D]
+        steps: number of sampling steps
+        guidance: scale of classifier-free guidance
+        generators: source of noise for each row
+        """
         side = int(self.unet.config.sample_size)
         shape = (3, side, side)
 
@@ -62,8 +71,8 @@ class SecondStage(nn.Module):
 
 
 class DeepFloyd(Diffusion, Family):
-    """Latents are pixels in [-1, 1]. What is taught is the first stage; the second, where there is one, enlarges what
-    it paints. Of what a stage predicts, the noise alone is used."""
+    """Latents are pixels in [-1, 1]. Training changes the first stage alone; the second stage, where there is one,
+    enlarges its samples. A stage predicts noise and variance, and the noise alone is used."""
 
     family = "deepfloyd"
 
@@ -92,7 +101,7 @@ class DeepFloyd(Diffusion, Family):
         return PLACES, int(self.towers[0].model.config.d_model)
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, 77, D] of the prompts in lower case."""
+        """Hidden states of the prompts in lower case, [B, 77, D]."""
         states: Tensor = self._read(self.towers[0], prompts, words)[0].last_hidden_state
         return states.to(self.dtype)
 
@@ -111,7 +120,7 @@ class DeepFloyd(Diffusion, Family):
         guidance: float,
         generators: Sequence[Generator],
     ) -> Tensor:
-        """What the second stage makes of the first's: [B, 3, h, w] -> [B, 3, H, W]; the same where there is none."""
+        """Samples of the first stage, enlarged by the second: [B, 3, h, w] -> [B, 3, H, W]; unchanged without one."""
         if self.second_stage is None:
             return latents
         with self.at_work(self.second_stage):
@@ -122,7 +131,7 @@ class DeepFloyd(Diffusion, Family):
 
 
 def load(opening: Opening) -> DeepFloyd:
-    """Open the first stage, and the second where its folder is inside as stage_2/."""
+    """Open the first stage, and the second where the base's folder holds it as stage_2/."""
     tower = Tower(opening.tokenizer(), opening.text_encoder(), PLACES, begins=False, masked=True, lower=True)
     return DeepFloyd(
         opening.name,

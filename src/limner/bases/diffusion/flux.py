@@ -1,4 +1,4 @@
-"""FLUX.1: T5 for the text and CLIP for its global vector, joint and merged attention, a flow over packed latents."""
+"""FLUX.1: hidden states from T5, a global vector from CLIP, joint and merged attention, a flow over packed latents."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from limner.bases.common.text import Tower, clip_tower
 from limner.core.types import Pass
 
 TEACHING_GUIDANCE = 3.5
-"""The scale that a guidance-distilled base is told while it learns and nobody says another (diffusers' training
+"""Scale of guidance that a guidance-distilled base reads in training where a recipe sets none (diffusers' training
 script)."""
 
 
 class Flux(Flow, Family):
-    """States are T5's, CLIP's pooled state the global vector. Latents are packed two by two for the denoiser alone.
-    `dev` was distilled to read the scale of guidance as a number: it is painted in one pass, without an empty
-    prompt."""
+    """Hidden states come from T5, the global vector is CLIP's pooled output. Latents are packed two by two for the
+    denoiser alone. `dev` was distilled to read the scale of guidance as a number: sampling takes one pass, without an
+    empty prompt."""
 
     family = "flux"
 
@@ -48,7 +48,7 @@ class Flux(Flow, Family):
         ), wide
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, L + rows, D]"""
+        """T5's hidden states and CLIP's global vector, [B, L + rows, D]."""
         sequence = self._read(self.towers[0], prompts, words)[0].last_hidden_state
         pooled = self._read(self.towers[1], prompts, words)[0].pooler_output
         return pack(sequence, pooled=pooled).to(self.dtype)
@@ -78,14 +78,14 @@ class Flux(Flow, Family):
 
 
 def packed(x: Tensor) -> Tensor:
-    """[B, C, h, w] -> [B, h / 2 * w / 2, 4 C]"""
+    """Each 2x2 patch as one position: [B, C, h, w] -> [B, h / 2 * w / 2, 4 C]."""
     rows, wide, high, side = x.shape
     x = x.view(rows, wide, high // 2, 2, side // 2, 2).permute(0, 2, 4, 1, 3, 5)
     return x.reshape(rows, high // 2 * side // 2, 4 * wide)
 
 
 def unpacked(x: Tensor, high: int, side: int) -> Tensor:
-    """[B, high * side, 4 C] -> [B, C, 2 high, 2 side]"""
+    """The inverse of `packed`: [B, high * side, 4 C] -> [B, C, 2 high, 2 side]."""
     rows, _, wide = x.shape
     return (
         x.view(rows, high, side, wide // 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(rows, wide // 4, 2 * high, 2 * side)
@@ -93,13 +93,13 @@ def unpacked(x: Tensor, high: int, side: int) -> Tensor:
 
 
 def picture_places(high: int, side: int) -> Tensor:
-    """[high * side, 3]: 0, row and column of every packed place."""
+    """[high * side, 3]: 0, row and column of every packed position."""
     rows, columns = torch.meshgrid(torch.arange(high), torch.arange(side), indexing="ij")
     return torch.stack([torch.zeros_like(rows), rows, columns], -1).reshape(-1, 3)
 
 
 def load(opening: Opening) -> Flux:
-    """Open a pipeline of this family. What schnell reads of a prompt is half as long as what dev does."""
+    """Open a pipeline of this family. schnell reads prompts half as long as dev's: 256 positions, not 512."""
     places = 256 if "schnell" in opening.name.lower() else 512
     return Flux(
         opening.name,

@@ -1,4 +1,4 @@
-"""FLUX.2 klein: Qwen3's states of three depths, joint and merged attention, a flow over patches of normalised
+"""FLUX.2 klein: Qwen3's hidden states at three depths, joint and merged attention, a flow over patches of normalised
 latents."""
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ PLACES = 512
 
 
 class Flux2(Flow, Family):
-    """Latents are the autoencoder's, two by two in one place with four times the channels, normalised by its running
-    statistics. The distilled klein is painted without guidance, the base one with it."""
+    """Latents are 2x2 patches of the autoencoder's latents, with four times the channels, normalised by its running
+    statistics. The distilled klein samples without guidance, the undistilled one with it."""
 
     family = "flux2"
 
@@ -34,7 +34,7 @@ class Flux2(Flow, Family):
         def choose(layer: str, _: Any) -> tuple[Kind, Any]:
             return ("merged", ParallelHost) if layer.startswith("single_") else ("joint", JointHost)
 
-        self.idle = ("time_guidance_embed.guidance_embedder",)  # klein is told no scale
+        self.idle = ("time_guidance_embed.guidance_embedder",)  # klein reads no scale of guidance
         self.sites = host_sites(self.denoiser, choose)
 
     @property
@@ -68,7 +68,7 @@ class Flux2(Flow, Family):
         return self.towers[0].length, int(self.denoiser.config.joint_attention_dim)
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, L, 3 D]: three depths side by side."""
+        """[B, L, 3 D]: hidden states at three depths, side by side."""
         out, _ = self._read(self.towers[0], prompts, words, output_hidden_states=True, use_cache=False)
         return torch.cat([out.hidden_states[depth] for depth in self.depths], -1).to(self.dtype)
 
@@ -95,22 +95,22 @@ class Flux2(Flow, Family):
 
 
 def shift(places: int, steps: int) -> float:
-    """The makers' fit of the times' shift to a picture's places and the number of steps, as diffusers' pipeline has
-    it."""
+    """Shift of the flow's times, by the makers' fit to the number of positions and of steps (as in diffusers'
+    pipeline)."""
     from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 
     return float(compute_empirical_mu(image_seq_len=places, num_steps=steps))
 
 
 def patched(x: Tensor) -> Tensor:
-    """[B, C, h, w] -> [B, 4 C, h / 2, w / 2]"""
+    """Each 2x2 patch as one position: [B, C, h, w] -> [B, 4 C, h / 2, w / 2]."""
     rows, wide, high, side = x.shape
     x = x.view(rows, wide, high // 2, 2, side // 2, 2).permute(0, 1, 3, 5, 2, 4)
     return x.reshape(rows, 4 * wide, high // 2, side // 2)
 
 
 def unpatched(x: Tensor) -> Tensor:
-    """[B, 4 C, h, w] -> [B, C, 2 h, 2 w]"""
+    """The inverse of `patched`: [B, 4 C, h, w] -> [B, C, 2 h, 2 w]."""
     rows, wide, high, side = x.shape
     x = x.reshape(rows, wide // 4, 2, 2, high, side).permute(0, 1, 4, 2, 5, 3)
     return x.reshape(rows, wide // 4, 2 * high, 2 * side)

@@ -1,4 +1,4 @@
-"""Kandinsky 2.2 (arXiv:2310.03502): a prior makes a CLIP picture embedding of a prompt, and the decoder paints from
+"""Kandinsky 2.2 (arXiv:2310.03502): a prior turns a prompt into a CLIP image embedding, and a decoder paints from
 it."""
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ PRIOR_STEPS, PRIOR_GUIDANCE = 25, 4.0
 
 
 class Kandinsky(Diffusion, Family):
-    """What the decoder reads of a prompt is one picture embedding. The prior that makes it samples, from noise that is
-    a function of the prompt alone; so words cannot be learned through it, and what is taught is the decoder."""
+    """The decoder reads a prompt as one image embedding. The prior samples this embedding from noise that depends on
+    the prompt alone; no gradient passes through it, so words cannot be learned, and training changes the decoder."""
 
     family = "kandinsky"
 
@@ -58,16 +58,17 @@ class Kandinsky(Diffusion, Family):
         return 1, int(self.prior.config.embedding_dim)
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, 1, D]: picture embeddings. An empty prompt is that of a black picture."""
+        """[B, 1, D]: image embeddings; that of a black picture for an empty prompt."""
         if words:
             raise InputError(
-                f"{self.name} ({self.family}) cannot learn words: its decoder reads what a prior samples for a prompt, and no "
-                "gradient goes through that. Use a method that changes weights, such as lora_dreambooth"
+                f"{self.name} ({self.family}) cannot learn words: its decoder reads an embedding that a prior samples for "
+                "the prompt, and no gradient passes through the prior. Use a method that changes weights, such as "
+                "lora_dreambooth"
             )
         return torch.stack([self._embedded(prompt) if prompt else self._nothing for prompt in prompts]).to(self.dtype)
 
     def _embedded(self, prompt: str) -> Tensor:
-        """[1, D]: what the prior samples for a prompt."""
+        """[1, D]: the image embedding that the prior samples for a prompt."""
         noise = torch.Generator().manual_seed(zlib.crc32(prompt.encode()))
         with torch.no_grad(), self.at_work(self.prior, self.towers[0].model):
             out, mask = self.towers[0].read(["", prompt], {})
@@ -97,7 +98,7 @@ class Kandinsky(Diffusion, Family):
 
     def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]:
         raise InputError(
-            f"{self.name} ({self.family}) reads one embedding of a whole prompt: a word has no place in it"
+            f"{self.name} ({self.family}) reads one embedding of the whole prompt: a word has no position in it"
         )
 
     def attention_widths(self, site: Site) -> tuple[int, int, int]:
@@ -116,8 +117,8 @@ class Kandinsky(Diffusion, Family):
 
 
 def load(opening: Opening) -> Kandinsky:
-    """Open a decoder with its prior: a combined pipeline's folder, or a decoder's with the prior's as prior/ inside or
-    beside it ("…-decoder" and "…-prior")."""
+    """Open a decoder and its prior: from the folder of a combined pipeline, or from that of a decoder, which holds the
+    prior as prior/ or has it next to itself ("…-decoder" and "…-prior")."""
     if opening.has("prior_prior"):
         prior, prefix = opening, "prior_"
     else:
@@ -140,7 +141,7 @@ def _prior_of(opening: Opening) -> Opening:
     inside = Path(opening.source) / "prior"
     source = str(inside) if inside.is_dir() else opening.source.replace("decoder", "prior")
     if source == opening.source:
-        raise FileError(f"{opening.source} is a decoder alone: put its prior's folder into it as prior/")
+        raise FileError(f"{opening.source} is a decoder without its prior: put the prior's folder into it as prior/")
     about: dict[str, Any] = {
         "device": opening.device,
         "dtype": opening.dtype,

@@ -1,4 +1,4 @@
-"""PixArt-Sigma (arXiv:2403.04692): T5, a transformer with cross-attention, noise and its variance predicted."""
+"""PixArt-Sigma (arXiv:2403.04692): T5, and a transformer with cross-attention that predicts noise and its variance."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ PLACES = 300
 
 
 class PixArt(Diffusion, Family):
-    """States are T5's of the prompt in lower case, with a mask. Of what the denoiser predicts, the noise alone is
-    used."""
+    """Hidden states are T5's for the prompt in lower case, with a mask. The predicted variance is not used."""
 
     family = "pixart"
 
@@ -35,7 +34,7 @@ class PixArt(Diffusion, Family):
         ), wide
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, L + rows, D], the last rows saying which places are text."""
+        """[B, L + rows, D]: hidden states, and the mask of positions that hold text in the last rows."""
         out, mask = self._read(self.towers[0], prompts, words)
         return pack(out.last_hidden_state, mask=mask).to(self.dtype)
 

@@ -21,24 +21,23 @@ from limner.core.types import Pass
 from .flux import packed, unpacked
 
 PLACES = 512
-"""Of a prompt. The makers allow 1024; padding costs nothing here but memory, and prompts this long are rare."""
+"""Positions of a prompt. The makers allow 1024; padding costs only memory here, but prompts longer than this are
+rare."""
 
 
 class QwenImage(Flow, Family):
-    """States are the language model's last, without those of the instruction around the prompt; padding is masked."""
+    """Hidden states are the language model's last ones, without those of the instruction before the prompt; padding is
+    masked."""
 
     family = "qwen_image"
     guidance = "norm_preserving"
 
     def __init__(self, name: str, *, skips: int, **parts: Any) -> None:
         super().__init__(name, **parts)
-        self.skips = skips  # places of the instruction before the prompt
+        self.skips = skips  # positions of the instruction before the prompt
         last = f"transformer_blocks.{len(self.denoiser.transformer_blocks) - 1}."
-        self.idle = (
-            f"{last}txt_mlp",
-            f"{last}attn.to_add_out",
-            f"{last}attn.add_q_proj",
-        )  # the text after it is dropped
+        # The text is dropped after the last block.
+        self.idle = (f"{last}txt_mlp", f"{last}attn.to_add_out", f"{last}attn.add_q_proj")
         self.sites = host_sites(self.denoiser, lambda *_: ("joint", ComplexRotaryHost))
 
     @property
@@ -76,7 +75,7 @@ class QwenImage(Flow, Family):
         ), wide
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, L + rows, D], the last rows saying which places are text."""
+        """[B, L + rows, D]: hidden states, and the mask of positions that hold text in the last rows."""
         out, mask = self._read(self.towers[0], prompts, words, output_hidden_states=True)
         sequence, mask = out.hidden_states[-1][:, self.skips :], mask[:, self.skips :]
         return pack(sequence * mask[..., None], mask=mask).to(self.dtype)
@@ -111,7 +110,8 @@ BEFORE = (
     "relationships of the objects and background:<|im_end|>\n<|im_start|>user\n"
 )
 BEHIND = "<|im_end|>\n<|im_start|>assistant\n"
-"""The instruction the denoiser was trained with, before and behind the prompt: part of the model, not of its code."""
+"""The instruction before and behind the prompt that the denoiser was trained with: part of the model, not of its
+code."""
 
 
 def load(opening: Opening) -> QwenImage:

@@ -1,5 +1,5 @@
-"""Sana (arXiv:2410.10629): Gemma 2 for the text, linear self-attention, a flow over latents 32 times smaller than the
-picture."""
+"""Sana (arXiv:2410.10629): Gemma 2 as text encoder, linear self-attention, a flow over latents 32 times smaller than
+the picture."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ PLACES = 300
 
 
 class Sana(Flow, Family):
-    """States are those of the begin token and of the last 299 places. Linear self-attention has no maps and hence no
-    sites:
-    operations act in cross-attention. An empty prompt is read without the instruction that goes before all others."""
+    """Hidden states are those of the begin token and of the last 299 positions. Linear self-attention has no maps and
+    hence no sites: operations act in cross-attention. An empty prompt is read without the instruction that precedes all
+    other prompts."""
 
     family = "sana"
 
     def __init__(self, name: str, **parts: Any) -> None:
         super().__init__(name, **parts)
         self.held = Held()
-        choose: Choice = lambda _, layer: (  # noqa: E731 - a choice is a function of two
+        choose: Choice = lambda _, layer: (  # noqa: E731 - a choice is a function of two arguments
             ("cross", lambda site: NormedAcrossHost(site, self.held)) if layer.is_cross_attention else None
         )
         self.sites = host_sites(self.denoiser, choose)
@@ -52,7 +52,7 @@ class Sana(Flow, Family):
         return PLACES + rows_of(PLACES, wide := self.towers[0].width), wide
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, L + rows, D], the last rows saying which places are text."""
+        """[B, L + rows, D]: hidden states, and the mask of positions that hold text in the last rows."""
         instructed, bare = self.towers
         rows = []
         for prompt in prompts:
@@ -98,7 +98,11 @@ class Sana(Flow, Family):
         return out[:, : noised.shape[1]]
 
     def scheduler(self, name: str = "", *, steps: int) -> Any:
-        """Its own sampler where none is named: DPM-Solver++ along the flow."""
+        """A new sampler: by default the family's own, DPM-Solver++ along the flow.
+
+        name: "flow" for Euler's sampler; empty for the default
+        steps: number of sampling steps
+        """
         if name or self.scheduler_config.get("use_flow_sigmas") is None:
             return super().scheduler(name, steps=steps)
         from diffusers import DPMSolverMultistepScheduler
@@ -109,7 +113,7 @@ class Sana(Flow, Family):
 
 
 def instruction() -> str:
-    """The words the makers put before every prompt: a part of the model, read from diffusers' pipeline."""
+    """The instruction that the makers put before every prompt: a part of the model, read from diffusers' pipeline."""
     from diffusers import SanaPipeline
 
     lines = inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"].default

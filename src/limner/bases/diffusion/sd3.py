@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 and 3.5 (arXiv:2403.03206): two CLIP towers and T5, joint attention, a flow."""
+"""Stable Diffusion 3 and 3.5 (arXiv:2403.03206): two CLIP text encoders and T5, joint attention, a flow."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ T5_PLACES = 256
 
 
 class StableDiffusion3(Flow, Family):
-    """States are the CLIP towers' (last but one, side by side, filled up with zeros) and then T5's; both CLIP towers'
-    projected ends are the global vector. T5 may be missing: its states are zeros then."""
+    """Hidden states are those of the CLIP text encoders (second last layer, side by side, padded with zeros), followed
+    by T5's. The global vector concatenates the projected end tokens of both CLIPs. T5 may be missing: its hidden states
+    are then zeros."""
 
     family = "sd3"
     density = "logit_normal"
@@ -31,7 +32,7 @@ class StableDiffusion3(Flow, Family):
     def __init__(self, name: str, **parts: Any) -> None:
         super().__init__(name, **parts)
         last = f"transformer_blocks.{len(self.denoiser.transformer_blocks) - 1}."
-        self.idle = (f"{last}attn.add_q_proj",)  # it drops the text after attention
+        self.idle = (f"{last}attn.add_q_proj",)  # the last block drops the text after attention
         self.sites = host_sites(
             self.denoiser, lambda name, _: ("self" if name.endswith("attn2") else "joint", PictureFirstHost)
         )
@@ -43,7 +44,7 @@ class StableDiffusion3(Flow, Family):
         ), wide
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, 77 + 256 + rows, D]"""
+        """Hidden states of CLIP and T5, and the global vector: [B, 77 + 256 + rows, D]."""
         clips = [self._read(tower, prompts, words, output_hidden_states=True)[0] for tower in self.towers[:2]]
         wide = int(self.denoiser.config.joint_attention_dim)
         clip = torch.cat([out.hidden_states[-2] for out in clips], -1)
@@ -56,7 +57,7 @@ class StableDiffusion3(Flow, Family):
         return pack(torch.cat([sequence, t5.to(sequence)], 1), pooled=pooled).to(self.dtype)
 
     def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]:
-        """In the CLIP towers' places, then in T5's."""
+        """Positions of a learned word: first among CLIP's hidden states, then among T5's."""
         first = super().word_places(prompt, word, words=words)
         if len(self.towers) < 3:
             return first

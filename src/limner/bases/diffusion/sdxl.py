@@ -1,4 +1,4 @@
-"""Stable Diffusion XL (arXiv:2307.01952): two CLIP towers side by side, and size and crop told to the denoiser."""
+"""Stable Diffusion XL (arXiv:2307.01952): two CLIP text encoders, and a denoiser conditioned on size and crop."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from limner.core.types import Pass
 
 
 class StableDiffusionXL(Diffusion, Family):
-    """States are the last but one of both towers, side by side; the second tower's projected end is the global
-    vector."""
+    """Hidden states are those of both text encoders' second last layers, side by side; the global vector is the
+    projected end token of the second."""
 
     family = "sdxl"
     takes_residuals = True
 
     def __init__(self, name: str, *, empty_is_zero: bool = True, **parts: Any) -> None:
         super().__init__(name, **parts)
-        self.empty_is_zero = empty_is_zero  # an empty prompt is read as zeros, as it was trained
+        self.empty_is_zero = empty_is_zero  # an empty prompt is read as zeros, as in the makers' training
         self.sites = host_sites(self.denoiser)
 
     @property
@@ -37,7 +37,7 @@ class StableDiffusionXL(Diffusion, Family):
         ), wide
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, L + 1, D1 + D2], the last row the global vector."""
+        """[B, L + 1, D1 + D2]: hidden states, and the global vector in the last row."""
         first, second = (self._read(tower, prompts, words, output_hidden_states=True)[0] for tower in self.towers)
         sequence = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
         states = pack(sequence, pooled=second.text_embeds).to(self.dtype)
@@ -46,7 +46,7 @@ class StableDiffusionXL(Diffusion, Family):
         return states
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
-        """[B, C, h, w] -> [B, C, h, w]. Pictures are told to be whole and of the base's own size (Sec. 2.2)."""
+        """[B, C, h, w] -> [B, C, h, w], conditioned on the size of an uncropped picture (Sec. 2.2)."""
         side = float(noised.shape[-1] * self._factor)
         high = float(noised.shape[-2] * self._factor)
         sizes = noised.new_tensor([high, side, 0.0, 0.0, high, side]).expand(len(noised), -1)

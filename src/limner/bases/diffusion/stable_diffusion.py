@@ -1,6 +1,7 @@
-"""Stable Diffusion 1.x and 2.x, and everything of their shape: the pocket base is one of them.
+"""Stable Diffusion 1.x and 2.x, and bases of the same architecture, such as pocket.
 
-One CLIP text tower, a KL autoencoder (or a tiny one), a UNet with cross-attention, noise or velocity as its prediction.
+One CLIP text encoder, a KL autoencoder (or a tiny one), and a UNet with cross-attention that predicts noise or
+velocity.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from limner.errors import InputError
 
 
 class StableDiffusion(Diffusion, Family):
-    """A pipeline of this family behind the seam."""
+    """A pipeline of this family behind the `Base` protocol."""
 
     family = "stable_diffusion"
     takes_residuals = True
@@ -34,13 +35,13 @@ class StableDiffusion(Diffusion, Family):
         self.sites = host_sites(self.denoiser)
 
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, L, D]: the last states of the tower."""
+        """[B, L, D]: last hidden states of the text encoder."""
         states: Tensor = self._read(self.towers[0], prompts, words)[0].last_hidden_state
         return states.to(self.dtype)
 
     def text_features(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
-        """[B, D]: global CLIP embeddings of texts, comparable with those of pictures: the state at the end token,
-        projected. Raises `InputError` where the picture tower is not of a whole CLIP."""
+        """[B, D]: global CLIP embeddings of texts, in the same space as those of pictures: the projected hidden state
+        of the end token. Raises `InputError` where the folder of the image encoder lacks CLIP's text projection."""
         states = self._read(self.towers[0], prompts, words)[0].last_hidden_state
         ends = [1 + self.num_tokens(prompt, words=words) for prompt in prompts]
         at = torch.arange(len(ends), device=states.device), torch.tensor(ends, device=states.device)
@@ -58,12 +59,12 @@ class StableDiffusion(Diffusion, Family):
                     found: Tensor = tensors.get_tensor(name)
                     return found.to(self.device)
         raise InputError(
-            f"{self.name} cannot compare texts with pictures, which this method does: put the whole CLIP that its text tower "
-            "is of into the base's folder as image_encoder/"
+            f"{self.name} cannot compare texts with pictures, which this method does: put the whole CLIP of its text "
+            "encoder into the base's folder as image_encoder/"
         )
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
-        """[B, C, h, w] -> [B, C, h, w]: one run of the UNet, its attention layers seeing `context`."""
+        """[B, C, h, w] -> [B, C, h, w]: one pass of the UNet, whose attention layers receive `context`."""
         x = self._filled(noised, context)
         told = with_residuals(x, time, context, encoder_hidden_states=states, cross_attention_kwargs={"run": context})
         out: Tensor = self.denoiser(x, time, **told).sample

@@ -1,1 +1,1 @@
-"""Generators of adversarial networks, whose codes are what is personalised."""
+"""Generators of adversarial networks, which are personalised through their latent codes."""

@@ -1,4 +1,4 @@
-"""Pictures to codes in W+, by an encoder of e4e's shape (arXiv:2102.02766)."""
+"""Encode pictures into W+ with an encoder of e4e's architecture (arXiv:2102.02766)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ WEIGHTS = "encoder.safetensors"
 
 
 class Reading(nn.Module):
-    """Maps [B, wide, h, w] -> one vector of a code [B, width]: halved down to one place (pSp's map2style,
-    arXiv:2008.00951)."""
+    """Feature maps [B, wide, h, w] -> one vector of a code [B, width], by convolutions that halve the side down to 1
+    (pSp's map2style, arXiv:2008.00951)."""
 
     def __init__(self, wide: int, width: int, side: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Reading(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions and a way around them; halves the side."""
+    """Two convolutions with a skip connection; halves the side."""
 
     def __init__(self, wide_in: int, wide_out: int) -> None:
         super().__init__()
@@ -50,9 +50,9 @@ class Residual(nn.Module):
 class WPlusEncoder(nn.Module):
     """Pictures [B, 3, H, W] in [0, 1] -> codes [B, num_styles, width].
 
-    A code is the generator's mean w, a vector that is the same in all layers, and an offset for each layer but the
-    first (Eq. 2): near to W where offsets are small, which is where codes can be edited. `offsets` says how many of
-    them act: training lets them in one by one (Sec. 4.2). Coarse layers read the deepest maps, fine ones the widest.
+    A code is the sum of the generator's mean w, a vector common to all layers, and an offset for each layer but the
+    first (Eq. 2). Small offsets keep the code near W, where codes can be edited. `offsets` is the number of offsets in
+    use: training adds them one by one (Sec. 4.2). Coarse layers read the deepest feature maps, fine ones the largest.
     """
 
     mean_w: Tensor  # [width]
@@ -77,7 +77,7 @@ class WPlusEncoder(nn.Module):
         return self.mean_w + torch.stack(rows, 1)
 
     def _pyramid(self, pixels: Tensor) -> list[Tensor]:
-        """Deepest first: maps at an eighth, a quarter and half of the side."""
+        """Feature maps, deepest first, at an eighth, a quarter and half of the picture's side."""
         size = self.config.size
         x = pixels.float()
         if x.shape[-2:] != (size, size):
@@ -91,8 +91,11 @@ class WPlusEncoder(nn.Module):
 
 
 def open_encoder(folder: Path | str, *, device: str = "cpu") -> WPlusEncoder:
-    """The encoder beside a generator, as encoder.safetensors, frozen; opened once. Raises `FileError` where there is
-    none."""
+    """Open the frozen encoder of a generator, once for each file. Raises `FileError` where there is none.
+
+    folder: the generator's folder, with encoder.safetensors
+    device: "cpu", or the name of a CUDA device
+    """
     path = Path(folder).expanduser() / WEIGHTS
     about = path.stat() if path.is_file() else None
     return _opened(path, device, about and (about.st_size, about.st_mtime_ns))
@@ -106,6 +109,6 @@ def _opened(path: Path, device: str, _: object) -> WPlusEncoder:
 
 
 def w_plus(folder: Path, pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, num_styles, width], by the encoder of a folder, with gradients."""
+    """Encode pictures [n, 3, H, W] in [0, 1] into W+ [n, num_styles, width] with a folder's encoder; gradients pass."""
     found: Tensor = open_encoder(folder, device=str(pixels.device))(pixels)
     return found

@@ -1,9 +1,10 @@
-"""A small generator of StyleGAN2's shape (arXiv:1912.04958) and its three spaces of codes.
+"""A small generator of StyleGAN2's architecture (arXiv:1912.04958) and its three latent spaces.
 
     z [B, latent] --mapping--> w [B, width] --one for each layer--> w+ [B, num_styles, width] --affine--> s
     --synthesis--> pixels
 
-W: one vector for all layers. W+: one for each. S: the channels' own scales, [B, channels] for each convolution.
+W: one vector for all layers. W+: one vector for each layer. S: a scale for each input channel of each convolution,
+[B, channels].
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ from limner.errors import FileError, InputError
 
 CONFIG, WEIGHTS = "config.json", "generator.safetensors"
 SLOWER = 0.01
-"""The rate of the mapping network, of the others' (Sec. 2 of arXiv:1812.04948)."""
+"""Learning rate of the mapping network as a fraction of the other layers' (App. C of arXiv:1812.04948)."""
 FOLLOWS = 0.995
-"""How much of itself the running mean of w keeps at an update."""
+"""Decay of the exponential moving average of w."""
 
 
 @dataclass(frozen=True)
 class StyleGANConfig:
-    """The sizes of a generator."""
+    """Sizes of a generator."""
 
-    size: int = 64  # pixels of a side, a power of 2 from 8 to 1024
-    latent: int = 128  # numbers of z
-    width: int = 128  # numbers of w
+    size: int = 64  # height and width of a picture in pixels, a power of 2 from 8 to 1024
+    latent: int = 128  # length of z
+    width: int = 128  # length of w
     mapping: int = 4  # layers of the mapping network
-    channels: int = 64  # of the finest layer; twice as many at each halving of the side, up to `most`
-    most: int = 256
+    channels: int = 64  # channels of the finest layer; doubled at each halving of the side, up to `most`
+    most: int = 256  # most channels of a layer
 
     def __post_init__(self) -> None:
         if self.size not in (8, 16, 32, 64, 128, 256, 512, 1024):
@@ -51,12 +52,12 @@ class StyleGANConfig:
 
     @property
     def sides(self) -> list[int]:
-        """4, 8, ... size"""
+        """Sides of the layers' feature maps: 4, 8, ... size."""
         return [2**k for k in range(2, int(math.log2(self.size)) + 1)]
 
     @property
     def num_styles(self) -> int:
-        """Vectors of a code in W+: 2 log2(size) - 2."""
+        """Number of vectors of a code in W+: 2 log2(size) - 2."""
         return 2 * len(self.sides)
 
     def wide(self, side: int) -> int:
@@ -64,8 +65,8 @@ class StyleGANConfig:
 
 
 class Equalised(nn.Module):
-    """A linear layer whose weights are of deviation 1 and are scaled when used, so that all layers learn at one pace
-    (arXiv:1710.10196)."""
+    """A linear layer with equalised learning rate: its weights start with standard deviation 1 and are scaled at run
+    time (Sec. 4.1 of arXiv:1710.10196)."""
 
     def __init__(self, wide_in: int, wide_out: int, *, bias: float = 0.0, rate: float = 1.0) -> None:
         super().__init__()
@@ -78,7 +79,7 @@ class Equalised(nn.Module):
 
 
 class MappingNetwork(nn.Module):
-    """z [B, latent] -> w [B, width]"""
+    """z [B, latent] -> w [B, width]."""
 
     def __init__(self, config: StyleGANConfig) -> None:
         super().__init__()
@@ -93,8 +94,8 @@ class MappingNetwork(nn.Module):
 
 
 class Modulated(nn.Module):
-    """A convolution whose input channels are scaled by a style, and, with `demodulate`, whose outputs are scaled back
-    to deviation 1 as statistics expect it (Eq. 1 to 3 of arXiv:1912.04958)."""
+    """A convolution whose input channels are scaled by a style; `demodulate` scales its outputs back to an expected
+    standard deviation of 1 (Eq. 1 to 3 of arXiv:1912.04958)."""
 
     def __init__(self, wide_in: int, wide_out: int, kernel: int, *, demodulate: bool = True) -> None:
         super().__init__()
@@ -102,7 +103,7 @@ class Modulated(nn.Module):
         self.scale, self.demodulate = 1 / (wide_in * kernel**2) ** 0.5, demodulate
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """x [B, C, h, w], style [B, C] -> [B, out, h, w]"""
+        """x [B, C, h, w], style [B, C] -> [B, out, h, w]."""
         weight = self.weight * self.scale
         out = F.conv2d(x * style[:, :, None, None], weight, padding=weight.shape[-1] // 2)
         if self.demodulate:
@@ -112,7 +113,7 @@ class Modulated(nn.Module):
 
 
 class Layer(nn.Module):
-    """Modulated convolution, noise, bias and a leaky rectifier; doubles the side first where `up`."""
+    """Modulated convolution, noise, bias and leaky ReLU; with `up`, the side is doubled first."""
 
     def __init__(self, wide_in: int, wide_out: int, width: int, *, up: bool) -> None:
         super().__init__()
@@ -147,7 +148,7 @@ class ToPixels(nn.Module):
 
 
 class StyleGAN(nn.Module):
-    """The generator. Pictures are [B, 3, size, size], about [0, 1] and not cut to it, so that gradients pass."""
+    """The generator. Pictures are [B, 3, size, size], roughly in [0, 1] but not clamped, so that gradients pass."""
 
     mean_w: Tensor  # [width]
 
@@ -169,7 +170,11 @@ class StyleGAN(nn.Module):
     # ---------------------------------------------------------------------------------------------------------- spaces
 
     def to_w(self, z: Tensor, *, truncation: float = 1.0) -> Tensor:
-        """[B, latent] -> [B, width]; `truncation` below 1 is nearer to the mean w, less varied and more usual."""
+        """Map z to W: [B, latent] -> [B, width].
+
+        z: [B, latent]
+        truncation: below 1 moves codes towards the mean w, for more typical and less varied pictures
+        """
         w: Tensor = self.mapping(z)
         if self.training:
             with torch.no_grad():
@@ -177,11 +182,11 @@ class StyleGAN(nn.Module):
         return w if truncation == 1 else self.mean_w.lerp(w, truncation)
 
     def to_w_plus(self, w: Tensor) -> Tensor:
-        """[B, width] -> [B, num_styles, width], the same in all layers."""
+        """The same code in all layers: [B, width] -> [B, num_styles, width]."""
         return w[:, None].expand(-1, self.config.num_styles, -1)
 
     def to_styles(self, w_plus: Tensor) -> list[Tensor]:
-        """[B, num_styles, width] -> the styles of all convolutions, in the order of `style_names`: S."""
+        """Map W+ to S: [B, num_styles, width] -> the styles of all convolutions, in the order of `style_names`."""
         expected = (self.config.num_styles, self.config.width)
         if w_plus.ndim != 3 or tuple(w_plus.shape[1:]) != expected:
             raise InputError(
@@ -191,7 +196,7 @@ class StyleGAN(nn.Module):
 
     @property
     def style_names(self) -> list[str]:
-        """The convolution of each style of S: "4.conv", "4.pixels", "8.up", "8.conv", ..."""
+        """Name of the convolution of each style in S: "4.conv", "4.pixels", "8.up", "8.conv", ..."""
         found = []
         for side in self.config.sides:
             found += [f"{side}.up"] if side > 4 else []
@@ -199,7 +204,8 @@ class StyleGAN(nn.Module):
         return found
 
     def _modulated(self) -> list[tuple[Any, int]]:
-        """Every convolution with its vector of W+: a side's pixels share the vector of the next side's first layer."""
+        """(convolution, index of its vector in W+); the layer to pixels shares the vector of the next side's first
+        layer."""
         found: list[tuple[Any, int]] = []
         layers = iter(self.layers)
         index = 0
@@ -213,8 +219,11 @@ class StyleGAN(nn.Module):
     # ------------------------------------------------------------------------------------------------------- synthesis
 
     def synthesise(self, styles: Sequence[Tensor], *, noise: Generator | None = None) -> Tensor:
-        """S -> [B, 3, size, size]. Without a stream for noise there is none: pictures are a function of the code
-        alone."""
+        """S -> [B, 3, size, size].
+
+        styles: one [B, channels] for each convolution, in the order of `style_names`
+        noise: generator of the layers' noise; None adds none, so that pictures depend on the code alone
+        """
         x, image = self.constant.expand(len(styles[0]), -1, -1, -1).to(styles[0]), None
         for (module, _), style in zip(self._modulated(), styles, strict=True):
             if isinstance(module, ToPixels):
@@ -226,7 +235,7 @@ class StyleGAN(nn.Module):
         return image / 2 + 0.5
 
     def forward(self, w_plus: Tensor, *, noise: Generator | None = None) -> Tensor:
-        """[B, num_styles, width] -> [B, 3, size, size]"""
+        """[B, num_styles, width] -> [B, 3, size, size]."""
         return self.synthesise(self.to_styles(w_plus), noise=noise)
 
     # ----------------------------------------------------------------------------------------------------------- files
@@ -241,8 +250,11 @@ def _doubled(image: Tensor) -> Tensor:
 
 
 def open_stylegan(folder: Path | str, *, device: str = "cpu") -> StyleGAN:
-    """The generator of a folder with config.json and generator.safetensors, frozen. Raises `FileError` for what is
-    none."""
+    """Open the frozen generator of a folder. Raises `FileError` where there is none.
+
+    folder: a folder with config.json and generator.safetensors
+    device: "cpu", or the name of a CUDA device
+    """
     place = Path(folder).expanduser()
     config = read_config(place)
     network = StyleGAN(config)
@@ -251,7 +263,7 @@ def open_stylegan(folder: Path | str, *, device: str = "cpu") -> StyleGAN:
 
 
 def read_config(folder: Path) -> StyleGANConfig:
-    """The sizes of a folder's generator."""
+    """Read the sizes of a folder's generator."""
     path = folder / CONFIG
     if not path.is_file():
         raise FileError(f"{folder} has no {CONFIG}: expected the folder of a StyleGAN, with {CONFIG} and {WEIGHTS}")
@@ -259,18 +271,23 @@ def read_config(folder: Path) -> StyleGANConfig:
     names = {field.name for field in fields(StyleGANConfig)}
     if set(found) != names:
         raise FileError(
-            f"{path} must say {', '.join(sorted(names))} and nothing else, not {', '.join(sorted(found))[:200]}"
+            f"{path} must hold {', '.join(sorted(names))} and nothing else, not {', '.join(sorted(found))[:200]}"
         )
     try:
         return StyleGANConfig(
             **{name: whole_number(value, f"{name} of {path}", least=1, most=4096) for name, value in found.items()}
         )
     except InputError as error:
-        raise FileError(f"{path} cannot be: {error}") from error
+        raise FileError(f"{path} is not valid: {error}") from error
 
 
 def load_network(network: nn.Module, path: Path, *, what: str) -> None:
-    """Fill a network with a file's weights. Raises `FileError` where they are others than it has."""
+    """Load a file's weights into a network. Raises `FileError` where names or shapes do not match.
+
+    network: the network to fill
+    path: a .safetensors file
+    what: the network's kind, for messages
+    """
     if not path.is_file():
         raise FileError(f"{path.parent} has no {path.name}, the weights of a {what}")
     state = {name: value.float() for name, value in read_tensors(path, what=what)[1].items()}
@@ -281,7 +298,8 @@ def load_network(network: nn.Module, path: Path, *, what: str) -> None:
 
 
 def save_network(network: nn.Module, config: Mapping[str, Any], folder: Path, weights: str) -> Path:
-    """A network's weights in single precision, and the sizes beside them."""
+    """Write a network's weights in single precision, and its sizes as config.json in the same folder; return the
+    folder."""
     from safetensors.torch import save_file
 
     from limner.core.files import atomic_write, write_text

@@ -1,4 +1,4 @@
-"""Motion modules beside a UNet's layers, so that the frames of a clip see one another (AnimateDiff,
+"""Motion modules between a UNet's layers, in which the frames of a clip attend to each other (AnimateDiff,
 arXiv:2307.04725)."""
 
 from __future__ import annotations
@@ -20,19 +20,29 @@ from limner.errors import FileError, InputError
 
 @contextmanager
 def moving(unet: Any, adapter: Any, frames: int) -> Iterator[None]:
-    """While inside, every `frames` rows of a batch are one clip, and the modules of a diffusers `MotionAdapter` act on
-    them.
+    """Context in which every `frames` rows of a batch are one clip, and the modules of a diffusers `MotionAdapter` act
+    on it.
 
-    They stand where diffusers' `UNetMotionModel` has them: after each pair of residual and attention layers, and in the
-    middle before the last residual layer. The UNet itself may be of any kind that diffusers has.
+    The modules have the same positions as in diffusers' `UNetMotionModel`: after each pair of residual and attention
+    layers, and in the middle block before the last residual layer.
+
+    unet: any UNet of diffusers
+    adapter: a diffusers `MotionAdapter` of the UNet's shape
+    frames: number of frames of a clip
     """
     with _after_layers(unet, adapter, lambda module, x: module(x, num_frames=frames)):
         yield
 
 
 def moved(base: Any, adapter: Any, live: Live, scale: float) -> AbstractContextManager[None]:
-    """While inside, the modules act on the clips of the run that `live` is told of, at a strength. A reference stream,
-    which stands before the clips of every branch, passes by."""
+    """Context in which motion modules act on the clips of a base's passes. A reference stream, which precedes the clips
+    in every branch, is left unchanged.
+
+    base: a base with a UNet
+    adapter: a diffusers `MotionAdapter` of the UNet's shape
+    live: carries the current pass, and whether the modules are on
+    scale: strength of the modules; 1 is theirs, 0 is none
+    """
 
     def act(module: Any, x: Tensor) -> Tensor:
         run = live.run
@@ -48,17 +58,25 @@ def moved(base: Any, adapter: Any, live: Live, scale: float) -> AbstractContextM
 
 
 def motion_of(base: Any, frames: int, folder: str, generator: Generator) -> tuple[Any, dict[str, Tensor], int]:
-    """Motion modules for a base's UNet, their weights by name, and the frames of the longest clip: those of a folder,
-    or new ones whose output is zero. Raises `InputError` for a base without a UNet, and for modules of another's
-    shape."""
+    """Motion modules for a base's UNet, their weights by name, and the number of frames of the longest clip.
+
+    base: a base with a UNet
+    frames: frames of the longest clip of new modules
+    folder: a MotionAdapter in diffusers' layout; empty makes new modules, whose output is zero
+    generator: draws the weights of new modules
+
+    Raises `InputError` for a base without a UNet, and for modules that were made for a UNet of another shape.
+    """
     unet = base.module("denoiser")
     if not isinstance(unet, UNet2DConditionModel):
         raise InputError(f"{base.name} ({base.family}) has no UNet, and motion modules stand between a UNet's layers")
     network = _opened(folder) if folder else _new(unet, frames)
     found, wanted = (tuple(net.config.block_out_channels) for net in (network, unet))
     if found != wanted:
-        raise InputError(f"{folder} has motion modules for layers of {found} channels, and {base.name} has {wanted}")
-    with quiet():  # diffusers names layers to keep in single precision, of which there are none
+        raise InputError(
+            f"{folder} has motion modules for layers with {found} channels, but those of {base.name} have {wanted}"
+        )
+    with quiet():  # diffusers warns about layers to keep in single precision, which do not exist here
         network.to(base.device, base.dtype)
     start = {name: tensor.detach() for name, tensor in network.named_parameters()}
     if not folder:
@@ -79,10 +97,10 @@ def _opened(folder: str) -> Any:
 
 
 def _new(unet: Any, frames: int) -> Any:
-    """Modules as diffusers makes them, in the sizes of a UNet."""
+    """New motion modules of diffusers, in the sizes of a UNet."""
     config = unet.config
     heads = config.num_attention_heads or config.attention_head_dim
-    with torch.random.fork_rng(devices=[]):  # values are drawn anew, from a stream of their own
+    with torch.random.fork_rng(devices=[]):  # `_begun` draws the values again, from its own generator
         return MotionAdapter(
             block_out_channels=tuple(config.block_out_channels),
             motion_layers_per_block=config.layers_per_block,
@@ -94,8 +112,8 @@ def _new(unet: Any, frames: int) -> Any:
 
 
 def _begun(name: str, like: Tensor, generator: Generator) -> Tensor:
-    """A parameter at its start: norms are the identity, the last layer of a module is zero, the rest as torch begins
-    layers."""
+    """Initial value of a parameter: norms are the identity, a module's last layer is zero, and other layers are as
+    torch initialises them."""
     if name.endswith("bias") or ".proj_out." in name:
         return torch.zeros(like.shape)
     if like.ndim == 1:
@@ -115,7 +133,7 @@ def _after_layers(unet: Any, adapter: Any, act: Act) -> Iterator[None]:
 
 
 def _places(unet: Any, adapter: Any) -> Iterator[tuple[Any, Any]]:
-    """(layer, motion module that follows it)."""
+    """Pairs of a layer and the motion module that follows it."""
     for blocks, motions in ((unet.down_blocks, adapter.down_blocks), (unet.up_blocks, adapter.up_blocks)):
         for block, motion in zip(blocks, motions, strict=True):
             layers = block.attentions if getattr(block, "has_cross_attention", False) else block.resnets

@@ -1,10 +1,9 @@
-"""Folders of pictures as people have them: which tool's layout it is, and what is in it. A file here for each kind of
-layout.
+"""Read folders of pictures in the layouts of common tools. Each layout has a file in this package.
 
-Known: a flat folder, captions beside pictures in .txt or .caption, kohya's `10_token class` folders and dataset
-TOML, Hugging Face's metadata.jsonl (or .csv), DiffSynth's metadata.csv, Custom Diffusion's concepts_list.json; masks
-as transparency, NAME-masklabel.png, NAME.mask.png, a folder masks/, or kohya's conditioning folder; the class noun
-in class.txt. Whatever lies there and is not used is said.
+Layouts: a flat folder, with captions beside pictures in .txt or .caption; kohya's `10_token class` folders and dataset
+TOML; Hugging Face's metadata.jsonl (or .csv); DiffSynth's metadata.csv; Custom Diffusion's concepts_list.json. Masks
+are transparency, NAME-masklabel.png, NAME.mask.png, a folder masks/, or kohya's conditioning folder. The class noun may
+be in class.txt. Files that are not used are reported.
 """
 
 from __future__ import annotations
@@ -32,24 +31,24 @@ from .words import token_in, whole_word
 __all__ = ["Found", "Item", "item", "laid_out", "opened", "pictures_of", "recognised", "whole_word", "write_page"]
 
 READERS = (concepts_list, kohya_toml, kohya_folders, metadata, flat)
-"""In this order a folder is shown to them; the first that knows it reads it."""
+"""Readers of layouts, in order: the first that recognises a folder reads it."""
 
 
 def recognised(folder: Path | str) -> Found:
-    """Look at a folder (or a list file) and say what it is. Raises `PictureError` for pictures that cannot be read
-    and for captions that are empty, `FileError` for lists that are damaged or name files that are not there."""
+    """Recognise the layout of a folder, or of a list file, and open its pictures. Raises `PictureError` for unreadable
+    pictures and empty captions, and `FileError` for lists that are damaged or name missing files."""
     path = Path(folder).expanduser()
     if not path.exists():
         raise FileError(f"there is no file or folder {path}")
     found = _read(path, READERS)
-    assert found is not None  # a flat folder is always one
+    assert found is not None  # the last reader, `flat`, recognises every folder
     read_class(found)
     if not found.items:
         raise no_pictures(path)
     for listed in found.items:
         if not listed.path.is_file():
             raise FileError(
-                f"{found.folder} lists {listed.path.name}, and there is no such file; mend the list or put it there"
+                f"{found.folder} lists {listed.path.name}, but there is no such file; correct the list or add the file"
             )
         found.references.append(opened(listed.path, listed.mask))
     found.doubles = near_duplicates(found)
@@ -58,7 +57,7 @@ def recognised(folder: Path | str) -> Found:
 
 
 def opened(picture: Path, mask: Path | None) -> Reference:
-    """A picture with its mask. Raises `PictureError` for what cannot be read."""
+    """Open a picture and its mask. Raises `PictureError` where one of them cannot be read."""
     reference, _ = read_picture(picture)
     if mask is None:
         return reference
@@ -66,8 +65,13 @@ def opened(picture: Path, mask: Path | None) -> Reference:
 
 
 def laid_out(folder: Path, spoilt: Callable[[str, str], object]) -> Found:
-    """What is in a folder by its files' names alone: no picture is opened, and what is wrong with captions is told
-    to `spoilt` (why, name) rather than raised. Raises `FileError` for lists that are damaged."""
+    """Recognise the layout of a folder without opening a picture.
+
+    folder: the folder
+    spoilt: called with (reason, name) for each caption that cannot be used, in place of an error
+
+    Raises `FileError` for lists that are damaged.
+    """
     found = _read(folder, READERS[:-1])
     if found is None:
         items = [item(inside(p, folder), spoilt) for p in pictures_of(folder)]
@@ -77,13 +81,14 @@ def laid_out(folder: Path, spoilt: Callable[[str, str], object]) -> Found:
 
 
 def _read(path: Path, readers: Sequence[Callable[[Path], Found | None]]) -> Found | None:
-    """The first reader's that knows the folder. A list that lies in a folder names nothing outside of it; one that
-    the user names himself may. Raises `FileError`, also for everything the system says of files that cannot be
-    read."""
+    """The contents of a folder, by the first reader that recognises it. A list inside the folder may only name files
+    inside the folder; a list that the user names may name others. Raises `FileError`, also in place of the operating
+    system's errors."""
     try:
         found = next((f for f in (reader(path) for reader in readers) if f is not None), None)
         if found is not None and path.is_dir():
-            root = path.parent if path.parent.name == "img" else path  # kohya's folder, named by its part of pictures
+            # The user may name a folder of pictures inside kohya's img/.
+            root = path.parent if path.parent.name == "img" else path
             for place in [p for i in found.items for p in (i.path, i.mask) if p is not None]:
                 inside(place, root, named_by=found.layout)
             found.regular = [inside(place, root.parent, named_by=found.layout) for place in found.regular]
@@ -95,7 +100,7 @@ def _read(path: Path, readers: Sequence[Callable[[Path], Found | None]]) -> Foun
 
 
 def near_duplicates(found: Found) -> list[tuple[str, str]]:
-    """Pairs of a folder's pictures that look nearly the same, by their names."""
+    """Pairs of names of a folder's near-duplicates."""
     pictures = [reference.image for reference in found.references if reference.image is not None]
     names = [
         str(item.path.relative_to(found.folder)) if found.folder in item.path.parents else item.path.name

@@ -13,8 +13,8 @@ LIMIT = 1000  # bytes
 
 
 def read_class(found: Found) -> None:
-    """Take a folder's class from its class.txt, where its own files do not say it. A caption of that name, beside
-    class.jpg, is none. Raises `FileError` for a file that holds no noun."""
+    """Read a folder's class noun from its class.txt, unless the layout's own files name a class. The caption class.txt
+    of a picture class.jpg does not count. Raises `FileError` for a file without a noun."""
     file = found.folder / NAME
     if found.noun or not file.is_file() or any(item.path.stem == file.stem for item in found.items):
         return

@@ -14,7 +14,8 @@ from .words import noun_of, token_of
 
 
 def concepts_list(path: Path) -> Found | None:
-    """Custom Diffusion's list of concepts: folders of pictures and of the class, with their prompts."""
+    """Read Custom Diffusion's list of concepts, which names folders of pictures and class images with their prompts;
+    None without one."""
     file = path if path.name == "concepts_list.json" else path / "concepts_list.json"
     if not file.is_file():
         return None
@@ -22,10 +23,12 @@ def concepts_list(path: Path) -> Found | None:
     if not isinstance(listed, list) or not listed or not all(isinstance(c, dict) for c in listed):
         raise FileError(f"{file} is no list of concepts: expected a list of tables with instance_data_dir")
     if len(listed) > 1:
-        raise InputError(f"{file} has {len(listed)} concepts; teach them one by one: give each one's instance_data_dir")
+        raise InputError(
+            f"{file} has {len(listed)} concepts; learn them one by one, each from its own instance_data_dir"
+        )
     (about,) = listed
     if not about.get("instance_data_dir"):
-        raise FileError(f"{file} says no instance_data_dir: where the pictures are")
+        raise FileError(f"{file} has no instance_data_dir, the folder of the pictures")
     for key in ("instance_data_dir", "class_data_dir", "instance_prompt", "class_prompt"):
         plain_text("" if about.get(key) is None else about[key], f"{key} of {file}")
     place = beside(file, about["instance_data_dir"])

@@ -10,9 +10,10 @@ from limner.errors import FileError
 
 
 def prompts_and_classes(path: Path) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
-    """Subject -> class noun, prompts for things, prompts for living beings; "{}" stands for the subject.
+    """Read (subject -> class noun, prompts for things, prompts for living beings); "{}" stands for the subject.
 
-    The file is a table and two Python lists in prose; it is read, never run. Raises `FileError` for another file.
+    The file holds a table and two Python lists in prose, which are parsed and never run. Raises `FileError` for another
+    file.
     """
     text = read_text(path)
     table, _, rest = text.partition("Prompts")

@@ -1,4 +1,4 @@
-"""Files beside pictures: captions, masks, and the pictures of a folder."""
+"""The pictures of a folder, and the captions and masks beside them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ CAPTIONS = (".txt", ".caption")
 
 
 def item(picture: Path, spoilt: Callable[[str, str], object]) -> Item:
-    """A picture with what lies beside it; a caption that is no good is told to `spoilt`."""
+    """A picture with the caption and mask beside it.
+
+    picture: path of the picture
+    spoilt: called with (reason, name) for a caption that cannot be used, which is then left out
+    """
     try:
         caption = caption_of(picture, CAPTIONS)
     except (PictureError, FileError):

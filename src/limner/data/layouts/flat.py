@@ -1,4 +1,4 @@
-"""A folder of pictures with what lies beside them."""
+"""A folder of pictures, with captions and masks beside them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from .found import Found, Item
 
 
 def flat(path: Path, endings: Sequence[str] = CAPTIONS) -> Found:
-    """Pictures in a folder, with captions and masks beside them."""
+    """Read the pictures of a folder, with captions and masks beside them; or one picture.
+
+    path: a folder, or a picture
+    endings: file name endings of captions
+    """
     if path.is_file():
         return Found(path, "one picture", [Item(path, caption_of(path, endings), mask_beside(path))])
     if not path.is_dir():

@@ -1,4 +1,4 @@
-"""A folder of pictures as it was recognised."""
+"""The contents of a folder whose layout was recognised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from limner.errors import InputError
 from .words import handled, usable
 
 USUAL_SIDE = 512
-"""Pixels a side that most bases paint, for a note on pictures before a base is known."""
+"""Side in pixels of most bases' pictures, for notes on small pictures before a base is known."""
 
 
 @dataclass(frozen=True)
@@ -25,32 +25,32 @@ class Item:
     caption: str = ""
     mask: Path | None = None
     repeats: int = 1
-    concept: str = ""  # which of the folder's subjects it shows, as its files call it
+    concept: str = ""  # the subject's name in the folder's files, where they distinguish several
 
 
 @dataclass
 class Found:
-    """A folder, recognised."""
+    """The contents of a folder of pictures."""
 
     folder: Path
-    layout: str
+    layout: str  # name of the layout, for people
     items: list[Item]
-    noun: str = ""  # as its files say
-    token: str = ""  # how its captions call the subject
-    regular: list[Path] = field(default_factory=list)  # pictures of the class
-    stray: list[str] = field(default_factory=list)  # files that are nothing here
-    references: list[Reference] = field(default_factory=list, repr=False)
-    doubles: list[tuple[str, str]] = field(default_factory=list)
-    unused: list[str] = field(default_factory=list)  # what its files say that is not used
+    noun: str = ""  # class noun in its files
+    token: str = ""  # word for the subject in its captions
+    regular: list[Path] = field(default_factory=list)  # class images (prior preservation)
+    stray: list[str] = field(default_factory=list)  # names of files that are not read
+    references: list[Reference] = field(default_factory=list, repr=False)  # pictures and masks of `items`
+    doubles: list[tuple[str, str]] = field(default_factory=list)  # names of near-duplicates
+    unused: list[str] = field(default_factory=list)  # fields of its files that are not used
 
     @property
     def concepts(self) -> list[str]:
-        """The subjects that its files tell apart."""
+        """Names of the subjects that its files distinguish."""
         return sorted({item.concept for item in self.items if item.concept})
 
     @property
     def notes(self) -> list[str]:
-        """What is lost of pictures and masks."""
+        """Notes for the user about pictures and masks, such as small ones."""
         return [*picture_notes(self.references), *small_notes(self.references, USUAL_SIDE)]
 
     @property
@@ -83,32 +83,36 @@ class Found:
             f"{counted(r['masks'], 'mask')}",
         ]
         if self.noun or self.token:
-            lines.append(f"class: {self.noun or 'not said'}; called: {self.token or 'nothing of its own'}")
+            lines.append(f"class: {self.noun or 'none given'}; token in captions: {self.token or 'none'}")
         if self.regular:
-            lines.append(f"{counted(len(self.regular), 'picture')} of the class beside it")
+            lines.append(f"{counted(len(self.regular), 'class image')} beside it")
         if r["repeats"] != [1]:
             lines.append(f"repeats: {', '.join(map(str, r['repeats']))}")
         lines += alike_lines(self.doubles)
         if len(self.concepts) > 1:
-            lines.append(f"several subjects: {', '.join(self.concepts)}; teach them one by one")
+            lines.append(f"several subjects: {', '.join(self.concepts)}; learn them one by one")
         lines += first_of([f"not read: {name}" for name in self.stray])
         lines += [f"not used: {what}" for what in self.unused]
         lines += self.notes
         return "\n".join(lines)
 
     def subject(self, *, noun: str = "", name: str = "", **more: Any) -> Subject:
-        """The subject, its captions with the handle where they had the data set's own word, or the name that is
-        given. Raises `InputError` where neither the folder nor the caller says what it is, and for a folder of
-        several subjects."""
+        """The subject of the folder; its handle replaces the data set's token in captions.
+
+        noun: class noun, in place of the folder's own; empty keeps this
+        name: name of the subject, without "<" and ">"; empty takes the token, or "my" and the class noun
+        more: further fields of `Subject.of`
+
+        Raises `InputError` without a class noun, and for a folder with several subjects.
+        """
         if len(self.concepts) > 1:
             raise InputError(
-                f"{self.folder} holds several subjects ({', '.join(self.concepts)}), which are not taught as one: "
-                "name the folder of "
-                "one of them, or teach all of them, each on its own, with --together"
+                f"{self.folder} holds several subjects ({', '.join(self.concepts)}), which cannot be learned as one: "
+                "name the folder of one of them, or learn each on its own with --together"
             )
         noun = noun or self.noun
         if not noun:
-            raise InputError(f"{self.folder} does not say what it shows; say --class dog, or what it is")
+            raise InputError(f"{self.folder} names no class; add its class noun, such as --class dog")
         handle = f"<{check_name(name or usable(self.token) or 'my' + ''.join(filter(str.isalnum, noun)))}>"
         tokens = [token for token in (self.token, name.strip("<>")) if token]
         pictures = [
@@ -119,7 +123,7 @@ class Found:
 
 
 def alike_lines(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """Near-duplicates in groups: a picture is in one with every picture that it is like, directly or by others."""
+    """Lines that list near-duplicates in groups; two pictures share a group if a chain of pairs connects them."""
     groups: list[list[str]] = []
     for pair in pairs:
         met = [group for group in groups if set(pair) & set(group)]

@@ -1,4 +1,4 @@
-"""Folders named as kohya's sd-scripts want them: `10_token class`."""
+"""The folder layout of kohya's sd-scripts: `10_token class`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .found import Found, Item
 
 
 def kohya_folders(path: Path) -> Found | None:
-    """Folders named `10_token class`."""
+    """Read folders named `10_token class` (repeats, token, class noun); None for a folder without any."""
     if not path.is_dir():
         return None
     path = path / "img" if (path / "img").is_dir() else path
@@ -42,7 +42,7 @@ def kohya_folders(path: Path) -> Found | None:
 
 
 def _strange(path: Path, known: set[str]) -> list[str]:
-    """Pictures that lie in no folder of the layout."""
+    """Names of pictures outside of the layout's folders."""
     alone = [p.name for p in pictures_of(path)]
     return alone + [
         line for line in pictures_below(path) if Path(line.partition("/,")[0]).parts[0] not in {*known, "reg"}

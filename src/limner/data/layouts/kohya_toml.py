@@ -22,15 +22,16 @@ MAX_REPEATS = 1_000_000
 
 
 def kohya_toml(path: Path) -> Found | None:
-    """sd-scripts' dataset settings."""
+    """Read the dataset settings of sd-scripts: from a .toml file, or from the first in a folder that has them; None
+    without any."""
     files = [path] if path.suffix == ".toml" else sorted(path.glob("*.toml")) if path.is_dir() else []
     for file in files:
         try:
             told = tomllib.loads(read_text(file))
-        except (ValueError, RecursionError) as error:  # of TOML, or of a number of thousands of digits
+        except (ValueError, RecursionError) as error:  # from TOML's syntax, or from a number with thousands of digits
             raise FileError(f"{file} is not TOML: {str(error)[:200]}") from error
         if not isinstance(told.get("datasets", []), list):
-            continue  # settings of something else
+            continue  # another program's settings
         sets = tables(told.get("datasets", []), f"datasets of {file}")
         subsets = [(d, s) for d in sets for s in tables(d.get("subsets", []), f"subsets of {file}")]
         if not subsets:
@@ -60,11 +61,16 @@ SUBSET_SETTINGS = frozenset(
         *("caption_extension", "caption_prefix", "caption_suffix"),
     }
 )
-"""Settings of a subset that are used, or said; transparency is a mask with and without `alpha_mask`."""
+"""Settings of a subset that are used; transparency is a mask with and without `alpha_mask`."""
 
 
 def _subset(file: Path, settings: Mapping[str, Any], *, named: bool) -> Found:
-    """The pictures of a subset, as its settings caption and mask them (sd-scripts' docs/config_README)."""
+    """The pictures of a subset, with captions and masks according to its settings (sd-scripts' docs/config_README).
+
+    file: the TOML file
+    settings: settings of the subset, including those of its data set
+    named: whether the user named the file, so that it may refer to files outside of its folder
+    """
     for key in (
         "image_dir",
         "metadata_file",
@@ -99,7 +105,7 @@ def _subset(file: Path, settings: Mapping[str, Any], *, named: bool) -> Found:
 
 
 def _ending(value: object, file: Path) -> str:
-    """A captions' ending with its dot, as sd-scripts takes it with or without."""
+    """The ending of caption files with its dot, which sd-scripts allows to be left out."""
     ending = plain_text(value, f"caption_extension of {file}", limit=30)
     ending = ending if ending.startswith(".") else f".{ending}"
     if not re.fullmatch(r"\.[A-Za-z0-9_.-]*[A-Za-z0-9_-]", ending):
@@ -108,13 +114,13 @@ def _ending(value: object, file: Path) -> str:
 
 
 def _metadata_file(file: Path, settings: Mapping[str, Any], *, named: bool) -> Found:
-    """The pictures that a fine-tuning list names: {picture: {"caption": …, "tags": …}} as JSON, or a picture in each
-    line."""
+    """The pictures of a fine-tuning list: JSON {picture: {"caption": …, "tags": …}}, or JSON lines with a picture
+    each."""
     listed = beside(file, settings["metadata_file"])
-    if not named:  # settings that merely lie among the pictures
+    if not named:  # the file lies among the pictures, and its author may be unknown
         inside(listed, file.parent, named_by=file.name)
     if not listed.is_file():
-        raise FileError(f"{file} names the list {listed}, and there is no such file")
+        raise FileError(f"{file} names the list {listed}, but there is no such file")
     if listed.suffix == ".jsonl":
         pictures: Any = {str(row.get("image_path", "")): row for row in read_rows(listed)}
     else:
@@ -125,11 +131,11 @@ def _metadata_file(file: Path, settings: Mapping[str, Any], *, named: bool) -> F
     found = Found(listed, listed.name, [])
     for name, about in pictures.items():
         picture = Path(name) if Path(name).is_absolute() else place / name
-        if picture.suffix.lower() not in SUFFIXES:  # names without an ending, as older lists have them
+        if picture.suffix.lower() not in SUFFIXES:  # older lists have names without an ending
             ends = [picture.with_name(picture.name + suffix) for suffix in SUFFIXES]
             picture = next((end for end in ends if end.is_file()), picture)
         caption = ", ".join(text for key in ("caption", "tags") if (text := str(about.get(key) or "").strip()))
         if not caption:
-            raise PictureError(f"{listed} has no caption for {name}; write one, or take the picture out")
+            raise PictureError(f"{listed} has no caption for {name}; write one, or remove the picture from the list")
         found.items.append(Item(picture, caption, mask_beside(picture)))
     return found

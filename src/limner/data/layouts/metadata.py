@@ -20,7 +20,8 @@ CAPTION_COLUMNS = ("text", "prompt", "caption")
 
 
 def metadata(path: Path) -> Found | None:
-    """Hugging Face's metadata.jsonl or metadata.csv, and DiffSynth's metadata.csv."""
+    """Read Hugging Face's metadata.jsonl or metadata.csv, or DiffSynth's metadata.csv; None for a folder without
+    one."""
     if not path.is_dir():
         return None
     file = next((path / name for name in ("metadata.jsonl", "metadata.csv") if (path / name).is_file()), None)
@@ -33,7 +34,7 @@ def metadata(path: Path) -> Found | None:
     name = next((key for key in PICTURE_COLUMNS if key in columns), None)
     if name is None:
         raise FileError(
-            f"{file} does not say where pictures are: expected a column file_name (or image), found "
+            f"{file} does not name pictures: expected a column file_name (or image), found "
             f"{', '.join(map(str, columns))[:200]}"
         )
     text = next((key for key in CAPTION_COLUMNS if key in columns), None)
@@ -63,8 +64,8 @@ def metadata(path: Path) -> Found | None:
 
 
 def _captions_in(row: Mapping[str, Any], column: str | None, where: str) -> list[str]:
-    """The captions of a row: one, or a list of them; none where it has no such column. Raises `PictureError` for an
-    empty one."""
+    """The captions of a row: one or several; none where the row has no such column. Raises `PictureError` for an empty
+    caption."""
     if column is None or column not in row:
         return []
     value = row[column]
@@ -95,7 +96,6 @@ def _whole_row(row: dict[Any, Any], line: int, file: Path) -> dict[str, Any]:
     if None in row:
         raise FileError(
             f"line {line} of {file} has {len(row) - 1 + len(row[None])} fields and its head has {len(row) - 1}: put "
-            "quotes around a "
-            "caption with commas"
+            "quotes around a caption with commas"
         )
     return row

@@ -1,4 +1,4 @@
-"""A page of thumbnails of a folder of pictures."""
+"""An HTML page of thumbnails of a folder of pictures."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .found import Found
 
 
 def write_page(path: Path, found: Found) -> Path:
-    """Thumbnails with captions, masks and sizes, on one page. Raises `FileError` where there is a file that limner
-    did not write."""
+    """Write an HTML page of thumbnails with captions, masks and sizes. Raises `FileError` where `path` is a file that
+    limner did not write."""
     from limner.core.escaping import html, html_page
     from limner.core.picture import html_image
 

@@ -1,4 +1,4 @@
-"""The words that captions use: the subject's own, its class noun, and the handle in their place."""
+"""Words in captions: the subject's rare token, its class noun, and the handle that replaces them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 from collections.abc import Sequence
 
 HANDLE_WORDS = ("sks", "ohwx", "<new1>", "<s1>", "<sks>", "<v>", "TOK")
-"""Words that data sets commonly write for the subject."""
+"""Rare tokens that data sets commonly use for the subject."""
 
 
 def noun_of(prompt: str) -> str:
-    """ "photo of a dog" -> dog"""
+    """The class noun in a prompt: "photo of a dog" -> "dog"."""
     return re.sub(
         r"^(a |an |the )?(photo|picture|image) of (a |an |the )?", "", prompt.strip(), flags=re.IGNORECASE
     ).strip()
 
 
 def token_of(prompt: str, noun: str) -> str:
-    """The word before the noun in a prompt, where it is not an article."""
+    """The word before the class noun in a prompt; empty for an article."""
     words = prompt.split()
     if noun and noun.split()[0] in words:
         before = words[: words.index(noun.split()[0])]
@@ -27,7 +27,7 @@ def token_of(prompt: str, noun: str) -> str:
 
 
 def token_in(captions: Sequence[str]) -> str:
-    """The customary word by which captions call the subject; the most common, where there are several."""
+    """The word of `HANDLE_WORDS` that most captions contain; empty where none does."""
     said = [text for text in captions if text]
     counts = {word: sum(bool(whole_word(word).search(text)) for text in said) for word in HANDLE_WORDS}
     word = max(counts, key=lambda each: counts[each])
@@ -35,7 +35,7 @@ def token_in(captions: Sequence[str]) -> str:
 
 
 def whole_word(token: str) -> re.Pattern[str]:
-    """The token as a word of its own, in letters of either case."""
+    """A pattern for the token as a whole word, in upper or lower case."""
     return re.compile(rf"(?<![\w<]){re.escape(token)}(?![\w>])", re.IGNORECASE)
 
 
@@ -45,8 +45,16 @@ def usable(token: str) -> str:
 
 
 def handled(caption: str, tokens: Sequence[str], noun: str, handle: str) -> str:
-    """A caption that says the handle: in the place of the first of the tokens that it has, and of the noun after it,
-    with or without a comma; else of the noun; else before the rest."""
+    """Put the subject's handle into a caption.
+
+    The handle replaces the first of the tokens in the caption, together with the noun after it, with or without a
+    comma; without a token, it replaces the noun; without both, it goes before the caption.
+
+    caption: the caption
+    tokens: the data set's words for the subject, in order of preference
+    noun: the class noun
+    handle: the subject's handle
+    """
     for token in tokens:
         word = whole_word(token).pattern
         behind = rf"(?:\s*,?\s+{re.escape(noun)}\b)?" if noun else ""

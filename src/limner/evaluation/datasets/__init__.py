@@ -1,7 +1,7 @@
-"""Published sets of subjects and prompts, read in the layout they are published in; and the toys of the pocket world.
+"""Published sets of subjects and prompts, read in their published layout, and the toys of the pocket world.
 
-Nothing of them is part of limner: give the folder of your own copy. Subjects that a list names and the folder lacks are
-reported in `absent`; the others are read.
+No published set ships with limner: give the folder of your own copy. Subjects that a list names and the folder lacks
+are reported in `absent`; the others are read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 IN_DATA_SET = Consent("a person of a data set, under its licence", guardian="the data set's licence")
-"""The consent of faces of data sets: whoever loads one has agreed to its terms."""
+"""Consent for the faces of data sets: whoever loads a data set has agreed to its terms."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,11 @@ class Member:
         return found
 
     def subject(self, handle: str, *, pictures: Sequence[Image.Image] | None = None) -> Subject:
-        """What is learned from: all pictures, or those given."""
+        """The subject to learn.
+
+        handle: its handle
+        pictures: its reference images; None takes all pictures
+        """
         images = list(self.load() if pictures is None else pictures)
         consent = IN_DATA_SET if self.kind == "face" else None
         return Subject.of(images, noun=self.noun, handle=handle, kind=self.kind, consent=consent)
@@ -72,7 +76,7 @@ class Case:
     draw: Callable[[Sequence[Prompt], Iterable[int]], list[Image.Image]] | None = field(
         default=None, repr=False, compare=False
     )
-    """On toys: draws true pictures of prompts, one for each seed."""
+    """Renders ground-truth pictures of prompts, one for each seed, on toys."""
 
     @property
     def member(self) -> Member:
@@ -82,11 +86,11 @@ class Case:
         return self.members[0]
 
     def answers(self, seeds: Iterable[int]) -> list[Image.Image]:
-        """True pictures of what each prompt asks for, prompt by prompt; none where they cannot be drawn."""
+        """Ground-truth renders for each prompt, prompt by prompt; empty where they cannot be rendered."""
         return self.draw(self.truth, seeds) if self.draw is not None else []
 
     def canonical(self, prompt: str) -> str:
-        """The prompt with class nouns for the subjects: the one text that every method is held to."""
+        """The prompt with class nouns for the subjects: the one text by which all methods are judged."""
         return said(prompt, [m.noun for m in self.members])
 
 
@@ -131,7 +135,7 @@ OPEN = frozenset(
 
 @dataclass(frozen=True)
 class DataSet:
-    """Cases in the order of their list. `absent` names what the list has and the folder lacks."""
+    """Cases in the order of their list. `absent` names subjects that the list has and the folder lacks."""
 
     name: str
     cases: tuple[Case, ...]
@@ -171,13 +175,13 @@ def pictures_in(folder: Path) -> tuple[Path, ...]:
 
 
 def folder_in(root: Path, name: object, *, named_by: object) -> Path:
-    """The folder (or file) that a list names, within the set's own. Raises `FileError` for one outside of it, or for no
-    text."""
+    """The folder (or file) that a list names, inside the set's own folder. Raises `FileError` for a path outside, and
+    for a name that is no text."""
     return inside(root / plain_text(name, f"a name in {named_by}", limit=1000), root, named_by=named_by)
 
 
 def existing(path: Path, what: str) -> Path:
-    """The path itself. Raises `InputError` with what was expected there when it does not exist."""
+    """The path itself. Raises `InputError` with the expected contents when it does not exist."""
     if not path.exists():
         raise InputError(f"there is no {path}; expected {what}")
     return path

@@ -1,4 +1,4 @@
-"""Pairs of toys that no training saw, with the prompts of the world's task "pairs" and where each toy is to be."""
+"""Held-out pairs of toys, with the prompts of the world's task "pairs" and a region for each toy."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from limner.pocket.world.prompts import TaskPrompt
 
 PAIRS = ((0, 1), (2, 3), (4, 5), (0, 2), (1, 4), (3, 5))
-"""Numbers of the standard toys that stand together; no two toys of one class."""
+"""Pairs of numbers of standard toys; the toys of a pair are of different classes."""
 
 LEFT, RIGHT, TOP, BOTTOM = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 0.5), (0.0, 0.5, 1.0, 1.0)
 STANDING: dict[str, tuple[Box, Box]] = {
     "on": (TOP, BOTTOM), "upside down on": (TOP, BOTTOM), "inside": (TOP, BOTTOM), "under": (BOTTOM, TOP),
     "behind": (RIGHT, LEFT),
 }  # fmt: skip
-"""Relation -> regions of the first and the second toy, as `pocket.world.relations` places them; all others are left and
-right."""
+"""Relation -> regions of the first and the second toy, as `pocket.world.relations` places them. Other relations have
+the left and the right half."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two toys, what is asked of them, and where each is to be for every prompt."""
+    """Two toys, their prompts, and a region for each toy and prompt."""
 
     name: str
     members: tuple[Member, Member]
@@ -41,12 +41,12 @@ class Pair:
     toys: tuple[Individual, Individual] = field(repr=False, compare=False)
 
     def regions(self, prompt: TaskPrompt, handles: Sequence[str]) -> dict[str, Any]:
-        """Handle -> the region of its toy, by the relation that the prompt asks for."""
+        """Handle -> region of its toy, by the prompt's relation."""
         where = STANDING.get(prompt.truth.get("relation", ""), (LEFT, RIGHT))
         return dict(zip(handles, where, strict=True))
 
     def answers(self, seeds: Sequence[int]) -> list[Image.Image]:
-        """True pictures of every prompt, one for each seed, prompt by prompt."""
+        """Ground-truth renders for every prompt, one for each seed, prompt by prompt."""
         from limner.pocket.world.prompts import answer
 
         return pictured(
@@ -54,7 +54,7 @@ class Pair:
         )
 
     def alone(self, number: int) -> list[str]:
-        """For one of the two alone: every scene of the prompts, {} for the subject."""
+        """Prompts for one of the two toys alone, with {} for the subject: one for each scene of the pair's prompts."""
         from limner.pocket.world.grammar import PLACES
 
         scenes: Mapping[str, None] = dict.fromkeys(prompt.truth["scene"] for prompt in self.prompts)
@@ -62,8 +62,15 @@ class Pair:
 
 
 def pairs(*, split: str = "held-out", count: int = 3, prompts: int = 6, size: int = SIZE) -> tuple[Pair, ...]:
-    """The first `count` pairs and prompts; `split` is "held-out" for judging or "dev" for choosing settings. Relations
-    take turns, so fewer prompts than relations leave some out. Raises `InputError` for more than there are."""
+    """Pairs of toys and their prompts.
+
+    split: "held-out" for judging, "dev" for choosing settings
+    count: number of pairs
+    prompts: number of prompts; relations take turns, so fewer prompts than relations leave some out
+    size: side of the pictures, in pixels
+
+    Raises `InputError` for another split, and for numbers out of range.
+    """
     from limner.pocket.world import CORE, SPLITS, individual
     from limner.pocket.world.prompts import prompts as asked
 

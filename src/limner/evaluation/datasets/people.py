@@ -1,4 +1,4 @@
-"""People of the pocket world that no training saw, with the truth of every prompt."""
+"""Held-out people of the pocket world, with the ground truth of every prompt."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ if TYPE_CHECKING:
 
 PEOPLE_SCENES = (("studio", "neutral"), ("meadow", "smiling"), ("kitchen", "neutral"), ("beach", "surprised"))
 HELD_OUT = (("city", "neutral"), ("snow", "smiling"), ("studio", "sad"), ("desert", "neutral"))
-"""Scene and expression of the portraits that are learned from, and of those that are judged by."""
+"""(scene, expression) of the reference images (`PEOPLE_SCENES`) and of the held-out ones (`HELD_OUT`)."""
 
 
 @loader("people")
 def people(*, count: int = 15, prompts: int = 40, size: int = SIZE) -> DataSet:
-    """The first `count` of fifteen held-out people: four portraits to learn from, four held out, and prompts whose
-    truth is known, of all kinds by turns. Prompts of which this edition's judge reads nothing are left out, and said.
+    """Held-out people with four reference images, four held-out images, and prompts of every kind in turn.
+
+    count: number of people, at most fifteen
+    prompts: number of prompts, at most forty
+    size: side of the pictures, in pixels
+
+    Prompts of which this edition's judge reads nothing are left out and listed in `absent`. Raises `InputError` for
+    numbers out of range.
     """
     from limner.pocket.labels import labels
     from limner.pocket.world.faces import person
@@ -53,21 +59,21 @@ def people(*, count: int = 15, prompts: int = 40, size: int = SIZE) -> DataSet:
             known={name: true[name] for name in LASTING if name in true and name in known},
         )
         texts = tuple(prompt.text for prompt in chosen)
-        # a case's truth and the drawing of it go together: both are of people here
+        # The ground truth of a case and its rendering belong together: here, both are for people.
         cases.append(Case(member.name, (member,), texts, chosen, functools.partial(answers, who, size=size)))  # type: ignore[arg-type]
     return DataSet("people", tuple(cases), "Apache-2.0", absent=absent)
 
 
 @functools.lru_cache(maxsize=32)
 def _pictured(seed: int, size: int) -> tuple[Image.Image, ...]:
-    """The portraits of a person, drawn once."""
+    """The portraits of a person, rendered once."""
     from limner.pocket.world.faces import person
 
     return tuple(pictured(portraits(person(seed)), size))
 
 
 def _readable() -> tuple[tuple[PeoplePrompt, ...], tuple[str, ...]]:
-    """The prompts that the judge reads something of, kinds by turns; and a word for each of the others."""
+    """The prompts with an attribute that the judge reads, of every kind in turn; and a note for each other prompt."""
     from limner.pocket.world.prompts_people import KINDS, PROMPTS
 
     by_kind = [[p for p in PROMPTS if p.kind == kind and asked_of(p)] for kind in KINDS]
@@ -76,7 +82,7 @@ def _readable() -> tuple[tuple[PeoplePrompt, ...], tuple[str, ...]]:
 
 
 def portraits(who: Person) -> list[SceneGraph]:
-    """Eight portraits, each in clothes of its own: four to learn from and four to judge by."""
+    """Scene graphs of eight portraits, each in other clothes: four reference images and four held-out ones."""
     from limner.pocket.world.garments import garment
     from limner.pocket.world.portraits import person_showing
 
@@ -99,7 +105,7 @@ def looks_of(who: Person) -> str:
 def answers(
     who: Person, prompts: Sequence[PeoplePrompt], seeds: Iterable[int], *, size: int = SIZE
 ) -> list[Image.Image]:
-    """True pictures of the person as each prompt asks, one for each seed, prompt by prompt."""
+    """Ground-truth renders of the person for each prompt, one for each seed, prompt by prompt."""
     from limner.pocket.world.garments import garment
     from limner.pocket.world.prompts_people import answer
 
@@ -110,7 +116,12 @@ def answers(
 
 
 def gallery(noun: str, count: int = 16, *, size: int = SIZE) -> list[Image.Image]:
-    """Portraits of other held-out people of an age, one each."""
+    """Portraits of other held-out people of the same age, one each.
+
+    noun: class noun of the age, such as "child"
+    count: largest number of people
+    size: side of the pictures, in pixels
+    """
     from limner.pocket.world.faces import person
     from limner.pocket.world.graph import SPLITS
     from limner.pocket.world.people_words import NOUNS_OF_AGE

@@ -13,13 +13,21 @@ from limner.evaluation.datasets import Case, DataSet, Member, existing, folder_i
 
 @loader("uno-single")
 def uno_single(folder: Path | str, listing: Path | str) -> DataSet:
-    """`listing` is `dreambench_singleip.json`, `folder` your DreamBench."""
+    """UNO's prompts for one subject.
+
+    folder: your copy of DreamBench
+    listing: UNO's `dreambench_singleip.json`
+    """
     return _read("uno-single", Path(folder), Path(listing), 1)
 
 
 @loader("uno-multi")
 def uno_multi(folder: Path | str, listing: Path | str) -> DataSet:
-    """`listing` is `dreambench_multiip.json`: two subjects in every prompt."""
+    """UNO's prompts for two subjects.
+
+    folder: your copy of DreamBench
+    listing: UNO's `dreambench_multiip.json`
+    """
     return _read("uno-multi", Path(folder), Path(listing), 2)
 
 
@@ -51,7 +59,7 @@ def _read(name: str, root: Path, listing: Path, count: int) -> DataSet:
 
 
 def _handled(prompt: str, nouns: list[str]) -> str:
-    """Each noun's first place, in order, becomes a handle's."""
+    """The prompt with {} (or {0} and {1}) in place of each noun's first occurrence."""
     if len(nouns) == 1:
         return re.sub(rf"\b{re.escape(nouns[0])}\b", "{}", prompt, count=1)
     for k, noun in enumerate(nouns):

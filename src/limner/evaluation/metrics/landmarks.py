@@ -1,4 +1,4 @@
-"""Whether the head goes where the prompt asks, or where it was in the pictures that were learned from."""
+"""A metric of pose: whether the head follows the prompt, or repeats a training picture."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def landmark_freedom(pictures: Tensor, training: Tensor, answers: Tensor) -> Ten
     """1 where the landmarks lie as in a true answer to the prompt, 0 where they lie as in a training picture. [N] in
     [0, 1]
 
-    Features are landmarks [N, 2 K] around their middle, in units of their spread; `answers` has a true answer for each
-    picture.
+    Features are landmarks [N, 2 K] relative to their mean, in units of their root mean square distance from it;
+    `answers` are those of a ground-truth render for each picture.
     """
     from_training = (pictures[:, None] - training[None]).norm(dim=-1).amin(1)
     from_answer = (pictures - answers).norm(dim=-1)

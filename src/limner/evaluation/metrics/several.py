@@ -1,8 +1,8 @@
-"""Several subjects in one picture: is each of them there, is each itself, and does one wear what is the other's?
+"""Measures of several subjects in one picture: presence, identity, and leakage of one subject's looks to another.
 
-Plain functions of features of what stands in each subject's place, cut out of the picture: K subjects, N pictures. They
-take more than one subject's evidence, so they are no metrics of an album (`limner.evaluation.metrics`);
-`limner.evaluation.several` has them all of pictures.
+Functions of features of each subject's region, cut out of the picture: K subjects, N pictures. They need more than one
+subject's references, so they are not among the metrics of an album (`limner.evaluation.metrics`);
+`limner.evaluation.several` computes them all from pictures.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def likeness(seen: Tensor, references: Sequence[Tensor]) -> Tensor:
-    """[N, K, K]: the mean cosine of what stands in the place of subject k to real pictures of subject j.
+    """[N, K, K]: the mean cosine of the region of subject k to real pictures of subject j.
 
     Args:
-        seen: [N, K, D], features of each subject's place.
+        seen: [N, K, D], features of each subject's region.
         references: K tensors [R, D], features of each subject's real pictures.
     """
     import torch
@@ -31,20 +31,20 @@ def likeness(seen: Tensor, references: Sequence[Tensor]) -> Tensor:
 
 
 def own_identity(alike: Tensor) -> Tensor:
-    """[N, K]: the likeness of each subject's place to that subject, of `likeness` [N, K, K]."""
+    """[N, K]: the likeness of each subject's region to that subject, out of `likeness` [N, K, K]."""
     return alike.diagonal(dim1=1, dim2=2)
 
 
 LEAST_ALONE = 0.1
-"""Likeness of a subject alone below which nothing was learned that could be kept among others."""
+"""Likeness of a subject alone below which it counts as not learned."""
 
 
 def consistency(alike: Tensor, alone: Tensor) -> Tensor:
-    """[N, K]: each subject's likeness in its place, as a share of its score where it is the only subject; 1 is as good
-    as alone. Not a number for a subject that scores less than LEAST_ALONE alone.
+    """[N, K]: each subject's likeness in its region, as a share of its likeness in pictures of itself alone; 1 is as
+    good as alone. NaN for a subject whose likeness alone is below LEAST_ALONE.
 
     Args:
-        alike: [N, K, K] of `likeness`.
+        alike: [N, K, K], result of `likeness`.
         alone: [K], likeness of the subject in pictures of itself alone.
     """
     share = own_identity(alike).clamp_min(0) / alone.clamp_min(LEAST_ALONE)
@@ -52,32 +52,33 @@ def consistency(alike: Tensor, alone: Tensor) -> Tensor:
 
 
 def leakage(alike: Tensor, apart: Tensor) -> Tensor:
-    """[N]: how far one subject looks like another, over all pairs of a place and another subject. 0: as little as their
-    real pictures do; 1: the place of one shows the other.
+    """[N]: how far subjects look like each other, the mean over all pairs of a region and another subject. 0: as little
+    as their real pictures do; 1: the region of one shows the other.
 
     Args:
-        alike: [N, K, K] of `likeness`.
+        alike: [N, K, K], result of `likeness`.
         apart: [K, K], the likeness of real pictures of subject k to those of subject j.
     """
     import torch
 
-    own = apart.diagonal().unsqueeze(0)  # of subject j to itself, by column
+    own = apart.diagonal().unsqueeze(0)  # likeness of subject j to itself, by column
     share = ((alike - apart) / (own - apart).clamp_min(1e-6)).clamp(0, 1)
     others = ~torch.eye(len(apart), dtype=torch.bool, device=apart.device)
     return share[:, others].mean(1)
 
 
 def swapped(alike: Tensor) -> Tensor:
-    """[N] of 0 and 1: some place looks more like another subject than like its own."""
+    """[N] of 0 and 1: 1 where a region looks more like another subject than like its own."""
     return (alike.argmax(2) != alike.new_tensor(range(alike.shape[1])).long()).any(1).float()
 
 
 def coloured_alike(pixels: Tensor, masks: Tensor) -> Tensor:
-    """[N, K, bins]: the share of each colour in the place of each subject, in 4 bins a channel; zeros where nothing is.
+    """[N, K, bins]: the share of each colour in each subject's region, with 4 bins a channel; zeros for an empty
+    region.
 
     Args:
         pixels: [N, 3, H, W] in [0, 1].
-        masks: [N, K, H, W] in [0, 1], where each subject stands.
+        masks: [N, K, H, W] in [0, 1], the regions of the subjects.
     """
     import torch
     import torch.nn.functional as F
@@ -89,15 +90,14 @@ def coloured_alike(pixels: Tensor, masks: Tensor) -> Tensor:
 
 
 def colour_leakage(seen: Tensor, references: Tensor) -> Tensor:
-    """[N]: colours in a subject's place that are another's and not its own, as a share of the place; the mean over
-    subjects.
+    """[N]: share of a subject's region in colours that are another subject's and not its own; the mean over subjects.
 
-    Of every colour, what a place has above its own subject's share counts as far as another subject has more of it than
-    its own.
+    A colour counts where its share in the region exceeds its share in the subject's real pictures, at most by the
+    amount by which another subject's share exceeds that of the subject.
 
     Args:
-        seen: [N, K, bins] of `coloured_alike`.
-        references: [K, bins], the same of each subject's real pictures, the mean.
+        seen: [N, K, bins], result of `coloured_alike`.
+        references: [K, bins], the mean of `coloured_alike` over each subject's real pictures.
     """
     import torch
 
