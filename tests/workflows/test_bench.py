@@ -18,6 +18,7 @@ from limner.errors import FileError, InputError, MissingExtra, UnknownName
 from limner.evaluation.report import report, table_markdown
 from limner.evaluation.results import FORMAT, read_results
 from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS, spearman, summary
+from limner.pocket.capabilities import CAPABILITIES
 from limner.workflows.bench import run
 from limner.workflows.bench import unit as unit_module
 from limner.workflows.bench.plan import Plan, Unit
@@ -186,7 +187,7 @@ def test_other_settings_prompts_or_seeds_are_other_units(ran: SimpleNamespace) -
 def test_results_are_current_until_the_base_is_another(ran: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     found = read_results(ran.root / "results.json")
     assert is_current(found)
-    monkeypatch.setattr("limner.workflows.bench.unit._opened", lambda *_: SimpleNamespace(fingerprint="another's"))
+    monkeypatch.setattr("limner.workflows.bench.unit._opened", lambda *_: SimpleNamespace(fingerprint="another's", capabilities=CAPABILITIES))
     assert not is_current(found)
 
 
@@ -260,7 +261,7 @@ def test_plans_that_make_no_sense_are_errors() -> None:
         Plan((("dreambooths", ()),))
     with pytest.raises(UnknownName, match="dreambench"):
         _ = Plan((FAST,), data="dreambunch").units
-    with pytest.raises(InputError, match="one seed"):
+    with pytest.raises(InputError, match="at least one seed"):
         Plan((FAST,), seeds=())
 
 
