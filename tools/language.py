@@ -26,18 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-PARTS = (
-    "src/limner/parts/attention",
-    "src/limner/parts/augmentations",
-    "src/limner/parts/candidates",
-    "src/limner/parts/encoders",
-    "src/limner/parts/fusion",
-    "src/limner/parts/guidance",
-    "src/limner/parts/objectives",
-    "src/limner/parts/parameters",
-    "src/limner/parts/sources",
-    "src/limner/parts/stops",
-)
+PARTS = ("src/limner/parts",)
 """Folders of parts whose docstrings explain every argument: rule argument."""
 
 PROSE = (

@@ -357,6 +357,52 @@ def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     assert "is of another run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("killed_at", ["second checkpoint of a set", "second concept"])
+def test_together_goes_on_from_one_update_of_all(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    """Killed between the files of two subjects, a pass goes on with both from one update, also where one is done."""
+    from limner.engine import checkpoint
+    from limner.workflows import learn_together as together
+    from limner.workflows.learn_many import train_stacked
+
+    pets = tmp_path / "pets"
+    for name in ("quax", "vimp", "zork"):
+        shutil.copytree(photos, pets / name)
+    words: list[object] = ["learn", pets, "--together", "--class", "dog", "--slots", 2, "--method", "lora_dreambooth"]
+    words += ["--steps", 3, "--batch", 1, "--num-class-pictures", 2]
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)
+    assert run(*words, "--out", tmp_path / "whole") == 0
+    owner, name, call = (together.Together, "_write", 4) if "checkpoint" in killed_at else (limner.Concept, "save", 2)
+    real, calls = getattr(owner, name), []
+
+    def stopped(*given: Any, **about: Any) -> Any:
+        calls.append(given)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return real(*given, **about)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, stopped)
+        assert run(*words, "--out", tmp_path / "cut") == 130
+    together_at: list[int] = []
+
+    def spied(base: Any, jobs: Any, **about: Any) -> Iterator[Any]:
+        for progress in train_stacked(base, jobs, **about):
+            together_at.append(len(progress.losses))
+            yield progress
+
+    monkeypatch.setattr(together, "train_stacked", spied)
+    assert run(*words, "--out", tmp_path / "cut", "--resume") == 0
+    pairs = 2 if "checkpoint" in killed_at else 1  # updates of the first two that are done anew
+    assert together_at == [2] * pairs + [1, 1, 1]
+    for name in ("quax", "vimp", "zork"):
+        whole, cut = (limner.Concept.load(tmp_path / way / f"{name}.safetensors") for way in ("whole", "cut"))
+        assert same(whole.tensors, cut.tensors)
+        assert whole.losses == cut.losses
+    assert not (tmp_path / "cut" / "unfinished").exists()
+
+
 def test_together_every_folder_has_its_own_class(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,9 +130,10 @@ class _FastComposer(nn.Module):
         self.unet = nn.Linear(2, 2)
 
     def forward(self, pixels: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-        pooled: Tensor = self.image_encoder.vision_model(pixels)[1]
-        image = self.image_encoder.visual_projection(pooled)
+        encoder: Any = self.image_encoder
         parts: Any = self.postfuse_module
+        pooled: Tensor = encoder.vision_model(pixels)[1]
+        image = encoder.visual_projection(pooled)
         x = parts["mlp1"](torch.cat([states, image], -1)) + states
         return pooled, parts["layer_norm"](parts["mlp2"](x))
 

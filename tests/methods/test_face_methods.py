@@ -906,8 +906,8 @@ def test_freecure_without_attributes_is_its_host(base: Any, ada: Subject) -> Non
     """No strength, or a prompt that asks for no attribute: FastComposer's own picture. With one, another. Twins make
     batches larger, which may turn a last bit."""
     host, cured = (
-        {said: painted(base, name, ada, said, **more) for said in ("<rex> on the beach", "<rex> wearing sunglasses")}
-        for name, more in (("fastcomposer", {}), ("freecure", {}))
+        {said: painted(base, name, ada, said) for said in ("<rex> on the beach", "<rex> wearing sunglasses")}
+        for name in ("fastcomposer", "freecure")
     )
     plain = painted(base, "freecure", ada, "<rex> wearing sunglasses", strength=0.0)
 

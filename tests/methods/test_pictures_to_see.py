@@ -93,7 +93,7 @@ def test_a_corpus_without_masks_cannot_be_cut_out(base: Any) -> None:
         def drawn(self, pictures: Any, size: int) -> Any:
             return super().drawn(pictures, size)[0], None
 
-    with pytest.raises(InputError, match="wants to know where the subject is"):
+    with pytest.raises(InputError, match="needs to know where the subject is"):
         pairs(corpus=bare(2), ground="plain").prepare(base)
 
 

@@ -172,7 +172,7 @@ def test_what_is_shared_acts_when_painting_and_a_copy_does_not(base: Any, rex: S
 def test_a_base_without_such_sites_is_told_so(base: Any, rex: Subject) -> None:
     network = reference_network(rex, attending(), lambda site: False)
     recipe = Recipe(says="dog", modifiers=(network,))
-    with pytest.raises(InputError, match="means nothing"), attach(base, [Adapter(recipe, rex.handle)]):
+    with pytest.raises(InputError, match="does not work"), attach(base, [Adapter(recipe, rex.handle)]):
         pass
 
 

@@ -333,7 +333,7 @@ def test_short_words_are_measured_in_real_ones(base: Any) -> None:
     for length in (1.0, 0.5):
         found = short(pairs(), "word offset").value(step_with(base, {"word offset": length * vector}, 2))
         assert float(found) == pytest.approx(length**2, rel=1e-4)
-    with pytest.raises(limner.errors.InputError, match="nothing worn makes"):
+    with pytest.raises(limner.errors.InputError, match="no attached adapter makes"):
         short(pairs(), "word offset").value(step_with(base, {}, 2))
 
 

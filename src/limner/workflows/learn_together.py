@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from limner.core.heic import unread_note
 from limner.core.interrupts import standing, stopping
 from limner.core.wording import counted
 from limner.engine import checkpoint as engine_checkpoint
+from limner.engine.checkpoint_sets import CheckpointSets
 from limner.engine.stacked.train import SLOTS, room
 from limner.errors import InputError, TeachingError, UnknownName
 from limner.library.apart import notes_of
@@ -140,7 +142,8 @@ def _room(base: Base, subject: Subject, method: str, request: LearnRequest) -> i
 @dataclass
 class Together:
     """Many subjects taught at once: each has its concept in `folder` when it is done, and until then a checkpoint
-    beside them, written every few seconds and when the pass is interrupted."""
+    beside them. Those of all subjects are written at once, every few seconds and when the pass is interrupted, so a
+    resumed pass goes on from one update of all and ends at the same bits."""
 
     base: Base
     folder: Path
@@ -154,6 +157,13 @@ class Together:
     failed: list[str] = field(default_factory=list)
     _runs: dict[str, Run] = field(default_factory=dict)
     _losses: dict[str, list[float]] = field(default_factory=dict)
+    _again: set[str] = field(
+        default_factory=set
+    )  # handles that are done and go along until the others have come as far
+    _broken: set[str] = field(default_factory=set)  # handles of those that failed
+
+    def __post_init__(self) -> None:
+        self.sets = CheckpointSets(self.folder / UNFINISHED)
 
     def jobs(self, subjects: Sequence[Subject]) -> list[Job]:
         """Those still to be taught. Raises `InputError` where the concept that is there is another run's and not to
@@ -165,34 +175,31 @@ class Together:
             if target.exists() and (self.resume or not self.overwrite):
                 if learn.is_of(Concept.load(target), run):
                     self.there.append(target)
-                    self.checkpoint(subject.handle).unlink(missing_ok=True)
-                    continue
-                if not self.overwrite:
+                    if not self.resume or self.sets.path(_name(subject.handle)) is None:
+                        continue
+                    self._again.add(subject.handle)
+                elif not self.overwrite:
                     raise InputError(
                         f"{target} is of another run (other pictures, method, settings, seed or base); choose "
                         "another --out, or say "
                         "--overwrite"
                     )
             self._runs[subject.handle] = run
-            start, losses = (
-                learn.read_checkpoint(self.checkpoint(subject.handle), run.header) if self.resume else (None, [])
-            )
+            kept = self.sets.path(_name(subject.handle)) if self.resume else None
+            start, losses = learn.read_checkpoint(kept, run.header) if kept else (None, [])
             self._losses[subject.handle] = losses
             found.append(Job(subject, self.method, self.seed, self.settings, start))
         return found
 
     def target(self, handle: str) -> Path:
-        return self.folder / f"{handle.strip('<>')}.safetensors"
-
-    def checkpoint(self, handle: str) -> Path:
-        return self.folder / UNFINISHED / f"{handle.strip('<>')}.safetensors"
+        return self.folder / f"{_name(handle)}.safetensors"
 
     @property
     def standing(self) -> str:
         """The line with which the pass ends when it is interrupted."""
-        begun = sum(self.checkpoint(handle).exists() for handle in self._runs)
+        begun = sum(self.sets.path(_name(handle)) is not None for handle in self._runs.keys() - self._again)
         kept = f", those begun ({begun}) are kept in {self.folder / UNFINISHED}" if begun else ""
-        whole, total = len(self.there) + len(self.written), len(self.there) + len(self._runs)
+        whole, total = len(self.there) + len(self.written), len(self.there) + len(self._runs) - len(self._again)
         return (
             f"{whole} of {total} concepts are whole in {self.folder}{kept}; the same command with --resume "
             "teaches the others"
@@ -203,30 +210,31 @@ class Together:
         learned is kept."""
         check_folder(self.folder / UNFINISHED)
         saved = time.monotonic()
-        try:
-            with stopping() as asked:
-                for progress in train_stacked(self.base, jobs, slots=slots, mixed=mixed):
-                    yield from self._take(progress)
-                    halted = asked()
-                    if halted or time.monotonic() - saved > engine_checkpoint.CHECKPOINT_SECONDS:
-                        self._keep(progress)
-                        saved = time.monotonic()
-                    if progress.losses:
-                        yield self._update(progress)
-                    if halted:
-                        raise KeyboardInterrupt
-        finally:
-            if not any((self.folder / UNFINISHED).iterdir()):
-                (self.folder / UNFINISHED).rmdir()
+        with stopping() as asked:
+            for progress in train_stacked(self.base, jobs, slots=slots, mixed=mixed):
+                yield from self._take(progress)
+                halted = asked()
+                if halted or time.monotonic() - saved > engine_checkpoint.CHECKPOINT_SECONDS:
+                    self._keep(progress)
+                    saved = time.monotonic()
+                if progress.losses:
+                    yield self._update(progress)
+                if halted:
+                    raise KeyboardInterrupt
+        self.sets.clear(keep=map(_name, self._broken))
 
     def _take(self, progress: StackedProgress) -> Iterator[Event]:
         for job, loss in progress.losses:
             self._losses[job.subject.handle].append(loss)
         for done in progress.done:
+            handle = done.job.subject.handle
+            if handle in self._again and done.concept is not None:
+                continue  # its concept was there before
             try:
                 concept = self._save(done)
             except TeachingError as error:
                 self.failed.append(str(error))
+                self._broken.add(handle)
             else:
                 yield ConceptSaved(self.written[-1], concept.cost)
 
@@ -238,20 +246,25 @@ class Together:
         concept = replace(done.concept, losses=losses, cost={**done.concept.cost, "steps": len(losses)})
         learn.check_finite(concept)
         self.written.append(concept.save(self.target(handle), overwrite=self.overwrite))
-        self.checkpoint(handle).unlink(missing_ok=True)
         return concept
 
     def _keep(self, progress: StackedProgress) -> None:
+        """Write the checkpoints of all subjects that are still learning."""
         ended = {done.job.subject.handle for done in progress.done}
-        for job, _ in progress.losses:
-            handle = job.subject.handle
-            if handle not in ended:
-                engine_checkpoint.save_checkpoint(
-                    self.checkpoint(handle), progress.snapshot(job), self._runs[handle].header, self._losses[handle]
-                )
+        active = [job for job, _ in progress.losses if job.subject.handle not in ended]
+        writers = {_name(job.subject.handle): functools.partial(self._write, progress, job) for job in active}
+        self.sets.write(writers, keep=map(_name, self._broken))
+
+    def _write(self, progress: StackedProgress, job: Job, path: Path) -> None:
+        handle = job.subject.handle
+        engine_checkpoint.save_checkpoint(path, progress.snapshot(job), self._runs[handle].header, self._losses[handle])
 
     def _update(self, progress: StackedProgress) -> FleetUpdateDone:
         mean = sum(loss for _, loss in progress.losses) / len(progress.losses)
         return FleetUpdateDone(
             len(self.written), len(progress.losses), progress.waiting, mean, round(progress.seconds, 3)
         )
+
+
+def _name(handle: str) -> str:
+    return handle.strip("<>")

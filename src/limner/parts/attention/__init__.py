@@ -1,4 +1,4 @@
-"""Operations on q, k, v and maps at a named site."""
+"""Operations on queries, keys, values and attention maps of a layer."""
 
 from .boxes import box_of, drawn_into
 from .face_region import read_in_region

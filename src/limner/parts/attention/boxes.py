@@ -19,7 +19,10 @@ Box = tuple[float, float, float, float]
 
 
 def box_of(text: str) -> Box | None:
-    """ "0.2,0.3,0.8,1" -> numbers; None for an empty text. Raises `InputError` for anything else."""
+    """A box from four numbers, "0.2,0.3,0.8,1"; None for an empty text. Raises `InputError` for anything else.
+
+    text: left, top, right, bottom, as shares of the picture, with commas between them
+    """
     if not text:
         return None
     try:

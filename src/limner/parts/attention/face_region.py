@@ -1,4 +1,4 @@
-"""A word read inside of a face alone: elsewhere, attention does not see it."""
+"""A token read within a face region alone: positions outside do not attend to it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 
 def read_in_region(base: Base, word: str, region: Callable[[Pass], Tensor | None]) -> AttentionOp:
-    """In cross-attention, places outside of the region do not attend to the word's tokens; those inside read all
-    (masked cross-attention, Eq. 5 of arXiv:2404.19427; multi-identity attention, Sec. 3.3 of arXiv:2312.02663). Rows
-    without a region, or whose region is empty at a layer's size, read all everywhere.
+    """In cross-attention, positions outside of the region do not attend to the token; those inside read the whole
+    prompt.
 
-    Arguments:
-        base: it says where the word stands among the tokens
-        word: as prompts have it
-        region: a run -> [rows, 1, h, w] of 0 and 1, or None where the run has none
+    This is masked cross-attention (Eq. 5 of arXiv:2404.19427) and multi-identity attention (Sec. 3.3 of
+    arXiv:2312.02663). Rows without a region, or whose region is empty at a layer's resolution, read the whole prompt
+    everywhere.
+
+    base: the base, which knows the token's positions
+    word: the token as prompts write it
+    region: a run -> [rows, 1, h, w] of 0 and 1, or None where the run has none
     """
 
     @acting_in("cross")

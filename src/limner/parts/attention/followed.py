@@ -23,11 +23,14 @@ FOLLOWED = "where the subject was painted"
 
 @dataclass(frozen=True)
 class followed_subject:
-    """While sampling, records where the step before attended to the subject's noun; `painted_at` returns it at a site.
+    """In sampling, record where the previous step attended to the subject's noun; `painted_at` returns it at a site.
 
-    Maps of the noun's tokens, each scaled to [0, 1], are averaged over all cross-attention layers; values at or below
-    `threshold` of their largest become 0, the rest is scaled to [0, 1] again. Before there is such a step, while
-    training, and in rows whose prompt does not name the noun, it is 1 everywhere.
+    Maps of the noun's tokens, each scaled to [0, 1], are averaged over all cross-attention layers; values at or below a
+    share of their largest become 0, the rest is scaled to [0, 1] again. Without a previous step, in training, and in
+    rows whose prompt does not name the noun, it is 1 everywhere.
+
+    subject: the subject
+    threshold: share of the largest value at or below which the map becomes 0, from 0 to 1
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -56,7 +59,7 @@ class followed_subject:
 
 
 def painted_at(call: AttentionCall, handle: str) -> Tensor:
-    """[B, 1, N, 1] in [0, 1]: where the subject was painted, or [1, 1, 1, 1] of 1 where that is unknown.
+    """[B, 1, N, 1] in [0, 1]: the subject's position in the previous step, or [1, 1, 1, 1] of 1 where that is unknown.
 
     call: the attention call, whose run holds the maps
     handle: the subject's handle
@@ -72,7 +75,7 @@ def painted_at(call: AttentionCall, handle: str) -> Tensor:
 
 @dataclass
 class _Step:
-    """One step's maps [rows, N] of each layer, as far as it has run."""
+    """Maps [rows, N] of one step, from each layer that has run."""
 
     number: int = -1
     seeds: tuple[int, ...] = ()
@@ -81,7 +84,7 @@ class _Step:
 
 @dataclass
 class _Following:
-    """A painting that is followed."""
+    """The maps of one sampling."""
 
     base: Base
     noun: str
@@ -90,9 +93,9 @@ class _Following:
     now: _Step = field(default_factory=_Step)
 
     def begin(self, run: Pass) -> Tensor | None:
-        """[rows, 1, h, w] of the step before this run's, if that was seen."""
+        """[rows, 1, h, w] of the step before this run's, if it was recorded."""
         assert run.step is not None
-        seeds = run.seeds[: len(run.seeds) // len(run.branches)]  # the same whatever branches a step runs
+        seeds = run.seeds[: len(run.seeds) // len(run.branches)]  # the same for any branches of a step
         if (self.now.number, self.now.seeds) != (run.step, seeds):
             self.last = self.now
         self.now = _Step(run.step, seeds)

@@ -1,5 +1,5 @@
-"""Self-attention that also looks at the picture as it would be without an identity, where that shows an attribute
-(FreeCure, arXiv:2411.15277)."""
+"""Foundation-aware self-attention: a parallel stream without the subject's word supplies attributes that the
+identity would suppress (FreeCure, arXiv:2411.15277)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class foundation_attention:
-    """While parallel streams are painted, whose prompts are without the subject's word, each picture's self-attention
-    also attends to its parallel stream's keys and values, there where the parallel stream showed an attribute that the
-    prompt asks for (foundation-aware self-attention). Where that is, is the parallel stream's cross-attention to the
-    attribute's words in the step before, above Otsu's threshold.
+    """Self-attention of each image also attends to its parallel stream, where that stream shows an attribute of the
+    prompt.
 
-    A prompt without such words, and places without the attribute, are as without this.
+    A parallel stream is sampled from the same noise with a prompt that lacks the subject's word (foundation-aware
+    self-attention, arXiv:2411.15277). An attribute's positions are those where the parallel stream's cross-attention to
+    the attribute's words, in the previous step, exceeds Otsu's threshold; its keys and values are used at these
+    positions only. Prompts without such words and positions without the attribute are not changed.
 
-    words: of attributes, each looked for as a whole word
-    strength: how many times the parallel stream's keys count
-    first: share of the steps from which on it acts, after the layout is there
+    words: words of attributes, each searched for as a whole word
+    strength: factor by which the parallel stream's keys count, more than 0; 0 switches the part off
+    first: share of the steps after which it acts, from 0 to 1: the layout is settled by then
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("self", "cross")
@@ -79,7 +80,7 @@ class foundation_attention:
         call.on_maps.append(keep)
 
     def _attend(self, base: Base, call: AttentionCall, where: Tensor | None, weight: float) -> None:
-        """Keys and values of parallel streams beside each picture's own, where [pictures, 1, h, w] says so."""
+        """Append the parallel streams' keys and values to each image's own, where the mask [images, 1, h, w] is 1."""
         import torch
         import torch.nn.functional as F
 
@@ -102,7 +103,7 @@ class foundation_attention:
 
 @dataclass
 class _Seen:
-    """Maps [pictures, N] of the step under way and of the one before."""
+    """Attention maps [images, N] of the current step and of the previous one."""
 
     number: int = -1
     now: list[Tensor] = field(default_factory=list)
@@ -115,11 +116,12 @@ class _Seen:
         self.now.append(maps)
 
     def before(self, run: Pass) -> Tensor | None:
-        """[pictures, 1, h, w] of 0 and 1 at the finest layer."""
+        """[images, 1, h, w] of 0 and 1: the mask of the previous step, at the finest layer's resolution; None
+        without maps."""
         import torch
         import torch.nn.functional as F
 
-        from limner.parts.modifiers.image_attention import otsu  # which stands on this package
+        from limner.parts.modifiers.image_attention import otsu  # that module imports this package
 
         maps = self.now if run.step == self.number + 1 else self.last if run.step == self.number else []
         if not maps:
@@ -135,7 +137,13 @@ class _Seen:
 
 
 def attribute_places(base: Base, prompt: str, words: Sequence[str], own: Mapping[str, Tensor]) -> list[int]:
-    """Positions of these words in the text states of a prompt."""
+    """Positions of these words in the text-encoder hidden states of a prompt.
+
+    base: the base
+    prompt: the prompt
+    words: words to search for, each as a whole word
+    own: placeholder tokens of the prompt -> their vectors [n, D]
+    """
     found: list[int] = []
     for word in words:
         for match in re.finditer(rf"\b{re.escape(word)}\b", prompt):

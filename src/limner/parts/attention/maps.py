@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def keep_maps(*, kind: str = "cross") -> AttentionOp:
-    """Keeps the maps of every site of a kind, the mean over heads: [rows, N, M]."""
+    """Keep the maps of every site of a kind, the mean over heads: [rows, N, M].
+
+    kind: "cross" or "self"
+    """
 
     def operation(call: AttentionCall) -> AttentionCall:
         if call.site.kind == kind:
@@ -44,8 +47,8 @@ def kept_maps(prediction: Prediction, *, most: int = 256) -> Tensor:
     found = [m for name, m in prediction.kept.kept.items() if name.startswith("maps, ") and m.shape[1] <= most]
     if not found:
         raise InputError(
-            f"no cross-attention of this base has maps of at most {most} places: this method reads where words are looked for, "
-            "which there is no telling where text and picture attend jointly"
+            f"this base has no cross-attention layer of at most {most} positions, whose maps this method needs: "
+            "use a base with cross-attention, not joint attention of text and picture"
         )
     fine = max(m.shape[1] for m in found)
     return torch.stack([m for m in found if m.shape[1] == fine]).mean(0)[prediction.rows]

@@ -1,5 +1,4 @@
-"""Words of subjects read within their regions alone (region-aware attention), or more strongly there (layout
-guidance)."""
+"""Words of a subject restricted to its region (region-aware attention), or strengthened there (layout guidance)."""
 
 from __future__ import annotations
 
@@ -17,13 +16,15 @@ if TYPE_CHECKING:
     from limner.core.types import AttentionCall, AttentionOp, Kind, Pass
 
 WITHIN = 0.5
-"""Share of a place of the attention map from which on it is within a region."""
+"""Least share of a position of the attention map that a region covers for the position to belong to it."""
 
 
 def kept_to_regions() -> AttentionOp:
-    """The words of a handle with a region are read within that region and nowhere else: their logits are minus infinity
-    at queries outside (the attention masks of arXiv:2305.18292, Sec. 3.3, on one prompt). Without regions nothing
-    changes."""
+    """Restrict the words of each handle with a region to that region.
+
+    Their attention logits are minus infinity at queries outside (the attention masks of arXiv:2305.18292, Sec. 3.3, on
+    one prompt). Without regions nothing changes.
+    """
 
     @acting_in("cross", "joint", "merged")
     def operation(call: AttentionCall) -> AttentionCall:
@@ -43,13 +44,13 @@ def kept_to_regions() -> AttentionOp:
 
 @dataclass(frozen=True)
 class drawn_to_regions:
-    """Layout guidance (Cones 2, Eq. 7 of arXiv:2305.19327): while painting, in the branch of the prompt, logits of a
-    handle's words gain weight * log(1 + sigma^2) * std(Q K^T) within its region, sigma the noise's standard deviation
-    by the picture's, and are minus infinity elsewhere.
+    """Layout guidance of sampling (Cones 2, Eq. 7 of arXiv:2305.19327).
 
-    Args:
-        weight: of the gain; the authors' is 0.08 times 2.5 in their code.
-        until: share of the time, from the noisiest, in which it acts.
+    In the branch of the prompt, logits of a handle's words gain weight * log(1 + sigma^2) * std(Q K^T) within its
+    region and are minus infinity elsewhere; sigma is the noise's standard deviation divided by the picture's.
+
+    weight: factor of the gain; the authors' code has 0.08 times 2.5
+    until: share of the time, counted from the noisiest, in which it acts, from 0 to 1
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross", "joint", "merged")
@@ -95,13 +96,13 @@ class drawn_to_regions:
 
 
 def _claimed(run: Pass, live: Live) -> bool:
-    """Whether another concept's layout guidance acts in this run already: one serves all handles."""
+    """Whether another concept's layout guidance already acts in this run: one serves all handles."""
     first: Live = run.cache.setdefault("layout guidance", live)
     return first is not live
 
 
 def _noise_levels(base: Base, run: Pass) -> Tensor:
-    """[rows]: standard deviation of the noise by that of the picture, sqrt((1 - alpha_bar) / alpha_bar)."""
+    """[rows]: standard deviation of the noise divided by that of the picture, sqrt((1 - alpha_bar) / alpha_bar)."""
     import torch
 
     if "noise levels" not in run.cache:
@@ -114,8 +115,13 @@ def _noise_levels(base: Base, run: Pass) -> Tensor:
 
 
 def regions_of(call: AttentionCall) -> list[tuple[int, Tensor, Tensor, Tensor]]:
-    """Row, queries of the picture [n], keys of a handle's words [m], and the handle's region over those queries [n] of
-    0 and 1, for every handle with a region that a row's prompt names; none in self-attention."""
+    """For every handle with a region that a row's prompt names: row, queries, keys and the region.
+
+    The queries [n, 1] are those of the picture, the keys [m] those of the handle's words, the region [n] is 0 or 1 at
+    each query. The list is empty in self-attention and without regions.
+
+    call: the attention layer's call
+    """
     import torch
 
     run, found = call.run, []
@@ -133,8 +139,13 @@ def regions_of(call: AttentionCall) -> list[tuple[int, Tensor, Tensor, Tensor]]:
 
 
 def within_region(call: AttentionCall, handle: str) -> Tensor | float:
-    """[1, 1, N, 1] of 0 and 1 over the picture's queries: a handle's region, by which a branch of attention of its own
-    is multiplied; 1 where it has none."""
+    """[1, 1, N, 1] of 0 and 1 over the picture's queries: a handle's region; 1.0 where the handle has none.
+
+    An attention branch of the handle's own is multiplied by it.
+
+    call: the attention layer's call
+    handle: the subject's word in prompts
+    """
     if handle not in call.run.regions:
         return 1.0
     start, stop, _ = call.picture.indices(call.query.shape[2])
@@ -142,15 +153,17 @@ def within_region(call: AttentionCall, handle: str) -> Tensor | float:
 
 
 def _first_text_key(call: AttentionCall) -> int:
-    """Where the text's keys begin: where attention is joint, before or behind the picture's."""
+    """Index of the text's first key: in joint attention the text stands before or behind the picture."""
     if call.site.kind == "cross" or call.picture_keys.start not in (0, None):
         return 0
     return call.picture_keys.indices(call.key.shape[2])[1] if call.picture_keys.stop is not None else 0
 
 
 def _at_queries(mask: Tensor, count: int) -> Tensor:
-    """[count] of 0 and 1: a region [1, 1, h, w] at the positions of an attention layer. A region too small for any has
-    the one that it covers most."""
+    """[count] of 0 and 1: a region [1, 1, h, w] at the positions of an attention layer.
+
+    A region that covers no position by WITHIN has the one that it covers most.
+    """
     import torch.nn.functional as F
 
     height, width = mask.shape[-2:]
@@ -160,7 +173,7 @@ def _at_queries(mask: Tensor, count: int) -> Tensor:
 
 
 def _biased(call: AttentionCall, name: str, build: Callable[[], Tensor]) -> AttentionCall:
-    """The call with a bias [B, 1, N, M] that is built once for all sites of a run with as many queries and keys."""
+    """The call with a bias [B, 1, N, M], built once for all sites of a run with as many queries and keys."""
     run: Any = call.run
     if call.site.kind == "self" or not run.regions or not any(run.handle_places):
         return call

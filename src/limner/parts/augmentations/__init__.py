@@ -1,4 +1,4 @@
-"""One example to another."""
+"""Augmentations of reference images."""
 
 from .blurring import blurred
 from .erasing import erased

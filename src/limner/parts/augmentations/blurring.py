@@ -1,4 +1,4 @@
-"""Pictures that lost detail."""
+"""Pictures with less detail."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def blurred(chance: float = 0.5, *, most: int = 8) -> Change:
-    """With a chance, a picture is made smaller by 2 to `most` times and drawn to its size again.
+    """Reduce some pictures by a random factor and enlarge them to their size again.
 
-    chance: of each picture
+    chance: probability for each picture, from 0 to 1
     most: largest factor, a power of 2
     """
     return functools.partial(_blurred, chance, most)

@@ -1,4 +1,4 @@
-"""Parts of pictures painted over."""
+"""Random boxes of pictures erased."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def erased(chance: float = 0.4, *, least: float = 0.02, most: float = 0.33) -> Change:
-    """Random erasing (arXiv:1708.04896): a box of a picture becomes plain ground.
+    """Random erasing (arXiv:1708.04896): a box of a picture becomes a plain colour.
 
-    The box is between three times as wide as high and the reverse.
+    The box's width is from a third of its height to three times its height.
 
-    chance: probability for each picture, 0 to 1
+    chance: probability for each picture, from 0 to 1
     least: least area of the box, as a share of the picture
     most: largest area of the box, as a share of the picture
     """

@@ -1,4 +1,4 @@
-"""Noise in the place of what is around a subject."""
+"""Noise in place of a subject's surroundings."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 
 def noise_around(chance: float = 0.5) -> Change:
-    """With a chance, what is outside of a picture's mask becomes noise, uniform in [0, 1], so that it cannot tell where
-    the subject was seen (Sec. 3.1 of arXiv:2312.04461). Pictures without masks stay as they are.
+    """Replace some pictures' surroundings by noise, so that they do not show where the subject was.
 
-    chance: of each picture
+    The noise is uniform in [0, 1] (Sec. 3.1 of arXiv:2312.04461). Pictures without masks stay as they are.
+
+    chance: probability for each picture, from 0 to 1
     """
     return functools.partial(_noise_around, chance)
 

@@ -1,4 +1,4 @@
-"""A subject on a plain ground."""
+"""A subject on a plain background."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 
 PLAIN = 1.0
-"""The plain ground's brightness in [0, 1]."""
+"""The plain background's brightness in [0, 1]."""
 
 
 def on_plain(pixels: Tensor, masks: Tensor) -> Tensor:
-    """The subject alone on a plain ground, [..., 3, H, W].
+    """The subject alone on a plain background, [..., 3, H, W].
 
     pixels: [..., 3, H, W] in [0, 1]
     masks: [..., 1, H, W] in [0, 1], 1 on the subject

@@ -1,4 +1,4 @@
-"""Which of several painted pictures is kept."""
+"""Choices among several sampled pictures."""
 
 from .nearness import nearest
 

@@ -1,4 +1,4 @@
-"""How near a painted picture is to the subject's."""
+"""Candidates chosen by their similarity to the subject's pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def nearest(count: int, encoder: Encoder, modifier: Modifier, name: str) -> Cand
     """The candidate whose embedding has the largest cosine with the mean of the subject's pictures; None for one
     candidate.
 
-    count: number of candidates painted for each picture, 1 or more
+    count: number of candidates sampled for each picture, 1 or more
     encoder: pixels [B, 3, H, W] -> embeddings [B, D]
     modifier: stores the subject's embeddings
     name: name of their tensor [1, …, D] in the modifier

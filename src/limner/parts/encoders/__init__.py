@@ -1,4 +1,4 @@
-"""Pictures -> features."""
+"""Encoders of pictures: pixels -> features."""
 
 from .captions import structured_captions
 from .clip import (

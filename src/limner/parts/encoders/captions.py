@@ -13,7 +13,11 @@ def structured_captions(base: Base, subject: Subject) -> list[str]:
     """A caption for each picture, with {} for the subject, that names background and view (Sec. 3.2 of
     arXiv:2311.04315).
 
-    The base's captioner writes them; without one, captions of the user's own are needed, and each is "a photo of {}".
+    Background and view are then not learned as the subject's. The base's captioner writes the captions. Without one,
+    each is "a photo of {}", and the user's own captions are needed.
+
+    base: the base
+    subject: the subject with its pictures
     """
     captioner = base.captioner
     if captioner is None or not subject.pictures:

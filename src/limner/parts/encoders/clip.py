@@ -65,7 +65,7 @@ def clip_tokens(base: Base, pixels: Tensor) -> Tensor:
 class clip_depths:
     """[B, 3, H, W] in [0, 1] -> [B, L, depths, D]: CLIP's class and patch tokens at several depths, side by side.
 
-    A depth is a share of the encoder's layers.
+    depths: shares of the image encoder's layers, each from 0 to 1
     """
 
     depths: tuple[float, ...]
@@ -88,8 +88,12 @@ def clip_last(base: Base, pixels: Tensor) -> Tensor:
 
 
 def clip_before_last(base: Base, pixels: Tensor) -> Tensor:
-    """[B, 3, H, W] in [0, 1] -> [B, L, D]: the class token and patch tokens one layer before the last, of up to 20
-    layers; as much of a deeper network's depth."""
+    """[B, L, D]: CLIP's class and patch tokens at 0.95 of its depth: one layer before the last in encoders of up to 20
+    layers.
+
+    base: the base, with an image encoder
+    pixels: [B, 3, H, W] in [0, 1]
+    """
     import torch
 
     with torch.no_grad():

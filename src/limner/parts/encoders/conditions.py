@@ -1,4 +1,4 @@
-"""Conditions computed from pictures: edges by plain filters, depth by a network opened from a folder."""
+"""Conditions computed from pictures: edges by filters, depth by a network opened from a folder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LOW, HIGH = 0.1, 0.2
-"""Thresholds of a gradient that may be an edge and of one that surely is, of the largest possible."""
+"""Thresholds of the gradient, as shares of the largest possible: of a possible edge, and of a certain edge."""
 ROUNDS = 64
-"""How far a weak edge may be from a strong one, in pixels."""
+"""Largest distance of a possible edge from a certain one, in pixels."""
 
 
 def edges(pixels: Tensor, *, low: float = LOW, high: float = HIGH) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, 1, H, W], 1 at edges: smoothed, the largest of Sobel's gradients across their
-    direction, and weak ones where they touch strong ones (Canny, IEEE TPAMI 8(6), 1986)."""
+    """[n, 1, H, W]: 1 at edges and 0 elsewhere (Canny, IEEE TPAMI 8(6), 1986).
+
+    The picture is smoothed; Sobel's gradients are kept where they are the largest across the edge; those between the
+    thresholds count only where they connect to one above the higher threshold.
+
+    pixels: [n, 3, H, W] in [0, 1]
+    low: gradient from which on a pixel is a possible edge, as a share of the largest possible
+    high: gradient from which on a pixel is a certain edge, as a share of the largest possible
+    """
     import torch
     import torch.nn.functional as F
 
@@ -37,7 +44,7 @@ def edges(pixels: Tensor, *, low: float = LOW, high: float = HIGH) -> Tensor:
 
 
 def _is_ridge(size: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """[n, 1, H, W] bool: not less than both neighbours in the direction of the gradient, of eight."""
+    """[n, 1, H, W] bool: at least as large as both neighbours in the direction of the gradient, one of eight."""
     import torch
     import torch.nn.functional as F
 
@@ -53,8 +60,14 @@ def _is_ridge(size: Tensor, across: Tensor, down: Tensor) -> Tensor:
 
 
 def depth(pixels: Tensor, folder: Path | str) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, 1, H, W] in [0, 1], near bright, by a network of transformers for depth estimation
-    (such as Depth Anything or DPT, which give inverse depth). Raises `FileError` for a folder that holds none."""
+    """[n, 1, H, W] in [0, 1]: inverse depth of each picture, 1 at its nearest point.
+
+    A network of transformers estimates it, such as Depth Anything or DPT. Raises `FileError` for a folder that holds
+    none.
+
+    pixels: [n, 3, H, W] in [0, 1]
+    folder: folder of the network
+    """
     import torch
     import torch.nn.functional as F
 
@@ -82,9 +95,14 @@ def _depth_network(folder: Path | str) -> tuple[Any, Any]:
 
 
 def computed(name: str, pixels: Tensor, estimators: dict[str, str] | None = None) -> Tensor:
-    """The condition of this name of pictures [n, 3, H, W] in [0, 1]: "edges", "source" (the pictures themselves), or
-    "depth" by the network whose folder `estimators` has under that name. Raises `InputError` that says what to open for
-    another."""
+    """[n, 1 or 3, H, W] in [0, 1]: a condition of pictures, by its name.
+
+    Raises `InputError` for a name that cannot be computed, with the option that supplies it.
+
+    name: "edges"; "depth"; or "source", the pictures themselves
+    pixels: [n, 3, H, W] in [0, 1]
+    estimators: name of a condition -> folder of the network that estimates it; needed for "depth"
+    """
     given = (estimators or {}).get(name)
     if name == "edges":
         return edges(pixels)

@@ -1,4 +1,4 @@
-"""Features of a picture by the denoiser itself."""
+"""The denoiser's own features of a picture."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from limner.core.types import AttentionCall, Live, Pass
 
 TIME = 0.2
-"""How far towards noise a picture is brought, as a share of all times: enough for the network to look at what is
-there."""
+"""Noise level at which a picture is read, as a share of all times: low enough for the picture to stay recognisable."""
 
 
 def denoiser_features(base: Base, latents: Tensor, prompt: str) -> Tensor:
@@ -50,7 +49,7 @@ def denoiser_features(base: Base, latents: Tensor, prompt: str) -> Tensor:
 
 
 class _Enough(Exception):
-    """All that was wanted has been seen; the rest of the run is of no use."""
+    """Every wanted feature is computed; the rest of the run is not needed."""
 
 
 def features_under_way(base: Base, run: Pass) -> Tensor:
@@ -88,8 +87,11 @@ def features_under_way(base: Base, run: Pass) -> Tensor:
 
 
 def denoiser_levels(base: Base, pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, D]: what the base sees in clean pictures, as `features_under_way` says it of noisy
-    latents."""
+    """[n, D]: the base's features of clean pictures, computed as in `features_under_way`.
+
+    base: the base
+    pixels: [n, 3, H, W] in [0, 1]
+    """
     import torch
 
     from limner.core.types import Pass
@@ -102,7 +104,7 @@ def denoiser_levels(base: Base, pixels: Tensor) -> Tensor:
 
 @contextmanager
 def switched_off(lives: Sequence[Live], but: Live | None = None) -> Iterator[None]:
-    """Every adapter is inactive for a while, but for one.
+    """Deactivate every adapter inside the block, except one.
 
     lives: the attached modifiers
     but: the one that stays active, or None

@@ -1,4 +1,4 @@
-"""Expressions and depths of faces as encoders."""
+"""Encoders of facial expressions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ if TYPE_CHECKING:
 
 EXPRESSIONS = ("neutral", "smiling", "sad", "surprised", "angry", "laughing", "frightened", "asleep")
 SHARP = 100.0
-"""CLIP's own scale of similarities."""
+"""CLIP's own factor of similarities."""
 
 
 def expression_code(base: Base, pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, len(EXPRESSIONS)]: how likely CLIP finds each expression in the picture, less the
-    mean, so that no expression is zeros. Raises `InputError` where a base's text encoder is not of the CLIP that sees
-    its pictures."""
+    """[n, len(EXPRESSIONS)]: CLIP's probability of each expression minus the mean, so that a row without preference is
+    zeros.
+
+    Raises `InputError` where the base's text encoder is not of the CLIP whose image encoder it has.
+
+    base: the base, with CLIP's image and text encoder
+    pixels: [n, 3, H, W] in [0, 1]
+    """
     import torch
     import torch.nn.functional as F
 
@@ -33,10 +38,9 @@ def expression_code(base: Base, pixels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class clip_class_depths:
-    """[n, 3, H, W] in [0, 1] -> [n, depths * D]: CLIP's class token at several parts of its depth, each normalised,
-    side by side.
+    """[n, 3, H, W] in [0, 1] -> [n, depths * D]: CLIP's class token at several depths, each normalised, side by side.
 
-    depths: parts of the image encoder's depth, each from 0 to 1
+    depths: shares of the image encoder's layers, each from 0 to 1
     """
 
     depths: tuple[float, ...]
@@ -52,9 +56,9 @@ class clip_class_depths:
 
 @dataclass(frozen=True)
 class side_by_side:
-    """[n, 3, H, W] in [0, 1] -> [n, sum of widths]: what several encoders [n, D] see, side by side.
+    """[n, 3, H, W] in [0, 1] -> [n, sum of widths]: the features of several encoders [n, D], side by side.
 
-    encoders: each gives one row a picture
+    encoders: encoders that give one row a picture
     """
 
     encoders: tuple[Encoder, ...]

@@ -1,4 +1,4 @@
-"""Faces as encoders: the person's embedding and the landmarks of pictures, through the base's own networks."""
+"""Encoders of faces: a person's embedding and the landmarks of pictures, computed by the base's own networks."""
 
 from __future__ import annotations
 
@@ -14,30 +14,47 @@ if TYPE_CHECKING:
 
 
 def face_embedding(base: Base, pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, D]: unit vectors of the largest face of each picture, near for one person and far
-    for two; zeros where there is no face. Gradients pass to the pixels where a caller has them on. Raises `InputError`
-    where the base has no recogniser of faces."""
+    """[n, D]: unit embeddings of the largest face of each picture; zeros where there is no face.
+
+    Embeddings of one person are near each other, those of two people far apart. Gradients pass to the pixels unless the
+    caller switches them off. Raises `InputError` where the base has no face recogniser.
+
+    base: the base, with a face recogniser
+    pixels: [n, 3, H, W] in [0, 1]
+    """
     found: Tensor = _encoder(base, "face")(pixels)
     return found
 
 
 def face_landmarks(base: Base, pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, K, 2]: x, y of the landmarks of each picture's largest face, as shares of width and
-    height, in the order of `landmark_names(base)`; not a number where there is no face. Raises `InputError` where the
-    base has no landmark detector."""
+    """[n, K, 2]: x and y of the landmarks of each picture's largest face, as shares of width and height; NaN without a
+    face.
+
+    Landmarks are in the order of `landmark_names(base)`. Raises `InputError` where the base has no landmark detector.
+
+    base: the base, with a landmark detector
+    pixels: [n, 3, H, W] in [0, 1]
+    """
     found: Tensor = _encoder(base, "landmarks")(pixels)
     return found
 
 
 def face_points(base: Base, pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] in [0, 1] -> [n, 5, 2]: as `face_landmarks`, the viewer's left eye, right eye, nose tip, mouth left
-    and mouth right alone."""
+    """[n, 5, 2]: five of `face_landmarks`, named from the viewer: left eye, right eye, nose tip, left and right mouth
+    corner.
+
+    base: the base, with a landmark detector
+    pixels: [n, 3, H, W] in [0, 1]
+    """
     names = landmark_names(base)
     return face_landmarks(base, pixels)[:, [names.index(name) for name in FIVE]]
 
 
 def landmark_names(base: Base) -> tuple[str, ...]:
-    """Names of the landmarks that the base's detector marks, in its order."""
+    """Names of the landmarks that the base's detector marks, in its order.
+
+    base: the base, with a landmark detector
+    """
     _encoder(base, "landmarks")
     faces = base.capabilities.faces
     return faces.landmarks.names if faces is not None and faces.landmarks is not None else FIVE

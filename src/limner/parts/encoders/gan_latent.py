@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class gan_latent:
-    """[n, 3, H, W] in [0, 1] -> [n, L, D]: each picture's code in W+, one vector for each layer of the generator
-    (arXiv:2102.02766).
+    """[n, 3, H, W] in [0, 1] -> [n, L, D]: each picture's code in W+, one vector for each layer of the generator.
 
-    Arguments:
-        folder: of a StyleGAN with an encoder beside it; empty: the base's own, its encoders' role "w_plus"
+    Source: arXiv:2102.02766. Raises `InputError` where there is no encoder.
+
+    folder: folder of a StyleGAN with an encoder beside it; empty is the base's own encoder, of role "w_plus"
     """
 
     folder: str = ""

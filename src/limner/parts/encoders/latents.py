@@ -16,7 +16,7 @@ def encoded(base: Base, shown: References, *, plain: bool) -> tuple[Tensor, Tens
 
     base: the base
     shown: the references
-    plain: whether the subject stands on plain ground
+    plain: whether the subject stands on a plain background
     """
     import torch
     import torch.nn.functional as F

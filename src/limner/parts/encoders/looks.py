@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from limner.core.types import Pass
 
 Encoder: TypeAlias = "Callable[[Base, Tensor], Tensor]"
-"""Pixels [n, 3, H, W] in [0, 1] -> [n, …], with nothing in it that learns."""
+"""Base and pixels [n, 3, H, W] in [0, 1] -> features [n, …]; nothing in it is trained."""
 
 Look: TypeAlias = "Callable[[Base, References], Tensor]"
-"""Pictures of each row's subject -> features [B, …] of each row, with nothing in it that learns. One that wants masks
-says so (`masked = True`). A concept stores its result in place of the pictures."""
+"""Base and the references of each row -> features [B, …]; nothing in it is trained. A look that needs masks has
+`masked = True`. A concept stores its result in place of the pictures."""
 
 
 @dataclass(frozen=True)
 class mean_of:
-    """The mean of an encoder's features over a row's pictures: [B, …]."""
+    """The mean of an encoder's features over a row's pictures: [B, …].
+
+    encoder: pixels -> features
+    """
 
     encoder: Encoder
 
@@ -35,7 +38,10 @@ class mean_of:
 
 @dataclass(frozen=True)
 class all_of:
-    """An encoder's features [n, L, D] of all of a row's pictures, one behind the other: [B, R * L, D]."""
+    """An encoder's features [n, L, D] of all of a row's pictures, one behind the other: [B, R * L, D].
+
+    encoder: pixels -> features
+    """
 
     encoder: Encoder
 
@@ -45,7 +51,10 @@ class all_of:
 
 @dataclass(frozen=True)
 class each_of:
-    """An encoder's features of each of a row's pictures: [B, R, …]."""
+    """An encoder's features of each of a row's pictures: [B, R, …].
+
+    encoder: pixels -> features
+    """
 
     encoder: Encoder
 
@@ -58,6 +67,8 @@ class placed:
     """An encoder's features [n, 1 + L, S, D] of the global token and L patch tokens, for each of a row's pictures.
 
     One more column holds the subject's share of each patch, 1 for the global token: [B, R, 1 + L, S, D + 1].
+
+    encoder: pixels -> features
     """
 
     encoder: Encoder
@@ -77,7 +88,11 @@ class placed:
 
 @dataclass(frozen=True)
 class pictures_alone:
-    """A row's pictures themselves, smaller, the subject alone on plain ground, with its mask: [B, R, 4, size, size]."""
+    """A row's pictures at a smaller size, the subject alone on a plain background, with its mask: [B, R, 4, size,
+    size].
+
+    size: side of the pictures in pixels
+    """
 
     size: int = 64
     masked: ClassVar[bool] = True
@@ -96,7 +111,10 @@ class pictures_alone:
 
 @dataclass(frozen=True)
 class alone:
-    """The subject alone on a plain ground, by its masks."""
+    """Features of the subject alone on a plain background, by its masks.
+
+    look: features of the masked pictures
+    """
 
     look: Look
     masked: ClassVar[bool] = True
@@ -110,9 +128,12 @@ class alone:
 
 @dataclass(frozen=True)
 class close_up:
-    """The box around the subject's masks, with `margin` of its longer side around it, resized to the whole picture.
+    """Features of the box around the subject's mask, resized to the whole picture.
 
     A picture without a mask stays whole.
+
+    look: features of the resized pictures
+    margin: margin around the box, as a share of its longer side
     """
 
     look: Look
@@ -134,7 +155,7 @@ class close_up:
 
 
 def _window(inside: Tensor, margin: float) -> Tensor:
-    """[2, 3]: the square around what is inside of a mask [H, W], as an affine map of [-1, 1] onto it."""
+    """[2, 3]: the square around a mask [H, W], as an affine map of [-1, 1] onto it."""
     import torch
 
     rows, columns = (inside.any(axis).nonzero().flatten() for axis in (1, 0))
@@ -213,7 +234,7 @@ def looked_at_by_rows(base: Base, run: Pass, look: Look, own: Tensor, count: int
                 run.cache[key] = look(base, run.references).to(base.dtype)
         found: Tensor = run.cache[key]
         return found, run.references.on.to(found.device)
-    if run.random is not None:  # taught from something else than pictures of subjects
+    if run.random is not None:  # a training batch without references
         return own.expand(count, *own.shape[1:]), torch.zeros(count, dtype=torch.bool, device=own.device)
     each = count // len(run.branches)
     on = torch.tensor([branch != "negative" for branch in run.branches], device=own.device).repeat_interleave(each)

@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 5
 LEAST = 0.015
-"""A subject covers at least this share of a picture. The segmenter that ships finds 0.056 and more of each of its
+"""Least share of a picture that a subject covers. The segmenter that ships finds 0.056 and more of each of its
 subjects, and at most 0.01 in scenes without one."""
 
 
 def subject_masks(base: Base, subject: Subject) -> Tensor:
     """[n, 1, H, W] in [0, 1]: the masks that came with the pictures, else those that the base's segmenter finds.
 
-    Raises `InputError` where there are neither, and where nothing is found on a picture.
+    Raises `InputError` where there are neither masks nor a segmenter, and for a picture on which no subject is found.
+
+    base: the base
+    subject: the subject with its pictures
     """
     size = base.picture_size
     given = subject.masks(size)
@@ -43,8 +46,13 @@ def subject_masks(base: Base, subject: Subject) -> Tensor:
 
 
 def unseen(base: Base, subject: Subject) -> list[str]:
-    """The names of pictures on which the base's segmenter finds no subject; none where it has no segmenter, or all have
-    masks."""
+    """Names of the pictures on which the base's segmenter finds no subject.
+
+    The list is empty where the base has no segmenter, and where all pictures have masks.
+
+    base: the base
+    subject: the subject with its pictures
+    """
     segmenter = base.segmenter
     if segmenter is None or all(picture.mask is not None for picture in subject.pictures):
         return []
@@ -53,7 +61,7 @@ def unseen(base: Base, subject: Subject) -> list[str]:
 
 
 def _found(segmenter: Segmenter, subject: Subject, size: int) -> Tensor:
-    """[n, 1, size, size]: 1 where the subject is more likely than not."""
+    """[n, 1, size, size]: 1 where the segmenter gives the subject a probability above 0.5."""
     return (segmenter(subject.tensor(size)) > 0.5).float()[:, None]
 
 
@@ -67,14 +75,14 @@ def background_masks(base: Base, subject: Subject) -> Tensor:
 
 
 def propagated_masks(base: Base, subject: Subject) -> Tensor:
-    """[n, 1, h, w]: the first picture's mask, carried over to the others by features (Sec. 3.1 of arXiv:2305.03048).
+    """[n, 1, h, w]: the first picture's mask, propagated to the others by features (Sec. 3.1 of arXiv:2305.03048).
 
-    A position is the subject's where its features are nearer to the first's foreground than to its background: one-shot
-    matching as in PerSAM, with the denoiser's features in place of SAM's. Nearness is the mean cosine to the NEIGHBOURS
-    nearest positions of each.
+    A position is the subject's where its features are nearer to the first picture's foreground than to its background:
+    one-shot matching as in PerSAM, with the denoiser's features in place of SAM's. Nearness is the mean cosine
+    similarity to the NEIGHBOURS nearest positions of each.
 
     base: the base
-    subject: the subject
+    subject: the subject with its pictures
     """
     import torch
     import torch.nn.functional as F

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from limner.core.base import Base
 
 PICTURE = "<image>"
-"""Where a picture stands in a text."""
+"""Mark of a picture in a text."""
 
 ASKED = {
     "caption": "Describe this picture in one short sentence.",
@@ -34,15 +34,19 @@ ASKED = {
 (arXiv:2404.05674)."""
 
 TOWER = "vision_tower_from"
-"""Key of a config: the folder, relative to it, of the CLIP whose image encoder the weights leave out, as LLaVA's first
-files did."""
+"""Key of a config: the folder, relative to it, of the CLIP whose image encoder the weights leave out, as in LLaVA's
+first files."""
 
 
 @dataclass(frozen=True, eq=False)
 class Multimodal:
     """A causal language model over [vectors of a picture's patch tokens; tokens of text], frozen.
 
-    `places` is the number of vectors of a picture, `width` their width and that of hidden states.
+    model: a model of transformers that reads pictures and text
+    tokenizer: its tokenizer
+    size: side of its pictures in pixels
+    mean: mean of each channel [1, 3, 1, 1]
+    std: standard deviation of each channel [1, 3, 1, 1]
     """
 
     model: Any
@@ -59,10 +63,12 @@ class Multimodal:
 
     @property
     def width(self) -> int:
+        """Width of hidden states and of vectors."""
         return int(self.model.config.get_text_config().hidden_size)
 
     @functools.cached_property
     def places(self) -> int:
+        """Number of vectors of a picture."""
         import torch
 
         return int(self.seen(torch.zeros(1, 3, self.size, self.size)).shape[1])
@@ -73,7 +79,7 @@ class Multimodal:
         return found
 
     def asked(self, what: str, **about: str) -> str:
-        """The text that asks one thing of a picture ("caption", "new picture"), up to where the answer begins."""
+        """The text of a request about a picture ("caption", "new picture"), up to the beginning of the answer."""
         requests: Mapping[str, str] = getattr(self.model.config, "asked", None) or ASKED
         request = requests[what].format(**about)
         if not self.tokenizer.chat_template:
@@ -83,7 +89,7 @@ class Multimodal:
         return str(self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)).strip()
 
     def seen(self, pixels: Tensor) -> Tensor:
-        """[B, 3, H, W] in [0, 1] -> [B, places, width]: what stands for each picture among the vectors of tokens."""
+        """[B, places, width]: the vectors of pictures [B, 3, H, W] in [0, 1]."""
         import torch
         import torch.nn.functional as F
 
@@ -95,15 +101,17 @@ class Multimodal:
         return found if hasattr(found, "shape") else torch.stack(list(found))
 
     def vectors(self, texts: Sequence[str], seen: Tensor | None, *, ends: bool = False) -> list[Tensor]:
-        """[length, width] of each text, its picture's vectors [places, width] where it says <image>. A text without one
-        reads none; `ends` closes each with the end token."""
+        """[length, width] of each text, with its picture's vectors [places, width] in place of <image>.
+
+        A text without <image> has none of them; `ends` appends the end token.
+        """
         table, found = self.model.get_input_embeddings(), []
         for row, text in enumerate(texts):
             before, *behind = text.split(PICTURE)
             parts = [table(self._ids(before, first=True))]
             for piece in behind:
                 if seen is None:
-                    raise InputError(f"the text {text!r} has a picture in it, and no picture was given")
+                    raise InputError(f"the text {text!r} refers to a picture, and no picture was given")
                 parts += [seen[row].to(parts[0]), table(self._ids(piece))]
             if ends:
                 parts.append(table(self._tensor([self.tokenizer.eos_token_id])))
@@ -111,8 +119,8 @@ class Multimodal:
         return found
 
     def counted(self, texts: Sequence[str]) -> Tensor:
-        """[B, L]: the number of each vector's token in its text, all of a picture's vectors being one; 0 behind shorter
-        texts."""
+        """[B, L]: the number of each vector's token in its text; all of a picture's vectors count as one token, and
+        padding is 0."""
         import torch
 
         rows = []
@@ -125,9 +133,12 @@ class Multimodal:
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     def states(self, vectors: Sequence[Tensor], *, of_all_layers: bool = False) -> tuple[Tensor, Tensor]:
-        """Last hidden states [B, L, width] of rows of vectors [length, width], and which are of a row [B, L] bool;
-        `of_all_layers` gives the mean of all layers' states, each normalised, the vectors among them. Gradients pass to
-        the vectors."""
+        """Last hidden states [B, L, width] of rows of vectors [length, width], and [B, L] bool: positions that are no
+        padding.
+
+        `of_all_layers` gives the mean over the states of all layers and the vectors, each normalised. Gradients pass to
+        the vectors.
+        """
         import torch.nn.functional as F
 
         padded, mask = _padded(vectors)
@@ -161,7 +172,7 @@ class Multimodal:
 
     @contextmanager
     def changed(self, own: Mapping[str, Tensor]) -> Iterator[None]:
-        """While inside, the layers that `own` has factors of go through them as well."""
+        """Inside the block, the layers with factors in `own` have these low-rank changes."""
         from limner.core.types import Live
         from limner.parts.modifiers.low_rank import beside
 
@@ -173,13 +184,13 @@ class Multimodal:
             yield
 
     def logits(self, states: Tensor) -> Tensor:
-        """[…, width] -> […, vocabulary]: which token is next."""
+        """[…, vocabulary]: logits of the next token for hidden states […, width]."""
         found: Tensor = self.language.get_output_embeddings()(states)
         return found
 
     def likelihood(self, texts: Sequence[str], answers: Sequence[str], seen: Tensor | None) -> tuple[Tensor, float]:
-        """Mean cross-entropy of the tokens of answers behind texts, with the end token, and the share of them that are
-        the likeliest."""
+        """Mean cross-entropy of the answers' tokens behind texts, end token included, and the share of tokens
+        predicted right."""
         import torch
         import torch.nn.functional as F
 
@@ -193,11 +204,11 @@ class Multimodal:
         return F.cross_entropy(logits, wanted), (logits.argmax(1) == wanted).float().mean().item()
 
     def says(self, vectors: Sequence[Tensor], *, most: int = 40) -> list[str]:
-        """The continuation of each row of vectors: at each position the likeliest token, until the end token."""
+        """The continuation of each row of vectors: the most probable token at each position, until the end token."""
         import torch
 
         found = []
-        for one in vectors:  # rows differ in length, and few are asked at once
+        for one in vectors:  # rows differ in length, and there are few of them
             with torch.no_grad():
                 ids = self.language.generate(
                     inputs_embeds=one[None],
@@ -239,7 +250,7 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _padded(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """[B, L, width] with zeros behind shorter rows, and which are not padding [B, L]."""
+    """[B, L, width] with zeros behind shorter rows, and [B, L] bool: positions that are no padding."""
     import torch
 
     padded = torch.nn.utils.rnn.pad_sequence(list(vectors), batch_first=True)
@@ -249,8 +260,10 @@ def _padded(vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class multimodal_places:
-    """As an encoder of references: [B, places, width], what stands for a picture among the vectors of a multimodal
-    model's tokens. `model` is a folder or hub id; empty is the base's own."""
+    """[B, 3, H, W] in [0, 1] -> [B, positions, width]: a picture's vectors among a multimodal model's token vectors.
+
+    model: folder or hub id of the model; empty is the base's own
+    """
 
     model: str = ""
 
@@ -259,7 +272,11 @@ class multimodal_places:
 
 
 def multimodal(base: Base, where: str = "") -> Multimodal:
-    """The multimodal model of a folder or hub id, or the base's own. Raises `InputError` where there is neither."""
+    """The multimodal model of a folder or hub id, or the base's own. Raises `InputError` where there is neither.
+
+    base: the base
+    where: folder or hub id of the model; empty is the base's own
+    """
     where = where or base.multimodal
     if not where:
         raise InputError(
@@ -271,7 +288,11 @@ def multimodal(base: Base, where: str = "") -> Multimodal:
 
 @functools.cache
 def opened(where: str, device: str = "cpu") -> Multimodal:
-    """A model by folder or hub id, frozen. Raises `FileError` for what is none."""
+    """A frozen multimodal model. Raises `FileError` for a folder or id that holds none.
+
+    where: folder or hub id of the model
+    device: device of its weights, such as "cuda"
+    """
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
@@ -295,7 +316,7 @@ def opened(where: str, device: str = "cpu") -> Multimodal:
 
 
 def _precision(config: Any, device: str) -> Any:
-    """Single on a CPU and for small models; else as stored."""
+    """Single precision on a CPU and for small models; otherwise as stored."""
     import torch
 
     return torch.float32 if device == "cpu" or hasattr(config, TOWER) else "auto"
@@ -309,14 +330,14 @@ def _with_tower(model: Any, folder: Path) -> None:
     from limner.core.quiet import quiet
 
     if not folder.is_dir():
-        raise FileError(f"{folder} is not there, whose picture tower this multimodal model looks through")
+        raise FileError(f"there is no folder {folder}: expected the CLIP whose image encoder this model uses")
     with quiet():
         tower = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32)
     model.model.vision_tower.load_state_dict(tower.state_dict())
 
 
 def _preparation(where: str, config: Any) -> tuple[int, list[float], list[float]]:
-    """Side, mean and deviation of pictures as the model reads them."""
+    """Side of pictures in pixels, and mean and standard deviation of each channel, as the model reads them."""
     from transformers.utils import cached_file
 
     path = cached_file(where, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)

@@ -16,12 +16,20 @@ EPSILON = 1e-12
 
 @dataclass(frozen=True)
 class QueryFormer:
-    """Its shape. Layers as BERT's, normalised after each sum.
+    """The shape of a Querying Transformer. Its layers are BERT's, normalised after each sum.
 
-    Queries and words attend to each other, then, in every `every`-th layer, queries to the patch tokens; queries and
-    words each have a feed-forward layer of their own. The words beside the queries are vectors of a text encoder,
-    mapped linearly; with a `vocabulary`, they are numbers of a table of its own. Words of the last layer have no
-    output: unless `whole`, it has no feed-forward layer for them.
+    Queries and words attend to each other; in some layers queries also attend to the patch tokens; queries and words
+    each have a feed-forward layer of their own. Words of the last layer have no output.
+
+    queries: number of queries
+    layers: number of layers
+    width: width of queries and words
+    heads: attention heads
+    hidden: width of the feed-forward layers
+    every: number of layers from one attention to patch tokens to the next
+    room: largest number of words
+    vocabulary: number of words in a table of its own; 0 maps vectors of a text encoder linearly
+    whole: whether the last layer has a feed-forward layer for words, as released weights do
     """
 
     queries: int = 16
@@ -30,12 +38,12 @@ class QueryFormer:
     heads: int = 12
     hidden: int = 3072
     every: int = 1
-    room: int = 32  # for words
+    room: int = 32
     vocabulary: int = 0
     whole: bool = False
 
     def start(self, places: int, words: int, generator: Generator) -> dict[str, Tensor]:
-        """Its parameters, for places and words of these widths."""
+        """Parameters at their start, for patch tokens and words of these widths."""
         import torch
 
         def drawn(*shape: int) -> Tensor:
@@ -67,8 +75,12 @@ class QueryFormer:
         return found
 
     def __call__(self, own: Mapping[str, Tensor], places: Tensor, words: Tensor | None = None) -> Tensor:
-        """Places [B, L, F]; words [B, n, D], zero where a row has fewer, or numbers [B, n], negative there; none: the
-        picture alone. -> [B, queries, width]"""
+        """[B, queries, width]: hidden states of the queries.
+
+        places: patch tokens [B, L, F]
+        words: vectors [B, n, D], zeros behind shorter rows, or numbers [B, n], negative there; None reads the picture
+            alone
+        """
         import torch
 
         seen = _normal(own, "places", places)

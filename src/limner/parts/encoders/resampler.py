@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Resampler:
-    """Its shape, as IP-Adapter's and MS-Diffusion's authors build it: layers of attention from the latents to patch
-    tokens and latents together, then of a feed-forward network, each with a norm before and a sum after; no biases in
-    between.
+    """The shape of a Perceiver resampler, built as by the authors of IP-Adapter and MS-Diffusion.
 
-    Attributes:
-        layers: layers of attention and feed-forward network
-        width: width of the latents
-        heads: attention heads, each width / heads wide
-        widening: width within a feed-forward network, as a multiple of `width`
+    Each layer is attention from the latents to patch tokens and latents together, then a feed-forward network, each
+    with a norm before and a sum after; linear maps in between have no biases.
+
+    layers: layers of attention and feed-forward network
+    width: width of the latents
+    heads: attention heads, each width / heads wide
+    widening: width within a feed-forward network, as a multiple of `width`
     """
 
     layers: int = 2

@@ -12,8 +12,8 @@ UNKNOWN = "[UNK]"
 def wordpieces(text: str, vocabulary: Sequence[str]) -> list[int]:
     """Numbers of a text's pieces between those of [CLS] and [SEP] (Sec. 4 of arXiv:2012.15524).
 
-    Words are lower-case without accents; from a word's beginning the longest known piece is taken, again and again.
-    Pieces within a word begin with ##.
+    Words are lower-case without accents. A word is cut from its beginning, each time at the longest known piece. Pieces
+    within a word begin with ##.
 
     text: the text
     vocabulary: the pieces, by number

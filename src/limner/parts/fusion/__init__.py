@@ -1,4 +1,4 @@
-"""Fusions: features of pictures enter the network."""
+"""Fusions: parts through which features of pictures enter the network."""
 
 from .aligner import aligner_net, alignment
 from .attention_mixture import attention_mixture, router_prior

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from limner.parts.modifiers.states import changed_states
 
 LONGEST = 64
-"""States of the multimodal model that are made again from aligned ones: texts have fewer."""
+"""Longest sequence of multimodal states that are reconstructed from aligned ones; texts are shorter."""
 
 SMALL = 0.1
 """Size of the output at the start: with outputs as large as their inputs, 400 updates did not learn which token to
@@ -30,17 +30,18 @@ read; with this size 200 do."""
 
 @dataclass(frozen=True)
 class aligner_net:
-    """A `Writer`: the picture stands in the prompt where the subject's word is; learned queries, one for each state of
-    the text tower, attend to the multimodal model's states M(.). A second such network N(.) makes those states again,
-    for `alignment` alone (Sec. 3.2). A small model forgets on its way to the next token what it read, so the states are
-    the mean of all its layers', and of which token each is stands beside them.
+    """A `Writer`: learned queries, one for each text-encoder hidden state, attend to a multimodal model's states.
 
     The picture stands in the prompt at the position of the subject's token. M(.) is the aligner; a second such network
-    N(.) reconstructs the multimodal states, for `alignment` alone (Sec. 3.2). The pocket's model forgets earlier tokens
-    towards its last layer, so the states are the mean over its layers, with each token's identity beside them.
+    N(.) reconstructs the multimodal states, for `alignment` alone (Sec. 3.2 of arXiv:2310.02992). A small model forgets
+    earlier tokens towards its last layer, so the states are the mean over its layers, with each token's identity beside
+    them.
 
-    The authors' has twelve layers of 768 for each; here M has `depth` of `width`, N one. `rank` is that of the low-rank
-    change of the language model, which learns with the aligner by the denoiser's loss; 0 leaves the model unchanged.
+    model: folder or hub id of the multimodal model; empty is the base's own
+    width: width of M; the authors' is 768
+    depth: layers of M; the authors have twelve, and as many in N, which has one here
+    rank: rank of the low-rank change of the language model, trained with the aligner by the denoiser's loss; 0 leaves
+        the model unchanged
     """
 
     model: str = ""
@@ -75,8 +76,8 @@ class aligner_net:
             return self.aligned(own, *read(reader, texts, seen), reader.counted(texts))
 
     def aligned(self, own: Mapping[str, Tensor], states: Tensor, mask: Tensor, counted: Tensor) -> Tensor:
-        """M: states [B, n, width], of which `mask` [B, n] says which there are and `counted` [B, n] of which token ->
-        [B, L, D]."""
+        """M: [B, L, D] from states [B, n, width], with `mask` [B, n] of those that are no padding and their token
+        numbers `counted`."""
         import torch.nn.functional as F
 
         x = own["queries"].expand(len(states), -1, -1)
@@ -86,7 +87,7 @@ class aligner_net:
         return F.linear(F.layer_norm(x, x.shape[-1:]), own["onto"])
 
     def again(self, own: Mapping[str, Tensor], aligned: Tensor, length: int) -> Tensor:
-        """N: [B, L, D] -> the multimodal model's states [B, length, width]."""
+        """N: the multimodal model's states [B, length, width] from [B, L, D]."""
         import torch.nn.functional as F
 
         memory = F.linear(aligned, own["again.into"])

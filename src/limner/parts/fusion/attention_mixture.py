@@ -1,4 +1,4 @@
-"""A mixture of two attentions in every layer, chosen place by place (MoA, arXiv:2404.11565)."""
+"""A mixture of two attentions in every layer, weighted at each position (MoA, arXiv:2404.11565)."""
 
 from __future__ import annotations
 
@@ -34,23 +34,21 @@ ROUTED = "share of the personal branch"
 
 @dataclass(frozen=True)
 class attention_mixture:
-    """In every self- and cross-attention layer, out = R_0 A_prior + R_1 A_personal, with R, the softmax of a linear map
-    of the hidden states, summing to 1 at each place (Eq. 3 of arXiv:2404.11565). The prior branch is the layer as it
-    is, reading plain text.
+    """In every self- and cross-attention layer, out = R_0 A_prior + R_1 A_personal, with router weights R at each
+    position.
 
-    The personal branch has the layer's own projections with a low-rank change, and reads a prompt in which the state t
-    of the noun's last token is merged with the picture, the time and the layer (as `fused_words`): every layer and time
-    reads another. Runs keep the personal share [rows, N] by site, for `router_prior`, and the personal branch's maps of
-    the word, for `localised`.
+    R is the softmax of a linear map of the hidden states (Eq. 3 of arXiv:2404.11565). The prior branch is the unchanged
+    layer, reading plain text. The personal branch has the layer's own projections with a low-rank change, and reads a
+    prompt in which the hidden state of the noun's last token is merged with the picture, the time and the layer (as in
+    `fused_words`), so it differs between layers and times. Runs keep the personal share [rows, N] by site, for
+    `router_prior`, and the personal branch's maps of the token, for `localised`. Rows without pictures are the base's.
 
-    Rows that see nothing, and with `prior_alone` all, are the base's.
-
-    subject: whose handle it is
-    look: features [B, F] of a row's pictures
-    rank: of the change of the personal branch's projections
+    subject: the subject; its handle is the token
+    look: base and references -> features [B, F]
+    rank: rank of the change of the personal branch's projections
     personal: bias of the router towards the personal branch at the start; below 0 towards the prior
-    prior_alone: whether the router is forced to the prior branch while painting
-    name: how the names of its tensors begin
+    prior_alone: whether sampling uses the prior branch alone
+    name: prefix of its tensors' names
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("self", "cross")
@@ -131,7 +129,7 @@ class attention_mixture:
         call.on_output.append(lambda prior: (1 - share) * prior + share * seen.to(prior))
 
     def _seen(self, base: Base, run: Pass, features: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-        """Features that each row sees [rows, F], and which rows have the word and see them [rows] bool."""
+        """Features of each row [rows, F], and [rows] bool: rows that have the token and pictures."""
         import torch
 
         if (id(self), "seen") not in run.cache:
@@ -144,7 +142,7 @@ class attention_mixture:
     def _states(
         self, base: Base, call: AttentionCall, site: int, own: Mapping[str, Tensor], features: Tensor
     ) -> Tensor:
-        """[rows, L, D]: what the personal branch of a layer reads."""
+        """[rows, L, D]: hidden states for the personal branch of a layer."""
         import torch
 
         run, word = call.run, self.subject.handle
@@ -180,8 +178,10 @@ class attention_mixture:
 
 
 def router_prior(source: Source) -> Objective:
-    """The mean over layers and places of ((1 - M) R_personal)^2: outside of the subject the prior branch paints (Eq.
+    """Mean over layers and positions of ((1 - M) R_personal)^2: the prior branch is used outside of the subject (Eq.
     6).
+
+    Source: arXiv:2404.11565. Raises `InputError` without masks.
 
     source: batches with masks
     """
@@ -192,7 +192,7 @@ def router_prior(source: Source) -> Objective:
 
         prediction, mask = step.prediction, step.batch.mask
         if mask is None or prediction.kept is None:
-            raise InputError(f"{source.name} gives no masks, which this objective holds the router with")
+            raise InputError(f"{source.name} gives no masks, which this objective compares the router with")
         found = []
         for name, share in prediction.kept.kept.items():
             if name.startswith(f"{ROUTED}, "):

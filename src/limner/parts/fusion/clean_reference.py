@@ -57,7 +57,7 @@ def clean_reference(*, rank: int = 16, until: float = 0.95) -> Reading:
 
 
 def _attended(base: Base, call: AttentionCall, shown: Shown, own: Mapping[str, Tensor]) -> Tensor:
-    """[B, H, N, d]: of the reference's places by how much of them is the subject."""
+    """[B, H, N, d]: attention to the reference's positions, weighted by the subject's mask."""
     import torch
     import torch.nn.functional as F
 

@@ -26,10 +26,14 @@ class context_stack:
     """Two flows through one denoiser: convolutions and self-attention are shared, cross-attention is not.
 
     In the image flow every cross-attention site is a layer of its own, which reads picture features [B, L, D] and no
-    text. In sampling a site gives ratio * text's + (1 - ratio) * pictures' (mixing by "attention" in the authors'
-    vd.py): 1 is the text flow, 0 the image flow, both bit for bit. In training, rows with references are the image flow
-    alone, others the text flow. The layers start as copies of the text's where the widths allow. Rows without pictures
-    read zeros.
+    text (arXiv:2211.08332). In sampling a site gives ratio * text's + (1 - ratio) * pictures' (mixing by "attention" in
+    the authors' vd.py). In training, rows with references are the image flow alone, others the text flow. The layers
+    start as copies of the text's where the widths allow. Rows without pictures read zeros.
+
+    subject: the subject whose pictures are used in sampling
+    look: base and references -> features [B, L, D]
+    ratio: share of the text flow in sampling, from 0 to 1: 1 is the text flow, 0 the image flow, both bit for bit
+    name: prefix of its tensors' names
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -79,7 +83,7 @@ class context_stack:
 
 
 def _copies(base: Base, site: Site, dim: int, generator: Generator) -> dict[str, Tensor]:
-    """A layer's weights for contexts of `dim` numbers a token."""
+    """A layer's weights for contexts that are `dim` wide."""
     import torch
 
     (query, out), (key, value) = base.query_out(site), base.key_value(site)
@@ -91,7 +95,7 @@ def _copies(base: Base, site: Site, dim: int, generator: Generator) -> dict[str,
 
 
 def _attended(call: AttentionCall, states: Tensor, own: Mapping[str, Tensor]) -> Tensor:
-    """[B, N, C]: what the pictures' layer returns."""
+    """[B, N, C]: output of the pictures' layer."""
     import torch.nn.functional as F
 
     from limner.bases.common.attention import attend

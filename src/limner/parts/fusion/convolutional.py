@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 class details_of_pixels:
     """Pictures with the subject's mask [B, R, 4, size, size] -> details [B, R * M, D].
 
-    A pyramid of convolutions of stride 2, as many as `widths`; the last two levels are the details, each position as
-    wide as the text's hidden states, and zero outside the subject. The background is painted over before the first
+    They come from a pyramid of convolutions of stride 2; its last two levels are the details, each position as wide as
+    the text-encoder hidden states, and zero outside the subject. The background is made plain before the first
     convolution.
+
+    widths: channels of each level
     """
 
     widths: tuple[int, ...] = (24, 48, 80, 96)

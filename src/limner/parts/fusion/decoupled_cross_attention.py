@@ -27,23 +27,26 @@ Tokens: TypeAlias = (
     "Callable[[Base, Mapping[str, Tensor], Generator], "
     "tuple[dict[str, Tensor], Callable[[Mapping[str, Tensor], Pass, int], Tensor]]]"
 )
-"""Base, stored tensors by name, generator -> tensors of its own, and (those tensors, run, rows of it) -> what rows see
-[rows, tokens, C]."""
+"""Base, stored tensors by name, generator -> tensors of its own, and (those tensors, run, number of its rows) ->
+image tokens [rows, tokens, C]."""
 
 
 @dataclass(frozen=True)
 class decoupled_cross_attention:
-    """out = attention(Q, K_text, V_text) + scale * attention(Q, K_image, V_image), in every cross-attention layer (Eq.
-    5).
+    """In every cross-attention layer, out = attention(Q, K_text, V_text) + scale * attention(Q, K_image, V_image).
 
-    In joint attention the same is added to the picture's output. The image features are `tokens` vectors: a linear map
-    of one global embedding, normalised. K_image and V_image start as copies of the text's. A dropped picture is a zero
-    embedding, before the linear map. In training, rows have the references of their batch; in sampling, the mean
-    embedding of the subject's pictures, and the negative branch a dropped picture. `alone`: the encoder sees the masked
-    subject on plain ground.
+    Source: Eq. 5 of arXiv:2308.06721. In joint attention the same is added to the picture's output. The image tokens
+    are a linear map of one global embedding, normalised. K_image and V_image start as copies of the text's. A dropped
+    picture is a zero embedding, before the linear map. In training, rows have the references of their batch; in
+    sampling, they have the mean embedding of the subject's pictures, and the negative branch a dropped picture.
 
-    With `states`, the vectors are made in another way, for example from the prompt too; `gate` (call, the subject's
-    handle) gives the weight of each position of a layer, [B, 1, N, 1].
+    subject: the subject whose pictures are used in sampling
+    encoder: base and pixels [n, 3, H, W] in [0, 1] -> embeddings [n, D]
+    tokens: number of image tokens
+    scale: weight of the image attention
+    alone: whether the encoder sees the masked subject on a plain background
+    states: makes the image tokens in another way, for example from the prompt too; None is the linear map
+    gate: call and the subject's handle -> weight of each position of a layer [B, 1, N, 1]; None is 1
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross", "joint")
@@ -122,7 +125,7 @@ class decoupled_cross_attention:
         return [site for site in base.sites if site.kind in self.acts_in]
 
     def _seen(self, base: Base, run: Pass, rows: int, features: Tensor) -> Tensor:
-        """[rows, D]: which embedding each row of the run sees."""
+        """[rows, D]: the embedding of each row of the run."""
         import torch
 
         if run.references is not None:

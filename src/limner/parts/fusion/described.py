@@ -27,15 +27,17 @@ FEATURES = "image.features"
 
 @dataclass(frozen=True)
 class described:
-    """For `decoupled_cross_attention`: features of the new picture from a multimodal language model (Sec. 3.2).
+    """For `decoupled_cross_attention`: features of the new picture from a multimodal language model.
 
-    The model is shown the subject alone on plain ground and asked for a new picture of it in the prompt. Its last
-    state, from which the answer would begin, passes a gated layer that predicts picture features as wide as CLIP's, and
-    those a linear map to `tokens` vectors, normalised. Rows without pictures have a state of zeros; several pictures
-    are averaged.
+    The model reads the subject alone on a plain background and is asked for a new picture of it in the prompt (Sec. 3.2
+    of arXiv:2404.05674). Its last state, from which the answer would begin, passes a gated layer that predicts picture
+    features as wide as CLIP's, and those a linear map to vectors, normalised. Rows without pictures have a state of
+    zeros; several pictures are averaged.
 
-    `rank` is that of the low-rank change of the language model, which learns to generate features; 0 leaves it
-    unchanged.
+    subject: the subject whose pictures are used in sampling
+    tokens: number of vectors
+    rank: rank of the low-rank change of the language model, trained to generate features; 0 leaves it unchanged
+    model: folder or hub id of the multimodal model; empty is the base's own
     """
 
     subject: Subject
@@ -91,7 +93,7 @@ class described:
         return found | {f"image.{name}": tensor for name, tensor in change.items()}
 
     def _features(self, own: Mapping[str, Tensor], reader: Multimodal, run: Pass, seen: Tensor, on: Tensor) -> Tensor:
-        """[rows, D] of what is seen [rows, R, places, width]; zeros where nothing is."""
+        """[rows, D]: features for picture vectors [rows, R, places, width]; zeros in rows without pictures."""
         import torch
 
         rows = on.nonzero().flatten().tolist()
@@ -104,7 +106,8 @@ class described:
     def features(
         self, own: Mapping[str, Tensor], reader: Multimodal, prompts: Sequence[str], nouns: Sequence[str], seen: Tensor
     ) -> Tensor:
-        """[rows, D]: features of a new picture of what is seen [rows, R, places, width], in each prompt."""
+        """[rows, D]: features of a new picture in each prompt, of the subject with picture vectors [rows, R, places,
+        width]."""
         import torch.nn.functional as F
 
         texts = [reader.asked("new picture", prompt=p, noun=n) for p, n in zip(prompts, nouns, strict=True)]

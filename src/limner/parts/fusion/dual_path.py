@@ -26,10 +26,12 @@ class dual_path:
     """Every attention layer runs twice on the same hidden states; the result is blend * soft + (1 - blend) * hard.
 
     The soft path has the adapter and the token made of the subject's pictures; the hard path is the base with the
-    nearest real word in its position. At 0 that is the base reading a real word.
+    nearest real word in its position (arXiv:2307.06925). This part comes last in a recipe, after `words_of_pictures`
+    and after changes of attention that are operations; changes by hooks would be on both paths. The output projection,
+    which is linear, is shared.
 
-    It comes last in a recipe, after `words_of_pictures` and after changes of attention that are operations; changes by
-    hooks would be on both paths. The output projection, which is linear, is shared.
+    subject: the subject; its handle is the token
+    blend: share of the soft path, from 0 to 1; at 0 the base reads a real word
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("self", "cross")
@@ -64,7 +66,7 @@ class dual_path:
         yield live
 
     def _hard_states(self, base: Base, call: AttentionCall, table: Tensor | None) -> Tensor:
-        """[B, L, D]: the states with the nearest real word in the place of the subject's; made once in a run."""
+        """[B, L, D]: the states with the nearest real word in the token's position; made once in a run."""
         rows = rows_with(self.subject.handle, call.run)
         if not rows or table is None:
             return call.states

@@ -1,4 +1,4 @@
-"""Words of faces: mappers for `words_of_pictures` of an identity and, apart from it, an expression."""
+"""Mappers for `words_of_pictures` that make tokens of an identity and, separately, of an expression."""
 
 from __future__ import annotations
 
@@ -19,27 +19,26 @@ if TYPE_CHECKING:
     from limner.parts.encoders.looks import Encoder, Look
 
 IDENTITY = "identity features"
-SLOPE = 0.2  # of leaky ReLUs, below zero
+SLOPE = 0.2  # slope of leaky ReLUs below zero
 
 
 @dataclass(frozen=True)
 class identity_words:
-    """Features of a face by several encoders -> `words` words [B, words, D], each by a perceptron of its own (Sec. 3.1
-    and 3.2 of arXiv:2403.05094). The features to map are those of `look`.
+    """Features of a face by several encoders -> vectors [B, words, D], each by a perceptron of its own.
 
-    Each depth of an identity passes a linear layer of `scale` numbers; these, together, are what tells people apart and
-    are kept in a run as "identity features" [rows, all depths * scale]. Where the expression is not seen, a learned one
-    stands for it.
+    The features to map are those of `look` (Sec. 3.1 and 3.2 of arXiv:2403.05094). Each depth of an identity passes a
+    linear layer; the outputs together distinguish people and are kept in a run as "identity features" [rows, all depths
+    * scale]. Where the expression is not seen, a learned one takes its place.
 
-    start: word whose vectors the words start near
-    identity: encoders of an identity, each with the number of equal parts, depths, that its features [n, F] are
-    expression: encoder of an expression [n, E]; None: nothing is seen of it
-    words: how many there are
-    scale: numbers a depth becomes
+    start: word whose vectors the tokens start near
+    identity: encoders of an identity, each with its number of depths, the equal parts of its features [n, F]
+    expression: encoder of an expression [n, E], or None
+    words: number of vectors
+    scale: width that each depth is mapped to
     hidden: width of the perceptrons, each of two hidden layers
-    drop: chance of a row not to see its expression while teaching
-    dropout: share of hidden numbers that are left out while teaching
-    expressive: whether the subject's own expression is seen while painting
+    drop: probability of dropping a row's expression in training, from 0 to 1
+    dropout: share of hidden units dropped in training, from 0 to 1
+    expressive: whether the subject's own expression is used in sampling
     """
 
     start: str
@@ -54,7 +53,7 @@ class identity_words:
 
     @property
     def look(self) -> Look:
-        """The mean over a subject's pictures of all that is seen."""
+        """The mean over a subject's pictures of all features."""
         last = () if self.expression is None else (self.expression,)
         return mean_of(side_by_side((*(encoder for encoder, _ in self.identity), *last)))
 
@@ -86,7 +85,7 @@ class identity_words:
         return Mapped(own, vectors)
 
     def _widths(self, base: Base) -> list[int]:
-        """Numbers of every depth of an identity."""
+        """Width of every depth of an identity."""
         import torch
 
         blank = torch.zeros(1, 3, base.picture_size, base.picture_size, device=base.device)

@@ -1,4 +1,4 @@
-"""Pictures merged into a word after the text encoder has read it (FastComposer, arXiv:2305.10431; PhotoMaker,
+"""Pictures merged into a token after the text encoder has read it (FastComposer, arXiv:2305.10431; PhotoMaker,
 arXiv:2312.04461)."""
 
 from __future__ import annotations
@@ -28,17 +28,19 @@ FEATURES = "features"
 
 @dataclass(frozen=True)
 class fused_words:
-    """For `changed_states`: the state t of the noun's last token, at the subject's place, becomes LN(MLP2(MLP1([t; i])
-    + t)), i being a linear map of the features of the subject's pictures to the width of t (Sec. 4.2 of
-    arXiv:2305.10431). All other states stay as they are.
+    """For `changed_states`: the hidden state t of the noun's last token becomes LN(MLP2(MLP1([t; i]) + t)).
 
-    subject: whose handle it is
-    look: features [B, R, F] of R pictures
-    stacked: the noun's last token stands R times in the prompt, and each of these states is merged with one picture
-        (Sec. 3.2 of arXiv:2312.04461); else there is one, merged with the mean of all. While teaching, 1 to R pictures
-        are seen.
-    wait: share of painting, from its beginning, in which the noun is read as it is (delayed subject conditioning, Sec.
-        4.4 of arXiv:2305.10431)"""
+    The noun stands at the position of the subject's token; i is a linear map of the features of the subject's pictures
+    to the width of t (Sec. 4.2 of arXiv:2305.10431). All other hidden states stay as they are.
+
+    subject: the subject; its handle is the token
+    look: references -> features [B, R, F] of R pictures
+    stacked: whether the noun's last token stands R times in the prompt, each of its states merged with one picture
+        (Sec. 3.2 of arXiv:2312.04461), of which training shows 1 to R; otherwise it stands once, merged with the mean
+        of all
+    wait: share of the sampling time, from its beginning, in which the noun is read unchanged, from 0 to 1 (delayed
+        subject conditioning, Sec. 4.4 of arXiv:2305.10431)
+    """
 
     subject: Subject
     look: Look
@@ -78,7 +80,7 @@ class fused_words:
         return own, rewrite
 
     def _count(self, run: Pass, most: int) -> int:
-        """How many of a row's pictures are seen."""
+        """Number of a row's pictures that are used."""
         import torch
 
         if run.random is None or not self.stacked:
@@ -93,7 +95,7 @@ class fused_words:
         others: Sequence[Mapping[str, Tensor]],
         there: Sequence[bool],
     ) -> list[list[int]]:
-        """Where the states of the noun's last token end in each row; nowhere where no picture is seen."""
+        """Positions at which the states of the noun's last token end in each row; none in rows without pictures."""
         word = self.subject.handle
         return [
             [at + len(own) - 1 for at in base.word_places(text, word, words={**more, word: own})] if on else []
@@ -110,7 +112,7 @@ class fused_words:
         *,
         stretched: Tensor | None,
     ) -> Tensor:
-        """States [rows, L, D] in which those that end at these places are merged with features [rows, n, F]."""
+        """States [rows, L, D] after merging those that end at these positions with features [rows, n, F]."""
         import torch
 
         count = seen.shape[1]
@@ -128,13 +130,25 @@ def _here(vectors: Tensor, site: int) -> Tensor:
 
 
 def waits(base: Base, run: Pass, share: float) -> bool:
-    """Whether a run of painting is in its first `share` of the times."""
+    """Whether a sampling run is in its first `share` of the time.
+
+    base: the base
+    run: the run
+    share: share of the time, from the noisiest, from 0 to 1
+    """
     return run.time is not None and float(run.time[0]) >= (1 - share) * base.num_train_times
 
 
 def fusing_start(base: Base, features: int, generator: Generator) -> dict[str, Tensor]:
-    """Parameters of `fuse` at their start, where it leaves a state much as it is: the perceptrons add nothing, and the
-    last norm has the spread and mean of the base's own states."""
+    """Parameters of `fuse` at their start, where it hardly changes a state.
+
+    The perceptrons add nothing, and the last layer norm has the mean standard deviation and mean of the base's own
+    states.
+
+    base: the base
+    features: width F of the pictures' features
+    generator: draws the random weights
+    """
     import torch
 
     wide = base.states_shape[1]
@@ -154,8 +168,12 @@ def fusing_start(base: Base, features: int, generator: Generator) -> dict[str, T
 
 
 def fuse(own: Mapping[str, Tensor], text: Tensor, features: Tensor) -> Tensor:
-    """Text states [n, D] and features [n, F] of pictures -> [n, D]: LN(MLP2(MLP1([t; i]) + t)), where MLP1 is
-    fc2(GELU(fc1(LN(x)))) and MLP2 the same plus its input."""
+    """[n, D]: LN(MLP2(MLP1([t; i]) + t)), where MLP1 is fc2(GELU(fc1(LN(x)))) and MLP2 the same plus its input.
+
+    own: parameters, named as by `fusing_start`
+    text: text-encoder hidden states t [n, D]
+    features: features of pictures [n, F], which a linear map makes i
+    """
     import torch
     import torch.nn.functional as F
 

@@ -28,9 +28,16 @@ HEADS = 2
 class gated_attention:
     """z + strength * tanh(gamma) * S([z, f]) before every cross-attention layer, restricted to the positions z.
 
-    S is a self-attention `width` wide over the positions z and the features f; gamma, one number a layer, is zero at
-    first. f are features of the subject's pictures [B, L, …] through two learned layers, `hidden` wide, shared by all
+    S is a self-attention over the positions z and the features f; gamma, one number a layer, is zero at first
+    (arXiv:2304.03411). f are features of the subject's pictures [B, L, …] through two learned layers, shared by all
     sites. Rows without pictures are unchanged. In training the strength is 1.
+
+    subject: the subject whose pictures are used in sampling
+    look: base and references -> features [B, L, …]
+    strength: factor of the attention in sampling
+    width: width of the attention
+    hidden: width of the learned layers
+    name: prefix of its tensors' names
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -86,7 +93,7 @@ class gated_attention:
     def _states(
         self, base: Base, run: Pass, rows: int, features: Tensor, own: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Features [rows, L, hidden]; and [rows, 1, 1]: 0 for rows that see nothing. Made once in a run."""
+        """Features [rows, L, hidden]; and [rows, 1, 1]: 0 for rows without pictures. Made once in a run."""
         import torch.nn.functional as F
 
         if id(self) not in run.cache:

@@ -1,4 +1,4 @@
-"""States of the references that know what the subject is called and where it is to stand (MS-Diffusion,
+"""Reference states that depend on the subject's noun and its position in the picture (MS-Diffusion,
 arXiv:2406.07209)."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PREFIX, FEATURES = "grounded.", "grounded.features"
 FREQUENCIES = 8
-SPREAD = 100.0  # of the frequencies: 100^(k / FREQUENCIES)
+SPREAD = 100.0  # the k-th frequency is SPREAD^(k / FREQUENCIES)
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,14 @@ class grounded_states:
     """States for `decoupled_cross_attention`: queries that a resampler answers from the references' patch tokens.
 
     The queries start as LN(MLP([text embedding of the noun, Fourier features of the box])) (grounding resampler, Sec.
-    3.2 of arXiv:2406.07209). The box is the subject's region while painting, and in training that of the target. Rows
-    without a box, and in training a share `drop_box` of all rows, have learned queries instead. Rows that see no
-    reference have states of zeros.
+    3.2 of arXiv:2406.07209). The box is the subject's region in sampling and the target's in training. Rows without a
+    box have learned queries instead. Rows without references have states of zeros.
 
-    Arguments:
-        subject: its noun is the phrase, its pictures the references
-        look: references -> patch tokens [B, R, L, D]
-        queries: states of a subject
-        resampler: shape of the resampler
-        drop_box: share of rows whose queries are the learned ones in training
+    subject: the subject; its noun is the phrase, its pictures the references
+    look: references -> patch tokens [B, R, L, D]
+    queries: number of states of a subject
+    resampler: shape of the resampler
+    drop_box: probability of learned queries in a row of training, from 0 to 1
     """
 
     subject: Subject
@@ -53,7 +51,7 @@ class grounded_states:
         features = looked_at(base, self.subject, self.look, stored, FEATURES)
         start = self._start(base, features.shape[-1], generator)
         parameters = taken(prefixed(PREFIX, start), stored, base, what="the grounding resampler")
-        known: dict[str, Tensor] = {}  # text embeddings of phrases read before
+        known: dict[str, Tensor] = {}  # phrase -> its text embedding
 
         def make(own: Mapping[str, Tensor], run: Pass, rows: int) -> Tensor:
             tokens, on = looked_at_by_rows(base, run, self.look, own[FEATURES], rows)
@@ -111,12 +109,14 @@ class grounded_states:
 
 
 def within_box(*, begin: int = 5) -> Callable[[AttentionCall, str], Tensor]:
-    """A gate for `decoupled_cross_attention`: 1 at places that a subject's box touches and 0 elsewhere, so that no
-    attention flows from other places to its states (Eq. 5 of arXiv:2406.07209, whose dummy tokens add nothing to the
-    background).
+    """A gate for `decoupled_cross_attention`: 1 at positions that a subject's box touches and 0 elsewhere.
 
-    Without a region while painting: 1 everywhere in the first `begin` steps, then where the noun was read in the step
-    before (`followed_subject`, with its threshold; the authors average over all steps).
+    No attention flows from other positions to the subject's states (Eq. 5 of arXiv:2406.07209, whose dummy tokens add
+    nothing to the background). When sampling without a region, the gate is 1 everywhere in the first steps; then it is
+    1 where the noun's attention was in the previous step (`followed_subject`, with its threshold; the authors average
+    over all steps).
+
+    begin: number of first steps without a gate, where there is no region
     """
 
     def gate(call: AttentionCall, handle: str) -> Tensor:
@@ -135,7 +135,11 @@ def within_box(*, begin: int = 5) -> Callable[[AttentionCall, str], Tensor]:
 
 
 def touched(boxes: Tensor, side: int) -> Tensor:
-    """Boxes [B, 4] -> [B, 1, side * side, 1]: 1 at places that the box touches; 1 everywhere for a box of NaN."""
+    """[B, 1, side * side, 1]: 1 at positions that the box touches, else 0; 1 everywhere for a box of NaN.
+
+    boxes: [B, 4]: left, top, right, bottom as shares
+    side: positions along a side of the attention map
+    """
     import torch
 
     low, high = (boxes[:, :2] * side).floor(), (boxes[:, 2:] * side).ceil()
@@ -147,8 +151,10 @@ def touched(boxes: Tensor, side: int) -> Tensor:
 
 
 def box_around(region: Tensor) -> Tensor:
-    """A region [1, 1, h, w] -> [1, 4]: left, top, right, bottom of the places that belong to it, as shares of the
-    picture."""
+    """[1, 4]: left, top, right, bottom of a region, as shares of the picture.
+
+    region: [1, 1, h, w], above 0 inside
+    """
     import torch
 
     inside = region[0, 0] > 0
@@ -161,8 +167,10 @@ def box_around(region: Tensor) -> Tensor:
 
 
 def fourier(boxes: Tensor) -> Tensor:
-    """[B, 4] -> [B, 8 * FREQUENCIES]: sines and cosines of every edge, as GLIGEN's boxes (Sec. 3.2 of
-    arXiv:2301.07093)."""
+    """[B, 8 * FREQUENCIES]: sines and cosines of every edge, as of GLIGEN's boxes (Sec. 3.2 of arXiv:2301.07093).
+
+    boxes: [B, 4]: left, top, right, bottom as shares
+    """
     import torch
 
     scales = SPREAD ** (torch.arange(FREQUENCIES, device=boxes.device) / FREQUENCIES)
@@ -171,7 +179,7 @@ def fourier(boxes: Tensor) -> Tensor:
 
 
 def _phrases(base: Base, nouns: Sequence[str], known: dict[str, Tensor]) -> Tensor:
-    """[B, D]: the text embedding of each noun, each read once."""
+    """[B, D]: the text embedding of each noun; every noun is encoded once."""
     import torch
 
     new = sorted(set(nouns) - known.keys())

@@ -31,19 +31,18 @@ FEATURES = "features"
 
 @dataclass(frozen=True)
 class hybrid_states:
-    """For `changed_states`: what cross-attention reads is tokens of a CLIP image embedding, then tokens of a face, then
-    the states of an empty prompt; nothing of the text (hybrid guidance, Sec. 3.2 of arXiv:2312.02663).
+    """For `changed_states`: cross-attention reads an image embedding and a face instead of the text (hybrid guidance).
 
-    While teaching, the image is the row's first picture and the face the mean over all. While painting, the face is the
-    subject's, and the image embedding is what a prior makes of the prompt's text embedding, in which the subject is its
-    noun; a share of the embedding of the subject's own pictures may be mixed in. An embedding that is left out is
-    zeros, in the negative branch both.
+    The states are tokens of a CLIP image embedding, tokens of a face, then states of an empty prompt (Sec. 3.2 of
+    arXiv:2312.02663). In training the image is the row's first picture, and the face the mean over all. In sampling the
+    face is the subject's, and a prior predicts the image embedding from the prompt's text embedding, with the subject's
+    noun for its handle. A dropped embedding is zeros; in the negative branch both are.
 
-    subject: whose handle it is
-    tokens: vectors that each of the two embeddings becomes
-    style: share of the subject's own pictures in the image embedding while painting
-    drop_image: chance of a row not to see the image while teaching
-    drop_face: chance of a row not to see the face while teaching
+    subject: the subject; its handle is the token
+    tokens: vectors for each of the two embeddings
+    style: share of the subject's own pictures in the image embedding of sampling, from 0 to 1
+    drop_image: probability of dropping the image in training, from 0 to 1
+    drop_face: probability of dropping the face in training, from 0 to 1
     hidden: width of the perceptrons
     """
 
@@ -93,7 +92,7 @@ class hybrid_states:
         return own, rewrite
 
     def _kept(self, run: Pass, what: str, rows: int) -> Tensor:
-        """[rows] bool: which see it."""
+        """[rows] bool: rows that keep this embedding."""
         import torch
 
         if run.random is None:
@@ -102,7 +101,7 @@ class hybrid_states:
         return torch.rand(rows, generator=run.random(f"drop {what}")) >= drop
 
     def _asked(self, base: Base, own: Mapping[str, Tensor], pictures: Tensor, prompts: list[str]) -> Tensor:
-        """[rows, D]: the image embedding that prompts are painted from."""
+        """[rows, D]: the image embedding predicted for these prompts."""
         import torch
         import torch.nn.functional as F
 
@@ -121,19 +120,23 @@ class hybrid_states:
 
 
 def prior(own: Mapping[str, Tensor], texts: Tensor) -> Tensor:
-    """Text embeddings [n, D] -> image embeddings [n, D] of length 1."""
+    """[n, D]: image embeddings of length 1, predicted from text embeddings.
+
+    own: parameters "prior"
+    texts: text embeddings [n, D]
+    """
     import torch.nn.functional as F
 
     return F.normalize(perceptron(own, "prior", F.normalize(texts.float(), dim=-1)).float(), dim=-1)
 
 
 def prior_regression(source: Source, fusion: changed_states, *, handle: str) -> Objective:
-    """1 - cosine between what the prior makes of each caption's text embedding and the image embedding of the row's
-    first picture, which it describes.
+    """1 - cosine of the prior's image embedding of each caption and the image embedding of the picture that it
+    describes.
 
     source: captioned pictures, each its own first reference
     fusion: the change with `hybrid_states`
-    handle: word of captions in whose place the prior reads the row's noun
+    handle: token in captions that is replaced by the row's noun
     """
 
     def value(step: Step) -> Tensor:

@@ -1,4 +1,4 @@
-"""Very small changes of weights, one set for each person, that a network predicts from a picture (HyperDreamBooth,
+"""Very small weight changes for each person, predicted from a picture by a network (HyperDreamBooth,
 arXiv:2307.06949)."""
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ PARTS = ("query", "key", "value")
 
 @dataclass(frozen=True)
 class identity_weights:
-    """W' = W + A_aux A B B_aux for queries, keys and values of every attention layer, each row of a run with factors of
-    its own: A [a, rank] and B [rank, b] (the lightweight DreamBooth, Eq. 3 of arXiv:2307.06949). A_aux [out, a] has
+    """W' = W + A_aux A B B_aux for queries, keys and values of every attention layer, with factors of each row's own.
+
+    A is [a, rank] and B [rank, b] (the lightweight DreamBooth, Eq. 3 of arXiv:2307.06949). A_aux [out, a] has
     orthonormal columns and B_aux [b, in] orthonormal rows; both are random, frozen, the same for every person, and not
     stored.
 
-    While a bank of factors learns, one set for each of `people`, rows wear those of their own subject, by number.
-    Otherwise a hypernetwork predicts them from the row's pictures: queries, one for each matrix, attend to patch
-    tokens, `rounds` times, each time knowing what was predicted before (Sec. 4.2). Rows that see nothing are the
-    base's.
+    While a bank of factors is trained, each row uses those of its own person, by number. Otherwise a hypernetwork
+    predicts them from the row's pictures: queries, one for each matrix, attend to patch tokens several times, each time
+    knowing the prediction before (Sec. 4.2). Rows without references are the base's.
 
-    subject: whose pictures are seen while painting
-    people: in the bank
+    subject: the subject whose pictures are used in sampling
+    people: number of people in the bank
     a: columns of A_aux, at most as many as a layer has outputs
-    b: rows of B_aux, at most as many as it has inputs
-    rank: of A and B
-    rounds: of predicting
-    width: of the hypernetwork
-    name: how the names of its tensors begin
+    b: rows of B_aux, at most as many as a layer has inputs
+    rank: rank of A and B
+    rounds: number of predictions, each refining the one before
+    width: width of the hypernetwork
+    name: prefix of its tensors' names
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("self", "cross")
@@ -105,7 +105,7 @@ class identity_weights:
 
     @property
     def numbers(self) -> int:
-        """How many numbers both factors of a matrix are."""
+        """Number of entries of both factors of a matrix."""
         return self.rank * (self.a + self.b)
 
     def auxiliary(self, base: Base, name: str) -> list[tuple[Tensor, Tensor]]:
@@ -122,7 +122,7 @@ class identity_weights:
         ]
 
     def path(self, x: Tensor, factors: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """[rows, N, in] -> [rows, N, out]: every row through factors [rows, numbers] of its own."""
+        """[rows, N, in] -> [rows, N, out]: each row multiplied by its own factors [rows, numbers]."""
         import torch
         import torch.nn.functional as F
 
@@ -135,7 +135,7 @@ class identity_weights:
 
         matrices, width = sites * len(PARTS), self.width
         bank = torch.randn(self.people, matrices, self.numbers, generator=generator) * 0.3
-        bank[..., : self.rank * self.a] = 0  # nothing is changed at first
+        bank[..., : self.rank * self.a] = 0  # no change at the start
         start = {"bank": bank, "hyper.queries": torch.randn(matrices, width, generator=generator)}
         start["hyper.see"] = torch.randn(width, features, generator=generator) / features**0.5
         start["hyper.known"] = torch.randn(width, self.numbers, generator=generator) / self.numbers**0.5
@@ -143,7 +143,7 @@ class identity_weights:
         return start | prefixed("hyper.", new_block("layer", width, generator))
 
     def _factors(self, base: Base, run: Pass, rows: int, features: Tensor, own: Mapping[str, Tensor]) -> Tensor:
-        """[rows, sites, 3, numbers], zeros in rows that see nothing."""
+        """[rows, sites, 3, numbers]; zeros in rows without references."""
         seen, on = looked_at_by_rows(base, run, self.look, features, rows)
         if own["bank"].requires_grad and run.references is not None:
             found = own["bank"][self.whose(run.references.identity)]
@@ -154,10 +154,10 @@ class identity_weights:
         return (found * on.to(found).view(-1, 1, 1)).unflatten(1, (-1, len(PARTS)))
 
     def whose(self, identity: Tensor | None) -> Tensor:
-        """Rows of the bank. Raises `InputError` where it has none for a subject."""
+        """Rows of the bank, by person. Raises `InputError` where it has none for a person."""
         if identity is None or int(identity.max()) >= self.people:
             raise InputError(
-                f"there are weights of {self.people} people, and the corpus shows more or does not say whom it shows"
+                f"there are weights of {self.people} people: expected a corpus that identifies at most as many people"
             )
         return identity
 
@@ -175,11 +175,11 @@ class identity_weights:
 
 
 def weight_regression(source: Source, weights: identity_weights) -> Objective:
-    """The mean squared difference between predicted factors and those of the bank, in rows that see their pictures (Eq.
-    4).
+    """Mean squared difference of predicted factors and those of the bank, in rows with references (Eq. 4 of
+    arXiv:2307.06949).
 
     source: pairs of the people in the bank
-    weights: the modifier, whose bank does not learn now
+    weights: the modifier, with its bank frozen
     """
 
     def value(step: Step) -> Tensor:
@@ -195,7 +195,11 @@ def weight_regression(source: Source, weights: identity_weights) -> Objective:
 
 
 def orthonormal(long: int, short: int) -> Tensor:
-    """[long, short] with orthonormal columns, random and always the same. Raises `InputError` where it cannot be."""
+    """[long, short] with orthonormal columns, random and always the same. Raises `InputError` where short exceeds long.
+
+    long: number of rows
+    short: number of columns, at most `long`
+    """
     import torch
 
     if short > long:

@@ -1,4 +1,4 @@
-"""Tokens of a face written over the last states of a prompt (Face0, arXiv:2306.06638)."""
+"""Tokens of a face that replace the last hidden states of a prompt (Face0, arXiv:2306.06638)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ FEATURES = "features"
 
 @dataclass(frozen=True)
 class last_tokens:
-    """For `changed_states`: the last `count` states of a prompt are what a perceptron makes of the subject's face; the
-    number of states stays the same (Sec. 3 of arXiv:2306.06638). Rows that see no face keep their own.
+    """For `changed_states`: a perceptron of the subject's face makes the last hidden states of a prompt.
 
-    Where the handle is all that a prompt says, the other states are those of an empty prompt: the face alone.
+    The number of states stays the same (Sec. 3 of arXiv:2306.06638). Rows without a face keep their own. Where the
+    prompt is the handle alone, the other states are those of an empty prompt: the face alone.
 
-    subject: whose handle it is
-    look: features [B, F]
-    count: states that are written over
+    subject: the subject; its handle is the token
+    look: base and references -> features [B, F]
+    count: number of states that are replaced
     hidden: width of the perceptron
     """
 

@@ -31,15 +31,22 @@ TOKENS, WHOLE = "layered tokens", "image token"
 class layered_attention:
     """In every cross-attention layer, out = attention(Q, K_text, V_text) + scale * attention(Q, K_i, V_i).
 
-    K_i and V_i come from that layer's own `tokens`. A Querying Transformer makes them, for all layers at once, from
-    states [B, R, L, F] of R pictures and the noun's vectors; pictures are averaged. V_i is zero at first.
-
+    K_i and V_i come from that layer's own tokens (arXiv:2409.05606). A Querying Transformer makes them, for all layers
+    at once, from states [B, R, L, F] of R pictures and the noun's vectors; pictures are averaged. V_i is zero at first.
     One more query stands for the whole picture. A run keeps "layered tokens" [rows, sites, tokens * width] and "image
-    token" [rows, D], which compares with texts' features, for objectives.
+    token" [rows, D], which is comparable with texts' features, for objectives.
 
-    In prompts the handle is read as the noun. With `location` above 0, in sampling, tokens are weighted less outside
-    the noun's attention: by 1 - location * (1 - t / T) * (1 - m), with m the noun's own attention map at that layer
-    over its mean, at most 1. In a layer without attention to the noun (at most 1e-8) all weights are 1.
+    In prompts the handle is read as the noun. With `location` above 0, sampling gives tokens a smaller weight outside
+    the noun's attention: 1 - location * (1 - t / T) * (1 - m), with m the noun's own attention map at that layer over
+    its mean, at most 1. In a layer without attention to the noun (at most 1e-8) all weights are 1.
+
+    subject: the subject; its handle is read as its noun
+    look: base and references -> hidden states [B, R, L, F]
+    former: shape of the Querying Transformer
+    tokens: tokens of each layer
+    scale: weight of the attention to them
+    location: strength of the restriction to the noun's attention in sampling, from 0 to 1
+    name: prefix of its tensors' names
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -104,8 +111,8 @@ class layered_attention:
     def _tokens(
         self, base: Base, run: Pass, rows: int, features: Tensor, own: Mapping[str, Tensor], kept: Kept
     ) -> tuple[Tensor, Tensor]:
-        """[rows, sites, tokens, width] and [rows] bool: which rows see them. Made once in a run; while painting,
-        once."""
+        """[rows, sites, tokens, width], and [rows] bool: rows with pictures. Made once in a run, and once in a
+        sampling."""
         import torch
 
         if id(self) in run.cache:
@@ -124,8 +131,8 @@ class layered_attention:
         return self._tokens(base, run, rows, features, own, kept)
 
     def asked(self, base: Base, own: Mapping[str, Tensor], seen: Tensor, nouns: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """States [B, R, L, F], vectors [n, D] of each row's noun -> tokens [B, sites, tokens, width]; the whole [B,
-        D]."""
+        """Tokens [B, sites, tokens, width] and the whole picture's [B, D], from states [B, R, L, F] and noun vectors
+        [n, D]."""
         import torch
 
         count, words = seen.shape[1], torch.nn.utils.rnn.pad_sequence(nouns, batch_first=True)
@@ -134,7 +141,7 @@ class layered_attention:
         return mean[:, 1:].unflatten(1, (-1, self.tokens)), mean[:, 0] @ own["whole"].T
 
     def _where(self, base: Base, call: AttentionCall, words: Mapping[str, Tensor]) -> Tensor | float:
-        """[rows, 1, N, 1]: how much tokens count at each place."""
+        """[rows, 1, N, 1]: weight of the tokens at each position."""
         import torch
 
         run = call.run
@@ -152,7 +159,7 @@ class layered_attention:
         read = maps.gather(2, places.clamp_min(0).view(-1, 1, 1).expand(-1, maps.shape[1], 1))[..., 0]
         mean = read.mean(1, keepdim=True)
         there = (read / mean.clamp_min(1e-8)).clamp(max=1)
-        there = torch.where(mean > 1e-8, there, 1.0)  # a layer that reads the noun nowhere holds nothing
+        there = torch.where(mean > 1e-8, there, 1.0)  # no restriction in a layer without attention to the noun
         late = 1 - run.time.to(there).view(-1, 1) / base.num_train_times
         weight = torch.where(places[:, None] < 0, 1.0, 1 - self.location * late * (1 - there))
         return weight[:, None, :, None].to(call.query)

@@ -32,13 +32,18 @@ Details: TypeAlias = "Callable[[Mapping[str, Tensor], Tensor], Tensor]"
 class local_attention:
     """Added to the text's output in rows that name the subject: strength * gate * attention(Q, K_l, V_l).
 
-    The gate is the token's attention map scaled to a maximum of 1 over positions and heads (Eq. 6). K_l and V_l are the
-    base's keys and values with a change of rank `rank`, of details of the subject's pictures. In training the strength
-    is 1.
+    The gate is the token's attention map scaled to a maximum of 1 over positions and heads (Eq. 6 of arXiv:2302.13848).
+    K_l and V_l are the base's keys and values with a low-rank change, of details of the subject's pictures. In training
+    the strength is 1. Another modifier, earlier in the recipe, defines the token. Rows without pictures are unchanged,
+    and so are all rows in a stage that trains something else from references. (The authors' code scales by the maximum
+    over the whole batch; here rows do not depend on each other.)
 
-    The token is in prompts by another modifier, written before this one. Rows without pictures are unchanged, and so
-    are all rows in a stage that trains something else from references. (The authors' code scales by the maximum over
-    the whole batch; here rows do not depend on each other.)
+    subject: the subject; its handle is the token
+    look: base and references -> features [B, …]
+    detailing: features -> details [B, M, D]
+    strength: factor of the attention in sampling
+    rank: rank of the change of keys and values
+    name: prefix of its tensors' names
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -78,7 +83,7 @@ class local_attention:
         yield live
 
     def _layers(self, base: Base, generator: Generator) -> dict[str, Tensor]:
-        """The changes of keys and values at every site, nothing at first."""
+        """The changes of keys and values at every site, zero at first."""
         import torch
 
         start = {}
@@ -98,7 +103,7 @@ class local_attention:
         own: Mapping[str, Tensor],
         details: Details,
     ) -> tuple[Tensor, Tensor]:
-        """Details [rows, M, D]; and [rows, 1, 1, 1]: 0 for rows that see nothing."""
+        """Details [rows, M, D]; and [rows, 1, 1, 1]: 0 for rows without pictures."""
         seen, on = looked_at_by_rows(base, run, self.look, features, len(run.prompts))
         found = details(own, features if run.references is None else seen[rows]).expand(len(rows), -1, -1)
         return found, on[rows].to(found).view(-1, 1, 1, 1)
@@ -154,7 +159,10 @@ class local_attention:
 
 
 def gate(maps: Tensor) -> Tensor:
-    """[B, H, N] scaled to a maximum of 1 in each row."""
+    """[B, H, N]: maps scaled to a maximum of 1 in each row.
+
+    maps: [B, H, N]
+    """
     return maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-8)
 
 
@@ -164,7 +172,9 @@ class details_of_depths:
     D'].
 
     Each is a perceptron of the class token plus one of the patch token, the mean over the depths, and zero outside the
-    subject (the local mapping of ELITE).
+    subject (the local mapping of ELITE, arXiv:2302.13848).
+
+    hidden: width of the perceptrons
     """
 
     hidden: int = 48

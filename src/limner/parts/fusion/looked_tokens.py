@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 
 def looked_tokens(subject: Subject, look: Look, *, tokens: int = 4, hidden: int = 256, name: str = "looked") -> Tokens:
-    """For the `states` of `decoupled_cross_attention`: a perceptron makes `tokens` vectors of a look at a row's
-    pictures, normalised. Rows that see nothing, negative branches among them, have those of a look that is all zeros.
+    """For the `states` of `decoupled_cross_attention`: vectors that a perceptron makes of a row's features, normalised.
 
-    subject: whose pictures are seen while painting
-    look: features [B, F] of all pictures of a row, such as the mean of an encoder's
-    tokens: how many vectors there are
+    Rows without pictures, negative branches among them, have the vectors of features that are all zeros.
+
+    subject: the subject whose pictures are used in sampling
+    look: base and references -> features [B, F], such as the mean of an encoder's
+    tokens: number of vectors
     hidden: width of the perceptron
-    name: how the names of tensors begin
+    name: prefix of its tensors' names
     """
 
     def states(

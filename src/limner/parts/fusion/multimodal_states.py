@@ -24,7 +24,7 @@ class Writer(Protocol):
     """The map from a multimodal model to hidden states. It holds settings, no tensors."""
 
     @property
-    def model(self) -> str: ...  # folder or hub id; empty: the base's own
+    def model(self) -> str: ...  # folder or hub id; empty is the base's own
     def start(self, base: Base, reader: Multimodal, generator: Generator) -> dict[str, Tensor]: ...  # parameters
     def text(self, reader: Multimodal, prompt: str, word: str, noun: str, *, shown: bool) -> str: ...
     def states(
@@ -35,7 +35,7 @@ class Writer(Protocol):
 def states_of_multimodal(subject: Subject, writer: Writer) -> Making:
     """For `changed_states`: prompts that name the subject have all hidden states from the writer.
 
-    The multimodal model reads the subject's pictures, alone on plain ground, and the prompt. Results for several
+    The multimodal model reads the subject's pictures, alone on a plain background, and the prompt. Results for several
     pictures are averaged. Rows without pictures are written from text alone, with the noun in the token's position.
 
     subject: the subject
@@ -88,7 +88,7 @@ def _written(
     seen: Tensor,
     on: Sequence[bool],
 ) -> Tensor:
-    """[rows, L, D] of features [rows, R, places, width]."""
+    """[rows, L, D]: hidden states from picture vectors [rows, R, places, width]."""
     word, nouns = called
     texts = [writer.text(reader, p, word, n, shown=s) for p, n, s in zip(said, nouns, on, strict=True)]
     parts = [writer.states(own, reader, texts, seen[:, k]) for k in range(seen.shape[1] if any(on) else 1)]

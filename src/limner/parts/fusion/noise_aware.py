@@ -24,14 +24,14 @@ CLOCK = 6
 
 
 WORN_AT = "how strongly words are put in"
-"""In a run's cache, with a handle: what its words' vectors are multiplied by."""
+"""Key in a run's cache, with a handle: factor of the vectors of the handle's tokens."""
 
 
 def noise_aware(
     *, start: Start = "noun", width: int = 192, scale: float = 0.1, words: int = 1, handle: str = ""
 ) -> Mapper:
-    """v = v_start + scale * E(picture, x_t, t), `words` vectors (E4T, arXiv:2302.12228, has one; the scale of 0.1 is
-    mkshing/e4t-diffusion's). With a `handle`, a run may say that its vectors count less (WORN_AT).
+    """v = v_start + scale * E(picture, x_t, t): vectors of a token that depend on the noised latents (E4T,
+    arXiv:2302.12228).
 
     E is a multilayer perceptron of the picture's features (CLIP's class tokens, for example), of the base's features of
     x_t (see `features_under_way`) and of the time, which E4T's features of the denoiser already contain. The addition
@@ -40,6 +40,8 @@ def noise_aware(
     start: the vector to start from
     width: width of the hidden layer
     scale: factor of the addition; 0.1 is mkshing/e4t-diffusion's
+    words: number of vectors; E4T has one
+    handle: token whose vectors a run may scale by WORN_AT; empty is none
     """
 
     def mapper(base: Base, shape: tuple[int, ...], generator: Generator) -> Mapped:
@@ -71,7 +73,10 @@ def noise_aware(
 
 
 def tunable(mapper: Mapper) -> Mapper:
-    """Tokens with a shift of their own, zero at first, for tuning with a frozen encoder."""
+    """Tokens with a shift of their own, zero at first, for tuning with a frozen encoder.
+
+    mapper: features -> vectors
+    """
 
     def with_shift(base: Base, shape: tuple[int, ...], generator: Generator) -> Mapped:
         import torch
@@ -103,5 +108,5 @@ def clock(base: Base, time: Tensor) -> Tensor:
 
 
 def _num_under_way(base: Base) -> int:
-    """How many numbers `features_under_way` gives."""
+    """Number of features that `features_under_way` gives."""
     return sum(base.attention_widths(site)[1] for site in base.sites if site.kind != "self" and site.block != "up")

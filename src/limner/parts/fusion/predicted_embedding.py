@@ -1,4 +1,4 @@
-"""One image embedding predicted of the prompt and of the references in it, which cross-attention reads (lambda-ECLIPSE,
+"""An image embedding predicted from the prompt and its references, for cross-attention (lambda-ECLIPSE,
 arXiv:2402.05195)."""
 
 from __future__ import annotations
@@ -28,28 +28,26 @@ if TYPE_CHECKING:
 
 PREFIX, FEATURES = "prior.", "prior.features"
 LOOK = alone(each_of(clip_global))
-PREDICTS = "predicts the image embedding"  # in a run's cache: which modifier's prediction is read
+PREDICTS = "predicts the image embedding"  # key in a run's cache: the modifier whose prediction is read
 
 
 @dataclass(frozen=True)
 class predicted_embedding:
-    """Keys and values of their own, as `decoupled_cross_attention` has, of an embedding that a network predicts in one
-    pass.
+    """Keys and values as of `decoupled_cross_attention`, from an embedding that a network predicts in one pass.
 
-    The network reads the text encoder's hidden states of the prompt, in which the mean CLIP embedding of each subject's
-    references, alone on plain ground, stands in the place of its noun's first token; the prompt's text embedding; and a
-    learned query, at which it answers with the CLIP image embedding of the picture to paint (Sec. 4.1 of
-    arXiv:2402.05195). With several such subjects in a prompt, all are in that one prediction. Negative branches and
-    rows without references read an embedding of zeros. In a stage that trains the image branch, it reads the
-    references' own embedding: so it learns to paint a picture of its embedding, as an unCLIP decoder does.
+    The network reads the text encoder's hidden states of the prompt, with the mean CLIP embedding of each subject's
+    references, alone on a plain background, in place of its noun's first token; the prompt's text embedding; and a
+    learned query. Its output at the query is the CLIP image embedding of the target picture (Sec. 4.1 of
+    arXiv:2402.05195). Several such subjects of a prompt share that one prediction. Negative branches and rows without
+    references read an embedding of zeros. A stage that trains the image branch gives it the references' own embedding,
+    so it learns to reconstruct a picture from its embedding, as an unCLIP decoder does.
 
-    Arguments:
-        subject: its noun is replaced, by its pictures
-        tokens: states that the embedding becomes
-        layers: layers of the network
-        width: width of the network
-        heads: attention heads of the network
-        scale: strength of the image branch
+    subject: the subject; its pictures replace its noun
+    tokens: number of states that the embedding becomes
+    layers: layers of the network
+    width: width of the network
+    heads: attention heads of the network
+    scale: strength of the image branch
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross", "joint")
@@ -113,7 +111,7 @@ class predicted_embedding:
         return {**parameters, FEATURES: features}, make
 
     def _predicted(self, base: Base, own: Mapping[str, Tensor], run: Pass, rows: int) -> Tensor:
-        """[rows, D]; zeros where nothing is seen."""
+        """[rows, D]; zeros in rows without references."""
         import torch
 
         if run.references is not None and own["image.projection.weight"].requires_grad:
@@ -132,9 +130,9 @@ class predicted_embedding:
     def predict(
         self, base: Base, own: Mapping[str, Tensor], prompts: Sequence[str], shown: Sequence[Mapping[str, Tensor]]
     ) -> Tensor:
-        """Prompts, and in each the embedding [D] that stands at a noun -> [B, D]: the image embedding of a new picture.
+        """[B, D]: the image embedding of a new picture, from prompts and the embeddings [D] in place of their nouns.
 
-        A subject whose noun is not in its prompt stands before the query instead, so a picture alone can be asked for.
+        A subject whose noun is not in its prompt stands before the query instead, so a picture alone is possible.
         """
         import torch
         import torch.nn.functional as F
@@ -199,15 +197,15 @@ class predicted_embedding:
 def embedding_regression(
     source: Source, part: predicted_embedding, *, contrast: float = 0.2, temperature: float = 0.07
 ) -> Objective:
-    """|f(c) - z|^2 / |z|^2 + contrast * InfoNCE(f(c), text embeddings of the captions), z the CLIP embedding of the
-    picture to paint (Eq. 2 of arXiv:2402.05195). Over rows that see references and have a caption; rows of equal
-    captions are not told apart.
+    """|f(c) - z|^2 / |z|^2 + contrast * InfoNCE(f(c), text embeddings of the captions), z the target's CLIP embedding.
 
-    Arguments:
-        source: pairs of references and pictures to paint
-        part: the modifier whose network predicts
-        contrast: weight of the contrastive term
-        temperature: of the contrastive term
+    Source: Eq. 2 of arXiv:2402.05195. Rows count that have references and a caption; rows of equal captions are no
+    negatives of each other.
+
+    source: pairs of references and targets
+    part: the modifier whose network predicts
+    contrast: weight of the contrastive term
+    temperature: divisor of the cosines, above 0
     """
 
     def value(step: Step) -> Tensor:
@@ -237,7 +235,7 @@ def embedding_regression(
 
 
 def _others(run: Pass, noun: str) -> dict[str, Tensor]:
-    """The embeddings that other attached modifiers offer, by noun."""
+    """The embeddings of other attached modifiers, by noun."""
     offers = [live.offers[FEATURES] for live in run.lives if live.on and FEATURES in live.offers]
     return {other: features[0].mean(0) for other, features in offers if other != noun}
 
@@ -253,7 +251,7 @@ def _matrix(out: int, into: int, generator: Generator) -> Tensor:
 
 
 def _unit(x: Tensor) -> Tensor:
-    """Embeddings at a length of sqrt(D), whose numbers have a standard deviation of 1."""
+    """Embeddings scaled to a length of sqrt(D), so that their entries have a standard deviation of 1."""
     import torch.nn.functional as F
 
     return F.normalize(x, dim=-1) * x.shape[-1] ** 0.5

@@ -29,7 +29,11 @@ class query_states:
     conditions.
 
     There is one vector for each hidden state that the denoiser reads. Their states pass a layer of attention among them
-    and two linear maps. `rank` is that of the low-rank change of the language model, which learns as well.
+    and two linear maps (arXiv:2312.03045).
+
+    model: folder or hub id of the multimodal model; empty is the base's own
+    rank: rank of the low-rank change of the language model, which is trained as well
+    width: width of the attention
     """
 
     model: str = ""
@@ -98,7 +102,7 @@ def like_text_tower(source: Source, fusion: changed_states, writer: query_states
 
 
 def _look(writer: query_states) -> Look:
-    """The subject alone on plain ground, as the multimodal model sees it."""
+    """The subject alone on a plain background, in the multimodal model's size."""
     return alone(each_of(multimodal_places(writer.model)))
 
 

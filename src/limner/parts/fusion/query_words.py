@@ -21,16 +21,20 @@ if TYPE_CHECKING:
     from limner.core.subject import Subject
 
 START = 0.3
-"""Length of the words at first, as a share of that of the base's own."""
+"""Length of the tokens' vectors at first, as a share of that of the base's own."""
 
 
 @dataclass(frozen=True)
 class query_words:
     """States [B, R, L, F] of R pictures -> a token for each query [B, queries, D], averaged over the pictures.
 
-    Queries attend to the pictures and to the noun's vectors; a projector with a residual follows (Sec. 3.2 and 4.1: LN
-    and two layers with QuickGELU between). Where tokens are not as wide as queries, a linear map comes before the
-    projector. `contrast.weight` and `match.weight` are for `picture_text_contrast` and `picture_text_matching`.
+    Queries attend to the pictures and to the noun's vectors; a projector with a residual follows (Sec. 3.2 and 4.1 of
+    arXiv:2305.14720: LN and two layers with QuickGELU between). Where tokens are not as wide as queries, a linear map
+    comes before the projector. `contrast.weight` and `match.weight` are for `picture_text_contrast` and
+    `picture_text_matching`.
+
+    former: shape of the Querying Transformer
+    projector: width of the projector's hidden layer
     """
 
     former: QueryFormer
@@ -42,7 +46,7 @@ class query_words:
         )
 
     def start(self, base: Base, places: int, generator: Generator) -> dict[str, Tensor]:
-        """All parameters, for places of this width."""
+        """All parameters at their start, for patch tokens of this width."""
         import torch
 
         def drawn(out: int, into: int) -> Tensor:
@@ -62,13 +66,13 @@ class query_words:
         return found | {"contrast.weight": drawn(compared_width(base), former.width)}
 
     def words(self, own: Mapping[str, Tensor], seen: Tensor, nouns: Tensor) -> Tensor:
-        """States [B, R, L, F], vectors [B, n, D] of nouns -> [B, queries, D]"""
+        """[B, queries, D] from states [B, R, L, F] and vectors [B, n, D] of nouns."""
         count = seen.shape[1]
         asked = self.former(own, seen.flatten(0, 1), nouns.repeat_interleave(count, 0))
         return self.projected(own, asked).unflatten(0, (-1, count)).mean(1)
 
     def projected(self, own: Mapping[str, Tensor], asked: Tensor) -> Tensor:
-        """[…, width] -> […, D]: x + out(QuickGELU(in(LN(x))))"""
+        """[…, D]: x + out(QuickGELU(in(LN(x)))), for queries x […, width]."""
         import torch.nn.functional as F
 
         x = F.linear(asked, own["out.weight"]) if "out.weight" in own else asked
@@ -85,6 +89,9 @@ class released_query_words:
     """As `query_words`, with released weights, in the shape and with the noun's vocabulary of their file.
 
     See `formats.blip_diffusion`. Raises `FileError` where the weights under this name are of another kind.
+
+    noun: the class noun
+    weights: name of the imported weights
     """
 
     noun: str
@@ -99,7 +106,7 @@ class released_query_words:
         about = about_weights(self.weights, base)
         if "former" not in about:
             raise FileError(
-                f"{weights_path(self.weights, base)} was not imported: `limner import FOLDER` brings what is released"
+                f"{weights_path(self.weights, base)} was not imported: `limner import FOLDER` imports released weights"
             )
         mapper = query_words(QueryFormer(**about["former"]), about["projector"])
         start = mapper.start(base, shape[-1], generator)
@@ -111,7 +118,7 @@ class released_query_words:
 def query_word(
     subject: Subject, former: QueryFormer, projector: int, *, name: str, repeats: int = 1, released: bool = False
 ) -> changed_states:
-    """The handle is read as such tokens of the subject's pictures, with the noun behind them.
+    """A change for which the handle is read as the tokens of `query_words`, with the noun behind them.
 
     subject: the subject
     former: the Querying Transformer
@@ -127,7 +134,10 @@ def query_word(
 
 
 def compared_width(base: Base) -> int:
-    """Width of the features in which a base compares texts with pictures."""
+    """Width of the features in which a base compares texts with pictures.
+
+    base: the base, with CLIP's image and text encoder
+    """
     import torch
 
     size = base.picture_size

@@ -22,12 +22,18 @@ if TYPE_CHECKING:
 
 
 def self_sites(site: Site) -> bool:
-    """Whether the picture attends to itself alone at a site."""
+    """Whether a site is self-attention of the picture.
+
+    site: the attention layer
+    """
     return site.kind == "self"
 
 
 def cross_sites(site: Site) -> bool:
-    """Whether the picture attends to the text alone at a site."""
+    """Whether a site is cross-attention to the text.
+
+    site: the attention layer
+    """
     return site.kind == "cross"
 
 
@@ -37,6 +43,8 @@ def beside_own(key_scale: float = 1.0) -> Reading:
     Only keys are scaled (Sec. 3.2 of arXiv:2401.13974, and the authors' model/utils.py). With several pictures, every
     position takes the one with the largest change of its output, as in the authors' sampling; they compare changes
     after the layer's output projection. A strength below 1 moves a part of the way from the layer's own output.
+
+    key_scale: factor of the reference's keys
     """
 
     def reading(
@@ -58,9 +66,11 @@ def beside_own(key_scale: float = 1.0) -> Reading:
 
 
 def attending(width: int = 64) -> Reading:
-    """Beside the layer, an attention of its own to the network's states, `width` wide, zero at first.
+    """Beside the layer, an attention of its own to the network's states, zero at first.
 
     It is the multi-head attention of Re-Imagen (Sec. 3.2 of arXiv:2209.14491).
+
+    width: width of the attention
     """
 
     def reading(
@@ -112,7 +122,7 @@ def in_context(subject: Subject, *, width: int = 64, rank: int = 4) -> reference
 
 
 def _joined(call: AttentionCall, key: Tensor, value: Tensor) -> Tensor:
-    """[B, H, N, d]: the layer attends to its own places and to these."""
+    """[B, H, N, d]: attention of the layer to its own positions and to these."""
     import torch
     import torch.nn.functional as F
 
@@ -122,7 +132,7 @@ def _joined(call: AttentionCall, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _largest(changes: list[Tensor]) -> Tensor:
-    """[B, H, N, d]: at every place the longest of these changes, over heads and channels."""
+    """[B, H, N, d]: at every position the longest of these changes, over heads and channels."""
     import torch
 
     if len(changes) == 1:

@@ -27,38 +27,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """The denoiser's states of each row's references at one site."""
+    """The denoiser's hidden states of each row's references at one site."""
 
-    hidden: Tensor  # [rows, R * N, C]: what entered the layer, of all pictures of a row
-    where: Tensor  # [rows, R * N] in [0, 1]: where the subject is in them
-    on: Tensor  # [rows] bool: rows that see their pictures
-    count: int  # R
+    hidden: Tensor  # [rows, R * N, C]: the layer's input for all pictures of a row
+    where: Tensor  # [rows, R * N] in [0, 1]: masks of the subject in them
+    on: Tensor  # [rows] bool: rows with references
+    count: int  # number R of pictures of a row
     strength: float  # strength of the recipe
     handle: str = ""  # handle of the subject
 
     @property
     def by_row(self) -> Tensor:
-        """[rows, 1, 1]: the strength, and 0 for rows that see nothing."""
+        """[rows, 1, 1]: the strength, and 0 for rows without references."""
         return (self.strength * self.on).to(self.hidden).view(-1, 1, 1)
 
 
 Use: TypeAlias = "Callable[[AttentionCall, Shown, Mapping[str, Tensor]], None]"
-"""Acts on a call of the run under way, with what was shown at its site and the parameters of its own."""
+"""Act on an attention layer's call, with the hidden states at its site and the parameters of the reading."""
 
 Reading: TypeAlias = "Callable[[Base, list[Site], Mapping[str, Tensor], Generator], tuple[dict[str, Tensor], Use]]"
-"""Base, sites, stored tensors by name, generator -> parameters, and how sites use what is shown."""
+"""Base, sites, stored tensors by name, generator -> parameters, and how sites use the references' hidden states."""
 
 
 @dataclass(frozen=True)
 class reference_network:
-    """In runs of the denoiser, attention layers read the states of the same layers for the subject's references.
+    """Attention layers read the hidden states that the subject's references have in the same layers.
 
-    Pictures are run through the denoiser first: noised to the time of the run, or clean, at time 0. `copy` is what that
-    network has learned of its own, worn in such runs alone, when no other modifier acts; without it, it is the base.
-    With `shared`, `copy` is worn in all runs: there is one network, and it looks and paints. `chosen` says at which
-    sites. `plain`: the subject on plain ground; with `outside`, what is around it in its own pictures. Prompts of these
-    runs are `says`, or, where pictures have captions and `captioned` asks for them, their own. While painting, `blind`
-    branches see nothing; clean pictures are run once. Raises `InputError` where the base has no such sites.
+    The references run through the denoiser first, noised to the run's time or clean at time 0. When sampling, clean
+    pictures run once. Raises `InputError` where the base has no such sites.
+
+    subject: the subject
+    reading: how sites use the hidden states
+    chosen: site -> whether it reads references
+    noised: whether references are noised to the run's time
+    plain: whether the subject is shown on a plain background
+    says: prompt of these runs, with {noun} for the class
+    captioned: whether pictures' own captions are prompts, where they have any
+    copy: a modifier that changes the denoiser in these runs; None runs the base. No other modifier acts in them
+    shared: whether `copy` is attached in all runs: one network then reads the references and predicts
+    blind: branches of sampling that read no references
+    outside: whether, with `plain`, the subject's surroundings are shown in its place, from its own pictures
+    name: prefix of its tensors' names
     """
 
     subject: Subject
@@ -81,8 +90,8 @@ class reference_network:
         sites = [site for site in base.sites if self.chosen(site)]
         if not sites:
             raise InputError(
-                f"none of the attention layers of {base.name} ({base.family}) is of the kind that sees references here: this "
-                "method means nothing on it"
+                f"{base.name} ({base.family}) has no attention layer of the kind that reads references here: this method does "
+                "not work on it"
             )
         latents, where = self._own(base, stored)
         prefix = f"{self.name}."
@@ -104,7 +113,7 @@ class reference_network:
             yield live
 
     def _own(self, base: Base, stored: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Latents [R, C, h, w] of the subject's pictures and where it is in them [R, 1, h, w]."""
+        """Latents [R, C, h, w] of the subject's pictures and its masks [R, 1, h, w]."""
         import torch
 
         if f"{self.name}.latents" in stored:
@@ -139,7 +148,7 @@ class _Running:
     texts: LRU[Tensor] = field(default_factory=lambda: LRU(TEXT_BYTES))
 
     def operation(self, names: set[str], use: Use, own: Mapping[str, Tensor], live: Live) -> AttentionOp:
-        """At sites of these names, rows use what is shown."""
+        """At sites of these names, rows use the references' hidden states."""
 
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.name in names and live.on:
@@ -154,7 +163,7 @@ class _Running:
         return operation
 
     def shown(self, run: Pass, rows: int) -> dict[str, Shown]:
-        """States of every site, by name; empty where no row has references."""
+        """Hidden states by name of the site; empty where no row has references."""
         import torch
 
         assert run.time is not None
@@ -188,7 +197,7 @@ class _Running:
         return tuple(picture.caption.replace(subject.handle, f"a {subject.noun}") for picture in subject.pictures)
 
     def _hidden(self, clean: Tensor, said: list[str], time: Tensor, run: Pass) -> dict[str, Tensor]:
-        """[B * R, N, C] by site: what entered it when the network looked at these latents [B, R, C, h, w]."""
+        """[B * R, N, C] by site: its input when the network reads these latents [B, R, C, h, w]."""
         import torch
 
         from limner.core.types import Pass
@@ -234,7 +243,7 @@ class _Running:
 
 
 def _resized(masks: Tensor, places: int) -> Tensor:
-    """[B, R, N]: masks [B, R, 1, h, w] at a site of N places."""
+    """[B, R, N]: masks [B, R, 1, h, w] at a site of N positions."""
     import torch.nn.functional as F
 
     side = round(places**0.5)

@@ -29,15 +29,13 @@ class selected_states:
 
     A = softmax(W_q z_q (W_k z_0)^T / sqrt(width)), with z_q the text encoder's hidden states of the query and z_0 the
     image encoder's patch tokens at its full depth; S_k = A W_v^k z_k at each depth k (Eq. 1 and 2 of arXiv:2312.16272).
-    All S_k, one behind the other, are what the layers read: [rows, depths * L_text, C]. The query is the subject's
-    class noun; in pre-training, that of each row. Patches of several references are searched together. Patch tokens are
-    normalised first, without parameters. Rows that see no reference have states of zeros, whose values are zero as
-    well.
+    The layers read all S_k, one behind the other: [rows, depths * L_text, C]. The query is the subject's class noun; in
+    pre-training, that of each row. Patches of several references are searched together. Patch tokens are normalised
+    first, without parameters. Rows without references have states of zeros, and so values of zero.
 
-    Arguments:
-        subject: its noun is the query, its pictures the references
-        look: references -> patch tokens [B, R, L, depths, D], the full depth first
-        width: width of the queries and keys that select patches
+    subject: the subject; its noun is the query, its pictures the references
+    look: references -> patch tokens [B, R, L, depths, D], the full depth first
+    width: width of the queries and keys that select patches
     """
 
     subject: Subject
@@ -50,7 +48,7 @@ class selected_states:
         features = looked_at(base, self.subject, self.look, stored, FEATURES)
         start = self._start(base, features.shape[-2], features.shape[-1], generator)
         parameters = taken(start, stored, base, what="the selecting encoder")
-        known: dict[str, Tensor] = {}  # hidden states of queries read before
+        known: dict[str, Tensor] = {}  # query -> its hidden states
 
         def make(own: Mapping[str, Tensor], run: Pass, rows: int) -> Tensor:
             tokens, on = looked_at_by_rows(base, run, self.look, own[FEATURES], rows)
@@ -62,7 +60,8 @@ class selected_states:
         return {**parameters, FEATURES: features}, make
 
     def attention(self, own: Mapping[str, Tensor], tokens: Tensor, query: Tensor) -> Tensor:
-        """Patch tokens [B, R, L, depths, D], query [B, L_text, C] -> [B, L_text, R * L]: the share of each patch."""
+        """[B, L_text, R * L]: the share of each patch, for patch tokens [B, R, L, depths, D] and a query [B, L_text,
+        C]."""
         patches = _normalised(tokens[..., 0, :]).flatten(1, 2)  # [B, R * L, D]
         asked, offered = query @ own["selected.query"].T, patches @ own["selected.key"].T
         return (asked @ offered.mT * self.width**-0.5).softmax(-1)
@@ -72,7 +71,7 @@ class selected_states:
         import torch
 
         shares = self.attention(own, tokens, query)
-        depths = _normalised(tokens).flatten(1, 2).unbind(2)  # of [B, R * L, D] each
+        depths = _normalised(tokens).flatten(1, 2).unbind(2)  # each [B, R * L, D]
         return torch.stack([shares @ (z @ own[f"selected.value.{k}"].T) for k, z in enumerate(depths)])
 
     def _start(self, base: Base, depths: int, dim: int, generator: Generator) -> dict[str, Tensor]:
@@ -92,10 +91,12 @@ class selected_states:
 
 
 def query_consistency(source: Source) -> Objective:
-    """Sum over depths of 1 - cos(mean of S_k, mean of z_q): the selected features stay near the query that selected
-    them (embedding consistency regularisation, Eq. 5 of arXiv:2312.16272). Rows without references do not count.
+    """Sum over depths of 1 - cos(mean of S_k, mean of z_q): selected features stay near the query that selected them.
 
+    This is embedding consistency regularisation (Eq. 5 of arXiv:2312.16272). Rows without references do not count.
     Raises `InputError` on a base where `selected_states` made nothing.
+
+    source: batches with references
     """
 
     def value(step: Step) -> Tensor:
@@ -115,7 +116,7 @@ def query_consistency(source: Source) -> Objective:
 
 
 def _read(base: Base, queries: Sequence[str], known: dict[str, Tensor]) -> Tensor:
-    """[B, L_text, C]: the text encoder's hidden states of each query, each read once."""
+    """[B, L_text, C]: the text-encoder hidden states of each query; every query is encoded once."""
     import torch
 
     new = sorted(set(queries) - known.keys())

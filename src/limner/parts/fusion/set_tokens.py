@@ -1,4 +1,4 @@
-"""Tokens of a set of pictures, learned through decoders that are given up afterwards (Omni-ID, arXiv:2412.09694)."""
+"""Tokens of a set of pictures, learned through decoders that are dropped afterwards (Omni-ID, arXiv:2412.09694)."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ if TYPE_CHECKING:
     from .decoupled_cross_attention import decoupled_cross_attention
 
 SIDE = 4
-"""Patches of a side of a target picture, as decoders see it."""
+"""Patches along a side of a decoder's target picture."""
 PIXELS = 32
-"""Pixels of a side of what the masked decoder paints."""
+"""Side of the masked decoder's output in pixels."""
 DECODERS = ("masked", "flow")
 
 
 @dataclass(frozen=True)
 class set_tokens:
     """For the `states` of `decoupled_cross_attention`: learned queries attend to the patch tokens of all of a row's
-    pictures at once and become as many vectors, however many pictures there are (Sec. 3.1 of arXiv:2412.09694).
+    pictures.
 
-    Two decoders, for `few_to_many` alone, are among the parameters: one paints the masked patches of a picture, one
-    predicts the flow of its latents, each from these vectors and what else it is given.
+    They become as many vectors, however many pictures there are (Sec. 3.1 of arXiv:2412.09694). Two decoders, for
+    `few_to_many` alone, are among the parameters: one reconstructs the masked patches of a picture, one predicts the
+    flow of its latents, each from these vectors and its patches.
 
-    subject: whose pictures are seen while painting
+    subject: the subject whose pictures are used in sampling
     former: shape of the encoder
     decoder: shape of both decoders; they have a query for each patch
-    name: how the names of tensors begin
+    name: prefix of its tensors' names
     """
 
     subject: Subject
@@ -88,17 +89,17 @@ class set_tokens:
         return own, make
 
     def _patch_sizes(self, base: Base) -> tuple[int, int]:
-        """Numbers of a patch of pixels, and of one of latents."""
+        """Width of a patch of pixels, and of one of latents."""
         channels, height, width = base.latent_shape
         return 3 * (PIXELS // SIDE) ** 2, channels * (height // SIDE) * (width // SIDE)
 
     def tokens(self, own: Mapping[str, Tensor], seen: Tensor) -> Tensor:
-        """Patch tokens [B, R * L, D] -> [B, queries, width]"""
+        """[B, queries, width] from patch tokens [B, R * L, D]."""
         return self.former(under("encoder.", own), seen)
 
     def decoded(self, own: Mapping[str, Tensor], name: str, tokens: Tensor, patches: Tensor, level: Tensor) -> Tensor:
-        """Patches that a decoder makes of tokens [B, queries, width], patches [B, SIDE^2, size] and a number of each
-        [B, SIDE^2]: [B, SIDE^2, size]."""
+        """[B, SIDE^2, size]: a decoder's patches, from tokens [B, queries, width], patches [B, SIDE^2, size] and a
+        number of each."""
         import torch
         import torch.nn.functional as F
 
@@ -111,14 +112,15 @@ class set_tokens:
 def few_to_many(
     source: Source, fusion: decoupled_cross_attention, tokens: set_tokens, *, masked: float = 0.75
 ) -> Objective:
-    """The sum of both decoders' mean squared errors on targets that are not among the pictures seen: of masked patches
-    of pixels, and of the flow x_0 - n at x_t = (1 - t) n + t x_0 of latents (Sec. 3.2 of arXiv:2412.09694). In each
-    update 1 to R pictures are seen.
+    """Sum of both decoders' mean squared errors on targets that are not among the pictures read.
+
+    One reconstructs masked patches of pixels, the other predicts the flow x_0 - n at x_t = (1 - t) n + t x_0 of latents
+    (Sec. 3.2 of arXiv:2412.09694). Each update reads 1 to R pictures.
 
     source: pairs with several references
     fusion: the modifier that has these tokens
-    tokens: their making
-    masked: share of a target's patches that are hidden from the first decoder
+    tokens: the part that makes them
+    masked: share of a target's patches that are hidden from the first decoder, from 0 to 1
     """
 
     def value(step: Step) -> Tensor:
@@ -149,6 +151,9 @@ def few_to_many(
 
 
 def patched(x: Tensor) -> Tensor:
-    """[B, C, H, W] -> [B, SIDE^2, C * H / SIDE * W / SIDE]"""
+    """[B, SIDE^2, C * H / SIDE * W / SIDE]: the patches of pictures.
+
+    x: [B, C, H, W]
+    """
     cut = x.unflatten(3, (SIDE, -1)).unflatten(2, (SIDE, -1))  # [B, C, SIDE, h, SIDE, w]
     return cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)

@@ -24,10 +24,15 @@ HEADS = 2
 
 @dataclass(frozen=True)
 class subject_attention:
-    """Before every cross-attention layer, an attention `width` wide to an encoder's states [L, D] of a picture.
+    """Before every cross-attention layer, an attention of its own to an encoder's states [L, D] of a picture.
 
-    Its output is added to the hidden states and is zero at first (Sec. 3.1: S-E attention). In training, rows have the
-    references of their batch, if any; in sampling, all of the subject's pictures, and the negative branch none.
+    Its output is added to the hidden states and is zero at first (S-E attention, Sec. 3.1 of arXiv:2312.13691). In
+    training, rows have the references of their batch, if any; in sampling, all of the subject's pictures, and the
+    negative branch none.
+
+    subject: the subject whose pictures are used in sampling
+    encoder: base and pixels [n, 3, H, W] in [0, 1] -> states [n, L, D]
+    width: width of the attention
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -79,7 +84,7 @@ class subject_attention:
         yield live
 
     def _states(self, base: Base, run: Pass, rows: int, features: Tensor) -> tuple[Tensor, Tensor]:
-        """[rows, L, D], and [rows, 1, 1]: 0 for rows that see nothing."""
+        """[rows, L, D], and [rows, 1, 1]: 0 for rows without pictures."""
         import torch
         import torch.nn.functional as F
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class text_off:
-    """While teaching, cross-attention gives nothing of the text, so that what is learned of pictures learns nothing of
-    words (identity- enhanced training, Sec. 3.2). While painting, so it is in parallel streams: the identity stream.
+    """In training on references, cross-attention to the text is zero, so that the identity is learned without words.
 
-    It is written before what adds pictures beside the text (`decoupled_cross_attention`), which stays.
+    This is identity-enhanced training (Sec. 3.2 of arXiv:2403.11781). In sampling it acts on parallel streams, which
+    are the identity stream. A recipe lists it before a part that adds pictures beside the text
+    (`decoupled_cross_attention`); that part stays active.
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -49,11 +50,12 @@ class text_off:
 
 @dataclass(frozen=True)
 class mixed_attention:
-    """While painting, in every self-attention layer the rows of the text stream also attend to the keys and values of
-    their parallel streams, the identity stream, whose means over places are first shifted to the text stream's own
-    (mixed attention and AdaIN-mean, Sec. 3.3).
+    """In sampling, self-attention of the text stream also attends to the identity stream (mixed attention, AdaIN-mean).
 
-    identity: how many times the identity stream's keys count; 0 leaves the stream out
+    The identity stream is each row's parallel stream. Its keys and values are first shifted to the text stream's means
+    over positions (Sec. 3.3 of arXiv:2403.11781).
+
+    identity: factor by which the identity stream's keys count; 0 leaves the stream out
     shifted: whether means are shifted
     """
 
@@ -92,19 +94,22 @@ class mixed_attention:
         before, more = call.key.shape[2], key.shape[2]
         bias = call.query.new_zeros(rows, 1, 1, before + more)
         bias[..., before:] = math.log(weight)
-        bias[[k for k, own in enumerate(main) if not own], ..., before:] = float(
-            "-inf"
-        )  # parallel streams look at themselves alone
+        # parallel streams attend to themselves alone
+        bias[[k for k, own in enumerate(main) if not own], ..., before:] = float("-inf")
         call.key, call.value = torch.cat([call.key, key], 2), torch.cat([call.value, value], 2)
         call.bias = bias.expand(-1, 1, call.query.shape[2], -1)
 
 
 def mean_shifted(x: Tensor, reference: Tensor) -> Tensor:
-    """x [B, H, N, d] with the mean over N of the reference; what varies around it stays as it is."""
+    """[B, H, N, d]: x with the reference's mean over N; the variation around the mean stays.
+
+    x: [B, H, N, d]
+    reference: [B, H, M, d]
+    """
     return x - x.mean(2, keepdim=True) + reference.mean(2, keepdim=True)
 
 
 def _main(run: Pass, rows: int) -> list[bool]:
-    """Which rows are no parallel streams."""
+    """For each row, whether it is no parallel stream."""
     each = rows // len(run.branches)
     return [row % each < each // 2 for row in range(rows)]

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 class one_word:
     """One global embedding [B, D] -> one token [B, 1, D']: a learned vector plus a perceptron of the embedding.
 
-    The vector starts as that of `start`, and the addition with a tenth of the vocabulary's standard deviation. In
-    sampling, the token is scaled to `norm` times the mean length of the vocabulary, where `norm` is not 0.
+    The vector starts as that of `start`, and the addition with a tenth of the vocabulary's standard deviation.
+
+    start: word whose vector the token starts as
+    hidden: width of the perceptron
+    norm: length of the token in sampling, as a multiple of the vocabulary's mean length; 0 leaves it
     """
 
     start: str
@@ -51,8 +54,11 @@ class words_of_depths:
     """Hidden states of R pictures at several depths [B, R, L, depths, D] -> a token of each depth [B, depths, D'].
 
     One perceptron of the class token plus the mean of another over the patch tokens, averaged over pictures (ELITE,
-    Sec. 3.2 of arXiv:2302.13848). Without training only the first token is used: the others absorb, in training, traits
-    that are not the subject's. Tokens start near that of `start`.
+    Sec. 3.2 of arXiv:2302.13848). With frozen parameters only the first token is used: the others absorb, in training,
+    traits that are not the subject's.
+
+    start: word near whose vector tokens start
+    hidden: width of the perceptrons
     """
 
     start: str

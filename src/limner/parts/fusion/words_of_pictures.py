@@ -23,19 +23,21 @@ FEATURES = "features"
 
 @dataclass(frozen=True)
 class Mapped:
-    """The map from features to tokens: parameters at their start, and a function.
+    """The map from features to tokens.
 
-    The function is (parameters, features [B, …], vectors [B, n, D] of each row's noun, the run of these rows) ->
-    vectors [B, m, D].
+    start: parameters at their start
+    vectors: parameters, features [B, …], vectors [B, n, D] of each row's noun, the run of these rows -> vectors [B, m,
+        D]
+    changing: whether the vectors change with the run's time, so that steps of sampling cannot share them
     """
 
     start: dict[str, Tensor]
     vectors: Callable[[Mapping[str, Tensor], Tensor, Tensor, Pass], Tensor]
-    changing: bool = False  # with the run's time: nothing is kept from one step of painting to the next
+    changing: bool = False
 
 
 Mapper: TypeAlias = "Callable[[Base, tuple[int, ...], Generator], Mapped]"
-"""Base, shape [1, …] of the features, generator -> how they become words."""
+"""Base, shape [1, …] of the features, generator -> the map from features to tokens."""
 
 
 def words_of_pictures(
@@ -160,6 +162,7 @@ def read_with(
     on: whether each row has pictures
     word: the token in prompts
     others: other tokens of each row, with their vectors
+    run: the run
     repeats: times that a prompt is repeated, at most
     noun: the class noun of repetitions
     """
@@ -173,7 +176,7 @@ def read_with(
 
 
 def _repeated(base: Base, text: str, again: str, most: int, words: Mapping[str, Tensor]) -> str:
-    """The text, and behind it what it says again, as often as there is room."""
+    """The text followed by repetitions of `again`, as far as there is room."""
     for _ in range(most - 1):
         longer = f"{text}, {again}"
         if base.num_tokens(longer, words=words) > base.max_tokens:

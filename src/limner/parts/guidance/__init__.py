@@ -1,4 +1,4 @@
-"""Denoiser -> denoiser, while painting."""
+"""Guidance of sampling: denoiser -> denoiser."""
 
 from limner.engine.guidance import classifier_free
 

@@ -132,7 +132,7 @@ def _way(moment: Moment, now: float, after: float | None) -> Map:
 
 
 def _at(moment: Moment, time: float, rows: int) -> Tensor:
-    """[rows]: a time as the base counts them."""
+    """[rows]: a time in the base's units."""
     whole = moment.time.dtype.is_floating_point
     return moment.time.new_full((rows,), time if whole else round(time))
 
@@ -152,7 +152,7 @@ def _predicted(moment: Moment, x: Tensor, time: float) -> tuple[Tensor, Tensor]:
 
 
 def _correction(moment: Moment, x: Tensor) -> Tensor:
-    """[B, C, h, w]: the noise that the text adds to the negative's."""
+    """[B, C, h, w]: the noise predicted for the text minus that for the negative."""
     base, at = moment.adapted.base, _at(moment, float(moment.time), len(x))
     negative, text = (base.noise_of(x, output, at) for output in _predicted(moment, x, float(moment.time)))
     return text - negative

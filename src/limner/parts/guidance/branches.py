@@ -1,4 +1,4 @@
-"""Guidance between named branches, and several kinds of it in one painting."""
+"""Guidance between named branches, and several kinds of it in one sampling."""
 
 from __future__ import annotations
 
@@ -59,8 +59,10 @@ def interleaved(first: Guidance, second: Guidance, *, share: float) -> Guidance:
 def picture_then_text(scale: float) -> Guidance:
     """negative + scale (pictures - negative) + w (text - pictures): Eq. 3 of arXiv:2211.09800, as BootPIG samples.
 
-    The branch "pictures" has the reference images and the prompt of "negative"; w is the user's scale. At w = 1 no
-    guidance.
+    The branch "pictures" has the reference images and the prompt of "negative"; w is the user's scale. At w = 1 there
+    is no guidance.
+
+    scale: guidance scale of the reference images
     """
 
     def guidance(denoise: Denoiser, w: float) -> Denoiser:

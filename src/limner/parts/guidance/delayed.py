@@ -1,4 +1,4 @@
-"""The subject comes in late: the first steps of sampling read plain words, which settle what is where."""
+"""The subject enters late: the first steps of sampling read a prompt without it, which determines the layout."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
 
 def delayed(*, begin: int = 700, branch: str = "plain") -> Guidance:
-    """Classifier-free guidance of `branch` at times above `begin`, of the text from there on (delayed subject
-    conditioning, Sec. 4.4 of arXiv:2305.10431; PhotoMaker's start_merge_step, arXiv:2312.04461). Changes of weights act
-    throughout; `PaintSettings.subject_from` is the same with the untouched base before.
+    """Classifier-free guidance of `branch` at times above `begin`, and of the text from there on.
 
-    Arguments:
-        begin: the last time, of 1000, that reads the subject; 700 is after 30 % of the way
-        branch: one that the recipe adds, whose prompts are without the subject
+    This is delayed subject conditioning (Sec. 4.4 of arXiv:2305.10431) and PhotoMaker's start_merge_step
+    (arXiv:2312.04461). Changes of weights act throughout; `PaintSettings.subject_from` has the untouched base before
+    that time instead.
+
+    begin: the last time, of 1000, that reads the subject; 700 is after 30 % of the way
+    branch: a branch of the recipe, whose prompts are without the subject
     """
 
     def guidance(denoise: Denoiser, w: float) -> Denoiser:

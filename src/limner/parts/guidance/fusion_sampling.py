@@ -1,4 +1,4 @@
-"""Fusion sampling: a subject's word mixed into the latents first, then beside the rest of the prompt (ProFusion,
+"""Fusion sampling: a subject's token is mixed into the latents first, then beside the rest of the prompt (ProFusion,
 arXiv:2305.13579)."""
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
 
 
 def fusion_stage(handle: str, *, repeats: int = 1, strength: float = 0.8, eta: float = 1.0) -> LatentOperation:
-    """Before every step but the last, `repeats` times: a fraction of the way to the next noise level and back, along
-    what the subject's prompt predicts with its words at `strength`, with fresh noise (Algorithm 1):
+    """Before every step but the last, move latents part of the way to the next noise level and back, with fresh noise.
+
+    The noise eps is predicted for the subject's prompt, with its token at `strength` (Algorithm 1 of arXiv:2305.13579):
 
         z <- z - eps s^2 sqrt(1 - a_t) / (1 - a_s) + s n sqrt((1 - a_t) (2 - 2 a_s - s^2)) / (1 - a_s)
 
     with a_t and a_s the squared signal levels of this step and the next, and s = eta times the standard deviation of
     DDIM's noise between them (Eq. 16 of arXiv:2010.02502).
 
-    handle: of the subject; rows without it stay as they are
-    repeats: times before a step; 0 leaves the stage out
-    strength: what the vectors of the subject's words are multiplied by
-    eta: how much noise is drawn, from 0
+    handle: the subject's token; rows without it stay as they are
+    repeats: repetitions before a step; 0 leaves the stage out
+    strength: factor of the token's vectors
+    eta: factor of the noise's standard deviation, from 0
     """
 
     def operation(moment: Moment) -> Tensor:
@@ -50,7 +51,16 @@ def fusion_stage(handle: str, *, repeats: int = 1, strength: float = 0.8, eta: f
 def fused(
     moment: Moment, x: Tensor, rows: list[int], noise: Tensor, handle: str, strength: float, eta: float
 ) -> Tensor:
-    """Latents [rows, C, h, w] after one such round."""
+    """Latents [rows, C, h, w] after one repetition of `fusion_stage`.
+
+    moment: the sampling step
+    x: latents [rows, C, h, w]
+    rows: numbers of these rows among the step's prompts
+    noise: standard normal noise [rows, C, h, w]
+    handle: the subject's token
+    strength: factor of the token's vectors
+    eta: factor of the noise's standard deviation, from 0
+    """
     base, now = moment.adapted.base, int(moment.time)
     before = max(now - base.num_train_times // moment.total, 0)
     (signal, _), (signal_before, _) = (levels(base, time) for time in (now, before))
@@ -62,7 +72,7 @@ def fused(
 
 
 def _predicted(moment: Moment, x: Tensor, rows: list[int], handle: str, strength: float) -> Tensor:
-    """The noise that the adapted base predicts with the subject's words at a strength."""
+    """The noise that the adapted base predicts with the subject's token at a strength."""
     adapted, base = moment.adapted, moment.adapted.base
     time = moment.time.expand(len(rows))
     run = adapted.run(time=time, latents=x, prompts=tuple(moment.prompts[row] for row in rows), step=moment.step)
@@ -71,13 +81,14 @@ def _predicted(moment: Moment, x: Tensor, rows: list[int], handle: str, strength
 
 
 def subject_and_words(subject: float, words: float, *, branch: str = "words") -> Guidance:
-    """negative + subject (text - negative) + words (branch - negative): the whole prompt and, beside it, its words
-    without the subject, each by a strength of its own (the refinement stage of fusion sampling). At the user's scale of
-    1 there is no guidance.
+    """negative + subject (text - negative) + words (branch - negative): guidance with two strengths.
+
+    One is for the whole prompt, one for its words without the subject (the refinement stage of fusion sampling). At the
+    user's scale of 1 there is no guidance.
 
     subject: strength of the prompt with the subject
     words: strength of the branch
-    branch: one that the recipe adds, which reads the prompt without the subject's word
+    branch: a branch that the recipe adds, with the prompt without the subject's token
     """
 
     def guidance(denoise: Denoiser, w: float) -> Denoiser:

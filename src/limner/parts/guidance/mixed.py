@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 def mixed_conditions(weights: Mapping[str, float]) -> Guidance:
-    """negative + w (c - negative), where c is the weighted mean of what the branches say, the branch "text" taking what
-    their weights leave of 1; w is the user's scale. With no weight on the others this is classifier-free guidance, and
-    none of them is run.
+    """negative + w (c - negative), where c is the weighted mean of the branches and w the user's scale.
 
-    weights: branch, one that the recipe adds -> its weight, all from 0 and together at most 1
+    The branch "text" has the rest of the weights to 1 (arXiv:2306.06638). Without weights on other branches this is
+    classifier-free guidance, and none of them is run. Raises `InputError` for weights below 0 or with a sum above 1.
+
+    weights: branch of the recipe -> its weight, each from 0, with a sum of at most 1
     """
     if min(weights.values(), default=0.0) < 0 or sum(weights.values()) > 1 + 1e-9:
         raise InputError(f"conditions are mixed by weights from 0 that come to 1 at most, not {dict(weights)}")

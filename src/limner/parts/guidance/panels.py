@@ -22,6 +22,8 @@ def beside_panel(reference: reference_latents) -> Callable[[Adapted, Denoiser], 
 
     Its prediction of the left panel is dropped. This is inpainting in which the known part is restored before every
     step (arXiv:2201.09865).
+
+    reference: the part that stores the reference's latents
     """
 
     def around(adapted: Adapted, denoise: Denoiser) -> Denoiser:
@@ -44,8 +46,10 @@ def enforced(strength: float) -> AttentionOp:
     """In runs of two panels, attention from positions on the right to positions on the left is multiplied by
     `strength`.
 
-    The weights of a position then sum to more than 1 (Sec. 3.3, and the authors' diptych_prompting_inference.py, which
-    does not normalise again).
+    The weights of a position then sum to more than 1 (Sec. 3.3 of arXiv:2411.15466, and the authors'
+    diptych_prompting_inference.py, which does not normalise again).
+
+    strength: factor of the attention, above 0
     """
 
     @acting_in("self", "joint", "merged")

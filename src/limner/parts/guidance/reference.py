@@ -24,7 +24,10 @@ LATENTS, MASK = "reference.masked.latents", "reference.masked.mask"
 
 @dataclass(frozen=True)
 class masked_reference:
-    """The latents [1, C, h, w] of the subject's first picture and its mask [1, 1, h, w], stored with the concept."""
+    """The latents [1, C, h, w] of the subject's first picture and its mask [1, 1, h, w], stored with the concept.
+
+    subject: the subject with its pictures
+    """
 
     subject: Subject
 

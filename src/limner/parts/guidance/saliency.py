@@ -1,4 +1,4 @@
-"""Each place of a prediction by the branch that has more to say there (Face-Diffuser, arXiv:2311.10329)."""
+"""Each position of a prediction taken from the branch with the larger saliency (Face-Diffuser, arXiv:2311.10329)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ if TYPE_CHECKING:
 
     from limner.core.types import Denoiser, Guidance
 
-COARSE = 2  # latents to a side of the squares in which saliency is smoothed
+COARSE = 2  # side, in latents, of the squares over which saliency is smoothed
 
 
 def saliency_fusion(*, begin: int = 700, end: int = 400, scene: str = "plain", before: str = "plain") -> Guidance:
-    """First the scene, last the subject, and in between at every place the one of the two that is the more salient
-    there.
+    """First the scene alone, last the subject alone, and in between the more salient of the two at every position.
 
-    Saliency is the softmax over all places of what guidance adds, |w (scene - negative)| and |w (text - before)|,
-    smoothed and averaged over channels; its larger one takes the place, so that no place is a mixture (Eq. 6 to 9 and
-    the authors' pipeline, which shrinks 64 x 64 latents and grows them again for smoothing, and whose steps 15 and 30
-    of 50 are the times 700 and 400).
+    Saliency is the softmax over positions of the change by guidance, |w (scene - negative)| and |w (text - before)|,
+    smoothed and averaged over channels. Each position takes the branch with the larger one, so that none is a mixture
+    (Eq. 6 to 9 of arXiv:2311.10329). The authors' pipeline shrinks 64 x 64 latents and enlarges them again for
+    smoothing; its steps 15 and 30 of 50 are the times 700 and 400. Raises `InputError` for times out of order.
 
-    Arguments:
-        begin: the last time, of 1000, of the scene alone
-        end: the last time of both
-        scene: the branch that paints the scene; another network's where the recipe has one
-        before: what the subject's branch is guided away from: its own network's reading of the plain text
+    begin: the last time, of 1000, of the scene alone
+    end: the last time of both, from 0 to `begin`
+    scene: the branch that predicts the scene; another network's where the recipe has one
+    before: the branch that the subject's is guided away from: its own network with the plain text
     """
     if not 0 <= end <= begin <= 1000:
         raise InputError(f"the scene ends at time {begin} and both at {end}: expected 1000 >= begin >= end >= 0")
@@ -55,7 +53,10 @@ def saliency_fusion(*, begin: int = 700, end: int = 400, scene: str = "plain", b
 
 
 def salience(added: Tensor) -> Tensor:
-    """[B, C, h, w] -> [B, 1, h, w], which sums to 1 over places."""
+    """[B, 1, h, w], which sums to 1 over positions.
+
+    added: change of the prediction by guidance [B, C, h, w]
+    """
     import torch.nn.functional as F
 
     small = F.avg_pool2d(added.abs(), COARSE, ceil_mode=True)

@@ -28,10 +28,13 @@ AHEAD = 10  # times between the reference's noise and the picture's
 
 @dataclass(frozen=True)
 class self_subject:
-    """The subject in its first picture as a reference stream for self-attention (Eq. 4 and 5).
+    """The subject in its first picture as a reference stream for self-attention (Eq. 4 and 5 of arXiv:2312.13691).
 
-    Every row also attends to keys and values of the branch's first row, the reference, inside the subject's mask; their
-    weights are multiplied by `weight`. At weight 0, or with an empty mask, this is plain self-attention, bit for bit.
+    Every row also attends to keys and values of the branch's first row, the reference, inside the subject's mask. At
+    weight 0, or with an empty mask, this is plain self-attention, bit for bit.
+
+    subject: the subject with its pictures
+    weight: factor of the attention to the reference, 0 or more
     """
 
     subject: Subject

@@ -1,4 +1,4 @@
-"""Latents pushed until no two subjects of a prompt are read at the same place, while painting (MC^2)."""
+"""Latents are pushed in sampling until no two subjects attend to the same position (MC^2, arXiv:2404.05268)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def kept_apart(*, strength: float = 0.3, until: float = 0.5) -> LatentOperation:
-    """In the first `until` of the steps, one step on the latents down the gradient of `overlap` plus `spread_within`,
-    of all handles that a prompt names (the inter- and intra-concept losses of arXiv:2404.05268). A prompt that names
-    one subject is left alone. Several concepts with this operation in one painting act once.
+    """In the first steps, move latents down the gradient of `overlap` plus `spread_within` of all handles in a prompt.
 
-    Args:
-        strength: length of the step, as a share of the latents' own length.
-        until: share of the steps, from the first, in which it acts.
+    These are the inter- and intra-concept losses of arXiv:2404.05268. A prompt with one subject stays as it is. Several
+    concepts with this operation in one sampling act once.
+
+    strength: length of the move at the noisiest time, as a share of the latents' own length
+    until: share of the steps, from the first, in which it acts, from 0 to 1
     """
 
     def operation(moment: Moment) -> Tensor:
@@ -47,13 +47,13 @@ def kept_apart(*, strength: float = 0.3, until: float = 0.5) -> LatentOperation:
 
 
 def _first_of(adapted: Adapted) -> object:
-    """The one operation of this kind that acts, of all that are worn."""
+    """The one operation of this kind that acts, among all attached adapters."""
     worn = (op for adapter in adapted.adapters if adapter.scale for op in adapter.recipe.painting.latents)
     return next((op for op in worn if getattr(op, "keeps_apart", False)), None)
 
 
 def _words_of(adapted: Adapted, prompt: str) -> list[str]:
-    """What the base reads for each worn handle, as far as an expanded prompt has it."""
+    """The text that the base reads for each attached handle in an expanded prompt."""
     found = []
     for adapter in adapted.adapters:
         for answer in adapter.answers:
@@ -64,8 +64,13 @@ def _words_of(adapted: Adapted, prompt: str) -> list[str]:
 
 
 def subject_maps(moment: Moment, latents: Tensor, row: int, words: list[str]) -> Tensor:
-    """[K, N] that sum to 1 each: where latents [1, C, h, w] are read for the words of each subject, in a run of its
-    own."""
+    """[K, N], each summing to 1: cross-attention to the words of each subject, in a run of its own.
+
+    moment: the sampling step
+    latents: [1, C, h, w]
+    row: number of the row among the step's prompts
+    words: the text of each of K subjects in the prompt
+    """
     import torch
 
     base, time, text = moment.adapted.base, moment.time.expand(1), moment.prompts[row]
@@ -92,8 +97,11 @@ def _places(moment: Moment, text: str, said: str) -> list[int]:
 
 
 def overlap(maps: Tensor) -> Tensor:
-    """Mean over pairs of subjects of the sum over places of the smaller of their maps [K, N]; from 0, apart, to 1, the
-    same."""
+    """Mean over pairs of subjects of the sum over positions of the smaller map: 0 where maps are apart, 1 where they
+    agree.
+
+    maps: [K, N], each summing to 1
+    """
     import torch
 
     count = len(maps)
@@ -102,8 +110,10 @@ def overlap(maps: Tensor) -> Tensor:
 
 
 def spread_within(maps: Tensor) -> Tensor:
-    """Mean over subjects of the variance of their maps' places, as a share of a map's that is even; 0 where each is one
-    place."""
+    """Mean over subjects of their map's spatial variance, divided by that of an even map; 0 where each is one position.
+
+    maps: [K, N], each summing to 1
+    """
     import torch
 
     side = round(maps.shape[1] ** 0.5)

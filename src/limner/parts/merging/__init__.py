@@ -1,4 +1,4 @@
-"""Several concepts into one: functions that make a `Merging`."""
+"""Several concepts merged into one: functions that make a `Merging`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MERGINGS: dict[str, Callable[..., Any]] = {
     "orthogonal": orthogonal,
     "continual": continual,
 }
-"""By the name that `limner merge --by` takes."""
+"""Mergings by the name that `limner merge --by` takes."""
 
 __all__ = [
     "MERGINGS",

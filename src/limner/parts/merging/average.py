@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def average() -> Merging:
-    """Each concept at an equal share: W + sum over k of change_k / K."""
+    """The mean of the concepts' changes: W + sum over k of change_k / K."""
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:
         share = 1 / len(members)
@@ -27,11 +27,12 @@ def average() -> Merging:
 
 
 def weighted(weights: Sequence[float] = ()) -> Merging:
-    """The sum of every concept's change times its weight, W + sum over k of w_k * change_k (the weight fusion that
-    Mix-of-Show compares with, Eq. 2 of arXiv:2305.18292).
+    """The weighted sum of the concepts' changes: W + sum over k of w_k * change_k.
 
-    Args:
-        weights: one for each concept, in their order; 1 each where there are none.
+    This is the weight fusion that Mix-of-Show compares with (Eq. 2 of arXiv:2305.18292). Raises `InputError` for
+    another number of weights than concepts.
+
+    weights: one for each concept, in their order; empty is 1 each
     """
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a concept changes of the base, whichever method taught it: one difference for each parameter."""
+"""The changes that a concept makes to its base, by any method: one difference for each parameter."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Member:
-    """A concept to be merged: how it is worn, and what it changes.
+    """A concept to be merged: its adapter, and its changes of the base.
 
-    `changes` are differences from the base by the parameter's name, "denoiser.….weight". `keeps` are the numbers of the
-    modifiers that act on its handle alone, such as words, and `own` the tensors of these: they stay as they are.
+    adapter: the adapter, as it is attached
+    changes: differences from the base by the parameter's name, "denoiser.….weight"
+    keeps: numbers of the modifiers that act on the concept's handle alone, such as tokens; they stay as they are
+    own: the tensors of these modifiers
     """
 
     adapter: Adapter
@@ -34,21 +36,27 @@ class Member:
 
     @property
     def handle(self) -> str:
-        """The handle by which messages name it."""
+        """The concept's handle in messages."""
         return self.adapter.handle
 
 
 Merging: TypeAlias = "Callable[[Sequence[Member], Base], dict[str, Tensor]]"
-"""Concepts to be merged and their base -> the one change that takes the place of theirs, by the parameter's name.
+"""Concepts to be merged and their base -> the one change that replaces theirs, by the parameter's name.
 
 `limner.merge` makes of it what a user calls a merging: (base, concepts) -> Concept.
 """
 
 
 def member_of(adapter: Adapter, base: Base) -> Member:
-    """A concept by what it changes. A low-rank or other change of a layer is read off the layer itself: the weight that
-    it computes with, less the weight that it has. Raises `InputError` for a concept with parts that are no change of a
-    weight and belong to no word, and for one that acts while painting in a way of its own."""
+    """A concept with its changes of the base.
+
+    Any change of a layer is computed from the layer itself: the weight that it computes with minus its own weight.
+    Raises `InputError` for a concept with parts that change neither a weight nor a token, and for one that acts on
+    sampling in another way.
+
+    adapter: the concept's adapter
+    base: the base
+    """
     import torch
 
     _check_plain(adapter)
@@ -77,7 +85,7 @@ def member_of(adapter: Adapter, base: Base) -> Member:
 
 
 def _check_plain(adapter: Adapter) -> None:
-    """What paints in its own way, or stands on pre-trained weights, is no change that can be merged."""
+    """Raise `InputError` for a concept with parts in sampling, or with pre-trained weights, which cannot be merged."""
     from limner.core.recipe import Painting
 
     if adapter.recipe.painting != Painting():
@@ -103,7 +111,8 @@ def _check_whole(base: Base, handle: str, modifier: Any, live: Live) -> None:
 
 
 def _check_of_words(adapter: Adapter, modifier: Any, live: Live) -> None:
-    """Whether a part acts on the prompts of its handle alone, so that it can stay beside another's."""
+    """Raise `InputError` unless a part acts on prompts with its handle alone, and so can stay beside another
+    concept's."""
     bare = [answer.handle[:-1] for answer in adapter.answers]
     strange = [name for name in live.tensors if not any(handle in name for handle in bare)]
     if strange and not live.words:
@@ -127,18 +136,26 @@ def _layer_of(base: Base, name: str) -> str:
 
 
 def layer_module(base: Base, layer: str) -> Any:
-    """A layer by its name, "denoiser.NAME"."""
+    """A layer by its name.
+
+    base: the base
+    layer: "denoiser.NAME"
+    """
     part, _, path = layer.partition(".")
     return base.module(part).get_submodule(path)
 
 
 ROWS = 1024
-"""Input directions that are sent through a layer at once when its weight is read off."""
+"""Input directions that pass a layer at once when its weight is computed."""
 
 
 def computed_weight(layer: Any) -> Tensor:
-    """The weight that a linear or convolution layer computes with now, [out, in, …]: its answers to every input
-    direction, less its answer to nothing."""
+    """The weight [out, in, …] that a linear or convolution layer computes with now.
+
+    It is the layer's output for every input direction minus its output for zero.
+
+    layer: the layer, with any hooks
+    """
     import torch
 
     weight = layer.weight
@@ -152,13 +169,13 @@ def computed_weight(layer: Any) -> Tensor:
 
 
 def _answers(layer: Any, directions: Tensor, shape: Any) -> Tensor:
-    """[n, out] of directions [n, in * kernel]."""
+    """[n, out]: the layer's outputs for directions [n, in * kernel], without its bias."""
     import torch
     import torch.nn.functional as F
 
     if len(shape) == 1:
         return layer(directions) - layer(torch.zeros_like(directions[:1]))
-    # the first output place whose window lies inside of the input, and where that window begins
+    # the first output position whose window lies inside of the input, and the window's first pixel
     at = [-(-pad // step) for pad, step in zip(layer.padding, layer.stride, strict=True)]
     offset = [a * step - pad for a, step, pad in zip(at, layer.stride, layer.padding, strict=True)]
     patches = directions.view(-1, *shape)
@@ -168,8 +185,14 @@ def _answers(layer: Any, directions: Tensor, shape: Any) -> Tensor:
 
 
 def stored_of(base: Base, changes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that a concept stores of a change: two factors where these are smaller than the weight and hold all
-    of it, else the parameter's value."""
+    """The tensors that a concept stores for a change.
+
+    They are two factors where these are smaller than the weight and hold all of the change, otherwise the parameter's
+    value.
+
+    base: the base
+    changes: differences from the base by the parameter's name
+    """
     import torch
 
     found: dict[str, Tensor] = {}
@@ -193,14 +216,14 @@ def _is_layer(base: Base, layer: str) -> bool:
 
 
 MOSTLY = 0.5
-"""Share of weights left exactly as they are, from which on a change is stored as values: factors would move these by
+"""Least share of weights without any change for which a change is stored as values: factors would move them by
 rounding."""
 NOTHING = 1e-6
-"""Singular values below this share of the weight's largest are rounding, and left out."""
+"""Singular values below this share of the weight's largest are rounding errors, and left out."""
 
 
 def _factors(change: Tensor, size: float) -> tuple[Tensor, Tensor] | None:
-    """down [r, in, …] and up [out, r, …] whose product is the change, for the rank that it has; None where the whole is
+    """down [r, in, …] and up [out, r, …] with the change as their product, r its rank; None where the whole is
     smaller."""
     import torch
 
@@ -216,8 +239,11 @@ def _factors(change: Tensor, size: float) -> tuple[Tensor, Tensor] | None:
 
 
 def over_all(members: Sequence[Member], combine: Callable[[list[Tensor]], Tensor]) -> dict[str, Tensor]:
-    """Every parameter that a member changes, the changes of all members combined; one that does not change it gives
-    zeros."""
+    """Every parameter that a member changes -> the combined change; a member that does not change it counts as zeros.
+
+    members: the concepts
+    combine: changes of one parameter, one for each member -> their combination
+    """
     import torch
 
     every = {name: change for member in members for name, change in member.changes.items()}

@@ -1,5 +1,4 @@
-"""Keys and values of cross-attention that answer to every concept's words as that concept's own do (Custom
-Diffusion)."""
+"""Keys and values of cross-attention that give every concept's words the output of that concept (Custom Diffusion)."""
 
 from __future__ import annotations
 
@@ -18,22 +17,21 @@ if TYPE_CHECKING:
     from limner.core.base import Base
 
 PROMPTS = ("a photo of {}",)
-"""In which the words of every concept are read for their text states."""
+"""Prompts in which the words of every concept are encoded."""
 
 
 def closed_form(*, prompts: Sequence[str] = PROMPTS, num_captions: int = 200, damping: float = 1e-4) -> Merging:
-    """The keys and values nearest to the base's over captions, under the constraint that they map every concept's words
-    as that concept does (Eq. 4 and 5 of arXiv:2212.04488): W = W0 + v^T d, d = C (C_reg^T C_reg)^-1, v^T = (V - W0 C^T)
-    (d C^T)^-1.
+    """The keys and values nearest to the base's over captions that map every concept's words as that concept does.
 
-    C [s, D] are the text states of the words of all concepts, V [s, out] what each concept's own weight makes of its
-    words, and C_reg the states of captions. The authors' captions are of a photo collection; here words of the base's
-    vocabulary fill templates.
+    The solution is W = W0 + v^T d, with d = C (C_reg^T C_reg)^-1 and v^T = (V - W0 C^T) (d C^T)^-1 (Eq. 4 and 5 of
+    arXiv:2212.04488). C [s, D] are the text-encoder hidden states of the words of all concepts, V [s, out] the outputs
+    of each concept's own weight for them, and C_reg the states of captions. The authors' captions are of a photo
+    collection; here words of the base's vocabulary fill templates. Raises `InputError` for concepts that change other
+    weights.
 
-    Args:
-        prompts: in which the words are read, {} for the handle.
-        num_captions: how many captions hold the base in place.
-        damping: added to the diagonal of C_reg^T C_reg, as a share of its mean, so that it has an inverse.
+    prompts: prompts in which the words are encoded, with {} for the handle
+    num_captions: number of captions over which the base stays the same
+    damping: addition to the diagonal of C_reg^T C_reg, as a share of its mean, so that it has an inverse
     """
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:
@@ -65,7 +63,7 @@ def _out(base: Base, name: str) -> int:
 
 
 def _keys_and_values(members: Sequence[Member], base: Base) -> list[str]:
-    """The parameters that some member changes. Raises `InputError` where they are others than keys and values of
+    """Parameters that some member changes. Raises `InputError` for any other than keys and values of
     cross-attention."""
     known = base.select("cross_attention_kv")
     for member in members:
@@ -79,7 +77,7 @@ def _keys_and_values(members: Sequence[Member], base: Base) -> list[str]:
 
 
 def _states(member: Member, base: Base, prompts: Sequence[str]) -> Tensor:
-    """[s, D] in double precision: the text states of a concept's words, without double ones."""
+    """[s, D] in double precision: the text-encoder hidden states of a concept's words, each once."""
     import torch
 
     found = []
@@ -93,7 +91,7 @@ def _states(member: Member, base: Base, prompts: Sequence[str]) -> Tensor:
 
 
 def _inverse_moment(base: Base, count: int, damping: float) -> Tensor:
-    """[D, D] in double precision: (C_reg^T C_reg)^-1 over the states of captions."""
+    """[D, D] in double precision: (C_reg^T C_reg)^-1 over the hidden states of captions."""
     import torch
 
     with torch.no_grad():

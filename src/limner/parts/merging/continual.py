@@ -1,4 +1,4 @@
-"""One concept after another, each kept away from the weights that those before it changed (C-LoRA)."""
+"""Concepts added one after another, each with smaller changes where earlier ones changed weights (C-LoRA)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def continual(*, strength: float = 10.0) -> Merging:
-    """The sum of changes, each shrunk where the sum of those before it is large: the change D' nearest to a concept's
-    own D under the penalty of C-LoRA, strength * ||F * D'||^2 with F the sum of former changes (Eq. 3 of
-    arXiv:2304.06027), which has the closed form D' = D / (1 + strength * F^2). So the order of the concepts matters,
-    and the first is kept as it is.
+    """The sum of changes, each shrunk where the sum of those before it is large.
 
-    Args:
-        strength: of the penalty, where F is measured by its root mean square in the layer.
+    The change D' nearest to a concept's own D under C-LoRA's penalty strength * ||F * D'||^2, with F the sum of earlier
+    changes (Eq. 3 of arXiv:2304.06027), has the closed form D' = D / (1 + strength * F^2). The order of the concepts
+    therefore matters, and the first keeps its change.
+
+    strength: factor of the penalty, 0 or more; F is divided by its root mean square in the layer
     """
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:
@@ -36,6 +36,11 @@ def continual(*, strength: float = 10.0) -> Merging:
 
 
 def kept_apart(change: Tensor, former: Tensor, strength: float) -> Tensor:
-    """D / (1 + strength * F^2), F the former changes by their root mean square."""
+    """D / (1 + strength * F^2), with F divided by its root mean square.
+
+    change: the change D
+    former: the sum F of earlier changes, in the same shape
+    strength: factor of the penalty, 0 or more
+    """
     mean = former.square().mean().clamp_min(1e-30)
     return change / (1 + strength * former.square() / mean)

@@ -1,5 +1,4 @@
-"""Layers that answer to what each concept sends through them as that concept's own do (gradient fusion,
-Mix-of-Show)."""
+"""Layers fitted to the outputs of each concept on that concept's inputs (gradient fusion, Mix-of-Show)."""
 
 from __future__ import annotations
 
@@ -22,28 +21,26 @@ PROMPTS = ("a photo of {}", "a picture of {}")
 
 
 MOST_INPUTS = 256
-"""Inputs of a layer that count in one run, evenly spread over pictures and places: its answers to more of them tell
-little that is new, and convolutions have thousands."""
+"""Largest number of a layer's inputs that count in one run, evenly spread over pictures and positions: more of them
+add little information, and convolutions have thousands."""
 
 
 def gradient_fusion(
     *, prompts: Sequence[str] = PROMPTS, beside: int = 6, pictures: int = 1, steps: int = 6, damping: float = 1e-2
 ) -> Merging:
-    """For every layer the weight that comes nearest to each concept's own on that concept's inputs: the least squares
-    of sum over k of ||(W0 + change_k) X_k - W X_k||^2 (Eq. 5 of arXiv:2305.18292), X_k the inputs of the layer while
-    concept k paints.
+    """For every layer, the weight nearest to each concept's own on that concept's inputs.
 
-    The authors run L-BFGS for 50 rounds; this is the minimum itself, from the normal equations, with a pull towards the
-    average of the changes in the place of stopping early: what no concept sends is answered as the average does.
-    Parameters that are no layer's weight, such as biases, are averaged. Only X_k X_k^T is kept, so memory does not grow
-    with the pictures.
+    It minimises sum over k of ||(W0 + change_k) X_k - W X_k||^2 (Eq. 5 of arXiv:2305.18292), with X_k the inputs of the
+    layer while concept k is sampled. The authors run L-BFGS for 50 rounds; this is the minimum itself, from the normal
+    equations. Where they stop early, a penalty pulls the solution towards the average of the changes, which directions
+    without inputs get. Parameters that are no layer's weight, such as biases, are averaged. Only X_k X_k^T is stored,
+    so memory does not grow with the number of pictures.
 
-    Args:
-        prompts: of the pictures that each concept paints, {} for the handle.
-        beside: how many more prompts, in each of which a word that the base knows stands beside the concept.
-        pictures: of each prompt.
-        steps: of sampling each.
-        damping: of the pull towards the average, as a share of the mean of the diagonal of sum X_k X_k^T.
+    prompts: prompts of the pictures that each concept samples, with {} for the handle
+    beside: number of further prompts with a known word beside the concept
+    pictures: pictures of each prompt
+    steps: sampling steps of each picture
+    damping: weight of the penalty, as a share of the mean of the diagonal of sum X_k X_k^T
     """
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:
@@ -68,8 +65,14 @@ def gradient_fusion(
 
 
 def fused(changes: Sequence[Tensor], moments: Sequence[Tensor], damping: float) -> Tensor:
-    """[out, in], the minimum of sum over k of ||change_k X_k - D X_k||^2 + ridge * ||D - average||^2, of changes [out,
-    in, …] and X_k X_k^T [in, in]: average + (sum of (change_k - average) X_k X_k^T) (sum of X_k X_k^T + ridge)^-1."""
+    """[out, in]: the minimum D of sum over k of ||change_k X_k - D X_k||^2 + ridge * ||D - average||^2.
+
+    It is average + (sum of (change_k - average) X_k X_k^T) (sum of X_k X_k^T + ridge)^-1.
+
+    changes: one for each concept [out, in, …]
+    moments: X_k X_k^T of each concept [in, in], in double precision
+    damping: ridge, as a share of the mean of the diagonal of the moments' sum
+    """
     import torch
 
     flat = [change.flatten(1).double().cpu() for change in changes]
@@ -82,7 +85,7 @@ def fused(changes: Sequence[Tensor], moments: Sequence[Tensor], damping: float) 
 def _moments(
     member: Member, base: Base, layers: Sequence[str], prompts: Sequence[str], pictures: int, steps: int
 ) -> dict[str, Tensor]:
-    """Layer's weight -> X X^T [in, in] in double precision, over all that goes through it while the concept paints."""
+    """Layer's weight -> X X^T [in, in] in double precision, over all of its inputs while the concept is sampled."""
     import torch
 
     said = [prompt.format(answer.handle) for answer in member.adapter.answers for prompt in prompts]
@@ -98,8 +101,11 @@ def _moments(
 
 @contextmanager
 def recorded(base: Base, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
-    """The sums of X X^T [in, in] of what goes into these layers, by the names of their weights, for as long as the
-    `with` lasts."""
+    """Inside the block, sum X X^T [in, in] over the inputs X of these layers, by the names of their weights.
+
+    base: the base
+    layers: names of the layers' weights
+    """
     import torch
 
     found: dict[str, Tensor] = {}

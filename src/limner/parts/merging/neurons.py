@@ -1,4 +1,4 @@
-"""The union of concept neurons: weights that any of the concepts shuts are shut (Cones)."""
+"""The union of concept neurons: weights that any of the concepts sets to zero are zero (Cones)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def neuron_union() -> Merging:
-    """The product of the concepts' masks times the base's weights: what one shuts stays shut beside the others, in any
-    order (Sec. 3.3 of arXiv:2303.05125). Raises `InputError` for a concept that does anything else to a weight than to
-    make it zero."""
+    """The product of the concepts' masks times the base's weights, in any order (Sec. 3.3 of arXiv:2303.05125).
+
+    Raises `InputError` for a concept that changes a weight to any other value than zero.
+    """
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:
         import torch
@@ -37,7 +38,7 @@ def neuron_union() -> Merging:
 
 
 def _shut_by(member: Member, name: str, now: Tensor) -> Tensor:
-    """Which weights of a parameter a concept makes zero."""
+    """Mask of the weights of a parameter that a concept sets to zero."""
     import torch
 
     change = member.changes.get(name)
@@ -46,7 +47,7 @@ def _shut_by(member: Member, name: str, now: Tensor) -> Tensor:
     moved = change != 0
     if not bool((change[moved] == -now[moved]).all()):
         raise InputError(
-            f"{member.handle} changes {name} in other ways than by shutting weights, so it has no concept neurons to unite; teach it with "
+            f"{member.handle} changes {name} in other ways than by shutting weights, so it has no concept neurons to unite; train it with "
             "the method 'cones', or merge by 'gradient-fusion' or 'average'"
         )
     return moved

@@ -1,4 +1,4 @@
-"""Low-rank changes that read directions of their own: their row spaces made orthogonal to each other."""
+"""Low-rank changes with orthogonal inputs: their row spaces are made orthogonal to each other."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def orthogonal() -> Merging:
-    """The sum of changes whose inputs are orthogonal subspaces, so that what one concept reads no other answers to:
-    change_j change_k^T is zero for two of them, the condition of Orthogonal Adaptation (Eq. 5 of arXiv:2312.02432).
+    """The sum of changes after making their inputs orthogonal subspaces, so that concepts do not interfere.
 
-    There the subspaces are fixed before learning; here, of concepts that are learned already, the orthonormal rows of
-    all changes are replaced by the nearest ones that are orthonormal together (symmetric orthogonalisation, Loewdin
-    1950), so no concept is favoured. Raises `InputError` where the ranks sum to more than a layer has inputs.
+    change_j change_k^T is then zero for any two, the condition of Orthogonal Adaptation (Eq. 5 of arXiv:2312.02432).
+    The paper fixes the subspaces before training. Here concepts are trained already, and the orthonormal rows of all
+    changes are replaced by the nearest ones that are orthonormal together (symmetric orthogonalisation, Loewdin 1950),
+    so no concept is favoured. Raises `InputError` where the ranks sum to more than a layer has inputs.
     """
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:
@@ -39,7 +39,11 @@ def orthogonal() -> Merging:
 
 
 def orthogonalised(changes: Sequence[Tensor], name: str = "the layer") -> list[Tensor]:
-    """The changes [out, in] with rows in orthogonal subspaces, each as little moved as can be."""
+    """The changes with rows in orthogonal subspaces, each moved as little as possible.
+
+    changes: one for each concept [out, in]
+    name: name of the layer in error messages
+    """
     import torch
 
     bases = []
@@ -51,7 +55,7 @@ def orthogonalised(changes: Sequence[Tensor], name: str = "the layer") -> list[T
     if len(rows) > rows.shape[1]:
         raise InputError(
             f"the changes of {name} have ranks that sum to {len(rows)}, and it has {rows.shape[1]} inputs, so they cannot be orthogonal; "
-            "teach the concepts at a lower rank, or merge by 'gradient-fusion'"
+            "train the concepts at a lower rank, or merge by 'gradient-fusion'"
         )
     left, _, right = torch.linalg.svd(rows, full_matrices=False)
     nearest = (left @ right).split([len(own) for _, own in bases])

@@ -1,4 +1,4 @@
-"""Changes of the network, undone on leaving."""
+"""Changes of a base's network or of its input, undone when the adapter is detached."""
 
 from .basis_word import basis_word
 from .bottleneck import bottleneck_adapters

@@ -1,4 +1,4 @@
-"""A word that lies among the names of people (Celeb Basis, arXiv:2306.00926)."""
+"""A token within the span of people's names (Celeb Basis, arXiv:2306.00926)."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from limner.parts.encoders.looks import Look
 
 SPREAD = 0.1
-"""Standard deviation of coefficients at their start, in those of the names along a direction."""
+"""Standard deviation of coefficients at their start, in units of the names' own along a direction."""
 
 
 @dataclass(frozen=True)
 class basis_word:
-    """Two vectors, v_k = m_k + w_k B_k, one for a first and one for a last name: m_k [D] is the mean of the names'
-    vectors at that place and B_k [dims, D] the main directions around it, each as long as the names vary along it (Eq.
-    3 and 4 of arXiv:2306.00926). Only the coefficients w [2, dims] learn and are stored.
+    """Two vectors, v_k = m_k + w_k B_k, one for a first and one for a last name (Eq. 3 and 4 of arXiv:2306.00926).
 
+    m_k [D] is the mean of the names' vectors at that position and B_k [dims, D] the principal directions around it,
+    each as long as the names' standard deviation along it. Only the coefficients w [2, dims] are trained and stored.
     They start as a random linear map of the face embedding of the subject's pictures.
 
-    subject: whose face it is
-    look: features [1, F] of the subject's pictures, such as the mean of `face_embedding`
-    dims: directions at each place, at most one fewer than names
-    names: as of `name_vectors`
+    subject: the subject with pictures of its face
+    look: base and references -> features [1, F] of the subject's pictures, such as the mean of `face_embedding`
+    dims: directions at each position, at most one fewer than names
+    names: names with commas between them, as in `name_vectors`
     """
 
     subject: Subject
@@ -78,8 +78,12 @@ class basis_word:
 
 
 def name_basis(known: Tensor, dims: int) -> tuple[Tensor, Tensor]:
-    """Names [n, places, D] -> their mean [places, D] and main directions around it [places, k, D], each as long as the
-    standard deviation along it; k is `dims`, or n - 1 or D where that is fewer."""
+    """The mean of names [places, D], and their principal directions [places, k, D], as long as the standard deviation
+    there.
+
+    known: vectors of n names [n, places, D]
+    dims: largest number k of directions; k is n - 1 or D where that is fewer
+    """
     import torch
 
     mean = known.mean(0)

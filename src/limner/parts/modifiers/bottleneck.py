@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class bottleneck_adapters:
-    """In every transformer block, up(gelu(down(x))) of what cross-attention returns is added to what the feed-forward
-    layer reads; `up` is zero at first (of the places that arXiv:2303.18181 compares, the best)."""
+    """In every transformer block, up(gelu(down(x))) of cross-attention's output is added to the feed-forward layer's
+    input.
+
+    This is the best of the positions that arXiv:2303.18181 compares. `up` is zero at first.
+
+    width: width of the bottleneck
+    """
 
     width: int = 60
 
@@ -47,8 +52,7 @@ class bottleneck_adapters:
 
 
 def _between(down: Tensor, up: Tensor, scale: float, live: Live) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """A block runs the two layers one after the other, so what the first returned is what the second adds to its
-    input."""
+    """Two hooks: the first keeps cross-attention's output, the second adds its change to the next layer's input."""
     import torch.nn.functional as F
 
     passing: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""Two prompts painted together, each where it is attended to (DCI, arXiv:2412.04831)."""
+"""Two prompts sampled together and mixed by their attention (DCI, arXiv:2412.04831)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,16 @@ SHARP = 10.0
 
 @dataclass(frozen=True)
 class branch_integration:
-    """In the first `until` of sampling, what cross-attention gives a picture is w1 of its own and w2 of its parallel
-    stream's, whose prompt is without the word; at every place w is the softmax of how much the picture attends to the
-    word there and how much its parallel stream attends to words at all (Sec. 3.3). Both are scaled to a maximum of 1
-    and sharpened; `favour` above 0 favours the subject."""
+    """In the first steps, cross-attention's output is a mixture of a row's own and its parallel stream's.
+
+    The parallel stream's prompt is without the token. At every position the shares are the softmax of the row's
+    attention to the token and of the parallel stream's attention to all words (Sec. 3.3 of arXiv:2412.04831). Both are
+    first scaled to a maximum of 1 and multiplied by SHARP.
+
+    word: the token
+    until: share of the time, from the noisiest, in which it acts, from 0 to 1
+    favour: logit added to the row's own share; above 0 favours the subject
+    """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
 
@@ -71,14 +77,14 @@ class branch_integration:
             call.on_output.append(mix)
 
     def shares(self, own: Tensor, other: Tensor) -> Tensor:
-        """[N] and [N] -> [2, N], which sum to 1 at every place."""
+        """[2, N]: shares of two maps [N], which sum to 1 at every position."""
         import torch
 
         own, other = (x / x.max().clamp_min(1e-8) for x in (own, other))
         return torch.softmax(torch.stack([SHARP * own + self.favour, SHARP * other]), 0)
 
     def _mass(self, base: Base, maps: Tensor, prompt: str) -> Tensor:
-        """[N, M] -> [N]: the attention to the word, or to all words of a prompt that is without it."""
+        """[N, M] -> [N]: the attention to the token, or to all words of a prompt without it."""
         import torch
 
         words = {self.word: torch.zeros(1, 1)}

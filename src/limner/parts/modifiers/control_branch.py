@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class control_branch:
-    """A copy of the UNet's down path and middle whose residuals, through zero convolutions, are added to the skip
-    connections (Eq. 2 of arXiv:2302.05543). At first it changes nothing. On any base with a UNet.
+    """A copy of the UNet's down path and middle that reads a condition (ControlNet, Eq. 2 of arXiv:2302.05543).
 
-    Its tensors are `control.CONDITION.…` and can be selected. The adapter's scale is the residuals' strength.
+    Its residuals pass zero convolutions and are added to the skip connections, so at first it changes nothing. It works
+    on any base with a UNet. Its tensors are `control.CONDITION.…` and can be selected. The adapter's scale is the
+    residuals' strength.
 
-    Arguments:
-        condition: name of the condition that it reads, such as "depth"
-        channels: of that condition, 1 or 3
+    condition: name of the condition that it reads, such as "depth"
+    channels: channels of that condition, 1 or 3
     """
 
     condition: str
@@ -47,14 +47,13 @@ class control_branch:
 
 @dataclass(frozen=True)
 class feature_branch:
-    """A small network of its own whose features of the condition are added to each block of the UNet's down path
-    (T2I-Adapter, Sec. 3.2 of arXiv:2302.08453). It begins at random, and looks at the condition once in a sampling.
+    """A small network whose features of a condition are added to each block of the UNet's down path (T2I-Adapter).
 
-    Its tensors are `features.CONDITION.…` and can be selected. The adapter's scale is the features' strength.
+    It starts at random, and reads the condition once in a sampling (Sec. 3.2 of arXiv:2302.08453). Its tensors are
+    `features.CONDITION.…` and can be selected. The adapter's scale is the features' strength.
 
-    Arguments:
-        condition: name of the condition that it reads, such as "edges"
-        channels: of that condition, 1 or 3
+    condition: name of the condition that it reads, such as "edges"
+    channels: channels of that condition, 1 or 3
     """
 
     condition: str
@@ -75,12 +74,10 @@ class feature_branch:
 
 @dataclass(frozen=True)
 class opened_control:
-    """A ControlNet or T2I-Adapter from a folder in diffusers' layout. It does not learn, and a concept does not store
-    it.
+    """A ControlNet or T2I-Adapter from a folder in diffusers' layout. It is not trained, nor stored with a concept.
 
-    Arguments:
-        condition: name of the condition that it reads, such as "depth"
-        folder: where its config.json and weights are
+    condition: name of the condition that it reads, such as "depth"
+    folder: folder of its config.json and weights
     """
 
     condition: str
@@ -103,7 +100,11 @@ def _live(control: Any, condition: str, scale: float, tensors: dict[str, Tensor]
 
 
 def put_in(network: nn.Module, parameters: Mapping[str, Tensor]) -> None:
-    """Let a network compute with these very parameters, by its own names for them."""
+    """Make a network compute with these parameters, the very same objects.
+
+    network: the network
+    parameters: parameters by the network's names for them
+    """
     for name, parameter in parameters.items():
         path, _, last = name.rpartition(".")
         network.get_submodule(path)._parameters[last] = parameter  # type: ignore[assignment]  # they are parameters

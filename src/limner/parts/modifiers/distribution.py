@@ -1,4 +1,4 @@
-"""A distribution of prompts in the place of one word."""
+"""A distribution of prompts in place of one token (DreamDistribution, arXiv:2312.14216)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,15 @@ POOLED = "prompt features"
 
 
 def prompt_distribution(word: str, *, prompts: int = 8, vectors: int = 4, spread: float = 1.0) -> Making:
-    """States drawn from the normal distribution, of diagonal variance, over the text states of `prompts` learned
-    prompts:
-    the word is `vectors` learned input vectors in each (DreamDistribution, Sec. 3.2 of arXiv:2312.14216).
+    """States drawn from a normal distribution, of diagonal variance, over the hidden states of several learned prompts.
 
-    Every row draws its own, while painting by its seed; `spread` scales the deviation then, and 0 reads the mean.
+    In each of them the token is learned input vectors (Sec. 3.2 of arXiv:2312.14216). Every row draws its own states,
+    in sampling by its seed.
+
+    word: the token
+    prompts: number of learned prompts, 2 or more
+    vectors: vectors per token in each prompt
+    spread: factor of the standard deviation in sampling; 0 gives the mean
     """
 
     def making(base: Base, stored: Mapping[str, Tensor], generator: Generator) -> tuple[dict[str, Tensor], Rewrite]:
@@ -71,7 +75,11 @@ def _of_row(run: Pass, row: int) -> Generator:
 
 
 def prompts_apart(source: Source) -> Objective:
-    """The mean over pairs of learned prompts of the squared cosine of their features at the end token (Eq. 6)."""
+    """Mean over pairs of learned prompts of the squared cosine of their features at the end token (Eq. 6 of
+    arXiv:2312.14216).
+
+    source: batches that the stage learns from
+    """
 
     def value(step: Step) -> Tensor:
         import torch

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class head_low_rank:
-    """In every head A = softmax((Q K' + a^2 Q2 K2') / sqrt(d)) and out = A V Wo + a^2 A V2 Wo2, with Q2, K2, V2 of
-    `rank` columns (Eq. 4 and 5): what changes are the products, no single weight. a is the strength it is worn at.
+    """In every head A = softmax((Q K' + a^2 Q2 K2') / sqrt(d)) and out = A V Wo + a^2 A V2 Wo2: products change, not
+    weights.
 
-    Q2 and Wo2 are zero at first, so that it starts as the base; the authors' code starts them at random.
+    Q2, K2 and V2 have `rank` columns, and a is the adapter's scale (Eq. 4 and 5 of arXiv:2305.17235). Q2 and Wo2 are
+    zero at first, so that training starts from the base; the authors' code starts them at random.
+
+    rank: columns of each head's change
     """
 
     rank: int = 2
@@ -57,7 +60,7 @@ class head_low_rank:
         yield live
 
     def _beside(self, call: AttentionCall, own: list[Tensor], scale: float) -> AttentionCall:
-        """More columns beside those of q, k and v; the attention's own scale is put right for their number."""
+        """Append columns to q, k and v, and adapt the attention's own scale to their number."""
         import torch
 
         query, key, value, out = own

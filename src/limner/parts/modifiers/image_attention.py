@@ -1,4 +1,4 @@
-"""New attention to a reference picture, seen through the denoiser itself (ViCo, arXiv:2306.00971)."""
+"""Additional attention to a reference image, read through the denoiser itself (ViCo, arXiv:2306.00971)."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ WORD, END = "attention of the word", "attention of the end"
 
 @dataclass(frozen=True)
 class image_attention:
-    """Beside every second cross-attention layer of the way up, an attention of its own whose keys and values are made
-    from a reference's hidden states there, in the places where the word is read in the reference (Eq. 3 to 5).
+    """Additional attention to a reference beside every second cross-attention layer of the up blocks.
 
-    The reference is a picture of the subject, clean, run through the same denoiser at the same time; another one in
-    every update, the first while painting. Outputs are zero at first. Only rows whose prompt has the word have it, and
-    the negative branch of such prompts.
+    Its keys and values are made from the reference's hidden states in that layer, at the positions that attend to the
+    token in the reference (Eq. 3 to 5 of arXiv:2306.00971). The reference is a clean picture of the subject, run
+    through the same denoiser at the same time: a random one in every update, the first in sampling. Outputs are zero at
+    first. It acts in rows whose prompt has the token and in the negative branch of such prompts.
+
+    subject: the subject; its handle is the token
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -56,7 +58,7 @@ class image_attention:
         chosen = [site for site in base.sites if site.kind == "cross" and site.block == "up"][::2]
         if not chosen:
             raise InputError(
-                f"{base.name} ({base.family}) has no cross-attention on a way up, where this method puts layers"
+                f"{base.name} ({base.family}) has no cross-attention in up blocks, where this method adds layers"
             )
         live, own = Live({LATENTS: latents}), {}
         for site in chosen:
@@ -88,8 +90,8 @@ class image_attention:
     def _seen(
         self, base: Base, call: AttentionCall, latents: Tensor, chosen: list[Site]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Hidden states [rows, N, C] of the reference at the chosen sites, and which of them are the subject's [rows,
-        N]."""
+        """Hidden states [rows, N, C] of the reference at the chosen sites, and masks [rows, N] of the subject in
+        them."""
         import torch
 
         from limner.core.types import Pass
@@ -113,7 +115,7 @@ class image_attention:
         star, end = (torch.stack([maps[k, :, pair[n]] for k, pair in enumerate(places)]) for n in (0, 1))
         run.kept[WORD], run.kept[END] = star, end.detach()
         masks = {name: _resized(otsu(star.detach()), x.shape[1]) for name, x in hidden.items()}
-        if run.random is None:  # both branches of guidance look where the word is read
+        if run.random is None:  # both branches of guidance use the mask of the prompt with the token
             said = torch.tensor([self.subject.handle in prompt for prompt in run.prompts], device=star.device)
             each = len(said) // len(run.branches)
             source = torch.arange(len(said), device=star.device)
@@ -124,7 +126,8 @@ class image_attention:
         return hidden, masks
 
     def _places(self, base: Base, run: Pass, row: int) -> tuple[int, int]:
-        """Of the word and of the end token; of a prompt without the word, the begin token and the end."""
+        """Positions of the token and of the end token; for a prompt without the token, of the begin and the end
+        token."""
         import torch
 
         prompt = run.prompts[row]
@@ -147,8 +150,13 @@ def _attended(call: AttentionCall, own: list[Tensor], seen: Tensor, mask: Tensor
 
 
 def otsu(maps: Tensor, bins: int = 64) -> Tensor:
-    """[rows, N] -> [rows, N] of 0 and 1: above the threshold that parts each row's values best (Otsu, 1979). The
-    largest value is always above it."""
+    """[rows, N] of 0 and 1: above the threshold that separates each row's values best (Otsu, 1979).
+
+    The largest value is always above the threshold.
+
+    maps: [rows, N]
+    bins: number of thresholds that are compared, plus one
+    """
     import torch
 
     low, high = maps.amin(1, keepdim=True), maps.amax(1, keepdim=True)
@@ -163,7 +171,7 @@ def otsu(maps: Tensor, bins: int = 64) -> Tensor:
 
 
 def _resized(mask: Tensor, places: int) -> Tensor:
-    """[rows, n] -> [rows, places]; whatever a smaller place touches stays."""
+    """[rows, n] -> [rows, places]: a position is 1 where any of the positions that it covers is."""
     import torch.nn.functional as F
 
     side, wanted = round(mask.shape[1] ** 0.5), round(places**0.5)
@@ -171,8 +179,12 @@ def _resized(mask: Tensor, places: int) -> Tensor:
 
 
 def attention_consistency(source: Source) -> Objective:
-    """Squared difference between where the word and where the end token is read in the reference, each scaled to a
-    maximum of 1; the end's is the target (Eq. 6)."""
+    """Squared difference of the token's and the end token's attention in the reference (Eq. 6 of arXiv:2306.00971).
+
+    Each map is scaled to a maximum of 1; the end token's is the target.
+
+    source: batches that the stage learns from
+    """
 
     def value(step: Step) -> Tensor:
         kept, rows = step.prediction.kept, step.prediction.rows

@@ -1,4 +1,4 @@
-"""Parameters taken from a concept's file, and what is computed from them kept for as long as they stay as they are."""
+"""Parameters read from a concept's file, and values computed from them, cached while they stay the same."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ MOST_BYTES = 64 * 2**20
 
 
 class Kept:
-    """Values by key. `check` forgets them all when a parameter learns, or was written to since the last check, and when
-    their tensors are more than MOST_BYTES."""
+    """Values by key, cached while parameters stay the same.
+
+    `check` clears them when a parameter is trainable or was written to since the last check, and when their tensors
+    exceed MOST_BYTES.
+    """
 
     def __init__(self) -> None:
         self.values: dict[Any, Any] = {}
@@ -33,7 +36,7 @@ class Kept:
 
 
 def _num_bytes(value: Any) -> int:
-    """Of all tensors in a value."""
+    """Bytes of all tensors in a value."""
     if isinstance(value, Mapping):
         return sum(map(_num_bytes, value.values()))
     if isinstance(value, (tuple, list)):
@@ -42,17 +45,31 @@ def _num_bytes(value: Any) -> int:
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those whose names begin so, without it."""
+    """The tensors whose names have this prefix, under their names without it.
+
+    prefix: the prefix
+    tensors: tensors by name
+    """
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under names that begin so."""
+    """The same tensors, with a prefix before their names.
+
+    prefix: the prefix
+    tensors: tensors by name
+    """
     return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
 def taken(start: Mapping[str, Tensor], stored: Mapping[str, Tensor], base: Base, *, what: str) -> dict[str, Tensor]:
-    """Parameters with the stored values where there are any. Raises `FileError` for one of another shape."""
+    """Frozen parameters with the stored values where there are any. Raises `FileError` for a value of another shape.
+
+    start: values at the start, by name
+    stored: stored values by name
+    base: the base, for device and precision
+    what: name of the part in error messages
+    """
     import torch
 
     found: dict[str, Tensor] = {}

@@ -1,7 +1,7 @@
 """Low-rank changes of linear and convolution layers (LoRA, Hu et al., arXiv:2106.09685).
 
-The change is a forward hook beside the layer, not a wrapper around it: parameters keep their names, undoing is taking
-the hook away, and a layer without the hook is the stock layer.
+The change is a forward hook beside the layer, not a wrapper around it: parameters keep their names, detaching removes
+the hook, and a layer without the hook is the stock layer.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class low_rank:
-    """W' = W + scale * (alpha / rank) B A (Eq. 3), B zero and A random at first. `alpha` None is alpha = rank.
+    """W' = W + scale * (alpha / rank) B A, with B zero and A random at first (Eq. 3 of arXiv:2106.09685).
 
-    `layers` is a set that the base names: "attention", "self_attention", "cross_attention", "cross_attention_kv" (its
-    keys and values) or "everything". `name` tells two such changes of one recipe apart.
+    rank: rank of the change, 1 or more
+    layers: a set that the base names: "attention", "self_attention", "cross_attention", "cross_attention_kv" (its keys
+        and values) or "everything"
+    alpha: scale of the change is alpha / rank; None is alpha = rank
+    name: prefix of its tensors' names, which distinguishes two such changes of one recipe
     """
 
     rank: int
@@ -64,8 +67,10 @@ class low_rank:
         rows: Any,
         places: Sequence[int],
     ) -> Iterator[list[Live]]:
-        """The changes of several subjects: their factors in stacks [subjects, …], smaller ranks filled up with zeros,
-        and in each layer one hook in which every row of the run goes through its own subject's factors."""
+        """The changes of several subjects: factors in stacks [subjects, …], smaller ranks padded with zeros.
+
+        In each layer one hook multiplies every row of the run by its own subject's factors.
+        """
         import torch
 
         lives = [Live() for _ in own]
@@ -98,29 +103,31 @@ class low_rank:
 
 
 def _filled(shape: Any, which: int, rank: int) -> tuple[int, ...]:
-    """The shape of a factor at another rank: of `down` its first size, of `up` its second."""
+    """The shape of a factor at another rank, which is the first size of `down` and the second of `up`."""
     sizes = list(shape)
     sizes[which] = rank
     return tuple(sizes)
 
 
 def _cut(rank: int, name: str, full: Tensor) -> Tensor:
-    """The part of a factor that is not filled up."""
+    """The part of a factor that is not padding."""
     return full[:rank] if name.endswith("down") else full[:, :rank]
 
 
 def _beside_many(
     down: Tensor, up: Tensor, strengths: Tensor, rows: Any, place_of: Mapping[int, int], lives: Sequence[Live]
 ) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-    """The layer's output plus, for each row, its own subject's low-rank path. Rows of subjects that have no such change
-    (in a fleet of several kinds) get none."""
+    """The layer's output plus, for each row, its own subject's low-rank change.
+
+    Rows of subjects without such a change, among several kinds stacked together, get none.
+    """
     import torch
     import torch.nn.functional as F
 
     kept: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
 
     def chosen() -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Factors for each group of rows, and which rows these are (None: all of them, in equal groups)."""
+        """Factors for each group of rows, and the numbers of these rows (None: all of them, in equal groups)."""
         if rows.all_of(place_of):
             return down, up, strengths, None
         at, mine = rows.of(place_of)
@@ -135,7 +142,7 @@ def _beside_many(
             first, second, strength, at = chosen()
             second = second * strength.to(second).view(-1, *(1 for _ in second.shape[1:]))
             kept.clear()
-            if not torch.is_grad_enabled():  # painting, every step is arranged alike and nothing learns
+            if not torch.is_grad_enabled():  # in sampling every step has the same rows and factors
                 kept[rows.version] = first, second, at
         if not len(first):
             return out
@@ -150,9 +157,8 @@ def _beside_many(
 
     def convolution(layer: Any, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
         groups, each = len(first), len(x) // len(first)
-        beside = (
-            x.view(groups, each, *x.shape[1:]).transpose(0, 1).reshape(each, -1, *x.shape[2:])
-        )  # groups' own channels
+        # the channels of each group side by side
+        beside = x.view(groups, each, *x.shape[1:]).transpose(0, 1).reshape(each, -1, *x.shape[2:])
         low = F.conv2d(beside, first.flatten(0, 1), None, layer.stride, layer.padding, layer.dilation, groups)
         more = F.conv2d(low, second.flatten(0, 1), groups=groups)
         return more.view(each, groups, -1, *more.shape[2:]).transpose(0, 1).reshape(len(x), -1, *more.shape[2:])
@@ -174,7 +180,7 @@ def _factors(
         f"{name}.up": (weight.shape[0], rank, *(1 for _ in weight.shape[2:])),
     }
     given: Mapping[str, Tensor] = stored
-    if not shapes.keys() <= stored.keys():  # nothing is drawn for what is stored
+    if not shapes.keys() <= stored.keys():  # stored factors need no random start
         fan_in = math.prod(weight.shape[1:])
         down, up = shapes.values()
         starts = ((torch.rand(down, generator=generator) * 2 - 1) / fan_in**0.5, torch.zeros(up))
@@ -184,14 +190,20 @@ def _factors(
         value = given[key]
         if value.shape != shape:
             raise FileError(f"{key} is {tuple(value.shape)} in the concept; this base and rank want {tuple(shape)}")
-        kind = weight.dtype if weight.dtype.is_floating_point else torch.float32  # quantised weights are whole numbers
+        kind = weight.dtype if weight.dtype.is_floating_point else torch.float32  # quantised weights are integers
         value = value.detach().clone().to(weight.device, kind)
         found[key] = torch.nn.Parameter(value, requires_grad=False)
     return found
 
 
 def beside(down: Tensor, up: Tensor, strength: float, live: Live) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-    """The layer's output plus the low-rank path's."""
+    """A hook that adds the low-rank change of a layer's input to its output.
+
+    down: A [rank, in, …]
+    up: B [out, rank, …]
+    strength: factor of the change
+    live: the attached modifier, which may be inactive
+    """
     import torch.nn.functional as F
 
     def linear(_: nn.Module, inputs: Any, out: Tensor) -> Tensor:

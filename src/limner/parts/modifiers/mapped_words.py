@@ -1,4 +1,4 @@
-"""Words that are made from pictures: one for each picture and attribute, by a small network that all pictures share."""
+"""Tokens made from pictures: one for each picture and attribute, by a small network that all pictures share."""
 
 from __future__ import annotations
 
@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class mapped_words:
-    """`<rex-pose-0>`, `<rex-pose-1>`, …: for every attribute and picture of the subject the vector
-    v + W2 gelu(W1 f) of the picture's features f, with v the vectors of the attribute's name and W2 zero at first
-    (the attribute mappers of arXiv:2312.11826)."""
+    """Tokens `<rex-pose-0>`, `<rex-pose-1>`, …: one for every attribute and picture of the subject.
+
+    Each is the vector v + W2 gelu(W1 f) of the picture's features f, with v the vector of the attribute's name and W2
+    zero at first (the attribute mappers of arXiv:2312.11826).
+
+    subject: the subject with its pictures
+    attributes: names of the attributes
+    encoder: base and pixels [n, 3, H, W] in [0, 1] -> features [n, F]
+    """
 
     subject: Subject
     attributes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Motion modules, by which the frames of a clip see one another (AnimateDiff, arXiv:2307.04725)."""
+"""Motion modules: attention between the frames of a clip (AnimateDiff, arXiv:2307.04725)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class motion_modules:
-    """Attention over time after each layer of the UNet; its output is zero at first, so that a clip is its frames, each
-    painted alone (Sec. 4.2 of arXiv:2307.04725). On stills it does not act.
+    """Attention over time after each layer of the UNet (Sec. 4.2 of arXiv:2307.04725).
 
-    Its tensors are `motion.…`, as diffusers names those of a `MotionAdapter`, and can be selected.
+    Its output is zero at first, so that each frame of a clip is sampled as a still. On stills it does not act. Its
+    tensors are `motion.…`, named as in diffusers' `MotionAdapter`, and can be selected.
 
-    Arguments:
-        frames: of the longest clip
-        folder: a `MotionAdapter` in diffusers' layout to begin with; empty: from scratch
+    frames: frames of the longest clip
+    folder: folder of a `MotionAdapter` in diffusers' layout to start from; empty starts from scratch
     """
 
     frames: int = 16

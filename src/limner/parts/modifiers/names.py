@@ -1,4 +1,4 @@
-"""Names of people that a base knows: anchors for the words of faces."""
+"""Names of people that a base knows: anchors for tokens of faces."""
 
 from __future__ import annotations
 
@@ -32,15 +32,14 @@ Will Smith, Winston Churchill, Woody Allen
 """People known all over the world, each with a first and a last name."""
 
 FEWEST = 3
-"""Names, for a mean and directions around it."""
+"""Least number of names that give a mean and directions around it."""
 
 
 def name_vectors(base: Base, names: str = "") -> Tensor:
     """[n, 2, D]: the input vectors of the first and the last word of n names of people.
 
-    Of the names given, else of those of FAMOUS, the ones whose two words are one token each are taken, as the word of a
-    face is two vectors. A base that knows too few of FAMOUS to learn from lends its rare words in pairs: names that
-    nobody bears. Raises `InputError` where there are fewer than FEWEST.
+    Only names whose two words are one token each are used, since the token of a face has two vectors. A base that knows
+    too few of FAMOUS gives pairs of its rare words instead: names of nobody. Raises `InputError` for fewer than FEWEST.
 
     base: the base whose vocabulary is read
     names: names with commas between them, "Tom Hanks, Emma Stone"; empty is FAMOUS
@@ -56,10 +55,10 @@ def name_vectors(base: Base, names: str = "") -> Tensor:
 
 
 def known_names(base: Base, names: str = "") -> list[str]:
-    """Those of the names given, or of FAMOUS, whose two words are one token each for a base.
+    """The names whose two words are one token each for a base.
 
     base: the base whose vocabulary is read
-    names: as of `name_vectors`
+    names: names with commas between them; empty is FAMOUS
     """
     given = [" ".join(name.split()) for name in (names or FAMOUS).split(",")]
     return [name for name in given if name.count(" ") == 1 and len(base.word_vectors(name)) == 2]
@@ -76,12 +75,13 @@ def _checked(base: Base, vectors: list[Tensor], what: str) -> Tensor:
 
 
 def encoded_mean_name(base: Base, names: str = "") -> Tensor:
-    """[2, D]: what the text encoder makes of the mean name: the hidden states at the places of its two words
-    (arXiv:2312.15905, whose cross initialization starts a word there). Raises `InputError` where states are not as wide
-    as the vectors that are read.
+    """[2, D]: the text encoder's hidden states of the mean name, at the positions of its two words.
 
-    base: the base whose text encoder reads it
-    names: as of `name_vectors`
+    A token that starts there has the cross initialization of arXiv:2312.15905. Raises `InputError` where hidden states
+    are not as wide as input vectors.
+
+    base: the base whose text encoder reads the name
+    names: names with commas between them; empty is FAMOUS
     """
     import torch
 
@@ -89,8 +89,8 @@ def encoded_mean_name(base: Base, names: str = "") -> Tensor:
     wide = base.states_shape[1]
     if wide != mean.shape[1]:
         raise InputError(
-            f"this method starts a word at its text encoder's output, and that of {base.name} is {wide} numbers wide "
-            f"where words are {mean.shape[1]}: it means nothing there"
+            f"this method starts a word at its text encoder's output, which must be as wide as the words' vectors: "
+            f"on {base.name} they are {wide} and {mean.shape[1]} wide"
         )
     words = {"<name>": mean}
     with torch.no_grad():

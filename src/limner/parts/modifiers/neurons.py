@@ -1,4 +1,4 @@
-"""Concept neurons: weights that are shut, and nothing else of the network is changed (Cones)."""
+"""Concept neurons: weights set to zero, with nothing else of the network changed (Cones, arXiv:2303.05125)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class concept_neurons:
-    """W' = M * W with a mask M over a set of layers, 1 at first (Eq. 5 of arXiv:2303.05125). While teaching M is
-    learned as it is; while painting, the `share` of weights with the smallest values in each layer's M is exactly 0,
-    and every other weight is the base's.
+    """W' = M * W with a learned mask M over a set of layers, 1 at first (Eq. 5 of arXiv:2303.05125).
 
-    A weight whose mask did not fall below 1 is not shut, so a concept that learned nothing is the base.
+    Training uses M as it is. In sampling, the weights with the smallest values in each layer's M are exactly 0, and
+    every other weight is the base's. A weight whose mask did not fall below 1 stays, so an untrained concept is the
+    base. Raises `InputError` for a share out of range.
 
-    Args:
-        layers: a set that the base names, "cross_attention_kv" or "attention".
-        share: of the weights of each layer that are shut at most, above 0 and below 1.
+    layers: a set that the base names, "cross_attention_kv" or "attention"
+    share: largest share of each layer's weights set to zero, above 0 and below 1
     """
 
     layers: str = "cross_attention_kv"
@@ -57,7 +56,7 @@ class concept_neurons:
             yield live
 
     def shut(self, mask: Tensor) -> Tensor:
-        """Which weights of a layer are shut, as the mask has them: bool, in its shape."""
+        """Weights of a layer that are set to zero: bool, in the mask's shape."""
         import torch
 
         count = max(1, round(self.share * mask.numel()))
@@ -69,7 +68,8 @@ class concept_neurons:
 
 
 def _masking(neurons: concept_neurons, weight: Tensor, key: str, live: Live) -> Any:
-    """Mask -> what is added to the weight: learned as it is, or what is shut taken away."""
+    """Mask -> the change of the weight: in training W scaled by the mask, otherwise W with the chosen weights set to
+    zero."""
 
     def change(own: Mapping[str, Tensor]) -> Tensor:
         import torch

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class shared_statistics:
-    """While a reference row is painted along, every row is normalised by mean and deviation over its own positions and
-    the reference's together, as StyleAligned's published code shares group norms. (It shares layer norms too, which
-    changes nothing: they look at one position at a time.)
+    """Sampling with a reference stream shares the statistics of normalisation layers with the reference.
 
-    At a scale, outputs go that part of the way. Without a reference row it does not act.
+    Every row is normalised by mean and standard deviation over its own positions and the reference's together, as
+    StyleAligned's published code shares group norms. (It also shares layer norms, which changes nothing: they normalise
+    each position separately.) A strength below 1 interpolates the outputs. Without a reference stream it does not act.
     """
 
     @contextmanager
@@ -51,7 +51,11 @@ def _shared(live: Live, scale: float) -> Callable[..., Any]:
 
 
 def joined_with_reference(x: Tensor, branches: int) -> Tensor:
-    """[B, C, …] branch-major -> [B, C, 2 N]: each row's positions, then those of the first row of its branch."""
+    """[B, C, 2 N]: each row's positions, then those of the first row of its branch.
+
+    x: [B, C, …], rows of a branch together, with N positions
+    branches: number of branches
+    """
     import torch
 
     flat = x.flatten(2)

@@ -1,4 +1,4 @@
-"""Two low-rank changes learned from one pair, that cannot stand in for each other (Pair Customization,
+"""Two low-rank changes, of content and of style, learned from one pair and kept orthogonal (Pair Customization,
 arXiv:2405.01536)."""
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class paired_low_rank:
-    """On every attention layer W + B_c A_c for contents and W + B_c A_c + B_s A_s for the style, where the rows of A_c
-    and A_s are one random orthonormal set and stay as they are: A_c A_s^T = 0 (Sec. 3.2).
+    """W + B_c A_c for content and W + B_c A_c + B_s A_s for the style, on every attention layer.
 
-    A row is of the style when its prompt has the words of `style`. While teaching, rows of the style see the contents'
-    change but send it no gradient. While painting, rows of the style have its change alone and all others are the base.
+    The rows of A_c and A_s are one random orthonormal set and are not trained: A_c A_s^T = 0 (Sec. 3.2 of
+    arXiv:2405.01536). A row is of the style when its prompt has the words of `style`. In training, rows of the style
+    pass the content's change but send it no gradient. In sampling, rows of the style have the style's change alone and
+    all others are the base's. Raises `InputError` where 2 * rank exceeds a layer's inputs.
+
+    rank: rank of each change
+    style: base -> the words that mark the style in a prompt
     """
 
     rank: int
@@ -52,7 +56,7 @@ class paired_low_rank:
 
 
 def _basis(name: str, width: int, rank: int, stored: Mapping[str, Tensor], generator: Generator) -> Tensor:
-    """[2 rank, width]: orthonormal rows, the contents' first."""
+    """[2 rank, width]: orthonormal rows, the content's first."""
     import torch
 
     if 2 * rank > width:

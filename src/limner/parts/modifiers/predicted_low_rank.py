@@ -25,13 +25,18 @@ PARTS = ("query", "key", "value")
 
 @dataclass(frozen=True)
 class predicted_low_rank:
-    """W' = W + B (I + M) A for queries, keys and values of every attention layer, each row of a run through changes of
-    its own.
+    """W' = W + B (I + M) A for queries, keys and values of every attention layer, with changes of each row's own.
 
-    A hypernetwork, one hidden layer `width` wide, predicts M [rank, rank] of every layer from a look at the row's
-    pictures; A and B are the same for all subjects and learn with it, B zero at first. The authors predict whole
-    factors of LoRA's, which takes millions of weights. `shift`, zero at first, is added to M: what a tuning may change
-    alone. Rows that see nothing are the base's.
+    A hypernetwork with one hidden layer predicts M [rank, rank] of every layer from the row's pictures; A and B are the
+    same for all subjects and are trained with it, B zero at first. The authors predict whole factors of LoRA's, which
+    takes millions of weights (arXiv:2307.06925). `shift`, zero at first, is added to M: it can be tuned alone. Rows
+    without pictures are the base's.
+
+    subject: the subject whose pictures are used in sampling
+    look: base and references -> features [B, F]
+    rank: rank of the changes
+    width: width of the hypernetwork
+    name: prefix of its tensors' names
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("self", "cross")
@@ -90,7 +95,7 @@ class predicted_low_rank:
         return start
 
     def _cores(self, base: Base, run: Pass, rows: int, features: Tensor, own: Mapping[str, Tensor]) -> Tensor:
-        """[rows, sites, 3, rank, rank]: I + M, zero in rows that see nothing."""
+        """[rows, sites, 3, rank, rank]: I + M; zeros in rows without pictures."""
         import torch
         import torch.nn.functional as F
 
@@ -104,7 +109,7 @@ class predicted_low_rank:
         return (one + predicted + shift) * on.to(predicted).view(-1, 1, 1, 1, 1)
 
     def _path(self, x: Tensor, cores: Tensor, own: Mapping[str, Tensor], name: str) -> Tensor:
-        """[rows, N, C] -> [rows, N, out]: every row through its own core."""
+        """[rows, N, C] -> [rows, N, out]: each row multiplied by its own core."""
         import torch
         import torch.nn.functional as F
 

@@ -1,4 +1,4 @@
-"""Keys and values put before a text tower's own."""
+"""Keys and values put before the text encoder's own (CatVersion, arXiv:2311.14631)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class text_prefix:
-    """In the last `share` of the text tower's self-attention layers, one key and one value a head stand before the
-    sequence, seen from every place of every prompt (CatVersion, Sec. 3.2 of arXiv:2311.14631). The values start at zero
-    and the keys near it.
+    """In the last self-attention layers of the text encoder, one learned key and value per head precede the sequence.
+
+    Every position of every prompt attends to them (Sec. 3.2 of arXiv:2311.14631). Values start at zero, keys near it.
+
+    share: share of the layers, from the last, from 0 to 1; at least one layer
     """
 
     share: float = 0.25

@@ -25,19 +25,24 @@ PLACES = (
     "on the road", "wearing a scarf",
 )  # fmt: skip
 FOLLOW = 0.99
-"""How slowly the direction follows the word's text state while teaching."""
+"""Decay of the direction's moving average over the token's hidden state in training."""
 RIDGE = 0.003
 """Share of the mean variance that is added to every direction: a few hundred captions span few."""
 
 
 @dataclass(frozen=True)
 class key_locked:
-    """In every cross-attention layer, h = W e - W i s(e) + g(e) o, with s(e) = i' C^-1 e / i' C^-1 i and the gate
-    g = sigmoid((s - bias) / temperature) (Eq. 4 and 5).
+    """In every cross-attention layer, h = W e - W i s(e) + g(e) o: a rank-one edit along the token's direction i.
 
-    i is the word's direction: a slow mean of its text state while teaching. C is the second moment of text states over
-    plain captions. For keys o is locked to what the class noun's state gives; for values it is learned, from the same
-    start.
+    s(e) = i' C^-1 e / i' C^-1 i, and the gate is g = sigmoid((s - bias) / temperature) (Eq. 4 and 5 of
+    arXiv:2305.01644). i is a moving average of the token's hidden state in training. C is the second moment of
+    text-encoder hidden states over captions. For keys o is locked to the output for the class noun's hidden state; for
+    values it is learned, from the same start.
+
+    word: the token
+    noun: its class noun
+    bias: similarity s at which the gate is half open
+    temperature: width of the gate's transition, more than 0
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -93,13 +98,13 @@ class key_locked:
         yield live
 
     def gates(self, states: Tensor, direction: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
-        """s(e) and g(e) of states [..., D]: [...]"""
+        """s(e) and g(e), each [...], of hidden states [..., D]."""
         toward = inverse.to(states) @ direction.to(states)
         along = states @ toward / (direction @ toward)
         return along, ((along - self.bias) / self.temperature).sigmoid()
 
     def _edit(self, layer: nn.Module, target: Tensor, along: Tensor, gate: Tensor, direction: Tensor) -> Tensor:
-        """[rows, L, out]: what is added to the layer's output."""
+        """[rows, L, out]: the addition to the layer's output."""
         found: Tensor = gate[..., None] * target - along[..., None] * layer(direction)
         return found
 
@@ -115,7 +120,10 @@ class key_locked:
 
 
 def second_moment(base: Base) -> Tensor:
-    """[D, D]: E[e e'] over the text states of plain captions, with a ridge."""
+    """[D, D]: E[e e'] over text-encoder hidden states of captions, with a ridge.
+
+    base: the base
+    """
     import torch
 
     captions = [t.format(n, p).strip() for t in TEMPLATES for n in NOUNS for p in PLACES]
@@ -127,7 +135,11 @@ def second_moment(base: Base) -> Tensor:
 
 
 def noun_state(base: Base, noun: str) -> Tensor:
-    """[D]: the mean text state of the noun's last token in neutral captions."""
+    """[D]: the mean text-encoder hidden state of the noun's last token in neutral captions.
+
+    base: the base
+    noun: the class noun
+    """
     import torch
 
     said = [f"a photo of a {noun}", f"a picture of a {noun}", f"a {noun}"]

@@ -1,4 +1,4 @@
-"""A reference kept as latents or features: no change of the network, only something to look at while painting."""
+"""References stored as latents or features, for sampling alone: the network is not changed."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ LATENTS, FEATURES = "reference.latents", "reference.features"
 
 @dataclass(frozen=True)
 class reference_latents:
-    """The latents [1, C, h, w] of the subject's first picture, stored with the concept; `plain`: the subject on plain
-    ground."""
+    """The latents [1, C, h, w] of the subject's first picture, stored with the concept.
+
+    subject: the subject
+    plain: whether the subject is shown on a plain background
+    """
 
     subject: Subject
     plain: bool = False
@@ -44,7 +47,11 @@ class reference_latents:
 
 @dataclass(frozen=True)
 class reference_features:
-    """What a look says of the subject's pictures [1, …], stored with the concept."""
+    """Features [1, …] of the subject's pictures, stored with the concept.
+
+    subject: the subject
+    look: base and references -> features
+    """
 
     subject: Subject
     look: Look
@@ -59,8 +66,11 @@ class reference_features:
 def inverted_reference(
     reference: reference_latents, prompt: str
 ) -> Callable[[Adapted], Callable[[int], ReferenceStream]]:
-    """A reference stream that walks the way the sampler would have come to the reference: DDIM run backwards
-    (arXiv:2105.05233)."""
+    """A reference stream along the sampler's path to the reference: DDIM run backwards (arXiv:2105.05233).
+
+    reference: the part that stores the reference's latents
+    prompt: prompt of the inversion and of the reference stream
+    """
 
     def reference_stream(adapted: Adapted) -> Callable[[int], ReferenceStream]:
         def walk(steps: int) -> ReferenceStream:

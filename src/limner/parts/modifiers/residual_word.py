@@ -1,4 +1,4 @@
-"""A vector added to the text states of a word, after the text encoder has run (residual token embedding, Cones 2)."""
+"""A vector added to a token's text-encoder hidden states (residual token embedding, Cones 2, arXiv:2305.19327)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class residual_word:
-    """`word` is read as the class noun `like`, whose text states gain one learned vector [D], zero at first; every
-    other state stays as it is to the bit (Sec. 3.2 of arXiv:2305.19327). Residuals of several words in one prompt are
-    each added at their own word, also where another concept has the prompt read anew.
+    """A token read as the class noun `like`, whose hidden states gain one learned vector [D], zero at first.
 
-    Args:
-        word: the handle, as prompts write it.
-        like: its class noun.
+    Every other hidden state stays the same to the bit (Sec. 3.2 of arXiv:2305.19327). Residuals of several tokens in
+    one prompt are each added at their own token, also where another concept encodes the prompt again.
+
+    word: the handle, as prompts write it
+    like: its class noun
     """
 
     word: str

@@ -1,4 +1,4 @@
-"""Changes of what cross-attention reads: the text states, after the text tower has run."""
+"""Changes of the input of cross-attention: the text-encoder hidden states, after the text encoder has run."""
 
 from __future__ import annotations
 
@@ -20,23 +20,29 @@ if TYPE_CHECKING:
     from limner.core.types import AttentionCall, Kind, Pass
 
 Rewrite: TypeAlias = "Callable[[Mapping[str, Tensor], Tensor, list[int], Pass, float], Tensor]"
-"""Parameters, states [rows, L, D], which rows of the run these are, the run, strength -> the states to read."""
+"""Parameters, states [rows, L, D], numbers of these rows in the run, the run, strength -> the states to read."""
 
 PUT, REWRITTEN = "words put in", "rows rewritten"
 
 Making: TypeAlias = "Callable[[Base, Mapping[str, Tensor], Generator], tuple[dict[str, Tensor], Rewrite]]"
-"""Base, stored tensors by name, generator -> parameters (those that are `nn.Parameter`s learn) and the rewriting."""
+"""Base, stored tensors by name, generator -> parameters (`nn.Parameter`s are trained) and the rewriting."""
 
 
 @dataclass(frozen=True)
 class changed_states:
-    """In rows whose prompt has the word, every cross-attention layer reads other states.
+    """In rows whose prompt has the token, every cross-attention layer reads other states.
 
-    In plain text the word is read as the vectors of `like`, so a rewriting that changes nothing gives the states of
-    `like`. So do rows with a reference and an empty prompt: the picture alone.
+    The text encoder reads the token as the vectors of `like`, so a rewriting that changes nothing gives the states of
+    `like`. The states are also rewritten in rows with a reference and an empty prompt, which show the picture alone.
 
-    Several such words in one prompt are all read where each is vectors put into the prompt (`composes` of what `making`
-    makes). Other rewritings have a prompt for themselves: a second one there is a `PromptError`.
+    Several such tokens work together in one prompt where each is vectors in the prompt (`composes` of the rewriting).
+    Any other rewriting needs a prompt of its own: a second one there is a `PromptError`.
+
+    word: the token
+    like: text whose vectors the text encoder reads for the token, or a function of the base that gives it
+    making: makes parameters and rewriting
+    name: name in the prefix of its tensors, for parts trained for all subjects at once; empty is the token
+    negative: whether, in sampling, the negative branch of such rows reads other states as well
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -44,8 +50,8 @@ class changed_states:
     word: str
     like: str | Callable[[Base], str]
     making: Making
-    name: str = ""  # of its tensors, where they are trained for every subject at once; else they are called by the word
-    negative: bool = False  # whether, while painting, the negative branch of such rows reads other states as well
+    name: str = ""
+    negative: bool = False
 
     @contextmanager
     def __call__(
@@ -75,33 +81,50 @@ class changed_states:
 
     @property
     def prefix(self) -> str:
-        """How the names of its tensors begin."""
+        """Prefix of its tensors' names."""
         return f"states.{self.name or self.word}."
 
 
 def claim(run: Pass, rows: list[int], word: str, *, composes: bool) -> None:
-    """Say that a word rewrites what is read of these rows. Raises `PromptError` where another does, or is read there,
-    and not both can be."""
+    """Register that a token rewrites the states of these rows.
+
+    Raises `PromptError` where another token rewrites a row, unless both compose.
+
+    run: the run
+    rows: numbers of the rows
+    word: the token
+    composes: whether the rewriting works beside others
+    """
     claimed: dict[int, dict[str, bool]] = run.cache.setdefault(REWRITTEN, {})
     for row in rows:
         others = claimed.setdefault(row, {})
         strange = next((other for other, also in others.items() if other != word and not (composes and also)), None)
         if strange is not None:
             raise PromptError(
-                f"{strange} and {word} each rewrite all that is read of {run.prompts[row]!r}, so one would be lost: name one of them "
-                "in a prompt"
+                f"{strange} and {word} each rewrite all that is read of {run.prompts[row]!r}, so one would be lost: name only one of "
+                "them in a prompt"
             )
         others[word] = composes
 
 
 def put_in(run: Pass, word: str, vectors: Mapping[int, Callable[[int], Tensor]]) -> None:
-    """Say which vectors [n, D] stand for a word in rows of a run, by the number of the cross-attention layer that reads
-    them."""
+    """Register the vectors that stand for a token in rows of a run.
+
+    run: the run
+    word: the token
+    vectors: row -> function from the number of the cross-attention layer to the vectors [n, D] that it reads
+    """
     run.cache.setdefault(PUT, {}).setdefault(word, {}).update(vectors)
 
 
 def other_words(run: Pass, row: int, site: int = 0, *, but: str = "") -> dict[str, Tensor]:
-    """The worn words of a row's prompt, as they are read there so far; one is left out."""
+    """The attached tokens of a row's prompt -> their vectors [n, D], as far as the run has them.
+
+    run: the run
+    row: number of the row
+    site: number of the cross-attention layer
+    but: a token to leave out
+    """
     prompt = run.prompts[row] if run.prompts else ""
     found: dict[str, Tensor] = {}
     for live in run.lives:
@@ -115,8 +138,16 @@ def other_words(run: Pass, row: int, site: int = 0, *, but: str = "") -> dict[st
 def read_beside(
     base: Base, texts: Sequence[str], words: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]], run: Pass
 ) -> Tensor:
-    """[texts, L, D]: states of texts with these words in them, and in each the others of its own, with the residuals
-    that these have in the run."""
+    """[texts, L, D]: hidden states of texts with these tokens and with other tokens of each text's own.
+
+    Residuals of the other tokens are added, as the run has them.
+
+    base: the base
+    texts: the prompts
+    words: tokens of all texts -> their vectors [n, D]
+    others: for each text, its other tokens -> their vectors [n, D]
+    run: the run
+    """
     from limner.engine.attach import with_residuals
 
     every, said = dict(words), []
@@ -133,18 +164,26 @@ def read_beside(
 
 
 def tensors_of(adapted: Adapted, part: changed_states) -> dict[str, Tensor]:
-    """The tensors of such a part as its making names them."""
+    """The tensors of such a part, named as by its making.
+
+    adapted: the adapted base
+    part: the part
+    """
     return under(part.prefix, adapted.live[part].tensors)
 
 
 def rows_with(word: str, run: Pass) -> list[int]:
-    """The rows whose prompt has the word, and those that have a reference and an empty prompt."""
+    """Rows whose prompt has the token, and rows with a reference and an empty prompt.
+
+    word: the token
+    run: the run
+    """
     shown = run.references is not None
     return [k for k, prompt in enumerate(run.prompts) if word in prompt or (shown and not prompt)]
 
 
 def _negatives(run: Pass, rows: list[int]) -> list[int]:
-    """The rows of a painting's negative branch that go with these."""
+    """The rows of the negative branch that belong to these rows."""
     each = len(run.prompts) // len(run.branches)
     starts = [k * each for k, branch in enumerate(run.branches) if branch == "negative"]
     return [row for row in dict.fromkeys(start + row % each for start in starts for row in rows) if row not in rows]
@@ -153,8 +192,16 @@ def _negatives(run: Pass, rows: list[int]) -> list[int]:
 def read_instead(
     base: Base, call: AttentionCall, rows: list[int], for_keys: Tensor, for_values: Tensor
 ) -> AttentionCall:
-    """The call with keys and values of these rows made from other states [rows, L, D]; where both are made of the same,
-    these are the call's states from now on."""
+    """The call, with keys and values of these rows computed from other states.
+
+    Where keys and values have the same states, these become the call's states.
+
+    base: the base
+    call: the attention layer's call
+    rows: numbers of the rows
+    for_keys: states for keys [rows, L, D]
+    for_values: states for values [rows, L, D]
+    """
     import torch
 
     key, value = base.key_value(call.site)
@@ -167,8 +214,13 @@ def read_instead(
 
 
 def last_states(count: int, *, strength: float = 1.0) -> Making:
-    """The last `count` states are a learned block, which never passes the text tower, times `strength` while painting
-    (HiPer, Sec. 3 of arXiv:2303.08767). It starts as the states of the word that the subject is read as."""
+    """Learned states in place of the last ones of a prompt (HiPer, Sec. 3 of arXiv:2303.08767).
+
+    They never pass the text encoder, and start as the states of an empty prompt.
+
+    count: number of learned states
+    strength: factor of the learned states in sampling
+    """
 
     def making(base: Base, stored: Mapping[str, Tensor], generator: Generator) -> tuple[dict[str, Tensor], Rewrite]:
         import torch
@@ -189,10 +241,13 @@ def last_states(count: int, *, strength: float = 1.0) -> Making:
 
 
 def image_added(encoder: Callable[[Base, Tensor], Tensor]) -> Making:
-    """While teaching, a vector made from each row's own picture is added to all its states; while painting, nothing is.
+    """In training, a vector of each row's own picture is added to all its states; in sampling none is.
 
-    f = A(sigmoid(m) * E(x)) with A two layers and m a learned mask (DisenBooth, Eq. 3 of arXiv:2305.03374). The
-    authors' features are as wide as their text states and are added beside A's output as well; here widths may differ.
+    The vector is f = A(sigmoid(m) * E(x)), with A two layers and m a learned mask (DisenBooth, Eq. 3 of
+    arXiv:2305.03374). The authors' features are as wide as their text-encoder hidden states and are added beside A's
+    output as well; here widths may differ.
+
+    encoder: base and pixels [n, 3, H, W] in [0, 1] -> features [n, F]
     """
 
     def making(base: Base, stored: Mapping[str, Tensor], generator: Generator) -> tuple[dict[str, Tensor], Rewrite]:

@@ -1,4 +1,4 @@
-"""Changes of layers that a file brings, whichever layers and of whichever rank."""
+"""Changes of layers read from a file, of any layers and any rank."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ LOW_RANK, WEIGHT = "low_rank.", "weight."
 
 @dataclass(frozen=True)
 class stored_changes:
-    """What is stored is worn: `low_rank.LAYER.{down, up, alpha}` beside a layer, and in its weight `weight.LAYER.` with
-    {a1, b1, a2, b2, alpha} (LoHa), {c, d} (LoKr; of the product's rows those in `rows`, where there are some),
-    {rotation} (OFT) or {down, up, alpha}. With `magnitude` a change in the weight is decomposed (DoRA). No alpha is
-    alpha = rank."""
+    """Apply the changes that a file stores for layers.
+
+    `low_rank.LAYER.{down, up, alpha}` acts beside a layer. `weight.LAYER.` changes its weight, by {a1, b1, a2, b2,
+    alpha} (LoHa), {c, d} (LoKr; `rows`, where given, selects rows of the product), {rotation} (OFT) or {down, up,
+    alpha}. With `magnitude` the change of a weight is decomposed (DoRA). A missing alpha equals the rank. Raises
+    `FileError` for changes that do not fit the base.
+    """
 
     @contextmanager
     def __call__(
@@ -60,31 +63,32 @@ FACTORS = {
     LOW_RANK: ({"down", "up"},),
     WEIGHT: ({"a1", "b1", "a2", "b2"}, {"c", "d"}, {"c", "d", "rows"}, {"rotation"}, {"down", "up"}),
 }
-"""Factors of a change, by the kind of its name; each may have an alpha, and those in the weight a magnitude."""
+"""Factors of a change, by the prefix of its name. Each set may come with an alpha, those of a weight with a
+magnitude."""
 FLAT = ("rows",)
-"""Factors that are whole numbers in a line."""
+"""Factors that are one-dimensional and hold integers."""
 
 
 def _layer(base: Base, layer: str) -> Any:
-    """A layer by its name. Raises `FileError` where the base has none of that name with a weight."""
+    """A layer by its name. Raises `FileError` where the base has no layer of that name with a weight."""
     part, _, path = layer.partition(".")
     try:
         module: Any = base.module(part).get_submodule(path)
-        module.weight.shape  # noqa: B018  # what has no weight has nothing to change
+        module.weight.shape  # noqa: B018  # a module without a weight cannot be changed
     except (AttributeError, KeyError, LookupError, ValueError) as error:
         raise FileError(
-            f"the file changes {layer[:200]!r}, a layer that {base.name} has not: it is of another base"
+            f"the file changes {layer[:200]!r}, which {base.name} does not have: it is of another base"
         ) from error
     return module
 
 
 def _check(name: str, kind: str, own: Mapping[str, Tensor]) -> None:
-    """Whether factors are those of one change, of two dimensions or more, with something in them. Raises
-    `FileError`."""
+    """Raise `FileError` unless these are the factors of one change, none empty, each with the dimensions of its
+    kind."""
     factors = {key: tensor for key, tensor in own.items() if key not in ("alpha", "magnitude")}
     if set(factors) not in FACTORS[f"{kind}."]:
         raise FileError(
-            f"{name} has the factors {', '.join(sorted(factors))[:200]}, which are those of no change; the file is damaged"
+            f"{name} has the factors {', '.join(sorted(factors))[:200]}, which form no change of a layer; the file is damaged"
         )
     for key, tensor in own.items():
         flat, real = key in FLAT, tensor.is_floating_point()
@@ -96,14 +100,14 @@ def _check(name: str, kind: str, own: Mapping[str, Tensor]) -> None:
 
 
 def _shape(module: Any) -> tuple[int, ...]:
-    """Of a layer's weight as it computes; quantised weights are stored in another."""
+    """Shape of a layer's weight as it computes; quantised weights are stored in another."""
     if hasattr(module, "in_features"):
         return int(module.out_features), int(module.in_features)
     return tuple(module.weight.shape)
 
 
 def _low_rank_strength(name: str, own: Mapping[str, Tensor], shape: tuple[int, ...]) -> float:
-    """alpha / rank, the factors found to fit the layer and each other."""
+    """alpha / rank, after checking that the factors fit the layer and each other."""
     _fits(name, own["down"].shape[1:], shape[1:])
     _fits(name, own["up"].shape[:1], shape[:1])
     rank = len(own["down"])
@@ -127,7 +131,7 @@ def _fits(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
 
 
 def _change(name: str, module: Any, own: Mapping[str, Tensor]) -> Change:
-    """Parameters -> what is added to the weight; decomposed where there is a magnitude."""
+    """Parameters -> the change of the weight; decomposed where there is a magnitude."""
     import torch
 
     weight = module.weight

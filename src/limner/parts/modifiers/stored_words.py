@@ -1,4 +1,4 @@
-"""A word whose vectors a file brings."""
+"""A token whose vectors are read from a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class stored_word:
-    """`word.WORD` [n, D] as it is stored; at less than full strength, on the way there from the vectors of `like`."""
+    """The stored vectors `word.WORD` [n, D]; a strength below 1 interpolates from the vectors of `like`.
+
+    Raises `FileError` for missing vectors and for vectors of another width than the base's.
+
+    word: the token
+    like: text whose vectors it interpolates from
+    """
 
     word: str
     like: str

@@ -1,4 +1,4 @@
-"""A word that may move in few directions only, for learning without gradients (arXiv:2304.05818)."""
+"""A token restricted to few directions, for learning without gradients (arXiv:2304.05818)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from limner.core.base import Base
     from limner.core.subject import Subject
 
-SHARP = 100.0  # CLIP's own scale of similarities
-MOST_WORDS = 5000  # that are looked at one by one
+SHARP = 100.0  # CLIP's own factor of similarities
+MOST_WORDS = 5000  # largest vocabulary whose words are compared one by one
 
 
 @dataclass(frozen=True)
 class subspace_word:
-    """p = p_0 + z A: the rows of A [dims, D] are the main directions of the vocabulary's vectors, each as long as they
-    vary along it, and z [1, dims] is what is learned (Eq. 3 of arXiv:2304.05818).
+    """p = p_0 + z A: the rows of A [dims, D] are principal directions of the vocabulary, and z [1, dims] is learned.
 
-    p_0 is the mean over the pictures of softmax(picture . words) E: words by how much CLIP sees them in the picture
-    (Eq. 5), as long as the class noun's vector; on a base that cannot compare texts with pictures, or knows too many
-    words to compare, the noun's vector itself.
+    Each row is as long as the standard deviation along it (Eq. 3 of arXiv:2304.05818). p_0 is the mean over the
+    pictures of softmax(picture . words) E: words weighted by CLIP's similarity to the picture (Eq. 5), as long as the
+    class noun's vector. It is the noun's vector itself on a base that cannot compare texts with pictures, or that knows
+    too many words.
+
+    subject: the subject with its pictures
+    dims: number of directions, at most the vocabulary's own
     """
 
     subject: Subject

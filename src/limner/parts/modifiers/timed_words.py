@@ -1,4 +1,4 @@
-"""A word for a stretch of the times, made of the time and of the subject's face (PersonaMagic, arXiv:2412.15674)."""
+"""A token for part of the time, made of the time and the subject's face (PersonaMagic, arXiv:2412.15674)."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def timed(
     width: int = 128,
     keep: float = 0.5,
 ) -> Vary:
-    """For `varying_word`: v(t) = length * normalise(MLP(PE(t)) + v_0), between the times `first` and `last`; noisier,
-    the word is the one it starts as, and cleaner, the one of time `first` (Sec. 3.2 of arXiv:2412.15674).
+    """For `varying_word`: v(t) = length * normalise(MLP(PE(t)) + v_0) at times between `first` and `last`.
 
-    PE are sines and cosines of the time, of `anchors` numbers. Values also read a vector that a perceptron makes of a
-    picture (the image-conditioned bypass), which is left out by chance while teaching.
+    At noisier times the token is the one it starts as; at cleaner times it is the one of time `first` (Sec. 3.2 of
+    arXiv:2412.15674). PE are sines and cosines of the time. Values also read a vector that a perceptron makes of a
+    picture (the image-conditioned bypass), which training drops at random.
 
-    subject: whose picture is seen
-    encoder: pixels [n, 3, H, W] -> [n, F]
-    first: share of the times below which the word stays as it is there
-    last: share of the times from which on there is no learned word
-    anchors: numbers of the time's encoding
-    width: of the perceptrons
-    keep: chance of an update to have the bypass
+    subject: the subject whose pictures are used
+    encoder: base and pixels [n, 3, H, W] in [0, 1] -> features [n, F]
+    first: share of the time below which the token no longer changes, from 0 to `last`
+    last: share of the time from which on there is no learned token, from `first` to 1
+    anchors: width of the time's encoding, even
+    width: width of the perceptrons
+    keep: probability of the bypass in an update, from 0 to 1
     """
 
     def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
@@ -47,7 +47,8 @@ def timed(
         wide, total, size = plain.shape[-1], base.num_train_times, base.picture_size
         length = plain.float().norm(dim=-1).mean()
         known = subject.pictures and all(picture.image is not None for picture in subject.pictures)
-        shown = subject.tensor(size) if known else torch.zeros(1, 3, size, size)  # of a stored concept, features are
+        # a stored concept has no pictures: its features are read from the file
+        shown = subject.tensor(size) if known else torch.zeros(1, 3, size, size)
         with torch.no_grad():
             features = encoder(base, shown.to(base.device)).float().mean(0).cpu()
 
@@ -82,8 +83,13 @@ def timed(
 
 
 def time_encoding(time: float, count: int) -> Tensor:
-    """[count]: sines and cosines of a time in [0, 1], their frequencies from half a turn to a thousand, evenly in their
-    logarithm (as in Sec. 3.5 of arXiv:1706.03762)."""
+    """[count]: sines and cosines of a time, with frequencies evenly spaced in their logarithm.
+
+    They go from half a turn to five hundred turns over all times (as in Sec. 3.5 of arXiv:1706.03762).
+
+    time: from 0 to 1
+    count: width of the encoding, even
+    """
     import math
 
     import torch

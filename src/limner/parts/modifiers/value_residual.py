@@ -1,4 +1,4 @@
-"""One vector added to a word's value in every cross-attention layer (Infusion, arXiv:2404.14007)."""
+"""One vector added to a token's value in every cross-attention layer (Infusion, arXiv:2404.14007)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class value_residual:
-    """V[word] = W_v e + r, r zero at first; keys, and the word itself, are the class noun's (Eq. 3).
+    """V[token] = W_v e + r, r zero at first; keys, and the token's input vectors, are the class noun's.
 
-    While painting with parallel streams, a picture's queries are its parallel stream's, which is painted by the base
-    alone: so all attention maps are the base's (Eq. 5), and the residual changes what is painted and not where.
+    Source: Eq. 3 of arXiv:2404.14007. In sampling with parallel streams, each row's queries are its parallel stream's,
+    which is sampled by the base alone: so all attention maps are the base's (Eq. 5), and the residual changes the
+    content and not the layout.
+
+    word: the token
+    noun: its class noun
     """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
@@ -65,7 +69,7 @@ class value_residual:
         yield live
 
     def _rows(self, call: AttentionCall) -> list[int]:
-        """The rows whose prompt has the word and that are no parallel streams."""
+        """Rows whose prompt has the token and that are no parallel streams."""
         run = call.run
         each = len(run.prompts) // len(run.branches) if run.prompts else 1
         own = each // 2 if run.parallel_stream else each

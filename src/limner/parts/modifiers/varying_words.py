@@ -1,7 +1,7 @@
-"""Words whose vectors depend on the attention layer that reads them and on the time: P+, ProSpect, NeTI.
+"""Tokens whose vectors depend on the attention layer and on the time: P+, ProSpect, NeTI.
 
 The prompt is encoded once for each (layer, moment) that differs, all in one batch, and every cross-attention layer
-reads its own.
+reads its own hidden states.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Varied:
-    """How a word varies: its parameters at their start, the moment that a time belongs to, and the vectors [n, D] that
-    a site reads at a moment. `bypass` [D] is added to the values' states at the word's place. `random` is the update's
-    streams when teaching, None when painting."""
+    """How a token varies with layer and time.
+
+    start: parameters at their start
+    moment: time -> the moment that it belongs to
+    vectors: parameters, site, moment, random streams (None in sampling) -> the vectors [n, D] that the site reads
+    bypass: the same arguments -> a vector [D] added to the values' states at the token's position
+    """
 
     start: dict[str, Tensor]
     moment: Callable[[int], int]
@@ -36,15 +40,20 @@ class Varied:
 
 
 Vary: TypeAlias = "Callable[[Base, Tensor, int, Generator], Varied]"
-"""Base, the word's vectors [n, D] to start from, number of cross-attention sites, generator -> how it varies."""
+"""Base, the token's vectors [n, D] to start from, number of cross-attention sites, generator -> how it varies."""
 
 BYPASS = 0.2
-"""Length of the bypass as a share of the state it is added to (NeTI's code)."""
+"""Length of the bypass as a share of the hidden state that it is added to (NeTI's code)."""
 
 
 @dataclass(frozen=True)
 class varying_word:
-    """A word that starts as the vectors of `like` everywhere and may then differ between layers and times."""
+    """A token that starts as the vectors of `like` everywhere and may then differ between layers and times.
+
+    word: the token
+    like: text whose vectors it starts as
+    vary: how it varies
+    """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
 
@@ -100,7 +109,7 @@ class varying_word:
         sites: int,
         kept: Kept,
     ) -> tuple[Tensor, Tensor]:
-        """States for keys and for values: each [sites, rows with the word, L, D]."""
+        """Hidden states for keys and for values: each [sites, rows with the token, L, D]."""
         import torch
 
         kept.check(own.values())
@@ -150,7 +159,8 @@ class varying_word:
         scale: float,
         words: Mapping[str, Tensor],
     ) -> Tensor:
-        """The state [L, D] that values read: with the bypass at the word's place, in the length of what is there."""
+        """The hidden state [L, D] for values: the bypass is added at the token's position, as a share of the length
+        there."""
         if varied.bypass is None:
             return state
         push = varied.bypass(own, key[1], key[2], run.random)
@@ -166,7 +176,7 @@ def _by_site(vectors: Sequence[Tensor]) -> Callable[[int], Tensor]:
 
 
 def per_layer() -> Vary:
-    """Vectors of its own for every cross-attention layer (Extended Textual Inversion, Sec. 3 of arXiv:2303.09522)."""
+    """Separate vectors for every cross-attention layer (Extended Textual Inversion, Sec. 3 of arXiv:2303.09522)."""
 
     def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
         start = {"layers": plain.cpu().float().expand(sites, *plain.shape).clone()}
@@ -176,10 +186,12 @@ def per_layer() -> Vary:
 
 
 def per_stage(stages: int = 10) -> Vary:
-    """Vectors of its own for each of as many equal stretches of time (ProSpect, Sec. 3.2 of arXiv:2305.16225).
+    """Separate vectors for each of several equal stages of the time (ProSpect, Sec. 3.2 of arXiv:2305.16225).
 
     They come from the start vectors through a small residual block, a multilayer perceptron on the vector and a learned
     embedding of the stage, whose last layer is zero at first; the authors' block also attends among the stages.
+
+    stages: number of stages
     """
 
     def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
@@ -204,8 +216,12 @@ def per_stage(stages: int = 10) -> Vary:
 
 
 def per_step(steps: int = 50) -> Vary:
-    """A shared vector and a shift for each of as many steps of sampling, read in the length that the vector started
-    with (HiFi Tuner, Sec. 3.2 of arXiv:2312.00079)."""
+    """A shared vector and a shift for each sampling step, scaled to the start vector's length (HiFi Tuner).
+
+    Source: Sec. 3.2 of arXiv:2312.00079.
+
+    steps: number of equal parts of the time that have a shift
+    """
 
     def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
         import torch
@@ -224,13 +240,17 @@ def per_step(steps: int = 50) -> Vary:
 
 
 def neural(*, width: int = 128, anchors: int = 10, keep: float = 0.5, units: int = 0) -> Vary:
-    """A small network of (time, layer), its vectors in the length of the start word's (NeTI, Sec. 4 of
-    arXiv:2305.15391).
+    """Vectors predicted from (time, layer) by a small network, in the length of the start vectors (NeTI).
 
-    Random Fourier features of the normalised pair with deviations 0.03 (time) and 2 (layer), a linear layer that starts
-    as those features at `anchors` times of every layer, two hidden layers, and two heads: the input vector and the
-    bypass. While teaching, with chance `1 - keep` the hidden vector is cut at a random length (nested dropout);
-    `units` above 0 cuts it there always.
+    Source: Sec. 4 of arXiv:2305.15391. Random Fourier features of the normalised pair, with standard deviations 0.03
+    (time) and 2 (layer), pass a linear layer that starts as those features at `anchors` times of every layer, two
+    hidden layers, and two heads: the input vector and the bypass. In training the hidden vector is cut at a random
+    length in some updates (nested dropout).
+
+    width: width of the hidden layers
+    anchors: times of every layer at which the first layer starts
+    keep: probability of an uncut hidden vector in training, from 0 to 1
+    units: length at which the hidden vector is always cut; 0 cuts only by nested dropout
     """
 
     def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:
@@ -282,14 +302,18 @@ def neural(*, width: int = 128, anchors: int = 10, keep: float = 0.5, units: int
 
 ATTRIBUTES = ("colour", "object", "layout", "style")
 SCOPES = {"layout": ("coarse", 2), "colour": ("fine", 2), "object": ("coarse", 1), "style": ("fine", 0)}
-"""Attribute -> layers and third of the time (2 the noisiest) in which it is said (Fig. 3 of arXiv:2311.11919)."""
+"""Attribute -> layers and third of the time (2 the noisiest) in which its vector is read (Fig. 3 of
+arXiv:2311.11919)."""
 
 
 def scoped(attributes: Sequence[str] = ATTRIBUTES) -> Vary:
-    """A vector for each attribute, said only in its layers and its third of the time; elsewhere the word is the one it
-    starts from (MATTE, Sec. 3 of arXiv:2311.11919). Attributes left out of `attributes` are never said.
+    """A vector for each attribute, read only in its layers and its third of the time (MATTE, Sec. 3 of
+    arXiv:2311.11919).
 
-    Coarse layers are the inner half of the cross-attention sites, in the order they run; fine ones the outer.
+    Elsewhere the token is the one it starts from. Coarse layers are the inner half of the cross-attention sites, in the
+    order they run; fine ones the outer.
+
+    attributes: attributes that are read, of ATTRIBUTES
     """
 
     def vary(base: Base, plain: Tensor, sites: int, generator: Generator) -> Varied:

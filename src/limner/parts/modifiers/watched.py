@@ -1,4 +1,4 @@
-"""A word whose cross-attention is kept while teaching, for objectives that look at where it is read."""
+"""A token whose cross-attention is kept in training, for objectives that compare its position."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 
 READ_AT = "where a word is read"
-"""In a run's cache, with a word: {row: place among the states}, of a word that is not read where it starts."""
+"""Key in a run's cache, with a token: {row: position among the states}, for a token not read at its own position."""
 
 
 @dataclass(frozen=True)
 class watched_word:
-    """Keeps, in every run while teaching, the word's cross-attention maps by site: [rows, N], the mean over heads; rows
-    without the word are zero. `word` is in the vocabulary by another modifier."""
+    """Keep a token's cross-attention maps in every training run, by site: [rows, N], the mean over heads.
+
+    Rows without the token are zero. Another modifier defines the token.
+
+    word: the token
+    """
 
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
 
@@ -62,10 +66,10 @@ class watched_word:
         return keep
 
     def note(self, base: Base, run: Pass) -> None:
-        """Nothing to say of where a word of the vocabulary is read."""
+        """Register other positions of the token in a run; here none."""
 
     def _place(self, base: Base, prompt: str) -> int:
-        """Where the word starts in the states; 0, where no word can be, when the prompt is without it."""
+        """The token's first position in the states; 0, which is the begin token's, for a prompt without it."""
         import torch
 
         found = base.word_places(prompt, self.word, words={self.word: torch.zeros(1, 1)})
@@ -73,7 +77,12 @@ class watched_word:
 
 
 def maps_of(kept: Mapping[str, Tensor], watched: watched_word, *, most: int = 256) -> Tensor:
-    """[rows, h, w]: the mean over the finest sites of at most `most` places."""
+    """[rows, h, w]: the mean map over the finest sites with at most `most` positions.
+
+    kept: the tensors kept in a run
+    watched: the part that kept them
+    most: largest number of positions of a site
+    """
     import torch
 
     found = [maps for name, maps in kept.items() if name.startswith(f"{watched.key}, ") and maps.shape[1] <= most]

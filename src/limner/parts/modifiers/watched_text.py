@@ -1,4 +1,4 @@
-"""Plain words whose cross-attention is kept while teaching."""
+"""Words of a prompt whose cross-attention is kept in training."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class watched_text(watched_word):
-    """As `watched_word`, of the first of several plain words that a row's prompt has.
+    """As `watched_word`, for the first of several words that a row's prompt has.
 
-    word: what the kept maps are called by
-    words: plain words, each looked for as a whole word
+    word: name of the kept maps
+    words: words to search for, each as a whole word
     """
 
     words: tuple[str, ...] = ()
 
     def note(self, base: Base, run: Pass) -> None:
-        """Write where the words are read into the run, once."""
+        """Register the words' positions in the run, once."""
         import re
 
         if (READ_AT, self.word) in run.cache:

@@ -1,7 +1,7 @@
 """Changes of a layer's weight that are a function of a few parameters: W' = W + scale * change(parameters).
 
-While it is worn, a layer computes with W' in the place of W and nothing else of it is touched: no parameter is renamed,
-replaced or written to, so undoing is taking two hooks away.
+While the adapter is attached, a layer computes with W' in the place of W. No parameter is renamed, replaced or written
+to; detaching removes two hooks.
 """
 
 from __future__ import annotations
@@ -24,16 +24,20 @@ if TYPE_CHECKING:
     from limner.core.base import Base
 
 Change: TypeAlias = "Callable[[Mapping[str, Tensor]], Tensor]"
-"""Parameters by name -> what is added to the weight, in its shape."""
+"""Parameters by name -> the change of the weight, in its shape."""
 
 Kind: TypeAlias = "Callable[[Tensor, Generator], tuple[dict[str, Tensor], Change]]"
-"""A layer's weight [out, in, ...] -> the parameters at their start, where the change is zero, and the change they
-make."""
+"""A layer's weight [out, in, ...], generator -> the parameters at their start, where the change is zero, and the
+change."""
 
 
 @dataclass(frozen=True)
 class changed_weights:
-    """The layers of a set that the base names ("attention" or "everything"), each with a change of this kind."""
+    """A change of one kind in each layer of a set.
+
+    kind: the change, such as `hadamard(4)`
+    layers: a set that the base names, "attention" or "everything"
+    """
 
     kind: Kind
     layers: str = "attention"
@@ -69,8 +73,7 @@ class changed_weights:
         rows: Any,
         places: Sequence[int],
     ) -> Iterator[list[Live]]:
-        """The changes of several subjects, of whichever kinds: each row of a layer's output gets what its own subject's
-        change of the weight adds to it."""
+        """The changes of several subjects, of any kinds: each row of a layer's output gets its own subject's change."""
         lives, place_of = [Live() for _ in own], {place: k for k, place in enumerate(places)}
         with ExitStack() as stack:
             for name, layer in base.projections(own[0].layers).items():
@@ -129,15 +132,21 @@ def _added_by_rows(
 def in_place_of(
     weight: Tensor, own: Mapping[str, Tensor], change: Change, scale: float, live: Live
 ) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Hooks that put W' before the layer's own weight, where attribute lookup finds it first, and take it away
-    again."""
+    """Two hooks: one before the layer sets W' as an attribute found ahead of its own weight, one after removes it.
+
+    weight: the layer's weight W
+    own: parameters by name
+    change: parameters -> the change of the weight
+    scale: strength of the change
+    live: the attached modifier, which may be inactive
+    """
     kept = Kept()
 
     def before(layer: nn.Module, _: Any) -> None:
         if not live.on:
             return
         kept.check([weight, *own.values()])
-        now = layer.__dict__.get("weight")  # as another change left it
+        now = layer.__dict__.get("weight")  # set by another change of this layer
         if now is None:
             if "weight" not in kept.values:
                 kept.values["weight"] = weight + scale * change(own)
@@ -154,8 +163,13 @@ def in_place_of(
 
 
 def hadamard(rank: int, *, alpha: float | None = None) -> Kind:
-    """(alpha / rank) (A1 B1) * (A2 B2), element by element; A2 zero at first (LoHa, arXiv:2309.14859; FedPara, Eq. 4 of
-    arXiv:2108.06098). Its rank may reach rank squared. `alpha` None is alpha = rank."""
+    """(alpha / rank) (A1 B1) * (A2 B2), element by element, with A2 zero at first (LoHa, arXiv:2309.14859).
+
+    The product of two matrices is FedPara's (Eq. 4 of arXiv:2108.06098). Its rank may reach rank squared.
+
+    rank: rank of each of the two matrices
+    alpha: scale of the change is alpha / rank; None is alpha = rank
+    """
 
     def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
         import torch
@@ -171,13 +185,15 @@ def hadamard(rank: int, *, alpha: float | None = None) -> Kind:
 
         return start, change
 
-    kind.alpha = alpha or rank  # type: ignore[attr-defined]  # for those who write the factors into files
+    kind.alpha = alpha or rank  # type: ignore[attr-defined]  # for writing the factors into files
     return kind
 
 
 def kronecker(factor: int = -1) -> Kind:
-    """C kron D with out = a c and in = b d, divided as LyCORIS does by `factor` (-1: near the square root). D is zero
-    at first (LoKr, arXiv:2309.14859; KronA, Eq. 4 of arXiv:2212.10650)."""
+    """C kron D with out = a c and in = b d, D zero at first (LoKr, arXiv:2309.14859; KronA, Eq. 4 of arXiv:2212.10650).
+
+    factor: size of C's sides, divided as in LyCORIS; -1 is near the square root
+    """
 
     def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
         import torch
@@ -196,9 +212,15 @@ def kronecker(factor: int = -1) -> Kind:
 
 
 def factorised(size: int, factor: int = -1) -> tuple[int, int]:
-    """A size as a product of two, the first not above the second: `factor` and the rest where it divides the size, else
-    the nearest to a square whose first is not above `factor` (-1: any), as LyCORIS and PEFT divide layers (their
-    `factorization`)."""
+    """A size as a product of two factors, the first at most the second, divided as in LyCORIS and PEFT
+    (`factorization`).
+
+    The factors are `factor` and the rest where `factor` divides the size; otherwise they are the nearest to a square
+    whose first is at most `factor`.
+
+    size: the size, 1 or more
+    factor: wanted factor; -1 allows any
+    """
     if factor > 0 and size % factor == 0:
         return min(factor, size // factor), max(factor, size // factor)
     limit = math.isqrt(size) if factor < 0 else min(factor, math.isqrt(size))
@@ -207,10 +229,13 @@ def factorised(size: int, factor: int = -1) -> tuple[int, int]:
 
 
 def orthogonal(blocks: int = 4, *, radius: float = 0.0) -> Kind:
-    """W' = W R^T with R block-diagonal and orthogonal, by Cayley's map (I - S)(I + S)^-1 of the skew part of learned
-    matrices that start at zero (OFT, Eq. 4 and 7 of arXiv:2306.07280). Lengths of rows and angles between them stay.
+    """W' = W R^T with R block-diagonal and orthogonal: lengths of rows and angles between them stay (OFT).
 
-    `radius` above 0 keeps each learned matrix within that distance of zero (COFT).
+    R is Cayley's map (I - S)(I + S)^-1 of the skew part of learned matrices that start at zero (Eq. 4 and 7 of
+    arXiv:2306.07280).
+
+    blocks: number of blocks, a divisor of every layer's inputs
+    radius: largest distance of each learned matrix from zero (COFT); 0 is no limit
     """
 
     def rotation(free: Tensor) -> Tensor:
@@ -239,13 +264,15 @@ def orthogonal(blocks: int = 4, *, radius: float = 0.0) -> Kind:
 
         return {"turn": torch.zeros(blocks, side, side)}, change
 
-    kind.rotation = rotation  # type: ignore[attr-defined]  # for those who write rotations into files
+    kind.rotation = rotation  # type: ignore[attr-defined]  # for writing rotations into files
     return kind
 
 
 def spectral() -> Kind:
-    """U diag(relu(sigma + delta)) V^T: the singular values of a weight shift, its singular vectors stay (SVDiff, Eq. 4
-    of arXiv:2303.11305). Convolutions are seen as [out, in * kernel]."""
+    """U diag(relu(sigma + delta)) V^T: the singular values of a weight shift, its singular vectors stay.
+
+    SVDiff, Eq. 4 of arXiv:2303.11305. Weights of convolutions are matrices [out, in * kernel].
+    """
 
     def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
         import torch
@@ -266,20 +293,21 @@ def spectral() -> Kind:
 
 
 def multiplied(count: int = 3) -> Kind:
-    """W * (1 + R C), element by element: every weight grows or shrinks by a sum of `count` outer products of a vector
-    over rows and one over columns, R [out, count] and C [count, in * kernel] (the weight offsets of E4T,
-    arXiv:2302.12228).
+    """W * (1 + R C), element by element: the weight offsets of E4T (arXiv:2302.12228).
 
-    There (and in mkshing/e4t-diffusion) the outer product of two vectors goes through a linear layer over its rows and
-    one over its columns, with biases; all of that is constant, and three outer products say the same. R is zero at
-    first.
+    Every weight is scaled by 1 plus a sum of outer products of a vector over rows and one over columns, R [out, count]
+    and C [count, in * kernel]. In E4T (and in mkshing/e4t-diffusion) the outer product of two vectors passes a linear
+    layer over its rows and one over its columns, with biases; all of that is constant, and three outer products express
+    the same. R is zero at first.
+
+    count: number of outer products
     """
 
     def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
         import torch
 
         columns = torch.randn(count, weight[0].numel(), generator=generator)
-        columns[0] = 1.0  # whole rows first
+        columns[0] = 1.0  # the first product scales whole rows
 
         def change(own: Mapping[str, Tensor]) -> Tensor:
             return weight * (own["rows"] @ own["columns"]).view_as(weight)

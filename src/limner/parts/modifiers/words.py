@@ -1,4 +1,4 @@
-"""Words: learned ones, and rare ones the base already has."""
+"""Tokens of subjects: learned ones, and rare ones that the base already has."""
 
 from __future__ import annotations
 
@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class new_word:
-    """A word of its own, `num_vectors` input vectors [n, D] wide, that starts as the vectors of `like`.
+    """A placeholder token of `num_vectors` learned input vectors [n, D], which start as those of `like`.
 
-    Source: Textual Inversion, Sec. 4 of arXiv:2208.01618 (S* initialised with a coarse class word). Where `like` has
-    fewer tokens than vectors asked for, they repeat. With `keep_length`, the vectors are read in the length they
-    started with, wherever they have been moved to. With `begin`, what learns starts as these vectors [n, D] of a base;
-    `like` is then what the word is where it is not worn.
+    Source: Textual Inversion, Sec. 4 of arXiv:2208.01618 (S* initialised with a coarse class word). Vectors of `like`
+    repeat where it has fewer tokens than vectors are wanted. Raises `InputError` for an empty `like`.
+
+    word: the token
+    like: text of the start vectors, or a function of the base that gives it
+    num_vectors: number of vectors per token
+    keep_length: whether the vectors are scaled to their length at the start
+    begin: base -> other vectors [n, D] to start from; `like` then stands for the token where the adapter is not
+        attached
     """
 
     word: str
@@ -72,7 +77,7 @@ class new_word:
         rows: Any,
         places: Sequence[int],
     ) -> Iterator[list[Live]]:
-        """Words of several subjects: each is a parameter of its own, since nothing of a base is touched."""
+        """Tokens of several subjects: each is a parameter of its own, since nothing of a base is changed."""
         with ExitStack() as stack:
             yield [
                 stack.enter_context(word(base, stored=kept, generator=generator, scale=scale))
@@ -82,8 +87,13 @@ class new_word:
 
 @dataclass(frozen=True)
 class picture_words:
-    """A word for each of the subject's pictures, `<rex-context-0>` and so on, that says what is particular to it. They
-    are learned and then left out of prompts."""
+    """A token for each of the subject's pictures, `<rex-context-0>` and so on, for the content of that picture alone.
+
+    The tokens are trained, and left out of prompts afterwards.
+
+    subject: the subject with its pictures
+    start: text whose vectors they start as
+    """
 
     subject: Subject
     start: str = "a photo of"
@@ -104,7 +114,12 @@ class picture_words:
 
 
 def rare_word(handle: str) -> Callable[[Base], str]:
-    """One of the base's rare words, chosen by the handle so that two subjects seldom share one."""
+    """Base -> one of its rare tokens, chosen by the handle so that two subjects seldom share one.
+
+    Raises `InputError` on a base without rare tokens.
+
+    handle: the subject's word
+    """
 
     def choose(base: Base) -> str:
         rare = base.rare_words
@@ -116,12 +131,20 @@ def rare_word(handle: str) -> Callable[[Base], str]:
 
 
 def rare_word_and(noun: str, *, handle: str) -> Callable[[Base], str]:
-    """ "sks dog": a rare word before the class noun (DreamBooth, Sec. 3.2 of arXiv:2208.12242)."""
+    """Base -> a rare token before the class noun, "sks dog" (DreamBooth, Sec. 3.2 of arXiv:2208.12242).
+
+    noun: the class noun
+    handle: the subject's word, by which the rare token is chosen
+    """
     return lambda base: f"{rare_word(handle)(base)} {noun}"
 
 
 def real_words(base: Base) -> Tensor:
-    """[V, D]: the input vectors of all words that the base knows as one token."""
+    """[V, D]: the input vectors of all words that the base knows as one token. Raises `InputError` where there are
+    none.
+
+    base: the base
+    """
     import torch
 
     known, room = sorted(word for word in base.vocabulary if word.isalpha() and len(word) > 1), base.max_tokens
@@ -129,15 +152,17 @@ def real_words(base: Base) -> Tensor:
     vectors = [base.word_vectors(" ".join(part)) for part in parts]
     kept = [found for found, part in zip(vectors, parts, strict=True) if len(found) == len(part)]
     if not kept:
-        raise InputError(
-            f"{base.name} knows no whole words as one token, among which this method looks for the nearest"
-        )
+        raise InputError(f"{base.name} knows no whole words as one token, which this method needs to find the nearest")
     return torch.cat(kept)
 
 
 def nearest(vectors: Tensor, table: Tensor, count: int) -> Tensor:
-    """[…, D] and [V, D] -> […, count, D]: the vectors of the table that each points to most nearly, the nearest
-    first."""
+    """[…, count, D]: for each vector, the rows of the table with the largest cosine to it, the largest first.
+
+    vectors: […, D]
+    table: [V, D]
+    count: number of rows for each vector, from 1 to V
+    """
     import torch.nn.functional as F
 
     table = table.to(vectors)

@@ -41,8 +41,13 @@ def attention_on_mask(source: Source, watched: watched_word, *, floor: bool = Fa
 
 
 def attention_within_mask(source: Source, watched: watched_word) -> Objective:
-    """The mean of the word's attention, scaled to a maximum of 1, at places outside of the mask (the regulariser of a
-    concept's random word in the authors' code of arXiv:2305.18292). The source's batches need masks."""
+    """Mean of a token's attention outside of the mask, after scaling its maximum to 1.
+
+    This is the regulariser of a concept's random token in the authors' code of arXiv:2305.18292.
+
+    source: batches with masks
+    watched: the modifier whose token is watched
+    """
 
     def value(step: Step) -> Tensor:
         import torch.nn.functional as F

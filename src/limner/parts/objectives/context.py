@@ -84,7 +84,7 @@ def _chosen(step: Step, contexts: Sequence[str]) -> str:
 
 
 def _others(step: Step, prompt: str, word: str) -> list[int]:
-    """The places of a prompt, with begin and end, that are not the word's."""
+    """Positions of a prompt, with begin and end, that are not the token's."""
     base, words = step.adapted.base, step.adapted.words
     said = prompt.format(word)
     own = {p + k for p in base.word_places(said, word, words=words) for k in range(len(words[word]))}

@@ -19,15 +19,20 @@ def denoising(source: Source) -> Objective:
 
     The prediction is noise, or its velocity or flow form; on a base of masked tokens the loss is their cross-entropy.
     With a mask in the batch, the mean is over the mask; with weights, rows count by them.
+
+    source: batches of pictures with captions
     """
     return Objective(f"denoising({source.name})", source, denoising_error, any_target=True)
 
 
 def denoising_error(step: Step) -> Tensor:
-    """The value of `denoising` on a step's own batch."""
+    """The value of `denoising` on a step's own batch.
+
+    step: the training step
+    """
     error, counts = step.adapted.base.error(step.prediction.output, step.target)  # [B, C, h, w]
     mask, weight = step.batch.mask, step.batch.weight
-    if counts is not None:  # masked tokens, which are not the same number in every row
+    if counts is not None:  # rows differ in their number of masked tokens
         kept = counts if mask is None else counts * (mask > 0.5)
         kept = kept if weight is None else kept * weight.view(-1, 1, 1, 1)
         total: Tensor = (error * kept).sum() / kept.sum().clamp_min(1e-6)

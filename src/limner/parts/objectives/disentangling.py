@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def without_picture(source: Source) -> Objective:
-    """Denoising of the same noised latents from the text alone, in a run of its own (Eq. 5 of arXiv:2305.03374)."""
+    """Denoising of the same noised latents from the text alone, in a run of its own (Eq. 5 of arXiv:2305.03374).
+
+    source: batches with references
+    """
 
     def value(step: Step) -> Tensor:
         output = step.prediction_for(step.batch.prompts).output
@@ -24,7 +27,10 @@ def without_picture(source: Source) -> Objective:
 
 
 def picture_alone(source: Source) -> Objective:
-    """Denoising of the same noised latents from the picture's own vector, without text, in a run of its own."""
+    """Denoising of the same noised latents from the picture's own vector, without text, in a run of its own.
+
+    source: batches with references
+    """
 
     def value(step: Step) -> Tensor:
         empty = [""] * len(step.batch.prompts)
@@ -39,6 +45,8 @@ def apart(source: Source) -> Objective:
     arXiv:2305.03374).
 
     The decade survey calls it maximised; the authors' code minimises it.
+
+    source: batches with references
     """
 
     def value(step: Step) -> Tensor:

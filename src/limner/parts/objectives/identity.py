@@ -18,17 +18,16 @@ if TYPE_CHECKING:
 
 
 def same_identity(source: Source, *, encoder: str | PixelEncoder = "") -> Objective:
-    """Squared distance between unit embeddings of the picture that the estimate of x_0 decodes to and of the row's
-    first reference (the identity loss of arXiv:2304.02642, which gives no formula that we could check), the subject
-    alone where masks say where it is. A row counts by 1 - t / T: a noisier x_0 says less; dropped rows do not count.
+    """Squared distance of unit embeddings of the decoded estimate of x_0 and of the row's first reference.
 
-    The gradient goes through decoder and encoder, so the source's batches should be small.
+    This is the identity loss of arXiv:2304.02642, which gives no formula to check against. Where there are masks, both
+    show the subject alone. A row counts by 1 - t / T: a noisier x_0 is less reliable; dropped rows do not count. The
+    gradient passes decoder and encoder, so the source's batches should be small.
 
-    Arguments:
-        source: batches with references
-        encoder: a role of the base's encoders, such as "face", or pixels [n, 3, H, W] in [0, 1] -> [n, D]. With one,
-            decoded pictures are not cut to [0, 1], so that gradients pass everywhere; empty: the base's CLIP, and they
-            are
+    source: batches with references
+    encoder: a role of the base's encoders, such as "face", or a function of pixels [n, 3, H, W] in [0, 1] -> [n, D];
+        with either, decoded pictures are not clamped to [0, 1], so that gradients pass everywhere. Empty is the base's
+        CLIP, with clamped pictures
     """
 
     def value(step: Step) -> Tensor:
@@ -52,8 +51,13 @@ def same_identity(source: Source, *, encoder: str | PixelEncoder = "") -> Object
 
 
 def encoder_of(base: Base, encoder: str | PixelEncoder) -> PixelEncoder:
-    """The encoder of a role, a function itself, or for "" the base's CLIP. Raises `InputError` for a role that the base
-    has not."""
+    """The encoder of a role, a function itself, or for "" the base's CLIP.
+
+    Raises `InputError` for a role that the base does not have.
+
+    base: the base
+    encoder: a role of the base's encoders, a function of pixels [n, 3, H, W] in [0, 1] -> [n, D], or ""
+    """
     if not isinstance(encoder, str):
         return encoder
     if not encoder:
@@ -61,9 +65,8 @@ def encoder_of(base: Base, encoder: str | PixelEncoder) -> PixelEncoder:
     if encoder not in base.encoders:
         known = ", ".join(sorted(base.encoders)) or "none"
         raise InputError(
-            f"{base.name} has no encoder for {encoder!r} (it has {known}), which this method looks through: use a base "
-            f"that comes "
-            "with one, or give the objective a function of pixels"
+            f"{base.name} has no encoder for {encoder!r} (it has {known}), which this method needs: use a base "
+            "that comes with one, or give the objective a function of pixels"
         )
     return base.encoders[encoder]
 
@@ -73,7 +76,7 @@ def _first(references: References) -> Tensor:
 
 
 def _alone(pixels: Tensor, mask: Tensor | None) -> Tensor:
-    """[B, 3, H, W]: what the mask [B, 1, h, w] shows, on plain ground."""
+    """[B, 3, H, W]: the part of the picture under the mask [B, 1, h, w], on a plain background."""
     import torch.nn.functional as F
 
     from limner.parts.augmentations.plain import on_plain

@@ -1,4 +1,4 @@
-"""Attention to words drawn into the subject's mask."""
+"""Attention to words concentrated on the subject's mask."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 
 def localised(source: Source, watched: watched_word, *, most: int = 256) -> Objective:
-    """The mean over layers of a word's mean attention outside of the mask less that inside of it (the balanced L1 loss,
-    Eq. 5 of arXiv:2305.10431), over rows whose prompt has the word.
+    """Mean over layers of a word's mean attention outside of the mask minus that inside of it.
+
+    This is the balanced L1 loss (Eq. 5 of arXiv:2305.10431), over rows whose prompt has the word. Raises `InputError`
+    without masks, and on a base without cross-attention.
 
     source: batches with masks
-    watched: what keeps the word's maps
-    most: places of the finest layers that count
+    watched: the modifier that keeps the word's maps
+    most: largest number of positions of a layer that counts
     """
 
     def value(step: Step) -> Tensor:
@@ -41,12 +43,14 @@ def localised(source: Source, watched: watched_word, *, most: int = 256) -> Obje
             apart = _mean(own, 1 - inside) - _mean(own, inside)
             found.append((apart * there).sum() / there.sum().clamp_min(1))
         if not found:
-            raise InputError("no cross-attention of this base keeps maps of a word: this objective means nothing on it")
+            raise InputError(
+                "this base has no cross-attention layer, whose maps this objective needs: use one that has"
+            )
         return torch.stack(found).mean()
 
     return Objective(f"localised({source.name})", source, value, across=True)
 
 
 def _mean(maps: Tensor, weight: Tensor) -> Tensor:
-    """[B]: of maps [B, N] where the weight [B, N] is."""
+    """[B]: weighted mean of maps [B, N] with weights [B, N]."""
     return (maps * weight).sum(1) / weight.sum(1).clamp_min(1e-6)

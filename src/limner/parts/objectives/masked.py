@@ -1,4 +1,4 @@
-"""Denoising that sees masks of the subject in ways of its own."""
+"""Denoising with masks of the subject."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 
 def sometimes_masked(source: Source, *, share: float = 0.5) -> Objective:
-    """Denoising whose mean is over the subject alone in a share of the rows, and over the whole picture in the others
-    (Sec. 4.1 of arXiv:2312.04461; the released training of arXiv:2305.10431 draws it so too).
+    """Denoising with its mean over the subject alone in some rows, and over the whole picture in the others.
+
+    Source: Sec. 4.1 of arXiv:2312.04461; the released training of arXiv:2305.10431 does the same. Raises `InputError`
+    without masks.
 
     source: batches with masks
-    share: chance of a row's mask to count
+    share: probability that a row's mask counts, from 0 to 1
     """
 
     def value(step: Step) -> Tensor:
@@ -37,12 +39,13 @@ def sometimes_masked(source: Source, *, share: float = 0.5) -> Objective:
 
 
 def class_outside(source: Source, prompt: str) -> Objective:
-    """Denoising inside of masks; outside, the target is what the untouched base predicts of the same noised latents for
-    a prompt of the class, so that nothing of the surroundings can be learned (class-guided denoising regularisation,
-    Eq. 5 of arXiv:2403.05094).
+    """Denoising inside of masks; outside, the target is the untouched base's prediction for a prompt of the class.
+
+    Nothing of the surroundings can be learned (class-guided denoising regularisation, Eq. 5 of arXiv:2403.05094).
+    Raises `InputError` without masks.
 
     source: batches with masks
-    prompt: what the base reads, "a person"; {noun} is the class of each row's references
+    prompt: prompt of the class, "a person"; {noun} is the class of each row's references
     """
 
     def value(step: Step) -> Tensor:
@@ -62,5 +65,5 @@ def _mask(step: Step, source: Source) -> Tensor:
     """[B, 1, h, w]"""
     mask = step.batch.mask
     if mask is None:
-        raise InputError(f"{source.name} gives no masks, which this objective looks at")
+        raise InputError(f"{source.name} gives no masks, which this objective needs")
     return mask

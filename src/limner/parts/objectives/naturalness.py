@@ -19,6 +19,8 @@ def kurtosis_gap(source: Source) -> Objective:
     """Greatest minus least kurtosis of the bands of the decoded estimate of x_0 (DIFFNAT, Eq. 5 of arXiv:2311.09753).
 
     Bands are the details of a Haar transform of three levels in every colour: 27 filters.
+
+    source: batches of pictures
     """
 
     def value(step: Step) -> Tensor:
@@ -28,7 +30,10 @@ def kurtosis_gap(source: Source) -> Objective:
 
 
 def gap(pixels: Tensor) -> Tensor:
-    """[B, 3, H, W] -> scalar: the mean over pictures of the greatest minus the least kurtosis."""
+    """The mean over pictures of the greatest minus the least kurtosis.
+
+    pixels: [B, 3, H, W]
+    """
     import torch
 
     found = torch.cat([kurtosis(band) for band in haar_details(pixels)], 1)
@@ -50,7 +55,10 @@ def haar_details(pixels: Tensor, levels: int = LEVELS) -> list[Tensor]:
 
 
 def kurtosis(x: Tensor) -> Tensor:
-    """[B, C, h, w] -> [B, C]: E(x - mean)^4 / variance^2."""
+    """[B, C]: E(x - mean)^4 / variance^2.
+
+    x: [B, C, h, w]
+    """
     centred = x.flatten(2) - x.flatten(2).mean(2, keepdim=True)
     variance = centred.square().mean(2)
     return centred.pow(4).mean(2) / variance.square().clamp_min(1e-12)

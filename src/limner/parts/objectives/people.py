@@ -1,4 +1,4 @@
-"""People known again: in what is predicted, and in features that are to tell them apart."""
+"""Identity of people: in predicted pictures, and in features that distinguish people."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ if TYPE_CHECKING:
 
 
 def same_person(source: Source, *, until: float = 1.0, most: int = 4) -> Objective:
-    """The mean of 1 - cosine between the face embeddings of the picture that the estimate of x_0 decodes to and of the
-    row's first reference, over rows at times up to `until`. The gradient goes through decoder and recogniser.
+    """Mean of 1 - cosine of face embeddings of the decoded estimate of x_0 and of the row's first reference.
 
-    Rows without references, and those in which no face is found, do not count.
+    Rows count at times up to `until`. The gradient passes decoder and face recogniser. Rows without references, and
+    those without a detected face, do not count.
 
     source: batches with references
-    until: share of the times, from clean pictures on, at which it counts: where x_0 is still blurred there is no face
-        to know
-    most: rows of a batch that are looked at, the first ones that count
+    until: share of the time, from clean pictures on, in which it counts, from 0 to 1: a blurred x_0 shows no face
+    most: largest number of rows that are decoded, the first ones that count
     """
 
     def value(step: Step) -> Tensor:
@@ -50,12 +49,13 @@ def same_person(source: Source, *, until: float = 1.0, most: int = 4) -> Objecti
 
 
 def recognition(source: Source, features: str, *, temperature: float = 0.1) -> Objective:
-    """Supervised contrast of features that the run kept: each row's with those of other pictures of its subject against
-    those of other subjects (Eq. 2 of arXiv:2004.11362).
+    """Supervised contrast of kept features: each row with other pictures of its subject, against other subjects.
+
+    Source: Eq. 2 of arXiv:2004.11362.
 
     source: batches with several rows of each subject (`alike` of `pairs`)
-    features: under which name the run kept them, [rows, D]
-    temperature: what cosines are divided by
+    features: name under which the run kept them, [rows, D]
+    temperature: divisor of the cosines, above 0
     """
 
     def value(step: Step) -> Tensor:

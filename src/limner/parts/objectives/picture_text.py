@@ -92,7 +92,7 @@ def picture_text_matching(source: Source, part: changed_states, former: QueryFor
 
 
 def _looked(step: Step, part: changed_states, look: Look) -> tuple[Mapping[str, Tensor], Tensor, list[str]]:
-    """Parameters, states [B, L, F] of each row's first picture, captions."""
+    """Parameters, image-encoder hidden states [B, L, F] of each row's first picture, captions."""
     import torch
 
     shown = step.batch.references
@@ -110,7 +110,7 @@ def _alike(base: Base, own: Mapping[str, Tensor], asked: Tensor, said: Sequence[
     with torch.no_grad():
         texts = F.normalize(base.text_features(said, words={}).float(), dim=-1)
     pictures = F.normalize(F.linear(asked, own["contrast.weight"]).float(), dim=-1)
-    with torch.autocast(pictures.device.type, enabled=False):  # a temperature makes much of small differences
+    with torch.autocast(pictures.device.type, enabled=False):  # dividing by the temperature amplifies rounding
         return torch.einsum("bqd,td->bqt", pictures, texts.to(pictures)).amax(1)
 
 

@@ -20,12 +20,12 @@ def among_words(source: Source, *, word: str, count: int = 10, temperature: floa
     """Contrastive regulariser of arXiv:2307.06925: nearest real words against tokens of other subjects in the batch.
 
     The value is -log of the share of the nearest words in the sum of exp(cosine / temperature). Rows of one subject are
-    not told apart from each other. Count and temperature are ours.
+    no negatives of each other. Count and temperature are ours.
 
     source: batches with references
     word: the placeholder token
     count: number of nearest words
-    temperature: divisor of the cosines
+    temperature: divisor of the cosines, above 0
     """
 
     def value(step: Step) -> Tensor:
@@ -65,7 +65,7 @@ def short(source: Source, what: Literal["picture words", "word offset"]) -> Obje
 def _kept(step: Step, what: str) -> Tensor:
     kept = step.prediction.kept
     if kept is None or what not in kept.kept:
-        raise InputError(f"nothing worn makes {what} of pictures, which this objective looks at")
+        raise InputError(f"no attached adapter makes {what} from pictures, which this objective needs")
     return kept.kept[what]
 
 

@@ -25,7 +25,7 @@ def prototype(source: Source, subject: Subject, masks: Masks) -> Objective:
     subject: the subject
     masks: base and subject -> [n, 1, H, W]
     """
-    target: list[Tensor] = []  # the same for every update, so looked at once
+    target: list[Tensor] = []  # the same for every update, so computed once
 
     def value(step: Step) -> Tensor:
         import torch

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 def refinement(
     source: Source, fusion: Callable[[Subject], Modifier], word: str, *, steps: int = 10, guidance: float = 4.0
 ) -> Objective:
-    """Denoising of pictures that the model itself paints of the batch's references and prompts (CAFE,
+    """Denoising of pictures that the model itself samples for the batch's references and prompts (CAFE,
     arXiv:2312.03045).
 
-    The half of the batch counts that is nearest by CLIP to the reference and to the prompt with the subject's looks, by
-    the sum of both cosines. The authors paint a set once after the first round; here every update paints its own with
-    the current parameters.
+    Only the better half of the batch counts, by the sum of CLIP's cosines with the reference and with the prompt and
+    the subject's looks. The authors sample a set once after the first round; here every update samples its own with the
+    current parameters.
 
     source: batches with references
     fusion: makes the trained modifier for a subject

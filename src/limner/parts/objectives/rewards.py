@@ -40,7 +40,12 @@ def clip_reward(base: Base, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
 
 
 def reward(name: str) -> Reward:
-    """ "clip", or a function of your own as "FILE.py:function"."""
+    """The reward of a name, or of a function in a file.
+
+    Raises `InputError` where there is no such reward or function.
+
+    name: "clip", or "FILE.py:function"
+    """
     if name == "clip":
         return clip_reward
     file, _, wanted = name.partition(":")
@@ -51,12 +56,12 @@ def reward(name: str) -> Reward:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses of the file look up the names in their annotations
+    sys.modules[spec.name] = module  # dataclasses of the file resolve their annotations there
     spec.loader.exec_module(module)
     found: Any = getattr(module, wanted, None)
     if not callable(found):
         raise InputError(f"{path} has no function {wanted!r}")
-    return found  # type: ignore[no-any-return]  # what it gives is checked when used
+    return found  # type: ignore[no-any-return]  # the shape of its result is checked when used
 
 
 def policy_gradient(
@@ -112,8 +117,8 @@ def policy_gradient(
 
 
 def _painted(step: Step, steps: int, guidance: float) -> list[tuple[Tensor, Tensor, int, int]]:
-    """(x_t, x_s, t, s) for every step of a stochastic sampler, noisiest first; the last s is -1, where nothing is
-    random."""
+    """(x_t, x_s, t, s) for every step of a stochastic sampler, noisiest first; s is -1 in the last step, which is
+    not random."""
     import torch
 
     adapted, base = step.adapted, step.adapted.base
@@ -134,8 +139,8 @@ def _painted(step: Step, steps: int, guidance: float) -> list[tuple[Tensor, Tens
 def _step(
     adapted: Adapted, prompts: Sequence[str], x: Tensor, time: int, before: int, guidance: float
 ) -> tuple[Tensor, float]:
-    """Mean and deviation of x_s given x_t: Eq. 12 and 16 of arXiv:2010.02502 with eta 1, under classifier-free
-    guidance."""
+    """Mean and standard deviation of x_s given x_t, under classifier-free guidance (Eq. 12 and 16 of
+    arXiv:2010.02502, eta 1)."""
     import torch
 
     base, count = adapted.base, len(x)

@@ -1,4 +1,4 @@
-"""A word held near the vectors it started as."""
+"""A token held near its start vectors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 def near_begin(source: Source, word: new_word) -> Objective:
-    """The mean over a word's vectors of their distance, not squared, to those they began as (the regulariser of
-    arXiv:2312.15905).
+    """Mean over a token's vectors of their distance, not squared, from their start.
 
-    source: what the stage learns from; nothing of it is looked at
-    word: a word with a `begin`
+    This is the regulariser of arXiv:2312.15905.
+
+    source: batches that the stage learns from; they are not used
+    word: a token with a `begin`
     """
 
     def value(step: Step) -> Tensor:
@@ -29,7 +30,7 @@ def near_begin(source: Source, word: new_word) -> Objective:
             assert word.begin is not None
             adapted.kept[key] = word.begin(adapted.base).float()
         apart = adapted.words[word.word].float() - adapted.kept[key]
-        # the root of the squared length has no slope at its beginning, where every run is at first
+        # the norm has no gradient at zero, where every run starts
         distance: Tensor = apart.square().sum(-1).add(1e-12).sqrt().mean()
         return distance
 

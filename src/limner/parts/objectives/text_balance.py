@@ -1,4 +1,4 @@
-"""A learned word and the words around it, balanced within the text encoder (PersonaMagic, arXiv:2412.15674)."""
+"""A learned token and the words around it, balanced within the text encoder (PersonaMagic, arXiv:2412.15674)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 
 def text_balance(source: Source, *, word: str, contexts: Sequence[str] = CONTEXTS) -> Objective:
-    """-p q, where p and q are the softmax of the two shares of the text encoder's attention that its end token gives to
-    the word and to the strongest of the other words, the mean over layers and heads (tandem equilibrium, Sec. 3.3).
-    Least where both are alike.
+    """-p q, with p and q the softmax of two shares of the end token's attention in the text encoder (tandem
+    equilibrium).
 
-    The word's vectors are those of the first row of the update that has them.
+    The shares are that of the token and that of the strongest other word, each the mean over layers and heads (Sec. 3.3
+    of arXiv:2412.15674). The value is least where both are equal. The token's vectors are those of the first row of the
+    update that has them. Raises `InputError` where no row has vectors of the token.
 
-    source: what the stage learns from
-    word: a word that varies with the time
-    contexts: prompts that need no pictures, with {} for the word
+    source: batches that the stage learns from
+    word: a placeholder token whose vectors vary with the time
+    contexts: prompts that need no pictures, with {} for the token
     """
 
     def value(step: Step) -> Tensor:
@@ -44,8 +45,13 @@ def text_balance(source: Source, *, word: str, contexts: Sequence[str] = CONTEXT
 
 
 def shares(base: Base, text: str, word: str, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Two shares of the end token's attention in a text: that of a word of these vectors [n, D], and the largest of any
-    other word's."""
+    """Two shares of the end token's attention in a text: that of the token, and the largest of any other word.
+
+    base: the base
+    text: the prompt, with the token
+    word: the token
+    vectors: the token's vectors [n, D]
+    """
     import torch
 
     maps: list[Tensor] = []

@@ -21,7 +21,9 @@ TEMPERATURE = 0.1
 def appearance_contrast(source: Source) -> Objective:
     """InfoNCE of each row's tokens with those of its subject's other pictures, against other subjects.
 
-    The mean over layers (multiscale appearance contrastive learning).
+    The mean over layers (multiscale appearance contrastive learning of arXiv:2409.05606).
+
+    source: batches with several rows of each subject (`alike` of `pairs`)
     """
 
     def value(step: Step) -> Tensor:
@@ -44,7 +46,9 @@ def appearance_contrast(source: Source) -> Objective:
 def semantic_contrast(source: Source) -> Objective:
     """InfoNCE both ways between each row's global picture token and the end-token feature of its class text.
 
-    Rows of one class are right for each other (cross-modal semantic contrastive learning).
+    Rows of one class are right for each other (cross-modal semantic contrastive learning of arXiv:2409.05606).
+
+    source: batches with references
     """
 
     def value(step: Step) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which weights learn: functions that make a `Selection`."""
+"""Choices of the weights to train: functions that make a `Selection`."""
 
 from .selections import (
     all_but,

@@ -1,4 +1,4 @@
-"""Selections: adapted base -> the parameters that learn, by name."""
+"""Selections: adapted base -> the trained parameters, by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def learned(*modifiers: Modifier) -> Selection:
-    """The tensors of these modifiers that can learn."""
+    """The trainable tensors of these modifiers. Raises `InputError` where there are none."""
     import torch
 
     def select(adapted: Adapted) -> Mapping[str, Tensor]:
@@ -47,7 +47,13 @@ def part_of(modifier: Modifier, name: str) -> Selection:
 
 
 def beginning(modifier: Modifier, *prefixes: str) -> Selection:
-    """The tensors of a modifier that can learn and whose names begin with one of these."""
+    """The trainable tensors of a modifier whose names begin with one of these prefixes.
+
+    Raises `InputError` where there are none.
+
+    modifier: the modifier
+    prefixes: beginnings of the tensors' names
+    """
 
     def select(adapted: Adapted) -> Mapping[str, Tensor]:
         found = {n: t for n, t in learned(modifier)(adapted).items() if n.startswith(prefixes)}
@@ -59,7 +65,7 @@ def beginning(modifier: Modifier, *prefixes: str) -> Selection:
 
 
 def all_but(modifier: Modifier, name: str) -> Selection:
-    """The learnable tensors of a modifier, without those whose names have a given end.
+    """The trainable tensors of a modifier, without those whose names have a given end.
 
     modifier: the modifier
     name: end of the names to leave out
@@ -73,7 +79,13 @@ def all_but(modifier: Modifier, name: str) -> Selection:
 
 
 def parts_of(modifier: Modifier, *names: str) -> Selection:
-    """The tensors of a modifier in whose names, between dots, one of these stands."""
+    """The tensors of a modifier whose names, split at dots, contain one of these parts.
+
+    Raises `InputError` where there are none.
+
+    modifier: the modifier
+    names: parts of the tensors' names
+    """
 
     def select(adapted: Adapted) -> Mapping[str, Tensor]:
         found = {n: t for n, t in learned(modifier)(adapted).items() if set(names) & set(n.split("."))}
@@ -85,7 +97,7 @@ def parts_of(modifier: Modifier, *names: str) -> Selection:
 
 
 def words(*modifiers: Modifier) -> Selection:
-    """The vectors of learned words; no other row of the embedding table."""
+    """The vectors of learned tokens; no other row of the embedding table."""
     return learned(*modifiers)
 
 
@@ -99,7 +111,10 @@ def at_rate(factor: float, selection: Selection) -> Rated:
 
 
 def base_parameters(what: str) -> Selection:
-    """A set of the base's own parameters that its family names."""
+    """A set of the base's own parameters that its family names.
+
+    what: name of the set, such as "cross_attention_kv"
+    """
 
     def select(adapted: Adapted) -> Mapping[str, Tensor]:
         return adapted.base.select(what)

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 
 def captioned(*, batch: int = 32, corpus: Corpus | None = None) -> Source:
-    """Batches of pictures of different subjects, each its own reference and captioned with its subject's looks, where
-    the corpus knows them. Without a `corpus`, the base's own."""
+    """Batches of pictures of different subjects; each picture is its own reference, captioned with its subject's looks.
+
+    A corpus without descriptions captions by class.
+
+    batch: pictures in an update
+    corpus: pictures to draw from; None is the base's own
+    """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         import torch

@@ -1,4 +1,4 @@
-"""Class images, painted by the base before it is changed: prior preservation."""
+"""Class images, sampled from the base before it is changed: prior preservation."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def class_pictures(
 ) -> Source:
     """Batches of class images (Sec. 3.3 of arXiv:2208.12242).
 
-    Their latents are cached on disk by the base's fingerprint, the prompts, the count and the sampler's settings; they
-    are painted once.
+    They are sampled once; their latents are cached on disk by the base's fingerprint, the prompts, the count and the
+    sampler's settings.
 
     subject: gives the class noun
     count: number of class images
-    captions: prompts that they are painted for, with {} for the class noun
+    captions: prompts that they are sampled with, with {} for the class noun
     batch: pictures in an update
-    said: caption they are learned with; empty for the prompt each was painted for
+    said: caption that they are trained with; empty for the prompt that each was sampled with
     """
     prompts = tuple(caption.format(subject.noun) for caption in captions)
 
@@ -60,16 +60,16 @@ the slots)."""
 
 
 def prior_note(weight: float, count: int) -> tuple[str, ...]:
-    """Notes for the user on the wait before the first update, while class images are painted.
+    """Notes for the user on the wait before the first update, while class images are sampled.
 
-    weight: weight of prior preservation; 0 paints none
+    weight: weight of prior preservation; 0 samples none
     count: number of class images
     """
     return (f"first the base paints {count} pictures of the class; they are kept for the next time",) if weight else ()
 
 
 def painted(base: Base, prompts: Sequence[str], count: int) -> Tensor:
-    """[count, C, h, w] in single precision: latents of class images, from the cache or painted now.
+    """[count, C, h, w] in single precision: latents of class images, from the cache or sampled now.
 
     base: the base with nothing attached
     prompts: prompts, in turn

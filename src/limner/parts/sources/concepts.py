@@ -1,4 +1,4 @@
-"""References that are shown for one thing in them: what a concept word says is to be retrieved."""
+"""References with a concept word, which names the part of the picture to use."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 
 def shown_for(source: Source, inside: str, outside: str, *, share: float = 0.5) -> Source:
-    """The same source, each of whose references is captioned by a concept alone and has a mask of where it is: what the
-    subject's mask holds, or what lies around it (the concept words of arXiv:2312.02521, of which faces mask out
-    everything else).
+    """The same source, with each reference captioned by one concept and masked to it.
+
+    The concept is inside the subject's mask or around it (the concept words of arXiv:2312.02521, where faces mask out
+    everything else). Raises `InputError` without masks.
 
     source: batches with references and masks
     inside: the concept within the mask, "face"
     outside: the concept outside of it, "clothes"
-    share: chance of a row to be shown for what is inside
+    share: probability of the concept inside the mask, from 0 to 1
     """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
@@ -35,7 +36,7 @@ def shown_for(source: Source, inside: str, outside: str, *, share: float = 0.5) 
             batch = inner(step, at)
             shown = batch.references
             if shown is None or shown.masks is None:
-                raise InputError(f"{source.name} gives no masks, by which a reference is shown for one thing in it")
+                raise InputError(f"{source.name} gives no masks, which the concept words of references need")
             within = torch.rand(len(shown), generator=at("concepts")) < share
             masks = torch.where(within.view(-1, 1, 1, 1, 1).to(shown.masks.device), shown.masks, 1 - shown.masks)
             count = shown.pixels.shape[1]

@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 
 
 KEPT = 1_000_000_000
-"""Bytes of memory for a corpus: one that fits is read and encoded once and kept in the cache; of a larger one, what was
-used last is."""
+"""Bytes of memory for a corpus. One that fits is read and encoded once and kept in the cache; of a larger one, the
+pictures used last are kept."""
 
 
-GROUP = 8  # pictures that are encoded at once
+GROUP = 8  # pictures encoded at once
 
 
 def corpus_of(base: Base, given: Corpus | None) -> Corpus:
-    """The corpus that is given, else the one that comes with the base. Raises `InputError` where there is neither."""
+    """The given corpus, else the one that comes with the base. Raises `InputError` where there is neither.
+
+    base: the base
+    given: the user's corpus, or None
+    """
     found = given or base.corpus
     if found is None:
         raise InputError(
@@ -48,7 +52,7 @@ def looks(corpus: Corpus, picture: int) -> str:
 
 
 def text(corpus: Corpus, number: int) -> str:
-    """A text of the corpus: any, where it has more than its captions (`text`); else a caption.
+    """A text of the corpus: any of its texts where it has more than captions (`text`); else a caption.
 
     corpus: the corpus
     number: the text's number
@@ -59,7 +63,7 @@ def text(corpus: Corpus, number: int) -> str:
 
 
 class Shelf:
-    """A corpus prepared for a base: pixels, masks and latents by number."""
+    """A corpus prepared for a base: pixels, masks and latents, by number of the picture."""
 
     def __init__(self, corpus: Corpus, base: Base) -> None:
         self.corpus, self.base = corpus, base
@@ -74,7 +78,7 @@ class Shelf:
         return self._of("pixels", pictures).to(self.base.device).float() / 255
 
     def masks(self, pictures: Sequence[int]) -> Tensor | None:
-        """[n, 1, H, W] in [0, 1]: where the subject is; None where the corpus does not say."""
+        """[n, 1, H, W] in [0, 1]: masks of the subjects; None where the corpus has none."""
         found = self._of("masks", pictures)
         return None if found.shape[1] == 0 else found.to(self.base.device).float() / 255
 
@@ -83,20 +87,24 @@ class Shelf:
         return self._of("latents", pictures).to(self.base.device, self.base.dtype)
 
     def landmarks(self, pictures: Sequence[int]) -> Tensor | None:
-        """[n, K, 2] shares of width and height, NaN where unknown; None where the corpus does not say."""
+        """[n, K, 2] shares of width and height, NaN where unknown; None where the corpus has none."""
         say: Callable[[Sequence[int]], Tensor] | None = getattr(self.corpus, "landmarks", None)
         return say(pictures).to(self.base.device) if say else None
 
     @property
     def mirror(self) -> Sequence[int]:
-        """Which landmark each becomes in a mirrored picture, where the corpus says; empty: itself."""
+        """For each landmark the one it becomes in a mirrored picture; empty: itself."""
         return tuple(getattr(self.corpus, "mirror", ()))
 
     def references(
         self, lines: Sequence[Sequence[int]], *, nouns: Sequence[str] = (), dropped: Tensor | None = None
     ) -> References:
-        """Pictures to see, as many in each line, with masks and captions that call their subjects by their class
-        alone."""
+        """Reference images, as many in each line, with masks, and captions that name subjects by their class alone.
+
+        lines: numbers of the pictures of each row
+        nouns: class noun of each row; empty are the corpus's own
+        dropped: [rows] bool, rows without references; None drops none
+        """
         flat = [k for line in lines for k in line]
         masks, marks, shape = self.masks(flat), self.landmarks(flat), (len(lines), len(lines[0]))
         said = tuple(tuple(self.corpus.said(k, f"a {self.corpus.noun(k)}", seed=k) for k in line) for line in lines)
@@ -110,8 +118,12 @@ class Shelf:
         )
 
     def features(self, name: str, encoder: Callable[[Base, Tensor], Tensor], *, plain: bool = False) -> Tensor:
-        """[pictures, …]: features of every picture by an encoder of pixels, cached, for a corpus that is kept whole.
-        `plain`: features of the subjects alone, on plain ground, where the corpus has masks."""
+        """[pictures, …]: features of every picture by an encoder of pixels, cached.
+
+        name: name of the features in the cache
+        encoder: base and pixels [n, 3, H, W] in [0, 1] -> features [n, …]
+        plain: whether the subjects are shown on a plain background, where the corpus has masks
+        """
         import torch
 
         from limner.core.cache import cached_tensors
@@ -153,8 +165,8 @@ class Shelf:
         return {"pixels": pixels, "masks": pixels[:, :0] if masks is None else masks}
 
     def _encoded(self, pixels: Tensor) -> Tensor:
-        """[n, C, h, w] in single precision, GROUP at a time: the bits of one must not depend on how many it was encoded
-        with."""
+        """[n, C, h, w] in single precision, GROUP at a time: the bits of one picture must not depend on the batch's
+        size."""
         import torch
 
         short = -len(pixels) % GROUP

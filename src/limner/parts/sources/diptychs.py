@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 def diptychs(
     template: str, *, batch: int = 16, named: str = "a {noun}", drop_text: float = 0.1, corpus: Corpus | None = None
 ) -> Source:
-    """Batches of latents [B, C, h, 2w]: on the left the subject on plain ground, on the right another picture of it.
+    """Batches of latents [B, C, h, 2w]: on the left the subject on a plain background, on the right another picture of
+    it.
 
     The loss counts on the right alone.
 
     template: caption, with {noun} for the class noun and {prompt} for the right picture's own caption
     batch: pictures in an update
     named: the subject in {prompt}, with {noun} for its class
-    drop_text: probability of an empty caption
+    drop_text: probability of an empty caption, from 0 to 1
     corpus: pictures to draw from; None draws from the base's own
     """
     check_template(template)
@@ -64,7 +65,10 @@ def diptychs(
 
 
 def check_template(template: str) -> None:
-    """Raise `InputError` for a template with anything in braces but {noun} and {prompt}."""
+    """Raise `InputError` for a template with anything in braces but {noun} and {prompt}.
+
+    template: the caption's template
+    """
     try:
         within = [(name, form, how) for _, name, form, how in Formatter().parse(template) if name is not None]
     except ValueError as error:

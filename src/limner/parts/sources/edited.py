@@ -1,4 +1,4 @@
-"""Portraits that the base paints of people it knows, and edits of them: pairs it makes for itself."""
+"""Portraits that the base samples of people it knows, and edits of them: pairs of its own making."""
 
 from __future__ import annotations
 
@@ -34,18 +34,19 @@ def edited_portraits(
     named: str = "{noun}",
     corpus: Corpus | None = None,
 ) -> Source:
-    """Batches of edits to paint, each with a portrait of the same person to see, all made by the untouched base from
-    words alone (self-augmented editability data, Sec. 3.3 of arXiv:2307.00300). Captions say the edit.
+    """Batches of edits as targets, each with a portrait of the same person as reference, all sampled from the untouched
+    base.
 
-    The base is asked for people by their famous names where it knows enough of them, and else by the looks that a
-    corpus tells. Painted once, and kept in the cache.
+    This is self-augmented editability data (Sec. 3.3 of arXiv:2307.00300). The captions are the edits' prompts. People
+    are named by famous names where the base knows enough of them, otherwise by looks from a corpus. All pictures are
+    sampled once and cached.
 
-    people: how many are painted
+    people: number of people
     edits: prompts, with {} for the person
-    keep: share of edits that are learned from, those in which the portrait's face is known best
+    keep: share of edits to train on, those whose face is most similar to the portrait's, from 0 to 1
     batch: pairs in a batch
-    named: what captions call the person, {noun} by their class
-    corpus: whose looks are told where no name is known; None is the base's people
+    named: the person in captions, with {noun} for the class
+    corpus: looks of people for a base that knows too few names; None is the base's own people
     """
     again = functools.partial(edited_portraits, people=people, edits=edits, keep=keep, batch=batch, named=named)
 
@@ -70,7 +71,7 @@ def edited_portraits(
 
 
 def _known(base: Base, corpus: Corpus | None, count: int) -> list[str]:
-    """Names or looks by which a base knows people."""
+    """Names or looks of people that a base knows."""
     from limner.parts.modifiers.names import FEWEST, known_names
 
     from .corpus import looks
@@ -85,8 +86,11 @@ def _known(base: Base, corpus: Corpus | None, count: int) -> list[str]:
 
 
 def _made(base: Base, known: Sequence[str], edits: tuple[str, ...]) -> dict[str, Tensor]:
-    """ "portraits" uint8 [n, 3, H, W]; of every person all edits: latents "edits" [n * edits, C, h, w], and the cosine
-    of their faces to the portrait's "alike" [n * edits]."""
+    """Tensors of all portraits and edits.
+
+    "portraits" uint8 [n, 3, H, W]; of every person all edits: latents "edits" [n * edits, C, h, w], and the cosine of
+    their faces with the portrait's "alike" [n * edits].
+    """
     import torch
 
     from limner.core.cache import cached_tensors

@@ -1,4 +1,4 @@
-"""Pictures that many experts paint of their subjects, for one apprentice to learn from."""
+"""Pictures that many experts sampled of their subjects, from which one apprentice learns (SuTI, arXiv:2304.00186)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UNSEEN = (
     "{} in the kitchen wearing sunglasses",
     "{} in a meadow wearing a red scarf",
 )
-"""Prompts for experts, in place of the prompts that a language model writes for the authors."""
+"""Prompts for experts, in place of those that a language model writes for the authors."""
 
 
 def expert_pairs(
@@ -48,21 +48,22 @@ def expert_pairs(
     drop_image: float = 0.1,
     corpus: Corpus | None = None,
 ) -> Source:
-    """Batches of pictures that experts painted, with pictures of their subjects from the corpus to see (apprenticeship
-    learning, Sec. 3 of arXiv:2304.00186). The target is never one of those. Made once, and kept in the cache.
+    """Batches of pictures that experts sampled, with references of their subjects (Sec. 3 of arXiv:2304.00186).
 
-    Arguments:
-        expert: the recipe by which a subject's expert is trained; all its modifiers have a stacked form
-        settings: numbers that this recipe depends on, by which the cache tells experts apart
-        experts: number of subjects of the corpus that have an expert
-        prompts: prompts with {} for the subject, each painted by every expert
-        gain: least gain of a painted picture over the subject's own in CLIP's cosine to the prompt (delta-CLIP, whose
-            threshold is the authors' 0.02 on another CLIP)
-        demonstrations: reference images beside each target
-        batch: targets in an update
-        drop_text: chance that a row reads no prompt, from 0 to 1
-        drop_image: chance that a row sees no references, from 0 to 1
-        corpus: where subjects are from; None is the base's own
+    Each expert learns one subject and samples it with all prompts. A picture is used where CLIP finds the prompt in it
+    by more than `gain` better than in the subject's own pictures (delta-CLIP). Targets are never references. Experts
+    are trained once and their pictures cached. Raises `InputError` where no picture gains enough.
+
+    expert: subject -> the recipe that trains its expert; all its modifiers have a stacked form
+    settings: numbers that this recipe depends on: the cache keeps a set of experts for each of them
+    experts: number of subjects of the corpus that have an expert
+    prompts: prompts with {} for the subject, each sampled by every expert
+    gain: least delta-CLIP; the authors' threshold is 0.02 on another CLIP
+    demonstrations: references for each target
+    batch: targets in an update
+    drop_text: probability of an empty caption, from 0 to 1
+    drop_image: probability of no references, from 0 to 1
+    corpus: pictures of the subjects; None is the base's own corpus
     """
     about: dict[str, Any] = {
         "expert": expert,
@@ -112,7 +113,14 @@ def apprenticeship(
     experts: int,
     prompts: Sequence[str],
 ) -> dict[str, Tensor]:
-    """Pictures by all experts: "latents" [n, C, h, w], "who" and "prompt" [n] by number, and "gain" [n]."""
+    """Pictures of all experts: "latents" [n, C, h, w], "who" and "prompt" [n] by number, and "gain" [n].
+
+    shelf: the prepared corpus
+    expert: subject -> the recipe that trains its expert
+    settings: numbers that this recipe depends on, part of the cache's key
+    experts: number of experts
+    prompts: prompts with {} for the subject
+    """
     from limner.core.cache import cached_tensors
 
     base = shelf.base
@@ -151,7 +159,7 @@ def _trained_and_painted(
 
 
 def _painted(base: Base, adapter: Adapter, prompts: Sequence[str], *, first_seed: int) -> Tensor:
-    """[n, 3, H, W] in steps of 1 / 255, as a picture's file holds it: one picture of each prompt."""
+    """[n, 3, H, W] in steps of 1 / 255, as in a picture's file: one picture of each prompt."""
     import torch
 
     from limner.engine.attach import attach
@@ -166,7 +174,8 @@ def _painted(base: Base, adapter: Adapter, prompts: Sequence[str], *, first_seed
 
 
 def _gain(shelf: Shelf, who: int, painted: Tensor, prompt: str) -> float:
-    """How much nearer CLIP finds what was painted [3, H, W] to the prompt than the subject's own pictures are."""
+    """Delta-CLIP: cosine of a sampled picture [3, H, W] and the prompt, minus the mean over the subject's own
+    pictures."""
     import torch
     import torch.nn.functional as F
 
@@ -179,7 +188,7 @@ def _gain(shelf: Shelf, who: int, painted: Tensor, prompt: str) -> float:
 
 
 def _subject(shelf: Shelf, who: int) -> Subject:
-    """A subject of the corpus, with its masks where there are any."""
+    """A subject of the corpus, with masks where the corpus has them."""
     from limner.core.subject import Subject
 
     own = list(shelf.corpus.subjects[who])
@@ -189,7 +198,7 @@ def _subject(shelf: Shelf, who: int) -> Subject:
 
 
 def _demonstrated(shelf: Shelf, who: int, count: int, generator: Any) -> list[int]:
-    """Pictures of a subject, by number; one with too few shows some twice."""
+    """Numbers of a subject's pictures; a subject with too few shows some twice."""
     import torch
 
     own = list(shelf.corpus.subjects[who])

@@ -1,4 +1,4 @@
-"""Pictures painted with what has been learned, chosen, and learned from again (StyleDrop, Sec. 3.3 of
+"""Pictures sampled with what has been learned, chosen, and learned from again (StyleDrop, Sec. 3.3 of
 arXiv:2306.00983)."""
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from limner.core.types import Streams
 
 Choose: TypeAlias = "Callable[[Adapted, Tensor, Sequence[str], int], Sequence[int]]"
-"""The adapted base, pictures [n, 3, H, W] in [0, 1], their prompts and how many to keep -> the numbers of those to
-keep."""
+"""Adapted base, pictures [n, 3, H, W] in [0, 1], their prompts, number to keep -> numbers of the pictures to keep."""
 
 Worth: TypeAlias = "Callable[[Adapted, Tensor, Sequence[str]], Tensor]"
-"""The same without how many -> a score for each picture [n]; more is better."""
+"""Adapted base, pictures [n, 3, H, W] in [0, 1], their prompts -> a score for each picture [n]; more is better."""
 
 
 def feedback(
@@ -37,24 +36,23 @@ def feedback(
     guidance: float = 4.0,
     name: str = "feedback",
 ) -> Source:
-    """One round: at the start of its stage `count` pictures are painted with what has been learned until then, `keep`
-    of them are chosen, and the stage learns from those with their own prompts. Several rounds are several stages, each
-    with a source of its own.
+    """One round of learning from one's own pictures (iterative training with feedback, Sec. 3.3 of arXiv:2306.00983).
 
-    What was chosen is part of a run's checkpoints: a resumed stage learns from the very same pictures.
+    When its stage starts, `count` pictures are sampled with what has been learned until then, `keep` of them are
+    chosen, and the stage learns from those with their own prompts. Several rounds are several stages, each with a
+    source of its own. The choice is part of a run's checkpoints: a resumed stage learns from the same pictures.
 
-    Arguments:
-        prompts: what to paint, in turn, with the handle still written
-        choose: `by_score` or `by_hand`
-        count: pictures to paint
-        keep: pictures to choose, at most `count`
-        batch: pictures in an update
-        steps: of sampling
-        guidance: the scale of guidance
-        name: sources of one recipe that are to paint different pictures have different names
+    prompts: prompts to sample in turn, with the handle unexpanded
+    choose: `by_score` or `by_hand`
+    count: pictures to sample
+    keep: pictures to choose, from 1 to `count`
+    batch: pictures in an update
+    steps: sampling steps
+    guidance: scale of guidance
+    name: name of the source; sources of one recipe that are to sample different pictures have different names
     """
     if not 1 <= keep <= count:
-        raise InputError(f"of {count} pictures from 1 to {count} can be kept, not {keep}")
+        raise InputError(f"from 1 to {count} can be kept, not {keep}, since feedback paints {count} pictures")
     if not prompts:
         raise InputError("feedback paints prompts, and was given none")
     texts = [prompts[k % len(prompts)] for k in range(count)]
@@ -83,13 +81,17 @@ def feedback(
 
 
 def check_choice(numbers: Sequence[int], count: int) -> None:
-    """Raises `InputError` for anything but different pictures of so many."""
+    """Raise `InputError` unless these are numbers of different pictures, one or more.
+
+    numbers: the chosen pictures
+    count: number of pictures to choose from
+    """
     if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(count)):
-        raise InputError(f"a choice is of different pictures from 0 to {count - 1}, at least one, not {list(numbers)}")
+        raise InputError(f"choose different pictures from 0 to {count - 1}, at least one, not {list(numbers)}")
 
 
 def _not_gathered(step: int, at: Streams) -> Batch:
-    raise InputError("feedback is drawn only in a stage's updates, once it has painted")
+    raise InputError("feedback has batches only in its stage's updates, after its pictures are painted")
 
 
 def _painted(
@@ -112,7 +114,10 @@ def _painted(
 
 
 def by_score(worth: Worth) -> Choose:
-    """The pictures of the highest scores; of equal ones the first."""
+    """Choose the pictures with the highest scores; of equal ones the first.
+
+    worth: scores pictures
+    """
 
     def choose(adapted: Adapted, pixels: Tensor, prompts: Sequence[str], keep: int) -> Sequence[int]:
         scores = worth(adapted, pixels, prompts).float().tolist()
@@ -126,9 +131,13 @@ CHOICE = "chosen.txt"
 
 
 def by_hand(folder: Path | str) -> Choose:
-    """The pictures whose numbers a person wrote into `chosen.txt` beside them, in `folder`. While there is no such
-    file, the run ends with an `InputError` that asks for it; started again, it paints the same pictures and reads it.
-    Each round needs a folder of its own."""
+    """Choose the pictures whose numbers a person wrote into `chosen.txt` beside them.
+
+    Without that file the run ends with an `InputError` that asks for it; started again, it samples the same pictures
+    and reads it.
+
+    folder: folder for the pictures; each round needs its own
+    """
 
     def choose(adapted: Adapted, pixels: Tensor, prompts: Sequence[str], keep: int) -> Sequence[int]:
         place = Path(folder)

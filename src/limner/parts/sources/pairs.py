@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 Ground: TypeAlias = Literal["own", "plain", "swapped", "shared"]
-"""Ground of the subject in reference images: its own; one plain colour; the surroundings of another subject; those of a
+"""Background of a reference: its own; one plain colour; the background of another subject; "shared": that of a
 subject of another class, which stands beside it."""
 
 
 class Shots(NamedTuple):
-    """Pictures to see, as augmentations take and return them."""
+    """Reference images, as augmentations take and return them."""
 
     pixels: Tensor  # [n, 3, H, W] in [0, 1]
     masks: Tensor | None  # [n, 1, H, W] in [0, 1]
     landmarks: Tensor | None = None  # [n, K, 2] shares of width and height; NaN where unknown
-    mirror: Sequence[int] = ()  # which landmark each becomes in a mirrored picture; empty: itself
+    mirror: Sequence[int] = ()  # for each landmark the one it becomes in a mirrored picture; empty: itself
 
 
 Change: TypeAlias = "Callable[[Shots, Generator], Shots]"
-"""An augmentation of pictures to see."""
+"""An augmentation of reference images."""
 
 
 def pairs(
@@ -56,13 +56,23 @@ def pairs(
 ) -> Source:
     """Batches of targets, each with references of its subject.
 
-    `named` is what the target's caption calls the subject ({noun} is its class), so that what it looks like can only
-    come from the references. The target is another picture of the subject than those, or the same; a subject with too
-    few pictures lends one twice. With `masked`, the loss counts where the subject is; with `boxes`, the references tell
-    the box of the subject in the target. `alike` neighbouring rows are of one subject,
-    with other pictures. Chances of leaving the picture, the text or both out are IP-Adapter's (Sec. 4.1 of
-    arXiv:2308.06721). Without a `corpus`, the base's own. Sources of another `name` draw other pictures. Raises
-    `InputError` where masks are wanted and the corpus has none.
+    Probabilities of dropping the picture, the text or both are IP-Adapter's (Sec. 4.1 of arXiv:2308.06721). Raises
+    `InputError` where masks are needed and the corpus has none.
+
+    batch: targets in an update
+    references: references for each target; a subject with too few pictures lends one twice
+    named: the subject in the target's caption, with {noun} for its class: its looks can only come from the references
+    target: "another" picture of the subject than its references, or the "same"
+    ground: background of the references
+    masked: whether the loss counts on the subject alone
+    boxes: whether references give the box of the subject in the target
+    alike: neighbouring rows of one subject, with other pictures
+    drop_image: probability of no references, from 0 to 1
+    drop_text: probability of an empty caption, from 0 to 1
+    drop_both: probability of neither, from 0 to 1
+    changes: augmentations of the references, applied in order
+    corpus: pictures to draw from; None is the base's own
+    name: name of the source; sources of another name draw other pictures
     """
     again = functools.partial(
         pairs,
@@ -93,7 +103,7 @@ def pairs(
         shelf, subjects = Shelf(found, base), [list(pictures) for pictures in found.subjects]
         if (masked or boxes or ground != "own") and shelf.masks(subjects[0][:1]) is None:
             raise InputError(
-                f"this method wants to know where the subject is, and the corpus {found.name} has masks for "
+                f"this method needs to know where the subject is, and the corpus {found.name} has masks for "
                 f"{found.record['masks']} of {found.record['pictures']} pictures: put a mask beside every one (NAME.mask.png, "
                 "white where the subject is)"
             )
@@ -147,7 +157,10 @@ def pairs(
 
 
 def boxes_around(masks: Tensor | None) -> Tensor:
-    """Masks [n, 1, H, W] -> [n, 4]: left, top, right, bottom of what is above 0.5, as shares; NaN where nothing is."""
+    """[n, 4]: left, top, right, bottom of each mask where it is above 0.5, as shares; NaN for an empty mask.
+
+    masks: [n, 1, H, W] in [0, 1]
+    """
     import torch
 
     assert masks is not None
@@ -161,7 +174,7 @@ def boxes_around(masks: Tensor | None) -> Tensor:
 
 
 def _chosen(pictures: Sequence[int], references: int, target: str, generator: Generator) -> list[int]:
-    """The target and the pictures to see, by number."""
+    """Numbers of the target and, behind it, its references."""
     import torch
 
     order = [pictures[k] for k in torch.randperm(len(pictures), generator=generator).tolist()]
@@ -171,7 +184,7 @@ def _chosen(pictures: Sequence[int], references: int, target: str, generator: Ge
 
 
 def _dropped(batch: int, image: float, text: float, both: float, generator: Generator) -> tuple[list[bool], Tensor]:
-    """Which rows have no text, and which see no picture."""
+    """Rows without a text, and rows without references."""
     import torch
 
     chance = torch.rand(batch, generator=generator)
@@ -195,7 +208,7 @@ def _others(subjects: Sequence[int], pictures: Sequence[Sequence[int]], generato
 def on_ground_of(others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: Tensor) -> Tensor:
     """[n, 3, H, W]: subjects pasted on the background of other pictures.
 
-    The other pictures' own subjects are painted over with their mean surroundings.
+    The other pictures' own subjects are replaced by their mean surroundings.
 
     others: pictures that lend the background [n, 3, H, W]
     theirs: masks of their subjects [n, 1, H, W], or None
@@ -241,16 +254,16 @@ TRIES = 64
 def side_by_side(
     others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: Tensor, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Subjects and those of other pictures, each at half its size, on the other pictures' ground, the subject on either
-    side.
+    """Subjects beside those of other pictures, each at half its size, on the other pictures' background.
 
-    Arguments:
-        others: other pictures [n, 3, H, W]
-        theirs: masks [n, 1, H, W] of their subjects, which are first painted over with their mean surroundings
-        pixels: pictures [n, 3, H, W] of the subjects
-        masks: masks [n, 1, H, W] of the subjects
+    The subject stands left or right at random. The other pictures' own subjects are first replaced by their mean
+    surroundings. Returns the pictures [n, 3, H, W] and the masks of the subjects in them [n, 1, H, W].
 
-    Returns the pictures [n, 3, H, W] and where the subjects are in them [n, 1, H, W].
+    others: other pictures [n, 3, H, W]
+    theirs: masks of their subjects [n, 1, H, W]
+    pixels: pictures of the subjects [n, 3, H, W]
+    masks: masks of the subjects [n, 1, H, W]
+    generator: draws the sides
     """
     import torch
     import torch.nn.functional as F
@@ -259,7 +272,7 @@ def side_by_side(
     side = torch.where(torch.rand(len(pixels), generator=generator) < 0.5, -1.0, 1.0)
 
     def halved(what: Tensor, sides: Tensor) -> Tensor:
-        """At half its size, its middle at a quarter of the width from that side."""
+        """At half the size, its centre at a quarter of the width from that side."""
         zero, two = torch.zeros_like(sides), torch.full_like(sides, 2.0)
         how = torch.stack([torch.stack([two, zero, -sides], 1), torch.stack([zero, two, zero], 1)], 1)
         grid = F.affine_grid(how, list(what.shape), align_corners=False).to(what)

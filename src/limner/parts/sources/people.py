@@ -1,4 +1,4 @@
-"""Pictures to see and a picture to paint, of one person: what encoders of faces are trained on."""
+"""References and a target picture of one person: batches for pre-training face encoders."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ if TYPE_CHECKING:
     from limner.core.types import Batch, Streams
 
 TRIES = 8
-"""Captions that are asked for until one is short enough."""
+"""Largest number of captions that are tried until one is short enough."""
 
 
 def pairs_of_people(*, name: str = "pairs of people", spare: int = 4, people: int = 0, **about: Any) -> Source:
-    """`pairs` of the base's corpus of people, or of another that is given to the pre-training, with captions that leave
-    room.
+    """`pairs` of the base's corpus of people, or of another given to the pre-training, with captions that leave room.
 
-    name: sources of another name draw other pictures
-    spare: tokens of the text encoder's room that captions leave free, for words that are wider than their letters
-    people: the first so many of the corpus alone; 0 is all
-    about: as of `pairs`
+    name: name of the source; sources of another name draw other pictures
+    spare: tokens of the text encoder's room that captions leave free, for tokens with several vectors
+    people: number of people to use, the first of the corpus; 0 is all
+    about: further arguments of `pairs`
     """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
@@ -45,8 +44,10 @@ def pairs_of_people(*, name: str = "pairs of people", spare: int = 4, people: in
 
 
 def people_of(base: Base) -> Corpus:
-    """The people that come with a base, which encoders for it are trained on where no corpus is given. Raises
-    `InputError` where none come with it."""
+    """The corpus of people that comes with a base. Raises `InputError` where none comes with it.
+
+    base: the base
+    """
     found = base.capabilities.people
     if found is None:
         raise InputError(
@@ -58,8 +59,15 @@ def people_of(base: Base) -> Corpus:
 
 @dataclass(frozen=True)
 class Short:
-    """A corpus, or its first `people`, whose captions a base reads whole, with `spare` tokens to spare: of up to TRIES
-    captions of a picture the first that is short enough, else "a photo of" and the name."""
+    """A corpus whose captions are short enough for a base.
+
+    A picture's caption is the first of up to TRIES that leaves room, otherwise "a photo of" and the name.
+
+    corpus: the corpus
+    base: the base whose text encoder reads the captions
+    spare: tokens that captions leave free
+    people: number of people to use, the first of the corpus; 0 is all
+    """
 
     corpus: Corpus
     base: Base

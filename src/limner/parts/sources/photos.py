@@ -1,4 +1,4 @@
-"""The subject's own pictures."""
+"""Batches of the subject's own pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from limner.core.types import Streams
 
 Masks: TypeAlias = "Callable[[Base, Subject], Tensor]"
-"""Where the subject is: [n, 1, H, W] in [0, 1]."""
+"""Base and subject -> masks of the subject [n, 1, H, W] in [0, 1]."""
 
 Landmarks: TypeAlias = "Callable[[Base, Subject], Tensor]"
 """Landmarks of every picture: [n, K, 2] as shares of its width and height; NaN where unknown."""
@@ -69,15 +69,24 @@ def photos(
 ) -> Source:
     """Batches of the subject's pictures, captioned from templates with the handle, or with their own captions.
 
-    Pictures are drawn without replacement within a batch as far as they go. `flip` is the chance of mirroring. With
-    `seen`, each example's own picture is its reference; with "all", all pictures are, as they will be while painting.
-    `masks` says where the loss counts; elsewhere it counts by `outside`; with `cut`, what is outside is black as well.
-    `packed` above 1 shows the pictures so many times smaller, as `packed` squared of them would stand on one canvas;
-    what isolates the regions of such a canvas from one another is that each is a row of its own. `describe` gives every
-    picture without a caption one of its own. `landmarks` are those of every picture, which its batches and references
-    carry; `mirror` is which landmark each becomes in a mirrored picture (empty: itself). `conditions` are computed from
-    each picture, by name. Sources of one recipe that are to draw alike have one `name`. Latents are encoded once and
-    sampled anew from their distribution at every step.
+    Pictures are drawn without replacement within a batch as far as they go. Latents are encoded once and sampled again
+    from their distribution at every step. Raises `TeachingError` for latents that are not finite.
+
+    subject: the subject
+    captions: templates with {} for the handle
+    batch: pictures in an update
+    flip: probability of mirroring, from 0 to 1
+    seen: whether each picture is its own reference; "all" gives every row all pictures, as while sampling
+    masks: base and subject -> [n, 1, H, W] in [0, 1], where the loss counts; None counts everywhere
+    outside: weight of the loss outside of the masks, from 0 to 1
+    cut: whether pixels outside of the masks are black
+    packed: factor by which pictures are smaller, as packed * packed of them would stand on one canvas; the canvas's
+        regions are isolated from one another, since each is a row of its own
+    describe: base and subject -> a caption with {} for each picture; used for pictures without one
+    landmarks: base and subject -> landmarks of every picture, which batches and references carry
+    mirror: for each landmark the one it becomes in a mirrored picture; empty: itself
+    conditions: name -> the condition computed from each picture
+    name: name of the source; sources of one recipe with one name draw alike
     """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
@@ -141,7 +150,7 @@ def photos(
 
 
 def _at_latents(masks: Tensor, base: Base) -> Tensor:
-    """[n, 1, h, w] on the CPU: the share of each latent's pixels that the mask holds."""
+    """[n, 1, h, w] on the CPU: the share of each latent's pixels that the mask covers."""
     import torch.nn.functional as F
 
     return F.interpolate(masks.float(), base.latent_shape[1:], mode="area").cpu()

@@ -24,13 +24,18 @@ TOP = 10.0  # largest value of the aesthetic scale
 
 @dataclass(eq=False)
 class growing_pool:
-    """The subject's pictures, and with every cycle the `queries` pictures of its pool with the best scores.
+    """The subject's pictures, and with every cycle the pictures of its pool with the best scores.
 
-    The score is aesthetic quality, in tenths, plus the probability of showing the subject (Sec. 3.2). Both are
-    predicted from CLIP's embedding by models fitted again in every cycle: a ridge regression on an aesthetic scale of 0
-    to 10, and a logistic regression of selected pictures against class images. The authors have a predictor of
-    aesthetics; here the scale is sharpness relative to the subject's own pictures, and selected pictures rise towards
-    10 over the cycles. A subject without a pool takes `painted_pool` class images.
+    The score is aesthetic quality, in tenths, plus the probability of showing the subject (Sec. 3.2 of
+    arXiv:2304.05265). Both are predicted from CLIP's embedding by models fitted again in every cycle: a ridge
+    regression on an aesthetic scale of 0 to 10, and a logistic regression of selected pictures against class images.
+    The authors have a predictor of aesthetics; here the scale is sharpness relative to the subject's own pictures, and
+    selected pictures rise towards 10 over the cycles. A subject without a pool takes class images.
+
+    subject: the subject with its pictures and pool
+    queries: pictures selected in a cycle
+    cycles: number of cycles
+    painted_pool: number of class images for a subject without a pool
     """
 
     subject: Subject
@@ -40,7 +45,7 @@ class growing_pool:
     _base: dict[str, Pool] = field(default_factory=dict, repr=False)
 
     def photos(self, cycle: int, *, captions: Sequence[str], batch: int) -> Source:
-        """Batches of what is there in a cycle, from 0: the subject's pictures alone."""
+        """Batches of the pictures of a cycle, from 0: the subject's own pictures alone."""
 
         def prepare(base: Base) -> Callable[[int, Streams], Batch]:
             import torch
@@ -59,7 +64,7 @@ class growing_pool:
         return Source("growing pool", "subject", prepare)
 
     def score(self, prompt: str, *, count: int = 4, steps: int = 10) -> Callable[[Adapted], float]:
-        """The mean score of `count` pictures painted now, by the scorers of the last cycle."""
+        """The mean score of `count` pictures sampled now, by the scorers of the last cycle."""
 
         def of(adapted: Adapted) -> float:
             import torch
@@ -76,7 +81,7 @@ class growing_pool:
         return of
 
     def of(self, base: Base) -> Pool:
-        """The pool as a base sees it, sorted through to the end."""
+        """A base's pool with all cycles selected."""
         import torch
 
         if base.fingerprint not in self._base:
@@ -132,7 +137,7 @@ class Pool:
     match: Callable[[Tensor], Tensor]
 
     def worth(self, features: Tensor) -> Tensor:
-        """[n, D] -> [n]"""
+        """[n]: scores of features [n, D]."""
         import torch.nn.functional as F
 
         seen = F.normalize(features, dim=-1)
@@ -140,7 +145,10 @@ class Pool:
 
 
 def sharpness(pixels: Tensor) -> Tensor:
-    """[n, 3, H, W] -> [n]: the mean size of the Laplacian."""
+    """[n]: the mean absolute value of the Laplacian.
+
+    pixels: [n, 3, H, W]
+    """
     import torch
     import torch.nn.functional as F
 
@@ -166,7 +174,7 @@ def _ridge(x: Tensor, y: Tensor, weight: float = 0.1) -> Callable[[Tensor], Tens
 def _logistic(
     yes: Tensor, no: Tensor, *, steps: int = 200, rate: float = 2.0, weight: float = 1e-3
 ) -> Callable[[Tensor], Tensor]:
-    """Probability of being of the first kind; both kinds count alike."""
+    """Probability of the first kind; both kinds have the same weight."""
     import torch
 
     x, y = torch.cat([yes, no]), torch.cat([torch.ones(len(yes)), torch.zeros(len(no))])

@@ -1,4 +1,4 @@
-"""Prompts without pictures, for objectives that paint the pictures they score."""
+"""Prompts without pictures, for objectives that sample the pictures they score."""
 
 from __future__ import annotations
 

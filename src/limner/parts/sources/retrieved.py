@@ -38,8 +38,8 @@ def retrieved(
     batch: targets in an update
     neighbours: neighbours of each target
     named: the subject in captions, with {noun} for its class
-    drop_text: probability of an empty caption
-    drop_image: probability of no neighbours
+    drop_text: probability of an empty caption, from 0 to 1
+    drop_image: probability of no neighbours, from 0 to 1
     encoder: pixels [B, 3, H, W] -> features [B, D]
     corpus: pictures to draw from; None draws from the base's own
     """
@@ -58,7 +58,7 @@ def retrieved(
         shelf, whose = Shelf(found, base), [who for who, own in enumerate(found.subjects) for _ in own]
         if not neighbours < len(whose) or not shelf.whole:
             raise InputError(
-                f"neighbours are looked for among more than {neighbours} and at most {KEPT:,} pictures; the corpus "
+                f"retrieval needs more than {neighbours} and at most {KEPT:,} pictures; the corpus "
                 f"{found.name} has {len(whose):,}"
             )
         name = getattr(encoder, "__name__", type(encoder).__name__)

@@ -20,7 +20,7 @@ def corpus_texts(*, batch: int = 64, corpus: Corpus | None = None) -> Source:
     """Batches of texts that the base can read whole, without latents.
 
     batch: texts in an update
-    corpus: pictures to draw from; None draws from the base's own
+    corpus: corpus of the texts; None is the base's own
     """
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
@@ -29,7 +29,7 @@ def corpus_texts(*, batch: int = 64, corpus: Corpus | None = None) -> Source:
         from .corpus import corpus_of, text
 
         found = corpus_of(base, corpus)
-        nothing = torch.zeros(batch, 0, device=base.device, dtype=base.dtype)  # not painted beside other batches
+        nothing = torch.zeros(batch, 0, device=base.device, dtype=base.dtype)  # empty latents
 
         def fitting(number: int) -> str:
             """The text of a number, or of the next whose text is short enough."""

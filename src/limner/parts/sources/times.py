@@ -1,4 +1,4 @@
-"""Sources whose pictures are noised to some of the times alone."""
+"""Sources restricted to part of the diffusion times."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
 
 def at_times(source: Source, first: float, last: float) -> Source:
-    """The same source, learned from at times between two shares of the base's alone.
+    """The same source, with times drawn between two shares of the base's.
 
-    source: what is learned from
+    Raises `ValueError` unless 0 <= first < last <= 1.
+
+    source: the source
     first: least share of the times, from 0, where pictures are clean
-    last: most, up to 1, where they are noise
+    last: largest share of the times, up to 1, where they are noise
     """
     if not 0 <= first < last <= 1:
         raise ValueError(f"times are between two rising shares from 0 to 1, not {first} and {last}")

@@ -1,4 +1,4 @@
-"""When a stage has learned enough."""
+"""Criteria that end a stage."""
 
 from .variance import frozen_batch, frozen_loss, variance_stop
 
