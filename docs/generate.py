@@ -24,8 +24,11 @@ from limner.apps.cli.methods import method_table
 from limner.evaluation.datasets.toys import toys
 from limner.evaluation.metrics import card, metrics
 from limner.evaluation.report import ordered, table_markdown
+from limner.evaluation.report_table1 import protocol_markdown
+from limner.evaluation.report_table1 import table_markdown as table1_markdown
 from limner.evaluation.results import read_results
 from limner.evaluation.summary import BASE, COPIER, TRUTH, WORDS
+from limner.evaluation.table1 import read_table1
 from limner.methods import methods
 from limner.workflows.bench.run import is_current
 from training.pocket.evaluate import AIMS
@@ -77,6 +80,8 @@ def pages() -> dict[Path, str]:
     reliability = ROOT / "docs" / "reliability.md"
     text = within(reliability.read_text(encoding="utf-8"), "kills", kills())
     files[reliability] = within(text, "fuzz", fuzz())
+    survey = ROOT / "docs" / "table1.md"
+    files[survey] = within(survey.read_text(encoding="utf-8"), "table1", table1())
     pocket = ROOT / "docs" / "pocket.md"
     files[pocket] = within(within(pocket.read_text(encoding="utf-8"), "scores", scores()), "captions", captions())
     return files
@@ -456,6 +461,17 @@ def kills() -> str:
     rows = {**record["by command"], **record["by signal"], "**all**": record["all"]}
     lines += [f"| {name} | {' | '.join(str(row[column]) for column in columns)} |" for name, row in rows.items()]
     return "\n".join(lines)
+
+
+def table1() -> str:
+    """The suite table1 beside the published numbers (results/table1.json); those and their protocols alone where it was
+    not run."""
+    path = ROOT / "results" / "table1.json"
+    if not path.exists():
+        return f"Not measured yet: `limner bench --suite table1`, then `make docs`.\n\n{protocol_markdown()}"
+    record = read_table1(path)
+    older = not all(is_current(part) for part in record["parts"].values())
+    return "\n\n".join([table1_markdown(record).rstrip(), source(path), *([EARLIER] if older else [])])
 
 
 def captions() -> str:

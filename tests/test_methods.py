@@ -228,7 +228,7 @@ def paint_at_half_scale(base: Any, concept: limner.Concept) -> Tensor | None:
     try:
         return paint_latents(base, concept, 0.5)
     except InputError as error:
-        if "it can be worn at scale 0 or 1, not 0.5" not in str(error):
+        if "it can be attached at scale 0 or 1, not 0.5" not in str(error):
             raise
         return None
 

@@ -1,4 +1,4 @@
-"""limner: teach a generative image model one subject from a few pictures, and paint it wherever a prompt asks.
+"""limner: train a generative image model on one subject from a few pictures, and paint it as prompts describe.
 
     import limner
 
@@ -7,7 +7,7 @@
     concept = limner.learn(base, rex)
     limner.paint(base, "<rex> on the beach", concepts=[concept], count=4)
 
-Importing this package loads nothing heavy.
+Importing this package loads no large library: torch and others are imported when they are first used.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""What can go wrong, as a tree; every message says what was expected, what was found and what to do.
+"""The exceptions of limner, as a tree; every message states what was expected, what was found and how to proceed.
 
 LimnerError
 ├── InputError (ValueError)      a setting, prompt, picture or name that cannot be used
-│   ├── PictureError             a picture that cannot be read or is no good to learn from
+│   ├── PictureError             a picture that cannot be read or is unsuitable for training
 │   ├── PromptError              a prompt that is empty, too long or does not name its subject
 │   └── UnknownName              a method, base or part that does not exist; suggests the nearest
-├── FileError                    a file that is damaged, of another kind, or in the way
+├── FileError                    a file that is damaged, of another kind, or must not be replaced
 │   └── WrongBase                a concept or adapter made for another base
 ├── CheckError                   a concept fails its certificate
-├── TeachingError                teaching cannot go on (a loss that is not a number)
-├── PaintingError                painting cannot go on (latents or pictures that are not finite numbers)
+├── TeachingError                training cannot go on (a loss that is not a number)
+├── PaintingError                sampling cannot go on (latents or pictures that are not finite numbers)
 └── MissingExtra (ImportError)   an optional dependency; the message has the install line
 """
 
@@ -21,15 +21,15 @@ from typing import Any
 
 
 class LimnerError(Exception):
-    """The root: everything limner raises on purpose."""
+    """Base class of every error that limner raises on purpose."""
 
 
 class InputError(LimnerError, ValueError):
-    """Something the user gave cannot be used."""
+    """An input of the user cannot be used."""
 
 
 class PictureError(InputError):
-    """A picture cannot be read or is no good to learn from."""
+    """A picture cannot be read or is unsuitable for training."""
 
 
 class PromptError(InputError):
@@ -46,7 +46,8 @@ class UnknownName(InputError):
         super().__init__(f"there is no {what} {name!r}; {hint}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (str(self),)  # between processes
+        # pickling an error, to hand it to another process, calls its class with the message alone
+        return _again, (str(self),)
 
 
 def _again(message: str) -> UnknownName:
@@ -56,7 +57,7 @@ def _again(message: str) -> UnknownName:
 
 
 class FileError(LimnerError):
-    """A file is damaged, of another kind, or in the way."""
+    """A file is damaged, of another kind, or must not be replaced."""
 
 
 class WrongBase(FileError):
@@ -68,13 +69,13 @@ class CheckError(LimnerError):
 
 
 class TeachingError(LimnerError):
-    """Teaching cannot go on. `checkpoint` is the last good state, where there is one."""
+    """Training cannot go on. `checkpoint` is the last good state, where there is one."""
 
     checkpoint: Any = None
 
 
 class PaintingError(LimnerError):
-    """Painting cannot go on: what was painted is no picture."""
+    """Sampling cannot go on: latents or pixels are not finite numbers."""
 
 
 class MissingExtra(LimnerError, ImportError):

@@ -172,7 +172,7 @@ def test_two_concepts_of_one_rare_word_are_not_mixed_up(base: Any, rex: Subject)
         for name in names
     )
     settings = limner.PaintSettings(steps=1)
-    with pytest.raises(PromptError, match=f"<luna> and <bailey> were both taught as '{words[0]} dog'"):
+    with pytest.raises(PromptError, match=f"<luna> and <bailey> were both trained as '{words[0]} dog'"):
         limner.paint(base, "<luna> and <bailey>", concepts=[luna, bailey], settings=settings)
     assert len(limner.paint(base, "<luna> and <rex>", concepts=[luna, other], settings=settings)) == 1
     assert len(limner.paint(base, "<luna> and <bailey>", concepts=[luna, bailey], scale=[1, 0], settings=settings)) == 1

@@ -137,7 +137,10 @@ def test_an_output_that_is_a_file_is_said_before_the_work(
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "Save it as UTF-8"),
         (ModuleNotFoundError("No module named 'rembg'", name="rembg"), "pip install rembg"),
         (RuntimeError("CUDA error: device-side assert triggered\nmore"), "the GPU failed"),
-        (Offline("huggingface.co was wanted, and --offline forbids the network"), "--offline forbids"),
+        (
+            Offline("a connection to huggingface.co was attempted, and --offline forbids the network"),
+            "--offline forbids",
+        ),
     ],
 )
 def test_expected_failures_are_explained(error: Exception, said: str) -> None:

@@ -86,7 +86,7 @@ def test_a_large_picture_and_its_mask_come_down_to_one_size(tmp_path: Path, monk
     assert picture.image is not None
     assert picture.mask is not None
     assert picture.image.size == picture.mask.size == (38, 25)
-    assert any("0.png is 60 x 40 pixels: brought down to 38 x 25" in note for note in subject.notes)
+    assert any("0.png is 60 x 40 pixels: reduced to 38 x 25" in note for note in subject.notes)
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:

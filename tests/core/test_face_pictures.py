@@ -124,7 +124,7 @@ def test_a_consent_is_on_the_card_and_comes_back() -> None:
 
 @pytest.mark.parametrize("given", [{"consent": "Ann"}, {"which": 1}, {"faces": PaintedFaces()}])
 def test_what_is_about_faces_is_no_good_for_other_kinds(given: dict[str, object]) -> None:
-    with pytest.raises(InputError, match="about faces: say kind='face'"):
+    with pytest.raises(InputError, match="about faces: give kind='face'"):
         Subject.of(photograph(), noun="dog", handle="rex", **given)  # type: ignore[arg-type]
 
 

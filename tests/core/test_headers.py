@@ -155,7 +155,7 @@ def test_a_changed_bit_or_a_tensor_gone_is_noticed(concept: Concept, tmp_path: P
     with pytest.raises(FileError, match="changed or damaged"):
         Concept.load(path)
     save_file(dict(concept.tensors), path, metadata={"limner": text})
-    with pytest.raises(FileError, match="the hash of its content is gone"):
+    with pytest.raises(FileError, match="the hash of its content is missing"):
         Concept.load(path)
 
 

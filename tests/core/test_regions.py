@@ -71,7 +71,7 @@ def test_unknown_handles_and_words_suggest() -> None:
         region_masks({"rox": "left"}, handles=BOTH, size=(16, 16))
     with pytest.raises(UnknownName, match="'lefft'; did you mean 'left'"):
         region_masks({"rex": "lefft"}, handles=BOTH, size=(16, 16))
-    with pytest.raises(InputError, match="no concept is worn"):
+    with pytest.raises(InputError, match="no concept is attached"):
         region_masks({"rex": "left"}, handles=(), size=(16, 16))
 
 

@@ -67,9 +67,9 @@ def test_nothing_outside_of_a_folder(tmp_path: Path) -> None:
     for place in (folder / "0.txt", folder / "../private/secret.txt", folder / secret, folder / "below/../../private"):
         with pytest.raises(FileError, match=r"list\.csv names .* outside of .*rex"):
             inside(place, folder, named_by="list.csv")
-    with pytest.raises(FileError, match="no place of a file"):
+    with pytest.raises(FileError, match="no valid path of a file"):
         inside(folder / "loop", folder)
-    with pytest.raises(FileError, match="no place of a file"):
+    with pytest.raises(FileError, match="no valid path of a file"):
         inside(folder / "a\0b", folder)
     for place in (folder / "new.png", folder / "below" / "../1.png", folder / "within.txt"):
         assert inside(place, folder) == place

@@ -124,7 +124,10 @@ def test_a_shared_pretrained_change_acts_once(base: Any) -> None:
             assert torch.equal(seen(base), wanted)
             with adapted.only(1):
                 assert [live.on for live in adapted.live.values()] == [False, True]
-    with attach(base, (first, tuned)) as adapted, pytest.raises(InputError, match="<a> and <b> learned on from one"):
+    with (
+        attach(base, (first, tuned)) as adapted,
+        pytest.raises(InputError, match="<a> and <b> were both trained from one"),
+    ):
         adapted.check_together()
 
 
@@ -208,7 +211,7 @@ def test_what_has_no_strength_is_worn_whole_or_not_at_all(base: Any, subjects: l
         limner.paint(base, "a red car", concepts=[style], scale=s, settings=HOW)[0].image.tobytes() for s in (0.5, 1)
     ]
     assert shown[0] != shown[1]
-    with pytest.raises(InputError, match="can be worn at scale 0 or 1, not 0.5"):
+    with pytest.raises(InputError, match="can be attached at scale 0 or 1, not 0.5"):
         limner.paint(base, panel.handle, concepts=[panel], scale=0.5, settings=HOW)
     other = limner.learn(base, subjects[1], method="diptych_prompting")
     with pytest.raises(InputError, match="each change what is denoised"):

@@ -88,11 +88,11 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "moments below zero": (lambda _, t: t["moments.exp_avg_sq.word.<rex>"].neg_(), "is negative"),
     "one moment of three": (lambda _, t: t.pop("moments.exp_avg_sq.word.<rex>"), "alone"),
-    "moments of nothing": (word("moments.exp_avg.word.<tom>", torch.zeros(3, 64)), "does not learn"),
+    "moments of nothing": (word("moments.exp_avg.word.<tom>", torch.zeros(3, 64)), "is not trained"),
     "a tensor gone": (lambda _, t: t.pop("tensors.word.<rex>"), "lacks word.<rex>"),
     "a tensor of the base": (
         word("tensors.denoiser.conv_in.bias", torch.zeros(64)),
-        "which no stage of this run teaches",
+        "which no stage of this run trains",
     ),
     "a tensor of nobody": (word("other.a", torch.zeros(1)), "nothing reads its tensor"),
     "no place": (lambda h, _: h.pop("place"), "no checkpoint that this limner reads"),

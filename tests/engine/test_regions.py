@@ -147,7 +147,7 @@ def test_composited_latents_are_each_subjects_own_up_to_the_join(base: Any, pair
 
 def test_a_way_of_painting_of_its_own_cannot_be_blended(base: Any, pair: Any) -> None:
     own = replace(pair[0], recipe=replace(pair[0].recipe, painting=Painting(parallel_stream=lambda prompt: prompt)))
-    with pytest.raises(InputError, match="<a> has a way of painting of its own .parallel streams."):
+    with pytest.raises(InputError, match="<a> has a way of sampling of its own .parallel_stream."):
         predicted(base, (own, pair[1]), SAID, layout(base))
 
 
@@ -156,7 +156,7 @@ def test_regions_of_paint_are_checked_at_the_door(base: Any, rex: Any) -> None:
     about: dict[str, Any] = {"concepts": [concept], "settings": PaintSettings(steps=2)}
     with pytest.raises(PromptError, match="<rex> has a region, and the prompt 'a dog' does not name it"):
         limner.paint(base, "a dog", regions={"rex": "left"}, **about)
-    with pytest.raises(InputError, match="no concept is worn"):
+    with pytest.raises(InputError, match="no concept is attached"):
         limner.paint(base, "a dog", regions={"rex": "left"}, settings=PaintSettings(steps=2))
     picture = limner.paint(base, "<rex> on the beach", regions={"rex": "left"}, **about)[0]
     assert picture.settings["regions"] == {"rex": "left"}

@@ -307,7 +307,7 @@ def test_what_has_no_stacked_form_is_refused_with_the_reason(base: Any, subjects
     for name, why, end in zip(names, reasons, done, strict=True):
         assert end.concept is None
         assert isinstance(end.error, InputError)
-        assert f"{name} cannot be taught in a fleet" in str(end.error)
+        assert f"{name} cannot train several subjects at once" in str(end.error)
         assert why in str(end.error)
     with pytest.raises(InputError, match="at least one slot"):
         next(train_stacked(base, [], slots=0))

@@ -53,7 +53,7 @@ def about(dtype: str = "F32", shape: Any = (2,), offsets: Any = (0, 8)) -> dict[
 BAD = {
     "nothing": (b"", "empty"),
     "seven bytes": (b"\0" * 7, "less than 8"),
-    "a header longer than the file": (written({}, size=10**12), "header is said to have"),
+    "a header longer than the file": (written({}, size=10**12), "header claims"),
     "a header that is no JSON": (written(b"{'a': 1}"), "not JSON"),
     "a header that is a list": (written([1, 2]), "no table"),
     "metadata that is a list": (written({"__metadata__": [1]}), "metadata is no table"),
@@ -65,8 +65,8 @@ BAD = {
     "a negative shape": (written({"a": about(shape=(-2,))}, b"\0" * 8), "cannot be"),
     "a shape of fractions": (written({"a": about(shape=(2.0,))}, b"\0" * 8), "cannot be"),
     "an unknown data type": (written({"a": about(dtype="F12")}, b"\0" * 8), "cannot be"),
-    "no offsets": (written({"a": {"dtype": "F32", "shape": [2]}}, b"\0" * 8), "not told"),
-    "a tensor that is a number": (written({"a": 3}), "not told"),
+    "no offsets": (written({"a": {"dtype": "F32", "shape": [2]}}, b"\0" * 8), "is missing"),
+    "a tensor that is a number": (written({"a": 3}), "is missing"),
     "a deep header": (written(b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}"), "damaged"),
     "not a number": (written({"a": about()}, struct.pack("<2f", 1.0, float("nan"))), "not finite"),
     "infinity": (written({"a": about()}, struct.pack("<2f", 1.0, float("inf"))), "not finite"),
@@ -185,7 +185,7 @@ def test_import_replaces_no_weights_of_limners_own_or_of_anybody(
     assert weights_path("ip_adapter", base).read_bytes() == shipped_file
     monkeypatch.setenv("LIMNER_CACHE", str(tmp_path / "cache"))
     own = save_weights("ip_adapter", tiny, {"a": torch.ones(2)}, about={"days": 3}).read_bytes()
-    with pytest.raises(FileError, match="say --overwrite"):
+    with pytest.raises(FileError, match="give --overwrite"):
         import_file(path, tiny, partial=True)
     assert weights_path("ip_adapter", tiny).read_bytes() == own
 

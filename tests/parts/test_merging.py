@@ -285,7 +285,7 @@ def test_concepts_that_cannot_be_merged(base: Any, loras: list[Concept]) -> None
         with pytest.raises(error, match=said):
             limner.merge(base, concepts)
     twin = next(f"<x{k}>" for k in range(200) if _says(base, replace(first, handle=f"<x{k}>")) == _says(base, first))
-    with pytest.raises(InputError, match="were both taught as"):
+    with pytest.raises(InputError, match="were both trained as"):
         limner.merge(base, [first, _called(first, twin)])
     with pytest.raises(UnknownName, match="did you mean 'average'"):
         limner.merge(base, [first, second], by="averag")
@@ -326,12 +326,12 @@ def test_files_from_before_open_and_bad_members_do_not(base: Any, loras: list[Co
     good = header["members"]
     for members, said in (
         (3, "must be a list of tables"),
-        ([], "members .* are those of a merged concept"),
+        ([], "members .* belong to a merged concept"),
         (good[::-1], "the first to <rex>"),
         ([good[0], good[0]], "different handles"),
         ([good[0], {**good[1], "more": 1}], "a field that limner does not write"),
         ([good[0], {**good[1], "keeps": [-1]}], "each of keeps"),
-        ([good[0], {**good[1], "method": "merged"}], "among the members itself"),
+        ([good[0], {**good[1], "method": "merged"}], "must not be merged themselves"),
         ([good[0], {**good[1], "seed": "x"}], "seed of member 1"),
     ):
         _write(path, {**header, "format": 1, "members": members})

@@ -116,7 +116,7 @@ def test_a_base_without_networks_of_faces_says_that_pictures_are_whole(sdxl: Pat
 @pytest.mark.parametrize(
     ("side", "consent", "word"),
     [
-        (90, None, "nobody has said whose"),
+        (90, None, "there is no consent"),
         (50, Consent("Tim"), "looks like a child .picture 1., so a parent or guardian must agree too"),
         (50, Consent("Tim", guardian="his mother"), ""),
         (90, Consent("Ann"), ""),

@@ -1,1 +1,1 @@
-"""What things are. Imports nothing of limner but its errors."""
+"""The types and files that every other package uses. Imports no other part of limner but its errors."""

@@ -1,4 +1,4 @@
-"""A base with adapters attached, as recipes and parts see it: while training a step, while painting a moment."""
+"""A base with adapters attached, as recipes and parts see it: a `Step` in training, a `Moment` in sampling."""
 
 from __future__ import annotations
 
@@ -42,47 +42,59 @@ class Adapted(Protocol):
     def kept(self) -> dict[Any, Any]: ...
     @property
     def singles(self) -> dict[str, Tensor]: ...
+
+    # learned words now in the vocabulary: word -> vectors [n, D]
     @property
-    def words(self) -> dict[str, Tensor]: ...  # learned words now in the vocabulary: word -> vectors [n, D]
+    def words(self) -> dict[str, Tensor]: ...
+
+    # operations of attention, in the order in which they were attached
     @property
-    def operations(self) -> tuple[AttentionOp, ...]: ...  # those of attention, in the order attached
+    def operations(self) -> tuple[AttentionOp, ...]: ...
     @property
     def tensors(self) -> dict[str, Tensor]: ...
+
+    # guidance that a recipe adds
     @property
-    def guidance(self) -> tuple[Guidance, ...]: ...  # how a recipe guides by itself
+    def guidance(self) -> tuple[Guidance, ...]: ...
+
+    # wraps the base's own denoiser in sampling
     @property
-    def denoiser(
-        self,
-    ) -> (
-        Callable[[Adapted, Denoiser], Denoiser] | None
-    ): ...  # what is put around the base's own denoiser while painting
+    def denoiser(self) -> Callable[[Adapted, Denoiser], Denoiser] | None: ...
     @property
     def painting_operations(self) -> tuple[AttentionOp, ...]: ...
+
+    # branches that guidance may ask for beside "text" and "negative"
     @property
-    def branches(self) -> dict[str, Callable[[str], str]]: ...  # what guidance may ask for beside "text" and "negative"
+    def branches(self) -> dict[str, Callable[[str], str]]: ...
+
+    # prompt of a picture -> prompt of its parallel stream; None where no recipe asks for parallel streams
     @property
-    def parallel_stream(
-        self,
-    ) -> (
-        Callable[[str], str] | None
-    ): ...  # picture's prompt -> its parallel stream's, if a recipe asks for parallel streams
+    def parallel_stream(self) -> Callable[[str], str] | None: ...
     @property
     def latent_operations(self) -> tuple[Any, ...]: ...
-    def reference_stream(
-        self, steps: int
-    ) -> ReferenceStream | None: ...  # the row painted along, if a recipe asks for one
+
+    # the row that is sampled along with every batch; None where no recipe asks for one
+    def reference_stream(self, steps: int) -> ReferenceStream | None: ...
+
+    # names of the conditions that adapters need
     @property
-    def reads(self) -> frozenset[str]: ...  # names of the conditions that adapters need
+    def reads(self) -> frozenset[str]: ...
+
+    # the same and those that operations of sampling need
     @property
-    def painting_reads(self) -> frozenset[str]: ...  # those, and the ones that operations of painting need
+    def painting_reads(self) -> frozenset[str]: ...
+
+    # number of frames of the longest clip that can be sampled; 1 for pictures alone
     @property
-    def frames(self) -> int: ...  # of the longest clip it can paint; 1: pictures alone
+    def frames(self) -> int: ...
+
+    # how one of several sampled pictures is chosen; None where no recipe samples several
     @property
-    def candidates(self) -> Candidates | None: ...  # how the picture to keep is chosen, if a recipe paints several
+    def candidates(self) -> Candidates | None: ...
     def expand_prompt(self, prompt: str) -> str: ...
-    def handle_places(
-        self, prompt: str, handle: str
-    ) -> tuple[int, ...]: ...  # in the text states of the prompt as written
+
+    # positions of a handle in the text-encoder hidden states of a prompt as the user wrote it
+    def handle_places(self, prompt: str, handle: str) -> tuple[int, ...]: ...
     def text_states(self, prompts: Sequence[str]) -> Tensor: ...
     def text_learns(self, learns: bool) -> None: ...
     def run(self, **about: Any) -> Pass: ...
@@ -91,14 +103,16 @@ class Adapted(Protocol):
     def changing(self, names: Sequence[str]) -> None: ...
     def suspended(self) -> AbstractContextManager[None]: ...
     def only(self, *places: int) -> AbstractContextManager[None]: ...
-    def switch(self) -> None: ...  # turn on what acts now
+
+    # turn on the modifiers that act now, turn off the others
+    def switch(self) -> None: ...
     def check_together(self) -> None: ...
 
 
 class Lives:
-    """The modifiers attached now, by place: the number of the adapter, and of the modifier in that adapter's recipe.
+    """The attached modifiers by place: the number of the adapter, and the number of the modifier in its recipe.
 
-    Two equal modifiers are two. Asked by modifier, the very same object is found first, else one that is equal to it.
+    Two equal modifiers have two places. A lookup by modifier finds the very same object first, else an equal one.
     """
 
     def __init__(self) -> None:
@@ -135,14 +149,17 @@ class Lives:
         return [live for _, live in self._found.values()]
 
     def every(self) -> list[Live]:
-        """The same with the modifiers inside of others."""
+        """The attached modifiers, and those that lie inside of others."""
         return [each for live in self.values() for each in (live, *live.within)]
 
 
 class Modifier(Protocol):
-    """Changes the network, undoably: called when a recipe is attached, in the order written; left in reverse, also
-    after an exception. `stored` holds the tensors of a saved concept (by the names of `Live.tensors`), or nothing when
-    new."""
+    """Changes the network, and undoes the change on exit.
+
+    The modifiers of a recipe are entered in the order written when it is attached, and left in reverse order, also
+    after an exception. `stored` holds the tensors of a saved concept (by the names of `Live.tensors`); it is empty for
+    a new one.
+    """
 
     def __call__(
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
@@ -150,7 +167,7 @@ class Modifier(Protocol):
 
 
 class Step(Protocol):
-    """One update as an objective sees it. Everything is computed when first asked for."""
+    """One update as an objective sees it. Each value is computed at its first use."""
 
     batch: Batch
     time: Tensor  # [B]
@@ -174,7 +191,7 @@ class Step(Protocol):
 
 
 class Moment(NamedTuple):
-    """A sampling step about to be taken, without reference streams."""
+    """The state before a sampling step, without reference streams."""
 
     adapted: Adapted
     latents: Tensor  # [B, C, h, w]
@@ -182,28 +199,27 @@ class Moment(NamedTuple):
     step: int  # from 0
     total: int
     prompts: tuple[str, ...]  # B, as the base reads them
-    states: Tensor  # [B, L, D] of the prompts
+    states: Tensor  # [B, L, D]: hidden states of the prompts
     where: Tensor | None = None  # [1, 1, h, w]: where a canvas may change
-    against: Tensor | None = None  # [B, L, D] of what the negative branch reads
+    against: Tensor | None = None  # [B, L, D]: hidden states that the negative branch reads
     guidance: float = 1.0  # the user's scale
     conditions: Mapping[str, Tensor] = {}  # name -> [B, 1 or 3, H, W] in [0, 1]
-    frames: int = 1  # so many rows, one after the other, are one clip
+    frames: int = 1  # number of consecutive rows that form one clip
 
 
 LatentOperation: TypeAlias = "Callable[[Moment], Tensor]"
-"""Acts on the latents between two sampling steps; returns them, changed or not."""
+"""Called between two sampling steps: returns the latents, changed or not."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Of every picture, `count` are painted, each from noise of its own, and the one that `nearness` rates highest is
-    kept."""
+    """Each picture is sampled `count` times from different noise; the one that `nearness` rates highest is returned."""
 
     count: int
     nearness: Callable[[Adapted, Tensor], Tensor]
-    """The adapted base, pixels [B, 3, H, W] in [0, 1] -> [B]"""
+    """(adapted base, pixels [B, 3, H, W] in [0, 1]) -> rating of each picture [B]"""
 
 
 def names(parts: Iterable[Any]) -> tuple[str, ...]:
-    """The readable names of parts, for headers and errors."""
+    """The readable names of parts, for headers and error messages."""
     return tuple(getattr(part, "name", getattr(part, "__name__", type(part).__name__)) for part in parts)

@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PREFIX = "artefact."
-"""How the names of tensors begin in which a concept's file keeps artefacts, as bytes."""
+"""Prefix of the names of tensors that hold an artefact's bytes in a concept's file."""
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """A file by name and content. Raises `FileError` for a name that is not plainly a file's: letters, digits and
-    `._-`."""
+    """A file by name and content. Raises `FileError` for a name of other characters than letters, digits and `._-`."""
 
     name: str
     content: bytes = field(repr=False)
@@ -46,7 +45,7 @@ class Artefact:
 
     @classmethod
     def scene(cls, name: str, tensors: Mapping[str, Tensor]) -> Artefact:
-        """Tensors as a safetensors file: a field's weights, points and their colours."""
+        """Tensors as a safetensors file: the weights of a radiance field, or points and their colours."""
         from safetensors.torch import save
 
         return cls(name, save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}))
@@ -57,13 +56,12 @@ class Artefact:
         return cls(name, content.encode())
 
     def save(self, folder: Path | str) -> Path:
-        """Write the file into a folder. Raises `FileError` where there is one of that name."""
+        """Write the file into a folder. Raises `FileError` where a file of that name exists."""
         return atomic_write(Path(folder) / self.name, lambda path: path.write_bytes(self.content))
 
 
 def packed(artefacts: Sequence[Artefact]) -> dict[str, Tensor]:
-    """Artefacts as tensors of bytes, by the names that a concept's file gives them. Raises `FileError` for two of one
-    name."""
+    """Artefacts as tensors of bytes, by their names in a concept's file. Raises `FileError` for two of one name."""
     import torch
 
     found: dict[str, Tensor] = {}

@@ -1,8 +1,8 @@
-"""The seam: everything that the engine and parts may ask of a generator. All that knows a network's names is behind it.
+"""The interface of a generator to the engine and the parts. Only code behind it knows the names of a network's layers.
 
-A generator is a `BaseCore`. One that reads prompts is a `ReadsText` as well, and one that paints by denoising a
-`Denoises`; `Base` is all three, which recipes are written for. `bases.common.family` has most of it for pipelines of
-diffusers; a family's module adds the rest.
+Every generator is a `BaseCore`. One that reads prompts is a `ReadsText` as well, and one that samples by denoising is a
+`Denoises`. Recipes are written for `Base`, which is all three. `bases.common.family` implements most of it for
+pipelines of diffusers; the module of a family adds the rest.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ class TextAttention(Protocol):
     def with_prefix(
         self, key: Tensor, value: Tensor, scale: float, on: Callable[[], bool]
     ) -> AbstractContextManager[None]: ...
-    def watched(
-        self, keep: Callable[[Tensor], None]
-    ) -> AbstractContextManager[None]: ...  # of its maps [rows, heads, L, L], in every run
+
+    # inside, `keep` is called with the layer's attention maps [rows, heads, L, L] in every run
+    def watched(self, keep: Callable[[Tensor], None]) -> AbstractContextManager[None]: ...
 
 
 class BaseCore(Protocol):
-    """What every generator offers. Tensors are on `device`; latents and predictions share one shape [B, C, h, w]."""
+    """The interface of every generator. Tensors are on `device`; latents and predictions share a shape [B, C, h, w]."""
 
     name: str
 
-    # ------------------------------------------------------------------------------------------------- what it is
+    # --------------------------------------------------------------------------------------------------- identity
 
     @property
     def family(self) -> str: ...
 
-    # the purpose it was distilled for, such as few steps; empty for a base that was not
+    # the purpose it was distilled for, such as few steps; empty for a base that was not distilled
     @property
     def distilled(self) -> str: ...
 
-    # activations are computed twice rather than kept, where no operation acts in attention
+    # whether activations are recomputed in the backward pass rather than stored, where no operation acts in attention
     @property
     def checkpointing(self) -> bool: ...
     def checkpoint(self, on: bool) -> None: ...
@@ -65,7 +65,7 @@ class BaseCore(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...
 
-    # hash of its weights: bases with equal fingerprints paint equal pictures
+    # hash of its weights: bases with equal fingerprints sample equal pictures
     @property
     def fingerprint(self) -> str: ...
 
@@ -77,12 +77,12 @@ class BaseCore(Protocol):
     @property
     def latent_shape(self) -> tuple[int, int, int]: ...
 
-    # ----------------------------------------------------------------------- what comes with it beside the generator
+    # ------------------------------------------------------------------------------- networks beside the generator
 
     capabilities: Capabilities
 
-    # by role: "face" -> unit embeddings [n, D], "landmarks" -> [n, K, 2] as shares of the picture, "object" -> [n, D];
-    # each takes pixels [n, 3, H, W] in [0, 1] and lets gradients pass
+    # image encoders by role: "face" -> unit embeddings [n, D], "landmarks" -> [n, K, 2] as shares of the picture,
+    # "object" -> [n, D]; each takes pixels [n, 3, H, W] in [0, 1] and passes gradients on to them
     @property
     def encoders(self) -> Mapping[str, PixelEncoder]: ...
     @property
@@ -94,7 +94,7 @@ class BaseCore(Protocol):
     @property
     def multimodal(self) -> str: ...
 
-    # pictures of many subjects, on which encoders are trained where no other corpus is named
+    # pictures of many subjects, for training encoders where the user names no other corpus
     @property
     def corpus(self) -> Corpus | None: ...
 
@@ -132,18 +132,18 @@ class BaseCore(Protocol):
     # named sets of parameters: "cross_attention_kv", "everything", ...
     def select(self, what: str) -> dict[str, nn.Parameter]: ...
 
-    # linear and convolution layers of a named set, which low-rank changes are put on
+    # linear and convolution layers of a named set, to which low-rank changes can be added
     def projections(self, what: str) -> dict[str, nn.Module]: ...
 
 
 class ReadsText(Protocol):
-    """A generator that reads prompts. `words` gives vectors [n, D] to words that it has not."""
+    """A generator that reads prompts. `words` maps words outside its vocabulary to vectors [n, D]."""
 
-    # words that its tokenizer has as one token
+    # words that its tokenizer encodes as one token
     @property
     def vocabulary(self) -> frozenset[str]: ...
 
-    # words that mean little to it, rarest first
+    # rare tokens: words that carry little meaning for it, rarest first
     @property
     def rare_words(self) -> tuple[str, ...]: ...
     @property
@@ -156,7 +156,7 @@ class ReadsText(Protocol):
     # input vectors [n, D] of the tokens in a text
     def word_vectors(self, text: str) -> Tensor: ...
 
-    # how many of the D columns of such a vector each text encoder reads
+    # number of the D columns of such a vector that each text encoder reads
     @property
     def word_widths(self) -> list[int]: ...
 
@@ -170,7 +170,7 @@ class ReadsText(Protocol):
     @property
     def states_shape(self) -> tuple[int, int]: ...
 
-    # [B, L, D]; further values that a family reads of a prompt are in rows behind (`states.pack`)
+    # [B, L, D]; further values that a family computes from a prompt are in rows after the tokens (`states.pack`)
     def text_states(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor: ...
 
     # [B, D], comparable with `picture_features`
@@ -178,13 +178,13 @@ class ReadsText(Protocol):
 
 
 class Denoises(Protocol):
-    """A generator that paints by denoising latents, or by filling in masked tokens, step by step."""
+    """A generator that samples by denoising latents, or by filling in masked tokens, step by step."""
 
-    # "classifier_free"; "embedded": one pass, which reads the scale if it can; or "norm_preserving"
+    # "classifier_free"; "embedded" (one pass, which reads the scale where the network can); or "norm_preserving"
     @property
     def guidance(self) -> str: ...
 
-    # later stages enlarge the picture of the first
+    # whether it is a cascade, whose later stages enlarge the picture of the first
     @property
     def cascaded(self) -> bool: ...
 
@@ -192,11 +192,11 @@ class Denoises(Protocol):
     @property
     def takes_residuals(self) -> bool: ...
 
-    # frames of the longest clip that it paints by itself; 1 for pictures alone
+    # number of frames of the longest clip that it samples without adapters; 1 for pictures alone
     @property
     def frames(self) -> int: ...
 
-    # names of the conditions that its denoiser reads in channels of its own
+    # names of the conditions that its denoiser reads in additional input channels
     @property
     def conditions(self) -> tuple[str, ...]: ...
 
@@ -205,12 +205,12 @@ class Denoises(Protocol):
     @property
     def num_train_times(self) -> int: ...
 
-    # [count] times to learn at
+    # [count]: random times for a training batch
     def draw_times(self, count: int, generator: Generator) -> Tensor: ...
     def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor: ...
     def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor: ...
 
-    # the clean latents, and the noise, that a prediction implies
+    # the clean latents and the noise that follow from a prediction
     def x0(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor: ...
     def noise_of(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor: ...
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor: ...
@@ -220,13 +220,13 @@ class Denoises(Protocol):
     @property
     def samplers(self) -> tuple[str, ...]: ...
 
-    # a new scheduler of diffusers with the base's tables and its steps set; its numbers stay on the CPU
+    # a new scheduler of diffusers with the base's noise schedule and this number of steps; its tables stay on the CPU
     def scheduler(self, name: str = "", *, steps: int) -> Any: ...
 
     # unit noise -> latents that a sampler starts from
     def begin(self, noise: Tensor, scheduler: Any) -> Tensor: ...
 
-    # scale of a sampler's latents before a step, relative to the base's own at that time
+    # scale of a sampler's latents before a step, relative to the base's noised latents at that time
     def spread(self, scheduler: Any, step: int) -> float: ...
     def stepped(
         self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]
@@ -248,10 +248,10 @@ class Denoises(Protocol):
 
     sites: tuple[Site, ...]
 
-    # by name: a block's cross-attention, its feed-forward layer and its width
+    # name of each block -> its cross-attention, its feed-forward layer and its width
     def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]: ...
 
-    # number of heads, width of the hidden states, width of the states that are read
+    # number of heads, width of the hidden states, width of the states that keys and values are made of
     def attention_widths(self, site: Site) -> tuple[int, int, int]: ...
 
     # layers of a cross-attention site that make keys and values
@@ -265,4 +265,4 @@ class Denoises(Protocol):
 
 
 class Base(BaseCore, ReadsText, Denoises, Protocol):
-    """A generator to personalise: it reads prompts and denoises."""
+    """A generator that recipes can personalise: it reads prompts and denoises."""

@@ -1,4 +1,4 @@
-"""The cache on disk: tensors by a hash of everything that made them. Anything but an exact match is a miss."""
+"""The cache on disk: values by a hash of everything they were computed from. Only an exact match is a hit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .files import atomic_write, check_folder, write_text
 if TYPE_CHECKING:
     from torch import Tensor
 
-VERSION = 1  # part of every key: raise it when what is cached changes its meaning
+VERSION = 1  # part of every key: raise it when cached values change their meaning
 
 
 def cache_folder() -> Path:
@@ -24,13 +24,12 @@ def cache_folder() -> Path:
     home = os.environ.get("LIMNER_CACHE") or os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/limner"
     try:
         return Path(home).expanduser()
-    except RuntimeError as error:  # nobody knows this user's home
+    except RuntimeError as error:  # the system has no home folder for this user
         raise FileError(f"there is no home folder for the cache ({error}); set LIMNER_CACHE to a folder") from error
 
 
 def check_cache() -> Path:
-    """The cache's folder. Raises `FileError` where it cannot be written into, before any work is done that would fill
-    it."""
+    """The cache's folder, checked before any long work. Raises `FileError` where it cannot be written into."""
     try:
         return check_folder(cache_folder())
     except FileError as error:
@@ -40,7 +39,7 @@ def check_cache() -> Path:
 
 
 def cached_tensors(key: tuple[object, ...], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What `make` returned for this key, now or before. A damaged file is made anew."""
+    """The cached tensors of this key; where the file is missing or damaged, those that `make` returns."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
@@ -56,7 +55,7 @@ def cached_tensors(key: tuple[object, ...], make: Callable[[], dict[str, Tensor]
 
 
 def cached_json(key: tuple[object, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `make` returned for this key, now or before, as JSON holds it. A damaged file is made anew."""
+    """The cached JSON object of this key; where the file is missing or damaged, the one that `make` returns."""
     path = cache_folder() / f"{hashlib.sha256(repr((VERSION, *key)).encode()).hexdigest()}.json"
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """The networks and facts that come with a base beside its generator.
 
-Parts, workflows and measuring ask for one of these and never for the name of the base.
+Parts, workflows and evaluation ask for a capability, never for the name of the base.
 """
 
 from __future__ import annotations
@@ -20,55 +20,55 @@ if TYPE_CHECKING:
 PixelEncoder: TypeAlias = "Callable[[Tensor], Tensor]"
 """Pixels [n, 3, H, W] in [0, 1], of any size, to one row for each picture. Gradients pass to the pixels."""
 Segmenter: TypeAlias = "Callable[[Tensor], Tensor]"
-"""Pixels [n, 3, H, W] in [0, 1], of the base's picture size, to [n, H, W] in [0, 1]: how surely a subject is there."""
+"""Pixels [n, 3, H, W] in [0, 1], of the base's picture size, to [n, H, W]: probability that a pixel is a subject's."""
 Captioner: TypeAlias = "Callable[[Tensor], list[str]]"
 """Pixels [n, 3, H, W] in [0, 1], of the base's picture size, to a caption for each picture, with {} for the subject."""
 
 
 @dataclass(frozen=True)
 class Judge:
-    """A network that measures pictures, and texts where it reads them."""
+    """A network that scores are computed with: it embeds pictures, and texts where it has a text encoder."""
 
     see: Callable[[Tensor], Tensor]  # pixels [n, 3, size, size] in [0, 1] -> [n, D]
-    weights: Path  # its file
-    size: int  # pixels of a side
+    weights: Path  # file of its weights
+    size: int  # side of its input, in pixels
     read: Callable[[Sequence[str]], Tensor] | None = None  # texts -> [n, D]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The means to measure a base on a world of its own: judges, prompts and subjects that nothing was trained on."""
+    """The benchmark that comes with a base: judges, prompts, and subjects that no network was trained on."""
 
     name: str
     judges: Mapping[str, Judge]  # by role, as in `evaluation.encoders`
     prompts: Callable[[], Sequence[Any]]
-    """Prompts with {} for the subject and with the truth that the judges can read off a picture (`.text`)."""
-    prompts_elsewhere: tuple[str, ...]  # prompts without the subject, by which drift is measured
-    example: Callable[[], Subject]  # a subject of the development split: neither trained on nor judged by
+    """Prompts (`.text`) with {} for the subject, and the facts about a picture that judges check for each."""
+    prompts_elsewhere: tuple[str, ...]  # prompts without the subject, which drift is measured on
+    example: Callable[[], Subject]  # a subject of the development split: in neither the training nor the test split
     results: Path  # scores and times of methods on this base: JSON, a row for each method
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """Each field's default says that the base has no such thing."""
+    """The capabilities of a base. The default of a field means that the base lacks it."""
 
     encoders: Mapping[str, PixelEncoder] = field(default_factory=dict)
-    """By role. "face": unit embeddings [n, D] of a face's identity; "object": the same of a thing's; "landmarks": x and
-    y of K landmarks of a face [n, K, 2], as shares of the picture's width and height; "w_plus": codes [n, L, D] in the
-    space W+ of a face GAN."""
+    """Image encoders by role. "face": unit embeddings [n, D] of a face's identity; "object": the same of an object's;
+    "landmarks": x and y of K landmarks of a face [n, K, 2], as shares of the picture's width and height; "w_plus":
+    codes [n, L, D] in the space W+ of a face GAN."""
     faces: FaceNetworks | None = None
-    """Networks that find faces in pictures of any size; the roles "face" and "landmarks" are theirs."""
+    """Networks that find faces in pictures of any size; they provide the encoders "face" and "landmarks"."""
     segmenter: Segmenter | None = None
     captioner: Captioner | None = None
     multimodal: str = ""  # folder of a language model that reads pictures
-    corpus: Corpus | None = (
-        None  # pictures of many subjects that encoders are trained on where no other corpus is named
-    )
+    # pictures of many subjects, for training encoders where the user names no other corpus
+    corpus: Corpus | None = None
     people: Corpus | None = None  # the same of people, for methods of faces
-    known_words: Callable[[], frozenset[str]] | None = None  # all words that mean something to it, where they are few
+    known_words: Callable[[], frozenset[str]] | None = None  # its whole vocabulary, where that is small
     weights: Path | None = None  # folder of the methods' pre-trained weights that ship with it
-    full_size: bool = True  # methods need the settings of a full-size base (`Card.full_size`), not those of a small one
-    photographs: bool = True  # it was trained on photographs
+    # whether methods need the settings of a full-size base (`Card.full_size`) rather than those of a small one
+    full_size: bool = True
+    photographs: bool = True  # whether it was trained on photographs
     bench: Bench | None = None
 
 

@@ -1,4 +1,4 @@
-"""What was learned: one safetensors file with its whole story in the header."""
+"""A learned concept: one safetensors file whose header records how it was made."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 
 
 FORMAT = 2
-"""Of the file. Format 1 had no hash of its content; it is still read."""
+"""Version of the file format. Files of format 1, which have no hash of their content, are still read."""
 
 
 OPENS = ("model",)
-"""Settings that name a network to open, by folder or hub id."""
+"""Settings whose value is the folder or hub id of a network to load."""
 
 
 RUNS = ("judge",)
-"""Settings that may name code to run, as FILE.py:function; painting runs none of it."""
+"""Settings whose value may be code to run, as FILE.py:function. Sampling runs none of it."""
 
 
 @dataclass(frozen=True)
 class Concept:
-    """A taught subject. Wear it while painting, save it, load it.
+    """A learned subject, to paint with, save and load.
 
-    `tensors` hold everything that makes the difference to the base; the rest is the header.
+    `tensors` hold every change to the base; the other fields are the header of its file.
     """
 
-    handle: str  # as prompts write it: "<rex>"
-    method: str  # its name, or "file.py:function"
+    handle: str  # the word for it in prompts: "<rex>"
+    method: str  # name of the method, or "file.py:function"
     settings: dict[str, Any]
     base: dict[str, str]  # name, family, fingerprint
     subject: dict[str, Any]  # the subject's card: class noun, kind, names and hashes of the pictures
@@ -55,35 +55,38 @@ class Concept:
     scores: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    weights: dict[str, str] = field(default_factory=dict)  # pre-trained weights it stands on: name -> hash
-    method_sha256: str = ""  # of the method's file, where the method is "file.py:function"
+    weights: dict[str, str] = field(default_factory=dict)  # pre-trained weights it was trained from: name -> hash
+    method_sha256: str = ""  # hash of the method's file, where the method is "file.py:function"
     members: tuple[dict[str, Any], ...] = ()
-    """Of a merged concept, what it was merged from: each with MEMBER's fields of `core.headers`, and `keeps`, the
-    numbers of the modifiers of its recipe that act beside the merged change."""
-    trusted: bool = field(
-        default=True, compare=False
-    )  # whether what it names may be run and opened; not of a file, unless told
-    sha256: str = field(default="", compare=False)  # of header and tensors, as the file it was read from has it
+    """The concepts that a merged concept was made of, each as a table of the fields of `core.headers.MEMBER`. Its field
+    `keeps` lists the numbers of the modifiers of that recipe that act beside the merged change."""
+    # whether code and networks that its header names may be run and opened; False for a file, unless the user allows it
+    trusted: bool = field(default=True, compare=False)
+    sha256: str = field(default="", compare=False)  # hash of header and tensors in the file that it was read from
 
     def check_opens(self, chosen: Mapping[str, Any]) -> None:
-        """Raises `FileError` where the settings open a network that nobody but the concept's own file names."""
+        """Raise `FileError` where the settings open a network that only the concept's own file names."""
         opened = [str(chosen[name]) for name in OPENS if chosen.get(name)]
         if opened and not self.trusted:
             raise FileError(
-                f"{self.handle} wants to open {opened[0][:200]!r}, a network that its file names; a file opens nothing of itself: "
-                "say --trust (in Python: Concept.load(…, trust=True)) if you know where it is from"
+                f"{self.handle} wants to open {opened[0][:200]!r}, a network that its file names; limner opens such a "
+                "network only for files that you trust: give --trust (in Python: Concept.load(…, trust=True)) if you "
+                "know where the file is from"
             )
 
     def _check_weights(self, name: str, base: Base) -> None:
-        """Raises `FileError` where the pre-trained weights are others than those it was taught on. A concept of before
-        they were recorded says nothing of them, and one for another base of the family stands on that base's own."""
+        """Raise `FileError` where the pre-trained weights differ from those that the concept was trained from.
+
+        Older concepts record no hash of them and pass. On another base of the family, the weights for that base are
+        used, so that their hash differs by right.
+        """
         from .weights import mark
 
         known = self.weights.get(name)
         if known and base.fingerprint == self.base["fingerprint"] and known != (now := mark(name, base)):
             raise FileError(
-                f"{self.handle} stands on pre-trained weights of {name} with hash {known}, and those here have {now}: they were trained "
-                "or imported anew since; put the old ones back, or teach the subject again"
+                f"{self.handle} stands on pre-trained weights of {name} with hash {known}, and those here have {now}: "
+                "they were trained or imported again since; restore the old weights, or learn the subject again"
             )
 
     def scored(self, scores: Mapping[str, Any]) -> Concept:
@@ -99,12 +102,13 @@ class Concept:
 
     @property
     def handles(self) -> tuple[str, ...]:
-        """The handles that it answers to: one, or of a merged concept one for each subject."""
+        """Its handles: one, or for a merged concept one for each subject."""
         return tuple(str(member["handle"]) for member in self.members) or (self.handle,)
 
     @property
     def has_trigger(self) -> bool:
-        """Whether prompts call it by a word; a file of another tool that was taught without one acts by being worn."""
+        """Whether prompts name it by a word. A file of another tool that was trained without one acts in every prompt
+        while it is attached."""
         from .concept import IMPORTED
 
         return self.method != IMPORTED or bool(self.settings.get("words") or self.settings.get("says"))
@@ -120,7 +124,7 @@ class Concept:
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the file, whole or not at all. Raises `FileError` when it exists (with `overwrite`, when limner did not
-        write what exists), and when it cannot be written, as on a full disk."""
+        write the existing file), and when it cannot be written, as on a full disk."""
         from safetensors.torch import save_file
 
         if overwrite:
@@ -134,11 +138,11 @@ class Concept:
 
     @classmethod
     def load(cls, path: Path | str, *, trust: bool = False) -> Concept:
-        """Read a file that `save` wrote. Raises `FileError` for anything else, and for a file that was changed since.
+        """Read a file that `save` wrote. Raises `FileError` for any other file, and for one that was changed since.
 
-        A file is data: nothing that it names is run or opened. A method of a file of yours is used if you named it
-        before, by `limner.methods.find("FILE.py:function")` or `--method`; `trust` lets the concept's own header name
-        it, and networks.
+        A file is data: no code or network that it names is run or opened. A method in a file of yours is used if you
+        named it before, by `limner.methods.find("FILE.py:function")` or `--method`. With `trust`, the concept's own
+        header may name such methods, and networks to open.
         """
         header, tensors, digest = read_checked(Path(path), what="concept")
         if header.get("format") not in (1, FORMAT):
@@ -148,7 +152,7 @@ class Concept:
         found = {**defaults, **{name: value for name, value in header.items() if name != "format"}}
         missing, strange = [n for n in known if n not in found], [n for n in found if n not in known]
         if missing:
-            raise FileError(f"{path} lacks parts of a concept's header ({', '.join(missing)}); teach it again")
+            raise FileError(f"{path} lacks parts of a concept's header ({', '.join(missing)}); learn it again")
         if strange:
             raise FileError(f"{path} has a field in its header that limner does not write: {strange[0][:100]!r}")
         check_header(found, tensors, path)
@@ -168,4 +172,4 @@ def setting_kinds(make: Callable[..., Recipe]) -> dict[str, type]:
 
 
 IMPORTED = "imported"
-"""The method of such a concept, in its header."""
+"""The method in the header of a concept that was imported from a file of another tool."""

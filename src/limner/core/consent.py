@@ -1,4 +1,4 @@
-"""Consent: whose face it is, and who says that it may be taught."""
+"""Consent to train on the face of a person."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .untrusted import plain_text, table
 
 
 class GuardianNeeded(InputError):
-    """The face looks like a child's, and no parent or guardian has agreed."""
+    """The face appears to be a child's, and no parent or guardian has agreed."""
 
 
 MAX_CONSENT = 200  # characters of each answer
@@ -20,10 +20,10 @@ MAX_CONSENT = 200  # characters of each answer
 
 @dataclass(frozen=True)
 class Consent:
-    """The answers to the questions that are asked before a face is taught. A concept's header holds them."""
+    """The consent given before training on a face. The header of the concept records it."""
 
-    person: str  # whose face it is: "Ann Lee", "myself", "nobody: a rendered person"
-    guardian: str = ""  # of a child: who agreed for it
+    person: str  # the person shown: "Ann Lee", "myself", "nobody: a rendered person"
+    guardian: str = ""  # the parent or guardian who agreed for a child
 
     def __post_init__(self) -> None:
         for name, text in (("person", self.person), ("guardian", self.guardian)):
@@ -37,12 +37,12 @@ class Consent:
 
     @classmethod
     def of(cls, given: Consent | str | None) -> Consent | None:
-        """A consent given as itself, or as the person's name."""
+        """A consent from a `Consent` or from the name of the person."""
         return given if given is None or isinstance(given, Consent) else cls(given)
 
 
 def check_consent(value: object, where: str) -> None:
-    """Raise `FileError` for the consent of a header that is none."""
+    """Raise `FileError` for a malformed consent in a header."""
     found: Mapping[str, Any] = table(value, where)
     if set(found) != {"person", "guardian"}:
         raise FileError(f"{where} must have person and guardian, not {', '.join(sorted(map(str, found)))[:100]}")
@@ -51,21 +51,21 @@ def check_consent(value: object, where: str) -> None:
 
 
 def demand(consent: Consent | None, *, handle: str, ages: Mapping[str, str]) -> None:
-    """Raise `InputError` where a face may not be taught.
+    """Raise `InputError` where training on a face is not permitted.
 
     Args:
-        consent: what was answered, if anything was.
+        consent: the consent, or None where none was given.
         handle: the subject, for the message.
-        ages: name of each picture -> how old its face looks ("child", "adult", "old"; empty where nobody can tell).
+        ages: name of each picture -> apparent age of its face ("child", "adult", "old"; empty where unknown).
     """
     if consent is None:
         raise InputError(
-            f"{handle} is a face, and nobody has said whose and that it may be taught: nothing was taught. Say consent='NAME' "
+            f"{handle} is a face, and there is no consent to train on it: nothing was trained. Give consent='NAME' "
             "(--person NAME --yes-i-may) if that person agrees"
         )
     young = [name for name, age in ages.items() if age == "child"]
     if 2 * len(young) > len(ages) and not consent.guardian:
         raise GuardianNeeded(
-            f"{handle} looks like a child ({young[0]}), so a parent or guardian must agree too: nothing was taught. Say "
-            "consent=Consent('NAME', guardian='WHO AGREED') (--guardian WHO)"
+            f"{handle} looks like a child ({young[0]}), so a parent or guardian must agree too: nothing was trained. "
+            "Give consent=Consent('NAME', guardian='WHO AGREED') (--guardian WHO)"
         )

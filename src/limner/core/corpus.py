@@ -1,4 +1,4 @@
-"""A corpus: pictures of many subjects, which encoders are trained on."""
+"""A corpus: pictures of many subjects, for training encoders."""
 
 from __future__ import annotations
 
@@ -10,25 +10,33 @@ if TYPE_CHECKING:
 
 
 class Corpus(Protocol):
-    """Numbered pictures, several or one of each subject. No subject that is judged is among them.
+    """Numbered pictures, one or several of each subject. It holds no subject of a benchmark.
 
-    Some know more: `looks(picture)` says what a subject looks like, `text(number)` any text of their language,
-    `landmarks(pictures)` gives [n, K, 2] as shares of width and height (NaN where unknown), and `mirror` which landmark
-    each becomes in a mirrored picture.
+    Some corpora have further attributes: `looks(picture)` describes the appearance of a subject, `text(number)` returns
+    a text in the corpus's language, `landmarks(pictures)` returns [n, K, 2] as shares of width and height (NaN where
+    unknown), and `mirror` lists the landmark that each becomes in a mirrored picture.
     """
 
     @property
     def name(self) -> str: ...
+
+    # hash of its whole content
     @property
-    def fingerprint(self) -> str: ...  # of everything that is in it
+    def fingerprint(self) -> str: ...
+
+    # summary of its content and of the pictures left out, in values that JSON can hold
     @property
-    def record(self) -> Mapping[str, Any]: ...  # what is in it and what was left out, as JSON holds it
+    def record(self) -> Mapping[str, Any]: ...
+
+    # numbers of the pictures of each subject
     @property
-    def subjects(self) -> Sequence[Sequence[int]]: ...  # the pictures of each subject
-    def noun(self, picture: int) -> str: ...  # what its subject is
-    def said(self, picture: int, name: str, *, seed: int) -> str: ...  # its caption, the subject called by a name
-    def drawn(
-        self, pictures: Sequence[int], size: int
-    ) -> tuple[
-        Tensor, Tensor | None
-    ]: ...  # uint8 [n, 3, size, size]; and where the subject is, uint8 [n, 1, size, size]
+    def subjects(self) -> Sequence[Sequence[int]]: ...
+
+    # class noun of the subject in a picture
+    def noun(self, picture: int) -> str: ...
+
+    # caption of a picture, with the subject called by this name
+    def said(self, picture: int, name: str, *, seed: int) -> str: ...
+
+    # pixels, uint8 [n, 3, size, size], and masks of the subjects, uint8 [n, 1, size, size]
+    def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]: ...

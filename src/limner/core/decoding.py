@@ -1,5 +1,5 @@
-"""Picture files decoded within bounds: known formats alone, no more pixels than are read, in memory that does not
-grow with them."""
+"""Decoding of picture files within limits: of known formats only, up to a number of bytes and pixels, and in bounded
+memory."""
 
 from __future__ import annotations
 
@@ -21,45 +21,43 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
-"""Formats that are opened, whatever a file is called, beside HEIC where its decoder is installed. Pillow knows forty
+"""Formats that are opened, whatever a file's suffix, beside HEIC where its decoder is installed. Pillow knows forty
 more; some of them start other programs (PostScript)."""
 MAX_PIXELS = 64_000_000
 """Pixels of the largest picture that is read."""
 KEPT_PIXELS = 4096 * 4096
-"""Pixels that are kept of a larger picture: it is brought down to as many before it is converted."""
+"""Pixels to which a larger picture is reduced before it is converted."""
 MAX_BYTES = 500_000_000
 """Bytes of the largest picture file that is read."""
-STRIP = 1_000_000  # pixels that are scaled from 16 or 32 bits at a time
+STRIP = 1_000_000  # pixels that are converted from 16 or 32 bits at a time
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture as RGB, turned as its EXIF says, and what was noticed."""
+    """A picture as RGB, rotated as its EXIF says, and facts about its file."""
 
     rgb: Image.Image
-    opaque: (
-        Image.Image | None
-    )  # "L": where a picture with transparency is opaque; None without transparency, or with nothing else
+    # "L": where a picture with transparency is opaque; None for one that is opaque or transparent everywhere
+    opaque: Image.Image | None
     animated: bool
-    whole_size: tuple[int, int]  # of the picture before it was brought down
+    whole_size: tuple[int, int]  # size of the picture before it was reduced
 
 
 def decoded(source: Path | bytes, *, name: str) -> Decoded:
-    """The first frame of a picture file, or of the bytes of one. Raises `PictureError` for everything that cannot be
-    read."""
+    """The first frame of a picture file, given by path or as bytes. Raises `PictureError` where it cannot be read."""
     with _opened(source, name) as image:
         return converted(image, name=name, own=True)
 
 
 def decoded_mask(source: Path | bytes, *, name: str) -> Image.Image:
-    """The mask that a picture file, or the bytes of one, holds. Raises `PictureError` for everything that cannot be
-    read."""
+    """The mask in a picture file, given by path or as bytes. Raises `PictureError` where it cannot be read."""
     with _opened(source, name) as image:
         return converted_mask(image, name=name)
 
 
 def converted_mask(image: Image.Image, *, name: str) -> Image.Image:
-    """An opened mask as "L", turned as its EXIF says, over black where it is transparent. Raises `PictureError`."""
+    """An opened mask as "L", rotated as its EXIF says, black where it is transparent. Raises `PictureError` where it
+    cannot be decoded."""
     return _guarded(name, lambda: _as_mask(image, name))
 
 
@@ -76,15 +74,15 @@ def _as_mask(image: Image.Image, name: str) -> Image.Image:
 
 
 def text_of(source: Path, field: str) -> str:
-    """A text that a picture file carries beside its pixels, such as "limner" of a PNG; empty where it has none. Raises
-    `PictureError`."""
+    """A text field of a picture file, such as "limner" in a PNG; empty where it is absent. Raises `PictureError` where
+    the file cannot be read."""
     with _opened(source, str(source)) as image:
         return str(image.info.get(field, ""))
 
 
 def converted(image: Image.Image, *, name: str, own: bool = False) -> Decoded:
-    """An opened picture as RGB: turned as its EXIF says, transparency over white, 16 bits scaled to 8. `own` says
-    that the picture may be changed. Raises `PictureError`."""
+    """An opened picture as RGB: rotated as its EXIF says, white where it is transparent, 16 bits scaled to 8. With
+    `own`, the given picture may be changed. Raises `PictureError` where it cannot be decoded."""
     return _guarded(name, lambda: _converted(image, name, own))
 
 
@@ -116,7 +114,7 @@ def _converted(image: Image.Image, name: str, own: bool) -> Decoded:
 
 @contextmanager
 def _opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
-    """A picture whose format, size and bytes are within bounds; nothing of it is decoded yet."""
+    """A picture whose format and numbers of pixels and bytes are within the limits; it is not decoded yet."""
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(source, Path) and not source.is_file():
@@ -141,7 +139,7 @@ def _opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
             raise PictureError(
                 f"{name} unpacks to far more than the {MAX_PIXELS:,} pixels that are read: make it smaller"
             ) from error
-        except Exception as error:  # of a damaged picture, Pillow raises whatever it stumbles over
+        except Exception as error:  # a damaged picture can make Pillow raise any exception
             raise _damaged(name, error) from error
         pixels = image.width * image.height
         if pixels > MAX_PIXELS:
@@ -153,7 +151,7 @@ def _opened(source: Path | bytes, name: str) -> Iterator[Image.Image]:
             yield image
 
 
-_opening = threading.Lock()  # filters of warnings belong to the whole process
+_opening = threading.Lock()  # warning filters are shared by all threads
 
 
 def _open_known(file: BinaryIO, name: str) -> Image.Image:
@@ -177,8 +175,8 @@ def _open_known(file: BinaryIO, name: str) -> Image.Image:
 
 
 class _Room:
-    """Large pictures wait for one another, so that threads together decode at most `pixels` at a time; one alone
-    always may."""
+    """Makes threads wait, so that together they decode at most `pixels` at a time. A single picture may always start,
+    whatever its size."""
 
     def __init__(self, pixels: int) -> None:
         self.pixels, self.taken, self.changed = pixels, 0, threading.Condition()
@@ -207,7 +205,7 @@ def _guarded(name: str, make: Callable[[], T]) -> T:
         return make()
     except PictureError:
         raise
-    except Exception as error:  # of a damaged picture, Pillow raises whatever it stumbles over
+    except Exception as error:  # a damaged picture can make Pillow raise any exception
         raise _damaged(name, error) from error
 
 
@@ -217,7 +215,7 @@ def _damaged(name: str, error: Exception) -> PictureError:
 
 
 def _smaller(image: Image.Image) -> Image.Image:
-    """The picture with at most `KEPT_PIXELS`; one and the same size of pictures and masks that had one."""
+    """The picture with at most `KEPT_PIXELS` pixels. Pictures and masks of equal size stay equal in size."""
     from PIL import Image
 
     pixels = image.width * image.height
@@ -229,8 +227,8 @@ def _smaller(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image, name: str) -> Image.Image:
-    """A picture of 16 or 32 bits as 8-bit grey, some rows at a time; any other as it is. The brightest pixel says
-    what white is: 1, 255 or 65,535."""
+    """A picture of 16 or 32 bits as 8-bit grey, some rows at a time; any other unchanged. White is the smallest of 1,
+    255 and 65,535 that is not below the brightest pixel."""
     import numpy as np
     from PIL import Image
 

@@ -1,8 +1,8 @@
-"""Text that leaves limner for another language, escaped for it: HTML, Markdown, YAML, Python, a shell, a terminal.
+"""Escaping of text for HTML, Markdown, YAML, TOML, Python, a shell and a terminal.
 
-Every name, prompt, caption and header comes from outside; so all such text is made here and nowhere else. HTML is made
-by `html`, which escapes each value that is put into a template unless `html` itself made it; no f-string in limner
-holds a tag.
+Names, prompts, captions and headers come from users and files, so all such text is escaped here and nowhere else. HTML
+is made by `html`, which escapes each value that is put into a template unless `html` itself made it; no f-string in
+limner holds a tag.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ __all__ = [
 ]
 
 _MARKDOWN = re.compile(r"[\\`*{}\[\]#|~!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-"""Characters that mean something to Markdown; an underscore within a word means nothing."""
+"""Characters with a meaning in Markdown. An underscore within a word has none."""
 _ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("://", "&#58;//"), ("www.", "www&#46;"), ("@", "&#64;"))
-"""HTML within Markdown, and the beginnings of what GitHub makes a link of its own accord."""
+"""Characters of HTML within Markdown, and the beginnings of text that GitHub turns into links."""
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
-"""Characters that JSON writes as they are and YAML does not read."""
+"""Characters that JSON writes unescaped and YAML does not read."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that move a terminal's cursor, change its colours or reverse what stands after them; not newline and
-tab."""
+"""Characters that move a terminal's cursor, change its colours or reverse the direction of the text after them; newline
+and tab are not among them."""
 
 
 def html(template: LiteralString, *values: object, **named: object) -> Markup:
-    """A template of HTML with values put in as `str.format` does; each is escaped, unless it is `Markup` already.
+    """An HTML template, filled in as `str.format` does. Each value is escaped unless it is `Markup` already.
 
-    An attribute's value stands between double quotes in the template.
+    In the template, an attribute's value must stand between double quotes.
 
         >>> html('<b title="{}">{}</b>', 'a "quoted" name', "<rex>")
         Markup('<b title="a &#34;quoted&#34; name">&lt;rex&gt;</b>')
@@ -55,12 +55,12 @@ def html(template: LiteralString, *values: object, **named: object) -> Markup:
 
 
 def join_html(pieces: Iterable[object], between: LiteralString = "") -> Markup:
-    """Pieces of HTML one after the other; those that are plain text are escaped."""
+    """Pieces of HTML joined, with plain text among them escaped."""
     return Markup(between).join(pieces)  # type: ignore[arg-type]  # anything is taken as its text
 
 
 def html_page(title: str, style: LiteralString, parts: Sequence[Markup]) -> Markup:
-    """A whole page; it fetches nothing."""
+    """A whole HTML page, which loads nothing from elsewhere."""
     return html(
         '<!doctype html><html lang="en"><meta charset="utf-8">{}<title>{}</title><style>{}</style>{}',
         Markup(GENERATOR),
@@ -78,7 +78,7 @@ def html_table(head: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Markup:
 
 
 def markdown_text(value: object) -> str:
-    r"""Text that stays text in Markdown, on one line and within a cell of a table.
+    r"""Text escaped for Markdown, on one line, also for a cell of a table.
 
     >>> markdown_text("a|b <i> *c* lora_rank")
     'a\\|b &lt;i&gt; \\*c\\* lora_rank'
@@ -91,7 +91,7 @@ def markdown_text(value: object) -> str:
 
 
 def markdown_code(value: object) -> str:
-    """Text as code in a line of Markdown, between more backticks than it has in a row."""
+    """Text as inline code in Markdown, between one backtick more than the longest run of them in the text."""
     text = " ".join(str(value).split())
     ticks = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     room = " " if not text or text[0] == "`" or text[-1] == "`" else ""
@@ -118,7 +118,8 @@ def python_literal(value: object) -> str:
 
 
 def shell_word(value: object) -> str:
-    """A text as one word of a POSIX shell; between double quotes, which Windows knows too, where these are enough."""
+    """A text quoted as one word of a POSIX shell. Double quotes are preferred where they suffice: Windows reads them
+    too."""
     text = str(value)
     if re.fullmatch(r"[\w ,.:;/<>()'+=@?#&*|~\[\]{}^-]+", text) and shlex.quote(text) != text:
         return f'"{text}"'
@@ -126,5 +127,5 @@ def shell_word(value: object) -> str:
 
 
 def terminal_text(value: object) -> str:
-    r"""A text without control characters, which are shown as Python writes them: an escape as \x1b."""
+    r"""A text whose control characters are written as escape sequences of Python, such as \x1b."""
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))

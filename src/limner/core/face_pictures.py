@@ -1,4 +1,5 @@
-"""Photographs to pictures of one face: found, chosen among several, turned upright and cut out."""
+"""Crops of one person's face from photographs: the face is detected, chosen among several, rotated upright and cut
+out."""
 
 from __future__ import annotations
 
@@ -16,19 +17,20 @@ if TYPE_CHECKING:
     from .faces import FaceNetworks, FoundFace
 
 AROUND = 2.2
-"""Side of the square that is cut out, in heights of the face: head and shoulders."""
+"""Side of the crop of head and shoulders, as a multiple of the face's height."""
 LEAST_SQUARE = 96
-"""Pixels of a side of the smallest square that is cut out."""
+"""Side of the smallest crop, in pixels."""
 NEARLY = 0.8
-"""Of a picture's shorter side; a square that takes more is made to take all."""
+"""Share of a picture's shorter side; a crop whose side would exceed it takes the whole shorter side."""
 TINY = 20
-"""Pixels of the height of a face that says too little of a person."""
+"""Height and width, in pixels, below which a face has too little detail to learn from."""
 TURNED = 0.5
-"""How far the nose may be from between the eyes, in distances of the eyes; beyond, the head is turned away."""
+"""Largest horizontal distance of the nose from the midpoint of the eyes, as a share of the distance between the eyes.
+Beyond it, the head counts as turned away."""
 LEVEL = 3.0
-"""Degrees by which the eyes may be off level before the picture is turned."""
+"""Largest slope of the line through the eyes, in degrees, at which the picture is not rotated."""
 CLEAR = 0.1
-"""By how much more alike over the photographs the person that recurs must be than anybody else."""
+"""Margin in mean cosine similarity by which the recurring person must exceed every other person."""
 
 
 class Photograph(Protocol):
@@ -45,14 +47,14 @@ class Photograph(Protocol):
 class Cut(NamedTuple):
     """A face cut out of a photograph."""
 
-    place: int  # of the photograph among all
+    place: int  # number of the photograph among all
     image: Image.Image
     mask: Image.Image | None
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A photograph with the faces that can be used of it."""
+    """A photograph with its usable faces."""
 
     index: int
     reference: Photograph
@@ -68,13 +70,13 @@ def faces_alone(
 
     Args:
         pictures: photographs of one person, alone or among others.
-        networks: what finds the faces.
-        which: the person's place from the left, from 1, in every picture that shows several; None takes the one that
-            recurs.
+        networks: networks that find and recognise faces.
+        which: the person's position from the left, counted from 1, in every picture that shows several; None takes the
+            person who recurs.
 
     Raises:
         PictureError: no picture has a face that can be used.
-        InputError: several people are shown, and which of them is meant does not follow.
+        InputError: several people are shown, and it is not clear which one is meant.
     """
     shown, notes = [], []
     for index, picture in enumerate(pictures):
@@ -94,7 +96,7 @@ def faces_alone(
 
 
 def _fault(face: FoundFace) -> str:
-    """Why a face is no good to learn from; empty for one that is."""
+    """The reason why a face is unsuitable for training; empty for a suitable one."""
     if min(face.height, face.width) < TINY:
         return (
             f"shows a face of {face.width:.0f} x {face.height:.0f} pixels, too small to learn from ({TINY} are needed)"
@@ -120,7 +122,8 @@ def _chosen(shown: Sequence[_Shown], networks: FaceNetworks, which: int | None) 
     if recurring is None:
         raise InputError(
             f"{several[0].reference.name} shows {len(several[0].faces)} people, and it is not clear which one is meant: "
-            f"{_choices(several[0])}. Say which=1 (--which 1) for the first from the left, or give photographs of one person"
+            f"{_choices(several[0])}. Give which=1 (--which 1) for the first from the left, or give photographs of one "
+            "person"
         )
     return recurring
 
@@ -131,7 +134,7 @@ def _choices(shown: _Shown) -> str:
 
 
 def _recurring(shown: Sequence[_Shown], networks: FaceNetworks) -> list[FoundFace] | None:
-    """The face of each picture that is the same person's throughout; None where nobody stands out by CLEAR."""
+    """The face of the recurring person in each picture; None where nobody exceeds the others by CLEAR."""
     import torch
 
     if len(shown) < 2:
@@ -168,8 +171,8 @@ def _embedded(image: Image.Image, face: FoundFace, networks: FaceNetworks) -> Te
 
 
 def square_around(face: FoundFace, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of the square of head and shoulders around a face, inside a picture of (width,
-    height)."""
+    """Left, top, right and bottom, in pixels, of the square of head and shoulders around a face, within a picture of
+    `size` (width, height)."""
     side = round(max(AROUND * max(face.height, face.width), LEAST_SQUARE))
     side = min(size) if side > NEARLY * min(size) else side
     x, y = face.middle
@@ -179,7 +182,7 @@ def square_around(face: FoundFace, size: tuple[int, int]) -> tuple[int, int, int
 
 
 def _cut(shown: _Shown, face: FoundFace) -> Cut:
-    """The picture of one face: turned so that its eyes are level, and cut to the square around it."""
+    """The picture of one face: rotated so that its eyes are level, and cut to the square around it."""
     box, turn = square_around(face, shown.image.size), _roll(face)
     image, mask = (
         None if whole is None else _turned(whole, turn, face.middle).crop(box)
@@ -187,12 +190,13 @@ def _cut(shown: _Shown, face: FoundFace) -> Cut:
     )
     assert image is not None
     if mask is not None and not sum(mask.histogram()[128:]):
-        raise InputError(f"the mask of {shown.reference.name} shows nothing of the face that was found there")
+        raise InputError(f"the mask of {shown.reference.name} does not cover the face that was found there")
     return Cut(shown.index, image, mask)
 
 
 def _roll(face: FoundFace) -> float:
-    """Degrees by which the line through the eyes falls to the right; 0 where it is level enough."""
+    """Degrees by which the line through the eyes falls to the right; 0 for less than LEVEL, and for 60 or more, which
+    no upright head has."""
     if not face.points:
         return 0.0
     (x0, y0), (x1, y1) = face.points[:2]
@@ -201,7 +205,7 @@ def _roll(face: FoundFace) -> float:
 
 
 def _turned(image: Image.Image, degrees: float, around: tuple[float, float]) -> Image.Image:
-    """The picture turned about a point, its border mirrored where nothing was."""
+    """The picture rotated about a point; corners that would be empty show its mirrored border."""
     import numpy as np
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Faces in pictures: what a network of faces offers, and where a face was found."""
+"""Faces in pictures: the interface of networks for faces, and the result of a detection."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FIVE = ("left eye", "right eye", "nose tip", "mouth left", "mouth right")
-"""Landmarks that every detector of photographs marks. Left and right are the viewer's."""
+"""Landmarks that every detector for photographs marks. Left and right are the viewer's."""
 
 
 @dataclass(frozen=True)
 class FoundFace:
-    """A face of a picture, in pixels from its upper left corner."""
+    """A face in a picture. Coordinates are pixels from the upper left corner."""
 
     box: tuple[float, float, float, float]  # left, top, right, bottom: forehead to chin, ear to ear
-    points: tuple[tuple[float, float], ...] = ()  # x, y of FIVE, where the detector marks them
+    points: tuple[tuple[float, float], ...] = ()  # x, y of the landmarks FIVE; empty where the detector marks none
     certainty: float = 1.0  # in [0, 1]
 
     @property
@@ -37,11 +37,12 @@ class FoundFace:
 
 
 class LandmarkDetector(Protocol):
-    """Pictures [n, 3, H, W] in [0, 1] -> [n, K, 2]: x, y of the landmarks of each one's largest face, as shares of
-    width and height; of a picture without a face, all not a number."""
+    """Pictures [n, 3, H, W] in [0, 1] -> [n, K, 2]: x, y of the landmarks of the largest face in each, as shares of
+    width and height; NaN for a picture without a face."""
 
+    # K names of landmarks, FIVE among them
     @property
-    def names(self) -> tuple[str, ...]: ...  # K, among them FIVE
+    def names(self) -> tuple[str, ...]: ...
     def __call__(self, pixels: Tensor) -> Tensor: ...
 
 
@@ -51,16 +52,18 @@ class FaceNetworks(Protocol):
     @property
     def name(self) -> str: ...
 
-    def find(self, image: Image.Image) -> Sequence[FoundFace]: ...  # from the left
+    # faces in a picture, from left to right
+    def find(self, image: Image.Image) -> Sequence[FoundFace]: ...
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """Pictures [n, 3, H, W] in [0, 1] -> unit vectors [n, D] of each one's largest face, near for one person and
-        far for two. Gradients pass. A picture without a face gives zeros."""
+        """Pictures [n, 3, H, W] in [0, 1] -> unit vectors [n, D] of the largest face in each, close for one person and
+        far apart for two. Gradients pass. A picture without a face gives zeros."""
         ...
 
     @property
     def landmarks(self) -> LandmarkDetector | None: ...
 
     def age(self, image: Image.Image) -> str:
-        """ "child", "adult" or "old": how the largest face looks; empty where these networks cannot tell."""
+        """Apparent age of the largest face: "child", "adult" or "old"; empty where these networks do not estimate
+        it."""
         ...

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and only over files that limner wrote."""
+"""Writing files atomically, and replacing only files that limner wrote."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from pathlib import Path
 from limner.errors import FileError
 
 PART = ".limner-"
-"""How the names of folders begin in which files are written before they are put in place: `.limner-HOST-PID-N.part`."""
+"""Prefix of the temporary folders that files are first written into: `.limner-HOST-PID-N.part`."""
 ABANDONED = 86_400.0
-"""Seconds after which such a folder of another machine is taken for left behind."""
+"""Age in seconds from which a temporary folder of another machine counts as abandoned."""
 _numbers = itertools.count()
 
 
 class FileInTheWay(FileError):
-    """There is a file of that name already, and it may not be replaced."""
+    """A file of that name exists already, and it may not be replaced."""
 
 
 def atomic_write(path: Path, write: Callable[[Path], object], *, overwrite: bool = False) -> Path:
-    """Let `write` fill a file beside `path`, then put it in place in one move that also a power loss does not undo.
+    """Let `write` fill a temporary file beside `path`, then move it to `path` in one step, safe against a power loss.
 
-    The file has the mode that the umask says, whatever `write` gave it. Raises `FileInTheWay` when something is there
-    already and `overwrite` is off, also when it came there meanwhile, and `FileError` for every other reason why it
-    cannot be written (a full disk, a quota, a limit, no permission); whatever was there before is untouched then.
+    The file's mode follows the umask, whatever mode `write` gave it. Raises `FileInTheWay` when `path` exists and
+    `overwrite` is off, also when another process created it meanwhile, and `FileError` where the file cannot be written
+    for another reason (a full disk, a quota, a limit, no permission). After an error, an existing file is unchanged.
     """
     if path.exists() and not overwrite:
         raise _in_the_way(path)
@@ -41,7 +41,8 @@ def atomic_write(path: Path, write: Callable[[Path], object], *, overwrite: bool
         path.parent.mkdir(parents=True, exist_ok=True)
         with _part_folder(path.parent) as folder:
             part = folder / path.name
-            part.touch()  # with the mode that the umask says; safetensors makes its file anew, for the owner alone
+            # a new file has the mode of the umask; safetensors replaces it by one that only the owner can read
+            part.touch()
             mode = part.stat().st_mode & 0o777
             write(part)
             os.chmod(part, mode)
@@ -58,13 +59,13 @@ def atomic_write(path: Path, write: Callable[[Path], object], *, overwrite: bool
 
 
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> Path:
-    """`atomic_write` of a text, in UTF-8 whatever the locale."""
+    """Write a text by `atomic_write`, in UTF-8 whatever the locale."""
     return atomic_write(path, lambda part: part.write_text(text, encoding="utf-8"), overwrite=overwrite)
 
 
 def why_not(error: Exception) -> str:
-    """The reason of a failed write in plain words: of the system's own error, or of one that safetensors tells in its
-    message."""
+    """The reason for a failed write in plain words, from an error of the system or from the message of one of
+    safetensors."""
     number = getattr(error, "errno", None)
     if number is None:
         told = re.search(r"os error (\d+)", str(error))
@@ -94,12 +95,13 @@ def _is_safetensors(error: Exception) -> bool:
 
 
 def _in_the_way(path: Path) -> FileInTheWay:
-    return FileInTheWay(f"{path} exists already; choose another name, or say to overwrite it")
+    return FileInTheWay(f"{path} exists already; choose another name, or allow it to be overwritten")
 
 
 def _put(part: Path, path: Path, overwrite: bool) -> None:
-    """Move a finished file to its place. Without `overwrite`, one that came there meanwhile wins: a hard link is made
-    only where there is nothing of that name. File systems without hard links are asked before the move instead."""
+    """Move a finished file to its place. Without `overwrite`, a file that another process created there meanwhile is
+    kept: making a hard link fails where the name exists. On file systems without hard links, the name is checked just
+    before the move."""
     if overwrite:
         os.replace(part, path)
         return
@@ -116,8 +118,8 @@ def _put(part: Path, path: Path, overwrite: bool) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Bring a file, or a folder's list of names, from the system's memory to the disk. Systems that cannot open a
-    folder leave that one out."""
+    """Flush a file, or a folder's list of names, to the disk. Does nothing for a folder on systems that cannot open
+    one."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
@@ -127,19 +129,18 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # a file system that has no such thing
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # a file system without fsync
             raise
     finally:
         os.close(handle)
 
 
-# ---------------------------------------------------------------------------------------------- what kills leave behind
+# ---------------------------------------------------------------------------------------------------- temporary folders
 
 
 @contextmanager
 def _part_folder(beside: Path) -> Iterator[Path]:
-    """A folder of this process's own, gone afterwards. Whatever a library leaves in it under names of its own goes with
-    it."""
+    """A temporary folder of this process, deleted at the end with everything that libraries wrote into it."""
     folder = beside / f"{PART}{_host()}-{os.getpid()}-{next(_numbers)}.part"
     folder.mkdir()
     try:
@@ -149,8 +150,8 @@ def _part_folder(beside: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> list[Path]:
-    """Delete what killed writes left in a folder: parts whose process is gone, those of other machines after a day.
-    Returns them."""
+    """Delete the temporary folders of killed processes from a folder, those of other machines after a day. Returns
+    the deleted paths."""
     found = [place for place in folder.glob(f"{PART}*.part") if _abandoned(place)] if folder.is_dir() else []
     for place in found:
         shutil.rmtree(place, ignore_errors=True)
@@ -174,7 +175,7 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is somebody else's
+    except OSError:  # it runs, under another user
         return True
     return True
 
@@ -183,12 +184,12 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "here"
 
 
-# ------------------------------------------------------------------------------------------ whose a file or a folder is
+# -------------------------------------------------------------------------------------------- checks before the writing
 
 
 def check_folder(folder: Path) -> Path:
-    """Make sure that files can be written into a folder, before any work is done for them; what earlier kills left
-    there is swept. Raises `FileError` that says why not."""
+    """Make sure, before any long work, that files can be written into a folder, and delete the temporary folders of
+    killed processes from it. Raises `FileError` with the reason where it cannot be written into."""
     if folder.exists() and not folder.is_dir():
         raise FileError(f"{folder} is a file; expected a folder to write into: name another")
     try:
@@ -202,8 +203,8 @@ def check_folder(folder: Path) -> Path:
 
 
 def check_place(path: Path, *, overwrite: bool = False) -> Path:
-    """Make sure that a file can be written, before any work is done for it. With `overwrite` a file that is there must
-    be limner's. Raises `FileError` that says why not."""
+    """Make sure, before any long work, that a file can be written. With `overwrite`, an existing file must be one that
+    limner wrote. Raises `FileError` with the reason where it cannot be written."""
     check_folder(path.parent)
     if path.is_dir():
         raise FileError(f"{path} is a folder; expected the name of a file")
@@ -213,7 +214,7 @@ def check_place(path: Path, *, overwrite: bool = False) -> Path:
 
 
 def check_ours(path: Path) -> Path:
-    """Raise `FileInTheWay` where there is a file that limner did not write: such files are never replaced."""
+    """Raise `FileInTheWay` where a file exists that limner did not write: such files are never replaced."""
     if path.exists() and not is_ours(path):
         raise FileInTheWay(
             f"{path} was not written by limner, so it is not replaced; move it away, or choose another name"
@@ -222,15 +223,15 @@ def check_ours(path: Path) -> Path:
 
 
 MARK = "limner"
-"""Key of a PNG's text and of a safetensors header, by which a file that limner wrote is known."""
+"""Key in the text of a PNG and in the header of a safetensors file that limner wrote."""
 GENERATOR = '<meta name="generator" content="limner">'
-"""The same in a page, and in Markdown as a comment."""
+"""Mark of an HTML page that limner wrote. COMMENT is the mark of a Markdown page."""
 COMMENT = "<!-- limner -->"
 
 
 def is_ours(path: Path) -> bool:
-    """Whether limner wrote a file: by the mark in its first bytes, never by its name. A file that cannot be read is
-    not."""
+    """Whether limner wrote a file, by a mark in its content, never by its name. False for a file that cannot be
+    read."""
     try:
         with path.open("rb") as file:
             head = file.read(65_536)
@@ -241,7 +242,7 @@ def is_ours(path: Path) -> bool:
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return _webp_is_ours(path)
     if head.startswith((b"GIF87a", b"GIF89a")):
-        return re.search(rb'!\xfe.\{"limner": ', head, re.DOTALL) is not None  # how a comment of ours begins
+        return re.search(rb'!\xfe.\{"limner": ', head, re.DOTALL) is not None  # beginning of limner's comment
     if path.suffix == ".safetensors":
         return _header_is_ours(path, head)
     text = head[:4096]
@@ -251,9 +252,9 @@ def is_ours(path: Path) -> bool:
 _SIGNS = (
     GENERATOR.encode(),
     COMMENT.encode(),
-    " — limner</title>".encode(),  # pages of earlier editions
+    " — limner</title>".encode(),  # pages of earlier versions
     b'{"limner": ',  # the first line of JSON lines
-    b'{"done": ',  # the same of earlier editions
+    b'{"done": ',  # the same in earlier versions
     b"<title>limner bench</title>",
     b"label,method,number,mean,",
     b"| s to teach | kB |",
@@ -274,7 +275,7 @@ def _png_is_ours(head: bytes) -> bool:
 
 
 def _webp_is_ours(path: Path) -> bool:
-    """Whether the EXIF of a WebP, which may stand behind the pixels, has limner's story."""
+    """Whether the EXIF of a WebP, which may follow the pixels, has limner's record of the picture."""
     with path.open("rb") as file:
         file.seek(12)
         while len(head := file.read(8)) == 8:
@@ -286,12 +287,12 @@ def _webp_is_ours(path: Path) -> bool:
 
 
 def _header_is_ours(path: Path, head: bytes) -> bool:
-    """Whether a safetensors file's header has a key of limner's."""
+    """Whether the header of a safetensors file has one of limner's keys."""
     return len(head) >= 8 and any(key == MARK or key.startswith(f"{MARK}.") for key in header_marks(path))
 
 
 def header_marks(path: Path) -> dict[str, str]:
-    """The texts in the header of a safetensors file; none of a file that cannot be read as one."""
+    """The metadata in the header of a safetensors file; empty where the file cannot be read as one."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))

@@ -1,5 +1,5 @@
-"""The header of a concept's file, each field found to be of its type and within its bounds before anything is made of
-it."""
+"""Checks of the header of a concept's file: each field must have its type and lie within its bounds before it is
+used."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SUBJECT = ("handle", "noun", "kind", "pictures")
 PICTURE = ("name", "sha256", "caption")
 MEMBER = ("handle", "method", "settings", "subject", "seed", "method_sha256", "keeps")
 MERGED = "merged"
-"""The method of a concept that several were merged into."""
+"""The method in the header of a merged concept."""
 MOST_MEMBERS = 16
-"""Concepts that one was merged from, at most."""
+"""Largest number of concepts that are merged into one."""
 MAX_NAME = 500
 """Characters of the longest name of a tensor, a picture or a base."""
 MAX_SEED = 2**63
@@ -31,8 +31,8 @@ WORD = "word."
 
 
 def check_header(header: Mapping[str, Any], tensors: Mapping[str, Tensor], path: object) -> None:
-    """Look at every field of a concept's header, and at the names and data types of its tensors. Raises `FileError`
-    that names the field."""
+    """Check every field of a concept's header, and the names and data types of its tensors. Raises `FileError` that
+    names the field."""
     at = f"of the header of {path}"
     check_handle(header["handle"], f"handle {at}")
     _check_method(header["method"], f"method {at}")
@@ -57,10 +57,12 @@ def check_header(header: Mapping[str, Any], tensors: Mapping[str, Tensor], path:
 
 
 def _check_members(header: Mapping[str, Any], at: str) -> None:
-    """What a concept was merged from: subjects of different handles, the first of which is the concept's own."""
+    """Check the members of a merged concept: their handles differ, and the first is the concept's own."""
     members = rows(header.get("members", []), f"members {at}")
     if bool(members) != (header["method"] == MERGED):
-        raise FileError(f"members {at} are those of a merged concept: method is {str(header['method'])[:100]!r}")
+        raise FileError(
+            f"members {at} belong to a merged concept and to no other: method is {str(header['method'])[:100]!r}"
+        )
     if len(members) > MOST_MEMBERS:
         raise FileError(f"members {at} are {len(members)}; {MOST_MEMBERS} is the most")
     for number, member in enumerate(members):
@@ -71,7 +73,7 @@ def _check_members(header: Mapping[str, Any], at: str) -> None:
         check_handle(member["handle"], f"handle {here}")
         _check_method(member["method"], f"method {here}")
         if member["method"] == MERGED:
-            raise FileError(f"method {here} is {MERGED!r}: what was merged before is among the members itself")
+            raise FileError(f"method {here} is {MERGED!r}: members of a merged concept must not be merged themselves")
         _check_settings(member["settings"], f"settings {here}")
         _check_subject(member["subject"], member["handle"], here)
         whole_number(member["seed"], f"seed {here}", least=-MAX_SEED, most=2 * MAX_SEED)
@@ -86,7 +88,8 @@ def _check_members(header: Mapping[str, Any], at: str) -> None:
 
 
 def check_handle(value: object, where: str) -> str:
-    """A handle as prompts write it, in the one way that `check_name` makes: "<rex>"."""
+    """The handle itself. Raises `FileError` unless it is written as `check_name` writes names, in angle brackets:
+    "<rex>"."""
     handle = plain_text(value, where, limit=64)
     try:
         right = f"<{check_name(handle)}>"
@@ -98,7 +101,8 @@ def check_handle(value: object, where: str) -> str:
 
 
 def check_tensor_names(tensors: Mapping[str, Tensor], path: object) -> None:
-    """Names of letters, digits and `._<>-`, words in them as `check_name` has them, and values that are numbers."""
+    """Raise `FileError` unless each name consists of letters, digits and `._<>-`, words in names are written as
+    `check_name` writes them, and values are numbers."""
     for name, tensor in tensors.items():
         if not re.fullmatch(r"[A-Za-z0-9_.<>-]+", name) or len(name) > MAX_NAME:
             raise FileError(f"{path} has a tensor with a name that limner does not give: {name[:100]!r}")
@@ -117,7 +121,7 @@ def _check_method(value: object, where: str) -> None:
 
 
 def _check_settings(value: object, where: str) -> None:
-    """Whether they are of the method's own types and within its limits is seen when its recipe is made."""
+    """Check names and kinds of values alone: types and limits are checked when the method makes its recipe."""
     for name, setting in _named(value, where).items():
         if not name.isidentifier():
             raise FileError(f"{where} have a name that no setting has: {name[:100]!r}")

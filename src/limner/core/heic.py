@@ -1,4 +1,4 @@
-"""Photographs in HEIC, as telephones save them: read where pillow-heif is installed, the extra `heic`."""
+"""Photographs in HEIC, the format of many phones. Reading them needs pillow-heif, in the extra `heic`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .wording import counted
 SUFFIXES = (".heic", ".heif")
 INSTALL = "pip install 'limner[heic]'"
 FORMAT = "HEIF"
-"""What Pillow calls the format."""
+"""Pillow's name of the format."""
 BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
-"""How such files begin, behind "ftyp" (ISO/IEC 23008-12, annex B)."""
+"""Bytes that follow "ftyp" at the beginning of such files (ISO/IEC 23008-12, annex B)."""
 
 
 @functools.cache
@@ -24,21 +24,21 @@ def can_read() -> bool:
 
 
 def is_heic(head: bytes) -> bool:
-    """Whether a file is one, by its first 12 bytes."""
+    """Whether a file is in HEIC, by its first 12 bytes."""
     return head[4:8] == b"ftyp" and head[8:12] in BRANDS
 
 
 @functools.cache
 def register() -> None:
-    """Make the decoder known to Pillow."""
+    """Register the decoder with Pillow."""
     from pillow_heif import register_heif_opener
 
     register_heif_opener()
 
 
 def unread_note(places: Sequence[Path]) -> str:
-    """A line about pictures in HEIC among these files and folders that are not read, since the decoder is not
-    installed; else empty."""
+    """A line about the pictures in HEIC among these files and folders, where the decoder is not installed and they are
+    skipped; else empty."""
     if can_read():
         return ""
     files = [file for place in places for file in (sorted(place.iterdir()) if place.is_dir() else [place])]

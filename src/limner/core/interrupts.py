@@ -1,4 +1,4 @@
-"""Stopping politely: between two updates, never within one; and saying what is kept."""
+"""Interrupting a run between two updates, never within one, and telling the user which files remain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def stopping() -> Iterator[Callable[[], bool]]:
-    """While inside, the first Ctrl-C or polite kill only sets what the given function tells; a second one acts at once.
+    """While inside, the first SIGINT (Ctrl-C) or SIGTERM only makes the yielded function return True; a second one
+    raises `KeyboardInterrupt` at once.
 
     Outside the main thread, where signals cannot be caught, nothing is changed.
     """
@@ -34,8 +35,8 @@ def stopping() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """While inside, Ctrl-C is a `KeyboardInterrupt` in the end, also where a library catches it and raises an error of
-    its own: what reads weights calls a file damaged that it was interrupted over."""
+    """While inside, Ctrl-C ends in a `KeyboardInterrupt`, also where a library catches it and raises an error of its
+    own: loaders of weights report a damaged file when they are interrupted."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
         yield
@@ -59,8 +60,7 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """While inside, a polite kill is a `KeyboardInterrupt`, so that what was begun (processes, files) is ended with
-    it."""
+    """While inside, SIGTERM raises `KeyboardInterrupt`, so that child processes and temporary files are cleaned up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -75,18 +75,18 @@ def ending() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-# ----------------------------------------------------------------------------------------------- what an interrupt says
+# ----------------------------------------------------------------------------------------- the message of an interrupt
 
 AGAIN = "no file is half written; the same command begins anew"
 _standing: list[Callable[[], str]] = []
 
 
 def standing(describe: Callable[[], str] = lambda: AGAIN) -> None:
-    """From here on, an interrupted command says what `describe` finds then: which files are there, and how to go on
-    from them."""
+    """Set the message of an interrupt: `describe` is called when one happens, and returns which files exist and how to
+    go on from them."""
     _standing[:] = [describe]
 
 
 def interrupted() -> str:
-    """The line that an interrupted command ends with."""
+    """The last line of an interrupted command's output."""
     return f"interrupted; {_standing[0]() if _standing else AGAIN}"

@@ -10,8 +10,11 @@ if TYPE_CHECKING:
 
 
 def mirrored(landmarks: Tensor, rows: Tensor, mirror: Sequence[int] = (), *, flip: bool = True) -> Tensor:
-    """[n, K, 2]: in these rows [n] bool, as in the mirrored picture. `mirror` is which landmark each becomes there (the
-    left eye the right one); empty: itself. Without `flip`, places are mirrored already and only names change."""
+    """Landmarks [n, K, 2], mirrored in the rows [n] (bool) whose pictures are mirrored.
+
+    `mirror` lists the landmark that each becomes (the left eye becomes the right one); empty keeps them. Without
+    `flip`, positions are mirrored already and only the order of landmarks changes.
+    """
     import torch
 
     named = landmarks[:, list(mirror)] if mirror else landmarks
@@ -21,8 +24,8 @@ def mirrored(landmarks: Tensor, rows: Tensor, mirror: Sequence[int] = (), *, fli
 
 
 def cropped(landmarks: Tensor, box: tuple[float, float, float, float]) -> Tensor:
-    """[..., K, 2] of a part of the picture: left, top, right and bottom as shares of it. Outside of it they are
-    unknown."""
+    """Landmarks [..., K, 2] of a crop, whose box is left, top, right and bottom as shares of the picture. Landmarks
+    outside of the box become NaN."""
     import torch
 
     left, top, right, bottom = box
@@ -33,8 +36,8 @@ def cropped(landmarks: Tensor, box: tuple[float, float, float, float]) -> Tensor
 
 
 def moved(landmarks: Tensor, maps: Tensor) -> Tensor:
-    """[n, K, 2] in pictures that `affine_grid` resampled: `maps` [n, 2, 3] take new places to old ones, in [-1, 1] on
-    each axis. Outside of the new picture they are unknown."""
+    """Landmarks [n, K, 2] in pictures that were resampled by `affine_grid`: `maps` [n, 2, 3] take new positions to old
+    ones, in [-1, 1] on each axis. Landmarks outside of the new picture become NaN."""
     import torch
 
     how = maps.to(landmarks)

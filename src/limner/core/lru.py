@@ -10,12 +10,12 @@ from typing import Generic, TypeVar
 V = TypeVar("V")
 
 TEXT_BYTES = 64 * 2**20
-"""Of text-encoder hidden states that are kept for each base."""
+"""Bytes of text-encoder hidden states that are cached for each base."""
 
 
 class LRU(Generic[V]):
-    """Values by key, of at most `limit_bytes` together: the least recently used goes first. What is larger alone is not
-    kept."""
+    """Values by key, of at most `limit_bytes` together: the least recently used is dropped first. A value that is
+    larger by itself is not stored."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes, self.num_bytes = limit_bytes, 0

@@ -1,20 +1,20 @@
-"""How this process keeps its memory."""
+"""Settings of the C library's memory allocator."""
 
 from __future__ import annotations
 
 import sys
 
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # parameters of glibc's mallopt
 LARGEST = 1 << 30
 
 
 def keep_memory() -> bool:
-    """Ask the C library to keep freed memory for what is made next; says whether it will.
+    """Make the C library reuse freed memory rather than return it to the system. Returns whether it does.
 
-    glibc hands tensors of some megabytes back to the system as soon as they are freed and asks for them anew in every
-    layer, which takes a tenth to a fifth of the processor's time where a CPU paints or teaches. It is a setting of the
-    whole process: limner's own commands make it, a library should not; a service may call this when it starts. Other C
-    libraries are left as they are.
+    By default, glibc returns the memory of large tensors as soon as they are freed and requests it again in every
+    layer, which takes a tenth to a fifth of the processor's time in training and sampling on a CPU. The setting affects
+    the whole process: limner's own commands make it; a library should not, and a service may when it starts. Other C
+    libraries are not changed.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -14,23 +14,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a published method."""
+    """The facts about a published method."""
 
     name: str
     title: str
-    arxiv: str  # its identifier; empty for what is not there
+    arxiv: str  # identifier of the paper; empty for a paper that is not on arXiv
     year: int
     scope: tuple[str, ...]
-    venue: str = ""  # where it appeared, of what is not on arXiv
-    full_size: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # settings on a full-size base that differ from the signature's
+    venue: str = ""  # where a paper appeared that is not on arXiv
+    # settings on a full-size base that differ from the signature's
+    full_size: Mapping[str, Any] = field(default_factory=dict)
     same: tuple[str, ...] = ()  # settings that a full-size base takes from the signature
-    full_size_source: str = ""  # where the former are from, or that they are not published
+    full_size_source: str = ""  # source of the values in `full_size`, or a note that none are published
 
     @property
     def source(self) -> str:
-        """As Markdown: a link to arXiv, or the venue."""
+        """The paper in Markdown: a link to arXiv, or the venue."""
         return f"[arXiv:{self.arxiv}](https://arxiv.org/abs/{self.arxiv})" if self.arxiv else self.venue
 
 
@@ -57,18 +56,18 @@ def method(
     same: Sequence[str] = (),
     source: str = "",
 ) -> Callable[[Method], Method]:
-    """Mark a function of a `Subject` as a method: attaches its card and returns the function unchanged.
+    """Mark a function of a `Subject` as a method: attach its card to it and return it unchanged.
 
     Arguments:
         title: name of the method in its paper
         scope: kinds of subjects it is for: "object", "style", "face", ...
-        arxiv: identifier ("2208.12242"), whose first two digits give the year; empty for a paper that is not there,
+        arxiv: identifier ("2208.12242"), whose first two digits give the year; empty for a paper that is not on arXiv,
             and for a method of your own
         venue: where a paper appeared that is not on arXiv
         year: year of such a paper
         full_size: settings that a full-size base needs instead of the signature's, which suit the small base that ships
         same: settings that such a base takes from the signature
-        source: where the values of `full_size` are from, in plain words; where nobody published any, this says so
+        source: source of the values in `full_size`, in plain words, or a note that none are published
 
     Raises `TypeError` when a setting lacks a type, a default or a line of help, and for a name in `full_size` or `same`
     that is no setting or is in both.
@@ -80,7 +79,7 @@ def method(
         when = 2000 + int(arxiv[:2]) if arxiv else year
         theirs = dict(full_size or {})
         card = Card(function.__name__, title, arxiv, when, tuple(scope), venue, theirs, tuple(same), source)
-        function.card = card  # type: ignore[attr-defined]  # functions stay functions; `card` reads it back
+        function.card = card  # type: ignore[attr-defined]  # an attribute, so that the function stays a plain function
         _check_full_size(card, {setting.name for setting in settings(function)})
         return function
 
@@ -88,8 +87,8 @@ def method(
 
 
 def _check_full_size(card: Card, known: set[str]) -> None:
-    """Raise `TypeError` where the settings for a full-size base are not the method's, stand twice, or have no
-    source."""
+    """Raise `TypeError` where a setting for a full-size base is unknown to the method or listed twice, or where the
+    source is missing."""
     named = [*card.full_size, *card.same]
     if strange := sorted(set(named) - known):
         raise TypeError(f"method {card.name!r} has no setting {strange[0]!r}, which its full_size= or same= names")

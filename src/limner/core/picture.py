@@ -1,4 +1,4 @@
-"""Painted pictures: images that know how they came about and show themselves in a notebook."""
+"""Sampled pictures: images with a record of how they were made, shown in notebooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """One painted picture and its story."""
+    """One sampled picture and the record of how it was made (`story`)."""
 
     image: Image.Image = field(repr=False)
     prompt: str
@@ -39,9 +39,9 @@ class Picture:
         return told | {"settings": self.settings, "software": "limner"}
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
-        """Write a PNG whose text chunks hold the story: as JSON in "limner", as other tools read it in "parameters",
-        and in XMP that a trained model made it. Raises `FileError` when it exists, with `overwrite` when limner did not
-        write what exists."""
+        """Write a PNG with the record in its text chunks: as JSON in "limner", in "parameters" as other tools read it,
+        and in XMP, which states that a trained model made the picture. Raises `FileError` when the file exists (with
+        `overwrite`, when limner did not write the existing file)."""
         from .provenance import png_fields
 
         return _save_png(self.image, Path(path), png_fields(self.story, self.image.size), overwrite=overwrite)
@@ -52,10 +52,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Clip(Picture):
-    """One painted clip and its story. Its `image` is the first frame."""
+    """One sampled clip and the record of how it was made. Its `image` is the first frame."""
 
     frames: tuple[Image.Image, ...] = field(default=(), repr=False)
-    fps: float = 8.0  # frames a second
+    fps: float = 8.0  # frames per second
 
     suffix: ClassVar[str] = ".webp"
 
@@ -64,9 +64,9 @@ class Clip(Picture):
         return super().story | {"frames": len(self.frames), "fps": self.fps}
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
-        """Write an animated WebP or GIF, as the suffix says, with the story as JSON in its comment; or, to a path
-        without one, a folder of PNGs, each with the story and its number. Raises `InputError` for another suffix,
-        `FileError` as `Picture.save`."""
+        """Write an animated WebP or GIF, by the suffix, with the record as JSON in its EXIF or comment; to a path
+        without a suffix, a folder of PNGs, each with the record and the number of its frame. Raises `InputError` for
+        another suffix, and `FileError` as `Picture.save` does."""
         path = Path(path)
         if not path.suffix:
             return self._save_frames(path, overwrite=overwrite)
@@ -78,7 +78,7 @@ class Clip(Picture):
         return atomic_write(path, lambda p: self._write(p, kind), overwrite=overwrite)
 
     def _write(self, path: Path | io.BytesIO, kind: str) -> None:
-        """GIF counts time in hundredths of a second."""
+        """Write an animation. GIF rounds the duration of a frame to hundredths of a second."""
         from .provenance import exif_fields
 
         text = json.dumps({MARK: self.story})
@@ -102,15 +102,15 @@ class Clip(Picture):
 
 
 class Pictures(list[Picture]):
-    """Painted pictures, in the order of their prompts and seeds."""
+    """Sampled pictures, in the order of their prompts and seeds."""
 
     def grid(self, columns: int | None = None, *, height: int = 128) -> Image.Image:
         """All of them on one sheet."""
         return grid([picture.image for picture in self], columns, height=height)
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> list[Path]:
-        """Write every picture into a folder, as 000.png, 001.png, …; on from what is there, unless limner's own
-        pictures are overwritten."""
+        """Write every picture into a folder as 000.png, 001.png, … Numbers go on after the files in the folder; with
+        `overwrite`, they start at 000 and replace pictures that limner wrote."""
         numbers = Numbers(Path(folder), len(self), overwrite=overwrite)
         return [numbers.save(picture) for picture in self]
 
@@ -127,12 +127,10 @@ class Pictures(list[Picture]):
 
 @dataclass
 class Numbers:
-    """Saves pictures one after the other as 000.png, 001.png, … of a folder; several processes may save into one
-    folder.
+    """Saves pictures one after the other into a folder as 000.png, 001.png, … Several processes may share a folder.
 
-    Without `overwrite` each takes the next number that is free at that moment, so none is lost or replaced. With it,
-    numbers begin at 000 again; raises `FileError` at once where one of `count` files that would be replaced was not
-    written by limner.
+    Without `overwrite`, each picture takes the next free number, so that no file is replaced. With it, numbers start at
+    000 again; raises `FileError` at once where one of the `count` files to be replaced was not written by limner.
     """
 
     folder: Path
@@ -158,7 +156,7 @@ class Numbers:
             except FileInTheWay:
                 if self.overwrite:
                     raise
-                continue  # another process took that number meanwhile
+                continue  # another process has taken that number
             return path
 
     def _path(self, number: int, suffix: str = Picture.suffix) -> Path:
@@ -166,8 +164,8 @@ class Numbers:
 
 
 def save_sheet(image: Image.Image, path: Path) -> Path:
-    """Write a sheet of pictures as a PNG marked as limner's, replacing an earlier one. Raises `FileError` where there
-    is a file that limner did not write."""
+    """Write a sheet of pictures as a PNG, replacing an earlier one. Raises `FileError` where a file exists that limner
+    did not write."""
     return _save_png(
         image, path, {MARK: json.dumps({"software": "limner", "what": "a sheet of pictures"})}, overwrite=True
     )
@@ -185,7 +183,7 @@ def _save_png(image: Image.Image, path: Path, fields: Mapping[str, str], *, over
 
 
 def grid(images: Sequence[Image.Image], columns: int | None = None, *, height: int = 128, gap: int = 4) -> Image.Image:
-    """Pictures of one shape on a white sheet, row by row."""
+    """Pictures of equal shape on a white sheet, row by row. `height` and `gap` are in pixels."""
     from PIL import Image
 
     columns = columns or max(1, math.ceil(math.sqrt(len(images))))
@@ -200,7 +198,7 @@ def grid(images: Sequence[Image.Image], columns: int | None = None, *, height: i
 
 
 def enlarged(image: Image.Image, height: int) -> Image.Image:
-    """The picture at another height."""
+    """The picture resized to a height in pixels."""
     from PIL import Image
 
     return image.resize((round(image.width * height / image.height), height), Image.Resampling.BICUBIC)
@@ -213,7 +211,7 @@ def png_bytes(image: Image.Image) -> bytes:
 
 
 def html_image(image: Image.Image | None, *, height: int = 160, title: str = "") -> Markup:
-    """An <img> that carries its own bytes."""
+    """An <img> element with the picture's bytes in it."""
     if image is None:
         return Markup()
     data = base64.b64encode(png_bytes(image)).decode()
@@ -223,7 +221,7 @@ def html_image(image: Image.Image | None, *, height: int = 160, title: str = "")
 
 
 def sheets(parts: Iterable[Sequence[Image.Image]], *, height: int = 128) -> Image.Image:
-    """Rows of pictures, a row for each part, on one sheet."""
+    """One sheet of pictures, with a row for each of `parts`."""
     from PIL import Image
 
     rows = [grid(part, len(part), height=height) for part in parts]

@@ -1,4 +1,4 @@
-"""PIL pictures to tensors and back."""
+"""Conversion of PIL pictures to tensors and back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
 
 
 def to_tensor(images: Sequence[Image.Image], size: int) -> Tensor:
-    """Pictures -> [N, 3, size, size] in [0, 1]: the middle square, by Lanczos."""
+    """Pictures -> [N, 3, size, size] in [0, 1]: the middle square of each, resampled by Lanczos."""
     import numpy as np
     import torch
     from PIL import Image, ImageOps

@@ -1,5 +1,4 @@
-"""What a picture says of where it comes from: fields that other tools read, and a statement that an algorithm made
-it."""
+"""The provenance in a picture's file: fields that other tools read, and a statement that a trained model made it."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from typing import Any
 from limner.errors import FileError, MissingExtra
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-"""IPTC's word for media made by a trained model, as XMP and C2PA both write it."""
+"""IPTC's term for media made by a trained model, in XMP and C2PA alike."""
 
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -21,8 +20,8 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 def png_fields(story: dict[str, Any], size: tuple[int, int]) -> dict[str, str]:
-    """Text chunks of a PNG: our story as JSON, the line that AUTOMATIC1111, ComfyUI's readers and Civitai understand,
-    and XMP."""
+    """Text chunks of a PNG: limner's record as JSON, the line that AUTOMATIC1111, readers for ComfyUI and Civitai
+    understand, and XMP."""
     return {
         "limner": json.dumps(story),
         "parameters": parameters(story, size),
@@ -32,7 +31,7 @@ def png_fields(story: dict[str, Any], size: tuple[int, int]) -> dict[str, str]:
 
 
 def exif_fields(text: str) -> bytes:
-    """EXIF of a WebP: our story, and that limner made it."""
+    """EXIF of a WebP: limner's record of the picture, and "limner" as the software."""
     from PIL import Image
     from PIL.ExifTags import Base
 
@@ -42,7 +41,8 @@ def exif_fields(text: str) -> bytes:
 
 
 def parameters(story: dict[str, Any], size: tuple[int, int]) -> str:
-    """ "prompt\\nNegative prompt: …\\nSteps: 25, Sampler: …, CFG scale: 4, Seed: 7, Size: 512x512, Model: …" """
+    """The record in the format of AUTOMATIC1111: "prompt\\nNegative prompt: …\\nSteps: 25, Sampler: …, CFG scale: 4,
+    Seed: 7, Size: 512x512, Model: …"."""
     told = story["settings"]
     lines = [story["prompt"]]
     if told.get("negative"):
@@ -61,8 +61,9 @@ def parameters(story: dict[str, Any], size: tuple[int, int]) -> str:
 
 
 def signed(path: Path, *, certificate: Path, key: Path, to: Path, title: str = "", algorithm: str = "es256") -> Path:
-    """A picture file with a C2PA manifest that says a trained model made it, signed with this certificate chain (PEM)
-    and private key (PEM). Needs c2pa-python. Raises `FileError` when it cannot be signed."""
+    """Write a copy of a picture file with a signed C2PA manifest, which states that a trained model made the picture.
+    The certificate chain and the private key are PEM files. Needs c2pa-python. Raises `FileError` when the file cannot
+    be signed."""
     c2pa = _c2pa()
     manifest = {
         "claim_generator_info": [{"name": "limner"}],
@@ -100,8 +101,8 @@ def signed(path: Path, *, certificate: Path, key: Path, to: Path, title: str = "
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
-    """The C2PA manifests of a picture file and how they were found, as c2pa-python reads them; nothing is fetched.
-    Raises `FileError` for a file without one, or one that was changed so that none can be read."""
+    """The C2PA manifests of a picture file and their validation results, as c2pa-python reads them, without access to
+    the network. Raises `FileError` for a file without a readable manifest."""
     c2pa = _c2pa()
     try:
         with c2pa.Reader(_format(path), io.BytesIO(path.read_bytes())) as reader:

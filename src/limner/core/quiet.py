@@ -1,4 +1,4 @@
-"""Silence while networks are opened: their libraries report progress and unused keys that mean nothing to a user."""
+"""Silence while networks are loaded: their libraries report progress and unused keys, which mean nothing to a user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Errors of transformers and diffusers only, no progress bars; as before afterwards."""
+    """While inside, transformers and diffusers log errors only and show no progress bars."""
     from diffusers.utils import logging as diffusers_log
     from transformers.utils import logging as transformers_log
 

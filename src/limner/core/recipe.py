@@ -1,7 +1,7 @@
-"""The parts that a method is made of: the whole vocabulary.
+"""The parts that a method consists of, and their types.
 
-A *method* is a function of a subject that returns a `Recipe`; a recipe lists modifiers, stages and what happens while
-painting. Parts are plain functions, or functions that make one; their types are named here, once.
+A *method* is a function of a subject that returns a `Recipe`; a recipe lists modifiers, stages of training and the
+parts that act in sampling. Parts are plain functions, or functions that return one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Selection: TypeAlias = "Callable[[Adapted], Mapping[str, Tensor]]"
 
 @dataclass(frozen=True)
 class Rated:
-    """A selection that learns at a multiple of its stage's rate."""
+    """A selection whose learning rate is a multiple of its stage's."""
 
     selection: Selection
     factor: float
@@ -38,9 +38,11 @@ class Rated:
 
 @dataclass(frozen=True)
 class Gather:
-    """A source's work at the start of a stage, with the adapters as learned so far. `make` returns tensors, which the
-    run's checkpoints keep, so that a resumed stage draws from the very same; `draw` makes the drawing of batches of
-    them."""
+    """A source's work at the start of a stage, with the adapters as trained so far.
+
+    `make` returns tensors, which are saved in the run's checkpoints, so that a resumed stage draws from the same ones.
+    `draw` returns the function that draws batches from them.
+    """
 
     make: Callable[[Adapted, Streams], Mapping[str, Tensor]]
     draw: Callable[[Base, Mapping[str, Tensor]], Callable[[int, Streams], Batch]]
@@ -48,45 +50,50 @@ class Gather:
 
 @dataclass(frozen=True)
 class Source:
-    """Examples to learn from. `prepare` looks at the base before anything is changed and returns the drawing of
-    batches, a pure function of (step, streams): so a source resumes anywhere without state. With `gather`, the drawing
-    that it makes at the start of a stage takes the place of `prepare`'s."""
+    """Examples to learn from.
+
+    `prepare` is called on the unchanged base and returns the function that draws batches, a pure function of (step,
+    streams): a source can resume at any step without state. With `gather`, the function that it makes at the start of a
+    stage replaces that of `prepare`.
+    """
 
     name: str
     learns_from: Literal["subject", "class", "prompts", "corpus"]
     prepare: Callable[[Base], Callable[[int, Streams], Batch]]
-    over: Callable[[Corpus], Source] | None = None  # of one that learns from a corpus: the same on another
-    gather: Gather | None = None  # of one that first looks at what has been learned so far
-    times: tuple[float, float] = (0.0, 1.0)  # shares of the base's times between which its batches are noised
-    corpus: Callable[[Base], Corpus] | None = None  # what it learns from, where that is not the base's first corpus
+    # for a source that learns from a corpus: the same source on another corpus
+    over: Callable[[Corpus], Source] | None = None
+    gather: Gather | None = None  # for a source that depends on the adapters as trained so far
+    times: tuple[float, float] = (0.0, 1.0)  # range of its batches' times, as shares of the base's
+    corpus: Callable[[Base], Corpus] | None = None  # the corpus that it learns from; None: `base.corpus`
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A term that is minimised: a scalar of a `Step` on a source, summed with its weight. `2.0 *
-    denoising(photos(s))`."""
+    """A term of the loss: a scalar computed from a `Step` on a source, times its weight. Multiply it to change the
+    weight: `2.0 * denoising(photos(s))`."""
 
     name: str
     source: Source
     value: Callable[[Step], Tensor]
     weight: float = 1.0
-    any_target: bool = False  # means something whatever the base predicts; the others need noise, velocity or flow
-    across: bool = False  # looks across the rows of a batch: it is not the mean of what its parts give
+    any_target: bool = False  # whether it fits every base; otherwise only one that predicts noise, velocity or flow
+    across: bool = False  # whether it relates rows of a batch, so that it is not the mean of its values on parts
 
     def __rmul__(self, factor: float) -> Objective:
         return replace(self, weight=self.weight * factor)
 
 
 class Stop(Protocol):
-    """Decides after every update whether a stage has learned enough. `state` [n] is all it remembers, so that a resumed
-    stage stops where it would have; it begins empty."""
+    """Decides after every update whether a stage ends. `state` [n], empty at first, is its only memory, so that a
+    resumed stage ends at the same update as an uninterrupted one."""
 
     def __call__(self, adapted: Adapted, state: Tensor) -> tuple[bool, Tensor]: ...
 
 
 @dataclass(frozen=True)
 class Evolution:
-    """Learn without gradients: CMA-ES over everything a stage selects, one generation an update (arXiv:1604.00772)."""
+    """Training without gradients: CMA-ES over all parameters of a stage, one generation per update
+    (arXiv:1604.00772)."""
 
     population: int = 20
     sigma: float = 1.0
@@ -96,16 +103,16 @@ class Evolution:
 
 
 LATE = 0.15
-"""Share of a stage's updates over which a rate that falls late falls: so a long run can be ended earlier than
-planned."""
+"""Share of a stage's updates, at its end, over which the decay "late" lowers the learning rate. Until then, the rate
+does not depend on the planned number of updates."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of learning: which parameters learn, from which terms, for how long. Stages run one after another.
+    """A stage of training: its parameters, the terms of its loss and its number of updates. Stages run in order.
 
-    A term of weight 0 is left out: its source is not even prepared. With `score`, the adapters at the stage's end are
-    scored, and those of the best end of all stages are kept.
+    A term of weight 0 is left out, and its source is not prepared. With `score`, the adapters are scored at the end of
+    the stage, and the result of the run is the best of all stages' ends.
     """
 
     train: tuple[Selection, ...]
@@ -115,31 +122,35 @@ class Stage:
     weight_decay: float = 0.0
     warmup: int = 0
     decay: Literal["constant", "cosine", "late"] = "constant"
-    """How the rate falls: not at all, down a cosine to 2 %, or in a line to 2 % over the last LATE of the updates."""
+    """Course of the learning rate: constant, a cosine down to 2 %, or linear to 2 % over the last LATE of the
+    updates."""
     clip: float = 1.0
-    average: float = 0.0  # decay of the exponential moving average that is kept in the parameters' place; 0: none
+    average: float = 0.0  # decay of the exponential moving average that replaces the parameters at the end; 0: none
     stop: Stop | None = None
     optimizer: Literal["adamw", "muon", "sign"] = "adamw"
-    """Muon for whole networks from scratch; "sign" moves every value by the rate against its gradient's sign."""
-    search: Evolution | None = None  # in the place of gradients: lr, decay, clip and optimizer then mean nothing
+    """Muon is for whole networks trained from scratch; "sign" changes every value by the rate, against the sign of its
+    gradient."""
+    search: Evolution | None = None  # replaces gradients: lr, decay, clip and optimizer are then ignored
     score: Callable[[Adapted], float] | None = None
     after: Callable[[Adapted], None] | None = None
-    """Called after every update, without gradients: a projection of `adapted.tensors` in place, as onto an epsilon
-    ball."""
+    """Called after every update, without gradients: an in-place projection of `adapted.tensors`, such as onto an
+    epsilon ball."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", tuple(term for term in self.loss if term.weight))
         if not 0 <= self.average < 1:
-            raise ValueError(f"the decay of a moving average must be from 0 to below 1, not {self.average}")
+            raise ValueError(
+                f"the decay of an exponential moving average must be from 0 to below 1, not {self.average}"
+            )
         if self.optimizer not in ("adamw", "muon", "sign"):
             raise ValueError(f"a stage learns with 'adamw', 'muon' or 'sign', not {self.optimizer!r}")
         if self.search and self.after:
             raise ValueError(
-                "a stage that is searched without gradients cannot project what it learns: leave out `after`"
+                "a stage that is searched without gradients cannot project its parameters: leave out `after`"
             )
 
     def rate(self, step: int) -> float:
-        """The learning rate of an update: a linear warm-up, then as `decay` says."""
+        """The learning rate of an update: a linear warm-up, then the course that `decay` names."""
         match self.decay:
             case "cosine":
                 falling = 0.02 + 0.49 * (1 + math.cos(math.pi * step / self.steps))
@@ -156,37 +167,37 @@ class Stage:
 
 @dataclass(frozen=True)
 class Painting:
-    """Parts that act while painting, beside the plain sampling loop."""
+    """Parts that act in sampling, beside the plain sampling loop."""
 
     operations: tuple[AttentionOp, ...] = ()
     guidance: tuple[Guidance, ...] = ()
     latents: tuple[LatentOperation, ...] = ()
     parallel_stream: Callable[[str], str] | None = None
-    """Every picture gets a parallel stream, painted alongside from the same noise for operations to look at; the
-    function makes the parallel stream's prompt of the picture's, both as the base reads them."""
-    negative: str = ""  # what the negative branch reads where the user says nothing else
+    """Gives each picture a parallel stream, which is sampled along with it from the same noise and which operations can
+    read. The function maps the picture's prompt to the stream's, both as the base reads them."""
+    negative: str = ""  # prompt of the negative branch where the user gives none
     branches: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
-    """More branches for guidance to ask for: the prompt as it was written -> what that branch reads in its place."""
-    reference_stream: Callable[[Adapted], Callable[[int], ReferenceStream]] | None = (
-        None  # worn -> number of sampling steps -> row
-    )
-    denoiser: Callable[[Adapted, Denoiser], Denoiser] | None = None  # put around the base's own, before any guidance
+    """More branches for guidance to ask for: name -> function of the prompt as the user wrote it, which returns the
+    branch's prompt."""
+    # the adapted base -> function of the number of sampling steps, which returns the stream
+    reference_stream: Callable[[Adapted], Callable[[int], ReferenceStream]] | None = None
+    denoiser: Callable[[Adapted, Denoiser], Denoiser] | None = None  # wraps the base's own, inside of any guidance
     candidates: Candidates | None = None
     reads: tuple[str, ...] = ()  # names of the conditions that its operations need, beside those of modifiers
 
 
 class Answer(NamedTuple):
-    """A handle that something worn answers to."""
+    """A handle of an attached concept, with the words that replace it in prompts."""
 
-    handle: str  # as prompts write it: "<rex>"
+    handle: str  # the word for it in prompts: "<rex>"
     says: str | Callable[[Base], str]  # the words that the base reads in the handle's place
-    noun: str  # of its class, read in the handle's place where the concept does not act
+    noun: str  # class noun, which the base reads in the handle's place while the concept does not act
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method as a value. `says` is what the handle becomes in a prompt: a rare word and the class noun, a learned
-    word, or nothing but the class noun."""
+    """A method as a value. `says` are the words that replace the handle in a prompt: a rare token and the class noun, a
+    placeholder token with learned vectors, or the class noun alone."""
 
     says: str | Callable[[Base], str]
     modifiers: tuple[Modifier, ...] = ()
@@ -196,8 +207,8 @@ class Recipe:
     begins: str | None = None  # name of the weights that their pre-training starts from
     artefacts: Callable[[Adapted], Sequence[Artefact]] | None = None
     """The adapted base -> files that the method makes beside the concept, once all stages are done."""
-    notes: tuple[str, ...] = ()  # for the user to read before it starts
-    also: tuple[Answer, ...] = ()  # more handles that it answers to: those of concepts that were merged into one
+    notes: tuple[str, ...] = ()  # lines shown to the user before training starts
+    also: tuple[Answer, ...] = ()  # further handles of a merged concept
 
     def __post_init__(self) -> None:
         for stage in self.stages:
@@ -205,11 +216,11 @@ class Recipe:
                 raise ValueError("a stage learns from a corpus or from the subject, not from both at once")
 
     def words(self, base: Base) -> str:
-        """The words that the handle becomes in a prompt on a base."""
+        """The words that replace the handle in a prompt, on this base."""
         return self.says if isinstance(self.says, str) else self.says(base)
 
     def expand(self, prompt: str, handle: str, base: Base) -> str:
-        """The prompt as a base reads it, the handle being this recipe's."""
+        """The prompt as a base reads it, with `handle` replaced by this recipe's words."""
         return prompt.replace(handle, self.words(base))
 
     @property
@@ -224,7 +235,7 @@ class Recipe:
 
     @property
     def framework(self) -> str:
-        """Where the stages learn decides: nobody declares it."""
+        """The framework of the method, computed from the sources of its stages."""
         match bool(self.tuning), bool(self.pretraining):
             case True, False:
                 return "test-time fine-tuning"
@@ -237,8 +248,8 @@ class Recipe:
 
     @property
     def why_not_stackable(self) -> str:
-        """Why it cannot be taught in a fleet (`learn_many.train_stacked`); nothing where it can: all its modifiers have
-        a stacked form, in which rows of one pass belong to different subjects."""
+        """The reason why it cannot train several subjects at once, stacked (`learn_many.train_stacked`); empty where it
+        can: each of its modifiers has a stacked form, in which rows of one pass belong to different subjects."""
         if not self.tuning:
             return "it learns nothing per subject"
         if self.weights:
@@ -249,13 +260,13 @@ class Recipe:
         if any(stage.stop or stage.search or stage.score for stage in self.tuning):
             return "its stages decide for themselves when to end, or search without gradients"
         if any(stage.average for stage in self.tuning):
-            return "what it learns is a running mean"
+            return "it saves an exponential moving average of its parameters"
         if any(stage.optimizer != "adamw" for stage in self.tuning):
-            return "it learns with another optimiser than AdamW"
+            return "it trains with another optimiser than AdamW"
         if any(stage.after for stage in self.tuning):
-            return "its stages project what they learned after every update"
+            return "its stages project their parameters after every update"
         if self.artefacts or any(term.source.gather for stage in self.tuning for term in stage.loss):
-            return "it looks at what it learned between its stages, or makes more than a concept"
+            return "its sources depend on earlier stages, or it makes more than a concept"
         if any(getattr(part, "of_base", False) for stage in self.tuning for part in stage.train):
             return "it changes the base's own weights"
         return ""

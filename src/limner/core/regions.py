@@ -1,8 +1,8 @@
-"""Regions: where in the picture each of several subjects is to be painted.
+"""Regions: where in the picture each of several subjects is to appear.
 
 A region is a word ("left"), a box (left, top, right, bottom as shares of the picture) or a mask, a picture that is
-white where the subject may be. Words and boxes are soft at no edge: a place of the latents belongs to a box by the
-share that lies inside.
+white where the subject may be. Edges of words and boxes are hard: a position of the latents belongs to a box by the
+share of its area inside.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ WORDS: dict[str, Box] = {
     "right third": (2 / 3, 0, 1, 1), "top left": (0, 0, 1 / 2, 1 / 2), "top right": (1 / 2, 0, 1, 1 / 2),
     "bottom left": (0, 1 / 2, 1 / 2, 1), "bottom right": (1 / 2, 1 / 2, 1, 1),
 }  # fmt: skip
-"""Regions that have a name: halves, thirds and quarters of the picture, and its middle."""
+"""Named regions: halves, thirds and quarters of the picture, and its middle."""
 
 MOST_OVERLAP = 0.1
-"""Share of the smaller of two regions that the other may cover. Where two overlap, both have an equal part."""
+"""Largest share of the smaller of two regions that the other may cover. Where two overlap, each gets half."""
 SMALLEST = 1.0
-"""Area of the smallest region, in places of the latents."""
+"""Area of the smallest region, in positions of the latents."""
 
 
 def region_masks(regions: Mapping[str, Where], *, handles: Sequence[str], size: tuple[int, int]) -> dict[str, Tensor]:
-    """Handle -> [1, 1, h, w] in [0, 1] at the latents' `size` (h, w): the share of each place that belongs to the
+    """Handle -> [1, 1, h, w] in [0, 1] at the latents' `size` (h, w): the share of each position that belongs to the
     handle.
 
     Args:
-        regions: handle, with or without its angle brackets -> where its subject is to be.
-        handles: those that concepts answer to, "<rex>".
+        regions: handle, with or without its angle brackets -> region of its subject.
+        handles: the handles of the attached concepts, "<rex>".
         size: rows and columns of the latents.
 
-    At no place do the shares of all regions sum to more than 1. Raises `InputError` for a handle that nothing answers
-    to, a region that is empty or reaches out of the picture, and two regions that overlap by more than MOST_OVERLAP of
-    the smaller.
+    At each position, the shares of all regions sum to at most 1. Raises `InputError` for a handle of no attached
+    concept, a region that is empty or extends beyond the picture, and two regions that overlap by more than
+    MOST_OVERLAP of the smaller.
     """
     import torch
 
@@ -60,7 +60,7 @@ def region_masks(regions: Mapping[str, Where], *, handles: Sequence[str], size: 
     for name, where in regions.items():
         handle = f"<{check_name(name)}>"
         if not handles:
-            raise InputError(f"{handle} has a region and no concept is worn; give one with --with FILE")
+            raise InputError(f"{handle} has a region and no concept is attached; give one with --with FILE")
         if handle not in handles:
             raise UnknownName("concept to give a region to, named", handle, handles)
         if handle in found:
@@ -79,8 +79,8 @@ def _mask(where: Where, size: tuple[int, int], handle: str) -> Tensor:
     mask = _of_picture(where, size, handle) if picture else _of_box(checked_box(where, handle), size)
     if float(mask.sum()) < SMALLEST:
         raise InputError(
-            f"the region of {handle} is empty: it covers {float(mask.sum()):.2f} of {size[0]} x {size[1]} places of the latents, and "
-            "one is the least; make it larger"
+            f"the region of {handle} is empty: it covers {float(mask.sum()):.2f} of {size[0]} x {size[1]} positions of "
+            "the latents, and one is the least; make it larger"
         )
     return mask
 
@@ -110,7 +110,7 @@ def checked_box(where: object, handle: str) -> Box:
 
 
 def _of_box(box: Box, size: tuple[int, int]) -> Tensor:
-    """The share of every place that lies in the box."""
+    """[1, 1, h, w]: the share of every position's area that lies in the box."""
     import torch
 
     shares = []
@@ -150,10 +150,10 @@ def _check_apart(masks: Mapping[str, Tensor]) -> None:
 
 
 def read_layout(path: Path) -> dict[str, Where]:
-    """The regions of a JSON file: {"rex": "left", "bo": [0.5, 0, 1, 1], "kit": "kit-mask.png"}.
+    """The regions in a JSON file: {"rex": "left", "bo": [0.5, 0, 1, 1], "kit": "kit-mask.png"}.
 
-    A mask is named relative to the file. Raises `FileError` for a file that holds no such table, and `PictureError` for
-    a mask that cannot be read.
+    Paths of masks are relative to the file's folder. Raises `FileError` for a file that holds no such table, and
+    `PictureError` for a mask that cannot be read.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -171,7 +171,7 @@ def read_layout(path: Path) -> dict[str, Where]:
 
 
 def read_region(where: object, *, handle: str, folder: Path) -> Where:
-    """A region as it was written: a word, four numbers (also in a text, "0,0,0.5,1"), or the file of a mask in
+    """A region from its written form: a word, four numbers (also as a text, "0,0,0.5,1"), or the file of a mask in
     `folder`."""
     if isinstance(where, str) and where.lower().endswith(MASKS):
         return _read_mask(folder / where, handle)
@@ -188,7 +188,7 @@ def read_region(where: object, *, handle: str, folder: Path) -> Where:
 
 
 MASKS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-"""How the file of a mask ends."""
+"""Suffixes of the files of masks."""
 
 
 def _read_mask(path: Path, handle: str) -> Where:

@@ -1,4 +1,4 @@
-"""Random streams: one for every purpose, a function of seed, purpose and step alone. Nothing reads a global stream."""
+"""Random streams: one for each purpose, a function of seed, purpose and step alone. No global generator is used."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def stream(seed: int, *purpose: str | int) -> Generator:
-    """A CPU generator for a purpose: `stream(7, "noise", step)`. Draw on the CPU, then move: every device draws
-    alike."""
+    """A CPU generator for a purpose: `stream(7, "noise", step)`. Values are drawn on the CPU and then moved, so that
+    they are equal on every device."""
     import torch
 
     digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()

@@ -1,4 +1,4 @@
-"""What the user brings: pictures of one subject, its class noun, and the handle prompts call it by."""
+"""The user's input: pictures of one subject, its class noun, and its handle, the word for it in prompts."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
     *(heic.SUFFIXES if heic.can_read() else ()),
 )
-"""Endings of pictures in folders."""
+"""Suffixes of the files that are read as pictures in folders."""
 KINDS = ("object", "pet", "face", "style", "action", "relation")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """One picture of the subject. `image` is RGB, or None when only the card of a saved subject is known."""
+    """One reference image of the subject. `image` is RGB, or None for a subject that was read from a concept's
+    header."""
 
     name: str
-    sha256: str  # of the decoded pixels
+    sha256: str  # hash of the decoded pixels
     image: Image.Image | None = field(default=None, repr=False, compare=False)
     caption: str = ""
     mask: Image.Image | None = field(default=None, repr=False, compare=False)  # "L", white where the subject is
@@ -47,16 +48,16 @@ class Reference:
 class Subject:
     """One subject. Make it with `Subject.of`."""
 
-    handle: str  # as prompts write it: "<rex>"
+    handle: str  # the word for it in prompts: "<rex>"
     noun: str  # its class: "dog"
     pictures: tuple[Reference, ...] = ()
     kind: str = "object"
-    notes: tuple[str, ...] = ()  # what was noticed while reading it
-    without: tuple[Reference, ...] = ()  # the same, without what is to be learned: the other half of contrast pairs
+    notes: tuple[str, ...] = ()  # lines for the user about its pictures
+    without: tuple[Reference, ...] = ()  # pictures without the property to learn: the other half of contrast pairs
     pool: tuple[Reference, ...] = ()  # unsorted pictures that may show it too
-    consent: Consent | None = None  # of a face: whose it is, and who agreed
-    faces_alone: bool = field(default=False, compare=False)  # whether the pictures were cut to the face already
-    uses: set[str] = field(default_factory=set, repr=False, compare=False)  # "masks", once something has read them
+    consent: Consent | None = None  # for a face: the person shown, and the guardian who agreed
+    faces_alone: bool = field(default=False, compare=False)  # whether the pictures have been cut to the face
+    uses: set[str] = field(default_factory=set, repr=False, compare=False)  # contains "masks" once these were read
 
     @classmethod
     def of(
@@ -77,20 +78,27 @@ class Subject:
         """Read a subject from a folder, a file, or a list of files, PIL pictures, [3, H, W] tensors in [0, 1] or
         references.
 
-        In a folder, files that are no pictures and folders below are skipped and named in `notes`. A caption replaces
-        the method's own templates for its picture and must contain the handle; give them by file name or in the order
-        of the pictures. Masks, white where the subject is, are pictures in the order of the pictures, or lie beside
-        them:
-        transparency, a file NAME-masklabel.png or NAME.mask.png, or one of the same name in a folder masks/, mask/ or
-        conditioning/ (each in any picture format).
-        `without` are pictures of the same things without what is to be learned (a style's contents, a state's other
-        state), `pool` are unsorted pictures, such as a search's; only methods that say so look at them.
+        Args:
+            source: a folder, a file, or a list of files, PIL pictures, tensors or references. In a folder, other files
+                and subfolders are skipped and named in `notes`.
+            noun: class noun: "dog".
+            handle: word for the subject in prompts, with or without angle brackets.
+            kind: one of KINDS.
+            captions: captions by file name, or in the order of the pictures. A caption replaces the method's own
+                templates for its picture and must contain the handle.
+            masks: masks in the order of the pictures, white where the subject is. Without them, a mask is taken from a
+                picture's transparency, from a file NAME-masklabel.png or NAME.mask.png beside it, or from a file of the
+                same name in a folder masks/, mask/ or conditioning/ (in any picture format).
+            without: pictures without the property to learn (the contents of a style without the style, the other state
+                of a pair); only some methods use them.
+            pool: unsorted pictures that may show the subject, such as the results of a search; only some methods use
+                them.
+            faces: for kind "face": networks that find the face in each picture (`bases.common.faces.open_faces`), which
+                is then rotated upright and cut out. None leaves this to `learn`, which uses the base's networks.
+            which: for kind "face": the person's position from the left, counted from 1, in pictures of several people.
+            consent: for kind "face": the person's name or a `Consent`. `learn` refuses a face without it.
 
-        Of kind "face", `faces` are networks that find the face of each picture (`bases.common.faces.open_faces`), which
-        is turned upright and cut out; without them, `learn` uses the base's own. `which` is the person's place from the
-        left, from 1, in pictures of several. `consent` says whose face it is and that it may be taught; nothing is
-        taught without. Raises `InputError` for a noun or handle that cannot be used and `PictureError` when pictures
-        cannot be read.
+        Raises `InputError` for a noun or handle that cannot be used, and `PictureError` when pictures cannot be read.
         """
         name = check_name(handle)
         noun = check_noun(noun)
@@ -111,13 +119,14 @@ class Subject:
         )
         if kind != "face" and (faces is not None or which is not None or consent is not None):
             raise InputError(
-                f"faces, which and consent are about faces: say kind='face', or leave them out of a {kind}"
+                f"faces, which and consent are about faces: give kind='face', or leave them out of a {kind}"
             )
         return subject if faces is None else subject.with_faces_alone(faces, which=which)
 
     def with_faces_alone(self, faces: FaceNetworks, *, which: int | None = None) -> Subject:
-        """The subject with its pictures cut to the face; a line for each picture that is left out is in `notes`. Raises
-        `PictureError` where no picture has a face to learn from, `InputError` where it is not clear whose."""
+        """The subject with its pictures cut to the face; `notes` name each picture that is left out. Raises
+        `PictureError` where no picture has a usable face, and `InputError` where it is not clear which person is
+        meant."""
         from .face_pictures import faces_alone
 
         cuts, notes = faces_alone(self.pictures, faces, which=which)
@@ -132,7 +141,7 @@ class Subject:
 
     @property
     def contrast(self) -> Subject:
-        """What the subject is without: the pictures of `without` as a subject of their own."""
+        """The pictures of `without` as a subject of their own."""
         return replace(self, pictures=self.without, without=())
 
     def tensor(self, size: int) -> Tensor:
@@ -152,8 +161,8 @@ class Subject:
         return torch.stack(found)
 
     def masks(self, size: int) -> Tensor | None:
-        """[n, 1, size, size] in [0, 1], cut as the pictures are; None unless every picture has one. Raises `InputError`
-        where the middle square of a picture has nothing of the subject."""
+        """[n, 1, size, size] in [0, 1]: the middle squares of the masks; None unless every picture has a mask. Raises
+        `InputError` where the subject lies outside of a picture's middle square."""
         import numpy as np
         import torch
         from PIL import Image, ImageOps
@@ -165,8 +174,8 @@ class Subject:
         outside = [picture.name for picture in self.pictures if _cut_away(picture)]
         if outside:
             raise InputError(
-                f"the mask of {outside[0]} shows the subject outside the middle square, which is all that is learned from; "
-                "crop the picture and its mask to a square around the subject"
+                f"the mask of {outside[0]} shows the subject outside the middle square, which is all that is learned "
+                "from; crop the picture and its mask to a square around the subject"
             )
         square = [ImageOps.fit(mask, (size, size), Image.Resampling.BILINEAR) for mask in shown]
         return torch.stack([torch.from_numpy(np.array(mask))[None].float() / 255 for mask in square])
@@ -179,7 +188,7 @@ class Subject:
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Subject:
-        """The subject of a saved concept; its pixels are not known."""
+        """The subject of a saved concept, without the pixels of its pictures."""
         pictures = tuple(Reference(p["name"], p["sha256"], caption=p["caption"]) for p in card["pictures"])
         consent = Consent(**card["consent"]) if "consent" in card else None
         return cls(card["handle"], card["noun"], pictures, card["kind"], consent=consent)
@@ -194,7 +203,7 @@ class Subject:
 
 
 def _written(name: str) -> str:
-    """A file's name as text, also one that is no UTF-8."""
+    """A file's name as text, with bytes that are not UTF-8 escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
@@ -209,7 +218,7 @@ def check_name(handle: str) -> str:
 
 
 def check_noun(noun: str) -> str:
-    """The class noun itself, without spaces around it. Raises `InputError` for what is no plain words."""
+    """The class noun without surrounding spaces. Raises `InputError` unless it consists of plain words."""
     noun = noun.strip()
     if not re.fullmatch(r"[\w '-]{1,100}", noun):
         raise InputError(f"the class noun must be a plain word such as 'dog', not {noun[:100]!r}")
@@ -217,9 +226,9 @@ def check_noun(noun: str) -> str:
 
 
 def read_picture(source: object, *, name: str = "picture") -> tuple[Reference, list[str]]:
-    """One picture as RGB: turned as its EXIF says, transparency over white, 16 bits scaled to 8, the first frame of an
-    animation, brought down to `decoding.KEPT_PIXELS`. Raises `PictureError` for what cannot be decoded, is of a format
-    that is not among `decoding.FORMATS`, or is larger than `decoding.MAX_PIXELS`."""
+    """One picture as RGB, and notes about it: rotated as its EXIF says, white where it is transparent, 16 bits scaled
+    to 8, the first frame of an animation, reduced to `decoding.KEPT_PIXELS`. Raises `PictureError` for a picture that
+    cannot be decoded, is of a format that is not among `decoding.FORMATS`, or is larger than `decoding.MAX_PIXELS`."""
     from PIL import Image
 
     mask = None
@@ -234,12 +243,12 @@ def read_picture(source: object, *, name: str = "picture") -> tuple[Reference, l
     notes = [f"{name} is animated: its first frame is used"] if found.animated else []
     rgb, (wide, high) = found.rgb, found.whole_size
     if rgb.size != found.whole_size:
-        notes.append(f"{name} is {wide} x {high} pixels: brought down to {rgb.width} x {rgb.height}")
+        notes.append(f"{name} is {wide} x {high} pixels: reduced to {rgb.width} x {rgb.height}")
     return Reference(name, _sha256(rgb), rgb, mask=mask or found.opaque), notes
 
 
 def _sha256(image: Image.Image) -> str:
-    """Of the pixels."""
+    """Hash of the pixels."""
     return hashlib.sha256(image.tobytes()).hexdigest()
 
 
@@ -293,7 +302,7 @@ def _in_folder(folder: Path) -> tuple[list[object], list[str]]:
 
 
 def no_pictures(folder: Path) -> PictureError:
-    """The error about a folder without pictures that are read; those in HEIC are said."""
+    """The error for a folder without readable pictures. It mentions pictures in HEIC, which need a decoder."""
     unread = heic.unread_note([folder])
     return PictureError(
         f"there are no pictures in {folder}; expected files that end in {', '.join(SUFFIXES)}"
@@ -302,7 +311,7 @@ def no_pictures(folder: Path) -> PictureError:
 
 
 MASKS = ("-masklabel", ".mask")
-"""How the stems of masks end that lie beside their pictures."""
+"""Endings of the stem of a mask's file beside its picture."""
 
 
 MASK_FOLDERS = ("masks", "mask", "conditioning")
@@ -310,12 +319,12 @@ MASK_FOLDERS = ("masks", "mask", "conditioning")
 
 
 def is_mask(path: Path) -> bool:
-    """Whether a file is the mask of another, by its name."""
+    """Whether a file is the mask of another file, by its name."""
     return path.suffix.lower() in SUFFIXES and path.stem.endswith(MASKS)
 
 
 def mask_beside(picture: Path, folder: Path | None = None) -> Path | None:
-    """The mask of a picture: in the folder that is named, or beside it."""
+    """The file of a picture's mask, in `folder` or else beside the picture; None where there is none."""
     stems = [picture.with_name(picture.stem + ending) for ending in MASKS]
     stems += [picture.parent / name / picture.stem for name in MASK_FOLDERS]
     stems = [folder / picture.stem] if folder else stems
@@ -324,8 +333,8 @@ def mask_beside(picture: Path, folder: Path | None = None) -> Path | None:
 
 
 def read_mask(source: object, *, name: str = "the mask") -> Image.Image:
-    """A mask (a file, its bytes, a PIL picture or an array) as "L", turned as its EXIF says, over black where it is
-    transparent. Raises `PictureError` for what cannot be decoded."""
+    """A mask (a file, its bytes, a PIL picture or an array) as "L", rotated as its EXIF says, black where it is
+    transparent. Raises `PictureError` where it cannot be decoded."""
     from PIL import Image
 
     if isinstance(source, (str, Path)):
@@ -336,7 +345,7 @@ def read_mask(source: object, *, name: str = "the mask") -> Image.Image:
 
 
 def pictures_below(folder: Path) -> list[str]:
-    """A line for each folder below that has pictures, which are not read; folders of masks are not meant."""
+    """A line for each subfolder with pictures, which are not read. Folders of masks are not mentioned."""
     found = []
     for place in sorted(p for p in folder.rglob("*") if p.is_dir()):
         below = place.relative_to(folder)
@@ -349,11 +358,11 @@ def pictures_below(folder: Path) -> list[str]:
 
 
 CUT = 0.4
-"""Share of a picture outside its middle square that is worth a note: 3:2 loses 0.33, 16:9 0.44."""
+"""Share of a picture outside its middle square from which on the user gets a note: 3:2 loses 0.33, 16:9 0.44."""
 
 
 def picture_notes(pictures: Sequence[Reference]) -> list[str]:
-    """A line for each thing that is lost of pictures and masks: to the middle square, and where masks are not there."""
+    """Lines for the user about parts of pictures outside the middle square, and about masks that are not used."""
     cut = [(1 - min(p.image.size) / max(p.image.size), p.name) for p in pictures if p.image is not None]
     wide = [each for each in cut if each[0] > CUT]
     masked = [p.name for p in pictures if p.mask is not None]
@@ -362,8 +371,8 @@ def picture_notes(pictures: Sequence[Reference]) -> list[str]:
     if wide:
         share, name = max(wide)
         notes.append(
-            f"only the middle square of a picture is learned from: {len(wide)} of {len(pictures)} pictures lose more than "
-            f"{CUT:.0%}, {name} {share:.0%}; crop them to squares around the subject"
+            f"only the middle square of a picture is learned from: {len(wide)} of {len(pictures)} pictures lose more "
+            f"than {CUT:.0%}, {name} {share:.0%}; crop them to squares around the subject"
         )
     if masked and len(masked) < len(pictures):
         notes.append(
@@ -371,13 +380,14 @@ def picture_notes(pictures: Sequence[Reference]) -> list[str]:
         )
     if outside:
         notes.append(
-            f"the mask of {outside[0]} shows the subject outside the middle square, which is all that is learned from; crop it"
+            f"the mask of {outside[0]} shows the subject outside the middle square, which is all that is learned from; "
+            "crop it"
         )
     return notes
 
 
 def small_notes(pictures: Sequence[Reference], side: int) -> list[str]:
-    """A line where a base that paints `side` pixels enlarges pictures more than twice."""
+    """A line for the user where a base with pictures of `side` pixels enlarges references more than twice."""
     small = [(min(p.image.size), p.name) for p in pictures if p.image is not None and 2 * min(p.image.size) < side]
     if not small:
         return []
@@ -389,7 +399,7 @@ def small_notes(pictures: Sequence[Reference], side: int) -> list[str]:
 
 
 def _cut_away(picture: Reference) -> bool:
-    """Whether the middle square has nothing of what the mask shows."""
+    """Whether the mask lies outside of the middle square."""
     from PIL import ImageOps
 
     if picture.mask is None:

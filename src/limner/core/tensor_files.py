@@ -1,4 +1,4 @@
-"""Opening files that others made: everything is looked at before anything is used, and nothing in them is ever run."""
+"""Reading files from others: all of a file is checked before any of it is used, and no code in it is ever run."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 MAX_HEADER = 32_000_000
-MAX_SHOWN = 100  # bytes of a file that is none, by which it is said what it is
+MAX_SHOWN = 100  # bytes of a file of another kind that `what_it_is` recognises the kind by
 MAX_PICKLE = 4_000_000_000
-"""Bytes of the largest pickle that is looked at: it is unpacked in memory."""
+"""Bytes of the largest pickle that is read: it is unpacked in memory."""
 
 
 _SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2}
@@ -29,8 +29,8 @@ _SIZES |= {"U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8}
 
 
 def read_tensors(path: Path | str, *, what: str = "file") -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The metadata and tensors of a safetensors file. Raises `FileError` for one that is missing, damaged, of another
-    kind, or holds values that are not numbers."""
+    """The metadata and tensors of a safetensors file. Raises `FileError` for a file that is missing, damaged, of
+    another kind, or holds values that are not finite. `what` names the kind of file in messages."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -53,8 +53,8 @@ def read_tensors(path: Path | str, *, what: str = "file") -> tuple[dict[str, str
 
 
 def _read_checked(path: Path, what: str) -> tuple[dict[str, Any], bytes]:
-    """The header and all bytes of a safetensors file. The bytes after the header are read once it is seen that the
-    header tells of every one of them."""
+    """The header and all bytes of a safetensors file. The bytes after the header are read only once the header is known
+    to describe every one of them."""
     try:
         with path.open("rb") as file:
             total = os.fstat(file.fileno()).st_size
@@ -68,8 +68,8 @@ def _read_checked(path: Path, what: str) -> tuple[dict[str, Any], bytes]:
 
 
 def checked_header(data: bytes, path: Path, what: str, *, total: int | None = None) -> dict[str, Any]:
-    """The JSON header of safetensors bytes, its tensors' places found to be whole, apart and inside the file, which has
-    `total` bytes where more follow than are given."""
+    """The JSON header of safetensors bytes. Raises `FileError` unless its tensors fill the file without gaps or
+    overlaps. `total` is the size of the file where `data` is only its beginning."""
     length = len(data) if total is None else total
 
     def bad(why: str) -> FileError:
@@ -80,10 +80,10 @@ def checked_header(data: bytes, path: Path, what: str, *, total: int | None = No
     size = int.from_bytes(data[:8], "little")
     if size > min(length - 8, MAX_HEADER):
         limit = f", and at most {MAX_HEADER:,} are read" if size <= length - 8 else ""
-        raise bad(f"its header is said to have {size} bytes, and the file has {length - 8} after that{limit}")
+        raise bad(f"its header claims {size} bytes, and the file has {length - 8} after that{limit}")
     try:
         header = json.loads(data[8 : 8 + size])
-    except (ValueError, RecursionError) as error:  # also of bytes that are no UTF-8, and numbers of thousands of digits
+    except (ValueError, RecursionError) as error:  # also for bytes that are not UTF-8, and for huge numbers
         raise bad(f"its header is not JSON: {str(error)[:200]}") from error
     if not isinstance(header, dict):
         raise bad("its header is no table of tensors")
@@ -111,7 +111,7 @@ def _span(name: str, about: Any, room: int, bad: Any) -> tuple[int, int, str]:
         kind, shape, (start, stop) = about["dtype"], about["shape"], about["data_offsets"]
         whole = all(type(n) is int and n >= 0 for n in (*shape, start, stop))
     except (TypeError, KeyError, ValueError) as error:
-        raise bad(f"{name} is not told with data type, shape and place") from error
+        raise bad(f"the data type, shape or place of {name} is missing") from error
     if not whole or not isinstance(kind, str) or kind not in _SIZES:
         raise bad(f"{name} has a data type, shape or place that cannot be: {str(about)[:100]}")
     if stop > room or start > stop or math.prod(shape) * _SIZES[kind] != stop - start:
@@ -130,8 +130,8 @@ def what_it_is(data: bytes) -> str:
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """An old embedding file (.pt, .bin), read as tensors and plain values alone. Raises `FileError` for anything else
-    in it."""
+    """The content of an old embedding file (.pt, .bin). Raises `FileError` where it holds anything but tensors and
+    plain values."""
     import torch
 
     if not path.is_file():
@@ -139,7 +139,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
     size = _pickle_size(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of a damaged pickle, torch's reader raises whatever it stumbles over
+    except Exception as error:  # a damaged pickle can make torch's reader raise any exception
         line = (str(error).strip().splitlines() or [""])[0][:200]
         raise FileError(f"{path} holds more than tensors, or is damaged; it is not opened ({line})") from error
     if not isinstance(found, dict):
@@ -149,8 +149,8 @@ def read_pickle(path: Path) -> dict[str, Any]:
 
 
 def _pickle_size(path: Path) -> int:
-    """The bytes of a pickle, unpacked. Raises `FileError` for one that is too large, or a zip that is compressed, as
-    torch's are not."""
+    """The size of a pickle in bytes. Raises `FileError` for a pickle that is too large, and for a compressed zip file,
+    which torch does not write."""
     size, packed = path.stat().st_size, False
     if size <= MAX_PICKLE:
         try:
@@ -170,8 +170,8 @@ def _pickle_size(path: Path) -> int:
 
 
 def _check_tensors(found: object, size: int, path: Path, depth: int = 0) -> None:
-    """Tensors of a pickle are plain, and no larger than the file that they come from: a few bytes may claim to be seen
-    a million times."""
+    """Raise `FileError` unless the tensors of a pickle are dense, on the CPU and no larger than the file: strides of
+    zero can make a huge tensor of a few bytes."""
     import torch
 
     if isinstance(found, torch.Tensor):
@@ -186,13 +186,13 @@ def _check_tensors(found: object, size: int, path: Path, depth: int = 0) -> None
 
 
 def read_safetensors(path: Path, *, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The limner header and tensors of a file. Raises `FileError` that says what the file is instead."""
+    """The limner header and tensors of a file. Raises `FileError` for another kind of file, which it names."""
     return read_checked(path, what=what)[:2]
 
 
 def read_checked(path: Path, *, what: str) -> tuple[dict[str, Any], dict[str, Tensor], str]:
-    """The limner header and tensors of a file, and the hash that both were found to have; no hash for files of an older
-    limner. Raises `FileError` that says what the file is instead."""
+    """The limner header and tensors of a file, and their verified hash, which is empty for files of older versions of
+    limner. Raises `FileError` for another kind of file, which it names."""
     from .tensor_files import read_tensors
 
     metadata, tensors = read_tensors(path, what=what)

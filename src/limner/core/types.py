@@ -17,7 +17,7 @@ Made = TypeVar("Made")
 class Live:
     """A modifier while it is attached: its tensors, and everything that it adds to the base.
 
-    `tensors` is everything a concept stores of it, by a name that is unique in the recipe; those that can learn are
+    `tensors` are its tensors in a concept's file, by names that are unique in the recipe; those that can be trained are
     `nn.Parameter`s. `words` maps a word of prompts to the vectors [n, D] that a text encoder reads, or to a function
     that makes them. `operations` act in attention. `controls` add residuals inside of the denoiser, and `reads` names
     the conditions that they need.
@@ -25,34 +25,34 @@ class Live:
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     words: dict[str, Tensor | Callable[[], Tensor]] = field(default_factory=dict)
-    residuals: dict[str, Callable[[], Tensor]] = field(
-        default_factory=dict
-    )  # word -> [D], added to each of its text states once the text encoder has run
+    # word -> [D], added to each of its text-encoder hidden states
+    residuals: dict[str, Callable[[], Tensor]] = field(default_factory=dict)
     operations: tuple[AttentionOp, ...] = ()
     controls: tuple[Control, ...] = ()
     reads: frozenset[str] = frozenset()
-    frames: int = 1  # frames of the longest clip that the base can paint with it
-    on: bool = True  # off while the adapted base is suspended: changes of layers look at it
-    run: Pass | None = None  # the run under way, for changes of layers that tell its rows apart
-    stack: dict[str, Tensor] = field(default_factory=dict)  # in a fleet: the leaves that this is a part of
-    cut: Callable[[str, Tensor], Tensor] | None = None  # in a fleet: a tensor's own part of its place in the stack
-    offers: dict[str, Any] = field(
-        default_factory=dict
-    )  # values that other attached modifiers of its kind read, by name
+    frames: int = 1  # frames of the longest clip that the base can sample with it
+    on: bool = True  # False while the adapted base is suspended; changes of layers read it
+    run: Pass | None = None  # the current run, for changes of layers that differ between its rows
+    # for several subjects at once: name -> the stacked tensor that holds this modifier's tensor
+    stack: dict[str, Tensor] = field(default_factory=dict)
+    # for several subjects at once: name and place in the stack -> the tensor without padding
+    cut: Callable[[str, Tensor], Tensor] | None = None
+    # values that other attached modifiers of its kind read, by name
+    offers: dict[str, Any] = field(default_factory=dict)
     within: tuple[Live, ...] = ()  # modifiers inside of this one that act in every run; their tensors are among its own
 
 
 AttentionOp: TypeAlias = "Callable[[AttentionCall], AttentionCall]"
-"""Acts inside every attention layer; the call carries its site, time and branch. One of a `Painting` that can be weaker
-or stronger has `at_scale`: scale -> such an operation; any other is attached at scale 0 or 1."""
+"""Called in every attention layer, with a call that has its site and its run. An operation of a `Painting` whose
+strength can vary has `at_scale`, which maps a scale to an operation; any other can only be attached at scale 0 or 1."""
 
 
 def acting_in(*kinds: Kind) -> Callable[[AttentionOp], AttentionOp]:
-    """Say of an operation in which kinds of attention it acts. Attaching it to a base that has none of them is an
-    error; so it is with modifiers that have an `acts_in`."""
+    """Decorator that declares the kinds of attention in which an operation acts. Attaching it to a base without these
+    is an error, as for a modifier with an attribute `acts_in`."""
 
     def mark(operation: AttentionOp) -> AttentionOp:
-        operation.acts_in = kinds  # type: ignore[attr-defined]  # functions stay functions
+        operation.acts_in = kinds  # type: ignore[attr-defined]  # an attribute, so that operations stay functions
         return operation
 
     return mark
@@ -60,18 +60,18 @@ def acting_in(*kinds: Kind) -> Callable[[AttentionOp], AttentionOp]:
 
 @dataclass(frozen=True)
 class References:
-    """Reference images of each row's subject, R to a row, with their masks, captions and landmarks where these are
+    """Reference images of each row's subject, R for each row, with their masks, captions and landmarks where these are
     known."""
 
     pixels: Tensor  # [B, R, 3, H, W] in [0, 1]
     masks: Tensor | None = None  # [B, R, 1, H, W] in [0, 1]: where the subject is
-    captions: tuple[tuple[str, ...], ...] = ()  # B times R: what each shows, in words the base reads
+    captions: tuple[tuple[str, ...], ...] = ()  # B times R: a caption for each, in words that the base reads
     nouns: tuple[str, ...] = ()  # B: the class of each row's subject
     identity: Tensor | None = None  # [B]: equal in rows of one subject
-    dropped: Tensor | None = None  # [B] bool: rows that see none of it
+    dropped: Tensor | None = None  # [B] bool: rows without references
     looks: tuple[str, ...] = ()  # B: a description of each row's subject, "a red spotted dog", where it is known
     landmarks: Tensor | None = None  # [B, R, K, 2]: x and y as shares of width and height; NaN where unknown
-    # [B, 4]: left, top, right and bottom of the subject in the picture to paint, as shares; NaN where unknown
+    # [B, 4]: left, top, right and bottom of the subject in the picture to sample, as shares; NaN where unknown
     boxes: Tensor | None = None
 
     def __len__(self) -> int:
@@ -79,12 +79,12 @@ class References:
 
     @property
     def first(self) -> Tensor:
-        """[B, 3, H, W]: one picture to a row."""
+        """[B, 3, H, W]: the first reference of each row."""
         return self.pixels[:, 0]
 
     @property
     def on(self) -> Tensor:
-        """[B] bool: rows that see their pictures."""
+        """[B] bool: rows with references."""
         import torch
 
         return torch.ones(len(self), dtype=torch.bool) if self.dropped is None else ~self.dropped
@@ -106,21 +106,21 @@ class References:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some examples to learn from: latents as the base's encoder makes them, and everything that belongs to them.
+    """Examples to learn from: latents as the base encodes them, with their prompts, masks, references and conditions.
 
-    With `render`, latents depend on parameters that learn (a scene, a perturbed picture): `latents` then has the shape
-    alone, and every update calls `render` for the values, through which its gradient passes.
+    With `render`, latents depend on trained parameters (a scene, a perturbed picture): `latents` then only gives the
+    shape, and every update calls `render` for the values, through which the gradient passes.
     """
 
     latents: Tensor  # [B, C, h, w]
-    prompts: tuple[str, ...]  # B, with the handle still written <rex>
+    prompts: tuple[str, ...]  # B, with handles written as <rex>
     mask: Tensor | None = None  # [B, 1, h, w] in [0, 1]: where the loss counts
     weight: Tensor | None = None  # [B]
     references: References | None = None
     conditions: Mapping[str, Tensor] = field(default_factory=dict)  # name -> [B, 1 or 3, H, W] in [0, 1]
     landmarks: Tensor | None = None  # [B, K, 2] of the pictures, as in `References`
-    frames: int = 1  # so many rows, one after the other, are one clip; they share their time
-    render: Callable[[Any], Tensor] | None = None  # `adapted.Adapted`, which stands on this module -> [B, C, h, w]
+    frames: int = 1  # number of consecutive rows that form one clip; they share their time
+    render: Callable[[Any], Tensor] | None = None  # `adapted.Adapted` (which imports this module) -> [B, C, h, w]
 
     @property
     def layout(self) -> tuple[Any, ...]:
@@ -129,20 +129,20 @@ class Batch:
         return tuple(self.latents.shape[1:]), self.frames, tuple(shapes)
 
     def rendered(self, adapted: Any) -> Batch:
-        """The batch with its latents as they are now, by the adapted base. Raises `ValueError` where they are of
-        another shape than said."""
+        """The batch with latents that `render` makes with the adapted base. Raises `ValueError` where their shape is
+        not that of `latents`."""
         if self.render is None:
             return self
         latents = self.render(adapted)
         if latents.shape != self.latents.shape:
             raise ValueError(
                 f"rendered latents are {tuple(latents.shape)}, and the batch says {tuple(self.latents.shape)}; make "
-                f"both alike"
+                f"both equal"
             )
         return replace(self, latents=latents, render=None)
 
     def of(self, rows: Sequence[int]) -> Batch:
-        """These rows alone. Rows of one clip stay together: raises `ValueError` for a part of one."""
+        """These rows alone. Raises `ValueError` for rows that are only a part of a clip."""
         rows, render = list(rows), self.render
         clips = [rows[k : k + self.frames] for k in range(0, len(rows), self.frames)]
         if any(clip != list(range(clip[0], clip[0] + self.frames)) or clip[0] % self.frames for clip in clips):
@@ -166,10 +166,10 @@ Streams: TypeAlias = "Callable[[str], Generator]"
 
 @dataclass(frozen=True)
 class Condition:
-    """All that a base reads beside a batch when it reconstructs it in one run. A base without noise leaves `noise`
-    alone."""
+    """The inputs of a base, beside a batch, for reconstructing that batch in one run. A base that does not denoise
+    ignores `noise`."""
 
-    states: Tensor  # [B, L, D] of the prompts
+    states: Tensor  # [B, L, D]: hidden states of the prompts
     time: Tensor  # [B]
     noise: Tensor  # [B, C, h, w]
     run: Pass
@@ -177,43 +177,43 @@ class Condition:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The denoiser's output, with everything that its pass kept."""
+    """The denoiser's output, and the run that it comes from with the maps and features stored in it."""
 
     output: Tensor  # [B, C, h, w] as the base predicts: noise, velocity or flow
     kept: Pass | None = None
-    rows: slice = field(default_factory=lambda: slice(None))  # of that pass
+    rows: slice = field(default_factory=lambda: slice(None))  # the rows of that run
 
 
 class Denoiser(Protocol):
-    """The base seen by a sampler: one prediction for each branch asked for, each [B, C, h, w], in one batched pass."""
+    """The base as a sampler sees it: one prediction [B, C, h, w] for each of the branches, in one batched pass."""
 
     def __call__(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]: ...
 
 
 Guidance: TypeAlias = "Callable[[Denoiser, float], Denoiser]"
-"""Denoiser and the user's scale of guidance -> denoiser whose only branch is "text"; nested like functions when
-painting starts. Branches are "text", "negative", those a recipe adds, and any of them with "@" and what its reference
-stream is to show."""
+"""Denoiser and the user's guidance scale -> denoiser whose only branch is "text". Guidances are nested when sampling
+starts. Branches are "text", "negative" and those that a recipe adds; a branch's name may end in "@" and a name that the
+reference stream's `shown` reads."""
 
 
 class ReferenceStream(NamedTuple):
-    """A row that is painted along with every batch, as its first, and thrown away: what others may attend to."""
+    """A row that is sampled as the first of every batch, for other rows to attend to, and then dropped."""
 
     prompt: str
-    latents: Callable[[int], Tensor] | None  # step -> [C, h, w] before that step; None: painted freely
+    latents: Callable[[int], Tensor] | None  # step -> [C, h, w] before that step; None: sampled as the other rows
     shown: Callable[[int, str], tuple[Tensor, Tensor]] | None = None
-    """(step, what a branch's name has after "@") -> latents [C, h, w] and time of the row in that branch."""
+    """(step, the part of a branch's name after "@") -> latents [C, h, w] and time of the row in that branch."""
 
 
 Kind: TypeAlias = Literal["self", "cross", "joint", "merged"]
-"""The keys that a layer attends to: the picture itself; the text; both, the text through projections of its own
-("joint": SD 3, the double blocks of FLUX, the added keys of DeepFloyd IF); both, through the same projections
-("merged": FLUX's single blocks)."""
+"""The keys that a layer attends to: those of the picture ("self"), of the text ("cross"), or of both. In "joint"
+attention, the text has projections of its own (SD 3, the double blocks of FLUX, the added keys of DeepFloyd IF); in
+"merged" attention, both have the same (the single blocks of FLUX)."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """One attention layer: where it stands in the network."""
+    """One attention layer and its position in the network."""
 
     name: str
     kind: Kind
@@ -222,9 +222,9 @@ class Site:
 
 
 class Sampling:
-    """Values that runs of one sampling hand on: keys and values of tokens read before, encoded conditions.
+    """Values shared by the runs of one sampling: keys and values of earlier tokens, encoded conditions.
 
-    Made anew for every sampling; when training, for every run. `state` is free for a base to use.
+    Each sampling has a new one; in training, each run has. `state` is free for a base to use.
     """
 
     def __init__(self) -> None:
@@ -232,22 +232,22 @@ class Sampling:
         self._made: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     def once(self, name: str, about: Tensor, make: Callable[[], Made]) -> Made:
-        """The value that `make` returns for this very tensor, made at the first call and kept. Not kept while gradients
-        are recorded: they would go through a graph that is gone."""
+        """The value that `make` returns for this very tensor, computed once and cached. While gradients are recorded,
+        nothing is cached: a later run would need a graph that is already freed."""
         import torch
 
         if torch.is_grad_enabled():
             return make()
         key = name, id(about)
         if key not in self._made:
-            self._made[key] = about, make()  # the tensor is held, so that no other can have its id
+            self._made[key] = about, make()  # the tensor is stored too, so that no other can get its id
         found: Made = self._made[key][1]
         return found
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """Tensors that a control branch adds inside of a UNet. Several branches' add up."""
+    """Tensors that a control branch adds inside of a UNet. Those of several branches are summed."""
 
     skips: tuple[Tensor, ...] = ()  # for each skip connection, [B, C_k, h_k, w_k] (ControlNet, arXiv:2302.05543)
     middle: Tensor | None = None  # [B, C, h, w], for the middle
@@ -265,45 +265,45 @@ class Residuals:
 
 
 Control: TypeAlias = "Callable[[Tensor, Tensor, Mapping[str, Any], Pass], Residuals]"
-"""The denoiser's input [rows, C, h, w], times [rows], its further arguments by name and the run -> what to add in
-it."""
+"""The denoiser's input [rows, C, h, w], times [rows], its further arguments by name and the run -> residuals to add in
+the denoiser."""
 
 
 @dataclass
 class Pass:
-    """One run of the denoiser: everything its attention may know, and everything it leaves behind. Made anew for every
-    run."""
+    """One run of the denoiser: the inputs that attention operations may read, and the maps and features that they
+    store. Each run has a new one."""
 
     operations: tuple[AttentionOp, ...] = ()
     time: Tensor | None = None  # [rows]
-    latents: Tensor | None = None  # [rows, C, h, w]: what goes in
-    step: int | None = None  # of sampling; None when training
+    latents: Tensor | None = None  # [rows, C, h, w]: input of the denoiser
+    step: int | None = None  # number of the sampling step; None in training
     prompts: tuple[str, ...] = ()  # [rows], as the base reads them
-    random: Streams | None = None  # of this update, when training
-    seeds: tuple[int, ...] = ()  # [rows] of the pictures, when sampling
+    random: Streams | None = None  # random streams of the update, in training
+    seeds: tuple[int, ...] = ()  # [rows]: seeds of the pictures, in sampling
     branches: tuple[str, ...] = ("text",)  # rows are branch-major: all rows of the first branch, then of the second
-    references: References | None = None  # of every row, when training
-    lives: tuple[Live, ...] = ()  # everything that is attached
+    references: References | None = None  # references of every row, in training
+    lives: tuple[Live, ...] = ()  # all attached modifiers
     reference_stream: bool = False  # the first row of each branch is a reference stream
     parallel_stream: bool = False  # the second half of each branch's rows are parallel streams of the first
     conditions: Mapping[str, Tensor] = field(default_factory=dict)  # name -> [rows, 1 or 3, H, W] in [0, 1]
-    frames: int = 1  # so many rows, one after the other, are one clip; a reference stream stands before all clips
+    frames: int = 1  # number of consecutive rows that form one clip; a reference stream comes before all clips
     sampling: Sampling = field(default_factory=Sampling)  # shared by all runs of one sampling
-    guidance: float | None = None  # of a base that reads the scale of guidance itself
-    regions: Mapping[str, Tensor] = field(
-        default_factory=dict
-    )  # handle -> [1, 1, h, w] in [0, 1]: which part of each place of the latents is its subject's
-    handle_places: tuple[Mapping[str, tuple[int, ...]], ...] = ()  # [rows]: handle -> its places in the text states
-    text_places: int = 0  # how many places of the sequence are text, where text and picture run as one
-    fused: bool = (
-        True  # False is the same in three plain steps: faster where a CPU learns, not the same to the last bit
-    )
-    cache: dict[Any, Any] = field(default_factory=dict)  # for values an operation needs at many sites of this run
-    kept: dict[str, Tensor] = field(default_factory=dict)  # maps and features that operations keep
+    guidance: float | None = None  # guidance scale, for a base whose denoiser reads it
+    # handle -> [1, 1, h, w] in [0, 1]: share of each position of the latents that belongs to its subject
+    regions: Mapping[str, Tensor] = field(default_factory=dict)
+    # [rows]: handle -> its positions in the text-encoder hidden states
+    handle_places: tuple[Mapping[str, tuple[int, ...]], ...] = ()
+    text_places: int = 0  # number of text tokens in the sequence, where text and picture share one
+    # whether attention is one fused kernel; False computes it in three steps: faster in training on a CPU, and equal up
+    # to rounding
+    fused: bool = True
+    cache: dict[Any, Any] = field(default_factory=dict)  # values that an operation shares between sites of this run
+    kept: dict[str, Tensor] = field(default_factory=dict)  # maps and features that operations store
 
     def of(self, rows: Sequence[int]) -> Pass:
-        """The run as these of its rows see it: their times, latents, prompts and references. What they keep is kept
-        here."""
+        """The run restricted to these rows: their times, latents, prompts and references. Its `kept` and `cache` are
+        shared with the whole run."""
         at = list(rows)
         return replace(
             self,
@@ -332,29 +332,29 @@ class AttentionCall:
     value: Tensor
     run: Pass
     bias: Tensor | None = None  # added to the logits, broadcast to [B, H, N, M]
-    picture: slice = field(default_factory=lambda: slice(None))  # which queries are the picture's
-    picture_keys: slice = field(default_factory=lambda: slice(None))  # and which keys and values
-    asking: Tensor | None = None  # the picture's queries before their places are turned into them; None: as in `query`
-    beside: list[tuple[Tensor, Tensor, Tensor | float]] = field(
-        default_factory=list
-    )  # (key, value, scale) more branches
-    beyond: list[Callable[[Tensor], Tensor]] = field(
-        default_factory=list
-    )  # of values wider than the heads, what lies beyond [B, H, N, more] -> [B, N, C], added to the layer's output
+    picture: slice = field(default_factory=lambda: slice(None))  # positions of the picture's queries
+    picture_keys: slice = field(default_factory=lambda: slice(None))  # positions of the picture's keys and values
+    # the picture's queries before rotary position embedding; None where they equal those in `query`
+    asking: Tensor | None = None
+    # further branches of attention: (key, value, scale)
+    beside: list[tuple[Tensor, Tensor, Tensor | float]] = field(default_factory=list)
+    # functions of the columns by which values are wider than the heads: [B, H, N, more] -> [B, N, C], added to the
+    # layer's output
+    beyond: list[Callable[[Tensor], Tensor]] = field(default_factory=list)
     on_output: list[Callable[[Tensor], Tensor]] = field(default_factory=list)  # [B, H, N, d] -> same
-    on_maps: list[Callable[[Tensor], Tensor]] = field(default_factory=list)  # [B, H, N, M] -> same: asks for the maps
-    on_result: list[Callable[[Tensor], Tensor]] = field(
-        default_factory=list
-    )  # of self- and cross-attention: what the layer returns [B, N, C] -> same
+    # functions of the attention maps: [B, H, N, M] -> same; with one, the maps are computed explicitly
+    on_maps: list[Callable[[Tensor], Tensor]] = field(default_factory=list)
+    # for self- and cross-attention: functions of the layer's output [B, N, C] -> same
+    on_result: list[Callable[[Tensor], Tensor]] = field(default_factory=list)
 
     def queries(self, hidden: Tensor) -> Tensor:
-        """The layer's queries of these hidden states: [B, N, C] -> [B, H, N, d]"""
+        """The layer's queries for these hidden states: [B, N, C] -> [B, H, N, d]"""
         layer: Any = self.layer
         asked = split(layer.to_q(hidden), self.query.shape[1])
         return asked if layer.norm_q is None else layer.norm_q(asked)
 
     def keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """The layer's keys and values of more states: [B, M, D] -> [B, H, M, d] twice"""
+        """The layer's keys and values for further states: [B, M, D] -> [B, H, M, d] twice"""
         layer: Any = self.layer
         key, value = (split(made(states), self.query.shape[1]) for made in (layer.to_k, layer.to_v))
         return (key if layer.norm_k is None else layer.norm_k(key)), value

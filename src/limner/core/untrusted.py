@@ -1,7 +1,7 @@
-"""Checks of whatever a file says: everything is looked at as if a stranger had typed it.
+"""Checks of the content of files, which is treated as untrusted input.
 
-One helper for each kind of thing that is read: texts, JSON, whole numbers, places of files, names, tensors. Each raises
-`FileError` with the file, what was expected and what was found.
+There is one helper for each kind of value: texts, JSON, whole numbers, paths, names, tensors. Each raises `FileError`
+with the file, the expected and the actual value.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_TEXT = 32_000_000
-"""Bytes of the largest text that is read whole: a list of a data set, a JSON header."""
+"""Bytes of the largest text that is read whole: the list of a data set, a JSON header."""
 MAX_CAPTION = 100_000
 """Bytes of the largest caption beside a picture."""
 MAX_DEPTH = 32
-"""Tables within tables of JSON, at most."""
+"""Largest depth of nested tables in JSON."""
 SHOWN = 80  # characters of a file's own text that a message repeats
 
 
@@ -31,7 +31,7 @@ SHOWN = 80  # characters of a file's own text that a message repeats
 
 
 def read_text(path: Path, *, limit: int = MAX_TEXT) -> str:
-    """A text file in UTF-8, or in UTF-16 with its mark, as Excel saves it; a byte order mark is left out."""
+    """A text file in UTF-8, or in UTF-16 with a byte order mark, as Excel saves it. The mark is removed."""
     return decode_text(read_bytes(path, limit=limit), path)
 
 
@@ -48,15 +48,15 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
 
 
 def decode_text(data: bytes, where: object) -> str:
-    """Bytes as text, as `read_text` takes them; `where` is what messages call them."""
+    """Bytes as text, in the encodings of `read_text`. `where` names the source in messages."""
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise FileError(
-            f"line {line} of {where} is not {'UTF-16' if encoding == 'utf-16' else 'UTF-8'} text (byte {error.start + 1} is "
-            f"0x{data[error.start]:02x}); save it as UTF-8"
+            f"line {line} of {where} is not {'UTF-16' if encoding == 'utf-16' else 'UTF-8'} text "
+            f"(byte {error.start + 1} is 0x{data[error.start]:02x}); save it as UTF-8"
         ) from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
@@ -68,18 +68,16 @@ def decode_text(data: bytes, where: object) -> str:
 
 
 def read_json(path: Path, *, limit: int = MAX_TEXT) -> Any:
-    """What a JSON file holds."""
+    """The content of a JSON file."""
     return parse_json(read_text(path, limit=limit), path)
 
 
 def parse_json(text: str | bytes, where: object) -> Any:
-    """What a JSON text holds, its tables at most `MAX_DEPTH` deep; `where` is what messages call it."""
+    """The content of a JSON text. Raises `FileError` for tables nested more than `MAX_DEPTH` deep. `where` names the
+    source in messages."""
     try:
         found = json.loads(text)
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # ValueError: also numbers of thousands of digits, and bytes that are no UTF-8
+    except (ValueError, RecursionError) as error:  # ValueError: also for huge numbers and bytes that are not UTF-8
         raise FileError(f"{where} is not JSON: {str(error)[:200]}") from error
     level, depth = [found], 0
     while level:
@@ -95,46 +93,46 @@ def _inner(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 def table(value: object, where: object) -> dict[str, Any]:
-    """A JSON object."""
+    """The value, which must be a JSON object."""
     if not isinstance(value, dict):
         raise FileError(f"{where} must be a table (an object of JSON), not {_seen(value)}")
     return value
 
 
 def rows(value: object, where: object) -> list[dict[str, Any]]:
-    """A JSON list of objects."""
+    """The value, which must be a JSON list of objects."""
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
         raise FileError(f"{where} must be a list of tables, not {_seen(value)}")
     return value
 
 
 def plain_text(value: object, where: object, *, limit: int = 10_000) -> str:
-    """A text of at most `limit` characters."""
+    """The value, which must be a text of at most `limit` characters."""
     if not isinstance(value, str) or len(value) > limit:
         raise FileError(f"{where} must be a text of at most {limit:,} characters, not {_seen(value)}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise FileError(f"{where} holds half of a character at place {error.start}, which is no text") from error
+        raise FileError(f"{where} holds half of a character at position {error.start}, which is no text") from error
     return value
 
 
 def texts(value: object, where: object, *, limit: int = 10_000) -> list[str]:
-    """A list of texts."""
+    """The value, which must be a list of texts."""
     if not isinstance(value, list):
         raise FileError(f"{where} must be a list of texts, not {_seen(value)}")
     return [plain_text(text, where, limit=limit) for text in value]
 
 
 def whole_number(value: object, where: object, *, least: int, most: int) -> int:
-    """A whole number from `least` to `most`."""
+    """The value, which must be a whole number from `least` to `most`."""
     if type(value) is not int or not least <= value <= most:
         raise FileError(f"{where} must be a whole number from {least:,} to {most:,}, not {_seen(value)}")
     return value
 
 
 def finite_number(value: object, where: object) -> float:
-    """A number that is finite."""
+    """The value, which must be a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value):
         raise FileError(f"{where} must be a finite number, not {_seen(value)}")
     return float(value)
@@ -143,12 +141,12 @@ def finite_number(value: object, where: object) -> float:
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond what a float holds
+    except OverflowError:  # a whole number beyond the range of a float
         return False
 
 
 def _seen(value: object) -> str:
-    """A value as messages show it: its beginning, and of tables and lists how long they are."""
+    """A value for a message: its beginning, or the length of a table or list."""
     if isinstance(value, (dict, list)):
         return f"a {'table' if isinstance(value, dict) else 'list'} of {len(value)}"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**30:
@@ -157,31 +155,31 @@ def _seen(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}… of {len(text):,} characters"
 
 
-# --------------------------------------------------------------------------------------------------------------- places
+# ---------------------------------------------------------------------------------------------------------------- paths
 
 
 def inside(place: Path, folder: Path, *, named_by: object = "") -> Path:
-    """The place itself, once it is seen that it lies in the folder however it is written: `..`, absolute paths and
-    symbolic links that lead out of the folder are refused. Links from a snapshot of the hub's cache to its own blobs
-    stay inside.
+    """The path itself, which must lie in the folder.
 
-    `named_by` is the list that names the place, for the message.
+    Raises `FileError` for `..`, absolute paths and symbolic links that lead out of the folder. Links from a snapshot in
+    the hub's cache to the blobs of that cache count as inside. `named_by` is the file that names the path, for the
+    message.
     """
     try:
         real, root = place.resolve(), folder.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null character, a name that is too long
-        raise FileError(f"{str(place)[:200]!r} is no place of a file: {str(error)[:200]}") from error
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null character, too long a name
+        raise FileError(f"{str(place)[:200]!r} is no valid path of a file: {str(error)[:200]}") from error
     if real == root or root in real.parents or any(blobs in real.parents for blobs in _blobs(root)):
         return place
     by = f"{named_by} names {place}, which" if named_by else f"{place}"
     raise FileError(
-        f"{by} is outside of {folder} (it leads to {real}), and nothing outside of a data set's folder is read for it; copy it into the "
-        "folder, or name it yourself on the command line"
+        f"{by} is outside of {folder} (it leads to {real}), and nothing outside of a data set's folder is read for it; "
+        "copy it into the folder, or name it yourself on the command line"
     )
 
 
 def _blobs(root: Path) -> list[Path]:
-    """Where the hub's cache keeps the files to which a snapshot's links lead."""
+    """Folders of the hub's cache that the links of a snapshot lead to."""
     every = (root, *root.parents)
     return [place.parent.parent / "blobs" for place in every if place.parent.name == "snapshots"]
 
@@ -189,12 +187,11 @@ def _blobs(root: Path) -> list[Path]:
 # -------------------------------------------------------------------------------------------------------------- tensors
 
 HASH = "limner.sha256"
-"""Under which name a file's metadata hold the hash of everything else that limner put into it."""
+"""Key in the metadata of limner's safetensors files for the hash of the header's text and the tensors."""
 
 
 def content_hash(text: str, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over a header's text, and over names, data types, shapes and bytes of tensors in the order of their
-    names."""
+    """SHA-256 of a header's text and of the names, data types, shapes and bytes of tensors, in the order of names."""
     import torch
 
     digest = hashlib.sha256()
@@ -208,21 +205,21 @@ def content_hash(text: str, tensors: Mapping[str, Tensor]) -> str:
         tensor = tensors[name].detach().cpu().contiguous()
         add(name.encode("utf-8", "surrogatepass"))
         add(f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # its length is told by data type and shape
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # its length follows from data type and shape
     return digest.hexdigest()
 
 
 def check_hash(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor], *, needed: bool) -> str:
-    """The hash a file was written with, once its content is found to have it; empty for a file of an older limner,
-    which has none and may go without where it is not `needed`."""
+    """The hash in a file's metadata, which must be that of its content. Where it is not `needed`, a file of an older
+    version of limner may lack it; the result is then empty."""
     told = metadata.get(HASH, "")
     if not told and not needed:
         return ""
     if not told:
-        raise FileError(f"{path} is damaged: the hash of its content is gone; make or fetch it again")
+        raise FileError(f"{path} is damaged: the hash of its content is missing; make or fetch it again")
     if content_hash(metadata["limner"], tensors) != told:
         raise FileError(
-            f"{path} was changed or damaged since it was written: its content does not have the hash that it was written with; make "
-            "or fetch it again"
+            f"{path} was changed or damaged since it was written: its content does not have the hash that it was "
+            "written with; make or fetch it again"
         )
     return told

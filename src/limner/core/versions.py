@@ -8,5 +8,5 @@ LIBRARIES = ("limner", "torch", "diffusers", "transformers")
 
 
 def versions() -> dict[str, str]:
-    """Name of each library that limner computes with -> its installed version."""
+    """Name of each of LIBRARIES -> its installed version."""
     return {name: version(name) for name in LIBRARIES}

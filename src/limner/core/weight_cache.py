@@ -1,4 +1,4 @@
-"""Tensors computed from weights, kept while those weights are neither written to nor replaced."""
+"""A cache of tensors computed from weights, valid while those weights are neither written to nor replaced."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 WEIGHT_BYTES = 256 * 2**20
-"""Of what is computed from weights, of all bases together."""
+"""Bytes of cached tensors, for all bases together."""
 
 
 _of_weights: LRU[tuple[Tensor, ...]] = LRU(WEIGHT_BYTES)
 
 
 def of_weight(what: str, weight: Tensor, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """What `make` finds of a weight, and is not to be written to: kept while that weight is neither written to nor
-    replaced."""
+    """The tensors that `make` computes from a weight, cached while that weight is neither written to nor replaced. They
+    must not be written to. `what` is the name of the computation."""
     key = (what, version_of(weight))
     found = _of_weights.get(key)
     if found is None:
@@ -30,8 +30,8 @@ def of_weight(what: str, weight: Tensor, make: Callable[[], tuple[Tensor, ...]])
 
 
 def version_of(tensor: Tensor) -> tuple[Hashable, ...]:
-    """Equal only for the same values in the same place. The weak reference keeps the place of a tensor that is gone
-    from being given to another."""
+    """A key that is equal only for the same values in the same storage. Its weak reference keeps the storage of a
+    deleted tensor from being given to another."""
     from torch.multiprocessing.reductions import StorageWeakRef
 
     about = tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype, tensor._version

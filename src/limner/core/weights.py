@@ -1,4 +1,4 @@
-"""Weights that methods start from: trained once by `limner pretrain`, kept beside the base they were trained on."""
+"""Pre-trained weights of methods: trained once by `limner pretrain`, and stored for each base."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ if TYPE_CHECKING:
 
 
 def weights_path(name: str, base: Base) -> Path:
-    """Where the weights of a method for a base are kept: beside the base's own where it ships with such; in the cache
-    those that were made on first use, and those for other bases."""
+    """The path of a method's weights for a base: in the base's folder of such weights where it ships with them, else in
+    the cache."""
     folder, made = base.capabilities.weights, cached_weights_path(name, base)
     packaged = folder / f"{name}.safetensors" if folder is not None else made
     return packaged if packaged.exists() or not made.exists() else made
 
 
 def cached_weights_path(name: str, base: Base) -> Path:
-    """Where weights that did not come with a base are kept."""
+    """The path in the cache of a method's weights that did not come with a base."""
     from .cache import cache_folder
 
     return cache_folder() / "methods" / f"{name}-{base.fingerprint}.safetensors"
 
 
 def shipped(name: str, base: Base) -> dict[str, Tensor]:
-    """The tensors of a method's weights for this base. Raises `FileError` or `WrongBase` that says how to make them."""
+    """The tensors of a method's weights for this base. Raises `FileError` where there are none and `WrongBase` where
+    they are for another base; the message has the command that trains them."""
     from .tensor_files import read_safetensors
 
     path = weights_path(name, base)
     if not path.exists():
         raise FileError(
-            f"{name} starts from weights trained for {base.name}, and there are none yet: run `limner pretrain {name} --base …` once"
+            f"{name} starts from weights trained for {base.name}, and there are none yet: run "
+            f"`limner pretrain {name} --base …` once"
         )
     header, tensors = read_safetensors(path, what="method's weights")
     if header.get("fingerprint") != base.fingerprint:
@@ -52,7 +54,7 @@ def shipped(name: str, base: Base) -> dict[str, Tensor]:
 
 
 def mark(name: str, base: Base) -> str:
-    """Which weights there are of a method for this base, as a hash of their tensors; empty where there are none."""
+    """A hash of the tensors of a method's weights for this base; empty where there are none."""
     path = weights_path(name, base)
     if not path.exists():
         return ""
@@ -62,15 +64,15 @@ def mark(name: str, base: Base) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _hash(path: Path, *_: int) -> str:
-    """Of the tensors of a file as it was when it had this inode, size and times, whatever its header tells of where
-    they are from."""
+    """Hash of the tensors in a file, without its header. The further arguments (inode, size, times) make the cache miss
+    when the file changes."""
     from .tensor_files import read_safetensors
 
     return content_hash("", read_safetensors(path, what="method's weights")[1])[:16]
 
 
 def about_weights(name: str, base: Base) -> dict[str, Any]:
-    """How a method's weights were made: settings, seed, losses."""
+    """The header of a method's weights: the settings, seed and losses of their training."""
     from .tensor_files import read_safetensors
 
     return read_safetensors(weights_path(name, base), what="method's weights")[0]
@@ -85,8 +87,8 @@ def save_weights(
     overwrite: bool = True,
     path: Path | None = None,
 ) -> Path:
-    """Write a method's weights in half precision, to a path or where `weights_path` says. Raises `FileError` where
-    there are some already and `overwrite` is off."""
+    """Write a method's weights in half precision to `path`, by default `weights_path`. Raises `FileError` where the
+    file exists and `overwrite` is off."""
     import torch
     from safetensors.torch import save_file
 
@@ -100,16 +102,16 @@ def save_weights(
 
 
 def check_import(name: str, base: Base, *, overwrite: bool) -> None:
-    """Whether weights of another tool's file may take the place of a method's on this base. Raises `FileError` for
-    those that ship with limner, which are part of it, and for those that are there already unless `overwrite`."""
+    """Check that weights imported from another tool's file may be stored for a method on this base. Raises `FileError`
+    for a base whose weights ship with limner, and where weights exist already and `overwrite` is off."""
     path = weights_path(name, base)
     if base.capabilities.weights is not None:
         raise FileError(
-            f"the weights of {name} for {base.name} are part of limner, and an imported file does not replace them; import it for the base "
-            "that it was made for: --base FOLDER or HUB/ID"
+            f"the weights of {name} for {base.name} are part of limner, and an imported file does not replace them; "
+            "import it for the base that it was made for: --base FOLDER or HUB/ID"
         )
     if path.exists() and not overwrite:
         raise FileError(
-            f"there are weights of {name} for {base.name} already ({path}), which may be days of work; copy them away, and say --overwrite "
-            "to replace them"
+            f"there are weights of {name} for {base.name} already ({path}), which may be days of work; copy them away, "
+            "and give --overwrite to replace them"
         )

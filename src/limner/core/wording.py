@@ -1,11 +1,11 @@
-"""English in messages: counted nouns, articles, and texts that are too long to be said whole."""
+"""English in messages: numbers with nouns, articles, and the shortening of long texts and lists."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-LONGEST = 120  # characters of a text of the user's that a message repeats
+LONGEST = 120  # characters of a user's text that a message repeats
 _A = ("uni", "use", "usu", "ute", "uto", "eu", "ewe", "one", "once", "ouija", "u-")
 _AN = ("hour", "honest", "honour", "honor", "heir", "herb garden")
 
@@ -25,7 +25,7 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 
 def with_article(noun: str) -> str:
-    """A noun with "a" or "an", by how the word is spoken as far as its first letters tell.
+    """A noun with "a" or "an", by the pronunciation that its first letters suggest.
 
     >>> with_article("dog"), with_article("action"), with_article("unicorn"), with_article("hourglass")
     ('a dog', 'an action', 'a unicorn', 'an hourglass')
@@ -36,7 +36,7 @@ def with_article(noun: str) -> str:
 
 
 def shortened(text: str, limit: int = LONGEST) -> str:
-    """A text of at most `limit` characters; the middle of a longer one is left out, and said to be.
+    """A text of at most `limit` characters: in a longer one, the number of characters left out replaces the middle.
 
     >>> shortened("x" * 300, 40)
     'xxxxxxxxxxxx … 276 more … xxxxxxxxxxxx'
@@ -48,7 +48,7 @@ def shortened(text: str, limit: int = LONGEST) -> str:
 
 
 def listed(names: Iterable[object], limit: int = 5) -> str:
-    """The first names of a list, and how many more there are.
+    """The first names of a list, and the number of others.
 
     >>> listed("abcdefg", 3)
     'a, b, c and 4 more'
@@ -59,7 +59,8 @@ def listed(names: Iterable[object], limit: int = 5) -> str:
 
 
 def first_of(lines: Sequence[str], most: int = 8) -> list[str]:
-    """The first of many lines, and how many more there are; no line is left out for the sake of one."""
+    """The first `most` of many lines, and a line with the number of others; a single further line is included
+    instead."""
     rest = len(lines) - most
     return list(lines) if rest <= 1 else [*lines[:most], f"… and {rest} more like these"]
 
@@ -69,8 +70,8 @@ def _consonant_y(noun: str) -> bool:
 
 
 def words_not_in(known: Collection[str], text: str) -> list[str]:
-    """The words of a text that are not known, in order; handles such as <rex> are left out, and "close-up" is two
-    words.
+    """The words of a text that are not `known`, in order. Handles such as <rex> are skipped, and "close-up" counts as
+    two words.
 
     >>> words_not_in({"a", "dog", "close", "up"}, "a close-up of <rex>, a dog")
     ['of']

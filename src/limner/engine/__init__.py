@@ -1,1 +1,1 @@
-"""How a recipe runs: attach it to a base, train, sample. Knows no method and no command."""
+"""The engine: attaches recipes to a base, trains and samples. It knows no method and no command."""

@@ -1,4 +1,4 @@
-"""Wearing recipes: the base changed for as long as a `with` lasts, and afterwards equal to the bit."""
+"""Attaching adapters: a base is changed inside of a `with`, and restored bit for bit at its end."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ if TYPE_CHECKING:
     from limner.core.base import Base
 
 MARK = "<marked-place-of-a-handle-in-a-prompt>"
-"""Stands in a prompt for the words of a handle while their places are looked for. Longer than any handle may be."""
+"""Replaces the words of a handle in a prompt while their positions are computed. Longer than any handle may be."""
 HALF = (torch.float16, torch.bfloat16)
 BASE_PARTS = (
     *("denoiser.", "text_encoder.", "text_encoder_2.", "text_encoder_3.", "autoencoder."),
     *("prior.", "prior_pictures.", "second_stage."),
 )
-"""How the names of a base's own parameters begin."""
+"""Prefixes of the names of a base's own parameters."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A recipe to wear: under which handle, with which stored tensors, how strongly (0 is the base, 1 as learned).
-    `noun` is what its subject is where it is not worn yet. `shipped` names the stored tensors that are those of the
-    recipe's pre-trained weights, and `tuned` those that the weights have as well and this subject learned on."""
+    """A recipe to attach to a base, with its handle, stored tensors and scale (0 is the base, 1 as trained).
+
+    `noun` is the class noun that replaces the handle where the adapter does not act. `shipped` names the stored tensors
+    that equal the recipe's pre-trained weights, and `tuned` those that started from them and were trained further.
+    """
 
     recipe: Recipe
     handle: str
@@ -50,26 +52,26 @@ class Adapter:
 
     @property
     def answers(self) -> tuple[Answer, ...]:
-        """The handles that it answers to: one, or several where concepts were merged."""
+        """Its handles with the words that replace them: one, or several for a merged concept."""
         return (Answer(self.handle, self.recipe.says, self.noun), *self.recipe.also)
 
 
 @dataclass
 class AdaptedBase:
-    """A base and what it wears now."""
+    """A base with its attached adapters."""
 
     base: Base
     adapters: tuple[Adapter, ...]
     live: Lives = field(default_factory=Lives)
-    originals: dict[str, Tensor] = field(default_factory=dict)  # of base parameters that changed, by name
+    originals: dict[str, Tensor] = field(default_factory=dict)  # name -> original value of a changed base parameter
     frozen_text: bool = True
-    kept: dict[Any, Any] = field(default_factory=dict, repr=False)  # for what a painting needs at many steps
-    singles: dict[str, Tensor] = field(default_factory=dict)  # what learns and is in half precision, by name, in single
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False)  # values that parts share between sampling steps
+    # name -> copy in single precision of a trained tensor that the network has in half precision
+    singles: dict[str, Tensor] = field(default_factory=dict)
     _states: LRU[Tensor] = field(default_factory=lambda: LRU(TEXT_BYTES))
     _only: frozenset[int] | None = None  # places of the adapters that act; None: all
-    _whole: dict[str, Tensor] = field(
-        default_factory=dict
-    )  # base parameters that changed, as they are with all adapters
+    # name -> value of a changed base parameter while all adapters act
+    _whole: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def words(self) -> dict[str, Tensor]:
@@ -85,29 +87,29 @@ class AdaptedBase:
 
     @property
     def _painting(self) -> list[Adapter]:
-        """The adapters that act while painting."""
+        """The adapters that act in sampling."""
         return [adapter for place, adapter in enumerate(self.adapters) if adapter.scale and self._acts(place)]
 
     @property
     def operations(self) -> tuple[AttentionOp, ...]:
-        """What acts in attention, in the order worn."""
+        """The operations of attention, in the order in which they were attached."""
         return tuple(op for live in self._acting for op in live.operations)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that makes the difference to the base: what a concept stores. What learns is in single
-        precision."""
+        """All changes to the base, as a concept stores them; trained tensors are in single precision."""
         found = {name: tensor for live in self.live.values() for name, tensor in live.tensors.items()}
         return found | {name: parameter(self.base, name) for name in self.originals} | self.singles
 
     @property
     def guidance(self) -> tuple[Guidance, ...]:
-        """How a recipe guides by itself. Two that do cannot be worn at once."""
+        """Guidance that a recipe brings. Raises `InputError` where two attached recipes bring one."""
         return self._one("guidance", "guide by themselves") or ()
 
     @property
     def denoiser(self) -> Callable[[Adapted, Denoiser], Denoiser] | None:
-        """What is put around the base's own denoiser while painting. Two that ask for it cannot be worn at once."""
+        """A function that wraps the base's denoiser in sampling. Raises `InputError` where two attached recipes bring
+        one."""
         return self._one("denoiser", "change what is denoised")
 
     @property
@@ -117,30 +119,33 @@ class AdaptedBase:
 
     @property
     def branches(self) -> dict[str, Callable[[str], str]]:
-        """What guidance may ask for beside "text" and "negative". Two recipes cannot have the same."""
+        """Branches that guidance may ask for beside "text" and "negative". Raises `InputError` where two attached
+        recipes bring one of the same name."""
         found: dict[str, Callable[[str], str]] = {}
         for adapter in self._painting:
             if both := found.keys() & adapter.recipe.painting.branches.keys():
                 raise InputError(
-                    f"two of these concepts guide by a branch {min(both)!r} of their own; only one can be worn at a time"
+                    f"two of these concepts guide by a branch {min(both)!r} of their own; attach only one at a time"
                 )
             found |= adapter.recipe.painting.branches
         return found
 
     @property
     def parallel_stream(self) -> Callable[[str], str] | None:
-        """Picture's prompt -> its parallel stream's, if a recipe asks for parallel streams. Two that ask cannot be worn
-        at once."""
-        return self._one("parallel_stream", "paint parallel streams")
+        """Prompt of a picture -> prompt of its parallel stream; None where no recipe asks for parallel streams. Raises
+        `InputError` where two attached recipes do."""
+        return self._one("parallel_stream", "sample parallel streams")
 
     @property
     def latent_operations(self) -> tuple[LatentOperation, ...]:
-        """What acts between steps; at a scale below 1 it goes that part of its way."""
+        """The operations on latents between steps. At an adapter's scale s, an operation changes latents by s times its
+        change."""
         return tuple(_partly(op, o.scale) for o in self._painting for op in o.recipe.painting.latents)
 
     def reference_stream(self, steps: int) -> ReferenceStream | None:
-        """The row painted along, if a recipe asks for one. Two that ask cannot be worn at once."""
-        maker = self._one("reference_stream", "need a reference row of their own")
+        """The row that is sampled along with every batch; None where no recipe asks for one. Raises `InputError` where
+        two attached recipes do."""
+        maker = self._one("reference_stream", "need a reference stream of their own")
         return maker(self)(steps) if maker else None
 
     @property
@@ -150,46 +155,47 @@ class AdaptedBase:
 
     @property
     def painting_reads(self) -> frozenset[str]:
-        """Names of the conditions that are needed for painting."""
+        """Names of the conditions that are needed in sampling."""
         return self.reads | {name for adapter in self._painting for name in adapter.recipe.painting.reads}
 
     @property
     def frames(self) -> int:
-        """Of the longest clip that can be painted; 1: pictures alone."""
+        """Number of frames of the longest clip that can be sampled; 1 for pictures alone."""
         return max([self.base.frames, *(live.frames for live in self._acting)])
 
     @property
     def candidates(self) -> Candidates | None:
-        """How the picture to keep is chosen, if a recipe paints several. Two that do cannot be worn at once."""
+        """How one of several sampled pictures is chosen; None where no recipe samples several. Raises `InputError`
+        where two attached recipes do."""
         found: Candidates | None = self._one("candidates", "choose among candidates")
         return found
 
     def _one(self, name: str, do: str) -> Any:
-        """A part of painting that at most one adapter may have."""
+        """A part of `Painting` that at most one of the adapters may have."""
         found = [adapter for adapter in self._painting if getattr(adapter.recipe.painting, name)]
         if len(found) > 1:
             both = " and ".join(adapter.handle for adapter in found)
-            raise InputError(f"{both} each {do}; only one such concept can be worn at a time")
+            raise InputError(f"{both} each {do}; only one such concept can be attached at a time")
         return getattr(found[0].recipe.painting, name) if found else None
 
     # ------------------------------------------------------------------------------------------------------- prompts
 
     def expand_prompt(self, prompt: str) -> str:
-        """The prompt as the base reads it: every worn handle replaced by what its recipe says."""
+        """The prompt as the base reads it: every handle of an attached adapter replaced by its recipe's words."""
         for handle, words in self._readings():
             prompt = prompt.replace(handle, words)
         return prompt
 
     def _readings(self) -> Iterator[tuple[str, str]]:
-        """Every worn handle, and the words that the base reads in its place now."""
+        """Every handle of an attached adapter, and the words that replace it now."""
         for place, adapter in enumerate(self.adapters):
             for answer in adapter.answers:
                 says = answer.says if self._acts(place) or not answer.noun else answer.noun
                 yield answer.handle, says if isinstance(says, str) else says(self.base)
 
     def handle_places(self, prompt: str, handle: str) -> tuple[int, ...]:
-        """The places in the text states of a prompt, as it was written, of the words that the base reads for a handle;
-        none where the prompt does not name it."""
+        """The positions, in the text-encoder hidden states, of the words that replace a handle in a prompt. The prompt
+        is given as the user wrote it. Empty where it does not name the handle."""
         readings = dict(self._readings())
         if handle not in prompt or handle not in readings:
             return ()
@@ -200,8 +206,8 @@ class AdaptedBase:
         return tuple(start + k for start in starts for k in range(count))
 
     def text_states(self, prompts: Sequence[str]) -> Tensor:
-        """[B, L, D]; kept for prompts seen before, also by another adapted base, unless words or the text tower are
-        learning. Raises `PromptError` for a prompt that names two concepts which are read as the same words."""
+        """[B, L, D]: hidden states of prompts. They are cached, also for other adapted bases, unless words or the text
+        encoder are in training. Raises `PromptError` for a prompt with two handles that become the same words."""
         for prompt in prompts if sum(len(adapter.answers) for adapter in self.adapters) > 1 else ():
             _check_apart(prompt, self.adapters, self.base)
         said = [self.expand_prompt(prompt) for prompt in prompts]
@@ -209,7 +215,7 @@ class AdaptedBase:
         return with_residuals(self.base, said, self._states_of(said), residuals, self.words if residuals else {})
 
     def _states_of(self, said: Sequence[str]) -> Tensor:
-        """[B, L, D] of prompts as the base reads them, without residuals."""
+        """[B, L, D]: hidden states of prompts as the base reads them, without residuals."""
         if not self.frozen_text or self._only is not None:
             unique = sorted(set(said))
             states = self.base.text_states(unique, words=self.words)
@@ -225,23 +231,23 @@ class AdaptedBase:
         return torch.stack([found[text] for text in said])
 
     def text_learns(self, learns: bool) -> None:
-        """Whether words or the text tower change now; states kept from before are forgotten."""
+        """Declare whether words or the text encoder are in training from now on, and drop cached hidden states."""
         self.frozen_text = not learns
         self._states.clear()
 
     def run(self, **about: Any) -> Pass:
-        """The context of one run of the denoiser, to be run before another is asked for."""
+        """The context of one run of the denoiser, which must take place before the context of another is made."""
         run = Pass(operations=self.operations, lives=tuple(self.live.every()), **about)
         for live in run.lives:
             live.run = run
         return run
 
-    # ------------------------------------------------------------------------------------------------ the base's own
+    # ------------------------------------------------------------------------------------- parameters of the base
 
     def in_single(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What is to learn, in single precision: parameters themselves, or, of those in half precision, copies that
-        `tensors` has in their place from now on. What was learned before is gone on from, not what it was rounded
-        to."""
+        """The trained tensors in single precision: the parameters themselves, or copies of those in half precision,
+        which `tensors` contains in their place from now on. A copy starts from the stored value in single precision
+        where there is one, rather than from the rounded one."""
         for name, tensor in parameters.items():
             if tensor.dtype in HALF and name not in self.singles:
                 given = self.adapters[0].stored.get(name, tensor)
@@ -250,7 +256,7 @@ class AdaptedBase:
         return {name: self.singles.get(name, tensor) for name, tensor in parameters.items()}
 
     def round_off(self, names: Iterable[str]) -> None:
-        """Write what was learned in single precision to the parameters that runs compute with."""
+        """Write trained values in single precision to the parameters in half precision that runs compute with."""
         if not self.singles:
             return
         tensors = {n: t for live in self.live.values() for n, t in live.tensors.items()}
@@ -259,27 +265,27 @@ class AdaptedBase:
                 (tensors[name] if name in tensors else parameter(self.base, name)).copy_(self.singles[name])
 
     def changing(self, names: Sequence[str]) -> None:
-        """Say that these base parameters will change, so that they can be put back."""
+        """Store the original values of these base parameters, which are about to change, to restore them later."""
         for name in names:
             if name.startswith(BASE_PARTS) and name not in self.originals:
                 self.originals[name] = parameter(self.base, name).detach().clone()
 
     def suspended(self) -> AbstractContextManager[None]:
-        """The untouched base for a while: no words, no operations, no deltas, its own parameters."""
+        """While inside, the base is as without adapters: no words, no operations, and its original parameters."""
         return self.only()
 
     @contextmanager
     def only(self, *places: int) -> Iterator[None]:
-        """For a while, the base with the adapters at these places alone: their words, operations, deltas and
-        parameters. In prompts, the handles of the others are their nouns.
+        """While inside, only the adapters at these places act: their words, operations, weight changes and parameters.
+        In prompts, the class nouns of the other adapters replace their handles.
 
-        Base parameters point to other values meanwhile; nothing is written, so a gradient may be under way. Raises
-        `InputError` for a place where there is no adapter.
+        Base parameters point to other values meanwhile. Nothing is written in place, so a backward pass may follow.
+        Raises `InputError` for a place without an adapter.
         """
         strange = [place for place in places if place not in range(len(self.adapters))]
         if strange:
             raise InputError(
-                f"there is no adapter at place {strange[0]}: {len(self.adapters)} are worn, counted from 0"
+                f"there is no adapter at place {strange[0]}: {len(self.adapters)} are attached, counted from 0"
             )
         now = {name: parameter(self.base, name).data for name in self.originals}
         before, on = self._only, [(live, live.on) for live in self.live.every()]
@@ -299,7 +305,7 @@ class AdaptedBase:
                 parameter(self.base, name).data = value
 
     def _value(self, name: str) -> Tensor:
-        """A base parameter as the adapters that act now have it."""
+        """The value of a base parameter under the adapters that act now."""
         if self._only is None:
             return self._whole[name]
         found = self.originals[name].clone() if self._only else self.originals[name]
@@ -310,8 +316,8 @@ class AdaptedBase:
         return found
 
     def switch(self) -> None:
-        """Turn on what acts now. A pre-trained change of the network that several adapters share acts once, in the
-        strongest of them."""
+        """Turn on the modifiers of the adapters that act now, and turn off the others. A pre-trained change of the
+        network that several adapters share acts once, in the adapter with the largest scale."""
         for (place, _), _, live in self.live.items():
             for each in (live, *live.within):
                 each.on = self._acts(place)
@@ -326,8 +332,8 @@ class AdaptedBase:
                     weaker.on = False
 
     def _pretrained(self) -> Iterator[tuple[Hashable, Adapter, Live]]:
-        """Changes of the network, the same for every subject, that begin as pre-trained weights: with what tells one
-        from another."""
+        """Modifiers that start from pre-trained weights and do not depend on the subject, each with its adapter and
+        with a key that is equal for the same weights."""
         for (place, _), modifier, live in self.live.items():
             adapter = self.adapters[place]
             own = () if live.words or hasattr(modifier, "subject") else (live,)
@@ -336,7 +342,7 @@ class AdaptedBase:
                     yield (adapter.recipe.weights, frozenset(each.tensors)), adapter, each
 
     def check_together(self) -> None:
-        """Raises `InputError` where these adapters cannot be painted with at once, or not at their scales."""
+        """Raise `InputError` where sampling with these adapters together, or at their scales, is not possible."""
         for adapter in self._painting:
             _check_scale(adapter)
         _ = self.guidance, self.denoiser, self.branches, self.parallel_stream, self.candidates
@@ -347,14 +353,14 @@ class AdaptedBase:
         for wearers in found.values():
             if len(wearers) > 1 and any(tuned for _, tuned in wearers):
                 raise InputError(
-                    f"{' and '.join(handle for handle, _ in wearers)} learned on from one pre-trained change of the network, which "
-                    "would act once for each; only one such concept can be worn at a time"
+                    f"{' and '.join(handle for handle, _ in wearers)} were both trained from one pre-trained change of the "
+                    "network, which would act once for each; only one such concept can be attached at a time"
                 )
 
 
 @contextmanager
 def attach(base: Base, adapters: Sequence[Adapter]) -> Iterator[AdaptedBase]:
-    """Put adapters on, in order; take them off in reverse, whatever happens in between."""
+    """Attach adapters in order; at the end, also after an exception, detach them in reverse order."""
     _check_handles(adapters)
     _check_sites(base, adapters)
     adapted = AdaptedBase(base, tuple(adapters))
@@ -367,7 +373,9 @@ def attach(base: Base, adapters: Sequence[Adapter]) -> Iterator[AdaptedBase]:
                 change = modifier(base, stored=adapter.stored, generator=generator, scale=adapter.scale)
                 live = stack.enter_context(change)
                 if set(live.words) & set(adapted.words):
-                    raise InputError(f"concept {place + 1} brings the word {set(live.words)}, which is worn already")
+                    raise InputError(
+                        f"concept {place + 1} brings the word {set(live.words)}, which another has already"
+                    )
                 adapted.live.add(place, index, modifier, live)
             _check_all_read(adapter, adapted.live.of(place))
         adapted.switch()
@@ -377,7 +385,7 @@ def attach(base: Base, adapters: Sequence[Adapter]) -> Iterator[AdaptedBase]:
 def with_residuals(
     base: Base, texts: Sequence[str], states: Tensor, residuals: Mapping[str, Tensor], words: Mapping[str, Tensor]
 ) -> Tensor:
-    """The text states [B, L, D] of texts, with each word's residual [D] added where it stands."""
+    """The text-encoder hidden states [B, L, D] of texts, with each word's residual [D] added at its positions."""
     for word, vector in residuals.items():
         on = torch.zeros(*states.shape[:2], 1, device=states.device, dtype=states.dtype)
         for row, text in enumerate(texts):
@@ -388,7 +396,7 @@ def with_residuals(
 
 
 def parameter(base: Base, name: str) -> torch.nn.Parameter:
-    """A parameter of the base by its full name, "denoiser.conv_in.weight"."""
+    """A parameter of the base by its full name, such as "denoiser.conv_in.weight"."""
     part, _, rest = name.partition(".")
     return base.module(part).get_parameter(rest)
 
@@ -400,7 +408,8 @@ def _assign(base: Base, values: Mapping[str, Tensor]) -> None:
 
 
 def _attach_parameters(adapted: AdaptedBase) -> None:
-    """Base parameters that a concept stores as values. One at full strength is put in as it is; else deltas add up."""
+    """Write the base parameters that concepts store as values. A single concept at scale 1 replaces the base's values;
+    otherwise differences to the base are scaled and summed."""
     stored = _stored_parameters(adapted.adapters)
     adapted.changing([name for _, name, _ in stored])
     alone = len({id(adapter) for adapter, _, _ in stored}) == 1
@@ -416,7 +425,7 @@ def _stored_parameters(adapters: Iterable[Adapter]) -> list[tuple[Adapter, str, 
 
 
 def _put(now: Tensor, original: Tensor, values: Sequence[tuple[Adapter, Tensor]], *, alone: bool) -> None:
-    """Write what adapters make of a base parameter."""
+    """Write the values of a base parameter that adapters store to `now`."""
     with torch.no_grad():
         for adapter, value in values:
             if alone and adapter.scale == 1:
@@ -426,8 +435,9 @@ def _put(now: Tensor, original: Tensor, values: Sequence[tuple[Adapter, Tensor]]
 
 
 def scaled(operation: AttentionOp, adapter: Adapter) -> AttentionOp:
-    """An operation of painting as strong as its adapter is worn."""
-    return operation if adapter.scale == 1 else operation.at_scale(adapter.scale)  # type: ignore[attr-defined]  # checked before
+    """An operation of sampling at the scale of its adapter."""
+    # `_check_scale` has made sure that it has an `at_scale`
+    return operation if adapter.scale == 1 else operation.at_scale(adapter.scale)  # type: ignore[attr-defined]
 
 
 def _partly(operation: LatentOperation, scale: float) -> LatentOperation:
@@ -439,7 +449,8 @@ def _check_scale(adapter: Adapter) -> None:
     fixed = [op for op in painting.operations if not hasattr(op, "at_scale")]
     if adapter.scale not in (0, 1) and (fixed or painting.denoiser):
         raise InputError(
-            f"{adapter.handle} acts while painting in a way that has no strength: it can be worn at scale 0 or 1, not {adapter.scale:g}"
+            f"{adapter.handle} acts in sampling in a way that cannot be scaled: it can be attached at scale 0 or 1, not "
+            f"{adapter.scale:g}"
         )
 
 
@@ -453,13 +464,15 @@ def _check_all_read(adapter: Adapter, lives: Sequence[Live]) -> None:
 def _check_handles(adapters: Sequence[Adapter]) -> None:
     handles = [answer.handle for adapter in adapters for answer in adapter.answers]
     if len(set(handles)) < len(handles):
-        raise PromptError(f"two concepts answer to one handle in {handles}; teach one under another --name")
+        raise PromptError(f"two concepts answer to one handle in {handles}; learn one under another --name")
 
 
 def _check_apart(prompt: str, adapters: Sequence[Adapter], base: Base) -> None:
-    """Two concepts that were taught by one rare word and class noun cannot be told apart in one prompt. Rare words are
-    few, and a handle's is chosen by its letters; a recipe that says the plain noun is known by other means than
-    words."""
+    """Raise `PromptError` where two handles in a prompt become the same rare token and class noun.
+
+    Rare tokens are few, and a handle's is chosen by its letters. Recipes whose words are a fixed text are not checked:
+    their words are learned or their subject is not identified by words.
+    """
     named: dict[str, str] = {}
     for handle, says, _ in (answer for adapter in adapters if adapter.scale for answer in adapter.answers):
         if isinstance(says, str) or handle not in prompt:
@@ -467,13 +480,13 @@ def _check_apart(prompt: str, adapters: Sequence[Adapter], base: Base) -> None:
         other = named.setdefault(says(base), handle)
         if other != handle:
             raise PromptError(
-                f"{other} and {handle} were both taught as {says(base)!r} on {base.name}, so a prompt cannot tell them apart: "
-                "teach one of them again under another --name, or name one of them in a prompt"
+                f"{other} and {handle} were both trained as {says(base)!r} on {base.name}, so a prompt cannot tell them "
+                "apart: learn one of them again under another --name, or name one of them in a prompt"
             )
 
 
 def _check_sites(base: Base, adapters: Sequence[Adapter]) -> None:
-    """What acts in attention finds some of its kind; else it would do nothing, in silence."""
+    """Raise `InputError` where a part acts in kinds of attention that the base does not have: it would do nothing."""
     there = {site.kind for site in base.sites}
     for adapter in adapters:
         parts: list[Any] = [*adapter.recipe.modifiers, *adapter.recipe.painting.operations]
@@ -482,5 +495,5 @@ def _check_sites(base: Base, adapters: Sequence[Adapter]) -> None:
             if adapter.scale and wanted and not there.intersection(wanted):
                 raise InputError(
                     f"{names([part])[0]} acts in {' or '.join(wanted)} attention, and {base.name} ({base.family}) has "
-                    f"{' and '.join(sorted(there))} attention only: this method means nothing on it"
+                    f"{' and '.join(sorted(there))} attention only: this method does nothing on it"
                 )

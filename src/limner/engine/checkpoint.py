@@ -1,4 +1,4 @@
-"""A training run to its end, with checkpoints that survive interruption."""
+"""Running the stages of training to their end, with checkpoints from which an interrupted run goes on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dataclass(frozen=True)
 class Run:
-    """A subject about to be taught: its recipe, what it wears, and what its files will say."""
+    """A run that trains one subject: its recipe, its adapter, its method and the header of its files."""
 
     subject: Subject
     recipe: Recipe
@@ -62,19 +62,27 @@ def run_updates(
     watch: Callable[[Progress], object] | None = None,
     spread: Spread = ALONE,
 ) -> Generator[Progress, None, tuple[dict[str, Tensor], list[float]]]:
-    """Train, yielding every update; in the end it returns all tensors worn then, and the loss of every update.
+    """Train, yielding every update; at the end, return all tensors of the adapter and the loss of every update.
 
-    `header` says which run this is; a checkpoint of another is refused. Without stages, the recipe is only put on. Of
-    several processes, the main one writes, and all stop together. The checkpoint stays: `discard` it once what was
-    learned is saved.
+    Args:
+        base: the base to train on; it is restored at the end.
+        adapter: the recipe with its handle and tensors.
+        stages: stages to run. Without any, the recipe is only attached.
+        seed: seed of all random streams.
+        header: identifies the run. A checkpoint with another header is refused with `FileError`.
+        checkpoints: folder of the run's checkpoint; None saves none. The checkpoint stays after the last update:
+            `discard` it once the result is saved.
+        resume: go on from a checkpoint in the folder.
+        watch: called with every update; training ends where it returns True.
+        spread: how updates are divided over processes. The main process writes, and all stop together.
     """
     if not stages:
         with attach(base, (adapter,)) as adapted:
             return {name: tensor.detach().clone() for name, tensor in adapted.tensors.items()}, []
     path = Path(checkpoints) / CHECKPOINT if checkpoints is not None else None
-    header = {**header, "parts": spread.parts}  # sums in other parts have other bits
+    header = {**header, "parts": spread.parts}  # the number of parts changes rounding errors of sums
     start, losses = _found(path, header, stages) if resume and path else (None, [])
-    tensors = dict(start.learned) if start else {}  # of a checkpoint that was made after the last update
+    tensors = dict(start.learned) if start else {}  # the result, where the checkpoint was made after the last update
     saved = time.monotonic()
     try:
         teaching = train(base, adapter, stages=stages, seed=seed, start=start, spread=spread)
@@ -110,7 +118,7 @@ def run_to_end(
     watch: Callable[[Progress], object] | None = None,
     spread: Spread = ALONE,
 ) -> tuple[dict[str, Tensor], list[float]]:
-    """`run_updates` to its end: all tensors worn then, and the loss of every update."""
+    """`run_updates`, run to its end: all tensors of the adapter, and the loss of every update."""
     return finish(
         run_updates(
             base,
@@ -127,7 +135,7 @@ def run_to_end(
 
 
 def finish(running: Generator[object, None, T]) -> T:
-    """Run a generator to its end; what it returns."""
+    """Run a generator to its end and return its value."""
     with closing(running):
         while True:
             try:
@@ -138,7 +146,7 @@ def finish(running: Generator[object, None, T]) -> T:
 
 
 def discard(folder: Path | str | None) -> None:
-    """Delete the checkpoint of a run's folder, whose result is on disk elsewhere."""
+    """Delete the checkpoint in a run's folder once the result is saved elsewhere."""
     if folder is not None:
         (Path(folder) / CHECKPOINT).unlink(missing_ok=True)
 
@@ -160,7 +168,8 @@ def save_checkpoint(path: Path, point: Checkpoint, header: Mapping[str, Any], lo
 def _found(
     path: Path, header: Mapping[str, Any], stages: Sequence[Stage] | None = None
 ) -> tuple[Checkpoint | None, list[float]]:
-    """The checkpoint and the losses so far, if there is one and it is of this very run."""
+    """The checkpoint and the losses so far; None and no losses without a file. Raises `FileError` for a checkpoint of
+    another run."""
     if not path.exists():
         return None, []
     found, read = read_safetensors(path, what="checkpoint")

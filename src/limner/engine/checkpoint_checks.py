@@ -1,4 +1,4 @@
-"""What a checkpoint's file says, found to be a state that this very run was in."""
+"""Checks that the content of a checkpoint's file is a possible state of this run."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
     from .attach import AdaptedBase
 
 FORMAT = 2
-"""Of the file. Format 1 said neither its format nor the versions of libraries, and had no hash."""
+"""Version of the file format. Files of format 1 have no version of the format or of libraries, and no hash."""
 VERSIONS = ("limner", "torch")
-"""Libraries whose versions decide which bits an update makes."""
+"""Libraries whose versions determine the exact result of an update."""
 MAX_STAGES, MAX_STEPS = 1_000, 10_000_000
 PARTS = ("tensors.", "moments.")
 ADAM = ("step", "exp_avg", "exp_avg_sq")
 EVOLUTION, BEST, MEAN, STOP, GATHERED = "evolution.", "best.", "mean.", "stop", "gathered."
-"""How moments are called that are not an optimiser's: those of a search, of the best stage, running means, of a stage's
-end, and tensors that sources gathered at the stage's start."""
+"""Names, or prefixes of names, of the moments that are not an optimiser's: of an evolution strategy, of the best stage,
+of exponential moving averages, of the rule that ends a stage, and of tensors that sources made at the stage's start."""
 
 
 def check_run(path: Path, found: Mapping[str, Any], header: Mapping[str, Any]) -> None:
-    """Whether a checkpoint is of the run that this header describes. Raises `FileError` for another's; warns where
-    other versions of libraries made it, which go on to other bits than an uninterrupted run."""
+    """Check that a checkpoint belongs to the run of this header. Raises `FileError` for another run's; warns where
+    other versions of libraries made it, so that the result can differ from that of an uninterrupted run."""
     different = [key for key in header if found.get(key) != json.loads(json.dumps(header[key]))]
     if different:
         raise FileError(
-            f"{path} is of another run: its {', '.join(different)} differ; resume with the same, or delete it to start anew"
+            f"{path} is of another run: its {', '.join(different)} differ; resume with the same, or delete it to start "
+            "anew"
         )
     strange = [key for key in found if key not in (*header, "format", "place", "versions")]
     if strange:
@@ -49,22 +50,22 @@ def check_run(path: Path, found: Mapping[str, Any], header: Mapping[str, Any]) -
     ]
     if other:
         warnings.warn(
-            f"the run goes on from a checkpoint that was made under {' and '.join(other)}: it may end in other bits than a run that "
-            "was not interrupted",
+            f"the run goes on from a checkpoint that was made under {' and '.join(other)}: it may end in other bits "
+            "than a run that was not interrupted",
             stacklevel=4,
         )
 
 
 def versions() -> dict[str, str]:
-    """The versions of `VERSIONS` now."""
+    """The installed versions of the libraries in `VERSIONS`."""
     from importlib.metadata import version
 
     return {name: version(name) for name in VERSIONS}
 
 
 def check_position(path: Path, value: object, stages: Sequence[Stage] | None) -> tuple[int, int, list[float]]:
-    """Stage, next step and losses so far, as numbers that a run of these stages (of any, where they are not told) can
-    be at. Raises `FileError`."""
+    """Stage, next step and losses so far. Raises `FileError` where a run of these stages (of any, for None) cannot have
+    reached them."""
     place = table(value, f"the place of {path}")
     lacking = [name for name in ("stage", "step", "losses") if name not in place]
     if lacking:
@@ -80,16 +81,17 @@ def check_position(path: Path, value: object, stages: Sequence[Stage] | None) ->
     if stages is None:
         return stage, step, known
     before = [s.steps for s in stages[:stage]]
-    least = sum(1 if s.stop else s.steps for s in stages[:stage])  # a stage that stops by itself made fewer
+    least = sum(1 if s.stop else s.steps for s in stages[:stage])  # a stage with a stop may end after one update
     if not least + step <= len(known) <= sum(before) + step:
         raise FileError(
-            f"{path} has {len(known)} losses and says that {sum(before) + step} updates were made: it is damaged; delete it to start anew"
+            f"{path} has {len(known)} losses and says that {sum(before) + step} updates were made: it is damaged; "
+            "delete it to start anew"
         )
     return stage, step, known
 
 
 def split_parts(path: Path, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Tensors and moments by their own names. Raises `FileError` for a name that is neither."""
+    """Tensors and moments, by names without prefix. Raises `FileError` for a name with neither prefix."""
     strange = [name for name in tensors if not name.startswith(PARTS)]
     if strange:
         raise FileError(
@@ -102,8 +104,8 @@ def split_parts(path: Path, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Te
 def check_tensors(
     adapted: AdaptedBase, tensors: Mapping[str, Tensor], stages: Sequence[Stage], before: Mapping[str, Tensor]
 ) -> None:
-    """Whether a checkpoint has all that is worn and nothing else: base parameters only if a stage so far taught them,
-    or what was worn from the beginning (`before`) had them. Raises `FileError`."""
+    """Check that a checkpoint has all tensors of the attached modifiers, and beside them only base parameters that a
+    stage so far trains or that the adapter had from the beginning (`before`). Raises `FileError`."""
     own = {name for live in adapted.live.values() for name in live.tensors}
     missing = sorted(own - tensors.keys())
     if missing:
@@ -115,15 +117,17 @@ def check_tensors(
         extra -= {name for stage in stages for selection in stage.train for name in selection(adapted)}
     if extra:
         raise FileError(
-            f"the checkpoint has {min(extra)[:100]!r}, which no stage of this run teaches: it is damaged; delete it to start anew"
+            f"the checkpoint has {min(extra)[:100]!r}, which no stage of this run trains: it is damaged; delete it to "
+            "start anew"
         )
 
 
 def check_moments(
     moments: Mapping[str, Tensor], parameters: Mapping[str, Tensor], adapted: Mapping[str, Tensor], *, optimizer: str
 ) -> None:
-    """Whether an optimiser's moments fit what they are moments of, in shape and data type: fused optimisers write where
-    they are told without looking. `worn` is all that is worn, of which the best so far is kept. Raises `FileError`."""
+    """Check that moments have the shapes and data types of their parameters: fused optimisers write to them without a
+    check. `adapted` are all tensors of the adapter; the best stage so far is stored as values of them. Raises
+    `FileError`."""
     import torch
 
     from .muon import is_matrix
@@ -144,33 +148,35 @@ def check_moments(
             like = adapted[rest]
         else:
             raise FileError(
-                f"the checkpoint has moments of {name[:100]!r}, which does not learn now: it is damaged; delete it to start anew"
+                f"the checkpoint has moments of {name[:100]!r}, which is not trained now: it is damaged; delete it to "
+                "start anew"
             )
         if moment.shape != like.shape or moment.dtype != like.dtype:
             raise FileError(
-                f"the moments do not fit what learns: {name} is {tuple(moment.shape)} of {moment.dtype} in the checkpoint, expected "
-                f"{tuple(like.shape)} of {like.dtype}; it is damaged: delete it to start anew"
+                f"the moments do not fit the parameters: {name} is {tuple(moment.shape)} of {moment.dtype} in the "
+                f"checkpoint, expected {tuple(like.shape)} of {like.dtype}; it is damaged: delete it to start anew"
             )
         if kind in ("step", "exp_avg_sq") and bool((moment < 0).any()):
             raise FileError(
-                f"the moments do not fit what learns: {name} is negative; the checkpoint is damaged: delete it to start anew"
+                f"the moments do not fit the parameters: {name} is negative; the checkpoint is damaged: delete it to "
+                "start anew"
             )
     for name, found in kinds.items():
         needed = ADAM[:2] if optimizer == "muon" and is_matrix(parameters[name]) else ADAM
         if not found.issuperset(needed):
             raise FileError(
-                f"the moments do not fit what learns: of {name} there is {' and '.join(sorted(found))} alone, expected "
-                f"{' and '.join(needed)}; the checkpoint is damaged: "
-                "delete it to start anew"
+                f"the moments do not fit the parameters: {name} has {' and '.join(sorted(found))} alone, expected "
+                f"{' and '.join(needed)}; the checkpoint is damaged: delete it to start anew"
             )
 
 
 def check_search(kept: Mapping[str, Tensor], begun: Mapping[str, Tensor]) -> None:
-    """Whether the state of a search without gradients is of this search's size. Raises `FileError`."""
+    """Check that the saved state of an evolution strategy has the shapes of this one. Raises `FileError`."""
     fits = kept.keys() == begun.keys() and all(
         kept[name].shape == begun[name].shape and kept[name].dtype == begun[name].dtype for name in kept
     )
     if not fits:
         raise FileError(
-            "the state of the search in the checkpoint is of another size: it is damaged; delete it to start anew"
+            "the state of the evolution strategy in the checkpoint is of another size: it is damaged; delete it to "
+            "start anew"
         )

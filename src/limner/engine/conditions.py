@@ -1,4 +1,4 @@
-"""Extra conditions of painting: pictures as tensors, found to be what the base and its adapters read."""
+"""Extra conditions of sampling: pictures as tensors, checked against the conditions that base and adapters read."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Condition: TypeAlias = "Image.Image | Tensor | Sequence[Image.Image]"
 
 
 def tensor_of(name: str, given: Condition, size: int) -> Tensor:
-    """[n, 1 or 3, size, size] in [0, 1]. A square picture of another size is resized, a tensor is taken as it is.
-    Raises `InputError` for a picture that is not square, and for pictures that are partly grey and partly coloured."""
+    """[n, 1 or 3, size, size] in [0, 1]. Square pictures of another size are resized; a tensor is returned unchanged.
+    Raises `InputError` for a picture that is not square, and for a mixture of grey and coloured pictures."""
     import torch
 
     if isinstance(given, torch.Tensor):
@@ -30,7 +30,7 @@ def tensor_of(name: str, given: Condition, size: int) -> Tensor:
         raise InputError(f"the condition {name!r} has no picture: expected one, or one for each prompt")
     parts = [_pixels(name, image, size) for image in images]
     if len({len(part) for part in parts}) > 1:
-        raise InputError(f"some pictures of the condition {name!r} are grey and some coloured: make them alike")
+        raise InputError(f"some pictures of the condition {name!r} are grey and some coloured: give one kind")
     return torch.stack(parts)
 
 
@@ -44,9 +44,9 @@ def _pixels(name: str, image: Image.Image, size: int) -> Tensor:
         raise InputError(
             f"the condition {name!r} is {image.width}x{image.height} pixels, and the base paints squares of {size}: "
             f"crop it to a "
-            "square that shows what the picture is to show"
+            "square with the content of the picture to paint"
         )
-    deep = image.mode.startswith("I") or image.mode == "F"  # 16 bits, as depth is often kept
+    deep = image.mode.startswith("I") or image.mode == "F"  # 16 bits, as depth is often stored
     plain = image if deep else image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
     values = np.asarray(plain, dtype=np.float32) / (65535 if deep and image.mode != "F" else 1 if deep else 255)
     planes = [values] if values.ndim == 2 else [values[..., k] for k in range(3)]
@@ -59,8 +59,8 @@ def _pixels(name: str, image: Image.Image, size: int) -> Tensor:
 
 
 def checked(adapted: Adapted, conditions: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
-    """The conditions [rows, 1 or 3, H, W] on the base's device. Raises `InputError` for one that nothing reads, for one
-    that is lacking, and for tensors of a wrong shape or with values outside of [0, 1]."""
+    """The conditions [rows, 1 or 3, H, W] on the base's device. Raises `InputError` for a condition that nothing reads,
+    for a missing one, and for tensors of a wrong shape or with values outside of [0, 1]."""
     base, own = adapted.base, adapted.painting_reads
     reads = own | set(base.conditions)
     for name in conditions:
@@ -85,7 +85,7 @@ def checked(adapted: Adapted, conditions: Mapping[str, Tensor], rows: int) -> di
 
 
 def _spread(name: str, condition: Tensor, base: Base, rows: int) -> Tensor:
-    """One row for each picture."""
+    """The condition with one row for each picture."""
     size = base.picture_size
     shape = tuple(condition.shape)
     if len(shape) != 4 or shape[0] not in (1, rows) or shape[1] not in (1, 3) or shape[2:] != (size, size):

@@ -1,7 +1,7 @@
-"""Cheap signs while teaching: when to stop, and which of the states on the way to keep.
+"""Early stopping of training by cheap measurements, and the choice among intermediate states.
 
-All of them look at one loss, of fixed pictures under fixed noise and times, so that what changes is the likeness alone.
-They are callables for `learn(watch=…)`; one that returns True stops the teaching there.
+The measurements are losses on fixed pictures under fixed noise and times, so that they change only with the trained
+parameters. They are callables for `learn(watch=…)`; training ends where one returns True.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ if TYPE_CHECKING:
 
 Watch: TypeAlias = "Callable[[Progress], object]"
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Shares of the schedule at which the loss is looked at."""
+"""Times at which the loss is measured, as shares of the noise schedule."""
 SIGN: dict[str, object] = {MARK: "losses on the way"}
-"""The first line of the file of looks, by which it is known as limner's."""
+"""First line of the file of measurements, which marks it as limner's."""
 
 
 @dataclass
 class Signals:
-    """The loss of the references, of held-out pictures and of the untouched base, every few updates.
+    """Measures the loss on the reference images and on held-out pictures every few updates, absolutely and relative to
+    the unchanged base's loss.
 
-    `stop` says what ends the teaching: "variance" (DVAR, arXiv:2302.04841: the loss of the last `patience` looks varies
-    less than 0.15 times as much as all), "overfit" (the loss is less than `least` of the base's, the indicator of
-    arXiv:2507.02687), "gap" (held-out pictures get worse by a tenth of the base's loss while the references get
-    better), or nothing. `file` keeps the looks, so that a resumed run decides as an uninterrupted one.
+    `stop` is the criterion that ends training: "variance" (DVAR, arXiv:2302.04841: the variance of the last `patience`
+    losses is below 0.15 times that of all), "overfit" (the loss is below `least` times the base's, the indicator of
+    arXiv:2507.02687), "gap" (the held-out loss rises by a tenth of the base's loss above its minimum), or empty for
+    none. `file` stores the measurements (`looks`), so that a resumed run ends at the same update as an uninterrupted
+    one.
     """
 
     subject: Subject
@@ -59,9 +61,9 @@ class Signals:
 
     def __post_init__(self) -> None:
         if self.stop not in ("", "variance", "overfit", "gap"):
-            raise InputError(f"teaching can stop on 'variance', 'overfit' or 'gap', not on {self.stop!r}")
+            raise InputError(f"training can stop on 'variance', 'overfit' or 'gap', not on {self.stop!r}")
         if self.stop == "gap" and not self.held_out:
-            raise InputError("to stop on the gap, some pictures must be held out from learning")
+            raise InputError("to stop on the gap, some pictures must be held out from training")
 
     def __call__(self, progress: Progress) -> bool:
         if progress.done % self.every:
@@ -77,11 +79,11 @@ class Signals:
 
     @property
     def last(self) -> dict[str, float]:
-        """The latest look: loss, ratio to the base's, and the held-out gap where pictures are held out."""
+        """The latest measurement: the loss, its ratio to the base's, and the gap where pictures are held out."""
         return self.looks[-1] if self.looks else {}
 
     def _prepare(self, adapted: AdaptedBase) -> dict[str, tuple[Tensor, float]]:
-        """Latents of each set, and the untouched base's loss on them."""
+        """Latents of each set of pictures, and the unchanged base's loss on them."""
         import torch
 
         from limner.core.pixels import to_tensor
@@ -128,7 +130,7 @@ class Signals:
 
 
 def fixed_loss(adapted: AdaptedBase, latents: Tensor, prompt: str, run: Callable[..., Pass]) -> float:
-    """Mean squared error of the denoiser on `latents` at TIMES, under noise that depends on nothing but the place."""
+    """Mean squared error of the denoiser on `latents` at TIMES, under noise that is always the same."""
     import torch
 
     base = adapted.base
@@ -150,7 +152,8 @@ def fixed_loss(adapted: AdaptedBase, latents: Tensor, prompt: str, run: Callable
 
 @dataclass
 class Keeper:
-    """Keeps what was learned on the way, to choose the best of it afterwards. One file for each mark, in `folder`."""
+    """Saves intermediate states of training in `folder`, to choose the best one afterwards. `marks` is the number of
+    states, equally spaced, with the last update among them."""
 
     folder: Path
     marks: int = 6
@@ -165,13 +168,14 @@ class Keeper:
             atomic_write(path, lambda p: save_file(tensors, p, metadata=about), overwrite=True)
 
     def steps(self, total: int) -> list[int]:
-        """After which updates, the last one included."""
+        """The numbers of updates after which states are saved; the last is `total`."""
         return sorted({max(1, round(total * (k + 1) / self.marks)) for k in range(self.marks)})
 
     def best(
         self, concept: Concept, value: Callable[[Concept], float], *, say: Callable[[str], object] = lambda _: None
     ) -> Concept:
-        """The state with the greatest `value` (say, H), the end among them; its header says after how many updates."""
+        """The state, or the final concept, with the greatest `value`. Its header records the number of updates and the
+        values of all."""
         from safetensors.torch import load_file
 
         total = int(concept.cost["steps"])
@@ -191,12 +195,12 @@ class Keeper:
         return choices[best].scored(kept)
 
     def clear(self) -> None:
-        """Delete what was kept."""
+        """Delete the saved states."""
         for path in self._there():
             path.unlink()
 
     def _there(self) -> list[Path]:
-        """The states in the folder; files of that name that limner did not write are none."""
+        """The saved states in the folder; files of such names that limner did not write are skipped."""
         return [path for path in sorted(self.folder.glob("kept-*.safetensors")) if is_ours(path)]
 
     def _path(self, done: int) -> Path:
@@ -204,10 +208,10 @@ class Keeper:
 
 
 def together(*watches: Watch) -> Watch:
-    """One watch of several; it stops when any of them does."""
+    """One watch that calls several; training ends where any of them returns True."""
 
     def watch(progress: Progress) -> bool:
-        told = [each(progress) for each in watches]  # every one sees every update
+        told = [each(progress) for each in watches]  # a list, so that every watch sees every update
         return any(each is True for each in told)
 
     return watch

@@ -1,4 +1,4 @@
-"""Learning without gradients: an evolution strategy in the place of an optimiser."""
+"""Training without gradients: an evolution strategy in place of an optimiser."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .checkpoint_checks import EVOLUTION, check_search
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOST = 1024  # numbers that can be searched: their covariance is kept whole
+MOST = 1024  # largest number of values to search over: their full covariance matrix is stored
 
 
 @dataclass
 class Strategy:
-    """CMA-ES (Hansen, arXiv:1604.00772): the mean, step size, covariance and paths of a search in d dimensions.
+    """CMA-ES (Hansen, arXiv:1604.00772): the mean, step size, covariance and evolution paths in d dimensions.
 
     Constants are the tutorial's defaults; `ask` draws a population, `tell` moves towards its better half.
     """
@@ -32,8 +32,8 @@ class Strategy:
     mean: Tensor  # [d]
     sigma: Tensor  # scalar
     covariance: Tensor  # [d, d]
-    path: Tensor  # [d], of the covariance
-    steps: Tensor  # [d], of the step size
+    path: Tensor  # [d]: evolution path of the covariance
+    steps: Tensor  # [d]: evolution path of the step size
     count: Tensor  # scalar: generations so far
 
     @classmethod
@@ -45,13 +45,13 @@ class Strategy:
         return cls(mean.double().cpu(), step, one, zeros, zeros.clone(), torch.zeros((), dtype=torch.float64))
 
     def ask(self, population: int, generator: torch.Generator) -> Tensor:
-        """[population, d]"""
+        """Draw a population [population, d]."""
         values, axes = torch.linalg.eigh(self.covariance)
         drawn = torch.randn(population, len(self.mean), generator=generator, dtype=torch.float64)
         return self.mean + self.sigma * (drawn * values.clamp_min(1e-20).sqrt()) @ axes.T
 
     def tell(self, asked: Tensor, losses: Sequence[float]) -> None:
-        """Eq. 5 to 58 of the tutorial, without the active update."""
+        """Update the state from a population and its losses: Eq. 5 to 58 of the tutorial, without the active update."""
         d, half = len(self.mean), len(losses) // 2
         weights = math.log(half + 0.5) - torch.arange(1, half + 1, dtype=torch.float64).log()
         weights = weights / weights.sum()
@@ -86,7 +86,7 @@ class Strategy:
 
 
 def summed(terms: Iterable[tuple[str, Tensor]]) -> dict[str, float]:
-    """What terms of one name add up to."""
+    """Name -> sum of the terms with that name."""
     found: dict[str, float] = {}
     for name, value in terms:
         found[name] = found.get(name, 0.0) + float(value.detach())
@@ -94,8 +94,8 @@ def summed(terms: Iterable[tuple[str, Tensor]]) -> dict[str, float]:
 
 
 class Searcher:
-    """The parameters of a stage that is searched rather than descended: one generation an update, all of its candidates
-    judged on the same batch, noise and times. Nothing asks for a gradient anywhere."""
+    """The parameters of a stage that is trained by an evolution strategy: each update is one generation, whose
+    candidates are all evaluated on the same batch, noise and times. No gradient is computed."""
 
     def __init__(
         self, stage: Stage, adapted: AdaptedBase, parameters: Mapping[str, Tensor], moments: Mapping[str, Tensor]
@@ -105,7 +105,7 @@ class Searcher:
         adapted.text_learns(True)
         flat = torch.cat([tensor.detach().float().flatten().cpu() for tensor in self.parameters.values()])
         if len(flat) > MOST:
-            raise InputError(f"{len(flat)} numbers are too many to search without gradients; expected at most {MOST}")
+            raise InputError(f"{len(flat)} values are too many to train without gradients; expected at most {MOST}")
         if self.search.population < 4:
             raise InputError(f"the population must be at least 4, not {self.search.population}")
         kept = {name.removeprefix(KEPT): value for name, value in moments.items() if name.startswith(KEPT)}
@@ -115,7 +115,7 @@ class Searcher:
             self.strategy = Strategy(**kept)
 
     def update(self, step: int, terms: Callable[[], Sequence[tuple[str, Tensor]]], random: Streams) -> dict[str, float]:
-        """One generation; returns the losses of its best candidate and leaves the mean in place."""
+        """One generation. Returns the losses of its best candidate and leaves the mean in the parameters."""
         asked = self.strategy.ask(self.search.population, random("population"))
         found = []
         with torch.no_grad():
@@ -141,7 +141,7 @@ class Searcher:
         return {f"{KEPT}{name}": value.clone() for name, value in vars(self.strategy).items()}
 
     def settle(self) -> None:
-        """The mean is in place already."""
+        """Does nothing: the parameters have the mean already."""
 
 
 KEPT = EVOLUTION

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def classifier_free(denoise: Denoiser, scale: float) -> Denoiser:
-    """negative + scale * (text - negative), Eq. 6 with w = scale - 1. At scale 1 the negative branch is never run."""
+    """negative + scale * (text - negative), Eq. 6 with w = scale - 1. At scale 1 the negative branch is not run."""
 
     def guided(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
         if scale == 1:
@@ -23,8 +23,8 @@ def classifier_free(denoise: Denoiser, scale: float) -> Denoiser:
 
 
 def norm_preserving(denoise: Denoiser, scale: float) -> Denoiser:
-    """Classifier-free guidance whose result has the length that the text's prediction had, over the channels of every
-    two by two places (Qwen-Image's sampler, arXiv:2508.02324)."""
+    """Classifier-free guidance whose result has the norm of the text branch's prediction, over the channels of each
+    two by two positions (Qwen-Image's sampler, arXiv:2508.02324)."""
 
     def guided(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
         if scale == 1:
@@ -37,7 +37,7 @@ def norm_preserving(denoise: Denoiser, scale: float) -> Denoiser:
 
 
 def _length(x: Tensor) -> Tensor:
-    """[B, C, h, w] -> [B, 1, h, w], the same in each two by two places"""
+    """[B, C, h, w] -> norms [B, 1, h, w], equal within each two by two positions."""
     import torch.nn.functional as F
 
     squares = F.avg_pool2d((x**2).sum(1, keepdim=True), 2) * 4

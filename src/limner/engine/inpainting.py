@@ -1,5 +1,5 @@
-"""Painting into a part of a large picture: the part is cut out, painted in the base's size and put back; the rest keeps
-its bits."""
+"""Inpainting a part of a large picture: a square around the part is cut out, painted at the base's size and put back;
+the rest of the picture stays unchanged bit for bit."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CONTEXT = 1.5
-"""Side of the square that is painted, as a multiple of the longer side of what may change: the rest is what it is to
-fit in with."""
+"""Side of the painted square, as a multiple of the longer side of the masked area: the surroundings are context."""
 SOFT = 0.02
-"""Width of the seam, as a share of that side; it lies within what may change."""
+"""Width of the soft seam, as a share of the square's side; it lies within the masked area."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A square of a picture around what may change in it. `left` and `top` may lie outside: the picture is continued by
-    its edge."""
+    """A square of a picture around the masked area. It may extend beyond the picture, whose edge pixels are then
+    repeated."""
 
     image: Image.Image  # the whole picture, RGB
     mask: Image.Image  # "L", its size, white where it may change
@@ -31,8 +30,8 @@ class Region:
 
     @classmethod
     def around(cls, image: Image.Image, mask: Image.Image, *, size: int) -> Region:
-        """The square for a mask, `size` pixels at least where the picture has them, so that nothing is made coarser
-        than it must be. Raises `InputError` for a mask of another size than the picture, or without white."""
+        """The square for a mask, of at least `size` pixels where the picture is large enough, so that no more detail is
+        lost than necessary. Raises `InputError` for a mask of another size than the picture, or without white."""
         light = mask.convert("L").point(lambda value: 255 if value >= 128 else 0)
         if light.size != image.size:
             raise InputError(f"the mask is {light.size} and the picture {image.size}; expected one size")
@@ -52,13 +51,12 @@ class Region:
         return self._square(self.image, edge=True), self._square(self.mask, edge=False)
 
     def put_back(self, painted: Image.Image) -> Image.Image:
-        """The whole picture with the painted square in it, where it may change. Everything else is as it was, to the
-        bit."""
+        """The whole picture with the painted square in the masked area. All other pixels are unchanged."""
         from PIL import Image, ImageChops, ImageFilter
 
         large = painted.convert("RGB").resize((self.side, self.side), Image.Resampling.LANCZOS)
         new = self.image.copy()
-        new.paste(large, (self.left, self.top))  # what lies outside of the picture is dropped
+        new.paste(large, (self.left, self.top))  # parts outside of the picture are dropped
         soft = self.mask.filter(ImageFilter.GaussianBlur(max(1.0, SOFT * self.side)))
         inward = ImageChops.darker(soft.point(lambda value: max(0, 2 * value - 255)), self.mask)
         return Image.composite(new, self.image, inward)
@@ -69,12 +67,12 @@ class Region:
 
         box = (self.left, self.top, self.left + self.side, self.top + self.side)
         if not edge:
-            return image.crop(box)  # black outside: nothing may change there
+            return image.crop(box)  # the mask is black outside of the picture
         rows = np.arange(box[1], box[3]).clip(0, image.height - 1)
         columns = np.arange(box[0], box[2]).clip(0, image.width - 1)
         return Image.fromarray(np.asarray(image)[rows][:, columns])
 
 
 def _within(start: int, side: int, length: int) -> int:
-    """Where a span begins, moved into a length as far as it fits; one that is longer lies in its middle."""
+    """The start of a span of length `side`, moved to lie within `length`; a longer span is centred."""
     return (length - side) // 2 if side > length else min(max(start, 0), length - side)

@@ -1,7 +1,7 @@
-"""How much memory a run will take, found before it starts, and settings that make it fit.
+"""An estimate of the memory that a run will need, and settings that make it fit.
 
-Nothing is loaded for it: the networks are laid out without values, one pass is run on shapes alone, and what autograd
-would keep and what is alive at once is counted.
+No weights are loaded: the networks are made without values (on torch's meta device), one pass is run on shapes alone,
+and the values that autograd would store and those that exist at once are counted.
 """
 
 from __future__ import annotations
@@ -30,21 +30,20 @@ if TYPE_CHECKING:
     from limner.core.recipe import Recipe
 
 BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
-QUANTISED = {"int8": 1.0, "nf4": 0.56}  # bytes a weight, with the scales of its blocks
-OVERHEAD = 1.1  # fragments that allocators leave
+QUANTISED = {"int8": 1.0, "nf4": 0.56}  # bytes per weight, with the scales of its blocks
+OVERHEAD = 1.1  # factor for memory that allocators lose to fragmentation
 PROCESS = 0.56e9
-"""Bytes that a process takes whatever it opens: Python, torch, diffusers, transformers; on a GPU, CUDA's context and
-kernels."""
+"""Bytes of a process without a base: Python, torch, diffusers, transformers; on a GPU, CUDA's context and kernels."""
 SCRATCH = 0.12e9
-"""Bytes that kernels take beside while both branches of guidance are run. With these and OVERHEAD the plan for Stable
-Diffusion 1.5 at 256 pixels is 1 to 8 % above the memory measured while it was opened, taught and painted with, in
-single precision and in bfloat16."""
-SINGLE = 4.0  # bytes of what learns and of its optimiser's state, whatever precision the base is opened in
+"""Bytes of temporary memory of kernels while both branches of guidance are run. With it, PROCESS and OVERHEAD, the
+estimate for Stable Diffusion 1.5 at 256 pixels is 1 to 8 % above the memory measured in loading, training and sampling,
+in single precision and in bfloat16."""
+SINGLE = 4.0  # bytes per trained value and per value of the optimiser's state, whatever the precision of the base
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How a base is opened."""
+    """The settings that a base is loaded with."""
 
     dtype: str = "float32"
     offload: bool = False
@@ -62,7 +61,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes at the peak, of loading, of teaching and of painting, and what they are."""
+    """Peak memory in bytes of loading, training and sampling, and its parts by name."""
 
     choice: Choice
     parts: dict[str, float] = field(default_factory=dict)
@@ -81,23 +80,22 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a base and a recipe take in values, whatever their size in bytes."""
+    """The numbers of values that a base and a recipe need, independent of their data type."""
 
-    weights: dict[str, int]  # of each part
-    learned: int  # values that learn
-    kept: int  # values that autograd keeps for one update
-    kept_checkpointed: int
-    decoding: int  # values alive at once while a picture is decoded
-    decoding_tiled: int
-    stored: dict[str, int] = field(
-        default_factory=dict
-    )  # bytes of each part's files, where they are read into this memory
-    upcast: bool = False  # the autoencoder works in single precision where float16 is asked for
+    weights: dict[str, int]  # number of weights of each network
+    learned: int  # number of trained values
+    kept: int  # number of values that autograd stores for one update
+    kept_checkpointed: int  # the same with activation checkpointing
+    decoding: int  # number of values that exist at once while a picture is decoded
+    decoding_tiled: int  # the same when decoding in tiles
+    # bytes of each network's files, where these are read into the memory that is estimated
+    stored: dict[str, int] = field(default_factory=dict)
+    upcast: bool = False  # whether the autoencoder computes in single precision where float16 is chosen
 
 
 def measured(base: Base, recipe: Recipe, *, batch: int = 1, handle: str = "<rex>", fused: bool = True) -> Shape:
-    """Count on a base that was laid out without values (`loading.sketch`), or on a real one. `fused` is whether
-    teaching uses fused attention, which it does on a GPU."""
+    """Count the values on a base without weights (`loading.sketch`), or on a loaded one. `fused` is whether training
+    uses fused attention, as it does on a GPU."""
     weights = {part: sum(p.numel() for p in base.module(part).parameters()) for part in base.parts}
     learned = kept = boundaries = 0
     if recipe.tuning:
@@ -120,15 +118,15 @@ def measured(base: Base, recipe: Recipe, *, batch: int = 1, handle: str = "<rex>
 
 
 def estimate(shape: Shape, choice: Choice) -> Estimate:
-    """Bytes of a shape when the base is opened so."""
+    """The estimate for a shape when the base is loaded with these settings."""
     size = BYTES[choice.dtype]
     denoiser = shape.weights["denoiser"] * (QUANTISED.get(choice.quantise, size))
     decodes = SINGLE if shape.upcast and choice.dtype == "float16" else size
     sizes = {part: n * (decodes if part == "autoencoder" else size) for part, n in shape.weights.items()}
     others = [sizes[part] for part in sizes if part != "denoiser"]
     resident = denoiser + (max(others, default=0) if choice.offload else sum(others))
-    taught = shape.learned * (size + 2 * SINGLE + size)  # gradients, two moments, and a copy to put back
-    if size < SINGLE:  # the values themselves and their gradients once more
+    taught = shape.learned * (size + 2 * SINGLE + size)  # gradients, two moments, and a copy to restore the base
+    if size < SINGLE:  # copies of the values and their gradients in single precision
         taught += shape.learned * 2 * SINGLE
     kept = (shape.kept_checkpointed if choice.checkpointing else shape.kept) * size
     decoding = (shape.decoding_tiled if choice.tiling else shape.decoding) * decodes
@@ -140,16 +138,16 @@ def estimate(shape: Shape, choice: Choice) -> Estimate:
 
 
 def _loading(shape: Shape, sizes: dict[str, float]) -> float:
-    """Bytes at the peak while the base is opened: a part's file is in memory beside those parts that are smaller and
-    were read before it, as they are kept."""
+    """Peak memory in bytes while the base is loaded: the largest file is in memory beside the other networks, which are
+    smaller and were loaded before."""
     largest = max(shape.stored, key=lambda part: shape.stored[part], default="")
     return shape.stored[largest] + sum(s for part, s in sizes.items() if part != largest) + PROCESS if largest else 0.0
 
 
 def fitting(shape: Shape, limit: float, *, start: Choice, quantise: bool = True) -> Estimate:
-    """The first of ever more saving settings that fits into `limit` bytes: half precision (of the base; what learns
-    stays in single), then the towers offloaded, decoding in tiles, checkpointing, and last quantised weights. Raises
-    `InputError` with the least there is."""
+    """The first settings, in order of increasing savings, that fit into `limit` bytes: half precision (for the base;
+    trained values stay in single), then offloading, decoding in tiles, activation checkpointing, and quantised weights.
+    Raises `InputError`, with the smallest estimate, where none fits."""
     tried = []
     for choice in _choices(start, quantise):
         found = estimate(shape, choice)
@@ -183,7 +181,7 @@ def _choices(start: Choice, quantise: bool) -> Iterator[Choice]:
 
 
 def kept_in_a_pass(base: Base, recipe: Recipe) -> int:
-    """Values that autograd keeps of one row of an update."""
+    """Number of values that autograd stores for one row of an update."""
     with attach(base, (Adapter(recipe, "<rex>"),)) as adapted:
         chosen, _ = select(recipe.tuning[0], adapted)
         with learning(chosen, adapted):
@@ -193,7 +191,7 @@ def kept_in_a_pass(base: Base, recipe: Recipe) -> int:
 
 
 def _kept_between(base: Base, batch: int, *, fused: bool) -> int:
-    """The same while activations are computed twice; 0 where they cannot be."""
+    """Number of values that autograd stores with activation checkpointing; 0 where the base does not support it."""
     try:
         base.checkpoint(True)
     except InputError:
@@ -205,7 +203,7 @@ def _kept_between(base: Base, batch: int, *, fused: bool) -> int:
 
 
 def _kept(base: Base, batch: int, *, fused: bool) -> int:
-    """Values that autograd keeps of one pass of the denoiser, weights left out."""
+    """Number of values that autograd stores in one pass of the denoiser, without the weights."""
     own = {p.untyped_storage()._cdata for part in base.parts for p in base.module(part).parameters()}
     seen: dict[int, int] = {}
     alive = []
@@ -214,7 +212,7 @@ def _kept(base: Base, batch: int, *, fused: bool) -> int:
         place = tensor.untyped_storage()._cdata
         if place not in own and tensor.is_floating_point():
             seen.setdefault(place, tensor.untyped_storage().nbytes() // tensor.element_size())
-            alive.append(tensor)  # or a place would be given to another tensor
+            alive.append(tensor)  # otherwise its storage could be given to another tensor
         return tensor
 
     latents = torch.zeros(batch, *base.latent_shape, device=base.device, dtype=base.dtype)
@@ -227,7 +225,8 @@ def _kept(base: Base, batch: int, *, fused: bool) -> int:
 
 @contextmanager
 def _counted_attention(base: Base) -> Iterator[None]:
-    """Without values there is no fused kernel to ask: what it keeps is queries, keys, values and its output."""
+    """While inside, attention on the meta device, which has no fused kernel, stores as many values as one: queries,
+    keys, values and the output."""
     if base.device.type != "meta":
         yield
         return
@@ -252,7 +251,7 @@ def _counted_attention(base: Base) -> Iterator[None]:
 
 
 class _Alive(TorchDispatchMode):
-    """Counts the values of all tensors that are alive at once."""
+    """Counts the values of all tensors that exist at once."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -283,10 +282,10 @@ class _Alive(TorchDispatchMode):
 
 
 def _alive(base: Base) -> int:
-    """Values alive at once while one picture is decoded."""
+    """Number of values that exist at once while one picture is decoded."""
     latents = torch.zeros(1, *base.latent_shape, device=base.device, dtype=base.dtype)
     counter = _Alive()
-    # as it is while nothing is laid out anew: copies of convolutions (`bases/layout.py`) are made once and bounded
+    # without the copies of convolution weights in another layout (`bases/common/layout.py`): these are made only once
     with torch.no_grad(), as_they_lie(), counter:
         base.decode(latents)
     return counter.peak

@@ -1,4 +1,4 @@
-"""Muon, by which networks learn from nothing."""
+"""Muon, the optimiser for networks that are trained from scratch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 
 MOMENTUM = 0.95
 SIZE = 0.6
-"""Of an update, by the square root of the matrix's longer side. 0.2 makes it as large as AdamW's (Eq. 4 of
-arXiv:2502.16982); three times that learned faster in all networks of the pocket stack (`benchmarks/optimizers.py`)."""
+"""Factor of an update's size, beside the square root of the matrix's longer side. 0.2 makes updates as large as AdamW's
+(Eq. 4 of arXiv:2502.16982); three times that trained faster for all networks of the pocket stack
+(`benchmarks/optimizers.py`)."""
 ROUNDS = 5
-COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the odd polynomial that takes singular values to 1, from Jordan et al.
+COEFFICIENTS = 3.4445, -4.7750, 2.0315  # odd polynomial (Jordan et al.) that brings singular values close to 1
 
 
 class Muon(torch.optim.AdamW):
-    """Momentum with its singular values made equal, for matrices and convolutions; AdamW for all else, and for groups
-    that are `plain`.
+    """Orthogonalised momentum for matrices and convolutions; AdamW for all other tensors and for groups marked `plain`.
 
     Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024). The size of updates follows
-    AdamW's, so that one rate serves both. A convolution is the matrix [out, in x places]; a tensor that is one row or
-    one column has nothing to make equal and is left to AdamW. Embeddings should be `plain`: their rows learn one by
-    one. Under autocast as without.
+    AdamW's, so that one learning rate serves both. A convolution is taken as the matrix [out, in x kernel size]. A
+    tensor with a single row or column is left to AdamW. Embeddings should be `plain`: their rows are independent. Under
+    autocast, the update is the same.
     """
 
     def __init__(self, params: Any, **settings: Any) -> None:
@@ -33,7 +33,7 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update. Raises `ValueError` for a closure: gradients are given."""
+        """One update. Raises `ValueError` for a closure: gradients must be computed before."""
         if closure is not None:
             raise ValueError("Muon takes its gradients from the parameters, not from a closure")
         turned = [
@@ -44,7 +44,7 @@ class Muon(torch.optim.AdamW):
         ]
         for parameter, gradient, group in turned:
             self._turn(parameter, gradient, group["lr"], group["weight_decay"])
-            parameter.grad = None  # AdamW passes it by
+            parameter.grad = None  # AdamW skips a parameter without gradient
         super().step()
         for parameter, gradient, _ in turned:
             parameter.grad = gradient
@@ -61,18 +61,18 @@ class Muon(torch.optim.AdamW):
 
 
 def is_matrix(tensor: Tensor) -> bool:
-    """Whether it has more than one row and more than one column, once its dimensions but the first are one."""
+    """Whether a tensor has more than one row and more than one column, with all dimensions after the first joined."""
     return tensor.ndim > 1 and 1 < len(tensor) < tensor.numel()
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """[m, n] -> [m, n] with the same singular vectors and singular values between 0.7 and 1.2, by Newton and Schulz;
-    those under a hundredth of the norm stay smaller.
+    """[m, n] -> [m, n] with the same singular vectors and singular values between 0.7 and 1.2, by the Newton-Schulz
+    iteration; singular values below a hundredth of the norm stay smaller.
 
-    A round takes x to (a + b g + c g^2) x, where g is x times itself transposed: a function of the first g alone. So
-    the rounds are computed on small square matrices, and x is met twice: a third of the time for one nine times as long
-    as wide. In single precision whatever is asked for: squares of singular values that bfloat16 rounds below zero grow
-    without bound.
+    An iteration maps x to (a + b g + c g^2) x, where g = x x^T. The factors of all iterations are functions of the
+    first g, so they are computed on small square matrices, and x itself is multiplied only twice: this takes a third of
+    the time for a matrix nine times as long as wide. It always computes in single precision: in bfloat16, eigenvalues
+    of g that are rounded below zero grow without bound.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
     with torch.autocast(wide.device.type, enabled=False):

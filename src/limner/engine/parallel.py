@@ -1,7 +1,7 @@
-"""How an update is computed: at once or in parts, in one process or over several. What is learned is the same.
+"""Computing an update at once or in parts, in one process or in several, with the same result.
 
-Every update's batch is drawn whole, as a function of seed and step; each part takes its rows of it. A loss that is a
-mean over rows is then the mean of the parts' losses, and so is its gradient.
+Each process draws the whole batch of an update, as a function of seed and step, and each part takes its rows. A loss
+that is a mean over rows is then the mean of the parts' losses, and so is its gradient.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from .attach import AdaptedBase
 
 Terms: TypeAlias = "Sequence[tuple[str, Tensor]]"
-"""What is minimised in an update, by name, weighted: scalars."""
+"""The terms of an update's loss: pairs of a name and a weighted scalar."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """One of `count` equal parts of every batch: rows in a block, in their order."""
+    """One of `count` equal parts of every batch, of consecutive rows."""
 
     index: int = 0
     count: int = 1
 
     def rows(self, batch: int) -> list[int]:
-        """Which rows of a batch. Raises `InputError` for a batch that has no equal parts."""
+        """The rows of this part, for a number of rows or clips. Raises `InputError` where it has no equal parts."""
         each, rest = divmod(batch, self.count)
         if rest or not each:
             raise InputError(
-                f"a batch of {batch} cannot be split into {self.count} equal parts (processes times --accumulate); choose a --batch "
-                f"that is a multiple of {self.count}"
+                f"a batch of {batch} cannot be split into {self.count} equal parts (processes times --accumulate); "
+                f"choose a --batch that is a multiple of {self.count}"
             )
         return list(range(self.index * each, (self.index + 1) * each))
 
     def rows_of(self, batch: Batch) -> list[int]:
-        """Which rows of this batch: whole clips, where it has clips."""
+        """The rows of this part in a batch. Clips stay whole."""
         clips = self.rows(len(batch.latents) // batch.frames)
         return [clip * batch.frames + frame for clip in clips for frame in range(batch.frames)]
 
@@ -52,12 +52,13 @@ class Share:
         return batch if self.count == 1 else batch.of(self.rows_of(batch))
 
     def streams(self, at: Streams) -> Streams:
-        """Streams for what is drawn within an update. A part has none: it would draw what the whole batch does not."""
+        """The random streams that objectives may draw from. A part of a batch gets a function that raises `InputError`:
+        its values would differ from those of the whole batch."""
 
         def refused(purpose: str) -> Generator:
             raise InputError(
-                f"this method draws {purpose} within an update, which {self.count} parts of a batch would draw otherwise than the "
-                "whole: teach it in one process and without --accumulate"
+                f"this method draws {purpose} within an update, which {self.count} parts of a batch would draw "
+                "otherwise than the whole: train it in one process and without --accumulate"
             )
 
         return at if self.count == 1 else refused
@@ -68,7 +69,7 @@ WHOLE = Share()
 
 @dataclass(frozen=True)
 class Spread:
-    """One process that computes every batch in `accumulate` parts, one after another."""
+    """Training in one process, which computes every batch in `accumulate` parts, one after another."""
 
     accumulate: int = 1
 
@@ -86,7 +87,7 @@ class Spread:
 
     @property
     def main(self) -> bool:
-        """Whether this process is the one that writes and speaks."""
+        """Whether this process writes files and shows progress."""
         return self.rank == 0
 
     @property
@@ -95,36 +96,37 @@ class Spread:
 
     @property
     def shares(self) -> list[Share]:
-        """What this process computes of every batch."""
+        """The parts of every batch that this process computes."""
         return [Share(self.rank * self.accumulate + k, self.parts) for k in range(self.accumulate)]
 
     @property
     def device(self) -> str | None:
-        """Where this process is to compute, if it matters."""
+        """The device for this process; None where the user's choice stands."""
         return None
 
     def lay_out(self, adapted: AdaptedBase) -> None:
-        """Bring the base to where it is computed, before anything learns."""
+        """Distribute the base's weights over the processes before training starts. Here it does nothing."""
 
     def around(self, parameters: Mapping[str, Tensor]) -> Callable[[Callable[[], Terms]], Terms]:
-        """What computes the terms of a part so that all processes learn these parameters alike."""
+        """A function that computes the terms of a part such that gradients of these parameters are averaged over all
+        processes."""
         return lambda make: make()
 
     def unsent(self, computing: Any) -> AbstractContextManager[Any]:
-        """While inside, gradients stay with their process: more parts follow."""
+        """While inside, gradients are not exchanged between processes, since further parts follow."""
         return nullcontext()
 
     def mean(self, losses: Mapping[str, float]) -> dict[str, float]:
-        """Over all processes."""
+        """The mean of each loss over all processes."""
         return dict(losses)
 
     def any(self, *told: bool) -> list[bool]:
-        """Whether each is true in some process."""
+        """For each argument, whether it is true in any process."""
         return list(told)
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """What is inside, the main process does before the others: they find what it left in the cache."""
+        """The main process runs this block first, so that the other processes find its results in the cache."""
         yield
 
 
@@ -133,11 +135,10 @@ ALONE = Spread()
 
 @dataclass(frozen=True)
 class Spreading(Spread):
-    """As many processes as accelerate (or torchrun) launched, each with its part of every batch.
+    """Training in the processes that accelerate (or torchrun) has launched, each with its part of every batch.
 
-    Learned parameters are in every process and their gradients averaged (DDP, arXiv:2006.15704); with accelerate's FSDP
-    the base's own weights, which do not learn, are sharded over the processes (arXiv:2304.11277), and stay so for as
-    long as they run.
+    Trained parameters are in every process, and their gradients are averaged (DDP, arXiv:2006.15704). With accelerate's
+    FSDP, the base's own weights, which are frozen, are sharded over the processes (arXiv:2304.11277) until these end.
     """
 
     @cached_property
@@ -172,13 +173,14 @@ class Spreading(Spread):
 
         if adapted.originals:
             raise InputError(
-                f"this method teaches the base's own {next(iter(adapted.originals))}, which FSDP would shard: launch it without FSDP"
+                f"this method trains the base's own {next(iter(adapted.originals))}, which FSDP would shard: launch it "
+                "without FSDP"
             )
         state = self.accelerator.state
-        plugin = getattr(state, "fsdp_plugin", None) or FullyShardedDataParallelPlugin()  # it has none on processors
+        plugin = getattr(state, "fsdp_plugin", None) or FullyShardedDataParallelPlugin()  # accelerate sets none on CPUs
         if plugin.fsdp_version != 2:
-            raise InputError("of FSDP the second version is used: accelerate launch --use_fsdp --fsdp_version 2")
-        plugin.cpu_ram_efficient_loading = False  # every process has read the base
+            raise InputError("only version 2 of FSDP is supported: accelerate launch --use_fsdp --fsdp_version 2")
+        plugin.cpu_ram_efficient_loading = False  # every process has loaded the base
         state.fsdp_plugin = plugin
         fsdp2_prepare_model(self.accelerator, adapted.base.module("denoiser"))
         base: Any = adapted.base
@@ -211,8 +213,8 @@ class Spreading(Spread):
 
 
 class Veiled:
-    """A run that FSDP does not look into: data classes that a layer is called with it takes apart, and puts copies in
-    their place, where what a run keeps must be one for all layers."""
+    """A wrapper that hides a `Pass` from FSDP, which replaces dataclasses among a layer's arguments by copies: all
+    layers of a run must share one `Pass`."""
 
     __slots__ = ("_run",)
 
@@ -227,7 +229,8 @@ class Veiled:
 
 
 def spread(accumulate: int = 1) -> Spread:
-    """How this process is to compute: with others where it was launched with others (`accelerate launch`, torchrun)."""
+    """The way in which this process computes updates: together with others where `accelerate launch` or torchrun
+    started it."""
     return Spreading(accumulate) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Spread(accumulate)
 
 
@@ -238,7 +241,7 @@ def _on_cpu() -> bool:
 
 
 def _holding(parameters: Mapping[str, Tensor]) -> Any:
-    """A module that has these parameters, and whose forward pass is whatever it is called with."""
+    """A module with these parameters, whose forward pass calls the function that it is given."""
     import torch
 
     class Computing(torch.nn.Module):
@@ -247,5 +250,5 @@ def _holding(parameters: Mapping[str, Tensor]) -> Any:
 
     found = Computing()
     for k, value in enumerate(parameters.values()):
-        found.register_parameter(f"parameter_{k}", value)  # type: ignore[arg-type]  # what learns are parameters
+        found.register_parameter(f"parameter_{k}", value)  # type: ignore[arg-type]  # trained tensors are parameters
     return found

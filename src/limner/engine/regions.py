@@ -1,8 +1,8 @@
 """Several subjects in one picture, each in a region of its own: predictions blended by region, or latents composited.
 
-A place of the latents is predicted by the base with that concept alone whose region it is in, so that concepts which
-change the same layers never act together. Where every subject's words are read is the business of attention operations,
-which act in every run (`Layout.operations`).
+Each position of the latents is predicted by the base with only that concept attached whose region it is in, so that
+concepts which change the same layers never act together. Attention operations that act in every run
+(`Layout.operations`) restrict each subject's words to its region.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ if TYPE_CHECKING:
     from limner.core.types import AttentionOp, Denoiser
 
 COMPOSE = ("blend", "attention", "latents")
-"""How regions act: predictions are blended, words alone are kept to their regions, or latents are composited."""
+"""How regions act: predictions are blended, only the words' attention is restricted, or latents are composited."""
 BACKGROUNDS = ("base", "all")
-"""By whom places outside of all regions are predicted: the untouched base, or the base with every concept."""
+"""The predictor of positions outside of all regions: the unchanged base, or the base with every concept attached."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each subject of a picture is, and how that is brought about.
+    """The regions of a picture's subjects, and the way in which they act.
 
-    `masks` are [1, 1, h, w] in [0, 1] at the size of the latents, by handle; they sum to at most 1 at every place. With
-    "latents", every subject is painted on latents of its own for the share `join` of the steps; these are then
-    composited by region, and the rest of the steps blends predictions, which closes the seams.
+    `masks` are [1, 1, h, w] in [0, 1] at the size of the latents, by handle; they sum to at most 1 at every position.
+    With "latents", each subject is sampled on latents of its own for the share `join` of the steps; these latents are
+    then composited by region, and the remaining steps blend predictions, which removes the seams.
     """
 
     masks: Mapping[str, Tensor]
     compose: str = "blend"
     background: str = "base"
     join: float = 0.5
-    operations: tuple[AttentionOp, ...] = ()  # act in attention, in every run
-    story: Mapping[str, object] = field(default_factory=dict)  # what a picture's story says of it
+    operations: tuple[AttentionOp, ...] = ()  # operations of attention that act in every run
+    story: Mapping[str, object] = field(default_factory=dict)  # the layout in a picture's record
 
 
 class Part(NamedTuple):
-    """What paints some of the places: the adapters that act there, and the share of each place that is theirs."""
+    """One of the predictions that are blended: the places of its adapters, and its weight at each position."""
 
     places: tuple[int, ...]
     weight: Tensor  # [1, 1, h, w] in [0, 1]
 
 
 def parts_of(adapted: Adapted, layout: Layout) -> list[Part]:
-    """One part for each adapter that has regions, and one for the background where regions leave any. The weights sum
-    to 1 at every place. Raises `InputError` for an adapter that cannot be composed so."""
+    """One part for each adapter with regions, and one for the background where regions leave any. The weights sum to 1
+    at every position. Raises `InputError` for an adapter that cannot be restricted to a region."""
     parts = []
     for place, adapter in enumerate(adapted.adapters):
         own = [layout.masks[answer.handle] for answer in adapter.answers if answer.handle in layout.masks]
@@ -69,26 +69,26 @@ def parts_of(adapted: Adapted, layout: Layout) -> list[Part]:
 
 
 ALONE = ("guidance", "denoiser", "branches", "parallel_stream", "reference_stream")
-"""Parts of a painting that take in the whole picture."""
+"""Fields of `Painting` that act on the whole picture."""
 
 
 def _check_composable(handle: str, painting: object) -> None:
     own = [name for name in ALONE if getattr(painting, name)]
     if own:
         raise InputError(
-            f"{handle} has a way of painting of its own ({own[0]}) that takes in the whole picture, so it cannot be painted in a region "
-            "alone: say compose 'attention', or leave its region out"
+            f"{handle} has a way of sampling of its own ({own[0]}) that acts on the whole picture, so it cannot be "
+            "restricted to a region: give compose 'attention', or leave its region out"
         )
 
 
 def blended(
     adapted: Adapted, parts: Sequence[Part], denoisers: Sequence[Denoiser], before: Callable[[], None]
 ) -> Denoiser:
-    """The sum of weight times prediction over the parts, each predicted while its adapters alone act; of every branch,
-    so that guidance acts on what is blended (the fusion of diffusion paths of arXiv:2302.08113, Eq. 5, with one path
-    for each subject).
+    """A denoiser that returns the sum of weight times prediction over the parts, each predicted while only its adapters
+    act (the fusion of diffusion paths of arXiv:2302.08113, Eq. 5, with one path for each subject). Every branch is
+    blended, so that guidance acts on blended predictions.
 
-    `before` is called ahead of each prediction.
+    `before` is called before each prediction.
     """
 
     def denoise(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:

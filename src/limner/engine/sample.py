@@ -35,22 +35,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PaintSettings:
-    """How to paint. `guidance` 1 is no guidance; `sampler` is one of the base's ("ddim", "ddpm", "dpm", "euler" for
-    diffusion), or empty for its own.
+    """The settings of sampling. `guidance` 1 is no guidance; `sampler` is one of the base's ("ddim", "ddpm", "dpm",
+    "euler" for diffusion), or empty for its default.
 
-    `guide_between` are two shares of the steps, from 0 to 1: before the first and from the second on, the text's branch
-    alone is run (the guidance interval of arXiv:2404.07724, there between two noise levels), so those steps cost half.
-    It limits the guidance of bases: a recipe that guides by itself stays in charge of all steps, with a warning, and
-    later stages of a cascade are guided throughout.
+    `guide_between` are two shares of the steps, from 0 to 1: before the first and from the second on, only the text
+    branch is run (the guidance interval of arXiv:2404.07724, there between two noise levels), so those steps cost half.
+    It limits the base's guidance only: a recipe's own guidance acts in all steps, with a warning, and later stages of a
+    cascade are guided in all of theirs.
 
-    From the share `subject_from` of the steps on, concepts are worn. Before it the untouched base paints the prompt,
-    the class noun in the handle's place, so that the prompt settles the layout (delayed subject conditioning,
+    Concepts act from the share `subject_from` of the steps on. Before it, the unchanged base samples with the class
+    noun in the handle's place, so that the prompt determines the layout (delayed subject conditioning,
     arXiv:2305.10431).
 
-    Where subjects have regions, `compose` names how these act: "blend" predicts each region with its concept alone and
-    blends the predictions, "attention" attaches all concepts at once and keeps their words to their regions, "latents"
-    paints every subject on latents of its own for half of the steps and composites these. `background` names what
-    predicts the rest of the picture: "base", or "all" concepts at once.
+    Where subjects have regions, `compose` is how these act: "blend" predicts each region with only its concept attached
+    and blends the predictions, "attention" attaches all concepts at once and restricts their words to their regions,
+    "latents" samples each subject on latents of its own for half of the steps and composites these. `background` is the
+    predictor of the rest of the picture: "base", or "all" concepts at once.
     """
 
     steps: int = 25
@@ -77,27 +77,27 @@ class PaintSettings:
         if self.compose not in COMPOSE:
             raise InputError(f"compose must be one of {', '.join(COMPOSE)}, not {self.compose!r}")
         if self.background not in BACKGROUNDS:
-            raise InputError(f"the background must be painted by {' or '.join(BACKGROUNDS)}, not {self.background!r}")
+            raise InputError(f"the background must be predicted by {' or '.join(BACKGROUNDS)}, not {self.background!r}")
         if not 0 <= self.subject_from < 1:
             raise InputError(f"subject_from must be a share of the steps, from 0 to below 1, not {self.subject_from}")
         if not any(self.guides(step, self.steps) for step in range(self.steps)):
             raise InputError(
                 f"guide_between must hold a step: none of {self.steps} lies between {self.guide_between[0]} and "
-                f"{self.guide_between[1]}; widen it, take more steps, or say guidance 1 for none"
+                f"{self.guide_between[1]}; widen it, take more steps, or give guidance 1 for none"
             )
 
     def wears(self, step: int, total: int) -> bool:
-        """Whether concepts are worn at step number `step` of `total`, from 0."""
+        """Whether concepts act at step number `step` of `total`, counted from 0."""
         return step >= round(self.subject_from * total)
 
     def guides(self, step: int, total: int) -> bool:
-        """Whether step number `step` of `total`, from 0, is guided."""
+        """Whether step number `step` of `total`, counted from 0, is guided."""
         first, last = (round(share * total) for share in self.guide_between)
         return first <= step < last
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The settings as a picture's story has them."""
+        """The settings in a picture's record."""
         found: dict[str, Any] = {"steps": self.steps, "guidance": self.guidance, "sampler": self.sampler}
         if self.negative:
             found["negative"] = self.negative
@@ -110,9 +110,12 @@ class PaintSettings:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A picture to paint into. The first `start` of sampling is left out, so that much of what is there shapes what
-    comes (SDEdit, arXiv:2108.01073); what lies outside of the mask is put back before every step in the first `until`,
-    so that the rest of the steps may join the two."""
+    """A picture to change by sampling, everywhere or within a mask.
+
+    The share `start` of the steps is skipped, so that sampling starts from the noised picture (SDEdit,
+    arXiv:2108.01073). Before each step up to the share `until`, the area outside of the mask is replaced by the noised
+    picture; the remaining steps smooth the transition.
+    """
 
     image: Image.Image
     mask: Image.Image | None = None  # white where it may change; None: everywhere
@@ -124,7 +127,7 @@ class Canvas:
             raise InputError(f"a canvas's start and until must be from 0 to 1, not {self.start} and {self.until}")
 
     def latents(self, base: Base) -> tuple[Tensor, Tensor]:
-        """The picture's latents [1, C, h, w], and where they may change [1, 1, h, w]: 0 or 1."""
+        """The picture's latents [1, C, h, w], and a mask [1, 1, h, w] that is 1 where they may change and else 0."""
         import torch.nn.functional as F
 
         seen = Subject.of([self.image], noun="canvas", handle="here", masks=[self.mask] if self.mask else ())
@@ -137,7 +140,7 @@ class Canvas:
 
 @dataclass(frozen=True)
 class PaintStep:
-    """One sampling step done; `latents` [B, C, h, w] without reference streams."""
+    """The state after a sampling step; `latents` [B, C, h, w] are without reference streams."""
 
     step: int  # from 0
     total: int
@@ -156,13 +159,21 @@ def sample(
     layout: Layout | None = None,
     after: PaintStep | None = None,
 ) -> Iterator[PaintStep]:
-    """Paint one picture for each (prompt, seed), or a clip of so many `frames`, yielding after every step.
+    """Sample one picture, or a clip of `frames` frames, for each (prompt, seed), yielding after every step.
 
-    The first latents of a picture are a function of its seed alone, so the batch it is in does not matter to them. Each
-    of the `conditions` is [1 or n, 1 or 3, H, W] in [0, 1], one for all or one for each picture (of clips, for each
-    frame). Latents of a clip's frames are rows one after the other. A `layout` gives subjects their regions. Painting
-    goes on `after` a step, from its latents, where one is given. Raises `InputError` for conditions that do not fit,
-    and for clips longer than the base paints with what is attached.
+    Args:
+        adapted: the base with the attached adapters.
+        prompts: prompts as the user wrote them, one for each picture.
+        seeds: one for each picture. Its first latents are a function of the seed alone, not of the batch.
+        settings: number of steps, guidance and so on.
+        canvas: a picture to change; None starts from noise.
+        conditions: name -> [1 or n, 1 or 3, H, W] in [0, 1]: one for all, or one for each picture (for clips: for each
+            frame).
+        frames: number of frames of each clip, whose latents are consecutive rows; 1 for pictures.
+        layout: regions of the subjects.
+        after: a step to go on from, with its latents.
+
+    Raises `InputError` for conditions that do not fit, and for clips that are longer than base and adapters can sample.
     """
     base = adapted.base
     adapted.check_together()
@@ -179,7 +190,7 @@ def sample(
     if adapted.parallel_stream:
         if reference_stream:
             raise InputError(
-                "one of these concepts paints parallel streams and another a reference row; wear one at a time"
+                "one of these concepts samples parallel streams and another a reference stream; attach one at a time"
             )
         prompts, seeds = (
             [*prompts, *(adapted.parallel_stream(adapted.expand_prompt(prompt)) for prompt in prompts)],
@@ -191,18 +202,17 @@ def sample(
     noises = [
         stream(seed, "sampler", *_frame(k - (reference_stream is not None), frames)) for k, seed in enumerate(whose)
     ]
-    at = [0] * (reference_stream is not None) + [
-        row % wanted for row in range(len(seeds))
-    ]  # of conditions, for every row
+    # number of each row's condition
+    at = [0] * (reference_stream is not None) + [row % wanted for row in range(len(seeds))]
     conditions = {name: condition[at] for name, condition in conditions.items()}
     denoise = _guided(adapted, rows, whose, settings, reference_stream, conditions, frames, layout)
     early = _before_attached(adapted, rows, whose, settings, conditions, frames) if settings.subject_from else denoise
     own, begin, where = slice(1 if reference_stream else 0, None), 0, None
-    spread = functools.partial(base.spread, scheduler)  # what a sampler's latents are, of the base's at that step
+    spread = functools.partial(base.spread, scheduler)  # step -> scale of the sampler's latents relative to the base's
     if canvas:
         begin, (clean, where) = int(canvas.start * total), canvas.latents(base)
         noise = latents[own] / float(getattr(scheduler, "init_noise_sigma", 1.0))
-        if hasattr(scheduler, "set_begin_index"):  # of those that count their steps themselves
+        if hasattr(scheduler, "set_begin_index"):  # schedulers that count their steps need to know the first
             scheduler.set_begin_index(begin)
         first = times[begin].expand(len(noise))
         latents = torch.cat([latents[: own.start], base.noised(clean.expand_as(noise), noise, first) * spread(begin)])
@@ -212,7 +222,7 @@ def sample(
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(begin)
     for step, time in list(enumerate(times))[begin:]:
-        own_time = scheduler.timesteps[step]  # with the processor, so that no step of a sampler waits for the device
+        own_time = scheduler.timesteps[step]  # on the CPU, so that no step of a sampler waits for the device
         if reference_stream and reference_stream.latents:
             latents[0] = reference_stream.latents(step).to(latents) * spread(step)
         if canvas and where is not None and step < canvas.until * total:
@@ -238,26 +248,26 @@ def sample(
 
 
 def decoded(base: Base, latents: Tensor) -> Tensor:
-    """[B, C, h, w] -> [B, 3, H, W] in [0, 1]. Raises `PaintingError` where latents or pictures are not finite numbers,
-    which a file would show as black."""
+    """Latents [B, C, h, w] -> pixels [B, 3, H, W] in [0, 1]. Raises `PaintingError` where latents or pixels are not
+    finite numbers, which would be black in a file."""
     whole = bool(torch.isfinite(latents).all())
     pixels = base.decode(latents) if whole else latents
     if not bool(torch.isfinite(pixels).all()):
         where = "once they are decoded" if whole else "before they are decoded"
         raise PaintingError(
-            f"the pictures that {base.name} paints are not finite numbers, {where}: wear concepts at a lower scale, open the base in "
-            "float32 (--dtype float32), or look at the concept with `limner check`"
+            f"the pictures that {base.name} paints are not finite numbers, {where}: attach concepts at a lower scale, "
+            "open the base in float32 (--dtype float32), or examine the concept with `limner check`"
         )
     return pixels
 
 
 def inverted(base: Base, latents: Tensor, prompt: str, steps: int) -> list[Tensor]:
-    """The way the base's own sampler of `steps` steps (DDIM, or Euler along a flow) would have come to these latents
-    [1, C, h, w], walked backwards.
+    """Invert clean latents [1, C, h, w]: the trajectory by which the base's default sampler with `steps` steps (DDIM,
+    or Euler along a flow) would reach them.
 
-    Returns latents [C, h, w] before each of its steps, noisiest first. No guidance; Eq. 13 of arXiv:2105.05233 without
-    text, each step taking the noise predicted one step earlier for the noise of the next. The first has none before it:
-    its noise is the one that is predicted of what it makes, found by rounds of predicting it anew (arXiv:2309.04907).
+    Returns latents [C, h, w] before each of its steps, noisiest first. There is no guidance. Each step backwards is
+    Eq. 13 of arXiv:2105.05233 without text, with the noise that was predicted in the step before. The first step has
+    no step before it: its noise is the fixed point at which the prediction equals it, by iteration (arXiv:2309.04907).
     """
     times = [t.item() for t in base.scheduler(steps=steps).timesteps][::-1]
     way: list[Tensor] = []
@@ -279,8 +289,9 @@ def inverted(base: Base, latents: Tensor, prompt: str, steps: int) -> list[Tenso
 
 
 ROUNDS = 10
-"""Of predicting the first step's noise when latents are inverted. Of ten steps on the pocket base, sampling leads back
-to 4 and 10 % of two pictures' power off; without that noise to 22 and 41 %, with three rounds to 5 and 12 %."""
+"""Number of iterations for the first step's noise in `inverted`. Sampling from the inverted latents of two pictures, in
+ten steps on the pocket base, has an error of 4 and 10 % of the pictures' power; with three iterations it is 5 and 12 %,
+and without that noise 22 and 41 %."""
 
 
 OWN: dict[str, tuple[Guidance, ...]] = {
@@ -288,11 +299,11 @@ OWN: dict[str, tuple[Guidance, ...]] = {
     "norm_preserving": (norm_preserving,),
     "embedded": (),
 }
-"""How a base guides by itself -> what is put around its denoiser."""
+"""A base's kind of guidance -> the functions that wrap its denoiser."""
 
 
 class _guided:
-    """The adapted base as a denoiser for these rows, and that denoiser under guidance."""
+    """The adapted base as a denoiser for these rows, without guidance (`plain`) and with it (`guided`)."""
 
     def __init__(
         self,
@@ -308,9 +319,8 @@ class _guided:
         self.layout = layout
         self.adapted, self.seeds, self.reference_stream, self.step = adapted, tuple(seeds), reference_stream, 0
         self.conditions, self.frames, self.sampling = conditions, frames, Sampling()
-        self.repeated: dict[
-            int, dict[str, Tensor]
-        ] = {}  # conditions of so many branches, the same tensors at every step
+        # number of branches -> conditions repeated for them, once for all steps
+        self.repeated: dict[int, dict[str, Tensor]] = {}
         against = settings.negative or ", ".join(o.recipe.painting.negative for o in adapted.adapters if o.scale).strip(
             ", "
         )
@@ -318,9 +328,9 @@ class _guided:
         for branch, reads in adapted.branches.items():
             texts[branch] = [reads(prompt) for prompt in prompts]
         self.said = {branch: tuple(adapted.expand_prompt(row) for row in rows) for branch, rows in texts.items()}
-        every = adapted.text_states([row for rows in texts.values() for row in rows])  # read side by side
+        every = adapted.text_states([row for rows in texts.values() for row in rows])  # one pass for all branches
         self.states = dict(zip(texts, every.split(len(prompts)), strict=True))
-        self.joined: dict[tuple[str, ...], Tensor] = {}  # branches side by side, put together once for all steps
+        self.joined: dict[tuple[str, ...], Tensor] = {}  # branches -> their states joined, once for all steps
         self.scale = settings.guidance if adapted.base.guidance == "embedded" else None
         self.places = {branch: [self._places(row) for row in rows] for branch, rows in texts.items()}
         self.inner: Denoiser = self.plain
@@ -335,19 +345,19 @@ class _guided:
             _check_interval(adapted)
 
     def at(self, step: int, x: Tensor, t: Tensor, *, guided: bool) -> Tensor:
-        """The prediction for one step of sampling. Recipes that guide by themselves always do."""
+        """The prediction for one step of sampling. A recipe's own guidance acts in every step."""
         self.step = step
         (output,) = (self.guided if guided or self.adapted.guidance else self.inner)(x, t)
         return output
 
     def _places(self, prompt: str) -> dict[str, tuple[int, ...]]:
-        """Where in a prompt's text states the words of each handle with a region are."""
+        """Handle with a region -> positions of its words in the text-encoder hidden states of a prompt."""
         handles = self.layout.masks if self.layout else ()
         found = {handle: self.adapted.handle_places(prompt, handle) for handle in handles}
         return {handle: places for handle, places in found.items() if places}
 
     def _blended(self, prompts: Sequence[str], settings: PaintSettings, layout: Layout) -> Denoiser:
-        """The predictions of each region's own concept and of the background's, side by side."""
+        """A denoiser that blends the predictions for each region's concept and for the background."""
         parts, denoisers = parts_of(self.adapted, layout), []
         for part in parts:
             with self.adapted.only(*part.places):
@@ -404,7 +414,7 @@ def _before_attached(
     conditions: Mapping[str, Tensor],
     frames: int,
 ) -> _guided:
-    """The untouched base as a denoiser for the same pictures, to be run while all adapters are suspended."""
+    """The unchanged base as a denoiser for the same pictures, for the steps in which all adapters are suspended."""
     plain = list(prompts)
     for answer in (answer for adapter in adapted.adapters for answer in adapter.answers):
         plain = [prompt.replace(answer.handle, answer.noun) for prompt in plain]
@@ -414,7 +424,8 @@ def _before_attached(
 
 
 def _check_frames(adapted: Adapted, frames: int, settings: PaintSettings) -> None:
-    """Raises `InputError` for a clip longer than can be painted, and for control branches that would come late."""
+    """Raise `InputError` for a clip that is too long, and for control branches or motion modules that `subject_from`
+    would attach after the first step."""
     if not 1 <= frames <= adapted.frames:
         most = f"at most {adapted.frames} frames" if adapted.frames > 1 else "pictures alone"
         raise InputError(
@@ -440,10 +451,10 @@ def _composited(
     conditions: Mapping[str, Tensor],
     frames: int,
 ) -> Iterator[PaintStep]:
-    """Every part painted on latents of its own up to the share `layout.join` of the steps, from the same noise; then
-    composited, and painted to the end with blended predictions."""
+    """Sample each part on latents of its own, from the same noise, up to the share `layout.join` of the steps; then
+    composite these latents, and sample the remaining steps with blended predictions."""
     if canvas:
-        raise InputError("latents cannot be composited on a canvas; say compose 'blend' or 'attention'")
+        raise InputError("latents cannot be composited on a canvas; give compose 'blend' or 'attention'")
     parts, alone = parts_of(adapted, layout), replace(layout, compose="attention")
     about: dict[str, Any] = {"seeds": seeds, "settings": settings, "conditions": conditions, "frames": frames}
     steps = [sample(adapted, prompts, layout=alone, **about) for _ in parts]
@@ -461,7 +472,7 @@ def _composited(
 
 
 def _check_interval(adapted: Adapted) -> None:
-    """An interval of guidance means something here."""
+    """Warn or raise `InputError` where an interval of guidance has no effect."""
     if adapted.guidance:
         own = ", ".join(
             adapter.handle for adapter in adapted.adapters if adapter.scale and adapter.recipe.painting.guidance
@@ -469,7 +480,8 @@ def _check_interval(adapted: Adapted) -> None:
         warnings.warn(f"{own} is guided by its own recipe, at every step: guide_between does nothing", stacklevel=2)
     elif adapted.base.guidance == "embedded":
         raise InputError(
-            f"guide_between leaves out the branch without text, and {adapted.base.name} has none: it runs one pass, whatever its guidance"
+            f"guide_between leaves out the branch without text, and {adapted.base.name} has none: it runs one pass, "
+            "whatever its guidance"
         )
 
 
@@ -481,6 +493,6 @@ def _first_latents(base: Base, seeds: Sequence[int], reference_stream: Reference
 
 
 def _frame(row: int, frames: int) -> tuple[str | int, ...]:
-    """The purpose by which a later frame of a clip has another random stream than its first, which has a single
-    picture's."""
+    """A further purpose of the random streams of a clip's later frames; empty for the first frame, whose stream is that
+    of a single picture."""
     return ("frame", row % frames) if row > 0 and row % frames else ()

@@ -1,4 +1,4 @@
-"""An optimiser that looks at the gradient's sign alone, by which perturbations learn."""
+"""Sign descent, the optimiser for adversarial perturbations."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 
 
 class Sign(torch.optim.Optimizer):
-    """Every value moves by the rate, against the sign of its gradient (Eq. 1 and the iteration of Sec. 2.1 of
-    arXiv:1706.06083).
+    """Every value changes by the learning rate, against the sign of its gradient (Eq. 1 and the iteration of Sec. 2.1
+    of arXiv:1706.06083).
 
-    After weight decay (p - lr * weight_decay * p) p becomes p - lr * sign(gradient). It keeps no state: a checkpoint of
-    it has no moments.
+    After weight decay (p - lr * weight_decay * p) p becomes p - lr * sign(gradient). It has no state, so a checkpoint
+    has no moments.
     """
 
     def __init__(self, params: Any, *, lr: float, weight_decay: float = 0.0) -> None:
@@ -21,7 +21,7 @@ class Sign(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update. Raises `ValueError` for a closure: gradients are given."""
+        """One update. Raises `ValueError` for a closure: gradients must be computed before."""
         if closure is not None:
             raise ValueError("Sign takes its gradients from the parameters, not from a closure")
         for group in self.param_groups:

@@ -1,4 +1,5 @@
-"""Text-encoder hidden states, kept while the text encoders and the words are the same to the bit."""
+"""A cache of text-encoder hidden states, valid while the weights of text encoders and the vectors of words are
+unchanged."""
 
 from __future__ import annotations
 
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
 
 GROUP = 4
-"""Prompts read at once, always: the bits of a state must not depend on what it was read with."""
+"""Number of prompts in each pass of the text encoder. It is always the same, so that the bits of a prompt's hidden
+states do not depend on the other prompts."""
 
 
 class _Texts:
-    """Text states of one base, while its towers stay as they are."""
+    """Hidden states of texts for one base, and the version of the text encoders that they were computed with."""
 
     def __init__(self) -> None:
         self.towers: tuple[Any, ...] = ()
@@ -35,8 +37,8 @@ _texts: WeakKeyDictionary[Base, _Texts] = WeakKeyDictionary()
 
 
 def read_texts(base: Base, texts: Sequence[str], *, words: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Text -> its states [L, D], without gradients: kept from before where towers and the text's words are to the bit
-    what they were, or read now. While something worn acts in a tower, nothing is taken from before or kept."""
+    """Text -> its hidden states [L, D], without gradients, from the cache or computed now. The cache is not used while
+    a hook of an attached modifier acts in a text encoder."""
     kept, now = _texts.setdefault(base, _Texts()), _towers(base)
     if now and now != kept.towers:
         kept.recent.clear()
@@ -50,15 +52,15 @@ def read_texts(base: Base, texts: Sequence[str], *, words: Mapping[str, Tensor])
             found.update(zip(part, base.text_states(padded, words=words).clone().unbind(), strict=False))
     if not now:
         return found
-    kept.towers = _towers(base) if new else now  # towers that wait elsewhere have moved
+    kept.towers = _towers(base) if new else now  # an offloaded text encoder has been moved by the pass
     for text in new:
         kept.recent.put(keys[text], found[text].clone(), found[text].numel() * found[text].element_size())
     return found
 
 
 def _towers(base: Base) -> tuple[Any, ...]:
-    """What the towers are made of now: equal only where no weight was replaced or written to since; empty where
-    something acts in them."""
+    """The version of the text encoders: equal only while no weight is replaced or written to; empty where a hook acts
+    in one of them."""
     kind = base.device.type
     found: list[Any] = [torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)]
     for part in base.parts:
@@ -67,14 +69,15 @@ def _towers(base: Base) -> tuple[Any, ...]:
         module = base.module(part)
         hooks = (h for m in module.modules() for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values()))
         if any(not str(getattr(hook, "__module__", "")).startswith("transformers.") for hook in hooks):
-            return ()  # transformers' own only look
+            return ()  # hooks of transformers itself only record values
         for tensor in (*module.parameters(), *module.buffers()):
             found.append(version_of(tensor))
     return tuple(found)
 
 
 def _keys(texts: Sequence[str], words: Mapping[str, Tensor]) -> dict[str, str]:
-    """Text -> the text with each of its words as a hash of its vectors: whatever it is called, it reads the same."""
+    """Text -> its key in the cache: the text with each learned word replaced by a hash of the word's vectors, so that a
+    key does not depend on the names of words."""
     if not words:
         return {text: text for text in texts}
     named = re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))))

@@ -1,6 +1,6 @@
 """The one training loop.
 
-Everything a run depends on is a function of its seed and step, so a run that stops anywhere goes on to the same bits.
+All random values of a run are functions of its seed and step, so that a resumed run gives bit for bit the same result.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ Draws: TypeAlias = "Mapping[Source, Callable[[int, Streams], Batch]]"
 
 @dataclass(frozen=True)
 class Progress:
-    """One update done. `snapshot()` is everything needed to go on from here."""
+    """The state after an update. `snapshot()` returns everything that is needed to go on from here."""
 
     stage: int
     step: int  # within the stage, from 0
     total: int  # updates of all stages together
     done: int  # updates so far
     losses: Mapping[str, float]  # weighted, by objective
-    seconds: float  # of teaching, since it was begun or resumed
-    resumed: int  # updates that were done before it was resumed
+    seconds: float  # time since training was started or resumed
+    resumed: int  # number of updates before it was resumed
     adapted: AdaptedBase = field(repr=False)
     snapshot: Callable[[], Checkpoint] = field(repr=False)
-    last: bool = False  # nothing follows
+    last: bool = False  # whether it is the last update
 
     @property
     def loss(self) -> float:
@@ -64,7 +64,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run between two updates: the next to do, what was learned, and the optimiser's moments."""
+    """The state of a run between two updates: the next stage and step, the trained tensors, and the optimiser's
+    moments."""
 
     stage: int
     step: int
@@ -73,7 +74,7 @@ class Checkpoint:
 
     @property
     def learned(self) -> dict[str, Tensor]:
-        """What has been learned, were this the end: running means where there are some."""
+        """The result if training ended here: the tensors, or their exponential moving averages where there are any."""
         return {name: self.moments.get(MEAN + name, tensor) for name, tensor in self.tensors.items()}
 
 
@@ -86,10 +87,17 @@ def train(
     start: Checkpoint | None = None,
     spread: Spread = ALONE,
 ) -> Generator[Progress]:
-    """Learn, yielding after every update. The base is as it was once the generator ends, is closed or raises.
+    """Train, yielding after every update. The base is restored when the generator ends, is closed or raises.
 
-    `spread` says how updates are computed: in parts, or over several processes. Raises `TeachingError` when a loss is
-    not a number; the last good state is what the last `Progress` offered.
+    Args:
+        base: the base to train on.
+        adapter: the recipe with its handle and tensors.
+        stages: stages to run, in order.
+        seed: seed of all random streams.
+        start: checkpoint to go on from.
+        spread: how updates are computed: in parts, or in several processes.
+
+    Raises `TeachingError` when a loss is not a finite number; its `checkpoint` is the last good state.
     """
     _check_parts(base, stages, spread)
     draws, given = _prepare(base, stages), adapter.stored
@@ -128,7 +136,9 @@ def _stage(
     moments = start.moments if start else {}
     parameters, factors = select(stage, adapted)
     if stage.search and spread.parts > 1:
-        raise InputError("a stage that is searched without gradients is computed at once, in one process")
+        raise InputError(
+            "a stage that is searched without gradients needs one process and whole batches: train it without --accumulate"
+        )
     spread.lay_out(adapted)
     kept = start.moments.get(STOP, torch.zeros(0)) if start else torch.zeros(0)
     gathered = _gather(adapted, stage, seed, index, moments)
@@ -155,7 +165,7 @@ def _stage(
                 best.consider(stage.score(adapted))
             if ends and final:
                 best.put_back()
-            if ends and not final:  # it goes on with the next stage, however early this one ended
+            if ends and not final:  # a resumed run goes on with the next stage, also where this one ended early
                 yield step, losses, _snapshot(index + 1, 0, adapted, None, torch.zeros(0), best), ends
             else:
                 yield step, losses, _snapshot(index, step + 1, adapted, learner, kept, best, gathered), ends
@@ -166,8 +176,8 @@ def _stage(
 def _gather(
     adapted: AdaptedBase, stage: Stage, seed: int, index: int, moments: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Tensors that sources make of what has been learned so far, or those that a checkpoint of this stage has. By names
-    "gathered.SOURCE.KEY"; sources are numbered in the order of the stage's terms."""
+    """Tensors that sources make at the start of a stage with the adapters as trained so far, or those in a checkpoint
+    of this stage. Their names are "gathered.SOURCE.KEY", with sources numbered in the order of the stage's terms."""
     found: dict[str, Tensor] = {}
     strange = [name for name in moments if name.startswith(GATHERED)] if not _gathering(stage) else []
     if strange:
@@ -187,7 +197,7 @@ def _gather(
 
 
 def _drawn_from(base: Base, stage: Stage, gathered: Mapping[str, Tensor]) -> dict[Source, Any]:
-    """The drawing of batches of each source that gathers."""
+    """Each source with a `gather` -> the function that draws its batches."""
     found: dict[Source, Any] = {}
     for number, source in enumerate(_gathering(stage)):
         prefix = f"{GATHERED}{number}."
@@ -202,20 +212,20 @@ def _gathering(stage: Stage) -> list[Source]:
 
 
 def _check_parts(base: Base, stages: Sequence[Stage], spread: Spread) -> None:
-    """Raises `InputError` for a loss that is not the mean of what the parts of a batch give."""
+    """Raise `InputError` where batches are split and a loss is not the mean of the losses of the parts."""
     across = [term.name for stage in stages for term in stage.loss if term.across]
     if base.predicts == "tokens":
-        across += [f"the loss of {base.family}"]  # rows count by how many of their tokens are masked
+        across += [f"the loss of {base.family}"]  # rows are weighted by their numbers of masked tokens
     if spread.parts > 1 and across:
         raise InputError(
-            f"{across[0]} looks across the rows of a batch, so {spread.parts} parts of it would teach something else: teach it in one "
-            "process and without --accumulate"
+            f"{across[0]} looks across the rows of a batch, so {spread.parts} parts of it would give another result: "
+            "train it in one process and without --accumulate"
         )
 
 
 @contextmanager
 def learning(parameters: Mapping[str, Tensor], adapted: AdaptedBase) -> Iterator[None]:
-    """Whatever happens inside, afterwards these parameters learn no longer."""
+    """At the end, also after an exception, these parameters no longer require gradients."""
     try:
         yield
     finally:
@@ -226,7 +236,7 @@ def learning(parameters: Mapping[str, Tensor], adapted: AdaptedBase) -> Iterator
 
 
 class Best:
-    """What was worn at the end of the best stage, of those that are scored."""
+    """The adapter's tensors at the end of the best of those stages that have a score."""
 
     def __init__(self, adapted: AdaptedBase, moments: Mapping[str, Tensor]) -> None:
         self.adapted = adapted
@@ -249,8 +259,8 @@ class Best:
 class Learner:
     """The parameters of one stage and their optimiser.
 
-    Whatever a base's precision, what learns is kept in single precision, as are its gradient, moments and mean; runs
-    compute with what it is rounded to (arXiv:1710.03740).
+    Whatever a base's precision, trained values are stored in single precision, as are their gradients, moments and
+    averages; runs compute with rounded copies (arXiv:1710.03740).
     """
 
     def __init__(
@@ -274,7 +284,7 @@ class Learner:
         check_moments(moments, self.singles, adapted.tensors, optimizer=stage.optimizer)
         for name, tensor in self.singles.items():
             kept = {k: moments[f"{k}.{name}"] for k in _MOMENTS if f"{k}.{name}" in moments}
-            if kept:  # a checkpoint is read onto the processor; the count of steps stays there
+            if kept:  # a checkpoint is loaded on the CPU, where the optimiser's count of steps stays
                 self.optimizer.state[tensor] = {
                     k: v.clone() if k == "step" else v.to(tensor.device, copy=True) for k, v in kept.items()
                 }
@@ -283,7 +293,8 @@ class Learner:
         self.means = {name: tensor.to(self.singles[name].device, copy=True) for name, tensor in first.items()}
 
     def update(self, step: int, make: Callable[[Share], Terms], random: Streams) -> dict[str, float]:
-        """One step down the sum of the terms; nothing is changed when it is not finite."""
+        """One step of the optimiser on the sum of the terms. Raises `TeachingError`, with nothing changed, where the
+        loss or the gradient is not finite."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.spread.mean(self._descend(make))
         self._gather()
@@ -303,21 +314,21 @@ class Learner:
         return losses
 
     def _project(self) -> None:
-        """Let the stage project its parameters, and round them off where they are in half precision."""
+        """Let the stage project its parameters, and write them to the network where that is in half precision."""
         if self.stage.after:
             with torch.no_grad():
                 self.stage.after(self.adapted)
             self.adapted.round_off(self.parameters)
 
     def _gather(self) -> None:
-        """Gradients, to where they are in single precision."""
+        """Move gradients in half precision to the copies of the parameters in single precision."""
         for name, tensor in self.parameters.items():
             if tensor is not self.singles[name]:
                 self.singles[name].grad = None if tensor.grad is None else tensor.grad.float()
                 tensor.grad = None
 
     def _descend(self, make: Callable[[Share], Terms]) -> dict[str, float]:
-        """The gradient of every part of the batch, added up; the parts' mean losses."""
+        """Sum the gradients of this process's parts of the batch; returns the mean losses of the parts."""
         losses: dict[str, float] = {}
         shares = self.spread.shares
         for share in shares:
@@ -330,22 +341,22 @@ class Learner:
         return losses
 
     def _average(self, step: int) -> None:
-        """The running mean of the parameters. It keeps less of itself in the first updates, (1 + n) / (10 + n), so that
-        it forgets where it began."""
+        """Update the exponential moving average of the parameters. In the first updates its decay is at most
+        (1 + n) / (10 + n), so that it forgets the initial values."""
         keeps = min(self.stage.average, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, mean in self.means.items():
                 mean.lerp_(self.singles[name], 1 - keeps)
 
     def settle(self) -> None:
-        """Put the running means in the parameters' place: the stage is over."""
+        """At the end of a stage, replace the parameters by their exponential moving averages, if there are any."""
         with torch.no_grad():
             for name, mean in self.means.items():
                 self.singles[name].copy_(mean)
         self.adapted.round_off(self.means)
 
     def moments(self) -> dict[str, Tensor]:
-        """The optimiser's state by parameter name, and the running means."""
+        """The optimiser's state by parameter name, and the exponential moving averages."""
         state = {name: self.optimizer.state.get(tensor, {}) for name, tensor in self.singles.items()}
         found = {f"{kind}.{name}": value.clone() for name, kinds in state.items() for kind, value in kinds.items()}
         return found | {MEAN + name: mean.clone() for name, mean in self.means.items()}
@@ -355,13 +366,14 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def _optimizer(stage: Stage, groups: Mapping[float, Sequence[Tensor]]) -> torch.optim.Optimizer:
-    """The stage's optimiser of these tensors, which learn at multiples of its rate."""
+    """The stage's optimiser for these tensors, by the multiple of the stage's learning rate."""
     parts = [{"params": tensors, "factor": factor} for factor, tensors in groups.items()]
     about: dict[str, Any] = {"lr": stage.lr, "weight_decay": stage.weight_decay}
     if stage.optimizer == "sign":
         return Sign(parts, **about)
     processor = all(tensor.device.type == "cpu" for tensors in groups.values() for tensor in tensors)
-    about |= {"betas": (0.9, 0.99), "foreach": not processor, "fused": processor}  # fused: a third of the time there
+    # on a CPU, the fused form takes a third of the time
+    about |= {"betas": (0.9, 0.99), "foreach": not processor, "fused": processor}
     return OPTIMIZERS[stage.optimizer](parts, **about)
 
 
@@ -369,14 +381,15 @@ OPTIMIZERS = {"adamw": torch.optim.AdamW, "muon": Muon}
 
 
 def select(stage: Stage, adapted: AdaptedBase) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """The parameters that learn in a stage and the multiple of its rate at which each does, by name; base parameters
-    among them are marked so that they will be put back. One that two selections name learns at the rate of the last."""
+    """The parameters of a stage by name, and the multiple of its learning rate for each. The original values of base
+    parameters among them are stored, to be restored at the end. For a parameter in two selections, the last one's rate
+    holds. Raises `InputError` where no parameter is selected."""
     parts = [
         (selection(adapted), selection.factor if isinstance(selection, Rated) else 1.0) for selection in stage.train
     ]
     chosen = {name: tensor for found, _ in parts for name, tensor in found.items()}
     if not chosen:
-        raise InputError("the stage's selections match no parameter: nothing would learn")
+        raise InputError("the stage's selections match no parameter: nothing would be trained")
     adapted.changing(list(chosen))
     return chosen, {name: factor for found, factor in parts for name in found}
 
@@ -390,7 +403,7 @@ class Update:
     time: Tensor
     noise: Tensor
     random: Streams
-    together: list[Update] = field(default_factory=list, repr=False)  # all of this update, run in one pass
+    together: list[Update] = field(default_factory=list, repr=False)  # batches of this update that run in one pass
     _prediction: Prediction | None = None
 
     @property
@@ -415,20 +428,21 @@ class Update:
     def prediction_for(
         self, prompts: Sequence[str], *, references: References | None = None, operations: tuple[AttentionOp, ...] = ()
     ) -> Prediction:
-        """The prediction for the same noised latents with other prompts and references, in a run of its own in which
-        these operations act as well."""
+        """The prediction for the same noised latents with other prompts and references, in a separate run, in which
+        these operations act too."""
         other = self.on(replace(self.batch, prompts=tuple(prompts), references=references))
         _predict(self.adapted, [other], operations)
         return other.prediction
 
     def on(self, batch: Batch) -> Update:
-        """The same times and noise with another batch of as many examples, in a run of its own."""
+        """The same times and noise with another batch of the same size, in a separate run."""
         other = replace(self, batch=batch)
         other.together, other._prediction = [other], None
         return other
 
     def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction:
-        """The untouched base's prediction for the same noised latents, with these prompts or its own; no gradient."""
+        """The unchanged base's prediction for the same noised latents, without gradient, with these prompts or the
+        batch's."""
         with torch.no_grad(), self.adapted.suspended():
             states = self.adapted.text_states(prompts or self.batch.prompts)
             about: dict[str, Any] = {"conditions": self.batch.conditions, "frames": self.batch.frames}
@@ -450,7 +464,7 @@ def begin_update(
     share: Share = WHOLE,
     **more: Any,
 ) -> Kind:
-    """A source's batch, its noise and its times, or a share of all three: a function of seed, stage and step alone."""
+    """A source's batch with its noise and times, or a share of them: a function of seed, stage and step alone."""
     at = streams(seed, source.name, stage, step)
     batch, base = draw(step, at), adapted.base
     noise = torch.randn(batch.latents.shape, generator=at("noise")).to(base.device, base.dtype)
@@ -458,13 +472,13 @@ def begin_update(
     if source.times != (0.0, 1.0):
         low, high = source.times
         times = (low * base.num_train_times + times.double() * (high - low)).to(times.dtype)
-    if batch.frames > 1:  # all frames of a clip have one time
+    if batch.frames > 1:  # all frames of a clip share one time
         times = times.repeat_interleave(batch.frames)
     rows = share.rows_of(batch) if share.count > 1 else slice(None)
     if share.count > 1 and batch.weight is not None and len(batch.weight.unique()) > 1:
         raise InputError(
-            f"rows of {source.name} count differently, so the parts of a batch would teach something else than the whole: teach it in "
-            "one process and without --accumulate"
+            f"rows of {source.name} have different weights, so the parts of a batch would give another result than the "
+            "whole: train it in one process and without --accumulate"
         )
     part = share.of(batch).rendered(adapted)
     return kind(adapted, part, times[rows], noise[rows], share.streams(at), **more)
@@ -476,7 +490,7 @@ def _prepare(base: Base, stages: Sequence[Stage]) -> Draws:
         if strange:
             raise InputError(
                 f"{strange[0]} compares predictions of noise, and {base.name} ({base.family}) predicts masked tokens: this "
-                "method means nothing on it; one that learns by reconstruction alone does, such as lora_dreambooth"
+                "method cannot be used on it; choose one that learns by reconstruction alone, such as lora_dreambooth"
             )
     sources = dict.fromkeys(term.source for stage in stages for term in stage.loss)
     return {source: source.prepare(base) for source in sources}
@@ -506,7 +520,7 @@ def _predict(adapted: AdaptedBase, updates: Sequence[Update], operations: tuple[
     noised = torch.cat([update.noised for update in updates])
     run = adapted.run(time=times, latents=noised, prompts=said, fused=fused, **about)
     run.operations += operations
-    if adapted.base.checkpointing:  # what acts in attention keeps things of its own, which must not be made twice
+    if adapted.base.checkpointing:  # operations of attention store maps in the run, which must not be stored twice
         adapted.base.checkpoint(not run.operations)
     output = adapted.base.predict(noised, times, states, context=run)
     start = 0
@@ -516,7 +530,7 @@ def _predict(adapted: AdaptedBase, updates: Sequence[Update], operations: tuple[
 
 
 def joined_conditions(batches: Sequence[Batch]) -> dict[str, Any]:
-    """The conditions of batches with one layout, and the frames of their clips, as a `Pass` has them."""
+    """The conditions of batches with equal layouts, and the number of frames of their clips, as arguments of `Pass`."""
     names = batches[0].conditions
     return {
         "conditions": {name: torch.cat([batch.conditions[name] for batch in batches]) for name in names},
@@ -525,7 +539,7 @@ def joined_conditions(batches: Sequence[Batch]) -> dict[str, Any]:
 
 
 def _check_conditions(adapted: AdaptedBase, batch: Batch) -> None:
-    """Raises `InputError` where adapters read a condition that a source does not give."""
+    """Raise `InputError` where adapters read a condition that a source does not give."""
     missing = sorted(adapted.reads - batch.conditions.keys())
     if missing:
         raise InputError(
@@ -557,7 +571,7 @@ def joined_references(batches: Sequence[Batch]) -> References | None:
 
 
 def _nothing(like: References, rows: int) -> References:
-    """References of rows that have none."""
+    """References for rows without any: blank and marked as dropped."""
     blank = like.pixels.new_zeros(rows, *like.pixels.shape[1:])
     return References(blank, dropped=torch.ones(rows, dtype=torch.bool))
 

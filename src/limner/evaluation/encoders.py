@@ -181,6 +181,38 @@ def largest_face(
     return Encoder(name, weights, "the largest face", see)
 
 
+def face_encoder(where: str | Path, *, device: str = "cpu") -> Encoder:
+    """The encoder of the role "face" from networks of faces (see `limner.bases.common.faces.open_faces`).
+
+    The largest face of each picture counts, at the picture's own size; a picture without one gives a row of zeros.
+
+    where: a folder of facenet-pytorch's or insightface's models, or FILE.py:FUNCTION
+    """
+    import numpy as np
+    import torch
+
+    from limner.bases.common.faces import open_faces
+
+    networks = open_faces(where, device=device)
+
+    def see(images: Sequence[Image.Image]) -> Tensor:
+        rows = []
+        for image in images:
+            pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
+            with torch.no_grad():
+                rows.append(networks.embed(pixels.to(device))[0])
+        return torch.stack(rows)
+
+    return Encoder(networks.name, _hash_of_files(where), "RGB, [0, 1], the largest face", see)
+
+
+def _hash_of_files(where: str | Path) -> str:
+    """Hash of a folder's files, or of the file before the colon."""
+    path = Path(str(where).partition(".py:")[0] + ".py" if ".py:" in str(where) else where).expanduser()
+    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
+    return hashlib.sha256("".join(file_hash(file) for file in files).encode()).hexdigest()[:16]
+
+
 def prepared(image: Image.Image, resize: int, crop: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """One picture as published code prepares it: the short side to `resize`, the middle square, normalised. [3, crop,
     crop]

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -18,6 +19,8 @@ from limner.errors import FileError
 from .diagnose import ADVICE
 from .results import read_results
 from .summary import MARKS, POLICIES
+from .survey import SURVEY
+from .table1 import SUITE, read_table1, suite_of
 from .tradeoff import front
 
 COLUMNS = (
@@ -50,7 +53,6 @@ COSTS = (
 )
 COLOURS = ("#4878d0", "#ee854a", "#6acc64", "#d65f5f", "#956cb4", "#8c613c", "#dc7ec0", "#797979", "#d5bb67", "#82c6e2")
 PAD = 40  # around a plot
-SURVEY = Path(__file__).parent / "survey_table1.csv"
 
 _STYLE: LiteralString = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem; color: #222; background: #fff }
@@ -70,16 +72,30 @@ def report(results: Path | str, out: Path | str, *, pictures: Path | None = None
     Raises `FileError` for results that are damaged, of another version or empty, and where one of the three files is
     there and was not written by limner.
     """
-    found, out = read_results(Path(results)), Path(out)
-    if not found["units"]:
-        raise FileError(f"{results} holds no concept yet: run `limner bench`")
+    found, out, shown = _read(Path(results)), Path(out), _shown_by(Path(results))
     csv_file, markdown = out.with_suffix(".csv"), out.with_suffix(".md")
     for path in (out, csv_file, markdown):
         check_place(path, overwrite=overwrite)
-    text = page(found, pictures)
-    write_text(csv_file, table_csv(found), overwrite=overwrite)
-    write_text(markdown, f"{COMMENT}\n\n{table_markdown(found)}", overwrite=overwrite)
+    text = shown.page(found, pictures)
+    write_text(csv_file, shown.table_csv(found), overwrite=overwrite)
+    write_text(markdown, f"{COMMENT}\n\n{shown.table_markdown(found)}", overwrite=overwrite)
     return write_text(out, text, overwrite=overwrite)
+
+
+def _shown_by(results: Path) -> Any:
+    """The module with the functions that show a results file: this one, or that of its suite."""
+    name = "report_table1" if suite_of(results) == SUITE else "report"
+    return import_module(f"limner.evaluation.{name}")
+
+
+def _read(results: Path) -> dict[str, Any]:
+    """A results file of a bench or of the suite table1. Raises `FileError` for one without any likeness."""
+    if suite_of(results) == SUITE:
+        return read_table1(results)
+    content = read_results(results)
+    if not content["units"]:
+        raise FileError(f"{results} holds no likeness yet: run `limner bench`")
+    return content
 
 
 def page(found: Mapping[str, Any], pictures: Path | None = None) -> Markup:

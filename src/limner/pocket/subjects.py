@@ -36,3 +36,33 @@ def prompts() -> tuple[Prompt, ...]:
         ),
     )
     return (*PROMPTS, *more)
+
+
+def table_prompts() -> tuple[Prompt, ...]:
+    """Twenty-five prompts for every class, the ten of the standard bench first: eight scenes, thirteen with
+    accessories, four views from the side. The judge reads everything that they ask for."""
+    from limner.pocket.world.grammar import Prompt
+
+    scenes = (
+        ("in the jungle", "jungle"),
+        ("in the desert", "desert"),
+        ("in the kitchen", "kitchen"),
+        ("in a meadow", "meadow"),
+    )
+    dressed = (
+        ("in the snow wearing a yellow scarf", "snow", (("scarf", "yellow"),)),
+        ("on the beach wearing sunglasses", "beach", (("sunglasses", "black"),)),
+        ("in the city wearing a purple hat", "city", (("hat", "purple"),)),
+        ("under the night sky wearing a crown", "night sky", (("crown", "red"),)),
+        ("in a meadow wearing a green hat", "meadow", (("hat", "green"),)),
+        ("in the kitchen wearing a blue hat", "kitchen", (("hat", "blue"),)),
+        ("in the jungle wearing a red scarf", "jungle", (("scarf", "red"),)),
+        ("in the snow wearing a red scarf and sunglasses", "snow", (("scarf", "red"), ("sunglasses", "black"))),
+    )
+    seen = (("in the snow", "snow"), ("in a meadow", "meadow"), ("on the beach", "beach"))
+    return (
+        *prompts(),
+        *(Prompt(f"{{}} {place}", scene) for place, scene in scenes),
+        *(Prompt(f"{{}} {words}", scene, accessories) for words, scene, accessories in dressed),
+        *(Prompt(f"{{}} {place}, from the side", scene, view="side") for place, scene in seen),
+    )

@@ -45,14 +45,18 @@ def add_to(commands: Any) -> None:
         "--folder", type=Path, help="folder for pictures and for each likeness (default: out/bench/NAME)"
     )
     parser.add_argument(
-        "--size", choices=("standard", "quick"), default="standard", help="3 toys x 8 prompts x 1 seed, or 1 x 5 x 1"
+        "--size",
+        choices=("standard", "quick", "whole"),
+        default="standard",
+        help="subjects x prompts x seeds: standard is 3 x 8 x 1, quick is 1 x 5 x 1; each suite has its own, and whole is the "
+        "published protocol of faces (15 x 40 x 4) and table1 (objects 6 x 25 x 4, faces 15 x 40 x 4)",
     )
     parser.add_argument(
         "--suite",
-        choices=("one", "faces", "pairs"),
+        choices=("one", "faces", "pairs", "table1"),
         default="one",
         help="one: a subject a picture; faces: held-out people and their prompts, 4 seeds, by the methods for faces; pairs: two "
-        "subjects in a picture (default: one)",
+        "subjects in a picture; table1: the 23 rows of Table 1 of the survey arXiv:2405.05538, objects and faces (default: one)",
     )
     parser.add_argument(
         "--ways",
@@ -73,6 +77,12 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--workers", type=at_least(1), default=1, help="number of processes on this machine")
     parser.add_argument("--on", default="local", help="local, or ray: over a cluster")
     add_encoders(parser)
+    parser.add_argument(
+        "--faces",
+        metavar="WHERE",
+        help="networks that find and recognise faces of photographs: a folder of facenet-pytorch's or insightface's models, or "
+        "FILE.py:FUNCTION",
+    )
     add_base(parser, default=None)
 
 
@@ -80,7 +90,7 @@ def bench(given: argparse.Namespace) -> None:
     from limner.core.interrupts import standing
     from limner.evaluation.report import table_markdown
     from limner.evaluation.summary import MARKS, POLICIES
-    from limner.workflows.bench.plan import SIZES, SUITES, Plan
+    from limner.workflows.bench.plan import SIZES, SUITES, Plan, size_of
     from limner.workflows.bench.run import bench
 
     if given.suite == "pairs":
@@ -88,8 +98,11 @@ def bench(given: argparse.Namespace) -> None:
         return
     if given.ways:
         raise InputError("--ways are those of painting two subjects; say --suite pairs")
+    if given.suite == "table1":
+        bench_of_table1(given)
+        return
     suite = SUITES.get(given.suite)
-    size = suite.sizes[given.size] if suite else SIZES[given.size]
+    size = size_of(suite.sizes if suite else SIZES, given.size, suite=given.suite)
     if suite and given.data != "toys":
         raise InputError(f"the suite {given.suite} is of the data set {suite.data}: leave out --data")
     given.data = suite.data if suite else given.data
@@ -100,7 +113,6 @@ def bench(given: argparse.Namespace) -> None:
     usual_file = "curve" if given.curve else given.suite if suite else "bench"
     results = given.results or Path(f"results/{usual_file}.json")
     where = dict(_pair(w) for w in given.where)
-    encoders = tuple((role, getattr(given, role)) for role in ROLES if getattr(given, role))
     plan = Plan(
         tuple(_with_settings(name) for name in names),
         data=given.data,
@@ -110,7 +122,7 @@ def bench(given: argparse.Namespace) -> None:
         seeds=tuple(range(given.seeds)) if given.seeds else size.seeds,
         teaching_seeds=tuple(range(given.teaching_seeds)),
         base=given.base or "pocket",
-        encoders=encoders,
+        encoders=_encoders(given),
         device=given.device or "cpu",
         curves=tuple(given.curve),
     )
@@ -128,13 +140,15 @@ def bench_of_pairs(given: argparse.Namespace) -> None:
 
     odd = [
         flag
-        for flag in ("curve", "where", "cases", "on", "workers")
+        for flag in ("curve", "where", "cases", "on", "workers", "faces")
         if getattr(given, flag) not in (None, [], 1, "local")
     ]
     if odd or given.data != "toys" or given.base not in (None, "pocket"):
         raise InputError(
             f"the suite pairs is of toys on the pocket base, one process; --{odd[0] if odd else 'data, --base'} is not for it"
         )
+    if given.size == "whole":
+        raise InputError("the suite pairs has the sizes standard, quick, not 'whole'; say --prompts, --seeds, --ways")
     quick: dict[str, Any] = {"pairs": 1, "prompts": 3} if given.size == "quick" else {}
     chosen: dict[str, Any] = {
         **quick,
@@ -149,6 +163,41 @@ def bench_of_pairs(given: argparse.Namespace) -> None:
     standing(lambda: f"every unit that is done is kept in {folder}; the same command runs what is missing")
     found = bench_pairs(PairPlan(**chosen), results=results, folder=folder, say=say)
     out(given, found["summary"], table_of(found))
+
+
+def bench_of_table1(given: argparse.Namespace) -> None:
+    """`limner bench --suite table1`."""
+    from limner.core.interrupts import standing
+    from limner.evaluation.report_table1 import table_markdown
+    from limner.workflows.bench.table1 import TablePlan, bench_table1
+
+    if given.curve:
+        raise InputError("the suite table1 has every method at strength 1; --curve is not for it")
+    plan = TablePlan(
+        tuple(_with_settings(name) for name in given.methods or ()),
+        size=given.size,
+        data=given.data,
+        where=tuple(_pair(w) for w in given.where),
+        cases=given.cases or 0,
+        prompts=given.prompts or 0,
+        seeds=given.seeds or 0,
+        teaching_seeds=given.teaching_seeds,
+        base=given.base or "pocket",
+        encoders=_encoders(given),
+        device=given.device or "cpu",
+    )
+    results = given.results or Path("results/table1.json")
+    folder = given.folder or Path("out/bench") / results.stem
+    standing(lambda: f"every likeness that is done is kept in {folder}; the same command runs what is missing")
+    whole = bench_table1(plan, results=results, folder=folder, workers=given.workers, on=given.on, say=say)
+    shown = {name: whole[name] for name in ("rows", "correlations", "missing")}
+    out(given, shown, table_markdown(whole))
+
+
+def _encoders(given: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """Encoders that the flags name, by role; networks of faces have the role "face"."""
+    named = [(role, getattr(given, role)) for role in ROLES if getattr(given, role)]
+    return (*named, *([("face", given.faces)] if given.faces else []))
 
 
 def _with_settings(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:

@@ -1,1 +1,1 @@
-"""Many subjects at once on one base: each row of a batch belongs to one subject."""
+"""Training several subjects at once on one base: each row of a batch belongs to one subject."""

@@ -1,4 +1,4 @@
-"""Outfits worn by rows: several at once on one base, each by the rows of a run that are its own."""
+"""Adapters attached by rows: several at once on one base, each acting on its own rows of a run."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 class Rows:
-    """Which adapter each row of the run under way belongs to: the place of its member, or -1 for none."""
+    """The member (number of an adapter) that each row of the current run belongs to, or -1 for none."""
 
     def __init__(self) -> None:
         self.index: Tensor | None = None
         self.members: list[int] = []
-        self.version = 0  # of this arrangement
+        self.version = 0  # increases with every new assignment
         self.even = True
         self._of: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
     def assign(self, members: Sequence[int], device: Any) -> None:
-        """`members` is the place of each row's member, rows of one member side by side."""
+        """Set the member of each row. Rows of one member must be adjacent."""
         if list(members) == self.members:
             return
         self.members, self.version = list(members), self.version + 1
@@ -40,11 +40,11 @@ class Rows:
         self.even = -1 not in members and len(each) == 1 and list(members) == sorted(members)
 
     def all_of(self, place_of: Mapping[int, int]) -> bool:
-        """Whether all rows belong to these members, in their order and as many to each."""
+        """Whether all rows belong to these members, in this order and with equal numbers of rows."""
         return self.even and tuple(dict.fromkeys(self.members)) == tuple(place_of)
 
     def of(self, place_of: Mapping[int, int]) -> tuple[Tensor, Tensor]:
-        """The rows of these members, and the place in their stack of each."""
+        """The rows of these members, and for each row its member's place in their stack."""
         key = tuple(place_of)
         if key not in self._of:
             assert self.index is not None
@@ -57,7 +57,7 @@ class Rows:
 
 
 def alike(recipes: Sequence[Recipe]) -> list[list[int]]:
-    """Which recipes have the same kinds of modifiers in the same order: each kind is stacked once."""
+    """Groups of recipes (by number) with the same kinds of modifiers in the same order: these are stacked together."""
     found: dict[tuple[Any, ...], list[int]] = {}
     for k, recipe in enumerate(recipes):
         key = tuple((type(m).__name__, getattr(m, "layers", "")) for m in recipe.modifiers)
@@ -66,14 +66,14 @@ def alike(recipes: Sequence[Recipe]) -> list[list[int]]:
 
 
 def alias(name: str, place: int) -> str:
-    """A handle or word of the adapter at a place, told apart from the same of another: "<rex>" -> "<rex.3>"."""
+    """A word of the adapter at a place, made distinct from the same word of another: "<rex>" -> "<rex.3>"."""
     return f"{name[:-1]}.{place}>"
 
 
 @contextmanager
 def attach_rows(base: Base, adapters: Sequence[Adapter], rows: Rows) -> Iterator[list[Lives]]:
-    """The stacked forms of the adapters' modifiers; yields what each adapter wears. `rows` says, before each run, whose
-    they are."""
+    """Attach the stacked forms of the adapters' modifiers; yields the attached modifiers of each adapter. Before each
+    run, `rows` must be assigned the adapter of each row."""
     lives = [Lives() for _ in adapters]
     with ExitStack() as stack:
         for group in alike([adapter.recipe for adapter in adapters]):

@@ -1,4 +1,4 @@
-"""Many subjects trained together until the last of them has ended."""
+"""Training several subjects together until the last one ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def train_to_end(base: Base, runs: Sequence[Run], *, slots: int = SLOTS, mixed: 
     """Train all runs, `slots` at a time, and return their adapters with the trained tensors, in the order of the runs.
 
     A run whose loss or gradient is not finite is left out; any other error is raised. `mixed` computes in bfloat16. The
-    base is as it was afterwards. Raises `InputError` for a recipe that cannot be stacked.
+    base is restored at the end. Raises `InputError` for a recipe that cannot be stacked.
     """
     every = [SubjectRun(base, run) for run in runs]
     waiting, members = list(every), list[SubjectRun]()

@@ -1,9 +1,9 @@
-"""Many subjects taught at once: one frozen base, one pass for all of them, and in it each row wears its own subject's
-change.
+"""Training several subjects at once: one frozen base and one pass for all of them, in which each row is changed by its
+own subject's adapter.
 
-A subject taught in a fleet is the subject taught alone: the same random streams, objectives, rates and optimiser, so
-the same concept but for the order in which a few sums are added up (within 2e-3 of its length after a few updates,
-tests/engine/test_stacked.py). Whoever its neighbours are makes no difference to it, nor does one of them failing.
+The result for a subject is the same as from training it alone: random streams, objectives, learning rates and optimiser
+are the same, and only the order of a few sums differs (by up to 2e-3 of the concept's norm after a few updates,
+tests/engine/test_stacked.py). It does not depend on the other subjects, nor on whether one of them fails.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ if TYPE_CHECKING:
 SLOTS = 16
 
 
-BETAS, EPSILON = (0.9, 0.99), 1e-8  # of AdamW, as `train.Learner` has them
+BETAS, EPSILON = (0.9, 0.99), 1e-8  # AdamW's constants, as in `train.Learner`
 
 
 def room(base: Base, recipe: Recipe, *, batch: int, limit: float) -> int:
-    """How many subjects fit into `limit` bytes beside the base: what autograd keeps of one row, times its rows."""
+    """The number of subjects that fit into `limit` bytes beside the base, from the memory that autograd needs for one
+    row."""
     from limner.engine.memory_estimate import kept_in_a_pass
 
     sources = len({term.source for stage in recipe.tuning for term in stage.loss})
@@ -56,14 +57,14 @@ def room(base: Base, recipe: Recipe, *, batch: int, limit: float) -> int:
 
 
 class SubjectRun:
-    """One subject on its way through the stages of its recipe."""
+    """The training of one subject: its recipe, and its state in the stages of that recipe."""
 
     def __init__(self, base: Base, run: Run, start: Checkpoint | None = None) -> None:
         self.run = run
         self.recipe, self.stages = self.run.recipe, self.run.recipe.tuning
         why = self.recipe.why_not_stackable
         if why:
-            raise InputError(f"{self.run.method} cannot be taught in a fleet: {why}")
+            raise InputError(f"{self.run.method} cannot train several subjects at once: {why}")
         sources = dict.fromkeys(term.source for stage in self.stages for term in stage.loss)
         self.draws: dict[Source, Callable[[int, Streams], Batch]] = {s: s.prepare(base) for s in sources}
         self.stage, self.step = (start.stage, start.step) if start else (0, 0)
@@ -89,7 +90,7 @@ class SubjectRun:
 
 @contextmanager
 def stacked_trainer(base: Base, members: Sequence[SubjectRun]) -> Iterator[StackedTrainer]:
-    """The members worn together, until one of them ends."""
+    """Attach the adapters of all members together; yields the trainer of all, to be used until one member ends."""
     rows = Rows()
     adapters = [Adapter(m.recipe, m.handle, m.tensors, 1.0, m.seed) for m in members]
     with attach_rows(base, adapters, rows) as lives:
@@ -98,26 +99,26 @@ def stacked_trainer(base: Base, members: Sequence[SubjectRun]) -> Iterator[Stack
         yield StackedTrainer(base, members, rows)
 
 
-# ------------------------------------------------------------------------------------------------------------- the crew
+# ---------------------------------------------------------------------------------------------------------- the trainer
 
 
 class StackedTensor(NamedTuple):
-    """A tensor that gradients come to: a stack of several members side by side, or what one member has alone."""
+    """A leaf tensor of the graph: a stack of the tensors of several members, or the tensor of one member."""
 
     tensor: Tensor
     members: slice
-    span: slice  # of each member's values
+    span: slice  # columns of the buffer that hold each member's values
 
 
 class StackedTrainer:
-    """The members' values in one buffer [members, values], with their gradients and moments beside them: an update of
-    all of them is arithmetic on four matrices."""
+    """Trains all members together. Their values are the rows of one buffer [members, values], and so are their
+    gradients and moments: an update of all members is arithmetic on four matrices."""
 
     def __init__(self, base: Base, members: Sequence[SubjectRun], rows: Rows) -> None:
         self.base, self.members, self.rows = base, list(members), rows
         self.mixed = False
-        self.broken: Exception | None = None  # what went wrong in a pass of all
-        self.first: list[int] = []  # whose the rows of an update's first run are
+        self.broken: Exception | None = None  # an error in a pass of all members, which is no single member's
+        self.first: list[int] = []  # the member of each row in an update's first run
         self.rows.assign([-1], base.device)
         self.leaves, self.spans = self._laid_out()
         shape = len(self.members), max(leaf.span.stop for leaf in self.leaves)
@@ -127,10 +128,9 @@ class StackedTrainer:
         for leaf in self.leaves:
             place = self.values[leaf.members, leaf.span].view(leaf.tensor.shape)
             leaf.tensor.data = place.copy_(leaf.tensor.data)
-        self.singles = (
-            self.values.float()
-        )  # as they are learned; the values themselves, where those are in single precision
-        self.shared: LRU[Tensor] = LRU(TEXT_BYTES)  # text states of those who learn no words
+        # the trained values in single precision; the same tensor as `values` where that is in single precision
+        self.singles = self.values.float()
+        self.shared: LRU[Tensor] = LRU(TEXT_BYTES)  # text-encoder hidden states of members without learned words
         for k, member in enumerate(self.members):
             for live in member.adapted.live.values():
                 for name in live.stack:
@@ -140,7 +140,7 @@ class StackedTrainer:
             self._begin(k, member)
 
     def _laid_out(self) -> tuple[list[StackedTensor], list[dict[str, tuple[slice, Any]]]]:
-        """Every leaf and its place in the buffer; and for each member, by name, the span and the shape of its part of a
+        """Every leaf with its place in the buffer, and for each member: name -> span and shape of its part of a
         leaf."""
         found: dict[int, list[Any]] = {}
         ends = [0] * len(self.members)
@@ -163,17 +163,17 @@ class StackedTrainer:
         return leaves, spans
 
     def _own(self, k: int, name: str, of: Tensor | None = None) -> Tensor:
-        """A member's part of a leaf, or of what lies beside the values."""
+        """A member's part of a leaf in `values`, or in another buffer of that shape."""
         span, shape = self.spans[k][name]
         return (self.values if of is None else of)[k, span].view(shape)
 
     def _cut(self, live: Live, k: int, name: str, of: Tensor | None = None) -> Tensor:
-        """The same without what a stack filled up."""
+        """A member's part of a leaf without the padding of its stack."""
         full = self._own(k, name, of)
         return live.cut(name, full) if live.cut else full
 
     def _begin(self, k: int, member: SubjectRun) -> None:
-        """What learns in a member's stage, and the moments it brings, or none at the start of a stage."""
+        """Prepare a member's stage: select its parameters, and load its moments, if it has any."""
         self.mean[k], self.square[k], self.count[k], self.factor[k] = 0, 0, 0, 0
         learns = self._chosen(member)
         for live in member.adapted.live.values():
@@ -192,7 +192,7 @@ class StackedTrainer:
             leaf.tensor.requires_grad_(learning)
 
     def _chosen(self, member: SubjectRun) -> dict[str, float]:
-        """What learns in a member's stage, and at which multiple of its rate."""
+        """Name of each parameter of a member's stage -> multiple of the stage's learning rate."""
         found: dict[str, float] = {}
         for selection in member.now.train:
             factor = selection.factor if isinstance(selection, Rated) else 1.0
@@ -200,21 +200,20 @@ class StackedTrainer:
         return found
 
     def update(self) -> tuple[list[tuple[SubjectRun, float]], list[SubjectRun]]:
-        """One step of every member; returns their losses and who has ended."""
+        """One update of every member. Returns the members with their losses, and the members that have ended."""
         self.gradient.zero_()
         for leaf in self.leaves:
             if leaf.tensor.requires_grad:
                 leaf.tensor.grad = self.gradient[leaf.members, leaf.span].view(leaf.tensor.shape)
         self.first = []
         losses = torch.stack([torch.stack(values).sum() for values in self._terms()])
-        self.rows.assign(
-            self.first, self.base.device
-        )  # a run whose activations are computed twice is the update's first
+        # in the backward pass, activation checkpointing recomputes the update's first run
+        self.rows.assign(self.first, self.base.device)
         if losses.requires_grad:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*gradient layout contract.*")  # gradients lie in one buffer
                 torch.autograd.backward(losses.sum())
-        self.rows.assign([-1], self.base.device)  # whoever runs the base now runs it untouched
+        self.rows.assign([-1], self.base.device)  # outside of updates, no adapter acts
         told = losses.detach().tolist()
         self._step(told)
         ended = []
@@ -233,8 +232,8 @@ class StackedTrainer:
         return list(zip(self.members, told, strict=True)), ended
 
     def _step(self, losses: Sequence[float]) -> None:
-        """AdamW for all members at once, each at its own rate, clipped and counted by itself; who is not finite stays
-        as it is."""
+        """AdamW for all members at once, each with its own learning rate, gradient norm and count of steps. A member
+        whose loss or gradient is not finite stays unchanged."""
         about = [(m.now.rate(m.step), m.now.weight_decay, m.now.clip) for m in self.members]
         rates, decays, clips = torch.tensor(about, device=self.mean.device, dtype=self.mean.dtype).T[..., None]
         gradient = self.gradient.float() * (self.factor > 0)
@@ -253,13 +252,13 @@ class StackedTrainer:
         for k in (~finite).flatten().nonzero().flatten().tolist():
             member = self.members[k]
             member.error = member.error or TeachingError(
-                f"{member.handle}: at step {member.step} the loss is {losses[k]:g} and the gradient's norm {float(norm[k]):g}: "
-                "expected finite numbers. The others go on; its last good state is kept"
+                f"{member.handle}: at step {member.step} the loss is {losses[k]:g} and the gradient's norm "
+                f"{float(norm[k]):g}: expected finite numbers. The others go on; its last good state is kept"
             )
 
     def _terms(self) -> list[list[Tensor]]:
-        """The weighted objectives of every member, their batches run in one pass. What goes wrong for one member alone
-        ends that member."""
+        """The weighted objectives of every member, with all batches in one pass. An error of one member ends only that
+        member."""
         every: list[StackedUpdate] = []
         found: list[tuple[SubjectRun, dict[Source, StackedUpdate]]] = []
         for place, member in enumerate(self.members):
@@ -279,7 +278,7 @@ class StackedTrainer:
         return [self._values(member, own) for member, own in found]
 
     def _values(self, member: SubjectRun, own: Mapping[Source, StackedUpdate]) -> list[Tensor]:
-        """A member's objectives; no number, where it has failed."""
+        """A member's weighted objectives; NaN where it has failed."""
         if member.error is None:
             try:
                 return [t.weight * t.value(own[t.source]) for t in member.now.loss]
@@ -290,7 +289,8 @@ class StackedTrainer:
         return [torch.full((), float("nan"), device=self.base.device)]
 
     def predict(self, updates: Sequence[StackedUpdate], operations: tuple[AttentionOp, ...] = ()) -> None:
-        """One run of the denoiser for batches of several members. A member whose prompts cannot be read fails alone."""
+        """One run of the denoiser for batches of several members. Prompts that cannot be encoded end only their
+        member."""
         try:
             self._predict(updates, operations)
         except Exception as error:
@@ -302,7 +302,7 @@ class StackedTrainer:
                 self._predict(good, operations)
 
     def _reads(self, update: StackedUpdate) -> bool:
-        """Whether a member's prompts can be read. If not, its update says why."""
+        """Whether a member's prompts can be encoded. If not, the error is stored in its update."""
         try:
             with torch.no_grad():
                 said = [update.adapted.expand_prompt(prompt) for prompt in update.batch.prompts]
@@ -316,9 +316,8 @@ class StackedTrainer:
         times = torch.cat([update.time for update in updates])
         places = [update.place for update in updates for _ in update.batch.prompts]
         self.rows.assign(places, self.base.device)
-        if (
-            self.base.checkpointing
-        ):  # which of its rows are whose is known of one run alone, when that is computed again
+        # the members of rows are remembered for one run only, so activation checkpointing is limited to the first
+        if self.base.checkpointing:
             self.base.checkpoint(not self.first and not operations)
         self.first = self.first or places
         noised = torch.cat([update.noised for update in updates])
@@ -333,7 +332,7 @@ class StackedTrainer:
             **joined_conditions(batches),
         )
         states, about = self._states(updates), {"dtype": torch.bfloat16, "enabled": self.mixed, "cache_enabled": False}
-        with torch.autocast(self.base.device.type, **about):  # type: ignore[arg-type]  # one table for three of its arguments
+        with torch.autocast(self.base.device.type, **about):  # type: ignore[arg-type]  # arguments of different types
             output = self.base.predict(noised, times, states, context=run).to(self.base.dtype)
         start = 0
         for update in updates:
@@ -341,8 +340,8 @@ class StackedTrainer:
             update._prediction, start = Prediction(output[rows], run, rows), rows.stop
 
     def _states(self, updates: Sequence[StackedUpdate]) -> Tensor:
-        """The text states of all rows: words that learn are read in one pass of the towers, each under a name of its
-        own."""
+        """The text-encoder hidden states of all rows. Prompts with words in training are encoded in one pass, with a
+        distinct name for each member's words."""
         wanted: dict[tuple[int, str], Tensor | None] = {}
         words: dict[str, Tensor] = {}
         texts: dict[tuple[int, str], str] = {}
@@ -365,10 +364,10 @@ class StackedTrainer:
         ]
         return torch.stack([row for row in rows if row is not None])
 
-    # ------------------------------------------------------------------------------------------------------- leaving
+    # -------------------------------------------------------------------------------------------- state of a member
 
     def snapshot(self, member: SubjectRun) -> Checkpoint:
-        """A member's state, in the names that it has alone: it can go on in another fleet, or by itself."""
+        """A member's state, by the names that training alone uses: it can go on with other members, or alone."""
         return self._point(self.members.index(member))
 
     def _point(self, k: int) -> Checkpoint:
@@ -388,13 +387,13 @@ class StackedTrainer:
         return Checkpoint(member.stage, member.step, tensors, moments)
 
     def keep(self) -> None:
-        """Let the members take what they have along."""
+        """Store each member's tensors and moments in the member, to go on in another trainer."""
         for k, member in enumerate(self.members):
             point = self._point(k)
             member.tensors, member.moments = dict(point.tensors), dict(point.moments)
 
     def end(self, member: SubjectRun) -> Checkpoint:
-        """The state in which a member leaves; an error of training that ended it keeps it too."""
+        """The final state of a member, which is also stored in the `TeachingError` that ended it, if one did."""
         point = self._point(self.members.index(member))
         if isinstance(member.error, TeachingError):
             member.error.checkpoint = point
@@ -403,7 +402,7 @@ class StackedTrainer:
 
 @dataclass
 class StackedUpdate(Update):
-    """A member's batch in one update of the fleet."""
+    """A member's batch in one update of all members."""
 
     trainer: StackedTrainer | None = None
     place: int = 0
@@ -424,7 +423,7 @@ class StackedUpdate(Update):
 
     def base_prediction(self, prompts: Sequence[str] | None = None) -> Prediction:
         assert self.trainer is not None
-        self.trainer.rows.assign([-1] * len(self.batch.latents), self.adapted.base.device)  # nobody's change acts
+        self.trainer.rows.assign([-1] * len(self.batch.latents), self.adapted.base.device)  # no adapter acts
         return super().base_prediction(prompts)
 
     def prediction_for(

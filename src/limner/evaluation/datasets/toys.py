@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from limner.errors import InputError
 from limner.evaluation.datasets import Case, DataSet, Member, loader
 from limner.pocket import SIZE
-from limner.pocket.subjects import prompts
+from limner.pocket.subjects import prompts, table_prompts
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,13 +26,14 @@ asked = prompts
 
 @loader("toys")
 def toys(*, split: str = "held-out", count: int = 6, prompts: int = 10, size: int = SIZE) -> DataSet:
-    """The first `count` standard toys: four pictures to learn from, four held out, and prompts whose truth is known.
+    """The first `count` standard toys: four pictures to learn from, four held out, and prompts whose truth is known
+    (up to 25).
 
     `split` is "held-out" for judging or "dev" for choosing settings.
     """
     from limner.pocket.world import SPLITS
 
-    every = asked()
+    every = table_prompts()
     if split not in ("dev", "held-out"):
         raise InputError(f"toys to judge by come from the splits dev and held-out, not {split!r}")
     if not 1 <= count <= len(STANDARD) or not 1 <= prompts <= len(every):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ class Plan:
     device: str = "cpu"
     curves: tuple[str, ...] = ()  # methods whose likenesses are painted at several strengths
     scales: tuple[float, ...] = SCALES  # which
+    kinds: tuple[str, ...] = ()  # of subjects, where a set has several; none named: all
 
     def __post_init__(self) -> None:
         from limner.methods import find
@@ -55,6 +56,11 @@ class Plan:
                 raise InputError(
                     f"--curve names methods of the bench, and {name!r} is none of them: add it with --methods"
                 )
+
+    @property
+    def faces(self) -> str:
+        """Where the networks of faces of photographs are; empty for the base's own."""
+        return dict(self.encoders).get("face", "")
 
     @property
     def units(self) -> list[Unit]:
@@ -79,18 +85,23 @@ class Plan:
             raise UnknownName("data set", self.data, known)
         load = known[self.data]
         found = load(**_arguments(self.data, load, dict(self.where)), **self._drawn(load))
-        cases = tuple(c for c in found.cases if len(c.members) == 1)[: self.cases]
+        single = (c for c in found.cases if len(c.members) == 1)
+        cases = tuple(c for c in single if not self.kinds or c.member.kind in self.kinds)[: self.cases]
         if not cases:
             raise InputError(f"{found.name} has no subject with pictures; absent: {', '.join(found.absent) or 'none'}")
         cut = (replace(c, prompts=c.prompts[: self.prompts], truth=c.truth[: self.prompts]) for c in cases)
         return replace(found, cases=tuple(cut))
 
     def _drawn(self, load: Callable[..., DataSet]) -> dict[str, int]:
-        """Of a set whose subjects are drawn one by one: how many are needed, so that no more are drawn."""
-        count = inspect.signature(load).parameters.get("count")
-        if count is None or "count" in dict(self.where):
-            return {}
-        return {"count": min(self.cases, count.default)}
+        """Of a set whose subjects are drawn one by one: how many are needed, so that no more are drawn, and how many
+        prompts where these are more than it has of itself."""
+        known, needed = inspect.signature(load).parameters, dict[str, int]()
+        if "count" in known and "count" not in dict(self.where):
+            needed["count"] = min(self.cases, known["count"].default)
+        usual = known["prompts"].default if "prompts" in known else None
+        if isinstance(usual, int) and "prompts" not in dict(self.where) and self.prompts > usual:
+            needed["prompts"] = self.prompts
+        return needed
 
 
 def _arguments(name: str, load: Callable[..., DataSet], where: dict[str, str]) -> dict[str, str]:
@@ -167,12 +178,43 @@ class Suite:
     columns: tuple[str, ...]  # numbers of the table that is printed
 
 
+FACES = ("H", "F", "T", "obeyed", "face_identity", "copy_index", "landmark_freedom")
 SUITES = {
     "faces": Suite(
         "people",
         "face",
-        {"standard": Standard(3, 8, (0, 1, 2, 3)), "quick": Standard(1, 4, (0, 1))},
-        ("H", "F", "T", "obeyed", "face_identity", "copy_index", "landmark_freedom"),
+        {
+            "standard": Standard(3, 8, (0, 1, 2, 3)),
+            "quick": Standard(1, 4, (0, 1)),
+            "whole": Standard(15, 40, (0, 1, 2, 3)),
+        },
+        FACES,
     )
 }
-"""Held-out people, prompts of all kinds by turns, four seeds; the whole is --cases 15 --prompts 40."""
+"""Held-out people, prompts of all kinds by turns, four seeds."""
+
+TABLE1 = {
+    "object": Suite(
+        "toys",
+        "object",
+        {"standard": Standard(2, 5, (0, 1)), "quick": Standard(1, 2, (0,)), "whole": Standard(6, 25, (0, 1, 2, 3))},
+        ("clip_t", "clip_i", "F", "T", "H", "copy_index"),
+    ),
+    "face": Suite(
+        "people",
+        "face",
+        {"standard": Standard(2, 8, (0, 1)), "quick": Standard(1, 4, (0,)), "whole": Standard(15, 40, (0, 1, 2, 3))},
+        ("clip_t", "face_identity", "F", "T", "H", "copy_index"),
+    ),
+}
+"""The two parts of the suite table1. Whole, it is the survey's protocol: 25 prompts an object class, 40 a face, four
+pictures of each."""
+
+
+def size_of(sizes: Mapping[str, Standard], name: str, *, suite: str) -> Standard:
+    """A named size. Raises `InputError` where the suite has no such size."""
+    if name not in sizes:
+        raise InputError(
+            f"the suite {suite} has the sizes {', '.join(sizes)}, not {name!r}; say --cases, --prompts, --seeds"
+        )
+    return sizes[name]

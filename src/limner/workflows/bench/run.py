@@ -27,7 +27,7 @@ from limner.evaluation.results import FORMAT, read_results
 from limner.evaluation.summary import correlations, summary
 
 from .plan import Plan, method_of
-from .unit import about_of, compact, key_of, run_crew
+from .unit import _opened, about_of, compact, key_of, run_crew
 
 if TYPE_CHECKING:
     from .plan import Unit
@@ -48,6 +48,7 @@ def bench(
     """
     check_folder(folder)
     set_aside(results, say)
+    make_missing_weights(plan)
     todo = {key_of(plan, unit): unit for unit in plan.units}
     missing = {k: u for k, u in todo.items() if _unit(folder, k, say) is None}
     say(f"{counted(len(todo), 'likeness')}, {len(todo) - len(missing)} there already")
@@ -84,7 +85,22 @@ BEGINNING = b'{"format":'
 """How a results file begins, without spaces, also one of another format."""
 
 
-def set_aside(results: Path, say: Callable[[str], object]) -> None:
+def make_missing_weights(plan: Plan) -> None:
+    """Pre-train the plan's methods that start from weights which a small base does not have yet: before the first unit,
+    whose name depends on them."""
+    from limner.core.subject import Subject
+    from limner.workflows.first_use import make_weights
+
+    for name, given in plan.methods:
+        known = method_of(name)
+        if known is not None:
+            recipe = known(Subject("<rex>", "toy"), **dict(given))
+            make_weights(name, recipe, _opened(plan.base, plan.device, plan.faces))
+
+
+def set_aside(
+    results: Path, say: Callable[[str], object], read: Callable[[Path], Mapping[str, Any]] = read_results
+) -> None:
     """Before the first unit: make sure that the results file can be written in the end. One of another format, or cut
     short, is moved aside, since the units that it is made from are all there; raises `FileError` for a file that limner
     did not write."""
@@ -94,7 +110,7 @@ def set_aside(results: Path, say: Callable[[str], object]) -> None:
     if not results.exists():
         return
     try:
-        read_results(results)
+        read(results)
     except FileError as error:
         head = b"".join(results.read_bytes()[:64].split())
         if not (head.startswith(BEGINNING) or BEGINNING.startswith(head)):

@@ -35,7 +35,7 @@ def run_crew(
 
     if threads:
         torch.set_num_threads(threads)
-    base = _opened(plan.base, plan.device)
+    base = _opened(plan.base, plan.device, plan.faces)
     cases = {case.name: case for case in plan.chosen().cases}
     lessons = list(dict.fromkeys(unit.lesson for unit in trainer.values()))
     taught = _taught_together(lessons, cases, base) if len(lessons) > 1 else {}
@@ -275,24 +275,24 @@ class _counted:
             self.found["peak_bytes"] = float(line.split()[1]) * 1024 if line else 0.0
 
 
-_open: dict[tuple[str, str], Any] = {}
+_open: dict[tuple[str, ...], Any] = {}
 
 
-def _opened(name: str, device: str) -> Base:
+def _opened(name: str, device: str, faces: str = "") -> Base:
     import limner
 
-    if (name, device) not in _open:
-        _open[name, device] = limner.load(name, device=device)
-    found: Base = _open[name, device]
+    if (name, device, faces) not in _open:
+        _open[name, device, faces] = limner.load(name, device=device, faces=faces or None)
+    found: Base = _open[name, device, faces]
     return found
 
 
 def _eyes(plan: Plan, case: Case | None = None) -> dict[str, Any]:
     """The encoders by role; with a case of people, those that know its prompts too."""
-    from limner.evaluation.encoders import bench_encoders, encoder
+    from limner.evaluation.encoders import bench_encoders, encoder, face_encoder
 
     if not plan.encoders:
-        bench = _opened(plan.base, plan.device).capabilities.bench
+        bench = _opened(plan.base, plan.device, plan.faces).capabilities.bench
         if bench is None:
             raise InputError(f"no encoders that know its pictures come with {plan.base}: name some (--clip, --dino)")
         if plan.data == "people" and case is not None:
@@ -303,7 +303,10 @@ def _eyes(plan: Plan, case: Case | None = None) -> dict[str, Any]:
         return dict(bench_encoders(bench))
     key = ("encoders", json.dumps(plan.encoders))
     if key not in _open:
-        _open[key] = {role: encoder(where, device=plan.device) for role, where in plan.encoders}
+        _open[key] = {
+            role: face_encoder(where, device=plan.device) if role == "face" else encoder(where, device=plan.device)
+            for role, where in plan.encoders
+        }
     found: dict[str, Any] = _open[key]
     return found
 
@@ -325,12 +328,13 @@ def _gallery(plan: Plan, case: Case) -> tuple[Image.Image, ...]:
 def about_of(plan: Plan) -> str:
     """A hash of what else than the unit decides its numbers: the base, the judges, prompts and seeds."""
     told: list[Any] = [
-        _opened(plan.base, plan.device).fingerprint,
+        _opened(plan.base, plan.device, plan.faces).fingerprint,
         plan.data,
         plan.where,
         plan.prompts,
         plan.seeds,
         plan.encoders,
+        *([plan.kinds] if plan.kinds else []),
     ]
     if not plan.encoders:
         told.append(sorted({e.weights for e in _eyes(plan).values()}))
@@ -344,7 +348,7 @@ def key_of(plan: Plan, unit: Unit) -> str:
     from limner.evaluation.encoders import file_hash
     from limner.library.settings import checked_settings
 
-    base, known = _opened(plan.base, plan.device), method_of(unit.method)
+    base, known = _opened(plan.base, plan.device, plan.faces), method_of(unit.method)
     chosen = repr(checked_settings(known, dict(unit.settings), base=base.name)) if known else ""
     if ".py:" in unit.method:  # another key when the file is edited
         chosen += file_hash(Path(unit.method.rpartition(":")[0]))
