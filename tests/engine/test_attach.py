@@ -1,4 +1,5 @@
-"""Several adapters at once: each is known by its place, and what cannot be worn together is refused with the reason."""
+"""Several adapters at once: each is known by its place, and adapters that exclude each other are refused with the
+reason."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ def changed(base: Any, seed: int, handle: str, *, weights: str = "", scale: floa
 
 
 def seen(base: Any) -> torch.Tensor:
-    """What a base predicts of fixed latents, as it is now."""
+    """A base's prediction for fixed latents."""
     x = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0))
     time = torch.tensor([500])
     with torch.no_grad():
@@ -112,7 +113,7 @@ def test_before_subjects_are_worn_the_base_paints_alone(base: Any) -> None:
 
 
 def test_a_shared_pretrained_change_acts_once(base: Any) -> None:
-    """In the strongest who wears it; one that a subject learned on from cannot be shared."""
+    """Shared weights act at the largest strength; weights that a subject's training changed cannot be shared."""
     first = changed(base, 1, "<a>", weights="shared")
     second = replace(first, handle="<b>", recipe=replace(first.recipe))
     weak, tuned = replace(second, scale=0.5), replace(second, shipped=frozenset(), tuned=first.shipped)
@@ -167,8 +168,7 @@ def test_the_methods_share_theirs(base: Any, subjects: list[Subject], name: str)
 
 @pytest.mark.parametrize("name", ["instantbooth", "elite"])
 def test_two_words_of_pictures_are_both_read(base: Any, subjects: list[Subject], name: str) -> None:
-    """The pictures of the first matter as those of the second do, and the order of wearing to neither's place in the
-    prompt."""
+    """The pictures of both matter, and the order of attaching does not change a subject's place in the prompt."""
     a, b, c = (limner.learn(base, subject, method=name) for subject in subjects)
     other = replace(a, tensors=c.tensors)  # under the first's name, another subject's pictures
     prompt = f"{a.handle} and {b.handle} on the beach"
@@ -236,11 +236,11 @@ def test_a_concept_knows_the_weights_it_stands_on(
         FileError, match="stands on pre-trained weights of ip_adapter with hash .*, and those here have anew"
     ):
         adapter_of(concept, base)
-    assert adapter_of(replace(concept, weights={}), base)  # of before they were recorded
+    assert adapter_of(replace(concept, weights={}), base)  # a concept from before they were recorded
 
 
 def test_changes_of_one_weight_add_up(base: Any, subjects: list[Subject]) -> None:
-    """Of two concepts whose changes stand in the place of a weight, neither hides the other."""
+    """Where two concepts change the same weight, neither hides the other."""
     recipe = methods()["lycoris_loha"](subjects[0])
     adapters = []
     for k in range(2):

@@ -163,7 +163,7 @@ def test_motion_modules_of_diffusers_paint_clips(base: Any, tmp_path: Path) -> N
     assert paths == ["000.webp", "001.webp"]
     assert [path.name for path in found.save(tmp_path / "out")] == ["002.webp", "003.webp"]
     MotionAdapter((64, 64), motion_max_seq_length=8, **about).save_pretrained(tmp_path / "small")
-    with pytest.raises(InputError, match=r"\(64, 64\) channels, and pocket has \(64, 128, 192\)"):
+    with pytest.raises(InputError, match=r"\(64, 64\) channels, but those of pocket have \(64, 128, 192\)"):
         limner.paint(base, "a dog", frames=2, motion=tmp_path / "small", settings=TWO)
     with pytest.raises(FileError, match="expected a MotionAdapter"):
         limner.paint(base, "a dog", frames=2, motion=tmp_path, settings=TWO)

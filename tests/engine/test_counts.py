@@ -1,4 +1,4 @@
-"""What an update costs in operations, not in seconds: what is cached stays cached, and a fleet is one pass."""
+"""The cost of an update in operations, not in seconds: caches hold, and several stacked subjects take one pass."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def subjects() -> list[Subject]:
 
 
 def counted(running: Any) -> Counting:
-    """Of the fourth update, when everything is warm."""
+    """Counts of the fourth update, when all caches are filled."""
     for _ in range(3):
         next(running)
     with Counting() as found:

@@ -76,7 +76,7 @@ def test_every_saving_saves(folder: Path) -> None:
     half, whole = (estimate(shape, replace(start, dtype=dtype)).parts for dtype in ("bfloat16", "float32"))
     for part in ("weights", "activations", "decoding"):
         assert half[part] == whole[part] / 2
-    assert half["learning"] > whole["learning"]  # what learns stays in single precision
+    assert half["learning"] > whole["learning"]  # trained tensors stay in single precision
     for name in ("offload", "checkpointing"):
         assert (
             estimate(shape, replace(start, **cast("dict[str, Any]", {name: True}))).teaching
@@ -213,8 +213,8 @@ def test_the_plan_is_what_was_measured(dtype: str, taught: float, painted: float
 
 
 def test_half_precision_saves_nothing_where_all_weights_learn() -> None:
-    """What learns is kept in single precision beside the rounded weights, so the plan does not take to bfloat16 for its
-    sake."""
+    """Trained tensors are kept in single precision beside the rounded weights, so bfloat16 does not make them smaller,
+    and the plan does not choose it for that."""
     everything = replace(SD15, learned=SD15.weights["denoiser"])
     whole, half = (estimate(everything, Choice(dtype)) for dtype in ("float32", "bfloat16"))
     assert half.parts["learning"] >= 16 * everything.learned

@@ -44,7 +44,7 @@ def layout(base: Any, **more: Any) -> Layout:
 
 
 def predicted(base: Any, adapters: Any, prompt: str, where: Layout | None) -> Tensor:
-    """What the guided denoiser makes of fixed latents."""
+    """The guided denoiser's output for fixed latents."""
     x = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), attach(base, adapters) as adapted:
         denoise = _guided(adapted, [prompt], [0], PaintSettings(steps=2), None, {}, 1, where)

@@ -230,7 +230,7 @@ def test_a_samplers_numbers_stay_with_the_processor(base: Any, sampler: str) -> 
 
 
 def test_states_of_a_batch_are_put_together_once(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What no step changes is one tensor for all of them, the negative prompt's included."""
+    """Hidden states that no step changes are one tensor for all steps, the negative prompt's included."""
     seen: list[Any] = []
     real = base.predict
     monkeypatch.setattr(base, "predict", lambda x, t, s, **k: (seen.append(s), real(x, t, s, **k))[1])

@@ -1,4 +1,4 @@
-"""What makes each method itself: the distinct property that its paper promises."""
+"""The distinct property of each method, as its paper promises it."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def read(
     time: int = 500,
     references: References | None = None,
 ) -> tuple[Pass, Tensor]:
-    """A run, and the text states [rows, L, D] that the first cross-attention layer read in it."""
+    """A pass, and the hidden states [rows, L, D] of the text that its first cross-attention layer read."""
     seen: list[Tensor] = []
 
     def note(call: AttentionCall) -> AttentionCall:
@@ -269,7 +269,7 @@ def test_fastcomposers_picture_to_see_is_the_one_to_paint_and_photomakers_never_
         drawn = stage.loss[0].source.prepare(base)(0, streams(0, "seen", 0, 0))
         assert drawn.references is not None
         assert drawn.references.masks is not None
-        if same:  # what is inside of the mask is the target's
+        if same:  # the reference inside the mask is the target's
             inside = drawn.references.masks[:, 0] > 0.9
             apart = (base.decode(drawn.latents) - drawn.references.first).abs()
             assert float((apart * inside).sum() / inside.sum() / 3) < 0.12
@@ -903,8 +903,8 @@ def test_facestudio_learns_the_prior_first_and_leaves_it_then(base: Any) -> None
 
 
 def test_freecure_without_attributes_is_its_host(base: Any, ada: Subject) -> None:
-    """No strength, or a prompt that asks for no attribute: FastComposer's own picture. With one, another. Twins make
-    batches larger, which may turn a last bit."""
+    """Without strength, or without an attribute in the prompt, the picture is FastComposer's own; with one, another.
+    Parallel streams make batches larger, which may turn a last bit."""
     host, cured = (
         {said: painted(base, name, ada, said) for said in ("<rex> on the beach", "<rex> wearing sunglasses")}
         for name in ("fastcomposer", "freecure")

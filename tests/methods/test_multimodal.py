@@ -132,7 +132,7 @@ def test_it_says_what_toys_are_that_it_never_saw(reader: Multimodal) -> None:
     words = [set(text.replace(",", "").split()) for text in said]
     assert sum(one.kind in text for one, text in zip(who, words, strict=True)) >= 10  # 2 by chance
     colours = [len(set(one.colours[:2]) & text) for one, text in zip(who, words, strict=True)]
-    assert sum(colours) >= 12  # of the first two of each; 5 by chance
+    assert sum(colours) >= 12  # out of the first two of each; 5 by chance
     asked = [reader.asked("new picture", prompt=f"a {one.kind} on the beach", noun=one.kind) for one in who]
     told = reader.says(reader.vectors(asked, reader.seen(pixels)))
     assert all("beach" in text for text in told)
@@ -205,7 +205,7 @@ def test_learn_can_ask_it_for_captions(rex: Subject) -> None:
 
 
 def stage_of(base: Any, name: str, number: int, **settings: Any) -> Iterator[tuple[Any, Update]]:
-    """The worn recipe of pre-training, and the first update of one of its stages."""
+    """The attached recipe of pre-training, and the first update of one of its stages."""
     recipe = methods()[name](NOBODY, batch=4, **settings)
     with attach(base, [Adapter(recipe, "<nobody>", shipped(name, base))]) as adapted:
         source = recipe.stages[number].loss[0].source
@@ -244,8 +244,8 @@ def test_each_stage_of_kosmos_g_teaches_its_own(base: Any, few: None) -> None:
 
 @pytest.mark.parametrize("name", ["kosmos_g", "cafe"])
 def test_of_texts_alone_both_make_what_the_text_tower_makes(base: Any, reader: Multimodal, name: str) -> None:
-    """Each text's states are nearest to the text tower's of that text, and nearer than a quarter of how far those lie
-    apart."""
+    """Each text's hidden states are nearest to the text encoder's for that text, at less than a quarter of the distance
+    between those of two texts."""
     from limner.pocket.world import caption, sample
 
     texts = sorted({caption(sample(700_000_000 + k, split="dev")) for k in range(24)})
@@ -319,7 +319,7 @@ def test_an_explanation_has_the_looks_where_the_word_was() -> None:
 
 
 def test_it_explains_what_it_will_paint(base: Any) -> None:
-    """Of toys that no training saw, of more than half: what ships loses the prompt on a third of them."""
+    """On more than half of the held-out toys: the shipped weights lose the prompt on a third of them."""
     said = {}
     for number, noun in enumerate(("dog", "cat", "car", "teapot", "robot", "mug", "backpack", "boat")):
         subject = toy(noun, 2_000_012 + number, count=1)
@@ -395,7 +395,7 @@ def test_what_is_like_the_reference_and_the_words_is_kept(base: Any, few: None) 
 def followed(
     base: Any, subject: Subject, prompts: list[str], settings: limner.PaintSettings = QUICK
 ) -> tuple[list[Any], list[Any]]:
-    """What each step of a painting knew of the one before, and every step's maps [rows, N, L] by site."""
+    """For each sampling step, its knowledge of the step before, and its maps [rows, N, L] by site."""
     known: list[tuple[Pass, Any]] = []
     maps: list[Any] = []
     key = (FOLLOWED, subject.handle)
@@ -474,7 +474,9 @@ def test_shut_gates_are_the_base_and_the_reference_is_looked_at_once_clean(
     assert len(times) == QUICK.steps + 1
     (bare,) = limner.paint(base, "a dog in the snow", settings=QUICK)
     apart = np.asarray(to_images(base.decode(gated.latents))[0]).astype(int) - np.asarray(bare.image)
-    assert abs(apart).max() <= 1  # of 255: branches of weight zero are added, and rows decoded, in other groups
+    assert (
+        abs(apart).max() <= 1
+    )  # one step of 255: branches of weight zero are added, and rows decoded, in other groups
 
 
 def test_self_attention_sees_no_reference_at_the_noisiest_times(base: Any, rex: Subject) -> None:

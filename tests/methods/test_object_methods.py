@@ -1,4 +1,4 @@
-"""What makes each of these methods for objects itself."""
+"""The distinct property of each of these methods for objects."""
 
 from __future__ import annotations
 
@@ -492,7 +492,7 @@ def test_core_the_word_is_read_in_the_length_of_the_noun(base: Any, rex: Subject
 
 
 def keys_and_values(base: Any, adapted: Any, prompt: str) -> tuple[dict[str, Any], Any]:
-    """Of every cross-attention layer in one run, and the text states."""
+    """Keys and values of every cross-attention layer in one pass, and the hidden states of the text."""
     seen: dict[str, Any] = {}
 
     def note(call: Any) -> Any:
@@ -687,7 +687,7 @@ def test_catversion_changes_no_word_and_no_weight_and_only_the_last_text_layers(
     assert set(concept.tensors) == {f"prefix.{layer}.{part}" for layer in last for part in ("key", "value")}
 
     def outputs(adapters: list[Any], prompt: str) -> list[Any]:
-        """Of every text layer, and the text states."""
+        """Outputs of every layer of the text encoder, and its hidden states."""
         seen: list[Any] = []
         with torch.no_grad(), attach(base, adapters) as adapted:
             handles = [x.layer.register_forward_hook(lambda *a: seen.append(a[-1][0].clone())) for x in layers]

@@ -1,4 +1,4 @@
-"""What makes each of these methods for objects itself: pairs, pools, rewards, searches, canvases."""
+"""The distinct property of each of these methods for objects: pairs, pools, rewards, searches, canvases."""
 
 from __future__ import annotations
 

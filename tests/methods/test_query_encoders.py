@@ -38,7 +38,7 @@ UNSEEN = range(4000, 4048)
 
 
 def former() -> tuple[QueryFormer, dict[str, torch.Tensor]]:
-    torch.manual_seed(0)  # what it is asked about
+    torch.manual_seed(0)  # the inputs are random, but the same each time
     return SHAPE, SHAPE.start(20, 12, stream(0, "former"))
 
 
@@ -177,7 +177,7 @@ def test_reference_and_target_share_the_subject_and_never_the_background(base: A
         inside = masks > 0.5
         for row in range(3):
             within, without = ((shown[row] - target[row]).abs() * part for part in (inside[row], ~inside[row]))
-            assert within.sum() / inside[row].sum() / 3 < 0.08  # what the autoencoder loses
+            assert within.sum() / inside[row].sum() / 3 < 0.08  # the autoencoder's own loss
             assert without.sum() / (~inside[row]).sum() / 3 > 0.08
 
 
@@ -310,8 +310,8 @@ def test_without_its_contrasts_it_is_a_plain_adapter() -> None:
 
 
 def test_appearance_contrast_in_closed_form() -> None:
-    """Two toys, two pictures each, whose tokens are equal for a toy and at right angles for two: a twin among three
-    others."""
+    """Two toys, two pictures each; tokens are equal for the same toy and orthogonal for different ones, so each picture
+    has one equal among three others."""
     tokens = torch.eye(2).repeat_interleave(2, 0)[:, None].expand(4, 3, 2)  # [B, sites, d]
     run = Pass(kept={TOKENS: tokens, WHOLE: tokens[:, 0]})
     shown = References(torch.zeros(4, 1, 3, 2, 2), nouns=("dog",) * 4, identity=torch.tensor([7, 7, 9, 9]))

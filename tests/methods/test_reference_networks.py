@@ -58,7 +58,7 @@ class Spy:
 
 
 def moved(adapted: Any, seed: int = 0) -> None:
-    """Every parameter of what is worn somewhere else than where it started."""
+    """Move every parameter of the attached adapter away from its initial value."""
     at = stream(seed, "moved")
     for tensor in adapted.tensors.values():
         if isinstance(tensor, torch.nn.Parameter):

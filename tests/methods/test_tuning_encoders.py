@@ -1,4 +1,4 @@
-"""What makes the tuning encoders, Taming Encoder and Versatile Diffusion these methods and no others."""
+"""The distinct properties of the tuning encoders, Taming Encoder and Versatile Diffusion."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_weight_offsets_multiply_and_start_as_the_identity(base: Any) -> None:
     weight[0] = 0
     _, change = multiplied(2)(weight, stream(0, "offsets"))
     new = weight + change({**start, "rows": rows})
-    assert not new[0].any()  # what is zero stays zero: it multiplies
+    assert not new[0].any()  # zeros stay zero, since the change multiplies
     wanted = weight * (1 + sum(torch.outer(rows[:, k], start["columns"][k]) for k in range(2)))
     assert torch.allclose(new, wanted, atol=1e-6)
     assert sum(t.numel() for t in start.values()) < weight.numel() / 10
@@ -248,7 +248,7 @@ def two_paths(subject: Subject, blend: float) -> Recipe:
 
 
 def run_two_paths(base: Any, rex: Subject, blend: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """What is predicted, and the word."""
+    """The prediction, and the learned word."""
     x, t = noised(base, 1, 500)
     with torch.no_grad(), attach(base, [Adapter(two_paths(rex, blend), "<rex>")]) as adapted:
         filled(adapted, "up", "shift", "second.weight", by=0.1)
@@ -416,7 +416,7 @@ def tokens(base: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def in_flow(base: Any, rex: Subject, ratio: float, prompts: list[str]) -> torch.Tensor:
-    """What is predicted with a stack that has moved from where it starts."""
+    """The prediction with a stack that has moved away from its initial values."""
     from limner.parts.encoders import all_of
 
     x, t = noised(base, 1, 500)
@@ -486,7 +486,7 @@ def test_rows_with_references_learn_the_image_flow_alone(base: Any, rex: Subject
     assert torch.equal(without, plainly(base, x, t, ["a dog"]))
 
 
-# --------------------------------------------------------------------------------------------------- what learns, where
+# --------------------------------------------------------------------------------------------------- trained parameters
 
 
 @pytest.mark.parametrize("name", ["e4t", "domain_agnostic"])

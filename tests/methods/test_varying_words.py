@@ -1,4 +1,4 @@
-"""What makes words that vary with layer and time themselves."""
+"""The distinct properties of words that vary with layer and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes each family of weight changes itself."""
+"""The distinct property of each family of weight changes."""
 
 from __future__ import annotations
 

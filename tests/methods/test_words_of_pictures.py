@@ -61,7 +61,7 @@ def taught_run(
 
 
 def trained_tensors(name: str, base: Any) -> list[set[str]]:
-    """What learns in each stage of pre-training."""
+    """Trained parameters of each stage of pre-training."""
     recipe = methods()[name](NOBODY)
     with attach(base, [Adapter(recipe, "<nobody>")]) as adapted:
         return [{key for part in stage.train for key in part(adapted)} for stage in recipe.pretraining]
@@ -77,8 +77,8 @@ def test_another_toy_paints_another_picture(base: Any, rex: Subject, name: str) 
 
 @pytest.mark.parametrize("name", ["elite", "umm_diffusion", "instantbooth", "kim_sod_cnn"])
 def test_prompts_without_the_word_see_nothing_of_the_subject(base: Any, rex: Subject, name: str) -> None:
-    """What a word carries stays with the word: two subjects paint one picture where neither is named. Of InstantBooth,
-    whose adapters see the pictures whatever is said, with the adapters off."""
+    """A word acts only where it is named: two subjects paint the same picture where neither is named. InstantBooth's
+    adapters, which see the reference images for every prompt, are off here."""
     from limner.pocket.subjects import toy
 
     off = {"beta": 0.0} if name == "instantbooth" else {"candidates": 1} if name == "kim_sod_cnn" else {}
@@ -228,7 +228,9 @@ def test_depths_are_layers_of_clip(base: Any) -> None:
     count = states.shape[1] // 3
     assert torch.equal(found[:, :, 0], states[:, 2 * count :])
     assert torch.equal(found[:, :, 2], states[:, count : 2 * count])
-    assert found[0, 0, 1].equal(found[1, 0, 1])  # what the first layer reads of the class token is of no picture
+    assert found[0, 0, 1].equal(
+        found[1, 0, 1]
+    )  # the class token at the first layer's input does not depend on the picture
 
 
 def test_details_are_zero_off_the_subject(base: Any) -> None:

@@ -63,8 +63,8 @@ def test_a_region_is_around_the_points() -> None:
 
 
 def test_a_word_is_read_in_its_region_alone(base: Any) -> None:
-    """What stands outside of the region is as if the word's tokens were not there: changing the word changes nothing
-    there, at a layer."""
+    """Outside of the region, a layer's output is as if the word's tokens were missing: changing the word changes
+    nothing there."""
     prompt = "a dog on the beach"
     seen: dict[int, Tensor] = {}
     where = torch.zeros(1, 1, 16, 16)

@@ -50,7 +50,7 @@ def test_the_best_are_learned_and_rounds_resume_to_the_same_bits(base: Any, rex:
     recipe = rounds(rex, choose)
     points = [p.snapshot() for p in train(base, Adapter(recipe, "<rex>"), stages=recipe.tuning)]
     assert len(shown) == 2
-    assert not torch.equal(shown[0][0], shown[1][0])  # what was learned meanwhile shows
+    assert not torch.equal(shown[0][0], shown[1][0])  # the updates in between make a difference
     kept = points[2].moments["gathered.0.latents"]
     assert kept.shape == (2, *base.latent_shape)
     assert "gathered.0.latents" not in points[3].moments  # the round is over

@@ -89,12 +89,12 @@ def _shown_by(results: Path) -> Any:
 
 
 def _read(results: Path) -> dict[str, Any]:
-    """A results file of a bench or of the suite table1. Raises `FileError` for one without any likeness."""
+    """A results file of a bench or of the suite table1. Raises `FileError` for one without any concept."""
     if suite_of(results) == SUITE:
         return read_table1(results)
     content = read_results(results)
     if not content["units"]:
-        raise FileError(f"{results} holds no likeness yet: run `limner bench`")
+        raise FileError(f"{results} holds no concept yet: run `limner bench`")
     return content
 
 
