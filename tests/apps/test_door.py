@@ -151,10 +151,10 @@ def test_errors_of_the_hub_and_of_the_gpu_are_explained() -> None:
     import torch
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    assert "the hub cannot be asked" in str(
+    assert "the hub cannot be reached" in str(
         door.explain(OfflineModeIsEnabled("Cannot reach https://x: offline\n  more"))
     )
-    assert "the hub cannot be asked" in str(door.explain(LocalEntryNotFoundError("no such entry")))
+    assert "the hub cannot be reached" in str(door.explain(LocalEntryNotFoundError("no such entry")))
     assert "--fit GB" in str(door.explain(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")))
 
 
