@@ -68,8 +68,8 @@ def test_a_command_typed_wrong_is_one_line(words: str, said: str, capsys: pytest
     [
         ("learn x --slots 2", "--slots is about many subjects"),
         ("learn x --mixed", "--mixed is about many subjects"),
-        ("bench --methods dreambooth:steps=abc", "steps of dreambooth is a whole number, not 'abc'"),
-        ("bench --methods dreambooth:lr=abc", "lr of dreambooth is a number"),
+        ("bench --methods dreambooth:steps=abc", "steps of dreambooth must be a whole number, not 'abc'"),
+        ("bench --methods dreambooth:lr=abc", "lr of dreambooth must be a number"),
         ("bench --methods base+alone --data dreambench", "needs its folder: say --where folder=PATH"),
         ("bench --methods base+alone --data dreambench --where place=x", "has no argument 'place'"),
         ("paint x --device cuda:99", "no CUDA device here"),
@@ -129,7 +129,7 @@ def test_an_output_that_is_a_file_is_said_before_the_work(
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "/etc/x"), "/etc/x: there is no permission for it"),
+        (PermissionError(errno.EACCES, "Permission denied", "/etc/x"), "/etc/x: permission denied"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), "x: No such file or directory"),
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
         (MemoryError(), "the memory is used up"),
