@@ -66,8 +66,8 @@ def test_a_command_typed_wrong_is_one_line(words: str, said: str, capsys: pytest
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("learn x --slots 2", "--slots is about many subjects"),
-        ("learn x --mixed", "--mixed is about many subjects"),
+        ("learn x --slots 2", "--slots is for many subjects"),
+        ("learn x --mixed", "--mixed is for many subjects"),
         ("bench --methods dreambooth:steps=abc", "steps of dreambooth must be a whole number, not 'abc'"),
         ("bench --methods dreambooth:lr=abc", "lr of dreambooth must be a number"),
         ("bench --methods base+alone --data dreambench", "needs its folder: say --where folder=PATH"),

@@ -433,4 +433,4 @@ def test_learn_together_from_the_command_line(subjects: list[Subject], tmp_path:
         assert Concept.load(tmp_path / "out" / f"{subject.name}.safetensors").handle == subject.handle
     assert "2 subjects" in capsys.readouterr().err
     assert main(told) == 0
-    assert "2 of 2 subjects are taught already" in capsys.readouterr().err
+    assert "2 of 2 subjects are learned already" in capsys.readouterr().err

@@ -279,13 +279,13 @@ def test_concepts_that_cannot_be_merged(base: Any, loras: list[Concept]) -> None
         (
             [first, replace(second, base={**second.base, "fingerprint": "other"})],
             WrongBase,
-            "<bo> was taught on pocket",
+            "<bo> was learned on pocket",
         ),
     ):
         with pytest.raises(error, match=said):
             limner.merge(base, concepts)
     twin = next(f"<x{k}>" for k in range(200) if _says(base, replace(first, handle=f"<x{k}>")) == _says(base, first))
-    with pytest.raises(InputError, match="were both taught as"):
+    with pytest.raises(InputError, match="were both learned as"):
         limner.merge(base, [first, _called(first, twin)])
     with pytest.raises(UnknownName, match="did you mean 'average'"):
         limner.merge(base, [first, second], by="averag")
