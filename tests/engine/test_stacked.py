@@ -309,7 +309,7 @@ def test_what_has_no_stacked_form_is_refused_with_the_reason(base: Any, subjects
         assert isinstance(end.error, InputError)
         assert f"{name} cannot be taught in a fleet" in str(end.error)
         assert why in str(end.error)
-    with pytest.raises(InputError, match="at least one slot"):
+    with pytest.raises(InputError, match="number of slots must be 1"):
         next(train_stacked(base, [], slots=0))
     assert not methods()["lora_dreambooth"](subjects[0]).why_not_stackable
     assert learn_many(base, []) == []

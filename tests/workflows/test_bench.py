@@ -161,7 +161,7 @@ def test_units_that_are_damaged_are_made_anew(
     found = bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", say=told.append)
     assert made == [unit["key"]]
     assert found["units"] == ran.found["units"]
-    assert "is made anew" in told[0]
+    assert "runs again" in told[0]
 
 
 def test_a_sheet_of_the_bases_pictures_that_is_cut_short_is_made_anew(ran: SimpleNamespace, tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def choose(
     if photographs and not about.photographs:
         return Choice(
             OF_PHOTOGRAPHS,
-            f"these pictures are photographs, which {base} does not know: other methods paint noise or another member of "
+            f"these pictures are photographs, which {base} does not know: other methods paint noise or another "
+            "member of "
             "the class, this one a toy like the subject. To paint the subject itself, name a real base with --base",
         )
     wanted = "object" if kind == "pet" else kind
@@ -84,7 +85,8 @@ def choose(
     if not quick:
         least = min(row["seconds"] for row in able.values())
         raise InputError(
-            f"no method for {with_article(kind)} took less than {least:.0f} s when measured; the budget is {budget:.0f} s"
+            f"no method for {with_article(kind)} took less than {least:.0f} s when measured; the budget is "
+            f"{budget:.0f} s"
         )
     best = max(row["H"] for row in quick.values())
     enough = {n: row for n, row in quick.items() if row["H"] >= GOALS[goal] * best}

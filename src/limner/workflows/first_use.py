@@ -39,7 +39,8 @@ def make_weights(name: str, recipe: Recipe, base: Base) -> Path | None:
     ready = prepared(name, base=base, given={}, to=to)
     updates = sum(stage.steps for stage in ready.stages)
     print(
-        f"{name} starts from weights that are trained once for {base.name}, and there are none yet: they are trained now, "
+        f"{name} starts from weights that are trained once for {base.name}, and there are none yet: they are "
+        "trained now, "
         f"in {updates} updates on {ready.seen.name}, which takes some minutes, and saved in {to}",
         file=sys.stderr,
         flush=True,

@@ -140,7 +140,8 @@ def _check_own(members: Sequence[Member]) -> None:
         for name in member.own:
             if name in found:
                 raise InputError(
-                    f"{found[name]} and {member.handle} both hold {name}, and one would be lost; paint with both concepts at once, "
+                    f"{found[name]} and {member.handle} both hold {name}, and one would be lost; paint with both "
+                    "concepts at once, "
                     "--with FILE FILE"
                 )
             found[name] = member.handle

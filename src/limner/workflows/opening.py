@@ -143,6 +143,7 @@ def strange_words_note(base: str, text: str) -> str:
     if not words:
         return ""
     return (
-        f"the base {base!r} does not know {listed(map(repr, words))}, and leaves that out of the picture; `limner words` "
+        f"the base {base!r} does not know {listed(map(repr, words))}, and leaves that out of the picture; `limner "
+        "words` "
         "lists the words that it knows"
     )

@@ -135,7 +135,8 @@ def previews(
     if subject is None:
         if bench is None:
             raise InputError(
-                "previews on this base need a subject: --preview-of FOLDER, a folder named by the subject's class that holds "
+                "previews on this base need a subject: --preview-of FOLDER, a folder named by the subject's class "
+                "that holds "
                 "its pictures"
             )
         subject = bench.example()

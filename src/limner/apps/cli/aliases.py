@@ -58,7 +58,10 @@ class Absent(NamedTuple):
 
 
 _RATE = "the learning rate is one of a method's settings and stays constant: --lr"
-_SIZE = "a base learns and paints at its own size (`limner bases`), and pictures are cut to it: leave it out, or name another --base"
+_SIZE = (
+    "a base learns and paints at its own size (`limner bases`), and pictures are cut to it: leave it out, or name "
+    "another --base"
+)
 _STATES = "checkpoints are written every few seconds, and --resume continues from the last one: leave it out"
 _EPOCHS = "the length of training is counted in updates: --steps"
 ABSENT = {

@@ -62,7 +62,8 @@ def add_to(commands: Any) -> None:
         "--ways",
         nargs="+",
         metavar="WAY",
-        help="for --suite pairs: together (both concepts attached at once), a value of `limner paint --compose` (blend, "
+        help="for --suite pairs: together (both concepts attached at once), a value of `limner paint --compose` "
+        "(blend, "
         "attention, latents), or a value of `limner merge --by`",
     )
     parser.add_argument(

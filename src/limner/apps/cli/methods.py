@@ -45,8 +45,9 @@ def method_table() -> list[dict[str, Any]]:
         about = card(function)
         recipe = function(Subject("<rex>", "dog"))
         rows.append({
-            "name": name, "title": about.title, "arxiv": about.arxiv, "source": about.source, "year": about.year, "scope": list(about.scope),
-            "framework": recipe.framework, "together": not recipe.why_not_stackable, "measured": measured().get(name, {}),
+            "name": name, "title": about.title, "arxiv": about.arxiv, "source": about.source, "year": about.year,
+            "scope": list(about.scope), "framework": recipe.framework, "together": not recipe.why_not_stackable,
+            "measured": measured().get(name, {}),
             "full_size": dict(about.full_size), "same": list(about.same), "full_size_source": about.full_size_source,
             "settings": {s.name: {"default": s.default, "help": s.help} for s in settings(function)},
         })  # fmt: skip

@@ -116,7 +116,8 @@ def _add_regions(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=WHERE",
-        help="region of one subject: left, right, top, bottom, middle, a box as shares of the picture (left, top, right, "
+        help="region of one subject: left, right, top, bottom, middle, a box as shares of the picture (left, top, "
+        "right, "
         "bottom: 0,0,0.5,1), or a mask's file; may be given several times",
     )
     group.add_argument(

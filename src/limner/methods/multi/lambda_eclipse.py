@@ -20,7 +20,8 @@ from limner.parts.sources import pairs
     scope=("multi", "object"),
     full_size={"layers": 10, "width": 512, "lr": 5e-05, "batch": 256, "steps": 100000, "decoder_steps": 100000},
     same=("scale", "tokens", "contrast"),
-    source="arXiv:2402.05195 gives 34M parameters, which this shape has about, and the weight of the contrast; all else is ours",
+    source="arXiv:2402.05195 gives 34M parameters, which this shape has about, and the weight of the contrast; all "
+    "else is ours",
 )
 def lambda_eclipse(
     subject: Subject,

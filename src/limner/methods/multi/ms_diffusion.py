@@ -21,7 +21,8 @@ from limner.parts.sources import jittered, pairs
     scope=("multi", "object"),
     full_size={"layers": 4, "width": 1280, "lr": 0.0001, "batch": 8, "steps": 100000},
     same=("scale", "tokens", "search_from", "threshold", "drop_box"),
-    source="scripts/train.sh and tutorial_train_sdxl.py of MS-Diffusion/MS-Diffusion, whose batch is that of each GPU; steps are ours",
+    source="scripts/train.sh and tutorial_train_sdxl.py of MS-Diffusion/MS-Diffusion, whose batch is that of each "
+    "GPU; steps are ours",
 )
 def ms_diffusion(
     subject: Subject,

@@ -55,7 +55,7 @@ def blip_diffusion(
 ) -> Recipe:
     """Queries over the references' CLIP places and the class noun, put into the prompt before the noun.
 
-    The authors put the queries behind the prompt's second token, which in their prompts, "a dog …", is before the noun
+    The authors put the queries after the prompt's second token, which in their prompts, "a dog …", is before the noun
     as well. Where they train the text encoder and the whole denoiser along, a low-rank change of the denoiser's
     attention learns here. With `tuning` above 0, that change then learns on from the subject's pictures, the queries
     staying as they are, the mean over all pictures. Their first stage also learns to write captions, and its text goes
