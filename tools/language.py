@@ -50,10 +50,12 @@ PROSE = (
     "benchmarks",
     "training",
     "tools",
+    "src/limner/apps",
     "src/limner/pocket",
     "src/limner/evaluation",
     "src/limner/formats",
     "src/limner/methods",
+    "src/limner/workflows",
     *PARTS,
 )
 """Files and folders whose prose is clean: rules length, opening and word."""

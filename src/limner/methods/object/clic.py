@@ -1,6 +1,6 @@
 """CLiC — Safaee et al., CVPR 2024.
 
-A pattern on a part of an object, learned together with what is around it, to be put on a part of another picture.
+A pattern on a part of an object, learned together with its surroundings, to be painted on a part of another picture.
 """
 
 from limner.core.method import method

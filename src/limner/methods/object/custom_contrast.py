@@ -54,9 +54,9 @@ def custom_contrast(
         location: how far tokens are held to where the noun is read, at the end of painting; 0 is everywhere alike
         semantic: weight of the contrast between pictures and class texts
         appearance: weight of the contrast between pictures, layer by layer
-        layers: of the Querying Transformer
-        width: of its states
-        heads: of its attention
+        layers: layers of the Querying Transformer
+        width: width of its hidden states
+        heads: heads of its attention
         hidden: width within its feed-forward layers
         steps: updates of the one-time training
         lr: learning rate of the one-time training

@@ -44,9 +44,9 @@ def dci(
         context_rate: learning rate of the contexts as a multiple of the others'
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     word, contexts = new_word(subject.handle, like=rare_word(subject.handle)), picture_words(subject)
     own = photos(

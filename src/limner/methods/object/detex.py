@@ -1,7 +1,7 @@
 """DETEX — Cai et al., AAAI 2024.
 
-Pose and background of each picture get tokens of their own, which small networks make from the picture; the subject's
-token is left with the traits that all pictures share, and is all that a prompt needs.
+Pose and background of each picture get their own tokens, which small networks make from the picture. The subject's
+token learns only the traits that all pictures share, and is enough for a prompt.
 """
 
 from limner.core.method import method

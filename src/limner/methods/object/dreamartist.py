@@ -1,7 +1,7 @@
 """DreamArtist — Dong et al., 2022.
 
-Two words from one picture: what it is, for the prompt, and what it is not, for the negative prompt; both are learned
-through the guidance that will paint with them.
+Two words from one picture: a positive word for the prompt and a negative word for the negative prompt, both learned
+through classifier-free guidance.
 """
 
 from limner.core.method import method

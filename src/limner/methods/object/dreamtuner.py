@@ -46,14 +46,14 @@ def dreamtuner(
     there is no code of theirs).
 
     Settings:
-        encoder: whether the subject attention is there; without it, no pre-trained weights are needed
-        attention: how much the reference's places count in self-attention; 0 leaves them out
+        encoder: whether to use subject attention; without it, no pre-trained weights are needed
+        attention: factor of the reference's patch tokens in self-attention; 0 leaves them out
         reference_guidance: guidance by what a clearer reference adds
         steps: updates
         lr: learning rate
-        num_class_pictures: pictures of the class the untouched base paints first
+        num_class_pictures: class images that the untouched base paints first
         pretrain_steps: updates of the one-time training
-        batch: pictures of the subject in an update, and as many of the class; 8 times as many in the one-time training
+        batch: pictures of the subject in an update, and as many class images; 8 times as many in the one-time training
     """
     word, change = new_word(subject.handle, like=subject.noun), low_rank(8, layers="everything")
     seen, looked_at = subject_attention(subject, clip_places), self_subject(subject, attention)

@@ -49,7 +49,7 @@ def e4t(
         short_words: weight of the offset's squared length in the one-time training; ten times as much in tuning
         steps: updates
         lr: learning rate
-        rank: of the low-rank change of attention that is tuned
+        rank: rank of the low-rank change of attention that is tuned
         pretrain_steps: updates of the one-time training
         pretrain_lr: learning rate of the one-time training
         batch: pictures in an update; eight times as many in the one-time training

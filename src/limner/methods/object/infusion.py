@@ -1,7 +1,8 @@
 """Infusion — Zeng et al., ACM Multimedia 2024.
 
-The smallest of changes: one vector a layer, added to the value of the class noun. While painting, attention is that of
-the untouched base, painted alongside from the same noise, so that what the base knows of the scene stays.
+A very small change: one vector for each layer, added to the value of the class noun. During sampling, attention maps
+come from the untouched base, run in a parallel stream from the same noise, so that the base's knowledge of the scene is
+preserved.
 """
 
 from limner.core.method import method
@@ -31,7 +32,7 @@ def infusion(
     differs from their paper (it learns a residual of the key too); this is the paper's.
 
     Settings:
-        outside: how much the loss counts where the subject is not
+        outside: weight of the loss outside of the subject
         twins: whether every picture takes its attention from the base, painted alongside; twice the work
         steps: updates
         lr: learning rate

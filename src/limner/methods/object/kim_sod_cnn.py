@@ -48,7 +48,7 @@ def kim_sod_cnn(
     word's attention. The mask is the subject's own or that of the base's segmenter, the similarity CLIP's.
 
     Settings:
-        local: strength of the details while painting; 0 leaves them out
+        local: strength of the details during sampling; 0 leaves them out
         candidates: pictures painted for each that is wanted, of which the nearest to the subject is kept
         steps: updates of the first stage of the one-time training, the word
         local_steps: updates of the second stage, the details

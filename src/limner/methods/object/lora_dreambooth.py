@@ -40,9 +40,9 @@ def lora_dreambooth(
         layers: which layers change: attention, or everything (convolutions as well)
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     change = low_rank(rank, layers=layers)
     loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)

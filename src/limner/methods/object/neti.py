@@ -1,7 +1,7 @@
 """NeTI — Alaluf et al., SIGGRAPH Asia 2023.
 
-The word is a small network: of the time and the layer it makes the input vector, and a bypass that only the values of
-cross-attention see.
+The word is a small network: from the time and the layer it makes the input vector, and a bypass that only the values of
+cross-attention read.
 """
 
 from limner.core.method import method

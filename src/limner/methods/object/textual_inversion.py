@@ -29,7 +29,7 @@ def textual_inversion(
     The authors' settings for a full-size base: 1 vector, learning rate 5e-3, batch 4, 6100 steps.
 
     Settings:
-        vectors: input vectors the word is wide
+        vectors: number of vectors per token of the word
         steps: updates
         lr: learning rate
         batch: pictures in an update

@@ -39,9 +39,9 @@ def unet_finetune(
         width: hidden width of every adapter
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     adapters = bottleneck_adapters(width)
     loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)
