@@ -49,7 +49,7 @@ def cafe(
     pictures.
 
     Only the abstract and the project page were available. The authors' triplets (reference, request, another picture)
-    are painted by an earlier encoder, here they are drawn from the corpus; their explanations come from a larger
+    are painted by an earlier encoder, here they come from the corpus; their explanations come from a larger
     language model, here from a template. The alignment with the text encoder's hidden states at the start, for texts
     and for pictures with known descriptions, is ours. The second round paints pictures in every update.
 
