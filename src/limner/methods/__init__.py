@@ -55,14 +55,14 @@ def named(name: str, sha256: str = "", *, by: str) -> Callable[..., Recipe]:
     function = _named.get(name) or _named.get(name.rpartition(":")[2])
     if function is None:
         raise FileError(
-            f"{by} was taught by {name}, a method that is not limner's own, and a file never names code to run. If "
+            f"{by} was learned by {name}, a method that is not limner's own, and a file never names code to run. If "
             "you have that method "
             "and trust it, name it: --method FILE.py:function, or --trust to run the file named here (in Python: "
             'limner.methods.find("FILE.py:function") before, or Concept.load(…, trust=True))'
         )
     if sha256 and (now := code_sha256(function)) != sha256:
         warnings.warn(
-            f"{by} was taught by another version of {place_of(function)} (SHA-256 {sha256[:12]}, now {now[:12]}): "
+            f"{by} was learned by another version of {place_of(function)} (SHA-256 {sha256[:12]}, now {now[:12]}): "
             "it may paint "
             "something else",
             stacklevel=3,

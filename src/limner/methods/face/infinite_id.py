@@ -33,7 +33,7 @@ def infinite_id(
     batch: int = 24,
 ) -> Recipe:
     """Identity-enhanced training of a face mapper with keys and values of its own; mixed attention with AdaIN-mean
-    while painting.
+    during sampling.
 
     Only summaries of the paper were available, and no code is released: the form of mixed attention follows the
     summaries, all numbers are ours. In prompts the handle is the class noun. Sampling runs every picture twice.

@@ -1,7 +1,7 @@
 """COMCAT — Xiao et al., ICML 2023.
 
-Low rank where attention is a product: a few columns a head beside queries and keys, and beside values and outputs,
-while no single weight is changed.
+Low-rank changes of the products in attention: each head gets a few more columns of queries and keys, and of values and
+outputs, while the weights themselves stay unchanged.
 """
 
 from limner.core.method import method
@@ -31,7 +31,7 @@ def comcat(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, head-wise low-rank products in every attention layer.
+    """A rare token and the class noun, head-wise low-rank products in every attention layer.
 
     The authors' settings for a full-size base: rank 2, learning rate 2.5e-3 falling linearly, 500 steps, batch 1.
 

@@ -1,7 +1,7 @@
 """Custom Diffusion — Kumari et al., CVPR 2023.
 
-A new word, learned together with the keys and values of cross-attention, while pictures of the class keep the model
-from forgetting it.
+A new word, learned together with the keys and values of cross-attention, while class images keep the model from
+forgetting the class.
 """
 
 from limner.core.method import method

@@ -1,7 +1,8 @@
 """DCI with ICO — Zhu et al., ECCV 2024.
 
-While it learns, every picture has context words of its own, which are then left out, so the subject's word is not mixed
-up with them. The first steps of painting go two ways, with the subject and without, and are integrated place by place.
+In training, every picture has its own context words, which painting leaves out, so that the subject's word does not mix
+with them. The first sampling steps have two branches, with the subject and without, which are integrated position by
+position.
 """
 
 from limner.core.method import method

@@ -34,8 +34,8 @@ def detex(
 ) -> Recipe:
     """A shared word, words of pose and background made from each picture, keys and values of cross-attention.
 
-    The whole picture is reconstructed from all three words, the subject from its word alone where it is, the background
-    from its word alone where the subject is not. The authors released no code and no settings.
+    The whole picture is reconstructed from all three words, the region of the subject from its word alone, and the
+    region of the background from its word alone. The authors released no code and no settings.
 
     Settings:
         foreground_weight: weight of the subject from its word alone

@@ -35,7 +35,7 @@ def dreamartist(
     """A positive and a negative word, learned through classifier-free guidance.
 
     The authors' settings for a full-size base: one picture, 3 and 3 to 10 vectors, guidance 3 or 5, learning rate
-    2.5e-3 to 5e-3, 1000 to 15000 steps. When painting, a negative prompt of the user's takes the place of the learned
+    2.5e-3 to 5e-3, 1000 to 15000 steps. During sampling, a negative prompt of the user's takes the place of the learned
     one.
 
     Settings:

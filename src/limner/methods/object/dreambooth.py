@@ -1,7 +1,7 @@
 """DreamBooth — Ruiz et al., CVPR 2023.
 
-The whole denoiser is tuned to bind a rare word to the subject, while pictures of the class that the untouched model
-painted keep it from forgetting what the class looks like.
+The whole denoiser is tuned to bind a rare word to the subject, while class images that the untouched model painted keep
+it from forgetting what the class looks like.
 """
 
 from limner.core.method import method
@@ -29,7 +29,7 @@ def dreambooth(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, the whole denoiser tuned, prior preservation (Eq. 2).
+    """A rare token and the class noun, the whole denoiser tuned, prior preservation (Eq. 2).
 
     The paper's settings for a full-size base: about 1000 steps, learning rate 5e-6 (Stable Diffusion), weight 1.
 

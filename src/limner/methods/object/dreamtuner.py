@@ -1,7 +1,7 @@
 """DreamTuner — Hua et al., 2023.
 
-From coarse to fine: an encoder trained once shows the subject to new layers between self-attention and the text's, a
-short tuning binds a word, and while painting self-attention looks at the subject in a reference picture.
+From coarse to fine: an encoder trained once feeds new layers between self-attention and cross-attention, a short tuning
+binds a word, and during sampling self-attention reads the subject in a reference image.
 """
 
 from limner.core.method import method
@@ -42,8 +42,8 @@ def dreamtuner(
 
     The authors train the encoder on single pictures beside a frozen ControlNet that gives the layout; here it is
     trained on pairs of pictures of one subject, which differ in layout by themselves. Their attention weighs the
-    reference 2.5 to 3 and guidance is between two noises of it in nine steps of ten (from an implementation by others;
-    there is no code of theirs).
+    reference 2.5 to 3, and in nine of ten steps guidance acts between two noise levels of the reference (from an
+    implementation by others; the authors released no code).
 
     Settings:
         encoder: whether to use subject attention; without it, no pre-trained weights are needed

@@ -45,7 +45,7 @@ def e4t(
     mkshing/e4t-diffusion, which is not the authors'.
 
     Settings:
-        scale: what the encoder's output is multiplied by
+        scale: factor of the encoder's output
         short_words: weight of the offset's squared length in the one-time training; ten times as much in tuning
         steps: updates
         lr: learning rate

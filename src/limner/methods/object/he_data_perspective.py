@@ -33,8 +33,8 @@ def he_data_perspective(
 ) -> Recipe:
     """DreamBooth with structured captions, the text encoder learning too.
 
-    The authors fill the slots of the grammar with a language model, paint thousands of pictures of the class, and tune
-    longer than DreamBooth; they released no settings.
+    The authors fill the slots of the grammar with a language model, paint thousands of class images, and tune longer
+    than DreamBooth; they released no settings.
 
     Settings:
         steps: updates

@@ -40,7 +40,7 @@ def hifi_tuner(
     picture.
 
     Settings:
-        vectors: steps of sampling that have a vector of their own
+        vectors: sampling steps that have a vector of their own
         reference: how far the statistics move to the reference's during sampling; 0 leaves guidance out
         shared_steps: updates of the shared vector
         steps: updates of the shifts

@@ -26,7 +26,7 @@ from limner.parts.sources import photos
 def infusion(
     subject: Subject, *, outside: float = 0.1, twins: bool = True, steps: int = 250, lr: float = 2e-2, batch: int = 4
 ) -> Recipe:
-    """Value residuals, learned where the subject is, and the base's own attention while painting.
+    """Value residuals, learned where the subject is, and the base's own attention during sampling.
 
     The authors' settings for a full-size base: learning rate 0.03, batch 4 accumulated 4 times, 500 steps. Their code
     differs from their paper (it learns a residual of the key too); this is the paper's.

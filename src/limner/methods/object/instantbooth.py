@@ -43,7 +43,7 @@ def instantbooth(
 
     Settings:
         beta: strength of the adapter layers during sampling; 0 leaves them out
-        token_norm: length of the word while painting, in mean lengths of the vocabulary's words; 0 leaves it as it is
+        token_norm: length of the word during sampling, in mean lengths of the vocabulary's words; 0 leaves it as it is
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training

@@ -40,8 +40,8 @@ def lego(
     published no code and no settings.
 
     Settings:
-        near: words the concept is near to, with spaces between; empty is the class noun
-        far: words it is far from
+        near: words near to the concept, with spaces between; empty is the class noun
+        far: words far from the concept
         context_weight: weight of the contrast between those; 0 leaves it out
         steps: updates
         lr: learning rate

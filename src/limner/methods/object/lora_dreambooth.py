@@ -1,6 +1,6 @@
 """DreamBooth with low-rank changes — LoRA (Hu et al., ICLR 2022) in the place of the whole denoiser.
 
-The field's everyday way: a file of a few hundred kilobytes that binds a rare word to the subject.
+The field's usual method: a file of a few hundred kilobytes that binds a rare token to the subject.
 """
 
 from limner.core.method import method
@@ -31,7 +31,7 @@ def lora_dreambooth(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, low-rank changes of the denoiser, prior preservation.
+    """A rare token and the class noun, low-rank changes of the denoiser, prior preservation.
 
     Settings of diffusers' example for a full-size base: rank 4, attention layers, learning rate 1e-4, 500 steps.
 

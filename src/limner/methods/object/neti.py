@@ -30,7 +30,7 @@ def neti(
     steps.
 
     Settings:
-        units: hidden units that are used when painting; fewer are easier to edit, 0 is all
+        units: hidden units that are used during sampling; fewer are easier to edit, 0 is all
         keep: chance that all hidden units are used in an update (nested dropout)
         steps: updates
         lr: learning rate

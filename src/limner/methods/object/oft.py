@@ -1,7 +1,7 @@
 """OFT — Qiu et al., NeurIPS 2023.
 
-Attention's weights are turned, never stretched: an orthogonal matrix a layer keeps the angles between its neurons, in
-which the model's knowledge is thought to be.
+The weights of attention are rotated, never stretched: one orthogonal matrix for each layer preserves the angles between
+its neurons, which are thought to hold the model's knowledge.
 """
 
 from limner.core.method import method
@@ -32,14 +32,14 @@ def oft(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, block-diagonal rotations of queries, keys, values and outputs, prior
+    """A rare token and the class noun, block-diagonal rotations of queries, keys, values and outputs, prior
     preservation.
 
     The authors' settings for a full-size base: 4 blocks, radius 6e-5 (COFT), learning rate 6e-5, weight 1.
 
     Settings:
         blocks: blocks of every rotation; must divide the widths of all attention layers
-        radius: how far each learned matrix may go from zero (COFT); 0 is as far as it likes (OFT)
+        radius: largest distance of each learned matrix from zero (COFT); 0 is no limit (OFT)
         steps: updates
         lr: learning rate
         prior_weight: weight of the loss on class images; 0 leaves it out

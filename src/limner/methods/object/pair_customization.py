@@ -43,7 +43,7 @@ def pair_customization(
 
     Settings:
         rank: rank of each of the two changes
-        style_guidance: how strongly the style acts while painting; 0 is the base
+        style_guidance: how strongly the style acts during sampling; 0 is the base
         content_steps: updates of the contents alone
         steps: updates of both
         lr: learning rate

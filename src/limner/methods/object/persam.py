@@ -31,7 +31,7 @@ def persam(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, the whole denoiser tuned on the masked subject, prior preservation.
+    """A rare token and the class noun, the whole denoiser tuned on the masked subject, prior preservation.
 
     The authors propagate the mask with SAM; here the base's own latents are compared. They released no code of this
     part.

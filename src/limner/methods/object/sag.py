@@ -38,7 +38,7 @@ def sag(
 
     Settings:
         estimate: steps of the ODE to the clean picture; 1 is guidance by the usual estimate
-        strength: strength of the push, in terms of what the text adds to the noise
+        strength: length of the gradient step, relative to the change of the noise by the text
         begin: the share of the steps after which guidance begins
         end: the share of the steps after which it ends
         repeats: pushes in a step, with the noise of a step back in between

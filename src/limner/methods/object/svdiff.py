@@ -29,11 +29,11 @@ def svdiff(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, spectral shifts of every linear and convolution layer, prior preservation.
+    """A rare token and the class noun, spectral shifts of every linear and convolution layer, prior preservation.
 
-    Settings of an open implementation for a full-size base: learning rate 1e-3, 500 steps, 200 pictures of the class,
-    weight 1. That implementation also trains shifts of biases and norms, at a thousandth of the learning rate; they are
-    left out here.
+    Settings of an open implementation for a full-size base: learning rate 1e-3, 500 steps, 200 class images, weight 1.
+    That implementation also trains shifts of biases and norms, at a thousandth of the learning rate; they are left out
+    here.
 
     Settings:
         steps: updates

@@ -1,6 +1,7 @@
 """Textual Inversion — Gal et al., ICLR 2023.
 
-One new word, found by gradient descent so that the frozen model reconstructs the subject from neutral captions with it.
+One new word, optimised by gradient descent so that the frozen model reconstructs the subject from neutral captions with
+it.
 """
 
 from limner.core.method import method

@@ -1,6 +1,6 @@
 """A Closer Look at Parameter-Efficient Tuning in Diffusion Models — Xiang et al., 2023.
 
-Small bottleneck adapters in the denoiser's transformer blocks; where they read and where they write matters most, and
+Small bottleneck adapters in the denoiser's transformer blocks; their input and output position matters most, and the
 best is from the output of cross-attention to the input of the feed-forward layer.
 """
 
@@ -31,7 +31,7 @@ def unet_finetune(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, adapters in every transformer block, prior preservation.
+    """A rare token and the class noun, adapters in every transformer block, prior preservation.
 
     The authors' settings for a full-size base: width 60, learning rate 1e-4, weight 1.
 
