@@ -18,7 +18,7 @@ EXTRAS = {
     "torchao": (("torchao",), "--quantise int8"),
     "bitsandbytes": (("bitsandbytes",), "--quantise nf4"),
     "provenance": (("c2pa",), "signed provenance in painted pictures"),
-    "pretrain": (("tokenizers", "scipy"), "training the pocket base anew"),
+    "pretrain": (("tokenizers", "scipy"), "training the pocket base from scratch"),
 }
 """Optional extras of limner: the modules of each, and its use."""
 LONE_EXTRAS = {
@@ -121,7 +121,7 @@ def clocked() -> list[dict[str, Any]]:
     recipe = find("lora_dreambooth")(subject, prior_weight=0.0, steps=8, batch=4)
     updates = train(base, Adapter(recipe, subject.handle), stages=recipe.tuning)
     next(updates)
-    timed("teach: one update of 4", lambda: next(updates), often=4)
+    timed("train: one update of 4", lambda: next(updates), often=4)
     updates.close()
     latents, time_ = torch.randn(4, *base.latent_shape, device=base.device), torch.full((4,), 500, device=base.device)
     with torch.no_grad():
@@ -145,14 +145,14 @@ def advice(times: list[dict[str, Any]]) -> list[str]:
         found.append("a GPU: everything but loading is arithmetic")
     if threads < cores:
         found.append(f"more threads: torch uses {threads} of {cores} cores (OMP_NUM_THREADS)")
-    if each["teach: one update of 4"] > 0.05:
+    if each["train: one update of 4"] > 0.05:
         found.append("several subjects: `limner learn FOLDERS --together` learns them in one pass, --mixed in bfloat16")
     slower = each["multiply matrices in bfloat16"] / each["multiply matrices in float32"]
     if slower > 1.2:
         found.append(
             f"single precision (`limner pretrain --precision float32`): bfloat16 takes {slower:.1f} times as long here"
         )
-    if each["load the base"] > 4 * each["teach: one update of 4"]:
+    if each["load the base"] > 4 * each["train: one update of 4"]:
         found.append(
             "fewer processes: loading takes as long as several updates; keep one process and call limner from Python"
         )

@@ -170,8 +170,8 @@ def _first_notes(request: LearnRequest, subject: Subject) -> Iterator[str]:
 
     if not capabilities_of(request.base.name).photographs:
         yield (
-            f"the base {request.base.name!r} knows toys of its own small world, not photographs; expect a toy's "
-            "likeness of your subject. For real "
+            f"the base {request.base.name!r} knows toys of its own small world, not photographs; expect a toy "
+            "that resembles your subject. For real "
             f"photographs name a real base: --base {SUGGESTED} (about 4 GB, fetched once), or a folder or file that "
             "you have; "
             "`limner bases` lists the families"
@@ -183,7 +183,7 @@ def _first_notes(request: LearnRequest, subject: Subject) -> Iterator[str]:
 
 def _method(request: LearnRequest, subject: Subject) -> Generator[Event, None, str]:
     """Return the method for the request's goal. The request's settings belong to the method for toys: where the method
-    for photographs lacks one of them, the method for toys is kept, with a note about the pictures to expect."""
+    for photographs lacks one of them, the method for toys is used, with a note about the pictures to expect."""
     about: dict[str, Any] = {
         "base": request.base.name,
         "goal": request.goal,

@@ -42,8 +42,8 @@ def merge(
         orthogonal, continual.
         weights: for "weighted", one for each concept.
 
-    Raises `InputError` for concepts that cannot be told apart or do not merge that way, and `WrongBase` for one of
-    another base.
+    Raises `InputError` for concepts with equal handles or tokens and for concepts that do not merge that way, and
+    `WrongBase` for a concept of another base.
     """
     if by not in MERGINGS:
         raise UnknownName("way of merging", by, MERGINGS)

@@ -72,7 +72,7 @@ def painting(
     `painting` yields pictures as they are done, a batch at a time, and `paint` returns all of them; the base returns to
     its former state once the iterator ends or is closed. A prompt need not name a concept, which shows how other things
     change. With a `canvas`, every picture is painted into it. `any_base` allows concepts that another base of the
-    family learned. A concept may be given as its file, which is taken from the cache `hot` where it is there already.
+    family learned. A concept may be given as its file, which is read through the cache `hot`.
 
     `regions` place subjects in the picture: handle -> "left" and other words, a box as shares of the picture (left,
     top, right, bottom), or a mask (see `limner.core.regions`); `PaintSettings.compose` names how they act. `conditions`

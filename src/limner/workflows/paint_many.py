@@ -49,8 +49,8 @@ def paint_many(
     """Paint pictures of different concepts in the same batches, each row with its own concept.
 
     The pictures are those of `paint` for each order, up to rounding, since a few sums are taken in another order.
-    Concepts given as files are taken from the cache `hot` where they are there already. Raises `InputError` for a
-    concept whose recipe has no stacked form or acts during sampling.
+    Concepts given as files are read through the cache `hot`. Raises `InputError` for a concept whose recipe has no
+    stacked form or acts during sampling.
     """
     settings = settings or PaintSettings()
     if settings.subject_from:

@@ -37,7 +37,7 @@ def paint_request(request: PaintRequest, *, open_base: Callable[[BaseChoice], An
     for scale in request.scale:
         workflow.check_scale(scale)
     if request.where and not request.onto:
-        raise InputError("--where says which part of a canvas may change; name the canvas with --onto FILE")
+        raise InputError("--where masks the part of a canvas that may change; name the canvas with --onto FILE")
     total = request.count * len(request.prompts)
     check_folder(request.out)
     saver = Numbers(request.out, total, overwrite=request.overwrite)

@@ -45,7 +45,7 @@ class ConceptChoice:
 
     path: Path
     method: str = ""  # the user's own method that the file may name, FILE.py:NAME
-    trust: bool = False  # run and open whatever the file names
+    trust: bool = False  # run and open everything that the file names
 
 
 @dataclass(frozen=True, kw_only=True)

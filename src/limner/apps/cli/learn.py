@@ -38,7 +38,7 @@ def add_to(commands: Any, arguments: Sequence[str]) -> None:
         help="kind of the subject: object, pet, face, style, action or relation (default: object)",
     )
     parser.add_argument("--out", type=Path, help="folder for the concept and its page (default: here)")
-    parser.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
+    parser.add_argument("--resume", action="store_true", help="continue a run that was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
     parser.add_argument(
         "--goal", choices=GOALS, default="balanced", help="goal by which a method is chosen where --method names none"

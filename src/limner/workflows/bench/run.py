@@ -50,7 +50,7 @@ def bench(
     set_aside(results, say)
     todo = {key_of(plan, unit): unit for unit in plan.units}
     missing = {k: u for k, u in todo.items() if _unit(folder, k, say) is None}
-    say(f"{counted(len(todo), 'likeness')}, {len(todo) - len(missing)} there already")
+    say(f"{counted(len(todo), 'run')}, {len(todo) - len(missing)} finished already")
     began = time.monotonic()
     with ending():
         for done, unit in enumerate(_ran(plan, missing, folder, workers, on), 1):

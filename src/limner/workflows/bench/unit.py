@@ -71,7 +71,7 @@ def _taught_together(lessons: Sequence[Unit], cases: Mapping[str, Case], base: B
     for unit, job in jobs.items():
         end = next(d for d in done if d.job is job)
         if end.concept is None:
-            raise end.error or TeachingError(f"{unit.label} was not taught")
+            raise end.error or TeachingError(f"{unit.label} was not trained")
         found[unit] = end.concept, {**_nothing(), **end.concept.cost, **each}
     return found
 
@@ -300,7 +300,7 @@ def _eyes(plan: Plan, case: Case | None = None) -> dict[str, Any]:
             from limner.evaluation.people import people_encoders
 
             prompts = [p for p in case.truth for _ in plan.seeds]
-            return people_encoders(bench_encoders(bench), prompts)  # type: ignore[arg-type]  # of people, as the set says
+            return people_encoders(bench_encoders(bench), prompts)  # type: ignore[arg-type]  # this set's prompts
         return dict(bench_encoders(bench))
     key = ("encoders", json.dumps(plan.encoders))
     if key not in _open:
