@@ -68,10 +68,10 @@ def main() -> int:
     if "--write" in sys.argv[1:]:
         (ROOT / RECORD).write_text(json.dumps(record(), indent=1, sort_keys=True) + "\n")
         return 0
-    found = [*stale_proofs(), *stale_parts()]
-    for line in [*found[:SHOWN], *([f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])]:
+    lines = [*stale_proofs(), *stale_parts()]
+    for line in [*lines[:SHOWN], *([f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])]:
         print(line, file=sys.stderr)
-    return int(bool(found))
+    return int(bool(lines))
 
 
 def record(root: Path = ROOT) -> dict[str, dict[str, str]]:

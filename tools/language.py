@@ -43,6 +43,7 @@ PROSE = (
     "src/limner/errors.py",
     "src/limner/core",
     "src/limner/engine",
+    "src/limner/apps",
     "src/limner/pocket",
     "src/limner/evaluation",
     "src/limner/formats",
@@ -50,6 +51,7 @@ PROSE = (
     "src/limner/library",
     "src/limner/data",
     "src/limner/methods",
+    "src/limner/workflows",
     *PARTS,
 )
 """Files and folders whose prose is clean: rules length, opening and word."""

@@ -54,10 +54,10 @@ def added(root: Path, before: str, after: str) -> dict[str, int]:
     """Path -> compressed bytes of every file outside editions that is new or other than before."""
     words = ("diff-tree", "-r", before, after) if after else ("diff-index", "--cached", before)
     rows = git(root, *words, "-z", "--no-renames", "--diff-filter=AM").decode().split("\0")
-    found = {path: row.split()[3] for row, path in zip(rows[::2], rows[1::2], strict=False)}
+    blobs = {path: row.split()[3] for row, path in zip(rows[::2], rows[1::2], strict=False)}
     return {
         path: len(zlib.compress(git(root, "cat-file", "blob", blob), 6))
-        for path, blob in found.items()
+        for path, blob in blobs.items()
         if not EDITION.match(path)
     }
 
@@ -85,10 +85,10 @@ def faults(root: Path = ROOT, *, tree: int = TREE, large: frozenset[str] = froze
 
 
 def main() -> int:
-    found = list(faults())
-    for line in found:
+    lines = list(faults())
+    for line in lines:
         print(line, file=sys.stderr)
-    return int(bool(found))
+    return int(bool(lines))
 
 
 if __name__ == "__main__":

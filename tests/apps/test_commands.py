@@ -77,11 +77,11 @@ def test_settings_are_saved_and_read_again(photos: Path, tmp_path: Path, capsys:
     [
         ("stepz = 3", "did you mean 'steps'"),
         ("steps = 'many'", "steps in .* cannot be 'many'"),
-        ("steps = [1, 2]", "is one text or number"),
-        ("resume = 1", "is true or false"),
-        ("goal = 'slow'", "is one of fast, balanced, best"),
-        ("photos = 'x'", "is a list"),
-        ("learn = 3", "no table"),
+        ("steps = [1, 2]", "must be one text or number"),
+        ("resume = 1", "must be true or false"),
+        ("goal = 'slow'", "must be one of fast, balanced, best"),
+        ("photos = 'x'", "must be a list"),
+        ("learn = 3", "must be a table"),
         ("= 3", "not TOML"),
     ],
 )

@@ -66,10 +66,10 @@ def test_a_command_typed_wrong_is_one_line(words: str, said: str, capsys: pytest
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("learn x --slots 2", "--slots is about many subjects"),
-        ("learn x --mixed", "--mixed is about many subjects"),
-        ("bench --methods dreambooth:steps=abc", "steps of dreambooth is a whole number, not 'abc'"),
-        ("bench --methods dreambooth:lr=abc", "lr of dreambooth is a number"),
+        ("learn x --slots 2", "--slots is for many subjects"),
+        ("learn x --mixed", "--mixed is for many subjects"),
+        ("bench --methods dreambooth:steps=abc", "steps of dreambooth must be a whole number, not 'abc'"),
+        ("bench --methods dreambooth:lr=abc", "lr of dreambooth must be a number"),
         ("bench --methods base+alone --data dreambench", "needs its folder: say --where folder=PATH"),
         ("bench --methods base+alone --data dreambench --where place=x", "has no argument 'place'"),
         ("paint x --device cuda:99", "no CUDA device here"),
@@ -129,7 +129,7 @@ def test_an_output_that_is_a_file_is_said_before_the_work(
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "/etc/x"), "/etc/x: there is no permission for it"),
+        (PermissionError(errno.EACCES, "Permission denied", "/etc/x"), "/etc/x: permission denied"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), "x: No such file or directory"),
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
         (MemoryError(), "the memory is used up"),
@@ -154,10 +154,10 @@ def test_errors_of_the_hub_and_of_the_gpu_are_explained() -> None:
     import torch
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    assert "the hub cannot be asked" in str(
+    assert "the hub cannot be reached" in str(
         door.explain(OfflineModeIsEnabled("Cannot reach https://x: offline\n  more"))
     )
-    assert "the hub cannot be asked" in str(door.explain(LocalEntryNotFoundError("no such entry")))
+    assert "the hub cannot be reached" in str(door.explain(LocalEntryNotFoundError("no such entry")))
     assert "--fit GB" in str(door.explain(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")))
 
 

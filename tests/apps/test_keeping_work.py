@@ -232,17 +232,17 @@ def test_interrupted_after_teaching_the_concept_is_there_and_resuming_teaches_no
         patched.setattr(where, stop, raising=False)
         assert run(*words) == 130
     said = capsys.readouterr().err
-    assert f"the concept is whole in {target}; the same command with --resume" in said
+    assert f"the concept is complete in {target}; the same command with --resume" in said
     assert same(limner.Concept.load(target).tensors, whole.tensors)
     assert not (tmp_path / "cut" / "rex" / CHECKPOINT).exists()
     with monkeypatch.context() as patched:
         patched.setattr(learn, "run_updates", None)  # it would be taught by this
         if "score" not in where:
             assert run(*words, "--resume") == 0
-            assert "is taught already" in capsys.readouterr().err
+            assert "is trained already" in capsys.readouterr().err
             assert (tmp_path / "cut" / "rex" / "index.html").exists()
         assert run(*words, "--resume", "--lr", 0.5) == 1
-    assert "is of another run" in capsys.readouterr().err
+    assert "belongs to another run" in capsys.readouterr().err
     assert same(limner.Concept.load(target).tensors, whole.tensors)
 
 
@@ -331,7 +331,9 @@ def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
         patched.setattr(together, "stopping", Asked)
         assert run(*words, "--out", cut) == 130
     said = capsys.readouterr().err
-    assert f"1 of 2 concepts are whole in {cut}, those begun (1) are kept in {cut / 'unfinished'}" in said
+    assert (
+        f"1 of 2 concepts are complete in {cut}, checkpoints of unfinished ones (1) are in {cut / 'unfinished'}" in said
+    )
     taught: list[Any] = []
     real = train_stacked
 
@@ -343,7 +345,7 @@ def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     monkeypatch.setattr(together, "train_stacked", spied)
     assert run(*words, "--out", cut, "--resume") == 0
     assert len(taught) == 1  # the third update of the second subject
-    assert "1 of 2 subjects are taught already" in capsys.readouterr().err
+    assert "1 of 2 subjects are learned already" in capsys.readouterr().err
     for name, concept in whole.items():
         found = limner.Concept.load(cut / f"{name}.safetensors")
         assert same(found.tensors, concept.tensors)
@@ -354,7 +356,7 @@ def test_together_skips_what_is_there_and_goes_on_with_what_was_begun(
     assert run(*words, "--out", cut) == 0  # nothing is missing, with or without --resume
     assert taught == []
     assert run(*words, "--out", cut, "--lr", 0.5) == 1
-    assert "is of another run" in capsys.readouterr().err
+    assert "belongs to another run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("killed_at", ["second checkpoint of a set", "second concept"])
@@ -415,7 +417,7 @@ def test_together_every_folder_has_its_own_class(
     assert run(*words, "--classes", "zork=teapot") == 1
     said = capsys.readouterr().err
     assert (
-        f"{pets / 'quax'} does not say what it shows: write its class into {pets / 'quax' / 'class.txt'}, or say --classes quax=dog"
+        f"the class of {pets / 'quax'} is not known: write it into {pets / 'quax' / 'class.txt'}, or say --classes quax=dog"
         in said
     )
     assert run(*words, "--classes", "zrok=teapot", "--class", "dog") == 1
@@ -426,7 +428,7 @@ def test_together_every_folder_has_its_own_class(
     found = {p.stem: limner.Concept.load(p).subject["noun"] for p in (tmp_path / "out").glob("*.safetensors")}
     assert found == {"quax": "dog", "vimp": "cat", "zork": "teapot"}
     assert run("learn", pets / "vimp", "--classes", "vimp=cat") == 1
-    assert "--classes is about many subjects in one pass" in capsys.readouterr().err
+    assert "--classes is for many subjects in one pass" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------------------- painting
@@ -490,7 +492,7 @@ def test_an_interrupt_says_what_is_true_then(
         assert "--resume" not in said
     monkeypatch.setattr("limner.workflows.bench.run.bench", stop)
     assert run("bench", "--size", "quick", "--folder", "there") == 130
-    assert "kept in there; the same command runs what is missing" in capsys.readouterr().err
+    assert "kept in there; the same command runs the missing ones" in capsys.readouterr().err
 
 
 def test_an_interrupt_that_a_library_takes_for_a_damaged_file_is_an_interrupt(

@@ -309,7 +309,7 @@ def test_what_has_no_stacked_form_is_refused_with_the_reason(base: Any, subjects
         assert isinstance(end.error, InputError)
         assert f"{name} cannot train several subjects at once" in str(end.error)
         assert why in str(end.error)
-    with pytest.raises(InputError, match="at least one slot"):
+    with pytest.raises(InputError, match="number of slots must be 1"):
         next(train_stacked(base, [], slots=0))
     assert not methods()["lora_dreambooth"](subjects[0]).why_not_stackable
     assert learn_many(base, []) == []
@@ -433,4 +433,4 @@ def test_learn_together_from_the_command_line(subjects: list[Subject], tmp_path:
         assert Concept.load(tmp_path / "out" / f"{subject.name}.safetensors").handle == subject.handle
     assert "2 subjects" in capsys.readouterr().err
     assert main(told) == 0
-    assert "2 of 2 subjects are taught already" in capsys.readouterr().err
+    assert "2 of 2 subjects are learned already" in capsys.readouterr().err

@@ -279,7 +279,7 @@ def test_concepts_that_cannot_be_merged(base: Any, loras: list[Concept]) -> None
         (
             [first, replace(second, base={**second.base, "fingerprint": "other"})],
             WrongBase,
-            "<bo> was taught on pocket",
+            "<bo> was learned on pocket",
         ),
     ):
         with pytest.raises(error, match=said):

@@ -162,7 +162,7 @@ def test_units_that_are_damaged_are_made_anew(
     found = bench(ran.plan, results=tmp_path / "r.json", folder=tmp_path / "run", say=told.append)
     assert made == [unit["key"]]
     assert found["units"] == ran.found["units"]
-    assert "is made anew" in told[0]
+    assert "runs again" in told[0]
 
 
 def test_a_sheet_of_the_bases_pictures_that_is_cut_short_is_made_anew(ran: SimpleNamespace, tmp_path: Path) -> None:
@@ -187,7 +187,10 @@ def test_other_settings_prompts_or_seeds_are_other_units(ran: SimpleNamespace) -
 def test_results_are_current_until_the_base_is_another(ran: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     found = read_results(ran.root / "results.json")
     assert is_current(found)
-    monkeypatch.setattr("limner.workflows.bench.unit._opened", lambda *_: SimpleNamespace(fingerprint="another's", capabilities=CAPABILITIES))
+    monkeypatch.setattr(
+        "limner.workflows.bench.unit._opened",
+        lambda *_: SimpleNamespace(fingerprint="another's", capabilities=CAPABILITIES),
+    )
     assert not is_current(found)
 
 

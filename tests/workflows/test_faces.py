@@ -86,7 +86,7 @@ def test_questions_are_answered_at_a_terminal(
 def test_flags_of_faces_are_for_faces(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["learn", people, "--class", "dog", "--out", tmp_path, "--which", 1]
     assert main([str(word) for word in words]) == 1
-    assert "--which is about faces" in capsys.readouterr().err
+    assert "--which is for faces alone" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -227,7 +227,7 @@ def test_a_picture_without_the_subject_is_noted(
     Image.new("RGB", (128, 128), (128, 128, 128)).save(photos / "empty.png")
     words = ["learn", photos, "--class", "dog", "--name", "rex", "--out", tmp_path, "--method", "ip_adapter"]
     assert main([str(word) for word in [*words, "--no-score", "--no-check", "--preview", "0"]]) == 0
-    assert "no toy is seen on empty.png" in capsys.readouterr().err
+    assert "no toy is visible in empty.png" in capsys.readouterr().err
 
 
 def test_a_caption_that_is_too_long_is_told_before_teaching(base: Any, rex: Subject) -> None:

@@ -110,7 +110,7 @@ def test_a_dry_run_from_the_command_line(concept: limner.Concept, tmp_path: Path
     told = ["publish", str(file), "--to", "me/rex", "--dry-run", "--out", str(out), "--pictures", str(pictures)]
     assert main(told) == 0
     assert "dog at sea" in (out / "README.md").read_text()
-    assert "Not said by its maker" in (out / "README.md").read_text()
+    assert "The author names none" in (out / "README.md").read_text()
 
 
 # ------------------------------------------------------------------------------------------------------------- pictures

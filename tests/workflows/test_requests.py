@@ -110,7 +110,7 @@ def test_every_kind_of_request_is_tried() -> None:
         ("[", FileError, "is not JSON"),
         ("[]", InputError, 'a table of JSON with "request"'),
         ('{"request": "lern"}', UnknownName, "did you mean 'learn'"),
-        ('{"request": "learn"}', InputError, "says no pictures"),
+        ('{"request": "learn"}', InputError, "must have a field pictures"),
         (
             '{"request": "learn", "pictures": "rex"}',
             InputError,

@@ -1,7 +1,7 @@
-"""The door: how a command ends. Every expected failure is one line; anything else is a report that can be sent.
+"""How a command ends. Every expected failure is one line; any other failure becomes a report that can be sent.
 
-Exit codes: 0 done, 1 an error that was explained (or nobody reads the output any more), 2 the command was typed
-wrong, 70 a fault of limner (EX_SOFTWARE of sysexits.h), 130 interrupted.
+Exit codes: 0 success; 1 an expected error, explained in one line, or an output that nobody reads any more; 2 wrong
+usage of the command; 70 a fault of limner (EX_SOFTWARE of sysexits.h); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from limner.core.interrupts import interrupted
 from limner.errors import InputError, LimnerError
 
 USAGE, FAULT, INTERRUPTED = 2, 70, 130
-LAST_LINES = 3  # of the traceback, shown on the terminal
+LAST_LINES = 3
+"""Number of the traceback's last frames that are shown on the terminal."""
 
 
 class UsageError(InputError):
@@ -31,7 +32,7 @@ class UsageError(InputError):
 
 
 def run(work: Callable[[], object], *, words: Sequence[str]) -> int:
-    """Do a command's work and say how it ended; the exit code."""
+    """Run a command's work, print how it failed where it did, and return the exit code."""
     _write_anything()
     try:
         code = _run(work, words)
@@ -68,13 +69,14 @@ def _run(work: Callable[[], object], words: Sequence[str]) -> int:
 
 
 def tell(message: object) -> None:
-    """One line on the terminal's error stream, without control characters and line breaks."""
+    """Print one line on the terminal's error stream, without control characters and line breaks."""
     print("limner:", terminal_text(" ".join(str(message).split())), file=sys.stderr)
 
 
 def explain(error: BaseException) -> str | None:
-    """One line about a failure that limner does not raise itself but expects: of the system, the memory, the hub, a
-    text's encoding or a library that is missing. None for anything else, which is a fault of limner's."""
+    """Return one line about a failure that limner expects but does not raise itself: a failure of the system, the
+    memory, the hub or a text's encoding, or a missing library. Return None for any other, which is a fault of
+    limner."""
     kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     text = _first_line(error)
     if isinstance(error, MemoryError) or "torch.OutOfMemoryError" in kinds or _is_memory(error, text):
@@ -84,7 +86,7 @@ def explain(error: BaseException) -> str | None:
             f"({text})"
         )
     if any(kind.startswith(("huggingface_hub.", "httpx", "requests.")) for kind in kinds):
-        return f"the hub cannot be asked: {text}. Give folders on this machine, or try again with the network"
+        return f"the hub cannot be reached: {text}. Give folders on this machine, or try again with the network"
     if "torch.AcceleratorError" in kinds or (isinstance(error, RuntimeError) and text.startswith("CUDA error")):
         return f"the GPU failed: {text}. Try again, or with --device cpu"
     if isinstance(error, UnicodeError):
@@ -100,7 +102,7 @@ def _of_the_system(error: OSError) -> str:
     if error.filename is None:
         return _first_line(error) if error.errno is None else why_not(error)
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"{error.filename}: there is no permission for it"
+        return f"{error.filename}: permission denied"
     return f"{error.filename}: {error.strerror or _first_line(error)}"
 
 
@@ -118,7 +120,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _write_anything() -> None:
-    """A terminal that cannot show a character is given its escape, not a traceback."""
+    """Print the escape of a character that the terminal cannot show, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         encoding = getattr(stream, "encoding", None) or "utf-8"
         if hasattr(stream, "reconfigure") and encoding.lower().replace("-", "") != "utf8":
@@ -126,8 +128,8 @@ def _write_anything() -> None:
 
 
 def _flush() -> int:
-    """Write out what is printed. 1 where that is not possible: quietly when nobody reads it, with a word when the
-    disk is full."""
+    """Flush the output. Return 1 where that fails: silently when nobody reads the output, with a message when the disk
+    is full."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -142,16 +144,17 @@ def _flush() -> int:
 
 
 def _is_a_workers(error: BrokenPipeError) -> bool:
-    """Whether a pipe to another process broke, not the one that the output goes into."""
+    """Whether the broken pipe led to a worker process, rather than from the output to its reader."""
     modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     return modules[-1].startswith(("multiprocessing", "subprocess", "concurrent", "ray"))
 
 
 def _silence() -> None:
-    """Let what is still to be printed vanish, so that the interpreter does not complain of it when it ends."""
+    """Discard the rest of the output, so that the interpreter does not complain about it when it exits."""
     try:
         number = sys.stdout.fileno()
-    except (OSError, ValueError):  # not a file of the system
+    except (OSError, ValueError):
+        # the output is not a file of the operating system
         return
     void = os.open(os.devnull, os.O_WRONLY)
     os.dup2(void, number)
@@ -162,7 +165,7 @@ def _silence() -> None:
 
 
 def _report(error: Exception, words: Sequence[str]) -> int:
-    """Write the whole story of a fault to a file, and say where it is."""
+    """Write a report of the fault to a file, and print where the file is."""
     lines = traceback.format_exception(error)
     command = " ".join(["limner", *map(shell_word, words)])
     about = [
@@ -194,6 +197,6 @@ def _written(text: str) -> Path:
 
 
 def _libraries() -> dict[str, str]:
-    """Versions of those that are loaded."""
+    """Versions of the loaded libraries."""
     names = ("torch", "diffusers", "transformers", "safetensors", "huggingface_hub", "PIL", "numpy")
     return {name: str(getattr(sys.modules[name], "__version__", "?")) for name in names if name in sys.modules}

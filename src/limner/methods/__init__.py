@@ -1,4 +1,4 @@
-"""The published methods. The folder is the registry: every function marked with `@method` in it is one."""
+"""The published methods. The folder is the registry: every function in it that carries `@method` is a method."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT = "lora_dreambooth"
 
 @functools.cache
 def methods() -> dict[str, Callable[..., Recipe]]:
-    """Every method by name, in the order of the alphabet. Two of one name are an error."""
+    """Every method by name, in alphabetical order. Two methods of one name raise `ImportError`."""
     found: dict[str, Callable[..., Recipe]] = {}
     for info in pkgutil.walk_packages(__path__, f"{__name__}."):
         for function in _marked(importlib.import_module(info.name)):
@@ -34,8 +34,8 @@ def methods() -> dict[str, Callable[..., Recipe]]:
 
 
 def find(name: str) -> Callable[..., Recipe]:
-    """The method of that name, or of "file.py:function". To name a file here is to trust it: it is run, and concepts of
-    that method may use it from now on (see `named`)."""
+    """The method of that name, or of "file.py:function". Naming a file here means trusting it: the file is run, and
+    concepts of that method may use it from then on (see `named`)."""
     if ".py" in name:
         return remember(_from_file(name))
     if name not in methods():
@@ -44,24 +44,26 @@ def find(name: str) -> Callable[..., Recipe]:
 
 
 def named(name: str, sha256: str = "", *, by: str) -> Callable[..., Recipe]:
-    """The method that a file names: one of limner's own, or one that the user named before, in `find` or as a function.
-    A file names no code to run. Raises `FileError` for a method nobody else named; warns when its file has changed
-    since, by its `sha256`.
+    """The method that a concept's file names: one of limner's own, or one that the user named before, in `find` or as a
+    function. A concept's file alone never runs code. Raises `FileError` for a method that the user has not named; warns
+    when the method's file has changed, by its `sha256`.
 
-    `by` is what names it, for messages.
+    `by` is the file or handle that names the method, for messages.
     """
     if ".py" not in name:
         return find(name)
     function = _named.get(name) or _named.get(name.rpartition(":")[2])
     if function is None:
         raise FileError(
-            f"{by} was taught by {name}, a method that is not limner's own, and a file never names code to run. If you have that method "
+            f"{by} was learned by {name}, a method that is not limner's own, and a file never names code to run. If "
+            "you have that method "
             "and trust it, name it: --method FILE.py:function, or --trust to run the file named here (in Python: "
             'limner.methods.find("FILE.py:function") before, or Concept.load(…, trust=True))'
         )
     if sha256 and (now := code_sha256(function)) != sha256:
         warnings.warn(
-            f"{by} was taught by another version of {place_of(function)} (SHA-256 {sha256[:12]}, now {now[:12]}): it may paint "
+            f"{by} was learned by another version of {place_of(function)} (SHA-256 {sha256[:12]}, now {now[:12]}): "
+            "it may paint "
             "something else",
             stacklevel=3,
         )
@@ -69,11 +71,11 @@ def named(name: str, sha256: str = "", *, by: str) -> Callable[..., Recipe]:
 
 
 _named: dict[str, Callable[..., Recipe]] = {}
-"""Methods of files that the user named in this process, by "/path/file.py:function" and by "function"."""
+"""Methods from files that the user named in this process, by "/path/file.py:function" and by "function"."""
 
 
 def remember(function: Callable[..., Recipe]) -> Callable[..., Recipe]:
-    """Note that the user named this method; limner's own need no note."""
+    """Register a method that the user named; limner's own need no registration."""
     if place := place_of(function):
         _named[place] = _named[place.rpartition(":")[2]] = function
     return function
@@ -99,7 +101,7 @@ def code_sha256(function: Callable[..., Recipe]) -> str:
 
 def card(function: Callable[..., Recipe]) -> Card:
     """The card of a method."""
-    found: Card = function.card  # type: ignore[attr-defined]  # put there by `method`
+    found: Card = function.card  # type: ignore[attr-defined]  # set by `method`
     return found
 
 
@@ -118,7 +120,8 @@ def _from_file(name: str) -> Callable[..., Recipe]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses of the file look up the names in their annotations
+    # dataclasses of the file look up the names in their annotations there
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     found = {function.__name__: function for function in _marked(module)}
     if not found:

@@ -1,1 +1,1 @@
-"""A request in, events out: what the command line and other interfaces call."""
+"""Workflows: each takes a request and yields events. The command line and other interfaces call nothing below them."""

@@ -1,4 +1,4 @@
-"""The certificate: what must be true of a concept before anybody relies on it."""
+"""The certificate: checks that a concept must pass before anybody relies on it."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
 
-SHOWN = 1.0  # of 255: what a picture must differ by, on average, for the concept to be seen in it
-LEFT = 1.25  # of what another seed changes: how much a prompt of something else may change
+SHOWN = 1.0
+"""Least mean difference of pixels, of 255, at which the concept counts as visible in a picture."""
+LEFT = 1.25
+"""Largest change of pictures of other things, as a multiple of the change between two seeds."""
 OTHERS = ("a house in the snow", "a red car at night")
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at."""
+    """The outcome of one check."""
 
     what: str
     ok: bool
     found: str
-    advice: str = ""  # what to do where it is not so
+    advice: str = ""  # remedy where the check fails
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """All that was looked at, in the precision the base was opened in."""
+    """All checks of a concept, in the precision that the base was opened in."""
 
     checks: tuple[Check, ...]
     dtype: str
@@ -54,7 +56,7 @@ class Certificate:
 
     @property
     def failure(self) -> str:
-        """Which checks failed and what to do, in a line; empty where none did."""
+        """The failed checks with their remedies, in one line; empty where none failed."""
         bad = [f"{check.what}: {check.found}. {check.advice}".strip() for check in self.checks if not check.ok]
         if not bad:
             return ""
@@ -64,18 +66,18 @@ class Certificate:
         )
 
     def demand(self) -> None:
-        """Raises `CheckError` naming what failed."""
+        """Raise `CheckError` that names the failed checks."""
         if self.failure:
             raise CheckError(self.failure)
 
 
 def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_base: bool = False) -> Certificate:
-    """Look at a concept on a base: its tensors are numbers and do something, its pictures are numbers, prompts that
-    name it change and others stay near what they were, and after saving and loading it paints the same.
+    """Check a concept on a base: tensors and pictures are finite numbers, pictures of prompts that name it change,
+    pictures of other prompts stay near the base's, and after saving and loading it paints the same.
 
-    "Near" is `LEFT` of the mean difference between two of the base's pictures of one prompt; the prompts are of other
-    things than the concept's class, of which weights that learn always take something along (`limner score` measures
-    that drift). Methods that act on whatever is painted (encoders, training-free ones) are not held to it.
+    "Near" is at most `LEFT` times the mean difference between two of the base's pictures of one prompt. These prompts
+    name other things than the concept's class, because training always shifts the class as well (`limner score`
+    measures that drift). Methods that act on every picture (encoders, training-free ones) are exempt from this check.
     """
     import torch
 
@@ -85,7 +87,7 @@ def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_
             "its tensors are finite numbers",
             not bad,
             f"{len(concept.tensors)} tensors" + (f", not {bad[0]}" if bad else ""),
-            "Teach it again with a tenth of the learning rate, or in float32 (--dtype float32).",
+            "Train it again with a tenth of the learning rate, or in float32 (--dtype float32).",
         )
     ]
     checks += [_as_written(concept)] if concept.sha256 else []
@@ -97,10 +99,10 @@ def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_
     with_it, finite = _painted(base, concept, [says, *others], seed, how, any_base)
     without, _ = _painted(base, concept, [says, *others], seed, how, any_base, scale=0.0)
     again, _ = _painted(base, concept, [says, *others], seed + 1, how, any_base, scale=0.0)
-    less = "Wear it at a lower scale (limner paint … --scale 0.7), or teach it with a lower learning rate."
+    less = "Use it at a lower scale (limner paint … --scale 0.7), or train it with a lower learning rate."
     checks.append(Check("its pictures are finite numbers", finite, f"{len(with_it)} pictures of {steps} steps", less))
     shown = _difference(with_it[0], without[0])
-    more = "Teach more steps (--steps), or with a higher learning rate (--lr)."
+    more = "Train it for more steps (--steps), or with a higher learning rate (--lr)."
     seen = f"by {shown:.1f} of 255 (at least {SHOWN:g})"
     checks.append(Check("prompts that name it change", shown >= SHOWN, seen, more))
     moved, usual = _mean(with_it[1:], without[1:]), _mean(without[1:], again[1:])
@@ -112,9 +114,9 @@ def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_
                 "prompts of other things stay",
                 moved <= limit,
                 f"changed by {moved:.1f} of 255 (at most {limit:.1f})",
-                "Paint other things without it; to change them less, teach fewer steps (now "
+                "Paint other things without it; to change them less, train fewer steps (now "
                 f"{concept.cost.get('steps', 0):g}, "
-                "--steps), wear it at a lower scale (limner paint … --scale 0.7), or learn a word alone (--method "
+                "--steps), use it at a lower scale (limner paint … --scale 0.7), or learn a word alone (--method "
                 "textual_inversion).",
             )
         )
@@ -137,7 +139,7 @@ def certify(base: Base, concept: Concept, *, steps: int = 8, seed: int = 0, any_
 
 
 def _as_written(concept: Concept) -> Check:
-    """Whether header and tensors are those that its file was written with."""
+    """Check that header and tensors still match the hash in the file."""
     now = content_hash(json.dumps(concept.header), concept.tensors)
     same = now == concept.sha256
     return Check(

@@ -1,4 +1,4 @@
-"""The workflow `check`: a concept's file in, its certificate out."""
+"""The workflow `check`: from a concept's file to its certificate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_request(request: CheckRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
-    """Certify the concept of a request. `open_base` may give a base that is open already."""
+    """Certify the concept of a request. `open_base` may return a base that is open already."""
     from .certify import certify
 
     concept = read_concept(request.concept)

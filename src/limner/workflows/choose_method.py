@@ -1,4 +1,4 @@
-"""Which method, for whom asks for none."""
+"""The choice of a method where the user names none."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from limner.engine.train import Progress
 
 GOALS = {"fast": 0.8, "balanced": 0.95, "best": 1.0}
-"""The share of the best measured H that will do; of those, the least time wins."""
+"""Goal -> share of the best measured H that a method must reach; the fastest of those methods is chosen."""
 FEWEST = 2
-"""Toys a method must have been measured on to be chosen."""
+"""Least number of toys that a method must have been measured on to be chosen."""
 
 
 OF_PHOTOGRAPHS = "instantbooth"
 """The method for photographs on the pocket base. On three subjects of DreamBench its pictures have 0.91 to 1.00 of the
-base's quality and F from 0.55 to 0.72; ip_adapter's have 0.56 to 0.76 of the quality, which is noise."""
+base's quality and F from 0.55 to 0.72; ip_adapter's have 0.56 to 0.76 of the quality, and look like noise."""
 TOYLIKE = 0.6
-"""How near pictures must be to a toy's to count as one: renders of 24 held-out toys of 12 classes are at 0.61 and more,
-22 subjects of DreamBench at 0.58 and less (cosine of the pocket judge's features to the nearest of other toys' renders,
-mean over a subject's pictures)."""
+"""Least cosine at which a subject's pictures count as a toy's (in features of the pocket judge, to the nearest of other
+toys' renders, mean over the pictures). Renders of 24 held-out toys of 12 classes are at 0.61 and more, 22 subjects of
+DreamBench at 0.58 and less."""
 
 
 class Choice(NamedTuple):
@@ -44,8 +44,8 @@ class Choice(NamedTuple):
 
 @functools.cache
 def measured(base: str = "pocket") -> dict[str, dict[str, float]]:
-    """H, F, T, toys, seconds and bytes of every method on a base's own bench, by name; empty when nothing was
-    measured."""
+    """H, F, T, toys, seconds and bytes of each method on a base's own bench, by name; empty where the base has no
+    results."""
     bench = capabilities_of(base).bench
     return dict(json.loads(bench.results.read_text(encoding="utf-8"))) if bench and bench.results.is_file() else {}
 
@@ -53,23 +53,24 @@ def measured(base: str = "pocket") -> dict[str, dict[str, float]]:
 def choose(
     *, base: str, goal: str = "balanced", kind: str = "object", budget: float | None = None, photographs: bool = False
 ) -> Choice:
-    """The method for a goal on a base, by what was measured there.
+    """The method for a goal on a base, by the results measured there.
 
-    `budget` in seconds leaves out methods that took longer. Raises `InputError` when nothing is that quick.
-    `photographs` says that the pictures are photographs (see `are_photographs`): what was measured on a base that knows
-    none tells nothing of them.
+    `budget`, in seconds, leaves out methods that took longer; `InputError` is raised where all did. `photographs` says
+    that the pictures are photographs (see `are_photographs`): results on a base that knows no photographs do not apply
+    to them.
     """
     if goal not in GOALS:
         raise UnknownName("goal", goal, GOALS)
     about = capabilities_of(base)
     if about.bench is None:
         name = "dreambooth" if goal == "best" else DEFAULT
-        return Choice(name, f"nothing was measured on {base}; this is the field's everyday way to the goal {goal!r}")
+        return Choice(name, f"there are no results on {base}; this is the field's usual method for the goal {goal!r}")
     if photographs and not about.photographs:
         return Choice(
             OF_PHOTOGRAPHS,
-            f"these pictures are photographs, which {base} does not know: other methods paint noise or any of the class, "
-            "this one a toy like the subject. For a likeness, name a real base with --base",
+            f"these pictures are photographs, which {base} does not know: other methods paint noise or another "
+            "member of "
+            "the class, this one a toy like the subject. To paint the subject itself, name a real base with --base",
         )
     wanted = "object" if kind == "pet" else kind
     known = methods()
@@ -79,12 +80,13 @@ def choose(
         if n in known and row["toys"] >= FEWEST and wanted in card(known[n]).scope
     }
     if not able:
-        return Choice(DEFAULT, f"nothing was measured for {with_article(kind)}; this is the field's everyday way")
+        return Choice(DEFAULT, f"there are no results for {with_article(kind)}; this is the field's usual method")
     quick = {n: row for n, row in able.items() if budget is None or row["seconds"] <= budget}
     if not quick:
         least = min(row["seconds"] for row in able.values())
         raise InputError(
-            f"no method for {with_article(kind)} took less than {least:.0f} s when measured; the budget is {budget:.0f} s"
+            f"no method for {with_article(kind)} took less than {least:.0f} s when measured; the budget is "
+            f"{budget:.0f} s"
         )
     best = max(row["H"] for row in quick.values())
     enough = {n: row for n, row in quick.items() if row["H"] >= GOALS[goal] * best}
@@ -96,13 +98,13 @@ def choose(
 
 
 def are_photographs(subject: Subject) -> bool:
-    """Whether a subject's pictures are unlike all that the pocket base's world renders."""
+    """Whether a subject's pictures differ from everything that the pocket world renders."""
     return toylikeness(subject) < TOYLIKE
 
 
 def toylikeness(subject: Subject) -> float:
-    """The mean over a subject's pictures of the cosine to the nearest of some toys' renders, in the features of the
-    pocket judge."""
+    """Cosine of a subject's pictures to the nearest toy renders, in features of the pocket judge; mean over the
+    pictures."""
     import torch
 
     from limner.core.cache import cached_tensors
@@ -118,7 +120,7 @@ def toylikeness(subject: Subject) -> float:
 
 
 def _renders() -> list[Image.Image]:
-    """Pictures of two toys of every class, in the scenes that references are in."""
+    """Pictures of two toys of each class, in the scenes of reference images."""
     from limner.pocket.subjects import toy
     from limner.pocket.world.vocabulary import CLASSES
 
@@ -135,7 +137,7 @@ def seconds(text: str) -> float:
 
 
 def within(budget: float, say: Callable[[str], Any]) -> Callable[[Progress], bool]:
-    """A watch that ends teaching when the time since now is used up."""
+    """A watch that ends training when `budget` seconds from now have passed."""
     began = time.monotonic()
 
     def watch(progress: Progress) -> bool:

@@ -1,4 +1,4 @@
-"""The demo: a toy that no network ever saw, learned from four pictures and painted in eight places."""
+"""The demo: a toy that no network was trained on, learned from four pictures and painted for eight prompts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHOWN = ("identity", "dino_i", "clip_t")
 
 
 def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int = 0) -> Path:
-    """Teach, paint and score; returns the folder with the concept, the pictures, a grid and a page."""
+    """Learn, paint and score; return the folder with the concept, the pictures, a grid and a page."""
     import limner
     from limner.core.picture import save_sheet, sheets
     from limner.evaluation.encoders import pocket_encoders
@@ -46,13 +46,14 @@ def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int =
         check_ours(folder / name)
     base, subject, began = limner.load("pocket"), toy(*TOY, name=NAME), time.monotonic()
     _say(
-        f"teaching {subject.name}, {with_article(subject.noun)} that no network ever saw, from {counted(len(subject.pictures), 'picture')}"
+        f"learning {subject.name}, {with_article(subject.noun)} that no network was trained on, from "
+        f"{counted(len(subject.pictures), 'picture')}"
     )
     concept = limner.learn(base, subject, seed=seed, watch=show())
     taught = time.monotonic()
     concept.save(folder / f"{NAME}.safetensors", overwrite=True)
     asked, plainly = ([p.text.format(who) for p in PROMPTS] for who in (subject.handle, f"a {subject.noun}"))
-    _say(f"painting {len(asked)} prompts, {COUNT} seeds each, with it and without it")
+    _say(f"painting {len(asked)} prompts, {COUNT} seeds each, with the concept and without it")
     pictures = limner.paint(base, asked, concepts=[concept], count=COUNT, seed=seed)
     plain = limner.paint(base, plainly, count=COUNT, seed=seed)
     album = _album(subject, pictures, plain, plainly)
@@ -82,7 +83,7 @@ def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int =
 
 
 def _album(subject: Subject, pictures: Pictures, plain: Pictures, said: Sequence[str]) -> Album:
-    """What the demo painted, beside real pictures of the toy that were not learned from."""
+    """The demo's pictures, beside held-out pictures of the toy."""
     from limner.evaluation.measuring import Album
     from limner.evaluation.score import images
 
@@ -98,7 +99,7 @@ def _album(subject: Subject, pictures: Pictures, plain: Pictures, said: Sequence
 
 
 def _numbers(card: Scorecard) -> dict[str, float]:
-    """What the demo shows of a scorecard."""
+    """The scores that the demo shows."""
     found = {name: round(m.value, 4) for name, m in card.measured.items() if m.value is not None and name in SHOWN}
     return found | {"obeyed": round(card.truth["obeyed"], 4)}
 
@@ -106,7 +107,7 @@ def _numbers(card: Scorecard) -> dict[str, float]:
 def _report(
     folder: Path, found: dict[str, dict[str, float]], card: Scorecard, teaching: float, painting: float
 ) -> None:
-    _say(f"taught in {teaching:.0f} s, painted and judged in {painting:.0f} s")
+    _say(f"learned in {teaching:.0f} s, painted and scored in {painting:.0f} s")
     for name in found["with it"]:
         _say(f"  {name:10}  with it {found['with it'][name]:.3f}   base alone {found['base alone'][name]:.3f}")
     _say(f"  {card.diagnosis} ({', '.join(card.diagnosis.because)})")

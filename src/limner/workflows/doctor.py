@@ -1,4 +1,4 @@
-"""What this installation is made of, and whether it can work."""
+"""Examination of the installation: the parts it consists of, and whether they work."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ EXTRAS = {
     "torchao": (("torchao",), "--quantise int8"),
     "bitsandbytes": (("bitsandbytes",), "--quantise nf4"),
     "provenance": (("c2pa",), "signed provenance in painted pictures"),
-    "pretrain": (("tokenizers", "scipy"), "training the pocket base anew"),
+    "pretrain": (("tokenizers", "scipy"), "training the pocket base from scratch"),
 }
-"""Optional extras of limner: the modules of each, and what it is for."""
+"""Optional extras of limner: the modules of each, and its use."""
 LONE_EXTRAS = {
     "rembg": (("rembg",), "`limner learn --segment rembg`"),
     "image-reward": (("ImageReward",), "scores of ImageReward"),
 }
-"""Libraries that are no extra of limner, by the name that pip installs them by."""
+"""Optional libraries that are no extra of limner, by their names for pip."""
 NEEDED = ("torch", "diffusers", "transformers", "safetensors", "PIL", "numpy")
 
 
 def examine() -> list[dict[str, Any]]:
-    """One line for each thing looked at: what, what was found, whether it is good."""
+    """One row for each check: its name, the finding, and whether that is good."""
     checks = [_check("python", sys.version.split()[0], sys.version_info >= (3, 11))]
     checks += [_library(name) for name in NEEDED]
     checks += [_device(), _weights(), _cache(), _disk()]
@@ -40,7 +40,7 @@ def examine() -> list[dict[str, Any]]:
 
 
 def _extra(name: str, modules: tuple[str, ...], use: str) -> dict[str, Any]:
-    """An optional extra: nothing is wrong where it is not there."""
+    """An optional extra; a missing one is no fault."""
     there = all(importlib.util.find_spec(module) is not None for module in modules)
     install = f"pip install '{name}'" if "[" in name else f"pip install {name}"
     found = "installed" if there else f"not installed; for {use}: {install}"
@@ -89,7 +89,7 @@ def _disk() -> dict[str, Any]:
 
 
 def clocked() -> list[dict[str, Any]]:
-    """Where the time goes on this machine, on the pocket base: seconds of each part, and what would help."""
+    """The time of each part of the work on this machine, on the pocket base, in seconds."""
     import time
 
     import torch
@@ -121,7 +121,7 @@ def clocked() -> list[dict[str, Any]]:
     recipe = find("lora_dreambooth")(subject, prior_weight=0.0, steps=8, batch=4)
     updates = train(base, Adapter(recipe, subject.handle), stages=recipe.tuning)
     next(updates)
-    timed("teach: one update of 4", lambda: next(updates), often=4)
+    timed("train: one update of 4", lambda: next(updates), often=4)
     updates.close()
     latents, time_ = torch.randn(4, *base.latent_shape, device=base.device), torch.full((4,), 500, device=base.device)
     with torch.no_grad():
@@ -129,13 +129,14 @@ def clocked() -> list[dict[str, Any]]:
         timed("decode 4 pictures", lambda: base.decode(latents))
         for kind in (torch.float32, torch.bfloat16):
             matrix = torch.randn(512, 512, device=base.device).to(kind)
-            matrix @ matrix  # what is prepared once
+            # the first product prepares the library
+            matrix @ matrix
             timed(f"multiply matrices in {str(kind).removeprefix('torch.')}", lambda m=matrix: m @ m, often=20)
     return found
 
 
 def advice(times: list[dict[str, Any]]) -> list[str]:
-    """What would help here."""
+    """Suggestions to make the work faster on this machine."""
     import torch
 
     cores, threads, each = os.cpu_count() or 1, torch.get_num_threads(), {t["what"]: t["seconds"] for t in times}
@@ -144,16 +145,14 @@ def advice(times: list[dict[str, Any]]) -> list[str]:
         found.append("a GPU: everything but loading is arithmetic")
     if threads < cores:
         found.append(f"more threads: torch uses {threads} of {cores} cores (OMP_NUM_THREADS)")
-    if each["teach: one update of 4"] > 0.05:
-        found.append(
-            "several subjects: `limner learn FOLDERS --together` teaches them in one pass, --mixed in bfloat16"
-        )
+    if each["train: one update of 4"] > 0.05:
+        found.append("several subjects: `limner learn FOLDERS --together` learns them in one pass, --mixed in bfloat16")
     slower = each["multiply matrices in bfloat16"] / each["multiply matrices in float32"]
     if slower > 1.2:
         found.append(
             f"single precision (`limner pretrain --precision float32`): bfloat16 takes {slower:.1f} times as long here"
         )
-    if each["load the base"] > 4 * each["teach: one update of 4"]:
+    if each["load the base"] > 4 * each["train: one update of 4"]:
         found.append(
             "fewer processes: loading takes as long as several updates; keep one process and call limner from Python"
         )

@@ -1,5 +1,4 @@
-"""Events: everything that a workflow says while it works, as values that go to JSON. The caller draws, logs or sends
-them."""
+"""Events: the progress and results of a workflow, as values that go to JSON. The caller draws, logs or sends them."""
 
 from __future__ import annotations
 
@@ -19,21 +18,21 @@ class Event:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The event as JSON holds it; "event" is its kind, such as "concept_saved"."""
+        """The event as a JSON object; "event" is its kind, such as "concept_saved"."""
         kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
         return {"event": kind, **{each.name: plain_data(getattr(self, each.name)) for each in dataclasses.fields(self)}}
 
 
 @dataclass(frozen=True)
 class Message(Event):
-    """What is being done, in a line."""
+    """A line about the current work."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Note(Event):
-    """Something that the user should know, in a line."""
+    """A line that the user should know."""
 
     text: str
 
@@ -50,7 +49,7 @@ class PicturesRead(Event):
 
 @dataclass(frozen=True)
 class RunPlanned(Event):
-    """What will be done is known and checked; the work begins."""
+    """The run is checked and planned; the work begins."""
 
     method: str
     settings: Mapping[str, Any]
@@ -61,7 +60,7 @@ class RunPlanned(Event):
 
 @dataclass(frozen=True)
 class UpdateDone(Event):
-    """One update of teaching."""
+    """One update of training."""
 
     done: int
     total: int
@@ -75,16 +74,16 @@ class UpdateDone(Event):
 class FleetUpdateDone(Event):
     """One update of many subjects that learn in one pass."""
 
-    done: int  # subjects
-    learning: int
-    waiting: int
-    loss: float  # mean over those that learn
+    done: int  # number of finished subjects
+    learning: int  # number of subjects in training
+    waiting: int  # number of subjects that have not started
+    loss: float  # mean over the subjects in training
     seconds: float
 
 
 @dataclass(frozen=True)
 class ConceptSaved(Event):
-    """A concept is on disk, and nothing of it can be lost any more."""
+    """A concept is on disk, complete."""
 
     path: Path
     cost: Mapping[str, float] = field(default_factory=dict)
@@ -92,7 +91,7 @@ class ConceptSaved(Event):
 
 @dataclass(frozen=True)
 class ConceptScored(Event):
-    """A concept was painted and judged."""
+    """A concept is painted and scored."""
 
     scores: Mapping[str, Any]
     diagnosis: str
@@ -126,7 +125,7 @@ class CheckDone(Event):
 
 @dataclass(frozen=True)
 class ConceptCertified(Event):
-    """All checks are done. `failure` says which failed and what to do; empty where none did."""
+    """All checks are done. `failure` names the failed ones with their remedies; empty where none failed."""
 
     ok: bool
     dtype: str
@@ -137,6 +136,6 @@ class ConceptCertified(Event):
 class RunDone(Event):
     """The work is done; nothing follows."""
 
-    result: Mapping[str, Any]  # as JSON holds it
+    result: Mapping[str, Any]  # in types that JSON can hold
     text: str  # the same in lines, for people
-    failure: str = ""  # where a part of it failed: which, and what to do
+    failure: str = ""  # the part of the work that failed, and the remedy; empty without a failure

@@ -1,4 +1,4 @@
-"""The workflow `export`: a concept's file in, files for another tool out."""
+"""The workflow `export`: from a concept's file to files for another tool."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from .requests import BaseChoice, ExportRequest
 
 WEIGHTS = "ip_adapter"
-"""Given for a concept's file, this stands for the weights of that method."""
+"""The word that stands for that method's pre-trained weights in the place of a concept's file."""
 
 
 def export_request(request: ExportRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
-    """Write the concept of a request for another tool. `open_base` may give a base that is open already."""
+    """Write the concept of a request for another tool. `open_base` may return a base that is open already."""
     from limner.formats import export
 
     out = request.out or Path("out/export") / request.to
@@ -41,7 +41,7 @@ def export_request(request: ExportRequest, *, open_base: Callable[[BaseChoice], 
 
 
 def _weights(request: ExportRequest, out: Path, open_base: Callable[[BaseChoice], Any]) -> RunDone:
-    """The weights of IP-Adapter, in its makers' layout."""
+    """Write the weights of IP-Adapter in its authors' layout."""
     from limner.core.weights import shipped
     from limner.formats.exporting import export_adapter
 

@@ -1,4 +1,4 @@
-"""A face before it is taught: its consent, and its pictures cut to the face."""
+"""Preparation of a face before training: consent, and pictures cut to the face."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from limner.core.subject import Subject
 
 WHOLE = (
-    "pictures are taken whole: the base has no networks that find faces; crop them to the face, or name some with faces=FOLDER "
-    "(--faces FOLDER)"
+    "pictures are used whole, since the base has no networks that find faces; crop the pictures to the face, or "
+    "name networks with faces=FOLDER (--faces FOLDER)"
 )
 
 
 def face_alone(base: Base, subject: Subject, *, which: int | None = None) -> Subject:
-    """The subject with its pictures cut to the face by the base's networks, and a note where the base has none.
-    Subjects that are no faces, and those that were cut before, are returned as they are."""
+    """The subject with its pictures cut to the face by the base's networks, or with a note where the base has none.
+    Subjects that are no faces, and those that are cut already, are returned as they are."""
     if subject.kind != "face" or subject.faces_alone or not subject.pictures:
         return subject
     faces = base.capabilities.faces
@@ -29,15 +29,15 @@ def face_alone(base: Base, subject: Subject, *, which: int | None = None) -> Sub
 
 
 def consented(subject: Subject, *, may: bool, person: str, guardian: str) -> Subject:
-    """The subject with the consent that a request gives; subjects that are no faces are returned as they are."""
+    """The subject with the consent from a request; subjects that are no faces are returned as they are."""
     if subject.kind != "face" or not may:
         return subject
     return replace(subject, consent=Consent(person or "not said", guardian))
 
 
 def looks_of_age(base: Base, subject: Subject) -> dict[str, str]:
-    """How old the face of each picture looks to the base's networks: "child", "adult", "old", or empty where nobody can
-    tell."""
+    """Age group of the face in each picture, by the base's networks: "child", "adult", "old", or empty where it is
+    unknown."""
     faces = base.capabilities.faces
     return {
         picture.name: faces.age(picture.image) if faces is not None and picture.image is not None else ""
@@ -46,7 +46,6 @@ def looks_of_age(base: Base, subject: Subject) -> dict[str, str]:
 
 
 def demand_consent(base: Base, subject: Subject) -> None:
-    """Raise `InputError` where the subject is a face that nobody has agreed to be taught; a child's needs a guardian's
-    word too."""
+    """Raise `InputError` where the subject is a face without consent; a child's face needs a guardian's consent too."""
     if subject.kind == "face":
         demand(subject.consent, handle=subject.handle, ages=looks_of_age(base, subject) if subject.consent else {})

@@ -1,5 +1,5 @@
-"""Weights that a method starts from and that did not come with limner: made when it is first used, with a word
-beforehand."""
+"""Pre-trained weights that do not come with limner: they are trained when their method is first used, after a
+message."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ if TYPE_CHECKING:
 
 
 def make_weights(name: str, recipe: Recipe, base: Base) -> Path | None:
-    """Pre-train a method for a small base, such as pocket, where it starts from weights and there are none, and keep
-    them in the cache; returns where they are, or None where nothing was made. Killed, it goes on where it was the next
-    time.
+    """Pre-train a method for a small base, such as pocket, where it needs weights that do not exist, and save them in
+    the cache. Returns their file, or None where nothing was trained. A run that is killed continues at the next call.
 
-    On full-size bases nothing is made: there it takes days of a large machine, and `shipped` says how to begin it.
+    On full-size bases nothing is trained: that takes days on a large machine, and the error of `shipped` says how to
+    start it.
 
     name: the method, or "FILE.py:function"
-    recipe: what it returned; its stages of pre-training are made anew at their default settings
-    base: for which the weights are
+    recipe: the method's recipe; its stages of pre-training are built again with their default settings
+    base: the base that the weights are for
     """
     from limner.core.weights import cached_weights_path, weights_path
 
     small = not base.capabilities.full_size
     if not recipe.weights or not small or weights_path(recipe.weights, base).exists():
         return None
-    if not recipe.pretraining:  # those of another method, on which it stands
+    # a recipe without pre-training of its own starts from another method's weights
+    if not recipe.pretraining:
         name = recipe.weights
     from .pretrain import prepared, trained
     from .progress import show
@@ -38,8 +39,9 @@ def make_weights(name: str, recipe: Recipe, base: Base) -> Path | None:
     ready = prepared(name, base=base, given={}, to=to)
     updates = sum(stage.steps for stage in ready.stages)
     print(
-        f"{name} starts from weights that are trained once for {base.name}, and there are none yet: they are made now, "
-        f"in {updates} updates on {ready.seen.name}, some minutes, and kept in {to}",
+        f"{name} starts from weights that are trained once for {base.name}, and there are none yet: they are "
+        "trained now, "
+        f"in {updates} updates on {ready.seen.name}, which takes some minutes, and saved in {to}",
         file=sys.stderr,
         flush=True,
     )

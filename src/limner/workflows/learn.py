@@ -1,4 +1,4 @@
-"""`learn`: teach a base a subject that was read, with checkpoints that survive anything. (`learn_request` does it
+"""`learn`: train a base on a subject that is in memory, with checkpoints that survive a kill. (`learn_request` goes
 from files to files.)"""
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ def learn(
     progress: bool = False,
     **given: Any,
 ) -> Concept:
-    """Teach `base` the subject by a method and return what was learned; the base is as it was afterwards.
+    """Learn the subject on `base` by a method and return the concept; afterwards the base is in its former state.
 
     `given` are the method's settings. `progress` draws a bar with the time left on the error stream. With a folder for
-    `checkpoints` the run's state is written there every few seconds and when it is interrupted; `resume` goes on from
-    it, to the same bits as a run that was never stopped. `watch` sees every update; when it returns True, teaching ends
-    there (see `limner.engine.early_stopping`).
+    `checkpoints` the run's state is written there every few seconds and when it is interrupted; `resume` continues from
+    it, to the same bits as a run that was never stopped. `watch` is called with every update; training ends when it
+    returns True (see `limner.engine.early_stopping`).
 
-    With `to`, the concept is on disk the moment teaching ends (`overwrite` replaces one that is there), and only then
-    the checkpoint goes; without, the last checkpoint stays, since nothing is safe before the caller's own `save`.
-    Raises `InputError` for unknown or senseless settings, `FileError` for a checkpoint of another run and for a file
-    that cannot be written, and `TeachingError` where what was learned is not finite numbers.
+    With `to`, the concept is saved as soon as training ends (`overwrite` replaces an existing one), and then the
+    checkpoint is deleted; without `to`, the last checkpoint stays until the caller's own `save`. Raises `InputError`
+    for unknown or invalid settings, `FileError` for a checkpoint of another run and for a file that cannot be written,
+    and `TeachingError` where learned values are not finite numbers.
     """
     draw = show() if progress else None
     running = learn_updates(
@@ -118,7 +118,7 @@ def learn_updates(
 
 
 def _with_artefacts(base: Base, run: Run, concept: Concept, tensors: Mapping[str, Tensor]) -> Concept:
-    """The concept with the files that its method makes beside it."""
+    """The concept with the artefacts that its method makes, packed into its tensors."""
     if run.recipe.artefacts is None:
         return concept
     import torch
@@ -129,21 +129,20 @@ def _with_artefacts(base: Base, run: Run, concept: Concept, tensors: Mapping[str
 
 
 def check_finite(concept: Concept) -> None:
-    """Raise `TeachingError` for a concept with values that are no finite numbers: it paints nothing, and is not to
-    be saved."""
+    """Raise `TeachingError` for a concept with values that are not finite numbers: it cannot paint, and must not be
+    saved."""
     import torch
 
     for name, tensor in concept.tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
             raise TeachingError(
-                f"{concept.method} learned values for {concept.handle} that are not finite numbers ({name}): teach "
-                "with a lower learning "
-                "rate, or in float32"
+                f"{concept.method} learned values for {concept.handle} that are not finite numbers ({name}): train "
+                "with a lower learning rate, or in float32"
             )
 
 
 def is_of(concept: Concept, run: Run) -> bool:
-    """Whether a concept is what this run teaches: the same method, settings, seed, base and subject."""
+    """Whether a concept is the result of this run: the same method, settings, seed, base and subject."""
     header = concept.header
     return all(header.get(key) == json.loads(json.dumps(value)) for key, value in run.header.items())
 
@@ -151,7 +150,8 @@ def is_of(concept: Concept, run: Run) -> bool:
 def prepared_run(
     base: Base, subject: Subject, method: str | Callable[..., Recipe], given: Mapping[str, Any], seed: int
 ) -> Run:
-    """Everything that is checked and made before a subject is taught. Raises `InputError` for what cannot be."""
+    """Check and prepare everything for training. Raises `InputError` for settings or a subject that the method cannot
+    learn."""
     function = find(method) if isinstance(method, str) else remember(method)
     chosen = checked_settings(function, given, base=base.name)
     demand_consent(base, subject)
@@ -173,18 +173,19 @@ def prepared_run(
 
 
 MOST_VECTORS = 64
-"""Vectors that a learned word has at most."""
+"""Largest number of vectors of a learned word."""
 
 
 def check_captions(base: Base, subject: Subject, adapter: Adapter) -> None:
-    """Raise `PromptError` for a caption that the base does not read whole, naming its picture, before anything is
-    taught."""
+    """Raise `PromptError`, before training, for a caption with more tokens than the base reads; it names the
+    picture."""
     recipe = adapter.recipe
     own = {p.name: recipe.expand(p.caption, subject.handle, base) for p in subject.pictures if p.caption}
     rough = {name: base.num_tokens(text, words={}) for name, text in own.items()}
     if max(rough.values(), default=0) + MOST_VECTORS <= base.max_tokens:
         return
-    with attach(base, (adapter,)) as adapted:  # how many tokens a learned word takes is known when it is worn
+    # the number of tokens of a learned word is known once it is attached
+    with attach(base, (adapter,)) as adapted:
         counts = {name: base.num_tokens(text, words=adapted.words) for name, text in own.items()}
     long = [f"{name} ({count})" for name, count in counts.items() if count > base.max_tokens]
     if long:
@@ -195,7 +196,7 @@ def check_captions(base: Base, subject: Subject, adapter: Adapter) -> None:
 
 
 def to_concept(run: Run, tensors: Mapping[str, Tensor], losses: Sequence[float], seconds: float) -> Concept:
-    """What was learned in a run, as a concept."""
+    """The concept of a run: the tensors that the training changed."""
     stored = run.adapter.stored
     own = {key: tensor for key, tensor in tensors.items() if key not in stored or not tensor.equal(stored[key])}
     return Concept(
@@ -209,8 +210,8 @@ def to_concept(run: Run, tensors: Mapping[str, Tensor], losses: Sequence[float],
 
 
 def read_checkpoint(path: Path, header: Mapping[str, Any]) -> tuple[Checkpoint | None, list[float]]:
-    """The state that `save_checkpoint` wrote and the losses so far; nothing where there is no file. Raises
-    `FileError` for a checkpoint of another run."""
+    """The state that `save_checkpoint` wrote and the losses so far; (None, []) without a file. Raises `FileError` for a
+    checkpoint of another run."""
     return _found(path, header)
 
 

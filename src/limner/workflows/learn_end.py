@@ -1,4 +1,4 @@
-"""The last part of the workflow `learn`: scores, previews, the page and the certificate of a concept that is taught."""
+"""The last part of the workflow `learn`: scores, previews, page and certificate of a trained concept."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def keep_best(run: LearnRun, concept: Concept) -> Generator[Event, None, Concept]:
-    """Returns the best of the states on the way, where the best is kept; it replaces the last on disk."""
+    """Return the best state of the training where the run keeps the best, and save it in the place of the last."""
     judge = run.judge
     if run.keeper is None or judge is None or "kept_after" in concept.scores:
         return concept
-    yield Message("scoring the states on the way")
+    yield Message("scoring the states of the training")
     lines: list[str] = []
     concept = run.keeper.best(concept, lambda c: _harmonic(judge(c)), say=lines.append)
     yield from map(Message, lines)
@@ -36,7 +36,7 @@ def _harmonic(card: Scorecard) -> float:
 
 
 def score_concept(run: LearnRun, concept: Concept) -> Generator[Event, None, tuple[Concept, Scorecard | None]]:
-    """Returns the concept with its scores, and the scorecard."""
+    """Return the concept with its scores, and the scorecard."""
     if run.judge is None:
         return concept, None
     yield Message("scoring")
@@ -48,7 +48,7 @@ def score_concept(run: LearnRun, concept: Concept) -> Generator[Event, None, tup
 
 
 def paint_previews(run: LearnRun, concept: Concept, card: Scorecard | None) -> Iterator[Event]:
-    """Previews, their sheet and the page."""
+    """Paint previews, and write their sheet and the page."""
     from limner.core.picture import Pictures, save_sheet
 
     from .page import write_page
@@ -66,7 +66,7 @@ def paint_previews(run: LearnRun, concept: Concept, card: Scorecard | None) -> I
 
 
 def certify_concept(run: LearnRun, concept: Concept) -> Generator[Event, None, str]:
-    """Returns which checks failed and what to do; empty where none did, or none is asked for."""
+    """Return the failed checks with their remedies; empty where none failed, or no check is wanted."""
     from .certify import certify
 
     if not run.request.check:

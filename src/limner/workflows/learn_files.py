@@ -1,4 +1,4 @@
-"""Where `learn` writes, and what is true of it when it is interrupted."""
+"""The files that `learn` writes, and their state when it is interrupted."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ PAGE, SHEET, SIGNALS = "index.html", "grid.png", "signals.jsonl"
 
 def page_folder(out: Path, name: str, *, pictures: Iterable[Path], count: int, resume: bool = False) -> Path:
     """The folder for a subject's page, checkpoint and `count` previews: OUT/NAME, or the first of OUT/NAME-page,
-    OUT/NAME-page-2, … that neither is nor holds a folder of the user's `pictures`, and has no file of the user's
-    that would be replaced. A checkpoint to `resume` from is not looked at here: whoever reads it says what is
-    wrong with it."""
+    OUT/NAME-page-2, … that neither is nor holds a folder of the user's `pictures`, and has no file of the user's that
+    would be replaced. A checkpoint to `resume` from is not examined here: the code that reads it reports its faults."""
     places = {place for path in pictures for place in _folders(path.resolve())}
     names = [name, f"{name}-page", *(f"{name}-page-{k}" for k in range(2, 100))]
     written = [PAGE, SHEET, *([] if resume else [CHECKPOINT, SIGNALS]), *(f"{k:03}.png" for k in range(count))]
@@ -28,13 +27,13 @@ def page_folder(out: Path, name: str, *, pictures: Iterable[Path], count: int, r
 
 
 def _folders(path: Path) -> Sequence[Path]:
-    """A folder of pictures, or a picture's folder, and all folders that it is in."""
+    """A folder of pictures, or a picture's folder, and all its parent folders."""
     return [*([path] if path.is_dir() else []), *path.parents]
 
 
 def check_target(target: Path, *, overwrite: bool, resume: bool) -> None:
-    """Make sure that a concept can be written, before it is taught. A file that is there is refused, unless limner
-    wrote it and it is to be overwritten or a run is to be resumed."""
+    """Raise `InputError` or `FileError`, before training, where a concept cannot be written. An existing file is
+    refused, unless limner wrote it and it may be overwritten or a run is to be resumed."""
     check_folder(target.parent)
     if target.exists() and not overwrite and not resume:
         raise InputError(f"{target} exists already; choose another --name or --out, or say --overwrite")
@@ -47,28 +46,28 @@ def check_preview(count: int) -> None:
 
 
 def what_is_kept(target: Path, page: Path, *, resume: bool) -> Callable[[], str]:
-    """The line with which an interrupted `learn` ends: by the files that are there then, told from those that are
-    there now. A checkpoint that was there before counts for a run that is to `resume` from it."""
+    """A function that returns the message for an interrupted `learn`. It compares the files at that time with those of
+    now; a checkpoint that exists now counts for a run that is to `resume` from it."""
     checkpoint = page / CHECKPOINT
     before, begun = _state(target), None if resume else _state(checkpoint)
 
     def describe() -> str:
         if _state(target) != before:
             return (
-                f"the concept is whole in {target}; the same command with --resume scores and paints it, and "
-                "teaches no more"
+                f"the concept is complete in {target}; the same command with --resume scores and paints it without "
+                "more training"
             )
         if _state(checkpoint) not in (None, begun):
-            return f"what was learned is kept in {checkpoint}; the same command with --resume goes on from there"
+            return f"the checkpoint is {checkpoint}; the same command with --resume continues from it"
         if before is not None:
-            return f"{target} is as it was"
-        return "nothing was learned yet that could be kept; the same command begins anew"
+            return f"{target} is unchanged"
+        return "there is no checkpoint yet; the same command starts from the beginning"
 
     return describe
 
 
 def _state(path: Path) -> tuple[int, int] | None:
-    """Which file is there, as far as another one put in its place can be told."""
+    """The identity of a file (inode and time of change), so that a replacement is noticed; None without a file."""
     try:
         found = path.stat()
     except OSError:

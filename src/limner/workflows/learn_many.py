@@ -1,4 +1,4 @@
-"""Many subjects taught at once."""
+"""Training of many subjects at once."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from limner.core.subject import Subject
 
 
-GRACE = 0.05  # seconds that a fleet waits for a job that may be there already
+GRACE = 0.05  # seconds to wait for a job that may be available already
 
 
 @dataclass(frozen=True)
 class Job:
-    """A subject to teach, by a method whose modifiers all have a stacked form."""
+    """A subject to learn, by a method whose modifiers all have a stacked form."""
 
     subject: Subject
     method: str | Callable[..., Recipe] = "lora_dreambooth"
@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """A subject that has left the fleet: what was learned, or why it could not be, and its last good state."""
+    """The end of a job: its concept or its error, and its last good state."""
 
     job: Job
     concept: Concept | None
@@ -50,11 +50,11 @@ class Done:
 
 @dataclass(frozen=True)
 class StackedProgress:
-    """One update of all who are in the fleet."""
+    """One update of all subjects in training."""
 
     losses: tuple[tuple[Job, float], ...]
-    done: tuple[Done, ...]  # who left after it
-    waiting: int  # jobs that were not begun, where that is known
+    done: tuple[Done, ...]  # jobs that ended with this update
+    waiting: int  # jobs that have not started, where their number is known
     seconds: float
     snapshot: Callable[[Job], Checkpoint] = field(repr=False)
 
@@ -62,14 +62,16 @@ class StackedProgress:
 def train_stacked(
     base: Base, jobs: Iterable[Job], *, slots: int = SLOTS, mixed: bool = False
 ) -> Iterator[StackedProgress]:
-    """Teach all jobs, `slots` at a time, yielding after every update of the fleet. `mixed` computes in bfloat16 and
-    learns in the base's own precision: faster in large fleets, and no longer what a subject would learn alone to
-    the last digits. A job that ends, or fails, leaves its slot to the next; jobs are asked for one by one as
-    slots fall free. An iterator may wait for them, in a thread of its own: those who are in the fleet go on
-    meanwhile. A job that cannot be begun is done at once, with the reason. The base is as it was when the
-    generator ends, is closed or raises."""
+    """Train all jobs, `slots` at a time, and yield after every update.
+
+    `mixed` computes in bfloat16 and updates weights in the base's own precision: faster for many subjects, and no
+    longer equal to learning a subject alone up to rounding. A job that ends or fails leaves its slot to the next; the
+    next job is requested when a slot becomes free. An iterator of jobs may block: it runs in a thread of its own, and
+    the subjects in training continue meanwhile. A job that cannot start ends at once, with its error. The base returns
+    to its former state when the generator ends, is closed or raises.
+    """
     if slots < 1:
-        raise InputError(f"a fleet has at least one slot, not {slots}")
+        raise InputError(f"the number of slots must be 1 or more, not {slots}")
     asked, began = Asked(jobs), time.monotonic()
     members: list[SubjectRun] = []
     job_of: dict[SubjectRun, Job] = {}
@@ -78,7 +80,7 @@ def train_stacked(
         while len(members) < slots and (job := asked.next(wait=not members and not refused)) is not None:
             try:
                 members.append(_begun(base, job, job_of))
-            except Exception as error:  # whatever is wrong with one job is not the others'
+            except Exception as error:  # the fault of one job must not end the others
                 refused.append(Done(job, None, error, job.start or Checkpoint(0, 0, {}, {})))
         if refused:
             yield StackedProgress((), tuple(refused), asked.left, time.monotonic() - began, _of_nobody)
@@ -102,23 +104,24 @@ def train_stacked(
 
 
 def _of_nobody(job: Job) -> Checkpoint:
-    raise InputError(f"{job.subject.handle} is not in the fleet, so there is no state of it")
+    raise InputError(f"{job.subject.handle} is not in training, so it has no state")
 
 
 class Asked:
-    """Jobs, one by one. An iterator that is no sequence may take its time: it is asked in a thread of its own, one
-    job ahead of who wants it and never further."""
+    """A queue of jobs. An iterator that is not a sequence may block, so a thread of its own reads it, at most one job
+    ahead."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._given = iter(jobs)
-        self.left = len(jobs) if isinstance(jobs, Sequence) else 0  # where that is known
+        # number of jobs that have not started, where it is known
+        self.left = len(jobs) if isinstance(jobs, Sequence) else 0
         self._at_hand = isinstance(jobs, Sequence)
         self._answer: queue.Queue[Job | Exception | None] = queue.Queue()
         self._asking = self._over = False
         self._error: Exception | None = None
 
     def next(self, *, wait: bool) -> Job | None:
-        """The next job; None where there is none, or, without waiting for it, none yet."""
+        """The next job; None at the end, and, unless `wait` is set, where none is available yet."""
         if self._at_hand:
             self.left = max(self.left - 1, 0)
             return next(self._given, None)
@@ -136,11 +139,11 @@ class Asked:
         return found
 
     def ready(self) -> bool:
-        """Whether `next` has an answer now."""
+        """Whether `next` would return at once."""
         return not self._over and not self._answer.empty()
 
     def finish(self) -> None:
-        """Raises what the iterator raised, after those who had begun are done."""
+        """Raise the iterator's exception, if there was one; called after all started jobs have ended."""
         if self._error is not None:
             raise self._error
 
@@ -165,8 +168,8 @@ def learn_many(
     watch: Callable[[StackedProgress], object] | None = None,
     progress: bool = False,
 ) -> list[Done]:
-    """`train_stacked` to its end: every job with its concept or its error, in the order in which they ended.
-    `progress` draws a line about the pass on the error stream."""
+    """Run `train_stacked` to its end: every job with its concept or its error, in the order in which they ended.
+    `progress` draws a line of progress on the error stream."""
     found: list[Done] = []
     line = Line()
     try:
@@ -198,5 +201,6 @@ def _done(trainer: StackedTrainer, member: SubjectRun, job: Job) -> Done:
 
 
 def _snapshots(trainer: StackedTrainer, job_of: Mapping[SubjectRun, Job]) -> Callable[[Job], Checkpoint]:
-    """A job's state, in the names that it has alone: it can go on in another fleet, or by itself."""
+    """A function that returns a job's state under the names of unstacked training, so that the job can continue stacked
+    with other jobs or alone."""
     return lambda job: trainer.snapshot(next(m for m in trainer.members if job_of[m] is job))

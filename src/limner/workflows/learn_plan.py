@@ -1,4 +1,4 @@
-"""The first part of the workflow `learn`: everything that is read, checked and opened before a subject is taught."""
+"""The first part of the workflow `learn`: everything that is read, checked and opened before training."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class LearnRun:
-    """A subject about to be taught: everything that is known and checked before."""
+    """A run that is ready for training: everything that was read and checked."""
 
     request: LearnRequest
     subject: Subject  # without the pictures that are held out
     method: str
-    settings: Mapping[str, Any]  # those that were given
+    settings: Mapping[str, Any]  # the settings that the request names
     recipe: Recipe
     base: Any
     target: Path
@@ -48,11 +48,11 @@ class LearnRun:
     judge: Callable[[Concept], Scorecard] | None
     keeper: Keeper | None
     watches: list[Callable[[Progress], object]]
-    lines: list[str] = field(default_factory=list)  # that watches have said since the last event
+    lines: list[str] = field(default_factory=list)  # messages of the watches since the last event
 
 
 def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Generator[Event, None, LearnRun]:
-    """Everything that is checked and opened before a subject is taught; returns the run."""
+    """Check and open everything that training needs; return the run."""
     from limner.data.prepare import prepared
     from limner.library.settings import checked_settings
 
@@ -99,7 +99,8 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
 def _watches(
     request: LearnRequest, subject: Subject, held_out: Sequence[Any], page: Path, *, judge: object
 ) -> tuple[Keeper | None, list[Callable[[Progress], object]]]:
-    """The watch that keeps states on the way, where the best is wanted; and all watches that the request asks for."""
+    """The watch that saves states during training, where the best is wanted; and all watches that the request asks
+    for."""
     from limner.engine.early_stopping import Keeper, Signals
 
     keeper = Keeper(page) if request.keep == "best" else None
@@ -115,7 +116,7 @@ def _watches(
 
 
 def _subject(request: LearnRequest) -> Generator[Event, None, tuple[Subject, list[Path]]]:
-    """Returns the subject of a folder in any tool's layout, or of files; and where the user's pictures are."""
+    """Return the subject of a folder in any tool's layout, or of files; and the paths of the user's pictures."""
     from limner.core.heic import unread_note
     from limner.core.subject import Subject
     from limner.data.layouts import recognised
@@ -131,14 +132,15 @@ def _subject(request: LearnRequest) -> Generator[Event, None, tuple[Subject, lis
         yield Message(str(found))
         if found.regular:
             yield Note(
-                "the pictures of the class beside it are not used; methods that want some paint them with the base"
+                "the class images beside it are not used; methods with prior preservation paint class images with "
+                "the base"
             )
         places += [path for item in found.items for path in (item.path, item.mask) if path is not None]
         subject = found.subject(noun=request.noun, name=request.name, **about)
         subject = replace(subject, notes=tuple(note for note in subject.notes if note not in found.notes))
         return subject, [*places, *found.regular]
     if not request.noun:
-        raise InputError("the class of the subject is not known: say --class dog, or what the pictures show")
+        raise InputError("the class of the subject is not known: name it, as in --class dog")
     name = request.name or "my" + "".join(filter(str.isalnum, request.noun))
     return Subject.of(request.pictures, noun=request.noun, handle=name, **about), places
 
@@ -146,7 +148,7 @@ def _subject(request: LearnRequest) -> Generator[Event, None, tuple[Subject, lis
 def _places(
     request: LearnRequest, subject: Subject, pictures: Sequence[Path]
 ) -> Generator[Event, None, tuple[Path, Path]]:
-    """Returns the concept's file and the folder of its page, both found to be writable."""
+    """Return the concept's file and the folder of its page, after checking that both can be written."""
     target = request.out / f"{subject.name}.safetensors"
     check_target(target, overwrite=request.overwrite, resume=request.resume)
     count = request.preview * len(preview_prompts(subject))
@@ -159,7 +161,7 @@ def _places(
 
 
 def preview_prompts(subject: Subject) -> list[str]:
-    """Prompts that are painted when a subject is taught."""
+    """Prompts of the previews after training."""
     return [f"a photo of {subject.handle}", f"{subject.handle} on the beach", f"{subject.handle} in the snow"]
 
 
@@ -168,8 +170,10 @@ def _first_notes(request: LearnRequest, subject: Subject) -> Iterator[str]:
 
     if not capabilities_of(request.base.name).photographs:
         yield (
-            f"the base {request.base.name!r} knows toys of its own small world, not photographs; expect a toy's likeness of your subject. For real "
-            f"photographs name a real base: --base {SUGGESTED} (about 4 GB, fetched once), or a folder or file that you have; "
+            f"the base {request.base.name!r} knows toys of its own small world, not photographs; expect a toy "
+            "that resembles your subject. For real "
+            f"photographs name a real base: --base {SUGGESTED} (about 4 GB, fetched once), or a folder or file that "
+            "you have; "
             "`limner bases` lists the families"
         )
     yield from first_of(subject.notes)
@@ -178,8 +182,8 @@ def _first_notes(request: LearnRequest, subject: Subject) -> Iterator[str]:
 
 
 def _method(request: LearnRequest, subject: Subject) -> Generator[Event, None, str]:
-    """Returns the method for the request's goal. Settings are those of the method for toys: where one is given that
-    the method for photographs does not have, the former stays, and what to expect of it is said."""
+    """Return the method for the request's goal. The request's settings belong to the method for toys: where the method
+    for photographs lacks one of them, the method for toys is used, with a note about the pictures to expect."""
     about: dict[str, Any] = {
         "base": request.base.name,
         "goal": request.goal,
@@ -197,9 +201,8 @@ def _method(request: LearnRequest, subject: Subject) -> Generator[Event, None, s
     if strange:
         flag = strange[0].replace("_", "-")
         yield Note(
-            f"these pictures are photographs; on pocket, {method} will paint noise from them or any {subject.noun}. "
-            f"{best.method} would paint a "
-            f"toy like the subject, but has no --{flag}"
+            f"these pictures are photographs; on pocket, {method} will paint noise or some other {subject.noun}. "
+            f"{best.method} would paint a toy like the subject, but has no --{flag}"
         )
     return method
 
@@ -207,27 +210,26 @@ def _method(request: LearnRequest, subject: Subject) -> Generator[Event, None, s
 def _notes(
     base: Any, subject: Subject, method: str, recipe: Recipe, told: Mapping[str, Any], folder: Path
 ) -> Iterator[str]:
-    """Lines about the base, the method and the subject on it."""
+    """Notes about the base, the method and the subject."""
     from limner.core.subject import small_notes
     from limner.parts.encoders.masks import unseen
 
     if base.distilled:
         yield (
-            f"{base.name} was distilled for {base.distilled}, and ordinary updates undo that. Teach on the model "
-            "that it was made from, "
-            "and wear the concept here: limner paint … --base THIS --any-base"
+            f"{base.name} was distilled for {base.distilled}, and ordinary updates undo that. Learn on the model "
+            "that it was distilled from, and use the concept here: limner paint … --base THIS --any-base"
         )
     if base.capabilities.full_size and not card(find(method)).full_size_source:
-        yield f"{method} names no settings for a full-size base; its defaults are used, watch the loss"
+        yield f"{method} has no settings for a full-size base; its defaults are used, so watch the loss"
     yield from recipe.notes
     yield from notes_of(base, [subject], method, told, folder)
     yield from small_notes(subject.pictures, base.picture_size)
     for name in unseen(base, subject):
-        yield f"no toy is seen on {name}; a picture without the subject teaches its surroundings"
+        yield f"no toy is visible in {name}; training on a picture without the subject learns its surroundings"
 
 
 def hold_out(subject: Subject, count: int) -> tuple[Subject, list[Any]]:
-    """The subject without its last `count` pictures (near-duplicates of one photograph stay together), and those."""
+    """The subject without its last `count` pictures, and those pictures. Near-duplicates stay on one side."""
     from limner.data.duplicates import split
 
     if count == 0:
@@ -236,19 +238,19 @@ def hold_out(subject: Subject, count: int) -> tuple[Subject, list[Any]]:
     kept, out = split(images, held_out=count)
     if len(out) < count:
         raise InputError(
-            f"{counted(len(images), 'picture')} cannot spare {count} to be held out; give more, or hold out fewer"
+            f"{counted(len(images), 'picture')} are too few to hold out {count}; give more, or hold out fewer"
         )
     return replace(subject, pictures=tuple(subject.pictures[k] for k in kept)), [images[k] for k in out]
 
 
 def _samples(request: LearnRequest, subject: Subject, page: Path) -> Samples | None:
-    """The watch that paints on the way, if anything is to be painted. Raises `InputError` for a prompt that does not
-    name the subject."""
+    """The watch that paints samples during training; None where none are wanted. Raises `InputError` for a prompt that
+    does not name the subject."""
     from .paint import check_prompts
     from .samples import FOLDER, Samples
 
     if request.sample_prompts and not request.sample_every:
-        raise InputError("--sample-prompt is painted while it learns; say how often: --sample-every N")
+        raise InputError("--sample-prompt needs an interval: add --sample-every N")
     if not request.sample_every:
         return None
     prompts = list(request.sample_prompts) or [f"a photo of {subject.handle}"]
@@ -262,7 +264,7 @@ def _samples(request: LearnRequest, subject: Subject, page: Path) -> Samples | N
 def judge_of(
     base: Any, subject: Subject, held_out: Sequence[Any], eyes: Any, seed: int
 ) -> Callable[[Concept], Scorecard] | None:
-    """The quick scoring at the end; None where nothing can judge this base."""
+    """The quick scoring at the end; None where no encoders know this base's pictures."""
     from limner.evaluation.score import QUICK
 
     from .score import score
@@ -273,7 +275,8 @@ def judge_of(
     real = [p.image for p in subject.pictures if p.image is not None]
     places = ("on the beach", "in the snow", "in the jungle", "in a city")
     prompts: Any = bench.prompts()[:6] if bench else [f"{subject.handle} {place}" for place in places]
-    plain: list[Any] = []  # the base's own pictures, painted once
+    # the base's own pictures, painted once for all calls
+    plain: list[Any] = []
 
     def judge(concept: Concept) -> Scorecard:
         card = score(

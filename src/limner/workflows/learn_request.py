@@ -1,6 +1,6 @@
 """The workflow `learn`: from pictures on disk to a concept, its scores, its previews and its page.
 
-A request in, events out: the command line, an HTTP server and a queue call this and nothing below.
+It takes a request and yields events: the command line, an HTTP server and a queue call this and nothing below.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 def learn_subject(request: LearnRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
-    """Teach the subject of a request. `open_base` may give a base that is open already.
+    """Learn the subject of a request. `open_base` may return a base that is open already.
 
-    Raises `InputError` for what cannot be taught, before anything is; `TeachingError` where teaching cannot go on. A
-    concept that fails its certificate is saved all the same: the last event says so.
+    Raises `InputError` before training for a request that cannot be learned, and `TeachingError` where training cannot
+    continue. A concept that fails its certificate is saved all the same, and the last event names the failed checks.
     """
     if request.slots is not None or request.mixed:
         flag = "--slots" if request.slots is not None else "--mixed"
-        raise InputError(f"{flag} is about many subjects in one pass: say --together, or leave it out")
+        raise InputError(f"{flag} is for many subjects in one pass: add --together, or leave it out")
     if request.nouns:
-        raise InputError("--classes is about many subjects in one pass: say --together, or --class for one")
+        raise InputError("--classes is for many subjects in one pass: add --together, or use --class for one subject")
     run = yield from planned(request, open_base)
     concept = yield from _taught(run)
     concept = yield from keep_best(run, concept)
@@ -50,8 +50,8 @@ def learn_subject(request: LearnRequest, *, open_base: Callable[[BaseChoice], An
 
 
 def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
-    """Returns the concept, which is on disk then; one of this very run that is there already is taken when the run
-    is resumed."""
+    """Train the concept, save it and return it. A resumed run takes the concept from disk where this same run had saved
+    it."""
     from limner.engine.checkpoint import CHECKPOINT
     from limner.engine.early_stopping import together
 
@@ -60,9 +60,9 @@ def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
     request = run.request
     concept = _taught_already(run)
     if concept is not None:
-        yield Message(f"{run.target} is taught already; going on with what comes after")
+        yield Message(f"{run.target} is trained already; continuing with the steps after training")
     elif request.resume and not (run.page / CHECKPOINT).exists():
-        yield Note(f"there is no checkpoint in {run.page}, so teaching begins anew")
+        yield Note(f"there is no checkpoint in {run.page}, so training starts from the beginning")
     if concept is None:
         updates = learn_updates(
             run.base,
@@ -84,7 +84,7 @@ def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
 
 
 def _updates(run: LearnRun, updates: Generator[Progress, None, Concept]) -> Generator[Event, None, Concept]:
-    """An event for each update; returns the concept. Masks that are not used are said at the first update of the
+    """Yield an event for each update; return the concept. A note about unused masks follows the first update of the
     last stage."""
     told, last = False, len(run.recipe.tuning) - 1
     with closing(updates):
@@ -108,8 +108,8 @@ def update_event(progress: Progress) -> UpdateDone:
 
 
 def _taught_already(run: LearnRun) -> Concept | None:
-    """When a run is resumed: its concept, if teaching had ended and only what comes after it is missing. Raises
-    `InputError` where the concept that is there is another run's."""
+    """The concept of a resumed run whose training had ended, so that only later steps are missing; else None. Raises
+    `InputError` where the concept on disk belongs to another run."""
     from limner.core.concept import Concept
     from limner.engine.checkpoint import CHECKPOINT, discard
 
@@ -123,16 +123,15 @@ def _taught_already(run: LearnRun) -> Concept | None:
         if request.overwrite:
             return None
         raise InputError(
-            f"{target} is of another run (other pictures, method, settings, seed or base); choose another --name or "
-            "--out, or say "
-            "--overwrite"
+            f"{target} belongs to another run (other pictures, method, settings, seed or base); choose another --name "
+            "or --out, or add --overwrite"
         )
     discard(run.page)
     return concept
 
 
 def unused_masks(subjects: Sequence[Subject], method: str) -> Iterator[Note]:
-    """One line where masks were brought and the method did not look at them."""
+    """Yield a note where subjects have masks that the method did not use."""
     idle = [s.name for s in subjects if "masks" not in s.uses and all(p.mask is not None for p in s.pictures)]
     if idle:
         yield Note(f"the masks of {', '.join(idle)} were not used: {method} learns from whole pictures")

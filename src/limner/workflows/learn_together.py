@@ -37,18 +37,17 @@ if TYPE_CHECKING:
     from .requests import BaseChoice, LearnRequest
 
 UNFINISHED = "unfinished"
-"""The folder beside the concepts in which those that are begun have their checkpoints."""
+"""Name of the folder, beside the concepts, for the checkpoints of unfinished subjects."""
 ALONE_ONLY = ("stop", "without", "pool", "segment", "caption", "hold_out", "budget", "sample_every")
-"""Fields of a request that one subject alone can have."""
+"""Fields of a request that only a single subject can have."""
 
 
 def learn_together(request: LearnRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
-    """Every folder in a folder is a subject; all are taught in one pass, and each has its own file in the end. Those
-    that are there already are left out; with `resume`, those that were begun go on. `open_base` may give a base that
-    is open already.
+    """Learn every folder in a folder as a subject, all in one pass, each into its own file. Concepts that exist already
+    are skipped; with `resume`, unfinished ones continue. `open_base` may return a base that is open already.
 
-    Raises `InputError` for what cannot be taught, before anything is. Subjects that could not be taught are named by
-    the last event.
+    Raises `InputError` before training for a request that cannot be learned. The last event names the subjects whose
+    training failed.
     """
     _check_alone(request)
     method = request.method or DEFAULT
@@ -76,7 +75,7 @@ def learn_together(request: LearnRequest, *, open_base: Callable[[BaseChoice], A
     standing(lambda: one_pass.standing)
     jobs = one_pass.jobs(subjects)
     if one_pass.there:
-        yield Message(f"{len(one_pass.there)} of {counted(len(subjects), 'subject')} are taught already")
+        yield Message(f"{len(one_pass.there)} of {counted(len(subjects), 'subject')} are learned already")
     if jobs:
         slots = request.slots or _room(base, subjects[0], method, request)
         yield Message(f"{counted(len(jobs), 'subject')}, {min(slots, len(jobs))} at a time, by {method}")
@@ -85,23 +84,22 @@ def learn_together(request: LearnRequest, *, open_base: Callable[[BaseChoice], A
     yield from unused_masks(subjects, method)
     written = [str(path) for path in (*one_pass.there, *one_pass.written)]
     bad = len(one_pass.failed)
-    failure = f"{bad} of {counted(len(jobs), 'subject')} could not be taught; the others were saved" if bad else ""
+    failure = f"{bad} of {counted(len(jobs), 'subject')} could not be learned; the others were saved" if bad else ""
     yield RunDone({"concepts": written, "failed": one_pass.failed}, "\n".join(written), failure)
 
 
 def _check_alone(request: LearnRequest) -> None:
-    """Raise `InputError` for a field that means nothing for many subjects."""
+    """Raise `InputError` for a field that only a single subject can have."""
     in_vain = [name for name in ALONE_ONLY if getattr(request, name)]
     if in_vain or request.keep == "best":
         flag = (in_vain or ["keep"])[0].replace("_", "-")
         raise InputError(
-            f"--{flag} does not work with --together, which only teaches and saves; teach that subject alone"
+            f"--{flag} does not work with --together, which only trains and saves; learn that subject alone"
         )
 
 
 def _folders(request: LearnRequest) -> list[Path]:
-    """The folders of the subjects. Raises `InputError` where there are none, and for a class of a folder that is not
-    there."""
+    """The folders of the subjects. Raises `InputError` where there are none, and for the class of a missing folder."""
     root = request.pictures[0] if len(request.pictures) == 1 else None
     folders = sorted(p for p in root.iterdir() if p.is_dir()) if root is not None and root.is_dir() else []
     if not folders:
@@ -114,8 +112,8 @@ def _folders(request: LearnRequest) -> list[Path]:
 
 
 def _subjects(request: LearnRequest, folders: Sequence[Path]) -> list[Subject]:
-    """A subject of every folder. Its class is the one that the request names for it, else the one that its folder
-    says, else the one for all."""
+    """The subject of each folder. Its class is the one that the request names for it, else the one in its folder, else
+    the one for all."""
     from limner.data.layouts import recognised
 
     subjects = []
@@ -124,7 +122,7 @@ def _subjects(request: LearnRequest, folders: Sequence[Path]) -> list[Subject]:
         noun = request.nouns.get(folder.name) or found.noun or request.noun
         if not noun:
             raise InputError(
-                f"{folder} does not say what it shows: write its class into {folder / 'class.txt'}, or say --classes "
+                f"the class of {folder} is not known: write it into {folder / 'class.txt'}, or say --classes "
                 f"{folder.name}=dog, or --class dog for all"
             )
         name = found.token if found.concepts else folder.name
@@ -133,7 +131,7 @@ def _subjects(request: LearnRequest, folders: Sequence[Path]) -> list[Subject]:
 
 
 def _room(base: Base, subject: Subject, method: str, request: LearnRequest) -> int:
-    """How many subjects fit into the memory that is free, at most `SLOTS`."""
+    """Number of subjects that fit into the free memory, at most `SLOTS`."""
     recipe = find(method)(subject, **request.settings)
     batch = int(request.settings.get("batch", 4))
     return min(SLOTS, room(base, recipe, batch=batch, limit=0.7 * free_memory(request.base.device)))
@@ -141,9 +139,9 @@ def _room(base: Base, subject: Subject, method: str, request: LearnRequest) -> i
 
 @dataclass
 class Together:
-    """Many subjects taught at once: each has its concept in `folder` when it is done, and until then a checkpoint
-    beside them. Those of all subjects are written at once, every few seconds and when the pass is interrupted, so a
-    resumed pass goes on from one update of all and ends at the same bits."""
+    """Many subjects trained in one pass. A finished subject has its concept in `folder`; an unfinished one has a
+    checkpoint beside the concepts. Checkpoints of all subjects are written at once, every few seconds and when the pass
+    is interrupted, so a resumed pass continues from one update of all and ends at the same bits."""
 
     base: Base
     folder: Path
@@ -152,7 +150,7 @@ class Together:
     settings: Mapping[str, Any]
     overwrite: bool = False
     resume: bool = False
-    there: list[Path] = field(default_factory=list)  # concepts of this very run that were there before
+    there: list[Path] = field(default_factory=list)  # concepts of this same run that existed before
     written: list[Path] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     _runs: dict[str, Run] = field(default_factory=dict)
@@ -166,8 +164,8 @@ class Together:
         self.sets = CheckpointSets(self.folder / UNFINISHED)
 
     def jobs(self, subjects: Sequence[Subject]) -> list[Job]:
-        """Those still to be taught. Raises `InputError` where the concept that is there is another run's and not to
-        be overwritten."""
+        """The jobs of the subjects that are not trained yet. Raises `InputError` where the concept on disk belongs to
+        another run and may not be overwritten."""
         found = []
         for subject in subjects:
             run = learn.prepared_run(self.base, subject, self.method, self.settings, self.seed)
@@ -180,9 +178,8 @@ class Together:
                     self._again.add(subject.handle)
                 elif not self.overwrite:
                     raise InputError(
-                        f"{target} is of another run (other pictures, method, settings, seed or base); choose "
-                        "another --out, or say "
-                        "--overwrite"
+                        f"{target} belongs to another run (other pictures, method, settings, seed or base); choose "
+                        "another --out, or add --overwrite"
                     )
             self._runs[subject.handle] = run
             kept = self.sets.path(_name(subject.handle)) if self.resume else None
@@ -196,18 +193,18 @@ class Together:
 
     @property
     def standing(self) -> str:
-        """The line with which the pass ends when it is interrupted."""
+        """The message for an interruption of the pass."""
         begun = sum(self.sets.path(_name(handle)) is not None for handle in self._runs.keys() - self._again)
-        kept = f", those begun ({begun}) are kept in {self.folder / UNFINISHED}" if begun else ""
+        kept = f", checkpoints of unfinished ones ({begun}) are in {self.folder / UNFINISHED}" if begun else ""
         whole, total = len(self.there) + len(self.written), len(self.there) + len(self._runs) - len(self._again)
         return (
-            f"{whole} of {total} concepts are whole in {self.folder}{kept}; the same command with --resume "
-            "teaches the others"
+            f"{whole} of {total} concepts are complete in {self.folder}{kept}; the same command with --resume "
+            "learns the others"
         )
 
     def run(self, jobs: Sequence[Job], *, slots: int, mixed: bool) -> Iterator[Event]:
-        """Teach them, saving each as it is done. Raises `KeyboardInterrupt` when asked to stop, after what was
-        learned is kept."""
+        """Train the jobs and save each concept as soon as it is finished. Raises `KeyboardInterrupt` on an
+        interruption, after checkpoints are written."""
         check_folder(self.folder / UNFINISHED)
         saved = time.monotonic()
         with stopping() as asked:
@@ -240,7 +237,7 @@ class Together:
 
     def _save(self, done: Done) -> Concept:
         if done.concept is None:
-            raise done.error or TeachingError(f"{done.job.subject.handle} was not taught")
+            raise done.error or TeachingError(f"{done.job.subject.handle} was not learned")
         handle = done.job.subject.handle
         losses = self._losses[handle]
         concept = replace(done.concept, losses=losses, cost={**done.concept.cost, "steps": len(losses)})

@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 def merge(
     base: Base, concepts: Sequence[Concept | Path | str], *, by: str = "average", weights: Sequence[float] = ()
 ) -> Concept:
-    """One concept of several, without learning: it answers to the handle of each, and each keeps words of its own.
+    """Merge several concepts into one without training: it answers to the handle of each, and each has its own words.
 
         both = limner.merge(base, ["rex.safetensors", "bo.safetensors"], by="gradient-fusion")
         limner.paint(base, "<rex> and <bo> on the beach", concepts=[both])
 
     Args:
-        base: the one that all were taught on.
+        base: the base that all concepts were learned on.
         concepts: two or more, or their files; the order matters for "continual".
         by: a name of `limner.parts.merging.MERGINGS`: average, weighted, closed-form, gradient-fusion, neurons,
         orthogonal, continual.
         weights: for "weighted", one for each concept.
 
-    Raises `InputError` for concepts that cannot be told apart or do not merge that way, and `WrongBase` for one of
-    another base.
+    Raises `InputError` for concepts with equal handles or tokens and for concepts that do not merge that way, and
+    `WrongBase` for a concept of another base.
     """
     if by not in MERGINGS:
         raise UnknownName("way of merging", by, MERGINGS)
@@ -87,7 +87,7 @@ def _concept(
 
 
 def _entries(concept: Concept, member: Member) -> list[dict[str, Any]]:
-    """The header's rows of a concept: one, or those of a concept that was merged before."""
+    """The header entries of a concept: one, or several for a concept that is a merge itself."""
     if concept.members:
         return [dict(entry) for entry in concept.members]
     names = ("handle", "method", "settings", "subject", "seed", "method_sha256")
@@ -101,25 +101,26 @@ def _cost(tensors: dict[str, Tensor], seconds: float) -> dict[str, float]:
 
 
 def _check_together(base: Base, concepts: Sequence[Concept]) -> None:
-    """Two concepts or more, of this base, that answer to different handles."""
+    """Raise `InputError` or `WrongBase` unless there are two concepts or more, of this base, with different handles."""
     if len(concepts) < 2:
         raise InputError(f"merging needs two concepts or more, not {len(concepts)}")
     for concept in concepts:
         if concept.base["fingerprint"] != base.fingerprint:
             raise WrongBase(
-                f"{concept.handle} was taught on {concept.base['name']} (fingerprint {concept.base['fingerprint']}), and this is {base.name} "
+                f"{concept.handle} was learned on {concept.base['name']} (fingerprint "
+                f"{concept.base['fingerprint']}), and this is {base.name} "
                 f"(fingerprint {base.fingerprint}): only concepts of one base can be merged"
             )
     handles = [member.handle for concept in concepts for member in members_of(concept)]
     twice = [handle for k, handle in enumerate(handles) if handle in handles[:k]]
     if twice:
-        raise InputError(f"two of these concepts answer to {twice[0]}; teach one of them again under another --name")
+        raise InputError(f"two of these concepts answer to {twice[0]}; learn one of them again under another --name")
     if len(handles) > MOST_MEMBERS:
         raise InputError(f"{counted(len(handles), 'subject')} are too many for one concept; {MOST_MEMBERS} is the most")
 
 
 def _check_words(base: Base, answers: Sequence[Answer]) -> None:
-    """No two handles are read as the same rare word."""
+    """Raise `InputError` where two handles become the same rare token."""
     found: dict[str, str] = {}
     for handle, says, _ in answers:
         if isinstance(says, str):
@@ -127,19 +128,20 @@ def _check_words(base: Base, answers: Sequence[Answer]) -> None:
         other = found.setdefault(says(base), handle)
         if other != handle:
             raise InputError(
-                f"{other} and {handle} were both taught as {says(base)!r} on {base.name}, so a prompt could not tell them apart; teach one "
-                "of them again under another --name"
+                f"{other} and {handle} were both trained as {says(base)!r} on {base.name}, so a prompt could not tell "
+                "them apart; learn one of them again under another --name"
             )
 
 
 def _check_own(members: Sequence[Member]) -> None:
-    """No two concepts keep a tensor of one name."""
+    """Raise `InputError` where two concepts have a tensor of the same name that cannot be merged."""
     found: dict[str, str] = {}
     for member in members:
         for name in member.own:
             if name in found:
                 raise InputError(
-                    f"{found[name]} and {member.handle} both hold {name}, and one would be lost; paint with both concepts at once, "
+                    f"{found[name]} and {member.handle} both hold {name}, and one would be lost; paint with both "
+                    "concepts at once, "
                     "--with FILE FILE"
                 )
             found[name] = member.handle

@@ -1,4 +1,4 @@
-"""Bases, concepts and encoders as requests name them."""
+"""Opening the bases, concepts and encoders that requests name."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def open_base(choice: BaseChoice) -> Any:
-    """The base of that name. A folder or file is remembered by the base's fingerprint, so that what is taught on it
-    finds it again."""
+    """Open a base. The place of a folder or file is remembered by the base's fingerprint, so that concepts learned on
+    it find it again."""
     from limner.bases.common.loading import load
     from limner.bases.common.places import remember
     from limner.core.cache import check_cache
@@ -42,15 +42,15 @@ def open_base(choice: BaseChoice) -> Any:
 
 
 def open_encoders(named: Mapping[str, str], *, device: str | None) -> dict[str, Any] | None:
-    """Encoders to judge by, role -> encoder; None where none is named."""
+    """Encoders to score with, role -> encoder; None where none is named."""
     from limner.evaluation.encoders import encoder
 
     return {role: encoder(where, device=device or "cpu") for role, where in named.items()} or None
 
 
 def read_concept(choice: ConceptChoice) -> Concept:
-    """The concept of a file. A method or base that the file names is run or opened only as the request says: a
-    method of a file where the request names it, everything where it trusts the file."""
+    """Read the concept of a file. A user's method that the file names is run only where the request names it too;
+    everything that the file names is run or opened only where the request trusts the file."""
     from limner.core.concept import Concept
     from limner.methods import find
 
@@ -60,16 +60,16 @@ def read_concept(choice: ConceptChoice) -> Concept:
 
 
 def hash_note(concept: Concept, path: object) -> str:
-    """A line about a concept of an older limner, which has no hash of its content; empty for any other."""
+    """A note about a concept from an older limner, which has no hash of its content; empty for any other."""
     if concept.sha256:
         return ""
-    return f"{path} was written by an older limner, without a hash of its content, so damage to it would not be noticed"
+    return f"{path} was written by an older limner, without a hash of its content, so damage to it cannot be detected"
 
 
 def choice_for(concept: Concept, choice: BaseChoice, *, trust: bool = False) -> BaseChoice:
-    """The base that a concept is worn on: the one named, else the one it was taught on, wherever the user opened
-    that on this machine. Raises `FileError` for one that only the concept's file names: a file opens no folder
-    and no hub id of itself."""
+    """The base to attach a concept to: the one that `choice` names, else the one that the concept was learned on, from
+    the place where the user opened it on this machine. Raises `FileError` for a base that only the concept's file
+    names: a file alone opens no folder and no hub id."""
     from limner.bases.common.loading import comes_with_limner
     from limner.bases.common.places import place_of
 
@@ -82,14 +82,14 @@ def choice_for(concept: Concept, choice: BaseChoice, *, trust: bool = False) -> 
     if comes_with_limner(name) or trust:
         return replace(choice, name=name)
     raise FileError(
-        f"{concept.handle} was taught on {name[:200]!r}, and limner opens no folder or hub id only because a file "
-        "names it: name the base yourself, --base FOLDER or HUB/ID, or say --trust"
+        f"{concept.handle} was learned on {name[:200]!r}, and limner opens no folder or hub id only because a file "
+        "names it: name the base yourself, --base FOLDER or HUB/ID, or add --trust"
     )
 
 
 def plan_memory(choice: BaseChoice, recipe: Recipe, *, batch: int = 1) -> tuple[BaseChoice, str]:
-    """How the base is opened so that a run fits into the memory that is free (or that `fit` says), and a line about
-    it. A base that comes with limner and single files, which cannot be laid out first, are opened as asked."""
+    """The choice changed so that a run fits into the free memory (or into `fit`), and a line about the estimate. Bases
+    that come with limner, and single files, the size of which is unknown before loading, stay as requested."""
     from limner.bases.common.loading import comes_with_limner
 
     if comes_with_limner(choice.name) or choice.name.endswith(".safetensors"):
@@ -121,7 +121,7 @@ def _on_gpu(device: str | None) -> bool:
 
 
 def free_memory(device: str | None) -> float:
-    """Bytes that are free where a base would be opened."""
+    """Free memory of the device that a base would be opened on, in bytes."""
     return _free(_on_gpu(device))
 
 
@@ -134,7 +134,7 @@ def _free(on_gpu: bool) -> float:
 
 
 def strange_words_note(base: str, text: str) -> str:
-    """A line about words that a base of few words does not know, which paint nothing in particular; else empty."""
+    """A note about words that a base with a small vocabulary does not know, and therefore ignores; else empty."""
     from limner.bases.common.loading import capabilities_of
     from limner.core.wording import words_not_in
 
@@ -143,6 +143,7 @@ def strange_words_note(base: str, text: str) -> str:
     if not words:
         return ""
     return (
-        f"the base {base!r} does not know {listed(map(repr, words))}, and leaves that out of the picture; `limner words` "
+        f"the base {base!r} does not know {listed(map(repr, words))}, and leaves that out of the picture; `limner "
+        "words` "
         "lists the words that it knows"
     )

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a taught subject."""
+"""One self-contained HTML page about a concept."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def write_page(
     card: Scorecard | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """References, diagnosis, pictures by prompt, scores beside the untaught base's, cost and settings."""
+    """Write reference images, diagnosis, pictures by prompt, scores beside the untrained base's, cost and settings."""
     parts = [
         html("<h1>{}</h1>", subject.name),
         html(
-            '<p class="muted">{}, taught by <b>{}</b> on {}</p>',
+            '<p class="muted">{}, learned by <b>{}</b> on {}</p>',
             with_article(subject.noun),
             concept.method,
             concept.base["name"],
@@ -73,9 +73,9 @@ def _diagnosis(card: Scorecard | None) -> list[Markup]:
     if card.tradeoff is not None:
         t = card.tradeoff
         rows = [
-            ("F, likeness: 0 the untaught base, 1 real pictures among themselves", f"{t.fidelity:.2f}"),
-            ("T, obedience to prompts: 0 a copy of the references, 1 the untaught base", f"{t.alignment:.2f}"),
-            ("H, both at once", f"{t.harmonic:.2f}"),
+            ("F, subject fidelity: 0 is the untrained base, 1 is real pictures among themselves", f"{t.fidelity:.2f}"),
+            ("T, prompt alignment: 0 is a copy of the reference images, 1 is the untrained base", f"{t.alignment:.2f}"),
+            ("H, harmonic mean of F and T", f"{t.harmonic:.2f}"),
         ]
     rows += [(m.id, f"{m.value:.3f}") for m in card.measured.values() if m.value is not None]
     notes = join_html(html("<li>{}</li>", n) for n in card.notes)

@@ -1,4 +1,4 @@
-"""`paint`: pictures of prompts, with concepts."""
+"""`paint`: pictures of prompts, with concepts attached to the base."""
 
 from __future__ import annotations
 
@@ -66,25 +66,24 @@ def painting(
     frames: int = 1,
     motion: Path | str = "",
 ) -> Iterator[Picture]:
-    """Paint `count` pictures of each prompt with `concepts` at `scale`, one for all or one each. Picture k of a prompt
-    has seed `seed + k`.
+    """Paint `count` pictures of each prompt with `concepts`, at one `scale` for all or one for each. Picture k of a
+    prompt has seed `seed + k`.
 
-    `painting` yields pictures as they are done, a batch at a time, and `paint` returns all of them; the base is as it
-    was once the iterator ends or is closed. A prompt need not name a concept: so one sees how other things change. With
-    a `canvas`, every picture is painted into it. `any_base` lets a base take what another of its family was taught. A
-    concept may be named by its file, which is read from `hot` where it is there already.
+    `painting` yields pictures as they are done, a batch at a time, and `paint` returns all of them; the base returns to
+    its former state once the iterator ends or is closed. A prompt need not name a concept, which shows how other things
+    change. With a `canvas`, every picture is painted into it. `any_base` allows concepts that another base of the
+    family learned. A concept may be given as its file, which is read through the cache `hot`.
 
-    `regions` give subjects their places in the picture: handle -> "left" and other words, a box of shares (left, top,
-    right, bottom), or a mask (see `limner.core.regions`); `PaintSettings.compose` names how they act. `conditions` are
-    pictures that the base, a concept or one of the `controls` reads, such as {"depth": picture}: one for all prompts,
-    one for each, or one for each frame of a clip. `controls` are ControlNets and T2I-Adapters by the condition they
-    read:
-    {"depth": folder}. With `frames` above 1, clips are painted (`Clip`), by a base or concept that has motion or by the
-    motion modules in the folder `motion`.
+    `regions` place subjects in the picture: handle -> "left" and other words, a box as shares of the picture (left,
+    top, right, bottom), or a mask (see `limner.core.regions`); `PaintSettings.compose` names how they act. `conditions`
+    are pictures that the base, a concept or one of the `controls` reads, such as {"depth": picture}: one for all
+    prompts, one for each, or one for each frame of a clip. `controls` are the folders of ControlNets and T2I-Adapters
+    by the condition they read, {"depth": folder}. With `frames` above 1, clips are painted (`Clip`), by a base or
+    concept with motion modules or by those in the folder `motion`.
 
-    Raises `PromptError` for a prompt that is empty, too long, or names a handle that nothing attached answers to,
-    `InputError` for a scale outside of SCALES and for regions that cannot be, and `PaintingError` where latents are not
-    finite numbers.
+    Raises `PromptError` for a prompt that is empty, too long, or names a handle that no attached concept answers to,
+    `InputError` for a scale outside of SCALES and for invalid regions, and `PaintingError` where latents are not finite
+    numbers.
     """
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     settings = settings or PaintSettings()
@@ -109,9 +108,10 @@ def painting(
         story |= {"conditions": sorted(shown)}
     jobs = [(prompt, seed + k) for prompt in prompts for k in range(count)]
     adapters += _beside(controls, motion)
-    each = max(1, settings.batch // frames) if frames > 0 else 1  # clips at once
+    each = max(1, settings.batch // frames) if frames > 0 else 1  # clips in a batch
     with ExitStack() as stack:
-        with torch.no_grad():  # closed before every yield: the caller's own code has its gradients
+        # closed before every yield, so that the caller's own code has gradients
+        with torch.no_grad():
             adapted = stack.enter_context(attach(base, adapters))
         for start in range(0, len(jobs), each):
             part = jobs[start : start + each]
@@ -131,8 +131,8 @@ def painting(
 def _conditions(
     base: Base, conditions: Mapping[str, Condition], prompts: Sequence[str], count: int, frames: int
 ) -> dict[str, Tensor]:
-    """Name -> [1 or one for each frame of each picture, 1 or 3, H, W]. Raises `InputError` for another number than of
-    prompts or, for clips, of frames."""
+    """Name -> [1 or one for each frame of each picture, 1 or 3, H, W]. Raises `InputError` for another number of
+    pictures than one, that of the prompts or, for clips, that of the frames."""
     found: dict[str, Tensor] = {}
     for name, given in conditions.items():
         tensor = tensor_of(name, given, base.picture_size)
@@ -143,7 +143,8 @@ def _conditions(
         elif len(tensor) != 1:
             more = f", or one for each of {frames} frames" if frames > 1 else ""
             raise InputError(
-                f"the condition {name!r} has {len(tensor)} pictures for {len(prompts)} prompts: give one for all, one for "
+                f"the condition {name!r} has {len(tensor)} pictures for {len(prompts)} prompts: give one for all, "
+                "one for "
                 f"each{more}"
             )
         found[name] = tensor
@@ -151,7 +152,8 @@ def _conditions(
 
 
 def _beside(controls: Mapping[str, Path | str], motion: Path | str) -> list[Adapter]:
-    """Networks from folders as adapters without a subject: no prompt can name their handles."""
+    """Control branches and motion modules from folders, as adapters without a subject: no prompt can name their
+    handles."""
     parts: dict[str, Any] = {f"control of {name}": opened_control(name, str(at)) for name, at in controls.items()}
     if motion:
         parts["motion"] = motion_modules(folder=str(motion))
@@ -165,14 +167,15 @@ def layout_of(
     regions: Mapping[str, Where],
     settings: PaintSettings,
 ) -> Layout:
-    """Where each subject is to be, at the size of the base's latents. Raises `InputError` for regions that cannot be,
-    and `PromptError` for a prompt that does not name a handle with a region."""
+    """The region of each subject, at the size of the base's latents. Raises `InputError` for invalid regions, and
+    `PromptError` for a prompt that does not name a handle with a region."""
     masks = region_masks(regions, handles=_handles(adapters), size=base.latent_shape[1:])
     for prompt in prompts:
         unnamed = [handle for handle in masks if handle not in prompt]
         if unnamed:
             raise PromptError(
-                f"{unnamed[0]} has a region, and the prompt {shortened(prompt)!r} does not name it; write {unnamed[0]} in the prompt, or "
+                f"{unnamed[0]} has a region, and the prompt {shortened(prompt)!r} does not name it; write "
+                f"{unnamed[0]} in the prompt, or "
                 "leave its region out"
             )
     told = {name: where if isinstance(where, str) else _box_or_mask(where) for name, where in regions.items()}
@@ -190,7 +193,7 @@ def _handles(adapters: Sequence[Adapter]) -> list[str]:
 
 
 def _all_at_once(painting: Callable[P, Iterator[Picture]]) -> Callable[P, Pictures]:
-    """`painting` run to its end, with the same arguments."""
+    """A function that runs `painting` to its end, with the same arguments."""
 
     @functools.wraps(painting)
     def paint(*given: P.args, **named: P.kwargs) -> Pictures:
@@ -198,27 +201,27 @@ def _all_at_once(painting: Callable[P, Iterator[Picture]]) -> Callable[P, Pictur
 
     paint.__name__ = paint.__qualname__ = "paint"
     signature = inspect.signature(painting).replace(return_annotation="Pictures")
-    paint.__signature__ = signature  # type: ignore[attr-defined]  # which `help` shows
+    paint.__signature__ = signature  # type: ignore[attr-defined]  # for `help`
     return paint
 
 
 paint = _all_at_once(painting)
 
 SCALES = (-10.0, 10.0)
-"""Least and greatest strength at which a concept is worn."""
+"""Least and greatest strength at which a concept can be attached."""
 
 
 def check_scale(scale: float) -> None:
-    """Raise `InputError` for a strength that is no finite number, or none a likeness survives."""
+    """Raise `InputError` for a strength that is not a finite number within SCALES."""
     if not SCALES[0] <= scale <= SCALES[1]:
         raise InputError(
-            f"a scale must be a number from {SCALES[0]:g} to {SCALES[1]:g} (1 is as it was taught, 0 the base), not "
+            f"a scale must be a number from {SCALES[0]:g} to {SCALES[1]:g} (1 is full strength, 0 the base alone), not "
             f"{scale}"
         )
 
 
 def check_prompts(prompts: Sequence[str], *, handles: Sequence[str]) -> None:
-    """Every prompt says something, and every <handle> in it is worn."""
+    """Raise `PromptError` for an empty prompt, and for a <handle> that no attached concept answers to."""
     import re
 
     for prompt in prompts:
@@ -226,12 +229,14 @@ def check_prompts(prompts: Sequence[str], *, handles: Sequence[str]) -> None:
             raise PromptError('the prompt is empty: say what to paint, as in "<rex> on the beach"')
         strange = [h for h in re.findall(r"<[^<>\s]+>", prompt) if h not in handles]
         if strange:
-            adapted = f"worn now: {', '.join(handles)}" if handles else "no concept is worn; give one with --with FILE"
+            adapted = (
+                f"attached: {', '.join(handles)}" if handles else "no concept is attached; give one with --with FILE"
+            )
             raise PromptError(f"nothing answers to {strange[0]} in {shortened(prompt)!r}; {adapted}")
 
 
 APART = 1_000_003
-"""How far apart the seeds of a picture's candidates are. The first has the picture's own."""
+"""Distance between the seeds of a picture's candidates; the first candidate has the picture's own seed."""
 
 
 def _best(
@@ -245,8 +250,8 @@ def _best(
     frames: int,
     layout: Layout | None,
 ) -> Tensor:
-    """[B, 3, H, W] in [0, 1]: what is painted of each prompt; of several candidates, the nearest, of clips as a
-    whole."""
+    """[B, 3, H, W] in [0, 1]: the picture of each prompt. Where there are several candidates, the one nearest to the
+    subject; candidates of clips are compared as a whole."""
     choosing = adapted.candidates
     about: Any = settings, canvas, watch, conditions, frames, layout
     best = painted(adapted, prompts, seeds, *about)
@@ -262,7 +267,7 @@ def _best(
 
 
 def _of_clips(nearness: Tensor, frames: int) -> Tensor:
-    """[B]: each frame's, replaced by the mean of its clip."""
+    """[B]: the nearness of each frame, replaced by the mean of its clip."""
     return nearness if frames == 1 else nearness.view(-1, frames).mean(1).repeat_interleave(frames)
 
 
@@ -278,7 +283,7 @@ def painted(
     layout: Layout | None = None,
 ) -> Tensor:
     """[B, 3, H, W] in [0, 1]: one picture for each (prompt, seed), by all stages of the base. Raises `PaintingError`
-    where it is not numbers."""
+    where values are not finite."""
     more: Any = {"conditions": conditions, "frames": frames, "layout": layout}
     for at in sample(adapted, prompts, seeds=seeds, settings=settings, canvas=canvas, **more):
         if watch:

@@ -1,4 +1,4 @@
-"""Many concepts painted at once: batches in which each row wears its own."""
+"""Many concepts painted at once: batches in which each row has its own concept attached."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Order:
-    """One picture to paint: a prompt, the concept it names if it names one, or that concept's file, and its seed."""
+    """One picture to paint: a prompt, the concept that it names (or the concept's file; None for none), a seed and a
+    strength."""
 
     prompt: str
     concept: Concept | Path | str | None = None
@@ -45,10 +46,12 @@ class Order:
 def paint_many(
     base: Base, orders: Sequence[Order], *, settings: PaintSettings | None = None, hot: Concepts | None = None
 ) -> Pictures:
-    """Paint pictures of different concepts in the same batches: each row wears its own. What comes out is what `paint`
-    paints for each, but for the order in which a few sums are added up. Concepts named by their files are read from
-    `hot` where they are there already. Raises `InputError` for a concept whose recipe has no stacked form or does
-    something of its own while painting."""
+    """Paint pictures of different concepts in the same batches, each row with its own concept.
+
+    The pictures are those of `paint` for each order, up to rounding, since a few sums are taken in another order.
+    Concepts given as files are read through the cache `hot`. Raises `InputError` for a concept whose recipe has no
+    stacked form or acts during sampling.
+    """
     settings = settings or PaintSettings()
     if settings.subject_from:
         raise InputError("subject_from is not for batches of different concepts; paint them one concept at a time")
@@ -83,12 +86,12 @@ def paint_many(
 
 
 class AdaptedRows(AdaptedBase):
-    """A base in which row k of every branch wears the concept of order k. Handles and words are told apart by a
-    number."""
+    """A base in which row k of every branch has the concept of order k attached. A number tells equal handles and words
+    of different concepts apart."""
 
     rows: Rows
-    places: list[int]  # of each order's concept; -1 for none
-    own: list[Lives]  # what each concept wears
+    places: list[int]  # index of each order's concept; -1 for none
+    own: list[Lives]  # attached modifiers of each concept
 
     def aliased(self, k: int, prompt: str) -> str:
         place = self.places[k]
@@ -116,7 +119,7 @@ class AdaptedRows(AdaptedBase):
         return prompt
 
     def check_together(self) -> None:
-        """Nothing: rows of different concepts do not meet."""
+        """Check nothing, because rows of different concepts do not interact."""
 
     def run(self, **about: Any) -> Pass:
         branches = len(about["branches"])
@@ -128,7 +131,7 @@ class AdaptedRows(AdaptedBase):
 def _ordered(
     base: Base, wanted: Sequence[tuple[Concept | None, float]], hot: Concepts | None = None
 ) -> Iterator[AdaptedRows]:
-    """These concepts at their scales, worn by rows."""
+    """Attach these concepts at their scales, each to its rows."""
     distinct: list[tuple[Concept, float]] = []
     places = []
     for concept, scale in wanted:

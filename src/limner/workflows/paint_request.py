@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 def paint_request(request: PaintRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
-    """Paint what a request asks for, saving every picture as it is done. `open_base` may give a base that is open
-    already.
+    """Paint the pictures of a request and save each as soon as it is painted. `open_base` may return a base that is
+    open already.
 
-    Raises `PromptError` for a prompt that does not name a concept that is worn, and `InputError` for what cannot be
-    painted.
+    Raises `PromptError` for a prompt that does not name every attached concept, and `InputError` for a request that
+    cannot be painted.
     """
     from . import paint as workflow
 
     for scale in request.scale:
         workflow.check_scale(scale)
     if request.where and not request.onto:
-        raise InputError("--where says which part of a canvas may change; name the canvas with --onto FILE")
+        raise InputError("--where masks the part of a canvas that may change; name the canvas with --onto FILE")
     total = request.count * len(request.prompts)
     check_folder(request.out)
     saver = Numbers(request.out, total, overwrite=request.overwrite)
@@ -87,25 +87,24 @@ def paint_request(request: PaintRequest, *, open_base: Callable[[BaseChoice], An
 
 
 def _check_named(request: PaintRequest, concepts: list[Concept]) -> None:
-    """Raise `PromptError` for a prompt that does not name a concept that is worn."""
+    """Raise `PromptError` for a prompt that does not name every attached concept."""
     for prompt in request.prompts:
         asked = f"{prompt}\n{request.negative}"
         unnamed = [handle for c in concepts if c.has_trigger for handle in _unnamed(c, asked)]
         if unnamed:
             raise PromptError(
                 f"the prompt {shortened(prompt)!r} does not name {unnamed[0]}; write {unnamed[0]} where the subject "
-                "is to be (or "
-                "in --negative, where it is what not to paint)"
+                "is to be (or in --negative, to keep it out of the picture)"
             )
 
 
 def _unnamed(concept: Concept, prompt: str) -> tuple[str, ...]:
-    """The handles of a concept, where the prompt names none of them."""
+    """The handles of a concept if the prompt names none of them, else ()."""
     return () if any(handle in prompt for handle in concept.handles) else concept.handles
 
 
 def _regions(request: PaintRequest) -> dict[str, Any]:
-    """Regions by handle: those of the layout's file, and after it those of the request."""
+    """Regions by handle: those of the layout file, then those of the request."""
     from limner.core.regions import read_layout, read_region
 
     found: dict[str, Any] = read_layout(request.layout) if request.layout else {}
@@ -117,7 +116,7 @@ def _regions(request: PaintRequest) -> dict[str, Any]:
 
 
 def _check_conditions(request: PaintRequest) -> None:
-    """Raise `InputError` for computed conditions without a picture, and a picture without any."""
+    """Raise `InputError` for computed conditions without a picture, and for a picture without computed conditions."""
     if request.computed and not request.like:
         name = request.computed[0]
         raise InputError(f"--condition {name} needs a picture: {name}=FILE, or --like FILE to compute it from")
@@ -128,7 +127,7 @@ def _check_conditions(request: PaintRequest) -> None:
 
 
 def _conditions(request: PaintRequest, size: int) -> dict[str, Any]:
-    """The conditions that are given as pictures, and those that are computed from a picture."""
+    """The conditions given as pictures, and those computed from a picture."""
     from limner.core.pixels import to_tensor
     from limner.core.subject import read_picture
     from limner.parts.encoders.conditions import computed
@@ -163,7 +162,7 @@ def _settings(request: PaintRequest) -> Any:
 
 
 def _canvas(request: PaintRequest, base: Any) -> tuple[Canvas | None, Region | None]:
-    """The picture that is painted into, and the region of it that may change."""
+    """The picture to paint into, and its region that may change."""
     from limner.core.subject import read_picture
     from limner.engine.inpainting import Region
     from limner.engine.sample import Canvas

@@ -1,4 +1,4 @@
-"""Training, once for a base, the weights that a method starts from."""
+"""Pre-training: the weights that a method starts from are trained once for a base."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LOSSES = 50
-"""How many of a run's losses its weights' header holds, evenly spread, the first and the last among them."""
+"""Number of losses in the header of the weights: evenly spread over the run, with the first and the last."""
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How weights are trained, beside the method's own settings."""
+    """How weights are trained, besides the method's own settings."""
 
-    accumulate: int = 1  # parts in which every batch is computed
+    accumulate: int = 1  # number of parts in which each batch is computed
     ema: float = 0.0  # decay of the exponential moving average that is saved; 0 saves the weights themselves
-    precision: Literal["bfloat16", "float32"] = (
-        "bfloat16"  # of the computation; the weights that learn are in the base's
-    )
+    # precision of the computation; trained weights stay in the base's precision
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
 
     def __post_init__(self) -> None:
         if not 0 <= self.ema < 1:
-            raise InputError(f"--ema is the decay of a moving average, from 0 (none) to below 1, not {self.ema}")
+            raise InputError(
+                f"--ema is the decay of an exponential moving average, from 0 (none) to below 1, not {self.ema}"
+            )
         if self.precision not in ("bfloat16", "float32"):
             raise InputError(f"the precision is bfloat16 or float32, not {self.precision!r}")
 
 
 @dataclass(frozen=True)
 class Training:
-    """A pre-training about to be run."""
+    """A pre-training that is ready to run."""
 
     name: str
     base: Base
@@ -53,11 +54,11 @@ class Training:
     seed: int
     manner: Manner
     spread: Spread
-    to: Path | None = None  # where the weights are written, if not where `weights_path` says
+    to: Path | None = None  # file of the weights; None: the one that `weights_path` returns
 
     @property
     def seen(self) -> Corpus:
-        """What is learned from."""
+        """The corpus to learn from."""
         from limner.parts.sources.corpus import corpus_of
 
         own = (term.source.corpus for stage in self.stages for term in stage.loss)
@@ -65,8 +66,8 @@ class Training:
 
     @property
     def header(self) -> dict[str, Any]:
-        """Which run it is: a checkpoint with another header is another run's. In how many parts or processes it is
-        computed does not matter to what is learned."""
+        """The identity of the run: a checkpoint with another header belongs to another run. The number of parts and of
+        processes is not in it, since it does not change the weights."""
         told = {"name": self.seen.name, "fingerprint": self.seen.fingerprint}
         manner = {"ema": self.manner.ema, "precision": self.manner.precision}
         about = {"method": self.name, "settings": dict(self.settings), "seed": self.seed, "corpus": told, **manner}
@@ -86,11 +87,11 @@ def pretrain(
     device: str | None = None,
     **given: Any,
 ) -> Path:
-    """Run the pre-training stages of a method, on its own corpus or another, and keep what they learned where `learn`
-    will find it.
+    """Run the pre-training stages of a method, on its own corpus or another, and save the weights where `learn` finds
+    them.
 
-    Interrupted, the same command goes on from its last checkpoint, to the same bits. Raises `InputError` for a method
-    without pre-training, and for a corpus where its source has no other.
+    After an interruption the same call continues from the last checkpoint, to the same bits. Raises `InputError` for a
+    method without pre-training, and for a corpus where the method's source takes no other.
     """
     ready = prepared(
         name, base=base, corpus=corpus, seed=seed, manner=manner, spread=spread, device=device, given=given
@@ -110,7 +111,7 @@ def prepared(
     given: Mapping[str, Any],
     to: Path | None = None,
 ) -> Training:
-    """Everything that is checked before a pre-training is run."""
+    """Check everything before a pre-training, and return it ready to run."""
     from limner.bases.common.loading import load
     from limner.core.subject import Subject
     from limner.data import corpora
@@ -135,13 +136,13 @@ def prepared(
 
 
 def over(stages: tuple[Stage, ...], corpus: Corpus) -> tuple[Stage, ...]:
-    """The stages with their sources on another corpus. Terms that shared a source still do. Raises `InputError` for a
-    source that has no other."""
+    """The stages with their sources on another corpus. Terms that share a source still do. Raises `InputError` for a
+    source that takes no other corpus."""
     found: dict[Source, Source] = {}
     for source in dict.fromkeys(term.source for stage in stages for term in stage.loss):
         if source.over is None:
             raise InputError(
-                f"this method learns from {source.name}, made for it alone, and takes no other corpus: leave out --corpus"
+                f"this method learns from {source.name}, which no other corpus can replace: leave out --corpus"
             )
         found[source] = source.over(corpus)
     return tuple(
@@ -150,7 +151,7 @@ def over(stages: tuple[Stage, ...], corpus: Corpus) -> tuple[Stage, ...]:
 
 
 def folder_of(ready: Training, run: Path | None = None) -> Path:
-    """Where a run keeps its checkpoint and previews."""
+    """The folder for a run's checkpoint and previews."""
     from limner.core.cache import cache_folder
 
     return run or cache_folder() / "pretraining" / f"{ready.recipe.weights}-{ready.base.fingerprint}"
@@ -202,13 +203,14 @@ def trained_updates(
 
 
 def _computed(updates: Generator[Progress, None, T], base: Base, manner: Manner) -> Generator[Progress, None, T]:
-    """The updates, each computed in the manner's precision; the caller's own code between them is not."""
+    """Yield the updates, each computed in the manner's precision; the caller's code between updates is not affected."""
     import torch
 
     with closing(updates):
         while True:
+            # without the cache of autocast, which would outlive the update
             computing = torch.autocast(base.device.type, torch.bfloat16, cache_enabled=False)
-            with nullcontext() if manner.precision == "float32" else computing:  # its cache would outlive the update
+            with nullcontext() if manner.precision == "float32" else computing:
                 try:
                     progress = next(updates)
                 except StopIteration as ended:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def pretrain_request(
     request: PretrainRequest, *, open_base: Callable[[BaseChoice], Any] = open_base
 ) -> Iterator[Event]:
-    """Train the weights of a request. Of several processes, the main one alone yields events. `open_base` may give a
-    base that is open already."""
+    """Train the weights of a request. Where several processes run, the main one alone yields events. `open_base` may
+    return a base that is open already."""
     from limner.core.weights import weights_path
     from limner.engine.checkpoint import CHECKPOINT
     from limner.engine.early_stopping import together
@@ -38,7 +38,7 @@ def pretrain_request(
     find(request.method)
     over = spread(request.accumulate)
     if request.corpus is None and (request.exclude or request.noun):
-        raise InputError("--exclude and --class are about a corpus: name one with --corpus")
+        raise InputError("--exclude and --class need a corpus: name one with --corpus")
     found = _corpus(request, over)
     ready = prepared(
         request.method,
@@ -56,9 +56,9 @@ def pretrain_request(
         yield RunPlanned(request.method, ready.settings, ready.base.name, target, folder)
     standing(
         lambda: (
-            f"what was trained is kept in {folder / CHECKPOINT}; the same command goes on from there"
+            f"the checkpoint is {folder / CHECKPOINT}; the same command continues from it"
             if (folder / CHECKPOINT).exists()
-            else "nothing is kept of this run; the same command begins anew"
+            else "there is no checkpoint yet; the same command starts from the beginning"
         )
     )
     following = tracker(request.track, folder=folder, about=ready.header) if request.track and over.main else None
@@ -85,14 +85,14 @@ def _corpus(request: PretrainRequest, over: Spread) -> Corpus | None:
     if request.corpus is None:
         return None
     if request.duplicates not in ("error", "leave-out"):
-        raise InputError(f"--duplicates is error or leave-out, not {request.duplicates!r}")
+        raise InputError(f"--duplicates must be error or leave-out, not {request.duplicates!r}")
     about: Any = {"noun": request.noun, "held_out": request.exclude, "duplicates": request.duplicates}
     with over.main_first():
         return corpus(request.corpus, **about)
 
 
 def _previews(request: PretrainRequest, ready: Any, folder: Any, following: Any) -> Any:
-    """Previews of a development toy, or of the subject whose folder is named."""
+    """Previews of a development toy, or of the subject in the folder that the request names."""
     from limner.data.corpora import called
     from limner.data.layouts import recognised
 

@@ -1,5 +1,4 @@
-"""Pictures and scores on the way: what a method being pre-trained would paint of a subject that it is not trained
-on."""
+"""Previews during pre-training: pictures and scores of a subject that is not in the corpus."""
 
 from __future__ import annotations
 
@@ -31,12 +30,12 @@ STEPS = 20
 
 @dataclass
 class Previews:
-    """A watcher: every so many updates, and at the end, the prompts are painted of `subject` with what has been learned
-    so far.
+    """A watcher of training that paints prompts of `subject` after every `every` updates and at the end, with the
+    weights learned so far.
 
-    FOLDER/preview-000100.png and FOLDER/previews.json (updates, loss, scores) are written by the process that `writes`.
-    Nothing of the run is changed by looking. `shown` is told of every look, such as by a tracker. Of a hybrid method
-    the one-time part alone is seen.
+    The process with `writes` set writes FOLDER/preview-000100.png and FOLDER/previews.json (updates, loss, scores).
+    Painting does not change the run. `shown` is called with each preview, for trackers. For a hybrid method, the
+    previews show its pre-trained part alone.
     """
 
     method: Callable[..., Recipe]
@@ -48,7 +47,7 @@ class Previews:
     writes: bool = True
     shown: Callable[[int, Mapping[str, float], Image.Image], object] = lambda *_: None
     looks: list[dict[str, float]] = field(default_factory=list)
-    told: bool = False  # something in this run
+    told: bool = False  # whether this run has written a preview
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -69,8 +68,10 @@ class Previews:
         if not self.writes:
             return
         scores = self.scored(images, progress.adapted.base)
-        before = [look for look in self.looks if look["done"] < progress.done]  # a resumed run looks again
-        kept = before if progress.resumed or self.told else []  # those of another run that was here
+        # a resumed run repeats some updates, and with them their previews
+        before = [look for look in self.looks if look["done"] < progress.done]
+        # a run that is not resumed drops the previews of an earlier run
+        kept = before if progress.resumed or self.told else []
         self.looks, self.told = [*kept, {"done": progress.done, "loss": round(progress.loss, 5), **scores}], True
         sheet, text = grid(images, len(images)), json.dumps(self.looks, indent=1)
         save_sheet(sheet, self.folder / f"preview-{progress.done:06}.png")
@@ -78,7 +79,7 @@ class Previews:
         self.shown(progress.done, scores, sheet)
 
     def painted(self, progress: Progress) -> list[Image.Image]:
-        """A picture of every prompt, all from one seed, in full precision."""
+        """One picture of each prompt, all from one seed, in full precision."""
         import torch
 
         from limner.core.pixels import to_images
@@ -98,8 +99,7 @@ class Previews:
                 return to_images(base.decode(latents))
 
     def scored(self, images: Sequence[Image.Image], base: Base) -> dict[str, float]:
-        """Likeness to the subject's pictures and obedience to the prompts, as far as there are encoders to judge
-        them."""
+        """Subject fidelity and prompt alignment by the available encoders; empty without encoders."""
         if self.encoders is None:
             return {}
         canonical = tuple(said(prompt, [self.subject.noun]) for prompt in PROMPTS)
@@ -109,7 +109,7 @@ class Previews:
 
 
 def _known(recipe: Recipe, subject: Subject, learned: Mapping[str, Any], base: Any) -> dict[str, Any]:
-    """Of what was learned, what a recipe for this subject trains once: its own features are not the training's."""
+    """The learned tensors that the recipe pre-trains; the subject's own features are left out."""
     from limner.engine.attach import Adapter, attach
 
     with attach(base, (Adapter(recipe, subject.handle),)) as adapted:
@@ -128,15 +128,16 @@ def previews(
     encoders: Encoders | None = None,
     writes: bool = True,
 ) -> Previews:
-    """Previews of the subject that is given, or of the example of the base's own bench, judged by that bench's networks
-    where no encoders are given. Raises `InputError` where there is neither subject nor bench."""
+    """Previews of the given subject, or else of the example of the base's own bench, scored by `encoders` or else by
+    that bench's networks. Raises `InputError` where there is neither subject nor bench."""
     bench = capabilities_of(base).bench
     encoders = encoders or bench_encoders(bench) or None
     if subject is None:
         if bench is None:
             raise InputError(
-                "previews on this base need a subject: --preview-of FOLDER, pictures of one subject in a folder named by its "
-                "class"
+                "previews on this base need a subject: --preview-of FOLDER, a folder named by the subject's class "
+                "that holds "
+                "its pictures"
             )
         subject = bench.example()
     return Previews(method, settings, subject, folder, every, encoders, writes)

@@ -1,4 +1,4 @@
-"""Progress of teaching on the terminal: a bar in one line, with the time left."""
+"""Progress of training on the terminal: a bar in one line, with the time left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIDTH = 24  # characters of the bar
 
 
 class Update(Protocol):
-    """The part of an update of teaching that is drawn: `limner.engine.train.Progress`, or the event of one."""
+    """The fields of a training update that are drawn: of `limner.engine.train.Progress`, or of its event."""
 
     @property
     def done(self) -> int: ...
@@ -40,7 +40,7 @@ def show() -> Callable[[Update], None]:
 
 
 def update_line(progress: Update) -> str:
-    """An update of teaching in a line: a bar, the losses, the time left."""
+    """An update of training in one line: a bar, the losses, the time left."""
     full = WIDTH * progress.done // max(progress.total, 1)
     bar = f"[{'#' * full}{'.' * (WIDTH - full)}]"
     losses = "  ".join(f"{name} {value:.4f}" for name, value in progress.losses.items())
@@ -48,20 +48,20 @@ def update_line(progress: Update) -> str:
 
 
 def fleet_line(done: int, learning: int, waiting: int, loss: float, seconds: float) -> str:
-    """An update of many subjects that learn in one pass, in a line."""
+    """An update of many subjects that learn in one pass, in one line."""
     return f"{done} done, {learning} learning, {waiting} waiting; loss {loss:.4f}; {_span(seconds)}"
 
 
 class Line:
-    """A line that is written anew now and then: on a terminal in place, in a log below the last."""
+    """A line of progress that is updated at intervals: in place on a terminal, as a new line in a log."""
 
     def __init__(self) -> None:
         self.live = sys.stderr.isatty()
-        self.written = 0.0  # when
-        self.open = False  # on a terminal, whether the cursor is behind it
+        self.written = 0.0  # time of the last writing
+        self.open = False  # on a terminal: whether the cursor stands at the end of the line
 
     def show(self, text: str, *, now: bool = False) -> None:
-        """Write the line, unless the last one is recent; `now` writes it in any case."""
+        """Write the line, unless the last one is recent; with `now`, write it in any case."""
         since = time.monotonic() - self.written
         if not now and since < (EVERY_SECONDS if self.live else EVERY_SECONDS_IN_A_LOG):
             return
@@ -69,7 +69,7 @@ class Line:
         print(f"\r{text:<100}" if self.live else text, end="" if self.live else "\n", file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """Leave the line as it is; whatever is written next begins below it."""
+        """End the line, so that later output begins below it."""
         if self.open:
             print(file=sys.stderr)
         self.open = False

@@ -1,4 +1,4 @@
-"""A concept on the hub: its files, its card and its gallery."""
+"""Publishing a concept on the hub: its files, model card and gallery."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def publish(
     private: bool = False,
     say: Callable[[str], Any] = lambda _: None,
 ) -> str:
-    """Write a repository into `folder` (the concept, files for other tools, a model card with a gallery) and upload it;
-    returns its address, or nothing when it was only written. Raises `InputError` for a name that is no USER/REPO."""
+    """Write a repository into `folder` (the concept, files for other tools, a model card with a gallery) and upload it.
+    Returns its address; empty without the upload. Raises `InputError` for a name that is not USER/REPO."""
     if repo.count("/") != 1 or not all(repo.split("/")):
-        raise InputError(f"where to publish must be USER/REPO, as the hub names repositories, not {repo!r}")
+        raise InputError(f"the repository must be USER/REPO, as the hub names repositories, not {repo!r}")
     if folder.exists() and any(folder.iterdir()):
         raise FileError(f"{folder} is not empty; name another with --out, or empty it")
     name = concept.handle.strip("<>")
@@ -52,7 +52,7 @@ def publish(
         try:
             done = export(concept, base, folder / ("" if to == "diffusers" else to), to=to)
         except InputError as error:
-            say(f"note: not written for {to}: {error}")
+            say(f"note: no files are written for {to}: {error}")
             continue
         files += done.files
         trigger = next(
@@ -69,7 +69,8 @@ def publish(
 
 
 def _gallery(concept: Concept, base: Base, folder: Path, pictures: Path | None, trigger: str) -> list[tuple[str, str]]:
-    """File and prompt of each picture shown: those given, with the prompts their stories tell, or a few painted now."""
+    """File and prompt of each picture in the gallery: the given pictures with the prompts in their metadata, or newly
+    painted ones."""
     found = []
     if pictures is not None:
         for file in sorted(pictures.glob("*.png")):
@@ -89,7 +90,7 @@ def _gallery(concept: Concept, base: Base, folder: Path, pictures: Path | None, 
 
 
 def _prompt_of(file: Path) -> str:
-    """The prompt that a picture's own story tells; empty where it tells none."""
+    """The prompt in a picture's metadata; empty where there is none."""
     told = text_of(file, "limner")
     story = parse_json(told, f"the story in {file}") if told else {}
     return plain_text(table(story, f"the story in {file}").get("prompt", ""), f"the prompt in {file}")
@@ -104,7 +105,7 @@ def model_card(
     files: Sequence[Path],
     licence: str,
 ) -> str:
-    """README.md as the hub reads it: what the base is, the trigger words, the gallery, the scores, the licence."""
+    """README.md as the hub reads it: base, trigger words, gallery, scores and licence."""
     name = concept.handle.strip("<>")
     word = any(key.startswith("word.") for key in concept.tensors)
     lora = any(key.startswith(("low_rank.", "weight.")) for key in concept.tensors)
@@ -126,7 +127,8 @@ def model_card(
     noun, method = with_article(concept.subject["noun"]), concept.method.replace("_", " ")
     lines = [
         *("---", *_yaml(about), "---", "", f"# {markdown_text(name)}", ""),
-        f"{markdown_text(noun[0].upper() + noun[1:])}, taught to {markdown_code(concept.base['name'])} by {markdown_text(method)} in "
+        f"{markdown_text(noun[0].upper() + noun[1:])}, learned on {markdown_code(concept.base['name'])} by "
+        f"{markdown_text(method)} in "
         f"{counted(len(concept.losses), 'update')} from {counted(len(concept.subject['pictures']), 'picture')}.",
         *("", "<Gallery />", "", "## Trigger words", ""),
         *(f"Write {markdown_code(trigger)} where the subject is to be.", ""),
@@ -138,14 +140,15 @@ def model_card(
     command = f"limner paint {prompt} --with {shell_word(f'{name}.limner.safetensors')}"
     lines += ["With limner:", "", "```sh", command, "```", ""]
     if not licence:
-        lines += ["## Licence", "", "Not said by its maker; the base's own licence binds it too.", ""]
-    lines += ["Pictures made with it are made by a trained algorithm, and say so in their metadata.", ""]
+        lines += ["## Licence", "", "The author names none; the licence of the base applies as well.", ""]
+    lines += ["Pictures made with it come from a trained algorithm, and their metadata says so.", ""]
     return "\n".join(lines)
 
 
 def _use(concept: Concept, base: Base, trigger: str, files: Sequence[Path], lora: bool) -> list[str]:
     own = [file for file in files if len(file.parts) == 1]
-    if not own:  # nothing of it that diffusers would load
+    # no file that diffusers could load
+    if not own:
         name = python_literal(f"{concept.handle.strip('<>')}.limner.safetensors")
         return [
             "import limner",
@@ -186,7 +189,7 @@ def _scores(scores: dict[str, Any]) -> list[str]:
 
 
 def _yaml(about: dict[str, Any]) -> list[str]:
-    """Plain values, and lists of them, by name."""
+    """The lines of a YAML mapping of plain values and lists of them."""
     lines = []
     for key, value in about.items():
         if isinstance(value, list):
@@ -198,8 +201,8 @@ def _yaml(about: dict[str, Any]) -> list[str]:
 
 
 def check_account(repo: str) -> None:
-    """Make sure that the hub can be reached and knows who is asking, before anything is painted or written. Raises
-    `InputError`."""
+    """Raise `InputError` where the hub cannot be reached or the user is not logged in, before anything is painted or
+    written."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
@@ -210,9 +213,10 @@ def check_account(repo: str) -> None:
         HfApi().whoami()
     except (LocalTokenNotFoundError, HfHubHTTPError) as error:
         raise InputError(
-            f"the hub does not know who is publishing to {repo}: log in with `hf auth login`{only}"
+            f"publishing to {repo} needs an account on the hub: log in with `hf auth login`{only}"
         ) from error
-    except Exception as error:  # the hub's library changes which of its own it raises for a network that is not there
+    # without a network, the exception depends on the version of the hub's library
+    except Exception as error:
         if not isinstance(error, OSError) and not type(error).__module__.startswith("httpx"):
             raise
         raise InputError(f"publishing to {repo} needs the network, and the hub cannot be reached{only}") from error
@@ -225,7 +229,7 @@ def _uploaded(repo: str, folder: Path, private: bool) -> str:
     try:
         api = HfApi()
         address = str(api.create_repo(repo, private=private, exist_ok=True))
-        api.upload_folder(repo_id=repo, folder_path=folder, commit_message="A concept taught with limner")
+        api.upload_folder(repo_id=repo, folder_path=folder, commit_message="A concept learned with limner")
     except (HfHubHTTPError, LocalTokenNotFoundError, OSError, ValueError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise FileError(

@@ -1,4 +1,4 @@
-"""The workflow `publish`: a concept's file in, a repository of the hub out."""
+"""The workflow `publish`: from a concept's file to a repository of the hub."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def publish_request(request: PublishRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
-    """Write the repository of a request, and upload it where it is asked to. `open_base` may give a base that is
+    """Write the repository of a request, and upload it where the request says so. `open_base` may return a base that is
     open already."""
     from .publish import check_account, publish
 
@@ -30,7 +30,7 @@ def publish_request(request: PublishRequest, *, open_base: Callable[[BaseChoice]
     base = open_base(choice)
     folder = request.out or Path("out/publish") / concept.handle.strip("<>")
     check_folder(folder)
-    standing(lambda: f"what was written is in {folder}; delete that folder, and the same command begins anew")
+    standing(lambda: f"{folder} is incomplete; delete that folder, and the same command starts from the beginning")
     lines: list[str] = []
     address = publish(
         concept,

@@ -1,4 +1,4 @@
-"""Requests: everything that a workflow is asked for, as values that go to JSON and come back equal.
+"""Requests: the input of each workflow, as values that go to JSON and come back equal.
 
 A command line, an HTTP server and a queue make a request and hand it to `limner.workflows.run.run`, which yields
 events. Nothing heavy is imported here.
@@ -25,26 +25,27 @@ Settings = Mapping[str, Any]
 class BaseChoice:
     """Which base, and how it is opened."""
 
-    name: str = "pocket"  # pocket, a folder, a file or a hub id; empty: the base that the concept was taught on
+    # pocket, a folder, a file or a hub id; empty: the base that the concept was learned on
+    name: str = "pocket"
     device: str | None = None  # None: cuda where there is one
     dtype: str = "float32"
-    fit: float | None = None  # gigabytes that it must fit into
+    fit: float | None = None  # memory limit in gigabytes
     quantise: str = ""
     offload: bool = False
     tiling: bool = False
     checkpointing: bool = False
     offline: bool = False
-    config: str | None = None  # where the settings of a single file come from
+    config: str | None = None  # folder or hub id with the settings of a base that is a single file
     faces: str = ""  # networks that find and recognise faces: a folder, or FILE.py:FUNCTION
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConceptChoice:
-    """A concept's file, and what the file may name."""
+    """A concept's file, and how far the file is trusted."""
 
     path: Path
-    method: str = ""  # the user's own method, FILE.py:NAME, which the file may name
-    trust: bool = False  # run and open whatever the file names
+    method: str = ""  # the user's own method that the file may name, FILE.py:NAME
+    trust: bool = False  # run and open everything that the file names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class Request:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The request as JSON holds it."""
+        """The request as a JSON object."""
         return {"request": self.kind_of_work, **plain_data(self)}
 
     def to_json(self) -> str:
@@ -63,8 +64,8 @@ class Request:
 
     @classmethod
     def from_json(cls: type[R], text: str | bytes) -> R:
-        """The request of a JSON text. Raises `FileError` for no JSON, `UnknownName` for a field that there is not,
-        `InputError` for a value of another type and for another kind of request."""
+        """The request of a JSON text. Raises `FileError` for text that is not JSON, `UnknownName` for an unknown field,
+        and `InputError` for a value of the wrong type and for another kind of request."""
         found = read_request(text)
         if not isinstance(found, cls):
             raise InputError(f"expected a request to {cls.kind_of_work}, not to {found.kind_of_work}")
@@ -73,7 +74,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class LearnRequest(Request):
-    """Teach a subject; with `together`, every subject of a folder in one pass."""
+    """Learn a subject; with `together`, every subject of a folder in one pass."""
 
     kind_of_work: ClassVar[str] = "learn"
 
@@ -83,39 +84,39 @@ class LearnRequest(Request):
     name: str = ""
     kind: str = "object"
     method: str = ""  # empty: chosen by `goal`
-    settings: Settings = field(default_factory=dict)  # of the method
+    settings: Settings = field(default_factory=dict)  # the method's settings
     base: BaseChoice = field(default_factory=BaseChoice)
     seed: int = 0
     out: Path = Path()
     overwrite: bool = False
     resume: bool = False
     goal: str = "balanced"
-    budget: float | None = None  # seconds after which teaching ends
-    hold_out: int = 0  # pictures
+    budget: float | None = None  # seconds after which training ends
+    hold_out: int = 0  # number of pictures to leave out of training
     without: Path | None = None
     pool: Path | None = None
     segment: str | None = None
     caption: str | None = None
     keep: str = "last"
     stop: str = ""
-    sample_every: int = 0  # updates
+    sample_every: int = 0  # updates between samples; 0: none
     sample_prompts: tuple[str, ...] = ()
-    preview: int = 4  # pictures of each preview prompt
+    preview: int = 4  # number of pictures of each preview prompt
     score: bool = True
     check: bool = True
     encoders: Mapping[str, str] = field(default_factory=dict)  # role -> folder or hub id
     together: bool = False
-    slots: int | None = None  # with `together`: subjects at a time
+    slots: int | None = None  # with `together`: number of subjects at a time
     mixed: bool = False  # with `together`: compute in bfloat16
-    which: int | None = None  # of a face: the person's place from the left where pictures show several
-    may: bool = False  # of a face: the person agrees that it is taught
-    person: str = ""  # of a face: whose it is
-    guardian: str = ""  # of a child's face: the parent or guardian who agrees
+    which: int | None = None  # for a face: number of the person, counted from the left, where pictures show several
+    may: bool = False  # for a face: the person consents to the training
+    person: str = ""  # for a face: name of the person
+    guardian: str = ""  # for a child's face: the parent or guardian who consents
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaintRequest(Request):
-    """Paint prompts, wearing concepts."""
+    """Paint pictures of prompts, with concepts attached to the base."""
 
     kind_of_work: ClassVar[str] = "paint"
 
@@ -137,22 +138,22 @@ class PaintRequest(Request):
     where: Path | None = None
     start: float = 0.3
     any_base: bool = False
-    layout: Path | None = None  # JSON of handles and their regions
+    layout: Path | None = None  # JSON file of handles and their regions
     regions: Mapping[str, str] = field(default_factory=dict)  # handle -> word, box "0,0,0.5,1", or file of a mask
     compose: str = "blend"  # how regions act
-    background: str = "base"  # what paints the rest of the picture
+    background: str = "base"  # the model that paints outside of all regions: base, or all concepts
     conditions: Mapping[str, Path] = field(default_factory=dict)  # name -> picture
     like: Path | None = None  # the picture that `computed` conditions are computed from
     computed: tuple[str, ...] = ()
     estimators: Mapping[str, str] = field(default_factory=dict)  # name of a computed condition -> folder
     controls: Mapping[str, str] = field(default_factory=dict)  # condition -> folder of its control branch
-    frames: int = 1  # of a clip
+    frames: int = 1  # number of frames of a clip; 1: a picture
     motion: str = ""  # folder of motion modules
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRequest(Request):
-    """Judge a concept beside its base."""
+    """Score a concept beside its base."""
 
     kind_of_work: ClassVar[str] = "score"
 
@@ -196,7 +197,7 @@ class ExportRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class PublishRequest(Request):
-    """Write a concept's repository, and upload it."""
+    """Write a repository for a concept, and upload it to the hub."""
 
     kind_of_work: ClassVar[str] = "publish"
 
@@ -245,7 +246,7 @@ REQUESTS: Mapping[str, type[Request]] = {
 
 
 def read_request(text: str | bytes) -> Request:
-    """The request of a JSON text, of whichever kind it says it is. Raises as `Request.from_json`."""
+    """The request of a JSON text, of the kind that its field "request" names. Raises as `Request.from_json`."""
     found = parse_json(text, "the request")
     if not isinstance(found, dict) or "request" not in found:
         raise InputError(f'a request is a table of JSON with "request": one of {", ".join(REQUESTS)}')
@@ -257,7 +258,7 @@ def read_request(text: str | bytes) -> Request:
 
 
 def plain_data(value: Any) -> Any:
-    """A value as JSON holds it: dataclasses as tables, paths as text."""
+    """A value in types that JSON can hold: dataclasses become objects, paths become text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: plain_data(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
@@ -268,7 +269,7 @@ def plain_data(value: Any) -> Any:
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:
-    """A value of JSON as a field's type wants it."""
+    """A JSON value converted to a field's type. Raises `InputError`."""
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
         return value
@@ -303,7 +304,7 @@ def _read_fields(kind: Any, value: Any, where: str) -> Any:
     empty = (dataclasses.MISSING, dataclasses.MISSING)
     missing = [n for n, f in known.items() if n not in value and (f.default, f.default_factory) == empty]
     if missing:
-        raise InputError(f"{where} says no {missing[0]}")
+        raise InputError(f"{where} must have a field {missing[0]}")
     return kind(**{key: _read(hints[key], each, f"{key} of {where}") for key, each in value.items()})
 
 

@@ -1,4 +1,4 @@
-"""Every workflow behind one function: a request in, events out."""
+"""One function for all workflows: it takes a request and yields events."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def run(request: Request) -> Iterator[Event]:
-    """Do what a request asks for, yielding what happens; the last event is a `RunDone`.
+    """Run the workflow of a request and yield its events; the last one is a `RunDone`.
 
-    Raises a `LimnerError` where it cannot be done. Closing the iterator, or an exception in the caller's loop, ends the
-    work; the base is as it was, and what is on disk stays whole. `offline` of a base is about the base alone: a process
-    that must never ask the network is inside of `limner.core.offline.staying_offline`.
+    Raises a `LimnerError` where the work fails. Closing the iterator, or an exception in the caller's loop, ends the
+    work; the base returns to its former state, and files on disk stay complete. `offline` of a base applies to the base
+    alone: a process that must never use the network runs inside of `limner.core.offline.staying_offline`.
 
     >>> from limner.workflows.requests import read_request
     >>> read_request('{"request": "learn", "pictures": ["rex/"], "noun": "dog"}').noun

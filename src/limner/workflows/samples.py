@@ -1,4 +1,4 @@
-"""Pictures on the way: what a subject looks like after so many updates, painted while `learn` goes on."""
+"""Samples during training: pictures of the subject after every N updates of `learn`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ FOLDER = "samples"
 
 @dataclass
 class Samples:
-    """A watcher: every so many updates the prompts are painted with what has been learned so far, all from one seed,
-    into FOLDER/000100.png (the number of updates). Nothing of the run is changed by looking. The end is not among them:
-    it has previews."""
+    """A watcher of training that paints the prompts after every `every` updates with the weights learned so far.
+
+    All pictures come from one seed; the sheet is FOLDER/000100.png, named by the number of updates. Sampling does not
+    change the run. The last update has no sample, because previews follow it.
+    """
 
     prompts: Sequence[str]
     every: int

@@ -1,4 +1,4 @@
-"""`score`: paint with a concept and without it, and judge both."""
+"""`score`: paint with a concept and without it, and score both."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ def score(
     settings: PaintSettings | None = None,
     plain: Sequence[Picture] = (),
 ) -> Scorecard:
-    """Paint `concept` and `base` for the same prompts and seeds, and judge both.
+    """Paint the same prompts and seeds with `concept` and with `base` alone, and score both.
 
-    `prompts` hold the handle ("<rex> on the beach"), or are the pocket world's with their truth; without any, those of
-    the base's own bench. `training` are the pictures that were learned from, `held_out` others of the same subject;
-    `plain` are the base's pictures where an earlier scorecard has them. On a base without a bench `encoders` must be
-    given. Raises `InputError` for a prompt without the handle or no encoders.
+    `prompts` contain the handle ("<rex> on the beach"), or are the pocket world's with their ground truth; by default
+    they are those of the base's own bench. `training` are the pictures that the concept was learned from, `held_out`
+    others of the same subject; `plain` are the base's pictures from an earlier scorecard, which saves painting them. On
+    a base without a bench `encoders` are required. Raises `InputError` for a prompt without the handle, and where
+    encoders are missing.
     """
     from limner.pocket.world.grammar import Prompt
 
@@ -112,7 +113,7 @@ def painted(
     scale: float = 1.0,
     settings: PaintSettings | None = None,
 ) -> list[Picture]:
-    """One picture of every prompt and seed, prompt by prompt."""
+    """One picture for each prompt and seed, ordered by prompt."""
     from limner.engine.sample import PaintSettings
 
     from .paint import paint

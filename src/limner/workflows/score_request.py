@@ -1,4 +1,4 @@
-"""The workflow `score`: a concept's file in, its scorecard out."""
+"""The workflow `score`: from a concept's file to its scorecard."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def score_request(request: ScoreRequest, *, open_base: Callable[[BaseChoice], Any] = open_base) -> Iterator[Event]:
-    """Judge the concept of a request. `open_base` may give a base that is open already."""
+    """Score the concept of a request. `open_base` may return a base that is open already."""
     from limner.core.picture import Pictures, save_sheet
 
     from .score import score

@@ -1,4 +1,4 @@
-"""Losses of a run, and its previews, for TensorBoard or Weights & Biases. Both are optional."""
+"""Losses and previews of a run for TensorBoard or Weights & Biases. Both are optional."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Tracker(Protocol):
-    """A watcher that also takes numbers and pictures."""
+    """A watcher of training that also takes scores and pictures of previews."""
 
     def __call__(self, progress: Progress) -> None: ...
     def shown(self, done: int, scores: Mapping[str, float], sheet: Image.Image) -> None: ...
@@ -24,7 +24,7 @@ class Tracker(Protocol):
 
 
 def tracker(name: str, *, folder: Path, about: Mapping[str, Any]) -> Tracker:
-    """ "tensorboard", which writes into the folder, or "wandb", whose run is told what it is `about`. Raises
+    """The tracker "tensorboard", which writes into the folder, or "wandb". `about` describes the run. Raises
     `MissingExtra` without the library."""
     known: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {"tensorboard": TensorBoard, "wandb": WandB}
     if name not in known:
@@ -33,7 +33,7 @@ def tracker(name: str, *, folder: Path, about: Mapping[str, Any]) -> Tracker:
 
 
 class TensorBoard:
-    """Events in FOLDER/tensorboard."""
+    """A tracker that writes events into FOLDER/tensorboard."""
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
         made: Any = _library("torch.utils.tensorboard", "tensorboard")
@@ -56,7 +56,7 @@ class TensorBoard:
 
 
 class WandB:
-    """A run of the project limner; where it goes is what the library was set up for."""
+    """A tracker that sends a run of the project "limner" to the server that the library is set up for."""
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
         self.library: Any = _library("wandb", "wandb")

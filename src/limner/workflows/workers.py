@@ -1,5 +1,5 @@
-"""Fleets over processes of one machine, or over a cluster: each worker has a base of its own, and no gradient
-travels."""
+"""Stacked training spread over processes of one machine or over a cluster: each worker has its own base, and no
+gradients are exchanged."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ def learn_over(
     mixed: bool = False,
     opening: Mapping[str, Any] | None = None,
 ) -> Iterator[Done]:
-    """Teach jobs in several processes of this machine, or with `on="ray"` in actors of a Ray cluster, each with a base
-    and a fleet of its own: what travels is a subject's pictures one way and its concept the other, never a gradient.
-    Yields whoever is done, a worker's fleet at a time; `opening` is how `load` opens the base."""
+    """Train jobs in several processes of this machine, or with `on="ray"` in actors of a Ray cluster. Each worker has
+    its own base and trains its jobs stacked; pictures go to the workers and concepts come back, never gradients. Yields
+    the jobs of each worker when all of them have ended. `opening` holds keyword arguments of `load`."""
     if on not in ("local", "ray"):
-        raise InputError(f"fleets run on 'local' or 'ray', not {on!r}")
+        raise InputError(f"workers run on 'local' or 'ray', not {on!r}")
     if workers < 1:
         raise InputError(f"there must be at least one worker, not {workers}")
     for name in {job.method for job in jobs if isinstance(job.method, str)}:
-        find(name)  # to name a method is to trust it, also in what comes back from a worker
+        # naming a method is trusting it, also in concepts that come back from a worker
+        find(name)
     parts = [list(jobs[k : k + slots]) for k in range(0, len(jobs), slots)] if len(jobs) > slots * workers else [
         list(jobs[k::workers]) for k in range(workers)
     ]  # fmt: skip
@@ -43,7 +44,7 @@ def learn_over(
 
 
 class Worker:
-    """One process of a fleet of fleets: it opens the base once."""
+    """One worker process or actor; it opens the base once."""
 
     def __init__(self, base: str, opening: Mapping[str, Any], threads: int = 0) -> None:
         from limner.bases.common.loading import load
@@ -56,7 +57,8 @@ class Worker:
         return learn_many(self.base, jobs, slots=slots, mixed=mixed)
 
 
-_worker: list[Worker] = []  # of this process, where it is one of `_in_processes`
+_worker: list[Worker] = []
+"""The worker of this process, if `_in_processes` started it; else empty."""
 
 
 def _begin_worker(base: str, opening: Mapping[str, Any], threads: int) -> None:

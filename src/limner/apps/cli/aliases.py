@@ -1,4 +1,4 @@
-"""The flags of the ecosystem's training scripts, understood by `limner learn`."""
+"""The flags of diffusers' and kohya's training scripts, which `limner learn` understands."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RENAMED = {
     "--mixed_precision": "--dtype",
     "--what_to_teach": "--kind",
 }
-"""diffusers' `train_dreambooth*.py`, `train_textual_inversion.py` and kohya's names -> ours."""
+"""Flags of diffusers' `train_dreambooth*.py` and `train_textual_inversion.py` and of kohya's scripts -> ours."""
 
 PRECISIONS = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}
 PHOTOS = ("--instance_data_dir", "--train_data_dir")
@@ -43,21 +43,27 @@ SWITCHES = {
     "--enable_xformers_memory_efficient_attention": "",
     "--cache_latents": "",
 }
-"""Flags without a value -> ours; empty is what limner does by itself."""
+"""Flags without a value -> ours; empty where limner does the same by default."""
 
 
 class Absent(NamedTuple):
-    """A flag of other tools for which there is no flag here: the values that mean what limner does, and what to do
-    instead."""
+    """A flag of other tools that has no counterpart here.
+
+    same: values that ask for what limner does anyway, so that the flag is ignored
+    instead: what to do for any other value
+    """
 
     same: tuple[str, ...]
     instead: str
 
 
-_RATE = "the learning rate is one of a method's settings and stays as it is: --lr"
-_SIZE = "a base learns and paints at its own size (`limner bases`), and pictures are cut to it: leave it out, or name another --base"
-_STATES = "what was learned is kept every few seconds by itself, and --resume goes on from there: leave it out"
-_EPOCHS = "the length of teaching is counted in updates: --steps"
+_RATE = "the learning rate is one of a method's settings and stays constant: --lr"
+_SIZE = (
+    "a base learns and paints at its own size (`limner bases`), and pictures are cut to it: leave it out, or name "
+    "another --base"
+)
+_STATES = "checkpoints are written every few seconds, and --resume continues from the last one: leave it out"
+_EPOCHS = "the length of training is counted in updates: --steps"
 ABSENT = {
     "--resolution": Absent((), _SIZE),
     "--center_crop": Absent((), _SIZE),
@@ -86,16 +92,16 @@ ABSENT = {
     "--resume_from_checkpoint": Absent((), _STATES),
     "--save_model_as": Absent(("safetensors",), "concepts are safetensors; `limner export` writes other tools' files"),
     "--train_text_encoder": Absent(
-        (), "what is learned follows from the method: dreambooth teaches the text encoder too (`limner methods`)"
+        (), "the method decides what is trained: dreambooth trains the text encoder too (`limner methods`)"
     ),
     "--class_data_dir": Absent((), "pictures of the class are painted by the base itself: --num-class-pictures"),
     "--caption_extension": Absent(
         (".txt", "txt", ".caption", "caption"), "captions are read from .txt and .caption files beside the pictures"
     ),
     "--report_to": Absent(
-        ("none",), "`limner learn` draws its progress here; `limner pretrain --track` sends it elsewhere"
+        ("none",), "`limner learn` draws its progress on the terminal; `limner pretrain --track` sends it to a tracker"
     ),
-    "--validation_epochs": Absent((), "pictures on the way are painted every so many updates: --sample-every"),
+    "--validation_epochs": Absent((), "samples during training are counted in updates: --sample-every"),
     "--num_validation_images": Absent(
         ("1",), "one picture of each --sample-prompt is painted: repeat the prompt for more"
     ),
@@ -106,11 +112,11 @@ ABSENT = {
 
 
 def translated(arguments: Sequence[str], say: Callable[[str], Any]) -> list[str]:
-    """The arguments of `limner learn` with other tools' flags in our words; anything else is left as it is.
+    """The arguments of `limner learn` with other tools' flags replaced by ours; all other arguments stay as they are.
 
-    `--instance_prompt "a photo of sks dog"` says the name (sks) and the class (dog) where no other flag does;
-    `--with_prior_preservation` is what methods do by themselves, and without it the prior's weight stays the method's
-    own.
+    `--instance_prompt "a photo of sks dog"` gives the name (sks) and the class (dog) where no other flag does.
+    `--with_prior_preservation` is ignored: methods preserve the prior by default, and without the flag the weight of
+    the prior stays the method's own.
     """
     if list(arguments[:1]) != ["learn"] or not any(_known(word) for word in arguments):
         return list(arguments)
@@ -145,8 +151,7 @@ def _known(word: str) -> bool:
 
 
 def advice(flag: str, known: Sequence[str], *, method: str | None = None) -> str:
-    """What to do about a flag that a command does not have, as far as it is one of other tools' or a setting of
-    other methods; empty where nothing is known of it."""
+    """Advice about a flag that a command does not have, where other tools or other methods have it; else empty."""
     if flag in ABSENT:
         return f"there is no {flag}: {ABSENT[flag].instead}"
     ours = RENAMED.get(flag, flag)
@@ -165,7 +170,7 @@ def advice(flag: str, known: Sequence[str], *, method: str | None = None) -> str
 
 
 def _pairs(words: Sequence[str]) -> list[tuple[str, str | None]]:
-    """(flag, value), (flag, None) for a switch, and (word, None) for what stands alone."""
+    """(flag, value) pairs; (flag, None) for a switch, and (word, None) for a word without a flag."""
     found: list[tuple[str, str | None]] = []
     index = 0
     while index < len(words):
@@ -188,7 +193,7 @@ def _needed(flag: str, value: str | None) -> str:
 
 
 def _said(prompts: dict[str, str | None]) -> tuple[str, str]:
-    """Name and class noun as the prompts of DreamBooth's script say them."""
+    """Name and class noun from the prompts of DreamBooth's training script."""
     words = (prompts.get("--instance_prompt") or "").split()
     plain = (prompts.get("--class_prompt") or "").split()
     if not words:

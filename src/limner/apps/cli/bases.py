@@ -11,7 +11,7 @@ from .flags import add_command
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
-    add_command(commands, "bases", bases, "what can be personalised")
+    add_command(commands, "bases", bases, "list the bases that can be personalised")
 
 
 def bases(given: argparse.Namespace) -> None:

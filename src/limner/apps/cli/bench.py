@@ -20,29 +20,30 @@ def add_to(commands: Any) -> None:
         commands,
         "bench",
         bench,
-        "compare methods on held-out subjects; likenesses that are done are kept, and the others run",
+        "compare methods on held-out subjects; finished runs are kept and only missing ones run",
     )
     parser.add_argument(
         "--methods",
         nargs="+",
         metavar="NAME[:SETTING=VALUE,…]",
-        help="methods with their settings (default: all, and two that learn nothing)",
+        help="methods with their settings (default: all methods, and two baselines that learn nothing)",
     )
     parser.add_argument(
         "--curve",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="paint these methods at strengths from 0.25 to 1.25; without --methods, the bench is these and two "
-        "that learn nothing",
+        help="paint these methods at strengths from 0.25 to 1.25; without --methods, the bench has these and two "
+        "baselines that learn nothing",
     )
     parser.add_argument(
         "--results",
         type=Path,
-        help="file of the results (default: results/bench.json; with --curve: results/curve.json; with --suite: by its name)",
+        help="results file (default: results/bench.json; with --curve: results/curve.json; with --suite: "
+        "results/SUITE.json)",
     )
     parser.add_argument(
-        "--folder", type=Path, help="folder for pictures and for each likeness (default: out/bench/NAME)"
+        "--folder", type=Path, help="folder for the pictures and the file of each run (default: out/bench/NAME)"
     )
     parser.add_argument(
         "--size",
@@ -62,18 +63,26 @@ def add_to(commands: Any) -> None:
         "--ways",
         nargs="+",
         metavar="WAY",
-        help="of the suite pairs: together, a way that regions act (blend, attention, latents), or a way of `limner merge`",
+        help="for --suite pairs: together (both concepts attached at once), a value of `limner paint --compose` "
+        "(blend, "
+        "attention, latents), or a value of `limner merge --by`",
     )
     parser.add_argument(
-        "--data", default="toys", help="subjects to learn: toys, dreambench, custom-10, … (an unknown name lists all)"
+        "--data",
+        default="toys",
+        help="data set of subjects to learn: toys, dreambench, custom-10, … (an unknown name lists all)",
     )
     parser.add_argument(
-        "--where", nargs="*", default=[], metavar="NAME=VALUE", help="where that data set is: folder=PATH"
+        "--where",
+        nargs="*",
+        default=[],
+        metavar="NAME=VALUE",
+        help="arguments of the data set's loader, such as folder=PATH",
     )
     parser.add_argument("--cases", type=at_least(1), help="number of subjects")
     parser.add_argument("--prompts", type=at_least(1), help="number of prompts of each subject")
     parser.add_argument("--seeds", type=at_least(1), help="number of seeds to paint with")
-    parser.add_argument("--teaching-seeds", type=at_least(1), default=1, help="number of seeds to teach with")
+    parser.add_argument("--teaching-seeds", type=at_least(1), default=1, help="number of seeds to train with")
     parser.add_argument("--workers", type=at_least(1), default=1, help="number of processes on this machine")
     parser.add_argument("--on", default="local", help="local, or ray: over a cluster")
     add_encoders(parser)
@@ -97,14 +106,14 @@ def bench(given: argparse.Namespace) -> None:
         bench_of_pairs(given)
         return
     if given.ways:
-        raise InputError("--ways are those of painting two subjects; say --suite pairs")
+        raise InputError("--ways is for two subjects in a picture: add --suite pairs, or leave it out")
     if given.suite == "table1":
         bench_of_table1(given)
         return
     suite = SUITES.get(given.suite)
     size = size_of(suite.sizes if suite else SIZES, given.size, suite=given.suite)
     if suite and given.data != "toys":
-        raise InputError(f"the suite {given.suite} is of the data set {suite.data}: leave out --data")
+        raise InputError(f"the suite {given.suite} has its own data set, {suite.data}: leave out --data")
     given.data = suite.data if suite else given.data
     usual = [name for name in methods() if not suite or suite.scope in card(find(name)).scope]
     every = [*POLICIES, *(given.curve or [*usual, *(MARKS if given.data in ("toys", "people") else ())])]
@@ -127,14 +136,14 @@ def bench(given: argparse.Namespace) -> None:
         curves=tuple(given.curve),
     )
     folder = given.folder or Path("out/bench") / results.stem
-    standing(lambda: f"every likeness that is done is kept in {folder}; the same command runs what is missing")
+    standing(lambda: f"every finished run is kept in {folder}; the same command runs the missing ones")
     found = bench(plan, results=results, folder=folder, workers=given.workers, on=given.on, say=say)
     columns = {"columns": suite.columns} if suite else {}
     out(given, found["summary"], table_markdown(found, **columns))
 
 
 def bench_of_pairs(given: argparse.Namespace) -> None:
-    """`limner bench --suite pairs`."""
+    """Run `limner bench --suite pairs`."""
     from limner.core.interrupts import standing
     from limner.workflows.bench.pairs import PairPlan, bench_pairs, table_of
 
@@ -145,7 +154,8 @@ def bench_of_pairs(given: argparse.Namespace) -> None:
     ]
     if odd or given.data != "toys" or given.base not in (None, "pocket"):
         raise InputError(
-            f"the suite pairs is of toys on the pocket base, one process; --{odd[0] if odd else 'data, --base'} is not for it"
+            f"the suite pairs runs on toys, on the pocket base and in one process: leave out "
+            f"--{odd[0] if odd else 'data and --base'}"
         )
     if given.size == "whole":
         raise InputError("the suite pairs has the sizes standard, quick, not 'whole'; say --prompts, --seeds, --ways")
@@ -160,7 +170,7 @@ def bench_of_pairs(given: argparse.Namespace) -> None:
     }
     results = given.results or Path("results/pairs.json")
     folder = given.folder or Path("out/bench") / results.stem
-    standing(lambda: f"every unit that is done is kept in {folder}; the same command runs what is missing")
+    standing(lambda: f"every finished run is kept in {folder}; the same command runs the missing ones")
     found = bench_pairs(PairPlan(**chosen), results=results, folder=folder, say=say)
     out(given, found["summary"], table_of(found))
 
@@ -201,12 +211,13 @@ def _encoders(given: argparse.Namespace) -> tuple[tuple[str, str], ...]:
 
 
 def _with_settings(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
-    """ "dreambooth:steps=50,lr=1e-5" or "FILE.py:function:steps=50" -> its name and settings, typed as the method's
-    signature says."""
+    """ "dreambooth:steps=50,lr=1e-5" or "FILE.py:function:steps=50" -> the method's name, and its settings in the types
+    of its signature."""
     from limner.evaluation.summary import MARKS, POLICIES
 
     name, _, rest = text.partition(":")
-    if name.endswith(".py"):  # found again from any folder
+    if name.endswith(".py"):
+        # an absolute path, so that workers in another folder find the file
         function, _, rest = rest.partition(":")
         name = f"{Path(name).expanduser().resolve()}:{function}"
     if name in (*POLICIES, *MARKS) or not rest:
@@ -222,16 +233,16 @@ def _with_settings(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
 
 
 def _typed(name: str, key: str, value: str, kind: type) -> Any:
-    """A setting's value as the method's signature says. Raises `InputError` for text that is none."""
+    """A setting's value in the type of the method's signature. Raises `InputError` for text that is no such value."""
     if kind is bool:
         if value.lower() not in ("true", "false"):
-            raise InputError(f"{key} of {name} is true or false, not {value!r}")
+            raise InputError(f"{key} of {name} must be true or false, not {value!r}")
         return value.lower() == "true"
     try:
         return kind(value)
     except ValueError as error:
         wanted = {int: "a whole number", float: "a number"}.get(kind, f"of type {kind.__name__}")
-        raise InputError(f"{key} of {name} is {wanted}, not {value!r}") from error
+        raise InputError(f"{key} of {name} must be {wanted}, not {value!r}") from error
 
 
 def _pair(text: str) -> tuple[str, str]:

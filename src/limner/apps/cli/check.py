@@ -17,13 +17,13 @@ from .rendering import render
 def add_to(commands: Any) -> None:
     """The command and its flags."""
     parser = add_command(
-        commands, "check", check, "check that a concept works on its base, in the precision it will be used in"
+        commands, "check", check, "check that a concept works on its base, in the precision in which it will be used"
     )
     parser.add_argument("concept", type=Path, metavar="FILE", help="the concept")
     parser.add_argument(
-        "--steps", type=at_least(1), default=8, help="sampling steps of the pictures that are looked at"
+        "--steps", type=at_least(1), default=8, help="sampling steps of the pictures that the check paints"
     )
-    parser.add_argument("--any-base", action="store_true", help="check it on another base of its family")
+    parser.add_argument("--any-base", action="store_true", help="check the concept on another base of its family")
     add_trust(parser)
     add_base(parser, default=None)
 

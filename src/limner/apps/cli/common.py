@@ -1,4 +1,4 @@
-"""Shared by commands: printing, and bases, concepts and encoders as they are named on the command line."""
+"""Helpers that commands share: printing, and bases, concepts and encoders from the names on the command line."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ ROLES = {
     "pickscore": "yuvalkirstain/PickScore_v1",
     "hps": "a CLIP with HPS weights",
 }
-"""Encoders that can be named on the command line, and an example of each."""
+"""Role of each encoder that the command line can name -> an example."""
 
 
 def check_device(name: str | None) -> None:
-    """Raise `InputError` for a device that is not here, before any work is done for it."""
+    """Raise `InputError` for a device that this machine lacks, before any work is done."""
     if name and name != "cpu":
         from limner.bases.common.loading import checked_device
 
@@ -35,7 +35,7 @@ def check_device(name: str | None) -> None:
 
 
 def choice_of(given: argparse.Namespace, name: str | None = None) -> BaseChoice:
-    """The base that the flags name (or the one that is named here), and how they open it."""
+    """The base that the flags name, or `name` where it is given, and how the flags open it."""
     return BaseChoice(
         name=given.base or "" if name is None else name,
         device=given.device,
@@ -52,7 +52,7 @@ def choice_of(given: argparse.Namespace, name: str | None = None) -> BaseChoice:
 
 
 def concept_choice(given: argparse.Namespace, path: Path) -> ConceptChoice:
-    """A concept's file, with what the flags let it name."""
+    """A concept's file, with the method and the trust that the flags give it."""
     return ConceptChoice(path=path, method=given.method or "", trust=given.trust)
 
 
@@ -62,20 +62,20 @@ def roles_of(given: argparse.Namespace) -> dict[str, str]:
 
 
 def settings_of(given: argparse.Namespace) -> dict[str, Any]:
-    """The settings of the method that were given as flags."""
+    """The method's settings that were given as flags."""
     return {s.name: value for s in settings(find(given.asked)) if (value := getattr(given, s.name)) is not None}
 
 
 def opened(given: argparse.Namespace, name: str) -> Any:
-    """The base of that name, as the flags want it."""
+    """Open the base of that name in the way that the flags ask for."""
     from limner.workflows.opening import open_base
 
     return open_base(choice_of(given, name))
 
 
 def read_concept(given: argparse.Namespace, path: Path) -> Concept:
-    """The concept of a file. What it names is run or opened only as the flags say: a method of a file by --method,
-    all by --trust."""
+    """Read the concept of a file. A method of the user's own that the file names is run only with --method; everything
+    that the file names is run or opened only with --trust."""
     from limner.workflows import opening
 
     concept = opening.read_concept(concept_choice(given, path))
@@ -85,7 +85,7 @@ def read_concept(given: argparse.Namespace, path: Path) -> Concept:
 
 
 def base_of(given: argparse.Namespace, concept: Concept) -> str:
-    """The base that a concept is worn on (see `limner.workflows.opening.choice_for`)."""
+    """The name of the base to attach a concept to (see `limner.workflows.opening.choice_for`)."""
     from limner.workflows.opening import choice_for
 
     choice = choice_for(concept, choice_of(given), trust=given.trust)

@@ -15,7 +15,7 @@ def add_to(commands: Any) -> None:
     parser = add_command(commands, "data", data, "show how `limner learn` would read a folder of pictures")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="pictures in any tool's layout")
     parser.add_argument(
-        "--page", type=Path, metavar="FILE", help="write an HTML page with thumbnails, captions and masks there"
+        "--page", type=Path, metavar="FILE", help="write an HTML page with thumbnails, captions and masks"
     )
 
 

@@ -12,7 +12,7 @@ from .flags import add_command
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
-    parser = add_command(commands, "demo", demo, "teach a toy and paint it")
+    parser = add_command(commands, "demo", demo, "learn a toy from four pictures and paint it")
     parser.add_argument(
         "--out",
         type=Path,

@@ -17,10 +17,12 @@ def add_to(commands: Any) -> None:
         commands,
         "doctor",
         doctor,
-        "look at this installation: libraries, optional extras, device, cache; and say what is missing",
+        "examine this installation (libraries, optional extras, device, cache) and list what is missing",
     )
     parser.add_argument(
-        "--time", action="store_true", help="also measure where the time goes on this machine, and say what would help"
+        "--time",
+        action="store_true",
+        help="also measure how long each part of the work takes on this machine, and suggest what would make it faster",
     )
 
 
@@ -45,7 +47,7 @@ def doctor(given: argparse.Namespace) -> None:
 
 
 def _mark(check: Any) -> str:
-    """Three characters: good, bad, or an optional extra that is not there."""
+    """Three characters: good, bad, or an optional extra that is not installed."""
     if not check["ok"]:
         return "BAD"
     return "ok " if check.get("installed", True) else "-  "

@@ -17,7 +17,10 @@ def add_to(commands: Any) -> None:
     """The command and its flags."""
     parser = add_command(commands, "export", export, "write a concept for another tool")
     parser.add_argument(
-        "concept", type=Path, metavar="FILE", help="the concept; or ip_adapter, for the weights of that method"
+        "concept",
+        type=Path,
+        metavar="FILE",
+        help="the concept; or the word ip_adapter, for that method's pre-trained weights",
     )
     parser.add_argument("--to", required=True, help="the tool: diffusers, kohya, comfyui, a1111 or peft")
     parser.add_argument("--out", type=Path, help="folder for the files (default: out/export/FORMAT)")
@@ -25,7 +28,7 @@ def add_to(commands: Any) -> None:
         "--rank",
         type=at_least(0),
         default=0,
-        help="approximate changes of whole weights by low-rank ones of this rank; how much is lost is said",
+        help="approximate full weight changes by low-rank ones of this rank, and print the error; 0 keeps them whole",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier exports to the same tool")
     add_trust(parser)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def at_least(lowest: int) -> Callable[[str], int]:
-    """The type of a flag that takes a whole number, from `lowest` on."""
+    """The type of a flag that takes a whole number, `lowest` or more."""
 
     def count(text: str) -> int:
         try:
@@ -44,7 +44,7 @@ def name_and_noun(text: str) -> str:
 
 
 def gigabytes(text: str) -> float:
-    """The type of a flag that takes an amount of memory."""
+    """The type of a flag that takes an amount of memory, in gigabytes."""
     try:
         number = float(text)
     except ValueError:
@@ -62,7 +62,7 @@ def device_name(text: str) -> str:
 
 
 ASKED = ("method", "base", "goal", "kind", "budget")
-"""The settings that `learn` has follow from these flags."""
+"""Flags that decide the method of `learn`, and with it the settings that are flags too."""
 
 
 def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], about: str) -> Parser:
@@ -80,17 +80,17 @@ def add_encoders(parser: Parser) -> None:
 
 
 def add_trust(parser: Parser) -> None:
-    """What a concept's file may name is run and opened only by these flags."""
-    group = parser.add_argument_group("what a concept's file names")
+    """Add the flags without which no method, base or network that a concept's file names is run or opened."""
+    group = parser.add_argument_group("names in a concept's file")
     group.add_argument(
         "--method",
         metavar="FILE.py:NAME",
-        help="the method of your own that the concept was taught by; only a file that you name is run",
+        help="your own method, which trained the concept; only a method file that you name is run",
     )
     group.add_argument(
         "--trust",
         action="store_true",
-        help="run the method and open the base and networks that the concept's file names: only for files of people "
+        help="run the method and open the base and networks that the concept's file names; only for files from people "
         "you trust",
     )
 
@@ -100,7 +100,10 @@ def add_base(parser: Parser, *, default: str | None = "pocket") -> None:
         "--base", default=default, help="pocket, a folder in diffusers' layout, a .safetensors file, or a hub id"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="where randomness begins: the same seed gives the same result (default: 0)"
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of all random numbers; the same seed gives the same result (default: 0)",
     )
     group = parser.add_argument_group("how the base is opened")
     group.add_argument("--device", type=device_name, help="cpu or cuda (default: cuda where there is one)")
@@ -109,7 +112,7 @@ def add_base(parser: Parser, *, default: str | None = "pocket") -> None:
         "--fit",
         metavar="GB",
         type=gigabytes,
-        help="choose the flags of this group so that it fits into this much memory",
+        help="memory limit in gigabytes; the other flags of this group are chosen to stay below it",
     )
     group.add_argument(
         "--quantise", default="", help="keep the denoiser's weights in int8 (needs torchao) or nf4 (needs bitsandbytes)"
@@ -117,44 +120,44 @@ def add_base(parser: Parser, *, default: str | None = "pocket") -> None:
     group.add_argument(
         "--offload",
         action="store_true",
-        help="keep text encoders and autoencoder in the computer's memory while they are not used",
+        help="keep text encoders and autoencoder in main memory while they are not used",
     )
     group.add_argument(
-        "--tiling", action="store_true", help="decode pictures one by one and in tiles, with less memory"
+        "--tiling", action="store_true", help="decode pictures one by one and in tiles, which takes less memory"
     )
     group.add_argument(
         "--checkpointing",
         action="store_true",
-        help="compute activations twice instead of keeping them: less memory, more time",
+        help="compute activations again instead of storing them: less memory, more time",
     )
-    group.add_argument("--offline", action="store_true", help="never ask the network")
+    group.add_argument("--offline", action="store_true", help="never use the network")
     group.add_argument(
         "--base-config", metavar="WHERE", help="folder or hub id with the settings of a base that is a single file"
     )
 
 
 def add_method(parser: Parser, arguments: Sequence[str], *, positional: bool = False) -> None:
-    """--method, and a flag for each of the settings of the method that is asked for."""
+    """Add --method, and a flag for each setting of the method that the arguments ask for."""
     add_base(parser)
     if positional:
         parser.add_argument("method", help="name of the method")
     else:
         parser.add_argument(
             "--method",
-            help="a name from `limner methods`, or FILE.py:function (default: by --goal, from what was measured; "
+            help="a name from `limner methods`, or FILE.py:function (default: chosen by --goal from measured results; "
             "lora_dreambooth with --together)",
         )
     method = _asked(arguments, positional)
     parser.set_defaults(asked=method)
     group = parser.add_argument_group(
-        f"settings of {method}", "Another --method has others; `limner methods` lists them."
+        f"settings of {method}", "Other methods have other settings; `limner methods` lists them."
     )
     for setting in settings(find(method)):
         _flag(group, setting)
 
 
 def _asked(arguments: Sequence[str], positional: bool) -> str:
-    """The method named on the command line, before anything is parsed: its flags depend on it."""
+    """The method that the arguments ask for. It is needed before parsing, because the flags depend on it."""
     if positional:
         return next((a for a in arguments[1:] if a in methods()), DEFAULT) if arguments[:1] == ["pretrain"] else DEFAULT
     if arguments[:1] != ["learn"]:
@@ -170,11 +173,12 @@ def _asked(arguments: Sequence[str], positional: bool) -> str:
             base=told["base"] or "pocket", goal=told["goal"] or "balanced", kind=told["kind"] or "object", budget=budget
         ).method
     except InputError:
-        return DEFAULT  # said when the command runs
+        # the command raises the same error when it runs
+        return DEFAULT
 
 
 def typed_value(arguments: Sequence[str], flag: str) -> str:
-    """What is given for a flag, before anything is parsed; empty when it is not there."""
+    """The value of a flag before parsing; empty where the flag is absent."""
     for index, word in enumerate(arguments):
         if word == flag and index + 1 < len(arguments):
             return arguments[index + 1]

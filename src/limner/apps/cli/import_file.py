@@ -12,20 +12,24 @@ from .flags import add_base, add_command
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
-    parser = add_command(commands, "import", import_, "read another tool's file")
+    parser = add_command(commands, "import", import_, "read a concept from another tool's file")
     parser.add_argument(
         "file",
         type=Path,
         metavar="FILE",
-        help="LoRA, DoRA, LoHa, LoKr, PEFT's folder, embedding, Custom Diffusion, IP-Adapter",
+        help="a LoRA, DoRA, LoHa, LoKr, embedding, Custom Diffusion or IP-Adapter file, or a folder of PEFT",
     )
     parser.add_argument(
-        "--name", default="", help="what prompts will call it (default: as the file says, else the file's name)"
+        "--name",
+        default="",
+        help="name of the subject in prompts (default: the name in the file, else the file's own name)",
     )
-    parser.add_argument("--class", dest="noun", default="", metavar="NOUN", help="its class: dog, teapot, person")
-    parser.add_argument("--says", default="", metavar="WORDS", help="the words that it was taught with, its trigger")
     parser.add_argument(
-        "--partial", action="store_true", help="import the part of the file that is understood, and list the rest"
+        "--class", dest="noun", default="", metavar="NOUN", help="class of the subject: dog, teapot, person"
+    )
+    parser.add_argument("--says", default="", metavar="WORDS", help="trigger words that the file was trained with")
+    parser.add_argument(
+        "--partial", action="store_true", help="import the tensors that limner understands, and list the others"
     )
     parser.add_argument("--out", type=Path, default=Path(), help="folder for the concept (default: here)")
     parser.add_argument("--overwrite", action="store_true", help="replace a concept of that name")

@@ -20,26 +20,30 @@ if TYPE_CHECKING:
 
 def add_to(commands: Any, arguments: Sequence[str]) -> None:
     """The command and its flags."""
-    parser = add_command(commands, "learn", learn, "teach a subject from its pictures")
+    parser = add_command(commands, "learn", learn, "learn a subject from its pictures")
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTOS", help="a folder of pictures, or pictures")
     parser.add_argument(
         "--class",
         dest="noun",
         default="",
         metavar="NOUN",
-        help="its class: dog, teapot, person (or in PHOTOS/class.txt)",
+        help="class of the subject: dog, teapot, person (or write it into PHOTOS/class.txt)",
     )
     parser.add_argument(
         "--name", help="name of the subject in prompts: rex is written <rex> (default: my and the class)"
     )
-    parser.add_argument("--kind", default="object", help="object, pet, face, style, action or relation")
+    parser.add_argument(
+        "--kind",
+        default="object",
+        help="kind of the subject: object, pet, face, style, action or relation (default: object)",
+    )
     parser.add_argument("--out", type=Path, help="folder for the concept and its page (default: here)")
-    parser.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
+    parser.add_argument("--resume", action="store_true", help="continue a run that was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
     parser.add_argument(
-        "--goal", choices=GOALS, default="balanced", help="what the method is chosen for, where no --method is named"
+        "--goal", choices=GOALS, default="balanced", help="goal by which a method is chosen where --method names none"
     )
-    parser.add_argument("--budget", metavar="TIME", help="end learning after this time: 90s, 3m, 1h")
+    parser.add_argument("--budget", metavar="TIME", help="end training after this time: 90s, 3m, 1h")
     _add_pictures(parser)
     _add_together(parser)
     _add_end(parser)
@@ -48,20 +52,20 @@ def add_to(commands: Any, arguments: Sequence[str]) -> None:
 
 
 def _add_pictures(parser: Parser) -> None:
-    """Flags about the pictures."""
+    """Add the flags for the pictures."""
     group = parser.add_argument_group("the pictures")
     group.add_argument(
         "--hold-out",
         type=at_least(0),
         default=0,
         metavar="N",
-        help="number of pictures that are not learned from, to judge by",
+        help="number of pictures to leave out of training, for scoring",
     )
     group.add_argument(
         "--without",
         type=Path,
         metavar="FOLDER",
-        help="pictures of the same without what is to be learned, for methods of pairs",
+        help="the same scenes without the concept to learn, for methods that learn from pairs",
     )
     group.add_argument("--pool", type=Path, metavar="FOLDER", help="unsorted pictures that may show the subject too")
     group.add_argument(
@@ -75,10 +79,10 @@ def _add_pictures(parser: Parser) -> None:
 
 
 def _add_together(parser: Parser) -> None:
-    """Flags about many subjects."""
+    """Add the flags for many subjects."""
     group = parser.add_argument_group("many subjects")
     group.add_argument(
-        "--together", action="store_true", help="PHOTOS holds a folder for each subject: teach them all in one pass"
+        "--together", action="store_true", help="PHOTOS holds a folder for each subject: learn them all in one pass"
     )
     group.add_argument(
         "--classes",
@@ -87,41 +91,41 @@ def _add_together(parser: Parser) -> None:
         default=[],
         metavar="FOLDER=NOUN",
         help="with --together: the class of each folder, as in rex=dog tom=cat (or in the folder's class.txt; "
-        "--class: of all others)",
+        "--class: for all others)",
     )
     group.add_argument(
         "--slots",
         type=at_least(1),
         metavar="N",
-        help="with --together: subjects at a time (default: as many as fit, at most 16)",
+        help="with --together: number of subjects at a time (default: as many as fit into memory, at most 16)",
     )
     group.add_argument(
-        "--mixed", action="store_true", help="with --together: compute in bfloat16, learn in full precision"
+        "--mixed", action="store_true", help="with --together: compute in bfloat16, update weights in full precision"
     )
 
 
 def _add_end(parser: Parser) -> None:
-    """Flags about states on the way, and about scores, previews and checks at the end."""
-    group = parser.add_argument_group("on the way, and at the end")
+    """Add the flags for states during training, and for scores, previews and checks at the end."""
+    group = parser.add_argument_group("during training, and at the end")
     group.add_argument(
         "--keep",
         choices=("last", "best"),
         default="last",
-        help="keep the last state, or the one of six on the way that scores best",
+        help="save the last state, or the best-scoring of six states during training (default: last)",
     )
     group.add_argument(
         "--stop",
         choices=("", "variance", "overfit", "gap"),
         default="",
-        help="end early when the loss no longer varies (variance), when the subject is overfitted (overfit), or "
-        "when held-out pictures get worse (gap)",
+        help="end early when the loss no longer varies (variance), when the model overfits the subject (overfit), or "
+        "when the loss on held-out pictures rises (gap)",
     )
     group.add_argument(
         "--sample-every",
         type=at_least(0),
         default=0,
         metavar="N",
-        help="paint the subject every N updates while it learns; 0 does not",
+        help="paint the subject every N updates during training; 0 never does",
     )
     group.add_argument(
         "--sample-prompt",
@@ -131,7 +135,11 @@ def _add_end(parser: Parser) -> None:
         help="prompts to paint with --sample-every (default: a photo of the subject)",
     )
     group.add_argument(
-        "--preview", type=at_least(0), default=4, metavar="N", help="pictures of each preview prompt; 0 paints none"
+        "--preview",
+        type=at_least(0),
+        default=4,
+        metavar="N",
+        help="number of pictures of each preview prompt; 0 paints none",
     )
     group.add_argument(
         "--score", action=argparse.BooleanOptionalAction, default=True, help="score the concept at the end"

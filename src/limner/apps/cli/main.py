@@ -1,4 +1,4 @@
-"""The command line: its entry, and the parser put together of the commands' own."""
+"""The entry point of the command line, and the parser with all commands."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from .saved import defaults_of, preset, read_settings, save_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is one of `limner.apps.door`'s."""
+    """Run one command and return an exit code of `limner.apps.door`."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     return door.run(lambda: _command_of(words), words=words)
 
@@ -66,16 +66,21 @@ def _command_of(words: Sequence[str]) -> None:
 
 
 def _parser(arguments: Sequence[str]) -> Parser:
-    """The parser of all commands. The settings of a method that is named, and of a settings file, are part of it."""
+    """The parser of all commands. It has the flags of the method named by the arguments or by a settings file."""
     file, command = typed_value(arguments, "--config"), arguments[0] if arguments else ""
     settings_file = read_settings(Path(file), command) if file and command in CONFIGURED else {}
     asked = [*arguments, *(f"--{key}={value}" for key, value in settings_file.items() if key in ASKED)]
     parser, found = _commands(asked)
     for name in CONFIGURED:
         found[name].add_argument(
-            "--config", type=Path, metavar="FILE", help="settings in TOML; the words typed go before them"
+            "--config",
+            type=Path,
+            metavar="FILE",
+            help="read settings from this TOML file; flags on the command line take precedence",
         )
-        found[name].add_argument("--save-config", type=Path, metavar="FILE", help="write these settings as TOML")
+        found[name].add_argument(
+            "--save-config", type=Path, metavar="FILE", help="write the settings of this command to a TOML file"
+        )
         found[name].set_defaults(defaults=defaults_of(found[name]))
     if settings_file:
         preset(found[command], settings_file, Path(file))
@@ -83,8 +88,8 @@ def _parser(arguments: Sequence[str]) -> Parser:
 
 
 def _quieten() -> None:
-    """In a log, no loading bars of other libraries: they are drawn for a terminal. Read when those libraries are
-    imported."""
+    """Switch off other libraries' progress bars unless the output is a terminal. The libraries read these variables
+    when they are imported."""
     if sys.stderr is None or not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TQDM_DISABLE", "1")

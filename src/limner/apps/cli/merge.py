@@ -12,25 +12,30 @@ from .common import base_of, opened, out, read_concept, say
 from .flags import add_base, add_command, add_trust
 
 BY = ("average", "weighted", "closed-form", "gradient-fusion", "neurons", "orthogonal", "continual")
-"""As `limner.parts.merging.MERGINGS` has them, which this module does not import: that loads torch."""
+"""The names of `limner.parts.merging.MERGINGS`, repeated here because importing that module loads torch."""
 
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
-    parser = add_command(commands, "merge", merge, "several concepts into one that answers to all their handles")
+    parser = add_command(commands, "merge", merge, "merge several concepts into one that answers to all their handles")
     parser.add_argument(
-        "concepts", nargs="+", type=Path, metavar="FILE", help="two concepts or more, taught on one base"
+        "concepts", nargs="+", type=Path, metavar="FILE", help="two concepts or more, all learned on one base"
     )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the file to write")
     parser.add_argument(
         "--by",
         choices=BY,
         default="average",
-        help="how changes of the base are merged: average; weighted; closed-form (Custom Diffusion); gradient-fusion (Mix-of-Show); "
-        "neurons (Cones); orthogonal; continual, in the order given",
+        help="how changes of the base are merged: average, weighted, closed-form (Custom Diffusion), gradient-fusion "
+        "(Mix-of-Show), neurons (Cones), orthogonal, or continual, which goes in the order given",
     )
     parser.add_argument(
-        "--weights", nargs="+", type=float, default=[], metavar="WEIGHT", help="for --by weighted, one for each concept"
+        "--weights",
+        nargs="+",
+        type=float,
+        default=[],
+        metavar="WEIGHT",
+        help="for --by weighted: one weight for each concept",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
     add_trust(parser)

@@ -16,7 +16,7 @@ from .flags import add_command
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
-    add_command(commands, "methods", methods, "every method, its paper and its framework")
+    add_command(commands, "methods", methods, "list every method with its paper and framework")
 
 
 def methods(given: argparse.Namespace) -> None:
@@ -29,7 +29,7 @@ def methods(given: argparse.Namespace) -> None:
         f"{r['arxiv'] or r['source']}{' *' if r['together'] else ''}"
         for r in rows
     ]
-    out(given, rows, "\n".join([head, *lines, "* many subjects in one pass: limner learn FOLDERS --together"]))
+    out(given, rows, "\n".join([head, *lines, "* learns many subjects in one pass: limner learn FOLDERS --together"]))
 
 
 def _short(row: dict[str, float], key: str, how: str) -> str:
@@ -37,7 +37,7 @@ def _short(row: dict[str, float], key: str, how: str) -> str:
 
 
 def method_table() -> list[dict[str, Any]]:
-    """Name, title, paper, year, scope, framework, settings and what was measured of every method."""
+    """Name, title, paper, year, scope, framework, settings and measured results of every method."""
     from limner.core.subject import Subject
 
     rows = []
@@ -45,8 +45,9 @@ def method_table() -> list[dict[str, Any]]:
         about = card(function)
         recipe = function(Subject("<rex>", "dog"))
         rows.append({
-            "name": name, "title": about.title, "arxiv": about.arxiv, "source": about.source, "year": about.year, "scope": list(about.scope),
-            "framework": recipe.framework, "together": not recipe.why_not_stackable, "measured": measured().get(name, {}),
+            "name": name, "title": about.title, "arxiv": about.arxiv, "source": about.source, "year": about.year,
+            "scope": list(about.scope), "framework": recipe.framework, "together": not recipe.why_not_stackable,
+            "measured": measured().get(name, {}),
             "full_size": dict(about.full_size), "same": list(about.same), "full_size_source": about.full_size_source,
             "settings": {s.name: {"default": s.default, "help": s.help} for s in settings(function)},
         })  # fmt: skip

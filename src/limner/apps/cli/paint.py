@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from .parser import Parser
 
 COMPOSE, BACKGROUNDS = ("blend", "attention", "latents"), ("base", "all")
-"""As `limner.engine.regions` has them, which this module does not import: that loads torch."""
+"""The names of `limner.engine.regions`, repeated here because importing that module loads torch."""
 
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
-    parser = add_command(commands, "paint", paint, "paint prompts, wearing concepts")
+    parser = add_command(commands, "paint", paint, "paint pictures of prompts, with concepts attached to the base")
     parser.add_argument("prompt", nargs="?", default="", help='such as "<rex> on the beach"')
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="a text file with a prompt on each line")
     parser.add_argument(
@@ -32,18 +32,20 @@ def add_to(commands: Any) -> None:
         type=Path,
         default=[],
         metavar="FILE",
-        help="files of the concepts to wear",
+        help="files of the concepts to use",
     )
-    parser.add_argument("-n", "--count", type=at_least(1), default=1, help="pictures to paint of each prompt")
+    parser.add_argument("-n", "--count", type=at_least(1), default=1, help="number of pictures of each prompt")
     parser.add_argument("--out", type=Path, default=Path("out/paint"), help="folder for the pictures")
-    parser.add_argument("--overwrite", action="store_true", help="number from 000 again, replacing what is there")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="number pictures from 000 again, replacing earlier ones"
+    )
     parser.add_argument(
         "--scale",
         nargs="+",
         type=float,
         default=[1.0],
         metavar="SCALE",
-        help="strength of the concepts: one number for all, or one each; 0 is the base, 1 as it was taught "
+        help="strength of the concepts: one number for all, or one each; 0 is the base alone, 1 full strength "
         "(default: 1)",
     )
     parser.add_argument("--steps", type=at_least(1), default=25, help="sampling steps (default: 25)")
@@ -66,7 +68,7 @@ def add_to(commands: Any) -> None:
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="put the concepts on after this share of the steps, 0 to 1; before, the class noun is painted "
+        help="attach the concepts after this share of the steps, 0 to 1; before it, the class noun is painted "
         "(default: 0)",
     )
     parser.add_argument("--sampler", default="", help="ddim, ddpm, dpm or euler (default: the base's own)")
@@ -81,19 +83,19 @@ def add_to(commands: Any) -> None:
         "--where",
         type=Path,
         metavar="FILE",
-        help="mask of that picture's size, white where it may change; the rest and the resolution stay (default: "
+        help="with --onto: mask of that picture's size, white where it may change; the rest stays as it is (default: "
         "its middle square)",
     )
     parser.add_argument(
         "--start",
         type=float,
         default=0.3,
-        help="share of the steps to skip, 0 to 1: a higher one keeps more of that picture (default: 0.3)",
+        help="with --onto: share of the steps to skip, 0 to 1; a higher one keeps more of that picture (default: 0.3)",
     )
     parser.add_argument(
         "--any-base",
         action="store_true",
-        help="wear the concepts on another base of their family, such as a distilled one",
+        help="use the concepts on another base of their family, such as a distilled one",
     )
     _add_conditions(parser)
     add_trust(parser)
@@ -101,7 +103,7 @@ def add_to(commands: Any) -> None:
 
 
 def _add_regions(parser: Parser) -> None:
-    """Flags about the places of several subjects."""
+    """Add the flags for regions of several subjects."""
     group = parser.add_argument_group("several subjects")
     group.add_argument(
         "--regions",
@@ -114,47 +116,59 @@ def _add_regions(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=WHERE",
-        help="region of one subject: left, right, top, bottom, middle, a box of shares 0,0,0.5,1, or a mask's file; repeatable",
+        help="region of one subject: left, right, top, bottom, middle, a box as shares of the picture (left, top, "
+        "right, "
+        "bottom: 0,0,0.5,1), or a mask's file; may be given several times",
     )
     group.add_argument(
         "--compose",
         choices=COMPOSE,
         default="blend",
-        help="how regions act: predictions are blended, words alone are kept to them, or latents are composited (default: blend)",
+        help="how regions act: blend the concepts' predictions, limit each subject's attention to its region, or "
+        "composite latents (default: blend)",
     )
     group.add_argument(
         "--background",
         choices=BACKGROUNDS,
         default="base",
-        help="what paints the picture outside of all regions: the base, or all concepts at once (default: base)",
+        help="the model that paints outside of all regions: the base, or the base with all concepts (default: base)",
     )
 
 
 def _add_conditions(parser: Parser) -> None:
-    """Flags about conditions and clips."""
+    """Add the flags for conditions and clips."""
     group = parser.add_argument_group("conditions and clips")
     group.add_argument(
         "--condition",
         nargs="+",
         default=[],
         metavar="NAME=FILE",
-        help="a picture that a control branch or the base reads, such as depth=depth.png; with --like, NAME alone",
+        help="picture for a control branch or the base to read, such as depth=depth.png; with --like, NAME alone",
     )
     group.add_argument(
-        "--like", type=Path, metavar="FILE", help="the picture that conditions named alone are computed from"
+        "--like",
+        type=Path,
+        metavar="FILE",
+        help="picture to compute conditions from that --condition names without a file",
     )
     group.add_argument(
         "--control",
         nargs="+",
         default=[],
         metavar="NAME=FOLDER",
-        help="ControlNets and T2I-Adapters in diffusers' layout, by the condition that each reads",
+        help="folders of ControlNets and T2I-Adapters in diffusers' layout, by the condition that each reads",
     )
     group.add_argument(
-        "--estimator", nargs="+", default=[], metavar="NAME=FOLDER", help="networks that compute conditions of --like"
+        "--estimator",
+        nargs="+",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="folders of networks that compute conditions from --like, by condition",
     )
     group.add_argument("--frames", type=at_least(1), default=1, help="frames of a clip; 1 paints pictures (default: 1)")
-    group.add_argument("--motion", default="", metavar="FOLDER", help="motion modules (a MotionAdapter of diffusers)")
+    group.add_argument(
+        "--motion", default="", metavar="FOLDER", help="folder of motion modules (a MotionAdapter of diffusers)"
+    )
 
 
 def paint(given: argparse.Namespace) -> None:
@@ -198,7 +212,8 @@ def request_of(given: argparse.Namespace) -> PaintRequest:
 
 
 def _pairs(flag: str, given: list[str], example: str) -> dict[str, str]:
-    """NAME=VALUE as a mapping. Raises `InputError` for a word that is none, and for a name that is given twice."""
+    """NAME=VALUE words as a mapping. Raises `InputError` for a word of another form, and for a name that is given
+    twice."""
     found: dict[str, str] = {}
     for word in given:
         name, _, value = (part.strip() for part in word.partition("="))
@@ -211,11 +226,12 @@ def _pairs(flag: str, given: list[str], example: str) -> dict[str, str]:
 
 
 def _prompts(given: argparse.Namespace) -> list[str]:
-    """The prompt that was typed, or those of a file: a line each; empty lines and those after # are none."""
+    """The prompt of the command line, or those of a file, one on each line; empty lines and lines that begin with # are
+    skipped."""
     if given.prompts is None:
         return [given.prompt]
     if given.prompt:
-        raise InputError("say one prompt, or many with --prompts FILE, not both")
+        raise InputError("give one prompt, or many with --prompts FILE, not both")
     try:
         lines = given.prompts.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:

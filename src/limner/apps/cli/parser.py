@@ -1,4 +1,4 @@
-"""The parser of the command line: strict, and with a hint for what it does not know."""
+"""The parser of the command line: strict, and with a hint for words that it does not know."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .aliases import advice
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes no abbreviated flag and no flag twice, and raises `UsageError` where argparse prints and exits."""
+    """A parser that refuses abbreviated and repeated flags, and raises `UsageError` where argparse prints and exits."""
 
     def __init__(self, *names: Any, **more: Any) -> None:
         super().__init__(*names, **{"allow_abbrev": False, **more})
@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Once(argparse.Action):
-    """Stores a flag's value; a second one is an error."""
+    """Store a flag's value; a second one is an error."""
 
     def __call__(
         self,
@@ -47,14 +47,14 @@ class _Once(argparse.Action):
         seen: set[str] = namespace.__dict__.setdefault("_seen", set())
         if option_string and self.dest in seen:
             several = "; give all its values after one" if self.nargs in ("+", "*") else ""
-            raise argparse.ArgumentError(self, f"given twice{several or '; say it once'}")
+            raise argparse.ArgumentError(self, f"given twice{several or '; give it once'}")
         if option_string:
             seen.add(self.dest)
         setattr(namespace, self.dest, values)
 
 
 def _unknown(rest: Sequence[str], parser: Parser, given: argparse.Namespace) -> str:
-    """A line about the first word that nothing reads."""
+    """One line about the first word that no flag or argument takes."""
     word = next((w for w in rest if w.startswith("-")), rest[0]).partition("=")[0]
     if not word.startswith("-"):
         return (

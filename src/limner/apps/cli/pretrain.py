@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def add_to(commands: Any, arguments: Sequence[str]) -> None:
     """The command and its flags."""
-    parser = add_command(commands, "pretrain", pretrain, "train the weights a method starts from, once for a base")
+    parser = add_command(commands, "pretrain", pretrain, "train the weights that a method starts from, once for a base")
     add_pretraining(parser)
     add_method(parser, arguments, positional=True)
 
@@ -47,7 +47,7 @@ def pretrain(given: argparse.Namespace) -> None:
 
 
 def add_pretraining(parser: Parser) -> None:
-    """What is learned from, and how it is computed and looked at."""
+    """Add the flags for the corpus, the computation and the progress of a pre-training."""
     parser.add_argument("--run", type=Path, help="folder for checkpoints and previews (default: in the cache)")
     group = parser.add_argument_group("the corpus")
     group.add_argument(
@@ -60,19 +60,19 @@ def add_pretraining(parser: Parser) -> None:
         dest="noun",
         default="",
         metavar="NOUN",
-        help="the class of all pictures, where the corpus does not say it",
+        help="class of all pictures, for a corpus that does not name it",
     )
     group.add_argument(
         "--exclude",
         type=Path,
         metavar="FOLDER",
-        help="pictures of subjects that are judged, none of which may be in the corpus",
+        help="pictures of evaluation subjects, which the corpus must not contain",
     )
     group.add_argument(
         "--duplicates",
         choices=("error", "leave-out"),
         default="error",
-        help="what to do with corpus subjects that are among those: stop with an error, or leave them out",
+        help="handling of corpus subjects that --exclude contains: stop with an error, or leave them out",
     )
     group = parser.add_argument_group("the computation")
     group.add_argument(
@@ -94,7 +94,7 @@ def add_pretraining(parser: Parser) -> None:
         "--precision",
         choices=("bfloat16", "float32"),
         default="bfloat16",
-        help="precision of the computation; the weights are kept as the base has them",
+        help="precision of the computation; weights stay in the base's own precision",
     )
     group = parser.add_argument_group("progress")
     group.add_argument(
@@ -102,13 +102,13 @@ def add_pretraining(parser: Parser) -> None:
         type=at_least(0),
         default=0,
         metavar="N",
-        help="paint and score a subject every N updates; 0 does not",
+        help="paint and score a subject every N updates; 0 never does",
     )
     group.add_argument(
         "--preview-of",
         type=Path,
         metavar="FOLDER",
-        help="folder of the subject that is painted (default: a toy of the development split)",
+        help="folder of the subject to paint (default: a toy of the development split)",
     )
     group.add_argument("--track", choices=("tensorboard", "wandb"), help="send losses and previews to this tracker")
     add_encoders(parser)

@@ -1,4 +1,4 @@
-"""Events on the terminal: lines on the error stream while the work goes on, the result on the output at its end."""
+"""Events on the terminal: progress on the error stream while the work runs, the result on the output at its end."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 
 
 def render(request: Request, given: argparse.Namespace, *, quiet: tuple[type[Event], ...] = ()) -> None:
-    """Do what a request asks for and show it. Events of the kinds in `quiet` are part of the result and not said
-    before.
+    """Run a request and print its events. Events of the kinds in `quiet` are part of the result and not printed before.
 
     Raises `CheckError` for a concept that fails its certificate, and `InputError` where another part of the work
-    failed; the result is printed before.
+    failed; both after the result is printed.
     """
     from limner.workflows.run import run
 
@@ -61,7 +60,7 @@ def render(request: Request, given: argparse.Namespace, *, quiet: tuple[type[Eve
 
 
 def _drawn(events: Iterator[Event]) -> Iterator[Event]:
-    """The events, with a line of progress for those that are updates."""
+    """Yield the events; draw a line of progress for each update instead of yielding it."""
     line = Line()
     try:
         for event in events:

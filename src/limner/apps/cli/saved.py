@@ -14,11 +14,12 @@ from limner.errors import FileError, UnknownName
 
 NOT_SAVED = ("help", "config", "save_config", "json", "resume", "overwrite")
 SIGN = "# settings of limner; the words typed go before them"
+"""The first line of a settings file, by which limner recognises its own."""
 Values = Mapping[str, Any]
 
 
 def read_settings(path: Path, command: str) -> dict[str, Any]:
-    """The settings of a command in a TOML file: those at its top, and those under [COMMAND]. Raises `FileError`."""
+    """Read a command's settings from a TOML file: those at its top, and those under [COMMAND]. Raises `FileError`."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -27,14 +28,14 @@ def read_settings(path: Path, command: str) -> dict[str, Any]:
         raise FileError(f"the settings file {path} is not TOML: {error}") from error
     own = found.get(command, {})
     if not isinstance(own, dict):
-        raise FileError(f"[{command}] of the settings file {path} is no table of settings")
+        raise FileError(f"[{command}] in the settings file {path} must be a table of settings")
     top = {key: value for key, value in found.items() if not isinstance(value, dict)}
     return {_name(key): value for key, value in {**top, **own}.items()}
 
 
 def preset(parser: argparse.ArgumentParser, values: Values, path: Path) -> None:
-    """Make a file's settings the defaults of a command, so that what is typed goes before them. Raises `FileError`
-    for a value that a flag cannot have, `UnknownName` for a setting that the command does not have."""
+    """Make a file's settings the defaults of a command, so that flags on the command line take precedence. Raises
+    `FileError` for a value that a flag cannot have, `UnknownName` for a setting that the command does not have."""
     actions = {name: action for action in parser._actions for name in _names(action)}
     for key, value in values.items():
         if key not in actions or actions[key].dest in NOT_SAVED[:3]:
@@ -42,12 +43,13 @@ def preset(parser: argparse.ArgumentParser, values: Values, path: Path) -> None:
         action = actions[key]
         action.default = _typed(action, value, f"{key} in {path}")
         action.required = False
-        if not action.option_strings:  # a word without a flag: it need not be typed any more
+        # the file may give a positional argument, which is then optional
+        if not action.option_strings:
             action.nargs = "*" if action.nargs == "+" else "?"
 
 
 def save_settings(path: Path, given: argparse.Namespace, *, command: str, defaults: Values) -> None:
-    """Write what was typed, or read from another settings file, as TOML; what is as ever is left out."""
+    """Write the settings that differ from the defaults as TOML, whether typed or read from another settings file."""
     lines = [SIGN, f"[{command}]"]
     for name, before in defaults.items():
         value = getattr(given, name, before)
@@ -60,12 +62,12 @@ def save_settings(path: Path, given: argparse.Namespace, *, command: str, defaul
 
 
 def defaults_of(parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """What a command has where nothing is typed."""
+    """The default of every flag of a command, by name."""
     return {action.dest: action.default for action in parser._actions if action.dest not in NOT_SAVED}
 
 
 def _names(action: argparse.Action) -> list[str]:
-    """What a file may call a flag: its names without dashes, and the argument's own."""
+    """The names that a settings file may use for a flag: its long forms without dashes, and the argument's own name."""
     flags = [
         _name(flag.lstrip("-"))
         for flag in action.option_strings
@@ -79,32 +81,32 @@ def _name(key: str) -> str:
 
 
 def _typed(action: argparse.Action, value: Any, what: str) -> Any:
-    """A value of TOML as the flag would read it."""
+    """A TOML value, converted as the flag would convert its text. Raises `FileError`."""
     if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
         if not isinstance(value, bool):
-            raise FileError(f"{what} is true or false, not {value!r}")
+            raise FileError(f"{what} must be true or false, not {value!r}")
         return value
     if isinstance(action.nargs, int) or action.nargs in ("+", "*") or isinstance(action, argparse._AppendAction):
         if not isinstance(value, list):
-            raise FileError(f"{what} is a list, not {value!r}")
+            raise FileError(f"{what} must be a list, not {value!r}")
         return [_one(action, each, what) for each in value]
     return _one(action, value, what)
 
 
 def _one(action: argparse.Action, value: Any, what: str) -> Any:
     if isinstance(value, (list, dict, bool)):
-        raise FileError(f"{what} is one text or number, not {value!r}")
+        raise FileError(f"{what} must be one text or number, not {value!r}")
     try:
         found = action.type(str(value)) if callable(action.type) else str(value)
     except (ValueError, TypeError, argparse.ArgumentTypeError) as error:
         raise FileError(f"{what} cannot be {value!r}: {error}") from error
     if action.choices is not None and found not in action.choices:
-        raise FileError(f"{what} is one of {', '.join(map(str, action.choices))}, not {value!r}")
+        raise FileError(f"{what} must be one of {', '.join(map(str, action.choices))}, not {value!r}")
     return found
 
 
 def _plain(value: Any) -> Any:
-    """A value as TOML can hold it."""
+    """A value in types that TOML can hold."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(each) for each in value]
     return str(value) if isinstance(value, Path) else value

@@ -17,14 +17,17 @@ from .rendering import render
 def add_to(commands: Any) -> None:
     """The command and its flags."""
     parser = add_command(
-        commands, "score", score, "judge a concept: likeness, obedience to prompts, copying; and what to try next"
+        commands,
+        "score",
+        score,
+        "score a concept (subject fidelity, prompt alignment, copying) and suggest what to try next",
     )
     parser.add_argument("concept", type=Path, metavar="FILE", help="the concept")
-    parser.add_argument("--photos", type=Path, help="file or folder of the pictures it was learned from")
+    parser.add_argument("--photos", type=Path, help="file or folder of the pictures that the concept was learned from")
     parser.add_argument(
         "--held-out",
         type=Path,
-        help="file or folder of other pictures of the subject; without them, likeness is overestimated",
+        help="file or folder of other pictures of the subject; without them, subject fidelity is overestimated",
     )
     parser.add_argument("--prompts", nargs="+", help="prompts that name the subject (default: ten of the pocket world)")
     parser.add_argument("-n", "--count", type=at_least(1), default=2, help="pictures of each prompt")

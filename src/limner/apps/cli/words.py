@@ -11,7 +11,7 @@ from .flags import add_command
 
 def add_to(commands: Any) -> None:
     """The command and its flags."""
-    add_command(commands, "words", words, "the words and kinds of toys that the pocket base knows")
+    add_command(commands, "words", words, "list the words and kinds of toys that the pocket base knows")
 
 
 def words(given: argparse.Namespace) -> None:
@@ -19,5 +19,5 @@ def words(given: argparse.Namespace) -> None:
 
     found = known()
     lines = [f"{kind:13} {', '.join(names)}" for kind, names in found.items()]
-    head = "The base 'pocket' knows these words and no others; prompts and classes are made of them."
+    head = "The base 'pocket' knows these words and no others; write prompts and classes with them."
     out(given, found, "\n".join([head, "", *lines]))

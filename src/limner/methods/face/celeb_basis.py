@@ -1,6 +1,6 @@
 """Celeb Basis — Yuan et al., NeurIPS 2023.
 
-A word of two vectors that can only lie where names of people lie: a mean name and its main directions, mixed by
+A word of two vectors in the span of people's names: the mean name plus its principal directions, weighted by
 coefficients that start from the face."""
 
 from limner.core.method import method
@@ -19,8 +19,9 @@ from limner.parts.sources import FACE_TEMPLATES, photos
     scope=("face",),
     full_size={"lr": 0.1, "steps": 400},
     same=("names", "dims", "average", "batch"),
-    source="aigc_id.yaml of ygtxr1997/CelebBasis, 5e-3 on a layer that the sizes of 512 features, some 20 together, "
-    "make 0.1 on its output",
+    source="aigc_id.yaml of ygtxr1997/CelebBasis: 5e-3 on a layer over 512 features, whose magnitudes add up to "
+    "some 20, "
+    "which makes 0.1 on its output",
 )
 def celeb_basis(
     subject: Subject,
@@ -32,19 +33,19 @@ def celeb_basis(
     lr: float = 5e-2,
     batch: int = 2,
 ) -> Recipe:
-    """Coefficients of a basis of names, their running mean kept; denoiser and text encoder stay as they are.
+    """Coefficients in a basis of names, saved as an exponential moving average; denoiser and text encoder stay frozen.
 
-    The authors map the face's features to coefficients by one linear layer and teach two people at once through it.
-    With one person its input never changes, so the coefficients learn themselves here, from that layer's random output
-    on: under Adam the same path, at its rate times the sum of the features' sizes. A base that knows nobody by
-    name lends its rare words, which span few directions and hold no prior of faces; the authors' names are 691
-    celebrities. Their settings: 512 directions, momentum 0.99, learning rate 5e-3 on the layer (about 0.1 on
-    coefficients of 512 features), 2 faces an update, 400 updates a person.
+    The authors map the face's features to coefficients by one linear layer and train two people at once through it.
+    With one person the input of the layer never changes, so here the coefficients themselves are trained, starting from
+    the layer's random output. Under Adam this is the same path, at the layer's learning rate times the sum of the
+    features' magnitudes. For a base that knows no names of people its rare tokens are used, which span few directions
+    and have no prior of faces; the authors use 691 celebrities. Their settings: 512 directions, momentum 0.99, learning
+    rate 5e-3 on the layer (about 0.1 on coefficients of 512 features), 2 faces in an update, 400 updates for a person.
 
     Settings:
         names: names of people that the base knows, with commas between them; empty is a list of famous ones
-        dims: main directions of names at each of two places
-        average: how much of itself the running mean of the coefficients keeps at an update
+        dims: number of principal directions of names at each of the two positions
+        average: decay of the exponential moving average of the coefficients
         steps: updates
         lr: learning rate
         batch: pictures in an update

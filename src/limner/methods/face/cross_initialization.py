@@ -1,7 +1,7 @@
 """Cross Initialization — Pang et al., CVPR 2024.
 
-Textual Inversion of a face whose word starts where learned words end up: at the text encoder's output, here of the mean
-name."""
+Textual Inversion of a face. The word starts at the text encoder's output for the mean of names, because learned words
+end up near outputs of the text encoder."""
 
 from functools import partial
 
@@ -31,16 +31,16 @@ def cross_initialization(
     lr: float = 2e-2,
     batch: int = 4,
 ) -> Recipe:
-    """A word of two vectors that starts as the text encoder's output for the mean of famous names, held near it by a
-    distance.
+    """A word of two vectors that starts as the text encoder's output for the mean of famous names, with a penalty on
+    its distance from there.
 
-    The authors' names are 691 celebrities; here they are a shorter list, of which a base's two-token names count; one
-    that knows nobody by name lends its rare words. The authors' settings for a full-size base: learning rate
-    5e-3 times the batch of 8 by their scaling (6.25e-4 a picture), 320 updates, weight 1e-5 of the distance.
+    The authors use 691 celebrities; here the list is shorter, and only names of two tokens count. For a base that knows
+    no names of people its rare tokens are used. The authors' settings for a full-size base: learning rate 5e-3, which
+    is 6.25e-4 for each picture of a batch of 8, 320 updates, weight 1e-5 of the distance.
 
     Settings:
         names: names of people that the base knows, with commas between them; empty is a list of famous ones
-        anchor_weight: weight of the distance to where the word started
+        anchor_weight: weight of the distance to the start of the word
         steps: updates
         lr: learning rate
         batch: pictures in an update

@@ -1,7 +1,7 @@
 """DreamIdentity — Chen et al., AAAI 2024.
 
-Trained once: two words of a face from features at several depths, taught to reconstruct people and, beside that, to be
-edited: on edits of people that the base knows, which it paints itself. Nothing is learned per subject."""
+Trained once: an encoder makes two words of a face from features at several depths. It learns to reconstruct people and
+to stay editable, from edited portraits that the base itself paints. Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -33,20 +33,21 @@ def dreamidentity(
     lr: float = 1e-3,
     batch: int = 16,
 ) -> Recipe:
-    """A multi-word, multi-scale identity encoder, taught on faces and on self-augmented pairs of portrait and edit.
+    """A multi-word, multi-scale identity encoder, trained on faces and on self-augmented pairs of portrait and edit.
 
-    The authors' encoder is a vision transformer pre-trained on face recognition, tapped at several depths; here CLIP is
-    tapped at four beside the base's recogniser. They ask the base for celebrities; one that knows nobody by name is
-    asked for looks ("a child with curly red hair"). Pairs are filtered by the recogniser, the better half kept. The
-    authors' code is not released: weights, rate, batch and edits are ours, on any base.
+    The authors' encoder is a vision transformer pre-trained on face recognition, read at several depths; here CLIP is
+    read at four depths, beside the base's face recogniser. The authors let the base paint celebrities; a base that
+    knows no names of people paints descriptions ("a child with curly red hair"). The recogniser ranks the pairs, and
+    the better half is used. The authors' code is not released: weights, learning rate, batch and edits are ours, on any
+    base.
 
     Settings:
-        edits: weight of the loss on edited portraits; 0 leaves them out, and none is painted
+        edits: weight of the loss on edited portraits; with 0 none is painted
         short_words: weight of the words' squared length
-        width: hidden numbers of each perceptron
+        width: hidden units of each perceptron
         steps: updates of the one-time training
         lr: learning rate of the one-time training
-        batch: pictures in an update of the one-time training; half as many edits beside them
+        batch: pictures in an update of the one-time training, and half as many edits
     """
     mapper = identity_words(subject.noun, ((clip_class_depths(DEPTHS), len(DEPTHS)), (face_embedding, 1)), hidden=width)
     making = words_of_pictures(subject, mapper.look, mapper)

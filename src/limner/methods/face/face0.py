@@ -1,7 +1,7 @@
 """Face0 — Valevski et al., SIGGRAPH Asia 2023.
 
-Trained once: a face's embedding becomes three tokens that are written over the last of the text's. While painting, what
-face and text say together is mixed with what each says alone. Nothing is learned per subject."""
+Trained once: a face's embedding becomes three tokens that replace the last ones of the prompt. During sampling, the
+prediction from face and text together is mixed with the predictions from each alone. Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Painting, Recipe, Stage
@@ -20,7 +20,8 @@ from limner.parts.sources import pairs_of_people
     arxiv="2306.06638",
     scope=("face",),
     same=("tokens", "face", "text", "rank", "steps", "lr", "batch"),
-    source="arXiv:2306.06638, whose authors release no code: how much conditions count, rate and batch are not "
+    source="arXiv:2306.06638, whose authors release no code: weights of the conditions, learning rate and batch are "
+    "not "
     "published",
 )
 def face0(
@@ -34,17 +35,17 @@ def face0(
     lr: float = 1e-3,
     batch: int = 24,
 ) -> Recipe:
-    """Tokens of a face in the place of the prompt's last ones, and three conditions in every step.
+    """Tokens of a face in the place of the prompt's last ones, and three conditions in every sampling step.
 
-    The authors train the whole denoiser, here a low-rank change of its attention. In prompts the handle is the class
-    noun. How much each condition counts is not verified by any released code: 0.2 each for face and text alone are
-    ours, as are rate and batch. As with the authors, the face to see is the one to paint.
+    The authors train the whole denoiser, here a low-rank change of its attention is trained. In prompts the handle is
+    the class noun. There is no released code to verify the weights of the conditions: 0.2 each for face and text alone
+    are ours, as are learning rate and batch. As with the authors, the input face is cut from the target picture.
 
     Settings:
-        tokens: states a face is written over
-        face: weight of what the face alone says; face and text together take what this and the text alone leave of 1
-        text: weight of what the text alone says
-        rank: of the change of the denoiser's attention
+        tokens: number of tokens that the face becomes
+        face: weight of the prediction from the face alone; face and text together have the rest to 1
+        text: weight of the prediction from the text alone
+        rank: rank of the change of the denoiser's attention
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training

@@ -1,7 +1,7 @@
 """Face2Diffusion — Shiohara and Yamasaki, CVPR 2024.
 
-Trained once: two words of a face that keep three things apart: what tells people from each other at several depths, the
-expression, which may be left out, and the surroundings, which the untouched model answers for.
+Trained once: two words of a face that disentangle three things: identity, from features at several depths; expression,
+which may be left out; and surroundings, for which the untouched model is the target.
 """
 
 from functools import partial
@@ -25,7 +25,7 @@ DEPTHS = (1 / 4, 1 / 2, 3 / 4, 1.0)
     scope=("face",),
     full_size={"width": 1536},
     same=("expression", "recognise_steps", "steps", "lr", "batch"),
-    source="src/modules.py of mapooon/Face2Diffusion, which releases no training: rate, batch and steps are ours",
+    source="src/modules.py of mapooon/Face2Diffusion, which releases no training code: rate, batch and steps are ours",
 )
 def face2diffusion(
     subject: Subject,
@@ -40,16 +40,16 @@ def face2diffusion(
     """Words of multi-scale identity features, disentangled from expression and, by class-guided denoising, from
     surroundings.
 
-    The authors train a face recogniser whose features at depths 2, 5, 8 and 11 all tell people apart; here linear maps
-    of CLIP at four depths beside the recogniser's embedding are trained so, by supervised contrast in the place of
-    ArcFace's classes. Their expression is a 3D face model's 64 numbers; here it is CLIP's zero-shot reading of eight
-    expressions. The authors' perceptrons have two hidden layers of 1536 with dropout 0.1; their training code, and so
-    rate and batch, is not released.
+    The authors train a face recogniser so that its features at depths 2, 5, 8 and 11 all discriminate people; here
+    linear maps of CLIP at four depths, beside the recogniser's embedding, are trained for it, with a supervised
+    contrastive loss in the place of ArcFace's classes. Their expression code is 64 numbers of a 3D face model; here it
+    is CLIP's zero-shot classification of eight expressions. The authors' perceptrons have two hidden layers of 1536
+    units with dropout 0.1; their training code, and with it learning rate and batch, is not released.
 
     Settings:
-        expression: keep the expression of the subject's pictures while painting, in the place of a learned none
-        width: hidden numbers of each perceptron
-        recognise_steps: updates of the one-time training to tell people apart
+        expression: paint with the expression of the subject's pictures, in the place of a learned neutral code
+        width: hidden units of each perceptron
+        recognise_steps: updates of the one-time training to discriminate people
         steps: updates of the one-time training of the words
         lr: learning rate of both
         batch: pictures in an update of both

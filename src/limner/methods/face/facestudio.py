@@ -1,7 +1,7 @@
 """FaceStudio — Yan et al., 2023.
 
-Trained once: the denoiser reads an image embedding and a face's embedding in the place of text. Words come in by a
-prior that makes an image embedding of them. Nothing is learned per subject."""
+Trained once: the denoiser reads an image embedding and a face embedding in the place of text. A prior turns the prompt
+into an image embedding. Nothing is learned per subject."""
 
 from functools import partial
 
@@ -38,17 +38,17 @@ def facestudio(
 ) -> Recipe:
     """Hybrid guidance by image and face embeddings, and a small prior from text to image embeddings.
 
-    The authors train the whole denoiser, here a low-rank change of its attention, and look through three CLIPs, here
-    one. Their prior is a large model of its own, here a perceptron on the same CLIP's text embedding. They learn from
-    pictures without people too, whose face is zeros; here all show one. Several identities in regions of one picture
-    are not here: each prompt paints one.
+    The authors train the whole denoiser and use three CLIP encoders; here a low-rank change of its attention is
+    trained, with one CLIP. Their prior is a large separate model, here a perceptron on the same CLIP's text embedding.
+    They also train on pictures without people, with a face embedding of zeros; here every picture shows a person.
+    Several identities in regions of one picture are left out: each prompt paints one.
 
     Settings:
-        style: share of the look of the subject's own pictures in what a prompt asks for
+        style: share of the subject's own image embedding, mixed into the prompt's
         tokens: vectors that each embedding becomes
-        drop_image: chance of a row not to see the image embedding in the one-time training
-        drop_face: chance of a row not to see the face
-        rank: of the change of the denoiser's attention
+        drop_image: probability of dropping a row's image embedding in the one-time training
+        drop_face: probability of dropping a row's face embedding
+        rank: rank of the change of the denoiser's attention
         prior_steps: updates of the prior's one-time training
         steps: updates of the denoiser's one-time training
         lr: learning rate of both

@@ -1,7 +1,7 @@
 """FastComposer — Xiao et al., IJCV 2024.
 
-Trained once: a picture is merged into the subject's word after the text encoder has read it, and the word's attention
-is drawn onto the subject, so that several subjects keep apart. Nothing is learned per subject."""
+Trained once: an image embedding is merged into the subject's word after the text encoder, and the word's
+cross-attention is localised on the subject, so that several subjects do not mix. Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -20,8 +20,8 @@ from limner.parts.sources import pairs_of_people
     scope=("face", "multi"),
     full_size={"wait": 0.2, "rank": 64, "lr": 1e-4, "batch": 128, "steps": 150_000},
     same=("localised_weight",),
-    source="scripts/run_training.sh of mit-han-lab/fastcomposer; theirs is 1e-5 for the whole denoiser, rank and "
-    "rate of the change are ours",
+    source="scripts/run_training.sh of mit-han-lab/fastcomposer, with 1e-5 for the whole denoiser; rank and learning "
+    "rate of the low-rank change are ours",
 )
 def fastcomposer(
     subject: Subject,
@@ -33,19 +33,19 @@ def fastcomposer(
     lr: float = 1e-3,
     batch: int = 16,
 ) -> Recipe:
-    """The class noun merged with CLIP's embedding of the picture by two perceptrons, after plain text for the first
-    steps.
+    """The class noun merged with CLIP's embedding of the picture by two perceptrons; the first sampling steps read
+    plain text.
 
-    The authors train the whole denoiser and CLIP's last two layers; here low-rank changes of the denoiser's attention,
-    and CLIP stays as it is, since what it sees of a subject is stored with the concept. Their pictures show up to four
-    people, each with a segment; here one, whose segment is the head, and for painting several subjects each is taught
-    for itself. As theirs, the picture to see is the picture to paint, on another ground, and half of the rows count
-    inside of the segment alone.
+    The authors train the whole denoiser and CLIP's last two layers. Here low-rank changes of the denoiser's attention
+    are trained, and CLIP stays frozen, since its features of a subject are stored with the concept. Their pictures show
+    up to four people, each with a segment; here they show one, with the head as its segment, and several subjects are
+    learned one by one. As in their code, the input is the target picture, on another background, and for half of the
+    rows the loss counts inside of the segment alone.
 
     Settings:
-        wait: share of painting, from its beginning, that reads plain text (delayed subject conditioning)
+        wait: share of sampling, from its start, that reads plain text (delayed subject conditioning)
         localised_weight: weight of the word's attention outside of the subject's segment
-        rank: of the change of the denoiser's attention
+        rank: rank of the change of the denoiser's attention
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training

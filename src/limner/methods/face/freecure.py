@@ -1,7 +1,7 @@
 """FreeCure — Cai et al., NeurIPS 2025.
 
-Training-free, on a model that paints faces: every picture is painted once more without the identity, and attributes
-that only that one shows as the prompt asks are looked up there, in self-attention."""
+Training-free, on top of a model that paints faces: every picture is also painted without the identity, and
+self-attention takes the attributes of the prompt (glasses, hair, expressions) from that picture."""
 
 from limner.core.method import method
 from limner.core.recipe import Painting, Recipe
@@ -37,18 +37,19 @@ ATTRIBUTES = (
     source="arXiv:2411.15277, whose numbers could not be read: strength and wait are ours",
 )
 def freecure(subject: Subject, *, strength: float = 1.0, wait: float = 0.3, rank: int = 16) -> Recipe:
-    """FastComposer as the host, beside it the same picture without identity, and attention to that where attributes
-    are.
+    """FastComposer as the host model, a parallel stream without identity, and attention to that stream at the positions
+    of attributes.
 
-    The authors paint both pictures first, find attributes by face parsing, and paint again; here both are painted side
-    by side and attributes are where the identity-free one reads their words. Their last stage, which inverts the result
-    and paints it anew under other prompts for expressions, takes a second painting and is not here: expressions are
-    attributes like the others. The host is FastComposer's weights, which it leaves as they are.
+    The authors paint both pictures first, find attributes by face parsing, and paint again; here both are painted in
+    parallel, and the positions of attributes come from the cross-attention to their words in the identity-free picture.
+    Their last stage, which inverts the result and paints it again under prompts for expressions, needs a second
+    sampling and is left out: expressions are attributes like the others. The host model is FastComposer with its
+    weights unchanged.
 
     Settings:
-        strength: how many times the identity-free picture counts in self-attention; 0 is the host
-        wait: share of painting in which the host reads plain text
-        rank: of the host's change of the denoiser
+        strength: weight of the identity-free picture in self-attention; 0 is the host model
+        wait: share of sampling, from its start, in which the host model reads plain text
+        rank: rank of the host model's change of the denoiser
     """
     making = fused_words(subject, each_of(clip_global), wait=wait)
     word = changed_states(subject.handle, subject.noun, making, name="fastcomposer")

@@ -1,7 +1,7 @@
 """HyperDreamBooth — Ruiz et al., CVPR 2024.
 
-A change of weights so small that a network can predict it: trained once on a bank of such changes, one for each of many
-people. A subject's prediction is then tuned for a moment, at a rank that it did not have."""
+A hypernetwork predicts a very small change of weights from a face; it is trained once on a bank of such changes, one
+for each of many people. The prediction for a subject is then tuned for a few updates, with a higher rank."""
 
 from functools import partial
 
@@ -14,7 +14,8 @@ from limner.parts.objectives import denoising
 from limner.parts.parameters import learned, part_of, parts_of
 from limner.parts.sources import FACE_TEMPLATES, pairs_of_people, photos
 
-PEOPLE = 64  # in the bank
+PEOPLE = 64
+"""Number of people in the bank of weights."""
 
 
 @method(
@@ -23,7 +24,7 @@ PEOPLE = 64  # in the bank
     scope=("face",),
     full_size={"lr": 1e-4, "batch": 1},
     same=("rank", "regression", "steps", "bank_steps", "pretrain_steps", "pretrain_lr"),
-    source="Sec. 5 of arXiv:2307.06949 for 40 updates of tuning; the rest is ours, no code being released",
+    source="Sec. 5 of arXiv:2307.06949 for 40 updates of tuning; the rest is ours, since no code is released",
 )
 def hyperdreambooth(
     subject: Subject,
@@ -39,20 +40,20 @@ def hyperdreambooth(
 ) -> Recipe:
     """Lightweight DreamBooth, a hypernetwork with iterative prediction, and rank-relaxed fast fine-tuning.
 
-    The authors optimise the changes of 15,000 people one by one; here those of 64 are learned side by side, each row of
-    a batch wearing its own person's, which is the same objective. Their hypernetwork reads a vision transformer trained
-    with it, here CLIP, frozen; their auxiliary sizes are 100 and 50, here 16 and 12. In the one-time training captions
-    say the noun without the rare word.
+    The authors optimise the changes of 15,000 people one by one; here those of 64 people are trained in parallel, each
+    row of a batch with the change of its own person, which is the same objective. Their hypernetwork reads a vision
+    transformer that is trained with it, here a frozen CLIP; their auxiliary sizes are 100 and 50, here 16 and 12.
+    Captions of the one-time training have the class noun without the rare token.
 
     Settings:
-        rank: of the change that tuning adds to the prediction, which has rank 1
-        regression: weight of the distance to the bank's weights beside the denoising loss
+        rank: rank of the change that tuning adds to the prediction, which has rank 1
+        regression: weight of the distance to the bank's weights, added to the denoising loss
         steps: updates
         lr: learning rate
         bank_steps: updates of the bank of weights
         pretrain_steps: updates of the hypernetwork
-        pretrain_lr: learning rate of the hypernetwork; ten times as high for the bank
-        batch: pictures in an update; four times as many in the one-time training
+        pretrain_lr: learning rate of the hypernetwork; the bank has ten times this rate
+        batch: pictures in an update; the one-time training has four times as many
     """
     weights, relaxed = identity_weights(subject, PEOPLE, name="hyperdreambooth"), low_rank(rank, name="relaxed")
     seen = pairs_of_people(batch=4 * batch, people=PEOPLE, target="same")

@@ -1,7 +1,7 @@
 """IDAdapter — Cui et al., 2024.
 
 Trained once: an identity word, and adapter layers that read the mixed features of several photographs of a person, so
-that pose and expression of no single one of them are learned. Nothing is learned per subject."""
+that the pose and expression of a single photograph are not learned. Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -34,13 +34,14 @@ def idadapter(
     """A word of the recogniser's embedding, gated adapters over patch features of several photographs, and an identity
     loss.
 
-    Photographs are mixed by standing side by side before the adapters' attention, which one or more may do while
-    painting; the authors' mixing operator could not be read, nor their number of photographs, weight and rate, which
-    are ours. The identity loss counts in the cleaner third of the times, where there is a face to know.
+    Photographs are mixed by concatenating their patch features for the adapters' attention; sampling accepts one or
+    more photographs. The paper's full text was not available: the mixing operator, the number of photographs, the
+    weight and the learning rate are ours. The identity loss counts in the cleanest third of the diffusion times, where
+    the prediction shows a face.
 
     Settings:
-        strength: of the adapters while painting; 0 leaves them out
-        mixed: photographs of a person that are mixed in the one-time training
+        strength: strength of the adapters during sampling; 0 leaves them out
+        mixed: number of photographs of a person that are mixed in the one-time training
         identity: weight of the identity loss
         steps: updates of the one-time training
         lr: learning rate of the one-time training

@@ -1,8 +1,8 @@
 """Infinite-ID — Wu et al., ECCV 2024.
 
-Trained once with the text switched off: tokens of a face that cross-attention reads, which thereby learn nothing of
-words. While painting, a text stream and an identity stream run side by side and share self-attention. Nothing is
-learned per subject."""
+Trained once with the text switched off: tokens of a face for cross-attention, which therefore do not entangle with
+text. During sampling, a text stream and an identity stream run in parallel and share self-attention. Nothing is learned
+per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Painting, Recipe, Stage
@@ -33,15 +33,15 @@ def infinite_id(
     batch: int = 24,
 ) -> Recipe:
     """Identity-enhanced training of a face mapper with keys and values of its own; mixed attention with AdaIN-mean
-    while painting.
+    during sampling.
 
-    Only summaries of the paper could be read and no code is released: the form of mixed attention is theirs as told,
-    all numbers are ours. In prompts the handle is the class noun. Painting runs every picture twice.
+    Only summaries of the paper were available, and no code is released: the form of mixed attention follows the
+    summaries, all numbers are ours. In prompts the handle is the class noun. Sampling runs every picture twice.
 
     Settings:
-        scale: strength of the identity's cross-attention while painting
-        identity: how many times the identity stream counts in self-attention; 0 leaves it out
-        shifted: shift the identity stream's means to the text stream's, which keeps the text's style
+        scale: strength of the identity's cross-attention during sampling
+        identity: weight of the identity stream in self-attention; 0 leaves it out
+        shifted: shift the identity stream's means to the text stream's (AdaIN-mean), which preserves the prompt's style
         tokens: vectors that the face becomes
         steps: updates of the one-time training
         lr: learning rate of the one-time training

@@ -1,7 +1,7 @@
 """Mixture-of-Attention — Wang et al., SIGGRAPH Asia 2024.
 
-Trained once: beside every attention layer a personal one, and a router that decides at each place which of the two
-paints; the frozen layer keeps the rest of the picture as the base has it. Nothing is learned per subject."""
+Trained once: every attention layer gets a personal branch beside the frozen prior branch, and a router that weighs the
+two at each position; the prior branch preserves the rest of the picture. Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -34,15 +34,15 @@ def moa(
 ) -> Recipe:
     """Two attention branches, a router and a subject token that depends on picture, time and layer.
 
-    The personal branch is a whole copy of the layers with the authors; here it is the layers' own weights and a
-    low-rank change. Their router's, losses' and training's numbers are not published with code: weights, rate and batch
-    are ours. Several subjects are each taught for themselves.
+    The authors' personal branch is a whole copy of the layers; here it is the layers' own weights with a low-rank
+    change. No code is released, so the sizes of the router, the weights of the losses, learning rate and batch are
+    ours. Several subjects are learned one by one.
 
     Settings:
-        prior_alone: force the router to the prior branch while painting: the base, to the bit
+        prior_alone: use the prior branch alone during sampling, which is the base to the bit
         routing: weight of the router's personal share outside of the subject
         localised_weight: weight of the word's attention outside of the subject
-        rank: of the change that makes the personal branch
+        rank: rank of the change that makes the personal branch
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training

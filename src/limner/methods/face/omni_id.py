@@ -1,7 +1,8 @@
 """Omni-ID — Qian et al., CVPR 2025.
 
-An encoder of any number of photographs of a person, trained once to let two decoders paint photographs it was not
-shown; then, frozen, it feeds keys and values of its own in cross-attention. Nothing is learned per subject."""
+An encoder of any number of photographs of a person. It is trained once with two decoders that reconstruct other
+photographs of the person; then it is frozen, and cross-attention reads its tokens through keys and values of its own.
+Nothing is learned per subject."""
 
 from functools import partial
 
@@ -35,14 +36,14 @@ def omni_id(
     """A fixed number of tokens by learned queries over all photographs' patches, few-to-many training with two
     decoders, and an adapter.
 
-    Only summaries could be read. The authors' decoders are a masked transformer and a flow-matching model of pixels and
-    latents at full size, here two small transformers on sixteen patches of a picture; their encoder is a vision
-    transformer trained with them, here queries over frozen CLIP. The decoders stay in the weights' file, unused. All
-    numbers are ours.
+    Only summaries of the paper were available. The authors' decoders are a masked transformer and a flow-matching model
+    of pixels and latents at full size, here two small transformers on sixteen patches of a picture; their encoder is a
+    vision transformer trained with the decoders, here queries over a frozen CLIP. The decoders stay in the weights'
+    file, unused. All numbers are ours.
 
     Settings:
-        scale: strength of the tokens while painting; 0 is the base
-        references: photographs of a person to see in the one-time training, at most
+        scale: strength of the tokens during sampling; 0 is the base
+        references: largest number of input photographs of a person in the one-time training
         encode_steps: updates of the encoder's one-time training
         steps: updates of the adapter's one-time training
         lr: learning rate of both

@@ -1,8 +1,8 @@
 """PersonaMagic — Li et al., AAAI 2025.
 
-One picture, learned for the middle of the denoising alone: a word that a small network makes of the time, kept in
-balance with the other words within the text encoder. Before that stretch there is the class noun, after it the word as
-it was last."""
+A word from one picture, for the middle of the denoising: a small network makes the word from the diffusion time, and a
+loss balances its share of the text encoder's attention against the other words. Before that interval the prompt has the
+class noun, after it the word of the interval's end."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -13,7 +13,8 @@ from limner.parts.objectives import denoising, text_balance
 from limner.parts.parameters import all_but
 from limner.parts.sources import FACE_TEMPLATES, at_times, photos
 
-FIRST, LAST = 0.4, 0.8  # of the times
+FIRST, LAST = 0.4, 0.8
+"""The interval of diffusion times with a learned word, from clean (0) to noise (1)."""
 
 
 @method(
@@ -22,7 +23,7 @@ FIRST, LAST = 0.4, 0.8  # of the times
     scope=("face", "style", "object"),
     full_size={"lr": 5e-5, "steps": 1000, "batch": 2},
     same=("balance", "width"),
-    source="input_configs/train.yaml of xzhe-Vision/PersonaMagic, 1 accumulated twice",
+    source="input_configs/train.yaml of xzhe-Vision/PersonaMagic, with 1 picture accumulated twice",
 )
 def personamagic(
     subject: Subject,
@@ -35,14 +36,14 @@ def personamagic(
 ) -> Recipe:
     """A time-conditioned word with an image-conditioned bypass, masked denoising and a balance of text attention.
 
-    Cleaner than the stretch, the authors go on with the last text states, which are the subject's; that no subject
-    information is used there, as is sometimes said, is true of noisier times alone. Masks are given or found as
-    elsewhere, in the place of CLIPSeg. The authors' settings for a full-size base: learning rate 5e-5, 1 picture
-    accumulated twice, 1000 updates, weight 1e-3.
+    At times cleaner than the interval, the authors continue with the last text-encoder hidden states, which contain the
+    subject; only noisier times have no subject information. Masks are the subject's own or the base's segmenter's, in
+    the place of CLIPSeg. The authors' settings for a full-size base: learning rate 5e-5, 1 picture accumulated twice,
+    1000 updates, weight 1e-3.
 
     Settings:
         balance: weight of the balance between the word's share of text attention and the strongest other word's
-        width: hidden numbers of the mapper
+        width: hidden units of the mapper
         steps: updates
         lr: learning rate
         batch: pictures in an update

@@ -1,7 +1,8 @@
 """PhotoMaker — Li et al., CVPR 2024.
 
-Trained once on several pictures of each person: the class noun stands in the prompt as often as there are pictures, and
-each of its states is merged with one of them, a stack that is the identity. Nothing is learned per subject."""
+Trained once on several pictures of each person: the class noun is repeated in the prompt, once for each picture, and
+the hidden state of each copy is merged with one picture; the stack of these states is the identity. Nothing is learned
+per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -21,8 +22,8 @@ from limner.parts.sources import pairs_of_people
     scope=("face",),
     full_size={"references": 4, "rank": 64, "rest_rate": 0.1, "lr": 1e-4, "batch": 48, "steps": 100_000},
     same=("wait", "masked"),
-    source="start_merge_step and LoRA of TencentARC/PhotoMaker's pipeline; training is not released: rates, batch "
-    "and steps are ours",
+    source="start_merge_step and LoRA of TencentARC/PhotoMaker's pipeline; the training code is not released: rates, "
+    "batch and steps are ours",
 )
 def photomaker(
     subject: Subject,
@@ -36,20 +37,20 @@ def photomaker(
     lr: float = 1e-3,
     batch: int = 16,
 ) -> Recipe:
-    """A stacked identity embedding and a low-rank change of attention, after plain text for the first steps.
+    """A stacked identity embedding and a low-rank change of attention; the first sampling steps read plain text.
 
-    Pictures to see and the picture to paint are never the same; what is around a head is noise in some of those to see,
-    as the authors' body and background are. In their code the noun is repeated among the tokens, before the text
-    encoder reads them, and so it is here. The last layers of CLIP, which they train, stay as they are, since what it
-    sees of a subject is stored; the InsightFace embedding of their second version is left out; one CLIP embedding
-    stands for the two projections of theirs.
+    Input pictures and target picture always differ. In some input pictures noise replaces everything around the head,
+    as it does body and background with the authors. As in their code, the noun is repeated among the tokens before the
+    text encoder. The authors train the last layers of CLIP; here CLIP stays frozen, since its features of a subject are
+    stored. The InsightFace embedding of their second version is left out, and one CLIP embedding takes the place of
+    their two projections.
 
     Settings:
-        wait: share of painting, from its beginning, that reads plain text (delayed subject conditioning)
-        masked: share of rows whose loss counts inside of the subject's mask alone
-        references: pictures of a person to see in the one-time training, at most
-        rank: of the change of the denoiser's attention
-        rest_rate: rate of what is no low-rank change, as a multiple of the rate
+        wait: share of sampling, from its start, that reads plain text (delayed subject conditioning)
+        masked: share of rows with a loss inside of the subject's mask alone
+        references: largest number of input pictures of a person in the one-time training
+        rank: rank of the change of the denoiser's attention
+        rest_rate: learning rate of all other weights, as a multiple of the low-rank change's
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training

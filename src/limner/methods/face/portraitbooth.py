@@ -1,8 +1,8 @@
 """PortraitBooth — Peng et al., CVPR 2024.
 
-Trained once: the face recogniser's feature is merged into the class noun after the text encoder, while the attention of
-identity and of expression words is drawn onto the face, and clean pictures are to show the same person. Nothing is
-learned per subject."""
+Trained once: the face recogniser's feature is merged into the class noun after the text encoder. Losses localise the
+cross-attention of identity and expression words on the face, and compare the identity of predicted clean pictures.
+Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -38,17 +38,18 @@ def portraitbooth(
 ) -> Recipe:
     """Subject text embedding augmentation, dynamic identity preservation and emotion-aware cross-attention control.
 
-    The authors train the whole denoiser, here a low-rank change of its attention, and take a shallow layer of an
-    ArcFace network, here the recogniser's own embedding, all that a base offers. Their weights and the time from which
-    identity counts are not known: 0.1, 0.01 and the cleanest quarter are ours, as are rate and batch. Captions tell
-    expressions by EXPRESSED words. Several subjects are each taught for themselves.
+    The authors train the whole denoiser, here a low-rank change of its attention is trained. They read a shallow layer
+    of an ArcFace network, here the final embedding of the recogniser is used, since a base offers no other. Their
+    weights, and the time from which the identity loss counts, are not known: 0.1, 0.01 and the cleanest quarter are
+    ours, as are learning rate and batch. Words for expressions in captions are those of EXPRESSED. Several subjects are
+    learned one by one.
 
     Settings:
-        wait: share of painting, from its beginning, that reads plain text
+        wait: share of sampling, from its start, that reads plain text
         identity: weight of the identity loss
-        until: share of the times, from clean pictures on, at which identity counts
+        until: share of the diffusion times, from clean pictures on, with the identity loss
         localised_weight: weight of the attention of identity and expression words outside of the face
-        rank: of the change of the denoiser's attention
+        rank: rank of the change of the denoiser's attention
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training

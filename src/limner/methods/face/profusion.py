@@ -1,8 +1,8 @@
 """ProFusion — Zhou et al., 2023.
 
-An encoder trained once, PromptNet, reads a picture, what is being denoised and the time, and writes words that change
-with all three; nothing holds their length. A few updates tune it on the subject. While painting, every step mixes the
-subject in before it is taken."""
+An encoder trained once, PromptNet, reads a picture, the noisy latents and the time, and makes words that depend on all
+three, without regularisation. A few updates tune it on the subject. During sampling, a fusion stage mixes the subject
+into the latents before each step."""
 
 from limner.core.method import method
 from limner.core.recipe import Painting, Recipe, Stage
@@ -22,8 +22,8 @@ from limner.parts.sources import pairs_of_people, photos
     scope=("face", "object"),
     full_size={"pretrain_lr": 2e-5, "pretrain_steps": 80_000, "batch": 2},
     same=("words", "repeats", "strength", "subject_guidance", "word_guidance", "steps", "lr"),
-    source="README, train.py and pipeline of drboog/ProFusion: 8 pictures an update in pre-training; tuning's rate "
-    "and updates are ours",
+    source="README, train.py and pipeline of drboog/ProFusion: 8 pictures in an update of pre-training; the learning "
+    "rate and updates of tuning are ours",
 )
 def profusion(
     subject: Subject,
@@ -41,22 +41,22 @@ def profusion(
 ) -> Recipe:
     """PromptNet without any regularisation, tuned on the subject's pictures, and fusion sampling.
 
-    The authors' network is a copy of the denoiser's way down, which reads the reference's latents beside the noisy ones
-    and CLIP's states; here it is a perceptron on what the base's own way down sees in both, on CLIP's class tokens and
-    on the time. Their words do not start from the class noun, and neither do these. How long their notebooks
-    tune is not stored; 30 updates are ours.
+    The authors' network is a copy of the denoiser's encoder half, which reads the reference's latents beside the noisy
+    ones and CLIP's hidden states; here it is a perceptron on the features of the base's own encoder half for both, on
+    CLIP's class tokens and on the time. As in the paper, words do not start from the class noun. The length of tuning
+    in their notebooks is not recorded; 30 updates are ours.
 
     Settings:
-        words: vectors that a picture becomes
-        repeats: rounds of mixing before each step of painting; 0 leaves the fusion stage out
-        strength: what the words are multiplied by in those rounds
-        subject_guidance: strength of the prompt with the subject against the negative
-        word_guidance: strength of the prompt without the subject, beside it
+        words: number of vectors that a picture becomes
+        repeats: rounds of fusion before each sampling step; 0 leaves the fusion stage out
+        strength: factor of the words in those rounds
+        subject_guidance: guidance scale of the prompt with the subject against the negative prompt
+        word_guidance: guidance scale of the prompt without the subject
         steps: updates
         lr: learning rate
         pretrain_steps: updates of the one-time training
         pretrain_lr: learning rate of the one-time training
-        batch: pictures in an update; four times as many in the one-time training
+        batch: pictures in an update; the one-time training has four times as many
     """
     look = mean_of(side_by_side((clip_classes, denoiser_levels)))
     mapper = noise_aware(start="any word", words=words, scale=1.0, handle=subject.handle)

@@ -1,7 +1,8 @@
 """RetriNet — Tang et al., 2023.
 
-Trained once: a copy of the denoiser reads a reference together with a word for the concept to take from it, the face or
-the clothes, and attention in the denoiser reads what it found. Nothing is learned per subject."""
+Trained once: a copy of the denoiser (the retrieval encoder) reads a reference image together with a word for the
+concept to retrieve, the face or the clothes, and added attention in the denoiser reads the features of the copy.
+Nothing is learned per subject."""
 
 from dataclasses import replace
 
@@ -34,19 +35,19 @@ def retrinet(
     lr: float = 1e-3,
     batch: int = 8,
 ) -> Recipe:
-    """A retrieval encoder told what to retrieve, at every time anew, and attention to it beside each cross-attention
-    layer.
+    """A retrieval encoder with a prompt, run at every diffusion time, and attention to its features beside each
+    cross-attention layer.
 
-    The authors' encoder and denoiser are whole copies of Stable Diffusion; here both are the base with low-rank changes
-    of their own. Only the project's page could be read: how features are fused, rate and batch are ours. RetriBooru's
-    anime characters are grouped by face and by clothes; here every pair is of one person, who is dressed otherwise in
-    each picture, so clothes are learned less well than faces. Several references with concepts of their own are several
-    concepts, worn together.
+    The authors' encoder and denoiser are whole copies of Stable Diffusion; here both are the base, each with a low-rank
+    change. Only the project's page was available: the fusion of features, learning rate and batch are ours. The
+    authors' data set RetriBooru groups anime characters by face and by clothes; here every pair shows one person with
+    different clothes in each picture, so clothes are learned less well than faces. Several reference images with
+    different concepts to retrieve are several concepts, attached together.
 
     Settings:
-        concept: what to take from the pictures, "face" or "clothes"; the rest of them is masked out
-        rank: of the changes of the encoder and of the denoiser
-        width: of the attention to what the encoder found
+        concept: concept to retrieve from the pictures, "face" or "clothes"; the rest of the pictures is masked out
+        rank: rank of the changes of the encoder and of the denoiser
+        width: width of the attention to the encoder's features
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training

@@ -1,7 +1,7 @@
 """StellarNet, the baseline of Stellar — Achlioptas et al., 2023.
 
-Trained once: words of a masked face through all text encoders of a base, dynamic textual inversion, and a low-rank
-change of the denoiser that reads them. Nothing is learned per subject."""
+Trained once: a masked face becomes words for all text encoders of a base (dynamic textual inversion), and a low-rank
+change lets the denoiser read them. Nothing is learned per subject."""
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
@@ -13,7 +13,8 @@ from limner.parts.objectives import denoising, magnitude
 from limner.parts.parameters import learned
 from limner.parts.sources import jittered, pairs_of_people
 
-DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)  # of CLIP; the word of the first is kept
+DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)
+"""Depths in CLIP, as shares of its layers; only the word of the first is used for painting."""
 
 
 @method(
@@ -22,7 +23,7 @@ DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3)  # of CLIP; the word of the first is ke
     scope=("face",),
     full_size={"lr": 6.4e-5, "batch": 64, "steps": 70_000},
     same=("rank", "small_words"),
-    source="ELITE's, whose global stage it is; its own were not to be had",
+    source="those of ELITE, on whose global stage it builds; its own were not available",
 )
 def stellar_net(
     subject: Subject,
@@ -36,12 +37,12 @@ def stellar_net(
     """ELITE's global mapping of a face without its background, with a low-rank change of attention in the place of
     whole keys and values.
 
-    The paper's main part is a benchmark, whose six measures are in `limner.evaluation.metrics.stellar`; of its baseline
-    only the outline could be read, so loss, weights, rank, rate and batch are ELITE's form and ours. On a base with two
-    text encoders a word's vectors are those of both, side by side.
+    The paper's main part is a benchmark, and its six metrics are in `limner.evaluation.metrics.stellar`. Only an
+    outline of its baseline was available, so the loss has ELITE's form, and weights, rank, learning rate and batch are
+    ours. On a base with two text encoders a word has a vector for each.
 
     Settings:
-        rank: of the change of the denoiser's attention
+        rank: rank of the change of the denoiser's attention
         small_words: weight of the words' mean absolute value
         steps: updates of the one-time training
         lr: learning rate of the one-time training

@@ -1,7 +1,7 @@
 """Identity Encoder for Personalized Diffusion — Su et al., 2023.
 
 Trained once, on several tasks at a time: a set of pictures of a person becomes an identity code that the denoiser
-attends to, to paint them anew and to restore pictures of them. Nothing is learned per subject."""
+attends to, for new pictures of the person and for the restoration of degraded ones. Nothing is learned per subject."""
 
 from functools import partial
 
@@ -22,7 +22,7 @@ from limner.parts.sources import pairs_of_people
     arxiv="2304.07429",
     scope=("face",),
     same=("scale", "tokens", "references", "restoring", "identity", "rank", "steps", "lr", "batch"),
-    source="arXiv:2304.07429, of which no settings and no code are published",
+    source="arXiv:2304.07429, which publishes no settings and no code",
 )
 def su_identity_encoder(
     subject: Subject,
@@ -40,21 +40,21 @@ def su_identity_encoder(
     """Tokens of the mean over a set of face and CLIP embeddings, a low-rank change of the denoiser, two tasks and an
     identity loss.
 
-    Only the abstract could be read: the network, the tasks' number and all settings are ours. The authors train a face
-    generator as a whole, without text; here a text-to-image base keeps its text, in which the handle is the class noun,
-    and a low-rank change of it learns. Its second task restores: a picture is painted from itself and others, all
+    Only the abstract was available: the network, the number of tasks and all settings are ours. The authors train a
+    whole face generator without text; here the base still reads text, with the class noun for the handle, and a
+    low-rank change of it is trained. The second task is restoration: the inputs are the target picture and others, all
     blurred or with a part erased.
 
     Settings:
-        scale: strength of the identity while painting; 0 is the base
-        tokens: vectors that the identity becomes
-        references: pictures in a set, in the one-time training
-        restoring: weight of the second task
+        scale: strength of the identity code during sampling; 0 is the base
+        tokens: number of vectors of the identity code
+        references: number of input pictures of a person in the one-time training
+        restoring: weight of the restoration task
         identity: weight of the identity loss
-        rank: of the change of the denoiser's attention
+        rank: rank of the change of the denoiser's attention
         steps: updates of the one-time training
         lr: learning rate of the one-time training
-        batch: pictures in an update of the one-time training; half as many of the second task beside them
+        batch: pictures in an update of the one-time training, and half as many for restoration
     """
     look = mean_of(side_by_side((face_embedding, clip_global)))
     code = looked_tokens(subject, look, tokens=tokens, name="identity")

@@ -1,7 +1,7 @@
 """Cones (concept neurons) — Liu et al., ICML 2023.
 
-A subject is a set of weights: keys and values of cross-attention that the model does better without. Sets of several
-subjects are united (`limner merge --by neurons`).
+A subject is a set of "concept neurons": weights of the keys and values of cross-attention that lower the subject's loss
+when they are set to zero. The sets of several subjects are united (`limner merge --by neurons`).
 """
 
 from limner.core.method import method
@@ -31,23 +31,24 @@ def cones(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, and the weights of keys and values that are shut for it.
+    """A rare token and the class noun, and a mask that sets weights of keys and values to zero for it.
 
-    A mask over the weights falls where the loss would, M - rho * W * dL/d(MW), as in the paper. Two things are not: the
-    rule's step is Adam's, which goes by how steadily a weight's gradient points one way rather than by its size; and
-    weights are shut by their share, not below a threshold, which the authors do not publish. Their further tuning of
-    the found neurons, and attention guidance for many subjects, are left out; for the latter, regions of `paint` serve.
+    The mask over the weights follows the paper's rule, M - rho * W * dL/d(MW), with two differences. The step is
+    Adam's, which depends on how steadily a weight's gradient points one way rather than on its size; and a share of the
+    weights is set to zero rather than those below a threshold, which the authors do not publish. Their further tuning
+    of the neurons is left out, and so is their attention guidance for many subjects, in the place of which `paint` has
+    regions.
 
-    From the paper for a full-size base: one to three of a hundred weights of keys and values are shut; steps and rates
-    are not published.
+    From the paper for a full-size base: one to three in a hundred weights of keys and values are set to zero; steps and
+    rates are not published.
 
     Settings:
-        share: of the weights of each layer that are shut at most
+        share: largest share of each layer's weights that is set to zero
         steps: updates of the mask
         lr: learning rate of the mask
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     neurons = concept_neurons(share=share)
     loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)

@@ -1,7 +1,7 @@
 """Cones 2 — Liu et al., NeurIPS 2023.
 
-A subject is one vector that is added to the class noun's text states; several subjects are several vectors, and a
-layout says where each is read.
+A subject is one residual vector that is added to the text encoder's hidden states of the class noun. Several subjects
+are several vectors, and a layout guides the attention of each to its region.
 """
 
 from limner.core.method import method
@@ -20,7 +20,8 @@ from limner.parts.sources import PHOTO_TEMPLATES, photos
     scope=("object", "multi"),
     full_size={"layout_weight": 0.2, "steps": 4000, "batch": 1},
     same=("layout_until", "lr"),
-    source="README and guidance_config_example.json of ali-vilab/Cones-V2, 0.08 times 2.5; the rate for the residual alone is ours",
+    source="README and guidance_config_example.json of ali-vilab/Cones-V2, 0.08 times 2.5; the rate for the "
+    "residual alone is ours",
 )
 def cones2(
     subject: Subject,
@@ -31,20 +32,20 @@ def cones2(
     lr: float = 3e-2,
     batch: int = 4,
 ) -> Recipe:
-    """The class noun in the prompt, a residual on its text states, and layout guidance where subjects have regions.
+    """The class noun in the prompt, a residual on its hidden states, and layout guidance where subjects have regions.
 
-    The authors tune the whole text encoder, with a loss that holds its states of other words in place, and keep the
-    mean shift of the class noun's states over prompt templates; here the residual itself is learned over templates, so
-    states of other words do not move at all and nothing of the text encoder is stored. Their sampler also runs each
-    guided step twice, with noise put back in between; here every step runs once. Regions are those of
+    The authors tune the whole text encoder, with a loss that preserves its hidden states of other words, and store the
+    mean shift of the class noun's states over prompt templates. Here the residual itself is learned over templates, so
+    states of other words do not change at all and no weights of the text encoder are stored. Their sampler also runs
+    each guided step twice, adding noise again in between; here every step runs once. Regions are those of
     `paint(regions=...)`, as boxes or masks.
 
     The authors' settings for a full-size base: learning rate 5e-6 for the text encoder, batch 1, 4000 steps; layout
     guidance in all of 50 steps with weight 0.08 times 2.5.
 
     Settings:
-        layout_weight: gain of a subject's attention within its region; what lies outside never reads it
-        layout_until: share of sampling, from its start, in which the layout guides
+        layout_weight: gain of a subject's attention within its region; outside of the region its attention is 0
+        layout_until: share of sampling, from its start, with layout guidance
         steps: updates
         lr: learning rate
         batch: pictures in an update

@@ -1,8 +1,7 @@
 """lambda-ECLIPSE — Patel et al., TMLR 2024.
 
-A network trained once without diffusion: it reads the prompt with the subjects' pictures in the places of their nouns
-and answers, in one pass, with the embedding of the picture to paint; a decoder paints that. Nothing is learned per
-subject.
+A network, trained once without diffusion, reads the prompt with the subjects' pictures in the places of their nouns and
+predicts, in one pass, the image embedding of the picture to paint; a decoder paints it. Nothing is learned per subject.
 """
 
 from limner.core.method import method
@@ -20,7 +19,8 @@ from limner.parts.sources import pairs
     scope=("multi", "object"),
     full_size={"layers": 10, "width": 512, "lr": 5e-05, "batch": 256, "steps": 100000, "decoder_steps": 100000},
     same=("scale", "tokens", "contrast"),
-    source="arXiv:2402.05195 gives 34M parameters, which this shape has about, and the weight of the contrast; all else is ours",
+    source="arXiv:2402.05195 gives 34M parameters, which this shape has about, and the weight of the contrast; all "
+    "else is ours",
 )
 def lambda_eclipse(
     subject: Subject,
@@ -37,17 +37,18 @@ def lambda_eclipse(
 ) -> Recipe:
     """One predicted image embedding for the whole prompt, read by keys and values of its own.
 
-    In prompts the handle becomes the class noun. The authors' decoder, Kandinsky 2.2's, reads the embedding alone; here
-    a base that reads text first learns to paint a picture of its embedding as well, is then left as it is, and reads
-    the prompt too. The optional embedding of edges as one more condition is left out. Their pairs are captions with
-    crops of their nouns, here a caption of one picture and other pictures of its subject.
+    In prompts the handle becomes the class noun. The authors' decoder, that of Kandinsky 2.2, reads the embedding
+    alone. Here a base that reads text first learns to paint from image embeddings as well; its added layers then stay
+    frozen, and it still reads the prompt. The optional edge embedding as a further condition is left out. The authors'
+    pairs are captions with crops of their nouns; here they are a caption of one picture and other pictures of its
+    subject.
 
     Settings:
         scale: strength of the image branch; 0 is the base
-        tokens: states that the embedding becomes
+        tokens: number of tokens that the embedding becomes
         layers: layers of the network
         width: width of the network, a multiple of 4
-        contrast: weight of the predicted embedding's nearness to its caption's text embedding
+        contrast: weight of the contrastive loss between the predicted embedding and its caption's text embedding
         decoder_steps: updates of the one-time training of the image branch
         steps: updates of the one-time training of the network
         lr: learning rate of the one-time training

@@ -1,7 +1,7 @@
 """MC^2 (multi-concept guidance) — Jiang et al., CVPR 2025.
 
-Concepts that were taught apart are painted together without merging: while painting, latents are pushed until the words
-of different subjects are read at different places.
+Concepts that were trained apart are painted together without merging: during sampling, the latents are optimised until
+the cross-attention of different subjects lies at different positions.
 """
 
 from limner.core.method import method
@@ -35,15 +35,15 @@ def mc2(
 ) -> Recipe:
     """A learned word and low-rank changes, one subject at a time; guidance by attention where a prompt names several.
 
-    Any concept takes part in the guidance once one with this method is worn beside it, whichever method taught it. The
-    paper runs all concepts in parallel and sums their predictions over the whole picture; here concepts act together in
-    one run, or by region (`paint(regions=...)`, which predicts each region with its own concept). The exact losses were
-    not published when this was written:
-    they are the overlap of subjects' attention and its spread within each.
+    Concepts of every method take part in the guidance once a concept of this method is attached beside them. The paper
+    runs all concepts in parallel and sums their predictions over the whole picture; here concepts act together in one
+    run, or by region (`paint(regions=...)`, which predicts each region with its own concept). The exact losses were not
+    published when this was written; here they are the overlap of the subjects' attention and its spread within each
+    subject.
 
     Settings:
-        apart: length of a step of the latents, as a share of their own; 0 leaves the guidance out
-        until: share of sampling, from its start, in which it acts
+        apart: length of a guidance step, as a share of the latents' length; 0 leaves the guidance out
+        until: share of sampling, from its start, with guidance
         rank: rank of every change
         word_rate: learning rate of the word, as a multiple of the changes'
         steps: updates

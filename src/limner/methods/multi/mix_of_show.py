@@ -1,7 +1,7 @@
 """Mix-of-Show — Gu et al., NeurIPS 2023.
 
-Embedding-decomposed LoRA: a random word and a class word, each with vectors of its own in every layer, carry what is
-particular to the subject, so that low-rank changes stay small and several concepts can be fused (`limner merge --by
+Embedding-decomposed LoRA: a random word and a class word, each with its own vector in every layer, carry the details of
+the subject, so that low-rank changes stay small and several concepts can be fused (`limner merge --by
 gradient-fusion`).
 """
 
@@ -33,12 +33,12 @@ def mix_of_show(
     lr: float = 2e-3,
     batch: int = 4,
 ) -> Recipe:
-    """Two layer-wise words and low-rank changes of the denoiser's attention; masked denoising, attention kept to the
-    mask.
+    """Two layer-wise words and low-rank changes of the denoiser's attention; masked denoising, and cross-attention
+    localised on the mask.
 
-    Left out of the paper: low-rank changes of the text encoder, since a base names layers of its denoiser alone; the
-    noise offset of 0.01; captions that are shuffled and enhanced. Where the authors' random word starts from random
-    numbers, it starts as the class noun here: words that mean nothing yet do not converge in so few updates.
+    Left out of the paper: low-rank changes of the text encoder, since a base names the layers of its denoiser alone;
+    the noise offset of 0.01; shuffled and enhanced captions. The authors' random word starts from random numbers; here
+    it starts as the class noun, since random words do not converge in so few updates.
 
     The authors' settings for a full-size base: learning rate 1e-3 for words and 1e-4 for low-rank changes, rank 4,
     batch 2.
@@ -46,7 +46,7 @@ def mix_of_show(
     Settings:
         rank: rank of every change
         word_rate: learning rate of the words, as a multiple of the changes'
-        attention_weight: weight of both words' attention being within the mask
+        attention_weight: weight of the losses that localise the attention of both words on the mask
         steps: updates
         lr: learning rate of the low-rank changes
         batch: pictures in an update

@@ -1,7 +1,7 @@
 """MS-Diffusion — Wang et al., ICLR 2025.
 
-An encoder trained once that is told what each subject is called and where it is to stand: a resampler makes its states,
-and cross-attention reads them inside of the subject's box alone. Nothing is learned per subject.
+An encoder trained once, with the name and the box of each subject as input: a resampler makes the subject's hidden
+states, and cross-attention reads them inside of its box alone. Nothing is learned per subject.
 """
 
 from limner.core.method import method
@@ -21,7 +21,8 @@ from limner.parts.sources import jittered, pairs
     scope=("multi", "object"),
     full_size={"layers": 4, "width": 1280, "lr": 0.0001, "batch": 8, "steps": 100000},
     same=("scale", "tokens", "search_from", "threshold", "drop_box"),
-    source="scripts/train.sh and tutorial_train_sdxl.py of MS-Diffusion/MS-Diffusion, whose batch is that of each GPU; steps are ours",
+    source="scripts/train.sh and tutorial_train_sdxl.py of MS-Diffusion/MS-Diffusion, whose batch is that of each "
+    "GPU; steps are ours",
 )
 def ms_diffusion(
     subject: Subject,
@@ -39,19 +40,19 @@ def ms_diffusion(
 ) -> Recipe:
     """A grounding resampler over the references' patch tokens, read within the subject's region.
 
-    In prompts the handle becomes the class noun. Each subject of a prompt has states and a region of its own; where
-    regions do not overlap, that is the authors' one attention over the states of all. Their four dummy tokens, which
-    the background reads and whose output they set to zero, are left out. Their pairs are frames of videos, here
-    pictures of one subject, and their box is a detector's, here the mask's.
+    In prompts the handle becomes the class noun. Each subject of a prompt has its own hidden states and region; where
+    regions do not overlap, this equals the authors' one attention over the states of all subjects. Their four dummy
+    tokens, which the background reads and whose output they set to zero, are left out. The authors' pairs are frames of
+    videos and their boxes come from a detector; here they are pictures of one subject, and the box of its mask.
 
     Settings:
         scale: strength of the image branch; 0 is the base
-        tokens: states of a subject
+        tokens: number of tokens of a subject
         layers: layers of the resampler
         width: width of the resampler, a multiple of 8
-        search_from: steps before a subject without a region is looked for by the attention to its noun
-        threshold: share of the largest attention to the noun from which a place is the subject's
-        drop_box: share of pre-training's rows without a phrase and box
+        search_from: sampling step from which a subject without a region is located by the attention to its noun
+        threshold: share of the largest attention to the noun from which a position belongs to the subject
+        drop_box: share of rows in pre-training without a phrase and box
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training

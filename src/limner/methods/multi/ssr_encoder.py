@@ -1,7 +1,7 @@
 """SSR-Encoder — Zhang et al., CVPR 2024.
 
-An encoder trained once that is told what to look at: a text query selects the patches of the reference image that show
-the subject, and cross-attention reads them through keys and values of its own. Nothing is learned per subject.
+An encoder trained once, with a text query as input: the query selects the patches of the reference image that show the
+subject, and cross-attention reads them through keys and values of its own. Nothing is learned per subject.
 """
 
 from limner.core.method import method
@@ -13,7 +13,8 @@ from limner.parts.objectives import denoising
 from limner.parts.parameters import learned
 from limner.parts.sources import pairs
 
-DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6)  # of the image encoder; patches are selected at the first
+DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6)
+"""Depths of the image encoder, as shares of its layers; patches are selected at the first."""
 
 
 @method(
@@ -37,18 +38,17 @@ def ssr_encoder(
 ) -> Recipe:
     """Selective features of the references at six depths of the image encoder, by the class noun as the query.
 
-    In prompts the handle becomes the class noun. In pre-training a reference shows the subject beside another thing of
-    another class, so that only the query tells which of the two is meant; the authors' pictures show several things of
-    themselves. Their target is the reference itself, here another picture of the subject. A mask as the query is left
-    out:
-    a subject's masks are used by no part here. Several subjects in one prompt each have an attention of their own,
-    which adds up; the authors read all their features in one.
+    In prompts the handle becomes the class noun. In pre-training a reference image shows the subject beside a thing of
+    another class, so that only the query tells the two apart; the authors' pictures show several things already. Their
+    target is the reference image itself, here it is another picture of the subject. A mask as the query is left out,
+    and masks of the subject are not used. Several subjects in one prompt each have their own attention, and the outputs
+    are added; the authors read all features in one attention.
 
     Settings:
         scale: strength of the image branch; 0 is the base
         width: width of the queries and keys that select patches
-        consistency: weight of the features' nearness to the query
-        drop_text: share of pre-training's rows that have references and no caption
+        consistency: weight of the loss that keeps the features near the query
+        drop_text: share of rows in pre-training with reference images and without a caption
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training

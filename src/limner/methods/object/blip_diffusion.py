@@ -1,8 +1,7 @@
 """BLIP-Diffusion — Li, Li and Hoi, NeurIPS 2023.
 
-A Querying Transformer looks at the subject's pictures, is told what the subject is, and answers with words that stand
-before the class noun in the prompt. It is trained once: first to agree with captions, then to paint subjects on other
-ground.
+A Querying Transformer reads the subject's pictures and class noun, and makes words that stand before the class noun in
+the prompt. It is trained once: first to align with captions, then to paint subjects on other backgrounds.
 """
 
 from limner.core.method import method
@@ -53,22 +52,22 @@ def blip_diffusion(
     lr: float = 1e-3,
     batch: int = 24,
 ) -> Recipe:
-    """Queries over the references' CLIP places and the class noun, put into the prompt before the noun.
+    """Queries over CLIP's patch tokens of the reference images and the class noun, put into the prompt before the noun.
 
-    The authors put the queries behind the prompt's second token, which in their prompts, "a dog …", is before the noun
-    as well. Where they train the text encoder and the whole denoiser along, a low-rank change of the denoiser's
-    attention learns here. With `tuning` above 0, that change then learns on from the subject's pictures, the queries
-    staying as they are, the mean over all pictures. Their first stage also learns to write captions, and its text goes
-    through the Querying Transformer; here texts are the base's own.
+    The authors put the queries after the prompt's second token, which in their prompts, "a dog …", is before the noun
+    as well. They also train the text encoder and the whole denoiser; here a low-rank change of the denoiser's attention
+    is trained. With `tuning` above 0, that change is trained further on the subject's pictures, while the queries stay
+    frozen at their mean over all pictures. Their first stage also learns to write captions, and its text passes through
+    the Querying Transformer; here texts are encoded by the base.
 
     Settings:
         queries: words that the pictures become
-        layers: of the Querying Transformer
-        width: of its states
+        layers: layers of the Querying Transformer
+        width: width of its hidden states
         hidden: width within its feed-forward layers
         projector: width within the projector
-        rank: of the change of the denoiser
-        repeats: how often prompts are said, as far as there is room
+        rank: rank of the change of the denoiser
+        repeats: number of times that prompts are repeated, as far as there are tokens left
         released: the authors' own weights from `limner import FOLDER`, unchanged and in their own shape
         tuning: updates for every subject; 0 is none
         align_steps: updates of the first stage of the one-time training, on pictures and captions

@@ -1,7 +1,7 @@
 """BootPIG — Purushwalkam et al., 2024.
 
-A second network, a changed copy of the denoiser, looks at the reference; the denoiser's self-attention sees what
-entered the copy's. Nothing is learned per subject.
+A reference network, a changed copy of the denoiser, reads the reference image; the denoiser's self-attention also reads
+the inputs of the copy's self-attention. Nothing is learned per subject.
 """
 
 from limner.core.method import method
@@ -44,9 +44,9 @@ def bootpig(
     noun.
 
     Settings:
-        key_scale: how much the keys of references count
+        key_scale: factor of the references' keys
         picture_guidance: guidance by what the references add to an empty prompt
-        rank: of both low-rank changes
+        rank: rank of both low-rank changes
         steps: updates of the one-time training
         lr: learning rate of the one-time training, of the reference network
         batch: pictures in an update of the one-time training

@@ -53,10 +53,10 @@ def break_a_scene(
         word_lr: its learning rate then
         steps: updates of word, denoiser and text encoder
         lr: learning rate then
-        attention_weight: weight of the word's attention being on the mask
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        attention_weight: weight of the loss that localises the word's attention on the mask
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     word, watched = new_word(subject.handle, like=subject.noun), watched_word(subject.handle)
     own = photos(subject, batch=batch, flip=0.5, masks=subject_masks)

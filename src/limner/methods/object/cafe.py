@@ -1,7 +1,7 @@
 """CAFE — Zhou et al., CVPR 2024: a customization assistant.
 
-A multimodal language model looks at a picture, reads what is asked for, and writes what the denoiser reads and what it
-will paint.
+A multimodal language model reads a picture and a request, and writes conditions for the denoiser together with a
+description of the picture to paint.
 """
 
 import functools
@@ -48,17 +48,17 @@ def cafe(
     """Conditions from output queries of a multimodal model, trained by denoising and by language, then on its own
     pictures.
 
-    Only the abstract and the project page were to be had. The authors' triplets (reference, request, another picture)
-    are painted by an earlier encoder, here drawn; their explanations are a larger language model's, here a template's.
-    The start close to the text encoder's states, for texts and for pictures with known descriptions, is ours. The
-    second round paints in every update.
+    Only the abstract and the project page were available. The authors' triplets (reference, request, another picture)
+    are painted by an earlier encoder, here they come from the corpus; their explanations come from a larger
+    language model, here from a template. The alignment with the text encoder's hidden states at the start, for texts
+    and for pictures with known descriptions, is ours. The second round paints pictures in every update.
 
     Settings:
         model: multimodal model by folder or hub id; empty is the base's own
-        rank: of the change of the multimodal model; 0 leaves it as it is
+        rank: rank of the change of the multimodal model; 0 leaves it as it is
         explaining: weight of the language loss beside the denoiser's
         align_steps: updates of the one-time training to read texts and pictures as the text encoder reads words
-        align_lr: learning rate of those
+        align_lr: learning rate of that alignment
         steps: updates of the one-time training on pairs, its first round
         refine_steps: updates of its second round, on pictures of its own
         lr: learning rate of the first round

@@ -1,6 +1,6 @@
 """CLiC — Safaee et al., CVPR 2024.
 
-A pattern on a part of an object, learned together with what is around it, to be put on a part of another picture.
+A pattern on a part of an object, learned together with its surroundings, to be painted on a part of another picture.
 """
 
 from limner.core.method import method
@@ -36,14 +36,15 @@ def clic(
     """A word and all of cross-attention: the picture with its surroundings counting a quarter, the masked part alone on
     black, and the word's attention on the mask.
 
-    Painted onto a canvas (`limner paint --onto`), the word is also pushed into the canvas's mask; otherwise it paints
-    as any word does. The authors learn from one picture at 1e-5 for 500 steps on a full-size base, with these weights.
+    When it is painted onto a canvas (`limner paint --onto`), guidance also moves the word's attention into the canvas's
+    mask; otherwise it acts like any word. The authors learn from one picture at 1e-5 for 500 steps on a full-size base,
+    with these weights.
 
     Settings:
-        whole: what the pattern is a part of, as in "a photo of a house with <rex>"; empty when it is the whole object
+        whole: class of the whole object, as in "a photo of a house with <rex>"; empty for a whole object
         context_weight: weight of the picture with its surroundings
         local_weight: weight of the part alone
-        attention_weight: weight of the word's attention being on the mask
+        attention_weight: weight of the loss that localises the word's attention on the mask
         steps: updates
         lr: learning rate
         batch: pictures in an update

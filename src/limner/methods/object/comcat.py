@@ -1,7 +1,7 @@
 """COMCAT — Xiao et al., ICML 2023.
 
-Low rank where attention is a product: a few columns a head beside queries and keys, and beside values and outputs,
-while no single weight is changed.
+Low-rank changes of the products in attention: each head gets a few more columns of queries and keys, and of values and
+outputs, while the weights themselves stay unchanged.
 """
 
 from limner.core.method import method
@@ -31,7 +31,7 @@ def comcat(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, head-wise low-rank products in every attention layer.
+    """A rare token and the class noun, head-wise low-rank products in every attention layer.
 
     The authors' settings for a full-size base: rank 2, learning rate 2.5e-3 falling linearly, 500 steps, batch 1.
 
@@ -39,9 +39,9 @@ def comcat(
         rank: columns added to every head
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     heads = head_low_rank(rank)
     loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)

@@ -1,7 +1,7 @@
 """Compositional Inversion — Zhang et al., AAAI 2024.
 
-A learned word lies far from the words a model knows, and drowns the others in a prompt. Here it is pulled towards an
-anchor it can be told by, and while painting its attention can be drawn into a box.
+A learned word lies far from the words that a model knows, and dominates the others in a prompt. Here a loss pulls it
+towards an anchor, the class noun, and during sampling its attention can be guided into a box.
 """
 
 from limner.core.method import method
@@ -39,8 +39,8 @@ def compositional_inversion(
 
     Settings:
         anchor_weight: share of the loss that is the distance to the anchor; 0 is Textual Inversion
-        box: left,top,right,bottom as shares of the picture, where the subject is drawn when painting; empty is anywhere
-        vectors: input vectors the word is wide
+        box: left,top,right,bottom as shares of the picture, into which the subject is guided; empty is anywhere
+        vectors: number of vectors per token of the word
         steps: updates
         lr: learning rate
         batch: pictures in an update

@@ -1,7 +1,7 @@
 """CoRe — Wu et al., 2024.
 
-A placeholder token is good when the words around it keep their meaning: their hidden states and attention maps are held
-to those beside the class noun, with prompts that need no pictures.
+A placeholder token should not change the meaning of the words around it: their hidden states and attention maps are
+held near those beside the class noun, with prompts that need no pictures.
 """
 
 from limner.core.method import method
@@ -35,7 +35,7 @@ def core(
 ) -> Recipe:
     """A word in the length of the class noun's vector, regularised by its context, then the denoiser.
 
-    The authors give no weights and no code; that there are two stages and a fixed length is known.
+    The authors publish no weights and no code; known are the two stages and the fixed length.
 
     Settings:
         states_weight: weight of the hidden states around the word

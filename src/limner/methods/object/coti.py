@@ -1,7 +1,7 @@
 """COTI — Yang et al., 2023.
 
-A word learned from a set of pictures that grows: in every cycle those of an unsorted pool that please most and look
-most like the subject are added, and the word of the best cycle is kept.
+A word learned from a growing set of pictures: every cycle adds those pictures of an unsorted pool that are most
+aesthetic and most like the subject, and the word of the best cycle is used.
 """
 
 from limner.core.method import method
@@ -34,17 +34,17 @@ def coti(
 ) -> Recipe:
     """A stage for every cycle, each scored by a preview; the first sees the subject's pictures alone.
 
-    The pool is the subject's (`--pool`); without one it is pictures of the class painted by the base, none of which
+    The pool is the subject's (`--pool`); without one it consists of class images painted by the base, none of which
     shows the subject. The authors query 10 pictures in each of 20 cycles from a web search, and try several learning
     rates as well.
 
     Settings:
-        cycles: how often the set grows
+        cycles: number of cycles
         queries: pictures added in a cycle
         vectors: input vectors of the word
         steps: updates in a cycle
         lr: learning rate
-        num_class_pictures: pictures of the class the base paints, to tell the subject from
+        num_class_pictures: class images that the base paints, to contrast the subject with
         batch: pictures in an update
     """
     word = new_word(subject.handle, like=subject.noun, num_vectors=vectors)

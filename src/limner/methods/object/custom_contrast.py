@@ -1,8 +1,8 @@
 """CustomContrast — Chen et al., AAAI 2025.
 
-Every attention layer is told of the subject in words of its own, made of its pictures and of what it is. They are
-trained once, to be alike for any two pictures of one subject and unlike for two subjects, so that view, pose and place
-are left out of them.
+Every attention layer reads its own tokens of the subject, made from the pictures and the class noun. Training, done
+once, makes them similar for two pictures of one subject and different for two subjects, so that they do not encode
+view, pose and background.
 """
 
 from limner.core.method import method
@@ -40,23 +40,24 @@ def custom_contrast(
     lr: float = 1e-3,
     batch: int = 24,
 ) -> Recipe:
-    """Tokens for each layer from one Querying Transformer over CLIP's places and the class noun, through keys and
-    values of their own; two contrasts between pictures of one subject and others. With both weights at 0 this is a
-    plain adapter.
+    """Tokens for each layer from one Querying Transformer over CLIP's patch tokens and the class noun, through keys and
+    values of their own; two contrastive losses between pictures of one subject and others. With both weights at 0 this
+    is a plain adapter.
 
-    Only the abstract and citing papers were read; there is no code. Taken from there: a space of words for each layer,
-    both contrasts, suppression off the subject by time. Ours are the encoder's insides, the weights, the class text as
-    the text of the semantic contrast, and that suppression follows the noun's own attention map.
+    Only the abstract and citing papers were available; there is no code. Taken from there: a space of words for each
+    layer, both contrasts, suppression outside of the subject by time. Ours are the architecture of the encoder, the
+    weights, the class text as the text of the semantic contrast, and the noun's own attention map as the guide of the
+    suppression.
 
     Settings:
         scale: strength of the tokens; 0 is the base
-        tokens: for each attention layer
-        location: how far tokens are held to where the noun is read, at the end of painting; 0 is everywhere alike
+        tokens: number of tokens for each attention layer
+        location: strength, at the end of sampling, of the limit of tokens to the noun's attention; 0 is no limit
         semantic: weight of the contrast between pictures and class texts
         appearance: weight of the contrast between pictures, layer by layer
-        layers: of the Querying Transformer
-        width: of its states
-        heads: of its attention
+        layers: layers of the Querying Transformer
+        width: width of its hidden states
+        heads: heads of its attention
         hidden: width within its feed-forward layers
         steps: updates of the one-time training
         lr: learning rate of the one-time training

@@ -1,7 +1,7 @@
 """Custom Diffusion — Kumari et al., CVPR 2023.
 
-A new word, learned together with the keys and values of cross-attention, while pictures of the class keep the model
-from forgetting it.
+A new word, learned together with the keys and values of cross-attention, while class images keep the model from
+forgetting the class.
 """
 
 from limner.core.method import method
@@ -31,16 +31,16 @@ def custom_diffusion(
 ) -> Recipe:
     """A new word before the class noun, and the keys and values of cross-attention.
 
-    The word starts as a rare one. Concepts of several subjects are joined by the paper's constrained optimisation with
-    `limner merge --by closed-form` (Sec. 3.3), or worn side by side. The authors' settings for a full-size base:
-    learning rate 1e-5 times the batch, 250 steps, 200 pictures of the class.
+    The word starts as a rare token. Concepts of several subjects are merged by the paper's constrained optimisation
+    with `limner merge --by closed-form` (Sec. 3.3), or attached together. The authors' settings for a full-size base:
+    learning rate 1e-5 times the batch, 250 steps, 200 class images.
 
     Settings:
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     word = new_word(subject.handle, like=rare_word(subject.handle))
     loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)

@@ -1,7 +1,8 @@
 """DCI with ICO — Zhu et al., ECCV 2024.
 
-While it learns, every picture has context words of its own, which are then left out, so the subject's word is not mixed
-up with them. The first steps of painting go two ways, with the subject and without, and are integrated place by place.
+In training, every picture has its own context words, which painting leaves out, so that the subject's word does not mix
+with them. The first sampling steps have two branches, with the subject and without, which are integrated position by
+position.
 """
 
 from limner.core.method import method
@@ -44,9 +45,9 @@ def dci(
         context_rate: learning rate of the contexts as a multiple of the others'
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     word, contexts = new_word(subject.handle, like=rare_word(subject.handle)), picture_words(subject)
     own = photos(

@@ -1,7 +1,7 @@
 """DETEX — Cai et al., AAAI 2024.
 
-Pose and background of each picture get tokens of their own, which small networks make from the picture; the subject's
-token is left with the traits that all pictures share, and is all that a prompt needs.
+Pose and background of each picture get their own tokens, which small networks make from the picture. The subject's
+token learns only the traits that all pictures share, and is enough for a prompt.
 """
 
 from limner.core.method import method
@@ -34,8 +34,8 @@ def detex(
 ) -> Recipe:
     """A shared word, words of pose and background made from each picture, keys and values of cross-attention.
 
-    The whole picture is reconstructed from all three words, the subject from its word alone where it is, the background
-    from its word alone where the subject is not. The authors released no code and no settings.
+    The whole picture is reconstructed from all three words, the region of the subject from its word alone, and the
+    region of the background from its word alone. The authors released no code and no settings.
 
     Settings:
         foreground_weight: weight of the subject from its word alone

@@ -1,6 +1,7 @@
 """DIFFNAT — Roy et al., TMLR 2024.
 
-Natural pictures have nearly the same kurtosis in every band of frequencies; a likeness is taught to keep that.
+Natural pictures have nearly the same kurtosis in every band of frequencies; a further loss preserves this in painted
+pictures.
 """
 
 from limner.core.method import method
@@ -39,9 +40,9 @@ def diffnat(
         kurtosis_weight: weight of the gap; 0 is DreamBooth
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     own = photos(subject, batch=batch)
     loss = preserving(subject, own=own, weight=prior_weight, count=num_class_pictures, batch=batch)

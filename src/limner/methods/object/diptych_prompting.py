@@ -1,7 +1,7 @@
 """Diptych Prompting — Shin et al., CVPR 2025.
 
-The picture is painted as the right panel of a diptych whose left panel is the reference; what is asked for is that both
-show the same subject.
+The picture is painted as the right panel of a diptych with the reference image on the left; the prompt asks for the
+same subject in both panels.
 """
 
 from limner.core.method import method
@@ -43,16 +43,16 @@ def diptych_prompting(
     """The subject's first picture on plain ground, beside which the right half is inpainted with reference attention
     enhanced.
 
-    The authors' method is training-free, since their base draws diptychs; so it is here with `adapter` false, on such a
-    base. A base that has never seen one wears a low-rank change, trained once on pairs side by side. The
-    authors inpaint through a ControlNet; here what is known is put back at every step. In prompts the handle becomes
-    the class noun.
+    The authors' method is training-free, since their base can paint diptychs; so it is here with `adapter` false, on
+    such a base. Any other base gets an adapter, a low-rank change trained once on pairs side by side. The authors
+    inpaint through a ControlNet; here the known panel is restored at every step. In prompts the handle becomes the
+    class noun.
 
     Settings:
-        enforce: how much the attention from the right panel to the left counts; 1 is ordinary inpainting
+        enforce: factor of the attention from the right panel to the left; 1 is ordinary inpainting
         adapter: whether a low-rank adapter pre-trained on diptychs is attached
         template: prompt of the whole diptych, with {noun} and {prompt}
-        rank: of the low-rank change
+        rank: rank of the low-rank change
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: diptychs in an update of the one-time training

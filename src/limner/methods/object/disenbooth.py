@@ -1,7 +1,7 @@
 """DisenBooth — Chen et al., ICLR 2024.
 
-While it learns, each picture's own vector may explain what is particular to that picture, so the word and the low-rank
-changes are left with what all pictures share.
+In training, each picture's own vector explains the details of that picture, so that the word and the low-rank changes
+learn only the traits that all pictures share.
 """
 
 from limner.core.method import method
@@ -32,8 +32,8 @@ def disenbooth(
     lr: float = 2e-3,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, low-rank changes of attention, and a vector of each picture that is left out when
-    painting.
+    """A rare token and the class noun, low-rank changes of attention, and a vector of each picture that is left out
+    when painting.
 
     The authors' settings for a full-size base: rank 4, learning rate 1e-4, batch 1, 2000 steps, weights 0.01 and 0.001.
 

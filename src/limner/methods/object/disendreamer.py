@@ -1,7 +1,7 @@
 """DisenDreamer — Chen et al., IEEE TCSVT 2024.
 
-DisenBooth, and each picture's own vector must explain that picture without the text as well, so that it carries all
-that is particular to it.
+DisenBooth, with a further loss: each picture's own vector must explain that picture without the text as well, so that
+it carries all details of the picture.
 """
 
 from limner.core.method import method
@@ -36,7 +36,8 @@ def disendreamer(
 ) -> Recipe:
     """DisenBooth with a third run, from the picture's vector alone.
 
-    The article's weights are not known: those of DisenBooth are used, and the new term's is that of the other weak one.
+    The article's weights are not known: those of DisenBooth are used, and the new term has the weight of the other weak
+    term.
 
     Settings:
         rank: rank of every change

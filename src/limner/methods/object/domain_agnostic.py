@@ -1,7 +1,8 @@
 """Domain-agnostic tuning-encoder — Arar et al., SIGGRAPH Asia 2023.
 
-An encoder trained once turns a picture of anything into a word among the words that the base knows, a hypernetwork into
-low-rank changes of attention; both are tuned for a dozen updates, beside the base reading the nearest real word.
+An encoder trained once turns a picture of anything into a word near the words that the base knows, and a hypernetwork
+turns it into low-rank changes of attention. Both are tuned for a dozen updates, beside a second path of the base with
+the nearest real word.
 """
 
 from limner.core.method import method
@@ -48,7 +49,7 @@ def domain_agnostic(
         blend: share of the adapted path in attention; 0 is the base reading the nearest real word
         contrast: weight of the pull of words to their nearest real words, away from those of other pictures
         short_words: weight of the words' squared length, in that of real words
-        rank: of the predicted changes
+        rank: rank of the predicted changes
         steps: updates
         lr: learning rate
         pretrain_steps: updates of the one-time training

@@ -1,7 +1,7 @@
 """DreamArtist — Dong et al., 2022.
 
-Two words from one picture: what it is, for the prompt, and what it is not, for the negative prompt; both are learned
-through the guidance that will paint with them.
+Two words from one picture: a positive word for the prompt and a negative word for the negative prompt, both learned
+through classifier-free guidance.
 """
 
 from limner.core.method import method
@@ -35,7 +35,7 @@ def dreamartist(
     """A positive and a negative word, learned through classifier-free guidance.
 
     The authors' settings for a full-size base: one picture, 3 and 3 to 10 vectors, guidance 3 or 5, learning rate
-    2.5e-3 to 5e-3, 1000 to 15000 steps. When painting, a negative prompt of the user's takes the place of the learned
+    2.5e-3 to 5e-3, 1000 to 15000 steps. During sampling, a negative prompt of the user's takes the place of the learned
     one.
 
     Settings:

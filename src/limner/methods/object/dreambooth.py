@@ -1,7 +1,7 @@
 """DreamBooth — Ruiz et al., CVPR 2023.
 
-The whole denoiser is tuned to bind a rare word to the subject, while pictures of the class that the untouched model
-painted keep it from forgetting what the class looks like.
+The whole denoiser is tuned to bind a rare word to the subject, while class images that the untouched model painted keep
+it from forgetting what the class looks like.
 """
 
 from limner.core.method import method
@@ -29,16 +29,16 @@ def dreambooth(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, the whole denoiser tuned, prior preservation (Eq. 2).
+    """A rare token and the class noun, the whole denoiser tuned, prior preservation (Eq. 2).
 
     The paper's settings for a full-size base: about 1000 steps, learning rate 5e-6 (Stable Diffusion), weight 1.
 
     Settings:
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)
     return Recipe(

@@ -1,7 +1,7 @@
 """DreamBooth++ — ACM MM 2024.
 
-Several references packed small onto one canvas, its regions isolated from one another; and the class kept by what the
-untouched base says of it, without pictures of the class.
+Several reference images are packed onto one canvas with isolated regions, and the prior is preserved by distillation
+from the untouched base, without class images.
 """
 
 from limner.core.method import method

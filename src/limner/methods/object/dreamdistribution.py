@@ -40,7 +40,7 @@ def dreamdistribution(
     Settings:
         prompts: learned prompts
         vectors: input vectors of each
-        spread: share of the deviation when painting; 0 paints the mean alone
+        spread: share of the deviation during sampling; 0 paints the mean alone
         apart_weight: weight of the squared cosine between learned prompts
         steps: updates
         lr: learning rate

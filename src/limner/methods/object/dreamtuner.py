@@ -1,7 +1,7 @@
 """DreamTuner — Hua et al., 2023.
 
-From coarse to fine: an encoder trained once shows the subject to new layers between self-attention and the text's, a
-short tuning binds a word, and while painting self-attention looks at the subject in a reference picture.
+From coarse to fine: an encoder trained once feeds new layers between self-attention and cross-attention, a short tuning
+binds a word, and during sampling self-attention reads the subject in a reference image.
 """
 
 from limner.core.method import method
@@ -42,18 +42,18 @@ def dreamtuner(
 
     The authors train the encoder on single pictures beside a frozen ControlNet that gives the layout; here it is
     trained on pairs of pictures of one subject, which differ in layout by themselves. Their attention weighs the
-    reference 2.5 to 3 and guidance is between two noises of it in nine steps of ten (from an implementation by others;
-    there is no code of theirs).
+    reference 2.5 to 3, and in nine of ten steps guidance acts between two noise levels of the reference (from an
+    implementation by others; the authors released no code).
 
     Settings:
-        encoder: whether the subject attention is there; without it, no pre-trained weights are needed
-        attention: how much the reference's places count in self-attention; 0 leaves them out
+        encoder: whether to use subject attention; without it, no pre-trained weights are needed
+        attention: factor of the reference's patch tokens in self-attention; 0 leaves them out
         reference_guidance: guidance by what a clearer reference adds
         steps: updates
         lr: learning rate
-        num_class_pictures: pictures of the class the untouched base paints first
+        num_class_pictures: class images that the untouched base paints first
         pretrain_steps: updates of the one-time training
-        batch: pictures of the subject in an update, and as many of the class; 8 times as many in the one-time training
+        batch: pictures of the subject in an update, and as many class images; 8 times as many in the one-time training
     """
     word, change = new_word(subject.handle, like=subject.noun), low_rank(8, layers="everything")
     seen, looked_at = subject_attention(subject, clip_places), self_subject(subject, attention)

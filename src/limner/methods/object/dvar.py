@@ -1,7 +1,7 @@
 """DVAR — Voronov et al., NeurIPS 2023.
 
-The loss of Textual Inversion says nothing, because noise and times change with every step; with all of them frozen it
-falls and then stays, and there teaching can stop.
+The training loss of Textual Inversion is uninformative, because noise and times change with every step. On one frozen
+batch the loss falls and then stays level, and then training can stop.
 """
 
 from limner.core.method import method
@@ -31,8 +31,8 @@ def dvar(
     low-rank DreamBooth 440 and 0.4, for Custom Diffusion 180 and 0.15. `learn --stop variance` stops any method so.
 
     Settings:
-        window: losses looked back at
-        ratio: teaching stops when their variance is below this share of that of all losses
+        window: number of the last losses
+        ratio: training stops when the variance of the last losses is below this share of that of all losses
         steps: updates at most
         lr: learning rate
         batch: pictures in an update

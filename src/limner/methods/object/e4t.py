@@ -45,11 +45,11 @@ def e4t(
     mkshing/e4t-diffusion, which is not the authors'.
 
     Settings:
-        scale: what the encoder's output is multiplied by
+        scale: factor of the encoder's output
         short_words: weight of the offset's squared length in the one-time training; ten times as much in tuning
         steps: updates
         lr: learning rate
-        rank: of the low-rank change of attention that is tuned
+        rank: rank of the low-rank change of attention that is tuned
         pretrain_steps: updates of the one-time training
         pretrain_lr: learning rate of the one-time training
         batch: pictures in an update; eight times as many in the one-time training

@@ -1,7 +1,7 @@
 """ELITE — Wei et al., ICCV 2023.
 
-Two mappings trained once: a global one makes a word of the subject's picture, a local one shows details of it beside
-the text's attention, where that word is read. Nothing is learned per subject.
+Two mappings trained once: a global one turns the subject's picture into a word, and a local one adds details beside the
+text's cross-attention at the positions that attend to that word. Nothing is learned per subject.
 """
 
 from functools import partial
@@ -46,7 +46,7 @@ def elite(
     turned and mirrored.
 
     Settings:
-        local: strength of the details while painting; 0 leaves them out
+        local: strength of the details during sampling; 0 leaves them out
         steps: updates of the first stage of the one-time training, the word
         local_steps: updates of the second stage, the details
         lr: learning rate of the first stage

@@ -1,7 +1,7 @@
 """Gradient-free Textual Inversion — Fei et al., ACM MM 2023.
 
-A word found by an evolution strategy: it starts from the words CLIP sees in the pictures and may only move along the
-main directions of the vocabulary. Nothing is ever differentiated, so the base may be one that cannot be.
+An evolution strategy searches for a word: it starts from the words that CLIP ranks highest for the pictures and moves
+along the principal directions of the vocabulary. No gradients are needed, so the base need not be differentiable.
 """
 
 from limner.core.method import method

@@ -1,7 +1,7 @@
 """A Data Perspective on Enhanced Identity Preservation — He et al., 2023.
 
-DreamBooth whose pictures all speak one grammar: every picture of the class has a detailed caption of its own, every
-picture of the subject one that names the background, and they differ in the rare word alone.
+DreamBooth with captions of one grammar: every class image has a detailed caption, every picture of the subject has one
+that names the background, and the two kinds differ in the rare token alone.
 """
 
 from limner.core.method import method
@@ -33,15 +33,15 @@ def he_data_perspective(
 ) -> Recipe:
     """DreamBooth with structured captions, the text encoder learning too.
 
-    The authors fill the slots of the grammar with a language model, paint thousands of pictures of the class, and tune
-    longer than DreamBooth; they released no settings.
+    The authors fill the slots of the grammar with a language model, paint thousands of class images, and tune longer
+    than DreamBooth; they released no settings.
 
     Settings:
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     own = photos(subject, batch=batch, describe=structured_captions)
     loss = preserving(subject, own=own, weight=prior_weight, count=num_class_pictures, batch=batch, captions=STRUCTURED)

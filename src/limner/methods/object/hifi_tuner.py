@@ -1,7 +1,7 @@
 """HiFi Tuner — Wang et al., 2023.
 
-A vector for every step of sampling, all of one length, learned where the subject is; while painting, the place where it
-is read takes on the statistics of a reference at the same noise.
+A vector of constant length for every sampling step, learned on the masked subject. During sampling, the region that
+attends to it takes on the statistics of a reference image at the same noise level.
 """
 
 from limner.core.method import method
@@ -40,8 +40,8 @@ def hifi_tuner(
     picture.
 
     Settings:
-        vectors: steps of sampling that have a vector of their own
-        reference: how far the statistics move to the reference's while painting; 0 leaves guidance out
+        vectors: sampling steps that have a vector of their own
+        reference: how far the statistics move to the reference's during sampling; 0 leaves guidance out
         shared_steps: updates of the shared vector
         steps: updates of the shifts
         lr: learning rate

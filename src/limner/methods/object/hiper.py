@@ -1,7 +1,7 @@
 """HiPer — Han et al., 2023.
 
-The last positions of the prompt's hidden states, which carry little, are given to the subject: a learned block that
-never passes the text encoder.
+The last positions of the prompt's hidden states, which carry little information, are replaced by a learned block for
+the subject that does not pass through the text encoder.
 """
 
 from limner.core.method import method
@@ -33,11 +33,11 @@ def hiper(
     """The class noun in the prompt, and the last states of it learned.
 
     The authors' settings for a full-size base: one picture, 5 of 77 states, learning rate 5e-3, 1000 to 1500 steps, the
-    block at 0.8 of its length when painting.
+    block at 0.8 of its length during sampling.
 
     Settings:
         states: number of hidden states learned, the last ones
-        strength: share of the learned block's length when painting
+        strength: share of the learned block's length during sampling
         steps: updates
         lr: learning rate
         batch: pictures in an update

@@ -1,7 +1,8 @@
 """Infusion — Zeng et al., ACM Multimedia 2024.
 
-The smallest of changes: one vector a layer, added to the value of the class noun. While painting, attention is that of
-the untouched base, painted alongside from the same noise, so that what the base knows of the scene stays.
+A very small change: one vector for each layer, added to the value of the class noun. During sampling, attention maps
+come from the untouched base, run in a parallel stream from the same noise, so that the base's knowledge of the scene is
+preserved.
 """
 
 from limner.core.method import method
@@ -25,13 +26,13 @@ from limner.parts.sources import photos
 def infusion(
     subject: Subject, *, outside: float = 0.1, twins: bool = True, steps: int = 250, lr: float = 2e-2, batch: int = 4
 ) -> Recipe:
-    """Value residuals, learned where the subject is, and the base's own attention while painting.
+    """Value residuals, learned where the subject is, and the base's own attention during sampling.
 
     The authors' settings for a full-size base: learning rate 0.03, batch 4 accumulated 4 times, 500 steps. Their code
     differs from their paper (it learns a residual of the key too); this is the paper's.
 
     Settings:
-        outside: how much the loss counts where the subject is not
+        outside: weight of the loss outside of the subject
         twins: whether every picture takes its attention from the base, painted alongside; twice the work
         steps: updates
         lr: learning rate

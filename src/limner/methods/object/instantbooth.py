@@ -1,7 +1,7 @@
 """InstantBooth — Shi et al., CVPR 2024.
 
-Trained once: an encoder that makes a word of the mean of the subject's pictures, to stand before the class noun, and
-adapter layers in which the picture's places attend to patches of them. Nothing is learned per subject.
+Trained once: an encoder that turns the mean of the subject's pictures into a word before the class noun, and adapter
+layers in which the latents attend to patches of the pictures. Nothing is learned per subject.
 """
 
 from limner.core.method import method
@@ -42,8 +42,8 @@ def instantbooth(
     painting, to let the text speak, is the paper's; by how much is not known to us, and by default neither is done.
 
     Settings:
-        beta: strength of the adapter layers while painting; 0 leaves them out
-        token_norm: length of the word while painting, in mean lengths of the vocabulary's words; 0 leaves it as it is
+        beta: strength of the adapter layers during sampling; 0 leaves them out
+        token_norm: length of the word during sampling, in mean lengths of the vocabulary's words; 0 leaves it as it is
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training

@@ -1,7 +1,7 @@
 """InstructBooth — Chae et al., 2023.
 
-DreamBooth, and then reinforcement: what is painted is judged against its prompt without the subject's name, and
-pictures that follow it better are made likelier.
+DreamBooth, and then reinforcement learning: painted pictures are scored against their prompt without the subject's
+name, and pictures that follow the prompt better are made likelier.
 """
 
 from limner.core.method import method
@@ -49,8 +49,8 @@ def instructbooth(
         reward_lr: its learning rate
         steps: updates of the first stage
         lr: its learning rate
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update and as many of the class; twice as many are painted for a reward
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images; twice as many are painted for a reward
     """
     change = low_rank(rank)
     asked = tuple(f"{name} {place}" for place in PLACES for name in (subject.handle, f"a {subject.noun}"))

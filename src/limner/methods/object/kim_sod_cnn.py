@@ -1,7 +1,7 @@
 """SOD preprocessing and CNN local features — Kim et al., 2023.
 
-The subject, cut out of its ground, becomes a word and, through convolutions, details beside the text's attention; of
-several pictures painted, the one most like the subject is kept. Nothing is learned per subject.
+The subject, cut out of its background, becomes a word and, through convolutions, details beside cross-attention; of
+several painted candidates, the one most like the subject is returned. Nothing is learned per subject.
 """
 
 from functools import partial
@@ -42,14 +42,14 @@ def kim_sod_cnn(
 ) -> Recipe:
     """A word of the salient object, details of it by convolutions, and the nearest of several candidates.
 
-    We know this paper by its abstract: a salient object's mask before all else, a concept embedding in the prompt,
+    Only the abstract was available: the mask of a salient object as the first step, a concept embedding in the prompt,
     local features of a CNN, a filter by similarity. The rest is as in ELITE: keys and values learn with the word
     (low-rank changes of them), then the details, where the loss counts on the subject alone; they are gated by the
     word's attention. The mask is the subject's own or that of the base's segmenter, the similarity CLIP's.
 
     Settings:
-        local: strength of the details while painting; 0 leaves them out
-        candidates: pictures painted for each that is wanted, of which the nearest to the subject is kept
+        local: strength of the details during sampling; 0 leaves them out
+        candidates: number of candidates for each picture, of which the nearest to the subject is returned
         steps: updates of the first stage of the one-time training, the word
         local_steps: updates of the second stage, the details
         lr: learning rate of the one-time training

@@ -1,8 +1,8 @@
 """Kosmos-G — Pan et al., ICLR 2024.
 
-A multimodal language model reads the prompt with the subject's picture in the place of its name; an aligner turns what
-it makes of it into the states that the frozen denoiser knows from its text encoder. Nothing is learned per subject, and
-no weight of the denoiser ever changes.
+A multimodal language model reads the prompt with the subject's picture in the place of its name; an aligner maps its
+output to hidden states like those of the text encoder, which the frozen denoiser reads. Nothing is learned per subject,
+and no weight of the denoiser changes.
 """
 
 from limner.core.method import method
@@ -37,13 +37,13 @@ def kosmos_g(
     """The text encoder's states replaced by aligned ones of a multimodal model.
 
     The authors' three stages: the multimodal model is trained first (the base's own is), the aligner then learns from
-    texts alone to stand in for the text tower, and in the end both learn through the frozen denoiser. One row in five
-    of the last stage has no picture, and the alignment goes on beside it, so that texts alone stay what they were. The
-    authors' multimodal model learns whole in the last stage; here a low-rank change of it does.
+    texts alone to replace the text encoder, and in the end both are trained through the frozen denoiser. One row in
+    five of the last stage has no picture, and the alignment continues beside it, so that prompts without pictures stay
+    as they were. The authors' multimodal model learns whole in the last stage; here a low-rank change of it does.
 
     Settings:
         model: multimodal model by folder or hub id; empty is the base's own
-        rank: of the change of the multimodal model; 0 leaves it as it is
+        rank: rank of the change of the multimodal model; 0 leaves it as it is
         align_steps: updates of the one-time alignment with the text encoder, from texts alone
         align_lr: learning rate of that alignment
         steps: updates of the one-time training through the denoiser

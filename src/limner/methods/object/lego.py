@@ -35,17 +35,17 @@ def lego(
 ) -> Recipe:
     """A word for the concept and one for its bearer; the bearer alone is learned from pictures without the concept.
 
-    Those are the pictures the subject is without (`--without`), or pictures of its class painted by the base. For an
-    action, relation or style the handle is the concept's token alone; for anything else the class noun follows. The
-    authors published no code and no settings.
+    Those are the pictures without the concept (`--without`), or class images painted by the base. For an action,
+    relation or style the handle is the concept's token alone; for anything else the class noun follows. The authors
+    published no code and no settings.
 
     Settings:
-        near: words the concept is near to, with spaces between; empty is the class noun
-        far: words it is far from
+        near: words near to the concept, with spaces between; empty is the class noun
+        far: words far from the concept
         context_weight: weight of the contrast between those; 0 leaves it out
         steps: updates
         lr: learning rate
-        num_class_pictures: pictures of the class the base paints where there are none without the concept
+        num_class_pictures: class images that the base paints where there are none without the concept
         batch: pictures of each kind in an update
     """
     bare = subject.kind in ("action", "relation", "style")

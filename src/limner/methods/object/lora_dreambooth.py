@@ -1,6 +1,6 @@
 """DreamBooth with low-rank changes — LoRA (Hu et al., ICLR 2022) in the place of the whole denoiser.
 
-The field's everyday way: a file of a few hundred kilobytes that binds a rare word to the subject.
+The field's usual method: a file of a few hundred kilobytes that binds a rare token to the subject.
 """
 
 from limner.core.method import method
@@ -31,7 +31,7 @@ def lora_dreambooth(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, low-rank changes of the denoiser, prior preservation.
+    """A rare token and the class noun, low-rank changes of the denoiser, prior preservation.
 
     Settings of diffusers' example for a full-size base: rank 4, attention layers, learning rate 1e-4, 500 steps.
 
@@ -40,9 +40,9 @@ def lora_dreambooth(
         layers: which layers change: attention, or everything (convolutions as well)
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     change = low_rank(rank, layers=layers)
     loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)

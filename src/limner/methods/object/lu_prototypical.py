@@ -1,7 +1,7 @@
 """Object-Driven One-Shot Fine-tuning with Prototypical Embedding — Lu et al., 2024.
 
-The word is first brought to where CLIP has the subject, between its pictures and its class; then word and low-rank
-changes learn from the masked subject, and the word is held near the class noun.
+The word is first moved to a prototype in CLIP's space, between the subject's pictures and its class; then word and
+low-rank changes are trained on the masked subject, and the word is held near the class noun.
 """
 
 from limner.core.method import method
@@ -36,7 +36,7 @@ def lu_prototypical(
 ) -> Recipe:
     """A prototypical word, then low-rank tuning with an object-specific loss.
 
-    The authors teach from one picture; the weights of their losses are not published.
+    The authors train on one picture; the weights of their losses are not published.
 
     Settings:
         rank: rank of every change

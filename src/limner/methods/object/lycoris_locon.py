@@ -30,7 +30,7 @@ def lycoris_locon(
     lr: float = 2e-3,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, low-rank changes of linear layers and convolutions.
+    """A rare token and the class noun, low-rank changes of linear layers and convolutions.
 
     The library's settings for a full-size base: rank 16, alpha 8, learning rate 2e-4, batch 8, the text encoder as
     well.

@@ -31,7 +31,7 @@ def lycoris_loha(
     lr: float = 2e-3,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, Hadamard products of low-rank matrices in linear layers and convolutions.
+    """A rare token and the class noun, Hadamard products of low-rank matrices in linear layers and convolutions.
 
     The library's settings for a full-size base: rank 8, alpha 4, learning rate 2e-4, batch 8, the text encoder as well.
 

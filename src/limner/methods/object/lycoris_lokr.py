@@ -29,7 +29,7 @@ def lycoris_lokr(
     lr: float = 2e-3,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, Kronecker products in linear layers and convolutions.
+    """A rare token and the class noun, Kronecker products in linear layers and convolutions.
 
     The library's settings for a full-size base: factor 6, the second matrix in full, learning rate 2e-4, batch 8, the
     text encoder as well.

@@ -1,7 +1,7 @@
 """MATTE — Agarwal et al., CVPR 2024.
 
-Four words for one subject, its colour, object, layout and style, each said only in the layers and at the times that
-decide it, so that each can be kept or left out.
+Four words for one subject, its colour, object, layout and style, each used only in the layers and at the times that
+decide this attribute, so that each can be used or left out.
 """
 
 from typing import Any
@@ -39,7 +39,7 @@ def matte(
     colour and style, which share layers, only that it exists is known: here it is their squared cosine.
 
     Settings:
-        keep: the attributes that are said when painting, with commas between them
+        keep: attributes to paint with, with commas between them
         object_weight: weight of the squared distance of the object's vector to the class noun's
         apart_weight: weight of the squared cosine of the colour's and the style's shift from the class noun
         steps: updates

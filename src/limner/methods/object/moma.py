@@ -49,15 +49,15 @@ def moma(
 
     In prompts the handle becomes the class noun. First the multimodal model learns to give CLIP's features of the new
     picture, then all learn by denoising; the authors' decoder learns whole, here a low-rank change of it. References
-    are on plain ground. The gates learn at ten times the rate: they start at 0 and have few updates. What is left out
-    at the noisiest twentieth of times is left out while teaching too.
+    are on plain ground. The gates learn at ten times the rate: they start at 0 and have few updates. In the noisiest
+    twentieth of the diffusion times the added attention is left out, in training too.
 
     Settings:
         model: multimodal model by folder or hub id; empty is the base's own
         tokens: vectors that cross-attention reads
         scale: strength of what cross-attention reads
-        threshold: share of the largest attention to the noun below which the subject is not
-        rank: of the change of the multimodal model; 0 leaves it as it is
+        threshold: share of the largest attention to the noun below which a position is background
+        rank: rank of the change of the multimodal model; 0 leaves it as it is
         feature_steps: updates of the one-time training to give features
         steps: updates of the one-time training by denoising
         lr: learning rate of the one-time training

@@ -1,7 +1,7 @@
 """NeTI — Alaluf et al., SIGGRAPH Asia 2023.
 
-The word is a small network: of the time and the layer it makes the input vector, and a bypass that only the values of
-cross-attention see.
+The word is a small network: from the time and the layer it makes the input vector, and a bypass that only the values of
+cross-attention read.
 """
 
 from limner.core.method import method
@@ -30,7 +30,7 @@ def neti(
     steps.
 
     Settings:
-        units: hidden units that are used when painting; fewer are easier to edit, 0 is all
+        units: hidden units that are used during sampling; fewer are easier to edit, 0 is all
         keep: chance that all hidden units are used in an update (nested dropout)
         steps: updates
         lr: learning rate

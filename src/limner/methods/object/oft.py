@@ -1,7 +1,7 @@
 """OFT — Qiu et al., NeurIPS 2023.
 
-Attention's weights are turned, never stretched: an orthogonal matrix a layer keeps the angles between its neurons, in
-which the model's knowledge is thought to be.
+The weights of attention are rotated, never stretched: one orthogonal matrix for each layer preserves the angles between
+its neurons, which are thought to hold the model's knowledge.
 """
 
 from limner.core.method import method
@@ -32,19 +32,19 @@ def oft(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, block-diagonal rotations of queries, keys, values and outputs, prior
+    """A rare token and the class noun, block-diagonal rotations of queries, keys, values and outputs, prior
     preservation.
 
     The authors' settings for a full-size base: 4 blocks, radius 6e-5 (COFT), learning rate 6e-5, weight 1.
 
     Settings:
         blocks: blocks of every rotation; must divide the widths of all attention layers
-        radius: how far each learned matrix may go from zero (COFT); 0 is as far as it likes (OFT)
+        radius: largest distance of each learned matrix from zero (COFT); 0 is no limit (OFT)
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     turns = changed_weights(orthogonal(blocks, radius=radius))
     loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)

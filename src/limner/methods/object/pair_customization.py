@@ -1,7 +1,7 @@
 """Pair Customization — Jones et al., 2024.
 
-Two low-rank changes learned from a pair of pictures, one for what is shown and one for how; while painting, what the
-second adds is a guidance of its own.
+Two low-rank changes learned from a pair of pictures, one for the content and one for the style; during sampling, the
+second acts as a guidance of its own.
 """
 
 from limner.core.method import method
@@ -36,18 +36,18 @@ def pair_customization(
 ) -> Recipe:
     """Contents and style on orthogonal bases, contents first; style guidance.
 
-    The contents are the pictures the subject is without (`--without`), learned as the class noun; where there are none,
-    pictures of the class that the base paints, so that what is learned as the style is what tells the subject from its
-    class. The authors' settings for a full-size base: ranks 64, learning rate 1e-5, 750 steps of which the first 250
-    are the contents' alone, guidance 5 and style guidance 4 from time 800.
+    The content pictures are those without the style (`--without`), learned as the class noun. Where there are none,
+    they are class images that the base paints, so that the style is the difference between the subject and its class.
+    The authors' settings for a full-size base: ranks 64, learning rate 1e-5, 750 steps of which the first 250 are the
+    contents' alone, guidance 5 and style guidance 4 from time 800.
 
     Settings:
         rank: rank of each of the two changes
-        style_guidance: how strongly the style acts while painting; 0 is the base
+        style_guidance: how strongly the style acts during sampling; 0 is the base
         content_steps: updates of the contents alone
         steps: updates of both
         lr: learning rate
-        num_class_pictures: pictures of the class the untouched base paints where the subject has no pair
+        num_class_pictures: class images that the untouched base paints where the subject has no pair
         batch: pictures of each kind in an update
     """
     change = paired_low_rank(rank, rare_word(subject.handle))

@@ -36,12 +36,12 @@ def perfusion(
     """A new word, locked keys, learned values, the loss weighted by where the subject is.
 
     Settings of open implementations for a full-size base: learning rates 0.006 of the word and 0.03 of the values, bias
-    0.75 and temperature 0.1 while teaching, 400 steps of 16 pictures.
+    0.75 and temperature 0.1 in training, 400 steps of 16 pictures.
 
     Settings:
         bias: how far along the word's direction a state must be for half of the edit
         temperature: how sharp that gate is
-        outside: how much the loss counts where the subject is not
+        outside: weight of the loss outside of the subject
         word_rate: learning rate of the word as a share of that of the values
         steps: updates
         lr: learning rate of the values

@@ -1,7 +1,7 @@
 """PerSAM-assisted DreamBooth — Zhang et al., ICLR 2024.
 
-DreamBooth that looks at the subject alone: one picture's mask is carried over to the others, and what is outside of the
-masks does not count.
+DreamBooth on the masked subject: one picture's mask is propagated to the others, and the loss counts inside of the
+masks alone.
 """
 
 from limner.core.method import method
@@ -31,7 +31,7 @@ def persam(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, the whole denoiser tuned on the masked subject, prior preservation.
+    """A rare token and the class noun, the whole denoiser tuned on the masked subject, prior preservation.
 
     The authors propagate the mask with SAM; here the base's own latents are compared. They released no code of this
     part.
@@ -39,9 +39,9 @@ def persam(
     Settings:
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     own = photos(subject, batch=batch, masks=propagated_masks)
     loss = preserving(subject, own=own, weight=prior_weight, count=num_class_pictures, batch=batch)

@@ -1,7 +1,7 @@
 """Re-Imagen — Chen et al., ICLR 2023.
 
-A denoiser trained once to look at pictures retrieved for a prompt, through its own layers; to personalise it, the
-subject's pictures take the place of what is retrieved. Nothing is learned per subject.
+A denoiser trained once to attend to pictures retrieved for a prompt, through its own layers; to personalise it, the
+subject's pictures take the place of the retrieved ones. Nothing is learned per subject.
 """
 
 from dataclasses import replace
@@ -38,14 +38,14 @@ def re_imagen(
     """Attention to the denoiser's own view of a few clean pictures and their captions.
 
     Guidance drops the text at a share of the steps and the neighbours at the others, never both. In prompts the handle
-    becomes the class noun, so that what the subject looks like is told by its pictures alone. The authors train two
-    whole denoisers of Imagen's cascade, in pixels; here the one denoiser changes by low rank. There is no code of
-    theirs: the share and the chance of leaving a condition out, a tenth each, are as remembered.
+    becomes the class noun, so that the subject's looks come from its pictures alone. The authors train two whole
+    denoisers of Imagen's cascade, in pixels; here the one denoiser changes by low rank. There is no code of theirs: the
+    share, and the probability of a tenth for dropping each condition, could not be verified.
 
     Settings:
-        neighbours: pictures to look at, of the corpus in training and of the subject when painting; 0 is the base
+        neighbours: pictures to look at, of the corpus in training and of the subject during sampling; 0 is the base
         neighbour_guidance: guidance by what the neighbours add, at the steps that drop them
-        share: of the steps whose guidance drops the text; the others drop the neighbours
+        share: share of the steps with guidance that drops the text; the others drop the neighbours
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training

@@ -1,7 +1,7 @@
 """SAG — Pan et al., CVPR 2024.
 
-Nothing is trained: in the middle of sampling, the latents are pushed to where the picture they lead to looks like the
-reference to CLIP, down a gradient through several steps of the sampler's ODE.
+Nothing is trained: in the middle of sampling, the latents follow a gradient, through several steps of the sampler's
+ODE, towards a final picture that is near the reference image in CLIP's embedding.
 """
 
 from limner.core.method import method
@@ -38,7 +38,7 @@ def sag(
 
     Settings:
         estimate: steps of the ODE to the clean picture; 1 is guidance by the usual estimate
-        strength: of the push, in terms of what the text adds to the noise
+        strength: length of the gradient step, relative to the change of the noise by the text
         begin: the share of the steps after which guidance begins
         end: the share of the steps after which it ends
         repeats: pushes in a step, with the noise of a step back in between

@@ -1,7 +1,7 @@
 """SuTI — Chen et al., NeurIPS 2023.
 
-One apprentice learns, once, from what many subject-specific experts paint; then a few demonstrations of a new subject
-are enough. Nothing is learned per subject.
+One apprentice model is trained once on the pictures that many subject-specific experts paint; then a few demonstrations
+of a new subject are enough. Nothing is learned per subject.
 """
 
 from dataclasses import replace
@@ -40,8 +40,9 @@ def suti(
     lr: float = 5e-4,
     batch: int = 12,
 ) -> Recipe:
-    """Re-Imagen's architecture and weights, trained on to imitate experts: pictures of a subject, a prompt that none of
-    them shows, and what an expert taught on them painted for it, where CLIP finds the prompt in it.
+    """Re-Imagen's architecture and weights, trained further to imitate experts. An example has pictures of a subject,
+    an unseen prompt, and the picture that an expert trained on the subject painted for it, if CLIP scores it high for
+    the prompt.
 
     The authors keep half a million pictures of experts that are whole networks; here two dozen experts are low-rank
     changes of the base. In prompts the handle becomes the class noun.
@@ -49,11 +50,11 @@ def suti(
     Settings:
         demonstrations: pictures of the subject to look at
         demonstration_guidance: guidance by what the demonstrations add, at the steps that drop them
-        share: of the steps whose guidance drops the text; the others drop the demonstrations
-        experts: subjects of the corpus that an expert is taught each
+        share: share of the steps with guidance that drops the text; the others drop the demonstrations
+        experts: number of subjects of the corpus, with one expert trained for each
         expert_steps: updates of every expert
         expert_lr: learning rate of every expert
-        gain: what an expert's picture must gain over the demonstrations in CLIP's likeness to the prompt
+        gain: least gain of an expert's picture over the demonstrations in CLIP's similarity to the prompt
         steps: updates of the apprentice, once
         lr: learning rate of the apprentice
         batch: pictures in an update of the apprentice

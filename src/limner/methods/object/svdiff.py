@@ -1,7 +1,7 @@
 """SVDiff — Han et al., ICCV 2023.
 
-Only the singular values of the denoiser's weights learn: a few numbers a layer, which can be told a thousand times
-faster than full weights before they forget.
+Only the singular values of the denoiser's weights are trained: a few numbers for each layer, which tolerate a learning
+rate a thousand times that of full weights before overfitting.
 """
 
 from limner.core.method import method
@@ -29,17 +29,18 @@ def svdiff(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, spectral shifts of every linear and convolution layer, prior preservation.
+    """A rare token and the class noun, spectral shifts of every linear and convolution layer, prior preservation.
 
-    Settings of an open implementation for a full-size base: learning rate 1e-3, 500 steps, 200 pictures of the class,
-    weight 1. The shifts of biases and norms, which it lets learn a thousand times slower, are left out here.
+    Settings of an open implementation for a full-size base: learning rate 1e-3, 500 steps, 200 class images, weight 1.
+    That implementation also trains shifts of biases and norms, at a thousandth of the learning rate; they are left out
+    here.
 
     Settings:
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     shifts = changed_weights(spectral(), layers="everything")
     loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)

@@ -1,7 +1,7 @@
 """Taming Encoder — Jia et al., 2023.
 
-The subject, cut out, becomes an embedding that added cross-attention reads beside the text. It is trained jointly with
-batches that have no subject at all, so that painting from text is learned again rather than lost.
+The subject, cut out, becomes an embedding that added cross-attention reads beside the text. Training also has batches
+without a subject, so that the model does not forget how to paint from text.
 """
 
 from limner.core.method import method
@@ -45,7 +45,7 @@ def taming_encoder(
         scale: strength of the subject's branch
         without_subject: weight of the batches without a subject
         identity: weight of the distance between predicted picture and reference in CLIP's embedding
-        rank: of the low-rank change of attention that is trained beside
+        rank: rank of the low-rank change of attention that is trained beside
         steps: updates of the one-time training
         lr: learning rate of the one-time training
         batch: pictures in an update of the one-time training: a quarter without a subject, an eighth for identity

@@ -1,6 +1,7 @@
 """Textual Inversion — Gal et al., ICLR 2023.
 
-One new word, found by gradient descent so that the frozen model reconstructs the subject from neutral captions with it.
+One new word, optimised by gradient descent so that the frozen model reconstructs the subject from neutral captions with
+it.
 """
 
 from limner.core.method import method
@@ -29,7 +30,7 @@ def textual_inversion(
     The authors' settings for a full-size base: 1 vector, learning rate 5e-3, batch 4, 6100 steps.
 
     Settings:
-        vectors: input vectors the word is wide
+        vectors: number of vectors per token of the word
         steps: updates
         lr: learning rate
         batch: pictures in an update

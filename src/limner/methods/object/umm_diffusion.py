@@ -34,9 +34,9 @@ def umm_diffusion(
 ) -> Recipe:
     """A pseudo word of CLIP's embedding of the subject's box, and two guided predictions mixed.
 
-    The denoiser and the text encoder stay as they are and the mapping alone learns: there is no code, and how much of
-    the unified encoder the authors train we do not know. That alpha is about 0.8 is from memory. Their close-up is cut
-    out of the target itself, here out of another picture of the subject.
+    The denoiser and the text encoder stay frozen and only the mapping is trained: there is no code, and it is not known
+    how much of the unified encoder the authors train. The value of about 0.8 for alpha could not be verified. Their
+    close-up is cut out of the target itself, here out of another picture of the subject.
 
     Settings:
         alpha: share of the prediction that sees the subject; 0 is the base reading the class noun

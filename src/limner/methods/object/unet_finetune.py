@@ -1,6 +1,6 @@
 """A Closer Look at Parameter-Efficient Tuning in Diffusion Models — Xiang et al., 2023.
 
-Small bottleneck adapters in the denoiser's transformer blocks; where they read and where they write matters most, and
+Small bottleneck adapters in the denoiser's transformer blocks; their input and output position matters most, and the
 best is from the output of cross-attention to the input of the feed-forward layer.
 """
 
@@ -31,7 +31,7 @@ def unet_finetune(
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare word and the class noun, adapters in every transformer block, prior preservation.
+    """A rare token and the class noun, adapters in every transformer block, prior preservation.
 
     The authors' settings for a full-size base: width 60, learning rate 1e-4, weight 1.
 
@@ -39,9 +39,9 @@ def unet_finetune(
         width: hidden width of every adapter
         steps: updates
         lr: learning rate
-        prior_weight: weight of the loss on pictures of the class; 0 leaves it out
-        num_class_pictures: pictures of the class the untouched base paints first
-        batch: pictures of the subject in an update, and as many of the class
+        prior_weight: weight of the loss on class images; 0 leaves it out
+        num_class_pictures: class images that the untouched base paints first
+        batch: pictures of the subject in an update, and as many class images
     """
     adapters = bottleneck_adapters(width)
     loss = preserving(subject, weight=prior_weight, count=num_class_pictures, batch=batch)

@@ -1,7 +1,7 @@
 """Versatile Diffusion — Xu et al., ICCV 2023.
 
-One denoiser, two flows: pictures are painted from text or from pictures, through cross-attention stacks of their own
-and everything else in common. While painting the two are mixed.
+One denoiser, two flows: pictures are painted from text or from pictures, each through its own cross-attention stack,
+with all other layers shared. During sampling the two flows are mixed.
 """
 
 from limner.core.method import method

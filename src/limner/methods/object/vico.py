@@ -1,7 +1,7 @@
 """ViCo — Hao et al., 2023.
 
-A word, and beside the denoiser's attention a new one that looks at a reference picture, at every noise level, only
-where the word is read in it.
+A word, and beside the denoiser's cross-attention a new attention to a reference image, at every noise level, limited to
+the positions of the reference that attend to the word.
 """
 
 from limner.core.method import method
@@ -36,7 +36,7 @@ def vico(
     from weights of the base's own layers, 400 steps, weight 5e-4.
 
     Settings:
-        consistency_weight: weight of the word being read where the end token is
+        consistency_weight: weight of the loss between the attention maps of the word and of the end token
         attention_rate: learning rate of the image attention as a share of the word's
         steps: updates
         lr: learning rate of the word

@@ -1,7 +1,7 @@
 """StyleAligned — Hertz et al., CVPR 2024.
 
-Nothing is trained: while painting, every self-attention layer also looks at a reference picture, whose statistics the
-queries and keys take on.
+Nothing is trained: during sampling, every self-attention layer also attends to a reference image, and its queries and
+keys take on the statistics of the reference.
 """
 
 import math
@@ -23,8 +23,8 @@ from limner.parts.modifiers import inverted_reference, reference_latents
 def stylealigned(subject: Subject, *, normalise: bool = True, shift: float = math.log(2)) -> Recipe:
     """Shared attention to the subject's first picture, which is inverted by DDIM.
 
-    In prompts the handle becomes the class noun, which is best a word for the style. The statistics of group and layer
-    norms, which the authors share as well, are each row's own here.
+    In prompts the handle becomes the class noun, which is best a word for the style. The authors also share the
+    statistics of group and layer norms; here each row has its own.
 
     Settings:
         normalise: whether queries and keys take on the reference's statistics (AdaIN)

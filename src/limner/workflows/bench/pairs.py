@@ -1,7 +1,7 @@
-"""`bench --suite pairs`: methods, and ways of painting two of their concepts at once, against each other.
+"""`bench --suite pairs`: a comparison of methods, and of ways to paint two of their concepts in one picture.
 
-Every unit (a method, a way, a pair of toys) leaves a JSON file and a sheet of pictures in the run's folder; concepts
-are taught once for all ways and lie beside them. What is there already is not run again.
+Every unit (a method, a way, a pair of toys) has a JSON file and a sheet of pictures in the run's folder; concepts are
+trained once for all ways and lie beside them. Units with a file are not run again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ TRUTH = "ground-truth renders"
 COMPOSED = ("blend", "attention", "latents")
 MERGED = ("average", "weighted", "closed-form", "gradient-fusion", "neurons", "orthogonal", "continual")
 WAYS = ("together", *COMPOSED, *MERGED)
-"""Both concepts worn at once; both with regions, by how these act; both merged into one, by the way of merging."""
+"""Ways to paint both concepts: attached at once; attached with regions, by how these act; merged into one, by the way
+of merging."""
 METHODS = ("textual_inversion", "lora_dreambooth", "custom_diffusion", "ip_adapter", "cones2", "mix_of_show", "mc2")
 
 
@@ -49,7 +50,7 @@ class PairPlan:
     pairs: int = 3
     prompts: int = 6
     seeds: tuple[int, ...] = (0,)
-    steps: int = 25  # of sampling
+    steps: int = 25  # sampling steps
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -71,9 +72,9 @@ def bench_pairs(
     folder: Path,
     say: Callable[[str], object] = lambda text: print(text, file=sys.stderr, flush=True),
 ) -> dict[str, Any]:
-    """Run what is missing of the plan on the pocket base and write `results`. A way that does not suit a method, such
-    as the closed form for concepts that change more than keys and values, leaves a unit that says why. Raises
-    `FileError` for a results file that limner did not write."""
+    """Run the plan's missing units on the pocket base and write `results`. A way that does not suit a method, such as
+    the closed form for concepts that change more than keys and values, gives a unit with the reason instead of scores.
+    Raises `FileError` for a results file that limner did not write."""
     from limner.evaluation.datasets.pairs import pairs
 
     check_folder(folder)
@@ -97,7 +98,8 @@ def bench_pairs(
                     f"{number}/{len(todo)}  {method}  {way}  {pair.name}  {(time.monotonic() - began) / new:.0f} s each"
                 )
             found.append(record)
-    found = json.loads(compact(found))  # as they are read another time
+    # the same values as those that a later run reads from the files
+    found = json.loads(compact(found))
     whole = {"format": FORMAT, "suite": "pairs", "plan": asdict(plan), "summary": _summary(found), "units": found}
     write_text(results, compact(whole), overwrite=True)
     say(f"{counted(len(todo), 'unit')}, {new} of them new, in {results}")
@@ -111,7 +113,7 @@ def _check_results(results: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """A unit that is done; None where there is none, or its file is damaged."""
+    """A finished unit; None where its file is missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -148,7 +150,7 @@ def _unit(
 
 
 def _concept(base: Base, method: str, given: Mapping[str, Any], pair: Pair, number: int, folder: Path) -> Concept:
-    """What a method learns of one of the two, read from the folder where it was taught for another way already."""
+    """The concept of one of the two subjects, read from the folder where another way has trained it already."""
     import limner
     from limner.library.settings import checked_settings
     from limner.methods import find
@@ -165,7 +167,7 @@ def _concept(base: Base, method: str, given: Mapping[str, Any], pair: Pair, numb
 
 
 def _painted(plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, pair: Pair) -> list[Image.Image]:
-    """A picture of every prompt and seed, prompt by prompt."""
+    """One picture for each prompt and seed, ordered by prompt."""
     import limner
 
     worn = [limner.merge(base, concepts, by=way)] if way in MERGED else list(concepts)
@@ -180,7 +182,7 @@ def _painted(plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, 
 
 
 def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Pair, number: int) -> float:
-    """The likeness of one of the two in pictures of itself alone, in the scenes of the prompts."""
+    """The subject fidelity of one of the two in pictures of it alone, in the scenes of the prompts."""
     import limner
     from limner.evaluation.several import likeness_alone
 
@@ -212,7 +214,7 @@ def _encoder() -> Any:
 
 
 def _summary(units: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The mean over pairs of every method and way, and why there is none."""
+    """The mean over pairs for each method and way, or the reason why there are no scores."""
     found: list[dict[str, Any]] = []
     for method, way in dict.fromkeys((unit["method"], unit["way"]) for unit in units):
         own = [unit for unit in units if (unit["method"], unit["way"]) == (method, way)]
@@ -227,7 +229,7 @@ def _summary(units: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """Of those that are numbers."""
+    """The mean of the values that are not None; None where all are."""
     numbers = [value for value in values if value is not None]
     return round(sum(numbers) / len(numbers), 4) if numbers else None
 

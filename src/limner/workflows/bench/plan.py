@@ -1,4 +1,4 @@
-"""What a bench is to do: methods x settings x subjects x seeds."""
+"""The plan of a bench: methods x settings x subjects x seeds."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 
 
 SCALES = (0.25, 0.5, 0.75, 1.0, 1.25)
-"""How strongly likenesses of a curve are worn."""
+"""Strengths at which the concepts of a curve are attached."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """Everything that decides the numbers of a run."""
 
-    methods: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]  # name, settings that are not the default
+    methods: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]  # name, and settings that differ from the default
     data: str = "toys"
-    where: tuple[tuple[str, str], ...] = ()  # the loader's arguments
+    where: tuple[tuple[str, str], ...] = ()  # arguments of the data set's loader
     cases: int = 6
     prompts: int = 10
-    seeds: tuple[int, ...] = (0, 1)  # of painting
-    teaching_seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0, 1)  # seeds of painting
+    teaching_seeds: tuple[int, ...] = (0,)  # seeds of training
     base: str = "pocket"
-    encoders: tuple[tuple[str, str], ...] = ()  # role, folder or hub id; none: the pocket's
+    encoders: tuple[tuple[str, str], ...] = ()  # role, and folder or hub id; empty: those of the pocket base
     device: str = "cpu"
     curves: tuple[str, ...] = ()  # methods whose likenesses are painted at several strengths
-    scales: tuple[float, ...] = SCALES  # which
-    kinds: tuple[str, ...] = ()  # of subjects, where a set has several; none named: all
+    scales: tuple[float, ...] = SCALES  # the strengths of `curves`
+    kinds: tuple[str, ...] = ()  # kinds of subjects, where a data set has several; empty: all
 
     def __post_init__(self) -> None:
         from limner.methods import find
@@ -50,11 +50,11 @@ class Plan:
             if name not in (*POLICIES, *MARKS):
                 find(name)
         if not self.seeds or not self.teaching_seeds:
-            raise InputError("a bench needs at least one seed to paint with and one to teach with")
+            raise InputError("a bench needs at least one seed to paint with and one to train with")
         for name in self.curves:
             if name not in [method for method, _ in self.methods] or name in (*POLICIES, *MARKS):
                 raise InputError(
-                    f"--curve names methods of the bench, and {name!r} is none of them: add it with --methods"
+                    f"--curve names methods of the bench, and {name!r} is not one of them: add it with --methods"
                 )
 
     @property
@@ -64,7 +64,7 @@ class Plan:
 
     @property
     def units(self) -> list[Unit]:
-        """All of them, methods outermost; policies that learn nothing have one seed of teaching."""
+        """All units, methods outermost; baselines that learn nothing have one training seed."""
         names = [case.name for case in self.chosen().cases]
         return [
             Unit(method, given, case, seed, scale)
@@ -75,8 +75,7 @@ class Plan:
         ]
 
     def chosen(self) -> DataSet:
-        """The set's first cases that have one subject and can be split into references to learn from and to hold
-        out."""
+        """The data set with its first `cases` cases of one subject, and `prompts` prompts of each."""
         from limner.errors import UnknownName
         from limner.evaluation.datasets import loaders
 
@@ -93,8 +92,8 @@ class Plan:
         return replace(found, cases=tuple(cut))
 
     def _drawn(self, load: Callable[..., DataSet]) -> dict[str, int]:
-        """Of a set whose subjects are drawn one by one: how many are needed, so that no more are drawn, and how many
-        prompts where these are more than it has of itself."""
+        """Arguments for a data set that draws its subjects one by one: the number of subjects, so that it draws no more
+        than needed, and the number of prompts where more are wanted than its default."""
         known, needed = inspect.signature(load).parameters, dict[str, int]()
         if "count" in known and "count" not in dict(self.where):
             needed["count"] = min(self.cases, known["count"].default)
@@ -105,8 +104,7 @@ class Plan:
 
 
 def _arguments(name: str, load: Callable[..., DataSet], where: dict[str, str]) -> dict[str, str]:
-    """The arguments of a data set's loader. Raises `InputError` that names the one that is missing or that it does not
-    have."""
+    """The arguments of a data set's loader. Raises `InputError` that names a missing or unknown argument."""
     known = inspect.signature(load).parameters
     wanted = [f"{k}=PATH" for k, p in known.items() if p.default is p.empty]
     expected = f"say --where {' '.join(wanted)}" if wanted else "it needs no --where"
@@ -120,7 +118,7 @@ def _arguments(name: str, load: Callable[..., DataSet], where: dict[str, str]) -
 
 
 def method_of(name: str) -> Callable[..., Recipe] | None:
-    """The method of a unit, of limner or of a file; None for what learns nothing."""
+    """The method of a unit, from limner or from a file; None for a baseline that learns nothing."""
     from limner.methods import find
 
     return None if name in (*POLICIES, *MARKS) else find(name)
@@ -128,7 +126,7 @@ def method_of(name: str) -> Callable[..., Recipe] | None:
 
 @dataclass(frozen=True)
 class Unit:
-    """One likeness to teach and judge, worn at a strength."""
+    """One concept to train and score, attached at one strength."""
 
     method: str
     settings: tuple[tuple[str, Any], ...]
@@ -138,19 +136,19 @@ class Unit:
 
     @property
     def lesson(self) -> Unit:
-        """What is taught: units that differ in strength alone are taught once."""
+        """The unit at strength 1: units that differ in strength alone share one training."""
         return replace(self, scale=1.0)
 
     @property
     def label(self) -> str:
-        """The method, with the settings that were changed."""
+        """The method, with the settings that differ from the default."""
         told = ", ".join(f"{k}={v}" for k, v in self.settings)
         method = Path(self.method).name if ".py:" in self.method else self.method
         name = f"{method} ({told})" if told else method
         return name if self.scale == 1 else f"{name} at {self.scale:g}"
 
     def key(self, about: str, *more: str) -> str:
-        """The name of its file: a hash of itself and of what else decides its numbers."""
+        """The name of the unit's file: a hash of the unit and of everything else that decides its numbers."""
         told = [*([] if self.scale == 1 else [self.scale]), *filter(None, more)]
         text = json.dumps([FORMAT, about, self.method, self.settings, self.case, self.seed, *told], default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -170,12 +168,12 @@ SIZES = {"standard": Standard(3, 8, (0,)), "quick": Standard(1, 5, (0,))}
 
 @dataclass(frozen=True)
 class Suite:
-    """A named bench: a data set, the methods that are for it, and its sizes."""
+    """A named bench: a data set, the methods for it, and its sizes."""
 
     data: str
-    scope: str  # of the methods that are benched where none are named
+    scope: str  # scope of the methods that run where none are named
     sizes: dict[str, Standard]
-    columns: tuple[str, ...]  # numbers of the table that is printed
+    columns: tuple[str, ...]  # columns of the printed table
 
 
 FACES = ("H", "F", "T", "obeyed", "face_identity", "copy_index", "landmark_freedom")

@@ -1,8 +1,8 @@
-"""`bench`: methods x settings x subjects x seeds, one JSON file a run. What is there already is not run again.
+"""`bench`: methods x settings x subjects x seeds, one JSON file for each. Units with a file are not run again.
 
-Every unit (one method, its settings, one subject, one seed of teaching) leaves a file of its own in the run's folder,
-written whole or not at all; the results file is put together from them. So a killed run goes on where it was, and
-nothing is counted twice, whoever ran it: this process, several, or a Ray cluster that sees the same folder.
+Every unit (one method, its settings, one subject, one training seed) has its own file in the run's folder, written
+whole or not at all; the results file is put together from them. So a killed run continues where it was, and no unit is
+counted twice, whether one process, several, or a Ray cluster with the same folder ran it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def bench(
     on: str = "local",
     say: Callable[[str], object] = lambda text: print(text, file=sys.stderr, flush=True),
 ) -> dict[str, Any]:
-    """Run what is missing of the plan and write `results`; pictures and units stay in `folder`.
+    """Run the plan's missing units and write `results`; pictures and units stay in `folder`.
 
     `workers` processes share the machine's cores; `on="ray"` spreads units over a Ray cluster that sees `folder`.
     """
@@ -51,7 +51,7 @@ def bench(
     make_missing_weights(plan)
     todo = {key_of(plan, unit): unit for unit in plan.units}
     missing = {k: u for k, u in todo.items() if _unit(folder, k, say) is None}
-    say(f"{counted(len(todo), 'likeness')}, {len(todo) - len(missing)} there already")
+    say(f"{counted(len(todo), 'run')}, {len(todo) - len(missing)} finished already")
     began = time.monotonic()
     with ending():
         for done, unit in enumerate(_ran(plan, missing, folder, workers, on), 1):
@@ -61,7 +61,7 @@ def bench(
 
 
 def collect(plan: Plan, folder: Path, results: Path, *, seconds: float = 0.0) -> dict[str, Any]:
-    """Put the results file together from the units that are there."""
+    """Write the results file from the finished units."""
     about = about_of(plan)
     units = [found for unit in plan.units if (found := _unit(folder, key_of(plan, unit))) is not None]
     earlier = read_results(results) if results.exists() else {}
@@ -82,7 +82,7 @@ def collect(plan: Plan, folder: Path, results: Path, *, seconds: float = 0.0) ->
 
 
 BEGINNING = b'{"format":'
-"""How a results file begins, without spaces, also one of another format."""
+"""The first bytes of a results file of any format, without spaces."""
 
 
 def make_missing_weights(plan: Plan) -> None:
@@ -115,16 +115,17 @@ def set_aside(
         head = b"".join(results.read_bytes()[:64].split())
         if not (head.startswith(BEGINNING) or BEGINNING.startswith(head)):
             raise FileInTheWay(
-                f"{results} was not written by limner, so it is not replaced; move it away, or name another with --results"
+                f"{results} was not written by limner, so it is not replaced; move it away, or name another with "
+                "--results"
             ) from error
         names = (results.with_name(f"{results.stem}-old-{k}{results.suffix}") for k in itertools.count(1))
         aside = next(path for path in names if not path.exists())
         os.rename(results, aside)
-        say(f"note: {error}. It is moved to {aside}, and made anew from the likenesses that are done")
+        say(f"note: {error}. It is moved to {aside}, and written again from the finished runs")
 
 
 def is_current(found: Mapping[str, Any]) -> bool:
-    """Whether a results file was measured on the base and with the judges that are there now."""
+    """Whether a results file was measured on the present base with the present judges."""
     return bool(found["about"] == about_of(Plan(**found["plan"])))
 
 
@@ -132,9 +133,9 @@ def is_current(found: Mapping[str, Any]) -> bool:
 
 
 def _crews(missing: Mapping[str, Unit]) -> list[dict[str, Unit]]:
-    """Units that are taught in one fleet: one method and subject at several seeds (error bars) or settings (a sweep),
-    where the method's modifiers can be stacked; and what is taught once and worn at several strengths. All others are
-    alone; different subjects are, so that the cost told is of one."""
+    """Groups of units that one process trains: one method and subject at several seeds (error bars) or settings (a
+    sweep) where the method's modifiers can be stacked, or at several strengths after one training. All other units
+    stand alone, different subjects too, so that each cost is that of one subject."""
     from limner.core.subject import Subject
     from limner.engine.stacked.train import SLOTS
 
@@ -151,7 +152,7 @@ def _crews(missing: Mapping[str, Unit]) -> list[dict[str, Unit]]:
 
 
 def _ran(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers: int, on: str) -> Iterator[Unit]:
-    """Run units wherever, yielding each as it is done."""
+    """Run units here, in several processes or on a cluster, and yield each when it is done."""
     if on == "ray":
         yield from _on_ray(plan, missing, folder)
     elif on != "local":
@@ -201,28 +202,28 @@ SHAPE: dict[str, type | tuple[type, ...]] = {
     "method": str, "label": str, "lesson": str, "scale": (int, float), "settings": dict, "case": str, "seed": int,
     "diagnosis": dict, "truth": dict, "cost": dict, "metrics": dict,
 }  # fmt: skip
-"""What a unit's file holds, by type."""
+"""Field of a unit's file -> its type."""
 
 
 def _unit(folder: Path, key: str, say: Callable[[str], object] = lambda _: None) -> dict[str, Any] | None:
-    """A unit that is done; None where it is not there, or its file is damaged: then it is made anew."""
+    """A finished unit; None where its file is missing or damaged, so that it runs again."""
     path = folder / f"{key}.json"
     if not path.exists():
         return None
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        say(f"note: {path} is damaged ({error}); it is made anew")
+        say(f"note: {path} is damaged ({error}); its unit runs again")
         return None
     if not _is_unit(found, key):
-        say(f"note: {path} is no unit of a bench; it is made anew")
+        say(f"note: {path} is no unit of a bench; its unit runs again")
         return None
     whole: dict[str, Any] = found
     return whole
 
 
 def _is_unit(found: Any, key: str) -> bool:
-    """Whether a file's JSON is a unit's record, as far as tables are made from it."""
+    """Whether a file's JSON is a unit's record, with every field that the tables need."""
     if not isinstance(found, dict) or found.get("key") != key:
         return False
     if not all(isinstance(found.get(name), kind) for name, kind in SHAPE.items()):

@@ -1,4 +1,4 @@
-"""One unit of a bench: a likeness taught, painted and judged, written whole or not at all."""
+"""One unit of a bench: a concept is trained, painted and scored, and its file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def run_crew(
     plan: Plan, units: Mapping[str, Unit] | Iterable[tuple[str, Unit]], folder: Path, threads: int = 0
 ) -> None:
-    """Teach units (by key), those of one fleet together, then paint and judge each and write its file."""
+    """Train units (by key), several stacked in one pass, then paint and score each and write its file."""
     import torch
 
     trainer = dict(units)
@@ -49,12 +49,12 @@ def run_crew(
 
 
 Taught: TypeAlias = "tuple[Concept | None, dict[str, float]]"
-"""What a unit learned, and what it cost."""
+"""A unit's concept (None for a baseline that learns nothing), and its cost."""
 
 
 def _taught_together(lessons: Sequence[Unit], cases: Mapping[str, Case], base: Base) -> dict[Unit, Taught]:
-    """One subject at several seeds or settings, in one fleet. What is counted of it is shared evenly; "together" says
-    by how many."""
+    """Train one subject at several seeds or settings, stacked in one pass. Each gets an equal share of the cost;
+    "together" holds their number."""
     from limner.workflows.learn_many import Job, learn_many
 
     case = cases[lessons[0].case]
@@ -71,7 +71,7 @@ def _taught_together(lessons: Sequence[Unit], cases: Mapping[str, Case], base: B
     for unit, job in jobs.items():
         end = next(d for d in done if d.job is job)
         if end.concept is None:
-            raise end.error or TeachingError(f"{unit.label} was not taught")
+            raise end.error or TeachingError(f"{unit.label} was not trained")
         found[unit] = end.concept, {**_nothing(), **end.concept.cost, **each}
     return found
 
@@ -82,7 +82,7 @@ def _nothing() -> dict[str, float]:
 
 
 def _split(case: Case) -> tuple[list[Image.Image], list[Image.Image]]:
-    """What is learned from, and what is held out to judge by."""
+    """The pictures to learn from, and the held-out pictures to score with."""
     from limner.data.duplicates import split
 
     if case.member.held_out:
@@ -160,7 +160,7 @@ def _judged(
 
 
 def _taught(unit: Unit, case: Case, base: Base) -> Taught:
-    """The concept, and what it cost; none for what learns nothing."""
+    """The concept and its cost; no concept for a baseline that learns nothing."""
     import limner
     from limner.core.weights import about_weights
 
@@ -179,7 +179,7 @@ def _taught(unit: Unit, case: Case, base: Base) -> Taught:
 def _shown(
     plan: Plan, unit: Unit, case: Case, base: Base, concept: Concept | None, training: Sequence[Image.Image]
 ) -> list[Image.Image]:
-    """What the unit answers to every prompt and seed."""
+    """The unit's pictures for every prompt and seed."""
     from limner.evaluation.datasets import said
     from limner.workflows.score import painted
 
@@ -198,7 +198,7 @@ def _shown(
 
 
 def _base_pictures(plan: Plan, case: Case, base: Base, folder: Path) -> list[Image.Image]:
-    """The untaught base's pictures of a case, painted once for all methods; anew where their file is damaged."""
+    """The base's own pictures of a case, painted once for all methods; painted again where their file is damaged."""
     from limner.workflows.score import painted
 
     count = len(plan.seeds)
@@ -214,7 +214,7 @@ def _base_pictures(plan: Plan, case: Case, base: Base, folder: Path) -> list[Ima
 
 
 def _read_sheet(path: Path, columns: int, rows: int) -> Image.Image | None:
-    """A sheet that was written before; None where there is none that can be read and divided."""
+    """A sheet that was written before; None where it is missing, unreadable or of another size."""
     from PIL import Image
 
     try:
@@ -226,7 +226,7 @@ def _read_sheet(path: Path, columns: int, rows: int) -> Image.Image | None:
 
 
 def strip(images: Sequence[Image.Image], columns: int, *, gap: int = 2) -> Image.Image:
-    """Pictures at their own size, a row for each prompt."""
+    """A sheet of pictures at their own size, with one row for each prompt."""
     from PIL import Image
 
     wide, tall = images[0].size
@@ -238,7 +238,7 @@ def strip(images: Sequence[Image.Image], columns: int, *, gap: int = 2) -> Image
 
 
 class _counted:
-    """Rows that went through the denoiser, and the greatest memory in use, while it is open."""
+    """A context that counts the rows that pass through the denoiser, and measures the peak memory."""
 
     def __init__(self, base: Base) -> None:
         self.base, self.found = base, {"denoiser_rows": 0.0, "peak_bytes": 0.0}
@@ -254,7 +254,8 @@ class _counted:
         if self.base.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         elif os.access("/proc/self/clear_refs", os.W_OK):
-            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the high-water mark begins anew
+            # resets the process's peak of memory
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
         return self.found
 
     def __exit__(self, *_: object) -> None:
@@ -294,12 +295,12 @@ def _eyes(plan: Plan, case: Case | None = None) -> dict[str, Any]:
     if not plan.encoders:
         bench = _opened(plan.base, plan.device, plan.faces).capabilities.bench
         if bench is None:
-            raise InputError(f"no encoders that know its pictures come with {plan.base}: name some (--clip, --dino)")
+            raise InputError(f"the built-in encoders do not know pictures of {plan.base}: name others (--clip, --dino)")
         if plan.data == "people" and case is not None:
             from limner.evaluation.people import people_encoders
 
             prompts = [p for p in case.truth for _ in plan.seeds]
-            return people_encoders(bench_encoders(bench), prompts)  # type: ignore[arg-type]  # of people, as the set says
+            return people_encoders(bench_encoders(bench), prompts)  # type: ignore[arg-type]  # this set's prompts
         return dict(bench_encoders(bench))
     key = ("encoders", json.dumps(plan.encoders))
     if key not in _open:
@@ -312,7 +313,7 @@ def _eyes(plan: Plan, case: Case | None = None) -> dict[str, Any]:
 
 
 def _gallery(plan: Plan, case: Case) -> tuple[Image.Image, ...]:
-    """Real pictures of others of the class."""
+    """Real pictures of other members of the class."""
     if plan.data == "toys":
         from limner.evaluation.datasets.toys import gallery
 
@@ -326,7 +327,7 @@ def _gallery(plan: Plan, case: Case) -> tuple[Image.Image, ...]:
 
 
 def about_of(plan: Plan) -> str:
-    """A hash of what else than the unit decides its numbers: the base, the judges, prompts and seeds."""
+    """A hash of everything besides the unit itself that decides its numbers: base, judges, prompts and seeds."""
     told: list[Any] = [
         _opened(plan.base, plan.device, plan.faces).fingerprint,
         plan.data,
@@ -342,15 +343,16 @@ def about_of(plan: Plan) -> str:
 
 
 def key_of(plan: Plan, unit: Unit) -> str:
-    """The name of a unit's file in this plan: another where a default of its method or the weights it starts from are
-    others."""
+    """The name of a unit's file in this plan. It changes with the defaults of the method and with the pre-trained
+    weights."""
     from limner.core.weights import mark
     from limner.evaluation.encoders import file_hash
     from limner.library.settings import checked_settings
 
     base, known = _opened(plan.base, plan.device, plan.faces), method_of(unit.method)
     chosen = repr(checked_settings(known, dict(unit.settings), base=base.name)) if known else ""
-    if ".py:" in unit.method:  # another key when the file is edited
+    # the key changes when the user's file is edited
+    if ".py:" in unit.method:
         chosen += file_hash(Path(unit.method.rpartition(":")[0]))
     return unit.key(about_of(plan), mark(unit.method, base), chosen)
 
