@@ -74,6 +74,8 @@ class Adapted(Protocol):
     @property
     def reads(self) -> frozenset[str]: ...  # names of the conditions that adapters need
     @property
+    def may_read(self) -> frozenset[str]: ...  # names of conditions that adapters read where these are given
+    @property
     def painting_reads(self) -> frozenset[str]: ...  # those, and the ones that operations of painting need
     @property
     def frames(self) -> int: ...  # of the longest clip it can paint; 1: pictures alone

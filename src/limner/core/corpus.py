@@ -13,8 +13,8 @@ class Corpus(Protocol):
     """Numbered pictures, several or one of each subject. No subject that is judged is among them.
 
     Some know more: `looks(picture)` says what a subject looks like, `text(number)` any text of their language,
-    `landmarks(pictures)` gives [n, K, 2] as shares of width and height (NaN where unknown), and `mirror` which landmark
-    each becomes in a mirrored picture.
+    `landmarks(pictures)` gives [n, K, 2] as shares of width and height (NaN where unknown), `landmark_names` which
+    they are (without it, `faces.FIVE`), and `mirror` which landmark each becomes in a mirrored picture.
     """
 
     @property

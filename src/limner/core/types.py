@@ -19,8 +19,8 @@ class Live:
 
     `tensors` is everything a concept stores of it, by a name that is unique in the recipe; those that can learn are
     `nn.Parameter`s. `words` maps a word of prompts to the vectors [n, D] that a text encoder reads, or to a function
-    that makes them. `operations` act in attention. `controls` add residuals inside of the denoiser, and `reads` names
-    the conditions that they need.
+    that makes them. `operations` act in attention. `controls` add residuals inside of the denoiser; `reads` names the
+    conditions that they need, and `may_read` those in whose place they have something of their own while painting.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -31,6 +31,7 @@ class Live:
     operations: tuple[AttentionOp, ...] = ()
     controls: tuple[Control, ...] = ()
     reads: frozenset[str] = frozenset()
+    may_read: frozenset[str] = frozenset()
     frames: int = 1  # frames of the longest clip that the base can paint with it
     on: bool = True  # off while the adapted base is suspended: changes of layers look at it
     run: Pass | None = None  # the run under way, for changes of layers that tell its rows apart

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from limner.core.landmarks import mirrored, moved
 from limner.core.recipe import Source
 from limner.core.types import Batch, References
 from limner.parts.augmentations.plain import on_plain
+from limner.parts.encoders.keypoints import keypoint_image
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -46,6 +47,7 @@ def pairs(
     ground: Ground = "own",
     masked: bool = False,
     boxes: bool = False,
+    keypoints: bool = False,
     alike: int = 1,
     drop_image: float = 0.05,
     drop_text: float = 0.05,
@@ -59,8 +61,9 @@ def pairs(
     `named` is what the target's caption calls the subject ({noun} is its class), so that what it looks like can only
     come from the references. The target is another picture of the subject than those, or the same; a subject with too
     few pictures lends one twice. With `masked`, the loss counts where the subject is; with `boxes`, the references tell
-    the box of the subject in the target. `alike` neighbouring rows are of one subject,
-    with other pictures. Chances of leaving the picture, the text or both out are IP-Adapter's (Sec. 4.1 of
+    the box of the subject in the target; with `keypoints`, the batch has the condition "keypoints", a drawing of the
+    five points of the target's face (`keypoint_image`). `alike` neighbouring rows are of one subject, with other
+    pictures. Chances of leaving the picture, the text or both out are IP-Adapter's (Sec. 4.1 of
     arXiv:2308.06721). Without a `corpus`, the base's own. Sources of another `name` draw other pictures. Raises
     `InputError` where masks are wanted and the corpus has none.
     """
@@ -73,6 +76,7 @@ def pairs(
         ground=ground,
         masked=masked,
         boxes=boxes,
+        keypoints=keypoints,
         alike=alike,
         drop_image=drop_image,
         drop_text=drop_text,
@@ -137,8 +141,11 @@ def pairs(
             where = shelf.masks(targets) if masked else None
             if where is not None:
                 where = F.interpolate(where, base.latent_shape[1:], mode="area").to(base.dtype)
-            own_marks = shelf.landmarks(targets)
-            return Batch(shelf.latents(targets), tuple(said), mask=where, references=shown, landmarks=own_marks)
+            about: dict[str, Any] = {"references": shown, "landmarks": shelf.landmarks(targets)}
+            if keypoints:
+                drawn = keypoint_image(shelf.points(targets), base.picture_size)
+                about["conditions"] = {"keypoints": drawn.to(base.device, base.dtype)}
+            return Batch(shelf.latents(targets), tuple(said), mask=where, **about)
 
         subjects_of = {k: who for who, pictures in enumerate(subjects) for k in pictures}
         return draw

@@ -82,6 +82,10 @@ class Short:
     def subjects(self) -> Sequence[Sequence[int]]:
         return self.corpus.subjects[: self.people or None]
 
+    def __getattr__(self, name: str) -> Any:
+        """Facts that the corpus may have beside: landmarks, their names, which is which in a mirror."""
+        return getattr(object.__getattribute__(self, "corpus"), name)
+
     def noun(self, picture: int) -> str:
         return self.corpus.noun(picture)
 
