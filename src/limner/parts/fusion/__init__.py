@@ -27,6 +27,7 @@ from .query_words import query_word, query_words, released_query_words
 from .reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .reference_network import reference_network
 from .resampled_tokens import resampled_tokens
+from .residual_cross_attention import code_tokens, residual_cross_attention
 from .selected_states import query_consistency, selected_states
 from .set_tokens import few_to_many, set_tokens
 from .subject_attention import subject_attention
@@ -43,6 +44,7 @@ __all__ = [
     "attention_mixture",
     "beside_own",
     "clean_reference",
+    "code_tokens",
     "context_stack",
     "cross_sites",
     "decoupled_cross_attention",
@@ -80,6 +82,7 @@ __all__ = [
     "reference_network",
     "released_query_words",
     "resampled_tokens",
+    "residual_cross_attention",
     "router_prior",
     "selected_states",
     "self_sites",

@@ -2,6 +2,7 @@
 
 from .anchors import near_anchor
 from .attention import attention_on_mask, attention_within_mask
+from .codes import near_base, off_face
 from .context import context_maps, context_states
 from .contrast import contrast
 from .denoising import denoising, penalty
@@ -19,6 +20,7 @@ from .picture_words import among_words, short
 from .preserving import preserving
 from .prototype import near_start, prototype, prototypical_embedding
 from .refinement import refinement
+from .reward_feedback import face_worth, reward_feedback, structure_worth, worth_of
 from .rewards import clip_reward, policy_gradient, reward
 from .starts import near_begin
 from .text_balance import text_balance
@@ -37,13 +39,16 @@ __all__ = [
     "contrast",
     "denoising",
     "distillation",
+    "face_worth",
     "guided_denoising",
     "kurtosis_gap",
     "localised",
     "magnitude",
     "near_anchor",
+    "near_base",
     "near_begin",
     "near_start",
+    "off_face",
     "penalty",
     "picture_alone",
     "picture_text",
@@ -56,11 +61,14 @@ __all__ = [
     "recognition",
     "refinement",
     "reward",
+    "reward_feedback",
     "same_identity",
     "same_person",
     "semantic_contrast",
     "short",
     "sometimes_masked",
+    "structure_worth",
     "text_balance",
     "without_picture",
+    "worth_of",
 ]

@@ -8,7 +8,7 @@ from .edited import edited_portraits
 from .expert_pairs import expert_pairs
 from .feedback import by_hand, by_score, feedback
 from .pairs import jittered, pairs
-from .people import pairs_of_people
+from .people import pairs_of_people, references_to_paint
 from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
 from .pool import growing_pool
 from .prompts import prompts
@@ -39,6 +39,7 @@ __all__ = [
     "photos",
     "prior_note",
     "prompts",
+    "references_to_paint",
     "retrieved",
     "shown_for",
 ]
