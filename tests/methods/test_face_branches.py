@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import limner
-from limner.core.recipe import Objective, Stage
+from limner.core.recipe import Objective, Source, Stage
 from limner.core.streams import streams
 from limner.core.subject import Subject
 from limner.core.types import AttentionCall, Batch, References, Residuals, split
@@ -18,7 +18,7 @@ from limner.core.weights import shipped
 from limner.engine.attach import AdaptedBase, Adapter, attach
 from limner.engine.sample import sample
 from limner.engine.train import Update, begin_update
-from limner.errors import InputError
+from limner.errors import InputError, UnknownName
 from limner.methods import methods
 from limner.parts.augmentations import warped
 from limner.parts.encoders import keypoint_image
@@ -27,7 +27,8 @@ from limner.parts.fusion.decoupled_cross_attention import STATES
 from limner.parts.fusion.residual_cross_attention import groups
 from limner.parts.objectives import structure_worth
 from limner.parts.objectives.codes import changed_codes, eroded
-from limner.parts.sources import pairs_of_people
+from limner.parts.objectives.noise_matching import contrasted
+from limner.parts.sources import pairs_of_people, people_by_age, with_holes
 from limner.pocket.people_corpus import people
 from limner.workflows.pretrain import over
 from tests.helpers import begun_weights, person
@@ -393,3 +394,116 @@ def test_a_base_without_a_face_gan_says_so(base: Any, ada: Subject, monkeypatch:
     monkeypatch.setattr(base, "capabilities", replace(base.capabilities, encoders=plain))
     with pytest.raises(InputError, match=r"no encoder into the space W\+ of a face GAN"), attach(base, (adapter,)):
         pass
+
+
+# --------------------------------------------------------------------------------------- Identity-Preserving Aging
+
+
+def test_ages_are_said_of_other_people_alone(base: Any, ada: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = methods()["banerjee_aging"](ada, batch=8, people=16)
+    own, others, _ = recipe.stages[0].loss
+    drawn = [others.source.prepare(base)(step, streams(0, step)) for step in range(3)]
+    said = {text for batch in drawn for text in batch.prompts}
+    assert {"a photo of a child", "a photo of a person", "a photo of an old person"} <= said
+    assert not any("<rex>" in text for text in said)
+    assert set(own.source.prepare(base)(0, streams(0, 0)).prompts) == {"a photo of a <rex>"}
+    assert others.source.learns_from == "class"
+    monkeypatch.setattr(base, "capabilities", replace(base.capabilities, people=None))
+    painted = people_by_age(ada, count=2, batch=4).prepare(base)(0, streams(0, 0))
+    assert set(painted.prompts) <= {"a photo of a child", "a photo of a teenager"}
+
+
+def test_predictions_are_told_from_others_noise() -> None:
+    """By hand: for each view of each channel, the cosine with its pair against those with all others."""
+    output, target = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
+    wanted = []
+    for channel in range(2):
+        views = [x[row, channel].flatten() for x in (output, target) for row in range(3)]
+        for k, view in enumerate(views):
+            alike = {n: torch.cosine_similarity(view, other, dim=0) / 0.5 for n, other in enumerate(views) if n != k}
+            wanted.append(torch.stack(list(alike.values())).logsumexp(0) - alike[(k + 3) % 6])
+    assert torch.allclose(contrasted(output, target, 0.5), torch.stack(wanted).mean(), atol=1e-5)
+    assert float(contrasted(target, target, 0.5)) < float(contrasted(output, target, 0.5))
+    assert float(contrasted(output[:1], target[:1], 0.5)) == 0  # a batch of one, as in the released configuration
+
+
+@pytest.mark.parametrize("term", ["contrastive", "cosine", "biometric"])
+def test_each_term_of_aging_teaches_the_denoiser(base: Any, ada: Subject, term: str) -> None:
+    recipe = methods()["banerjee_aging"](ada, term=term, batch=2)
+    assert [objective.weight for objective in recipe.stages[0].loss] == [1.0, 0.3, 0.1]
+    weight = base.select("everything")["denoiser.conv_in.weight"]
+    with attach(base, (Adapter(recipe, "<rex>"),)) as adapted:
+        weight.requires_grad_(True)
+        try:
+            value = recipe.stages[0].loss[2].value(update_of(adapted, recipe.stages[0].loss[2]))
+            (grad,) = torch.autograd.grad(value, [weight])
+        finally:
+            weight.requires_grad_(False)
+    assert 0 < float(value.detach()) < 5
+    assert float(grad.abs().sum()) > 0
+
+
+def test_aging_knows_three_terms(ada: Subject) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'cosine'"):
+        methods()["banerjee_aging"](ada, term="cosin")
+
+
+# ------------------------------------------------------------------------------------------ Parallel Visual Attention
+
+
+class inpainting:
+    """A base that reads a picture and its mask."""
+
+    conditions = ("source", "mask")
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents.new_full((len(latents), 3, 32, 32), 0.5)
+
+
+def test_holes_are_drawn_where_the_base_reads_them(base: Any) -> None:
+    def draw(step: int, at: Any) -> Batch:
+        return Batch(torch.zeros(16, 4, 4, 4), ("",) * 16)
+
+    source = with_holes(Source("zeros", "subject", lambda base: draw))
+    stand_in: Any = inpainting()
+    found = source.prepare(stand_in)(0, streams(0, 0)).conditions
+    assert found["source"].shape == (16, 3, 32, 32)
+    holes = found["mask"]
+    assert set(holes.unique().tolist()) == {0, 1}
+    assert len(holes.flatten(1).unique(dim=0)) == 16
+    shares = holes.mean((1, 2, 3))
+    assert float(shares.min()) > 0.05
+    assert float(shares.max()) < 0.7
+    for hole in holes[:, 0]:
+        rows, columns = hole.amax(1), hole.amax(0)
+        assert torch.equal(hole, rows[:, None] * columns)  # a rectangle
+    assert not source.prepare(base)(0, streams(0, 0)).conditions
+
+
+def test_a_person_is_seen_on_other_pictures_than_the_one_to_paint(base: Any) -> None:
+    (stage,) = stages_on_few("pva", batch=1)
+    batch = stage.loss[0].source.prepare(base)(0, streams(0, 0))
+    assert batch.references is not None
+    assert batch.references.pixels.shape[:2] == (4, 3)
+    with torch.no_grad():
+        seen = base.encode(batch.references.pixels.flatten(0, 1))[0].unflatten(0, (4, 3))
+    assert float((seen - batch.latents[:, None]).flatten(2).norm(dim=-1).min()) > 1
+
+
+def test_tokens_are_of_a_set_of_pictures(base: Any, ada: Subject) -> None:
+    """As many from two pictures as from three, the same in any order, others without one of them."""
+    found = []
+    for order in ((0, 1, 2), (2, 0, 1), (0, 1)):
+        subject = replace(ada, pictures=tuple(ada.pictures[k] for k in order))
+        with torch.no_grad(), attach(base, (worn(base, "pva", subject),)) as adapted:
+            (live,) = adapted.live.values()
+            found.append(live.offers[STATES](adapted.run(time=torch.tensor([400])), 1))
+    assert found[0].shape == found[2].shape == (1, 8, base.states_shape[1])
+    assert torch.allclose(found[0], found[1], atol=1e-4)
+    assert not torch.allclose(found[0], found[2], atol=1e-4)
+
+
+def test_forty_updates_follow_for_a_subject(ada: Subject) -> None:
+    recipe = methods()["pva"](ada)
+    assert recipe.framework == "hybrid"
+    assert [stage.steps for stage in recipe.tuning] == [40]

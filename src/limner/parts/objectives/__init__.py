@@ -14,6 +14,7 @@ from .localised import localised
 from .magnitude import magnitude
 from .masked import class_outside, sometimes_masked
 from .naturalness import kurtosis_gap
+from .noise_matching import face_distance, noise_contrast, noise_cosine
 from .people import recognition, same_person
 from .picture_text import picture_text, picture_text_contrast, picture_text_matching
 from .picture_words import among_words, short
@@ -39,6 +40,7 @@ __all__ = [
     "contrast",
     "denoising",
     "distillation",
+    "face_distance",
     "face_worth",
     "guided_denoising",
     "kurtosis_gap",
@@ -48,6 +50,8 @@ __all__ = [
     "near_base",
     "near_begin",
     "near_start",
+    "noise_contrast",
+    "noise_cosine",
     "off_face",
     "penalty",
     "picture_alone",
