@@ -17,7 +17,7 @@ def add_to(commands: Any) -> None:
         "file",
         type=Path,
         metavar="FILE",
-        help="LoRA, DoRA, LoHa, LoKr, PEFT's folder, embedding, Custom Diffusion, IP-Adapter",
+        help="LoRA, DoRA, LoHa, LoKr, PEFT's folder, embedding, Custom Diffusion, IP-Adapter, InstantID's folder",
     )
     parser.add_argument(
         "--name", default="", help="what prompts will call it (default: as the file says, else the file's name)"

@@ -62,7 +62,7 @@ def near_base(source: Source) -> Objective:
 
 def changed_codes(generator: Generator) -> Callable[[Tensor], Tensor]:
     """Codes [B, L, D] -> others: of one kind for the whole batch, drawn as the authors draw it (train_wild.py of
-    csxmli2016/w-plus-adapter). Of other rows, moved by up to 40 times the way to the own ones (45 %); of other rows and
+    csxmli2016/w-plus-adapter): other rows' moved by up to 40 times the way to the own ones (45 %); of other rows and
     up to 6 times the own (7 %); noise of the codes' deviation, up to 8 times (13 %); else the own, moved along one or
     two directions.
 

@@ -44,7 +44,12 @@ def reward_feedback(
 
 
 def painted_through_one_step(step: Step, steps: int, late: float) -> Tensor:
-    """[B, 3, H, W], not cut to [0, 1]: pictures painted for a batch, which only the last step run has a gradient in."""
+    """[B, 3, H, W], not cut to [0, 1]: pictures painted for a batch, which only the last step run has a gradient in.
+
+    step: the step, with the batch's prompts
+    steps: sampling steps of a whole picture
+    late: share of the steps, the last ones, from which the last one run is drawn
+    """
     import torch
 
     base, shape = step.adapted.base, step.batch.latents.shape
