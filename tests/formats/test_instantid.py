@@ -66,8 +66,8 @@ class Resampler(nn.Module):
 
     def forward(self, face: Tensor) -> Tensor:
         x, latents = self.proj_in(face[:, None]), self.latents.expand(len(face), -1, -1)
-        for layer in self.layers:
-            attention, forward = layer
+        layers: Any = self.layers
+        for attention, forward in layers:
             latents = latents + attention(x, latents)
             latents = latents + forward(latents)
         found: Tensor = self.norm_out(self.proj_out(latents))
@@ -89,7 +89,7 @@ def released(folder: Path, to: Path) -> tuple[Resampler, Any]:
         for parameter in (*network.parameters(), *resampler.parameters()):
             parameter.add_(0.1 * torch.randn_like(parameter))
     network.save_pretrained(to / "ControlNetModel")
-    table = {}
+    table: dict[str, Tensor] = {}
     for number, name in enumerate(unet.attn_processors):
         if name.endswith("attn2.processor"):
             layer: Any = unet.get_submodule(name.removesuffix(".processor"))
@@ -126,6 +126,7 @@ def test_a_release_computes_as_its_own_networks_do(folder: Path, tmp_path: Path)
     skips, middle = network(
         x, time, wanted, controlnet_cond=shown, conditioning_scale=0.8, added_cond_kwargs=about, return_dict=False
     )
+    assert residuals.middle is not None
     for ours, theirs in zip((*residuals.skips, residuals.middle), (*skips, middle), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-3)
     number = list(base.module("denoiser").attn_processors).index(f"{site.name}.processor")  # type: ignore[union-attr,arg-type]

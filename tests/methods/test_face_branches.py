@@ -82,6 +82,7 @@ def identity_residuals(adapted: AdaptedBase, prompt: str, **about: Any) -> Tenso
     x = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0))
     run = adapted.run(time=torch.tensor([400]), latents=x, prompts=said, **about)
     (live,) = [live for live in run.lives if live.controls]
+    assert run.time is not None
     given = {"encoder_hidden_states": adapted.text_states([prompt])}
     with torch.no_grad():
         found: Residuals = live.controls[0](x, run.time, given, run)

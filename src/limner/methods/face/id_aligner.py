@@ -11,7 +11,7 @@ from limner.errors import InputError
 from limner.parts.encoders import face_embedding, mean_of
 from limner.parts.fusion import decoupled_cross_attention, looked_tokens
 from limner.parts.modifiers import low_rank, rare_word_and
-from limner.parts.objectives import denoising, face_worth, reward, reward_feedback, structure_worth, worth_of
+from limner.parts.objectives import Worth, denoising, face_worth, reward, reward_feedback, structure_worth, worth_of
 from limner.parts.parameters import learned, parts_of
 from limner.parts.sources import FACE_TEMPLATES, pairs_of_people, photos, prompts
 
@@ -69,7 +69,7 @@ def id_aligner(
         reward_lr: learning rate of those
         batch: pictures in an update; three times as many for the adapter, half as many to be rewarded
     """
-    worths = [(identity, face_worth), (structure, structure_worth)]
+    worths: list[tuple[float, Worth]] = [(identity, face_worth), (structure, structure_worth)]
     if appeal:
         worths.append((1e-2, worth_of(reward(appeal))))
 

@@ -21,13 +21,14 @@ from .picture_words import among_words, short
 from .preserving import preserving
 from .prototype import near_start, prototype, prototypical_embedding
 from .refinement import refinement
-from .reward_feedback import face_worth, reward_feedback, structure_worth, worth_of
+from .reward_feedback import Worth, face_worth, reward_feedback, structure_worth, worth_of
 from .rewards import clip_reward, policy_gradient, reward
 from .starts import near_begin
 from .text_balance import text_balance
 from .views import appearance_contrast, semantic_contrast
 
 __all__ = [
+    "Worth",
     "among_words",
     "apart",
     "appearance_contrast",
