@@ -67,7 +67,9 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def base() -> Any:
     import limner
 
-    return limner.load("pocket", device="cpu")
+    from .helpers import with_w_plus
+
+    return with_w_plus(limner.load("pocket", device="cpu"))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 import limner
+from limner.bases.gan.encoder import WPlusEncoder
+from limner.bases.gan.stylegan import StyleGANConfig
 from limner.core.method import settings
 from limner.core.recipe import Recipe
 from limner.core.streams import stream
@@ -124,6 +126,17 @@ def ship_weights_in(folder: Path, base: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(base, "capabilities", own)
 
 
+def with_w_plus(base: Any) -> Any:
+    """The base with an encoder into W+ beside it, a small random one where none came with it."""
+    if "w_plus" not in base.encoders:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = WPlusEncoder(StyleGANConfig(size=16, latent=8, width=16), wide=8)
+        network.requires_grad_(False).eval()
+        base.capabilities = replace(base.capabilities, encoders={**base.encoders, "w_plus": network})
+    return base
+
+
 @cache
 @torch.no_grad()
 def deaf(base: Any) -> list[str]:
@@ -156,7 +169,9 @@ def begun_weights(name: str, base: Any) -> None:
         tensors = {
             n: t.detach().clone() for s in recipe.pretraining for part in s.train for n, t in part(adapted).items()
         }
-        moved = {n: t + 0.05 * torch.randn(t.shape, generator=at).to(t) for n, t in sorted(tensors.items())}
+        # a control branch is a whole network: as random as the others, it drowns the picture
+        much = 0.005 if any(n.startswith("control.") for n in tensors) else 0.05
+        moved = {n: t + much * torch.randn(t.shape, generator=at).to(t) for n, t in sorted(tensors.items())}
     save_weights(recipe.weights, base, moved, about={}, path=cached_weights_path(recipe.weights, base))
 
 

@@ -48,6 +48,12 @@ def test_a_row_without_a_face_stays_black() -> None:
     assert float(landmark_image(both, 64)[1].sum()) == 0
 
 
+def test_points_at_one_place_are_joined_by_nothing() -> None:
+    points = POINTS.clone()
+    points[:, 2] = points[:, 0]  # the nose of a face in profile, on its eye
+    assert colour(keypoint_image(points, 1024), 0.9, 0.1) == [0, 0, 0]
+
+
 def test_landmarks_have_hues_of_their_own() -> None:
     image = landmark_image(POINTS, 256)
     seen = [tuple(colour(image, float(x), float(y))) for x, y in POINTS[0]]

@@ -80,7 +80,11 @@ class Adapted(Protocol):
     @property
     def reads(self) -> frozenset[str]: ...
 
-    # the same and those that operations of sampling need
+    # names of conditions that adapters read where these are given
+    @property
+    def may_read(self) -> frozenset[str]: ...
+
+    # `reads` and the conditions that operations of sampling need
     @property
     def painting_reads(self) -> frozenset[str]: ...
 

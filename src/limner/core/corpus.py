@@ -14,7 +14,8 @@ class Corpus(Protocol):
 
     Some corpora have further attributes: `looks(picture)` describes the appearance of a subject, `text(number)` returns
     a text in the corpus's language, `landmarks(pictures)` returns [n, K, 2] as shares of width and height (NaN where
-    unknown), and `mirror` lists the landmark that each becomes in a mirrored picture.
+    unknown), `landmark_names` names them (without it, `faces.FIVE`), and `mirror` lists the landmark that each becomes
+    in a mirrored picture.
     """
 
     @property

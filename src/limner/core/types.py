@@ -19,8 +19,8 @@ class Live:
 
     `tensors` are its tensors in a concept's file, by names that are unique in the recipe; those that can be trained are
     `nn.Parameter`s. `words` maps a word of prompts to the vectors [n, D] that a text encoder reads, or to a function
-    that makes them. `operations` act in attention. `controls` add residuals inside of the denoiser, and `reads` names
-    the conditions that they need.
+    that makes them. `operations` act in attention. `controls` add residuals inside of the denoiser; `reads` names the
+    conditions that they need, and `may_read` those in whose place they have something of their own while painting.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -30,6 +30,7 @@ class Live:
     operations: tuple[AttentionOp, ...] = ()
     controls: tuple[Control, ...] = ()
     reads: frozenset[str] = frozenset()
+    may_read: frozenset[str] = frozenset()
     frames: int = 1  # frames of the longest clip that the base can sample with it
     on: bool = True  # False while the adapted base is suspended; changes of layers read it
     run: Pass | None = None  # the current run, for changes of layers that differ between its rows

@@ -154,6 +154,11 @@ class AdaptedBase:
         return frozenset(name for live in self._acting for name in live.reads)
 
     @property
+    def may_read(self) -> frozenset[str]:
+        """Names of the conditions that adapters read where these are given."""
+        return frozenset(name for live in self._acting for name in live.may_read)
+
+    @property
     def painting_reads(self) -> frozenset[str]:
         """Names of the conditions that are needed in sampling."""
         return self.reads | {name for adapter in self._painting for name in adapter.recipe.painting.reads}

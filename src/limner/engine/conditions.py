@@ -62,7 +62,7 @@ def checked(adapted: Adapted, conditions: Mapping[str, Tensor], rows: int) -> di
     """The conditions [rows, 1 or 3, H, W] on the base's device. Raises `InputError` for a condition that nothing reads,
     for a missing one, and for tensors of a wrong shape or with values outside of [0, 1]."""
     base, own = adapted.base, adapted.painting_reads
-    reads = own | set(base.conditions)
+    reads = own | adapted.may_read | set(base.conditions)
     for name in conditions:
         if not reads:
             raise InputError(

@@ -20,6 +20,7 @@ from limner.library.opening import adapter_of
 from . import peft_folders
 from .blip_diffusion import is_qformer, read_qformer
 from .changes import Change, Found, Report, Told, parted, read_changes, unread_kind
+from .instantid import is_instantid, read_instantid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class Imported:
     """The contents of a file."""
 
-    what: str  # "changes", "word", "custom_diffusion", "ip_adapter" or "blip_diffusion"
+    what: str  # "changes", "word", "custom_diffusion", "ip_adapter", "blip_diffusion" or "instantid"
     report: Report
     concept: Concept | None = None  # None for weights of a method, which are kept beside the base
     weights: Path | None = None
@@ -49,7 +50,7 @@ def import_file(
 ) -> Imported:
     """Read a file of another tool for a base: LoRA, DoRA, LoHa, LoKr and whole differences by the keys of diffusers,
     kohya, LyCORIS and ComfyUI, PEFT's folders, a Textual Inversion embedding (of SDXL also as two files), Custom
-    Diffusion, IP-Adapter's weights, or the folder of a released BLIP-Diffusion.
+    Diffusion, IP-Adapter's weights, or the folder of a released BLIP-Diffusion or InstantID.
 
     `name` is what prompts will call it, `says` the words it was taught with (its trigger); both default to what the
     file tells. Raises `FileError` for a file with keys that nothing here reads, or that lacks some, unless `partial`;
@@ -58,6 +59,8 @@ def import_file(
     path = Path(path)
     if is_qformer(path):
         return _qformer(path, base, partial, overwrite)
+    if is_instantid(path):
+        return _instantid(path, base, partial, overwrite)
     if peft_folders.is_folder(path):
         tensors, changes, told = peft_folders.read_folder(path, base)
         metadata: dict[str, str] = {}
@@ -318,3 +321,14 @@ def _qformer(path: Path, base: Base, partial: bool, overwrite: bool) -> Imported
     _refuse(path, report, partial)
     kept = save_weights("blip_diffusion", base, tensors, about=about, overwrite=overwrite)
     return Imported("blip_diffusion", report, weights=kept)
+
+
+def _instantid(path: Path, base: Base, partial: bool, overwrite: bool) -> Imported:
+    """A released InstantID becomes the weights of `instantid` on this base."""
+    from limner.core.weights import check_import, save_weights
+
+    check_import("instantid", base, overwrite=overwrite)
+    tensors, report = read_instantid(path, base)
+    _refuse(path, report, partial)
+    kept = save_weights("instantid", base, tensors, about={"source": path.name}, overwrite=overwrite)
+    return Imported("instantid", report, weights=kept)

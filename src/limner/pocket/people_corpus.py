@@ -78,6 +78,27 @@ class people:
         picture = number % (len(self.subjects) * NUM_VIEWS)
         return self.said(picture, self.looks(picture), seed=number)
 
+    @property
+    def landmark_names(self) -> tuple[str, ...]:
+        from limner.pocket.world.faces import LANDMARKS
+
+        return LANDMARKS
+
+    @property
+    def mirror(self) -> Sequence[int]:
+        names = self.landmark_names
+        sides = {"left": "right", "right": "left"}
+        swapped = [" ".join(sides.get(word, word) for word in name.split()) for name in names]
+        return [names.index(name) for name in swapped]
+
+    def landmarks(self, pictures: Sequence[int]) -> Tensor:
+        """[n, K, 2]: where they fall on the pictures, behind hair or glasses too; NaN outside of the picture."""
+        import torch
+
+        from limner.core.landmarks import cropped
+
+        return cropped(torch.stack([_landmarks(k) for k in pictures]), (0.0, 0.0, 1.0, 1.0))
+
     def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
         import torch
 
@@ -91,6 +112,16 @@ class people:
 
 HEAD = ("head", "hair", "eye", "brow", "nose", "mouth", "ear", "glasses", "sunglasses")
 """Parts of a figure that belong to the head."""
+
+
+@functools.lru_cache(maxsize=8192)
+def _landmarks(picture: int) -> Tensor:
+    """[K, 2]: x and y of a person's landmarks as shares of the picture's width and height."""
+    import torch
+
+    from limner.pocket.world.drawing import landmarks_of
+
+    return torch.from_numpy(landmarks_of(_graph(picture), 1)[0]).float()
 
 
 @functools.lru_cache(maxsize=8192)

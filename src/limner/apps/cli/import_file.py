@@ -17,7 +17,7 @@ def add_to(commands: Any) -> None:
         "file",
         type=Path,
         metavar="FILE",
-        help="a LoRA, DoRA, LoHa, LoKr, embedding, Custom Diffusion or IP-Adapter file, or a folder of PEFT",
+        help="a LoRA, DoRA, LoHa, LoKr, embedding, Custom Diffusion or IP-Adapter file, or a folder of PEFT or InstantID",
     )
     parser.add_argument(
         "--name",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import json
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,12 +162,23 @@ def channels_read(network: Any) -> int:
     return int(config.in_channels if isinstance(network, T2IAdapter) else config.conditioning_channels)
 
 
-def control_of(network: Any, condition: str, scale: float) -> Control:
+def control_of(
+    network: Any,
+    condition: str,
+    scale: float,
+    *,
+    instead: Callable[[Pass, int], Tensor] | None = None,
+    states: Callable[[Pass, int], Tensor] | None = None,
+) -> Control:
     """A control branch as a function that returns its residuals in a pass of the denoiser.
 
     network: a ControlNet or T2I-Adapter
     condition: name of the condition that it reads
     scale: factor on the residuals
+    instead: (run, number of rows) -> the picture [rows, 1 or 3, H, W] that a ControlNet reads; None: the condition of
+        the run
+    states: (run, number of rows) -> the states [rows, L, D] that a ControlNet's cross-attention reads in place of the
+        text's
     """
     channels = channels_read(network)
 
@@ -181,11 +192,12 @@ def control_of(network: Any, condition: str, scale: float) -> Control:
         return found
 
     def residuals(noised: Tensor, time: Tensor, given: Mapping[str, Any], run: Pass) -> Residuals:
-        shown = with_channels(_given(run, condition), channels).to(noised)
-        states, reads = given["encoder_hidden_states"], int(network.config.in_channels)
+        picture = _given(run, condition) if instead is None else instead(run, len(noised))
+        shown, reads = with_channels(picture, channels).to(noised), int(network.config.in_channels)
+        read = given["encoder_hidden_states"] if states is None else states(run, len(noised))
         more = {"added_cond_kwargs": given["added_cond_kwargs"]} if "added_cond_kwargs" in given else {}
         skips, middle = network(
-            noised[:, :reads], time, states, controlnet_cond=shown, conditioning_scale=scale, return_dict=False, **more
+            noised[:, :reads], time, read, controlnet_cond=shown, conditioning_scale=scale, return_dict=False, **more
         )
         return Residuals(tuple(skips), middle)
 

@@ -40,7 +40,8 @@ def keypoint_image(points: Tensor, size: int) -> Tensor:
         unit = along[:, None, None] / length[..., None]
         far = (relative * unit).sum(-1) / (length / 2)
         wide = (relative[..., 0] * unit[..., 1] - relative[..., 1] * unit[..., 0]) / _at_least(THICK, size)
-        found = _filled(found, far**2 + wide**2 <= 1, COLOURS[k], DIM)
+        there = length > 1e-6  # two points at one place have no limb
+        found = _filled(found, (far**2 + wide**2 <= 1) & there, COLOURS[k], DIM)
     for k, colour in enumerate(COLOURS):
         off = (where - points[:, k][:, None, None]).norm(dim=-1)
         found = _filled(found, off <= _at_least(RADIUS, size), colour, 1.0)

@@ -146,7 +146,7 @@ class close_up:
 
         assert references.masks is not None
         pixels, masks = references.pixels.flatten(0, 1), references.masks.flatten(0, 1)
-        how = torch.stack([_window(mask[0] > 0.5, self.margin) for mask in masks]).to(pixels)
+        how = torch.stack([window(mask[0] > 0.5, self.margin) for mask in masks]).to(pixels)
         grid = F.affine_grid(how, list(pixels.shape), align_corners=False)
         near = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
         where = F.grid_sample(masks.to(pixels), grid, align_corners=False)
@@ -154,8 +154,12 @@ class close_up:
         return self.look(base, replace(references, pixels=near.unflatten(0, shape), masks=where.unflatten(0, shape)))
 
 
-def _window(inside: Tensor, margin: float) -> Tensor:
-    """[2, 3]: the square around a mask [H, W], as an affine map of [-1, 1] onto it."""
+def window(inside: Tensor, margin: float) -> Tensor:
+    """[2, 3]: the square around a mask, as an affine map of [-1, 1] onto it.
+
+    inside: mask [H, W], bool
+    margin: margin on each side, as a share of the longer side of the mask
+    """
     import torch
 
     rows, columns = (inside.any(axis).nonzero().flatten() for axis in (1, 0))

@@ -21,12 +21,14 @@ class Resampler:
     width: width of the latents
     heads: attention heads, each width / heads wide
     widening: width within a feed-forward network, as a multiple of `width`
+    normed: whether a norm stands before the last linear layer; InstantID's and IP-Adapter's have none
     """
 
     layers: int = 2
     width: int = 96
     heads: int = 4
     widening: int = 4
+    normed: bool = True
 
     def start(self, patches: int, out: int, generator: Generator) -> dict[str, Tensor]:
         """Parameters at their start, for patch tokens of width `patches` and states of width `out`."""
@@ -46,7 +48,8 @@ class Resampler:
             }
             for name in ("patches", "latents", "forward"):
                 found |= _norm(f"{k}.{name}", wide)
-        found |= _norm("last", wide) | {"out.weight": matrix(out, wide), "out.bias": torch.zeros(out)}
+        found |= _norm("last", wide) if self.normed else {}
+        found |= {"out.weight": matrix(out, wide), "out.bias": torch.zeros(out)}
         return found | _norm("states", out)
 
     def __call__(self, own: Mapping[str, Tensor], patches: Tensor, latents: Tensor) -> Tensor:
@@ -58,7 +61,8 @@ class Resampler:
             latents = latents + self._attended(own, k, seen, latents)
             hidden = F.gelu(F.linear(_normed(own, f"{k}.forward", latents), own[f"{k}.first"]))
             latents = latents + F.linear(hidden, own[f"{k}.second"])
-        states = F.linear(_normed(own, "last", latents), own["out.weight"], own["out.bias"])
+        latents = _normed(own, "last", latents) if self.normed else latents
+        states = F.linear(latents, own["out.weight"], own["out.bias"])
         return _normed(own, "states", states)
 
     def _attended(self, own: Mapping[str, Tensor], k: int, seen: Tensor, latents: Tensor) -> Tensor:

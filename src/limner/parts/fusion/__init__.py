@@ -13,6 +13,7 @@ from .fused_words import fused_words
 from .gated_attention import gated_attention
 from .grounded_states import grounded_states, within_box
 from .hybrid_states import hybrid_states, prior_regression
+from .identity_network import KEYPOINTS, identity_network
 from .identity_weights import identity_weights, weight_regression
 from .last_tokens import last_tokens
 from .layered_attention import layered_attention
@@ -25,6 +26,8 @@ from .query_states import explain, explanation, like_text_tower, query_states
 from .query_words import query_word, query_words, released_query_words
 from .reference_attention import attending, beside_own, cross_sites, in_context, self_sites
 from .reference_network import reference_network
+from .resampled_tokens import resampled_tokens
+from .residual_cross_attention import code_tokens, residual_cross_attention
 from .selected_states import query_consistency, selected_states
 from .set_tokens import few_to_many, set_tokens
 from .subject_attention import subject_attention
@@ -34,12 +37,14 @@ from .words_of_pictures import words_of_pictures
 
 __all__ = [
     "IDENTITY",
+    "KEYPOINTS",
     "aligner_net",
     "alignment",
     "attending",
     "attention_mixture",
     "beside_own",
     "clean_reference",
+    "code_tokens",
     "context_stack",
     "cross_sites",
     "decoupled_cross_attention",
@@ -56,6 +61,7 @@ __all__ = [
     "gated_attention",
     "grounded_states",
     "hybrid_states",
+    "identity_network",
     "identity_weights",
     "identity_words",
     "in_context",
@@ -75,6 +81,8 @@ __all__ = [
     "query_words",
     "reference_network",
     "released_query_words",
+    "resampled_tokens",
+    "residual_cross_attention",
     "router_prior",
     "selected_states",
     "self_sites",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Encoder: TypeAlias = "Callable[[Base, Tensor], Tensor]"
 FEATURES = "image.features"
+STATES = "image vectors"
+"""What the attached modifier offers under this name: (run, rows of it) -> the vectors [rows, tokens, C] it reads."""
 
 Tokens: TypeAlias = (
     "Callable[[Base, Mapping[str, Tensor], Generator], "
@@ -67,11 +69,15 @@ class decoupled_cross_attention:
         own, make = self.states(base, stored, generator) if self.states else self._projected(base, stored, generator)
         live = Live(tensors={**own, **self._keys_values(base, stored)})
 
+        def read(run: Pass, rows: int) -> Tensor:
+            if id(self) not in run.cache:
+                run.cache[id(self)] = make(live.tensors, run, rows)
+            found: Tensor = run.cache[id(self)]
+            return found
+
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.kind in self.acts_in and live.on:
-                if id(self) not in call.run.cache:
-                    call.run.cache[id(self)] = make(live.tensors, call.run, len(call.query))
-                states = call.run.cache[id(self)]
+                states = read(call.run, len(call.query))
                 key, value = (states @ live.tensors[f"image.{call.site.name}.{part}"].T for part in ("key", "value"))
                 much = strength if self.gate is None else strength * self.gate(call, self.subject.handle)
                 much = much * within_region(call, self.subject.handle)
@@ -80,6 +86,7 @@ class decoupled_cross_attention:
 
         if strength:
             live.operations = (operation,)
+        live.offers[STATES] = read
         yield live
 
     def _features(self, base: Base, stored: Mapping[str, Tensor]) -> Tensor:

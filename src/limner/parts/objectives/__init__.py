@@ -2,6 +2,7 @@
 
 from .anchors import near_anchor
 from .attention import attention_on_mask, attention_within_mask
+from .codes import near_base, off_face
 from .context import context_maps, context_states
 from .contrast import contrast
 from .denoising import denoising, penalty
@@ -13,18 +14,21 @@ from .localised import localised
 from .magnitude import magnitude
 from .masked import class_outside, sometimes_masked
 from .naturalness import kurtosis_gap
+from .noise_matching import face_distance, noise_contrast, noise_cosine
 from .people import recognition, same_person
 from .picture_text import picture_text, picture_text_contrast, picture_text_matching
 from .picture_words import among_words, short
 from .preserving import preserving
 from .prototype import near_start, prototype, prototypical_embedding
 from .refinement import refinement
+from .reward_feedback import Worth, face_worth, reward_feedback, structure_worth, worth_of
 from .rewards import clip_reward, policy_gradient, reward
 from .starts import near_begin
 from .text_balance import text_balance
 from .views import appearance_contrast, semantic_contrast
 
 __all__ = [
+    "Worth",
     "among_words",
     "apart",
     "appearance_contrast",
@@ -37,13 +41,19 @@ __all__ = [
     "contrast",
     "denoising",
     "distillation",
+    "face_distance",
+    "face_worth",
     "guided_denoising",
     "kurtosis_gap",
     "localised",
     "magnitude",
     "near_anchor",
+    "near_base",
     "near_begin",
     "near_start",
+    "noise_contrast",
+    "noise_cosine",
+    "off_face",
     "penalty",
     "picture_alone",
     "picture_text",
@@ -56,11 +66,14 @@ __all__ = [
     "recognition",
     "refinement",
     "reward",
+    "reward_feedback",
     "same_identity",
     "same_person",
     "semantic_contrast",
     "short",
     "sometimes_masked",
+    "structure_worth",
     "text_balance",
     "without_picture",
+    "worth_of",
 ]

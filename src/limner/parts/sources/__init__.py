@@ -7,8 +7,10 @@ from .diptychs import diptychs
 from .edited import edited_portraits
 from .expert_pairs import expert_pairs
 from .feedback import by_hand, by_score, feedback
+from .inpainting import with_holes
+from .other_people import people_by_age
 from .pairs import jittered, pairs
-from .people import pairs_of_people
+from .people import pairs_of_people, references_to_paint
 from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
 from .pool import growing_pool
 from .prompts import prompts
@@ -36,9 +38,12 @@ __all__ = [
     "jittered",
     "pairs",
     "pairs_of_people",
+    "people_by_age",
     "photos",
     "prior_note",
     "prompts",
+    "references_to_paint",
     "retrieved",
     "shown_for",
+    "with_holes",
 ]

@@ -91,6 +91,21 @@ class Shelf:
         say: Callable[[Sequence[int]], Tensor] | None = getattr(self.corpus, "landmarks", None)
         return say(pictures).to(self.base.device) if say else None
 
+    def points(self, pictures: Sequence[int]) -> Tensor:
+        """[n, 5, 2]: the five points of each picture's face (`core.faces.FIVE`), x and y as shares, NaN where unknown:
+        the corpus's own, or those that the base's landmark detector finds. Raises `InputError` where there is neither.
+        """
+        import torch
+
+        from limner.core.faces import FIVE
+        from limner.parts.encoders.faces import face_points
+
+        found, names = self.landmarks(pictures), tuple(getattr(self.corpus, "landmark_names", FIVE))
+        if found is not None and set(FIVE) <= set(names):
+            return found[:, [names.index(name) for name in FIVE]]
+        with torch.no_grad():
+            return face_points(self.base, self.pixels(pictures))
+
     @property
     def mirror(self) -> Sequence[int]:
         """For each landmark the one it becomes in a mirrored picture; empty: itself."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from limner.core.landmarks import mirrored, moved
 from limner.core.recipe import Source
 from limner.core.types import Batch, References
 from limner.parts.augmentations.plain import on_plain
+from limner.parts.encoders.keypoints import keypoint_image
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -46,6 +47,7 @@ def pairs(
     ground: Ground = "own",
     masked: bool = False,
     boxes: bool = False,
+    keypoints: bool = False,
     alike: int = 1,
     drop_image: float = 0.05,
     drop_text: float = 0.05,
@@ -66,6 +68,7 @@ def pairs(
     ground: background of the references
     masked: whether the loss counts on the subject alone
     boxes: whether references give the box of the subject in the target
+    keypoints: whether the batch has the condition "keypoints": a drawing of the five points of the target's face
     alike: neighbouring rows of one subject, with other pictures
     drop_image: probability of no references, from 0 to 1
     drop_text: probability of an empty caption, from 0 to 1
@@ -83,6 +86,7 @@ def pairs(
         ground=ground,
         masked=masked,
         boxes=boxes,
+        keypoints=keypoints,
         alike=alike,
         drop_image=drop_image,
         drop_text=drop_text,
@@ -147,8 +151,11 @@ def pairs(
             where = shelf.masks(targets) if masked else None
             if where is not None:
                 where = F.interpolate(where, base.latent_shape[1:], mode="area").to(base.dtype)
-            own_marks = shelf.landmarks(targets)
-            return Batch(shelf.latents(targets), tuple(said), mask=where, references=shown, landmarks=own_marks)
+            about: dict[str, Any] = {"references": shown, "landmarks": shelf.landmarks(targets)}
+            if keypoints:
+                drawn = keypoint_image(shelf.points(targets), base.picture_size)
+                about["conditions"] = {"keypoints": drawn.to(base.device, base.dtype)}
+            return Batch(shelf.latents(targets), tuple(said), mask=where, **about)
 
         subjects_of = {k: who for who, pictures in enumerate(subjects) for k in pictures}
         return draw

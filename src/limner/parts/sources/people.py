@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from limner.core.recipe import Source
@@ -57,6 +57,35 @@ def people_of(base: Base) -> Corpus:
     return found
 
 
+def references_to_paint(source: Source, caption: str) -> Source:
+    """Another source's batches, whose first reference of every row is itself the picture to paint, without a mask.
+
+    source: batches with references
+    caption: of every picture; a row without text stays without
+    """
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        import torch
+
+        drawing = source.prepare(base)
+
+        def draw(step: int, at: Streams) -> Batch:
+            batch = drawing(step, at)
+            assert batch.references is not None
+            with torch.no_grad():
+                latents = base.encode(batch.references.first.to(base.device))[0].to(base.dtype)
+            prompts = tuple(caption if text else "" for text in batch.prompts)
+            return replace(batch, latents=latents, prompts=prompts, mask=None, landmarks=None, conditions={})
+
+        return draw
+
+    def over(corpus: Corpus) -> Source:
+        assert source.over is not None
+        return references_to_paint(source.over(corpus), caption)
+
+    return replace(source, name=f"{source.name}, painted", prepare=prepare, over=over if source.over else None)
+
+
 @dataclass(frozen=True)
 class Short:
     """A corpus whose captions are short enough for a base.
@@ -89,6 +118,10 @@ class Short:
     @property
     def subjects(self) -> Sequence[Sequence[int]]:
         return self.corpus.subjects[: self.people or None]
+
+    def __getattr__(self, name: str) -> Any:
+        """Facts that the corpus may have beside: landmarks, their names, which is which in a mirror."""
+        return getattr(object.__getattribute__(self, "corpus"), name)
 
     def noun(self, picture: int) -> str:
         return self.corpus.noun(picture)
