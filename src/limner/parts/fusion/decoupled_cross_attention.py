@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Encoder: TypeAlias = "Callable[[Base, Tensor], Tensor]"
 FEATURES = "image.features"
 STATES = "image vectors"
-"""Name under which the attached modifier offers a function: (run, rows of it) -> the vectors [rows, tokens, C] it reads."""
+"""Name under which the attached modifier offers a function: (run, rows of it) -> the vectors [rows, tokens, C] that it
+reads."""
 
 Tokens: TypeAlias = (
     "Callable[[Base, Mapping[str, Tensor], Generator], "
