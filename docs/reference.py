@@ -17,11 +17,12 @@ PIPE = "\\|"
 
 ORDER = (
     ("The four verbs", ("learn", "paint", "score", "bench")),
-    ("The five nouns", ("Subject", "load", "Recipe", "Concept", "Picture", "Pictures")),
+    ("The five nouns", ("Subject", "load", "Recipe", "Concept", "Picture", "Pictures", "Clip")),
     ("Methods", ("method", "find", "Stage", "Painting")),
     ("Painting in detail", ("PaintSettings", "Canvas", "sample")),
     ("Training in detail", ("attach", "train")),
-    ("Many subjects", ("learn_many", "Job", "train_stacked", "paint_many", "Order", "Concepts")),
+    ("Many subjects", ("learn_many", "Job", "train_stacked", "paint_many", "Order", "Concepts", "merge")),
+    ("Faces", ("Consent", "open_faces")),
 )
 """Sections of the API page; a public name that stands in none of them is an error."""
 

@@ -25,6 +25,7 @@ from limner.engine.attach import Adapter, attach
 from limner.engine.sample import sample
 from limner.engine.train import Checkpoint, Progress
 from limner.library.opening import adapter_of
+from limner.library.settings import checked_settings
 from limner.methods import methods
 from limner.pocket.capabilities import CAPABILITIES
 
@@ -56,8 +57,9 @@ def learn_fast(base: Any, name: str, subject: Subject, **more: Any) -> limner.Co
 
 
 def adapter(base: Any, name: str, subject: Subject) -> Adapter:
-    """A method's recipe with the settings of FAST, before anything is learned."""
-    recipe = methods()[name](subject, **fast(methods()[name]))
+    """A method's recipe with the settings of FAST, and those of its base's size, before anything is learned."""
+    function = methods()[name]
+    recipe = function(subject, **checked_settings(function, fast(function), base=base.name))
     return Adapter(recipe, subject.handle, shipped(recipe.weights, base) if recipe.weights else {})
 
 
