@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limner.bases.common.control import open_control
-from limner.bases.common.names import image_sites
+from limner.bases.common.names import RESAMPLER_ATTENTION, image_sites
 from limner.core.tensor_files import read_pickle, read_tensors
 from limner.errors import FileError
 
@@ -72,7 +72,7 @@ def _resampler_names(adapter: Mapping[str, Tensor]) -> dict[str, str]:
     found |= {f"proj_in.{end}": f"in.{end}" for end in ENDS} | {f"proj_out.{end}": f"out.{end}" for end in ENDS}
     found |= {f"norm_out.{end}": f"states.{end}" for end in ENDS}
     for k in range(1 + max((int(number) for number in theirs if number.isdigit()), default=0)):
-        layer = {"0.to_q.weight": "query", "0.to_kv.weight": "key_value", "0.to_out.weight": "out"}
+        layer = dict(RESAMPLER_ATTENTION)
         layer |= {"1.1.weight": "first", "1.3.weight": "second"}
         for norm, ours in (("0.norm1", "patches"), ("0.norm2", "latents"), ("1.0", "forward")):
             layer |= {f"{norm}.{end}": f"{ours}.{end}" for end in ENDS}

@@ -364,6 +364,10 @@ _MMDIT_REST = {
 }
 
 
+RESAMPLER_ATTENTION = {"0.to_q.weight": "query", "0.to_kv.weight": "key_value", "0.to_out.weight": "out"}
+"""The attention in a layer of IP-Adapter's and InstantID's resampler -> `parts.encoders.resampler`'s names."""
+
+
 def image_sites(base: Base) -> dict[int, str]:
     """IP-Adapter's number -> cross-attention layer. Its files number all attention layers in the order in which
     diffusers lists them."""

@@ -4,14 +4,16 @@ Feedback for any host, an identity adapter or a person's LoRA: pictures are pain
 structure reward them, and the gradient passes the one step that ended the painting and the decoder. An adapter is
 aligned once, a LoRA for each subject."""
 
+from functools import partial
+
 from limner.core.method import method
-from limner.core.recipe import Objective, Recipe, Source, Stage
+from limner.core.recipe import Recipe, Stage
 from limner.core.subject import Subject
 from limner.errors import InputError
 from limner.parts.encoders import face_embedding, mean_of
 from limner.parts.fusion import decoupled_cross_attention, looked_tokens
 from limner.parts.modifiers import low_rank, rare_word_and
-from limner.parts.objectives import Worth, denoising, face_worth, reward, reward_feedback, structure_worth, worth_of
+from limner.parts.objectives import denoising, face_worths, reward_feedback
 from limner.parts.parameters import learned, parts_of
 from limner.parts.sources import FACE_TEMPLATES, pairs_of_people, photos, prompts
 
@@ -53,8 +55,7 @@ def id_aligner(
     references bent out of shape to the same as they are. Numbers are ours.
 
     Settings:
-        host: "adapter": tokens of a face that cross-attention reads, aligned once; "lora": low-rank changes, taught and
-            aligned on the subject
+        host: "adapter": tokens of a face, aligned once; "lora": low-rank changes, aligned on the subject
         scale: strength of the adapter
         tokens: vectors that a face becomes, of the adapter
         rank: of the low-rank changes
@@ -69,39 +70,22 @@ def id_aligner(
         reward_lr: learning rate of those
         batch: pictures in an update; three times as many for the adapter, half as many to be rewarded
     """
-    worths: list[tuple[float, Worth]] = [(identity, face_worth), (structure, structure_worth)]
-    if appeal:
-        worths.append((1e-2, worth_of(reward(appeal))))
-
-    def feedback(source: Source) -> Objective:
-        return reward_feedback(source, worths, steps=path, late=late)
-
+    feedback = partial(reward_feedback, worths=face_worths(identity, structure, appeal), steps=path, late=late)
     few = max(1, batch // 2)
     if host == "lora":
         change, own = low_rank(rank), photos(subject, captions=FACE_TEMPLATES, batch=batch)
         asked = prompts([text.format(subject.handle) for text in SCENES], batch=few, subject=subject)
-        both = denoising(own), feedback(asked)
-        return Recipe(
-            says=rare_word_and(subject.noun, handle=subject.handle),
-            modifiers=(change,),
-            stages=(
-                Stage((learned(change),), (denoising(own),), steps, lr),
-                Stage((learned(change),), both, reward_steps, reward_lr),
-            ),
-        )
+        first = Stage((learned(change),), (denoising(own),), steps, lr)
+        second = Stage((learned(change),), (denoising(own), feedback(asked)), reward_steps, reward_lr)
+        says = rare_word_and(subject.noun, handle=subject.handle)
+        return Recipe(says=says, modifiers=(change,), stages=(first, second))
     if host != "adapter":
         raise InputError(f"the host is 'adapter' or 'lora', not {host!r}")
     states = looked_tokens(subject, mean_of(face_embedding), tokens=tokens, name="face")
     fusion = decoupled_cross_attention(subject, face_embedding, scale=scale, states=states)
     seen = pairs_of_people(batch=3 * batch)
     shown = pairs_of_people(batch=few, name="people to paint", drop_image=0.0, drop_text=0.0, drop_both=0.0)
+    first = Stage((learned(fusion),), (denoising(seen),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine")
     aligned = denoising(shown), feedback(shown)
-    return Recipe(
-        says=subject.noun,
-        modifiers=(fusion,),
-        stages=(
-            Stage((learned(fusion),), (denoising(seen),), steps, lr, weight_decay=0.01, warmup=20, decay="cosine"),
-            Stage((parts_of(fusion, "key", "value"),), aligned, reward_steps, reward_lr),
-        ),
-        weights="id_aligner",
-    )
+    second = Stage((parts_of(fusion, "key", "value"),), aligned, reward_steps, reward_lr)
+    return Recipe(says=subject.noun, modifiers=(fusion,), stages=(first, second), weights="id_aligner")

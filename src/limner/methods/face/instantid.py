@@ -32,7 +32,7 @@ def instantid(
     width: int = 96,
     steps: int = 400,
     lr: float = 1e-3,
-    batch: int = 16,
+    batch: int = 8,
 ) -> Recipe:
     """Identity tokens in decoupled cross-attention, and alone in the cross-attention of IdentityNet.
 

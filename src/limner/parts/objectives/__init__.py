@@ -21,14 +21,13 @@ from .picture_words import among_words, short
 from .preserving import preserving
 from .prototype import near_start, prototype, prototypical_embedding
 from .refinement import refinement
-from .reward_feedback import Worth, face_worth, reward_feedback, structure_worth, worth_of
+from .reward_feedback import face_worths, reward_feedback, structure_worth
 from .rewards import clip_reward, policy_gradient, reward
 from .starts import near_begin
 from .text_balance import text_balance
 from .views import appearance_contrast, semantic_contrast
 
 __all__ = [
-    "Worth",
     "among_words",
     "apart",
     "appearance_contrast",
@@ -42,7 +41,7 @@ __all__ = [
     "denoising",
     "distillation",
     "face_distance",
-    "face_worth",
+    "face_worths",
     "guided_denoising",
     "kurtosis_gap",
     "localised",
@@ -75,5 +74,4 @@ __all__ = [
     "structure_worth",
     "text_balance",
     "without_picture",
-    "worth_of",
 ]

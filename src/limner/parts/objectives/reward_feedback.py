@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 from limner.core.recipe import Objective
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 Worth: TypeAlias = "Callable[[Step, Tensor], Tensor]"
 """(step, pictures [B, 3, H, W] painted for its batch, about in [0, 1]) -> [B], larger is better. Gradients pass."""
+
+
+APPEAL = 1e-2
+"""Weight of a reward of appeal."""
 
 
 def reward_feedback(
@@ -53,27 +58,21 @@ def painted_through_one_step(step: Step, steps: int, late: float) -> Tensor:
     import torch
 
     base, shape = step.adapted.base, step.batch.latents.shape
-    scheduler = base.scheduler(steps=steps)
-    last = len(scheduler.timesteps) - 1
-    first_late = min(last, round((1 - late) * (last + 1)))
-    stop = int(torch.randint(first_late, last + 1, (), generator=step.random("rewarded step")))
-    latents = torch.randn(shape, generator=step.random("first")).to(base.device, base.dtype)
-    noises = [step.random(f"sampler, {row}") for row in range(len(latents))]
+    times = base.scheduler(steps=steps).timesteps
+    first_late = min(len(times) - 1, round((1 - late) * len(times)))
+    stop = int(torch.randint(first_late, len(times), (), generator=step.random("rewarded step")))
+    x = torch.randn(shape, generator=step.random("first")).to(base.device, base.dtype)
+    at = [time.expand(len(x)).to(base.device) for time in times]
     with torch.no_grad():
-        latents = base.begin(latents, scheduler)
-        for k in range(stop):
-            time = scheduler.timesteps[k]
-            output = _output(step, latents / base.spread(scheduler, k), time)
-            latents = base.stepped(scheduler, output, time, latents, noises)
-    x, time = latents / base.spread(scheduler, stop), scheduler.timesteps[stop]
-    clean = base.x0(x, _output(step, x, time), time.expand(len(x)).to(base.device))
-    return base.decode(clean, clamp=False).float()
+        for time, after in pairwise(at[: stop + 1]):  # DDIM without noise (Eq. 12 of arXiv:2010.02502)
+            output = _output(step, x, time)
+            x = base.noised(base.x0(x, output, time), base.noise_of(x, output, time), after)
+    return base.decode(base.x0(x, _output(step, x, at[stop]), at[stop]), clamp=False).float()
 
 
-def _output(step: Step, x: Tensor, time: Tensor) -> Tensor:
+def _output(step: Step, x: Tensor, times: Tensor) -> Tensor:
     """The prediction for a batch's prompts and references."""
     adapted, batch = step.adapted, step.batch
-    times = time.expand(len(x)).to(x.device)
     run = adapted.run(
         time=times,
         latents=x,
@@ -143,3 +142,16 @@ def worth_of(reward: Reward) -> Worth:
         return found
 
     return worth
+
+
+def face_worths(identity: float, structure: float, appeal: str = "") -> list[tuple[float, Worth]]:
+    """The rewards of ID-Aligner with their weights: of the person, of an undistorted structure, and of appeal.
+
+    identity: weight of `face_worth`
+    structure: weight of `structure_worth`
+    appeal: name of a reward (`reward`), whose weight is APPEAL; empty: none
+    """
+    from .rewards import reward
+
+    found: list[tuple[float, Worth]] = [(identity, face_worth), (structure, structure_worth)]
+    return [*found, (APPEAL, worth_of(reward(appeal)))] if appeal else found
