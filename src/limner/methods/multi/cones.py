@@ -17,8 +17,8 @@ from limner.parts.sources import prior_note
     title="Cones (concept neurons)",
     arxiv="2303.05125",
     scope=("object", "multi"),
-    full_size={"share": 0.02, "lr": 0.01, "batch": 1, "num_class_pictures": 200},
-    same=("steps", "prior_weight"),
+    full_size={"lr": 0.01, "batch": 1, "num_class_pictures": 200},
+    same=("share", "steps", "prior_weight"),
     source="Sec. 4 of arXiv:2303.05125: 1 to 3 of 100 weights; steps and rates are not published",
 )
 def cones(

@@ -18,8 +18,8 @@ from limner.parts.sources import PHOTO_TEMPLATES, photos
     title="Cones 2",
     arxiv="2305.19327",
     scope=("object", "multi"),
-    full_size={"layout_weight": 0.2, "steps": 4000, "batch": 1},
-    same=("layout_until", "lr"),
+    full_size={"steps": 4000, "batch": 1},
+    same=("layout_weight", "layout_until", "lr"),
     source="README and guidance_config_example.json of ali-vilab/Cones-V2, 0.08 times 2.5; the rate for the "
     "residual alone is ours",
 )

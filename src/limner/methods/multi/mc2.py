@@ -18,8 +18,8 @@ from limner.parts.sources import PHOTO_TEMPLATES, photos
     title="MC^2 (multi-concept guidance)",
     arxiv="2404.05268",
     scope=("multi",),
-    full_size={"rank": 4, "lr": 0.0001, "word_rate": 10.0, "steps": 1000, "batch": 2},
-    same=("apart", "until"),
+    full_size={"lr": 0.0001, "word_rate": 10.0, "steps": 1000, "batch": 2},
+    same=("rank", "apart", "until"),
     source="Mix-of-Show's, whose concepts it composes",
 )
 def mc2(

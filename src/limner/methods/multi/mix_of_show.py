@@ -19,8 +19,8 @@ from limner.parts.sources import PHOTO_TEMPLATES, photos
     title="Mix-of-Show",
     arxiv="2305.18292",
     scope=("object", "multi", "face"),
-    full_size={"rank": 4, "lr": 0.0001, "word_rate": 10.0, "attention_weight": 0.01, "batch": 2, "steps": 1000},
-    same=(),
+    full_size={"lr": 0.0001, "word_rate": 10.0, "batch": 2, "steps": 1000},
+    same=("attention_weight", "rank"),
     source="options/train/EDLoRA/real of TencentARC/Mix-of-Show; steps are ours, for its 500 repeats of each picture",
 )
 def mix_of_show(

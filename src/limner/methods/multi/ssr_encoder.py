@@ -21,8 +21,8 @@ DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6)
     title="SSR-Encoder",
     arxiv="2312.16272",
     scope=("multi", "object", "face"),
-    full_size={"drop_text": 0.8, "lr": 5e-05, "batch": 24, "steps": 100000},
-    same=("scale", "width", "consistency"),
+    full_size={"drop_text": 0.8, "lr": 5e-05, "steps": 100000},
+    same=("batch", "scale", "width", "consistency"),
     source="train.sh and train.py of Xiaojiu-z/SSR_Encoder; steps and the selecting width are ours",
 )
 def ssr_encoder(
