@@ -157,11 +157,12 @@ def test_the_same_seed_teaches_the_same_concept(
 def test_another_seed_teaches_another_concept(
     base: Any, rex: Subject, learned_once: Callable[[str], Learned], name: str
 ) -> None:
-    adapted = adapter(base, name, rex)
+    adapted, learned = adapter(base, name, rex), learned_once(name)
     running = train(base, adapted, stages=adapted.recipe.tuning, seed=1)
-    other = next(running).snapshot().tensors
+    if same(learned.first.tensors, next(running).snapshot().tensors):  # no rate yet, for example
+        *_, last = (progress.snapshot().tensors if progress.last else {} for progress in running)
+        assert not same(learned.tensors, last)
     running.close()
-    assert not same(learned_once(name).first.tensors, other)
 
 
 @EVERY_TUNED
@@ -212,15 +213,15 @@ def _starts_as(base: Any, recipe: Recipe) -> str:
 @EVERY
 def test_at_half_scale_it_lies_between(base: Any, learned_once: Callable[[str], Learned], name: str) -> None:
     """A picture at half the strength is nearer to both ends than the ends are to each other; or half a strength is
-    refused. A change so large that its half paints the same is as far from the start as the whole, and a little
-    more."""
+    refused. A change so large that its half paints the same is as far from one end as the other end is, and a little
+    more; so is one that nothing was trained for."""
     learned = learned_once(name)
     half = paint_at_half_scale(base, learned.concept)
     if half is not None:
         off = paint_latents(base, learned.concept, 0.0)
         apart = (learned.latents - off).norm()
         assert 0 < (half - off).norm() < 1.1 * apart
-        assert 0 < (half - learned.latents).norm() < apart
+        assert 0 < (half - learned.latents).norm() < 1.1 * apart
 
 
 def paint_at_half_scale(base: Any, concept: limner.Concept) -> Tensor | None:

@@ -46,7 +46,8 @@ def test_merge_then_paint_both(files: tuple[Path, Path], tmp_path: Path, capsys:
     assert "exists already" in capsys.readouterr().err
     words = ["paint", "<rex> and <bo>", "--with", both, "--steps", 2, "--out", tmp_path]
     assert run(*words, "--region", "rex=left", "--region", "bo=0.5,0,1,1", "--compose", "attention") == 0
-    story = json.loads(Image.open(tmp_path / "000.png").info["limner"])
+    with Image.open(tmp_path / "000.png") as image:
+        story = json.loads(image.info["limner"])
     assert story["concepts"] == ["<rex>", "<bo>"]
     assert story["settings"]["regions"] == {"rex": [0.0, 0.0, 0.5, 1.0], "bo": [0.5, 0.0, 1.0, 1.0]}
     assert story["settings"]["compose"] == "attention"

@@ -336,11 +336,11 @@ def test_without_the_library_the_install_line_is_said(monkeypatch: pytest.Monkey
 
 def test_a_folder_saved_by_the_library(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    images = [Image.open(picture(tmp_path / f"{k}.png", k + 1)) for k in range(3)]
+    files = [{"bytes": picture(tmp_path / f"{k}.png", k + 1).read_bytes(), "path": None} for k in range(3)]
     features = datasets.Features(
         {"image": datasets.Image(), "caption": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b"])}
     )
-    rows = {"image": images, "caption": ["a dog 0", "a dog 1", "a dog 2"], "label": [0, 1, 0]}
+    rows = {"image": files, "caption": ["a dog 0", "a dog 1", "a dog 2"], "label": [0, 1, 0]}
     datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / "saved"))
     for words in (str(tmp_path / "saved"), f"hf:{tmp_path / 'saved'}"):
         found = corpus(words, noun="dog")
@@ -355,7 +355,8 @@ def held(folder: Path, tmp_path: Path) -> Path:
     """One of the cat's pictures, mirrored, smaller and saved as JPEG; and one of another thing."""
     out = tmp_path / "held"
     (out / "subject").mkdir(parents=True)
-    image = Image.open(folder / "cat" / "1.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    with Image.open(folder / "cat" / "1.png") as image:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     image.resize((40, 40)).save(out / "subject" / "a.jpg", quality=90)
     picture(out / "other" / "b.png", 77)
     return out

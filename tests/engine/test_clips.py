@@ -197,7 +197,8 @@ def test_animations_keep_frames_pace_and_story(suffix: str, tmp_path: Path) -> N
 def test_frames_are_saved_one_by_one(tmp_path: Path) -> None:
     clip().save(tmp_path / "frames")
     assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == [f"{k:03}.png" for k in range(4)]
-    story = json.loads(Image.open(tmp_path / "frames" / "002.png").info["limner"])
+    with Image.open(tmp_path / "frames" / "002.png") as frame:
+        story = json.loads(frame.info["limner"])
     assert (story["frame"], story["seed"]) == (2, 3)
     with pytest.raises(InputError, match="not as .mp4"):
         clip().save(tmp_path / "rex.mp4")

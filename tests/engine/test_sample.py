@@ -99,7 +99,8 @@ def test_pictures_know_their_story_and_show_themselves(base: Any, tmp_path: Path
     paths = pictures.save(tmp_path)
     assert [p.name for p in pictures.save(tmp_path)] == ["002.png", "003.png"]
     assert [p.name for p in pictures.save(tmp_path, overwrite=True)] == ["000.png", "001.png"]
-    story = json.loads(Image.open(paths[1]).info["limner"])
+    with Image.open(paths[1]) as image:
+        story = json.loads(image.info["limner"])
     assert (story["prompt"], story["seed"], story["base"]) == ("a dog", 4, "pocket")
     assert pictures[0]._repr_png_().startswith(b"\x89PNG")
     assert pictures._repr_html_().count("<img") == 2

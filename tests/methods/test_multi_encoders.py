@@ -265,5 +265,5 @@ def test_the_decoder_stays_as_it_is_while_the_network_learns(base: Any, rex: Sub
     with attach(base, [Adapter(lambda_eclipse(rex, layers=2, width=32), rex.handle)]) as adapted:
         (decoder,), (prior,) = ([selection(adapted) for selection in stage.train] for stage in (first, second))
     assert all(name.startswith("image.") for name in decoder)
-    assert all(name.startswith("prior.") for name in prior)
+    assert all(name.startswith("predictor.") for name in prior)
     assert {term.source.name for term in second.loss} == {"pairs"}

@@ -33,7 +33,7 @@ OPENS = ("model",)
 """Settings whose value is the folder or hub id of a network to load."""
 
 
-RUNS = ("judge",)
+RUNS = ("appeal", "judge")
 """Settings whose value may be code to run, as FILE.py:function. Sampling runs none of it."""
 
 

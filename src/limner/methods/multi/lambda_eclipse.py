@@ -58,5 +58,5 @@ def lambda_eclipse(
     own, shown = pairs(batch=batch, target="same", drop_text=0.5), pairs(batch=batch, references=2, drop_text=0.0)
     decoder = Stage((beginning(part, "image."),), (denoising(own),), decoder_steps, lr, 0.01, warmup=20, decay="cosine")
     regression = embedding_regression(shown, part, contrast=contrast)
-    prior = Stage((beginning(part, "prior."),), (regression,), steps, lr, 0.01, warmup=20, decay="cosine")
+    prior = Stage((beginning(part, "predictor."),), (regression,), steps, lr, 0.01, warmup=20, decay="cosine")
     return Recipe(says=subject.noun, modifiers=(part,), stages=(decoder, prior), weights="lambda_eclipse")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from limner.core.subject import Subject
     from limner.core.types import AttentionCall, Kind, Pass
 
-PREFIX, FEATURES = "prior.", "prior.features"
+PREFIX, FEATURES = "predictor.", "predictor.features"
 LOOK = alone(each_of(clip_global))
 PREDICTS = "predicts the image embedding"  # key in a run's cache: the modifier whose prediction is read
 
