@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import limner
@@ -185,3 +186,10 @@ def person(seed: int = 2_000_003, *, name: str = "rex", count: int = 3) -> Subje
 
     pixels = draw([portrait(Face(made(seed)), seed=seed + k) for k in range(count)]).pixels
     return Subject.of(pixels, noun="person", handle=name)
+
+
+def open_image(path: Path) -> Image.Image:
+    """A picture in memory; its file is closed."""
+    with Image.open(path) as image:
+        image.load()
+    return image

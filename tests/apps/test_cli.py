@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from limner.apps.cli.main import main
-from tests.helpers import ship_weights_in
+from tests.helpers import open_image, ship_weights_in
 
 pytestmark = pytest.mark.usefixtures("few_steps")
 
@@ -41,7 +41,7 @@ def test_learn_then_paint(photos: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert run("paint", "<rex> on the beach", "--with", concept, "-n", 2, "--steps", 2, "--out", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["pictures"] == [str(out / "000.png"), str(out / "001.png")]
     assert run("paint", "a dog", "--steps", 4, "--guide-between", 0, 0.5, "--out", out, "--overwrite") == 0
-    assert json.loads(Image.open(out / "000.png").info["limner"])["settings"]["guide_between"] == [0.0, 0.5]
+    assert json.loads(open_image(out / "000.png").info["limner"])["settings"]["guide_between"] == [0.0, 0.5]
     capsys.readouterr()
     assert run("paint", "a dog", "--guide-between", 0.5, 0.2) == 1
     assert run("paint", "a dog", "--subject-from", 1) == 1
@@ -71,8 +71,8 @@ def test_paint_into_a_picture(photos: Path, tmp_path: Path, capsys: pytest.Captu
     mask.save(tmp_path / "mask.png")
     words = ["paint", "a cat on the beach", "--onto", photos / "0.jpg", "--steps", 4, "--out", tmp_path / "painted"]
     assert run(*words, "--where", tmp_path / "mask.png") == 0
-    painted = Image.open(tmp_path / "painted" / "000.png")
-    before = Image.open(photos / "0.jpg").convert("RGB")
+    painted = open_image(tmp_path / "painted" / "000.png")
+    before = open_image(photos / "0.jpg").convert("RGB")
     assert painted.size == before.size == (200, 150)
     assert painted.crop((100, 0, 200, 150)).tobytes() == before.crop((100, 0, 200, 150)).tobytes()
     assert painted.crop((0, 0, 100, 150)).tobytes() != before.crop((0, 0, 100, 150)).tobytes()

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from limner.apps.cli.main import main
 from limner.apps.cli.saved import read_settings
 from limner.core.subject import Subject
 from limner.errors import FileError, PromptError
 from limner.evaluation.datasets import Case, Member
+from tests.helpers import open_image
 
 pytestmark = pytest.mark.usefixtures("few_steps")
 
@@ -35,7 +35,7 @@ def test_samples_are_painted_while_it_learns_and_change_nothing(
     samples = Samples(["<rex> in the snow", "a photo of <rex>"], 2, tmp_path / "samples")
     seen = limner.learn(base, rex, watch=samples, **settings)
     assert [path.name for path in samples.written] == ["000002.png"]  # the end is not among them
-    sheet = Image.open(samples.written[0])
+    sheet = open_image(samples.written[0])
     assert sheet.width > 1.9 * sheet.height  # two prompts, side by side
     unseen = limner.learn(base, rex, **settings)
     assert seen.losses == unseen.losses
@@ -110,7 +110,7 @@ def test_many_prompts_are_painted_from_a_file(tmp_path: Path, capsys: pytest.Cap
     file = tmp_path / "prompts.txt"
     file.write_text("\ufeffa red dog\n\n# not this\n  a cat on the beach \n", encoding="utf-8")
     assert run("paint", "--prompts", file, "-n", 2, "--steps", 2, "--out", tmp_path / "out") == 0
-    stories = [json.loads(Image.open(p).info["limner"])["prompt"] for p in sorted((tmp_path / "out").glob("*.png"))]
+    stories = [json.loads(open_image(p).info["limner"])["prompt"] for p in sorted((tmp_path / "out").glob("*.png"))]
     assert stories == ["a red dog", "a red dog", "a cat on the beach", "a cat on the beach"]
     capsys.readouterr()
     assert run("paint", "a dog", "--prompts", file) == 1

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
 import limner
 from limner.apps.cli.main import main
@@ -25,7 +24,7 @@ from limner.engine.checkpoint import CHECKPOINT
 from limner.errors import FileError, PaintingError, TeachingError
 from limner.workflows import learn
 from limner.workflows.learn_files import page_folder
-from tests.helpers import same
+from tests.helpers import open_image, same
 
 pytestmark = pytest.mark.usefixtures("few_steps")
 
@@ -50,7 +49,7 @@ def test_photographs_in_a_folder_of_the_subjects_name_stay(
     folder = tmp_path / "rex"
     folder.mkdir()
     for k, photo in enumerate(sorted(photos.iterdir())):
-        Image.open(photo).save(folder / f"{k:03}.png")
+        open_image(photo).save(folder / f"{k:03}.png")
     (folder / "index.html").write_text("mine")
     before = contents(folder)
     monkeypatch.chdir(tmp_path)
@@ -464,7 +463,7 @@ def test_pictures_are_saved_as_they_are_painted(
     monkeypatch.setattr(paint, "painting", stopped)
     assert run("paint", "a dog", "-n", 3, "--steps", 1, "--out", tmp_path) == 130
     assert f"1 of 3 pictures are saved in {tmp_path}" in capsys.readouterr().err
-    assert json.loads(Image.open(tmp_path / "000.png").info["limner"])["prompt"] == "a dog"
+    assert json.loads(open_image(tmp_path / "000.png").info["limner"])["prompt"] == "a dog"
 
 
 def test_painting_leaves_gradients_to_the_caller(base: Any) -> None:

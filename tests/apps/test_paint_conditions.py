@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.helpers import open_image
+
 from .test_cli import run
 
 TWO = ("--steps", 2, "--json")
@@ -39,7 +41,7 @@ def test_edges_of_a_picture_are_computed_and_obeyed(
     named = ("--like", like, "--condition", "edges", "--control", f"edges={control}")
     assert run(*about, "--out", tmp_path / "a", *named) == 0
     (path,) = json.loads(capsys.readouterr().out)["pictures"]
-    assert json.loads(Image.open(path).info["limner"])["settings"]["conditions"] == ["edges"]
+    assert json.loads(open_image(path).info["limner"])["settings"]["conditions"] == ["edges"]
     blank = tmp_path / "blank.png"
     Image.new("L", (128, 128)).save(blank)
     assert run(*about, "--out", tmp_path / "b", "--condition", f"edges={blank}", "--control", f"edges={control}") == 0

@@ -23,6 +23,7 @@ from limner.errors import FileError, InputError, MissingExtra, PictureError
 from limner.parts.sources import corpus as shelves
 from limner.parts.sources.corpus import Shelf
 from limner.parts.sources.pairs import pairs
+from tests.helpers import open_image
 
 from .test_layouts import picture
 
@@ -313,7 +314,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, load: Callable[[str], Any]) -> None:
 
 def test_rows_of_a_hub_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[dict[str, Any]] = [
-        {"image": Image.open(picture(tmp_path / f"{k}.png", k + 1)), "text": f"a cat {k}", "label": k % 2}
+        {"image": open_image(picture(tmp_path / f"{k}.png", k + 1)), "text": f"a cat {k}", "label": k % 2}
         for k in range(4)
     ]
     rows.append({"image": OSError("truncated"), "text": "a cat", "label": 0})

@@ -14,6 +14,7 @@ from limner.data.corpora import corpus
 from limner.data.layouts import recognised
 from limner.data.listed import Listed
 from limner.errors import FileError, InputError, LimnerError, PictureError
+from tests.helpers import open_image
 
 
 def picture(path: Path, seed: int, side: int = 40) -> Path:
@@ -147,7 +148,7 @@ def test_masks_of_every_layout(tmp_path: Path) -> None:
     picture(tmp_path / "a" / "2.png", 2)
     (tmp_path / "a" / "masks").mkdir()
     white.save(tmp_path / "a" / "masks" / "2.png")
-    see_through = Image.open(picture(tmp_path / "a" / "3.png", 3)).convert("RGBA")
+    see_through = open_image(picture(tmp_path / "a" / "3.png", 3)).convert("RGBA")
     see_through.putalpha(Image.linear_gradient("L").resize((40, 40)))
     see_through.save(tmp_path / "a" / "3.png")
     found = recognised(tmp_path / "a")
@@ -157,7 +158,7 @@ def test_masks_of_every_layout(tmp_path: Path) -> None:
 
 def test_near_duplicates_and_the_page(tmp_path: Path) -> None:
     first = picture(tmp_path / "0.png", 3)
-    Image.open(first).resize((80, 80)).save(tmp_path / "1.jpg", quality=90)
+    open_image(first).resize((80, 80)).save(tmp_path / "1.jpg", quality=90)
     picture(tmp_path / "2.png", 8)
     found = recognised(tmp_path)
     assert found.doubles == [("0.png", "1.jpg")]

@@ -12,6 +12,7 @@ from PIL import Image
 from limner.data.duplicates import doubles, split
 from limner.errors import FileError, InputError
 from limner.evaluation.datasets import loaders, said
+from tests.helpers import open_image
 
 LIST = """Classes
 
@@ -221,7 +222,7 @@ def test_doubles_are_found_mirrored_shifted_and_saved_anew(tmp_path: Path) -> No
     first = large.crop((0, 0, 160, 160))
     shifted, mirrored = large.crop((30, 10, 190, 170)), first.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     first.save(tmp_path / "again.jpg", quality=60)
-    again = Image.open(tmp_path / "again.jpg")
+    again = open_image(tmp_path / "again.jpg")
     assert doubles([first, picture(2, 160), shifted, picture(3, 160), mirrored, again]) == [[0, 2, 4, 5], [1], [3]]
 
 

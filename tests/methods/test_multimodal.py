@@ -288,7 +288,7 @@ def _writer(fusion: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["kosmos_g", "cafe"])
 def test_the_picture_is_read_and_the_text_towers_states_are_not(base: Any, rex: Subject, name: str) -> None:
-    subjects = rex, limner.workflows.demo.toy("dog", 1_000_050, count=1)
+    subjects = rex, toy("dog", 1_000_050, count=1)
     found = []
     for subject in subjects:
         with torch.no_grad(), attach(base, [adapter(base, name, subject)]) as adapted:

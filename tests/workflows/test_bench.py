@@ -258,7 +258,7 @@ def test_spreading_over_a_cluster(ran: SimpleNamespace, tmp_path: Path, monkeypa
 
 
 def test_plans_that_make_no_sense_are_errors() -> None:
-    with pytest.raises(InputError, match="no methods"):
+    with pytest.raises(InputError, match="no method is named"):
         Plan(())
     with pytest.raises(UnknownName, match="dreambooth"):
         Plan((("dreambooths", ()),))
@@ -406,7 +406,7 @@ def test_the_report_draws_a_curve_and_keeps_it_out_of_the_tables(curve: SimpleNa
 
 
 def test_a_curve_is_of_what_the_bench_teaches() -> None:
-    with pytest.raises(InputError, match="is not among them"):
+    with pytest.raises(InputError, match="is not one of them"):
         Plan((FAST,), curves=("ip_adapter",))
 
 

@@ -17,6 +17,7 @@ from limner.core.provenance import SOURCE_TYPE
 from limner.core.subject import Subject
 from limner.errors import FileError, InputError
 from limner.workflows.publish import publish
+from tests.helpers import open_image
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_a_picture_tells_other_tools_how_it_was_made(saved: Path) -> None:
-    about = Image.open(saved).info
+    about = open_image(saved).info
     assert json.loads(about["limner"])["seed"] == 7
     first, negative, fields = about["parameters"].split("\n")
     assert (first, negative) == ("<rex> — à la plage", "Negative prompt: fog")
@@ -133,7 +134,7 @@ def test_a_picture_tells_other_tools_how_it_was_made(saved: Path) -> None:
 
 
 def test_a_picture_says_that_an_algorithm_made_it(saved: Path) -> None:
-    image = Image.open(saved)
+    image = open_image(saved)
     assert f'DigitalSourceType="{SOURCE_TYPE}"' in image.info["XML:com.adobe.xmp"]
     assert SOURCE_TYPE.endswith("trainedAlgorithmicMedia")
 
@@ -201,7 +202,7 @@ def test_a_signed_picture_is_verified_offline(saved: Path, tmp_path: Path) -> No
     found = manifest_of(path)
     (manifest,) = found["manifests"].values()
     assert SOURCE_TYPE in json.dumps(manifest["assertions"])
-    assert Image.open(path).info["parameters"].startswith("<rex>")
+    assert open_image(path).info["parameters"].startswith("<rex>")
     faults = {s["code"] for s in found.get("validation_status", [])}
     assert faults <= {"signingCredential.untrusted"}  # the root was made up here; nothing else is wrong
     changed = bytearray(path.read_bytes())
