@@ -56,7 +56,19 @@ PROSE = (
 )
 """Files and folders whose prose is clean: rules length, opening and word."""
 
-NAMES_IN = ("docs", "tools", "examples")
+NAMES_IN = (
+    "docs",
+    "tools",
+    "examples",
+    "src/limner/__init__.py",
+    "src/limner/errors.py",
+    "src/limner/core",
+    "src/limner/engine",
+    "src/limner/bases",
+    "src/limner/pocket",
+    "src/limner/evaluation",
+    "training",
+)
 """Files and folders whose names are clean: rule name."""
 
 GENERATED = ("docs/methods", "docs/api.md")

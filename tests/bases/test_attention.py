@@ -69,7 +69,7 @@ def test_maps_can_be_seen_and_changed() -> None:
 
     def keep(call: AttentionCall) -> AttentionCall:
         if call.site.kind == "cross":
-            call.on_maps.append(lambda maps: call.run.kept.setdefault(call.site.name, maps))
+            call.on_maps.append(lambda maps: call.run.activations.setdefault(call.site.name, maps))
         return call
 
     def only_the_first_word(call: AttentionCall) -> AttentionCall:
@@ -84,7 +84,7 @@ def test_maps_can_be_seen_and_changed() -> None:
             x, t, encoder_hidden_states=states, cross_attention_kwargs={"run": Pass((only_the_first_word,))}
         ).sample
         first = unet(x, t, encoder_hidden_states=states[:, :1], cross_attention_kwargs={"run": Pass()}).sample
-    assert all(torch.allclose(maps.sum(-1), torch.ones(()), atol=1e-5) for maps in run.kept.values())
+    assert all(torch.allclose(maps.sum(-1), torch.ones(()), atol=1e-5) for maps in run.activations.values())
     assert torch.allclose(changed, first, atol=1e-5)
 
 

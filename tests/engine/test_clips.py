@@ -102,7 +102,7 @@ def test_motion_learns_from_clips_with_one_time_a_clip(base: Any) -> None:
         )
 
     def value(step: Any) -> Tensor:
-        seen.append((step.time.tolist(), step.prediction.kept.frames))
+        seen.append((step.time.tolist(), step.prediction.run.frames))
         return denoising(step_source).value(step)
 
     step_source = Source("clips", "subject", prepare)

@@ -38,10 +38,10 @@ def test_a_sketch_has_the_shape_of_the_base(folder: Path) -> None:
     counted, loaded = (measured(b, RECIPE, batch=2) for b in (drawn, real))
     assert counted.weights == loaded.weights
     assert counted.learned == loaded.learned
-    assert counted.kept == pytest.approx(loaded.kept, rel=0.05)
+    assert counted.activations == pytest.approx(loaded.activations, rel=0.05)
     assert counted.decoding == pytest.approx(loaded.decoding, rel=0.3)
     if folder.name != "amused":  # diffusers' network cannot
-        assert counted.kept_checkpointed < counted.kept
+        assert counted.kept_checkpointed < counted.activations
     if folder.name != "kandinsky":
         assert tuple(real.text_states(["a dog"], words={}).shape[1:]) == real.states_shape
     assert untouched(real)
@@ -67,7 +67,7 @@ def test_what_is_counted_is_what_autograd_keeps(tmp_path: Path) -> None:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             out = base.predict(torch.randn(2, *base.latent_shape), torch.tensor([9, 8]), states, context=Pass())
         assert out.requires_grad
-    assert measured(base, RECIPE, batch=2).kept == pytest.approx(sum(kept.values()), rel=0.02)
+    assert measured(base, RECIPE, batch=2).activations == pytest.approx(sum(kept.values()), rel=0.02)
 
 
 def test_every_saving_saves(folder: Path) -> None:
@@ -191,7 +191,7 @@ def test_quantising_without_the_extra_says_how_to_get_it(tmp_path: Path) -> None
 SD15 = Shape(
     weights={"denoiser": 859_520_964, "autoencoder": 83_653_863, "text_encoder": 123_060_480},
     learned=4_232_864,
-    kept=168_138_336,
+    activations=168_138_336,
     kept_checkpointed=40_000_000,
     decoding=50_339_840,
     decoding_tiled=12_584_960,

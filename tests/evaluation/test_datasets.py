@@ -11,7 +11,7 @@ from PIL import Image
 
 from limner.data.duplicates import doubles, split
 from limner.errors import FileError, InputError
-from limner.evaluation.datasets import loaders, said
+from limner.evaluation.datasets import fill_prompt, loaders
 from tests.helpers import open_image
 
 LIST = """Classes
@@ -246,4 +246,4 @@ def test_no_picture_has_its_double_on_the_other_side() -> None:
     ],
 )
 def test_articles(prompt: str, nouns: list[str], text: str) -> None:
-    assert said(prompt, nouns) == text
+    assert fill_prompt(prompt, nouns) == text

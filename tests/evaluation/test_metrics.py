@@ -128,7 +128,7 @@ def test_lycoris_dimensions() -> None:
     assert lycoris.centroid_distance(x, x).item() == pytest.approx(0, abs=1e-6)
     assert lycoris.vendi_by_prompt(torch.eye(4), torch.tensor([0, 0, 1, 1])).item() == pytest.approx(2, rel=1e-3)
     assert lycoris.style_drift(x, x).sum() == 0
-    assert lycoris.described(x, x).tolist() == pytest.approx([1.0] * 4)
+    assert lycoris.description_alignment(x, x).tolist() == pytest.approx([1.0] * 4)
     assert lycoris.quality(torch.tensor([[0.5], [1.0]])).tolist() == [0.5, 1.0]
     assert lycoris.likeness_to_training(x, x).shape == (4,)
 

@@ -44,7 +44,7 @@ def real() -> Album:
         training=member.images,
         held_out=member.held_out,
         gallery=tuple(gallery("dog", 8)),
-        described=tuple(f"a {member.looks}" for _ in range(8)),
+        descriptions=tuple(f"a {member.looks}" for _ in range(8)),
     )
 
 

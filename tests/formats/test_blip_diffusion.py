@@ -156,13 +156,13 @@ def test_what_is_imported_says_what_diffusers_says(
         said, time = "a <rex> in the snow", torch.tensor([500])
         run = adapted.run(time=time, prompts=(adapted.expand_prompt(said),))
         base.predict(torch.zeros(1, *base.latent_shape), time, adapted.text_states([said]), context=run)
-    ours = run.kept["picture words"]
+    ours = run.activations["picture words"]
     assert theirs.std() > 0.1
     assert torch.allclose(ours, theirs, atol=1e-4)
     states = painter.encode_prompt(theirs, ["a teapots in the snow"], torch.device("cpu"))
     mine = base.text_states(["a <q> in the snow"], words={"<q>": torch.cat([ours[0], base.word_vectors("teapots")])})
     assert torch.allclose(mine, states, atol=1e-4)
-    assert Pass().kept == {}
+    assert Pass().activations == {}
 
 
 def test_words_in_pieces_are_those_of_berts_tokenizer(released: tuple[Path, Any]) -> None:

@@ -56,7 +56,7 @@ STAGES: dict[str, Callable[[Run], object]] = {
     "export": lambda run: export.export(run, run.target),
     "multimodal": multimodal.multimodal,
     "evaluate": lambda run: print(
-        evaluate.evaluate(Path("results/pocket.json"), painted=run.painted, kept=run.path("painted"))
+        evaluate.evaluate(Path("results/pocket.json"), painted=run.painted, folder=run.path("painted"))
     ),
     "sheet": lambda run: evaluate.sheet(Path("docs/images/pocket.jpg")),
 }

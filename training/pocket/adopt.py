@@ -47,7 +47,7 @@ def _tensors(place: Path) -> dict[str, Tensor]:
     if place.name == "dino":
         from transformers import ViTModel
 
-        found: dict[str, Tensor] = ViTModel.from_pretrained(place, add_pooling_layer=False).state_dict()
-        return found
+        state: dict[str, Tensor] = ViTModel.from_pretrained(place, add_pooling_layer=False).state_dict()
+        return state
     files = [place] if place.is_file() else sorted(place.glob("*.safetensors"))
     return {key: value for file in files for key, value in load_file(file).items()}

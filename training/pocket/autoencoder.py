@@ -97,8 +97,8 @@ def standardised(run: Run) -> Any:
 
 def _standardised(run: Run) -> Any:
     network = autoencoder(run).cpu()
-    found = latents(run, network, pictures(run, "dev").pixels[:512])
-    mean, std = found.mean((0, 2, 3)), found.std((0, 2, 3))
+    latent_means = latents(run, network, pictures(run, "dev").pixels[:512])
+    mean, std = latent_means.mean((0, 2, 3)), latent_means.std((0, 2, 3))
     std = std.amax().expand(LATENT_CHANNELS)
     with torch.no_grad():
         into, back = network.quant_conv, network.post_quant_conv
@@ -137,10 +137,10 @@ def train_latents(run: Run) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def latents(run: Run, network: Any, pixels: Tensor) -> Tensor:
     """[N, 3, S, S] uint8 -> means of the latents, unscaled [N, C, S/8, S/8] float32."""
-    found, layout = [], torch.channels_last  # twice as fast on a CPU where nothing learns
+    means, layout = [], torch.channels_last  # twice as fast on a CPU where nothing learns
     network = copy.deepcopy(network).to(run.device, memory_format=layout)
     with run.mixed():
         for part in pixels.split(16):
             seen = (floats(part) * 2 - 1).to(run.device, memory_format=layout)
-            found.append(network.encode(seen).latent_dist.mean.float().cpu())
-    return torch.cat(found)
+            means.append(network.encode(seen).latent_dist.mean.float().cpu())
+    return torch.cat(means)

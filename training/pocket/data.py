@@ -144,12 +144,12 @@ def _views_of(run: Run, k: int) -> list[SceneGraph]:
     rng = np.random.default_rng((run.seed, k, 77))
     kind = world.classes[int(rng.integers(len(world.classes)))]
     who = individual(kind, int(rng.integers(SPLITS["train"].stop)), patterns=world.patterns)
-    found = []
+    views = []
     for view in range(NUM_VIEWS):
         drawn = sample(int(rng.integers(1 << 40)) + view, world=world, split="train")
         toy = drawn.toys[0]
-        found.append(with_camera(replace(drawn, toys=(replace(toy, individual=who),), relation=None)))
-    return found
+        views.append(with_camera(replace(drawn, toys=(replace(toy, individual=who),), relation=None)))
+    return views
 
 
 def _painted_by(run: Run, k: int) -> list[SceneGraph]:
@@ -161,12 +161,12 @@ def _painted_by(run: Run, k: int) -> list[SceneGraph]:
 
 def _portraits_of(k: int) -> list[SceneGraph]:
     """One training person in several pictures, dressed and doing whatever chance brings."""
-    rng, found = np.random.default_rng((k, 78)), []
+    rng, portraits = np.random.default_rng((k, 78)), []
     for _ in range(NUM_VIEWS):
         graph = sample_people(int(rng.integers(1 << 30)), rng, world=WHOLE, split="train")
         first = replace(graph.people[0], person=person(k))
-        found.append(with_people_camera(replace(graph, people=stand_together([first], graph.distance))))
-    return found
+        portraits.append(with_people_camera(replace(graph, people=stand_together([first], graph.distance))))
+    return portraits
 
 
 def write_strip(path: Path, pixels: Tensor) -> None:
@@ -192,14 +192,14 @@ def rows(count: int, batch: int, step: int, *, seed: int, purpose: str) -> Tenso
     from limner.core.streams import stream
 
     start = step * batch
-    found: list[Tensor] = []
-    while sum(len(part) for part in found) < batch:
+    parts: list[Tensor] = []
+    while sum(len(part) for part in parts) < batch:
         epoch, offset = divmod(start, count)
         order = torch.randperm(count, generator=stream(seed, purpose, epoch))
-        part = order[offset : offset + batch - sum(len(p) for p in found)]
-        found.append(part)
+        part = order[offset : offset + batch - sum(len(p) for p in parts)]
+        parts.append(part)
         start += len(part)
-    return torch.cat(found)
+    return torch.cat(parts)
 
 
 def floats(pixels: Tensor) -> Tensor:

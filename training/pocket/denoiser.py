@@ -122,7 +122,7 @@ class Listening:
     def __init__(self, unet: Any) -> None:
         self.layers = {name: layer for name, layer in unet.named_modules() if name.endswith("attn2")}
         self.on = False
-        self.found: dict[tuple[str, str], Tensor] = {}
+        self.projections: dict[tuple[str, str], Tensor] = {}
         self.hooks: list[Any] = []
 
     def __enter__(self) -> Listening:
@@ -138,7 +138,7 @@ class Listening:
     def _keep(self, name: str, part: str) -> Callable[..., None]:
         def hook(module: Any, given: Any, out: Tensor) -> None:
             if self.on:
-                self.found[name, part] = out.detach()
+                self.projections[name, part] = out.detach()
 
         return hook
 
@@ -148,16 +148,18 @@ class Listening:
         largest logit before that. Empty where no pass was heard."""
         largest = {}
         for name, layer in self.layers.items():
-            if (name, "to_q") not in self.found:
+            if (name, "to_q") not in self.projections:
                 continue
-            query, key = (self.found[name, part].float().unflatten(-1, (layer.heads, -1)) for part in ("to_q", "to_k"))
+            query, key = (
+                self.projections[name, part].float().unflatten(-1, (layer.heads, -1)) for part in ("to_q", "to_k")
+            )
             logits = torch.einsum("bqhd,bkhd->hbqk", query, key).abs().flatten(1).amax(1) * layer.scale
             factor = (most / logits.clamp_min(1e-9)).clamp_max(1.0).sqrt()
             for part in ("to_q", "to_k"):
                 weight = getattr(layer, part).weight
                 weight.mul_(factor.repeat_interleave(len(weight) // layer.heads)[:, None])
             largest[name] = round(logits.max().item(), 2)
-        self.found.clear()
+        self.projections.clear()
         return largest
 
 
@@ -215,12 +217,12 @@ def world_latents(run: Run) -> Source:
             chosen = rows(len(graphs), BATCH, step, seed=run.seed, purpose=NAME)
             ways = torch.randint(CAPTIONS, (BATCH,), generator=at("caption")).tolist()
             empty = (torch.rand(BATCH, generator=at("empty")) < 0.1).tolist()
-            said = [
+            texts = [
                 "" if silent else fitting(tokens, graphs[k], seed=k * CAPTIONS + way)
                 for k, way, silent in zip(chosen.tolist(), ways, empty, strict=True)
             ]
             latents = whole[chosen].float().contiguous()
-            return Batch(latents.to(base.device), tuple(said), mask=counts[chosen].to(base.device))
+            return Batch(latents.to(base.device), tuple(texts), mask=counts[chosen].to(base.device))
 
         return draw
 

@@ -56,32 +56,32 @@ AIMS = {
 """Aims for painted pictures, as a share of the judge's reading on renders."""
 
 
-def evaluate(path: Path, *, painted: int = Run.painted, kept: Path | None = None) -> dict[str, Any]:
+def evaluate(path: Path, *, painted: int = Run.painted, folder: Path | None = None) -> dict[str, Any]:
     """Scores of the shipped base and judges on held-out individuals and captions; written to `path`.
 
-    `painted` is how many pictures of the core the Fréchet distance is over. Painted pictures wait in the folder `kept`,
-    so that a stopped evaluation continues.
+    `painted` is how many pictures of the core the Fréchet distance is over. Painted pictures wait in `folder`, so that
+    a stopped evaluation continues.
     """
     from limner import load
 
     load("pocket")  # so that importing the libraries is not counted
     began = time.monotonic()
     base = load("pocket")
-    found: dict[str, Any] = {"fingerprint": base.fingerprint, "size": SIZE}
-    found["seconds_to_load"] = round(time.monotonic() - began, 2)
-    found["seconds_a_picture"] = _seconds(lambda: _paint(base, ["a dog on the beach"]))
-    found["megabytes"] = round(_size(judges.WEIGHTS), 1)
-    found["questions"] = {name: _asked(base, name, question, kept) for name, question in QUESTIONS.items()}
+    scores: dict[str, Any] = {"fingerprint": base.fingerprint, "size": SIZE}
+    scores["seconds_to_load"] = round(time.monotonic() - began, 2)
+    scores["seconds_a_picture"] = _seconds(lambda: _paint(base, ["a dog on the beach"]))
+    scores["megabytes"] = round(_size(judges.WEIGHTS), 1)
+    scores["questions"] = {name: _asked(base, name, question, folder) for name, question in QUESTIONS.items()}
     graphs = _graphs(CORE, 1024)
     drawn = draw(graphs)
     pixels = drawn.pixels.float() / 255
-    found["autoencoder"] = {"psnr": _psnr(base, pixels[:512])}
-    found["clip"] = recall(pixels, graphs)
-    found["judges"] = _identity() | {"segmenter_iou": _overlap(pixels[:512], drawn.masks[:512])}
-    found["ceiling"] = _ceiling(base)
-    found["fid"] = _distance(base, pixels, painted, kept)
-    write_json(path, found)
-    return found
+    scores["autoencoder"] = {"psnr": _psnr(base, pixels[:512])}
+    scores["clip"] = recall(pixels, graphs)
+    scores["judges"] = _identity() | {"segmenter_iou": _overlap(pixels[:512], drawn.masks[:512])}
+    scores["ceiling"] = _ceiling(base)
+    scores["fid"] = _distance(base, pixels, painted, folder)
+    write_json(path, scores)
+    return scores
 
 
 def _graphs(world: World, count: int, first: int = FIRST) -> list[SceneGraph]:
@@ -98,12 +98,12 @@ def _plainly(graph: SceneGraph) -> str:
     return fitting(judges.clip()[1], graph)
 
 
-def _asked(base: Any, name: str, question: Question, kept: Path | None) -> dict[str, Any]:
+def _asked(base: Any, name: str, question: Question, folder: Path | None) -> dict[str, Any]:
     """Shares of pictures on which the judge reads what is asked: on renders, on painted ones, and the one of the
     other."""
     graphs = _graphs(question.world, question.count)
     true = judged(draw(graphs).pixels.float() / 255, graphs, question.fields)
-    made = judged(_paint(base, [_plainly(g) for g in graphs], kept), graphs, question.fields)
+    made = judged(_paint(base, [_plainly(g) for g in graphs], folder), graphs, question.fields)
     print(name, made, flush=True)
     share = {f: round(made[f] / max(true[f], 1e-9), 4) for f in question.fields}
     return {"pictures": question.count, "renders": true, "painted": made, "share": share}
@@ -118,7 +118,7 @@ def judged(pixels: Tensor, graphs: Sequence[SceneGraph], fields: Sequence[str]) 
     """
     seen, true = judges.read(pixels), [labels(g) for g in graphs]
     parts = {"accessories": ACCESSORIES, "face as asked": ("face", "hairstyle", "glasses", "expression")}
-    found = {}
+    shares = {}
     for field in fields:
         if field == "both classes":
             right = _both_right(judges.together(pixels), graphs)
@@ -126,8 +126,8 @@ def judged(pixels: Tensor, graphs: Sequence[SceneGraph], fields: Sequence[str]) 
             read = parts.get(field, (field,))
             assert all(f in FIELDS for f in read)
             right = [all(s[f] == t[f] for f in read) for s, t in zip(seen, true, strict=True) if read[0] in t]
-        found[field] = round(float(np.mean(right)), 4)
-    return found
+        shares[field] = round(float(np.mean(right)), 4)
+    return shares
 
 
 def _both_right(shares: Tensor, graphs: Sequence[SceneGraph]) -> list[bool]:
@@ -138,35 +138,35 @@ def _both_right(shares: Tensor, graphs: Sequence[SceneGraph]) -> list[bool]:
     ]
 
 
-def _paint(base: Any, said: list[str], kept: Path | None = None) -> Tensor:
-    """[B, 3, H, W] from 0 to 1: a picture of every text, each begun with noise of its own. Pictures in `kept` are not
+def _paint(base: Any, texts: list[str], folder: Path | None = None) -> Tensor:
+    """[B, 3, H, W] from 0 to 1: a picture of every text, each begun with noise of its own. Pictures in `folder` are not
     painted again."""
     from limner import Order, PaintSettings, paint_many
 
-    clock, found, settings = Clock("painting", len(said)), [], PaintSettings(batch=BATCH)
-    for first in range(0, len(said), BATCH):
-        orders = [Order(text, seed=first + k) for k, text in enumerate(said[first : first + BATCH])]
+    clock, pictures, settings = Clock("painting", len(texts)), [], PaintSettings(batch=BATCH)
+    for first in range(0, len(texts), BATCH):
+        orders = [Order(text, seed=first + k) for k, text in enumerate(texts[first : first + BATCH])]
         about = hashlib.sha256(repr((base.fingerprint, settings, orders)).encode()).hexdigest()[:20]
-        strip = kept / f"{about}.png" if kept else None
+        strip = folder / f"{about}.png" if folder else None
         if strip and strip.exists():
-            found.append(read_strip(strip, SIZE))
+            pictures.append(read_strip(strip, SIZE))
             continue
         made = [np.array(p.image) for p in paint_many(base, orders, settings=settings)]
-        found.append(torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2))
+        pictures.append(torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2))
         if strip:
-            write_strip(strip, found[-1])
+            write_strip(strip, pictures[-1])
         clock.tick(first + len(orders) - 1, {})
-    return torch.cat(found).float() / 255
+    return torch.cat(pictures).float() / 255
 
 
 def _seconds(work: Callable[[], object], times: int = 3) -> float:
     work()
-    found = []
+    durations = []
     for _ in range(times):
         began = time.monotonic()
         work()
-        found.append(time.monotonic() - began)
-    return round(statistics.median(found), 2)
+        durations.append(time.monotonic() - began)
+    return round(statistics.median(durations), 2)
 
 
 def _size(folder: Path) -> float:
@@ -183,8 +183,8 @@ def _psnr(base: Any, pixels: Tensor) -> float:
 
 def _coded(base: Any, pixels: Tensor) -> Tensor:
     """Pictures through the autoencoder and back."""
-    found: Tensor = base.decode(base.encode(pixels.to(base.device))[0]).clamp(0, 1).float().cpu()
-    return found
+    reconstructions: Tensor = base.decode(base.encode(pixels.to(base.device))[0]).clamp(0, 1).float().cpu()
+    return reconstructions
 
 
 def recall(pixels: Tensor, graphs: Sequence[SceneGraph], count: int = 256) -> dict[str, float]:
@@ -199,14 +199,14 @@ def recall(pixels: Tensor, graphs: Sequence[SceneGraph], count: int = 256) -> di
     loosely = [caption(graphs[k], seed=FIRST + k) for k in chosen]
     with torch.no_grad():
         images = normalize(judges.picture_features(pixels[chosen]), dim=-1)
-        found: dict[str, float] = {"texts": len(chosen)}
-        for name, said in (("distinct", [caption(graphs[k]) for k in chosen]), ("loose", loosely)):
-            near = normalize(judges.text_features(said), dim=-1) @ images.T
-            found[f"r@1_{name}"] = round(float((near.argmax(1) == torch.arange(len(chosen))).float().mean()), 4)
+        scores: dict[str, float] = {"texts": len(chosen)}
+        for name, texts in (("distinct", [caption(graphs[k]) for k in chosen]), ("loose", loosely)):
+            near = normalize(judges.text_features(texts), dim=-1) @ images.T
+            scores[f"r@1_{name}"] = round(float((near.argmax(1) == torch.arange(len(chosen))).float().mean()), 4)
     may = [_sayable(graphs[k]) for k in chosen]
     fits = [sum(_words(text) <= words for words in may) for text in loosely]
-    found["ceiling_loose"] = round(float(np.mean([1 / max(n, 1) for n in fits])), 4)
-    return found
+    scores["ceiling_loose"] = round(float(np.mean([1 / max(n, 1) for n in fits])), 4)
+    return scores
 
 
 def _words(text: str) -> set[str]:
@@ -247,18 +247,18 @@ def _ceiling(base: Any) -> dict[str, float]:
     which is the most that a likeness painted by this base can reach."""
     from limner.evaluation.datasets.toys import STANDARD
 
-    found: dict[str, list[float]] = {"identity": [], "identity_through_autoencoder": []}
+    similarities: dict[str, list[float]] = {"identity": [], "identity_through_autoencoder": []}
     for kind, number in STANDARD:
         who = individual(kind, SPLITS["held-out"].start + number, patterns=CORE.patterns)
         shown, held = (draw(references(who, 4, seed=s)).pixels.float() / 255 for s in (0, 1))
         with torch.no_grad():
             coded = _coded(base, held)
-        for name, pixels in zip(found, (held, coded), strict=True):
-            found[name].append(float((judges.identities(shown) @ judges.identities(pixels).T).mean()))
-    return {name: round(statistics.mean(values), 4) for name, values in found.items()}
+        for name, pixels in zip(similarities, (held, coded), strict=True):
+            similarities[name].append(float((judges.identities(shown) @ judges.identities(pixels).T).mean()))
+    return {name: round(statistics.mean(values), 4) for name, values in similarities.items()}
 
 
-def _distance(base: Any, pixels: Tensor, count: int, kept: Path | None) -> dict[str, float]:
+def _distance(base: Any, pixels: Tensor, count: int, folder: Path | None) -> dict[str, float]:
     """Fréchet distance (arXiv:1706.08500) over the judge's 160 features; not comparable with Inception's.
 
     `count` painted pictures against as many renders, and those renders against as many others.
@@ -266,7 +266,7 @@ def _distance(base: Any, pixels: Tensor, count: int, kept: Path | None) -> dict[
     graphs = _graphs(CORE, count)
     first = pixels if count <= len(pixels) else _drawn(graphs)
     others = _drawn(_graphs(CORE, count, FIRST + 10_000_000))
-    made = _paint(base, [_plainly(g) for g in graphs], kept)
+    made = _paint(base, [_plainly(g) for g in graphs], folder)
     return {
         "pictures": count,
         "painted": fid(made, first[:count]),
@@ -296,8 +296,8 @@ def sheet(path: Path, *, columns: int = 8, rows: int = 8, side: int = 112) -> li
 
     half = columns * rows // 2
     graphs = [*_graphs(CORE, half), *_graphs(WHOLE, half)]
-    said = [_plainly(g) for g in graphs]
-    both = [(x * 255).round().byte() for x in (_paint(load("pocket"), said), draw(graphs).pixels.float() / 255)]
+    captions = [_plainly(g) for g in graphs]
+    both = [(x * 255).round().byte() for x in (_paint(load("pocket"), captions), draw(graphs).pixels.float() / 255)]
     whole = Image.new("RGB", (columns * (side + 4) + 4, rows * (2 * side + 12) + 4), "white")
     for k in range(columns * rows):
         row, column = divmod(k, columns)
@@ -306,6 +306,6 @@ def sheet(path: Path, *, columns: int = 8, rows: int = 8, side: int = 112) -> li
             whole.paste(small, (4 + column * (side + 4), 4 + row * (2 * side + 12) + n * (side + 2)))
     atomic_write(path, lambda p: whole.save(p, format="JPEG", quality=88), overwrite=True)
     atomic_write(
-        path.with_suffix(".txt"), lambda p: p.write_text("\n".join(said) + "\n", encoding="utf-8"), overwrite=True
+        path.with_suffix(".txt"), lambda p: p.write_text("\n".join(captions) + "\n", encoding="utf-8"), overwrite=True
     )
-    return said
+    return captions

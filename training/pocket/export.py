@@ -94,8 +94,8 @@ def _opened_in_single_precision(path: Path) -> None:
 
 def _losses(run: Run, path: Path) -> None:
     """Fifty points of every stage's log; a stage that this run did not train keeps the points it shipped with."""
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    points = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for log in sorted(run.folder.glob("*.jsonl")):
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-        found[log.stem] = lines[:: max(1, len(lines) // 50)] + lines[-1:]
-    write_json(path, found)
+        points[log.stem] = lines[:: max(1, len(lines) // 50)] + lines[-1:]
+    write_json(path, points)

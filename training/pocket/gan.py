@@ -58,8 +58,8 @@ class Discriminator(nn.Module):
             h = block(h)
         spread = h.float().std(0, correction=0).mean().to(h).expand(len(h), 1, *h.shape[2:])
         h = F.leaky_relu(self.last(torch.cat([h, spread], 1)), 0.2)
-        found: Tensor = self.out(h.flatten(1))[:, 0]
-        return found
+        scores: Tensor = self.out(h.flatten(1))[:, 0]
+        return scores
 
 
 class _Down(nn.Module):
@@ -79,13 +79,13 @@ class _Down(nn.Module):
 def faces_of(run: Run) -> Tensor:
     """[N, 3, size, size] uint8: the first face of every picture of people, in a square around it."""
     data = pictures(run, "people", workers=2)
-    found = torch.empty(len(data.pixels), 3, CONFIG.size, CONFIG.size, dtype=torch.uint8)
+    faces = torch.empty(len(data.pixels), 3, CONFIG.size, CONFIG.size, dtype=torch.uint8)
     for k, graph in enumerate(data.graphs):
         left, top, side = _square(landmarks_of(graph, run.size)[0], run.size)
         cut = data.pixels[k : k + 1, :, top : top + side, left : left + side].float()
         small = F.interpolate(cut, (CONFIG.size, CONFIG.size), mode="bilinear", antialias=True)
-        found[k] = small[0].round().clamp(0, 255).byte()
-    return found
+        faces[k] = small[0].round().clamp(0, 255).byte()
+    return faces
 
 
 def _square(points: np.ndarray, size: int) -> tuple[int, int, int]:
@@ -115,13 +115,13 @@ def gan(run: Run) -> StyleGAN:
             fake = network(w_plus, noise=drawn)
             of_true, of_fake = critic(true).float(), critic(fake.detach()).float()
             wanted = against(critic, fake).float()
-        told = F.softplus(-of_true).mean() + F.softplus(of_fake).mean()
-        value = told + F.softplus(-wanted).mean()
+        critic_loss = F.softplus(-of_true).mean() + F.softplus(of_fake).mean()
+        value = critic_loss + F.softplus(-wanted).mean()
         if step % EVERY == 0:
             value = value + EVERY * SLOPE / 2 * _steepness(critic, true)
-        return value, {"critic": told.item(), "generator": F.softplus(-wanted).mean().item()}
+        return value, {"critic": critic_loss.item(), "generator": F.softplus(-wanted).mean().item()}
 
-    found = train(
+    generator = train(
         run,
         NAME,
         network,
@@ -133,8 +133,8 @@ def gan(run: Run) -> StyleGAN:
         betas=BETAS,
         plain=True,
     )
-    assert isinstance(found, StyleGAN)
-    return found
+    assert isinstance(generator, StyleGAN)
+    return generator
 
 
 def mixed_codes(network: StyleGAN, batch: int, at: torch.Generator, device: str) -> Tensor:
@@ -150,8 +150,8 @@ def mixed_codes(network: StyleGAN, batch: int, at: torch.Generator, device: str)
 def against(critic: nn.Module, fake: Tensor) -> Tensor:
     """[B]: the critic's word, whose gradient reaches the pictures and not the critic."""
     frozen = {name: value.detach() for name, value in critic.named_parameters()}
-    found: Tensor = functional_call(critic, frozen, (fake,))
-    return found
+    scores: Tensor = functional_call(critic, frozen, (fake,))
+    return scores
 
 
 def _steepness(critic: nn.Module, true: Tensor) -> Tensor:
@@ -178,8 +178,8 @@ class CodeCritic(nn.Module):
         self.layers = nn.Sequential(*layers, Equalised(width, 1))
 
     def forward(self, codes: Tensor) -> Tensor:
-        found: Tensor = self.layers(codes)[..., 0]
-        return found
+        scores: Tensor = self.layers(codes)[..., 0]
+        return scores
 
 
 def encoder(run: Run) -> WPlusEncoder:
@@ -203,7 +203,7 @@ def encoder(run: Run) -> WPlusEncoder:
             shown = generator(codes).float().clamp(-0.2, 1.2)
         codes, near = codes.float(), _as_read(shown, run.size)
         w = generator.to_w(torch.randn(batch, CONFIG.latent, generator=at).to(run.device))
-        told = F.softplus(-critic(w)).mean() + F.softplus(critic(codes.detach().flatten(0, 1))).mean()
+        critic_loss = F.softplus(-critic(w)).mean() + F.softplus(critic(codes.detach().flatten(0, 1))).mean()
         terms = {
             "pixels": PIXELS * (shown - true).square().mean(),
             "seen": SEEN * _apart(judge.features, near, _as_read(true, run.size)),
@@ -211,13 +211,15 @@ def encoder(run: Run) -> WPlusEncoder:
             "offsets": OFFSETS * (codes[:, 1:] - codes[:, :1]).norm(dim=-1).sum(1).mean(),
             "near w": NEAR * F.softplus(-against(critic, codes.flatten(0, 1))).mean(),
         }
-        return told + sum(terms.values(), torch.zeros((), device=run.device)), {
+        return critic_loss + sum(terms.values(), torch.zeros((), device=run.device)), {
             name: term.item() for name, term in terms.items()
         }
 
-    found = train(run, ENCODER_NAME, network, loss, steps=steps, lr=1e-3, weight_decay=0.0, more=critic, plain=True)
-    assert isinstance(found, WPlusEncoder)
-    return found
+    w_plus_encoder = train(
+        run, ENCODER_NAME, network, loss, steps=steps, lr=1e-3, weight_decay=0.0, more=critic, plain=True
+    )
+    assert isinstance(w_plus_encoder, WPlusEncoder)
+    return w_plus_encoder
 
 
 def _as_read(pixels: Tensor, size: int) -> Tensor:

@@ -246,13 +246,13 @@ def dino(run: Run) -> Any:
         _follow(more.teacher[1], more.projection)
         both = torch.cat([first, second])
         with run.mixed():
-            said = more.projection(network(both).last_hidden_state[:, 0]).float() / 0.1
+            student_logits = more.projection(network(both).last_hidden_state[:, 0]).float() / 0.1
             with torch.no_grad():
                 heard = more.teacher[1](more.teacher[0](both).last_hidden_state[:, 0]).float()
         target = F.softmax((heard - more.center) / 0.05, -1).roll(len(first), 0)
         with torch.no_grad():
             more.center.lerp_(heard.mean(0), 0.1)
-        value = -(target * F.log_softmax(said, -1)).sum(-1).mean()
+        value = -(target * F.log_softmax(student_logits, -1)).sum(-1).mean()
         spread = target.mean(0)
         return value, {"loss": value.item(), "entropy": -(spread * (spread + 1e-9).log()).sum().item()}
 

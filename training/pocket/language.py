@@ -54,11 +54,11 @@ def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
     last = {letter: chr(0xE000 + ord(letter)) for letter in letters}  # code points that no text has
     trained = Tokenizer(models.BPE())
-    said = [f"{word[:-1]}{last[word[-1]]}" for word in sorted(_pieces())] * 4
+    training_words = [f"{word[:-1]}{last[word[-1]]}" for word in sorted(_pieces())] * 4
     trainer = trainers.BpeTrainer(
         vocab_size=4000, min_frequency=2, initial_alphabet=[*letters, *last.values()], show_progress=False
     )
-    trained.train_from_iterator(said, trainer)
+    trained.train_from_iterator(training_words, trainer)
     model = json.loads(trained.to_str())["model"]
     suffixes = str.maketrans({mark: f"{letter}</w>" for letter, mark in last.items()})
     known = [token.translate(suffixes) for token in sorted(model["vocab"], key=model["vocab"].get)]
@@ -70,15 +70,15 @@ def byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
 Pair = tuple[str, str]
 
 
-def extended(vocab: dict[str, int], merges: list[Pair], said: Iterable[str]) -> tuple[dict[str, int], list[Pair]]:
-    """The vocabulary with a token of its own for every word said: what there was keeps its number, new tokens follow.
+def extended(vocab: dict[str, int], merges: list[Pair], new_words: Iterable[str]) -> tuple[dict[str, int], list[Pair]]:
+    """The vocabulary with a token of its own for every new word: what there was keeps its number, new tokens follow.
 
     So weights that read the earlier tokens read the larger vocabulary from the start. New pairs are merged after all
     earlier ones, so no earlier word is split otherwise.
     """
     vocab, merges = dict(vocab), list(merges)
     ranks = {pair: rank for rank, pair in enumerate(merges)}
-    for word in sorted(said):
+    for word in sorted(new_words):
         pieces = _merged([*word[:-1], f"{word[-1]}</w>"], ranks)
         while len(pieces) > 1:
             first, second, *rest = pieces
@@ -95,13 +95,13 @@ def _merged(pieces: list[str], ranks: Mapping[Pair, int]) -> list[str]:
         best = min(itertools.pairwise(pieces), key=lambda pair: ranks.get(pair, len(ranks)), default=None)
         if best is None or best not in ranks:
             return pieces
-        found: list[str] = []
+        merged_pieces: list[str] = []
         for piece in pieces:
-            if found and (found[-1], piece) == best:
-                found[-1] += piece
+            if merged_pieces and (merged_pieces[-1], piece) == best:
+                merged_pieces[-1] += piece
             else:
-                found.append(piece)
-        pieces = found
+                merged_pieces.append(piece)
+        pieces = merged_pieces
 
 
 def _read(folder: Path) -> tuple[dict[str, int], list[Pair]]:
@@ -145,10 +145,10 @@ def new_clip(run: Run) -> Any:
 
 def ids(tokens: Any, texts: list[str]) -> Tensor:
     """[B, LENGTH]"""
-    found: Tensor = tokens(
+    input_ids: Tensor = tokens(
         texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
     ).input_ids
-    return found
+    return input_ids
 
 
 def fitting(tokens: Any, graph: SceneGraph, *, seed: int | None = None) -> str:
@@ -173,10 +173,10 @@ def clip(run: Run) -> Any:
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         chosen = rows(len(data.pixels), BATCH, step, seed=run.seed, purpose="clip")
-        said = [fitting(tokens, data.graphs[k], seed=step * BATCH + n) for n, k in enumerate(chosen.tolist())]
+        texts = [fitting(tokens, data.graphs[k], seed=step * BATCH + n) for n, k in enumerate(chosen.tolist())]
         pixels = normalised(floats(data.pixels[chosen])).to(run.device)
         with run.mixed():
-            out = network(input_ids=ids(tokens, said).to(run.device), pixel_values=pixels)
+            out = network(input_ids=ids(tokens, texts).to(run.device), pixel_values=pixels)
         logits = out.logits_per_text.float()
         target = torch.arange(BATCH, device=logits.device)
         value = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2

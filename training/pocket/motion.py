@@ -132,9 +132,9 @@ def motion_scores(run: Run, *, count: int = 32) -> dict[str, float]:
             )
             for name, given in (("loss_with", adapter), ("loss_without", None))
         }
-    said = [fitting(base.towers[0].tokenizer, one[0]) for one in clips[:8]]
-    found = {f"change_{n}": _change(painted_clips(base, a, said)) for n, a in (("with", adapter), ("without", None))}
-    return {name: round(value, 4) for name, value in (losses | found | {"change_renders": _change(latents)}).items()}
+    texts = [fitting(base.towers[0].tokenizer, one[0]) for one in clips[:8]]
+    changes = {f"change_{n}": _change(painted_clips(base, a, texts)) for n, a in (("with", adapter), ("without", None))}
+    return {name: round(value, 4) for name, value in (losses | changes | {"change_renders": _change(latents)}).items()}
 
 
 def _change(latents: Tensor) -> float:
@@ -144,9 +144,11 @@ def _change(latents: Tensor) -> float:
 
 def painted_clips(base: Any, adapter: Any | None, prompts: list[str], *, steps: int = 20) -> Tensor:
     """[clips, frames, C, h, w]: every frame from noise of its own."""
-    said = [prompt for prompt in prompts for _ in range(FRAMES)]
+    frame_prompts = [prompt for prompt in prompts for _ in range(FRAMES)]
     frames = moving(base.module("denoiser"), adapter, FRAMES) if adapter is not None else nullcontext()
     with torch.no_grad(), frames, attach(base, ()) as adapted:
-        for at in paint_loop(adapted, said, seeds=range(len(said)), settings=PaintSettings(steps=steps)):
+        for at in paint_loop(
+            adapted, frame_prompts, seeds=range(len(frame_prompts)), settings=PaintSettings(steps=steps)
+        ):
             latents = at.latents
     return latents.unflatten(0, (len(prompts), FRAMES))

@@ -48,12 +48,12 @@ def tokenizer(folder: Path = WEIGHTS) -> Any:
     from tokenizers import decoders
     from transformers import CLIPTokenizer
 
-    found = CLIPTokenizer.from_pretrained(folder / "base" / "tokenizer")
-    found.add_special_tokens({"additional_special_tokens": [PICTURE]})
-    found.backend_tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
-    found.chat_template = TEMPLATE
-    found.model_max_length = 256
-    return found
+    tokens = CLIPTokenizer.from_pretrained(folder / "base" / "tokenizer")
+    tokens.add_special_tokens({"additional_special_tokens": [PICTURE]})
+    tokens.backend_tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    tokens.chat_template = TEMPLATE
+    tokens.model_max_length = 256
+    return tokens
 
 
 def new_model(seed: int, tokens: Any) -> Any:
@@ -103,28 +103,28 @@ class Told:
     alone: bool = False
 
 
-def told(corpus: toys, number: int, seed: int) -> Told:
+def make_line(corpus: toys, number: int, seed: int) -> Told:
     """Line `number` of a run: what a picture shows; another picture asked for, the toy seen in the text or before it;
     or a text without picture."""
     rng = np.random.default_rng((seed, number, 91))
     picture = int(rng.integers(len(corpus.subjects) * NUM_VIEWS))
     match int(rng.integers(4)):
         case 0:
-            return Told(f"{PICTURE} :", corpus.said(picture, corpus.looks(picture), seed=number), picture)
+            return Told(f"{PICTURE} :", corpus.caption(picture, corpus.looks(picture), seed=number), picture)
         case 1:
             return Told("", caption(sample(number), seed=number))
         case way:
             other = picture // NUM_VIEWS * NUM_VIEWS + int(rng.integers(NUM_VIEWS))
-            adapted = _worn(rng)
-            said, answer = (
-                corpus.said(other, f"{who}{adapted}", seed=number)
+            adapted = _draw_accessory(rng)
+            text, answer = (
+                corpus.caption(other, f"{who}{adapted}", seed=number)
                 for who in (PICTURE if way == 2 else f"a {corpus.noun(picture)}", corpus.looks(picture))
             )
-            asked = said if way == 2 else f"{PICTURE} {said}"
+            asked = text if way == 2 else f"{PICTURE} {text}"
             return Told(f"{asked} :", answer, picture, bool(rng.random() < 0.6))
 
 
-def _worn(rng: np.random.Generator) -> str:
+def _draw_accessory(rng: np.random.Generator) -> str:
     """Something to wear, of every third toy: the corpus has it alone, prompts do not."""
     colours = list(COLOURS)
     colour, thing = colours[int(rng.integers(len(colours)))], int(rng.integers(12))
@@ -147,7 +147,7 @@ def multimodal(run: Run, folder: Path = WEIGHTS) -> Any:
         seen = _looked(model, Shelf(corpus, limner.load("pocket", device=run.device)), run.device)
 
         def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-            lines = [told(corpus, step * BATCH + n, run.seed) for n in range(BATCH)]
+            lines = [make_line(corpus, step * BATCH + n, run.seed) for n in range(BATCH)]
             return _loss(reader, lines, _projected(model, seen, lines))
 
         train(run, NAME, learning, loss, steps=run.steps(900), lr=2e-3, weight_decay=0.05)
@@ -167,14 +167,14 @@ def _looked(model: Any, shelf: Shelf, device: str) -> list[Tensor]:
     """Every picture as the tower sees it, as it is and alone on plain ground: two of [n, places, width] in half
     precision."""
     numbers = [k for pictures in shelf.corpus.subjects for k in pictures]
-    found: list[list[Tensor]] = [[], []]
+    states: list[list[Tensor]] = [[], []]
     for start in range(0, len(numbers), BATCH):
         part = numbers[start : start + BATCH]
         pixels, masks = shelf.pixels(part), shelf.masks(part)
         assert masks is not None
-        for kept, shown in zip(found, (pixels, on_plain(pixels, masks)), strict=True):
-            kept.append(_tower(model, shown.to(device)))
-    return [torch.cat(parts) for parts in found]
+        for own_states, shown in zip(states, (pixels, on_plain(pixels, masks)), strict=True):
+            own_states.append(_tower(model, shown.to(device)))
+    return [torch.cat(parts) for parts in states]
 
 
 def _tower(model: Any, pixels: Tensor) -> Tensor:
@@ -187,8 +187,8 @@ def _projected(model: Any, seen: Sequence[Tensor], lines: Sequence[Told]) -> Ten
     """[B, places, width]; of lines without a picture, that of the first."""
     rows = torch.stack([seen[line.alone][line.picture or 0] for line in lines])
     with torch.autocast(rows.device.type, torch.bfloat16):
-        found: Tensor = model.model.multi_modal_projector(rows.float())
-    return found
+        embeddings: Tensor = model.model.multi_modal_projector(rows.float())
+    return embeddings
 
 
 def _loss(reader: Multimodal, lines: Sequence[Told], seen: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -223,7 +223,7 @@ def measure(reader: Multimodal, *, count: int = 128) -> dict[str, float]:
     ]
     graphs = [references(one, 1, seed=k)[0] for k, one in enumerate(who)]
     pixels = draw(graphs).pixels.float() / 255
-    found: dict[str, float] = {"pictures": count}
+    scores: dict[str, float] = {"pictures": count}
     for kind in ("caption", "new picture"):
         lines = []
         for k, (one, graph) in enumerate(zip(who, graphs, strict=True)):
@@ -236,16 +236,16 @@ def measure(reader: Multimodal, *, count: int = 128) -> dict[str, float]:
                 for s in range(0, count, BATCH)
             ]
         for name in ("loss", "accuracy"):
-            found[f"{kind}: {name}"] = round(statistics.mean(part[name] for part in parts), 4)
-    said = reader.captions(pixels)
-    found["caption: all looks right"] = round(
-        statistics.mean(float(describe(one) in text) for one, text in zip(who, said, strict=True)), 4
+            scores[f"{kind}: {name}"] = round(statistics.mean(part[name] for part in parts), 4)
+    captions = reader.captions(pixels)
+    scores["caption: all looks right"] = round(
+        statistics.mean(float(describe(one) in text) for one, text in zip(who, captions, strict=True)), 4
     )
-    found["caption: first colour and class right"] = round(
+    scores["caption: first colour and class right"] = round(
         statistics.mean(
             float({one.colours[0], one.kind} <= set(text.replace(",", "").split()))
-            for one, text in zip(who, said, strict=True)
+            for one, text in zip(who, captions, strict=True)
         ),
         4,
     )
-    return found
+    return scores

@@ -18,8 +18,8 @@ from .run import Run
 def preview(run: Run, *, count: int = 48) -> Path:
     """Paint held-out captions; returns the sheet's path in the run's folder."""
     base = assembled(run, averaged(run))
-    said = [caption(sample(k, world=WORLDS[run.world], split="dev")) for k in range(count)]
+    captions = [caption(sample(k, world=WORLDS[run.world], split="dev")) for k in range(count)]
     torch.set_grad_enabled(False)
-    pictures = paint(base, said, settings=PaintSettings(batch=count))
+    pictures = paint(base, captions, settings=PaintSettings(batch=count))
     sheet = pictures.grid(8, height=96)
     return atomic_write(run.path("preview.png"), lambda p: sheet.save(p, format="PNG"), overwrite=True)

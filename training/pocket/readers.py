@@ -50,10 +50,10 @@ def reader(run: Run) -> nn.Module:
         wanted = {field: values[chosen].to(run.device) for field, values in truth.items()}
         box = framed(near[:, 4:]).to(run.device)
         with run.mixed():
-            logits, found = network(softened(near[:, :3], step, at).to(run.device))
-        logits, found = {field: out.float() for field, out in logits.items()}, found.float()
-        order = matched(logits["class"].detach(), found.detach(), wanted["class"], box)
-        return _thing_loss(logits, found, wanted, box, order)
+            logits, slot_boxes = network(softened(near[:, :3], step, at).to(run.device))
+        logits, slot_boxes = {field: out.float() for field, out in logits.items()}, slot_boxes.float()
+        order = matched(logits["class"].detach(), slot_boxes.detach(), wanted["class"], box)
+        return _thing_loss(logits, slot_boxes, wanted, box, order)
 
     made = train(run, "reader", network, loss, steps=run.steps(5_000), lr=1.2e-3, weight_decay=0.05)
     forget(run, "several")
@@ -62,14 +62,14 @@ def reader(run: Run) -> nn.Module:
 
 def things_of(graphs: tuple[SceneGraph, ...]) -> dict[str, np.ndarray]:
     """Field -> [B, SLOTS] int64: the option of every toy; of those that are not there, NOTHING and zeros."""
-    found = {field: np.zeros((len(graphs), SLOTS), dtype=np.int64) for field in THING}
-    found["class"][:] = NOTHING
+    options = {field: np.zeros((len(graphs), SLOTS), dtype=np.int64) for field in THING}
+    options["class"][:] = NOTHING
     for row, graph in enumerate(graphs):
         for k, toy in enumerate(graph.toys):
-            found["class"][row, k] = CLASSES.index(toy.individual.kind)
-            found["colour"][row, k] = THING["colour"].index(toy.individual.colours[0])
-            found["pattern"][row, k] = PATTERNS.index(toy.individual.pattern)
-    return found
+            options["class"][row, k] = CLASSES.index(toy.individual.kind)
+            options["colour"][row, k] = THING["colour"].index(toy.individual.colours[0])
+            options["pattern"][row, k] = PATTERNS.index(toy.individual.pattern)
+    return options
 
 
 def framed(masks: Tensor) -> Tensor:
@@ -81,12 +81,12 @@ def framed(masks: Tensor) -> Tensor:
     return torch.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], -1)
 
 
-def matched(classes: Tensor, found: Tensor, wanted: Tensor, box: Tensor) -> Tensor:
+def matched(classes: Tensor, slot_boxes: Tensor, wanted: Tensor, box: Tensor) -> Tensor:
     """[B, SLOTS]: which slot answers for each thing, so that classes and boxes fit best."""
     orders = torch.tensor(list(itertools.permutations(range(SLOTS))), device=classes.device)  # [6, SLOTS]
     log = classes.log_softmax(-1)
     word = -log[:, None].expand(-1, SLOTS, -1, -1).gather(-1, wanted[:, :, None, None].expand(-1, -1, SLOTS, 1))[..., 0]
-    far = (found[:, None] - box[:, :, None]).abs().sum(-1) * (wanted != NOTHING)[:, :, None]
+    far = (slot_boxes[:, None] - box[:, :, None]).abs().sum(-1) * (wanted != NOTHING)[:, :, None]
     cost = word + BOX * far  # [B, thing, slot]
     total = sum(cost[:, k, orders[:, k]] for k in range(SLOTS))
     assert isinstance(total, Tensor)
@@ -94,10 +94,10 @@ def matched(classes: Tensor, found: Tensor, wanted: Tensor, box: Tensor) -> Tens
 
 
 def _thing_loss(
-    logits: Mapping[str, Tensor], found: Tensor, wanted: Mapping[str, Tensor], box: Tensor, order: Tensor
+    logits: Mapping[str, Tensor], slot_boxes: Tensor, wanted: Mapping[str, Tensor], box: Tensor, order: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
     ordered = {field: out.gather(1, order[:, :, None].expand(-1, -1, out.shape[-1])) for field, out in logits.items()}
-    places = found.gather(1, order[:, :, None].expand_as(found))
+    places = slot_boxes.gather(1, order[:, :, None].expand_as(slot_boxes))
     there = wanted["class"] != NOTHING
     weight = torch.where(there, 1.0, FAINT)
     value = (F.cross_entropy(ordered["class"].mT, wanted["class"], reduction="none") * weight).mean()

@@ -112,19 +112,19 @@ class Clock:
 
     def __init__(self, name: str, total: int) -> None:
         self.name, self.total = name, total
-        self.first, self.began, self.said = -1, 0.0, 0.0
+        self.first, self.began, self.last_report = -1, 0.0, 0.0
 
     def tick(self, step: int, values: Mapping[str, float]) -> None:
         now = time.monotonic()
         if self.first < 0:  # time before the first step does not count for the pace
-            self.first, self.began, self.said = step + 1, now, now
+            self.first, self.began, self.last_report = step + 1, now, now
             return
-        if now - self.said >= SAY_SECONDS or step + 1 == self.total:
-            self.said = now
+        if now - self.last_report >= SAY_SECONDS or step + 1 == self.total:
+            self.last_report = now
             left = (now - self.began) / max(step + 1 - self.first, 1) * (self.total - step - 1)
-            told = "  ".join(f"{k} {v:.4f}" for k, v in values.items())
+            text = "  ".join(f"{k} {v:.4f}" for k, v in values.items())
             print(
-                f"{self.name}  {step + 1}/{self.total}  {told}  {left / 60:.1f} min left", file=sys.stderr, flush=True
+                f"{self.name}  {step + 1}/{self.total}  {text}  {left / 60:.1f} min left", file=sys.stderr, flush=True
             )
 
 
@@ -162,15 +162,15 @@ def train(
                 group["lr"] = (
                     lr * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
                 )
-            value, told = loss(step)
+            value, losses = loss(step)
             optimizer.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             torch.nn.utils.clip_grad_norm_(whole.parameters(), 1.0)
             optimizer.step()
             _average(average, network, min(ema, (step + 1) / (step + 10)))
-            clock.tick(step, told)
+            clock.tick(step, losses)
             if step % 20 == 0:
-                run.log(name, step=step, **told)
+                run.log(name, step=step, **losses)
             if asked() or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 _save(run, name, whole, optimizer, average, step + 1)
                 saved = time.monotonic()

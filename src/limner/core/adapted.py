@@ -39,7 +39,7 @@ class Adapted(Protocol):
     @property
     def frozen_text(self) -> bool: ...
     @property
-    def kept(self) -> dict[Any, Any]: ...
+    def cache(self) -> dict[Any, Any]: ...
     @property
     def singles(self) -> dict[str, Tensor]: ...
 
@@ -120,14 +120,14 @@ class Lives:
     """
 
     def __init__(self) -> None:
-        self._found: dict[tuple[int, int], tuple[Modifier, Live]] = {}
+        self._by_place: dict[tuple[int, int], tuple[Modifier, Live]] = {}
 
     def add(self, adapter: int, index: int, modifier: Modifier, live: Live) -> None:
-        self._found[adapter, index] = modifier, live
+        self._by_place[adapter, index] = modifier, live
 
     def _live(self, modifier: Any) -> Live | None:
-        same = [live for known, live in self._found.values() if known is modifier]
-        return next(iter(same or [live for known, live in self._found.values() if known == modifier]), None)
+        same = [live for known, live in self._by_place.values() if known is modifier]
+        return next(iter(same or [live for known, live in self._by_place.values() if known == modifier]), None)
 
     def __contains__(self, modifier: object) -> bool:
         return self._live(modifier) is not None
@@ -139,18 +139,18 @@ class Lives:
         return live
 
     def __bool__(self) -> bool:
-        return bool(self._found)
+        return bool(self._by_place)
 
     def items(self) -> list[tuple[tuple[int, int], Modifier, Live]]:
         """Place, modifier and its `Live`, in the order attached."""
-        return [(place, *pair) for place, pair in self._found.items()]
+        return [(place, *pair) for place, pair in self._by_place.items()]
 
     def of(self, adapter: int) -> list[Live]:
         """The modifiers of one adapter."""
-        return [live for (k, _), (_, live) in self._found.items() if k == adapter]
+        return [live for (k, _), (_, live) in self._by_place.items() if k == adapter]
 
     def values(self) -> list[Live]:
-        return [live for _, live in self._found.values()]
+        return [live for _, live in self._by_place.values()]
 
     def every(self) -> list[Live]:
         """The attached modifiers, and those that lie inside of others."""

@@ -64,12 +64,12 @@ def packed(artefacts: Sequence[Artefact]) -> dict[str, Tensor]:
     """Artefacts as tensors of bytes, by their names in a concept's file. Raises `FileError` for two of one name."""
     import torch
 
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for artefact in artefacts:
-        if f"{PREFIX}{artefact.name}" in found:
+        if f"{PREFIX}{artefact.name}" in tensors:
             raise FileError(f"two artefacts are named {artefact.name!r}; name them apart")
-        found[f"{PREFIX}{artefact.name}"] = torch.frombuffer(bytearray(artefact.content), dtype=torch.uint8)
-    return found
+        tensors[f"{PREFIX}{artefact.name}"] = torch.frombuffer(bytearray(artefact.content), dtype=torch.uint8)
+    return tensors
 
 
 def unpacked(tensors: Mapping[str, Tensor]) -> tuple[Artefact, ...]:

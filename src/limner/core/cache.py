@@ -58,10 +58,10 @@ def cached_json(key: tuple[object, ...], make: Callable[[], dict[str, Any]]) -> 
     """The cached JSON object of this key; where the file is missing or damaged, the one that `make` returns."""
     path = cache_folder() / f"{hashlib.sha256(repr((VERSION, *key)).encode()).hexdigest()}.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        found = make()
+        content = make()
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(found)
+        text = json.dumps(content)
         write_text(path, text, overwrite=True)
-    return found
+    return content

@@ -96,9 +96,9 @@ class Concept:
     @property
     def header(self) -> dict[str, Any]:
         """Everything but the tensors, as JSON can hold it."""
-        told = {k: v for k, v in asdict(replace(self, tensors={})).items() if k not in _NOT_TOLD}
-        members = told.pop("members")
-        return {"format": FORMAT, **told, **({"members": list(members)} if members else {})}
+        header = {k: v for k, v in asdict(replace(self, tensors={})).items() if k not in _NOT_TOLD}
+        members = header.pop("members")
+        return {"format": FORMAT, **header, **({"members": list(members)} if members else {})}
 
     @property
     def handles(self) -> tuple[str, ...]:
@@ -149,15 +149,15 @@ class Concept:
             raise FileError(f"{path} is a concept of format {header.get('format')}; this limner reads format {FORMAT}")
         known = {f.name: f for f in fields(cls) if f.name not in _NOT_TOLD}
         defaults = {"losses": [], "scores": {}, "cost": {}, "versions": {}, "method_sha256": "", "members": []}
-        found = {**defaults, **{name: value for name, value in header.items() if name != "format"}}
-        missing, strange = [n for n in known if n not in found], [n for n in found if n not in known]
+        values = {**defaults, **{name: value for name, value in header.items() if name != "format"}}
+        missing, strange = [n for n in known if n not in values], [n for n in values if n not in known]
         if missing:
             raise FileError(f"{path} lacks parts of a concept's header ({', '.join(missing)}); learn it again")
         if strange:
             raise FileError(f"{path} has a field in its header that limner does not write: {strange[0][:100]!r}")
-        check_header(found, tensors, path)
-        found["members"] = tuple(found["members"])
-        return cls(tensors=tensors, trusted=trust, sha256=digest, **found)
+        check_header(values, tensors, path)
+        values["members"] = tuple(values["members"])
+        return cls(tensors=tensors, trusted=trust, sha256=digest, **values)
 
 
 _NOT_TOLD = ("tensors", "trusted", "sha256")

@@ -43,10 +43,10 @@ class Consent:
 
 def check_consent(value: object, where: str) -> None:
     """Raise `FileError` for a malformed consent in a header."""
-    found: Mapping[str, Any] = table(value, where)
-    if set(found) != {"person", "guardian"}:
-        raise FileError(f"{where} must have person and guardian, not {', '.join(sorted(map(str, found)))[:100]}")
-    for name, text in found.items():
+    consent: Mapping[str, Any] = table(value, where)
+    if set(consent) != {"person", "guardian"}:
+        raise FileError(f"{where} must have person and guardian, not {', '.join(sorted(map(str, consent)))[:100]}")
+    for name, text in consent.items():
         plain_text(text, f"{name} of {where}", limit=MAX_CONSENT)
 
 

@@ -239,10 +239,10 @@ def _eight_bits(image: Image.Image, name: str) -> Image.Image:
     strips = [(0, top, image.width, min(top + high, image.height)) for top in range(0, image.height, high)]
 
     def values(box: tuple[int, int, int, int]) -> Any:
-        found = np.asarray(image.crop(box), dtype=np.float64)
-        if not np.isfinite(found).all():
+        pixels = np.asarray(image.crop(box), dtype=np.float64)
+        if not np.isfinite(pixels).all():
             raise PictureError(f"{name} holds values that are not finite numbers; save it again")
-        return found
+        return pixels
 
     most = max((float(values(box).max(initial=0)) for box in strips), default=0.0)
     white = 65535.0 if most > 255 else 255.0 if most > 1 else 1.0

@@ -84,7 +84,7 @@ def markdown_text(value: object) -> str:
     'a\\|b &lt;i&gt; \\*c\\* lora_rank'
     """
     text = " ".join(str(value).split())
-    text = _MARKDOWN.sub(lambda found: "\\" + found[0], text)
+    text = _MARKDOWN.sub(lambda match: "\\" + match[0], text)
     for plain, entity in _ENTITIES:
         text = text.replace(plain, entity)
     return text
@@ -100,7 +100,7 @@ def markdown_code(value: object) -> str:
 
 def yaml_value(value: Any) -> str:
     """A text, number or plain structure as a value in YAML, on one line."""
-    return _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+    return _NOT_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def toml_value(value: Any) -> str:
@@ -128,4 +128,4 @@ def shell_word(value: object) -> str:
 
 def terminal_text(value: object) -> str:
     r"""A text whose control characters are written as escape sequences of Python, such as \x1b."""
-    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), str(value))

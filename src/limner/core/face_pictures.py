@@ -82,12 +82,12 @@ def faces_alone(
     for index, picture in enumerate(pictures):
         if picture.image is None:
             raise PictureError(f"the pixels of {picture.name} are not in the concept's file; give its pictures again")
-        found = networks.find(picture.image)
-        usable = tuple(face for face in found if not _fault(face))
+        faces = networks.find(picture.image)
+        usable = tuple(face for face in faces if not _fault(face))
         if usable:
             shown.append(_Shown(index, picture, picture.image, usable))
         else:
-            fault = _fault(found[0]) if found else "shows no face"
+            fault = _fault(faces[0]) if faces else "shows no face"
             notes.append(f"{picture.name} is left out: it {fault}")
     if not shown:
         raise PictureError(f"there is no face to learn from: {'; '.join(notes).replace(' is left out: it', '')}")
@@ -144,8 +144,8 @@ def _recurring(shown: Sequence[_Shown], networks: FaceNetworks) -> list[FoundFac
     for home, rows in enumerate(vectors):
         for k, row in enumerate(rows):
             alike = [other @ row for other in vectors]
-            picks = tuple(k if at == home else int(found.argmax()) for at, found in enumerate(alike))
-            others = [float(found.max()) for at, found in enumerate(alike) if at != home]
+            picks = tuple(k if at == home else int(similarities.argmax()) for at, similarities in enumerate(alike))
+            others = [float(similarities.max()) for at, similarities in enumerate(alike) if at != home]
             best.append((sum(others) / len(others), picks))
     best.sort(key=lambda each: -each[0])
     most, picks = best[0]

@@ -68,8 +68,8 @@ def why_not(error: Exception) -> str:
     safetensors."""
     number = getattr(error, "errno", None)
     if number is None:
-        told = re.search(r"os error (\d+)", str(error))
-        number = int(told[1]) if told else 28 if "No space left" in str(error) else None
+        match = re.search(r"os error (\d+)", str(error))
+        number = int(match[1]) if match else 28 if "No space left" in str(error) else None
     if number in _REASONS:
         return _REASONS[number]
     return os.strerror(number) if number else (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -152,22 +152,22 @@ def _part_folder(beside: Path) -> Iterator[Path]:
 def sweep(folder: Path) -> list[Path]:
     """Delete the temporary folders of killed processes from a folder, those of other machines after a day. Returns
     the deleted paths."""
-    found = [place for place in folder.glob(f"{PART}*.part") if _abandoned(place)] if folder.is_dir() else []
-    for place in found:
+    folders = [place for place in folder.glob(f"{PART}*.part") if _abandoned(place)] if folder.is_dir() else []
+    for place in folders:
         shutil.rmtree(place, ignore_errors=True)
-    return found
+    return folders
 
 
 def _abandoned(place: Path) -> bool:
-    told = re.fullmatch(re.escape(PART) + r"(.+)-(\d+)-\d+\.part", place.name)
-    if told is None or place.is_symlink():
+    match = re.fullmatch(re.escape(PART) + r"(.+)-(\d+)-\d+\.part", place.name)
+    if match is None or place.is_symlink():
         return False
-    if told[1] != _host():
+    if match[1] != _host():
         try:
             return time.time() - place.stat().st_mtime > ABANDONED
         except OSError:
             return False
-    return int(told[2]) != os.getpid() and not _runs(int(told[2]))
+    return int(match[2]) != os.getpid() and not _runs(int(match[2]))
 
 
 def _runs(process: int) -> bool:

@@ -154,10 +154,10 @@ def _check_subject(value: object, handle: str, at: str) -> None:
 
 
 def _field(value: object, name: str, where: str) -> Any:
-    found = table(value, where)
-    if name not in found:
+    entries = table(value, where)
+    if name not in entries:
         raise FileError(f"{where} lacks {name!r}")
-    return found[name]
+    return entries[name]
 
 
 def _only(value: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -167,10 +167,10 @@ def _only(value: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
 
 
 def _named(value: object, where: str) -> dict[str, Any]:
-    found = table(value, where)
-    for name in found:
+    entries = table(value, where)
+    for name in entries:
         plain_text(name, f"each name of {where}", limit=MAX_NAME)
-    return found
+    return entries
 
 
 def _list(value: object, where: str) -> list[Any]:

@@ -42,11 +42,11 @@ def unread_note(places: Sequence[Path]) -> str:
     if can_read():
         return ""
     files = [file for place in places for file in (sorted(place.iterdir()) if place.is_dir() else [place])]
-    found = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
-    if not found:
+    pictures = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
+    if not pictures:
         return ""
     return (
-        f"{counted(len(found), 'HEIC picture')} cannot be read here, such as {found[0].name}: install the decoder "
+        f"{counted(len(pictures), 'HEIC picture')} cannot be read here, such as {pictures[0].name}: install the decoder "
         f"({INSTALL}), or save as "
         "JPEG or PNG"
     )

@@ -30,9 +30,9 @@ def cropped(landmarks: Tensor, box: tuple[float, float, float, float]) -> Tensor
 
     left, top, right, bottom = box
     corner, size = landmarks.new_tensor([left, top]), landmarks.new_tensor([right - left, bottom - top])
-    found = (landmarks - corner) / size
-    inside = ((found >= 0) & (found <= 1)).all(-1, keepdim=True)
-    return torch.where(inside, found, torch.full_like(found, torch.nan))
+    points = (landmarks - corner) / size
+    inside = ((points >= 0) & (points <= 1)).all(-1, keepdim=True)
+    return torch.where(inside, points, torch.full_like(points, torch.nan))
 
 
 def moved(landmarks: Tensor, maps: Tensor) -> Tensor:

@@ -19,28 +19,28 @@ class LRU(Generic[V]):
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes, self.num_bytes = limit_bytes, 0
-        self._found: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._entries)
 
     def get(self, key: Hashable) -> V | None:
         with self._lock:
-            if key not in self._found:
+            if key not in self._entries:
                 return None
-            self._found.move_to_end(key)
-            return self._found[key][0]
+            self._entries.move_to_end(key)
+            return self._entries[key][0]
 
     def put(self, key: Hashable, value: V, num_bytes: int) -> None:
         with self._lock:
-            self.num_bytes += num_bytes - self._found.pop(key, (value, 0))[1]
-            self._found[key] = value, num_bytes
-            self._found.move_to_end(key, last=num_bytes <= self.limit_bytes)
+            self.num_bytes += num_bytes - self._entries.pop(key, (value, 0))[1]
+            self._entries[key] = value, num_bytes
+            self._entries.move_to_end(key, last=num_bytes <= self.limit_bytes)
             while self.num_bytes > self.limit_bytes:
-                self.num_bytes -= self._found.popitem(last=False)[1][1]
+                self.num_bytes -= self._entries.popitem(last=False)[1][1]
 
     def clear(self) -> None:
         with self._lock:
-            self._found.clear()
+            self._entries.clear()
             self.num_bytes = 0

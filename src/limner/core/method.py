@@ -104,7 +104,7 @@ def _check_full_size(card: Card, known: set[str]) -> None:
 def settings(function: Method) -> tuple[Setting, ...]:
     """The settings of a method, read from its signature and the `Settings:` lines of its docstring."""
     helps = _helps(inspect.getdoc(function) or "")
-    found = []
+    method_settings = []
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
         kind = {"int": int, "float": float, "str": str, "bool": bool}.get(
             getattr(parameter.annotation, "__name__", parameter.annotation)
@@ -114,8 +114,8 @@ def settings(function: Method) -> tuple[Setting, ...]:
                 f"setting {parameter.name!r} of method {function.__name__!r} needs a type (int, float, str or bool), a default, "
                 f"and a line '{parameter.name}: …' under 'Settings:' in the docstring"
             )
-        found.append(Setting(parameter.name, kind, parameter.default, helps[parameter.name]))
-    return tuple(found)
+        method_settings.append(Setting(parameter.name, kind, parameter.default, helps[parameter.name]))
+    return tuple(method_settings)
 
 
 def _helps(doc: str) -> dict[str, str]:

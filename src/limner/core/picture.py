@@ -35,8 +35,8 @@ class Picture:
 
     @property
     def story(self) -> dict[str, Any]:
-        told = {"prompt": self.prompt, "seed": self.seed, "concepts": list(self.concepts), "base": self.base}
-        return told | {"settings": self.settings, "software": "limner"}
+        record = {"prompt": self.prompt, "seed": self.seed, "concepts": list(self.concepts), "base": self.base}
+        return record | {"settings": self.settings, "software": "limner"}
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write a PNG with the record in its text chunks: as JSON in "limner", in "parameters" as other tools read it,

@@ -43,15 +43,15 @@ def exif_fields(text: str) -> bytes:
 def parameters(story: dict[str, Any], size: tuple[int, int]) -> str:
     """The record in the format of AUTOMATIC1111: "prompt\\nNegative prompt: …\\nSteps: 25, Sampler: …, CFG scale: 4,
     Seed: 7, Size: 512x512, Model: …"."""
-    told = story["settings"]
+    settings = story["settings"]
     lines = [story["prompt"]]
-    if told.get("negative"):
-        lines.append(f"Negative prompt: {told['negative']}")
+    if settings.get("negative"):
+        lines.append(f"Negative prompt: {settings['negative']}")
     names = {"": "Default", "ddim": "DDIM", "ddpm": "DDPM", "dpm": "DPM++ 2M", "euler": "Euler", "flow": "Euler"}
     fields = {
-        "Steps": told.get("steps"),
-        "Sampler": names.get(told.get("sampler", ""), told.get("sampler")),
-        "CFG scale": told.get("guidance"),
+        "Steps": settings.get("steps"),
+        "Sampler": names.get(settings.get("sampler", ""), settings.get("sampler")),
+        "CFG scale": settings.get("guidance"),
         "Seed": story["seed"],
         "Size": f"{size[0]}x{size[1]}",
         "Model": story["base"],
@@ -106,10 +106,10 @@ def manifest_of(path: Path) -> dict[str, Any]:
     c2pa = _c2pa()
     try:
         with c2pa.Reader(_format(path), io.BytesIO(path.read_bytes())) as reader:
-            found: dict[str, Any] = json.loads(reader.json())
+            manifests: dict[str, Any] = json.loads(reader.json())
     except c2pa.C2paError as error:
         raise FileError(f"{path} has no C2PA manifest that can be read: {error}") from error
-    return found
+    return manifests
 
 
 def _format(path: Path) -> str:

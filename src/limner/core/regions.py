@@ -56,21 +56,21 @@ def region_masks(regions: Mapping[str, Where], *, handles: Sequence[str], size: 
     """
     import torch
 
-    found: dict[str, Tensor] = {}
+    masks: dict[str, Tensor] = {}
     for name, where in regions.items():
         handle = f"<{check_name(name)}>"
         if not handles:
             raise InputError(f"{handle} has a region and no concept is attached; give one with --with FILE")
         if handle not in handles:
             raise UnknownName("concept to give a region to, named", handle, handles)
-        if handle in found:
+        if handle in masks:
             raise InputError(f"{handle} has two regions; give it one")
-        found[handle] = _mask(where, size, handle)
-    _check_apart(found)
-    if not found:
-        return found
-    total = torch.stack(list(found.values())).sum(0).clamp_min(1)
-    return {handle: mask / total for handle, mask in found.items()}
+        masks[handle] = _mask(where, size, handle)
+    _check_apart(masks)
+    if not masks:
+        return masks
+    total = torch.stack(list(masks.values())).sum(0).clamp_min(1)
+    return {handle: mask / total for handle, mask in masks.items()}
 
 
 def _mask(where: Where, size: tuple[int, int], handle: str) -> Tensor:
@@ -156,18 +156,18 @@ def read_layout(path: Path) -> dict[str, Where]:
     `PictureError` for a mask that cannot be read.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        regions = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise FileError(
             f'{path} is not JSON ({str(error)[:100]}); expected a table such as {{"rex": "left"}}'
         ) from error
-    if not isinstance(found, dict) or not found:
+    if not isinstance(regions, dict) or not regions:
         raise FileError(
             f'{path} must hold a table of handles and regions such as {{"rex": "left", "bo": [0.5, 0, 1, 1]}}'
         )
-    return {name: read_region(where, handle=name, folder=path.parent) for name, where in found.items()}
+    return {name: read_region(where, handle=name, folder=path.parent) for name, where in regions.items()}
 
 
 def read_region(where: object, *, handle: str, folder: Path) -> Where:

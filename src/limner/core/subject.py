@@ -150,15 +150,15 @@ class Subject:
         import torch
         from PIL import Image, ImageOps
 
-        found = []
+        squares = []
         for picture in self.pictures:
             if picture.image is None:
                 raise PictureError(
                     f"the pixels of {picture.name} are not in the concept's file; give its pictures again"
                 )
             square = ImageOps.fit(picture.image, (size, size), Image.Resampling.LANCZOS)
-            found.append(torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255)
-        return torch.stack(found)
+            squares.append(torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255)
+        return torch.stack(squares)
 
     def masks(self, size: int) -> Tensor | None:
         """[n, 1, size, size] in [0, 1]: the middle squares of the masks; None unless every picture has a mask. Raises
@@ -234,17 +234,17 @@ def read_picture(source: object, *, name: str = "picture") -> tuple[Reference, l
     mask = None
     if isinstance(source, (str, Path)):
         name = Path(source).name
-        found, beside = decoded(Path(source), name=str(source)), mask_beside(Path(source))
+        picture, beside = decoded(Path(source), name=str(source)), mask_beside(Path(source))
         mask = read_mask(inside(beside, Path(source).parent)) if beside else None
     elif isinstance(source, bytes):
-        found = decoded(source, name=name)
+        picture = decoded(source, name=name)
     else:
-        found = converted(source if isinstance(source, Image.Image) else _from_array(source, name), name=name)
-    notes = [f"{name} is animated: its first frame is used"] if found.animated else []
-    rgb, (wide, high) = found.rgb, found.whole_size
-    if rgb.size != found.whole_size:
+        picture = converted(source if isinstance(source, Image.Image) else _from_array(source, name), name=name)
+    notes = [f"{name} is animated: its first frame is used"] if picture.animated else []
+    rgb, (wide, high) = picture.rgb, picture.whole_size
+    if rgb.size != picture.whole_size:
         notes.append(f"{name} is {wide} x {high} pixels: reduced to {rgb.width} x {rgb.height}")
-    return Reference(name, _sha256(rgb), rgb, mask=mask or found.opaque), notes
+    return Reference(name, _sha256(rgb), rgb, mask=mask or picture.opaque), notes
 
 
 def _sha256(image: Image.Image) -> str:
@@ -254,16 +254,16 @@ def _sha256(image: Image.Image) -> str:
 
 def _read_all(source: object) -> tuple[list[Reference], list[str]]:
     items, notes = _items(source)
-    found: list[Reference] = []
+    references: list[Reference] = []
     for index, item in enumerate(items):
         reference, more = (item, []) if isinstance(item, Reference) else read_picture(item, name=f"picture {index + 1}")
-        if reference.sha256 in {r.sha256 for r in found}:
+        if reference.sha256 in {r.sha256 for r in references}:
             caption = f", and so is its caption {reference.caption!r}" if reference.caption else ""
             notes.append(f"{reference.name} is the same picture as an earlier one; it is left out{caption}")
             continue
-        found.append(reference)
+        references.append(reference)
         notes += more
-    return found, notes
+    return references, notes
 
 
 def _items(source: object) -> tuple[list[object], list[str]]:
@@ -281,8 +281,8 @@ def _items(source: object) -> tuple[list[object], list[str]]:
         notes: list[str] = []
         for item in source:
             if isinstance(item, (str, Path)):
-                more, said = _items(item)
-                items, notes = items + more, notes + said
+                more, more_notes = _items(item)
+                items, notes = items + more, notes + more_notes
             else:
                 items.append(item)
         return items, notes
@@ -346,15 +346,15 @@ def read_mask(source: object, *, name: str = "the mask") -> Image.Image:
 
 def pictures_below(folder: Path) -> list[str]:
     """A line for each subfolder with pictures, which are not read. Folders of masks are not mentioned."""
-    found = []
+    lines = []
     for place in sorted(p for p in folder.rglob("*") if p.is_dir()):
         below = place.relative_to(folder)
         if any(part in MASK_FOLDERS or part.startswith(".") for part in below.parts):
             continue
         count = sum(p.suffix.lower() in SUFFIXES and not is_mask(p) for p in place.iterdir() if p.is_file())
         if count:
-            found.append(f"{below}/, a folder below with {count} picture{'s' if count > 1 else ''}")
-    return found
+            lines.append(f"{below}/, a folder below with {count} picture{'s' if count > 1 else ''}")
+    return lines
 
 
 CUT = 0.4
@@ -413,7 +413,7 @@ def _masked(read: Sequence[Reference], masks: Sequence[object]) -> list[Referenc
     if masks and len(masks) != len(read):
         raise InputError(f"there are {len(masks)} masks for {len(read)} pictures; give one each")
     given: list[Image.Image | None] = [read_mask(mask) for mask in masks]
-    found = []
+    references = []
     for reference, mask in zip(read, given or [None] * len(read), strict=True):
         light = mask if mask is not None else reference.mask
         if light is not None and reference.image is not None and light.size != reference.image.size:
@@ -422,8 +422,8 @@ def _masked(read: Sequence[Reference], masks: Sequence[object]) -> list[Referenc
             )
         if light is not None and not sum(light.histogram()[128:]):
             raise InputError(f"the mask of {reference.name} is empty: expected white where the subject is")
-        found.append(replace(reference, mask=light))
-    return found
+        references.append(replace(reference, mask=light))
+    return references
 
 
 def _from_array(source: object, name: str) -> Image.Image:

@@ -138,14 +138,14 @@ def read_pickle(path: Path) -> dict[str, Any]:
         raise FileError(f"there is no file {path}")
     size = _pickle_size(path)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can make torch's reader raise any exception
         line = (str(error).strip().splitlines() or [""])[0][:200]
         raise FileError(f"{path} holds more than tensors, or is damaged; it is not opened ({line})") from error
-    if not isinstance(found, dict):
-        raise FileError(f"{path} is no embedding: expected a table of tensors, found {type(found).__name__}")
-    _check_tensors(found, size, path)
-    return found
+    if not isinstance(content, dict):
+        raise FileError(f"{path} is no embedding: expected a table of tensors, found {type(content).__name__}")
+    _check_tensors(content, size, path)
+    return content
 
 
 def _pickle_size(path: Path) -> int:
@@ -169,19 +169,19 @@ def _pickle_size(path: Path) -> int:
     return size
 
 
-def _check_tensors(found: object, size: int, path: Path, depth: int = 0) -> None:
+def _check_tensors(content: object, size: int, path: Path, depth: int = 0) -> None:
     """Raise `FileError` unless the tensors of a pickle are dense, on the CPU and no larger than the file: strides of
     zero can make a huge tensor of a few bytes."""
     import torch
 
-    if isinstance(found, torch.Tensor):
-        plain = found.layout == torch.strided and not found.is_quantized and found.device.type == "cpu"
-        if not plain or found.numel() * found.element_size() > size:
+    if isinstance(content, torch.Tensor):
+        plain = content.layout == torch.strided and not content.is_quantized and content.device.type == "cpu"
+        if not plain or content.numel() * content.element_size() > size:
             raise FileError(f"{path} holds a tensor that is larger than the file, or no plain one; it is not used")
-    elif isinstance(found, (dict, list, tuple)):
+    elif isinstance(content, (dict, list, tuple)):
         if depth > 8:
             raise FileError(f"{path} holds tables within tables, more than 8 deep; it is not used")
-        for value in found.values() if isinstance(found, dict) else found:
+        for value in content.values() if isinstance(content, dict) else content:
             _check_tensors(value, size, path, depth + 1)
 
 

@@ -181,7 +181,7 @@ class Prediction:
     """The denoiser's output, and the run that it comes from with the maps and features stored in it."""
 
     output: Tensor  # [B, C, h, w] as the base predicts: noise, velocity or flow
-    kept: Pass | None = None
+    run: Pass | None = None
     rows: slice = field(default_factory=lambda: slice(None))  # the rows of that run
 
 
@@ -242,8 +242,8 @@ class Sampling:
         key = name, id(about)
         if key not in self._made:
             self._made[key] = about, make()  # the tensor is stored too, so that no other can get its id
-        found: Made = self._made[key][1]
-        return found
+        value: Made = self._made[key][1]
+        return value
 
 
 @dataclass(frozen=True)
@@ -300,11 +300,11 @@ class Pass:
     # to rounding
     fused: bool = True
     cache: dict[Any, Any] = field(default_factory=dict)  # values that an operation shares between sites of this run
-    kept: dict[str, Tensor] = field(default_factory=dict)  # maps and features that operations store
+    activations: dict[str, Tensor] = field(default_factory=dict)  # maps and features that operations store
 
     def of(self, rows: Sequence[int]) -> Pass:
-        """The run restricted to these rows: their times, latents, prompts and references. Its `kept` and `cache` are
-        shared with the whole run."""
+        """The run restricted to these rows: their times, latents, prompts and references. Its `activations` and `cache`
+        are shared with the whole run."""
         at = list(rows)
         return replace(
             self,

@@ -76,16 +76,16 @@ def parse_json(text: str | bytes, where: object) -> Any:
     """The content of a JSON text. Raises `FileError` for tables nested more than `MAX_DEPTH` deep. `where` names the
     source in messages."""
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also for huge numbers and bytes that are not UTF-8
         raise FileError(f"{where} is not JSON: {str(error)[:200]}") from error
-    level, depth = [found], 0
+    level, depth = [content], 0
     while level:
         level = [inner for value in level if isinstance(value, (dict, list)) for inner in _inner(value)]
         depth += 1
         if depth > MAX_DEPTH:
             raise FileError(f"{where} holds tables within tables, more than {MAX_DEPTH} deep: limner did not write it")
-    return found
+    return content
 
 
 def _inner(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
@@ -212,14 +212,14 @@ def content_hash(text: str, tensors: Mapping[str, Tensor]) -> str:
 def check_hash(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor], *, needed: bool) -> str:
     """The hash in a file's metadata, which must be that of its content. Where it is not `needed`, a file of an older
     version of limner may lack it; the result is then empty."""
-    told = metadata.get(HASH, "")
-    if not told and not needed:
+    digest = metadata.get(HASH, "")
+    if not digest and not needed:
         return ""
-    if not told:
+    if not digest:
         raise FileError(f"{path} is damaged: the hash of its content is missing; make or fetch it again")
-    if content_hash(metadata["limner"], tensors) != told:
+    if content_hash(metadata["limner"], tensors) != digest:
         raise FileError(
             f"{path} was changed or damaged since it was written: its content does not have the hash that it was "
             "written with; make or fetch it again"
         )
-    return told
+    return digest

@@ -22,11 +22,11 @@ def of_weight(what: str, weight: Tensor, make: Callable[[], tuple[Tensor, ...]])
     """The tensors that `make` computes from a weight, cached while that weight is neither written to nor replaced. They
     must not be written to. `what` is the name of the computation."""
     key = (what, version_of(weight))
-    found = _of_weights.get(key)
-    if found is None:
-        found = make()
-        _of_weights.put(key, found, sum(t.numel() * t.element_size() for t in found))
-    return found
+    tensors = _of_weights.get(key)
+    if tensors is None:
+        tensors = make()
+        _of_weights.put(key, tensors, sum(t.numel() * t.element_size() for t in tensors))
+    return tensors
 
 
 def version_of(tensor: Tensor) -> tuple[Hashable, ...]:

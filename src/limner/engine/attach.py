@@ -65,7 +65,7 @@ class AdaptedBase:
     live: Lives = field(default_factory=Lives)
     originals: dict[str, Tensor] = field(default_factory=dict)  # name -> original value of a changed base parameter
     frozen_text: bool = True
-    kept: dict[Any, Any] = field(default_factory=dict, repr=False)  # values that parts share between sampling steps
+    cache: dict[Any, Any] = field(default_factory=dict, repr=False)  # values that parts share between sampling steps
     # name -> copy in single precision of a trained tensor that the network has in half precision
     singles: dict[str, Tensor] = field(default_factory=dict)
     _states: LRU[Tensor] = field(default_factory=lambda: LRU(TEXT_BYTES))
@@ -98,8 +98,8 @@ class AdaptedBase:
     @property
     def tensors(self) -> dict[str, Tensor]:
         """All changes to the base, as a concept stores them; trained tensors are in single precision."""
-        found = {name: tensor for live in self.live.values() for name, tensor in live.tensors.items()}
-        return found | {name: parameter(self.base, name) for name in self.originals} | self.singles
+        live_tensors = {name: tensor for live in self.live.values() for name, tensor in live.tensors.items()}
+        return live_tensors | {name: parameter(self.base, name) for name in self.originals} | self.singles
 
     @property
     def guidance(self) -> tuple[Guidance, ...]:
@@ -121,14 +121,14 @@ class AdaptedBase:
     def branches(self) -> dict[str, Callable[[str], str]]:
         """Branches that guidance may ask for beside "text" and "negative". Raises `InputError` where two attached
         recipes bring one of the same name."""
-        found: dict[str, Callable[[str], str]] = {}
+        branches: dict[str, Callable[[str], str]] = {}
         for adapter in self._painting:
-            if both := found.keys() & adapter.recipe.painting.branches.keys():
+            if both := branches.keys() & adapter.recipe.painting.branches.keys():
                 raise InputError(
                     f"two of these concepts guide by a branch {min(both)!r} of their own; attach only one at a time"
                 )
-            found |= adapter.recipe.painting.branches
-        return found
+            branches |= adapter.recipe.painting.branches
+        return branches
 
     @property
     def parallel_stream(self) -> Callable[[str], str] | None:
@@ -172,16 +172,16 @@ class AdaptedBase:
     def candidates(self) -> Candidates | None:
         """How one of several sampled pictures is chosen; None where no recipe samples several. Raises `InputError`
         where two attached recipes do."""
-        found: Candidates | None = self._one("candidates", "choose among candidates")
-        return found
+        candidates: Candidates | None = self._one("candidates", "choose among candidates")
+        return candidates
 
     def _one(self, name: str, do: str) -> Any:
         """A part of `Painting` that at most one of the adapters may have."""
-        found = [adapter for adapter in self._painting if getattr(adapter.recipe.painting, name)]
-        if len(found) > 1:
-            both = " and ".join(adapter.handle for adapter in found)
+        adapters = [adapter for adapter in self._painting if getattr(adapter.recipe.painting, name)]
+        if len(adapters) > 1:
+            both = " and ".join(adapter.handle for adapter in adapters)
             raise InputError(f"{both} each {do}; only one such concept can be attached at a time")
-        return getattr(found[0].recipe.painting, name) if found else None
+        return getattr(adapters[0].recipe.painting, name) if adapters else None
 
     # ------------------------------------------------------------------------------------------------------- prompts
 
@@ -215,25 +215,25 @@ class AdaptedBase:
         encoder are in training. Raises `PromptError` for a prompt with two handles that become the same words."""
         for prompt in prompts if sum(len(adapter.answers) for adapter in self.adapters) > 1 else ():
             _check_apart(prompt, self.adapters, self.base)
-        said = [self.expand_prompt(prompt) for prompt in prompts]
+        texts = [self.expand_prompt(prompt) for prompt in prompts]
         residuals = {word: vector() for live in self._acting for word, vector in live.residuals.items()}
-        return with_residuals(self.base, said, self._states_of(said), residuals, self.words if residuals else {})
+        return with_residuals(self.base, texts, self._states_of(texts), residuals, self.words if residuals else {})
 
-    def _states_of(self, said: Sequence[str]) -> Tensor:
+    def _states_of(self, texts: Sequence[str]) -> Tensor:
         """[B, L, D]: hidden states of prompts as the base reads them, without residuals."""
         if not self.frozen_text or self._only is not None:
-            unique = sorted(set(said))
+            unique = sorted(set(texts))
             states = self.base.text_states(unique, words=self.words)
-            return states[torch.tensor([unique.index(text) for text in said], device=states.device)]
-        kept = {text: self._states.get(text) for text in set(said)}
-        found = {text: states for text, states in kept.items() if states is not None}
-        new = sorted(set(said) - found.keys())
+            return states[torch.tensor([unique.index(text) for text in texts], device=states.device)]
+        cached_states = {text: self._states.get(text) for text in set(texts)}
+        states_by_text = {text: states for text, states in cached_states.items() if states is not None}
+        new = sorted(set(texts) - states_by_text.keys())
         if new:
             read = read_texts(self.base, new, words=self.words)
             for text, states in read.items():
                 self._states.put(text, states, states.numel() * states.element_size())
-            found |= read
-        return torch.stack([found[text] for text in said])
+            states_by_text |= read
+        return torch.stack([states_by_text[text] for text in texts])
 
     def text_learns(self, learns: bool) -> None:
         """Declare whether words or the text encoder are in training from now on, and drop cached hidden states."""
@@ -313,12 +313,12 @@ class AdaptedBase:
         """The value of a base parameter under the adapters that act now."""
         if self._only is None:
             return self._whole[name]
-        found = self.originals[name].clone() if self._only else self.originals[name]
+        tensor = self.originals[name].clone() if self._only else self.originals[name]
         changes = _stored_parameters(self.adapters[place] for place in sorted(self._only))
         own = [(adapter, value) for adapter, key, value in changes if key == name]
         if own:
-            _put(found, self.originals[name], own, alone=len({id(adapter) for adapter, _, _ in changes}) == 1)
-        return found
+            _put(tensor, self.originals[name], own, alone=len({id(adapter) for adapter, _, _ in changes}) == 1)
+        return tensor
 
     def switch(self) -> None:
         """Turn on the modifiers of the adapters that act now, and turn off the others. A pre-trained change of the
@@ -351,11 +351,13 @@ class AdaptedBase:
         for adapter in self._painting:
             _check_scale(adapter)
         _ = self.guidance, self.denoiser, self.branches, self.parallel_stream, self.candidates
-        found: dict[Hashable, list[tuple[str, bool]]] = {}
+        adapters_by_change: dict[Hashable, list[tuple[str, bool]]] = {}
         for key, adapter, live in self._pretrained():
             if adapter.scale:
-                found.setdefault(key, []).append((adapter.handle, bool(live.tensors.keys() & adapter.tuned)))
-        for wearers in found.values():
+                adapters_by_change.setdefault(key, []).append(
+                    (adapter.handle, bool(live.tensors.keys() & adapter.tuned))
+                )
+        for wearers in adapters_by_change.values():
             if len(wearers) > 1 and any(tuned for _, tuned in wearers):
                 raise InputError(
                     f"{' and '.join(handle for handle, _ in wearers)} were both trained from one pre-trained change of the "

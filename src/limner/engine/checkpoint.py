@@ -81,7 +81,7 @@ def run_updates(
             return {name: tensor.detach().clone() for name, tensor in adapted.tensors.items()}, []
     path = Path(checkpoints) / CHECKPOINT if checkpoints is not None else None
     header = {**header, "parts": spread.parts}  # the number of parts changes rounding errors of sums
-    start, losses = _found(path, header, stages) if resume and path else (None, [])
+    start, losses = _read_checkpoint(path, header, stages) if resume and path else (None, [])
     tensors = dict(start.learned) if start else {}  # the result, where the checkpoint was made after the last update
     saved = time.monotonic()
     try:
@@ -165,17 +165,17 @@ def save_checkpoint(path: Path, point: Checkpoint, header: Mapping[str, Any], lo
     atomic_write(path, lambda p: save_file(whole, p, metadata=metadata), overwrite=True)
 
 
-def _found(
+def _read_checkpoint(
     path: Path, header: Mapping[str, Any], stages: Sequence[Stage] | None = None
 ) -> tuple[Checkpoint | None, list[float]]:
     """The checkpoint and the losses so far; None and no losses without a file. Raises `FileError` for a checkpoint of
     another run."""
     if not path.exists():
         return None, []
-    found, read = read_safetensors(path, what="checkpoint")
-    if found.get("format", 1) not in (1, FORMAT) or "place" not in found:
+    metadata, read = read_safetensors(path, what="checkpoint")
+    if metadata.get("format", 1) not in (1, FORMAT) or "place" not in metadata:
         raise FileError(f"{path} is no checkpoint that this limner reads; delete it to start anew")
-    check_run(path, found, header)
-    stage, step, losses = check_position(path, found["place"], stages)
+    check_run(path, metadata, header)
+    stage, step, losses = check_position(path, metadata["place"], stages)
     tensors, moments = split_parts(path, read)
     return Checkpoint(stage, step, tensors, moments), losses

@@ -30,19 +30,19 @@ EVOLUTION, BEST, MEAN, STOP, GATHERED = "evolution.", "best.", "mean.", "stop", 
 of exponential moving averages, of the rule that ends a stage, and of tensors that sources made at the stage's start."""
 
 
-def check_run(path: Path, found: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+def check_run(path: Path, metadata: Mapping[str, Any], header: Mapping[str, Any]) -> None:
     """Check that a checkpoint belongs to the run of this header. Raises `FileError` for another run's; warns where
     other versions of libraries made it, so that the result can differ from that of an uninterrupted run."""
-    different = [key for key in header if found.get(key) != json.loads(json.dumps(header[key]))]
+    different = [key for key in header if metadata.get(key) != json.loads(json.dumps(header[key]))]
     if different:
         raise FileError(
             f"{path} is of another run: its {', '.join(different)} differ; resume with the same, or delete it to start "
             "anew"
         )
-    strange = [key for key in found if key not in (*header, "format", "place", "versions")]
+    strange = [key for key in metadata if key not in (*header, "format", "place", "versions")]
     if strange:
         raise FileError(f"{path} is no checkpoint: its header has {strange[0][:100]!r}; delete it to start anew")
-    made, now = table(found.get("versions", {}), f"versions of {path}"), versions()
+    made, now = table(metadata.get("versions", {}), f"versions of {path}"), versions()
     other = [
         f"{name} {str(made.get(name, 'of an unknown version'))[:50]}, now {now[name]}"
         for name in now
@@ -161,19 +161,19 @@ def check_moments(
                 f"the moments do not fit the parameters: {name} is negative; the checkpoint is damaged: delete it to "
                 "start anew"
             )
-    for name, found in kinds.items():
+    for name, stored_kinds in kinds.items():
         needed = ADAM[:2] if optimizer == "muon" and is_matrix(parameters[name]) else ADAM
-        if not found.issuperset(needed):
+        if not stored_kinds.issuperset(needed):
             raise FileError(
-                f"the moments do not fit the parameters: {name} has {' and '.join(sorted(found))} alone, expected "
+                f"the moments do not fit the parameters: {name} has {' and '.join(sorted(stored_kinds))} alone, expected "
                 f"{' and '.join(needed)}; the checkpoint is damaged: delete it to start anew"
             )
 
 
-def check_search(kept: Mapping[str, Tensor], begun: Mapping[str, Tensor]) -> None:
+def check_search(state: Mapping[str, Tensor], fresh_state: Mapping[str, Tensor]) -> None:
     """Check that the saved state of an evolution strategy has the shapes of this one. Raises `FileError`."""
-    fits = kept.keys() == begun.keys() and all(
-        kept[name].shape == begun[name].shape and kept[name].dtype == begun[name].dtype for name in kept
+    fits = state.keys() == fresh_state.keys() and all(
+        state[name].shape == fresh_state[name].shape and state[name].dtype == fresh_state[name].dtype for name in state
     )
     if not fits:
         raise FileError(

@@ -33,8 +33,8 @@ class CheckpointSets:
     def path(self, name: str) -> Path | None:
         """The checkpoint of a subject in the last set; None where it has none."""
         last = self.last
-        found = last / f"{name}.safetensors" if last else None
-        return found if found is not None and found.exists() else None
+        checkpoint = last / f"{name}.safetensors" if last else None
+        return checkpoint if checkpoint is not None and checkpoint.exists() else None
 
     def write(self, writers: Mapping[str, Writer], *, keep: Iterable[str] = ()) -> None:
         """Write a set of these subjects, by name, and delete those before. The checkpoints of the subjects to `keep`

@@ -92,22 +92,22 @@ class Signals:
         sets = {"loss": self.subject.tensor(base.picture_size)}
         if self.held_out:
             sets["held_out"] = to_tensor(self.held_out, base.picture_size)
-        found = {}
+        baselines = {}
         with torch.no_grad():
             for name, pixels in sets.items():
                 latents = base.encode(pixels)[0].to(base.dtype)
                 with adapted.suspended():
-                    found[name] = latents, fixed_loss(adapted, latents, f"a photo of a {self.subject.noun}", Pass)
-        return found
+                    baselines[name] = latents, fixed_loss(adapted, latents, f"a photo of a {self.subject.noun}", Pass)
+        return baselines
 
     def _look(self, adapted: AdaptedBase) -> dict[str, float]:
-        found: dict[str, float] = {}
+        signals: dict[str, float] = {}
         for name, (latents, before) in self._fixed.items():
             value = fixed_loss(adapted, latents, f"a photo of {self.subject.handle}", adapted.run)
-            found |= {name: value, f"{name}_ratio": value / before}
-        if "held_out" in found:
-            found["gap"] = found["held_out_ratio"] - found["loss_ratio"]
-        return found
+            signals |= {name: value, f"{name}_ratio": value / before}
+        if "held_out" in signals:
+            signals["gap"] = signals["held_out_ratio"] - signals["loss_ratio"]
+        return signals
 
     def _enough(self) -> bool:
         losses = [look["loss"] for look in self.looks]
@@ -191,8 +191,8 @@ class Keeper:
             values[done] = value(choice)
             say(f"after {counted(done, 'update')}: {values[done]:.3f}")
         best = max(values, key=lambda done: (values[done], done))
-        kept = {"kept_after": best, "of": total, "values": {str(k): round(v, 4) for k, v in values.items()}}
-        return choices[best].scored(kept)
+        record = {"kept_after": best, "of": total, "values": {str(k): round(v, 4) for k, v in values.items()}}
+        return choices[best].scored(record)
 
     def clear(self) -> None:
         """Delete the saved states."""
@@ -211,7 +211,7 @@ def together(*watches: Watch) -> Watch:
     """One watch that calls several; training ends where any of them returns True."""
 
     def watch(progress: Progress) -> bool:
-        told = [each(progress) for each in watches]  # a list, so that every watch sees every update
-        return any(each is True for each in told)
+        answers = [each(progress) for each in watches]  # a list, so that every watch sees every update
+        return any(each is True for each in answers)
 
     return watch

@@ -87,10 +87,10 @@ class Strategy:
 
 def summed(terms: Iterable[tuple[str, Tensor]]) -> dict[str, float]:
     """Name -> sum of the terms with that name."""
-    found: dict[str, float] = {}
+    sums: dict[str, float] = {}
     for name, value in terms:
-        found[name] = found.get(name, 0.0) + float(value.detach())
-    return found
+        sums[name] = sums.get(name, 0.0) + float(value.detach())
+    return sums
 
 
 class Searcher:
@@ -108,27 +108,27 @@ class Searcher:
             raise InputError(f"{len(flat)} values are too many to train without gradients; expected at most {MOST}")
         if self.search.population < 4:
             raise InputError(f"the population must be at least 4, not {self.search.population}")
-        kept = {name.removeprefix(KEPT): value for name, value in moments.items() if name.startswith(KEPT)}
+        state = {name.removeprefix(KEPT): value for name, value in moments.items() if name.startswith(KEPT)}
         self.strategy = Strategy.begin(flat, self.search.sigma)
-        if kept:
-            check_search(kept, vars(self.strategy))
-            self.strategy = Strategy(**kept)
+        if state:
+            check_search(state, vars(self.strategy))
+            self.strategy = Strategy(**state)
 
     def update(self, step: int, terms: Callable[[], Sequence[tuple[str, Tensor]]], random: Streams) -> dict[str, float]:
         """One generation. Returns the losses of its best candidate and leaves the mean in the parameters."""
         asked = self.strategy.ask(self.search.population, random("population"))
-        found = []
+        candidate_losses = []
         with torch.no_grad():
             for candidate in asked:
                 self._assign(candidate)
-                found.append(summed(terms()))
-            totals = [sum(losses.values()) for losses in found]
+                candidate_losses.append(summed(terms()))
+            totals = [sum(losses.values()) for losses in candidate_losses]
             if not all(map(math.isfinite, totals)):
                 self._assign(self.strategy.mean)
                 raise TeachingError(f"at step {step} a candidate's loss is not finite: {totals}; try a smaller sigma")
             self.strategy.tell(asked, totals)
             self._assign(self.strategy.mean)
-        return found[totals.index(min(totals))]
+        return candidate_losses[totals.index(min(totals))]
 
     def _assign(self, flat: Tensor) -> None:
         sizes = [tensor.numel() for tensor in self.parameters.values()]

@@ -30,8 +30,8 @@ def norm_preserving(denoise: Denoiser, scale: float) -> Denoiser:
         if scale == 1:
             return denoise(x, t)
         negative, text = denoise(x, t, branches=("negative", "text"))
-        found = negative + scale * (text - negative)
-        return (found * (_length(text) / _length(found)),)
+        prediction = negative + scale * (text - negative)
+        return (prediction * (_length(text) / _length(prediction)),)
 
     return guided
 

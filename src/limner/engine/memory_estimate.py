@@ -52,11 +52,11 @@ class Choice:
     quantise: str = ""
 
     def __str__(self) -> str:
-        told = [
+        flags = [
             f"--dtype {self.dtype}",
             *(f"--{name}" for name in ("offload", "tiling", "checkpointing") if getattr(self, name)),
         ]
-        return " ".join([*told, *([f"--quantise {self.quantise}"] if self.quantise else [])])
+        return " ".join([*flags, *([f"--quantise {self.quantise}"] if self.quantise else [])])
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class Estimate:
         return max(self.teaching, self.painting, self.loading)
 
     def __str__(self) -> str:
-        told = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in self.parts.items())
-        return f"{self.peak / 1e9:.2f} GB at the peak ({told}) with {self.choice}"
+        sizes = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in self.parts.items())
+        return f"{self.peak / 1e9:.2f} GB at the peak ({sizes}) with {self.choice}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Shape:
 
     weights: dict[str, int]  # number of weights of each network
     learned: int  # number of trained values
-    kept: int  # number of values that autograd stores for one update
+    activations: int  # number of values that autograd stores for one update
     kept_checkpointed: int  # the same with activation checkpointing
     decoding: int  # number of values that exist at once while a picture is decoded
     decoding_tiled: int  # the same when decoding in tiles
@@ -97,7 +97,7 @@ def measured(base: Base, recipe: Recipe, *, batch: int = 1, handle: str = "<rex>
     """Count the values on a base without weights (`loading.sketch`), or on a loaded one. `fused` is whether training
     uses fused attention, as it does on a GPU."""
     weights = {part: sum(p.numel() for p in base.module(part).parameters()) for part in base.parts}
-    learned = kept = boundaries = 0
+    learned = activations = boundaries = 0
     if recipe.tuning:
         for stage in recipe.tuning:
             with attach(base, (Adapter(recipe, handle),)) as adapted:
@@ -106,15 +106,15 @@ def measured(base: Base, recipe: Recipe, *, batch: int = 1, handle: str = "<rex>
                     for tensor in chosen.values():
                         tensor.requires_grad_(True)
                     learned = max(learned, sum(t.numel() for t in chosen.values()))
-                    kept = max(kept, _kept(base, batch, fused=fused))
+                    activations = max(activations, _count_activations(base, batch, fused=fused))
                     boundaries = max(boundaries, _kept_between(base, batch, fused=fused))
     blocks = max(sum("Block" in type(m).__name__ for m in base.module("denoiser").modules()), 1)
-    recomputed = boundaries + (kept - boundaries) // blocks if boundaries else kept
+    recomputed = boundaries + (activations - boundaries) // blocks if boundaries else activations
     decoding = _alive(base)
     stored: dict[str, int] = {} if fused else dict(getattr(base, "stored_bytes", {}))
     autoencoder: Any = base.module("autoencoder") if "autoencoder" in base.parts else None
     upcast = bool(getattr(getattr(autoencoder, "config", None), "force_upcast", False))
-    return Shape(weights, learned, kept, recomputed, decoding, decoding // 4, stored, upcast)
+    return Shape(weights, learned, activations, recomputed, decoding, decoding // 4, stored, upcast)
 
 
 def estimate(shape: Shape, choice: Choice) -> Estimate:
@@ -128,11 +128,17 @@ def estimate(shape: Shape, choice: Choice) -> Estimate:
     taught = shape.learned * (size + 2 * SINGLE + size)  # gradients, two moments, and a copy to restore the base
     if size < SINGLE:  # copies of the values and their gradients in single precision
         taught += shape.learned * 2 * SINGLE
-    kept = (shape.kept_checkpointed if choice.checkpointing else shape.kept) * size
+    activations = (shape.kept_checkpointed if choice.checkpointing else shape.activations) * size
     decoding = (shape.decoding_tiled if choice.tiling else shape.decoding) * decodes
-    parts = {"weights": resident, "learning": taught, "activations": kept, "decoding": decoding, "process": PROCESS}
+    parts = {
+        "weights": resident,
+        "learning": taught,
+        "activations": activations,
+        "decoding": decoding,
+        "process": PROCESS,
+    }
     base = denoiser if choice.offload else resident
-    teaching = (base + taught + kept) * OVERHEAD + PROCESS
+    teaching = (base + taught + activations) * OVERHEAD + PROCESS
     painting = (resident + decoding) * OVERHEAD + PROCESS + SCRATCH
     return Estimate(choice, parts, teaching, painting, _loading(shape, sizes | {"denoiser": denoiser}))
 
@@ -150,10 +156,10 @@ def fitting(shape: Shape, limit: float, *, start: Choice, quantise: bool = True)
     Raises `InputError`, with the smallest estimate, where none fits."""
     tried = []
     for choice in _choices(start, quantise):
-        found = estimate(shape, choice)
-        if found.peak <= limit:
-            return found
-        tried.append(found)
+        candidate = estimate(shape, choice)
+        if candidate.peak <= limit:
+            return candidate
+        tried.append(candidate)
     least = min(tried, key=lambda e: e.peak)
     raise InputError(
         f"it does not fit into {limit / 1e9:.1f} GB: the least is {least}. Take a smaller batch or rank, a method that learns "
@@ -187,7 +193,7 @@ def kept_in_a_pass(base: Base, recipe: Recipe) -> int:
         with learning(chosen, adapted):
             for tensor in chosen.values():
                 tensor.requires_grad_(True)
-            return _kept(base, 1, fused=base.device.type != "cpu")
+            return _count_activations(base, 1, fused=base.device.type != "cpu")
 
 
 def _kept_between(base: Base, batch: int, *, fused: bool) -> int:
@@ -197,12 +203,12 @@ def _kept_between(base: Base, batch: int, *, fused: bool) -> int:
     except InputError:
         return 0
     try:
-        return _kept(base, batch, fused=fused)
+        return _count_activations(base, batch, fused=fused)
     finally:
         base.checkpoint(base.checkpointing)
 
 
-def _kept(base: Base, batch: int, *, fused: bool) -> int:
+def _count_activations(base: Base, batch: int, *, fused: bool) -> int:
     """Number of values that autograd stores in one pass of the denoiser, without the weights."""
     own = {p.untyped_storage()._cdata for part in base.parts for p in base.module(part).parameters()}
     seen: dict[int, int] = {}
@@ -240,8 +246,8 @@ def _counted_attention(base: Base) -> Iterator[None]:
             return out
 
     def counted(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-        found: Tensor = Fused.apply(query, key, value)  # type: ignore[no-untyped-call]
-        return found
+        out: Tensor = Fused.apply(query, key, value)  # type: ignore[no-untyped-call]
+        return out
 
     attention._fused = counted
     try:

@@ -90,6 +90,6 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
 def _factor(gram: Tensor) -> Tensor:
     a, b, c = COEFFICIENTS
-    found = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-    found.diagonal().add_(a)
-    return found
+    polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+    polynomial.diagonal().add_(a)
+    return polynomial

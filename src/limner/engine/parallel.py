@@ -120,9 +120,9 @@ class Spread:
         """The mean of each loss over all processes."""
         return dict(losses)
 
-    def any(self, *told: bool) -> list[bool]:
+    def any(self, *flags: bool) -> list[bool]:
         """For each argument, whether it is true in any process."""
-        return list(told)
+        return list(flags)
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
@@ -190,12 +190,12 @@ class Spreading(Spread):
     def around(self, parameters: Mapping[str, Tensor]) -> Callable[[Callable[[], Terms]], Terms]:
         from torch.nn.parallel import DistributedDataParallel
 
-        found: Any = DistributedDataParallel(_holding(parameters), find_unused_parameters=True)
-        return found  # type: ignore[no-any-return]
+        module: Any = DistributedDataParallel(_holding(parameters), find_unused_parameters=True)
+        return module  # type: ignore[no-any-return]
 
     def unsent(self, computing: Any) -> AbstractContextManager[Any]:
-        found: AbstractContextManager[Any] = computing.no_sync()
-        return found
+        context: AbstractContextManager[Any] = computing.no_sync()
+        return context
 
     def mean(self, losses: Mapping[str, float]) -> dict[str, float]:
         import torch
@@ -203,8 +203,8 @@ class Spreading(Spread):
         here = torch.tensor(list(losses.values()), dtype=torch.float64, device=self.accelerator.device)
         return dict(zip(losses, self.accelerator.reduce(here, "mean").tolist(), strict=True))
 
-    def any(self, *told: bool) -> list[bool]:
-        return [value > 0 for value in self.mean({str(k): float(v) for k, v in enumerate(told)}).values()]
+    def any(self, *flags: bool) -> list[bool]:
+        return [value > 0 for value in self.mean({str(k): float(v) for k, v in enumerate(flags)}).values()]
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
@@ -248,7 +248,7 @@ def _holding(parameters: Mapping[str, Tensor]) -> Any:
         def forward(self, make: Callable[[], Terms]) -> Terms:
             return make()
 
-    found = Computing()
+    module = Computing()
     for k, value in enumerate(parameters.values()):
-        found.register_parameter(f"parameter_{k}", value)  # type: ignore[arg-type]  # trained tensors are parameters
-    return found
+        module.register_parameter(f"parameter_{k}", value)  # type: ignore[arg-type]  # trained tensors are parameters
+    return module

@@ -96,8 +96,8 @@ def blended(
         for part, denoiser in zip(parts, denoisers, strict=True):
             before()
             with adapted.only(*part.places):
-                found = [part.weight * output for output in denoiser(x, t, branches=branches)]
-            total = [a + b for a, b in zip(total, found, strict=True)] if total else found
+                outputs = [part.weight * output for output in denoiser(x, t, branches=branches)]
+            total = [a + b for a, b in zip(total, outputs, strict=True)] if total else outputs
         return tuple(total)
 
     return denoise

@@ -98,14 +98,14 @@ class PaintSettings:
     @property
     def metadata(self) -> dict[str, Any]:
         """The settings in a picture's record."""
-        found: dict[str, Any] = {"steps": self.steps, "guidance": self.guidance, "sampler": self.sampler}
+        record: dict[str, Any] = {"steps": self.steps, "guidance": self.guidance, "sampler": self.sampler}
         if self.negative:
-            found["negative"] = self.negative
+            record["negative"] = self.negative
         if self.guide_between != (0, 1):
-            found["guide_between"] = list(self.guide_between)
+            record["guide_between"] = list(self.guide_between)
         if self.subject_from:
-            found["subject_from"] = self.subject_from
-        return found
+            record["subject_from"] = self.subject_from
+        return record
 
 
 @dataclass(frozen=True)
@@ -230,12 +230,12 @@ def sample(
             latents = torch.cat([latents[: own.start], torch.where(where > 0, latents[own], outside * spread(step))])
         is_worn = settings.wears(step, total)
         for operation in adapted.latent_operations if is_worn else ():
-            said, states = denoise.said["text"][own], denoise.states["text"][own]
+            own_prompts, states = denoise.prompts["text"][own], denoise.states["text"][own]
             against = denoise.states["negative"][own]
             now = latents[own] / spread(step)
             shown = {name: condition[own] for name, condition in conditions.items()}
             about = where, against, settings.guidance, shown, frames
-            moment = Moment(adapted, now, time, step, total, said, states, *about)
+            moment = Moment(adapted, now, time, step, total, own_prompts, states, *about)
             latents = torch.cat([latents[: own.start], operation(moment) * spread(step)])
         model_input = (
             scheduler.scale_model_input(latents, own_time) if hasattr(scheduler, "scale_model_input") else latents
@@ -327,7 +327,7 @@ class _guided:
         texts = {"text": prompts, "negative": [against] * len(prompts)}
         for branch, reads in adapted.branches.items():
             texts[branch] = [reads(prompt) for prompt in prompts]
-        self.said = {branch: tuple(adapted.expand_prompt(row) for row in rows) for branch, rows in texts.items()}
+        self.prompts = {branch: tuple(adapted.expand_prompt(row) for row in rows) for branch, rows in texts.items()}
         every = adapted.text_states([row for rows in texts.values() for row in rows])  # one pass for all branches
         self.states = dict(zip(texts, every.split(len(prompts)), strict=True))
         self.joined: dict[tuple[str, ...], Tensor] = {}  # branches -> their states joined, once for all steps
@@ -353,8 +353,8 @@ class _guided:
     def _places(self, prompt: str) -> dict[str, tuple[int, ...]]:
         """Handle with a region -> positions of its words in the text-encoder hidden states of a prompt."""
         handles = self.layout.masks if self.layout else ()
-        found = {handle: self.adapted.handle_places(prompt, handle) for handle in handles}
-        return {handle: places for handle, places in found.items() if places}
+        positions = {handle: self.adapted.handle_places(prompt, handle) for handle in handles}
+        return {handle: places for handle, places in positions.items() if places}
 
     def _blended(self, prompts: Sequence[str], settings: PaintSettings, layout: Layout) -> Denoiser:
         """A denoiser that blends the predictions for each region's concept and for the background."""
@@ -380,7 +380,7 @@ class _guided:
                 latents, time = self.reference_stream.shown(self.step, shown)
                 x[place * each], t[place * each] = latents, time
         about = {
-            "prompts": tuple(text for branch in reads for text in self.said[branch]),
+            "prompts": tuple(text for branch in reads for text in self.prompts[branch]),
             "seeds": self.seeds * len(branches),
             "reference_stream": self.reference_stream is not None,
             "parallel_stream": self.adapted.parallel_stream is not None,

@@ -39,30 +39,32 @@ _texts: WeakKeyDictionary[Base, _Texts] = WeakKeyDictionary()
 def read_texts(base: Base, texts: Sequence[str], *, words: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Text -> its hidden states [L, D], without gradients, from the cache or computed now. The cache is not used while
     a hook of an attached modifier acts in a text encoder."""
-    kept, now = _texts.setdefault(base, _Texts()), _towers(base)
-    if now and now != kept.towers:
-        kept.recent.clear()
+    cache, now = _texts.setdefault(base, _Texts()), _towers(base)
+    if now and now != cache.towers:
+        cache.recent.clear()
     keys = _keys(texts, words) if now else {}
-    found = {text: states for text, key in keys.items() if (states := kept.recent.get(key)) is not None}
-    new = sorted(set(texts) - found.keys())
+    states_by_text = {text: states for text, key in keys.items() if (states := cache.recent.get(key)) is not None}
+    new = sorted(set(texts) - states_by_text.keys())
     for start in range(0, len(new), GROUP):
         part = new[start : start + GROUP]
         padded = part + [""] * (GROUP - len(part))
         with torch.no_grad():
-            found.update(zip(part, base.text_states(padded, words=words).clone().unbind(), strict=False))
+            states_by_text.update(zip(part, base.text_states(padded, words=words).clone().unbind(), strict=False))
     if not now:
-        return found
-    kept.towers = _towers(base) if new else now  # an offloaded text encoder has been moved by the pass
+        return states_by_text
+    cache.towers = _towers(base) if new else now  # an offloaded text encoder has been moved by the pass
     for text in new:
-        kept.recent.put(keys[text], found[text].clone(), found[text].numel() * found[text].element_size())
-    return found
+        cache.recent.put(
+            keys[text], states_by_text[text].clone(), states_by_text[text].numel() * states_by_text[text].element_size()
+        )
+    return states_by_text
 
 
 def _towers(base: Base) -> tuple[Any, ...]:
     """The version of the text encoders: equal only while no weight is replaced or written to; empty where a hook acts
     in one of them."""
     kind = base.device.type
-    found: list[Any] = [torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)]
+    versions: list[Any] = [torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)]
     for part in base.parts:
         if part in ("denoiser", "autoencoder", "second_stage"):
             continue
@@ -71,8 +73,8 @@ def _towers(base: Base) -> tuple[Any, ...]:
         if any(not str(getattr(hook, "__module__", "")).startswith("transformers.") for hook in hooks):
             return ()  # hooks of transformers itself only record values
         for tensor in (*module.parameters(), *module.buffers()):
-            found.append(version_of(tensor))
-    return tuple(found)
+            versions.append(version_of(tensor))
+    return tuple(versions)
 
 
 def _keys(texts: Sequence[str], words: Mapping[str, Tensor]) -> dict[str, str]:

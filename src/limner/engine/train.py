@@ -140,7 +140,7 @@ def _stage(
             "a stage that is searched without gradients needs one process and whole batches: train it without --accumulate"
         )
     spread.lay_out(adapted)
-    kept = start.moments.get(STOP, torch.zeros(0)) if start else torch.zeros(0)
+    stop_state = start.moments.get(STOP, torch.zeros(0)) if start else torch.zeros(0)
     gathered = _gather(adapted, stage, seed, index, moments)
     draws = {**draws, **_drawn_from(adapted.base, stage, gathered)}
     moments = {name: tensor for name, tensor in moments.items() if not name.startswith(GATHERED)}
@@ -155,9 +155,9 @@ def _stage(
             try:
                 losses = learner.update(step, terms, streams(seed, "update", index, step))
             except TeachingError as error:
-                error.checkpoint = _snapshot(index, step, adapted, learner, kept, best, gathered)()
+                error.checkpoint = _snapshot(index, step, adapted, learner, stop_state, best, gathered)()
                 raise
-            enough, kept = stage.stop(adapted, kept) if stage.stop else (False, kept)
+            enough, stop_state = stage.stop(adapted, stop_state) if stage.stop else (False, stop_state)
             ends = enough or step + 1 == stage.steps
             if ends:
                 learner.settle()
@@ -168,7 +168,7 @@ def _stage(
             if ends and not final:  # a resumed run goes on with the next stage, also where this one ended early
                 yield step, losses, _snapshot(index + 1, 0, adapted, None, torch.zeros(0), best), ends
             else:
-                yield step, losses, _snapshot(index, step + 1, adapted, learner, kept, best, gathered), ends
+                yield step, losses, _snapshot(index, step + 1, adapted, learner, stop_state, best, gathered), ends
             if enough:
                 return
 
@@ -178,7 +178,7 @@ def _gather(
 ) -> dict[str, Tensor]:
     """Tensors that sources make at the start of a stage with the adapters as trained so far, or those in a checkpoint
     of this stage. Their names are "gathered.SOURCE.KEY", with sources numbered in the order of the stage's terms."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     strange = [name for name in moments if name.startswith(GATHERED)] if not _gathering(stage) else []
     if strange:
         raise FileError(
@@ -186,25 +186,25 @@ def _gather(
         )
     for number, source in enumerate(_gathering(stage)):
         prefix = f"{GATHERED}{number}."
-        kept = {name: tensor for name, tensor in moments.items() if name.startswith(prefix)}
-        if not kept:
+        source_tensors = {name: tensor for name, tensor in moments.items() if name.startswith(prefix)}
+        if not source_tensors:
             assert source.gather is not None
             with torch.no_grad():
                 made = source.gather.make(adapted, streams(seed, source.name, index, 0))
-            kept = {prefix + name: tensor.detach().cpu() for name, tensor in made.items()}
-        found |= kept
-    return found
+            source_tensors = {prefix + name: tensor.detach().cpu() for name, tensor in made.items()}
+        tensors |= source_tensors
+    return tensors
 
 
 def _drawn_from(base: Base, stage: Stage, gathered: Mapping[str, Tensor]) -> dict[Source, Any]:
     """Each source with a `gather` -> the function that draws its batches."""
-    found: dict[Source, Any] = {}
+    draws: dict[Source, Any] = {}
     for number, source in enumerate(_gathering(stage)):
         prefix = f"{GATHERED}{number}."
         own = {name.removeprefix(prefix): tensor for name, tensor in gathered.items() if name.startswith(prefix)}
         assert source.gather is not None
-        found[source] = source.gather.draw(base, own)
-    return found
+        draws[source] = source.gather.draw(base, own)
+    return draws
 
 
 def _gathering(stage: Stage) -> list[Source]:
@@ -240,17 +240,17 @@ class Best:
 
     def __init__(self, adapted: AdaptedBase, moments: Mapping[str, Tensor]) -> None:
         self.adapted = adapted
-        self.kept = {name: tensor for name, tensor in moments.items() if name.startswith(BEST)}
+        self.state = {name: tensor for name, tensor in moments.items() if name.startswith(BEST)}
 
     def consider(self, score: float) -> None:
-        if not self.kept or score > float(self.kept[BEST]):
+        if not self.state or score > float(self.state[BEST]):
             now = {BEST + name: tensor.detach().clone() for name, tensor in self.adapted.tensors.items()}
-            self.kept = {BEST: torch.tensor(score, dtype=torch.float64), **now}
+            self.state = {BEST: torch.tensor(score, dtype=torch.float64), **now}
 
     def put_back(self) -> None:
         now = self.adapted.tensors
         with torch.no_grad():
-            for name, tensor in self.kept.items():
+            for name, tensor in self.state.items():
                 if name != BEST:
                     now[name.removeprefix(BEST)].copy_(tensor)
         self.adapted.round_off(now)
@@ -283,10 +283,10 @@ class Learner:
         self.optimizer = _optimizer(stage, groups)
         check_moments(moments, self.singles, adapted.tensors, optimizer=stage.optimizer)
         for name, tensor in self.singles.items():
-            kept = {k: moments[f"{k}.{name}"] for k in _MOMENTS if f"{k}.{name}" in moments}
-            if kept:  # a checkpoint is loaded on the CPU, where the optimiser's count of steps stays
+            state = {k: moments[f"{k}.{name}"] for k in _MOMENTS if f"{k}.{name}" in moments}
+            if state:  # a checkpoint is loaded on the CPU, where the optimiser's count of steps stays
                 self.optimizer.state[tensor] = {
-                    k: v.clone() if k == "step" else v.to(tensor.device, copy=True) for k, v in kept.items()
+                    k: v.clone() if k == "step" else v.to(tensor.device, copy=True) for k, v in state.items()
                 }
         self.computing: Any = spread.around(self.parameters)
         first = {n: moments.get(MEAN + n, p.detach()) for n, p in self.singles.items()} if stage.average else {}
@@ -358,8 +358,10 @@ class Learner:
     def moments(self) -> dict[str, Tensor]:
         """The optimiser's state by parameter name, and the exponential moving averages."""
         state = {name: self.optimizer.state.get(tensor, {}) for name, tensor in self.singles.items()}
-        found = {f"{kind}.{name}": value.clone() for name, kinds in state.items() for kind, value in kinds.items()}
-        return found | {MEAN + name: mean.clone() for name, mean in self.means.items()}
+        optimizer_moments = {
+            f"{kind}.{name}": value.clone() for name, kinds in state.items() for kind, value in kinds.items()
+        }
+        return optimizer_moments | {MEAN + name: mean.clone() for name, mean in self.means.items()}
 
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -387,11 +389,11 @@ def select(stage: Stage, adapted: AdaptedBase) -> tuple[dict[str, Tensor], dict[
     parts = [
         (selection(adapted), selection.factor if isinstance(selection, Rated) else 1.0) for selection in stage.train
     ]
-    chosen = {name: tensor for found, _ in parts for name, tensor in found.items()}
+    chosen = {name: tensor for parameters, _ in parts for name, tensor in parameters.items()}
     if not chosen:
         raise InputError("the stage's selections match no parameter: nothing would be trained")
     adapted.changing(list(chosen))
-    return chosen, {name: factor for found, factor in parts for name in found}
+    return chosen, {name: factor for parameters, factor in parts for name in parameters}
 
 
 @dataclass
@@ -514,11 +516,11 @@ def _predict(adapted: AdaptedBase, updates: Sequence[Update], operations: tuple[
     prompts = [prompt for batch in batches for prompt in batch.prompts]
     states = adapted.text_states(prompts)
     fused = adapted.base.device.type != "cpu"
-    said = tuple(adapted.expand_prompt(prompt) for prompt in prompts)
+    expanded_prompts = tuple(adapted.expand_prompt(prompt) for prompt in prompts)
     about = {"references": joined_references(batches), "random": updates[0].random, **joined_conditions(batches)}
     _check_conditions(adapted, batches[0])
     noised = torch.cat([update.noised for update in updates])
-    run = adapted.run(time=times, latents=noised, prompts=said, fused=fused, **about)
+    run = adapted.run(time=times, latents=noised, prompts=expanded_prompts, fused=fused, **about)
     run.operations += operations
     if adapted.base.checkpointing:  # operations of attention store maps in the run, which must not be stored twice
         adapted.base.checkpoint(not run.operations)
@@ -561,7 +563,7 @@ def joined_references(batches: Sequence[Batch]) -> References | None:
     return References(
         torch.cat([r.pixels for r in every]),
         torch.cat([r.masks for r in every if r.masks is not None]) if masked else None,
-        tuple(said for r in every for said in r.captions) if all(r.captions for r in every) else (),
+        tuple(caption for r in every for caption in r.captions) if all(r.captions for r in every) else (),
         tuple(noun for r in every for noun in r.nouns) if all(r.nouns for r in every) else (),
         torch.cat([r.identity for r in every if r.identity is not None]) if counted else None,
         ~torch.cat([r.on for r in every]),
@@ -581,14 +583,14 @@ def _snapshot(
     step: int,
     adapted: AdaptedBase,
     learner: Learner | Searcher | None,
-    kept: Tensor,
+    stop_state: Tensor,
     best: Best,
     gathered: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Callable[[], Checkpoint]:
     def take() -> Checkpoint:
         tensors = {name: tensor.detach().clone() for name, tensor in adapted.tensors.items()}
         own = learner.moments() if learner else {}
-        moments = own | best.kept | dict(gathered) | ({STOP: kept} if len(kept) else {})
+        moments = own | best.state | dict(gathered) | ({STOP: stop_state} if len(stop_state) else {})
         return Checkpoint(stage, step, tensors, moments)
 
     return take

@@ -133,7 +133,7 @@ def _leaky(signs: Signs, because: list[str]) -> Label | None:
     return "leaky background"
 
 
-def _side(found: Range, threshold: float) -> bool | None:
-    if found.low > threshold:
+def _side(interval: Range, threshold: float) -> bool | None:
+    if interval.low > threshold:
         return True
-    return False if found.high < threshold else None
+    return False if interval.high < threshold else None

@@ -112,8 +112,8 @@ def encoder(where: str | Path, *, device: str = "cpu") -> Encoder:
         with quiet():
             config = AutoConfig.from_pretrained(where)
     except (OSError, ValueError) as error:
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{where} is no model folder or hub id that can be read: {told[0]}") from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"{where} is no model folder or hub id that can be read: {lines[0]}") from error
     kind = config.model_type
     if kind not in ("clip", "siglip", "vit", "dinov2", "dinov2_with_registers"):
         raise InputError(f"{where} is a {kind!r} model; expected a CLIP, SigLIP, ViT (DINO) or DINOv2")
@@ -171,11 +171,11 @@ def largest_face(
         return int(embed([Pictures.new("RGB", (64, 64))]).shape[1])
 
     def see(images: Sequence[Image.Image]) -> Tensor:
-        found = [max(detect(i), key=lambda b: (b[2] - b[0]) * (b[3] - b[1]), default=None) for i in images]
-        whole = [(round(b[0]), round(b[1]), round(b[2]), round(b[3])) if b is not None else None for b in found]
+        boxes = [max(detect(i), key=lambda b: (b[2] - b[0]) * (b[3] - b[1]), default=None) for i in images]
+        whole = [(round(b[0]), round(b[1]), round(b[2]), round(b[3])) if b is not None else None for b in boxes]
         crops = [i.crop(b) for i, b in zip(images, whole, strict=True) if b is not None]
         rows = iter(embed(crops)) if crops else iter(())
-        seen = [next(rows) if b is not None else None for b in found]
+        seen = [next(rows) if b is not None else None for b in boxes]
         return torch.stack([torch.zeros(width()) if r is None else r for r in seen])
 
     return Encoder(name, weights, "the largest face", see)
@@ -241,14 +241,14 @@ def state_hash(model: Any) -> str:
     """Hash of every weight of a network, by name."""
     import torch
 
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
-        found.update(json.dumps([name, list(value.shape)]).encode())
-        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()[:16]
+        digest.update(json.dumps([name, list(value.shape)]).encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _tensor(out: Any) -> Tensor:
     """transformers 5 returns an output object where earlier ones returned the features."""
-    found: Tensor = out if hasattr(out, "shape") else out.pooler_output
-    return found
+    features: Tensor = out if hasattr(out, "shape") else out.pooler_output
+    return features

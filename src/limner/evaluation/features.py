@@ -41,9 +41,9 @@ def cached_features(
 
 
 def _key(network: tuple[str, ...], image: Image.Image) -> str:
-    found = hashlib.sha256(repr((VERSION, *network, image.mode, image.size)).encode())
-    found.update(image.tobytes())
-    return found.hexdigest()
+    digest = hashlib.sha256(repr((VERSION, *network, image.mode, image.size)).encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
 
 
 def _connect() -> sqlite3.Connection:
@@ -58,16 +58,16 @@ def _read(keys: set[str]) -> dict[str, Tensor]:
     import numpy as np
     import torch
 
-    found: dict[str, Tensor] = {}
+    vectors: dict[str, Tensor] = {}
     try:
         with closing(_connect()) as db:
             for key in keys:
                 row = db.execute("SELECT value FROM features WHERE key = ?", (key,)).fetchone()
                 if row:
-                    found[key] = torch.from_numpy(np.frombuffer(row[0], dtype=np.float32).copy())
+                    vectors[key] = torch.from_numpy(np.frombuffer(row[0], dtype=np.float32).copy())
     except (sqlite3.Error, OSError):
         return {}
-    return found
+    return vectors
 
 
 def _write(features: dict[str, Tensor]) -> None:

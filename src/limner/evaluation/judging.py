@@ -69,7 +69,7 @@ def _asked(ask: Ask, question: str, pictures: Sequence[Image.Image], times: int)
 
 
 def _score(answer: str) -> float:
-    found = re.search(r"score\s*[:=]\s*\**\s*([0-4])(?!\d|\.\d)", answer, re.IGNORECASE)
-    if found is None:
+    match = re.search(r"score\s*[:=]\s*\**\s*([0-4])(?!\d|\.\d)", answer, re.IGNORECASE)
+    if match is None:
         raise LimnerError(f"the judge's answer holds no 'score: 0' to 'score: 4': {answer[:200]!r}")
-    return float(found[1])
+    return float(match[1])

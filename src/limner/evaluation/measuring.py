@@ -42,7 +42,7 @@ class Album:
     real: Images = field(default=(), repr=False)
     before: Images = field(default=(), repr=False)
     after: Images = field(default=(), repr=False)
-    described: tuple[str, ...] = ()  # canonical, with the subject's looks for the class noun
+    descriptions: tuple[str, ...] = ()  # canonical, with the subject's looks for the class noun
     kind: str = "object"  # kind of the subject
     answers: Images = field(default=(), repr=False)  # a ground-truth render for each picture
 
@@ -50,7 +50,10 @@ class Album:
         count = len(self.pictures)
         if not count:
             raise InputError("there are no pictures to score")
-        for name, values in (("canonical prompts", self.canonical), ("descriptions", self.described or self.canonical)):
+        for name, values in (
+            ("canonical prompts", self.canonical),
+            ("descriptions", self.descriptions or self.canonical),
+        ):
             if len(values) != count:
                 raise InputError(f"there are {count} pictures and {len(values)} {name}; expected one each")
         if self.base and len(self.base) != count:
@@ -179,9 +182,9 @@ class _Sight:
             case "plain_text":
                 return encoder.texts([f"a photo of a {self.album.noun}"])[0]
             case "described_texts":
-                if not self.album.described:
+                if not self.album.descriptions:
                     raise _Missing("the subject's looks are not known in words")
-                return encoder.texts(self.album.described)
+                return encoder.texts(self.album.descriptions)
             case "logits":
                 return encoder.pictures(self.album.pictures)
         around = name.endswith("_background")

@@ -37,15 +37,15 @@ def people_encoders(encoders: Encoders, prompts: Sequence[PeoplePrompt]) -> dict
     from limner.pocket import judges
 
     judge = encoders["judge"]
-    found = {**encoders, "attributes": replace(judge, name="pocket/attributes", see=_attributes)}
+    roles = {**encoders, "attributes": replace(judge, name="pocket/attributes", see=_attributes)}
     for role, look in (("detector", _surely), ("relations", _whether)):
-        found[role] = AnswersOnly(
+        roles[role] = AnswersOnly(
             f"pocket/{role}", judge.weights, judge.preprocessing, _attributes, answers=look, prompts=tuple(prompts)
         )
     path = judges.WEIGHTS / "landmarks.safetensors"
     if path.is_file():
-        found["landmarks"] = Encoder("pocket/landmarks", file_hash(path), judge.preprocessing, _landmarks)
-    return found
+        roles["landmarks"] = Encoder("pocket/landmarks", file_hash(path), judge.preprocessing, _landmarks)
+    return roles
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ def fields() -> frozenset[str]:
 
 def asked_of(prompt: PeoplePrompt) -> dict[str, str]:
     """Field of the judge -> option that the prompt names, for fields that this edition's judge reads."""
-    worn = dict.fromkeys((name for name, _ in prompt.accessories), "yes")
-    said = {NAMED.get(name, name): option for name, option in prompt.asked.items() if name not in worn}
+    accessories = dict.fromkeys((name for name, _ in prompt.accessories), "yes")
+    options = {NAMED.get(name, name): option for name, option in prompt.asked.items() if name not in accessories}
     known = fields()
-    return {name: option for name, option in {**worn, **said}.items() if name in known}
+    return {name: option for name, option in {**accessories, **options}.items() if name in known}
 
 
 def obeyed(images: Sequence[Image.Image], prompts: Sequence[PeoplePrompt]) -> Tensor:

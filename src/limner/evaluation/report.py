@@ -72,13 +72,13 @@ def report(results: Path | str, out: Path | str, *, pictures: Path | None = None
     Raises `FileError` for results that are damaged, of another version or empty, and where one of the three files is
     there and was not written by limner.
     """
-    found, out, shown = _read(Path(results)), Path(out), _shown_by(Path(results))
+    record, out, shown = _read(Path(results)), Path(out), _shown_by(Path(results))
     csv_file, markdown = out.with_suffix(".csv"), out.with_suffix(".md")
     for path in (out, csv_file, markdown):
         check_place(path, overwrite=overwrite)
-    text = shown.page(found, pictures)
-    write_text(csv_file, shown.table_csv(found), overwrite=overwrite)
-    write_text(markdown, f"{COMMENT}\n\n{shown.table_markdown(found)}", overwrite=overwrite)
+    text = shown.page(record, pictures)
+    write_text(csv_file, shown.table_csv(record), overwrite=overwrite)
+    write_text(markdown, f"{COMMENT}\n\n{shown.table_markdown(record)}", overwrite=overwrite)
     return write_text(out, text, overwrite=overwrite)
 
 
@@ -98,24 +98,24 @@ def _read(results: Path) -> dict[str, Any]:
     return content
 
 
-def page(found: Mapping[str, Any], pictures: Path | None = None) -> Markup:
+def page(record: Mapping[str, Any], pictures: Path | None = None) -> Markup:
     """The whole page; it fetches nothing."""
-    plan = found["plan"]
-    found = {**found, "summary": worn_fully(found["summary"])} | {"curves": curves(found["summary"])}
-    summary = found["summary"]
-    cases = list(dict.fromkeys(u["case"] for u in found["units"]))
-    versions = " · ".join(f"{name} {version}" for name, version in found["versions"].items())
+    plan = record["plan"]
+    record = {**record, "summary": worn_fully(record["summary"])} | {"curves": curves(record["summary"])}
+    summary = record["summary"]
+    cases = list(dict.fromkeys(u["case"] for u in record["units"]))
+    versions = " · ".join(f"{name} {version}" for name, version in record["versions"].items())
     parts = [
         html("<h1>limner bench</h1>"),
         html(
             '<p class="muted">{}: {}, {}, seeds {}, base {} · {} in {:.1f} minutes · {}</p>',
-            found["set"]["name"],
+            record["set"]["name"],
             counted(len(cases), "subject"),
             counted(plan["prompts"], "prompt"),
             json.dumps(plan["seeds"]),
             plan["base"],
-            counted(len(found["units"]), "likeness"),
-            found["seconds"] / 60,
+            counted(len(record["units"]), "likeness"),
+            record["seconds"] / 60,
             versions,
         ),
         html("<h2>Leaderboard</h2>"),
@@ -125,7 +125,7 @@ def page(found: Mapping[str, Any], pictures: Path | None = None) -> Markup:
         ),
         html("<h2>Fidelity against alignment</h2>"),
         html('<div class="row">{}{}</div>', plane(summary), cost_plot(summary)),
-        *_curves(found["curves"]),
+        *_curves(record["curves"]),
         html("<h2>Above words</h2>"),
         html(
             "<p>Difference from the base with the subject's looks in the prompt (description baseline), paired over "
@@ -137,21 +137,21 @@ def page(found: Mapping[str, Any], pictures: Path | None = None) -> Markup:
         html("<h2>Cost</h2>"),
         _scrolling(_costs(summary)),
         html("<h2>By subject</h2>"),
-        _scrolling(_by_subject(found, cases)),
+        _scrolling(_by_subject(record, cases)),
         html("<h2>By prompt</h2>"),
-        _scrolling(_by_prompt(found)),
+        _scrolling(_by_prompt(record)),
         html("<h2>Correlation of the usual metrics with F and T</h2>"),
         html("<p>Rank correlation of each metric with F and with T over all pictures, good and bad.</p>"),
-        _correlations(found["correlations"]),
+        _correlations(record["correlations"]),
         html("<h2>Pictures</h2>"),
-        *_pictures(found, pictures),
+        *_pictures(record, pictures),
         html("<h2>Published figures</h2>"),
         html(
             "<p>Table 1 of the survey arXiv:2405.05538: other bases, subjects and encoders, and not one protocol for all "
             "rows. They are for orientation and cannot be compared with the rows above.</p>"
         ),
         _survey(),
-        html('<p class="muted">Gaps: {}</p>', _gaps(found)),
+        html('<p class="muted">Gaps: {}</p>', _gaps(record)),
     ]
     return html_page("limner bench", _STYLE, parts)
 
@@ -161,13 +161,13 @@ def _scrolling(table: Markup) -> Markup:
 
 
 def table_markdown(
-    found: Mapping[str, Any], columns: Sequence[str] = ("H", "F", "T", "obeyed", "identity", "clip_t")
+    record: Mapping[str, Any], columns: Sequence[str] = ("H", "F", "T", "obeyed", "identity", "clip_t")
 ) -> str:
     """The leaderboard as Markdown, best H first, policies that learn nothing last."""
     names = {key: title for key, title, _ in (*COLUMNS, *OF_FACES)}
     head = ["", *(names[c] for c in columns), "s to teach", "kB"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for label, row in ordered(found["summary"]):
+    for label, row in ordered(record["summary"]):
         cells = []
         for c in columns:
             n = row["numbers"].get(c)
@@ -189,12 +189,12 @@ def is_interval(number: Mapping[str, float]) -> bool:
     return number.get("subjects", 2) > 1
 
 
-def table_csv(found: Mapping[str, Any]) -> str:
+def table_csv(record: Mapping[str, Any]) -> str:
     """One line for each label and number."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["label", "method", "number", "mean", "low", "high", "subjects", "spread"])
-    for label, row in ordered(found["summary"]):
+    for label, row in ordered(record["summary"]):
         for name, n in row["numbers"].items():
             writer.writerow(
                 [label, row["method"], name, n["mean"], n["low"], n["high"], n["subjects"], n.get("spread", "")]
@@ -219,11 +219,11 @@ def worn_fully(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def curves(summary: Mapping[str, Any]) -> dict[str, list[tuple[float, Any]]]:
     """Rows at several strengths: label -> (strength, row), by rising strength."""
-    found: dict[str, list[tuple[float, Any]]] = {}
+    rows_by_label: dict[str, list[tuple[float, Any]]] = {}
     for label, row in summary.items():
         if "F" in row["numbers"]:
-            found.setdefault(row.get("lesson", label), []).append((row.get("scale", 1.0), row))
-    return {label: sorted(rows, key=lambda pair: pair[0]) for label, rows in found.items() if len(rows) > 1}
+            rows_by_label.setdefault(row.get("lesson", label), []).append((row.get("scale", 1.0), row))
+    return {label: sorted(rows, key=lambda pair: pair[0]) for label, rows in rows_by_label.items() if len(rows) > 1}
 
 
 # -------------------------------------------------------------------------------------------------------------- drawing
@@ -250,11 +250,11 @@ def plane(summary: Mapping[str, Any], size: int = 460) -> Markup:
     return _svg(size, shapes)
 
 
-def curve_plot(found: Mapping[str, Sequence[tuple[float, Any]]], size: int = 460) -> Markup:
+def curve_plot(rows_by_label: Mapping[str, Sequence[tuple[float, Any]]], size: int = 460) -> Markup:
     """The (T, F) plane as SVG: a line for each likeness, its points by strength."""
     at = _places(size)
     shapes = [_axes(size, PAD, at, "T, alignment", "F, fidelity")]
-    for k, (label, rows) in enumerate(found.items()):
+    for k, (label, rows) in enumerate(rows_by_label.items()):
         colour = COLOURS[k % len(COLOURS)]
         points = [(s, r["numbers"]["T"]["mean"], r["numbers"]["F"]["mean"]) for s, r in rows if "T" in r["numbers"]]
         line = " ".join(f"{at(t, False)},{at(f, True)}" for _, t, f in points)
@@ -371,9 +371,9 @@ def _interval(number: Mapping[str, float] | None) -> Markup:
     return html("<td>{mean:.2f}<br><small>{low:.2f}–{high:.2f}</small></td>", **number)
 
 
-def _curves(found: Mapping[str, Sequence[tuple[float, Any]]]) -> list[Markup]:
+def _curves(rows_by_label: Mapping[str, Sequence[tuple[float, Any]]]) -> list[Markup]:
     """The section about strengths, where anything was painted at several."""
-    if not found:
+    if not rows_by_label:
         return []
     rows = [
         (
@@ -381,7 +381,7 @@ def _curves(found: Mapping[str, Sequence[tuple[float, Any]]]) -> list[Markup]:
             f"{scale:g}",
             *(f"{r['numbers'][n]['mean']:.2f}" if n in r["numbers"] else "·" for n in ("F", "T", "H")),
         )
-        for label, points in found.items()
+        for label, points in rows_by_label.items()
         for scale, r in points
     ]
     return [
@@ -390,17 +390,17 @@ def _curves(found: Mapping[str, Sequence[tuple[float, Any]]]) -> list[Markup]:
             "<p>One concept at several strengths (<code>--scale</code>): fidelity to the subject against alignment with the "
             "prompt.</p>"
         ),
-        html('<div class="row">{}{}</div>', curve_plot(found), html_table(("", "scale", "F", "T", "H"), rows)),
+        html('<div class="row">{}{}</div>', curve_plot(rows_by_label), html_table(("", "scale", "F", "T", "H"), rows)),
     ]
 
 
 def _above(summary: Mapping[str, Any]) -> Markup:
     rows = []
     for label, row in ordered(summary):
-        told = row["above words"]
-        if told:
-            cells = [with_interval(told[n], "+.2f") for n in ("F", "H") if n in told]
-            fidelity = told.get("F", {"low": -1})
+        differences = row["above words"]
+        if differences:
+            cells = [with_interval(differences[n], "+.2f") for n in ("F", "H") if n in differences]
+            fidelity = differences.get("F", {"low": -1})
             sure = fidelity["low"] > 0 and is_interval(fidelity)
             rows.append((label, *cells, "yes" if sure else "no"))
     return html_table(("", "F", "H", "surely more alike than words"), rows)
@@ -409,8 +409,8 @@ def _above(summary: Mapping[str, Any]) -> Markup:
 def _diagnoses(summary: Mapping[str, Any]) -> Markup:
     labels = [x for x in ADVICE if any(x in r["diagnoses"] for r in summary.values())]
     rows = [(label, *(row["diagnoses"].get(x, "") for x in labels)) for label, row in ordered(summary)]
-    told = join_html(html("<li><b>{}</b>: {}</li>", x, " ".join(ADVICE[x])) for x in labels)
-    return html("{}<ul>{}</ul>", html_table(("", *labels), rows), told)
+    advice = join_html(html("<li><b>{}</b>: {}</li>", x, " ".join(ADVICE[x])) for x in labels)
+    return html("{}<ul>{}</ul>", html_table(("", *labels), rows), advice)
 
 
 def _costs(summary: Mapping[str, Any]) -> Markup:
@@ -421,10 +421,10 @@ def _costs(summary: Mapping[str, Any]) -> Markup:
     return html_table(("median of a likeness", *(title for _, title, _ in COSTS)), rows)
 
 
-def _by_subject(found: Mapping[str, Any], cases: Sequence[str]) -> Markup:
+def _by_subject(record: Mapping[str, Any], cases: Sequence[str]) -> Markup:
     rows = []
-    for label, _ in ordered(found["summary"]):
-        own = [u for u in found["units"] if u["label"] == label]
+    for label, _ in ordered(record["summary"]):
+        own = [u for u in record["units"] if u["label"] == label]
         cells = []
         for case in cases:
             t = [u["tradeoff"] for u in own if u["case"] == case and "tradeoff" in u]
@@ -433,15 +433,15 @@ def _by_subject(found: Mapping[str, Any], cases: Sequence[str]) -> Markup:
     return html_table(("F / T", *cases), rows)
 
 
-def _by_prompt(found: Mapping[str, Any]) -> Markup:
-    seeds, count = len(found["plan"]["seeds"]), found["plan"]["prompts"]
+def _by_prompt(record: Mapping[str, Any]) -> Markup:
+    seeds, count = len(record["plan"]["seeds"]), record["plan"]["prompts"]
     rows = []
-    for label, _ in ordered(found["summary"]):
+    for label, _ in ordered(record["summary"]):
         cells = []
         for k in range(count):
             values = [
                 v
-                for u in found["units"]
+                for u in record["units"]
                 if u["label"] == label and "each" in u
                 for v in u["each"]["T"][k * seeds : (k + 1) * seeds]
                 if v is not None
@@ -451,25 +451,25 @@ def _by_prompt(found: Mapping[str, Any]) -> Markup:
     return html_table(("T", *(f"prompt {k + 1}" for k in range(count))), rows)
 
 
-def _correlations(found: Mapping[str, Mapping[str, float]]) -> Markup:
-    rows = [(name, *(f"{row[s]:+.2f}" if s in row else "·" for s in ("F", "T"))) for name, row in found.items()]
+def _correlations(by_metric: Mapping[str, Mapping[str, float]]) -> Markup:
+    rows = [(name, *(f"{row[s]:+.2f}" if s in row else "·" for s in ("F", "T"))) for name, row in by_metric.items()]
     return html_table(("", "with F", "with T"), rows)
 
 
-def _pictures(found: Mapping[str, Any], folder: Path | None) -> list[Markup]:
+def _pictures(record: Mapping[str, Any], folder: Path | None) -> list[Markup]:
     if folder is None or not folder.is_dir():
         return [html("<p class=muted>The bench's folder of pictures is not here.</p>")]
     parts = []
-    for label, _ in ordered(found["summary"]):
+    for label, _ in ordered(record["summary"]):
         shown = []
-        for unit in found["units"]:
+        for unit in record["units"]:
             path = folder / f"{unit['key']}.jpg"
             if unit["label"] == label and path.exists():
-                told = f"{unit['case']}, seed {unit['seed']}: {unit['diagnosis']['label']}"
+                caption = f"{unit['case']}, seed {unit['seed']}: {unit['diagnosis']['label']}"
                 if "tradeoff" in unit:
-                    told += f", F {unit['tradeoff']['F']:.2f}, T {unit['tradeoff']['T']:.2f}"
+                    caption += f", F {unit['tradeoff']['F']:.2f}, T {unit['tradeoff']['T']:.2f}"
                 data = base64.b64encode(path.read_bytes()).decode()
-                shown.append(html('<figure><img src="data:image/jpeg;base64,{}" alt=""><br>{}</figure>', data, told))
+                shown.append(html('<figure><img src="data:image/jpeg;base64,{}" alt=""><br>{}</figure>', data, caption))
         row = '<details><summary>{}</summary><div class="row">{}</div></details>'
         parts.append(html(row, label, join_html(shown)))
     return parts
@@ -481,8 +481,8 @@ def _survey() -> Markup:
     return html("<details><summary>Table 1</summary>{}</details>", html_table(head, rows))
 
 
-def _gaps(found: Mapping[str, Any]) -> str:
-    gaps = {f"{n}: {m['gap']}" for u in found["units"] for n, m in u["metrics"].items() if m.get("gap")}
+def _gaps(record: Mapping[str, Any]) -> str:
+    gaps = {f"{n}: {m['gap']}" for u in record["units"] for n, m in u["metrics"].items() if m.get("gap")}
     return "; ".join(sorted(gaps)) or "none"
 
 

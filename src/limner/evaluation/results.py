@@ -12,19 +12,21 @@ from limner.errors import FileError
 def read_results(path: Path) -> dict[str, Any]:
     """A results file. Raises `FileError` for one that is damaged or of another version."""
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        record: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise FileError(f"{path} is no results file that can be read: {error}") from error
-    if not isinstance(found, dict):
-        raise FileError(f"{path} is no results file: expected a table, found a {type(found).__name__}")
-    if found.get("format") != FORMAT:
-        raise FileError(f"{path} has format {found.get('format')}, this is limner's {FORMAT}: run `limner bench` again")
-    absent = [name for name in PARTS if name not in found]
-    if absent or not isinstance(found["units"], list):
+    if not isinstance(record, dict):
+        raise FileError(f"{path} is no results file: expected a table, found a {type(record).__name__}")
+    if record.get("format") != FORMAT:
+        raise FileError(
+            f"{path} has format {record.get('format')}, this is limner's {FORMAT}: run `limner bench` again"
+        )
+    absent = [name for name in PARTS if name not in record]
+    if absent or not isinstance(record["units"], list):
         raise FileError(
             f"{path} is damaged, it has no {', '.join(absent) or 'list of units'}: run `limner bench` again"
         )
-    return found
+    return record
 
 
 PARTS = ("about", "plan", "set", "versions", "seconds", "summary", "correlations", "units")

@@ -54,7 +54,7 @@ class Scorecard:
     @property
     def record(self) -> dict[str, Any]:
         """The scores as JSON values, without pictures."""
-        found: dict[str, Any] = {
+        record: dict[str, Any] = {
             "diagnosis": {"label": self.diagnosis.label, "because": list(self.diagnosis.because)},
             "truth": dict(self.truth),
             "cost": dict(self.cost),
@@ -63,25 +63,25 @@ class Scorecard:
         }
         if self.tradeoff is not None:
             t = self.tradeoff
-            found["tradeoff"] = {
+            record["tradeoff"] = {
                 "F": t.fidelity, "T": t.alignment, "H": t.harmonic, "J": t.both, "balance": t.balance,
                 "dropped": list(t.dropped),
             }  # fmt: skip
-        return found
+        return record
 
     @property
     def brief(self) -> dict[str, Any]:
         """Values for a concept's header."""
-        found: dict[str, Any] = {name: round(v, 4) for name, v in values(self.measured).items()}
+        scores: dict[str, Any] = {name: round(v, 4) for name, v in values(self.measured).items()}
         if self.tradeoff is not None:
             t = self.tradeoff
-            found |= {
+            scores |= {
                 "F": round(t.fidelity, 4),
                 "T": round(t.alignment, 4),
                 "H": round(t.harmonic, 4),
                 "J": round(t.both, 4),
             }
-        return found | {"diagnosis": self.diagnosis.label}
+        return scores | {"diagnosis": self.diagnosis.label}
 
     def __str__(self) -> str:
         lines = [str(self.diagnosis)]
@@ -117,9 +117,9 @@ def judged(
     measured = measure(album, encoders, only=only, segment=segment)
     notes = [] if album.held_out else ["no reference was held out from learning: fidelity is overestimated"]
     try:
-        found = _anchored(album, encoders, truths)
+        trade_off = _anchored(album, encoders, truths)
     except InputError as gap:
-        found = None
+        trade_off = None
         notes.append(f"no trade-off: {gap}")
     shares = truth.shares(album.pictures, [{**(known or {}), **truth.asked(p)} for p in truths]) if truths else {}
     if truths:
@@ -127,8 +127,8 @@ def judged(
     obeyed = None
     if truths and album.base and (plain := float(truth.obeyed(album.base, truths).mean())) > 0:
         obeyed = shares["obeyed"] / plain
-    diagnosis = diagnose(replace(_signs(album, encoders, measured, found, segment), obeyed=obeyed))
-    return Scorecard(measured, found, diagnosis, shares, cost or {}, tuple(notes))
+    diagnosis = diagnose(replace(_signs(album, encoders, measured, trade_off, segment), obeyed=obeyed))
+    return Scorecard(measured, trade_off, diagnosis, shares, cost or {}, tuple(notes))
 
 
 def fidelity_role(encoders: Encoders, kind: str = "object") -> str:
@@ -184,9 +184,13 @@ def _anchored(album: Album, encoders: Encoders, truths: Sequence[Prompt]) -> Tra
 
 
 def _signs(
-    album: Album, encoders: Encoders, measured: Mapping[str, Measured], found: TradeOff | None, segment: Segment | None
+    album: Album,
+    encoders: Encoders,
+    measured: Mapping[str, Measured],
+    trade_off: TradeOff | None,
+    segment: Segment | None,
 ) -> Signs:
-    if found is None:
+    if trade_off is None:
         unknown = Range(float("nan"), float("-inf"), float("inf"))
         return Signs(unknown, unknown)
     known = values(measured)
@@ -197,8 +201,8 @@ def _signs(
         )
         ratio = {k: known[k] / plain[k] for k in plain if k in known and abs(plain[k]) > 1e-6}
     return Signs(
-        _range(found.each_fidelity),
-        _range([v for v in found.each_alignment if v == v]),
+        _range(trade_off.each_fidelity),
+        _range([v for v in trade_off.each_alignment if v == v]),
         copy=known.get("copy_index"),
         leak=known.get("background_leak"),
         sensitivity=ratio.get("prompt_sensitivity"),
@@ -208,8 +212,8 @@ def _signs(
 
 
 def _range(each: Sequence[float]) -> Range:
-    found = interval(list(each))
-    return Range(found.mean, found.low, found.high)
+    estimate = interval(list(each))
+    return Range(estimate.mean, estimate.low, estimate.high)
 
 
 def images(pictures: Sequence[Picture]) -> Images:

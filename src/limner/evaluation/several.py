@@ -107,7 +107,7 @@ def judged_together(company: Company, encoder: Encoder) -> Together:
         ]
     )
     there = places.mean((2, 3)) > SMALLEST  # [N, K]
-    found = {
+    measures = {
         "identity": (own_identity(alike) * there).mean(1),
         "consistency": (consistency(alike, torch.tensor(company.alone)) * there).nanmean(1),
         "leakage": leakage(alike, apart),
@@ -117,8 +117,8 @@ def judged_together(company: Company, encoder: Encoder) -> Together:
         **_as_asked(pixels, company.truths, places),
     }
     if company.truths:
-        found["prompt"] = found["prompt"] * found["present"]
-    each = {name: tuple(round(float(v), 4) for v in values) for name, values in found.items()}
+        measures["prompt"] = measures["prompt"] * measures["present"]
+    each = {name: tuple(round(float(v), 4) for v in values) for name, values in measures.items()}
     numbers = {name: [value for value in values if value == value] for name, values in each.items()}
     means = {name: sum(own) / len(own) if own else float("nan") for name, own in numbers.items()}
     return Together({name: round(value, 4) for name, value in means.items()}, each)
@@ -262,7 +262,7 @@ def _as_asked(pixels: Tensor, truths: Sequence[Mapping[str, str]], places: Tenso
         if name in seen[0] and name != "relation"
     }
     if "relation" in asked:
-        told = [standing_right(own, truth.get("relation", "")) for own, truth in zip(places, truths, strict=True)]
-        right["relation"] = torch.tensor(told)
+        relations = [standing_right(own, truth.get("relation", "")) for own, truth in zip(places, truths, strict=True)]
+        right["relation"] = torch.tensor(relations)
     every = torch.stack(list(right.values())) if right else torch.ones(1, len(truths))
     return {**right, "prompt": (every.nan_to_num(1.0) == 1).all(0).float()}

@@ -35,13 +35,13 @@ def summary(units: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for name in _names(rows):
             by_subject = _by_subject(rows, name)
             if by_subject:
-                found = interval(list(by_subject.values()))
+                estimate = interval(list(by_subject.values()))
                 spread = _over_seeds(rows, name)
                 numbers[name] = {
-                    "mean": _r(found.mean),
-                    "low": _r(found.low),
-                    "high": _r(found.high),
-                    "subjects": found.count,
+                    "mean": _r(estimate.mean),
+                    "low": _r(estimate.low),
+                    "high": _r(estimate.high),
+                    "subjects": estimate.count,
                 }
                 if spread is not None:
                     numbers[name]["spread"] = _r(spread)
@@ -76,7 +76,7 @@ def summary(units: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def correlations(units: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Metric -> its Spearman rank correlation with F and with T, over all pictures."""
-    found: dict[str, dict[str, float]] = {}
+    correlations_by_metric: dict[str, dict[str, float]] = {}
     rows = [u for u in units if "each" in u]
     names = sorted({n for u in rows for n, m in u["metrics"].items() if len(m.get("each", ())) == len(u["each"]["F"])})
     for name in names:
@@ -90,8 +90,8 @@ def correlations(units: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, floa
             ]
             value = spearman(pairs)
             if value is not None:
-                found.setdefault(name, {})[side] = _r(value)
-    return found
+                correlations_by_metric.setdefault(name, {})[side] = _r(value)
+    return correlations_by_metric
 
 
 def spearman(pairs: Iterable[tuple[float, float]]) -> float | None:
@@ -121,26 +121,26 @@ def _value(row: Mapping[str, Any], name: str) -> float | None:
         return row.get("tradeoff", {}).get(name)
     if name == "obeyed":
         return row["truth"].get("obeyed")
-    found: float | None = row["metrics"].get(name, {}).get("value")
-    return found
+    number: float | None = row["metrics"].get(name, {}).get("value")
+    return number
 
 
 def _by_subject(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
+    values_by_subject: dict[str, list[float]] = {}
     for row in rows:
         value = _value(row, name)
         if value is not None:
-            found.setdefault(row["case"], []).append(value)
-    return {case: statistics.fmean(values) for case, values in found.items()}
+            values_by_subject.setdefault(row["case"], []).append(value)
+    return {case: statistics.fmean(values) for case, values in values_by_subject.items()}
 
 
 def _over_seeds(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    found: dict[int, list[float]] = {}
+    values_by_seed: dict[int, list[float]] = {}
     for row in rows:
         value = _value(row, name)
         if value is not None:
-            found.setdefault(row["seed"], []).append(value)
-    means = [statistics.fmean(v) for v in found.values()]
+            values_by_seed.setdefault(row["seed"], []).append(value)
+    means = [statistics.fmean(v) for v in values_by_seed.values()]
     return statistics.stdev(means) if len(means) > 1 else None
 
 

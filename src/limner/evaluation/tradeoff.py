@@ -80,24 +80,24 @@ def tradeoff(
             "this encoder cannot tell the subject from others of its class"
         )
     gained = (fidelity - floor) / (ceiling - floor)
-    kept, dropped = torch.full_like(alignment, float("nan")), []
+    anchored_alignment, dropped = torch.full_like(alignment, float("nan")), []
     for prompt in groups.unique().tolist():
         rows = groups == prompt
         high, low = float(base_alignment[rows].mean()), float(copier_alignment[prompt])
         if high - low < LEAST_GAP:
             dropped.append(int(prompt))
         else:
-            kept[rows] = (alignment[rows] - low) / (high - low)
-    there = ~kept.isnan()
+            anchored_alignment[rows] = (alignment[rows] - low) / (high - low)
+    there = ~anchored_alignment.isnan()
     if not bool(there.any()):
         raise InputError("no prompt asks for anything that the base can paint and the references do not show already")
     return TradeOff(
         float(gained.mean()),
-        float(kept[there].mean()),
-        float(((gained >= 0.5) & (kept >= 0.5))[there].float().mean()),
+        float(anchored_alignment[there].mean()),
+        float(((gained >= 0.5) & (anchored_alignment >= 0.5))[there].float().mean()),
         tuple(dropped),
         tuple(gained.tolist()),
-        tuple(kept.tolist()),
+        tuple(anchored_alignment.tolist()),
     )
 
 

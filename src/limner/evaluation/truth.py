@@ -28,10 +28,10 @@ def asked(prompt: Prompt | PeoplePrompt) -> dict[str, str]:
         from .people_truth import asked_of
 
         return asked_of(prompt)
-    found = {"scene": prompt.scene, **{name: "yes" for name, _ in prompt.accessories}}
+    options = {"scene": prompt.scene, **{name: "yes" for name, _ in prompt.accessories}}
     if prompt.view != "front":
-        found["view"] = prompt.view
-    return found
+        options["view"] = prompt.view
+    return options
 
 
 def probabilities(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, str]]) -> list[dict[str, float]]:
@@ -88,12 +88,12 @@ def obeyed(images: Sequence[Image.Image], prompts: Sequence[Prompt] | Sequence[P
 
         return people_truth.obeyed(images, of_people)
     seen = judges.read(to_tensor(images, SIZE))
-    found = []
+    verdicts = []
     for row, prompt in zip(seen, of_toys, strict=True):
         adapted = {name for name, _ in prompt.accessories}
         right = row["scene"] == prompt.scene and all((row[n] == "yes") == (n in adapted) for n in CORE.accessories)
-        found.append(float(right))
-    return torch.tensor(found)
+        verdicts.append(float(right))
+    return torch.tensor(verdicts)
 
 
 def shares(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, str]]) -> dict[str, float]:
@@ -103,8 +103,8 @@ def shares(images: Sequence[Image.Image], wanted: Sequence[Mapping[str, str]]) -
 
     seen = judges.read(to_tensor(images, SIZE))
     fields = list(dict.fromkeys(f for row in wanted for f in row))
-    found = {}
+    shares_by_field = {}
     for field in fields:
         right = [row[field] == want[field] for row, want in zip(seen, wanted, strict=True) if field in want]
-        found[field] = sum(right) / len(right)
-    return found
+        shares_by_field[field] = sum(right) / len(right)
+    return shares_by_field

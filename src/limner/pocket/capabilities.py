@@ -36,8 +36,8 @@ def encode(name: str, pixels: Tensor) -> Tensor:
     fitted = pixels.float()
     if pixels.shape[-2:] != (SIZE, SIZE):
         fitted = F.interpolate(fitted, (SIZE, SIZE), mode="bicubic", antialias=True).clamp(0, 1)
-    found: Tensor = _network_on(name, str(pixels.device))(fitted)
-    return found
+    rows: Tensor = _network_on(name, str(pixels.device))(fitted)
+    return rows
 
 
 @functools.cache
@@ -59,11 +59,11 @@ def captions(pixels: Tensor) -> list[str]:
     reads."""
     from .world.grammar import PLACES, VIEWED
 
-    found = []
+    texts = []
     for row in judges.read(pixels):
         view = "" if row["view"] == "front" else f", {VIEWED[row['view']][0]}"
-        found.append(f"a photo of {{}} {PLACES[row['scene']][0]}{view}")
-    return found
+        texts.append(f"a photo of {{}} {PLACES[row['scene']][0]}{view}")
+    return texts
 
 
 @functools.cache
@@ -72,8 +72,8 @@ def known_words() -> frozenset[str]:
     from .known import words
     from .world import grammar
 
-    said = {part for word in grammar.words() for part in word.split("-")}
-    return words() & said
+    caption_words = {part for word in grammar.words() for part in word.split("-")}
+    return words() & caption_words
 
 
 PROMPTS_ELSEWHERE = (

@@ -54,7 +54,7 @@ class toys:
 
         return CORE.classes[picture // NUM_VIEWS % len(CORE.classes)]
 
-    def said(self, picture: int, name: str, *, seed: int) -> str:
+    def caption(self, picture: int, name: str, *, seed: int) -> str:
         from limner.pocket.world import caption
 
         return caption(_graph(picture), seed=seed, name=name)
@@ -73,8 +73,8 @@ class toys:
     def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
         from limner.pocket.world import draw
 
-        found = draw([_graph(k) for k in pictures], size=size)
-        return found.pixels, (found.masks[:, None] * 255).byte()
+        drawing = draw([_graph(k) for k in pictures], size=size)
+        return drawing.pixels, (drawing.masks[:, None] * 255).byte()
 
 
 @functools.lru_cache(maxsize=8192)

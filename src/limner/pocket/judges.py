@@ -42,9 +42,9 @@ def network(name: str) -> Any:
         "landmarks": lambda: Landmarks(len(LANDMARKS)),
         "manner": Manner,
     }
-    found: torch.nn.Module = makers[name]()
-    found.load_state_dict(tensors)
-    return found.requires_grad_(False).eval()
+    judge: torch.nn.Module = makers[name]()
+    judge.load_state_dict(tensors)
+    return judge.requires_grad_(False).eval()
 
 
 def heads_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
@@ -74,8 +74,8 @@ def dino() -> Any:
     from transformers import ViTModel
 
     with quiet():
-        found = ViTModel.from_pretrained(WEIGHTS / "dino", dtype=torch.float32, add_pooling_layer=False)
-    return found.requires_grad_(False).eval()
+        model = ViTModel.from_pretrained(WEIGHTS / "dino", dtype=torch.float32, add_pooling_layer=False)
+    return model.requires_grad_(False).eval()
 
 
 def read(pixels: Tensor) -> list[dict[str, str]]:
@@ -87,8 +87,8 @@ def read(pixels: Tensor) -> list[dict[str, str]]:
 
 def logits(pixels: Tensor) -> dict[str, Tensor]:
     """The judge's logits [B, options] of every field."""
-    found: dict[str, Tensor] = _batched(network("judge"), pixels)
-    return found
+    logits_by_field: dict[str, Tensor] = _batched(network("judge"), pixels)
+    return logits_by_field
 
 
 def identities(pixels: Tensor, *, faces: bool = False) -> Tensor:
@@ -97,14 +97,14 @@ def identities(pixels: Tensor, *, faces: bool = False) -> Tensor:
     pixels: [B, 3, H, W] in [0, 1]
     faces: use the network of faces; False uses that of toys
     """
-    found: Tensor = _batched(network("faces" if faces else "identity"), pixels)
-    return found
+    vectors: Tensor = _batched(network("faces" if faces else "identity"), pixels)
+    return vectors
 
 
 def masks(pixels: Tensor) -> Tensor:
     """[B, H, W] in [0, 1]: probability that a pixel belongs to a toy or a person."""
-    found: Tensor = _batched(network("segmenter"), pixels)
-    return found.sigmoid()[:, 0]
+    mask_logits: Tensor = _batched(network("segmenter"), pixels)
+    return mask_logits.sigmoid()[:, 0]
 
 
 def places(pixels: Tensor, nouns: Sequence[str]) -> Tensor:
@@ -113,15 +113,15 @@ def places(pixels: Tensor, nouns: Sequence[str]) -> Tensor:
     strange = [noun for noun in nouns if noun not in CLASSES]
     if strange:
         raise InputError(f"the judge of places knows {', '.join(CLASSES)}, not {strange[0]!r}")
-    found: Tensor = _batched(network("places"), pixels)
-    return found.softmax(1)[:, [CLASSES.index(noun) for noun in nouns]]
+    class_logits: Tensor = _batched(network("places"), pixels)
+    return class_logits.softmax(1)[:, [CLASSES.index(noun) for noun in nouns]]
 
 
 def together(pixels: Tensor) -> Tensor:
     """[B, classes]: expected number of the 256 positions of each picture that show each class; two toys in one picture
     both count."""
-    found: Tensor = _batched(network("places"), pixels)
-    return found.softmax(1)[:, : len(CLASSES)].sum((2, 3))
+    class_logits: Tensor = _batched(network("places"), pixels)
+    return class_logits.softmax(1)[:, : len(CLASSES)].sum((2, 3))
 
 
 def things(pixels: Tensor) -> list[list[dict[str, str]]]:
@@ -135,40 +135,40 @@ def things(pixels: Tensor) -> list[list[dict[str, str]]]:
     logits = {field: torch.cat([part[field] for part in parts]) for field in parts[0]}
     sure = logits["class"].softmax(-1)[..., : len(CLASSES)].amax(-1)  # [B, slots]
     options = {"class": (*CLASSES, ""), "colour": tuple(COLOURS), "pattern": PATTERNS}
-    found = []
+    things_by_picture = []
     for row in range(len(pixels)):
-        said = [
+        slots = [
             {field: options[field][int(logits[field][row, k].argmax())] for field in options}
             for k in sure[row].argsort(descending=True).tolist()
         ]
-        found.append([thing for thing in said if thing["class"]])
-    return found
+        things_by_picture.append([thing for thing in slots if thing["class"]])
+    return things_by_picture
 
 
 def landmarks(pixels: Tensor) -> Tensor:
     """[B, landmarks, 2]: x, y in pixels of the first face's landmarks, in the order of world.faces.LANDMARKS."""
-    found: Tensor = _batched(network("landmarks"), pixels)
-    return found * pixels.shape[-1]
+    points: Tensor = _batched(network("landmarks"), pixels)
+    return points * pixels.shape[-1]
 
 
 def manners(pixels: Tensor) -> Tensor:
     """[B, 64] unit vectors: near for the same individual style, far for two, independent of the content."""
-    found: Tensor = _batched(network("manner"), pixels)
-    return found
+    vectors: Tensor = _batched(network("manner"), pixels)
+    return vectors
 
 
 def appearances(pixels: Tensor) -> Tensor:
     """[B, D] unit vectors of the self-supervised ViT (DINO's role)."""
     import torch
 
-    found = torch.cat([dino()(part * 2 - 1).last_hidden_state[:, 0] for part in pixels.split(128)])
-    return torch.nn.functional.normalize(found, dim=-1)
+    class_tokens = torch.cat([dino()(part * 2 - 1).last_hidden_state[:, 0] for part in pixels.split(128)])
+    return torch.nn.functional.normalize(class_tokens, dim=-1)
 
 
 def features(pixels: Tensor) -> Tensor:
     """[B, 160]: features of the judge before its heads."""
-    found: Tensor = _batched(network("judge").features, pixels)
-    return found
+    vectors: Tensor = _batched(network("judge").features, pixels)
+    return vectors
 
 
 def gram(pixels: Tensor) -> Tensor:
@@ -182,8 +182,8 @@ def gram(pixels: Tensor) -> Tensor:
         rows, columns = torch.triu_indices(maps.shape[1], maps.shape[1])
         return (maps @ maps.mT / maps.shape[2])[:, rows, columns]
 
-    found: Tensor = _batched(styles, pixels)
-    return found
+    matrices: Tensor = _batched(styles, pixels)
+    return matrices
 
 
 def picture_features(pixels: Tensor) -> Tensor:
@@ -214,8 +214,8 @@ def text_similarity(pixels: Tensor, texts: Sequence[str]) -> Tensor:
 
 def _features(out: Any) -> Tensor:
     """The tensor of features: transformers 5 wraps it in an output object, earlier versions return it."""
-    found: Tensor = out if hasattr(out, "shape") else out.pooler_output
-    return found
+    tensor: Tensor = out if hasattr(out, "shape") else out.pooler_output
+    return tensor
 
 
 def _batched(function: Any, pixels: Tensor) -> Any:

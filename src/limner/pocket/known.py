@@ -23,7 +23,8 @@ def words() -> frozenset[str]:
 
 def known() -> dict[str, tuple[str, ...]]:
     """Words and phrases that mean something to the shipped base, by kind; those of a later world are left out."""
-    found = {
-        kind: tuple(phrase for phrase in said if not words_not_in(words(), phrase)) for kind, said in phrases().items()
+    phrases_by_kind = {
+        kind: tuple(phrase for phrase in group if not words_not_in(words(), phrase))
+        for kind, group in phrases().items()
     }
-    return {kind: said for kind, said in found.items() if said}
+    return {kind: group for kind, group in phrases_by_kind.items() if group}

@@ -61,37 +61,37 @@ def labels(graph: SceneGraph) -> dict[str, str]:
     """Field -> the picture's true option; fields that it does not have are left out."""
     shown = {toy.individual.kind for toy in graph.toys}
     there = {f"a {kind}": _yes(kind in shown) for kind in CLASSES} | {"face": _yes(graph.face is not None)}
-    found = {"scene": graph.scene, "daytime": graph.daytime, "style": graph.style, **there}
-    found["count"] = str(len(graph.people or graph.toys))
+    options = {"scene": graph.scene, "daytime": graph.daytime, "style": graph.style, **there}
+    options["count"] = str(len(graph.people or graph.toys))
     if graph.face is not None:
-        return found | _of_person(graph.face, close=graph.distance == "close")
+        return options | _of_person(graph.face, close=graph.distance == "close")
     toy = graph.toys[0]
     looks = toy.individual
-    found |= {"class": looks.kind, "colour": looks.colours[0], "pattern": looks.pattern, "material": toy.material}
-    found |= {"state": toy.state, "distance": graph.distance} | _seen_from(graph)
+    options |= {"class": looks.kind, "colour": looks.colours[0], "pattern": looks.pattern, "material": toy.material}
+    options |= {"state": toy.state, "distance": graph.distance} | _seen_from(graph)
     if looks.pattern != "plain":
-        found["second colour"] = looks.colours[1]
+        options["second colour"] = looks.colours[1]
     if looks.kind in JOINTED:
-        found["action"] = toy.action
+        options["action"] = toy.action
     if graph.relation:
-        found["relation"] = graph.relation
-    return found | {name: _yes(name in toy.accessories) for name in ACCESSORIES}
+        options["relation"] = graph.relation
+    return options | {name: _yes(name in toy.accessories) for name in ACCESSORIES}
 
 
 def _seen_from(graph: SceneGraph) -> dict[str, str]:
     """The view in quarters, where it is one, and in eighths, where the camera is not above."""
     if graph.view == "top":
         return {"view": "top"}
-    found = {"azimuth": AZIMUTHS[round(graph.toys[0].turn / (math.pi / 4)) % 8]}
+    views = {"azimuth": AZIMUTHS[round(graph.toys[0].turn / (math.pi / 4)) % 8]}
     quarter = {"left": "side", "right": "side"}.get(graph.view, graph.view)
     if quarter in FIELDS["view"] and graph.relation not in SIDEWAYS:
-        found["view"] = quarter
-    return found
+        views["view"] = quarter
+    return views
 
 
 def _of_person(face: Face, *, close: bool) -> dict[str, str]:
     who, adapted = face.person, set(face.accessories) | ({"glasses"} if face.glasses else set())
-    found = {
+    options = {
         "expression": face.expression,
         "hairstyle": who.hairstyle,
         "age": who.age,
@@ -99,13 +99,13 @@ def _of_person(face: Face, *, close: bool) -> dict[str, str]:
         "head": face.head,
     }
     if who.hairstyle != "bald":
-        found["hair colour"] = who.hair_colour
+        options["hair colour"] = who.hair_colour
     if not close:
-        found["gesture"] = face.action
+        options["gesture"] = face.action
     if face.garment is not None:
-        found |= {"garment": face.garment.kind, "garment colour": face.garment.colours[0]}
-        found["garment pattern"] = face.garment.pattern
-    return found | {name: _yes(name in adapted) for name in WORN_BY_PEOPLE}
+        options |= {"garment": face.garment.kind, "garment colour": face.garment.colours[0]}
+        options["garment pattern"] = face.garment.pattern
+    return options | {name: _yes(name in adapted) for name in WORN_BY_PEOPLE}
 
 
 def _yes(true: bool) -> str:

@@ -137,15 +137,15 @@ class Manner(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        h, found = pixels, []
+        h, moments = pixels, []
         for stage, few in zip(self.stages, self.few, strict=True):
             h = stage(h)
             maps = few(h).flatten(2)  # [B, few, places]
             mean = maps.mean(2, keepdim=True)
             rows, columns = torch.triu_indices(maps.shape[1], maps.shape[1], device=maps.device)
             gram = ((maps - mean) @ (maps - mean).mT / maps.shape[2])[:, rows, columns]
-            found += [gram.sign() * gram.abs().clamp_min(1e-12).sqrt(), mean[..., 0]]
-        return F.normalize(self.out(torch.cat(found, 1)), dim=-1)
+            moments += [gram.sign() * gram.abs().clamp_min(1e-12).sqrt(), mean[..., 0]]
+        return F.normalize(self.out(torch.cat(moments, 1)), dim=-1)
 
 
 class Landmarks(nn.Module):

@@ -57,7 +57,7 @@ class people:
 
         return NOUNS_OF_AGE[_graph(picture).people[0].person.age][0]
 
-    def said(self, picture: int, name: str, *, seed: int) -> str:
+    def caption(self, picture: int, name: str, *, seed: int) -> str:
         from limner.pocket.world import caption
 
         return caption(_graph(picture), seed=seed, name=name)
@@ -76,7 +76,7 @@ class people:
 
     def text(self, number: int) -> str:
         picture = number % (len(self.subjects) * NUM_VIEWS)
-        return self.said(picture, self.looks(picture), seed=number)
+        return self.caption(picture, self.looks(picture), seed=number)
 
     @property
     def landmark_names(self) -> tuple[str, ...]:
@@ -105,9 +105,9 @@ class people:
         from limner.pocket.world import draw
         from limner.pocket.world.faces import PARTS
 
-        found = draw([_graph(k) for k in pictures], size=size)
+        drawing = draw([_graph(k) for k in pictures], size=size)
         head = torch.tensor([PARTS.index(part) for part in HEAD])
-        return found.pixels, (torch.isin(found.part.long(), head)[:, None] * 255).byte()
+        return drawing.pixels, (torch.isin(drawing.part.long(), head)[:, None] * 255).byte()
 
 
 HEAD = ("head", "hair", "eye", "brow", "nose", "mouth", "ear", "glasses", "sunglasses")
@@ -140,10 +140,10 @@ def _graph(picture: int) -> Any:
     face = sample_people(picture, rng, world=CORE, split="train").people[0]
     who = person(SPLITS["train"].start + picture // NUM_VIEWS)
     hidden = who.hairstyle in ("bun", "mohawk")
-    worn = [
+    accessories = [
         (a, c) for a, c in zip(face.accessories, face.accessory_colours, strict=True) if not (hidden and a == "hat")
     ]
-    names, colours = tuple(a for a, _ in worn), tuple(c for _, c in worn)
+    names, colours = tuple(a for a, _ in accessories), tuple(c for _, c in accessories)
     alone = replace(face, person=who, accessories=names, accessory_colours=colours, place=(0.0, 0.0, 0.0))
     distance = "close" if picture % 2 == 0 else "medium"
     alone = alone if distance == "medium" else replace(alone, action="standing")

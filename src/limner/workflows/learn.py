@@ -16,7 +16,7 @@ from limner.core.files import check_folder, check_place
 from limner.core.versions import versions
 from limner.core.weights import mark
 from limner.engine.attach import Adapter, attach
-from limner.engine.checkpoint import Run, _found, discard, finish, run_updates
+from limner.engine.checkpoint import Run, _read_checkpoint, discard, finish, run_updates
 from limner.engine.early_stopping import together
 from limner.errors import InputError, PictureError, PromptError, TeachingError
 from limner.library.settings import check_word, checked_settings
@@ -212,7 +212,7 @@ def to_concept(run: Run, tensors: Mapping[str, Tensor], losses: Sequence[float],
 def read_checkpoint(path: Path, header: Mapping[str, Any]) -> tuple[Checkpoint | None, list[float]]:
     """The state that `save_checkpoint` wrote and the losses so far; (None, []) without a file. Raises `FileError` for a
     checkpoint of another run."""
-    return _found(path, header)
+    return _read_checkpoint(path, header)
 
 
 def _shipped(recipe: Recipe, base: Base) -> Mapping[str, Tensor]:

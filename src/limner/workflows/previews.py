@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from limner.bases.common.loading import capabilities_of
 from limner.core.files import write_text
 from limner.errors import InputError
-from limner.evaluation.datasets import said
+from limner.evaluation.datasets import fill_prompt
 from limner.evaluation.encoders import Encoders, bench_encoders
 from limner.evaluation.measuring import Album, measure, segment_of, values
 
@@ -102,7 +102,7 @@ class Previews:
         """Subject fidelity and prompt alignment by the available encoders; empty without encoders."""
         if self.encoders is None:
             return {}
-        canonical = tuple(said(prompt, [self.subject.noun]) for prompt in PROMPTS)
+        canonical = tuple(fill_prompt(prompt, [self.subject.noun]) for prompt in PROMPTS)
         real = tuple(p.image for p in self.subject.pictures if p.image is not None)
         album = Album(self.subject.noun, tuple(images), canonical, training=real)
         return values(measure(album, self.encoders, only=SCORES, segment=segment_of(base)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from limner.core.wording import shortened
 from limner.errors import InputError, PromptError
-from limner.evaluation.datasets import said
+from limner.evaluation.datasets import fill_prompt
 from limner.evaluation.encoders import bench_encoders
 from limner.evaluation.measuring import Album, segment_of
 from limner.evaluation.score import images, judged
@@ -70,14 +70,14 @@ def score(
     for text in texts:
         if concept.handle not in text:
             raise PromptError(f"the prompt {shortened(text)!r} does not name the subject; write {concept.handle} in it")
-    canonical = [said(t.replace(concept.handle, "{}"), [noun]) for t in texts]
+    canonical = [fill_prompt(t.replace(concept.handle, "{}"), [noun]) for t in texts]
     began = time.monotonic()
     mine = painted(base, texts, seeds, concept=concept, settings=settings)
     seconds = (time.monotonic() - began) / len(mine)
     plain = plain or painted(base, canonical, seeds, settings=settings)
     moved: dict[str, Images] = {}
     if not only or {"drift", "style_drift"} & set(only):
-        others = tuple(said(t.replace(concept.handle, "{}"), ["person"]) for t in texts[:4])
+        others = tuple(fill_prompt(t.replace(concept.handle, "{}"), ["person"]) for t in texts[:4])
         where = bench.prompts_elsewhere if bench else others
         moved = {
             "before": images(painted(base, where, seeds[:1], settings=settings)),
@@ -92,7 +92,7 @@ def score(
         training=tuple(training),
         held_out=tuple(held_out),
         gallery=tuple(gallery),
-        described=tuple(said(t.replace(concept.handle, "{}"), [looks]) for t in texts for _ in range(count))
+        descriptions=tuple(fill_prompt(t.replace(concept.handle, "{}"), [looks]) for t in texts for _ in range(count))
         if looks
         else (),
         kind=concept.subject["kind"],

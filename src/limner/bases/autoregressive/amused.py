@@ -52,8 +52,8 @@ class Amused(Family):
         with self.at_work(self.autoencoder):
             latents = self.autoencoder.encode(pixels.to(self.device, self.autoencoder.dtype)).latents
             ids = self.autoencoder.quantize(latents)[2][2]
-        found = ids.reshape(len(latents), 1, *latents.shape[2:]).to(self.dtype)
-        return found, torch.zeros_like(found)
+        tokens = ids.reshape(len(latents), 1, *latents.shape[2:]).to(self.dtype)
+        return tokens, torch.zeros_like(tokens)
 
     def decode(self, latents: Tensor, *, clamp: bool = True) -> Tensor:
         rows, _, high, side = latents.shape
@@ -92,8 +92,8 @@ class Amused(Family):
     def error(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy at every position [B, 1, h, w], and the mask of positions that count."""
         counts = target != SKIP
-        found = F.cross_entropy(output.float(), target[:, 0].long(), ignore_index=SKIP, reduction="none")
-        return found[:, None], counts.float()
+        errors = F.cross_entropy(output.float(), target[:, 0].long(), ignore_index=SKIP, reduction="none")
+        return errors[:, None], counts.float()
 
     def x0(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor:
         raise InputError(_NO_NOISE.format(self.name))
@@ -110,14 +110,14 @@ class Amused(Family):
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         """[B, 1, h, w] -> logits [B, K, h, w]."""
         side, high = (float(n * self._factor) for n in (noised.shape[-1], noised.shape[-2]))
-        told = states.new_tensor([side, high, 0.0, 0.0, AESTHETIC]).expand(len(noised), -1)
+        micro_conditions = states.new_tensor([side, high, 0.0, 0.0, AESTHETIC]).expand(len(noised), -1)
         wide = int(self.towers[0].model.config.projection_dim)
         sequence, pooled, _ = unpack(states, self.towers[0].length, pooled=wide)
         out: Tensor = self.denoiser(
             noised[:, 0].long(),
             encoder_hidden_states=sequence,
             pooled_text_emb=pooled,
-            micro_conds=told,
+            micro_conds=micro_conditions,
             cross_attention_kwargs={"run": context},
         )
         return out
@@ -131,9 +131,9 @@ class Amused(Family):
         """
         if name not in ("", "masked"):
             raise UnknownName("sampler", name, self.samplers)
-        found = AmusedScheduler.from_config(self.scheduler_config)
-        found.set_timesteps(steps, (2, 0), self.device)
-        return found
+        sampler = AmusedScheduler.from_config(self.scheduler_config)
+        sampler.set_timesteps(steps, (2, 0), self.device)
+        return sampler
 
     def stepped(
         self, scheduler: Any, output: Tensor, time: Tensor, latents: Tensor, noises: Sequence[Generator]

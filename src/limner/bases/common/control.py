@@ -28,15 +28,15 @@ def with_residuals(noised: Tensor, time: Tensor, run: Pass, **given: Any) -> dic
     controls = [control for live in run.lives if live.on for control in live.controls]
     if not controls:
         return given
-    found = functools.reduce(operator.add, (control(noised, time, given, run) for control in controls))
-    if found.skips:
+    residuals = functools.reduce(operator.add, (control(noised, time, given, run) for control in controls))
+    if residuals.skips:
         given |= {
-            "down_block_additional_residuals": found.skips,
-            "mid_block_additional_residual": found.middle,
+            "down_block_additional_residuals": residuals.skips,
+            "mid_block_additional_residual": residuals.middle,
         }
-    if found.features:
+    if residuals.features:
         # A list, since the UNet removes them one by one.
-        given["down_intrablock_additional_residuals"] = list(found.features)
+        given["down_intrablock_additional_residuals"] = list(residuals.features)
     return given
 
 
@@ -67,7 +67,7 @@ def copied_down_path(base: Any, channels: int, generator: Generator) -> tuple[nn
         if name in own:
             start[name] = own[name].detach().clone()
         elif name.startswith("controlnet_cond_embedding.") and ".conv_out." not in name:
-            start[name] = _begun(like, generator)
+            start[name] = _initialise(like, generator)
         else:
             start[name] = torch.zeros(like.shape)
     return network, start
@@ -89,7 +89,7 @@ def new_adapter(base: Any, channels: int, generator: Generator) -> tuple[nn.Modu
     with torch.device("meta"):
         kind = "full_adapter_xl" if late else "full_adapter"
         network = T2IAdapter(channels, widths, 2, downscale_factor=factor, adapter_type=kind)
-    return network, {name: _begun(like, generator) for name, like in network.state_dict().items()}
+    return network, {name: _initialise(like, generator) for name, like in network.state_dict().items()}
 
 
 def _unet(base: Any) -> Any:
@@ -103,7 +103,7 @@ def _unet(base: Any) -> Any:
     return unet
 
 
-def _begun(like: Tensor, generator: Generator) -> Tensor:
+def _initialise(like: Tensor, generator: Generator) -> Tensor:
     """Initial value of a convolution's parameter: a weight as torch initialises it, zeros for a bias."""
     if like.ndim == 1:
         return torch.zeros(like.shape)
@@ -128,26 +128,26 @@ def open_control(folder: Path | str, base: Any) -> nn.Module:
         raise FileError(f"{folder} cannot be read: {str(error).strip().splitlines()[0][:300]}") from error
     _check_fits(network, base, folder)
     network.to(base.device).requires_grad_(False).eval()
-    found: nn.Module = network
-    return found
+    control: nn.Module = network
+    return control
 
 
 def _check_fits(network: Any, base: Any, folder: Path | str) -> None:
     unet = _unet(base)
     if isinstance(network, T2IAdapter):
         wanted = tuple(unet.config.block_out_channels)
-        found = tuple(network.config.channels)
+        network_sizes = tuple(network.config.channels)
         # An adapter for SDXL has more channels in its list than the UNet has blocks.
-        found = wanted if found[: len(wanted)] == wanted else found
+        network_sizes = wanted if network_sizes[: len(wanted)] == wanted else network_sizes
     else:
         keys = ("block_out_channels", "cross_attention_dim", "addition_embed_type")
-        found, wanted = (tuple(_plain(net.config.get(key)) for key in keys) for net in (network, unet))
+        network_sizes, wanted = (tuple(_plain(net.config.get(key)) for key in keys) for net in (network, unet))
         # A ControlNet reads the latents alone, or every input channel of the UNet.
         latents, whole = base.latent_shape[0], int(unet.config.in_channels)
-        found, wanted = ((*found, network.config.in_channels not in (latents, whole)), (*wanted, False))
-    if found != wanted:
+        network_sizes, wanted = ((*network_sizes, network.config.in_channels not in (latents, whole)), (*wanted, False))
+    if network_sizes != wanted:
         raise InputError(
-            f"{folder} was made for a denoiser with {found}, but the denoiser of {base.name} has {wanted}: it belongs "
+            f"{folder} was made for a denoiser with {network_sizes}, but the denoiser of {base.name} has {wanted}: it belongs "
             f"to another base"
         )
 
@@ -184,12 +184,12 @@ def control_of(
 
     def features(_: Tensor, __: Tensor, ___: Mapping[str, Any], run: Pass) -> Residuals:
         shown = _given(run, condition)
-        found = run.sampling.once(f"features of {condition}, {id(network)}", shown, lambda: _features(shown))
-        return Residuals(features=tuple(scale * part for part in found))
+        maps = run.sampling.once(f"features of {condition}, {id(network)}", shown, lambda: _features(shown))
+        return Residuals(features=tuple(scale * part for part in maps))
 
     def _features(shown: Tensor) -> list[Tensor]:
-        found: list[Tensor] = network(with_channels(shown, channels).to(next(network.parameters())))
-        return found
+        maps: list[Tensor] = network(with_channels(shown, channels).to(next(network.parameters())))
+        return maps
 
     def residuals(noised: Tensor, time: Tensor, given: Mapping[str, Any], run: Pass) -> Residuals:
         picture = _given(run, condition) if instead is None else instead(run, len(noised))

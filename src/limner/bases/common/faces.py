@@ -40,7 +40,7 @@ def with_faces(capabilities: Capabilities, networks: FaceNetworks) -> Capabiliti
     """The capabilities with these face networks: role "face" embeds faces, role "landmarks" detects their points where
     the networks can."""
     roles = {"face": networks.embed} | ({"landmarks": networks.landmarks} if networks.landmarks else {})
-    others = {role: found for role, found in capabilities.encoders.items() if role not in ("face", "landmarks")}
+    others = {role: encoder for role, encoder in capabilities.encoders.items() if role not in ("face", "landmarks")}
     return replace(capabilities, encoders={**others, **roles}, faces=networks)
 
 
@@ -142,13 +142,13 @@ class _OfPhotographs:
     def find(self, image: Image.Image) -> list[FoundFace]:
         raise AssertionError("each library implements this")
 
-    def found(self, pixels: Tensor) -> list[FoundFace | None]:
+    def find_largest(self, pixels: Tensor) -> list[FoundFace | None]:
         """The largest face of each picture [n, 3, H, W]."""
         return [largest(self.find(_image(picture))) for picture in pixels.detach()]
 
     @property
     def landmarks(self) -> FivePoints:
-        return FivePoints(self.found)
+        return FivePoints(self.find_largest)
 
     def age(self, image: Image.Image) -> str:
         return ""
@@ -159,12 +159,12 @@ class FivePoints:
 
     names = FIVE
 
-    def __init__(self, found: Callable[[Tensor], list[FoundFace | None]]) -> None:
-        self._found = found
+    def __init__(self, find: Callable[[Tensor], list[FoundFace | None]]) -> None:
+        self._find = find
 
     def __call__(self, pixels: Tensor) -> Tensor:
         high, wide = pixels.shape[-2:]
-        return marked(self._found(pixels), [(wide, high)] * len(pixels)).to(pixels)
+        return marked(self._find(pixels), [(wide, high)] * len(pixels)).to(pixels)
 
 
 class FacenetFaces(_OfPhotographs):
@@ -200,7 +200,7 @@ class FacenetFaces(_OfPhotographs):
     def embed(self, pixels: Tensor) -> Tensor:
         import torch.nn.functional as F
 
-        faces = self.found(pixels)
+        faces = self.find_largest(pixels)
         crops = cut_boxes(pixels.float(), [face.box if face else None for face in faces], self.SIZE)
         near = self._network((crops * 255 - 127.5) / 128)  # the library's own standardisation
         return F.normalize(near.float(), dim=-1) * _there(faces, pixels)
@@ -237,7 +237,7 @@ class InsightFaces(_OfPhotographs):
                 "Give a folder with facenet-pytorch's InceptionResnetV1"
             )
         cut = _library("insightface.utils.face_align", "insightface").norm_crop
-        images, faces = [_image(picture) for picture in pixels], self.found(pixels)
+        images, faces = [_image(picture) for picture in pixels], self.find_largest(pixels)
         rows = [
             self._recogniser.get_feat(cut(_bgr(image), landmark=np.array(face.points, dtype=np.float32))).reshape(-1)
             if face
@@ -270,10 +270,10 @@ class _Boxed(dict[str, Any]):
 
 
 def _of_task(models: Sequence[Any], task: str, folder: Path) -> Any:
-    found = next((model for model in models if getattr(model, "taskname", "") == task), None)
-    if found is None:
+    model = next((model for model in models if getattr(model, "taskname", "") == task), None)
+    if model is None:
         raise FileError(f"{folder} has no ONNX model for {task}; expected a folder such as insightface's buffalo_l")
-    return found
+    return model
 
 
 def _library(module: str, extra: str) -> Any:

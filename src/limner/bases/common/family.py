@@ -113,8 +113,8 @@ class Family:
         walk the whole network each time, and every layer asks."""
         whole = tuple(getattr(self.denoiser, "_keep_in_fp32_modules", None) or ())
         own = ((name, p) for name, p in self.denoiser.named_parameters() if p.is_floating_point())
-        found = next((p for name, p in own if not any(part in name for part in whole)), None)
-        return next(self.denoiser.parameters()) if found is None else found
+        weight = next((p for name, p in own if not any(part in name for part in whole)), None)
+        return next(self.denoiser.parameters()) if weight is None else weight
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -149,9 +149,9 @@ class Family:
         by_place = {tensor.data_ptr(): bare(name) for name, tensor in state.items() if bare(name) in where}
         for name, tensor in state.items():
             # Tied weights are stored once, under the name of one of them.
-            kept = bare(name) if bare(name) in where else by_place.get(tensor.data_ptr(), "")
-            if kept:
-                path, key = where[kept]
+            stored_name = bare(name) if bare(name) in where else by_place.get(tensor.data_ptr(), "")
+            if stored_name:
+                path, key = where[stored_name]
                 with safe_open(path, framework="pt") as file:
                     yield name, file.get_tensor(key)
 
@@ -374,7 +374,7 @@ class Family:
     def word_places(self, prompt: str, word: str, *, words: Mapping[str, Tensor]) -> list[int]:
         """Positions in a prompt's hidden states at which a learned word starts; a begin token is at 0."""
         tower = self.towers[0]
-        return [tower.begins + place for place, found in tower.ids(prompt, words)[1] if found == word]
+        return [tower.begins + place for place, placed_word in tower.ids(prompt, words)[1] if placed_word == word]
 
     def word_vectors(self, text: str) -> Tensor:
         """[n, D]: input vectors of the tokens of `text`, those for all text encoders side by side. Where one text
@@ -408,13 +408,13 @@ class Family:
         """Self-attention layers of the CLIP text encoder. Raises `InputError` for a base whose only text encoder is not
         a CLIP."""
         tower: Any = self.towers[0].model
-        found = [m for n, m in tower.named_modules() if n.endswith(".self_attn")]
-        if len(self.towers) > 1 or not found or not hasattr(found[0], "num_heads"):
+        layers = [m for n, m in tower.named_modules() if n.endswith(".self_attn")]
+        if len(self.towers) > 1 or not layers or not hasattr(layers[0], "num_heads"):
             raise InputError(
                 f"this method adds keys to the CLIP text encoder of a base; {self.name} ({self.family}) does not read "
                 "prompts through a single CLIP"
             )
-        return [TextAttention(layer) for layer in found]
+        return [TextAttention(layer) for layer in layers]
 
     def text_features(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
         """[B, D]: global CLIP embeddings of texts, in the same space as those of pictures."""
@@ -438,8 +438,8 @@ class Family:
     ) -> Tensor:
         """The latents after one more step of the sampler; each row draws noise from its own generator."""
         more = {"generator": list(noises)} if type(scheduler).__name__ == "DDPMScheduler" else {}
-        found: Tensor = scheduler.step(output, time, latents, **more).prev_sample
-        return found
+        next_latents: Tensor = scheduler.step(output, time, latents, **more).prev_sample
+        return next_latents
 
     def enlarged(
         self,
@@ -495,10 +495,10 @@ class Family:
             ]
             return {f"{p}.{n}": w for p in clips or [what] for n, w in self.module(p).named_parameters()}
         starts = self._starts(what)
-        found = {f"denoiser.{n}": p for n, p in self.denoiser.named_parameters() if n.startswith(starts)}
-        if not found:
+        parameters = {f"denoiser.{n}": p for n, p in self.denoiser.named_parameters() if n.startswith(starts)}
+        if not parameters:
             raise InputError(f"selection {what!r} matches no parameter of {self.name}: this base has no such layers")
-        return found
+        return parameters
 
     def _starts(self, what: str) -> tuple[str, ...]:
         """Prefixes of the names of a set of parameters. In joint attention, the projections of the text stand for
@@ -538,16 +538,16 @@ class Family:
         from diffusers.models.attention import BasicTransformerBlock
 
         blocks: Any = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, BasicTransformerBlock)}
-        found = {
+        layers = {
             f"denoiser.{n}": (block.attn2, block.ff, block.dim)
             for n, block in blocks.items()
             if block.attn2 is not None
         }
-        if not found:
+        if not layers:
             raise InputError(
                 f"{self.name} ({self.family}) has no blocks with cross-attention and feed-forward layers of their own"
             )
-        return found
+        return layers
 
     def attention_widths(self, site: Site) -> tuple[int, int, int]:
         layer: Any = self.denoiser.get_submodule(site.name)
@@ -562,13 +562,13 @@ class Family:
 
     def normalisations(self) -> dict[str, nn.GroupNorm]:
         """Layers of the denoiser that normalise over positions, by name. Raises `InputError` where there are none."""
-        found = {f"denoiser.{n}": m for n, m in self.denoiser.named_modules() if isinstance(m, nn.GroupNorm)}
-        if not found:
+        layers = {f"denoiser.{n}": m for n, m in self.denoiser.named_modules() if isinstance(m, nn.GroupNorm)}
+        if not layers:
             raise InputError(
                 f"no layer of {self.name} ({self.family}) normalises over positions, which this method changes: use a "
                 f"base with a UNet"
             )
-        return found
+        return layers
 
     def query_out(self, site: Site) -> tuple[nn.Linear, nn.Linear]:
         """Layers that make a site's queries from the picture, and its output from the attended values."""

@@ -68,11 +68,11 @@ class JointHost:
     def _projected(self, attn: Any, x: Tensor, layers: tuple[str, ...], norms: tuple[str, ...]) -> list[Tensor]:
         """Query, key and value [B, N, H, d], normalised where the layer has norms for them."""
         width = attn.to_k.out_features // attn.heads
-        found = [getattr(attn, layer)(x).unflatten(-1, (-1, width)) for layer in layers]
+        projections = [getattr(attn, layer)(x).unflatten(-1, (-1, width)) for layer in layers]
         for place, norm in enumerate(norms):
             if getattr(attn, norm, None) is not None:
-                found[place] = getattr(attn, norm)(found[place])
-        return found
+                projections[place] = getattr(attn, norm)(projections[place])
+        return projections
 
     def _turned_apart(self, picture: list[Tensor], text: list[Tensor], rotary: Any) -> tuple[Any, Any, Any]:
         """Apply rotary embeddings to picture and text separately; return both, and the embedding that is still to be
@@ -146,8 +146,8 @@ class ParallelHost(JointHost):
         about: dict[str, Any] = {"picture": part, "picture_keys": part, "asking": asking}
         call = operated(AttentionCall(self.site, attn, hidden_states, hidden_states, query, key, value, run, **about))
         out = attend(call).transpose(1, 2).flatten(2).to(call.query.dtype)
-        found: Tensor = attn.to_out(torch.cat([out, attn.mlp_act_fn(feeding)], -1))
-        return found
+        output: Tensor = attn.to_out(torch.cat([out, attn.mlp_act_fn(feeding)], -1))
+        return output
 
 
 class AddedKeysHost(Host):

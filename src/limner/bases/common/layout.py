@@ -51,10 +51,10 @@ def as_they_lie() -> Iterator[None]:
 
 def _fitting(network: nn.Module) -> list[nn.Parameter]:
     """The network's convolution weights; empty where they exceed `MOST` bytes."""
-    found = [
+    weights = [
         p for m in network.modules() if isinstance(m, nn.Conv2d) for p in (m.weight,) if isinstance(p, nn.Parameter)
     ]
-    return found if sum(w.numel() * w.element_size() for w in found) <= MOST else []
+    return weights if sum(w.numel() * w.element_size() for w in weights) <= MOST else []
 
 
 def _channels_last(x: Tensor) -> Tensor:

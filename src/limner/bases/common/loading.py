@@ -146,8 +146,8 @@ def load(
     if checkpointing:
         base.checkpoint(True)
         base.checkpointing = True
-    found: Base = base
-    return found
+    opened_base: Base = base
+    return opened_base
 
 
 def comes_with_limner(name: str) -> bool:
@@ -214,8 +214,8 @@ def sketch(name: str | Path = "pocket", *, offline: bool | None = None) -> Base:
     base: Any = _family(opening, name).load(opening)
     base.stored_bytes = opening.stored_bytes
     base.capabilities = capabilities_of(name)
-    found: Base = base
-    return found
+    base_sketch: Base = base
+    return base_sketch
 
 
 def _family(opening: Opening, name: str | Path) -> ModuleType:

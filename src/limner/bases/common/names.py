@@ -46,20 +46,22 @@ def table(base: Base, dialect: str) -> dict[str, tuple[Target, ...]]:
     base: the base whose layers are listed
     dialect: one of `DIALECTS`
     """
-    found: dict[str, tuple[Target, ...]] = {}
+    targets_by_stem: dict[str, tuple[Target, ...]] = {}
     for stem, targets in _stems(base, dialect):
-        found.setdefault(stem, targets)
-    return found
+        targets_by_stem.setdefault(stem, targets)
+    return targets_by_stem
 
 
 def known_names(base: Base) -> dict[str, tuple[Target, ...]]:
     """Stem -> targets, for all names that known tools write, of every layer with a weight."""
-    found: dict[str, tuple[Target, ...]] = {}
+    targets_by_stem: dict[str, tuple[Target, ...]] = {}
     for dialect in DIALECTS:
-        found |= {stem: targets for stem, targets in table(base, dialect).items() if stem not in found}
+        targets_by_stem |= {
+            stem: targets for stem, targets in table(base, dialect).items() if stem not in targets_by_stem
+        }
     for stem, targets in _aliases(base):
-        found.setdefault(stem, targets)
-    return found
+        targets_by_stem.setdefault(stem, targets)
+    return targets_by_stem
 
 
 def _stems(base: Base, dialect: str) -> Stems:
@@ -196,9 +198,9 @@ def unread_by_scripts(base: Base, layer: str) -> bool:
 
 def _older(name: str) -> Iterator[str]:
     """Name of an attention layer in diffusers' first LoRA files."""
-    found = re.fullmatch(r"(.+)\.(to_[qkv]|to_out)(\.0)?", name)
-    if found:
-        yield f"{found[1]}.processor.{found[2]}_lora"
+    match = re.fullmatch(r"(.+)\.(to_[qkv]|to_out)(\.0)?", name)
+    if match:
+        yield f"{match[1]}.processor.{match[2]}_lora"
 
 
 def _sgm(base: Base, name: str) -> str:
@@ -208,9 +210,9 @@ def _sgm(base: Base, name: str) -> str:
         return _OUTER[name]
     per_block = int(base.module("denoiser").config.layers_per_block)  # type: ignore[union-attr, arg-type]
     kinds = {"resnets": "0", "attentions": "1"}
-    found = re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)", name)
-    if found:
-        way, block, kind, place, rest = found[1], int(found[2]), found[3], int(found[4]), found[5]
+    match = re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)", name)
+    if match:
+        way, block, kind, place, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
         if kind == "downsamplers":
             return f"input_blocks.{(block + 1) * (per_block + 1)}.0.{rest.replace('conv', 'op')}"
         if kind == "upsamplers":
@@ -220,10 +222,10 @@ def _sgm(base: Base, name: str) -> str:
         if way == "down":
             return f"input_blocks.{1 + block * (per_block + 1) + place}.{kinds[kind]}.{_resnet(kind, rest)}"
         return f"output_blocks.{block * (per_block + 1) + place}.{kinds[kind]}.{_resnet(kind, rest)}"
-    found = re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)", name)
-    if found:
-        place = 1 if found[1] == "attentions" else 2 * int(found[2])
-        return f"middle_block.{place}.{_resnet(found[1], found[3])}"
+    match = re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)", name)
+    if match:
+        place = 1 if match[1] == "attentions" else 2 * int(match[2])
+        return f"middle_block.{place}.{_resnet(match[1], match[3])}"
     return name
 
 
@@ -378,14 +380,14 @@ def image_sites(base: Base) -> dict[int, str]:
 
 def custom_diffusion_names(base: Base) -> dict[str, str]:
     """Name of a weight in diffusers' Custom Diffusion files -> our name, for keys, values, queries and outputs."""
-    found = {}
+    names = {}
     for site in base.sites:
         if site.kind == "cross":
             for layer in ("to_k", "to_v", "to_q"):
-                found[f"{site.name}.processor.{layer}_custom_diffusion.weight"] = f"denoiser.{site.name}.{layer}.weight"
+                names[f"{site.name}.processor.{layer}_custom_diffusion.weight"] = f"denoiser.{site.name}.{layer}.weight"
             for end in ("weight", "bias"):
-                found[f"{site.name}.processor.to_out_custom_diffusion.0.{end}"] = f"denoiser.{site.name}.to_out.0.{end}"
-    return found
+                names[f"{site.name}.processor.to_out_custom_diffusion.0.{end}"] = f"denoiser.{site.name}.to_out.0.{end}"
+    return names
 
 
 def custom_diffusion_untouched(base: Base) -> list[str]:

@@ -88,9 +88,9 @@ class Opening:
 
     def _read(self, part: str, role: str, **more: Any) -> Any:
         if part in self.parts:
-            found = self.parts[part]
-            single = role == "autoencoder" and self._upcasts(dict(found.config))
-            return found.to(self.device, torch.float32 if single else None)
+            component = self.parts[part]
+            single = role == "autoencoder" and self._upcasts(dict(component.config))
+            return component.to(self.device, torch.float32 if single else None)
         self.roles[role] = part
         dtype = DTYPES[self.dtypes.get(role, self.dtype)]
         if role == "autoencoder" and self._upcasts(self._class(part).load_config(self.source, **self._from(part))):
@@ -98,12 +98,12 @@ class Opening:
         key = "torch_dtype" if self.index[part][0] == "diffusers" else "dtype"
         with quiet():
             try:
-                found = self._class(part).from_pretrained(
+                component = self._class(part).from_pretrained(
                     self.source, use_safetensors=True, **{key: dtype}, **self._from(part), **more
                 )
             except (OSError, ValueError, RuntimeError) as error:
                 raise FileError(f"{part} of {self.source} cannot be read: {_first_line(error)}") from error
-        return found if more else found.to(self.device)
+        return component if more else component.to(self.device)
 
     def _upcasts(self, config: Mapping[str, Any]) -> bool:
         """Whether the autoencoder runs in single precision instead of float16, because its settings say that it
@@ -164,12 +164,12 @@ class Opening:
     @functools.cached_property
     def distilled(self) -> str:
         """Purpose of the checkpoint's distillation, by its name and settings; empty where they name none."""
-        told = f"{self.name} {self.index.get('_name_or_path', '')}".lower()
+        names = f"{self.name} {self.index.get('_name_or_path', '')}".lower()
         if self.index.get("is_distilled"):
             return "few steps without guidance (its model_index.json says so)"
         if self.has("scheduler") and type(self.scheduler()).__name__ in ("LCMScheduler", "TCDScheduler"):
             return "few steps (its scheduler says so)"
-        return next((what for pattern, what in DISTILLED.items() if re.search(pattern, told)), "")
+        return next((what for pattern, what in DISTILLED.items() if re.search(pattern, names)), "")
 
 
 @dataclass
@@ -207,10 +207,10 @@ def read_index(source: str, *, offline: bool = False) -> dict[str, Any]:
     else:
         index = _from_hub(source, offline)
     try:
-        found: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FileError(f"{index} is not JSON ({error}); download the base again") from error
-    return found
+    return content
 
 
 def _from_hub(name: str, offline: bool) -> Path:
@@ -254,11 +254,11 @@ def read_file(path: Path, *, config: str | None, dtype: str, offline: bool) -> t
     name = next((cls for start, cls in _SINGLE.items() if kind.startswith(start)), None)
     if name is None:
         raise InputError(f"{path} is a {kind} checkpoint; limner opens single files of: {', '.join(_SINGLE)}")
-    kept = {"config": config} if config else {}
+    arguments = {"config": config} if config else {}
     try:
         with quiet():
             pipeline = getattr(diffusers, name).from_single_file(
-                str(path), torch_dtype=DTYPES[dtype], local_files_only=offline, **kept
+                str(path), torch_dtype=DTYPES[dtype], local_files_only=offline, **arguments
             )
     except Exception as error:  # likewise
         raise FileError(

@@ -39,8 +39,8 @@ class Diffusion:
     def schedule(self) -> DDPMScheduler:
         if "_schedule" not in self.__dict__:
             self.__dict__["_schedule"] = DDPMScheduler.from_config(self.scheduler_config)
-        found: DDPMScheduler = self.__dict__["_schedule"]
-        return found
+        schedule: DDPMScheduler = self.__dict__["_schedule"]
+        return schedule
 
     @property
     def num_train_times(self) -> int:
@@ -62,16 +62,16 @@ class Diffusion:
 
     def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps (Eq. 4 of arXiv:2006.11239)."""
-        found: Tensor = self.schedule.add_noise(latents, noise, time.long())
-        return found
+        noised_latents: Tensor = self.schedule.add_noise(latents, noise, time.long())
+        return noised_latents
 
     def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         """Target of the denoiser's prediction: the noise, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0
         (arXiv:2202.00512)."""
         if self.predicts == "noise":
             return noise
-        found: Tensor = self.schedule.get_velocity(latents, noise, time.long())
-        return found
+        velocity: Tensor = self.schedule.get_velocity(latents, noise, time.long())
+        return velocity
 
     def x0(self, noised: Tensor, output: Tensor, time: Tensor) -> Tensor:
         """The clean latents that a prediction implies."""
@@ -108,9 +108,9 @@ class Diffusion:
         if self.scheduler_config.get("variance_type") in ("learned", "learned_range"):
             # A base returns the predicted noise alone, without the predicted variance.
             extra["variance_type"] = "fixed_small"
-        found = DIFFUSION[name].from_config(self.schedule.config, **extra)
-        found.set_timesteps(steps)
-        return found
+        sampler = DIFFUSION[name].from_config(self.schedule.config, **extra)
+        sampler.set_timesteps(steps)
+        return sampler
 
 
 class Flow:
@@ -128,8 +128,8 @@ class Flow:
     def schedule(self) -> FlowMatchEulerDiscreteScheduler:
         if "_schedule" not in self.__dict__:
             self.__dict__["_schedule"] = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler_config)
-        found: FlowMatchEulerDiscreteScheduler = self.__dict__["_schedule"]
-        return found
+        schedule: FlowMatchEulerDiscreteScheduler = self.__dict__["_schedule"]
+        return schedule
 
     def draw_times(self, count: int, generator: Generator) -> Tensor:
         """[count] training times out of the schedule's thousand, drawn uniformly or from a logit-normal density (Sec.
@@ -138,8 +138,8 @@ class Flow:
             share = torch.randn(count, generator=generator).sigmoid()
         else:
             share = torch.rand(count, generator=generator)
-        found: Tensor = self.schedule.timesteps[(share * len(self.schedule.timesteps)).long()].float()
-        return found
+        times: Tensor = self.schedule.timesteps[(share * len(self.schedule.timesteps)).long()].float()
+        return times
 
     def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         sigma = self._sigma(latents, time)
@@ -162,9 +162,9 @@ class Flow:
         """
         if name not in ("", "flow"):
             raise UnknownName("sampler", name, self.samplers)
-        found = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler_config)
-        found.set_timesteps(**self._steps(steps))
-        return found
+        sampler = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler_config)
+        sampler.set_timesteps(**self._steps(steps))
+        return sampler
 
     def _steps(self, steps: int) -> dict[str, Any]:
         """Arguments with which the family's pipeline sets the scheduler's timesteps."""

@@ -45,15 +45,15 @@ def place_of(base: Mapping[str, str]) -> Place | None:
     Raises `FileError` for a base in a folder or file that is not on record, or no longer exists.
     """
     name = base["name"]
-    found = _known().get(base["fingerprint"])
-    if found is not None and Path(str(found["source"])).exists():
-        config = found.get("config")
-        return Place(str(found["source"]), None if config is None else str(config))
+    record = _known().get(base["fingerprint"])
+    if record is not None and Path(str(record["source"])).exists():
+        config = record.get("config")
+        return Place(str(record["source"]), None if config is None else str(config))
     if name == POCKET or _is_hub_id(name):
         return None
     gone = (
-        f"it was at {found['source']}, which is gone"
-        if found is not None
+        f"it was at {record['source']}, which is gone"
+        if record is not None
         else "it was opened from a folder or file on another machine"
     )
     raise FileError(
@@ -70,13 +70,13 @@ def _is_hub_id(name: str) -> bool:
 def _known() -> dict[str, dict[str, str | None]]:
     """Fingerprint -> place; empty where the file is damaged, since the user can name the bases again."""
     try:
-        found = json.loads(_file().read_text(encoding="utf-8"))
+        places = json.loads(_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(places, dict):
         return {}
     return {
-        key: place for key, place in found.items() if isinstance(place, dict) and isinstance(place.get("source"), str)
+        key: place for key, place in places.items() if isinstance(place, dict) and isinstance(place.get("source"), str)
     }
 
 

@@ -49,8 +49,8 @@ class Tower:
         """The layer that turns token ids into input vectors."""
         inner = getattr(self.model, "encoder", None)
         holder: Any = inner if hasattr(inner, "embed_tokens") else self.model
-        found: torch.nn.Module = holder.get_input_embeddings()
-        return found
+        layer: torch.nn.Module = holder.get_input_embeddings()
+        return layer
 
     @property
     def width(self) -> int:
@@ -59,8 +59,8 @@ class Tower:
     @property
     def table(self) -> Tensor:
         """[V, D]: input vectors of all tokens."""
-        found: Tensor = self.embedding.weight  # type: ignore[assignment]  # an nn.Embedding's is a parameter
-        return found.detach()
+        vectors: Tensor = self.embedding.weight  # type: ignore[assignment]  # an nn.Embedding's is a parameter
+        return vectors.detach()
 
     @property
     def room(self) -> int:
@@ -226,8 +226,8 @@ class TextAttention:
         later = torch.ones(length, length, dtype=torch.bool, device=hidden.device).triu(1)
         logits = logits.masked_fill(torch.nn.functional.pad(later, (1, 0)), float("-inf"))
         out = (logits.softmax(-1) @ v).transpose(1, 2).reshape(rows, length, -1)
-        found: Tensor = layer.out_proj(out)
-        return found
+        states: Tensor = layer.out_proj(out)
+        return states
 
 
 _SYNTAX = re.compile(
@@ -244,7 +244,7 @@ _SYNTAX = re.compile(
 
 def literal_syntax(prompts: Sequence[str]) -> list[str]:
     """Parts of prompts that other tools read as commands and limner reads as plain text, each once."""
-    return list(dict.fromkeys(found for prompt in prompts for found in _SYNTAX.findall(prompt)))
+    return list(dict.fromkeys(part for prompt in prompts for part in _SYNTAX.findall(prompt)))
 
 
 def _pieces(prompt: str, words: Mapping[str, Tensor]) -> list[str]:

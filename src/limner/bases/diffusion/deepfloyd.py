@@ -64,9 +64,9 @@ class SecondStage(nn.Module):
         for time in self.scheduler.timesteps:
             both = torch.cat([torch.cat([x, large], 1)] * 2)
             about = {"encoder_hidden_states": torch.cat([empty, states]), "class_labels": level.repeat(2)}
-            free, said = self.unet(both, time, **about).sample[:, :3].chunk(2)
+            free, conditional = self.unet(both, time, **about).sample[:, :3].chunk(2)
             more = {"generator": list(generators)} if type(self.scheduler).__name__ == "DDPMScheduler" else {}
-            x = self.scheduler.step(free + guidance * (said - free), time, x, **more).prev_sample
+            x = self.scheduler.step(free + guidance * (conditional - free), time, x, **more).prev_sample
         return x
 
 
@@ -106,8 +106,10 @@ class DeepFloyd(Diffusion, Family):
         return states.to(self.dtype)
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
-        told = {"run": context}
-        out: Tensor = self.denoiser(noised, time, encoder_hidden_states=states, cross_attention_kwargs=told).sample
+        attention_arguments = {"run": context}
+        out: Tensor = self.denoiser(
+            noised, time, encoder_hidden_states=states, cross_attention_kwargs=attention_arguments
+        ).sample
         return out[:, : noised.shape[1]]
 
     def enlarged(
@@ -124,10 +126,10 @@ class DeepFloyd(Diffusion, Family):
         if self.second_stage is None:
             return latents
         with self.at_work(self.second_stage):
-            found: Tensor = self.second_stage(
+            pictures: Tensor = self.second_stage(
                 latents, states, empty, steps=steps, guidance=guidance, generators=generators
             )
-        return found
+        return pictures
 
 
 def load(opening: Opening) -> DeepFloyd:

@@ -80,13 +80,13 @@ class Kandinsky(Diffusion, Family):
             for place, time in enumerate(times):
                 about = {"encoder_hidden_states": out.last_hidden_state, "attention_mask": mask}
                 both = self.prior(torch.cat([x, x]), timestep=time, proj_embedding=out.text_embeds, **about)
-                free, said = both.predicted_image_embedding.chunk(2)
-                guided = free + PRIOR_GUIDANCE * (said - free)
+                free, conditional = both.predicted_image_embedding.chunk(2)
+                guided = free + PRIOR_GUIDANCE * (conditional - free)
                 before = times[place + 1] if place + 1 < len(times) else None
                 step = {"timestep": time, "sample": x, "generator": noise, "prev_timestep": before}
                 x = self.prior_scheduler.step(guided, **step).prev_sample
-            found: Tensor = self.prior.post_process_latents(x)
-        return found
+            embedding: Tensor = self.prior.post_process_latents(x)
+        return embedding
 
     @functools.cached_property
     def _nothing(self) -> Tensor:
@@ -148,6 +148,6 @@ def _prior_of(opening: Opening) -> Opening:
         "dtypes": opening.dtypes,
         "offline": opening.offline,
     }
-    found = Opening(source, index=read_index(source, offline=opening.offline), **about)
-    opening.beside.append(found)
-    return found
+    prior = Opening(source, index=read_index(source, offline=opening.offline), **about)
+    opening.beside.append(prior)
+    return prior

@@ -107,9 +107,9 @@ class Sana(Flow, Family):
             return super().scheduler(name, steps=steps)
         from diffusers import DPMSolverMultistepScheduler
 
-        found = DPMSolverMultistepScheduler.from_config(self.scheduler_config)
-        found.set_timesteps(steps)
-        return found
+        sampler = DPMSolverMultistepScheduler.from_config(self.scheduler_config)
+        sampler.set_timesteps(steps)
+        return sampler
 
 
 def instruction() -> str:

@@ -62,18 +62,18 @@ class StableDiffusion3(Flow, Family):
         if len(self.towers) < 3:
             return first
         behind = self.towers[2].ids(prompt, words)[1]
-        return first + [self.towers[0].length + place for place, found in behind if found == word]
+        return first + [self.towers[0].length + place for place, placed_word in behind if placed_word == word]
 
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         wide = int(self.denoiser.config.pooled_projection_dim)
         sequence, pooled, _ = unpack(states, self.towers[0].length + T5_PLACES, pooled=wide)
-        told = {"run": context}
+        attention_arguments = {"run": context}
         out: Tensor = self.denoiser(
             noised,
             timestep=time,
             encoder_hidden_states=sequence,
             pooled_projections=pooled,
-            joint_attention_kwargs=told,
+            joint_attention_kwargs=attention_arguments,
         ).sample
         return out
 

@@ -53,7 +53,7 @@ class StableDiffusionXL(Diffusion, Family):
         wide = int(self.towers[1].model.config.projection_dim)
         sequence, pooled, _ = unpack(states, self.towers[0].length, pooled=wide)
         x, about = self._filled(noised, context), {"text_embeds": pooled, "time_ids": sizes}
-        told = with_residuals(
+        arguments = with_residuals(
             x,
             time,
             context,
@@ -61,7 +61,7 @@ class StableDiffusionXL(Diffusion, Family):
             added_cond_kwargs=about,
             cross_attention_kwargs={"run": context},
         )
-        out: Tensor = self.denoiser(x, time, **told).sample
+        out: Tensor = self.denoiser(x, time, **arguments).sample
         return out
 
 

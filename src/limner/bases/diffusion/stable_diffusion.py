@@ -56,8 +56,8 @@ class StableDiffusion(Diffusion, Family):
         for file in files:
             with safe_open(file, framework="pt") as tensors:
                 if name in tensors.keys():  # noqa: SIM118 - not a mapping
-                    found: Tensor = tensors.get_tensor(name)
-                    return found.to(self.device)
+                    weight: Tensor = tensors.get_tensor(name)
+                    return weight.to(self.device)
         raise InputError(
             f"{self.name} cannot compare texts with pictures, which this method does: put the whole CLIP of its text "
             "encoder into the base's folder as image_encoder/"
@@ -66,8 +66,10 @@ class StableDiffusion(Diffusion, Family):
     def predict(self, noised: Tensor, time: Tensor, states: Tensor, *, context: Pass) -> Tensor:
         """[B, C, h, w] -> [B, C, h, w]: one pass of the UNet, whose attention layers receive `context`."""
         x = self._filled(noised, context)
-        told = with_residuals(x, time, context, encoder_hidden_states=states, cross_attention_kwargs={"run": context})
-        out: Tensor = self.denoiser(x, time, **told).sample
+        arguments = with_residuals(
+            x, time, context, encoder_hidden_states=states, cross_attention_kwargs={"run": context}
+        )
+        out: Tensor = self.denoiser(x, time, **arguments).sample
         return out
 
 

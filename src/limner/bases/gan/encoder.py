@@ -28,8 +28,8 @@ class Reading(nn.Module):
         h = maps
         for conv in self.convs:
             h = F.leaky_relu(conv(h), 0.2)
-        found: Tensor = self.out(h.mean((2, 3)))
-        return found
+        vectors: Tensor = self.out(h.mean((2, 3)))
+        return vectors
 
 
 class Residual(nn.Module):
@@ -110,5 +110,5 @@ def _opened(path: Path, device: str, _: object) -> WPlusEncoder:
 
 def w_plus(folder: Path, pixels: Tensor) -> Tensor:
     """Encode pictures [n, 3, H, W] in [0, 1] into W+ [n, num_styles, width] with a folder's encoder; gradients pass."""
-    found: Tensor = open_encoder(folder, device=str(pixels.device))(pixels)
-    return found
+    codes: Tensor = open_encoder(folder, device=str(pixels.device))(pixels)
+    return codes

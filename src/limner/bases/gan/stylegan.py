@@ -197,24 +197,24 @@ class StyleGAN(nn.Module):
     @property
     def style_names(self) -> list[str]:
         """Name of the convolution of each style in S: "4.conv", "4.pixels", "8.up", "8.conv", ..."""
-        found = []
+        names = []
         for side in self.config.sides:
-            found += [f"{side}.up"] if side > 4 else []
-            found += [f"{side}.conv", f"{side}.pixels"]
-        return found
+            names += [f"{side}.up"] if side > 4 else []
+            names += [f"{side}.conv", f"{side}.pixels"]
+        return names
 
     def _modulated(self) -> list[tuple[Any, int]]:
         """(convolution, index of its vector in W+); the layer to pixels shares the vector of the next side's first
         layer."""
-        found: list[tuple[Any, int]] = []
+        convolutions: list[tuple[Any, int]] = []
         layers = iter(self.layers)
         index = 0
         for side, pixels in zip(self.config.sides, self.pixels, strict=True):
             for _ in range(1 if side == 4 else 2):
-                found.append((next(layers), index))
+                convolutions.append((next(layers), index))
                 index += 1
-            found.append((pixels, index))
-        return found
+            convolutions.append((pixels, index))
+        return convolutions
 
     # ------------------------------------------------------------------------------------------------------- synthesis
 
@@ -267,15 +267,15 @@ def read_config(folder: Path) -> StyleGANConfig:
     path = folder / CONFIG
     if not path.is_file():
         raise FileError(f"{folder} has no {CONFIG}: expected the folder of a StyleGAN, with {CONFIG} and {WEIGHTS}")
-    found: Mapping[str, Any] = table(read_json(path), path)
+    sizes: Mapping[str, Any] = table(read_json(path), path)
     names = {field.name for field in fields(StyleGANConfig)}
-    if set(found) != names:
+    if set(sizes) != names:
         raise FileError(
-            f"{path} must hold {', '.join(sorted(names))} and nothing else, not {', '.join(sorted(found))[:200]}"
+            f"{path} must hold {', '.join(sorted(names))} and nothing else, not {', '.join(sorted(sizes))[:200]}"
         )
     try:
         return StyleGANConfig(
-            **{name: whole_number(value, f"{name} of {path}", least=1, most=4096) for name, value in found.items()}
+            **{name: whole_number(value, f"{name} of {path}", least=1, most=4096) for name, value in sizes.items()}
         )
     except InputError as error:
         raise FileError(f"{path} is not valid: {error}") from error

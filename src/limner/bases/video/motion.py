@@ -71,16 +71,16 @@ def motion_of(base: Any, frames: int, folder: str, generator: Generator) -> tupl
     if not isinstance(unet, UNet2DConditionModel):
         raise InputError(f"{base.name} ({base.family}) has no UNet, and motion modules stand between a UNet's layers")
     network = _opened(folder) if folder else _new(unet, frames)
-    found, wanted = (tuple(net.config.block_out_channels) for net in (network, unet))
-    if found != wanted:
+    channels, wanted = (tuple(net.config.block_out_channels) for net in (network, unet))
+    if channels != wanted:
         raise InputError(
-            f"{folder} has motion modules for layers with {found} channels, but those of {base.name} have {wanted}"
+            f"{folder} has motion modules for layers with {channels} channels, but those of {base.name} have {wanted}"
         )
     with quiet():  # diffusers warns about layers to keep in single precision, which do not exist here
         network.to(base.device, base.dtype)
     start = {name: tensor.detach() for name, tensor in network.named_parameters()}
     if not folder:
-        start = {name: _begun(name, tensor, generator) for name, tensor in start.items()}
+        start = {name: _initialise(name, tensor, generator) for name, tensor in start.items()}
     return network, start, int(network.config.motion_max_seq_length)
 
 
@@ -100,7 +100,7 @@ def _new(unet: Any, frames: int) -> Any:
     """New motion modules of diffusers, in the sizes of a UNet."""
     config = unet.config
     heads = config.num_attention_heads or config.attention_head_dim
-    with torch.random.fork_rng(devices=[]):  # `_begun` draws the values again, from its own generator
+    with torch.random.fork_rng(devices=[]):  # `_initialise` draws the values again, from its own generator
         return MotionAdapter(
             block_out_channels=tuple(config.block_out_channels),
             motion_layers_per_block=config.layers_per_block,
@@ -111,7 +111,7 @@ def _new(unet: Any, frames: int) -> Any:
         )
 
 
-def _begun(name: str, like: Tensor, generator: Generator) -> Tensor:
+def _initialise(name: str, like: Tensor, generator: Generator) -> Tensor:
     """Initial value of a parameter: norms are the identity, a module's last layer is zero, and other layers are as
     torch initialises them."""
     if name.endswith("bias") or ".proj_out." in name:

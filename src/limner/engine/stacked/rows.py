@@ -58,11 +58,11 @@ class Rows:
 
 def alike(recipes: Sequence[Recipe]) -> list[list[int]]:
     """Groups of recipes (by number) with the same kinds of modifiers in the same order: these are stacked together."""
-    found: dict[tuple[Any, ...], list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     for k, recipe in enumerate(recipes):
         key = tuple((type(m).__name__, getattr(m, "layers", "")) for m in recipe.modifiers)
-        found.setdefault(key, []).append(k)
-    return list(found.values())
+        groups.setdefault(key, []).append(k)
+    return list(groups.values())
 
 
 def alias(name: str, place: int) -> str:

@@ -142,16 +142,16 @@ class StackedTrainer:
     def _laid_out(self) -> tuple[list[StackedTensor], list[dict[str, tuple[slice, Any]]]]:
         """Every leaf with its place in the buffer, and for each member: name -> span and shape of its part of a
         leaf."""
-        found: dict[int, list[Any]] = {}
+        users_by_leaf: dict[int, list[Any]] = {}
         ends = [0] * len(self.members)
         spans: list[dict[str, tuple[slice, Any]]] = [{} for _ in self.members]
         for k, member in enumerate(self.members):
             for live in member.adapted.live.values():
                 for name, tensor in live.tensors.items():
                     leaf = live.stack.get(name, tensor)
-                    found.setdefault(id(leaf), [leaf, bool(live.stack), []])[2].append((k, name))
+                    users_by_leaf.setdefault(id(leaf), [leaf, bool(live.stack), []])[2].append((k, name))
         leaves = []
-        for leaf, stacked, users in found.values():
+        for leaf, stacked, users in users_by_leaf.values():
             first, last = users[0][0], users[-1][0]
             shape = leaf.shape[1:] if stacked else leaf.shape
             start = max(ends[first : last + 1])
@@ -181,8 +181,8 @@ class StackedTrainer:
                 if name in learns:
                     self.factor[k, self.spans[k][name][0]] = learns[name]
                 if f"exp_avg.{name}" in member.moments:
-                    for kept, of in (("exp_avg", self.mean), ("exp_avg_sq", self.square)):
-                        self._cut(live, k, name, of).copy_(member.moments[f"{kept}.{name}"])
+                    for kind, of in (("exp_avg", self.mean), ("exp_avg_sq", self.square)):
+                        self._cut(live, k, name, of).copy_(member.moments[f"{kind}.{name}"])
                     self.count[k] = float(member.moments[f"step.{name}"])
         member.adapted.text_learns(any(name.startswith("word.") for name in learns))
         if not member.adapted.words:
@@ -193,11 +193,11 @@ class StackedTrainer:
 
     def _chosen(self, member: SubjectRun) -> dict[str, float]:
         """Name of each parameter of a member's stage -> multiple of the stage's learning rate."""
-        found: dict[str, float] = {}
+        factors: dict[str, float] = {}
         for selection in member.now.train:
             factor = selection.factor if isinstance(selection, Rated) else 1.0
-            found |= dict.fromkeys(selection(member.adapted), factor)
-        return found
+            factors |= dict.fromkeys(selection(member.adapted), factor)
+        return factors
 
     def update(self) -> tuple[list[tuple[SubjectRun, float]], list[SubjectRun]]:
         """One update of every member. Returns the members with their losses, and the members that have ended."""
@@ -214,10 +214,10 @@ class StackedTrainer:
                 warnings.filterwarnings("ignore", message=".*gradient layout contract.*")  # gradients lie in one buffer
                 torch.autograd.backward(losses.sum())
         self.rows.assign([-1], self.base.device)  # outside of updates, no adapter acts
-        told = losses.detach().tolist()
-        self._step(told)
+        loss_values = losses.detach().tolist()
+        self._step(loss_values)
         ended = []
-        for k, (member, loss) in enumerate(zip(self.members, told, strict=True)):
+        for k, (member, loss) in enumerate(zip(self.members, loss_values, strict=True)):
             if member.error is not None:
                 ended.append(member)
                 continue
@@ -229,7 +229,7 @@ class StackedTrainer:
                     continue
                 member.stage, member.step, member.moments = member.stage + 1, 0, {}
                 self._begin(k, member)
-        return list(zip(self.members, told, strict=True)), ended
+        return list(zip(self.members, loss_values, strict=True)), ended
 
     def _step(self, losses: Sequence[float]) -> None:
         """AdamW for all members at once, each with its own learning rate, gradient norm and count of steps. A member
@@ -260,7 +260,7 @@ class StackedTrainer:
         """The weighted objectives of every member, with all batches in one pass. An error of one member ends only that
         member."""
         every: list[StackedUpdate] = []
-        found: list[tuple[SubjectRun, dict[Source, StackedUpdate]]] = []
+        member_updates: list[tuple[SubjectRun, dict[Source, StackedUpdate]]] = []
         for place, member in enumerate(self.members):
             own: dict[Source, StackedUpdate] = {}
             try:
@@ -272,10 +272,10 @@ class StackedTrainer:
             except Exception as error:
                 member.error, own = error, {}
             every += own.values()
-            found.append((member, own))
+            member_updates.append((member, own))
         for update in every:
             update.together = list(every)
-        return [self._values(member, own) for member, own in found]
+        return [self._values(member, own) for member, own in member_updates]
 
     def _values(self, member: SubjectRun, own: Mapping[Source, StackedUpdate]) -> list[Tensor]:
         """A member's weighted objectives; NaN where it has failed."""
@@ -305,8 +305,8 @@ class StackedTrainer:
         """Whether a member's prompts can be encoded. If not, the error is stored in its update."""
         try:
             with torch.no_grad():
-                said = [update.adapted.expand_prompt(prompt) for prompt in update.batch.prompts]
-                self.base.text_states(said, words=update.adapted.words)
+                texts = [update.adapted.expand_prompt(prompt) for prompt in update.batch.prompts]
+                self.base.text_states(texts, words=update.adapted.words)
         except Exception as error:
             update.failed = error
         return update.failed is None
@@ -348,14 +348,14 @@ class StackedTrainer:
         for update in updates:
             adapted = update.adapted
             for prompt in update.batch.prompts:
-                said, key = adapted.expand_prompt(prompt), (update.place, adapted.expand_prompt(prompt))
+                text, key = adapted.expand_prompt(prompt), (update.place, adapted.expand_prompt(prompt))
                 if adapted.frozen_text:
                     wanted[key] = adapted.text_states([prompt])[0]
                 elif key not in texts:
                     for word, vectors in adapted.words.items():
                         words[alias(word, update.place)] = vectors
-                        said = said.replace(word, alias(word, update.place))
-                    texts[key], wanted[key] = said, None
+                        text = text.replace(word, alias(word, update.place))
+                    texts[key], wanted[key] = text, None
         if texts:
             read = self.base.text_states(list(texts.values()), words=words)
             wanted |= dict(zip(texts, read, strict=True))
@@ -381,8 +381,8 @@ class StackedTrainer:
         learns = self._chosen(member)
         for live in member.adapted.live.values():
             for name in learns.keys() & live.tensors.keys():
-                for kept, of in (("exp_avg", self.mean), ("exp_avg_sq", self.square)):
-                    moments[f"{kept}.{name}"] = self._cut(live, k, name, of).clone()
+                for kind, of in (("exp_avg", self.mean), ("exp_avg_sq", self.square)):
+                    moments[f"{kind}.{name}"] = self._cut(live, k, name, of).clone()
                 moments[f"step.{name}"] = self.count[k, 0].cpu().clone()
         return Checkpoint(member.stage, member.step, tensors, moments)
 

@@ -46,12 +46,12 @@ class Member:
         """The pictures as RGB. Raises `PictureError` for one that cannot be read."""
         if self.images:
             return list(self.images)
-        found = []
+        images = []
         for path in self.pictures:
             image = read_picture(path)[0].image
             assert image is not None
-            found.append(image)
-        return found
+            images.append(image)
+        return images
 
     def subject(self, handle: str, *, pictures: Sequence[Image.Image] | None = None) -> Subject:
         """The subject to learn.
@@ -91,16 +91,16 @@ class Case:
 
     def canonical(self, prompt: str) -> str:
         """The prompt with class nouns for the subjects: the one text by which all methods are judged."""
-        return said(prompt, [m.noun for m in self.members])
+        return fill_prompt(prompt, [m.noun for m in self.members])
 
 
-def said(prompt: str, nouns: Sequence[str]) -> str:
+def fill_prompt(prompt: str, nouns: Sequence[str]) -> str:
     """The prompt with nouns for its `{}`, `{0}`, `{1}`, each with an article where the prompt has none before it."""
     rest = iter(nouns)
 
-    def noun(found: re.Match[str]) -> str:
-        word = nouns[int(found[1])] if found[1] else next(rest)
-        before = prompt[: found.start()].rsplit(None, 1)[-1:] or [""]
+    def noun(match: re.Match[str]) -> str:
+        word = nouns[int(match[1])] if match[1] else next(rest)
+        before = prompt[: match.start()].rsplit(None, 1)[-1:] or [""]
         bare = before[0].lower() in OPEN or not before[0]
         return f"{'an' if word[:1] in 'aeiou' else 'a'} {word}" if bare else word
 
@@ -158,12 +158,12 @@ def loader(name: str) -> Callable[[L], L]:
 
 def loaders() -> dict[str, Loader]:
     """Every loader of this folder by the name of its set."""
-    found: dict[str, Loader] = {}
+    loaders_by_name: dict[str, Loader] = {}
     for module in pkgutil.iter_modules(__path__):
         for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
             if callable(value) and hasattr(value, "name") and getattr(value, "__module__", "").endswith(module.name):
-                found[value.name] = value
-    return found
+                loaders_by_name[value.name] = value
+    return loaders_by_name
 
 
 def pictures_in(folder: Path) -> tuple[Path, ...]:

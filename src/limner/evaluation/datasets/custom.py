@@ -44,8 +44,10 @@ def customconcept101(folder: Path | str) -> DataSet:
     """`dataset.json`: one subject a case; prompts in `prompts/`, images in the folders that it names."""
     root = Path(folder)
     path = existing(root / "dataset.json", "CustomConcept101's list of concepts")
-    found = rows(read_json(path), path)
-    return _concepts("customconcept101", path, [[row] for row in found], [row.get("prompt_filename") for row in found])
+    concepts = rows(read_json(path), path)
+    return _concepts(
+        "customconcept101", path, [[row] for row in concepts], [row.get("prompt_filename") for row in concepts]
+    )
 
 
 @loader("customconcept101-multi")
@@ -53,10 +55,10 @@ def customconcept101_multi(folder: Path | str) -> DataSet:
     """`dataset_multiconcept.json`: pairs of subjects."""
     root = Path(folder)
     path = existing(root / "dataset_multiconcept.json", "CustomConcept101's list of pairs")
-    found = read_json(path)
-    if not isinstance(found, list) or not all(isinstance(r, list) and len(r) > 2 for r in found):
+    content = read_json(path)
+    if not isinstance(content, list) or not all(isinstance(r, list) and len(r) > 2 for r in content):
         raise FileError(f"{path} is no list of pairs: expected lists of two concepts and their prompts' file")
-    groups = [rows(r[:3], f"each row of {path}") for r in found]
+    groups = [rows(r[:3], f"each row of {path}") for r in content]
     return _concepts(
         "customconcept101-multi", path, [r[:2] for r in groups], [r[2].get("prompt_filename_compose") for r in groups]
     )
@@ -80,15 +82,15 @@ def _concepts(name: str, listing: Path, groups: list[list[dict[str, Any]]], text
 
 def _member(listing: Path, row: dict[str, Any]) -> Member:
     """A member by its row. Its folder is looked for within the set alone, wherever the row says it is."""
-    told = {
+    fields = {
         key: plain_text(row.get(key, ""), f"{key} of {listing}")
         for key in ("instance_data_dir", "class_prompt", "instance_prompt")
     }
-    folder, root = told["instance_data_dir"], listing.parent
+    folder, root = fields["instance_data_dir"], listing.parent
     parts = [part for part in Path(folder).parts if part not in ("/", "..")]
     tried = (parts, parts[-2:], parts[-1:])
     here = next((place for part in tried if (place := root.joinpath(*part)).is_dir()), root / "nowhere")
-    noun = told["class_prompt"].strip() or told["instance_prompt"].split(">")[-1].strip()
+    noun = fields["class_prompt"].strip() or fields["instance_prompt"].split(">")[-1].strip()
     return Member(
         Path(folder).name,
         noun,

@@ -28,7 +28,7 @@ def dreambench_v2(folder: Path | str, prompts: Path | str) -> DataSet:
     root = Path(folder)
     root = root / "dataset" if (root / "dataset").is_dir() else root
     own = table(read_json(existing(Path(prompts), "a JSON file {subject: [prompts]}")), prompts)
-    own = {name: texts(said, f"the prompts of {name[:100]} in {prompts}") for name, said in own.items()}
+    own = {name: texts(templates, f"the prompts of {name[:100]} in {prompts}") for name, templates in own.items()}
     return _read("dreambench-v2", root, own)
 
 
@@ -39,10 +39,10 @@ def _read(name: str, root: Path, own: Mapping[str, list[str]] | None) -> DataSet
     cases, absent = [], []
     for who, noun in nouns.items():
         pictures = pictures_in(folder_in(root, who, named_by="prompts_and_classes.txt"))
-        said = tuple(own.get(who, ())) if own is not None else (living if noun in LIVE else things)
-        if not pictures or not said:
+        templates = tuple(own.get(who, ())) if own is not None else (living if noun in LIVE else things)
+        if not pictures or not templates:
             absent.append(who)
             continue
         kind = "pet" if noun in LIVE else "object"
-        cases.append(Case(who, (Member(who, noun, kind, pictures),), said))
+        cases.append(Case(who, (Member(who, noun, kind, pictures),), templates))
     return DataSet(name, tuple(cases), "CC BY 4.0; many photographs under the Unsplash licence", tuple(absent))

@@ -27,8 +27,8 @@ def dreambench_plus(folder: Path | str) -> DataSet:
                 continue
             noun, *prompts = lines
             kind = KINDS.get(name.split("/")[0], "object")
-            said = tuple(_handled(p, noun) for p in prompts)
-            cases.append(Case(name, (Member(name, noun, kind, (picture,)),), said))
+            templates = tuple(_handled(p, noun) for p in prompts)
+            cases.append(Case(name, (Member(name, noun, kind, (picture,)),), templates))
     return DataSet("dreambench++", tuple(cases), "code and lists Apache 2.0; images of mixed rights", tuple(absent))
 
 

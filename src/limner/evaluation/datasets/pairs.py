@@ -79,14 +79,16 @@ def pairs(*, split: str = "held-out", count: int = 3, prompts: int = 6, size: in
     every = asked("pairs", split)  # type: ignore[arg-type]  # one of the two
     if not 1 <= count <= len(PAIRS) or not 1 <= prompts <= len(every):
         raise InputError(f"there are {len(PAIRS)} pairs and {len(every)} prompts; asked for {count} and {prompts}")
-    found = []
+    subject_pairs = []
     for chosen in PAIRS[:count]:
         toys = [
             individual(STANDARD[k][0], SPLITS[split].start + STANDARD[k][1], patterns=CORE.patterns) for k in chosen
         ]
         first, second = (_member(toy, STANDARD[k][1], size) for toy, k in zip(toys, chosen, strict=True))
-        found.append(Pair(f"{first.name} and {second.name}", (first, second), every[:prompts], (toys[0], toys[1])))
-    return tuple(found)
+        subject_pairs.append(
+            Pair(f"{first.name} and {second.name}", (first, second), every[:prompts], (toys[0], toys[1]))
+        )
+    return tuple(subject_pairs)
 
 
 def _member(toy: Individual, number: int, size: int) -> Member:

@@ -26,13 +26,13 @@ def persona(folder: Path | str) -> DataSet:
     try:
         subjects, face = info["subjects"], info["face"]
         nouns, living, things = subjects["subject_with_cls"], subjects["prompt_live"], subjects["prompt_object"]
-        people, said = face["id_with_gender"], [p for group in FACE_PROMPTS for p in face[group]]
+        people, face_prompts = face["id_with_gender"], [p for group in FACE_PROMPTS for p in face[group]]
     except (KeyError, TypeError) as error:
         raise FileError(f"{path} is not Persona's info.json: it lacks {error}") from error
     for named, at in ((nouns, "subject_with_cls"), (people, "id_with_gender")):
         for noun in table(named, f"{at} of {path}").values():
             plain_text(noun, f"each noun of {at} of {path}", limit=200)
-    for prompts in (living, things, said):
+    for prompts in (living, things, face_prompts):
         texts(prompts, f"the prompts of {path}")
     cases: list[Case] = []
     absent: list[str] = []
@@ -40,7 +40,7 @@ def persona(folder: Path | str) -> DataSet:
         prompts = living if noun in LIVE else things
         _add(cases, absent, name, noun, "pet" if noun in LIVE else "object", _place(root / "subjects", name), prompts)
     for name, noun in people.items():
-        _add(cases, absent, name, noun, "face", _place(root / "face", name), said)
+        _add(cases, absent, name, noun, "face", _place(root / "face", name), face_prompts)
     return DataSet("persona", tuple(cases), "none stated; images as their own sets", tuple(absent))
 
 
@@ -53,7 +53,7 @@ def _add(
 ) -> None:
     pictures = pictures_in(folder)
     if pictures:
-        said = tuple(p.replace("{0} {1}", "{}").replace("{} {}", "{}") for p in prompts)
-        cases.append(Case(name, (Member(name, noun, kind, pictures),), said))
+        templates = tuple(p.replace("{0} {1}", "{}").replace("{} {}", "{}") for p in prompts)
+        cases.append(Case(name, (Member(name, noun, kind, pictures),), templates))
     else:
         absent.append(name)

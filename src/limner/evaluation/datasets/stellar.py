@@ -23,9 +23,9 @@ def stellar(folder: Path | str, *, prompts: str = "prompts_h.json") -> DataSet:
             absent.append(f"{place.name}: {'no pictures' if not pictures else f'no {prompts}'}")
             continue
         pictures = tuple(inside(picture, root) for picture in pictures)
-        found = table(read_json(inside(text, root)), text)
-        said = tuple(texts(found.get("prompts"), f"the prompts of {text}"))
-        cases.append(Case(place.name, (Member(place.name, _noun(place), "face", pictures),), said))
+        content = table(read_json(inside(text, root)), text)
+        templates = tuple(texts(content.get("prompts"), f"the prompts of {text}"))
+        cases.append(Case(place.name, (Member(place.name, _noun(place), "face", pictures),), templates))
     return DataSet("stellar", tuple(cases), "research and education only", tuple(absent))
 
 

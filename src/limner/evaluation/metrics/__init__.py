@@ -55,13 +55,14 @@ class Card:
 
 
 def metric(
-    *, encoder: str, source: str, better: str = "higher", version: int = 1, masked: bool = False
+    *, encoder: str, source: str, name: str = "", better: str = "higher", version: int = 1, masked: bool = False
 ) -> Callable[[M], M]:
-    """Attach a card to a metric; the function itself is unchanged."""
+    """Attach a card to a metric; the function itself is unchanged. `name` is the metric's name in results files; empty
+    for the function's."""
 
     def attach(function: M) -> M:
         says = (inspect.getdoc(function) or "").split("\n")[0]
-        function.card = Card(function.__name__, version, encoder, masked, better, source, says)  # type: ignore[attr-defined]  # as `method` does
+        function.card = Card(name or function.__name__, version, encoder, masked, better, source, says)  # type: ignore[attr-defined]  # as `method` does
         return function
 
     return attach
@@ -69,16 +70,16 @@ def metric(
 
 def metrics() -> dict[str, Metric]:
     """Every metric of this folder by name."""
-    found: dict[str, Metric] = {}
+    metrics_by_name: dict[str, Metric] = {}
     for module in pkgutil.iter_modules(__path__):
-        named = vars(importlib.import_module(f"{__name__}.{module.name}")).items()
-        found |= {n: v for n, v in named if hasattr(v, "card") and v.__module__.endswith(module.name)}
-    return found
+        named = vars(importlib.import_module(f"{__name__}.{module.name}")).values()
+        metrics_by_name |= {v.card.name: v for v in named if hasattr(v, "card") and v.__module__.endswith(module.name)}
+    return metrics_by_name
 
 
 def card(function: Metric) -> Card:
-    found: Card = function.card  # type: ignore[attr-defined]  # put there by `metric`
-    return found
+    metric_card: Card = function.card  # type: ignore[attr-defined]  # put there by `metric`
+    return metric_card
 
 
 def evidence(function: Metric) -> tuple[str, ...]:

@@ -20,8 +20,8 @@ def clip_t(pictures: Tensor, texts: Tensor) -> Tensor:
 def clip_directional(pictures: Tensor, texts: Tensor, references: Tensor, plain_text: Tensor) -> Tensor:
     """Cosine of the way from the references to the picture and the way from "a photo of a dog" to the prompt. [N]"""
     seen = _unit(pictures) - _unit(references).mean(0)
-    said = _unit(texts) - _unit(plain_text)
-    return (_unit(seen) * _unit(said)).sum(-1)
+    text_direction = _unit(texts) - _unit(plain_text)
+    return (_unit(seen) * _unit(text_direction)).sum(-1)
 
 
 @metric(encoder="pickscore", source="PickScore (arXiv:2305.01569): a CLIP tuned on preferences, times its logit scale")

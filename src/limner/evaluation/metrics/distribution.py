@@ -51,14 +51,14 @@ def diversity(pictures: Tensor, groups: Tensor) -> Tensor:
     import torch
     from torch.nn.functional import normalize
 
-    found = []
+    distances = []
     for rows in _by_group(normalize(pictures, dim=-1), groups):
         if len(rows) > 1:
             near = rows @ rows.T
-            found.append(1 - (near.sum() - near.diagonal().sum()) / (len(rows) * (len(rows) - 1)))
-    if not found:
+            distances.append(1 - (near.sum() - near.diagonal().sum()) / (len(rows) * (len(rows) - 1)))
+    if not distances:
         raise InputError("diversity needs two pictures of one prompt at least")
-    return torch.stack(found).mean()
+    return torch.stack(distances).mean()
 
 
 @metric(encoder="dino", source="Vendi score (arXiv:2210.02410, Eq. 3), cosine kernel")
@@ -111,5 +111,5 @@ def _distance(measure: Any, pictures: Tensor, real: Tensor) -> Tensor:
     measure.set_dtype(pictures.double().dtype)
     measure.update(real.double(), real=True)
     measure.update(pictures.double(), real=False)
-    found: Tensor = measure.compute().float()
-    return found
+    distance: Tensor = measure.compute().float()
+    return distance

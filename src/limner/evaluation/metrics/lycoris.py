@@ -32,8 +32,12 @@ def centroid_distance(pictures: Tensor, training: Tensor) -> Tensor:
     return (normalize(pictures, dim=-1).mean(0) - normalize(training, dim=-1).mean(0)).norm()
 
 
-@metric(encoder="clip", source="LyCORIS, controllability: the trigger word replaced by words that describe the subject")
-def described(pictures: Tensor, described_texts: Tensor) -> Tensor:
+@metric(
+    encoder="clip",
+    source="LyCORIS, controllability: the trigger word replaced by words that describe the subject",
+    name="described",
+)
+def description_alignment(pictures: Tensor, described_texts: Tensor) -> Tensor:
     """Cosine of a picture and its prompt with the handle said as the subject's looks. [N]"""
     return clip_t(pictures, described_texts)
 

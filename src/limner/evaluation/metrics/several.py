@@ -26,8 +26,8 @@ def likeness(seen: Tensor, references: Sequence[Tensor]) -> Tensor:
     from .fidelity import similarity
 
     flat = seen.flatten(0, 1)
-    found = torch.stack([similarity(flat, own) for own in references], -1)
-    return found.unflatten(0, seen.shape[:2])
+    cosines = torch.stack([similarity(flat, own) for own in references], -1)
+    return cosines.unflatten(0, seen.shape[:2])
 
 
 def own_identity(alike: Tensor) -> Tensor:
@@ -101,10 +101,10 @@ def colour_leakage(seen: Tensor, references: Tensor) -> Tensor:
     """
     import torch
 
-    count, found = len(references), []
+    count, shares = len(references), []
     for k in range(count):
         own = references[k]
         others = torch.stack([references[j] for j in range(count) if j != k]).amax(0)
         foreign = torch.minimum((seen[:, k] - own).clamp_min(0), (others - own).clamp_min(0))
-        found.append(foreign.sum(1) / (others - own).clamp_min(0).sum().clamp_min(1e-6))
-    return torch.stack(found).mean(0)
+        shares.append(foreign.sum(1) / (others - own).clamp_min(0).sum().clamp_min(1e-6))
+    return torch.stack(shares).mean(0)

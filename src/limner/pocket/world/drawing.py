@@ -144,15 +144,15 @@ def _solids(graph: SceneGraph) -> list[Solid]:
 def landmarks_of(graph: SceneGraph, size: int) -> np.ndarray:
     """[2, len(LANDMARKS), 2] in pixels: where the landmarks of each person fall on a picture of that size; nan for
     nobody."""
-    found = np.full((MOST_PEOPLE, len(LANDMARKS), 2), np.nan)
+    points = np.full((MOST_PEOPLE, len(LANDMARKS), 2), np.nan)
     eye, (right, up, forward) = camera_axes(graph.camera)
     lens = float(right @ right)  # right and up both carry tan(fov / 2)
     for row, face in enumerate(graph.people):
         away = figure_landmarks(face) - eye
         depth = away @ forward
         x, y = away @ right / lens / depth, away @ up / lens / depth
-        found[row] = np.stack([(x + 1) * size / 2, (1 - y) * size / 2], axis=1)
-    return found
+        points[row] = np.stack([(x + 1) * size / 2, (1 - y) * size / 2], axis=1)
+    return points
 
 
 def _outlines(toy: Tensor, part: Tensor) -> Tensor:

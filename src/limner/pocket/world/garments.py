@@ -31,28 +31,28 @@ def garment(seed: int, *, patterns: Sequence[str] = PATTERNS) -> Garment:
 
 def dress(body: Body) -> None:
     """Add the trunk, arms and hands in the garment of the body's face; bare trunks are in one colour."""
-    worn = body.face.garment
-    if worn is None:
-        worn = Garment(
+    garment = body.face.garment
+    if garment is None:
+        garment = Garment(
             "",
             ("blue", "blue"),
             np.stack([np.array(HAIR["blue"]) * body.p(22, 0.4, 1.2)] * 2),
             "plain",
             np.full(4, 0.5),
         )
-        _Cloth(body, worn, part="body").trunk()
-        _add_arms(body, _Cloth(body, worn, part="body"), "long")
+        _Cloth(body, garment, part="body").trunk()
+        _add_arms(body, _Cloth(body, garment, part="body"), "long")
         return
-    cloth = _Cloth(body, worn, part="garment")
-    _CUTS[worn.kind](body, cloth)
+    cloth = _Cloth(body, garment, part="garment")
+    _CUTS[garment.kind](body, cloth)
 
 
 class _Cloth:
     """Cloth of one garment on one body."""
 
-    def __init__(self, body: Body, worn: Garment, *, part: str) -> None:
-        self.body, self.worn, self.part = body, worn, part
-        self.first, self.second = worn.tints
+    def __init__(self, body: Body, garment: Garment, *, part: str) -> None:
+        self.body, self.garment, self.part = body, garment, part
+        self.first, self.second = garment.tints
 
     def add(self, kind: str, at: object, size: object, **more: object) -> None:
         """A solid of patterned cloth, its pattern in the body's coordinates."""
@@ -60,8 +60,8 @@ class _Cloth:
         self.body.add(self.part, kind, at, size, self.first, **given)  # type: ignore[arg-type]
 
     def pattern(self) -> dict[str, object]:
-        worn = self.worn
-        return {"pattern": worn.pattern, "pattern_colour": self.second, "pattern_shape": worn.pattern_shape}
+        garment = self.garment
+        return {"pattern": garment.pattern, "pattern_colour": self.second, "pattern_shape": garment.pattern_shape}
 
     def trunk(self) -> None:
         """Shoulders and chest down to the waist."""

@@ -111,8 +111,11 @@ def _all_people(graph: SceneGraph, say: _Saying, name: str | None) -> str:
     if name is None:
         return people_words.say_people(graph, say)
     first, *others = graph.people
-    told = [people_words.say_person(first, say, name=name), *(people_words.say_person(face, say) for face in others)]
-    return " and ".join(told)
+    descriptions = [
+        people_words.say_person(first, say, name=name),
+        *(people_words.say_person(face, say) for face in others),
+    ]
+    return " and ".join(descriptions)
 
 
 def _all_toys(graph: SceneGraph, say: _Saying, name: str | None) -> str:
@@ -236,20 +239,20 @@ def _toy(toy: Toy, say: _Saying) -> str:
             looks, after = first, f"with {second} {pattern[1]}"
     else:
         looks = say.one((first, pattern[0]))
-    worn = _worn(toy, say)
+    accessories = _say_accessories(toy, say)
     does = say.one(_ACTIONS[toy.action]) if toy.action in _ACTIONS and say.keeps(0.9) else ""
     does += f" {toy.motion}" if toy.motion != "still" and say.keeps(0.95) else ""
     state = toy.state if toy.state != "plain" and say.keeps(0.9) else ""
     core = " ".join(f"{state} {material} {looks} {nonce} {noun} {after}".split())
-    return f"{with_article(core)} {does} {worn}"
+    return f"{with_article(core)} {does} {accessories}"
 
 
-def _worn(toy: Toy, say: _Saying) -> str:
+def _say_accessories(toy: Toy, say: _Saying) -> str:
     things = []
     for name, colour in zip(toy.accessories, toy.accessory_colours, strict=True):
         if say.keeps(0.9):
-            said = WORN[name] if name in UNCOLOURED or not say.keeps(0.8) else f"{colour} {WORN[name]}"
-            things.append(said if name == "sunglasses" else with_article(said))
+            phrase = WORN[name] if name in UNCOLOURED or not say.keeps(0.8) else f"{colour} {WORN[name]}"
+            things.append(phrase if name == "sunglasses" else with_article(phrase))
     return f"{say.one(('wearing', 'with', 'wearing'))} {' and '.join(things)}" if things else ""
 
 

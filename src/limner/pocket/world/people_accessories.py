@@ -23,10 +23,10 @@ TOGETHER = (("hat", "crown", "headphones"), ("sunglasses", "glasses"), ("scarf",
 
 def adorn_head(head: Head) -> None:
     """Add the accessories that turn with the head."""
-    worn = dict(zip(head.face.accessories, head.face.accessory_colours, strict=True))
-    if head.face.glasses and "glasses" not in worn:
-        worn["glasses"] = "black"
-    for name, colour in worn.items():
+    accessories = dict(zip(head.face.accessories, head.face.accessory_colours, strict=True))
+    if head.face.glasses and "glasses" not in accessories:
+        accessories["glasses"] = "black"
+    for name, colour in accessories.items():
         if name in ON_HEADS:
             _ON_HEAD[name](head, np.array(COLOURS[colour]))
 

@@ -63,8 +63,8 @@ class _Brief:
 
 def say_people(graph: SceneGraph, say: Saying) -> str:
     """The people of a picture from the viewer's left to right, without the place and the style."""
-    said = say if len(graph.people) == 1 else _Brief(say)
-    texts = [say_person(face, said) for face in graph.people]
+    saying = say if len(graph.people) == 1 else _Brief(say)
+    texts = [say_person(face, saying) for face in graph.people]
     return f" {say.one(JOINED)} ".join(texts)
 
 
@@ -73,7 +73,7 @@ def say_person(face: Face, say: Saying, *, name: str | None = None) -> str:
 
     `name` is said in the place of age and hair.
     """
-    core = f"{name or _looks(face, say)} {_clothes(face.garment, say)} {_worn(face, say)}"
+    core = f"{name or _looks(face, say)} {_clothes(face.garment, say)} {_say_accessories(face, say)}"
     return ", ".join(" ".join(part.split()) for part in (core, *_doing(face, say)) if part)
 
 
@@ -99,20 +99,20 @@ def _looks(face: Face, say: Saying) -> str:
     return f"{_with_article(noun)} with {_tidy_article(HAIR_SAID[who.hairstyle].format(colour))}"
 
 
-def _clothes(worn: Garment | None, say: Saying) -> str:
-    if worn is None or not say.keeps(0.8):
+def _clothes(garment: Garment | None, say: Saying) -> str:
+    if garment is None or not say.keeps(0.8):
         return ""
-    first, second = worn.colours
-    if worn.pattern == "plain":
+    first, second = garment.colours
+    if garment.pattern == "plain":
         looks = first
     elif say.keeps(0.6):
-        looks = f"{first} and {second} {worn.pattern}"
+        looks = f"{first} and {second} {garment.pattern}"
     else:
-        looks = say.one((f"{first} {worn.pattern}", first, worn.pattern))
-    return f"in {_with_article(f'{looks} {worn.kind}')}"
+        looks = say.one((f"{first} {garment.pattern}", first, garment.pattern))
+    return f"in {_with_article(f'{looks} {garment.kind}')}"
 
 
-def _worn(face: Face, say: Saying) -> str:
+def _say_accessories(face: Face, say: Saying) -> str:
     pairs = list(zip(face.accessories, face.accessory_colours, strict=True))
     if face.glasses and "glasses" not in face.accessories:
         pairs.append(("glasses", ""))
@@ -125,16 +125,16 @@ def _worn(face: Face, say: Saying) -> str:
 
 
 def _doing(face: Face, say: Saying) -> list[str]:
-    said = []
+    phrases = []
     if face.expression in EXPRESSED and say.keeps(0.9):
-        said.append(say.one(EXPRESSED[face.expression]))
+        phrases.append(say.one(EXPRESSED[face.expression]))
     if face.gaze in GAZED and say.keeps(0.85):
-        said.append(GAZED[face.gaze])
+        phrases.append(GAZED[face.gaze])
     if face.head in TURNED and say.keeps(0.85):
-        said.append(TURNED[face.head])
+        phrases.append(TURNED[face.head])
     if face.action in GESTURED and say.keeps(0.9):
-        said.append(say.one(GESTURED[face.action]))
-    return said
+        phrases.append(say.one(GESTURED[face.action]))
+    return phrases
 
 
 def _with_article(text: str) -> str:

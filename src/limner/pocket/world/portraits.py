@@ -67,9 +67,9 @@ def person_showing(
 
     A half-length figure where there is a gesture, else a portrait; `fixed` sets fields of the graph.
     """
-    worn, colours = tuple(name for name, _ in accessories), tuple(colour for _, colour in accessories)
+    names, colours = tuple(name for name, _ in accessories), tuple(colour for _, colour in accessories)
     face = Face(
-        who, expression, "glasses" in worn, gaze=gaze, head=head, accessories=worn, accessory_colours=colours,
+        who, expression, "glasses" in names, gaze=gaze, head=head, accessories=names, accessory_colours=colours,
         garment=garment, action=action,
     )  # fmt: skip
     distance = "close" if action == "standing" else "medium"
@@ -154,11 +154,11 @@ def _accessories(rng: np.random.Generator, who: Person, most: int) -> tuple[str,
     """Up to `most`, none in another's place, and none that hides a hairstyle."""
     count = min(int(rng.choice(3, p=(0.40, 0.40, 0.20))), most)
     hidden = ("hat",) if who.hairstyle in ("bun", "mohawk") else ()
-    found: list[str] = []
+    names: list[str] = []
     for k in rng.permutation(len(TOGETHER)):
         options = [name for name in TOGETHER[k] if name not in hidden]
-        found.append(options[int(rng.integers(len(options)))])
-    return tuple(sorted(found[:count], key=WORN_BY_PEOPLE.index))
+        names.append(options[int(rng.integers(len(options)))])
+    return tuple(sorted(names[:count], key=WORN_BY_PEOPLE.index))
 
 
 def _either(rng: np.random.Generator, options: Sequence[str], first: float) -> str:

@@ -83,7 +83,7 @@ def answer(prompt: TaskPrompt, subjects: Sequence[Any], *, seed: int) -> SceneGr
 @functools.cache
 def _table(split: Split) -> dict[str, tuple[TaskPrompt, ...]]:
     """All tasks of a split. One stream of chance for each task: adding a task changes no other's prompts."""
-    found = {}
+    prompts_by_task = {}
     for task, make in TASKS.items():
         rng = np.random.default_rng((sum(task.encode()), sum(split.encode())))
         made: list[TaskPrompt] = []
@@ -91,8 +91,8 @@ def _table(split: Split) -> dict[str, tuple[TaskPrompt, ...]]:
             prompt = make(rng, len(made), split)
             if all(prompt.text != before.text for before in made):
                 made.append(prompt)
-        found[task] = tuple(made)
-    return found
+        prompts_by_task[task] = tuple(made)
+    return prompts_by_task
 
 
 # -------------------------------------------------------------------------------------------------------- prompts
@@ -112,35 +112,47 @@ def _someone(rng: np.random.Generator, split: Split, kinds: Sequence[str] = CLAS
     return individual(_one(rng, kinds), SPLITS[split].stop - 1 - int(rng.integers(100)))
 
 
-def _worn(rng: np.random.Generator, count: int) -> tuple[tuple[str, str], ...]:
+def _draw_accessories(rng: np.random.Generator, count: int) -> tuple[tuple[str, str], ...]:
     names = [name for name in ACCESSORIES if name != "balloon"]
     chosen = rng.choice(len(names), count, replace=False)
     return tuple((names[k], _one(rng, list(COLOURS))) for k in sorted(chosen))
 
 
-def _wearing(worn: Sequence[tuple[str, str]]) -> str:
-    things = [WORN[name] if name in UNCOLOURED else f"{colour} {WORN[name]}" for name, colour in worn]
-    told = [thing if thing == "sunglasses" else with_article(thing) for thing in things]
-    return f"wearing {' and '.join(told)}" if told else ""
+def _wearing(accessories: Sequence[tuple[str, str]]) -> str:
+    things = [WORN[name] if name in UNCOLOURED else f"{colour} {WORN[name]}" for name, colour in accessories]
+    phrases = [thing if thing == "sunglasses" else with_article(thing) for thing in things]
+    return f"wearing {' and '.join(phrases)}" if phrases else ""
 
 
 def _objects(rng: np.random.Generator, k: int, split: Split, *, actions: Sequence[str] = ()) -> TaskPrompt:
     """A place, and by turns something worn, a time of day, a view, a style."""
     scene, kind = _scene(rng, split), k % 4
-    worn = _worn(rng, 1 + k % 2) if kind != 3 else ()
+    accessories = _draw_accessories(rng, 1 + k % 2) if kind != 3 else ()
     daytime = _one(rng, DAYTIMES[1:]) if kind == 1 and scene != "night sky" else "noon"
     view = _one(rng, VIEWS[1:4]) if kind == 2 else "front"
     style = _one(rng, shown("styles")[1:]) if kind == 3 else "render"
-    truth = {"scene": scene, "daytime": daytime, "view": view, "style": style, **{name: "yes" for name, _ in worn}}
-    fixed: dict[str, Any] = {"scene": scene, "daytime": daytime, "view": view, "style": style, "accessories": worn}
+    truth = {
+        "scene": scene,
+        "daytime": daytime,
+        "view": view,
+        "style": style,
+        **{name: "yes" for name, _ in accessories},
+    }
+    fixed: dict[str, Any] = {
+        "scene": scene,
+        "daytime": daytime,
+        "view": view,
+        "style": style,
+        "accessories": accessories,
+    }
     acts = ""
     if actions:
         truth["action"] = fixed["action"] = _one(rng, actions)
         acts = doing(fixed["action"])
     seen = f", {VIEWED[view][0]}" if view != "front" else ""
     start = f"{STYLED[style]} " if style in STYLED else ""
-    said = f"{start}{{}} {acts} {_wearing(worn)} {PLACES[scene][0]} {TIMED.get(daytime, '')}"
-    return TaskPrompt("pets" if actions else "objects", " ".join(said.split()) + seen, truth, fixed)
+    text = f"{start}{{}} {acts} {_wearing(accessories)} {PLACES[scene][0]} {TIMED.get(daytime, '')}"
+    return TaskPrompt("pets" if actions else "objects", " ".join(text.split()) + seen, truth, fixed)
 
 
 def _pets(rng: np.random.Generator, k: int, split: Split) -> TaskPrompt:
@@ -172,8 +184,8 @@ def _of_bystander(
     def make(rng: np.random.Generator, k: int, split: Split) -> TaskPrompt:
         scene, who = _scene(rng, split), _someone(rng, split, kinds)
         truth = {"scene": scene, "class": who.kind, "colour": who.colours[0]}
-        said = order.format(looks=describe(who), what=with_article(describe(who)), place=PLACES[scene][0])
-        return TaskPrompt(task, said, truth, {"scene": scene}, (who,))
+        text = order.format(looks=describe(who), what=with_article(describe(who)), place=PLACES[scene][0])
+        return TaskPrompt(task, text, truth, {"scene": scene}, (who,))
 
     return make
 

@@ -60,11 +60,11 @@ def in_a_row(toys: Sequence[Toy]) -> tuple[Toy, ...]:
     toys = [_evened(toy) if toy.scale == 1.0 else toy for toy in toys]
     closer = 0.8 if len(toys) > 2 else 1.0
     widths = [closer * _width(toy) for toy in toys]
-    left, found = -sum(widths) / 2, []
+    left, placed_toys = -sum(widths) / 2, []
     for k, (toy, wide) in enumerate(zip(toys, widths, strict=True)):
-        found.append(replace(toy, place=(left + wide / 2, 0.0, -0.3 if len(toys) > 2 and k == 1 else 0.0)))
+        placed_toys.append(replace(toy, place=(left + wide / 2, 0.0, -0.3 if len(toys) > 2 and k == 1 else 0.0)))
         left += wide
-    return tuple(found)
+    return tuple(placed_toys)
 
 
 def _beside(first: Toy, second: Toy, *, turns: tuple[float, float] = (0.0, 0.0)) -> tuple[Toy, Toy]:

@@ -48,12 +48,12 @@ def render(jobs: Sequence[Job], *, size: int = 128, device: str = "cpu") -> Fram
 
 def boxes(toy: Tensor, count: int = 3) -> Tensor:
     """[B, H, W] toy indices -> [B, count, 4]: x0, y0, x1, y1 in pixels (end exclusive), zeros for what is not seen."""
-    found = torch.zeros(len(toy), count, 4, dtype=torch.int16)
+    bounds = torch.zeros(len(toy), count, 4, dtype=torch.int16)
     for row, k in ((r, k) for r in range(len(toy)) for k in range(count)):
         ys, xs = torch.nonzero(toy[row] == k, as_tuple=True)
         if len(xs):
-            found[row, k] = torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
-    return found
+            bounds[row, k] = torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+    return bounds
 
 
 # ------------------------------------------------------------------------------------------------------------ the stack
@@ -132,12 +132,12 @@ def _columns(solids: Sequence[Solid], tensor: Callable[..., Tensor]) -> dict[str
 
 def _light(jobs: Sequence[Job], tensor: Callable[..., Tensor]) -> dict[str, Tensor]:
     names = ("sky_top", "sky_bottom", "ground", "ground_second", "backdrop", "sun", "sunlight", "ambient")
-    found = {name: tensor([getattr(job.scenery, name) for job in jobs]) for name in names}
-    found["ground_pattern"] = tensor([GROUNDS.index(j.scenery.ground_pattern) for j in jobs], torch.long)
-    found["horizon"] = tensor([HORIZONS.index(j.scenery.horizon) for j in jobs], torch.long)
-    found["haze"] = tensor([float(j.scenery.horizon not in ("wall", "bedroom wall")) for j in jobs])
-    found["phase"] = tensor([(j.scenery.seed % 997) * 0.37 for j in jobs])
-    return found
+    light = {name: tensor([getattr(job.scenery, name) for job in jobs]) for name in names}
+    light["ground_pattern"] = tensor([GROUNDS.index(j.scenery.ground_pattern) for j in jobs], torch.long)
+    light["horizon"] = tensor([HORIZONS.index(j.scenery.horizon) for j in jobs], torch.long)
+    light["haze"] = tensor([float(j.scenery.horizon not in ("wall", "bedroom wall")) for j in jobs])
+    light["phase"] = tensor([(j.scenery.seed % 997) * 0.37 for j in jobs])
+    return light
 
 
 # ------------------------------------------------------------------------------------------------------- rays and pairs
@@ -211,8 +211,8 @@ def _edges(scene: _Scene, colour: Tensor, winner: Tensor) -> Tensor:
 
 def _only(index: Tensor, pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     place = index[pairs[0]]
-    kept = place >= 0
-    return place[kept], pairs[1][kept]
+    mask = place >= 0
+    return place[mask], pairs[1][mask]
 
 
 def _rays(
@@ -253,8 +253,8 @@ def _shadow_bounds(scene: _Scene) -> Tensor:
     sun = scene.light["sun"][scene.picture][:, None]
     height = scene.corners[:, :, 1:2].clamp_min(0)
     fallen = scene.corners - sun * height / sun[:, :, 1:2].clamp_min(0.05)
-    found = _bounds(scene, fallen)
-    return torch.where(sun[:, 0, 1:2] > 0.05, found, torch.zeros_like(found))
+    bounds = _bounds(scene, fallen)
+    return torch.where(sun[:, 0, 1:2] > 0.05, bounds, torch.zeros_like(bounds))
 
 
 def _pairs(scene: _Scene, bounds: Tensor) -> tuple[Tensor, Tensor]:

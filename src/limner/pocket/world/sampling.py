@@ -109,9 +109,9 @@ def showing(
     **fixed: Any,
 ) -> SceneGraph:
     """The truth of a prompt: this individual, there, wearing (accessory, colour) pairs."""
-    worn, colours = tuple(name for name, _ in accessories), tuple(colour for _, colour in accessories)
+    names, colours = tuple(name for name, _ in accessories), tuple(colour for _, colour in accessories)
     own = {name: fixed.pop(name) for name in ("action", "material", "state", "motion") if name in fixed}
-    toy = Toy(who, worn, colours, **own)
+    toy = Toy(who, names, colours, **own)
     return sample(
         seed,
         toys=(toy,),
@@ -132,13 +132,13 @@ def panorama(graph: SceneGraph, count: int) -> list[SceneGraph]:
     """The surroundings of the camera, in `count` views all around that meet at their edges."""
     camera = graph.camera
     eye, _ = camera_axes(camera)
-    found = []
+    views = []
     for k in range(count):
         turn = camera.azimuth + 2 * math.pi * k / count
         target = eye - camera.distance * np.array([math.sin(turn), 0.0, math.cos(turn)])
         level = replace(camera, azimuth=turn, elevation=0.0, target=tuple(target), fov=2 * math.pi / count)
-        found.append(replace(graph, camera=level))
-    return found
+        views.append(replace(graph, camera=level))
+    return views
 
 
 def clip(graph: SceneGraph, count: int, *, cycles: float = 1.0) -> list[SceneGraph]:

@@ -479,11 +479,11 @@ def _direction(azimuth: float, height: float) -> np.ndarray:
 
 def _scattered(props: tuple[Prop, ...], count: int, rng: np.random.Generator) -> list[Solid]:
     """Props behind the middle of the picture, to both sides, none in front of the toys."""
-    found: list[Solid] = []
+    solids: list[Solid] = []
     for k in range(count):
         side = 1 if (k + int(rng.integers(2))) % 2 else -1
         away = rng.uniform(2.2, 5.0)
         at = (side * rng.uniform(0.25, 0.55) * (away + 2.5), 0.0, -away)
         build = props[int(rng.integers(len(props)))]
-        found += moved(build(rng), placed(at=at, turn=rng.uniform(-0.5, 0.5), scale=rng.uniform(0.75, 1.15)))
-    return found
+        solids += moved(build(rng), placed(at=at, turn=rng.uniform(-0.5, 0.5), scale=rng.uniform(0.75, 1.15)))
+    return solids

@@ -63,7 +63,7 @@ def _tufts(solids: Sequence[Solid], rng: np.random.Generator) -> list[Solid]:
     """Little tufts that stand off the main solids, in their colours."""
     main = _largest(solids)
     areas = np.array([float(np.prod(s.size)) ** (2 / 3) for s in main])
-    found = []
+    tufts = []
     for k in rng.choice(len(main), TUFTS, p=areas / areas.sum()):
         solid = main[k]
         way = rng.normal(size=3)
@@ -74,7 +74,7 @@ def _tufts(solids: Sequence[Solid], rng: np.random.Generator) -> list[Solid]:
         out = solid.rotation @ (way / solid.size)
         length = 0.075 + 0.03 * rng.random()
         lean = along(out / np.linalg.norm(out) + 0.3 * rng.normal(size=3))
-        found.append(
+        tufts.append(
             replace(
                 solid,
                 kind="ellipsoid",
@@ -85,7 +85,7 @@ def _tufts(solids: Sequence[Solid], rng: np.random.Generator) -> list[Solid]:
                 taper=0.0,
             )
         )
-    return found
+    return tufts
 
 
 def _sagging(solid: Solid) -> Solid:
@@ -106,16 +106,16 @@ def _puddle(solids: Sequence[Solid], rng: np.random.Generator) -> list[Solid]:
             frame=IDENTITY,
         )  # fmt: skip
 
-    found = [drop(ground, (wide * 1.3, 0.045, wide * 1.1))]
+    drops = [drop(ground, (wide * 1.3, 0.045, wide * 1.1))]
     for k in range(DRIPS):
         angle = 2 * math.pi * (k + rng.random()) / DRIPS
         out = np.array([math.sin(angle), 0.0, math.cos(angle)])
         low, long = 0.5 * rng.random(), 0.10 + 0.12 * rng.random()
         at = ground + out * wide * 0.8 + (0, main.center[1] * (0.35 + low), 0)
-        found.append(drop(at, (0.045, long, 0.045)))
-        found.append(drop(at - (0, long, 0), (0.06, 0.07, 0.06)))
-        found.append(drop(ground + out * wide * (1.2 + 0.3 * rng.random()), (0.16, 0.03, 0.16)))
-    return found
+        drops.append(drop(at, (0.045, long, 0.045)))
+        drops.append(drop(at - (0, long, 0), (0.06, 0.07, 0.06)))
+        drops.append(drop(ground + out * wide * (1.2 + 0.3 * rng.random()), (0.16, 0.03, 0.16)))
+    return drops
 
 
 # ------------------------------------------------------------------------------------------------------------- surfaces

@@ -95,7 +95,7 @@ def _split(case: Case) -> tuple[list[Image.Image], list[Image.Image]]:
 def _judged(
     plan: Plan, unit: Unit, case: Case, base: Base, folder: Path, taught: Taught
 ) -> tuple[dict[str, Any], list[Image.Image]]:
-    from limner.evaluation.datasets import said
+    from limner.evaluation.datasets import fill_prompt
     from limner.evaluation.measuring import Album, segment_of
     from limner.evaluation.score import images, judged
     from limner.workflows.score import painted
@@ -126,7 +126,9 @@ def _judged(
         held_out=tuple(held_out),
         gallery=_gallery(plan, case),
         real=tuple(case.answers(range(100, 104))),
-        described=tuple(said(p, [member.looks]) for p in case.prompts for _ in range(count)) if member.looks else (),
+        descriptions=tuple(fill_prompt(p, [member.looks]) for p in case.prompts for _ in range(count))
+        if member.looks
+        else (),
         kind=member.kind,
         answers=tuple(case.answers(plan.seeds)) if plan.data == "people" else (),
         **elsewhere,
@@ -180,7 +182,7 @@ def _shown(
     plan: Plan, unit: Unit, case: Case, base: Base, concept: Concept | None, training: Sequence[Image.Image]
 ) -> list[Image.Image]:
     """The unit's pictures for every prompt and seed."""
-    from limner.evaluation.datasets import said
+    from limner.evaluation.datasets import fill_prompt
     from limner.workflows.score import painted
 
     count = len(plan.seeds)
@@ -193,7 +195,7 @@ def _shown(
     if unit.method == WORDS and not case.member.looks:
         raise InputError(f"no description of {case.name} is known: leave out {WORDS!r}")
     who = {BASE: case.member.noun, WORDS: case.member.looks}.get(unit.method)
-    asked = [p.format("<rex>") if who is None else said(p, [who]) for p in case.prompts]
+    asked = [p.format("<rex>") if who is None else fill_prompt(p, [who]) for p in case.prompts]
     return [p.image for p in painted(base, asked, plan.seeds, concept=concept, scale=unit.scale)]
 
 
