@@ -48,13 +48,13 @@ def people_of(base: Base) -> Corpus:
 
     base: the base
     """
-    found = base.capabilities.people
-    if found is None:
+    corpus = base.capabilities.people
+    if corpus is None:
         raise InputError(
             f"this method is trained on pictures of many people, and none come with {base.name}: name a corpus "
             "(--corpus FOLDER)"
         )
-    return found
+    return corpus
 
 
 def references_to_paint(source: Source, caption: str) -> Source:
