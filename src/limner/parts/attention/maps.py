@@ -26,7 +26,7 @@ def keep_maps(*, kind: str = "cross") -> AttentionOp:
         if call.site.kind == kind:
 
             def keep(maps: Tensor) -> Tensor:
-                call.run.kept[f"maps, {call.site.name}"] = maps.mean(1)
+                call.run.activations[f"maps, {call.site.name}"] = maps.mean(1)
                 return maps
 
             call.on_maps.append(keep)
@@ -43,8 +43,8 @@ def kept_maps(prediction: Prediction, *, most: int = 256) -> Tensor:
     """
     import torch
 
-    assert prediction.kept is not None
-    maps = [m for name, m in prediction.kept.kept.items() if name.startswith("maps, ") and m.shape[1] <= most]
+    assert prediction.run is not None
+    maps = [m for name, m in prediction.run.activations.items() if name.startswith("maps, ") and m.shape[1] <= most]
     if not maps:
         raise InputError(
             f"this base has no cross-attention layer of at most {most} positions, whose maps this method needs: "

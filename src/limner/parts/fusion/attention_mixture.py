@@ -123,7 +123,7 @@ class attention_mixture:
         if call.site.kind == "cross" and call.run.random is not None:
             personal.on_maps.append(lambda maps: self._keep(call, maps))
         routed = F.linear(call.hidden, own[f"{name}.router"], own[f"{name}.bias"]).softmax(-1)[..., 1]  # [rows, N]
-        call.run.kept[f"{ROUTED}, {name}"] = routed
+        call.run.activations[f"{ROUTED}, {name}"] = routed
         share = scale * routed[:, None, :, None] * on.to(routed).view(-1, 1, 1, 1)
         seen = attend(personal)
         call.on_output.append(lambda prior: (1 - share) * prior + share * seen.to(prior))
@@ -173,7 +173,7 @@ class attention_mixture:
 
         places, mean = call.run.cache.get((READ_AT, self.subject.handle), {}), maps.mean(1)
         row_maps = [mean[k, :, places[k]] if k in places else torch.zeros_like(mean[k, :, 0]) for k in range(len(mean))]
-        call.run.kept[f"maps of {self.subject.handle}, {call.site.name}"] = torch.stack(row_maps)
+        call.run.activations[f"maps of {self.subject.handle}, {call.site.name}"] = torch.stack(row_maps)
         return maps
 
 
@@ -191,10 +191,10 @@ def router_prior(source: Source) -> Objective:
         import torch.nn.functional as F
 
         prediction, mask = step.prediction, step.batch.mask
-        if mask is None or prediction.kept is None:
+        if mask is None or prediction.run is None:
             raise InputError(f"{source.name} gives no masks, which this objective compares the router with")
         terms = []
-        for name, share in prediction.kept.kept.items():
+        for name, share in prediction.run.activations.items():
             if name.startswith(f"{ROUTED}, "):
                 own = share[prediction.rows].float()
                 inside = F.adaptive_avg_pool2d(mask.float(), round(own.shape[1] ** 0.5)).flatten(1).to(own)

@@ -126,7 +126,7 @@ class layered_attention:
             asked = self.asked(base, own, seen[which], nouns_read(base, run, which, self.subject))
             cache.values["tokens"] = asked
         made, whole = cache.values["tokens"]
-        run.kept[TOKENS], run.kept[WHOLE] = made.flatten(2), whole
+        run.activations[TOKENS], run.activations[WHOLE] = made.flatten(2), whole
         run.cache[id(self)] = made.expand(rows, -1, -1, -1), on
         return self._tokens(base, run, rows, features, own, cache)
 

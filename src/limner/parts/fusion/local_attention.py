@@ -125,7 +125,7 @@ class local_attention:
             call.heads(self._projected(layer, own, f"{call.site.name}.{part}", states))
             for part, layer in zip(("key", "value"), base.key_value(call.site), strict=True)
         )
-        call.run.kept[f"{self.name} values, {call.site.name}"] = value
+        call.run.activations[f"{self.name} values, {call.site.name}"] = value
         at = torch.tensor(rows, device=call.query.device)
         read: list[Tensor] = []
 

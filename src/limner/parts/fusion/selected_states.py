@@ -54,7 +54,7 @@ class selected_states:
             tokens, on = looked_at_by_rows(base, run, self.look, own[FEATURES], rows)
             query = _read(base, self._queries(run, rows), known)
             scales = self.scales(own, tokens, query)  # [depths, rows, L_text, C]
-            run.kept[SELECTED], run.kept[QUERY] = scales.mean(2), query.mean(1)
+            run.activations[SELECTED], run.activations[QUERY] = scales.mean(2), query.mean(1)
             return scales.movedim(0, 1).flatten(1, 2) * on.to(scales).view(-1, 1, 1)
 
         return {**parameters, FEATURES: features}, make
@@ -103,7 +103,7 @@ def query_consistency(source: Source) -> Objective:
         import torch.nn.functional as F
 
         prediction, references = step.prediction, step.batch.references
-        tensors = prediction.kept.kept if prediction.kept else {}
+        tensors = prediction.run.activations if prediction.run else {}
         if SELECTED not in tensors or references is None:
             raise InputError(
                 "query consistency needs `selected_states` and references in the same stage; found neither"

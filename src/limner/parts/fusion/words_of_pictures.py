@@ -79,7 +79,7 @@ def words_of_pictures(
             plain = [base.word_vectors(like)] * len(rows) if like else nouns_read(base, run, rows, subject)
             padded = torch.nn.utils.rnn.pad_sequence(plain, batch_first=True)
             vectors = mapped.vectors(own, seen[rows], padded, run.of(rows))
-            run.kept["picture words"] = vectors
+            run.activations["picture words"] = vectors
             put = [
                 put_of(vectors[k], plain[k], shown, scale, behind=before_noun)
                 for k, shown in enumerate(on[rows].tolist())

@@ -58,7 +58,7 @@ def prompt_distribution(word: str, *, prompts: int = 8, vectors: int = 4, spread
                     places = [base.num_tokens(one, words={**words, **others}) + 1 for one in texts]
                     pooled = torch.stack([every[k, place] for k, place in enumerate(places)])
                     cache.values[text] = every.mean(0), every.std(0), pooled
-                mean, std, run.kept[POOLED] = cache.values[text]
+                mean, std, run.activations[POOLED] = cache.values[text]
                 noise = torch.randn(mean.shape, generator=_of_row(run, row)).to(mean)
                 new_states.append(torch.lerp(plain, mean + (1.0 if run.random else spread) * std * noise, scale))
             return torch.stack(new_states)
@@ -84,9 +84,9 @@ def prompts_apart(source: Source) -> Objective:
     def value(step: Step) -> Tensor:
         import torch
 
-        run = step.prediction.kept
+        run = step.prediction.run
         assert run is not None
-        features = torch.nn.functional.normalize(run.kept[POOLED].float(), dim=-1)
+        features = torch.nn.functional.normalize(run.activations[POOLED].float(), dim=-1)
         near = (features @ features.T).square()
         count = len(features)
         return (near.sum() - near.diagonal().sum()) / (count * (count - 1))

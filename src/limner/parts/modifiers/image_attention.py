@@ -113,7 +113,7 @@ class image_attention:
         maps = kept_maps(Prediction(output, own))
         places = [self._places(base, run, row) for row in range(len(run.prompts))]
         star, end = (torch.stack([maps[k, :, pair[n]] for k, pair in enumerate(places)]) for n in (0, 1))
-        run.kept[WORD], run.kept[END] = star, end.detach()
+        run.activations[WORD], run.activations[END] = star, end.detach()
         masks = {name: _resized(otsu(star.detach()), x.shape[1]) for name, x in hidden.items()}
         if run.random is None:  # both branches of guidance use the mask of the prompt with the token
             names_subject = torch.tensor([self.subject.handle in prompt for prompt in run.prompts], device=star.device)
@@ -189,9 +189,9 @@ def attention_consistency(source: Source) -> Objective:
     """
 
     def value(step: Step) -> Tensor:
-        run, rows = step.prediction.kept, step.prediction.rows
+        run, rows = step.prediction.run, step.prediction.rows
         assert run is not None
-        star, end = (run.kept[name][rows].float() for name in (WORD, END))
+        star, end = (run.activations[name][rows].float() for name in (WORD, END))
         star, end = (x / x.amax(1, keepdim=True).clamp_min(1e-8) for x in (star, end))
         return (star - end).square().mean()
 

@@ -271,7 +271,7 @@ def image_added(encoder: Callable[[Base, Tensor], Tensor]) -> Making:
             added = F.gelu(seen @ own["first"].T) @ own["second"].T
             if run.references.dropped is not None:
                 added = added * run.references.on[rows].to(added)[:, None]
-            run.kept["image_added"] = added
+            run.activations["image_added"] = added
             return states + added[:, None]
 
         return own, rewrite

@@ -60,7 +60,7 @@ class watched_word:
             places = [known.get(k, self._place(base, prompt)) for k, prompt in enumerate(call.run.prompts)]
             mean = maps.mean(1)
             rows = [mean[k, :, place] if place else torch.zeros_like(mean[k, :, 0]) for k, place in enumerate(places)]
-            call.run.kept[f"{self.key}, {call.site.name}"] = torch.stack(rows)
+            call.run.activations[f"{self.key}, {call.site.name}"] = torch.stack(rows)
             return maps
 
         return keep

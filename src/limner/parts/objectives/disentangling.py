@@ -52,11 +52,11 @@ def apart(source: Source) -> Objective:
     def value(step: Step) -> Tensor:
         import torch
 
-        run = step.prediction.kept
+        run = step.prediction.run
         assert run is not None
         text = step.adapted.text_states(step.batch.prompts).mean(1)
         cosine: Tensor = torch.cosine_similarity(
-            text.float(), run.kept["image_added"][step.prediction.rows].float(), dim=-1
+            text.float(), run.activations["image_added"][step.prediction.rows].float(), dim=-1
         ).mean()
         return cosine
 

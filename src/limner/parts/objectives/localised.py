@@ -31,10 +31,10 @@ def localised(source: Source, watched: watched_word, *, most: int = 256) -> Obje
         import torch.nn.functional as F
 
         prediction, mask = step.prediction, step.batch.mask
-        if mask is None or prediction.kept is None:
+        if mask is None or prediction.run is None:
             raise InputError(f"{source.name} gives no masks, which this objective compares attention with")
         terms = []
-        for name, maps in prediction.kept.kept.items():
+        for name, maps in prediction.run.activations.items():
             if not name.startswith(f"{watched.key}, ") or maps.shape[1] > most:
                 continue
             own = maps[prediction.rows].float()

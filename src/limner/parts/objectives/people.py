@@ -62,11 +62,11 @@ def recognition(source: Source, features: str, *, temperature: float = 0.1) -> O
         import torch
         import torch.nn.functional as F
 
-        run, shown = step.prediction.kept, step.batch.references
+        run, shown = step.prediction.run, step.batch.references
         assert run is not None
         assert shown is not None
         assert shown.identity is not None
-        unit = F.normalize(run.kept[features][step.prediction.rows].float(), dim=-1)
+        unit = F.normalize(run.activations[features][step.prediction.rows].float(), dim=-1)
         whose, itself = shown.identity.to(unit.device), torch.eye(len(unit), dtype=torch.bool, device=unit.device)
         right = (whose[:, None] == whose) & ~itself
         with torch.autocast(unit.device.type, enabled=False):

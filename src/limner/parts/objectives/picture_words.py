@@ -67,15 +67,15 @@ def short(source: Source, what: Literal["picture words", "word offset"]) -> Obje
 
 
 def _read_tensor(step: Step, what: str) -> Tensor:
-    run = step.prediction.kept
-    if run is None or what not in run.kept:
+    run = step.prediction.run
+    if run is None or what not in run.activations:
         raise InputError(f"no attached adapter makes {what} from pictures, which this objective needs")
-    return run.kept[what]
+    return run.activations[what]
 
 
 def _real_words(step: Step) -> Tensor:
     """[V, D], computed once while the recipe is attached."""
-    cache = step.adapted.kept
+    cache = step.adapted.cache
     if "real words" not in cache:
         cache["real words"] = real_words(step.adapted.base)
     vectors: Tensor = cache["real words"]
@@ -83,6 +83,6 @@ def _real_words(step: Step) -> Tensor:
 
 
 def _rows(step: Step, word: str) -> list[int]:
-    run = step.prediction.kept
+    run = step.prediction.run
     assert run is not None
     return rows_with(word, run)

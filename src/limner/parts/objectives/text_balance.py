@@ -71,7 +71,7 @@ def shares(base: Base, text: str, word: str, vectors: Tensor) -> tuple[Tensor, T
 def _vectors(step: Step, word: str) -> Tensor:
     from limner.parts.modifiers.states import PUT
 
-    run = step.prediction.kept
+    run = step.prediction.run
     put = run.cache.get(PUT, {}).get(word, {}) if run is not None else {}
     if not put:
         raise InputError(

@@ -69,6 +69,6 @@ def semantic_contrast(source: Source) -> Objective:
 
 
 def _read_tensor(step: Step, name: str) -> Tensor:
-    run, rows = step.prediction.kept, step.prediction.rows
+    run, rows = step.prediction.run, step.prediction.rows
     assert run is not None
-    return run.kept[name][rows].float()
+    return run.activations[name][rows].float()

@@ -36,7 +36,8 @@ def captioned(*, batch: int = 32, corpus: Corpus | None = None) -> Source:
             places = torch.rand(len(whose), generator=at("pictures")).tolist()
             chosen = [subjects[who][int(x * len(subjects[who]))] for who, x in zip(whose, places, strict=True)]
             captions = tuple(
-                training_corpus.said(k, looks(training_corpus, k), seed=step * batch + n) for n, k in enumerate(chosen)
+                training_corpus.caption(k, looks(training_corpus, k), seed=step * batch + n)
+                for n, k in enumerate(chosen)
             )
             masks, marks = shelf.masks(chosen), shelf.landmarks(chosen)
             shown = References(

@@ -59,7 +59,7 @@ def text(corpus: Corpus, number: int) -> str:
     """
     say: Callable[[int], str] | None = getattr(corpus, "text", None)
     picture = number % _count(corpus)
-    return say(number) if say else corpus.said(picture, looks(corpus, picture), seed=number)
+    return say(number) if say else corpus.caption(picture, looks(corpus, picture), seed=number)
 
 
 class Shelf:
@@ -122,7 +122,9 @@ class Shelf:
         """
         flat = [k for line in lines for k in line]
         masks, marks, shape = self.masks(flat), self.landmarks(flat), (len(lines), len(lines[0]))
-        captions = tuple(tuple(self.corpus.said(k, f"a {self.corpus.noun(k)}", seed=k) for k in line) for line in lines)
+        captions = tuple(
+            tuple(self.corpus.caption(k, f"a {self.corpus.noun(k)}", seed=k) for k in line) for line in lines
+        )
         return References(
             self.pixels(flat).unflatten(0, shape),
             None if masks is None else masks.unflatten(0, shape),

@@ -122,7 +122,7 @@ def pairs(
             captions = [
                 ""
                 if silent
-                else training_corpus.said(k, named.format(noun=training_corpus.noun(k)), seed=step * batch + n)
+                else training_corpus.caption(k, named.format(noun=training_corpus.noun(k)), seed=step * batch + n)
                 for n, (k, silent) in enumerate(zip(targets, quiet, strict=True))
             ]
             flat = [k for line in seen for k in line]
@@ -143,7 +143,7 @@ def pairs(
                 pixels.unflatten(0, (batch, references)),
                 None if masks is None else masks.unflatten(0, (batch, references)),
                 tuple(
-                    tuple(training_corpus.said(k, f"a {training_corpus.noun(k)}", seed=k) for k in line)
+                    tuple(training_corpus.caption(k, f"a {training_corpus.noun(k)}", seed=k) for k in line)
                     for line in seen
                 ),
                 tuple(training_corpus.noun(k) for k in targets),

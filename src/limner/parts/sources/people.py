@@ -131,10 +131,10 @@ class Short:
 
         return looks(self.corpus, picture)
 
-    def said(self, picture: int, name: str, *, seed: int) -> str:
+    def caption(self, picture: int, name: str, *, seed: int) -> str:
         room = self.base.max_tokens - self.spare
         for number in range(TRIES):
-            text = self.corpus.said(picture, name, seed=seed + number * 1_000_003)
+            text = self.corpus.caption(picture, name, seed=seed + number * 1_000_003)
             if self.base.num_tokens(text, words={}) <= room:
                 return text
         return f"a photo of {name}"

@@ -75,7 +75,7 @@ def retrieved(
             captions = [
                 ""
                 if q < drop_text
-                else training_corpus.said(k, named.format(noun=training_corpus.noun(k)), seed=step * batch + n)
+                else training_corpus.caption(k, named.format(noun=training_corpus.noun(k)), seed=step * batch + n)
                 for n, (k, q) in enumerate(zip(targets, quiet.tolist(), strict=True))
             ]
             shown = shelf.references(
