@@ -56,7 +56,7 @@ PROSE = (
 )
 """Files and folders whose prose is clean: rules length, opening and word."""
 
-NAMES_IN = ("docs", "tools", "examples")
+NAMES_IN = ("docs", "tools", "examples", "src/limner/parts", "src/limner/methods")
 """Files and folders whose names are clean: rule name."""
 
 GENERATED = ("docs/methods", "docs/api.md")
