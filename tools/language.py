@@ -56,19 +56,7 @@ PROSE = (
 )
 """Files and folders whose prose is clean: rules length, opening and word."""
 
-NAMES_IN = (
-    "docs",
-    "tools",
-    "examples",
-    "src/limner/__init__.py",
-    "src/limner/errors.py",
-    "src/limner/core",
-    "src/limner/engine",
-    "src/limner/bases",
-    "src/limner/pocket",
-    "src/limner/evaluation",
-    "training",
-)
+NAMES_IN = ("docs", "tools", "examples", "benchmarks", "training", "src")
 """Files and folders whose names are clean: rule name."""
 
 GENERATED = ("docs/methods", "docs/api.md")

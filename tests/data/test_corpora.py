@@ -244,7 +244,7 @@ def test_a_shelf_keeps_no_more_than_it_may(shards: Path, base: Any, monkeypatch:
     for k in range(6):
         shelf.latents([k])
     assert not shelf.whole
-    assert len(shelf._kept) == 2
+    assert len(shelf._cache) == 2
     assert torch.equal(shelf.latents([0]), first)
 
 

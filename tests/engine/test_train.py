@@ -20,7 +20,7 @@ from limner.engine.train import Checkpoint, train
 from limner.errors import FileError, InputError
 from limner.methods import methods
 from limner.parts.modifiers import new_word
-from limner.parts.modifiers.kept import Kept
+from limner.parts.modifiers.parameters import Kept
 from limner.parts.parameters import learned
 from limner.parts.sources import photos
 from limner.parts.sources.pairs import Shots
@@ -164,7 +164,7 @@ def test_two_changes_of_pictures_draw_apart(base: Any, few: None) -> None:
 
 
 def test_what_is_kept_is_bounded_by_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limner.parts.modifiers.kept.MOST_BYTES", 1000)
+    monkeypatch.setattr("limner.parts.modifiers.parameters.MOST_BYTES", 1000)
     kept = Kept()
     for k in range(3):
         kept.check([])

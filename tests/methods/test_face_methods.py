@@ -243,18 +243,18 @@ def test_fastcomposer_weighs_attention_outside_against_inside(base: Any) -> None
         source = stage.loss[0].source
         step = begin_update(Update, adapted, source, source.prepare(base), 0, 0, 0)
         step.together = [step]
-        kept = step.prediction.kept
+        kept = step.prediction.run
         assert kept is not None
-        names = [name for name in kept.kept if name.startswith("maps of <nobody>")]
+        names = [name for name in kept.activations if name.startswith("maps of <nobody>")]
         assert names
         assert step.batch.mask is not None
         term = localised(source, watched)  # type: ignore[arg-type]  # the third modifier watches
         values = []
         for where in (step.batch.mask, 1 - step.batch.mask):
             for name in names:
-                side = round(kept.kept[name].shape[1] ** 0.5)
+                side = round(kept.activations[name].shape[1] ** 0.5)
                 inside = F.adaptive_avg_pool2d(where.float(), side).flatten(1)
-                kept.kept[name] = inside / inside.sum(1, keepdim=True)
+                kept.activations[name] = inside / inside.sum(1, keepdim=True)
             values.append(float(term.value(step)))
     assert values[0] < 0 < values[1]
 
@@ -361,7 +361,9 @@ def test_an_expression_moves_the_words_and_not_the_identity(base: Any, ada: Subj
     other = features.clone()
     other[:, -len(EXPRESSIONS) :] = other[:, -len(EXPRESSIONS) :].roll(1, -1) + 0.3
     kept = [
-        read(base, replace(each, stored={**each.stored, "states.face2diffusion.features": seen}), "<rex>")[0].kept
+        read(base, replace(each, stored={**each.stored, "states.face2diffusion.features": seen}), "<rex>")[
+            0
+        ].activations
         for each in (adapter, silent)
         for seen in (features, other)
     ]
@@ -396,7 +398,7 @@ class _Kept:
     def __init__(self, kept: dict[str, Tensor], batch: Batch) -> None:
         from limner.core.types import Prediction
 
-        self.batch, self.prediction = batch, Prediction(batch.latents, Pass(kept=kept))
+        self.batch, self.prediction = batch, Prediction(batch.latents, Pass(activations=kept))
 
 
 # --------------------------------------------------------------------------------------------------------------- Face0
@@ -691,7 +693,7 @@ def test_portraitbooth_localises_the_word_and_the_expression(base: Any) -> None:
     said = ("a photo of <nobody>, smiling", "<nobody> at night")
     run, _ = read(base, adapter, *said, references=seen_people(2))
     for key, there in (("maps of <nobody>, ", [True, True]), ("maps of an expression, ", [True, False])):
-        kept = [maps for name, maps in run.kept.items() if name.startswith(key)]
+        kept = [maps for name, maps in run.activations.items() if name.startswith(key)]
         assert kept
         found = (
             torch.stack([maps.abs().amax(1) for maps in kept]).amax(0) > 0
@@ -763,7 +765,7 @@ def test_moas_router_is_held_to_the_prior_outside_of_the_subject(base: Any) -> N
     step: Any = _Kept({f"{ROUTED}, a": mask.flatten(1)}, Batch(torch.zeros(1, 1, 4, 4), ("",), mask))
     term = router_prior(pairs_of_people())
     assert float(term.value(step)) == 0
-    step.prediction = Prediction(step.batch.latents, Pass(kept={f"{ROUTED}, a": 1 - mask.flatten(1)}))
+    step.prediction = Prediction(step.batch.latents, Pass(activations={f"{ROUTED}, a": 1 - mask.flatten(1)}))
     assert float(term.value(step)) == pytest.approx(0.5)
 
 
@@ -777,7 +779,7 @@ def test_profusions_words_change_with_latents_and_time_and_nothing_holds_them(ba
             run = run_of(adapted, ("a <rex>",), time=time)
             run.latents = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(seed))
             base.predict(run.latents, run.time, adapted.text_states(("a <rex>",)), context=run)
-            words[name] = run.kept["picture words"]
+            words[name] = run.activations["picture words"]
     assert words["first"].shape[1] == 2
     assert not torch.allclose(words["first"], words["later"], atol=1e-4)
     assert not torch.allclose(words["first"], words["other"], atol=1e-4)

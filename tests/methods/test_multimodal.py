@@ -403,7 +403,7 @@ def followed(
     def watch(call: Any) -> Any:
         if key in call.run.cache and (not known or known[-1][0] is not call.run):
             known.append((call.run, call.run.cache[key]))
-            maps.append(call.run.kept)
+            maps.append(call.run.activations)
         return call
 
     recipe = Recipe(subject.noun, (followed_subject(subject),))

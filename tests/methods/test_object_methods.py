@@ -295,11 +295,11 @@ def test_break_a_scene_asks_that_its_word_is_read_on_the_mask(base: Any, rex: Su
             update.together = [update]
             value = term.value(update)
             (slope,) = torch.autograd.grad(value, vector)
-            kept, mask = update.prediction.kept, batch.mask
+            kept, mask = update.prediction.run, batch.mask
             assert term.weight == 0.5
             assert kept is not None
             assert mask is not None
-            maps = maps_of(kept.kept, cast(Any, recipe.modifiers[1])).detach()
+            maps = maps_of(kept.activations, cast(Any, recipe.modifiers[1])).detach()
             small = torch.nn.functional.interpolate(mask.float(), maps.shape[-2:], mode="area")[:, 0]
             assert 0.02 < float(small.mean()) < 0.98
             assert slope.abs().max() > 0
@@ -330,12 +330,12 @@ def test_attention_is_asked_of_the_word_where_it_is_said(base: Any, rex: Subject
         update = Update(adapted, batch, time, noise, streams(0, 0))
         update.together = [update]
         loss = attention_on_mask(source, watched).value(update)
-        kept = update.prediction.kept
+        kept = update.prediction.run
         assert kept is not None
-        maps = maps_of(kept.kept, watched)
-        other = update.prediction_for(["a red car"] * 2).kept
+        maps = maps_of(kept.activations, watched)
+        other = update.prediction_for(["a red car"] * 2).run
         assert other is not None
-        assert not maps_of(other.kept, watched).any()
+        assert not maps_of(other.activations, watched).any()
     assert maps.shape == (2, 16, 16)
     assert (maps > 0).all()
     assert 0 < float(loss) < 1
@@ -932,7 +932,7 @@ def test_hifi_tuner_gives_the_subjects_place_the_references_statistics(base: Any
         assert torch.equal(moved[1], x[1])
         assert torch.equal(moved[:1] * (1 - where), x[:1] * (1 - where))
         tensors = adapted.live[recipe.modifiers[1]].tensors
-        shown = adapted.kept[(id(recipe.modifiers[1]), 10)][4][None]
+        shown = adapted.cache[(id(recipe.modifiers[1]), 10)][4][None]
         wanted, found = part._statistics(shown, tensors[part.MASK]), part._statistics(moved[:1], where)
         assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(wanted, found, strict=True))
         for step in (0, 9):

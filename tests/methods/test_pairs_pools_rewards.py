@@ -276,7 +276,7 @@ def test_the_best_survives_an_interruption(base: Any, rex: Subject) -> None:
     count[:] = [1]
     *_, last = train(base, Adapter(recipe, rex.handle), stages=stages, start=points[-1])
     assert torch.equal(last.snapshot().tensors["word.<rex>"], points[2].tensors["word.<rex>"])
-    assert Best(last.adapted, points[-1].moments).kept
+    assert Best(last.adapted, points[-1].moments).state
 
 
 # -------------------------------------------------------------------------------------------------------- InstructBooth

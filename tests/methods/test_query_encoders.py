@@ -133,7 +133,7 @@ def read(base: Any, adapter: Adapter, *said: str, branches: tuple[str, ...] = ("
 def test_another_noun_makes_other_words_of_the_same_pictures(base: Any, rex: Subject) -> None:
     """The property that sets it apart: queries are told what to look for."""
     first, again, other = (
-        read(base, blip(base, Subject("<rex>", noun, rex.pictures)), "a <rex>")[0].kept["picture words"]
+        read(base, blip(base, Subject("<rex>", noun, rex.pictures)), "a <rex>")[0].activations["picture words"]
         for noun in ("dog", "dog", "car")
     )
     assert torch.equal(first, again)
@@ -143,8 +143,8 @@ def test_another_noun_makes_other_words_of_the_same_pictures(base: Any, rex: Sub
 def test_the_words_stand_before_the_noun_and_the_negative_branch_has_none(base: Any, rex: Subject) -> None:
     adapter, said = blip(base, rex), "a <rex> in the snow"
     run, keys = read(base, adapter, said, "", branches=("text", "negative"))
-    put = torch.cat([run.kept["picture words"][0], base.word_vectors("dog")])
-    assert len(run.kept["picture words"][0]) == 8
+    put = torch.cat([run.activations["picture words"][0], base.word_vectors("dog")])
+    assert len(run.activations["picture words"][0]) == 8
     first = next(site for site in base.sites if site.kind == "cross")
     with torch.no_grad(), attach(base, (adapter,)):  # the layer's own keys, with its low-rank change
         read_at = base.key_value(first)[0]
@@ -155,7 +155,7 @@ def test_the_words_stand_before_the_noun_and_the_negative_branch_has_none(base: 
 def test_prompts_are_said_again_as_often_as_there_is_room(base: Any, rex: Subject) -> None:
     said = "a <rex> in the snow"
     once, often = (read(base, blip(base, rex, repeats=n), said) for n in (1, 20))
-    put = torch.cat([often[0].kept["picture words"][0], base.word_vectors("dog")])
+    put = torch.cat([often[0].activations["picture words"][0], base.word_vectors("dog")])
     words, whole = {"<q>": put}, "a <q> in the snow, a dog in the snow, a dog in the snow"
     assert (
         base.num_tokens(whole, words=words)
@@ -163,7 +163,7 @@ def test_prompts_are_said_again_as_often_as_there_is_room(base: Any, rex: Subjec
         < base.num_tokens(f"{whole}, a dog in the snow", words=words)
     )
     assert not torch.equal(once[1], often[1])
-    assert torch.equal(once[0].kept["picture words"], often[0].kept["picture words"])
+    assert torch.equal(once[0].activations["picture words"], often[0].activations["picture words"])
 
 
 def test_reference_and_target_share_the_subject_and_never_the_background(base: Any) -> None:
@@ -209,11 +209,11 @@ def test_what_tuning_sees_is_what_painting_sees(base: Any, rex: Subject) -> None
     with torch.no_grad(), attach(base, (adapter,)) as adapted:
         update = begin_update(Update, adapted, source, source.prepare(base), 0, 0, 0)
         update.together = [update]
-        kept = update.prediction.kept
+        kept = update.prediction.run
         assert kept is not None
-        words = kept.kept["picture words"]
+        words = kept.activations["picture words"]
     run, _ = read(base, adapter, "a photo of <rex>")
-    assert torch.allclose(words, run.kept["picture words"].expand_as(words), atol=1e-4)
+    assert torch.allclose(words, run.activations["picture words"].expand_as(words), atol=1e-4)
 
 
 # ------------------------------------------------------------------------------------ the first stage: picture and text
@@ -313,7 +313,7 @@ def test_appearance_contrast_in_closed_form() -> None:
     """Two toys, two pictures each; tokens are equal for the same toy and orthogonal for different ones, so each picture
     has one equal among three others."""
     tokens = torch.eye(2).repeat_interleave(2, 0)[:, None].expand(4, 3, 2)  # [B, sites, d]
-    run = Pass(kept={TOKENS: tokens, WHOLE: tokens[:, 0]})
+    run = Pass(activations={TOKENS: tokens, WHOLE: tokens[:, 0]})
     shown = References(torch.zeros(4, 1, 3, 2, 2), nouns=("dog",) * 4, identity=torch.tensor([7, 7, 9, 9]))
     step: Any = SimpleNamespace(prediction=Prediction(torch.zeros(4), run), batch=SimpleNamespace(references=shown))
     value = appearance_contrast(pairs()).value(step)

@@ -75,7 +75,7 @@ def test_the_word_is_another_one_at_another_time_and_over_other_latents(base: An
             x = torch.randn(1, *base.latent_shape, generator=stream(seed, "x"))
             run = adapted.run(time=torch.tensor([time]), latents=x, prompts=("a photo of <rex>",))
             base.predict(x, run.time, adapted.text_states(["a photo of <rex>"]), context=run)
-            found.append(run.kept["picture words"])
+            found.append(run.activations["picture words"])
     first, again, later, elsewhere = found
     assert torch.equal(first, again)
     assert not torch.allclose(first, later)
@@ -141,13 +141,13 @@ def test_features_under_way_are_those_of_the_untouched_base_and_the_run_ends_wit
 def test_a_run_of_some_rows_keeps_with_the_whole_run(base: Any) -> None:
     run = Pass(time=torch.tensor([1, 2, 3]), latents=torch.arange(3.0), prompts=("a", "b", "c"))
     part = run.of([2, 0])
-    part.kept["x"] = torch.zeros(1)
+    part.activations["x"] = torch.zeros(1)
     assert part.prompts == ("c", "a")
     assert part.time is not None
     assert part.latents is not None
     assert part.time.tolist() == [3, 1]
     assert part.latents.tolist() == [2.0, 0.0]
-    assert "x" in run.kept
+    assert "x" in run.activations
 
 
 # ------------------------------------------------------------------------------------------------------- weight offsets
@@ -254,7 +254,7 @@ def run_two_paths(base: Any, rex: Subject, blend: float) -> tuple[torch.Tensor, 
         filled(adapted, "up", "shift", "second.weight", by=0.1)
         run = adapted.run(time=t, latents=x, prompts=("a photo of <rex> in the snow",))
         out = base.predict(x, t, adapted.text_states(["a photo of <rex> in the snow"]), context=run)
-    return out, run.kept["picture words"]
+    return out, run.activations["picture words"]
 
 
 def test_at_blend_zero_it_is_the_base_reading_the_nearest_real_word(base: Any, rex: Subject) -> None:
@@ -289,10 +289,10 @@ def test_nearest_words_are_whole_words_by_direction(base: Any) -> None:
 
 def step_with(base: Any, kept: dict[str, torch.Tensor], rows: int, identity: list[int] | None = None) -> Any:
     prompts = ("a photo of <rex>",) * rows
-    run = Pass(prompts=prompts, kept=kept)
+    run = Pass(prompts=prompts, activations=kept)
     who = None if identity is None else torch.tensor(identity)
     seen = References(torch.zeros(rows, 1, 3, 1, 1), identity=who)
-    adapted = SimpleNamespace(base=base, kept={})
+    adapted = SimpleNamespace(base=base, cache={})
     batch = Batch(torch.zeros(rows, 1), prompts, references=seen)
     return SimpleNamespace(adapted=adapted, batch=batch, prediction=Prediction(torch.zeros(rows), run))
 
@@ -543,7 +543,7 @@ def test_updates_know_their_latents(base: Any, rex: Subject) -> None:
         batch = Batch(torch.randn(1, *base.latent_shape), ("a dog",))
         update = Update(adapted, batch, torch.tensor([300]), torch.randn(1, *base.latent_shape), streams(0))
         update.together = [update]
-        kept = update.prediction.kept
+        kept = update.prediction.run
         assert kept is not None
         assert kept.latents is not None
         assert torch.equal(kept.latents, update.noised)

@@ -110,10 +110,10 @@ def test_elite_has_five_words_while_the_word_learns_and_one_afterwards(base: Any
 
     def watching(stage: int) -> Objective:
         def value(step: Step) -> Tensor:
-            kept = step.prediction.kept
+            kept = step.prediction.run
             assert kept is not None
-            values = any(name.startswith("elite.local values") for name in kept.kept)
-            seen[stage] = kept.kept["picture words"].shape[1], values
+            values = any(name.startswith("elite.local values") for name in kept.activations)
+            seen[stage] = kept.activations["picture words"].shape[1], values
             return step.prediction.output.new_zeros(())
 
         return Objective("watching", recipe.stages[stage].loss[0].source, value)
@@ -215,7 +215,7 @@ def test_elite_keeps_words_and_values_small(base: Any) -> None:
     class Taken:
         class prediction:
             output = torch.zeros(1)
-            kept = Pass(kept={"picture words": torch.tensor([1.0, -3.0]), "other": torch.ones(2)})
+            kept = Pass(activations={"picture words": torch.tensor([1.0, -3.0]), "other": torch.ones(2)})
 
     assert recipe.stages[0].loss[1].value(Taken()) == 2.0  # type: ignore[arg-type]
 
@@ -285,7 +285,7 @@ def test_umm_diffusion_learns_its_mapping_alone_and_puts_in_one_word(base: Any) 
     recipe = methods()["umm_diffusion"](NOBODY)
     with attach(base, [Adapter(recipe, "<nobody>")]) as adapted:
         _, run = taught_run(adapted, base, references(base), "a photo of <nobody>")
-    assert run.kept["picture words"].shape[1] == 1
+    assert run.activations["picture words"].shape[1] == 1
 
 
 def test_a_close_up_is_the_subject_s_box(base: Any) -> None:
@@ -351,7 +351,7 @@ def test_instantbooth_s_word_can_be_shortened_while_painting(base: Any, rex: Sub
         t = torch.tensor([500])
         run = adapted.run(time=t, prompts=(adapted.expand_prompt("a photo of <rex>"),))
         base.predict(torch.randn(1, *base.latent_shape), t, adapted.text_states(["a photo of <rex>"]), context=run)
-    assert run.kept["picture words"].norm() == pytest.approx(float(0.5 * mean), rel=1e-4)
+    assert run.activations["picture words"].norm() == pytest.approx(float(0.5 * mean), rel=1e-4)
 
 
 def test_instantbooth_s_patches_are_all_pictures_and_its_word_their_mean(base: Any, rex: Subject) -> None:

@@ -24,13 +24,13 @@ DEFAULT = "lora_dreambooth"
 @functools.cache
 def methods() -> dict[str, Callable[..., Recipe]]:
     """Every method by name, in alphabetical order. Two methods of one name raise `ImportError`."""
-    found: dict[str, Callable[..., Recipe]] = {}
+    functions: dict[str, Callable[..., Recipe]] = {}
     for info in pkgutil.walk_packages(__path__, f"{__name__}."):
         for function in _marked(importlib.import_module(info.name)):
-            if function.__name__ in found:
+            if function.__name__ in functions:
                 raise ImportError(f"two methods are called {function.__name__!r}; rename the one in {info.name}")
-            found[function.__name__] = function
-    return dict(sorted(found.items()))
+            functions[function.__name__] = function
+    return dict(sorted(functions.items()))
 
 
 def find(name: str) -> Callable[..., Recipe]:
@@ -101,8 +101,8 @@ def code_sha256(function: Callable[..., Recipe]) -> str:
 
 def card(function: Callable[..., Recipe]) -> Card:
     """The card of a method."""
-    found: Card = function.card  # type: ignore[attr-defined]  # set by `method`
-    return found
+    method_card: Card = function.card  # type: ignore[attr-defined]  # set by `method`
+    return method_card
 
 
 def _marked(module: ModuleType) -> list[Any]:
@@ -123,11 +123,11 @@ def _from_file(name: str) -> Callable[..., Recipe]:
     # dataclasses of the file look up the names in their annotations there
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    found = {function.__name__: function for function in _marked(module)}
-    if not found:
+    functions = {function.__name__: function for function in _marked(module)}
+    if not functions:
         raise InputError(f"{path} has no function marked with @method")
-    if not wanted and len(found) == 1:
-        return next(iter(found.values()))
-    if wanted not in found:
-        raise UnknownName(f"method in {path.name}", wanted, found)
-    return found[wanted]
+    if not wanted and len(functions) == 1:
+        return next(iter(functions.values()))
+    if wanted not in functions:
+        raise UnknownName(f"method in {path.name}", wanted, functions)
+    return functions[wanted]

@@ -59,13 +59,13 @@ def w_plus_adapter(
         pairs_of_people(batch=batch, target="same", masked=True, changes=(cut_out(),), name="faces"),
         "a photo of a face",
     )
-    kept = sometimes_masked(seen, share=0.0), disentangle * off_face(seen), preserve * near_base(seen)
+    loss = sometimes_masked(seen, share=0.0), disentangle * off_face(seen), preserve * near_base(seen)
     return Recipe(
         says=subject.noun,
         modifiers=(adapter,),
         stages=(
             Stage((learned(adapter),), (denoising(faces),), face_steps, lr, weight_decay=0.01, warmup=20),
-            Stage((parts_of(adapter, "query", "key", "value"),), kept, steps, lr, weight_decay=0.01, warmup=20),
+            Stage((parts_of(adapter, "query", "key", "value"),), loss, steps, lr, weight_decay=0.01, warmup=20),
         ),
         weights="w_plus_adapter",
     )

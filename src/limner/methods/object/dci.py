@@ -57,9 +57,9 @@ def dci(
     )
     loss = preserving(subject, own=own, weight=prior_weight, count=num_class_pictures, batch=batch)
     branches = branch_integration(subject.handle, until=until, favour=favour)
-    said = f"{subject.handle} {subject.noun}"
+    phrase = f"{subject.handle} {subject.noun}"
     return Recipe(
-        says=said,
+        says=phrase,
         modifiers=(word, contexts, branches),
         stages=(
             Stage(
@@ -69,6 +69,6 @@ def dci(
                 lr=lr,
             ),
         ),
-        painting=Painting(parallel_stream=(lambda prompt: prompt.replace(said, subject.noun)) if until else None),
+        painting=Painting(parallel_stream=(lambda prompt: prompt.replace(phrase, subject.noun)) if until else None),
         notes=prior_note(prior_weight, num_class_pictures),
     )

@@ -56,7 +56,7 @@ def lego(
     alone = (
         photos(subject.contrast, captions=(clean,), batch=batch, name="without it")
         if subject.without
-        else class_pictures(subject, count=num_class_pictures, batch=batch, said=clean)
+        else class_pictures(subject, count=num_class_pictures, batch=batch, training_caption=clean)
     )
     meaning = contrast(shown, word=subject.handle, near=near.split() or [subject.noun], far=far.split())
     return Recipe(

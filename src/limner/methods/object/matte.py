@@ -46,8 +46,8 @@ def matte(
         lr: learning rate
         batch: pictures in an update
     """
-    kept = tuple(part.strip() for part in keep.split(",") if part.strip())
-    word, source = varying_word(subject.handle, subject.noun, scoped(kept)), photos(subject, batch=batch)
+    attributes = tuple(part.strip() for part in keep.split(",") if part.strip())
+    word, source = varying_word(subject.handle, subject.noun, scoped(attributes)), photos(subject, batch=batch)
 
     def shift(adapted: Any, name: str) -> Any:
         return adapted.live[word].tensors[f"varying.{subject.handle}.{name}"] - adapted.base.word_vectors(

@@ -13,8 +13,8 @@ from limner.parts.encoders import multimodal_places
 from limner.parts.fusion import (
     clean_reference,
     decoupled_cross_attention,
-    described,
     feature_regression,
+    multimodal_features,
     reference_network,
 )
 from limner.parts.objectives import denoising
@@ -64,7 +64,7 @@ def moma(
         batch: pictures in an update of the one-time training; twice as many in one to give features
     """
     where = followed_subject(subject, threshold)
-    states = described(subject, tokens, rank, model)
+    states = multimodal_features(subject, tokens, rank, model)
     image = decoupled_cross_attention(subject, multimodal_places(model), tokens, scale, states=states, gate=painted_at)
     details = reference_network(
         subject, clean_reference(), lambda site: site.kind == "self", noised=False, plain=True, name="clean_reference"

@@ -53,9 +53,9 @@ def pair_customization(
     change = paired_low_rank(rank, rare_word(subject.handle))
     paired = photos(subject.contrast, captions=(f"a photo of a {subject.noun}",), batch=batch, name="contents")
     contents = paired if subject.without else class_pictures(subject, count=num_class_pictures, batch=batch)
-    said = rare_word_and(subject.noun, handle=subject.handle)
+    phrase = rare_word_and(subject.noun, handle=subject.handle)
     return Recipe(
-        says=said,
+        says=phrase,
         modifiers=(change,),
         stages=(
             Stage(train=(learned(change),), loss=(denoising(contents),), steps=content_steps, lr=lr),

@@ -75,14 +75,14 @@ def _inside(moment: Moment, latents: Tensor, rows: list[int], word: str, box: Bo
     import torch
 
     base, words = moment.adapted.base, moment.adapted.words
-    said = tuple(moment.prompts[row] for row in rows)
+    prompts = tuple(moment.prompts[row] for row in rows)
     time = moment.time.expand(len(rows))
     conditions = {name: condition[rows] for name, condition in moment.conditions.items()}
-    run = moment.adapted.run(time=time, latents=latents, prompts=said, conditions=conditions)
+    run = moment.adapted.run(time=time, latents=latents, prompts=prompts, conditions=conditions)
     run.operations += (keep_maps(),)
     output = base.predict(latents, time, moment.states[rows], context=run)
     maps = kept_maps(Prediction(output, run))
-    places = [base.word_places(text, word, words=words)[0] for text in said]
+    places = [base.word_places(text, word, words=words)[0] for text in prompts]
     own = torch.stack([maps[k, :, place] for k, place in enumerate(places)])
     side = round(own.shape[1] ** 0.5)
     left, top, right, bottom = (round(edge * side) for edge in box)

@@ -114,8 +114,8 @@ class _Following:
 
         def keep(maps: Tensor) -> Tensor:
             seen = [
-                maps[row, :, :, found].mean(0).sum(-1) if found else maps.new_ones(maps.shape[2])
-                for row, found in zip(rows, places, strict=True)
+                maps[row, :, :, positions].mean(0).sum(-1) if positions else maps.new_ones(maps.shape[2])
+                for row, positions in zip(rows, places, strict=True)
             ]
             step.maps.append(torch.stack(seen).detach())
             return maps
@@ -133,11 +133,11 @@ def averaged(maps: list[Tensor], threshold: float) -> Tensor:
     import torch.nn.functional as F
 
     side = max(round(m.shape[1] ** 0.5) for m in maps)
-    found = []
+    resized_maps = []
     for m in maps:
         square = _scaled(m.float()).unflatten(1, (1, round(m.shape[1] ** 0.5), -1))
-        found.append(F.interpolate(square, (side, side), mode="bilinear"))
-    mean = _scaled(torch.stack(found).mean(0).flatten(1))
+        resized_maps.append(F.interpolate(square, (side, side), mode="bilinear"))
+    mean = _scaled(torch.stack(resized_maps).mean(0).flatten(1))
     return _scaled(mean * (mean > threshold)).unflatten(1, (1, side, side))
 
 

@@ -70,11 +70,11 @@ class foundation_attention:
             return
 
         def keep(maps: Tensor) -> Tensor:
-            found = [
+            row_maps = [
                 maps[row][:, :, at].mean(0).sum(-1) if at else maps.new_zeros(maps.shape[2])
                 for row, at in zip(rows, places, strict=True)
             ]
-            seen.add(run, torch.stack(found).detach())
+            seen.add(run, torch.stack(row_maps).detach())
             return maps
 
         call.on_maps.append(keep)
@@ -127,11 +127,11 @@ class _Seen:
         if not maps:
             return None
         side = max(round(m.shape[1] ** 0.5) for m in maps)
-        found = []
+        resized_maps = []
         for m in maps:
             square = m.float().unflatten(1, (1, round(m.shape[1] ** 0.5), -1))
-            found.append(F.interpolate(square, (side, side), mode="bilinear"))
-        mean = torch.stack(found).mean(0).flatten(1)
+            resized_maps.append(F.interpolate(square, (side, side), mode="bilinear"))
+        mean = torch.stack(resized_maps).mean(0).flatten(1)
         there = (mean.amax(1, keepdim=True) > 0).to(mean)
         return (otsu(mean) * there).unflatten(1, (1, side, side))
 
@@ -144,9 +144,9 @@ def attribute_places(base: Base, prompt: str, words: Sequence[str], own: Mapping
     words: words to search for, each as a whole word
     own: placeholder tokens of the prompt -> their vectors [n, D]
     """
-    found: list[int] = []
+    places: list[int] = []
     for word in words:
         for match in re.finditer(rf"\b{re.escape(word)}\b", prompt):
             start = 1 + base.num_tokens(prompt[: match.start()], words=own)
-            found += range(start, start + base.num_tokens(word, words={}))
-    return found
+            places += range(start, start + base.num_tokens(word, words={}))
+    return places

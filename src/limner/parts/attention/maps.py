@@ -26,7 +26,7 @@ def keep_maps(*, kind: str = "cross") -> AttentionOp:
         if call.site.kind == kind:
 
             def keep(maps: Tensor) -> Tensor:
-                call.run.kept[f"maps, {call.site.name}"] = maps.mean(1)
+                call.run.activations[f"maps, {call.site.name}"] = maps.mean(1)
                 return maps
 
             call.on_maps.append(keep)
@@ -43,15 +43,15 @@ def kept_maps(prediction: Prediction, *, most: int = 256) -> Tensor:
     """
     import torch
 
-    assert prediction.kept is not None
-    found = [m for name, m in prediction.kept.kept.items() if name.startswith("maps, ") and m.shape[1] <= most]
-    if not found:
+    assert prediction.run is not None
+    maps = [m for name, m in prediction.run.activations.items() if name.startswith("maps, ") and m.shape[1] <= most]
+    if not maps:
         raise InputError(
             f"this base has no cross-attention layer of at most {most} positions, whose maps this method needs: "
             "use a base with cross-attention, not joint attention of text and picture"
         )
-    fine = max(m.shape[1] for m in found)
-    return torch.stack([m for m in found if m.shape[1] == fine]).mean(0)[prediction.rows]
+    fine = max(m.shape[1] for m in maps)
+    return torch.stack([m for m in maps if m.shape[1] == fine]).mean(0)[prediction.rows]
 
 
 def word_maps(moment: Moment, latents: Tensor, rows: Sequence[int], word: str) -> Tensor:
@@ -65,10 +65,10 @@ def word_maps(moment: Moment, latents: Tensor, rows: Sequence[int], word: str) -
     import torch
 
     base, words = moment.adapted.base, moment.adapted.words
-    said, time = tuple(moment.prompts[row] for row in rows), moment.time.expand(len(rows))
+    prompts, time = tuple(moment.prompts[row] for row in rows), moment.time.expand(len(rows))
     conditions = {name: condition[list(rows)] for name, condition in moment.conditions.items()}
-    run = moment.adapted.run(time=time, latents=latents, prompts=said, conditions=conditions)
+    run = moment.adapted.run(time=time, latents=latents, prompts=prompts, conditions=conditions)
     run.operations += (keep_maps(),)
     maps = kept_maps(Prediction(base.predict(latents, time, moment.states[list(rows)], context=run), run))
-    places = [base.word_places(text, word, words=words)[0] for text in said]
+    places = [base.word_places(text, word, words=words)[0] for text in prompts]
     return torch.stack([maps[k, :, place] for k, place in enumerate(places)])

@@ -110,8 +110,8 @@ def _noise_levels(base: Base, run: Pass) -> Tensor:
         one = torch.ones(len(run.time), 1, 1, 1, device=base.device, dtype=base.dtype)
         noise, picture = base.noised(0 * one, one, run.time), base.noised(one, 0 * one, run.time)
         run.cache["noise levels"] = (noise / picture.clamp_min(1e-4)).flatten()
-    found: Tensor = run.cache["noise levels"]
-    return found
+    levels: Tensor = run.cache["noise levels"]
+    return levels
 
 
 def regions_of(call: AttentionCall) -> list[tuple[int, Tensor, Tensor, Tensor]]:
@@ -124,7 +124,7 @@ def regions_of(call: AttentionCall) -> list[tuple[int, Tensor, Tensor, Tensor]]:
     """
     import torch
 
-    run, found = call.run, []
+    run, regions = call.run, []
     if call.site.kind == "self" or not run.regions:
         return []
     start, stop, _ = call.picture.indices(call.query.shape[2])
@@ -134,8 +134,8 @@ def regions_of(call: AttentionCall) -> list[tuple[int, Tensor, Tensor, Tensor]]:
     for row, places in enumerate(run.handle_places):
         for handle, own in places.items():
             keys = torch.tensor(own, device=call.query.device) + text
-            found.append((row, queries[:, None], keys, masks[handle]))
-    return [(row, queries, keys, inside.to(call.query.device)) for row, queries, keys, inside in found]
+            regions.append((row, queries[:, None], keys, masks[handle]))
+    return [(row, queries, keys, inside.to(call.query.device)) for row, queries, keys, inside in regions]
 
 
 def within_region(call: AttentionCall, handle: str) -> Tensor | float:

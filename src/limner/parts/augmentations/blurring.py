@@ -27,9 +27,9 @@ def _blurred(chance: float, most: int, shots: Shots, generator: Generator) -> Sh
     pixels = shots.pixels
     draw = torch.rand(len(pixels), 2, generator=generator)
     levels = most.bit_length() - 1
-    found = pixels.clone()
+    blurred_pixels = pixels.clone()
     for row, (chosen, size) in enumerate(draw.tolist()):
         if chosen < chance:
             small = F.avg_pool2d(pixels[row : row + 1], 2 ** (1 + int(size * levels)))
-            found[row] = F.interpolate(small, pixels.shape[-2:], mode="bilinear")[0]
-    return shots._replace(pixels=found)
+            blurred_pixels[row] = F.interpolate(small, pixels.shape[-2:], mode="bilinear")[0]
+    return shots._replace(pixels=blurred_pixels)

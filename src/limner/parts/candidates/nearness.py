@@ -27,7 +27,7 @@ def nearest(count: int, encoder: Encoder, modifier: Modifier, name: str) -> Cand
         import torch
 
         own = adapted.live[modifier].tensors[name].flatten(0, -2).mean(0, keepdim=True)
-        found: Tensor = torch.cosine_similarity(encoder(adapted.base, pixels).float(), own.float(), dim=-1)
-        return found
+        cosines: Tensor = torch.cosine_similarity(encoder(adapted.base, pixels).float(), own.float(), dim=-1)
+        return cosines
 
     return Candidates(count, nearness) if count > 1 else None

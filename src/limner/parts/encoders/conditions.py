@@ -51,12 +51,12 @@ def _is_ridge(size: Tensor, across: Tensor, down: Tensor) -> Tensor:
     near = F.pad(size, (1, 1, 1, 1))
     high, wide = size.shape[2:]
     octant = (torch.atan2(down, across) / (torch.pi / 4)).round().long() % 4
-    found = torch.zeros_like(size, dtype=torch.bool)
+    ridge = torch.zeros_like(size, dtype=torch.bool)
     for k, (x, y) in enumerate(((1, 0), (1, 1), (0, 1), (-1, 1))):
         ahead = near[..., 1 + y : 1 + y + high, 1 + x : 1 + x + wide]
         behind = near[..., 1 - y : 1 - y + high, 1 - x : 1 - x + wide]
-        found |= (octant == k) & (size >= ahead) & (size > behind)
-    return found
+        ridge |= (octant == k) & (size >= ahead) & (size > behind)
+    return ridge
 
 
 def depth(pixels: Tensor, folder: Path | str) -> Tensor:
@@ -74,10 +74,10 @@ def depth(pixels: Tensor, folder: Path | str) -> Tensor:
     network, processor = _depth_network(folder)
     images = [(255 * picture).round().byte().cpu() for picture in pixels]
     with torch.no_grad():
-        found = network(**processor(images=images, return_tensors="pt")).predicted_depth[:, None]
-    found = F.interpolate(found.float(), pixels.shape[2:], mode="bicubic", antialias=True)
-    low, high = found.amin((1, 2, 3), keepdim=True), found.amax((1, 2, 3), keepdim=True)
-    return (found - low) / (high - low).clamp_min(1e-12)
+        inverse_depth = network(**processor(images=images, return_tensors="pt")).predicted_depth[:, None]
+    inverse_depth = F.interpolate(inverse_depth.float(), pixels.shape[2:], mode="bicubic", antialias=True)
+    low, high = inverse_depth.amin((1, 2, 3), keepdim=True), inverse_depth.amax((1, 2, 3), keepdim=True)
+    return (inverse_depth - low) / (high - low).clamp_min(1e-12)
 
 
 def _depth_network(folder: Path | str) -> tuple[Any, Any]:

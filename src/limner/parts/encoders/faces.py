@@ -22,8 +22,8 @@ def face_embedding(base: Base, pixels: Tensor) -> Tensor:
     base: the base, with a face recogniser
     pixels: [n, 3, H, W] in [0, 1]
     """
-    found: Tensor = _encoder(base, "face")(pixels)
-    return found
+    embeddings: Tensor = _encoder(base, "face")(pixels)
+    return embeddings
 
 
 def face_landmarks(base: Base, pixels: Tensor) -> Tensor:
@@ -35,8 +35,8 @@ def face_landmarks(base: Base, pixels: Tensor) -> Tensor:
     base: the base, with a landmark detector
     pixels: [n, 3, H, W] in [0, 1]
     """
-    found: Tensor = _encoder(base, "landmarks")(pixels)
-    return found
+    landmarks: Tensor = _encoder(base, "landmarks")(pixels)
+    return landmarks
 
 
 def face_points(base: Base, pixels: Tensor) -> Tensor:

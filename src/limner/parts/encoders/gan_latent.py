@@ -28,8 +28,8 @@ class gan_latent:
         import torch
 
         with torch.no_grad():
-            found: Tensor = self._network(base, str(pixels.device))(pixels)
-            return found
+            codes: Tensor = self._network(base, str(pixels.device))(pixels)
+            return codes
 
     def _network(self, base: Base, device: str) -> Any:
         if self.folder:

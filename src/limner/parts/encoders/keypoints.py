@@ -31,7 +31,7 @@ def keypoint_image(points: Tensor, size: int) -> Tensor:
     import torch
 
     where = _grid(points, size)
-    found = points.new_zeros(len(points), 3, size, size)
+    images = points.new_zeros(len(points), 3, size, size)
     for k in (0, 1, 3, 4):
         a, b = points[:, k], points[:, NOSE]
         along = b - a
@@ -41,11 +41,11 @@ def keypoint_image(points: Tensor, size: int) -> Tensor:
         far = (relative * unit).sum(-1) / (length / 2)
         wide = (relative[..., 0] * unit[..., 1] - relative[..., 1] * unit[..., 0]) / _at_least(THICK, size)
         there = length > 1e-6  # two points at one place have no limb
-        found = _filled(found, (far**2 + wide**2 <= 1) & there, COLOURS[k], DIM)
+        images = _filled(images, (far**2 + wide**2 <= 1) & there, COLOURS[k], DIM)
     for k, colour in enumerate(COLOURS):
         off = (where - points[:, k][:, None, None]).norm(dim=-1)
-        found = _filled(found, off <= _at_least(RADIUS, size), colour, 1.0)
-    return torch.nan_to_num(found)
+        images = _filled(images, off <= _at_least(RADIUS, size), colour, 1.0)
+    return torch.nan_to_num(images)
 
 
 def landmark_image(points: Tensor, size: int) -> Tensor:
@@ -54,12 +54,12 @@ def landmark_image(points: Tensor, size: int) -> Tensor:
     points: [n, K, 2], x and y as shares of width and height
     size: side of the picture in pixels
     """
-    where, found = _grid(points, size), points.new_zeros(len(points), 3, size, size)
+    where, images = _grid(points, size), points.new_zeros(len(points), 3, size, size)
     for k in range(points.shape[1]):
         off = (where - points[:, k][:, None, None]).norm(dim=-1)
         colour = colorsys.hsv_to_rgb(k / points.shape[1], 1.0, 1.0)
-        found = _filled(found, off <= _at_least(RADIUS / 2, size), colour, 1.0)
-    return found
+        images = _filled(images, off <= _at_least(RADIUS / 2, size), colour, 1.0)
+    return images
 
 
 def keypoints(base: Base, pixels: Tensor) -> Tensor:

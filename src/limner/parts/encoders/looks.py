@@ -79,11 +79,11 @@ class placed:
         import torch.nn.functional as F
 
         assert references.masks is not None
-        found = _each(self.encoder, base, references)
-        side = round((found.shape[2] - 1) ** 0.5)
-        taken = F.adaptive_avg_pool2d(references.masks.flatten(0, 1).float(), side).flatten(1).to(found)
-        where = F.pad(taken, (1, 0), value=1.0).unflatten(0, found.shape[:2])[..., None, None]
-        return torch.cat([found, where.expand(*found.shape[:-1], 1)], -1)
+        features = _each(self.encoder, base, references)
+        side = round((features.shape[2] - 1) ** 0.5)
+        taken = F.adaptive_avg_pool2d(references.masks.flatten(0, 1).float(), side).flatten(1).to(features)
+        where = F.pad(taken, (1, 0), value=1.0).unflatten(0, features.shape[:2])[..., None, None]
+        return torch.cat([features, where.expand(*features.shape[:-1], 1)], -1)
 
 
 @dataclass(frozen=True)
@@ -236,8 +236,8 @@ def looked_at_by_rows(base: Base, run: Pass, look: Look, own: Tensor, count: int
         if key not in run.cache:
             with torch.no_grad():
                 run.cache[key] = look(base, run.references).to(base.dtype)
-        found: Tensor = run.cache[key]
-        return found, run.references.on.to(found.device)
+        features: Tensor = run.cache[key]
+        return features, run.references.on.to(features.device)
     if run.random is not None:  # a training batch without references
         return own.expand(count, *own.shape[1:]), torch.zeros(count, dtype=torch.bool, device=own.device)
     each = count // len(run.branches)

@@ -42,7 +42,7 @@ def subject_masks(base: Base, subject: Subject) -> Tensor:
             f"{subject.name} was not found on {', '.join(empty)}: leave out pictures that do not show it, or put a mask beside them "
             "(NAME.mask.png, white where the subject is)"
         )
-    return _found(base.segmenter, subject, size)
+    return _segment(base.segmenter, subject, size)
 
 
 def unseen(base: Base, subject: Subject) -> list[str]:
@@ -56,11 +56,11 @@ def unseen(base: Base, subject: Subject) -> list[str]:
     segmenter = base.segmenter
     if segmenter is None or all(picture.mask is not None for picture in subject.pictures):
         return []
-    share = _found(segmenter, subject, base.picture_size).mean((1, 2, 3))
+    share = _segment(segmenter, subject, base.picture_size).mean((1, 2, 3))
     return [picture.name for picture, there in zip(subject.pictures, share.tolist(), strict=True) if there < LEAST]
 
 
-def _found(segmenter: Segmenter, subject: Subject, size: int) -> Tensor:
+def _segment(segmenter: Segmenter, subject: Subject, size: int) -> Tensor:
     """[n, 1, size, size]: 1 where the segmenter gives the subject a probability above 0.5."""
     return (segmenter(subject.tensor(size)) > 0.5).float()[:, None]
 
@@ -99,8 +99,8 @@ def propagated_masks(base: Base, subject: Subject) -> Tensor:
     inside = first.flatten().to(near.device)
     count = max(1, min(NEIGHBOURS, int(inside.sum()), int((~inside).sum())))
     like = near[:, :, inside].topk(count, 2).values.mean(2) - near[:, :, ~inside].topk(count, 2).values.mean(2)
-    found = (like > 0).float().view(-1, 1, *size).cpu()
-    return torch.cat([first.float(), found[1:]])
+    masks = (like > 0).float().view(-1, 1, *size).cpu()
+    return torch.cat([first.float(), masks[1:]])
 
 
 def _first(subject: Subject) -> Subject:

@@ -75,8 +75,8 @@ class Multimodal:
 
     @property
     def device(self) -> torch.device:
-        found: torch.device = self.model.device
-        return found
+        device: torch.device = self.model.device
+        return device
 
     def asked(self, what: str, **about: str) -> str:
         """The text of a request about a picture ("caption", "new picture"), up to the beginning of the answer."""
@@ -96,16 +96,16 @@ class Multimodal:
         with torch.no_grad():
             shown = F.interpolate(pixels.to(self.device), (self.size, self.size), mode="bicubic", antialias=True)
             normal = (shown.clamp(0, 1) - self.mean) / self.std
-            found = self.model.get_image_features(pixel_values=normal.to(self.model.dtype))
-        found = getattr(found, "pooler_output", found)
-        return found if hasattr(found, "shape") else torch.stack(list(found))
+            features = self.model.get_image_features(pixel_values=normal.to(self.model.dtype))
+        features = getattr(features, "pooler_output", features)
+        return features if hasattr(features, "shape") else torch.stack(list(features))
 
     def vectors(self, texts: Sequence[str], seen: Tensor | None, *, ends: bool = False) -> list[Tensor]:
         """[length, width] of each text, with its picture's vectors [places, width] in place of <image>.
 
         A text without <image> has none of them; `ends` appends the end token.
         """
-        table, found = self.model.get_input_embeddings(), []
+        table, vectors = self.model.get_input_embeddings(), []
         for row, text in enumerate(texts):
             before, *behind = text.split(PICTURE)
             parts = [table(self._ids(before, first=True))]
@@ -115,8 +115,8 @@ class Multimodal:
                 parts += [seen[row].to(parts[0]), table(self._ids(piece))]
             if ends:
                 parts.append(table(self._tensor([self.tokenizer.eos_token_id])))
-            found.append(_joined(parts))
-        return found
+            vectors.append(_joined(parts))
+        return vectors
 
     def counted(self, texts: Sequence[str]) -> Tensor:
         """[B, L]: the number of each vector's token in its text; all of a picture's vectors count as one token, and
@@ -163,12 +163,12 @@ class Multimodal:
         """Low-rank changes of those layers at their start, which change nothing: "language.NAME.down" and ".up"."""
         import torch
 
-        found = {}
+        factors = {}
         for name, layer in self.layers.items():
             out, into = layer.weight.shape
-            found[f"language.{name}.down"] = (torch.rand(rank, into, generator=generator) * 2 - 1) / into**0.5
-            found[f"language.{name}.up"] = torch.zeros(out, rank)
-        return found
+            factors[f"language.{name}.down"] = (torch.rand(rank, into, generator=generator) * 2 - 1) / into**0.5
+            factors[f"language.{name}.up"] = torch.zeros(out, rank)
+        return factors
 
     @contextmanager
     def changed(self, own: Mapping[str, Tensor]) -> Iterator[None]:
@@ -185,8 +185,8 @@ class Multimodal:
 
     def logits(self, states: Tensor) -> Tensor:
         """[…, vocabulary]: logits of the next token for hidden states […, width]."""
-        found: Tensor = self.language.get_output_embeddings()(states)
-        return found
+        logits: Tensor = self.language.get_output_embeddings()(states)
+        return logits
 
     def likelihood(self, texts: Sequence[str], answers: Sequence[str], seen: Tensor | None) -> tuple[Tensor, float]:
         """Mean cross-entropy of the answers' tokens behind texts, end token included, and the share of tokens
@@ -207,7 +207,7 @@ class Multimodal:
         """The continuation of each row of vectors: the most probable token at each position, until the end token."""
         import torch
 
-        found = []
+        continuations = []
         for one in vectors:  # rows differ in length, and there are few of them
             with torch.no_grad():
                 ids = self.language.generate(
@@ -218,9 +218,9 @@ class Multimodal:
                     eos_token_id=self.tokenizer.eos_token_id,
                     pad_token_id=self.tokenizer.eos_token_id,
                 )
-            said = str(self.tokenizer.decode(ids[0], skip_special_tokens=True))
-            found.append(re.sub(r"\s+(?=[,.])", "", said).strip())
-        return found
+            text = str(self.tokenizer.decode(ids[0], skip_special_tokens=True))
+            continuations.append(re.sub(r"\s+(?=[,.])", "", text).strip())
+        return continuations
 
     def captions(self, pixels: Tensor) -> list[str]:
         """A caption of each picture [B, 3, H, W] in [0, 1]."""
@@ -229,8 +229,8 @@ class Multimodal:
 
     def ids(self, text: str) -> list[int]:
         """Tokens of a text, without begin and end."""
-        found: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
-        return found
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
 
     def _ids(self, text: str, *, first: bool = False) -> Tensor:
         begin = self.tokenizer.bos_token_id

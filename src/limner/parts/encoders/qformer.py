@@ -61,18 +61,18 @@ class QueryFormer:
             made = linear(f"{name}.in", self.hidden, self.width) | linear(f"{name}.out", self.width, self.hidden)
             return made | normal(f"{name}.norm", self.width)
 
-        found = {"queries": drawn(self.queries, self.width), "positions": 0.02 * drawn(self.room, self.width)}
-        found |= normal("places", places) | normal("norm", self.width)
+        parameters = {"queries": drawn(self.queries, self.width), "positions": 0.02 * drawn(self.room, self.width)}
+        parameters |= normal("places", places) | normal("norm", self.width)
         if self.vocabulary:
-            found["table"] = drawn(self.vocabulary, self.width)
+            parameters["table"] = drawn(self.vocabulary, self.width)
         else:
-            found |= linear("words", self.width, words)
+            parameters |= linear("words", self.width, words)
         for k in range(self.layers):
-            found |= attention(f"layers.{k}.self", self.width)
-            found |= attention(f"layers.{k}.cross", places) if k % self.every == 0 else {}
-            found |= forward(f"layers.{k}.of_queries")
-            found |= forward(f"layers.{k}.of_words") if self.whole or k + 1 < self.layers else {}
-        return found
+            parameters |= attention(f"layers.{k}.self", self.width)
+            parameters |= attention(f"layers.{k}.cross", places) if k % self.every == 0 else {}
+            parameters |= forward(f"layers.{k}.of_queries")
+            parameters |= forward(f"layers.{k}.of_words") if self.whole or k + 1 < self.layers else {}
+        return parameters
 
     def __call__(self, own: Mapping[str, Tensor], places: Tensor, words: Tensor | None = None) -> Tensor:
         """[B, queries, width]: hidden states of the queries.

@@ -38,19 +38,19 @@ class Resampler:
             return torch.randn(rows, columns, generator=generator) / columns**0.5
 
         wide, inner = self.width, self.width * self.widening
-        found = {"in.weight": matrix(wide, patches), "in.bias": torch.zeros(wide)}
+        parameters = {"in.weight": matrix(wide, patches), "in.bias": torch.zeros(wide)}
         for k in range(self.layers):
-            found |= {f"{k}.query": matrix(wide, wide), f"{k}.key_value": matrix(2 * wide, wide)}
-            found |= {
+            parameters |= {f"{k}.query": matrix(wide, wide), f"{k}.key_value": matrix(2 * wide, wide)}
+            parameters |= {
                 f"{k}.out": matrix(wide, wide),
                 f"{k}.first": matrix(inner, wide),
                 f"{k}.second": matrix(wide, inner),
             }
             for name in ("patches", "latents", "forward"):
-                found |= _norm(f"{k}.{name}", wide)
-        found |= _norm("last", wide) if self.normed else {}
-        found |= {"out.weight": matrix(out, wide), "out.bias": torch.zeros(out)}
-        return found | _norm("states", out)
+                parameters |= _norm(f"{k}.{name}", wide)
+        parameters |= _norm("last", wide) if self.normed else {}
+        parameters |= {"out.weight": matrix(out, wide), "out.bias": torch.zeros(out)}
+        return parameters | _norm("states", out)
 
     def __call__(self, own: Mapping[str, Tensor], patches: Tensor, latents: Tensor) -> Tensor:
         """Patch tokens [B, L, D], latents [B, queries, width] -> states [B, queries, out], normalised."""
@@ -76,8 +76,8 @@ class Resampler:
         key, value = F.linear(both, own[f"{k}.key_value"]).chunk(2, -1)
         query = F.linear(asking, own[f"{k}.query"])
         query, key, value = (split(x, self.heads) for x in (query, key, value))
-        found = F.scaled_dot_product_attention(query, key, value)
-        return F.linear(found.transpose(1, 2).flatten(2), own[f"{k}.out"])
+        attention = F.scaled_dot_product_attention(query, key, value)
+        return F.linear(attention.transpose(1, 2).flatten(2), own[f"{k}.out"])
 
 
 def _norm(name: str, width: int) -> dict[str, Tensor]:

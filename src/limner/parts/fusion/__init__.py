@@ -6,7 +6,6 @@ from .clean_reference import clean_reference
 from .context_stack import context_stack
 from .convolutional import details_of_pixels
 from .decoupled_cross_attention import decoupled_cross_attention
-from .described import described, feature_regression
 from .dual_path import dual_path
 from .face_words import IDENTITY, identity_words
 from .fused_words import fused_words
@@ -19,6 +18,7 @@ from .last_tokens import last_tokens
 from .layered_attention import layered_attention
 from .local_attention import details_of_depths, local_attention
 from .looked_tokens import looked_tokens
+from .multimodal_features import feature_regression, multimodal_features
 from .multimodal_states import states_of_multimodal
 from .noise_aware import noise_aware, tunable
 from .predicted_embedding import embedding_regression, predicted_embedding
@@ -48,7 +48,6 @@ __all__ = [
     "context_stack",
     "cross_sites",
     "decoupled_cross_attention",
-    "described",
     "details_of_depths",
     "details_of_pixels",
     "dual_path",
@@ -71,6 +70,7 @@ __all__ = [
     "local_attention",
     "looked_tokens",
     "mixed_attention",
+    "multimodal_features",
     "noise_aware",
     "one_word",
     "predicted_embedding",

@@ -53,7 +53,7 @@ class aligner_net:
         import torch
 
         (length, wide), w = base.states_shape, self.width
-        found = {
+        parameters = {
             "queries": torch.randn(length, w, generator=generator),
             "into": matrix(w, reader.width, generator),
             "places": torch.randn(LONGEST, w, generator=generator),
@@ -63,8 +63,8 @@ class aligner_net:
             "again.onto": SMALL * matrix(reader.width, w, generator),
         }
         for name in (*(f"layers.{k}" for k in range(self.depth)), "again.layer"):
-            found |= new_block(name, w, generator, adds=0.3)
-        return found | (reader.factors(self.rank, generator) if self.rank else {})
+            parameters |= new_block(name, w, generator, adds=0.3)
+        return parameters | (reader.factors(self.rank, generator) if self.rank else {})
 
     def text(self, reader: Multimodal, prompt: str, word: str, noun: str, *, shown: bool) -> str:
         return (prompt.replace(word, PICTURE) or PICTURE) if shown else prompt.replace(word, f"a {noun}")

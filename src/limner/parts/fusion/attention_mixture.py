@@ -11,7 +11,7 @@ from limner.core.recipe import Objective
 from limner.core.types import Live
 from limner.errors import InputError
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
-from limner.parts.modifiers.kept import prefixed, taken, under
+from limner.parts.modifiers.parameters import prefixed, taken, under
 from limner.parts.modifiers.states import other_words
 from limner.parts.modifiers.watched import READ_AT
 
@@ -123,7 +123,7 @@ class attention_mixture:
         if call.site.kind == "cross" and call.run.random is not None:
             personal.on_maps.append(lambda maps: self._keep(call, maps))
         routed = F.linear(call.hidden, own[f"{name}.router"], own[f"{name}.bias"]).softmax(-1)[..., 1]  # [rows, N]
-        call.run.kept[f"{ROUTED}, {name}"] = routed
+        call.run.activations[f"{ROUTED}, {name}"] = routed
         share = scale * routed[:, None, :, None] * on.to(routed).view(-1, 1, 1, 1)
         seen = attend(personal)
         call.on_output.append(lambda prior: (1 - share) * prior + share * seen.to(prior))
@@ -136,8 +136,8 @@ class attention_mixture:
             seen, on = looked_at_by_rows(base, run, self.look, features, rows)
             named = torch.tensor([self.subject.handle in prompt for prompt in run.prompts], device=on.device)
             run.cache[id(self), "seen"] = seen, on & named
-        found: tuple[Tensor, Tensor] = run.cache[id(self), "seen"]
-        return found
+        features_and_rows: tuple[Tensor, Tensor] = run.cache[id(self), "seen"]
+        return features_and_rows
 
     def _states(
         self, base: Base, call: AttentionCall, site: int, own: Mapping[str, Tensor], features: Tensor
@@ -152,11 +152,11 @@ class attention_mixture:
             return call.states
         if (id(self), "read") not in run.cache:
             others = [other_words(run, row, but=word) for row in rows]
-            said, nouns = [run.prompts[row] for row in rows], nouns_read(base, run, rows, self.subject)
-            plain = read_with(base, said, nouns, [True] * len(rows), word, others, run)
+            prompts, nouns = [run.prompts[row] for row in rows], nouns_read(base, run, rows, self.subject)
+            plain = read_with(base, prompts, nouns, [True] * len(rows), word, others, run)
             ends = [
                 base.word_places(text, word, words={**more, word: noun})[0] + len(noun) - 1
-                for text, noun, more in zip(said, nouns, others, strict=True)
+                for text, noun, more in zip(prompts, nouns, others, strict=True)
             ]
             run.cache[READ_AT, word] = dict(zip(rows, ends, strict=True))
             run.cache[id(self), "read"] = plain, torch.tensor(ends, device=plain.device)
@@ -165,15 +165,15 @@ class attention_mixture:
         about = torch.cat([seen[rows], clock(base, run.time[rows]).to(seen)], -1) + own["layers"][site]
         at = torch.arange(len(rows), device=plain.device)
         merged = fuse(own, plain[at, ends], about.to(plain))
-        found = plain.index_put((at, ends), merged.to(plain))
-        return call.states.index_copy(0, torch.tensor(rows, device=plain.device), found.to(call.states))
+        states = plain.index_put((at, ends), merged.to(plain))
+        return call.states.index_copy(0, torch.tensor(rows, device=plain.device), states.to(call.states))
 
     def _keep(self, call: AttentionCall, maps: Tensor) -> Tensor:
         import torch
 
         places, mean = call.run.cache.get((READ_AT, self.subject.handle), {}), maps.mean(1)
-        kept = [mean[k, :, places[k]] if k in places else torch.zeros_like(mean[k, :, 0]) for k in range(len(mean))]
-        call.run.kept[f"maps of {self.subject.handle}, {call.site.name}"] = torch.stack(kept)
+        row_maps = [mean[k, :, places[k]] if k in places else torch.zeros_like(mean[k, :, 0]) for k in range(len(mean))]
+        call.run.activations[f"maps of {self.subject.handle}, {call.site.name}"] = torch.stack(row_maps)
         return maps
 
 
@@ -191,14 +191,14 @@ def router_prior(source: Source) -> Objective:
         import torch.nn.functional as F
 
         prediction, mask = step.prediction, step.batch.mask
-        if mask is None or prediction.kept is None:
+        if mask is None or prediction.run is None:
             raise InputError(f"{source.name} gives no masks, which this objective compares the router with")
-        found = []
-        for name, share in prediction.kept.kept.items():
+        terms = []
+        for name, share in prediction.run.activations.items():
             if name.startswith(f"{ROUTED}, "):
                 own = share[prediction.rows].float()
                 inside = F.adaptive_avg_pool2d(mask.float(), round(own.shape[1] ** 0.5)).flatten(1).to(own)
-                found.append(((1 - inside) * own).square().mean())
-        return torch.stack(found).mean()
+                terms.append(((1 - inside) * own).square().mean())
+        return torch.stack(terms).mean()
 
     return Objective(f"router prior({source.name})", source, value)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from limner.parts.attention.followed import painted_at
-from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.parameters import taken
 
 from .multimodal_states import matrix
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from limner.core.types import Live
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
-from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -78,8 +78,8 @@ class context_stack:
         if id(self) not in run.cache:
             seen, on = looked_at_by_rows(base, run, self.look, features, rows)
             run.cache[id(self)] = seen * on.to(seen).view(-1, 1, 1)
-        found: Tensor = run.cache[id(self)]
-        return found
+        states: Tensor = run.cache[id(self)]
+        return states
 
 
 def _copies(base: Base, site: Site, dim: int, generator: Generator) -> dict[str, Tensor]:
@@ -87,11 +87,11 @@ def _copies(base: Base, site: Site, dim: int, generator: Generator) -> dict[str,
     import torch
 
     (query, out), (key, value) = base.query_out(site), base.key_value(site)
-    found = {"query": query.weight, "out": out.weight, "bias": out.bias}
+    weights = {"query": query.weight, "out": out.weight, "bias": out.bias}
     for name, layer in (("key", key), ("value", value)):
         new = torch.randn(layer.out_features, dim, generator=generator) / dim**0.5
-        found[name] = layer.weight if layer.weight.shape == new.shape else new
-    return {name: tensor.detach().float().cpu() for name, tensor in found.items()}
+        weights[name] = layer.weight if layer.weight.shape == new.shape else new
+    return {name: tensor.detach().float().cpu() for name, tensor in weights.items()}
 
 
 def _attended(call: AttentionCall, states: Tensor, own: Mapping[str, Tensor]) -> Tensor:

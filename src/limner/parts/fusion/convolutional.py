@@ -36,13 +36,13 @@ class details_of_pixels:
             weight = torch.randn(width, before, 3, 3, generator=generator) * (2 / (9 * before)) ** 0.5
             start |= {f"level.{level}": weight, f"level.{level}.bias": torch.zeros(width)}
             before = width
-        for level in self._kept:
+        for level in self._detail_levels:
             width = self.widths[level]
             start[f"out.{level}"] = torch.randn(base.states_shape[1], width, generator=generator) / width**0.5
         return start, self._details
 
     @property
-    def _kept(self) -> tuple[int, ...]:
+    def _detail_levels(self) -> tuple[int, ...]:
         return tuple(range(len(self.widths)))[-2:]
 
     def _details(self, own: Mapping[str, Tensor], seen: Tensor) -> Tensor:
@@ -50,11 +50,11 @@ class details_of_pixels:
         import torch.nn.functional as F
 
         pixels, where = seen.flatten(0, 1).split((3, 1), 1)
-        x, found = torch.cat([(2 * pixels - 1) * where, where], 1), []
+        x, details = torch.cat([(2 * pixels - 1) * where, where], 1), []
         for level in range(len(self.widths)):
             x = F.conv2d(x, own[f"level.{level}"], own[f"level.{level}.bias"], stride=2, padding=1)
             x = F.gelu(F.group_norm(x, 8))
-            if level in self._kept:
+            if level in self._detail_levels:
                 states = F.linear(x.flatten(2).mT, own[f"out.{level}"])
-                found.append(states * F.adaptive_avg_pool2d(where, (x.shape[2], x.shape[3])).flatten(2).mT)
-        return torch.cat(found, 1).unflatten(0, seen.shape[:2]).flatten(1, 2)
+                details.append(states * F.adaptive_avg_pool2d(where, (x.shape[2], x.shape[3])).flatten(2).mT)
+        return torch.cat(details, 1).unflatten(0, seen.shape[:2]).flatten(1, 2)

@@ -11,7 +11,7 @@ from limner.core.types import Live
 from limner.parts.attention.regions import within_region
 from limner.parts.augmentations.plain import on_plain
 from limner.parts.encoders.masks import subject_masks
-from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -73,8 +73,8 @@ class decoupled_cross_attention:
         def read(run: Pass, rows: int) -> Tensor:
             if id(self) not in run.cache:
                 run.cache[id(self)] = make(live.tensors, run, rows)
-            found: Tensor = run.cache[id(self)]
-            return found
+            states: Tensor = run.cache[id(self)]
+            return states
 
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.kind in self.acts_in and live.on:

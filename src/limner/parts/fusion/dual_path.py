@@ -83,8 +83,8 @@ class dual_path:
 
         on = run.references.on[rows].tolist() if run.references is not None else [run.random is None] * len(rows)
         with torch.no_grad():
-            hard = nearest(run.kept["picture words"].detach(), table, 1)[..., 0, :]
-            plain, said = nouns_read(base, run, rows, self.subject), [run.prompts[row] for row in rows]
+            hard = nearest(run.activations["picture words"].detach(), table, 1)[..., 0, :]
+            plain, prompts = nouns_read(base, run, rows, self.subject), [run.prompts[row] for row in rows]
             put = [put_of(hard[k], plain[k], shown, 1.0) for k, shown in enumerate(on)]
             others = [other_words(run, row, but=self.subject.handle) for row in rows]
-            return read_with(base, said, put, on, self.subject.handle, others, run)
+            return read_with(base, prompts, put, on, self.subject.handle, others, run)

@@ -78,7 +78,7 @@ class identity_words:
             *depths, last = seen.split([*widths, code], -1)
             scaled = [F.linear(part, own[f"depth.{k}.scale"]) for k, part in enumerate(depths)]
             identity = torch.cat([F.normalize(part, dim=-1) * self.scale**0.5 for part in scaled], -1)
-            run.kept[IDENTITY] = identity
+            run.activations[IDENTITY] = identity
             x = torch.cat([identity, self._expression(own, last, run)], -1) if code else identity
             return own["base"] + torch.stack([self._word(own, k, x, run) for k in range(self.words)], 1)
 

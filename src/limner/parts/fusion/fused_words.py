@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
-from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.parameters import taken
 from limner.parts.modifiers.states import other_words, put_in
 from limner.parts.modifiers.watched import READ_AT
 
@@ -63,14 +63,14 @@ class fused_words:
             count = self._count(run, seen.shape[1])
             seen = seen[rows, :count] if self.stacked else seen[rows].mean(1, keepdim=True)
             others = [other_words(run, row, but=self.subject.handle) for row in rows]
-            there, said = on[rows].tolist(), [run.prompts[row] for row in rows]
+            there, prompts = on[rows].tolist(), [run.prompts[row] for row in rows]
             nouns = nouns_read(base, run, rows, self.subject)
             put = [
                 torch.cat([noun[:-1], noun[-1:].expand(seen.shape[1], -1)]) if shown else noun
                 for noun, shown in zip(nouns, there, strict=True)
             ]
-            plain = read_with(base, said, put, there, self.subject.handle, others, run).to(states)
-            places = self._places(base, said, put, others, there)
+            plain = read_with(base, prompts, put, there, self.subject.handle, others, run).to(states)
+            places = self._places(base, prompts, put, others, there)
             put_in(run, self.subject.handle, {row: partial(_here, own) for row, own in zip(rows, put, strict=True)})
             run.cache[READ_AT, self.subject.handle] = {
                 row: ends[0] for row, ends in zip(rows, places, strict=True) if ends
@@ -90,7 +90,7 @@ class fused_words:
     def _places(
         self,
         base: Base,
-        said: Sequence[str],
+        prompts: Sequence[str],
         put: Sequence[Tensor],
         others: Sequence[Mapping[str, Tensor]],
         there: Sequence[bool],
@@ -99,7 +99,7 @@ class fused_words:
         word = self.subject.handle
         return [
             [at + len(own) - 1 for at in base.word_places(text, word, words={**more, word: own})] if on else []
-            for text, own, more, on in zip(said, put, others, there, strict=True)
+            for text, own, more, on in zip(prompts, put, others, there, strict=True)
         ]
 
     def _merged(
@@ -117,12 +117,12 @@ class fused_words:
 
         count = seen.shape[1]
         at = [(row, end - count + 1 + k, k) for row, ends in enumerate(last) for end in ends for k in range(count)]
-        found = states
+        new_states = states
         if at:
             rows, columns, which = (torch.tensor(values, device=states.device) for values in zip(*at, strict=True))
             merged = fuse(own, states[rows, columns], seen[rows, which].to(states))
-            found = states.index_put((rows, columns), merged.to(states))
-        return found if stretched is None else torch.lerp(stretched, found, scale)
+            new_states = states.index_put((rows, columns), merged.to(states))
+        return new_states if stretched is None else torch.lerp(stretched, new_states, scale)
 
 
 def _here(vectors: Tensor, site: int) -> Tensor:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from limner.core.types import Live
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
-from limner.parts.modifiers.kept import prefixed, taken, under
+from limner.parts.modifiers.parameters import prefixed, taken, under
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -99,8 +99,8 @@ class gated_attention:
         if id(self) not in run.cache:
             seen, on = looked_at_by_rows(base, run, self.look, features, rows)
             flat = (features if run.references is None else seen).flatten(2)
-            found = F.gelu(F.linear(F.layer_norm(flat, flat.shape[2:]), own["encoder"], own["encoder.bias"]))
-            run.cache[id(self)] = found.expand(rows, -1, -1), on.to(found).view(-1, 1, 1)
+            hidden = F.gelu(F.linear(F.layer_norm(flat, flat.shape[2:]), own["encoder"], own["encoder.bias"]))
+            run.cache[id(self)] = hidden.expand(rows, -1, -1), on.to(hidden).view(-1, 1, 1)
         states: tuple[Tensor, Tensor] = run.cache[id(self)]
         return states
 
@@ -120,5 +120,5 @@ def attended(hidden: Tensor, states: Tensor, own: Mapping[str, Tensor]) -> Tenso
     both = torch.cat([hidden, F.linear(states, own["features"]).to(hidden)], 1)
     asked = F.linear(hidden, own["query"])
     query, key, value = (split(x, HEADS) for x in (asked, F.linear(both, own["key"]), F.linear(both, own["value"])))
-    found = torch.softmax(query @ key.mT * query.shape[-1] ** -0.5, -1) @ value
-    return F.linear(found.transpose(1, 2).flatten(2), own["out"])
+    attention = torch.softmax(query @ key.mT * query.shape[-1] ** -0.5, -1) @ value
+    return F.linear(attention.transpose(1, 2).flatten(2), own["out"])

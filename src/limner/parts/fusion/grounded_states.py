@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from limner.parts.attention.followed import painted_at
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.encoders.resampler import Resampler
-from limner.parts.modifiers.kept import prefixed, taken, under
+from limner.parts.modifiers.parameters import prefixed, taken, under
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -71,10 +71,10 @@ class grounded_states:
         def matrix(rows: int, columns: int) -> Tensor:
             return torch.randn(rows, columns, generator=generator) / columns**0.5
 
-        found = {"queries": matrix(count, wide), "phrase.first": matrix(2 * into, into)}
-        found |= {"phrase.bias": torch.zeros(2 * into), "phrase.second": matrix(count * wide, 2 * into)}
-        found |= {"phrase.norm.weight": torch.ones(wide), "phrase.norm.bias": torch.zeros(wide)}
-        return found | self.resampler.start(patches, base.states_shape[1], generator)
+        parameters = {"queries": matrix(count, wide), "phrase.first": matrix(2 * into, into)}
+        parameters |= {"phrase.bias": torch.zeros(2 * into), "phrase.second": matrix(count * wide, 2 * into)}
+        parameters |= {"phrase.norm.weight": torch.ones(wide), "phrase.norm.bias": torch.zeros(wide)}
+        return parameters | self.resampler.start(patches, base.states_shape[1], generator)
 
     def _latents(self, own: Mapping[str, Tensor], phrases: Tensor, boxes: Tensor | None) -> Tensor:
         """Phrases [B, D], boxes [B, 4] with NaN where there is none -> [B, queries, width]."""
@@ -158,11 +158,11 @@ def box_around(region: Tensor) -> Tensor:
     import torch
 
     inside = region[0, 0] > 0
-    found = []
+    edges = []
     for places in (inside.any(0), inside.any(1)):
         on = places.nonzero().flatten()
-        found.append((float(on[0]) / len(places), (float(on[-1]) + 1) / len(places)))
-    (left, right), (top, bottom) = found
+        edges.append((float(on[0]) / len(places), (float(on[-1]) + 1) / len(places)))
+    (left, right), (top, bottom) = edges
     return torch.tensor([[left, top, right, bottom]], device=region.device)
 
 

@@ -12,7 +12,7 @@ from limner.parts.encoders.expressions import side_by_side
 from limner.parts.encoders.faces import face_embedding
 from limner.parts.encoders.looks import each_of, looked_at, looked_at_by_rows
 from limner.parts.encoders.perceptron import perceptron, perceptron_start
-from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.parameters import taken
 from limner.parts.modifiers.states import tensors_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class hybrid_states:
                 shown = self._asked(base, own, pictures.mean(1), [run.prompts[row] for row in rows])
             else:
                 shown = pictures[:, 0]
-            keep = [self._kept(run, what, len(rows)).to(on.device) & on[rows] for what in ("image", "face")]
+            keep = [self._draw_kept_rows(run, what, len(rows)).to(on.device) & on[rows] for what in ("image", "face")]
             parts = [
                 self._tokens(own, name, x * there.to(x)[:, None])
                 for name, x, there in zip(("image", "face"), (shown, faces.mean(1)), keep, strict=True)
@@ -91,7 +91,7 @@ class hybrid_states:
 
         return own, rewrite
 
-    def _kept(self, run: Pass, what: str, rows: int) -> Tensor:
+    def _draw_kept_rows(self, run: Pass, what: str, rows: int) -> Tensor:
         """[rows] bool: rows that keep this embedding."""
         import torch
 
@@ -105,10 +105,10 @@ class hybrid_states:
         import torch
         import torch.nn.functional as F
 
-        said = [prompt.replace(self.subject.handle, self.subject.noun) for prompt in prompts]
+        texts = [prompt.replace(self.subject.handle, self.subject.noun) for prompt in prompts]
         with torch.no_grad():
-            found = prior(own, base.text_features(said, words={}).to(pictures))
-        mixed = torch.lerp(found, F.normalize(pictures, dim=-1), self.style)
+            embeddings = prior(own, base.text_features(texts, words={}).to(pictures))
+        mixed = torch.lerp(embeddings, F.normalize(pictures, dim=-1), self.style)
         return F.normalize(mixed, dim=-1)
 
     def _tokens(self, own: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
@@ -144,12 +144,12 @@ def prior_regression(source: Source, fusion: changed_states, *, handle: str) -> 
 
         shown, base = step.batch.references, step.adapted.base
         assert shown is not None
-        said = [text.replace(handle, noun) for text, noun in zip(step.batch.prompts, shown.nouns, strict=True)]
+        captions = [text.replace(handle, noun) for text, noun in zip(step.batch.prompts, shown.nouns, strict=True)]
         with torch.no_grad():
-            texts = base.text_features(said, words={})
+            texts = base.text_features(captions, words={})
             wanted = clip_global(base, shown.first).float()
-        found = prior(tensors_of(step.adapted, fusion), texts)
-        mean: Tensor = (1 - torch.cosine_similarity(found, wanted, dim=-1)).mean()
+        embeddings = prior(tensors_of(step.adapted, fusion), texts)
+        mean: Tensor = (1 - torch.cosine_similarity(embeddings, wanted, dim=-1)).mean()
         return mean
 
     return Objective(f"prior regression({source.name})", source, value, any_target=True, across=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from limner.errors import InputError
 from limner.parts.encoders.keypoints import keypoint_image
 from limner.parts.modifiers.control_branch import put_in
-from limner.parts.modifiers.kept import prefixed, taken, under
+from limner.parts.modifiers.parameters import prefixed, taken, under
 
 from .decoupled_cross_attention import STATES, decoupled_cross_attention
 
@@ -93,8 +93,8 @@ def subject_points(base: Base, subject: Subject) -> Tensor:
     if not subject.pictures or "landmarks" not in base.encoders:
         return unknown
     with torch.no_grad():
-        found = face_points(base, subject.tensor(base.picture_size).to(base.device)).float()
-    seen = found[~found.isnan().any((1, 2))]
+        points = face_points(base, subject.tensor(base.picture_size).to(base.device)).float()
+    seen = points[~points.isnan().any((1, 2))]
     return torch.cat([seen, unknown])[:1]
 
 
@@ -119,14 +119,14 @@ def _within(control: Control, handle: str) -> Control:
     import torch.nn.functional as F
 
     def residuals(noised: Tensor, time: Tensor, given: Mapping[str, object], run: Pass) -> Residuals:
-        found, region = control(noised, time, given, run), run.regions.get(handle)
+        network_residuals, region = control(noised, time, given, run), run.regions.get(handle)
         if region is None:
-            return found
+            return network_residuals
 
         def inside(part: Tensor) -> Tensor:
             return part * F.interpolate(region.to(part), part.shape[-2:], mode="area")
 
-        middle = None if found.middle is None else inside(found.middle)
-        return replace(found, skips=tuple(map(inside, found.skips)), middle=middle)
+        middle = None if network_residuals.middle is None else inside(network_residuals.middle)
+        return replace(network_residuals, skips=tuple(map(inside, network_residuals.skips)), middle=middle)
 
     return residuals

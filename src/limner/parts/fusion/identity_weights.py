@@ -14,7 +14,7 @@ from limner.core.types import Live
 from limner.errors import InputError
 from limner.parts.encoders.clip import clip_last
 from limner.parts.encoders.looks import all_of, looked_at, looked_at_by_rows
-from limner.parts.modifiers.kept import prefixed, taken, under
+from limner.parts.modifiers.parameters import prefixed, taken, under
 
 from .multimodal_states import block, new_block
 
@@ -146,12 +146,12 @@ class identity_weights:
         """[rows, sites, 3, numbers]; zeros in rows without references."""
         seen, on = looked_at_by_rows(base, run, self.look, features, rows)
         if own["bank"].requires_grad and run.references is not None:
-            found = own["bank"][self.whose(run.references.identity)]
+            factors = own["bank"][self.whose(run.references.identity)]
         elif run.references is None:
-            found = self.predicted(own, seen[:1]).expand(rows, -1, -1)
+            factors = self.predicted(own, seen[:1]).expand(rows, -1, -1)
         else:
-            found = self.predicted(own, seen)
-        return (found * on.to(found).view(-1, 1, 1)).unflatten(1, (-1, len(PARTS)))
+            factors = self.predicted(own, seen)
+        return (factors * on.to(factors).view(-1, 1, 1)).unflatten(1, (-1, len(PARTS)))
 
     def whose(self, identity: Tensor | None) -> Tensor:
         """Rows of the bank, by person. Raises `InputError` where it has none for a person."""
@@ -167,11 +167,11 @@ class identity_weights:
 
         memory = F.linear(F.layer_norm(seen, seen.shape[-1:]), own["hyper.see"])
         mask = memory.new_ones(memory.shape[:2]).bool()
-        found = memory.new_zeros(len(memory), len(own["hyper.queries"]), self.numbers)
+        factors = memory.new_zeros(len(memory), len(own["hyper.queries"]), self.numbers)
         for _ in range(self.rounds):
-            asked = own["hyper.queries"] + F.linear(found, own["hyper.known"])
-            found = found + F.linear(block(under("hyper.", own), "layer", asked, memory, mask), own["hyper.out"])
-        return found
+            asked = own["hyper.queries"] + F.linear(factors, own["hyper.known"])
+            factors = factors + F.linear(block(under("hyper.", own), "layer", asked, memory, mask), own["hyper.out"])
+        return factors
 
 
 def weight_regression(source: Source, weights: identity_weights) -> Objective:
@@ -204,5 +204,5 @@ def orthonormal(long: int, short: int) -> Tensor:
 
     if short > long:
         raise InputError(f"a layer of {long} numbers has no {short} orthonormal directions: take fewer")
-    found: Tensor = torch.linalg.qr(torch.randn(long, short, generator=stream(0, "orthonormal", long, short))).Q
-    return found
+    directions: Tensor = torch.linalg.qr(torch.randn(long, short, generator=stream(0, "orthonormal", long, short))).Q
+    return directions

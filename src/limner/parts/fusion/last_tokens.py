@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.encoders.perceptron import perceptron, perceptron_start
-from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -57,8 +57,8 @@ class last_tokens:
             written = torch.cat([states[:, : -self.count], made.to(states)], 1)
             alone = torch.tensor([run.prompts[row].strip() == self.subject.handle for row in rows], device=on.device)
             bare = torch.cat([nothing[: -self.count].to(states).expand(len(rows), -1, -1), made.to(states)], 1)
-            found = torch.where(alone.view(-1, 1, 1), bare, written)
-            found = torch.where(on[rows].view(-1, 1, 1), found, states)
-            return torch.lerp(states, found, scale)
+            new_states = torch.where(alone.view(-1, 1, 1), bare, written)
+            new_states = torch.where(on[rows].view(-1, 1, 1), new_states, states)
+            return torch.lerp(states, new_states, scale)
 
         return own, rewrite

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from limner.core.types import Live
 from limner.parts.attention.regions import within_region
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
-from limner.parts.modifiers.kept import Kept, prefixed, taken, under
+from limner.parts.modifiers.parameters import Kept, prefixed, taken, under
 from limner.parts.modifiers.states import other_words
 
 from .words_of_pictures import nouns_read
@@ -75,11 +75,11 @@ class layered_attention:
         live = Live(prefixed(prefix, {**own, "features": features}))
         word = {self.subject.handle: base.word_vectors(self.subject.noun)}
         live.words |= word
-        strength, kept = scale * self.scale, Kept()
+        strength, cache = scale * self.scale, Kept()
 
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.kind == "cross" and live.on:
-                made, on = self._tokens(base, call.run, len(call.query), features, own, kept)
+                made, on = self._tokens(base, call.run, len(call.query), features, own, cache)
                 mine = made[:, sites.index(call.site.name)]
                 key, value = (mine @ own[f"{call.site.name}.{part}"].T for part in ("key", "value"))
                 weight = strength * on.to(mine)[:, None, None, None] * self._where(base, call, word)
@@ -101,34 +101,34 @@ class layered_attention:
         from .query_words import compared_width
 
         wide = self.former.width
-        found = self._shape(base).start(places, base.word_table().shape[1], generator)
+        parameters = self._shape(base).start(places, base.word_table().shape[1], generator)
         for site in (site for site in base.sites if site.kind == "cross"):
             out = base.key_value(site)[0].weight.shape[0]
-            found[f"{site.name}.key"] = torch.randn(out, wide, generator=generator) / wide**0.5
-            found[f"{site.name}.value"] = torch.zeros(out, wide)
-        return found | {"whole": torch.randn(compared_width(base), wide, generator=generator) / wide**0.5}
+            parameters[f"{site.name}.key"] = torch.randn(out, wide, generator=generator) / wide**0.5
+            parameters[f"{site.name}.value"] = torch.zeros(out, wide)
+        return parameters | {"whole": torch.randn(compared_width(base), wide, generator=generator) / wide**0.5}
 
     def _tokens(
-        self, base: Base, run: Pass, rows: int, features: Tensor, own: Mapping[str, Tensor], kept: Kept
+        self, base: Base, run: Pass, rows: int, features: Tensor, own: Mapping[str, Tensor], cache: Kept
     ) -> tuple[Tensor, Tensor]:
         """[rows, sites, tokens, width], and [rows] bool: rows with pictures. Made once in a run, and once in a
         sampling."""
         import torch
 
         if id(self) in run.cache:
-            found: tuple[Tensor, Tensor] = run.cache[id(self)]
-            return found
+            tokens_and_rows: tuple[Tensor, Tensor] = run.cache[id(self)]
+            return tokens_and_rows
         seen, on = looked_at_by_rows(base, run, self.look, features, rows)
-        kept.check(own.values())
+        cache.check(own.values())
         still = run.references is None and not torch.is_grad_enabled()
-        if not still or "tokens" not in kept.values:
+        if not still or "tokens" not in cache.values:
             which = list(range(rows)) if run.references is not None else [0]
             asked = self.asked(base, own, seen[which], nouns_read(base, run, which, self.subject))
-            kept.values["tokens"] = asked
-        made, whole = kept.values["tokens"]
-        run.kept[TOKENS], run.kept[WHOLE] = made.flatten(2), whole
+            cache.values["tokens"] = asked
+        made, whole = cache.values["tokens"]
+        run.activations[TOKENS], run.activations[WHOLE] = made.flatten(2), whole
         run.cache[id(self)] = made.expand(rows, -1, -1, -1), on
-        return self._tokens(base, run, rows, features, own, kept)
+        return self._tokens(base, run, rows, features, own, cache)
 
     def asked(self, base: Base, own: Mapping[str, Tensor], seen: Tensor, nouns: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Tokens [B, sites, tokens, width] and the whole picture's [B, D], from states [B, R, L, F] and noun vectors
@@ -136,8 +136,8 @@ class layered_attention:
         import torch
 
         count, words = seen.shape[1], torch.nn.utils.rnn.pad_sequence(nouns, batch_first=True)
-        found = self._shape(base)(own, seen.flatten(0, 1), words.repeat_interleave(count, 0))
-        mean = found.unflatten(0, (-1, count)).mean(1)
+        tokens = self._shape(base)(own, seen.flatten(0, 1), words.repeat_interleave(count, 0))
+        mean = tokens.unflatten(0, (-1, count)).mean(1)
         return mean[:, 1:].unflatten(1, (-1, self.tokens)), mean[:, 0] @ own["whole"].T
 
     def _where(self, base: Base, call: AttentionCall, words: Mapping[str, Tensor]) -> Tensor | float:

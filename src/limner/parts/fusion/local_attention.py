@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from limner.core.types import Live
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.encoders.perceptron import perceptron, perceptron_start
-from limner.parts.modifiers.kept import prefixed, taken, under
+from limner.parts.modifiers.parameters import prefixed, taken, under
 from limner.parts.modifiers.states import other_words
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ class local_attention:
     ) -> tuple[Tensor, Tensor]:
         """Details [rows, M, D]; and [rows, 1, 1, 1]: 0 for rows without pictures."""
         seen, on = looked_at_by_rows(base, run, self.look, features, len(run.prompts))
-        found = details(own, features if run.references is None else seen[rows]).expand(len(rows), -1, -1)
-        return found, on[rows].to(found).view(-1, 1, 1, 1)
+        states = details(own, features if run.references is None else seen[rows]).expand(len(rows), -1, -1)
+        return states, on[rows].to(states).view(-1, 1, 1, 1)
 
     def _add(
         self,
@@ -125,7 +125,7 @@ class local_attention:
             call.heads(self._projected(layer, own, f"{call.site.name}.{part}", states))
             for part, layer in zip(("key", "value"), base.key_value(call.site), strict=True)
         )
-        call.run.kept[f"{self.name} values, {call.site.name}"] = value
+        call.run.activations[f"{self.name} values, {call.site.name}"] = value
         at = torch.tensor(rows, device=call.query.device)
         read: list[Tensor] = []
 
@@ -134,8 +134,8 @@ class local_attention:
             return maps
 
         def add(out: Tensor) -> Tensor:
-            found = F.scaled_dot_product_attention(call.query[at], key.to(call.query), value.to(call.query))
-            return out.index_add(0, at, (strength * on * gate(read[0])[..., None] * found).to(out))
+            attention = F.scaled_dot_product_attention(call.query[at], key.to(call.query), value.to(call.query))
+            return out.index_add(0, at, (strength * on * gate(read[0])[..., None] * attention).to(out))
 
         call.on_maps.append(keep)
         call.on_output.append(add)
@@ -189,10 +189,10 @@ class details_of_depths:
         def details(own: Mapping[str, Tensor], seen: Tensor) -> Tensor:
             states, where = seen[..., :-1], seen[:, :, 1:, 0, -1:]
             depths = range(states.shape[3])
-            found = sum(
+            total = sum(
                 perceptron(own, f"whole.{k}", states[:, :, :1, k]) + perceptron(own, f"places.{k}", states[:, :, 1:, k])
                 for k in depths
             )
-            return (found / len(depths) * where).flatten(1, 2)
+            return (total / len(depths) * where).flatten(1, 2)
 
         return start, details

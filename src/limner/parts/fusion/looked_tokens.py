@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.encoders.perceptron import perceptron, perceptron_start
-from limner.parts.modifiers.kept import prefixed, taken, under
+from limner.parts.modifiers.parameters import prefixed, taken, under
 
 if TYPE_CHECKING:
     from collections.abc import Callable

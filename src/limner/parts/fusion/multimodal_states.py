@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from limner.parts.encoders.looks import Look, alone, each_of, looked_at, looked_at_by_rows
 from limner.parts.encoders.multimodal import Multimodal, multimodal, multimodal_places
-from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -52,16 +52,16 @@ def states_of_multimodal(subject: Subject, writer: Writer) -> Making:
         painted: dict[tuple[str, ...], Tensor] = {}
 
         def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
-            said = tuple(run.prompts[row] for row in rows)
+            prompts = tuple(run.prompts[row] for row in rows)
             still = run.random is None and not torch.is_grad_enabled()
-            if not still or said not in painted:
+            if not still or prompts not in painted:
                 seen, on = looked_at_by_rows(base, run, look, own[FEATURES], len(run.prompts))
                 nouns = [noun_of(run, row, subject) for row in rows]
-                made = _written(writer, own, reader, said, (subject.handle, nouns), seen[rows], on[rows].tolist())
+                made = _written(writer, own, reader, prompts, (subject.handle, nouns), seen[rows], on[rows].tolist())
                 painted.clear()
                 if still:
-                    painted[said] = made
-            written = made if not still else painted[said]
+                    painted[prompts] = made
+            written = made if not still else painted[prompts]
             return written.to(states) if scale == 1 else torch.lerp(states, written.to(states), scale)
 
         return {**parameters, FEATURES: features}, rewrite
@@ -83,14 +83,14 @@ def _written(
     writer: Writer,
     own: Mapping[str, Tensor],
     reader: Multimodal,
-    said: Sequence[str],
+    prompts: Sequence[str],
     called: tuple[str, Sequence[str]],
     seen: Tensor,
     on: Sequence[bool],
 ) -> Tensor:
     """[rows, L, D]: hidden states from picture vectors [rows, R, places, width]."""
     word, nouns = called
-    texts = [writer.text(reader, p, word, n, shown=s) for p, n, s in zip(said, nouns, on, strict=True)]
+    texts = [writer.text(reader, p, word, n, shown=s) for p, n, s in zip(prompts, nouns, on, strict=True)]
     parts = [writer.states(own, reader, texts, seen[:, k]) for k in range(seen.shape[1] if any(on) else 1)]
     return sum(parts[1:], start=parts[0]) / len(parts)
 

@@ -62,10 +62,10 @@ def noise_aware(
             about = torch.cat([seen, features_under_way(base, run).to(seen), clock(base, run.time).to(seen)], -1)
             hidden = F.leaky_relu(F.linear(about, own["first.weight"], own["first.bias"]))
             offset = scale * F.linear(hidden, own["second.weight"], own["second.bias"])
-            run.kept["word offset"] = offset
+            run.activations["word offset"] = offset
             first = plain[:, 0] if start == "noun" else begins.expand(len(seen), -1).to(plain)
-            found = first[:, None] + offset.unflatten(-1, (words, wide))
-            return found * run.cache.get((WORN_AT, handle), 1.0) if handle else found
+            token_vectors = first[:, None] + offset.unflatten(-1, (words, wide))
+            return token_vectors * run.cache.get((WORN_AT, handle), 1.0) if handle else token_vectors
 
         return Mapped(tensors, vectors, changing=True)
 

@@ -13,7 +13,7 @@ from limner.core.types import Live, split
 from limner.parts.attention.followed import noun_places
 from limner.parts.encoders.clip import clip_global
 from limner.parts.encoders.looks import alone, each_of, looked_at, looked_at_by_rows
-from limner.parts.modifiers.kept import Kept, prefixed, taken, under
+from limner.parts.modifiers.parameters import Kept, prefixed, taken, under
 
 from .decoupled_cross_attention import decoupled_cross_attention
 
@@ -93,17 +93,17 @@ class predicted_embedding:
         start |= {"image.projection.bias": torch.zeros(self.tokens * wide)}
         start |= {"image.norm.weight": torch.ones(wide), "image.norm.bias": torch.zeros(wide)}
         parameters = taken(start, stored, base, what="the predicted embedding")
-        kept = Kept()
+        cache = Kept()
 
         def make(own: Mapping[str, Tensor], run: Pass, rows: int) -> Tensor:
-            kept.check(parameters.values())
+            cache.check(parameters.values())
             still = run.random is None and not torch.is_grad_enabled()
             key = run.prompts, run.branches, rows
-            embedding = kept.values.get(key) if still else None
+            embedding = cache.values.get(key) if still else None
             if embedding is None:
                 embedding = self._predicted(base, own, run, rows)
                 if still:
-                    kept.values[key] = embedding
+                    cache.values[key] = embedding
             flat = F.linear(embedding, own["image.projection.weight"], own["image.projection.bias"])
             states = flat.view(rows, self.tokens, wide)
             return F.layer_norm(states, (wide,), own["image.norm.weight"], own["image.norm.bias"])
@@ -118,14 +118,14 @@ class predicted_embedding:
             return clip_global(base, run.references.first) * run.references.on.to(base.device)[:, None]
         features, on = looked_at_by_rows(base, run, LOOK, own[FEATURES], rows)
         seen = on.nonzero().flatten().tolist()
-        found = features.new_zeros(rows, features.shape[-1])
+        embeddings = features.new_zeros(rows, features.shape[-1])
         if not seen:
-            return found
+            return embeddings
         nouns = run.references.nouns if run.references is not None else [self.subject.noun] * rows
         others = _others(run, nouns[0]) if run.references is None else {}
         shown = [{nouns[row]: features[row].mean(0), **others} for row in seen]
         made = self.predict(base, own, [run.prompts[row] for row in seen], shown)
-        return found.index_copy(0, torch.tensor(seen, device=found.device), made.to(found))
+        return embeddings.index_copy(0, torch.tensor(seen, device=embeddings.device), made.to(embeddings))
 
     def predict(
         self, base: Base, own: Mapping[str, Tensor], prompts: Sequence[str], shown: Sequence[Mapping[str, Tensor]]
@@ -169,8 +169,8 @@ class predicted_embedding:
 
         normed = F.layer_norm(x, (self.width,))
         query, key, value = (split(part, self.heads) for part in F.linear(normed, own["qkv"]).chunk(3, -1))
-        found = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-        x = x + F.linear(found, own["merge"])
+        attention = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        x = x + F.linear(attention, own["merge"])
         inner = F.linear(F.gelu(F.linear(F.layer_norm(x, (self.width,)), own["first"], own["bias"])), own["second"])
         return x + inner
 
@@ -179,19 +179,19 @@ class predicted_embedding:
 
         rows, wide = base.states_shape
         width = self.width
-        found = {"text": _matrix(width, wide, generator), "image": _matrix(width, dim, generator)}
-        found |= {"pooled": _matrix(width, _text_width(base), generator), "query": _matrix(1, width, generator)[0]}
-        found |= {"positions": 0.02 * torch.randn(rows, width, generator=generator)}
-        found |= {"out": _matrix(dim, width, generator), "out.bias": torch.zeros(dim)}
+        parameters = {"text": _matrix(width, wide, generator), "image": _matrix(width, dim, generator)}
+        parameters |= {"pooled": _matrix(width, _text_width(base), generator), "query": _matrix(1, width, generator)[0]}
+        parameters |= {"positions": 0.02 * torch.randn(rows, width, generator=generator)}
+        parameters |= {"out": _matrix(dim, width, generator), "out.bias": torch.zeros(dim)}
         for k in range(self.layers):
-            found |= {
+            parameters |= {
                 f"{k}.qkv": _matrix(3 * width, width, generator),
                 f"{k}.merge": _matrix(width, width, generator),
                 f"{k}.first": _matrix(4 * width, width, generator),
                 f"{k}.bias": torch.zeros(4 * width),
                 f"{k}.second": _matrix(width, 4 * width, generator),
             }
-        return found
+        return parameters
 
 
 def embedding_regression(

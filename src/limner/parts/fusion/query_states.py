@@ -45,13 +45,13 @@ class query_states:
 
         length, wide = base.states_shape
         spread = float(reader.model.get_input_embeddings().weight.float().std())
-        found = {
+        parameters = {
             "queries": spread * torch.randn(length, reader.width, generator=generator),
             "first": matrix(self.width, reader.width, generator),
             "second": matrix(wide, self.width, generator),
         }
-        found |= new_block("layer", reader.width, generator)
-        return found | (reader.factors(self.rank, generator) if self.rank else {})
+        parameters |= new_block("layer", reader.width, generator)
+        return parameters | (reader.factors(self.rank, generator) if self.rank else {})
 
     def text(self, reader: Multimodal, prompt: str, word: str, noun: str, *, shown: bool) -> str:
         text = reader.asked("new picture", prompt=prompt.replace(word, f"a {noun}"), noun=noun)
@@ -92,10 +92,10 @@ def like_text_tower(source: Source, fusion: changed_states, writer: query_states
         if shown is not None:
             rows = list(zip(prompts, shown.nouns, shown.looks, map(bool, shown.on), strict=True))
         texts = [writer.text(reader, prompt, fusion.word, noun, shown=on) for prompt, noun, _, on in rows]
-        said = [prompt.replace(fusion.word, looks if on else f"a {noun}") for prompt, noun, looks, on in rows]
+        descriptions = [prompt.replace(fusion.word, looks if on else f"a {noun}") for prompt, noun, looks, on in rows]
         with torch.no_grad():
             seen = None if shown is None else _look(writer)(base, shown)[:, 0]
-            wanted = base.text_states(said, words={})
+            wanted = base.text_states(descriptions, words={})
         return (writer.states(own, reader, texts, seen).float() - wanted.float()).square().mean()
 
     return Objective(f"like the text tower({source.name})", source, value, any_target=True)
@@ -127,7 +127,7 @@ def explanation(source: Source, fusion: changed_states, writer: query_states) ->
         reader, own = multimodal(base, writer.model), tensors_of(step.adapted, fusion)
         seen = _look(writer)(base, shown)[rows, 0]
         prompts = [step.batch.prompts[row] for row in rows]
-        nouns, looks = ([told[row] for row in rows] for told in (shown.nouns, shown.looks))
+        nouns, looks = ([column[row] for row in rows] for column in (shown.nouns, shown.looks))
         texts = [writer.text(reader, p, fusion.word, n, shown=True) for p, n in zip(prompts, nouns, strict=True)]
         answers = [explained(p, fusion.word, look) for p, look in zip(prompts, looks, strict=True)]
         with reader.changed(own):

@@ -55,15 +55,15 @@ class query_words:
         table, room = base.word_table().float(), max(self.former.room, base.states_shape[0])
         former = replace(self.former, room=room)
         wide, length = table.shape[1], START * float(table.std())
-        found = former.start(places, wide, generator) | normal("projector.norm", wide)
+        parameters = former.start(places, wide, generator) | normal("projector.norm", wide)
         if wide != former.width:
-            found["out.weight"] = length * drawn(wide, former.width)
-        found["projector.in.weight"] = drawn(self.projector, wide)
-        found["projector.in.bias"] = torch.zeros(self.projector)
-        found["projector.out.weight"] = length * drawn(wide, self.projector)
-        found["projector.out.bias"] = torch.zeros(wide)
-        found["match.weight"] = torch.zeros(former.width)
-        return found | {"contrast.weight": drawn(compared_width(base), former.width)}
+            parameters["out.weight"] = length * drawn(wide, former.width)
+        parameters["projector.in.weight"] = drawn(self.projector, wide)
+        parameters["projector.in.bias"] = torch.zeros(self.projector)
+        parameters["projector.out.weight"] = length * drawn(wide, self.projector)
+        parameters["projector.out.bias"] = torch.zeros(wide)
+        parameters["match.weight"] = torch.zeros(former.width)
+        return parameters | {"contrast.weight": drawn(compared_width(base), former.width)}
 
     def words(self, own: Mapping[str, Tensor], seen: Tensor, nouns: Tensor) -> Tensor:
         """[B, queries, D] from states [B, R, L, F] and vectors [B, n, D] of nouns."""

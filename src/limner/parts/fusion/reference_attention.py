@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from limner.parts.modifiers.kept import taken
 from limner.parts.modifiers.low_rank import low_rank
+from limner.parts.modifiers.parameters import taken
 
 from .reference_network import Reading, Shown, reference_network
 from .subject_attention import attended
@@ -84,14 +84,14 @@ def attending(width: int = 64) -> Reading:
             for part in ("query", "key", "value"):
                 start[f"{site.name}.{part}"] = torch.randn(width, wide, generator=generator) / wide**0.5
             start[f"{site.name}.out"] = torch.zeros(wide, width)
-        found = taken(start, stored, base, what="the attention to references")
+        parameters = taken(start, stored, base, what="the attention to references")
 
         def use(call: AttentionCall, shown: Shown, own: Mapping[str, Tensor]) -> None:
             weights = [own[f"{call.site.name}.{part}"] for part in ("query", "key", "value", "out")]
             added = shown.by_row * attended(call.hidden, shown.hidden, weights)
             call.beyond.append(lambda _: added)
 
-        return found, use
+        return parameters, use
 
     return reading
 

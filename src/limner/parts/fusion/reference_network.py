@@ -14,7 +14,7 @@ from limner.errors import InputError
 from limner.parts.encoders.denoiser import switched_off
 from limner.parts.encoders.latents import encoded
 from limner.parts.encoders.looks import subject_references
-from limner.parts.modifiers.kept import Kept, prefixed, under
+from limner.parts.modifiers.parameters import Kept, prefixed, under
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -104,8 +104,8 @@ class reference_network:
         with made as copy:
             live = Live(within=(copy,) if self.shared else ())
             running = _Running(self, base, copy, copy.operations, latents, where, scale)
-            kept = {f"{prefix}latents": latents, f"{prefix}masks": where}
-            live.tensors = {**copy.tensors, **kept, **prefixed(prefix, own)}
+            reference_tensors = {f"{prefix}latents": latents, f"{prefix}masks": where}
+            live.tensors = {**copy.tensors, **reference_tensors, **prefixed(prefix, own)}
             copy.on = self.shared
             if scale:
                 shared = copy.operations if self.shared else ()
@@ -117,8 +117,8 @@ class reference_network:
         import torch
 
         if f"{self.name}.latents" in stored:
-            kept = (stored[f"{self.name}.{what}"] for what in ("latents", "masks"))
-            latents, where = (tensor.to(base.device, base.dtype) for tensor in kept)
+            tensors = (stored[f"{self.name}.{what}"] for what in ("latents", "masks"))
+            latents, where = (tensor.to(base.device, base.dtype) for tensor in tensors)
             return latents, where
         with torch.no_grad():
             shown = subject_references(base, self.subject, masks=self.plain)
@@ -127,7 +127,7 @@ class reference_network:
             latents, where = encoded(base, shown, plain=self.plain)
         return latents[0], where[0]
 
-    def said(self, noun: str, captions: tuple[str, ...], count: int) -> list[str]:
+    def prompts_of(self, noun: str, captions: tuple[str, ...], count: int) -> list[str]:
         """The prompts of one row's pictures."""
         own = captions if self.captioned and captions else ("",) * count
         return [caption or self.says.format(noun=noun) for caption in own]
@@ -144,7 +144,7 @@ class _Running:
     latents: Tensor
     where: Tensor
     scale: float
-    kept: Kept = field(default_factory=Kept)
+    cache: Kept = field(default_factory=Kept)
     texts: LRU[Tensor] = field(default_factory=lambda: LRU(TEXT_BYTES))
 
     def operation(self, names: set[str], use: Use, own: Mapping[str, Tensor], live: Live) -> AttentionOp:
@@ -181,22 +181,24 @@ class _Running:
             if not on.any():
                 return {}
         count = clean.shape[1]
-        said = [text for row in zip(nouns, captions, strict=True) for text in self.network.said(*row, count)]
-        found = {}
-        for name, states in self._hidden(clean, said, time, run).items():
+        prompts = [text for row in zip(nouns, captions, strict=True) for text in self.network.prompts_of(*row, count)]
+        shown_by_site = {}
+        for name, states in self._hidden(clean, prompts, time, run).items():
             seen = _resized(masks, states.shape[1]).flatten(1)
             whole = states.unflatten(0, clean.shape[:2]).flatten(1, 2)
             at = on.to(whole.device)
             handle = self.network.subject.handle
-            found[name] = Shown(whole.expand(rows, -1, -1), seen.expand(rows, -1), at, count, self.scale, handle)
-        return found
+            shown_by_site[name] = Shown(
+                whole.expand(rows, -1, -1), seen.expand(rows, -1), at, count, self.scale, handle
+            )
+        return shown_by_site
 
     def _own_captions(self) -> tuple[str, ...]:
         """Captions of the subject's pictures, with the class noun in the handle's position."""
         subject = self.network.subject
         return tuple(picture.caption.replace(subject.handle, f"a {subject.noun}") for picture in subject.pictures)
 
-    def _hidden(self, clean: Tensor, said: list[str], time: Tensor, run: Pass) -> dict[str, Tensor]:
+    def _hidden(self, clean: Tensor, prompts: list[str], time: Tensor, run: Pass) -> dict[str, Tensor]:
         """[B * R, N, C] by site: its input when the network reads these latents [B, R, C, h, w]."""
         import torch
 
@@ -205,11 +207,11 @@ class _Running:
         base, noised, count = self.base, self.network.noised, clean.shape[1]
         flat, times = clean.flatten(0, 1), time.repeat_interleave(count) * int(noised)
         still = run.random is None and run.references is None and not torch.is_grad_enabled()
-        self.kept.check(self.copy.tensors.values())
+        self.cache.check(self.copy.tensors.values())
         key = int(times[0])
-        if still and key in self.kept.values:
-            found: dict[str, Tensor] = self.kept.values[key]
-            return found
+        if still and key in self.cache.values:
+            cached_states: dict[str, Tensor] = self.cache.values[key]
+            return cached_states
         if noised:
             at = run.random("reference noise") if run.random else stream(0, "reference noise", key)
             flat = base.noised(flat, torch.randn(flat.shape, generator=at).to(flat), times)
@@ -221,25 +223,29 @@ class _Running:
             return call
 
         with switched_off(run.lives, but=self.copy):
-            about = Pass((*self.inner, note), time=times, prompts=tuple(said), fused=run.fused)
-            base.predict(flat, times, self._states(said), context=about)
+            about = Pass((*self.inner, note), time=times, prompts=tuple(prompts), fused=run.fused)
+            base.predict(flat, times, self._states(prompts), context=about)
         if still:
-            self.kept.values.clear()
-            self.kept.values[key] = hidden
+            self.cache.values.clear()
+            self.cache.values[key] = hidden
         return hidden
 
-    def _states(self, said: list[str]) -> Tensor:
+    def _states(self, prompts: list[str]) -> Tensor:
         """[B * R, L, D]: the base's hidden states of these prompts; cached while the network is attached."""
         import torch
 
-        found: dict[str, Tensor] = {}
+        states_by_prompt: dict[str, Tensor] = {}
         with torch.no_grad():
-            for text in said:
-                if text not in found:
+            for text in prompts:
+                if text not in states_by_prompt:
                     states = self.texts.get(text)
-                    found[text] = self.base.text_states([text], words={})[0] if states is None else states
-                    self.texts.put(text, found[text], found[text].numel() * found[text].element_size())
-        return torch.stack([found[text] for text in said])
+                    states_by_prompt[text] = self.base.text_states([text], words={})[0] if states is None else states
+                    self.texts.put(
+                        text,
+                        states_by_prompt[text],
+                        states_by_prompt[text].numel() * states_by_prompt[text].element_size(),
+                    )
+        return torch.stack([states_by_prompt[text] for text in prompts])
 
 
 def _resized(masks: Tensor, places: int) -> Tensor:

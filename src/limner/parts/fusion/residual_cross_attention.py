@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from limner.core.types import Live, split
 from limner.parts.attention.regions import within_region
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
-from limner.parts.modifiers.kept import prefixed, taken, under
+from limner.parts.modifiers.parameters import prefixed, taken, under
 
 if TYPE_CHECKING:
     from collections.abc import Callable

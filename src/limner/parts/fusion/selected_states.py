@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from limner.core.recipe import Objective
 from limner.errors import InputError
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
-from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -54,7 +54,7 @@ class selected_states:
             tokens, on = looked_at_by_rows(base, run, self.look, own[FEATURES], rows)
             query = _read(base, self._queries(run, rows), known)
             scales = self.scales(own, tokens, query)  # [depths, rows, L_text, C]
-            run.kept[SELECTED], run.kept[QUERY] = scales.mean(2), query.mean(1)
+            run.activations[SELECTED], run.activations[QUERY] = scales.mean(2), query.mean(1)
             return scales.movedim(0, 1).flatten(1, 2) * on.to(scales).view(-1, 1, 1)
 
         return {**parameters, FEATURES: features}, make
@@ -103,12 +103,12 @@ def query_consistency(source: Source) -> Objective:
         import torch.nn.functional as F
 
         prediction, references = step.prediction, step.batch.references
-        kept = prediction.kept.kept if prediction.kept else {}
-        if SELECTED not in kept or references is None:
+        tensors = prediction.run.activations if prediction.run else {}
+        if SELECTED not in tensors or references is None:
             raise InputError(
                 "query consistency needs `selected_states` and references in the same stage; found neither"
             )
-        near = F.cosine_similarity(kept[SELECTED].float(), kept[QUERY].float(), dim=-1)  # [depths, rows]
+        near = F.cosine_similarity(tensors[SELECTED].float(), tensors[QUERY].float(), dim=-1)  # [depths, rows]
         counts = references.on.to(near)
         return ((1 - near).sum(0) * counts).sum() / counts.sum().clamp_min(1)
 

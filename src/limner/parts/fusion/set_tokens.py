@@ -10,7 +10,7 @@ from limner.core.recipe import Objective
 from limner.parts.encoders.clip import clip_last
 from limner.parts.encoders.looks import all_of, looked_at, looked_at_by_rows
 from limner.parts.encoders.qformer import QueryFormer
-from limner.parts.modifiers.kept import prefixed, taken, under
+from limner.parts.modifiers.parameters import prefixed, taken, under
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -105,8 +105,8 @@ class set_tokens:
 
         shown = F.linear(torch.cat([patches, level[..., None].to(patches)], -1), own[f"{name}.patch"])
         places = torch.cat([tokens, shown + own[f"{name}.place"]], 1)
-        found = self.decoder(under(f"{name}.", own), places)
-        return F.linear(found, own[f"{name}.out"])
+        hidden = self.decoder(under(f"{name}.", own), places)
+        return F.linear(hidden, own[f"{name}.out"])
 
 
 def few_to_many(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from limner.core.types import Live
-from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.parameters import taken
 
 from .decoupled_cross_attention import FEATURES, Encoder
 
@@ -66,9 +66,9 @@ class subject_attention:
                     ("out", hidden, self.width),
                 )
             }
-            found = taken(start, stored, base, what="the subject attention")
-            own[site.name] = list(found.values())
-            live.tensors |= found
+            parameters = taken(start, stored, base, what="the subject attention")
+            own[site.name] = list(parameters.values())
+            live.tensors |= parameters
 
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.name in own and live.on:
@@ -99,8 +99,8 @@ class subject_attention:
                 states, on = self.encoder(base, run.references.first), run.references.on
             normal = F.layer_norm(states, states.shape[-1:])
             run.cache[id(self)] = normal, on.to(states).view(-1, 1, 1)
-        found: tuple[Tensor, Tensor] = run.cache[id(self)]
-        return found
+        states_and_rows: tuple[Tensor, Tensor] = run.cache[id(self)]
+        return states_and_rows
 
 
 def attended(hidden: Tensor, states: Tensor, own: list[Tensor]) -> Tensor:

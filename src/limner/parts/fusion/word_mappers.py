@@ -41,10 +41,10 @@ class one_word:
         def vectors(own: Mapping[str, Tensor], seen: Tensor, nouns: Tensor, run: Pass) -> Tensor:
             import torch.nn.functional as F
 
-            found = own["base"] + perceptron(own, "word", seen)
+            word_vectors = own["base"] + perceptron(own, "word", seen)
             if length and run.references is None:
-                found = length * F.normalize(found, dim=-1)
-            return found[:, None]
+                word_vectors = length * F.normalize(word_vectors, dim=-1)
+            return word_vectors[:, None]
 
         return Mapped(own, vectors)
 

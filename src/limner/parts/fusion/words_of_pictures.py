@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
-from limner.parts.modifiers.kept import taken
+from limner.parts.modifiers.parameters import taken
 from limner.parts.modifiers.states import other_words, put_in, read_beside
 
 if TYPE_CHECKING:
@@ -67,27 +67,27 @@ def words_of_pictures(
         painted: dict[Any, tuple[Tensor, list[Tensor], list[dict[str, Tensor]]]] = {}
 
         def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
-            said = [run.prompts[row] for row in rows]
+            prompts = [run.prompts[row] for row in rows]
             others = [other_words(run, row, but=subject.handle) for row in rows]
             still = run.random is None and not mapped.changing and not torch.is_grad_enabled()
-            key = tuple(said), tuple(id(vectors) for own in others for vectors in own.values())
+            key = tuple(prompts), tuple(id(vectors) for own in others for vectors in own.values())
             if still and key in painted:
-                found, put, _ = painted[key]
+                new_states, put, _ = painted[key]
                 put_in(run, subject.handle, {row: _always(v) for row, v in zip(rows, put, strict=True)})
-                return found
+                return new_states
             seen, on = looked_at_by_rows(base, run, look, own[FEATURES], len(run.prompts))
             plain = [base.word_vectors(like)] * len(rows) if like else nouns_read(base, run, rows, subject)
             padded = torch.nn.utils.rnn.pad_sequence(plain, batch_first=True)
             vectors = mapped.vectors(own, seen[rows], padded, run.of(rows))
-            run.kept["picture words"] = vectors
+            run.activations["picture words"] = vectors
             put = [
                 put_of(vectors[k], plain[k], shown, scale, behind=before_noun)
                 for k, shown in enumerate(on[rows].tolist())
             ]
             put_in(run, subject.handle, {row: _always(v) for row, v in zip(rows, put, strict=True)})
-            found = read_with(
+            new_states = read_with(
                 base,
-                said,
+                prompts,
                 put,
                 on[rows].tolist(),
                 subject.handle,
@@ -98,8 +98,8 @@ def words_of_pictures(
             ).to(states)
             if still:
                 painted.clear()
-                painted[key] = found, put, others
-            return found
+                painted[key] = new_states, put, others
+            return new_states
 
         rewrite.composes = True  # type: ignore[attr-defined]  # functions stay functions
         return own, rewrite
@@ -144,7 +144,7 @@ def put_of(vectors: Tensor, plain: Tensor, on: bool, scale: float, *, behind: bo
 
 def read_with(
     base: Base,
-    said: list[str],
+    prompts: list[str],
     put: Sequence[Tensor],
     on: list[bool],
     word: str,
@@ -157,7 +157,7 @@ def read_with(
     """[rows, L, D]: hidden states of the prompts with each row's vectors at the token's position.
 
     base: the base
-    said: the prompts
+    prompts: the prompts
     put: each row's vectors
     on: whether each row has pictures
     word: the token in prompts
@@ -167,7 +167,7 @@ def read_with(
     noun: the class noun of repetitions
     """
     words, texts = {}, []
-    for k, prompt in enumerate(said):
+    for k, prompt in enumerate(prompts):
         name = f"{word[:-1]}.{k}>"
         words[name], text = put[k], prompt.replace(word, name)
         known = {**words, **others[k]}

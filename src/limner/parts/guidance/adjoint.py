@@ -143,9 +143,9 @@ def _predicted(moment: Moment, x: Tensor, time: float) -> tuple[Tensor, Tensor]:
 
     assert moment.against is not None
     at = _at(moment, time, 2 * len(x))
-    said = (("",) * len(x)) + moment.prompts
+    prompts = (("",) * len(x)) + moment.prompts
     both = torch.cat([x, x])
-    run = moment.adapted.run(time=at, latents=both, prompts=said, branches=("negative", "text"))
+    run = moment.adapted.run(time=at, latents=both, prompts=prompts, branches=("negative", "text"))
     states = torch.cat([moment.against, moment.states])
     negative, text = moment.adapted.base.predict(both, at, states, context=run).chunk(2)
     return negative, text

@@ -28,11 +28,11 @@ def fused_guidance(alpha: float, *, branch: str = "plain") -> Guidance:
     def guidance(denoise: Denoiser, scale: float) -> Denoiser:
         def guided(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
             if scale == 1:
-                found = denoise(x, t, branches=tuple(shares))
+                predictions = denoise(x, t, branches=tuple(shares))
             else:
                 negative, *seen = denoise(x, t, branches=("negative", *shares))
-                found = tuple(negative + scale * (one - negative) for one in seen)
-            return (found[0] if len(found) == 1 else _mixed(found, tuple(shares.values())),)
+                predictions = tuple(negative + scale * (one - negative) for one in seen)
+            return (predictions[0] if len(predictions) == 1 else _mixed(predictions, tuple(shares.values())),)
 
         return guided
 

@@ -77,9 +77,9 @@ def reference_statistics(
             return moment.latents
         adapted, tensors = moment.adapted, moment.adapted.live[reference].tensors
         key = (id(reference), moment.total)
-        if key not in adapted.kept:
-            adapted.kept[key] = inverted(adapted.base, tensors[LATENTS], prompt, moment.total)
-        shown = adapted.kept[key][moment.step][None]
+        if key not in adapted.cache:
+            adapted.cache[key] = inverted(adapted.base, tensors[LATENTS], prompt, moment.total)
+        shown = adapted.cache[key][moment.step][None]
         x = moment.latents.clone()
         where = _read(moment, rows, word).to(x)
         mean, std = _statistics(shown, tensors[MASK].to(x))

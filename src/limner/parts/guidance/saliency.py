@@ -42,10 +42,13 @@ def saliency_fusion(*, begin: int = 700, end: int = 400, scene: str = "plain", b
                 less, text = denoise(x, t, branches=(before, "text"))
                 return (less + w * (text - less),)
             names = tuple(dict.fromkeys(("negative", scene, before, "text")))
-            found = dict(zip(names, denoise(x, t, branches=names), strict=True))
-            of_scene, of_subject = w * (found[scene] - found["negative"]), w * (found["text"] - found[before])
+            predictions = dict(zip(names, denoise(x, t, branches=names), strict=True))
+            of_scene, of_subject = (
+                w * (predictions[scene] - predictions["negative"]),
+                w * (predictions["text"] - predictions[before]),
+            )
             subject = salience(of_subject) > salience(of_scene)
-            return (torch.where(subject, found[before] + of_subject, found["negative"] + of_scene),)
+            return (torch.where(subject, predictions[before] + of_subject, predictions["negative"] + of_scene),)
 
         return guided
 

@@ -48,19 +48,19 @@ def kept_apart(*, strength: float = 0.3, until: float = 0.5) -> LatentOperation:
 
 def _first_of(adapted: Adapted) -> object:
     """The one operation of this kind that acts, among all attached adapters."""
-    worn = (op for adapter in adapted.adapters if adapter.scale for op in adapter.recipe.painting.latents)
-    return next((op for op in worn if getattr(op, "keeps_apart", False)), None)
+    operations = (op for adapter in adapted.adapters if adapter.scale for op in adapter.recipe.painting.latents)
+    return next((op for op in operations if getattr(op, "keeps_apart", False)), None)
 
 
 def _words_of(adapted: Adapted, prompt: str) -> list[str]:
     """The text that the base reads for each attached handle in an expanded prompt."""
-    found = []
+    words = []
     for adapter in adapted.adapters:
         for answer in adapter.answers:
             says = answer.says if isinstance(answer.says, str) else answer.says(adapted.base)
-            if says and says in prompt and says not in found:
-                found.append(says)
-    return found
+            if says and says in prompt and says not in words:
+                words.append(says)
+    return words
 
 
 def subject_maps(moment: Moment, latents: Tensor, row: int, words: list[str]) -> Tensor:
@@ -78,20 +78,20 @@ def subject_maps(moment: Moment, latents: Tensor, row: int, words: list[str]) ->
     run.operations += (keep_maps(),)
     output = base.predict(latents, time, moment.states[row : row + 1], context=run)
     maps = kept_maps(Prediction(output, run))[0]  # [N, M]
-    found = []
-    for said in words:
-        places = _places(moment, text, said)
+    word_maps = []
+    for phrase in words:
+        places = _places(moment, text, phrase)
         own = maps[:, places].sum(1)
-        found.append(own / own.sum().clamp_min(1e-8))
-    return torch.stack(found)
+        word_maps.append(own / own.sum().clamp_min(1e-8))
+    return torch.stack(word_maps)
 
 
-def _places(moment: Moment, text: str, said: str) -> list[int]:
+def _places(moment: Moment, text: str, phrase: str) -> list[int]:
     import torch
 
     base, known = moment.adapted.base, moment.adapted.words
-    count, mark = base.num_tokens(said, words=known), "<words-of-a-subject-whose-place-is-looked-for>"
-    marked = text.replace(said, mark)
+    count, mark = base.num_tokens(phrase, words=known), "<words-of-a-subject-whose-place-is-looked-for>"
+    marked = text.replace(phrase, mark)
     starts = base.word_places(marked, mark, words={**known, mark: torch.zeros(count, 1)})
     return [start + k for start in starts for k in range(count)]
 

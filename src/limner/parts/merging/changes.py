@@ -80,8 +80,8 @@ def member_of(adapter: Adapter, base: Base) -> Member:
             weight = parameter(base, f"{layer}.weight")
             before = adapted.originals.get(f"{layer}.weight", weight)
             changes[f"{layer}.weight"] = computed_weight(layer_module(base, layer)) - before
-    kept = {name: change for name, change in changes.items() if bool(change.any())}
-    return Member(adapter, dict(sorted(kept.items())), tuple(keeps), own)
+    nonzero_changes = {name: change for name, change in changes.items() if bool(change.any())}
+    return Member(adapter, dict(sorted(nonzero_changes.items())), tuple(keeps), own)
 
 
 def _check_plain(adapter: Adapter) -> None:
@@ -103,9 +103,9 @@ def _check_plain(adapter: Adapter) -> None:
 def _check_whole(base: Base, handle: str, modifier: Any, live: Live) -> None:
     rest = [name for name in live.tensors if not _layer_of(base, name)]
     if rest or live.words:
-        told = rest[0] if rest else next(iter(live.words))
+        extra = rest[0] if rest else next(iter(live.words))
         raise InputError(
-            f"{names([modifier])[0]} of {handle} changes layers and holds {told} besides, so it cannot be merged; paint with both concepts "
+            f"{names([modifier])[0]} of {handle} changes layers and holds {extra} besides, so it cannot be merged; paint with both concepts "
             "at once, --with FILE FILE"
         )
 
@@ -125,14 +125,14 @@ def _check_of_words(adapter: Adapter, modifier: Any, live: Live) -> None:
 def _layer_of(base: Base, name: str) -> str:
     """The linear or convolution layer that a tensor of a concept belongs to, "denoiser.NAME"; empty for none."""
     parts = "|".join(map(re.escape, sorted(base.parts, key=len, reverse=True)))
-    found = re.fullmatch(rf"[A-Za-z0-9_]+\.((?:{parts})\..+)\.[A-Za-z0-9_]+", name)
-    if found is None:
+    match = re.fullmatch(rf"[A-Za-z0-9_]+\.((?:{parts})\..+)\.[A-Za-z0-9_]+", name)
+    if match is None:
         return ""
     try:
-        module = layer_module(base, found[1])
+        module = layer_module(base, match[1])
     except (AttributeError, KeyError):
         return ""
-    return found[1] if hasattr(module, "weight") and module.weight.ndim in (2, 4) else ""
+    return match[1] if hasattr(module, "weight") and module.weight.ndim in (2, 4) else ""
 
 
 def layer_module(base: Base, layer: str) -> Any:
@@ -161,11 +161,11 @@ def computed_weight(layer: Any) -> Tensor:
     weight = layer.weight
     shape = weight.shape[1:]
     count = int(torch.tensor(shape).prod())
-    found = []
+    columns = []
     for start in range(0, count, ROWS):
         which = torch.arange(start, min(start + ROWS, count), device=weight.device)
-        found.append(_answers(layer, torch.nn.functional.one_hot(which, count).to(weight), shape))
-    return torch.cat(found).mT.reshape(weight.shape).contiguous()
+        columns.append(_answers(layer, torch.nn.functional.one_hot(which, count).to(weight), shape))
+    return torch.cat(columns).mT.reshape(weight.shape).contiguous()
 
 
 def _answers(layer: Any, directions: Tensor, shape: Any) -> Tensor:
@@ -195,17 +195,17 @@ def stored_of(base: Base, changes: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     import torch
 
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, change in changes.items():
         before, layer = parameter(base, name).detach(), name.removesuffix(".weight")
         factors = None
         if change.ndim in (2, 4) and _is_layer(base, layer) and float((change == 0).float().mean()) < MOSTLY:
             factors = _factors(change.float().cpu(), float(torch.linalg.matrix_norm(before.flatten(1).float(), 2)))
         if factors is None:
-            found[name] = (before + change.to(before)).cpu()
+            tensors[name] = (before + change.to(before)).cpu()
         else:
-            found[f"low_rank.{layer}.down"], found[f"low_rank.{layer}.up"] = factors
-    return found
+            tensors[f"low_rank.{layer}.down"], tensors[f"low_rank.{layer}.up"] = factors
+    return tensors
 
 
 def _is_layer(base: Base, layer: str) -> bool:

@@ -43,7 +43,7 @@ def closed_form(*, prompts: Sequence[str] = PROMPTS, num_captions: int = 200, da
         states = torch.cat(words)  # [s, D]
         direction = states @ inverse  # d [s, D]
         solved = torch.linalg.pinv(direction @ states.mT, hermitian=True)  # (d C^T)^-1 [s, s]
-        found = {}
+        merged_changes = {}
         for name in layers:
             wanted = [
                 own @ member.changes[name].double().cpu().mT
@@ -52,8 +52,8 @@ def closed_form(*, prompts: Sequence[str] = PROMPTS, num_captions: int = 200, da
                 for member, own in zip(members, words, strict=True)
             ]
             change = torch.cat(wanted).mT @ solved @ direction  # (V - W0 C^T) (d C^T)^-1 d
-            found[name] = change.to(parameter(base, name))
-        return found
+            merged_changes[name] = change.to(parameter(base, name))
+        return merged_changes
 
     return merging
 
@@ -80,14 +80,14 @@ def _states(member: Member, base: Base, prompts: Sequence[str]) -> Tensor:
     """[s, D] in double precision: the text-encoder hidden states of a concept's words, each once."""
     import torch
 
-    found = []
+    word_states = []
     with torch.no_grad(), attach(base, [member.adapter]) as adapted:
         for answer in member.adapter.answers:
             for prompt in prompts:
                 text = prompt.format(answer.handle)
                 states = adapted.text_states([text])[0].double().cpu()
-                found.append(states[list(adapted.handle_places(text, answer.handle))])
-    return torch.cat(found)
+                word_states.append(states[list(adapted.handle_places(text, answer.handle))])
+    return torch.cat(word_states)
 
 
 def _inverse_moment(base: Base, count: int, damping: float) -> Tensor:

@@ -50,16 +50,16 @@ def gradient_fusion(
         layers = [name for name in every if name.endswith(".weight") and parameter(base, name).ndim in (2, 4)]
         asked = [*prompts, *(beside_known(base, beside) if beside else ())]
         moments = [_moments(member, base, layers, asked, pictures, steps) for member in members]
-        found = {}
+        merged_changes = {}
         for name in every:
             now = parameter(base, name)
             changes = [member.changes.get(name, torch.zeros_like(now)) for member in members]
             if name not in layers:
-                found[name] = sum(changes[1:], changes[0]) / len(changes)
+                merged_changes[name] = sum(changes[1:], changes[0]) / len(changes)
                 continue
             own = [moment[name] for moment in moments]
-            found[name] = fused(changes, own, damping).view_as(now).to(now)
-        return found
+            merged_changes[name] = fused(changes, own, damping).view_as(now).to(now)
+        return merged_changes
 
     return merging
 
@@ -88,15 +88,15 @@ def _moments(
     """Layer's weight -> X X^T [in, in] in double precision, over all of its inputs while the concept is sampled."""
     import torch
 
-    said = [prompt.format(answer.handle) for answer in member.adapter.answers for prompt in prompts]
-    texts = [text for text in said for _ in range(pictures)]
-    with torch.no_grad(), attach(base, [member.adapter]) as adapted, recorded(base, layers) as found:
+    filled_prompts = [prompt.format(answer.handle) for answer in member.adapter.answers for prompt in prompts]
+    texts = [text for text in filled_prompts for _ in range(pictures)]
+    with torch.no_grad(), attach(base, [member.adapter]) as adapted, recorded(base, layers) as moments:
         settings = PaintSettings(steps=steps)
         for start in range(0, len(texts), settings.batch):
             part = texts[start : start + settings.batch]
             for _ in sample(adapted, part, seeds=range(start, start + len(part)), settings=settings):
                 pass
-    return found
+    return moments
 
 
 @contextmanager
@@ -108,15 +108,15 @@ def recorded(base: Base, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
     """
     import torch
 
-    found: dict[str, Tensor] = {}
+    moments: dict[str, Tensor] = {}
     handles = []
     try:
         for name in layers:
             module = layer_module(base, name.removesuffix(".weight"))
             size = module.weight[0].numel()
-            found[name] = torch.zeros(size, size, dtype=torch.float64)
-            handles.append(module.register_forward_pre_hook(_adding(found[name])))
-        yield found
+            moments[name] = torch.zeros(size, size, dtype=torch.float64)
+            handles.append(module.register_forward_pre_hook(_adding(moments[name])))
+        yield moments
     finally:
         for handle in handles:
             handle.remove()

@@ -25,14 +25,14 @@ def neuron_union() -> Merging:
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:
         import torch
 
-        found = {}
+        merged_changes = {}
         for name in sorted({name for member in members for name in member.changes}):
             now = parameter(base, name).detach()
             shut = torch.zeros_like(now, dtype=torch.bool)
             for member in members:
                 shut |= _shut_by(member, name, now)
-            found[name] = torch.where(shut, -now, torch.zeros_like(now))
-        return found
+            merged_changes[name] = torch.where(shut, -now, torch.zeros_like(now))
+        return merged_changes
 
     return merging
 

@@ -25,15 +25,15 @@ def orthogonal() -> Merging:
     """
 
     def merging(members: Sequence[Member], base: Base) -> dict[str, Tensor]:
-        found = {}
+        merged_changes = {}
         for name in sorted({name for member in members for name in member.changes}):
             changes = [member.changes[name] for member in members if name in member.changes]
             if len(changes) == 1 or changes[0].ndim < 2:
-                found[name] = sum(changes[1:], changes[0])
+                merged_changes[name] = sum(changes[1:], changes[0])
                 continue
             parts = orthogonalised([change.flatten(1).float() for change in changes], name)
-            found[name] = sum(parts[1:], parts[0]).view_as(changes[0]).to(changes[0])
-        return found
+            merged_changes[name] = sum(parts[1:], parts[0]).view_as(changes[0]).to(changes[0])
+        return merged_changes
 
     return merging
 

@@ -11,8 +11,8 @@ from limner.core.types import Live
 from limner.errors import InputError
 from limner.parts.encoders.looks import subject_references
 
-from .kept import taken
 from .names import name_vectors
+from .parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -64,13 +64,13 @@ class branch_integration:
             return maps
 
         def mix(out: Tensor) -> Tensor:
-            found = out.clone()
+            mixture = out.clone()
             for row in rows:
                 own, other = (self._mass(base, seen[0][k], call.run.prompts[k]) for k in (row, row + apart))
                 first, second = self.shares(own, other)[..., None]
                 both = first * out[row] + second * out[row + apart]
-                found[row] = both if scale == 1 else out[row].lerp(both, scale)
-            return found
+                mixture[row] = both if scale == 1 else out[row].lerp(both, scale)
+            return mixture
 
         if rows:
             call.on_maps.append(keep)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.core.types import Live
 
-from .kept import prefixed, taken, under
+from .parameters import prefixed, taken, under
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from limner.core.recipe import Objective
 from limner.core.streams import stream
 
-from .kept import Kept, taken
+from .parameters import Kept, taken
 from .states import other_words, read_beside
 
 if TYPE_CHECKING:
@@ -43,25 +43,25 @@ def prompt_distribution(word: str, *, prompts: int = 8, vectors: int = 4, spread
         spread_at_first = float(base.word_vectors("a photo of one").float().std())
         start = torch.randn(prompts, vectors, wide, generator=generator) * spread_at_first
         own = taken({"contexts": start}, stored, base, what="the learned prompts")
-        kept = Kept()
+        cache = Kept()
 
         def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
-            kept.check(own.values())
+            cache.check(own.values())
             words = {f"{word}{k}": vectors for k, vectors in enumerate(own["contexts"])}
-            found = []
+            new_states = []
             for row, plain in zip(rows, states, strict=True):
                 text = run.prompts[row]
-                if text not in kept.values:
-                    said = [text.replace(word, name) for name in words]
+                if text not in cache.values:
+                    texts = [text.replace(word, name) for name in words]
                     others = other_words(run, row, but=word)
-                    every = read_beside(base, said, words, [others] * len(said), run)
-                    places = [base.num_tokens(one, words={**words, **others}) + 1 for one in said]
+                    every = read_beside(base, texts, words, [others] * len(texts), run)
+                    places = [base.num_tokens(one, words={**words, **others}) + 1 for one in texts]
                     pooled = torch.stack([every[k, place] for k, place in enumerate(places)])
-                    kept.values[text] = every.mean(0), every.std(0), pooled
-                mean, std, run.kept[POOLED] = kept.values[text]
+                    cache.values[text] = every.mean(0), every.std(0), pooled
+                mean, std, run.activations[POOLED] = cache.values[text]
                 noise = torch.randn(mean.shape, generator=_of_row(run, row)).to(mean)
-                found.append(torch.lerp(plain, mean + (1.0 if run.random else spread) * std * noise, scale))
-            return torch.stack(found)
+                new_states.append(torch.lerp(plain, mean + (1.0 if run.random else spread) * std * noise, scale))
+            return torch.stack(new_states)
 
         return own, rewrite
 
@@ -84,9 +84,9 @@ def prompts_apart(source: Source) -> Objective:
     def value(step: Step) -> Tensor:
         import torch
 
-        kept = step.prediction.kept
-        assert kept is not None
-        features = torch.nn.functional.normalize(kept.kept[POOLED].float(), dim=-1)
+        run = step.prediction.run
+        assert run is not None
+        features = torch.nn.functional.normalize(run.activations[POOLED].float(), dim=-1)
         near = (features @ features.T).square()
         count = len(features)
         return (near.sum() - near.diagonal().sum()) / (count * (count - 1))

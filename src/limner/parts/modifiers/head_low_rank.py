@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from limner.core.types import Live
 
-from .kept import taken
+from .parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -48,9 +48,9 @@ class head_low_rank:
                 else torch.randn(shape, generator=generator) / shape[1] ** 0.5
                 for name, shape in shapes.items()
             }
-            found = taken(start, stored, base, what="the heads' change")
-            own[site.name] = list(found.values())
-            live.tensors |= found
+            parameters = taken(start, stored, base, what="the heads' change")
+            own[site.name] = list(parameters.values())
+            live.tensors |= parameters
 
         def operation(call: AttentionCall) -> AttentionCall:
             return self._beside(call, own[call.site.name], scale) if live.on else call

@@ -12,7 +12,7 @@ from limner.core.types import Live, Prediction
 from limner.errors import InputError
 from limner.parts.attention.maps import keep_maps, kept_maps
 
-from .kept import taken
+from .parameters import taken
 from .states import other_words
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ class image_attention:
                 else torch.randn(wide, wide, generator=generator) / wide**0.5
                 for part in ("query", "key", "value", "out")
             }
-            found = taken(start, stored, base, what="the image attention")
-            own[site.name] = list(found.values())
-            live.tensors |= found
+            parameters = taken(start, stored, base, what="the image attention")
+            own[site.name] = list(parameters.values())
+            live.tensors |= parameters
 
         def operation(call: AttentionCall) -> AttentionCall:
             if call.site.name not in own or not live.on or not any(self.subject.handle in p for p in call.run.prompts):
@@ -113,14 +113,16 @@ class image_attention:
         maps = kept_maps(Prediction(output, own))
         places = [self._places(base, run, row) for row in range(len(run.prompts))]
         star, end = (torch.stack([maps[k, :, pair[n]] for k, pair in enumerate(places)]) for n in (0, 1))
-        run.kept[WORD], run.kept[END] = star, end.detach()
+        run.activations[WORD], run.activations[END] = star, end.detach()
         masks = {name: _resized(otsu(star.detach()), x.shape[1]) for name, x in hidden.items()}
         if run.random is None:  # both branches of guidance use the mask of the prompt with the token
-            said = torch.tensor([self.subject.handle in prompt for prompt in run.prompts], device=star.device)
-            each = len(said) // len(run.branches)
-            source = torch.arange(len(said), device=star.device)
+            names_subject = torch.tensor([self.subject.handle in prompt for prompt in run.prompts], device=star.device)
+            each = len(names_subject) // len(run.branches)
+            source = torch.arange(len(names_subject), device=star.device)
             source = torch.where(
-                said, source, said.float().view(-1, each).argmax(0).repeat(len(run.branches)) * each + source % each
+                names_subject,
+                source,
+                names_subject.float().view(-1, each).argmax(0).repeat(len(run.branches)) * each + source % each,
             )
             masks = {name: mask[source] for name, mask in masks.items()}
         return hidden, masks
@@ -132,8 +134,8 @@ class image_attention:
 
         prompt = run.prompts[row]
         words = {**other_words(run, row, but=self.subject.handle), self.subject.handle: torch.zeros(1, 1)}
-        found = base.word_places(prompt, self.subject.handle, words=words)
-        return (found[0] if found else 0), base.num_tokens(prompt, words=words) + 1
+        places = base.word_places(prompt, self.subject.handle, words=words)
+        return (places[0] if places else 0), base.num_tokens(prompt, words=words) + 1
 
 
 def _attended(call: AttentionCall, own: list[Tensor], seen: Tensor, mask: Tensor) -> Tensor:
@@ -145,8 +147,8 @@ def _attended(call: AttentionCall, own: list[Tensor], seen: Tensor, mask: Tensor
     q, k, v = (call.heads(x @ w.T) for x, w in ((call.hidden, query), (seen, key), (seen, value)))
     logits = q @ k.mT * q.shape[-1] ** -0.5
     logits = logits.masked_fill(~mask[:, None, None].bool(), float("-inf"))
-    found = (torch.softmax(logits, -1) @ v).transpose(1, 2).flatten(2)
-    return F.linear(found, out)
+    attention = (torch.softmax(logits, -1) @ v).transpose(1, 2).flatten(2)
+    return F.linear(attention, out)
 
 
 def otsu(maps: Tensor, bins: int = 64) -> Tensor:
@@ -187,9 +189,9 @@ def attention_consistency(source: Source) -> Objective:
     """
 
     def value(step: Step) -> Tensor:
-        kept, rows = step.prediction.kept, step.prediction.rows
-        assert kept is not None
-        star, end = (kept.kept[name][rows].float() for name in (WORD, END))
+        run, rows = step.prediction.run, step.prediction.rows
+        assert run is not None
+        star, end = (run.activations[name][rows].float() for name in (WORD, END))
         star, end = (x / x.amax(1, keepdim=True).clamp_min(1e-8) for x in (star, end))
         return (star - end).square().mean()
 

@@ -124,7 +124,7 @@ def _beside_many(
     import torch
     import torch.nn.functional as F
 
-    kept: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
+    cache: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}
 
     def chosen() -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Factors for each group of rows, and the numbers of these rows (None: all of them, in equal groups)."""
@@ -136,14 +136,14 @@ def _beside_many(
     def hook(layer: Any, inputs: Any, out: Tensor) -> Tensor:
         if not all(live.on for live in lives):
             return out
-        if rows.version in kept and not torch.is_grad_enabled():
-            first, second, at = kept[rows.version]
+        if rows.version in cache and not torch.is_grad_enabled():
+            first, second, at = cache[rows.version]
         else:
             first, second, strength, at = chosen()
             second = second * strength.to(second).view(-1, *(1 for _ in second.shape[1:]))
-            kept.clear()
+            cache.clear()
             if not torch.is_grad_enabled():  # in sampling every step has the same rows and factors
-                kept[rows.version] = first, second, at
+                cache[rows.version] = first, second, at
         if not len(first):
             return out
         x = inputs[0] if at is None or len(at) == len(inputs[0]) else inputs[0][at]
@@ -185,15 +185,15 @@ def _factors(
         down, up = shapes.values()
         starts = ((torch.rand(down, generator=generator) * 2 - 1) / fan_in**0.5, torch.zeros(up))
         given = {**dict(zip(shapes, starts, strict=True)), **stored}
-    found = {}
+    parameters = {}
     for key, shape in shapes.items():
         value = given[key]
         if value.shape != shape:
             raise FileError(f"{key} is {tuple(value.shape)} in the concept; this base and rank want {tuple(shape)}")
         kind = weight.dtype if weight.dtype.is_floating_point else torch.float32  # quantised weights are integers
         value = value.detach().clone().to(weight.device, kind)
-        found[key] = torch.nn.Parameter(value, requires_grad=False)
-    return found
+        parameters[key] = torch.nn.Parameter(value, requires_grad=False)
+    return parameters
 
 
 def beside(down: Tensor, up: Tensor, strength: float, live: Live) -> Callable[[nn.Module, Any, Tensor], Tensor]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from limner.core.types import Live
 
-from .kept import taken
+from .parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from limner.core.types import Live
 
 from .control_branch import put_in
-from .kept import prefixed, taken, under
+from .parameters import prefixed, taken, under
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from limner.core.types import Live
 from limner.errors import InputError
 
-from .kept import taken
+from .parameters import taken
 from .weight_changes import in_place_of
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ class concept_neurons:
 
         count = max(1, round(self.share * mask.numel()))
         lowest = mask.flatten().kthvalue(count).values
-        found: Tensor = (mask <= lowest) & (mask < 1)
+        zeros: Tensor = (mask <= lowest) & (mask < 1)
         return (
-            found if int(found.sum()) <= count else found & (torch.cumsum(found.flatten(), 0) <= count).view_as(found)
+            zeros if int(zeros.sum()) <= count else zeros & (torch.cumsum(zeros.flatten(), 0) <= count).view_as(zeros)
         )
 
 

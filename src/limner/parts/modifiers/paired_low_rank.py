@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from limner.core.types import Live
 from limner.errors import FileError, InputError
 
-from .kept import taken
+from .parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -64,10 +64,10 @@ def _basis(name: str, width: int, rank: int, stored: Mapping[str, Tensor], gener
             f"two ranks of {rank} do not fit into a layer that reads {width} numbers; take {width // 2} or less"
         )
     start = torch.linalg.qr(torch.randn(width, 2 * rank, generator=generator))[0].T.contiguous()
-    found = stored.get(name, start)
-    if found.shape != start.shape:
-        raise FileError(f"{name} is {tuple(found.shape)} in the concept; this base and rank want {tuple(start.shape)}")
-    return found
+    basis = stored.get(name, start)
+    if basis.shape != start.shape:
+        raise FileError(f"{name} is {tuple(basis.shape)} in the concept; this base and rank want {tuple(start.shape)}")
+    return basis
 
 
 def _beside(

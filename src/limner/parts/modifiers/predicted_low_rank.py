@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from limner.core.types import Live
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 
-from .kept import taken
+from .parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

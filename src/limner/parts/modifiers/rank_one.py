@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from limner.core.types import Live
 from limner.errors import FileError
 
-from .kept import taken
+from .parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -105,8 +105,8 @@ class key_locked:
 
     def _edit(self, layer: nn.Module, target: Tensor, along: Tensor, gate: Tensor, direction: Tensor) -> Tensor:
         """[rows, L, out]: the addition to the layer's output."""
-        found: Tensor = gate[..., None] * target - along[..., None] * layer(direction)
-        return found
+        addition: Tensor = gate[..., None] * target - along[..., None] * layer(direction)
+        return addition
 
     def _follow(self, base: Base, call: AttentionCall, rows: list[int], direction: Tensor) -> None:
         import torch
@@ -129,9 +129,9 @@ def second_moment(base: Base) -> Tensor:
     captions = [t.format(n, p).strip() for t in TEMPLATES for n in NOUNS for p in PLACES]
     states = torch.cat([base.text_states(captions[k : k + 32], words={}) for k in range(0, len(captions), 32)])
     flat = states.flatten(0, 1).float()
-    found = flat.T @ flat / len(flat)
-    ridge: Tensor = RIDGE * found.diagonal().mean() * torch.eye(len(found), device=found.device)
-    return found + ridge
+    moment = flat.T @ flat / len(flat)
+    ridge: Tensor = RIDGE * moment.diagonal().mean() * torch.eye(len(moment), device=moment.device)
+    return moment + ridge
 
 
 def noun_state(base: Base, noun: str) -> Tensor:
@@ -142,7 +142,7 @@ def noun_state(base: Base, noun: str) -> Tensor:
     """
     import torch
 
-    said = [f"a photo of a {noun}", f"a picture of a {noun}", f"a {noun}"]
-    states = base.text_states(said, words={})
-    places = [base.num_tokens(text, words={}) for text in said]
+    captions = [f"a photo of a {noun}", f"a picture of a {noun}", f"a {noun}"]
+    states = base.text_states(captions, words={})
+    places = [base.num_tokens(text, words={}) for text in captions]
     return torch.stack([states[k, place] for k, place in enumerate(places)]).mean(0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from limner.core.types import Live
 from limner.errors import PromptError
 
-from .kept import prefixed, taken, under
+from .parameters import prefixed, taken, under
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -126,13 +126,13 @@ def other_words(run: Pass, row: int, site: int = 0, *, but: str = "") -> dict[st
     but: a token to leave out
     """
     prompt = run.prompts[row] if run.prompts else ""
-    found: dict[str, Tensor] = {}
+    words: dict[str, Tensor] = {}
     for live in run.lives:
         for word, vectors in live.words.items() if live.on else ():
             if word != but and word in prompt:
                 put = run.cache.get(PUT, {}).get(word, {}).get(row)
-                found[word] = put(site) if put else vectors() if callable(vectors) else vectors
-    return found
+                words[word] = put(site) if put else vectors() if callable(vectors) else vectors
+    return words
 
 
 def read_beside(
@@ -150,7 +150,7 @@ def read_beside(
     """
     from limner.engine.attach import with_residuals
 
-    every, said = dict(words), []
+    every, renamed_texts = dict(words), []
     added = {word: vector() for live in run.lives if live.on for word, vector in live.residuals.items()}
     residuals: dict[str, Tensor] = {}
     for number, (text, own) in enumerate(zip(texts, others, strict=True)):
@@ -159,8 +159,8 @@ def read_beside(
             text, every[alone] = text.replace(word, alone), vectors
             if word in added:
                 residuals[alone] = added[word]
-        said.append(text)
-    return with_residuals(base, said, base.text_states(said, words=every), residuals, every)
+        renamed_texts.append(text)
+    return with_residuals(base, renamed_texts, base.text_states(renamed_texts, words=every), residuals, every)
 
 
 def tensors_of(adapted: Adapted, part: changed_states) -> dict[str, Tensor]:
@@ -271,7 +271,7 @@ def image_added(encoder: Callable[[Base, Tensor], Tensor]) -> Making:
             added = F.gelu(seen @ own["first"].T) @ own["second"].T
             if run.references.dropped is not None:
                 added = added * run.references.on[rows].to(added)[:, None]
-            run.kept["image_added"] = added
+            run.activations["image_added"] = added
             return states + added[:, None]
 
         return own, rewrite

@@ -117,17 +117,17 @@ def _low_rank_strength(name: str, own: Mapping[str, Tensor], shape: tuple[int, .
 
 
 def _grouped(stored: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    found: dict[str, dict[str, Tensor]] = {}
+    layers: dict[str, dict[str, Tensor]] = {}
     for name, tensor in stored.items():
         if name.startswith((LOW_RANK, WEIGHT)):
             layer, _, key = name.rpartition(".")
-            found.setdefault(layer, {})[key] = tensor
-    return found
+            layers.setdefault(layer, {})[key] = tensor
+    return layers
 
 
-def _fits(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    if tuple(found) != tuple(wanted):
-        raise FileError(f"{name} is {tuple(found)} in the file and {tuple(wanted)} in the base: it is of another base")
+def _fits(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    if tuple(shape) != tuple(wanted):
+        raise FileError(f"{name} is {tuple(shape)} in the file and {tuple(wanted)} in the base: it is of another base")
 
 
 def _change(name: str, module: Any, own: Mapping[str, Tensor]) -> Change:
@@ -187,7 +187,7 @@ def _plain_change(name: str, weight: Tensor, own: Mapping[str, Tensor]) -> Chang
 
     def kronecker(now: Mapping[str, Tensor]) -> Tensor:
         first = now["c"].reshape(*now["c"].shape[:2], *(1 for _ in shape[2:]))
-        found = torch.kron(first, now["d"])
-        return found[now["rows"]] if "rows" in now else found
+        product = torch.kron(first, now["d"])
+        return product[now["rows"]] if "rows" in now else product
 
     return kronecker

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from limner.core.types import Live
 from limner.errors import InputError
 
-from .kept import taken
+from .parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -54,14 +54,14 @@ class subspace_word:
             start, directions = (stored[key].to(noun) for key in keys)
         else:
             start, directions = _seen(base, self.subject, noun), _directions(base, self.dims).to(noun)
-        found = taken({f"{name}.z": torch.zeros(1, self.dims)}, stored, base, what="the word")
-        (z,) = found.values()
+        parameters = taken({f"{name}.z": torch.zeros(1, self.dims)}, stored, base, what="the word")
+        (z,) = parameters.values()
 
         def read() -> Tensor:
             now = start + z.to(noun) @ directions
             return now if scale == 1 else noun + scale * (now - noun)
 
-        tensors = {**found, keys[0]: start, keys[1]: directions}
+        tensors = {**parameters, keys[0]: start, keys[1]: directions}
         yield Live(tensors=tensors, words={self.subject.handle: read})
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from limner.core.types import Live
 
-from .kept import taken
+from .parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from limner.core.types import Live
 
-from .kept import Kept, prefixed, taken, under
+from .parameters import Kept, prefixed, taken, under
 from .states import claim, other_words, put_in, read_beside
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class varying_word:
         prefix = f"varying.{self.word}."
         given = under(prefix, stored)
         own = taken(varied.start, given, base, what=self.word)
-        kept = Kept()
+        cache = Kept()
         live = Live(prefixed(prefix, own), {self.word: plain})
 
         def operation(call: AttentionCall) -> AttentionCall:
@@ -85,7 +85,9 @@ class varying_word:
             if id(self) not in call.run.cache:
                 if call.run.random is None:
                     claim(call.run, rows, self.word, composes=True)
-                call.run.cache[id(self)] = self._read(base, call.run, rows, varied, own, plain, scale, len(sites), kept)
+                call.run.cache[id(self)] = self._read(
+                    base, call.run, rows, varied, own, plain, scale, len(sites), cache
+                )
             for_keys, for_values = (part[sites.index(call.site.name)] for part in call.run.cache[id(self)])
             key, value = base.key_value(call.site)
             at = torch.tensor(rows, device=call.key.device)
@@ -107,12 +109,12 @@ class varying_word:
         plain: Tensor,
         scale: float,
         sites: int,
-        kept: Kept,
+        cache: Kept,
     ) -> tuple[Tensor, Tensor]:
         """Hidden states for keys and for values: each [sites, rows with the token, L, D]."""
         import torch
 
-        kept.check(own.values())
+        cache.check(own.values())
         assert run.time is not None
         moments = [varied.moment(int(run.time[row])) for row in rows]
         beside = [[other_words(run, row, site, but=self.word) for row in rows] for site in range(sites)]
@@ -128,28 +130,28 @@ class varying_word:
             for line, own_line in zip(wanted, beside, strict=True)
             for key, others in zip(line, own_line, strict=True)
         }
-        new = [key for key in others_of if key not in kept.values]
+        new = [key for key in others_of if key not in cache.values]
         if new:
             words = {
                 f"{self.word}{k}": torch.lerp(plain, varied.vectors(own, site, moment, run.random), scale)
                 for k, (_, site, moment, _) in enumerate(new)
             }
-            said = [prompt.replace(self.word, f"{self.word}{k}") for k, (prompt, *_) in enumerate(new)]
+            prompts = [prompt.replace(self.word, f"{self.word}{k}") for k, (prompt, *_) in enumerate(new)]
             others = [others_of[key] for key in new]
-            states = read_beside(base, said, words, others, run)
+            states = read_beside(base, prompts, words, others, run)
             for k, (key, state) in enumerate(zip(new, states, strict=True)):
-                passed = self._passed(base, said[k], k, key, state, varied, own, run, scale, {**words, **others[k]})
-                kept.values[key] = state, passed, words[f"{self.word}{k}"], others[k]
-        found = [[kept.values[key] for key in line] for line in wanted]
+                passed = self._passed(base, prompts[k], k, key, state, varied, own, run, scale, {**words, **others[k]})
+                cache.values[key] = state, passed, words[f"{self.word}{k}"], others[k]
+        entries = [[cache.values[key] for key in line] for line in wanted]
         for n, row in enumerate(rows):
-            put_in(run, self.word, {row: _by_site([line[n][2] for line in found])})
-        first, second = (torch.stack([torch.stack([pair[n] for pair in line]) for line in found]) for n in (0, 1))
+            put_in(run, self.word, {row: _by_site([line[n][2] for line in entries])})
+        first, second = (torch.stack([torch.stack([pair[n] for pair in line]) for line in entries]) for n in (0, 1))
         return first, second
 
     def _passed(
         self,
         base: Base,
-        said: str,
+        prompt: str,
         number: int,
         key: tuple[Any, ...],
         state: Tensor,
@@ -166,7 +168,7 @@ class varying_word:
         push = varied.bypass(own, key[1], key[2], run.random)
         push = push / push.norm().clamp_min(1e-6)
         state = state.clone()
-        for place in base.word_places(said, f"{self.word}{number}", words=words):
+        for place in base.word_places(prompt, f"{self.word}{number}", words=words):
             state[place] = state[place] + scale * BYPASS * state[place].norm().detach() * push
         return state
 
@@ -322,8 +324,8 @@ def scoped(attributes: Sequence[str] = ATTRIBUTES) -> Vary:
 
         def vectors(own: Mapping[str, Tensor], site: int, moment: int, random: Streams | None) -> Tensor:
             here = "coarse" if quarter <= site < sites - quarter else "fine"
-            said = [own[name] for name in attributes if SCOPES[name] == (here, moment)]
-            return said[0][None] if said else plain
+            vectors_in_scope = [own[name] for name in attributes if SCOPES[name] == (here, moment)]
+            return vectors_in_scope[0][None] if vectors_in_scope else plain
 
         return Varied(start, lambda time: min(time * 3 // base.num_train_times, 2), vectors)
 

@@ -60,7 +60,7 @@ class watched_word:
             places = [known.get(k, self._place(base, prompt)) for k, prompt in enumerate(call.run.prompts)]
             mean = maps.mean(1)
             rows = [mean[k, :, place] if place else torch.zeros_like(mean[k, :, 0]) for k, place in enumerate(places)]
-            call.run.kept[f"{self.key}, {call.site.name}"] = torch.stack(rows)
+            call.run.activations[f"{self.key}, {call.site.name}"] = torch.stack(rows)
             return maps
 
         return keep
@@ -72,20 +72,22 @@ class watched_word:
         """The token's first position in the states; 0, which is the begin token's, for a prompt without it."""
         import torch
 
-        found = base.word_places(prompt, self.word, words={self.word: torch.zeros(1, 1)})
-        return found[0] if found else 0
+        places = base.word_places(prompt, self.word, words={self.word: torch.zeros(1, 1)})
+        return places[0] if places else 0
 
 
-def maps_of(kept: Mapping[str, Tensor], watched: watched_word, *, most: int = 256) -> Tensor:
+def maps_of(tensors: Mapping[str, Tensor], watched: watched_word, *, most: int = 256) -> Tensor:
     """[rows, h, w]: the mean map over the finest sites with at most `most` positions.
 
-    kept: the tensors kept in a run
+    tensors: the tensors kept in a run
     watched: the part that kept them
     most: largest number of positions of a site
     """
     import torch
 
-    found = [maps for name, maps in kept.items() if name.startswith(f"{watched.key}, ") and maps.shape[1] <= most]
-    fine = max(maps.shape[1] for maps in found)
+    site_maps = [
+        maps for name, maps in tensors.items() if name.startswith(f"{watched.key}, ") and maps.shape[1] <= most
+    ]
+    fine = max(maps.shape[1] for maps in site_maps)
     side = round(fine**0.5)
-    return torch.stack([maps for maps in found if maps.shape[1] == fine]).mean(0).unflatten(1, (side, side))
+    return torch.stack([maps for maps in site_maps if maps.shape[1] == fine]).mean(0).unflatten(1, (side, side))

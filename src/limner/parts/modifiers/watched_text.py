@@ -29,11 +29,11 @@ class watched_text(watched_word):
 
         if (READ_AT, self.word) in run.cache:
             return
-        found = {}
+        places = {}
         for row, prompt in enumerate(run.prompts):
             word = next((word for word in self.words if re.search(rf"\b{re.escape(word)}\b", prompt)), None)
             if word is not None:
                 own = other_words(run, row)
                 before = re.split(rf"\b{re.escape(word)}\b", prompt, maxsplit=1)[0]
-                found[row] = 1 + base.num_tokens(before, words=own)
-        run.cache[READ_AT, self.word] = found
+                places[row] = 1 + base.num_tokens(before, words=own)
+        run.cache[READ_AT, self.word] = places

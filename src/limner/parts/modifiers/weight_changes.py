@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from limner.core.types import Live
 from limner.errors import InputError
 
-from .kept import Kept, taken
+from .parameters import Kept, taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -52,9 +52,11 @@ class changed_weights:
                 weight: Any = layer.weight
                 start, change = self.kind(weight.detach(), generator)
                 names = {f"weight.{name}.{key}": key for key in start}
-                found = taken({n: start[key] for n, key in names.items()}, stored, base, what="the change of a weight")
-                live.tensors |= found
-                own = {key: found[n] for n, key in names.items()}
+                parameters = taken(
+                    {n: start[key] for n, key in names.items()}, stored, base, what="the change of a weight"
+                )
+                live.tensors |= parameters
+                own = {key: parameters[n] for n, key in names.items()}
                 if scale:
                     before, after = in_place_of(weight, own, change, scale, live)
                     stack.callback(layer.register_forward_pre_hook(before).remove)
@@ -79,14 +81,14 @@ class changed_weights:
             for name, layer in base.projections(own[0].layers).items():
                 weight: Any = layer.weight
                 made: list[Callable[[], Tensor]] = []
-                for live, part, kept, generator, scale in zip(lives, own, stored, generators, scales, strict=True):
+                for live, part, tensors, generator, scale in zip(lives, own, stored, generators, scales, strict=True):
                     start, change = part.kind(weight.detach(), generator)
                     names = {f"weight.{name}.{key}": key for key in start}
-                    found = taken(
-                        {n: start[key] for n, key in names.items()}, kept, base, what="the change of a weight"
+                    parameters = taken(
+                        {n: start[key] for n, key in names.items()}, tensors, base, what="the change of a weight"
                     )
-                    live.tensors |= found
-                    mine = {key: found[n] for n, key in names.items()}
+                    live.tensors |= parameters
+                    mine = {key: parameters[n] for n, key in names.items()}
                     made.append(functools.partial(_scaled, change, mine, scale))
                 hook = _added_by_rows(made, rows, place_of, lives)
                 stack.callback(layer.register_forward_hook(hook).remove)
@@ -140,21 +142,21 @@ def in_place_of(
     scale: strength of the change
     live: the attached modifier, which may be inactive
     """
-    kept = Kept()
+    cache = Kept()
 
     def before(layer: nn.Module, _: Any) -> None:
         if not live.on:
             return
-        kept.check([weight, *own.values()])
+        cache.check([weight, *own.values()])
         now = layer.__dict__.get("weight")  # set by another change of this layer
         if now is None:
-            if "weight" not in kept.values:
-                kept.values["weight"] = weight + scale * change(own)
-            layer.__dict__["weight"] = kept.values["weight"]
+            if "weight" not in cache.values:
+                cache.values["weight"] = weight + scale * change(own)
+            layer.__dict__["weight"] = cache.values["weight"]
             return
-        if "change" not in kept.values:
-            kept.values["change"] = scale * change(own)
-        layer.__dict__["weight"] = now + kept.values["change"]
+        if "change" not in cache.values:
+            cache.values["change"] = scale * change(own)
+        layer.__dict__["weight"] = now + cache.values["change"]
 
     def after(layer: nn.Module, *_: Any) -> None:
         layer.__dict__.pop("weight", None)
@@ -246,8 +248,8 @@ def orthogonal(blocks: int = 4, *, radius: float = 0.0) -> Kind:
             free = free * (radius / size.clamp_min(radius))
         skew = (free - free.mT) / 2
         one = torch.eye(free.shape[-1], dtype=free.dtype, device=free.device).expand_as(skew)
-        found: Tensor = torch.linalg.solve(one + skew, one - skew)
-        return found
+        rotations: Tensor = torch.linalg.solve(one + skew, one - skew)
+        return rotations
 
     def kind(weight: Tensor, generator: Generator) -> tuple[dict[str, Tensor], Change]:
         import torch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from limner.core.types import Live
 from limner.errors import FileError, InputError
 
-from .kept import taken
+from .parameters import taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -80,8 +80,8 @@ class new_word:
         """Tokens of several subjects: each is a parameter of its own, since nothing of a base is changed."""
         with ExitStack() as stack:
             yield [
-                stack.enter_context(word(base, stored=kept, generator=generator, scale=scale))
-                for word, kept, generator, scale in zip(own, stored, generators, scales, strict=True)
+                stack.enter_context(word(base, stored=tensors, generator=generator, scale=scale))
+                for word, tensors, generator, scale in zip(own, stored, generators, scales, strict=True)
             ]
 
 
@@ -150,10 +150,12 @@ def real_words(base: Base) -> Tensor:
     known, room = sorted(word for word in base.vocabulary if word.isalpha() and len(word) > 1), base.max_tokens
     parts = [known[start : start + room] for start in range(0, len(known), room)]
     vectors = [base.word_vectors(" ".join(part)) for part in parts]
-    kept = [found for found, part in zip(vectors, parts, strict=True) if len(found) == len(part)]
-    if not kept:
+    one_token_vectors = [
+        part_vectors for part_vectors, part in zip(vectors, parts, strict=True) if len(part_vectors) == len(part)
+    ]
+    if not one_token_vectors:
         raise InputError(f"{base.name} knows no whole words as one token, which this method needs to find the nearest")
-    return torch.cat(kept)
+    return torch.cat(one_token_vectors)
 
 
 def nearest(vectors: Tensor, table: Tensor, count: int) -> Tensor:

@@ -29,10 +29,10 @@ def near_anchor(source: Source, *, word: str, anchors: Sequence[str]) -> Objecti
 
         adapted = step.adapted
         anchor = anchors[int(torch.randint(len(anchors), (), generator=step.random("anchor")))]
-        said = sorted({adapted.expand_prompt(prompt) for prompt in step.batch.prompts})
+        prompts = sorted({adapted.expand_prompt(prompt) for prompt in step.batch.prompts})
         with torch.no_grad():
-            wanted = adapted.base.text_states([text.replace(word, anchor) for text in said], words={})
-        found = adapted.base.text_states(said, words=adapted.words)
-        return (found.float() - wanted.float()).square().mean()
+            wanted = adapted.base.text_states([text.replace(word, anchor) for text in prompts], words={})
+        states = adapted.base.text_states(prompts, words=adapted.words)
+        return (states.float() - wanted.float()).square().mean()
 
     return Objective(f"near anchor({source.name})", source, value)

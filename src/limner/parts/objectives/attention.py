@@ -29,9 +29,9 @@ def attention_on_mask(source: Source, watched: watched_word, *, floor: bool = Fa
         import torch.nn.functional as F
 
         prediction, mask = step.prediction, step.batch.mask
-        if mask is None or prediction.kept is None:
+        if mask is None or prediction.run is None:
             raise InputError(f"{source.name} gives no masks, which this objective compares attention with")
-        maps = maps_of(prediction.kept.kept, watched)[prediction.rows].float()
+        maps = maps_of(prediction.run.activations, watched)[prediction.rows].float()
         maps = maps - maps.amin((1, 2), keepdim=True) if floor else maps
         maps = maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-8)
         wanted = F.interpolate((mask > 0.5).float(), maps.shape[-2:], mode="area")[:, 0].to(maps)
@@ -53,9 +53,9 @@ def attention_within_mask(source: Source, watched: watched_word) -> Objective:
         import torch.nn.functional as F
 
         prediction, mask = step.prediction, step.batch.mask
-        if mask is None or prediction.kept is None:
+        if mask is None or prediction.run is None:
             raise InputError(f"{source.name} gives no masks, which this objective compares attention with")
-        maps = maps_of(prediction.kept.kept, watched)[prediction.rows].float()
+        maps = maps_of(prediction.run.activations, watched)[prediction.rows].float()
         maps = maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-8)
         outside = 1 - F.interpolate((mask > 0.5).float(), maps.shape[-2:], mode="area")[:, 0].to(maps)
         return ((maps * outside).sum((1, 2)) / outside.sum((1, 2)).clamp_min(1e-6)).mean()

@@ -43,9 +43,9 @@ def context_states(source: Source, *, word: str, noun: str, contexts: Sequence[s
         prompt = _chosen(step, contexts)
         with torch.no_grad():
             wanted = step.adapted.base.text_states([prompt.format(noun)], words={})
-        found = step.adapted.base.text_states([prompt.format(word)], words=step.adapted.words)
+        states = step.adapted.base.text_states([prompt.format(word)], words=step.adapted.words)
         others = _others(step, prompt, word)
-        near = torch.cosine_similarity(found[:, others].float(), wanted[:, others].float(), dim=-1)
+        near = torch.cosine_similarity(states[:, others].float(), wanted[:, others].float(), dim=-1)
         return (1 - near).mean()
 
     return Objective(f"context states({source.name})", source, value)
@@ -71,8 +71,8 @@ def context_maps(source: Source, *, word: str, noun: str, contexts: Sequence[str
         count, others = len(step.batch.prompts), _others(step, prompt, word)
         with torch.no_grad():
             wanted = kept_maps(step.prediction_for([prompt.format(noun)] * count, operations=(keep_maps(),)))
-        found = kept_maps(step.prediction_for([prompt.format(word)] * count, operations=(keep_maps(),)))
-        return (found[..., others] - wanted[..., others]).square().sum(-1).mean()
+        maps = kept_maps(step.prediction_for([prompt.format(word)] * count, operations=(keep_maps(),)))
+        return (maps[..., others] - wanted[..., others]).square().sum(-1).mean()
 
     return Objective(f"context maps({source.name})", source, value)
 
@@ -86,6 +86,6 @@ def _chosen(step: Step, contexts: Sequence[str]) -> str:
 def _others(step: Step, prompt: str, word: str) -> list[int]:
     """Positions of a prompt, with begin and end, that are not the token's."""
     base, words = step.adapted.base, step.adapted.words
-    said = prompt.format(word)
-    own = {p + k for p in base.word_places(said, word, words=words) for k in range(len(words[word]))}
-    return [place for place in range(base.num_tokens(said, words=words) + 2) if place not in own]
+    text = prompt.format(word)
+    own = {p + k for p in base.word_places(text, word, words=words) for k in range(len(words[word]))}
+    return [place for place in range(base.num_tokens(text, words=words) + 2) if place not in own]

@@ -33,9 +33,9 @@ def denoising_error(step: Step) -> Tensor:
     error, counts = step.adapted.base.error(step.prediction.output, step.target)  # [B, C, h, w]
     mask, weight = step.batch.mask, step.batch.weight
     if counts is not None:  # rows differ in their number of masked tokens
-        kept = counts if mask is None else counts * (mask > 0.5)
-        kept = kept if weight is None else kept * weight.view(-1, 1, 1, 1)
-        total: Tensor = (error * kept).sum() / kept.sum().clamp_min(1e-6)
+        element_weights = counts if mask is None else counts * (mask > 0.5)
+        element_weights = element_weights if weight is None else element_weights * weight.view(-1, 1, 1, 1)
+        total: Tensor = (error * element_weights).sum() / element_weights.sum().clamp_min(1e-6)
         return total
     if mask is None:
         each = error.mean(dim=(1, 2, 3))

@@ -52,12 +52,12 @@ def apart(source: Source) -> Objective:
     def value(step: Step) -> Tensor:
         import torch
 
-        kept = step.prediction.kept
-        assert kept is not None
+        run = step.prediction.run
+        assert run is not None
         text = step.adapted.text_states(step.batch.prompts).mean(1)
-        found: Tensor = torch.cosine_similarity(
-            text.float(), kept.kept["image_added"][step.prediction.rows].float(), dim=-1
+        cosine: Tensor = torch.cosine_similarity(
+            text.float(), run.activations["image_added"][step.prediction.rows].float(), dim=-1
         ).mean()
-        return found
+        return cosine
 
     return Objective(f"apart({source.name})", source, value)

@@ -21,8 +21,8 @@ def distillation(source: Source, prompt: str) -> Objective:
     """
 
     def value(step: Step) -> Tensor:
-        said = [prompt] * len(step.batch.prompts)
-        before = step.base_prediction(said).output
-        return (step.prediction_for(said).output.float() - before.float()).square().mean()
+        prompts = [prompt] * len(step.batch.prompts)
+        before = step.base_prediction(prompts).output
+        return (step.prediction_for(prompts).output.float() - before.float()).square().mean()
 
     return Objective(f"distillation({source.name})", source, value)

@@ -41,9 +41,9 @@ def same_identity(source: Source, *, encoder: str | PixelEncoder = "") -> Object
         shown = _alone(pixels.float(), step.batch.mask)
         with torch.no_grad():
             wanted = F.normalize(look(_first(references)).float(), dim=-1)
-        found = F.normalize(look(shown).float(), dim=-1)
+        embeddings = F.normalize(look(shown).float(), dim=-1)
         counts = (1 - step.time / base.num_train_times) * references.on.to(step.time.device)
-        apart = (found - wanted).square().sum(-1)
+        apart = (embeddings - wanted).square().sum(-1)
         return (apart * counts).sum() / counts.sum().clamp_min(1e-6)
 
     role = f"{encoder}, " if isinstance(encoder, str) and encoder else ""

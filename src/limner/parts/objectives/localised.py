@@ -31,22 +31,22 @@ def localised(source: Source, watched: watched_word, *, most: int = 256) -> Obje
         import torch.nn.functional as F
 
         prediction, mask = step.prediction, step.batch.mask
-        if mask is None or prediction.kept is None:
+        if mask is None or prediction.run is None:
             raise InputError(f"{source.name} gives no masks, which this objective compares attention with")
-        found = []
-        for name, maps in prediction.kept.kept.items():
+        terms = []
+        for name, maps in prediction.run.activations.items():
             if not name.startswith(f"{watched.key}, ") or maps.shape[1] > most:
                 continue
             own = maps[prediction.rows].float()
             inside = F.adaptive_avg_pool2d(mask.float(), round(own.shape[1] ** 0.5)).flatten(1).to(own)
             there = (own.detach().amax(1) > 0).to(own)
             apart = _mean(own, 1 - inside) - _mean(own, inside)
-            found.append((apart * there).sum() / there.sum().clamp_min(1))
-        if not found:
+            terms.append((apart * there).sum() / there.sum().clamp_min(1))
+        if not terms:
             raise InputError(
                 "this base has no cross-attention layer, whose maps this objective needs: use one that has"
             )
-        return torch.stack(found).mean()
+        return torch.stack(terms).mean()
 
     return Objective(f"localised({source.name})", source, value, across=True)
 

@@ -23,8 +23,10 @@ def magnitude(source: Source, of: str) -> Objective:
     def value(step: Step) -> Tensor:
         import torch
 
-        output, kept = step.prediction.output, step.prediction.kept
-        found = [x.float().abs().mean() for name, x in (kept.kept if kept else {}).items() if name.startswith(of)]
-        return torch.stack(found).mean() if found else output.new_zeros(())
+        output, run = step.prediction.output, step.prediction.run
+        magnitudes = [
+            x.float().abs().mean() for name, x in (run.activations if run else {}).items() if name.startswith(of)
+        ]
+        return torch.stack(magnitudes).mean() if magnitudes else output.new_zeros(())
 
     return Objective(f"magnitude of {of}({source.name})", source, value, across=True)

@@ -36,8 +36,8 @@ def gap(pixels: Tensor) -> Tensor:
     """
     import torch
 
-    found = torch.cat([kurtosis(band) for band in haar_details(pixels)], 1)
-    return (found.amax(1) - found.amin(1)).mean()
+    kurtoses = torch.cat([kurtosis(band) for band in haar_details(pixels)], 1)
+    return (kurtoses.amax(1) - kurtoses.amin(1)).mean()
 
 
 def haar_details(pixels: Tensor, levels: int = LEVELS) -> list[Tensor]:
@@ -46,12 +46,12 @@ def haar_details(pixels: Tensor, levels: int = LEVELS) -> list[Tensor]:
     pixels: [B, C, H, W]
     levels: number of levels
     """
-    found = []
+    details = []
     for _ in range(levels):
         a, b, c, d = (pixels[..., y::2, x::2] for y in (0, 1) for x in (0, 1))
-        found += [(a - b + c - d) / 2, (a + b - c - d) / 2, (a - b - c + d) / 2]
+        details += [(a - b + c - d) / 2, (a + b - c - d) / 2, (a - b - c + d) / 2]
         pixels = (a + b + c + d) / 2
-    return found
+    return details
 
 
 def kurtosis(x: Tensor) -> Tensor:

@@ -75,11 +75,11 @@ def face_distance(source: Source) -> Objective:
 
         base, references = step.adapted.base, step.batch.references
         assert references is not None
-        found = face_embedding(base, base.decode(step.x0, clamp=False).float())
+        embeddings = face_embedding(base, base.decode(step.x0, clamp=False).float())
         with torch.no_grad():
-            wanted = face_embedding(base, references.first.float().to(found.device)).to(found)
-            there = ((found.norm(dim=-1) > 0) & (wanted.norm(dim=-1) > 0)).to(found)
-        mean: Tensor = ((found - wanted).abs().mean(-1) * there).sum() / there.sum().clamp_min(1)
+            wanted = face_embedding(base, references.first.float().to(embeddings.device)).to(embeddings)
+            there = ((embeddings.norm(dim=-1) > 0) & (wanted.norm(dim=-1) > 0)).to(embeddings)
+        mean: Tensor = ((embeddings - wanted).abs().mean(-1) * there).sum() / there.sum().clamp_min(1)
         return mean
 
     return Objective(f"face distance({source.name})", source, value, across=True)

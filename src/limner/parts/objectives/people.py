@@ -37,11 +37,11 @@ def same_person(source: Source, *, until: float = 1.0, most: int = 4) -> Objecti
         rows = early.nonzero().flatten()[:most]
         if not len(rows):
             return step.prediction.output.new_zeros(())
-        found = face_embedding(base, base.decode(step.x0[rows]).float())
+        embeddings = face_embedding(base, base.decode(step.x0[rows]).float())
         with torch.no_grad():
-            wanted = face_embedding(base, references.first[rows.to(references.pixels.device)].float()).to(found)
-            there = ((found.norm(dim=-1) > 0) & (wanted.norm(dim=-1) > 0)).to(found)
-        apart = (1 - torch.cosine_similarity(found, wanted, dim=-1)) * there
+            wanted = face_embedding(base, references.first[rows.to(references.pixels.device)].float()).to(embeddings)
+            there = ((embeddings.norm(dim=-1) > 0) & (wanted.norm(dim=-1) > 0)).to(embeddings)
+        apart = (1 - torch.cosine_similarity(embeddings, wanted, dim=-1)) * there
         mean: Tensor = apart.sum() / there.sum().clamp_min(1)
         return mean
 
@@ -62,11 +62,11 @@ def recognition(source: Source, features: str, *, temperature: float = 0.1) -> O
         import torch
         import torch.nn.functional as F
 
-        kept, shown = step.prediction.kept, step.batch.references
-        assert kept is not None
+        run, shown = step.prediction.run, step.batch.references
+        assert run is not None
         assert shown is not None
         assert shown.identity is not None
-        unit = F.normalize(kept.kept[features][step.prediction.rows].float(), dim=-1)
+        unit = F.normalize(run.activations[features][step.prediction.rows].float(), dim=-1)
         whose, itself = shown.identity.to(unit.device), torch.eye(len(unit), dtype=torch.bool, device=unit.device)
         right = (whose[:, None] == whose) & ~itself
         with torch.autocast(unit.device.type, enabled=False):

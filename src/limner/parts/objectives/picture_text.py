@@ -51,9 +51,9 @@ def picture_text_contrast(source: Source, part: changed_states, former: QueryFor
     """
 
     def value(step: Step) -> Tensor:
-        own, seen, said = _looked(step, part, look)
-        alike = _alike(step.adapted.base, own, former(own, seen), said) / TEMPERATURE
-        right = _equal(said).to(alike.device)
+        own, seen, captions = _looked(step, part, look)
+        alike = _alike(step.adapted.base, own, former(own, seen), captions) / TEMPERATURE
+        right = _equal(captions).to(alike.device)
         return 0.5 * (missed(alike, right) + missed(alike.T, right.T))
 
     return Objective(f"picture-text contrast({source.name})", source, value, any_target=True, across=True)
@@ -74,19 +74,19 @@ def picture_text_matching(source: Source, part: changed_states, former: QueryFor
         import torch
         import torch.nn.functional as F
 
-        base, (own, seen, said) = step.adapted.base, _looked(step, part, look)
+        base, (own, seen, captions) = step.adapted.base, _looked(step, part, look)
         with torch.no_grad():
-            alike = _alike(base, own, former(own, seen), said) / TEMPERATURE
-            alike = alike.float().masked_fill(_equal(said).to(alike.device), float("-inf"))
-        usual = [k for k in range(len(said)) if bool(alike[k].isfinite().any())]
+            alike = _alike(base, own, former(own, seen), captions) / TEMPERATURE
+            alike = alike.float().masked_fill(_equal(captions).to(alike.device), float("-inf"))
+        usual = [k for k in range(len(captions)) if bool(alike[k].isfinite().any())]
         if not usual:
             return 0 * own["match.weight"].sum()
         texts = _drawn(alike[usual], step.random("wrong captions"))
         pictures = _drawn(alike.T[usual], step.random("wrong pictures"))
-        rows = [*range(len(said)), *usual, *pictures]
-        words = _vectors(base, [*said, *(said[k] for k in texts), *(said[k] for k in usual)])
+        rows = [*range(len(captions)), *usual, *pictures]
+        words = _vectors(base, [*captions, *(captions[k] for k in texts), *(captions[k] for k in usual)])
         logits = former(own, seen[rows], words).mean(1) @ own["match.weight"]
-        return F.binary_cross_entropy_with_logits(logits, (torch.arange(len(rows)) < len(said)).to(logits))
+        return F.binary_cross_entropy_with_logits(logits, (torch.arange(len(rows)) < len(captions)).to(logits))
 
     return Objective(f"picture-text matching({source.name})", source, value, any_target=True, across=True)
 
@@ -102,36 +102,36 @@ def _looked(step: Step, part: changed_states, look: Look) -> tuple[Mapping[str, 
     return tensors_of(step.adapted, part), seen, [captions[0] for captions in shown.captions]
 
 
-def _alike(base: Base, own: Mapping[str, Tensor], asked: Tensor, said: Sequence[str]) -> Tensor:
+def _alike(base: Base, own: Mapping[str, Tensor], asked: Tensor, captions: Sequence[str]) -> Tensor:
     """[pictures, texts]: the greatest cosine over a picture's queries [B, queries, width]."""
     import torch
     import torch.nn.functional as F
 
     with torch.no_grad():
-        texts = F.normalize(base.text_features(said, words={}).float(), dim=-1)
+        texts = F.normalize(base.text_features(captions, words={}).float(), dim=-1)
     pictures = F.normalize(F.linear(asked, own["contrast.weight"]).float(), dim=-1)
     with torch.autocast(pictures.device.type, enabled=False):  # dividing by the temperature amplifies rounding
         return torch.einsum("bqd,td->bqt", pictures, texts.to(pictures)).amax(1)
 
 
-def _equal(said: Sequence[str]) -> Tensor:
+def _equal(captions: Sequence[str]) -> Tensor:
     import torch
 
-    known = {text: k for k, text in enumerate(said)}
-    numbers = torch.tensor([known[text] for text in said])
+    known = {text: k for k, text in enumerate(captions)}
+    numbers = torch.tensor([known[text] for text in captions])
     return numbers[:, None] == numbers
 
 
 def _drawn(logits: Tensor, generator: Generator) -> list[int]:
     import torch
 
-    found: list[int] = torch.multinomial(logits.softmax(1).cpu(), 1, generator=generator)[:, 0].tolist()
-    return found
+    indices: list[int] = torch.multinomial(logits.softmax(1).cpu(), 1, generator=generator)[:, 0].tolist()
+    return indices
 
 
-def _vectors(base: Base, said: Sequence[str]) -> Tensor:
+def _vectors(base: Base, captions: Sequence[str]) -> Tensor:
     """[B, n, D]: the input vectors of captions, zeros behind shorter ones."""
     import torch
 
-    known = {text: base.word_vectors(text) for text in dict.fromkeys(said)}
-    return torch.nn.utils.rnn.pad_sequence([known[text] for text in said], batch_first=True)
+    known = {text: base.word_vectors(text) for text in dict.fromkeys(captions)}
+    return torch.nn.utils.rnn.pad_sequence([known[text] for text in captions], batch_first=True)

@@ -32,10 +32,14 @@ def among_words(source: Source, *, word: str, count: int = 10, temperature: floa
         import torch
         import torch.nn.functional as F
 
-        found, rows = _kept(step, "picture words"), _rows(step, word)
-        vectors, references = found.float().flatten(0, 1), step.batch.references
-        who = torch.arange(len(found)) if references is None or references.identity is None else references.identity
-        who = who[rows].repeat_interleave(found.shape[1]).to(vectors.device)
+        words_by_row, rows = _read_tensor(step, "picture words"), _rows(step, word)
+        vectors, references = words_by_row.float().flatten(0, 1), step.batch.references
+        who = (
+            torch.arange(len(words_by_row))
+            if references is None or references.identity is None
+            else references.identity
+        )
+        who = who[rows].repeat_interleave(words_by_row.shape[1]).to(vectors.device)
         with torch.no_grad():
             near = nearest(vectors, _real_words(step), count)
         to_near = F.cosine_similarity(vectors[:, None], near, dim=-1) / temperature  # [n, count]
@@ -57,28 +61,28 @@ def short(source: Source, what: Literal["picture words", "word offset"]) -> Obje
 
     def value(step: Step) -> Tensor:
         usual = _real_words(step).float().square().sum(-1).mean()
-        return _kept(step, what).float().square().sum(-1).mean() / usual
+        return _read_tensor(step, what).float().square().sum(-1).mean() / usual
 
     return Objective(f"short {what}({source.name})", source, value, across=True)
 
 
-def _kept(step: Step, what: str) -> Tensor:
-    kept = step.prediction.kept
-    if kept is None or what not in kept.kept:
+def _read_tensor(step: Step, what: str) -> Tensor:
+    run = step.prediction.run
+    if run is None or what not in run.activations:
         raise InputError(f"no attached adapter makes {what} from pictures, which this objective needs")
-    return kept.kept[what]
+    return run.activations[what]
 
 
 def _real_words(step: Step) -> Tensor:
     """[V, D], computed once while the recipe is attached."""
-    kept = step.adapted.kept
-    if "real words" not in kept:
-        kept["real words"] = real_words(step.adapted.base)
-    found: Tensor = kept["real words"]
-    return found
+    cache = step.adapted.cache
+    if "real words" not in cache:
+        cache["real words"] = real_words(step.adapted.base)
+    vectors: Tensor = cache["real words"]
+    return vectors
 
 
 def _rows(step: Step, word: str) -> list[int]:
-    kept = step.prediction.kept
-    assert kept is not None
-    return rows_with(word, kept)
+    run = step.prediction.run
+    assert run is not None
+    return rows_with(word, run)

@@ -33,8 +33,8 @@ def prototype(source: Source, subject: Subject, masks: Masks) -> Objective:
         base, prompt = step.adapted.base, f"a photo of {subject.handle}"
         if not target:
             target.append(prototypical_embedding(base, subject, masks))
-        found = base.text_features([prompt], words=step.adapted.words)
-        return 1 - torch.cosine_similarity(found.float(), target[0], dim=-1).mean()
+        embedding = base.text_features([prompt], words=step.adapted.words)
+        return 1 - torch.cosine_similarity(embedding.float(), target[0], dim=-1).mean()
 
     return Objective(f"prototype({source.name})", source, value)
 
@@ -53,8 +53,8 @@ def prototypical_embedding(base: Base, subject: Subject, masks: Masks) -> Tensor
         pixels, where = subject.tensor(base.picture_size), masks(base, subject)
         alone = torch.lerp(torch.full_like(pixels, 0.5), pixels, where)
         seen = [base.picture_features(x).float() for x in (pixels, alone)]
-        said = base.text_features([f"a photo of a {subject.noun}"], words={}).float()
-        parts = torch.stack([normalize(x, dim=-1).mean(0) for x in (*seen, said)])
+        text_embedding = base.text_features([f"a photo of a {subject.noun}"], words={}).float()
+        parts = torch.stack([normalize(x, dim=-1).mean(0) for x in (*seen, text_embedding)])
     return normalize(parts.mean(0, keepdim=True), dim=-1)
 
 

@@ -66,9 +66,9 @@ def likeness(base: Base, latents: Tensor, shown: References, prompts: Sequence[s
     with torch.no_grad():
         seen = base.picture_features(base.decode(latents)).float()
         like = torch.cosine_similarity(seen, base.picture_features(shown.first.to(base.device)).float(), dim=-1)
-        said = [prompt.replace(word, look) or look for prompt, look in zip(prompts, shown.looks, strict=True)]
-        told = torch.cosine_similarity(seen, base.text_features(said, words={}).float(), dim=-1)
-    return like + told
+        descriptions = [prompt.replace(word, look) or look for prompt, look in zip(prompts, shown.looks, strict=True)]
+        text_cosine = torch.cosine_similarity(seen, base.text_features(descriptions, words={}).float(), dim=-1)
+    return like + text_cosine
 
 
 def _painted(step: Step, fusion: Callable[[Subject], Modifier], word: str, steps: int, guidance: float) -> Tensor:
@@ -102,8 +102,8 @@ def _subjects(shown: References) -> list[Subject]:
     from limner.core.pixels import to_images
     from limner.core.subject import Subject
 
-    found = []
+    subjects = []
     for row, noun in enumerate(shown.nouns):
         masks = [] if shown.masks is None else to_images(shown.masks[row].expand(-1, 3, -1, -1))
-        found.append(Subject.of(to_images(shown.pixels[row]), noun=noun, handle=f"<row{row}>", masks=masks))
-    return found
+        subjects.append(Subject.of(to_images(shown.pixels[row]), noun=noun, handle=f"<row{row}>", masks=masks))
+    return subjects

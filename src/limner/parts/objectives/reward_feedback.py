@@ -39,13 +39,15 @@ def reward_feedback(
     steps: sampling steps of a whole picture
     late: share of the steps, the last ones, from which the rewarded one is drawn
     """
-    kept = [(weight, worth) for weight, worth in worths if weight]
+    active_worths = [(weight, worth) for weight, worth in worths if weight]
 
     def value(step: Step) -> Tensor:
         pixels = painted_through_one_step(step, steps, late)
-        return -sum((weight * worth(step, pixels).mean() for weight, worth in kept), pixels.new_zeros(()))
+        return -sum((weight * worth(step, pixels).mean() for weight, worth in active_worths), pixels.new_zeros(()))
 
-    return Objective(f"reward feedback({source.name})", source, value, weight=1.0 if kept else 0.0, across=True)
+    return Objective(
+        f"reward feedback({source.name})", source, value, weight=1.0 if active_worths else 0.0, across=True
+    )
 
 
 def painted_through_one_step(step: Step, steps: int, late: float) -> Tensor:
@@ -98,10 +100,10 @@ def face_worth(step: Step, pixels: Tensor) -> Tensor:
 
     base, references = step.adapted.base, step.batch.references
     assert references is not None
-    found = face_embedding(base, pixels)
+    embeddings = face_embedding(base, pixels)
     with torch.no_grad():
-        wanted = face_embedding(base, references.first.to(pixels)).to(found)
-    return torch.cosine_similarity(found, wanted, dim=-1) * references.on.to(found)
+        wanted = face_embedding(base, references.first.to(pixels)).to(embeddings)
+    return torch.cosine_similarity(embeddings, wanted, dim=-1) * references.on.to(embeddings)
 
 
 def structure_worth(step: Step, pixels: Tensor) -> Tensor:
@@ -133,13 +135,13 @@ def worth_of(reward: Reward) -> Worth:
     """
 
     def worth(step: Step, pixels: Tensor) -> Tensor:
-        found = reward(step.adapted.base, pixels, [step.adapted.expand_prompt(text) for text in step.batch.prompts])
-        if found.shape != (len(pixels),) or not found.requires_grad:
+        rewards = reward(step.adapted.base, pixels, [step.adapted.expand_prompt(text) for text in step.batch.prompts])
+        if rewards.shape != (len(pixels),) or not rewards.requires_grad:
             raise InputError(
                 f"a reward that is fed back must give one number a picture, [{len(pixels)}], through which gradients "
-                f"pass; this one gives {tuple(found.shape)}, {'with' if found.requires_grad else 'without'} a gradient"
+                f"pass; this one gives {tuple(rewards.shape)}, {'with' if rewards.requires_grad else 'without'} a gradient"
             )
-        return found
+        return rewards
 
     return worth
 
@@ -153,5 +155,5 @@ def face_worths(identity: float, structure: float, appeal: str = "") -> list[tup
     """
     from .rewards import reward
 
-    found: list[tuple[float, Worth]] = [(identity, face_worth), (structure, structure_worth)]
-    return [*found, (APPEAL, worth_of(reward(appeal)))] if appeal else found
+    worths: list[tuple[float, Worth]] = [(identity, face_worth), (structure, structure_worth)]
+    return [*worths, (APPEAL, worth_of(reward(appeal)))] if appeal else worths

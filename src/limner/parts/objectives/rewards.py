@@ -58,10 +58,10 @@ def reward(name: str) -> Reward:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses of the file resolve their annotations there
     spec.loader.exec_module(module)
-    found: Any = getattr(module, wanted, None)
-    if not callable(found):
+    function: Any = getattr(module, wanted, None)
+    if not callable(function):
         raise InputError(f"{path} has no function {wanted!r}")
-    return found  # type: ignore[no-any-return]  # the shape of its result is checked when used
+    return function  # type: ignore[no-any-return]  # the shape of its result is checked when used
 
 
 def policy_gradient(
@@ -95,9 +95,9 @@ def policy_gradient(
 
         adapted, texts = step.adapted, step.batch.prompts
         path = _painted(step, steps, guidance)
-        said = [text.replace(*noun) for text in texts]
+        prompts = [text.replace(*noun) for text in texts]
         with torch.no_grad():
-            worth = reward(adapted.base, adapted.base.decode(path[-1][1]), said).float().to(adapted.base.device)
+            worth = reward(adapted.base, adapted.base.decode(path[-1][1]), prompts).float().to(adapted.base.device)
         if worth.shape != (len(texts),):
             raise InputError(f"a reward must give one number a picture, [{len(texts)}], not {tuple(worth.shape)}")
         advantage = (worth - worth.mean()) / worth.std().clamp_min(1e-6)
@@ -146,8 +146,8 @@ def _step(
     base, count = adapted.base, len(x)
     at, both = torch.full((2 * count,), time, device=base.device), torch.cat([x, x])
     texts = [*([""] * count), *prompts]
-    said = tuple(map(adapted.expand_prompt, texts))
-    run = adapted.run(time=at, latents=both, prompts=said, fused=base.device.type != "cpu")
+    expanded_prompts = tuple(map(adapted.expand_prompt, texts))
+    run = adapted.run(time=at, latents=both, prompts=expanded_prompts, fused=base.device.type != "cpu")
     negative, text = base.predict(both, at, adapted.text_states(texts), context=run).chunk(2)
     output = negative + guidance * (text - negative)
     clean, noise = base.x0(x, output, at[:count]), base.noise_of(x, output, at[:count])

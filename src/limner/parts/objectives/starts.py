@@ -26,10 +26,10 @@ def near_begin(source: Source, word: new_word) -> Objective:
     def value(step: Step) -> Tensor:
         adapted = step.adapted
         key = ("began as", word.word)
-        if key not in adapted.kept:
+        if key not in adapted.cache:
             assert word.begin is not None
-            adapted.kept[key] = word.begin(adapted.base).float()
-        apart = adapted.words[word.word].float() - adapted.kept[key]
+            adapted.cache[key] = word.begin(adapted.base).float()
+        apart = adapted.words[word.word].float() - adapted.cache[key]
         # the norm has no gradient at zero, where every run starts
         distance: Tensor = apart.square().sum(-1).add(1e-12).sqrt().mean()
         return distance

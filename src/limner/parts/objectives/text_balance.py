@@ -71,11 +71,11 @@ def shares(base: Base, text: str, word: str, vectors: Tensor) -> tuple[Tensor, T
 def _vectors(step: Step, word: str) -> Tensor:
     from limner.parts.modifiers.states import PUT
 
-    kept = step.prediction.kept
-    put = kept.cache.get(PUT, {}).get(word, {}) if kept is not None else {}
+    run = step.prediction.run
+    put = run.cache.get(PUT, {}).get(word, {}) if run is not None else {}
     if not put:
         raise InputError(
             f"no row of {step.batch.prompts} has vectors of its own for {word}, which this objective balances"
         )
-    found: Tensor = next(iter(put.values()))(0)
-    return found
+    vectors: Tensor = next(iter(put.values()))(0)
+    return vectors

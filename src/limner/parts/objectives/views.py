@@ -30,7 +30,7 @@ def appearance_contrast(source: Source) -> Objective:
         import torch
         import torch.nn.functional as F
 
-        tokens, shown = _kept(step, TOKENS), step.batch.references  # [B, sites, d]
+        tokens, shown = _read_tensor(step, TOKENS), step.batch.references  # [B, sites, d]
         assert shown is not None
         assert shown.identity is not None
         whose, itself = shown.identity.to(tokens.device), torch.eye(len(tokens), dtype=torch.bool, device=tokens.device)
@@ -55,7 +55,7 @@ def semantic_contrast(source: Source) -> Objective:
         import torch
         import torch.nn.functional as F
 
-        whole, shown, base = _kept(step, WHOLE), step.batch.references, step.adapted.base
+        whole, shown, base = _read_tensor(step, WHOLE), step.batch.references, step.adapted.base
         assert shown is not None
         classes = sorted(set(shown.nouns))
         with torch.no_grad():
@@ -68,7 +68,7 @@ def semantic_contrast(source: Source) -> Objective:
     return Objective(f"semantic contrast({source.name})", source, value, across=True)
 
 
-def _kept(step: Step, name: str) -> Tensor:
-    kept, rows = step.prediction.kept, step.prediction.rows
-    assert kept is not None
-    return kept.kept[name][rows].float()
+def _read_tensor(step: Step, name: str) -> Tensor:
+    run, rows = step.prediction.run, step.prediction.rows
+    assert run is not None
+    return run.activations[name][rows].float()

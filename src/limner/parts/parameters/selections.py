@@ -38,10 +38,10 @@ def part_of(modifier: Modifier, name: str) -> Selection:
     """
 
     def select(adapted: Adapted) -> Mapping[str, Tensor]:
-        found = {n: t for n, t in learned(modifier)(adapted).items() if n.endswith(name)}
-        if not found:
+        tensors = {n: t for n, t in learned(modifier)(adapted).items() if n.endswith(name)}
+        if not tensors:
             raise InputError(f"the modifier has no parameter that ends in {name!r}")
-        return found
+        return tensors
 
     return select
 
@@ -56,10 +56,10 @@ def beginning(modifier: Modifier, *prefixes: str) -> Selection:
     """
 
     def select(adapted: Adapted) -> Mapping[str, Tensor]:
-        found = {n: t for n, t in learned(modifier)(adapted).items() if n.startswith(prefixes)}
-        if not found:
+        tensors = {n: t for n, t in learned(modifier)(adapted).items() if n.startswith(prefixes)}
+        if not tensors:
             raise InputError(f"the modifier has no parameter that begins with {' or '.join(prefixes)}")
-        return found
+        return tensors
 
     return select
 
@@ -88,10 +88,10 @@ def parts_of(modifier: Modifier, *names: str) -> Selection:
     """
 
     def select(adapted: Adapted) -> Mapping[str, Tensor]:
-        found = {n: t for n, t in learned(modifier)(adapted).items() if set(names) & set(n.split("."))}
-        if not found:
+        tensors = {n: t for n, t in learned(modifier)(adapted).items() if set(names) & set(n.split("."))}
+        if not tensors:
             raise InputError(f"the modifier has no parameter of {' or '.join(names)}")
-        return found
+        return tensors
 
     return select
 

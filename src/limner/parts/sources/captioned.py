@@ -28,24 +28,27 @@ def captioned(*, batch: int = 32, corpus: Corpus | None = None) -> Source:
 
         from .corpus import Shelf, corpus_of, looks
 
-        found = corpus_of(base, corpus)
-        shelf, subjects = Shelf(found, base), found.subjects
+        training_corpus = corpus_of(base, corpus)
+        shelf, subjects = Shelf(training_corpus, base), training_corpus.subjects
 
         def draw(step: int, at: Streams) -> Batch:
             whose = torch.randperm(len(subjects), generator=at("who"))[:batch].tolist()
             places = torch.rand(len(whose), generator=at("pictures")).tolist()
             chosen = [subjects[who][int(x * len(subjects[who]))] for who, x in zip(whose, places, strict=True)]
-            said = tuple(found.said(k, looks(found, k), seed=step * batch + n) for n, k in enumerate(chosen))
+            captions = tuple(
+                training_corpus.caption(k, looks(training_corpus, k), seed=step * batch + n)
+                for n, k in enumerate(chosen)
+            )
             masks, marks = shelf.masks(chosen), shelf.landmarks(chosen)
             shown = References(
                 shelf.pixels(chosen)[:, None],
                 None if masks is None else masks[:, None],
-                tuple((text,) for text in said),
-                tuple(found.noun(k) for k in chosen),
+                tuple((text,) for text in captions),
+                tuple(training_corpus.noun(k) for k in chosen),
                 torch.tensor(whose),
                 landmarks=None if marks is None else marks[:, None],
             )
-            return Batch(shelf.latents(chosen), said, references=shown, landmarks=marks)
+            return Batch(shelf.latents(chosen), captions, references=shown, landmarks=marks)
 
         return draw
 

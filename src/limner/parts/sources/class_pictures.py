@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def class_pictures(
-    subject: Subject, *, count: int = 64, captions: Sequence[str] = ("a photo of a {}",), batch: int = 4, said: str = ""
+    subject: Subject,
+    *,
+    count: int = 64,
+    captions: Sequence[str] = ("a photo of a {}",),
+    batch: int = 4,
+    training_caption: str = "",
 ) -> Source:
     """Batches of class images (Sec. 3.3 of arXiv:2208.12242).
 
@@ -28,7 +33,7 @@ def class_pictures(
     count: number of class images
     captions: prompts that they are sampled with, with {} for the class noun
     batch: pictures in an update
-    said: caption that they are trained with; empty for the prompt that each was sampled with
+    training_caption: caption that they are trained with; empty for the prompt that each was sampled with
     """
     prompts = tuple(caption.format(subject.noun) for caption in captions)
 
@@ -39,7 +44,7 @@ def class_pictures(
 
         def draw(step: int, at: Streams) -> Batch:
             rows = torch.randint(count, (batch,), generator=at("order"))
-            texts = tuple(said or prompts[row % len(prompts)] for row in rows.tolist())
+            texts = tuple(training_caption or prompts[row % len(prompts)] for row in rows.tolist())
             return Batch(latents[rows].to(base.device, base.dtype), texts)
 
         return draw
@@ -84,11 +89,11 @@ def painted(base: Base, prompts: Sequence[str], count: int) -> Tensor:
     settings = PaintSettings(batch=32)
 
     def make() -> dict[str, Tensor]:
-        said = [prompts[k % len(prompts)] for k in range(count)]
+        texts = [prompts[k % len(prompts)] for k in range(count)]
         parts = []
         with torch.no_grad(), attach(base, ()) as adapted:
             for start in range(0, count, settings.batch):
-                rows = said[start : start + settings.batch]
+                rows = texts[start : start + settings.batch]
                 for at in sample(adapted, rows, seeds=range(start, start + len(rows)), settings=settings):
                     latents = at.latents
                 parts.append(latents.float().cpu())

@@ -40,8 +40,8 @@ def shown_for(source: Source, inside: str, outside: str, *, share: float = 0.5) 
             within = torch.rand(len(shown), generator=at("concepts")) < share
             masks = torch.where(within.view(-1, 1, 1, 1, 1).to(shown.masks.device), shown.masks, 1 - shown.masks)
             count = shown.pixels.shape[1]
-            said = tuple((inside if own else outside,) * count for own in within.tolist())
-            return replace(batch, references=replace(shown, masks=masks, captions=said))
+            captions = tuple((inside if own else outside,) * count for own in within.tolist())
+            return replace(batch, references=replace(shown, masks=masks, captions=captions))
 
         return draw
 

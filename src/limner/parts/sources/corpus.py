@@ -31,13 +31,13 @@ def corpus_of(base: Base, given: Corpus | None) -> Corpus:
     base: the base
     given: the user's corpus, or None
     """
-    found = given or base.corpus
-    if found is None:
+    corpus = given or base.corpus
+    if corpus is None:
         raise InputError(
             f"this method is trained on pictures of many subjects, and none come with {base.name}: name a corpus "
             "(--corpus FOLDER)"
         )
-    return found
+    return corpus
 
 
 def looks(corpus: Corpus, picture: int) -> str:
@@ -59,7 +59,7 @@ def text(corpus: Corpus, number: int) -> str:
     """
     say: Callable[[int], str] | None = getattr(corpus, "text", None)
     picture = number % _count(corpus)
-    return say(number) if say else corpus.said(picture, looks(corpus, picture), seed=number)
+    return say(number) if say else corpus.caption(picture, looks(corpus, picture), seed=number)
 
 
 class Shelf:
@@ -70,7 +70,7 @@ class Shelf:
         each = 4 * base.picture_size**2 + 4 * math.prod(base.latent_shape)
         self.most = max(GROUP, KEPT // each)  # pictures that are kept
         self.whole = _count(corpus) <= self.most
-        self._kept: OrderedDict[int, dict[str, Tensor]] = OrderedDict()
+        self._cache: OrderedDict[int, dict[str, Tensor]] = OrderedDict()
         self._all = self._everything() if self.whole else {}
 
     def pixels(self, pictures: Sequence[int]) -> Tensor:
@@ -79,8 +79,8 @@ class Shelf:
 
     def masks(self, pictures: Sequence[int]) -> Tensor | None:
         """[n, 1, H, W] in [0, 1]: masks of the subjects; None where the corpus has none."""
-        found = self._of("masks", pictures)
-        return None if found.shape[1] == 0 else found.to(self.base.device).float() / 255
+        masks = self._of("masks", pictures)
+        return None if masks.shape[1] == 0 else masks.to(self.base.device).float() / 255
 
     def latents(self, pictures: Sequence[int]) -> Tensor:
         """[n, C, h, w]"""
@@ -100,9 +100,9 @@ class Shelf:
         from limner.core.faces import FIVE
         from limner.parts.encoders.faces import face_points
 
-        found, names = self.landmarks(pictures), tuple(getattr(self.corpus, "landmark_names", FIVE))
-        if found is not None and set(FIVE) <= set(names):
-            return found[:, [names.index(name) for name in FIVE]]
+        landmarks, names = self.landmarks(pictures), tuple(getattr(self.corpus, "landmark_names", FIVE))
+        if landmarks is not None and set(FIVE) <= set(names):
+            return landmarks[:, [names.index(name) for name in FIVE]]
         with torch.no_grad():
             return face_points(self.base, self.pixels(pictures))
 
@@ -122,11 +122,13 @@ class Shelf:
         """
         flat = [k for line in lines for k in line]
         masks, marks, shape = self.masks(flat), self.landmarks(flat), (len(lines), len(lines[0]))
-        said = tuple(tuple(self.corpus.said(k, f"a {self.corpus.noun(k)}", seed=k) for k in line) for line in lines)
+        captions = tuple(
+            tuple(self.corpus.caption(k, f"a {self.corpus.noun(k)}", seed=k) for k in line) for line in lines
+        )
         return References(
             self.pixels(flat).unflatten(0, shape),
             None if masks is None else masks.unflatten(0, shape),
-            said,
+            captions,
             tuple(nouns) or tuple(self.corpus.noun(line[0]) for line in lines),
             dropped=dropped,
             landmarks=None if marks is None else marks.unflatten(0, shape),
@@ -161,16 +163,16 @@ class Shelf:
 
         if self.whole:
             return self._all[what][list(pictures)]
-        new = [k for k in dict.fromkeys(pictures) if what not in self._kept.get(k, {})]
+        new = [k for k in dict.fromkeys(pictures) if what not in self._cache.get(k, {})]
         for name, rows in (self._made(what, new) if new else {}).items():
             for row, k in zip(rows, new, strict=True):
-                self._kept.setdefault(k, {})[name] = row
+                self._cache.setdefault(k, {})[name] = row
         for k in pictures:
-            self._kept.move_to_end(k)
-        found = torch.stack([self._kept[k][what] for k in pictures])
-        while len(self._kept) > self.most:
-            self._kept.popitem(last=False)
-        return found
+            self._cache.move_to_end(k)
+        tensor = torch.stack([self._cache[k][what] for k in pictures])
+        while len(self._cache) > self.most:
+            self._cache.popitem(last=False)
+        return tensor
 
     def _made(self, what: str, pictures: Sequence[int]) -> dict[str, Tensor]:
         """Tensors of these pictures, in their order."""
@@ -201,8 +203,8 @@ class Shelf:
 
         count = _count(self.corpus)
         parts = [self._made("pixels", range(k, min(k + 64, count))) for k in range(0, count, 64)]
-        found = {name: torch.cat([part[name] for part in parts]) for name in ("pixels", "masks")}
-        return found | {"latents": self._encoded(found["pixels"])}
+        tensors = {name: torch.cat([part[name] for part in parts]) for name in ("pixels", "masks")}
+        return tensors | {"latents": self._encoded(tensors["pixels"])}
 
     def _key(self) -> tuple[object, ...]:
         base = self.base

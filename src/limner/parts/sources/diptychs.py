@@ -48,11 +48,11 @@ def diptychs(
             assert one.references is not None
             left = encoded(base, one.references, plain=True)[0][:, 0]
             counts = torch.cat([torch.zeros_like(left[:, :1]), torch.ones_like(left[:, :1])], -1)
-            said = tuple(
+            captions = tuple(
                 template.format(noun=noun, prompt=prompt) if prompt else ""
                 for noun, prompt in zip(one.references.nouns, one.prompts, strict=True)
             )
-            return Batch(torch.cat([left, one.latents], -1), said, mask=counts)
+            return Batch(torch.cat([left, one.latents], -1), captions, mask=counts)
 
         return draw
 
@@ -73,7 +73,7 @@ def check_template(template: str) -> None:
         within = [(name, form, how) for _, name, form, how in Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise InputError(f"the template {template[:200]!r} cannot be filled in: {error}") from error
-    if any(found not in (("noun", "", None), ("prompt", "", None)) for found in within):
+    if any(field not in (("noun", "", None), ("prompt", "", None)) for field in within):
         raise InputError(
             f"in the template {template[:200]!r} braces may hold noun and prompt alone: {{noun}}, {{prompt}}"
         )

@@ -61,9 +61,9 @@ def edited_portraits(
             who, which = rows // len(edits), (rows % len(edits)).tolist()
             pixels = made["portraits"][who].to(base.device).float()[:, None] / 255
             nouns = ("person",) * batch
-            said = tuple(edits[k].format(named.format(noun="person")) for k in which)
+            captions = tuple(edits[k].format(named.format(noun="person")) for k in which)
             shown = References(pixels, nouns=nouns, identity=who, dropped=torch.zeros(batch, dtype=torch.bool))
-            return Batch(made["edits"][rows].to(base.device, base.dtype), said, references=shown)
+            return Batch(made["edits"][rows].to(base.device, base.dtype), captions, references=shown)
 
         return draw
 
@@ -80,9 +80,9 @@ def _known(base: Base, corpus: Corpus | None, count: int) -> list[str]:
     names = known_names(base)
     if len(names) >= FEWEST:
         return names[:count]
-    found = corpus or people_of(base)
-    told = dict.fromkeys(looks(found, pictures[0]) for pictures in found.subjects[: 4 * count])
-    return list(told)[:count]
+    people_corpus = corpus or people_of(base)
+    descriptions = dict.fromkeys(looks(people_corpus, pictures[0]) for pictures in people_corpus.subjects[: 4 * count])
+    return list(descriptions)[:count]
 
 
 def _made(base: Base, known: Sequence[str], edits: tuple[str, ...]) -> dict[str, Tensor]:

@@ -87,19 +87,19 @@ def expert_pairs(
 
         shelf = Shelf(corpus_of(base, corpus), base)
         made = apprenticeship(shelf, expert, settings, experts, prompts)
-        kept = (made["gain"] > gain).nonzero().flatten()
-        if not len(kept):
+        useful_rows = (made["gain"] > gain).nonzero().flatten()
+        if not len(useful_rows):
             raise InputError(f"no expert's picture gains more than {gain} over its subject's own; lower the threshold")
 
         def draw(step: int, at: Streams) -> Batch:
-            rows = kept[torch.randint(len(kept), (batch,), generator=at("who"))]
+            rows = useful_rows[torch.randint(len(useful_rows), (batch,), generator=at("who"))]
             lines = [_demonstrated(shelf, int(who), demonstrations, at("pictures")) for who in made["who"][rows]]
             nouns = [shelf.corpus.noun(line[0]) for line in lines]
             quiet, dropped = (torch.rand(batch, generator=at(what)) for what in ("text", "image"))
             asked = [prompts[int(k)].format(f"a {noun}") for k, noun in zip(made["prompt"][rows], nouns, strict=True)]
-            said = tuple("" if q < drop_text else text for q, text in zip(quiet.tolist(), asked, strict=True))
+            captions = tuple("" if q < drop_text else text for q, text in zip(quiet.tolist(), asked, strict=True))
             shown = shelf.references(lines, nouns=nouns, dropped=dropped < drop_image)
-            return Batch(made["latents"][rows].to(base.device, base.dtype), said, references=shown)
+            return Batch(made["latents"][rows].to(base.device, base.dtype), captions, references=shown)
 
         return draw
 
@@ -147,15 +147,15 @@ def _trained_and_painted(
         runs.append(Run(subject, recipe, Adapter(recipe, subject.handle), "the experts' recipe", {}))
     trained = train_to_end(base, runs, mixed=True)
     place = {run.subject.handle: who for run, who in zip(runs, chosen, strict=True)}
-    found: dict[str, list[Any]] = {"latents": [], "who": [], "prompt": [], "gain": []}
+    columns: dict[str, list[Any]] = {"latents": [], "who": [], "prompt": [], "gain": []}
     for number, adapter in enumerate(trained):
         who, pixels = place[adapter.handle], _painted(base, adapter, prompts, first_seed=number * len(prompts))
         with torch.no_grad():
-            found["latents"] += base.encode(pixels)[0].float().cpu().unbind()
-            found["gain"] += [_gain(shelf, who, one, prompt) for one, prompt in zip(pixels, prompts, strict=True)]
-        found["who"] += [who] * len(prompts)
-        found["prompt"] += range(len(prompts))
-    return {name: torch.stack(rows) if name == "latents" else torch.tensor(rows) for name, rows in found.items()}
+            columns["latents"] += base.encode(pixels)[0].float().cpu().unbind()
+            columns["gain"] += [_gain(shelf, who, one, prompt) for one, prompt in zip(pixels, prompts, strict=True)]
+        columns["who"] += [who] * len(prompts)
+        columns["prompt"] += range(len(prompts))
+    return {name: torch.stack(rows) if name == "latents" else torch.tensor(rows) for name, rows in columns.items()}
 
 
 def _painted(base: Base, adapter: Adapter, prompts: Sequence[str], *, first_seed: int) -> Tensor:

@@ -69,11 +69,11 @@ def feedback(
     def draw(base: Base, gathered: Mapping[str, Tensor]) -> Callable[[int, Streams], Batch]:
         import torch
 
-        latents, said = gathered["latents"], [texts[k] for k in gathered["numbers"].tolist()]
+        latents, captions = gathered["latents"], [texts[k] for k in gathered["numbers"].tolist()]
 
         def batches(step: int, at: Streams) -> Batch:
             rows = torch.randint(len(latents), (batch,), generator=at("order")).tolist()
-            return Batch(latents[rows].to(base.device, base.dtype), tuple(said[row] for row in rows))
+            return Batch(latents[rows].to(base.device, base.dtype), tuple(captions[row] for row in rows))
 
         return batches
 

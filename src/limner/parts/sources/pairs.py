@@ -103,12 +103,12 @@ def pairs(
 
         from .corpus import Shelf, corpus_of, looks
 
-        found = corpus_of(base, corpus)
-        shelf, subjects = Shelf(found, base), [list(pictures) for pictures in found.subjects]
+        training_corpus = corpus_of(base, corpus)
+        shelf, subjects = Shelf(training_corpus, base), [list(pictures) for pictures in training_corpus.subjects]
         if (masked or boxes or ground != "own") and shelf.masks(subjects[0][:1]) is None:
             raise InputError(
-                f"this method needs to know where the subject is, and the corpus {found.name} has masks for "
-                f"{found.record['masks']} of {found.record['pictures']} pictures: put a mask beside every one (NAME.mask.png, "
+                f"this method needs to know where the subject is, and the corpus {training_corpus.name} has masks for "
+                f"{training_corpus.record['masks']} of {training_corpus.record['pictures']} pictures: put a mask beside every one (NAME.mask.png, "
                 "white where the subject is)"
             )
 
@@ -119,8 +119,10 @@ def pairs(
             chosen = chosen[:batch]
             targets, seen = [line[0] for line in chosen], [line[1:] for line in chosen]
             quiet, dropped = _dropped(batch, drop_image, drop_text, drop_both, at("drop"))
-            said = [
-                "" if silent else found.said(k, named.format(noun=found.noun(k)), seed=step * batch + n)
+            captions = [
+                ""
+                if silent
+                else training_corpus.caption(k, named.format(noun=training_corpus.noun(k)), seed=step * batch + n)
                 for n, (k, silent) in enumerate(zip(targets, quiet, strict=True))
             ]
             flat = [k for line in seen for k in line]
@@ -131,7 +133,7 @@ def pairs(
                 others = _others([subjects_of[k] for k in flat], subjects, at("ground"))
                 pixels = on_ground_of(shelf.pixels(others), shelf.masks(others), pixels, masks)
             if masks is not None and ground == "shared":
-                others = _others_of_class(flat, subjects_of, subjects, found, at("ground"))
+                others = _others_of_class(flat, subjects_of, subjects, training_corpus, at("ground"))
                 pixels, masks = side_by_side(shelf.pixels(others), shelf.masks(others), pixels, masks, at("sides"))
             shots = Shots(pixels, masks, shelf.landmarks(flat), shelf.mirror)
             for number, change in enumerate(changes):
@@ -140,11 +142,14 @@ def pairs(
             shown = References(
                 pixels.unflatten(0, (batch, references)),
                 None if masks is None else masks.unflatten(0, (batch, references)),
-                tuple(tuple(found.said(k, f"a {found.noun(k)}", seed=k) for k in line) for line in seen),
-                tuple(found.noun(k) for k in targets),
+                tuple(
+                    tuple(training_corpus.caption(k, f"a {training_corpus.noun(k)}", seed=k) for k in line)
+                    for line in seen
+                ),
+                tuple(training_corpus.noun(k) for k in targets),
                 torch.tensor([subjects_of[k] for k in targets]),
                 dropped,
-                tuple(looks(found, k) for k in targets),
+                tuple(looks(training_corpus, k) for k in targets),
                 None if marks is None else marks.unflatten(0, (batch, references)),
                 boxes_around(shelf.masks(targets)) if boxes else None,
             )
@@ -155,7 +160,7 @@ def pairs(
             if keypoints:
                 drawn = keypoint_image(shelf.points(targets), base.picture_size)
                 about["conditions"] = {"keypoints": drawn.to(base.device, base.dtype)}
-            return Batch(shelf.latents(targets), tuple(said), mask=where, **about)
+            return Batch(shelf.latents(targets), tuple(captions), mask=where, **about)
 
         subjects_of = {k: who for who, pictures in enumerate(subjects) for k in pictures}
         return draw
@@ -176,8 +181,8 @@ def boxes_around(masks: Tensor | None) -> Tensor:
         count, on = inside.shape[1], inside.to(torch.uint8)
         edges.append((on.argmax(1) / count, 1 - on.flip(1).argmax(1) / count))
     (left, right), (top, bottom) = edges
-    found = torch.stack([left, top, right, bottom], 1)
-    return torch.where((masks.flatten(1).amax(1) > 0.5)[:, None], found, torch.nan)
+    boxes = torch.stack([left, top, right, bottom], 1)
+    return torch.where((masks.flatten(1).amax(1) > 0.5)[:, None], boxes, torch.nan)
 
 
 def _chosen(pictures: Sequence[int], references: int, target: str, generator: Generator) -> list[int]:
@@ -204,12 +209,12 @@ def _others(subjects: Sequence[int], pictures: Sequence[Sequence[int]], generato
     """For each of these subjects, a picture of another one."""
     import torch
 
-    found, count = [], len(pictures)
+    others, count = [], len(pictures)
     for subject in subjects:
         whose, which = torch.rand(2, generator=generator).tolist()
         own = pictures[(subject + 1 + int(whose * (count - 1))) % count]
-        found.append(own[int(which * len(own))])
-    return found
+        others.append(own[int(which * len(own))])
+    return others
 
 
 def on_ground_of(others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: Tensor) -> Tensor:
@@ -240,7 +245,7 @@ def _others_of_class(
     to itself."""
     from limner.errors import InputError
 
-    found = []
+    others = []
     for picture in pictures:
         for _ in range(TRIES):
             (other,) = _others([subjects_of[picture]], subjects, generator)
@@ -251,8 +256,8 @@ def _others_of_class(
                 f"this method shows two things of different classes in one picture, and {TRIES} draws from the corpus "
                 f"{corpus.name} found no other class than {corpus.noun(picture)!r}: give a corpus of several classes"
             )
-        found.append(other)
-    return found
+        others.append(other)
+    return others
 
 
 TRIES = 64

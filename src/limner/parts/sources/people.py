@@ -48,13 +48,13 @@ def people_of(base: Base) -> Corpus:
 
     base: the base
     """
-    found = base.capabilities.people
-    if found is None:
+    corpus = base.capabilities.people
+    if corpus is None:
         raise InputError(
             f"this method is trained on pictures of many people, and none come with {base.name}: name a corpus "
             "(--corpus FOLDER)"
         )
-    return found
+    return corpus
 
 
 def references_to_paint(source: Source, caption: str) -> Source:
@@ -131,10 +131,10 @@ class Short:
 
         return looks(self.corpus, picture)
 
-    def said(self, picture: int, name: str, *, seed: int) -> str:
+    def caption(self, picture: int, name: str, *, seed: int) -> str:
         room = self.base.max_tokens - self.spare
         for number in range(TRIES):
-            text = self.corpus.said(picture, name, seed=seed + number * 1_000_003)
+            text = self.corpus.caption(picture, name, seed=seed + number * 1_000_003)
             if self.base.num_tokens(text, words={}) <= room:
                 return text
         return f"a photo of {name}"

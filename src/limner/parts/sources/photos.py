@@ -108,8 +108,8 @@ def photos(
             )
         own = [reference.caption for reference in subject.pictures]
         if describe:
-            said = [text.format(subject.handle) for text in describe(base, subject)]
-            own = [given or made for given, made in zip(own, said, strict=True)]
+            descriptions = [text.format(subject.handle) for text in describe(base, subject)]
+            own = [given or made for given, made in zip(own, descriptions, strict=True)]
 
         def draw(step: int, at: Streams) -> Batch:
             order = torch.cat(
@@ -123,7 +123,9 @@ def photos(
                 torch.where(flipped.view(-1, 1, 1, 1).to(a.device), b[rows], a[rows])
                 for a, b in zip(*sides, strict=True)
             )
-            said = [own[row] or captions[k].format(subject.handle) for row, k in zip(rows.tolist(), which, strict=True)]
+            texts = [
+                own[row] or captions[k].format(subject.handle) for row, k in zip(rows.tolist(), which, strict=True)
+            ]
             latents = (mean + std * noise).to(base.dtype)
             turned = flipped.view(-1, 1, 1, 1)
             pictures = torch.where(turned, pixels[rows].flip(-1), pixels[rows])
@@ -140,9 +142,9 @@ def photos(
                 for key, condition in shown.items()
             }
             if where is None:
-                return Batch(latents, tuple(said), **more)
+                return Batch(latents, tuple(texts), **more)
             counts = outside + (1 - outside) * torch.where(turned, where[rows].flip(-1), where[rows])
-            return Batch(latents, tuple(said), mask=counts.to(latents), **more)
+            return Batch(latents, tuple(texts), mask=counts.to(latents), **more)
 
         return draw
 

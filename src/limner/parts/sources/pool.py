@@ -56,8 +56,8 @@ class growing_pool:
             def draw(step: int, at: Streams) -> Batch:
                 rows = torch.randint(len(latents), (batch,), generator=at("order"))
                 which = torch.randint(len(captions), (batch,), generator=at("caption")).tolist()
-                said = tuple(captions[k].format(self.subject.handle) for k in which)
-                return Batch(latents[rows].to(base.device, base.dtype), said)
+                texts = tuple(captions[k].format(self.subject.handle) for k in which)
+                return Batch(latents[rows].to(base.device, base.dtype), texts)
 
             return draw
 
@@ -116,14 +116,14 @@ class growing_pool:
         chosen = list(range(len(own)))
         for cycle in range(self.cycles + 1):
             aesthetic, match = _ridge(features, target), _logistic(features[chosen], others)
-            found = Pool(latents, chosen, len(own), aesthetic, match)
+            grown_pool = Pool(latents, chosen, len(own), aesthetic, match)
             left = [k for k in range(len(pixels)) if k not in chosen]
-            worth = found.worth(features)
+            worth = grown_pool.worth(features)
             new = sorted(left, key=lambda k: -float(worth[k]))[: self.queries]
             if cycle < self.cycles:
                 chosen = chosen + new
                 target[new] += (TOP - target[new]) * (cycle + 1) / self.cycles
-        return found
+        return grown_pool
 
 
 @dataclass

@@ -54,12 +54,15 @@ def retrieved(
 
         from .corpus import KEPT, Shelf, corpus_of
 
-        found = corpus_of(base, corpus)
-        shelf, whose = Shelf(found, base), [who for who, own in enumerate(found.subjects) for _ in own]
+        training_corpus = corpus_of(base, corpus)
+        shelf, whose = (
+            Shelf(training_corpus, base),
+            [who for who, own in enumerate(training_corpus.subjects) for _ in own],
+        )
         if not neighbours < len(whose) or not shelf.whole:
             raise InputError(
                 f"retrieval needs more than {neighbours} and at most {KEPT:,} pictures; the corpus "
-                f"{found.name} has {len(whose):,}"
+                f"{training_corpus.name} has {len(whose):,}"
             )
         name = getattr(encoder, "__name__", type(encoder).__name__)
         features = F.normalize(shelf.features(name, encoder, plain=True), dim=-1)
@@ -69,12 +72,16 @@ def retrieved(
             lines = nearest(features, chosen, neighbours).tolist()
             quiet, dropped = (torch.rand(batch, generator=at(what)) for what in ("text", "image"))
             targets = chosen.tolist()
-            said = [
-                "" if q < drop_text else found.said(k, named.format(noun=found.noun(k)), seed=step * batch + n)
+            captions = [
+                ""
+                if q < drop_text
+                else training_corpus.caption(k, named.format(noun=training_corpus.noun(k)), seed=step * batch + n)
                 for n, (k, q) in enumerate(zip(targets, quiet.tolist(), strict=True))
             ]
-            shown = shelf.references(lines, nouns=[found.noun(k) for k in targets], dropped=dropped < drop_image)
-            return Batch(shelf.latents(targets), tuple(said), references=shown)
+            shown = shelf.references(
+                lines, nouns=[training_corpus.noun(k) for k in targets], dropped=dropped < drop_image
+            )
+            return Batch(shelf.latents(targets), tuple(captions), references=shown)
 
         return draw
 

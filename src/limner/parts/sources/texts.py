@@ -28,13 +28,13 @@ def corpus_texts(*, batch: int = 64, corpus: Corpus | None = None) -> Source:
 
         from .corpus import corpus_of, text
 
-        found = corpus_of(base, corpus)
+        training_corpus = corpus_of(base, corpus)
         nothing = torch.zeros(batch, 0, device=base.device, dtype=base.dtype)  # empty latents
 
         def fitting(number: int) -> str:
             """The text of a number, or of the next whose text is short enough."""
-            said = text(found, number)
-            return said if base.num_tokens(said, words={}) <= base.max_tokens else fitting(number + 1)
+            caption = text(training_corpus, number)
+            return caption if base.num_tokens(caption, words={}) <= base.max_tokens else fitting(number + 1)
 
         def draw(step: int, at: Streams) -> Batch:
             numbers = torch.randint(MANY, (batch,), generator=at("which")).tolist()

@@ -64,8 +64,8 @@ def frozen_loss(adapted: Adapted, batch: Batch) -> float:
     with torch.no_grad():
         noise = torch.randn(batch.latents.shape, generator=stream(0, "frozen noise")).to(batch.latents)
         times = torch.randint(base.num_train_times, (count,), generator=stream(0, "frozen times")).to(base.device)
-        said = tuple(adapted.expand_prompt(prompt) for prompt in batch.prompts)
+        prompts = tuple(adapted.expand_prompt(prompt) for prompt in batch.prompts)
         noised, states = base.noised(batch.latents, noise, times), adapted.text_states(batch.prompts)
-        run = adapted.run(time=times, latents=noised, prompts=said, fused=base.device.type != "cpu")
+        run = adapted.run(time=times, latents=noised, prompts=prompts, fused=base.device.type != "cpu")
         output = base.predict(noised, times, states, context=run)
         return float((output.float() - base.target(batch.latents, noise, times).float()).square().mean())

@@ -72,12 +72,12 @@ def taken(start: Mapping[str, Tensor], stored: Mapping[str, Tensor], base: Base,
     """
     import torch
 
-    found: dict[str, Tensor] = {}
+    parameters: dict[str, Tensor] = {}
     for key, value in start.items():
         given = stored.get(key, value)
         if given.shape != value.shape:
             raise FileError(
                 f"{key} of {what} is {tuple(given.shape)} in the concept; this base and setting want {tuple(value.shape)}"
             )
-        found[key] = torch.nn.Parameter(given.detach().clone().to(base.device, base.dtype), requires_grad=False)
-    return found
+        parameters[key] = torch.nn.Parameter(given.detach().clone().to(base.device, base.dtype), requires_grad=False)
+    return parameters

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from limner.core.recipe import Objective
 from limner.parts.encoders.looks import Look, alone, each_of, looked_at, looked_at_by_rows
 from limner.parts.encoders.multimodal import Multimodal, multimodal, multimodal_places
-from limner.parts.modifiers.kept import Kept, taken
+from limner.parts.modifiers.parameters import Kept, taken
 
 from .multimodal_states import matrix, noun_of
 
@@ -26,7 +26,7 @@ FEATURES = "image.features"
 
 
 @dataclass(frozen=True)
-class described:
+class multimodal_features:
     """For `decoupled_cross_attention`: features of the new picture from a multimodal language model.
 
     The model reads the subject alone on a plain background and is asked for a new picture of it in the prompt (Sec. 3.2
@@ -57,18 +57,18 @@ class described:
 
         reader = multimodal(base, self.model)
         features, wide = looked_at(base, self.subject, self.look, stored, FEATURES), base.states_shape[1]
-        parameters = taken(self._start(base, reader, wide, generator), stored, base, what="the described picture")
-        kept = Kept()
+        parameters = taken(self._start(base, reader, wide, generator), stored, base, what="the multimodal features")
+        cache = Kept()
 
         def states(own: Mapping[str, Tensor], run: Pass, rows: int) -> Tensor:
-            kept.check(parameters.values())
+            cache.check(parameters.values())
             still = run.random is None and not torch.is_grad_enabled()
-            made = kept.values.get((run.prompts, run.branches)) if still else None
+            made = cache.values.get((run.prompts, run.branches)) if still else None
             if made is None:
                 seen, on = looked_at_by_rows(base, run, self.look, own[FEATURES], rows)
                 made = self._features(own, reader, run, seen, on)
                 if still:
-                    kept.values[run.prompts, run.branches] = made
+                    cache.values[run.prompts, run.branches] = made
             flat = F.linear(made, own["image.projection.weight"], own["image.projection.bias"])
             states = flat.view(rows, self.tokens, wide)
             return F.layer_norm(states, (wide,), own["image.norm.weight"], own["image.norm.bias"])
@@ -80,7 +80,7 @@ class described:
 
         size = base.picture_size
         width = base.picture_features(torch.zeros(1, 3, size, size, device=base.device)).shape[-1]
-        found = {
+        parameters = {
             "image.gate": matrix(width, reader.width, generator),
             "image.up": matrix(width, reader.width, generator),
             "image.down": matrix(width, width, generator),
@@ -90,7 +90,7 @@ class described:
             "image.norm.bias": torch.zeros(wide),
         }
         change = reader.factors(self.rank, generator) if self.rank else {}
-        return found | {f"image.{name}": tensor for name, tensor in change.items()}
+        return parameters | {f"image.{name}": tensor for name, tensor in change.items()}
 
     def _features(self, own: Mapping[str, Tensor], reader: Multimodal, run: Pass, seen: Tensor, on: Tensor) -> Tensor:
         """[rows, D]: features for picture vectors [rows, R, places, width]; zeros in rows without pictures."""
@@ -127,7 +127,7 @@ def _ends(reader: Multimodal, texts: Sequence[str], seen: Tensor) -> Tensor:
     return torch.stack([states[k, len(row) - 1] for k, row in enumerate(vectors)])
 
 
-def feature_regression(source: Source, fusion: Modifier, described: described) -> Objective:
+def feature_regression(source: Source, fusion: Modifier, part: multimodal_features) -> Objective:
     """Squared distance of the predicted features to CLIP's embedding of the batch's own pictures, relative to its
     length.
 
@@ -135,7 +135,7 @@ def feature_regression(source: Source, fusion: Modifier, described: described) -
 
     source: batches with references
     fusion: the modifier
-    described: the part whose features count
+    part: the part whose features count
     """
 
     def value(step: Step) -> Tensor:
@@ -146,12 +146,12 @@ def feature_regression(source: Source, fusion: Modifier, described: described) -
         rows = [k for k, prompt in enumerate(step.batch.prompts) if prompt and bool(shown.on[k])]
         if not rows:
             return torch.zeros((), device=base.device)
-        reader, own = multimodal(base, described.model), step.adapted.live[fusion].tensors
+        reader, own = multimodal(base, part.model), step.adapted.live[fusion].tensors
         with torch.no_grad():
             wanted = base.picture_features(base.decode(step.batch.latents[rows])).float()
-            seen = described.look(base, shown.of(rows))
+            seen = part.look(base, shown.of(rows))
         prompts = [step.batch.prompts[row] for row in rows]
-        made = described.features(own, reader, prompts, [shown.nouns[row] for row in rows], seen).float()
+        made = part.features(own, reader, prompts, [shown.nouns[row] for row in rows], seen).float()
         return ((made - wanted).square().sum(-1) / wanted.square().sum(-1)).mean()
 
     return Objective(f"feature regression({source.name})", source, value, any_target=True, across=True)
