@@ -56,7 +56,17 @@ PROSE = (
 )
 """Files and folders whose prose is clean: rules length, opening and word."""
 
-NAMES_IN = ("docs", "tools", "examples")
+NAMES_IN = (
+    "docs",
+    "tools",
+    "examples",
+    "benchmarks",
+    "src/limner/apps",
+    "src/limner/data",
+    "src/limner/formats",
+    "src/limner/library",
+    "src/limner/workflows",
+)
 """Files and folders whose names are clean: rule name."""
 
 GENERATED = ("docs/methods", "docs/api.md")
