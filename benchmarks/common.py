@@ -21,14 +21,14 @@ LIBRARIES = ("limner", "torch", "diffusers", "transformers", "peft", "accelerate
 def write(name: str, **about: Any) -> Path:
     """benchmarks/results/NAME.json: the figures, the machine, the versions and the command."""
     RESULTS.mkdir(exist_ok=True)
-    found = {
+    record = {
         **about,
         "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_plain, sys.argv[1:])]),
         "machine": machine(),
         "versions": {name: _version(name) for name in LIBRARIES},
     }
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(about, indent=1))
     return path
 
@@ -40,9 +40,9 @@ def _plain(argument: str) -> str:
 def machine() -> dict[str, Any]:
     import torch
 
-    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    cpu_info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = next(
-        (line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")),
+        (line.partition(":")[2].strip() for line in cpu_info.splitlines() if line.startswith("model name")),
         platform.processor(),
     )
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -77,8 +77,8 @@ def timed_script(script: Path, arguments: Sequence[str], *, threads: int) -> dic
         )
         if not out.exists():
             raise SystemExit(f"{script} failed:\n{done.stderr[-3000:]}")
-        found: dict[str, Any] = json.loads(out.read_text())
-        return found
+        measurements: dict[str, Any] = json.loads(out.read_text())
+        return measurements
 
 
 def steady(times: Sequence[float], *, skip: int = 3) -> list[float]:

@@ -30,9 +30,9 @@ SEEDS = (0, 1)
 
 def main() -> None:
     base = limner.load("pocket", device="cpu")
-    found = {"fingerprint": base.fingerprint, "points": curve(base)}
+    record = {"fingerprint": base.fingerprint, "points": curve(base)}
     RESULTS.parent.mkdir(exist_ok=True)
-    atomic_write(RESULTS, lambda p: p.write_text(json.dumps(found, indent=1) + "\n"), overwrite=True)
+    atomic_write(RESULTS, lambda p: p.write_text(json.dumps(record, indent=1) + "\n"), overwrite=True)
 
 
 def curve(base: Any) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ TOTAL = 512
 LORA: dict[str, Any] = {"rank": 4, "layers": "attention", "lr": 1e-4, "prior_weight": 0.0, "batch": 1}
 
 
-def fleet(base: Any, subjects: list[Any], count: int, updates: int, *, mixed: bool = False) -> dict[str, Any]:
+def time_stacked(base: Any, subjects: list[Any], count: int, updates: int, *, mixed: bool = False) -> dict[str, Any]:
     from limner.workflows.learn_many import Job, train_stacked
 
     began = time.monotonic()
@@ -109,8 +109,10 @@ def main() -> None:
     for k, subject in enumerate(subjects):
         object.__setattr__(subject, "handle", f"<rex-{k}>")
     alone = [solo(base, subjects[0], given.updates + 10)]
-    curve = [fleet(base, subjects, count, given.updates) for count in given.counts]
-    mixed = [fleet(base, subjects, count, given.updates, mixed=True) for count in given.counts if count in (16, 32)]
+    curve = [time_stacked(base, subjects, count, given.updates) for count in given.counts]
+    mixed = [
+        time_stacked(base, subjects, count, given.updates, mixed=True) for count in given.counts if count in (16, 32)
+    ]
     alone.append(solo(base, subjects[0], given.updates + 10))
     ours = max(one["subjects_an_hour"] for one in alone)
     about: dict[str, Any] = {}
@@ -121,7 +123,7 @@ def main() -> None:
             for k, picture in enumerate(subjects[0].pictures):
                 assert picture.image is not None
                 picture.image.save(photos / f"{k}.png")
-            told = [
+            arguments = [
                 "--pretrained_model_name_or_path",
                 str(POCKET),
                 "--instance_data_dir",
@@ -129,7 +131,7 @@ def main() -> None:
                 "--output_dir",
                 f"{folder}/out",
             ]
-            told += [
+            arguments += [
                 "--instance_prompt",
                 "a photo of sks dog",
                 "--resolution",
@@ -139,7 +141,7 @@ def main() -> None:
                 "--rank",
                 "4",
             ]
-            told += [
+            arguments += [
                 "--learning_rate",
                 "1e-4",
                 "--max_train_steps",
@@ -149,7 +151,7 @@ def main() -> None:
                 "--seed",
                 "0",
             ]
-            run = timed_script(given.script, told, threads=given.threads)
+            run = timed_script(given.script, arguments, threads=given.threads)
         step = spread(steady(run["times"]))
         begin = run["wall"] - 60 * step["median"]
         about["theirs"] = {

@@ -44,15 +44,15 @@ def main() -> None:
     scores: dict[str, dict[str, dict[str, float]]] = {way: {} for way in ways}
     limner.paint(base, "a dog", settings=limner.PaintSettings(2))
     for noun in nouns:
-        said = [p.text.format(noun) for p in prompts]
+        texts = [p.text.format(noun) for p in prompts]
         for seed in range(given.seeds):
             for way, how in ways.items():
                 began = time.process_time()
-                shown = limner.paint(base, said, seed=seed, settings=limner.PaintSettings(STEPS, **how))
+                shown = limner.paint(base, texts, seed=seed, settings=limner.PaintSettings(STEPS, **how))
                 seconds[way].append((time.process_time() - began) / len(shown))
                 images = [picture.image for picture in shown]
                 scores[way][f"{noun} {seed}"] = {
-                    "clip_t": float(judges.text_similarity(to_tensor(images, SIZE), said).mean()),
+                    "clip_t": float(judges.text_similarity(to_tensor(images, SIZE), texts).mean()),
                     "obeyed": float(truth.obeyed(images, prompts).mean()),
                     "alignment": float(truth.alignment(images, prompts).mean()),
                     "class": statistics.mean(row["class"] == noun for row in judges.read(to_tensor(images, SIZE))),

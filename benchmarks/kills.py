@@ -61,7 +61,7 @@ class Trial:
     equal: bool = False
     lost: str = ""  # something that was there, or was said to be there, is not
     left_behind: list[str] = field(default_factory=list)
-    said: str = ""
+    last_line: str = ""
 
 
 # ------------------------------------------------------------------------------------------------------------- commands
@@ -80,7 +80,7 @@ def commands(photos: Path) -> list[Command]:
     pretrain = f"pretrain custom_contrast {corpus} --steps 4 --batch 1 --run run --precision float32"
     quiet, judged = "--no-check --no-score --preview 0", "--no-check --preview 1"
     paint = "paint {dog} -n 2 --steps 2 --out painted"
-    found = [
+    rows = [
         ("learn", f"{low_rank} {quiet}", "--resume", _concept, 5),
         ("learn a word", f"{word} {quiet}", "--resume", _concept, 5),
         ("learn and score", f"{low_rank} {judged}", "--resume", _scored, 2),
@@ -89,7 +89,7 @@ def commands(photos: Path) -> list[Command]:
         ("bench", bench, "", _bench, 2),
         ("pretrain", pretrain, "", _weights, 2),
     ]
-    return [Command(name, _words(text), _words(f"{text} {more}"), *rest) for name, text, more, *rest in found]
+    return [Command(name, _words(text), _words(f"{text} {more}"), *rest) for name, text, more, *rest in rows]
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -112,13 +112,13 @@ def _scored(folder: Path) -> Any:
 
 
 def _concepts(folder: Path) -> Any:
-    found = {path.stem: _tensors(path) for path in folder.glob("*.safetensors")}
-    return found if len(found) == 3 else None
+    concepts = {path.stem: _tensors(path) for path in folder.glob("*.safetensors")}
+    return concepts if len(concepts) == 3 else None
 
 
 def _pictures(folder: Path) -> Any:
-    found = _pixels(folder / "painted") if (folder / "painted").exists() else {}
-    return found if len(found) == 2 else None
+    pictures = _pixels(folder / "painted") if (folder / "painted").exists() else {}
+    return pictures if len(pictures) == 2 else None
 
 
 def _bench(folder: Path) -> Any:
@@ -126,13 +126,13 @@ def _bench(folder: Path) -> Any:
     path = folder / "bench.json"
     if not path.exists():
         return None
-    found = json.loads(path.read_text())
-    return [{k: v for k, v in unit.items() if k != "cost"} for unit in found["units"]]
+    results = json.loads(path.read_text())
+    return [{k: v for k, v in unit.items() if k != "cost"} for unit in results["units"]]
 
 
 def _weights(folder: Path) -> Any:
-    found = list((folder / "weights").glob("*.safetensors"))
-    return _tensors(found[0]) if found else None
+    files = list((folder / "weights").glob("*.safetensors"))
+    return _tensors(files[0]) if files else None
 
 
 def _tensors(path: Path) -> dict[str, bytes]:
@@ -216,7 +216,7 @@ class Ran:
         os.kill(self.process, getattr(signal, how))
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
@@ -238,19 +238,19 @@ def killed(command: Command, how: str, after: float, folder: Path, whole: Any) -
         ran.wait()
         trial.lost = "it did not end within ten minutes of the signal"
         return trial
-    trial.code, trial.said = code, _last_line(ran.said)
+    trial.code, trial.last_line = code, _last_line(ran.output)
     promised = {path: path.read_bytes() for path in folder.glob("*.safetensors")}
     again = Ran(command.again, folder)
     if again.wait() != 0:
-        trial.lost = f"it could not go on: {_last_line(again.said)}"
+        trial.lost = f"it could not go on: {_last_line(again.output)}"
         return trial
     trial.equal = command.state(folder) == whole
     gone = [path.name for path, data in promised.items() if not path.exists()]
     if gone:
         trial.lost = f"{gone[0]} was there after the kill and is not there now"
     if how == "SIGINT" and code == 1:
-        trial.lost = f"Ctrl-C was told as an error: {trial.said}"
-    if "goes on from there" in trial.said and "1/4" in again.said:
+        trial.lost = f"Ctrl-C was told as an error: {trial.last_line}"
+    if "goes on from there" in trial.last_line and "1/4" in again.output:
         trial.lost = "it was said that it goes on, and it began anew"
     if not trial.equal and not trial.lost:
         trial.lost = "it went on to other bits"
@@ -264,14 +264,14 @@ def full(command: Command, folder: Path, whole: Any, disk: Disk, at: random.Rand
     with disk.small(folder, at) as limit:
         ran = Ran(command.first, folder, limit)
         code = ran.wait()
-        trial.code, trial.said = code if code is not None else -1, _last_line(ran.said)
+        trial.code, trial.last_line = code if code is not None else -1, _last_line(ran.output)
         trial.ended_before = code == 0
-        if "Traceback" in ran.said or code is None:
-            trial.lost = f"no clear error: {trial.said}"
+        if "Traceback" in ran.output or code is None:
+            trial.lost = f"no clear error: {trial.last_line}"
         disk.room(folder)
         again = Ran(command.again, folder)
         if again.wait() != 0:
-            trial.lost = f"it could not go on: {_last_line(again.said)}"
+            trial.lost = f"it could not go on: {_last_line(again.output)}"
         else:
             trial.equal = command.state(folder) == whole
             trial.left_behind = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if _is_rest(p))
@@ -399,7 +399,7 @@ def _undisturbed(command: Command, folder: Path) -> tuple[Any, float]:
         code = ran.wait()
         state = command.state(folder)
         if code != 0 or state is None:
-            raise SystemExit(f"{command.name} does not run: {ran.said[-2000:]}")
+            raise SystemExit(f"{command.name} does not run: {ran.output[-2000:]}")
     return state, ran.seconds
 
 
@@ -407,7 +407,7 @@ def _verdict(trial: Trial) -> str:
     if trial.lost:
         return f"LOST: {trial.lost}"
     rest = f"; left behind: {', '.join(trial.left_behind)}" if trial.left_behind else ""
-    return f"{'done before' if trial.ended_before else 'equal bits'}{rest}  [{trial.said[:100]}]"
+    return f"{'done before' if trial.ended_before else 'equal bits'}{rest}  [{trial.last_line[:100]}]"
 
 
 WORKFLOWS = (
@@ -451,9 +451,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=(), help="names of commands")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no trial after so many")
     given = parser.parse_args()
-    told = json.loads(given.out.read_text()) if given.out.exists() else {}
-    trials = {int(k): Trial(**t) for k, t in told.get("each", {}).items()} if told.get("seed") == given.seed else {}
-    until, before = time.monotonic() + 60 * given.minutes, float(told.get("seconds", 0)) if trials else 0.0
+    record = json.loads(given.out.read_text()) if given.out.exists() else {}
+    trials = {int(k): Trial(**t) for k, t in record.get("each", {}).items()} if record.get("seed") == given.seed else {}
+    until, before = time.monotonic() + 60 * given.minutes, float(record.get("seconds", 0)) if trials else 0.0
     began = time.monotonic()
     for number in CAUGHT:  # also where a shell has them ignored, as in the background
         signal.signal(number, signal.default_int_handler)
@@ -475,8 +475,8 @@ def save(path: Path, trials: Mapping[int, Trial], *, seed: int, seconds: float) 
     from limner.core.files import write_text
 
     each = {str(k): asdict(trial) for k, trial in sorted(trials.items())}
-    found = {"seed": seed, "seconds": round(seconds), **summary(list(trials.values())), "each": each}
-    write_text(path, json.dumps(found, indent=1) + "\n", overwrite=True)
+    record = {"seed": seed, "seconds": round(seconds), **summary(list(trials.values())), "each": each}
+    write_text(path, json.dumps(record, indent=1) + "\n", overwrite=True)
 
 
 def _say(text: str) -> None:

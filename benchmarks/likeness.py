@@ -48,16 +48,16 @@ def main() -> None:
     base, case = load("pocket", device="cpu"), toys(count=1, prompts=6).cases[0]
     plain: list[Any] = []
     file = RESULTS / "likeness.json"
-    found: dict[str, dict[str, Any]] = json.loads(file.read_text())["runs"] if file.exists() else {}
+    runs: dict[str, dict[str, Any]] = json.loads(file.read_text())["runs"] if file.exists() else {}
     with tempfile.TemporaryDirectory() as pictures:
         for k, image in enumerate(case.member.images):
             image.save(Path(pictures) / f"{k}.png")
-        for name in [name for name in RUNS if name not in found]:
+        for name in [name for name in RUNS if name not in runs]:
             side, about = RUNS[name]
             with tempfile.TemporaryDirectory() as folder:
                 states = taught(side, about, Path(pictures), Path(folder), given.script, given.threads, base)
-                found[name] = {"settings": about, "points": [scored(base, case, plain, *state) for state in states]}
-            written(found, f"{case.member.name}, {len(case.prompts)} prompts, seeds {SEEDS}; one run each")
+                runs[name] = {"settings": about, "points": [scored(base, case, plain, *state) for state in states]}
+            written(runs, f"{case.member.name}, {len(case.prompts)} prompts, seeds {SEEDS}; one run each")
 
 
 def written(runs: dict[str, dict[str, Any]], what: str) -> None:

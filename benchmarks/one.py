@@ -31,16 +31,16 @@ began = time.monotonic()
 import dataclasses, limner
 base = limner.load(sys.argv[1], device="cpu")
 subject = limner.Subject.of(sys.argv[2], noun="dog", handle="rex")
-times, cpu, kept, every, about = [], [], {}, int(sys.argv[5]), json.loads(sys.argv[4])
+times, cpu, snapshots, every, about = [], [], {}, int(sys.argv[5]), json.loads(sys.argv[4])
 def watch(progress):
     times.append(time.monotonic() - began)
     cpu.append(time.process_time())
     if every and progress.done % every == 0:
-        kept[progress.done] = progress.snapshot().tensors
+        snapshots[progress.done] = progress.snapshot().tensors
 concept = limner.learn(base, subject, watch=watch, **about)
 concept.save(sys.argv[3] + "/rex.safetensors")
 wall = {"wall": time.monotonic() - began, "cpu_wall": time.process_time()}
-for done, tensors in kept.items():
+for done, tensors in snapshots.items():
     dataclasses.replace(concept, tensors=tensors).save(sys.argv[3] + f"/{done}.safetensors")
 rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({"times": times, "cpu": cpu, **wall, "megabytes": rss, "losses": concept.losses}))
@@ -55,11 +55,11 @@ def ours(
     base: str, photos: Path, folder: str, about: dict[str, Any], *, threads: int, every: int = 0
 ) -> dict[str, Any]:
     """A run of limner's with these settings; its concepts, of every so many updates too, lie in the folder."""
-    told = [sys.executable, "-c", OURS, base, str(photos), folder, json.dumps(about), str(every)]
+    arguments = [sys.executable, "-c", OURS, base, str(photos), folder, json.dumps(about), str(every)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(told, env=environment, capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
+    measurements: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return measurements
 
 
 def theirs(
@@ -74,20 +74,25 @@ def theirs(
     every: int = 0,
 ) -> dict[str, Any]:
     """The same work by diffusers' script."""
-    told: dict[str, Any] = {"pretrained_model_name_or_path": base, "output_dir": folder, "resolution": size, "seed": 0}
-    told |= {"train_batch_size": about["batch"], "learning_rate": about["lr"], "max_train_steps": about["steps"]}
+    options: dict[str, Any] = {
+        "pretrained_model_name_or_path": base,
+        "output_dir": folder,
+        "resolution": size,
+        "seed": 0,
+    }
+    options |= {"train_batch_size": about["batch"], "learning_rate": about["lr"], "max_train_steps": about["steps"]}
     if about["method"] == "textual_inversion":
-        told |= {"train_data_dir": photos, "placeholder_token": "<rex>", "initializer_token": "dog"}
-        told |= {"num_vectors": about["vectors"], "save_steps": every or 100_000, "checkpointing_steps": 100_000}
+        options |= {"train_data_dir": photos, "placeholder_token": "<rex>", "initializer_token": "dog"}
+        options |= {"num_vectors": about["vectors"], "save_steps": every or 100_000, "checkpointing_steps": 100_000}
     else:
-        told |= {
+        options |= {
             "instance_data_dir": photos,
             "instance_prompt": f"a photo of {about.get('word', 'sks')} dog",
             "rank": about["rank"],
         }
-        told |= {"checkpointing_steps": every or 100_000}
+        options |= {"checkpointing_steps": every or 100_000}
     flags = ["--center_crop"] if "sdxl" in script.name else []
-    return timed_script(script, [*(f"--{k}={v}" for k, v in told.items()), *flags], threads=threads)
+    return timed_script(script, [*(f"--{k}={v}" for k, v in options.items()), *flags], threads=threads)
 
 
 def losses(base: str, photos: Path, files: dict[int, Path | None]) -> dict[int, float]:
@@ -98,7 +103,7 @@ def losses(base: str, photos: Path, files: dict[int, Path | None]) -> dict[int, 
     from limner.engine.attach import attach
     from limner.formats.importing import import_file
 
-    ready, found = limner.load(base, device="cpu"), {}
+    ready, loss_of = limner.load(base, device="cpu"), {}
     subject = limner.Subject.of(str(photos), noun="dog", handle="rex")
     random = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -111,12 +116,12 @@ def losses(base: str, photos: Path, files: dict[int, Path | None]) -> dict[int, 
             )
             concept = concept or (limner.Concept.load(file) if file else None)
             with attach(ready, (adapter_of(concept, ready),) if concept else ()) as adapted:
-                said = ["a photo of " + ("<rex>" if concept else "dog")] * 64
+                prompts = ["a photo of " + ("<rex>" if concept else "dog")] * 64
                 out = ready.predict(
-                    ready.noised(latents, noise, time), time, adapted.text_states(said), context=adapted.run()
+                    ready.noised(latents, noise, time), time, adapted.text_states(prompts), context=adapted.run()
                 )
-            found[done] = round(float((out - ready.target(latents, noise, time)).square().mean()), 4)
-    return found
+            loss_of[done] = round(float((out - ready.target(latents, noise, time)).square().mean()), 4)
+    return loss_of
 
 
 def curves(script: Path, base: str, photos: Path, about: dict[str, Any], threads: int, size: int) -> dict[str, Any]:

@@ -80,10 +80,10 @@ def main() -> None:
     pictures(runs.Run(given.run, pictures=given.pictures), "train")
     for stage in given.stage:
         for factor in given.factors:
-            told, seconds = trained(given.run, stage, factor, given.updates, given.pictures)
-            said = "  ".join(f"{name} {value:.4f}" for name, value in told.items())
+            last_values, seconds = trained(given.run, stage, factor, given.updates, given.pictures)
+            text = "  ".join(f"{name} {value:.4f}" for name, value in last_values.items())
             name = f"Muon x{factor:g}" if factor else "AdamW"
-            print(f"{stage}  {given.updates} updates  {name:8}  {said}  {seconds:.3f} s an update", flush=True)
+            print(f"{stage}  {given.updates} updates  {name:8}  {text}  {seconds:.3f} s an update", flush=True)
 
 
 if __name__ == "__main__":

@@ -85,16 +85,16 @@ def main() -> None:
         for _ in range(given.runs):
             for name, work in works.items():
                 times[name].append(timed(work))
-    found = {name: spread(each) for name, each in times.items()}
+    spreads = {name: spread(each) for name, each in times.items()}
     write(
         "paint",
         what=f"{COUNT} pictures of 128 px, {STEPS} DDIM steps, guidance {GUIDANCE}, float32; pocket",
-        plain={"ratio": round(found["theirs"]["median"] / found["ours"]["median"], 2), "target": 1.3, "ours": found["ours"], "theirs": found["theirs"]},
+        plain={"ratio": round(spreads["theirs"]["median"] / spreads["ours"]["median"], 2), "target": 1.3, "ours": spreads["ours"], "theirs": spreads["theirs"]},
         mixed={
-            "ratio": round(found["one concept"]["median"] / found["many concepts"]["median"], 2), "target": 0.9,
-            "one_concept": found["one concept"], "as_many_as_pictures": found["many concepts"],
+            "ratio": round(spreads["one concept"]["median"] / spreads["many concepts"]["median"], 2), "target": 0.9,
+            "one_concept": spreads["one concept"], "as_many_as_pictures": spreads["many concepts"],
         },
-        first={"ratio": round(found["cold"]["median"] / found["warm"]["median"], 2), "target": 1.2, "cold": found["cold"], "warm": found["warm"]},
+        first={"ratio": round(spreads["cold"]["median"] / spreads["warm"]["median"], 2), "target": 1.2, "cold": spreads["cold"], "warm": spreads["warm"]},
     )  # fmt: skip
 
 

@@ -176,7 +176,7 @@ def test_check_says_whether_a_concept_is_as_it_was_written(concept: Concept, bas
     found = certify(base, moved)
     assert not found.ok
     assert found.checks[-1].what == "it is as it was written"
-    assert f"not {loaded.sha256[:16]}" in found.checks[-1].found
+    assert f"not {loaded.sha256[:16]}" in found.checks[-1].finding
 
 
 # --------------------------------------------------------------------------------------------------- code that is named

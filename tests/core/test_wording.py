@@ -57,7 +57,7 @@ def test_a_long_prompt_is_not_printed_back_whole(capsys: pytest.CaptureFixture[s
 
 def test_near_alike_pictures_are_told_in_groups(tmp_path: Path) -> None:
     from limner.data.layouts import recognised
-    from limner.data.layouts.found import alike_lines
+    from limner.data.layouts.contents import alike_lines
 
     assert alike_lines([("a", "b"), ("c", "d"), ("b", "e")]) == ["near-duplicates: c and d", "3 nearly alike: a, b, e"]
     for k in range(60):

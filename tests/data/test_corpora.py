@@ -65,8 +65,8 @@ def test_a_folder_for_each_subject(folder: Path) -> None:
     found = corpus(str(folder))
     assert [len(s) for s in found.subjects] == [3, 3, 3]
     assert [found.noun(s[0]) for s in found.subjects] == ["cat", "dog", "dog"]
-    assert found.said(found.subjects[1][2], "<rex>", seed=0) == "<rex> on the grass, place 2"
-    assert found.said(found.subjects[0][0], "a cat", seed=0) == "a photo of a cat"
+    assert found.caption(found.subjects[1][2], "<rex>", seed=0) == "<rex> on the grass, place 2"
+    assert found.caption(found.subjects[0][0], "a cat", seed=0) == "a photo of a cat"
     assert found.record["captions"] == 6
     assert found.record["noticed"] == {"without a caption": 3}
     assert found.record["left_out"] == {}
@@ -88,7 +88,7 @@ def test_kohyas_folders_are_a_subject_each(tmp_path: Path) -> None:
     found = corpus(str(tmp_path / "all"))
     assert [len(s) for s in found.subjects] == [2, 2]
     assert [found.noun(s[0]) for s in found.subjects] == ["dog", "cat"]
-    assert found.said(0, "<rex>", seed=0) == "a photo of <rex> at home"
+    assert found.caption(0, "<rex>", seed=0) == "a photo of <rex> at home"
 
 
 def test_a_corpus_that_was_moved_is_the_same(folder: Path, tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_pictures_of_a_flat_folder_are_a_subject_each(tmp_path: Path) -> None:
         (tmp_path / "flat" / f"{k}.txt").write_text(f"a red boat at sea {k}")
     found = corpus(str(tmp_path / "flat"))
     assert len(found.subjects) == 3
-    assert found.said(1, "a thing", seed=0) == "a red boat at sea 1"
-    assert found.said(1, "<x>", seed=0) == "a photo of <x>, a red boat at sea 1"
+    assert found.caption(1, "a thing", seed=0) == "a red boat at sea 1"
+    assert found.caption(1, "<x>", seed=0) == "a photo of <x>, a red boat at sea 1"
     assert "without a class, assumed" in str(found)
     same = corpus(str(tmp_path / "flat" / "*.png"))
     assert isinstance(same, Listed)
@@ -206,7 +206,7 @@ def test_shards_by_braces_glob_and_folder(shards: Path, words: str) -> None:
     found = corpus(str(shards / words))
     assert found.record["pictures"] == 6
     assert [len(s) for s in found.subjects] == [4, 2]
-    assert found.said(4, "<rex>", seed=0) == "<rex>, picture 1 of shard 1"
+    assert found.caption(4, "<rex>", seed=0) == "<rex>, picture 1 of shard 1"
     masks = found.drawn([5], 16)[1]
     assert masks is not None
     assert masks.min() == 255
@@ -321,7 +321,7 @@ def test_rows_of_a_hub_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     hub(monkeypatch, lambda where: {"train": Rows(rows, names=["tom", "kit"]), "test": Rows(rows[:1])})
     found = corpus("hf:someone/cats", noun="cat")
     assert [len(s) for s in found.subjects] == [2, 2]
-    assert found.said(3, "<kit>", seed=0) == "<kit> 3"
+    assert found.caption(3, "<kit>", seed=0) == "<kit> 3"
     assert found.record["left_out"] == {"cannot be read": 1}
     assert found.drawn([0], 16)[0].shape == (1, 3, 16, 16)
     assert corpus("hf:someone/cats@test", noun="cat").record["pictures"] == 1
@@ -346,7 +346,7 @@ def test_a_folder_saved_by_the_library(tmp_path: Path) -> None:
     for words in (str(tmp_path / "saved"), f"hf:{tmp_path / 'saved'}"):
         found = corpus(words, noun="dog")
         assert [len(s) for s in found.subjects] == [2, 1]
-        assert found.said(1, "<rex>", seed=0) == "<rex> 1"
+        assert found.caption(1, "<rex>", seed=0) == "<rex> 1"
 
 
 # --------------------------------------------------------------------------------------------------- held-out subjects
@@ -401,7 +401,7 @@ def test_toys_hold_nothing_that_is_judged(tmp_path: Path) -> None:
 def test_captions_are_cut_to_what_the_base_reads(folder: Path, base: Any) -> None:
     (folder / "dog1" / "0.txt").write_text("the dog " + "on the beach and " * 40)
     found = fitted(corpus(str(folder)), base)
-    long = found.said(found.subjects[1][0], "a dog", seed=0)
+    long = found.caption(found.subjects[1][0], "a dog", seed=0)
     assert long.startswith("a dog on the beach")
     assert base.num_tokens(long, words={}) <= base.max_tokens
     assert found.record["noticed"]["captions longer than the base reads, cut"] == 1

@@ -31,7 +31,7 @@ def captions(images: Sequence[Image.Image], subject: Subject, where: str, *, dev
     where = capabilities_of(where).multimodal or where
     kind = model_kind(where)
     if kind in ("llava", "blip-2"):
-        return [named(text, subject) for text in _told(images, subject, where, device)]
+        return [named(text, subject) for text in _caption_by_language_model(images, subject, where, device)]
     if kind != "blip":
         raise FileError(
             f"{where} is a {kind or 'model of an unknown kind'}; expected a captioner: a BLIP, a BLIP-2 or a LLaVA"
@@ -44,7 +44,7 @@ def captions(images: Sequence[Image.Image], subject: Subject, where: str, *, dev
     return [named(text, subject) for text in processor.batch_decode(ids, skip_special_tokens=True)]
 
 
-def _told(images: Sequence[Image.Image], subject: Subject, where: str, device: str) -> list[str]:
+def _caption_by_language_model(images: Sequence[Image.Image], subject: Subject, where: str, device: str) -> list[str]:
     """Captions by a multimodal language model."""
     from limner.parts.encoders.multimodal import opened
 
@@ -56,9 +56,9 @@ def named(text: str, subject: Subject) -> str:
     """Put the subject's handle into a caption: "a dog on a sofa" -> "<rex> on a sofa". A caption that does not name the
     class follows "a photo of <rex>"."""
     text = text.strip().rstrip(".")
-    said, count = re.subn(
+    caption, count = re.subn(
         rf"\b(?:(?:a|an|the|one)\s+)?{re.escape(subject.noun)}\b", subject.handle, text, count=1, flags=re.IGNORECASE
     )
     if count:
-        return said
+        return caption
     return f"a photo of {subject.handle}, {text}" if text else f"a photo of {subject.handle}"

@@ -47,19 +47,19 @@ def corpus(
     if words == "toys" or re.fullmatch(r"toys:\d+", words):
         return _toys(words, held_out)
     store = _store(words)
-    found = _listed(store, noun)
-    if not found.entries:
-        lost = f": {found.left_out}" if found.left_out.counts else ""
+    contents = _listed(store, noun)
+    if not contents.entries:
+        lost = f": {contents.left_out}" if contents.left_out.counts else ""
         raise PictureError(f"there is no picture to learn from in {words}{lost}")
     if held_out is None:
-        return found
-    return without_held_out(found, _listed(_folder(held_out), ""), held_out, duplicates=duplicates)
+        return contents
+    return without_held_out(contents, _listed(_folder(held_out), ""), held_out, duplicates=duplicates)
 
 
-def fitted(found: Corpus, base: Base) -> Corpus:
+def fitted(corpus: Corpus, base: Base) -> Corpus:
     """The corpus, with captions cut to the length that the base reads."""
     room = base.max_tokens - NAME_ROOM
-    return found.cut(lambda text: base.num_tokens(text, words={}) <= room) if isinstance(found, Listed) else found
+    return corpus.cut(lambda text: base.num_tokens(text, words={}) <= room) if isinstance(corpus, Listed) else corpus
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,13 @@ def in_folder(root: Path, left_out: Tally, noticed: Tally) -> list[Entry]:
     """
     root = root / "dataset" if (root / "dataset").is_dir() else root
     nouns = _dreambench(root)
-    found = layouts.laid_out(root, noticed.add)
-    _notice(found, noticed)
-    if found.layout.endswith((".toml", "concepts_list.json")):  # the list names the folder of each subject
-        return _same(root, found, found.noun)
-    kohya = found.layout.startswith("kohya")  # one subfolder for each token and class
+    contents = layouts.laid_out(root, noticed.add)
+    _notice(contents, noticed)
+    if contents.layout.endswith((".toml", "concepts_list.json")):  # the list names the folder of each subject
+        return _same(root, contents, contents.noun)
+    kohya = contents.layout.startswith("kohya")  # one subfolder for each token and class
     root = root / "img" if kohya and (root / "img").is_dir() else root
-    entries = [] if kohya else _alone(found.items)
+    entries = [] if kohya else _alone(contents.items)
     for folder in _folders(root):
         inner = _folders(folder)
         if inner and not layouts.pictures_of(folder):
@@ -160,25 +160,25 @@ def in_folder(root: Path, left_out: Tally, noticed: Tally) -> list[Entry]:
 
 def _of_subject(folder: Path, noun: str, left_out: Tally, noticed: Tally) -> list[Entry]:
     try:
-        found = layouts.laid_out(folder, noticed.add)
+        contents = layouts.laid_out(folder, noticed.add)
     except LimnerError:
         left_out.add("folders whose lists are damaged", str(folder))
         return []
-    _notice(found, noticed)
-    return _same(folder, found, found.noun or noun or called(folder.name))
+    _notice(contents, noticed)
+    return _same(folder, contents, contents.noun or noun or called(folder.name))
 
 
-def _notice(found: layouts.Found, noticed: Tally) -> None:
-    for what in found.unused:
-        noticed.add(f"lists with fields that are not used ({what})", str(found.folder))
+def _notice(contents: layouts.Found, noticed: Tally) -> None:
+    for what in contents.unused:
+        noticed.add(f"lists with fields that are not used ({what})", str(contents.folder))
 
 
-def _same(folder: Path, found: layouts.Found, noun: str) -> list[Entry]:
+def _same(folder: Path, contents: layouts.Found, noun: str) -> list[Entry]:
     """Entries of one subject, or of each subject that the layout distinguishes."""
     entries = []
-    for item in found.items:
-        token, _, own = item.concept.partition(" ") if len(found.concepts) > 1 else (found.token, "", noun)
-        whose = f"{folder}: {item.concept}" if len(found.concepts) > 1 else str(folder)
+    for item in contents.items:
+        token, _, own = item.concept.partition(" ") if len(contents.concepts) > 1 else (contents.token, "", noun)
+        whose = f"{folder}: {item.concept}" if len(contents.concepts) > 1 else str(folder)
         entries.append(
             Entry(str(item.path), _place(item), whose, own or noun, _plain(item.caption, token, own or noun))
         )
@@ -204,8 +204,8 @@ def _plain(caption: str, token: str, noun: str) -> str:
     """A caption without the data set's rare token for the subject: "sks dog on grass" -> "a dog on grass"."""
     if not token:
         return caption
-    said = rf"(?:\b(?:a|an|the)\s+)?{layouts.whole_word(token).pattern}(?:\s+{re.escape(noun)}\b)?"
-    return re.sub(said, f"a {noun}", caption, flags=re.IGNORECASE)
+    pattern = rf"(?:\b(?:a|an|the)\s+)?{layouts.whole_word(token).pattern}(?:\s+{re.escape(noun)}\b)?"
+    return re.sub(pattern, f"a {noun}", caption, flags=re.IGNORECASE)
 
 
 def called(name: str) -> str:
@@ -239,14 +239,14 @@ def _listed(store: Store, noun: str) -> Listed:
 
     def make() -> dict[str, Any]:
         left_out, noticed = Tally(), Tally()
-        kept = looked_at(store.list_(left_out, noticed), store.read, left_out)
-        return {"entries": [asdict(e) for e in kept], "left_out": asdict(left_out), "noticed": asdict(noticed)}
+        entries = looked_at(store.list_(left_out, noticed), store.read, left_out)
+        return {"entries": [asdict(e) for e in entries], "left_out": asdict(left_out), "noticed": asdict(noticed)}
 
-    found = cached_json(("corpus", store.name, store.stamp), make)
-    left_out, noticed = Tally(**found["left_out"]), Tally(**found["noticed"])
+    listing = cached_json(("corpus", store.name, store.stamp), make)
+    left_out, noticed = Tally(**listing["left_out"]), Tally(**listing["noticed"])
     entries = []
-    for told in found["entries"]:
-        entry = Entry(**told)
+    for fields in listing["entries"]:
+        entry = Entry(**fields)
         entry = replace(entry, noun=noun or entry.noun)
         if not entry.noun:
             noticed.add(f'without a class, assumed "{NOUN}" (--class sets it)', entry.name)

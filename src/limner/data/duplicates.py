@@ -42,11 +42,11 @@ def split(images: Sequence[Image.Image], *, held_out: int = 1) -> tuple[list[int
     groups = doubles(images)
     if len(groups) < 2:
         return sorted(k for g in groups for k in g), []
-    kept: list[int] = []
+    training: list[int] = []
     out: list[int] = []
     for group in reversed(groups):  # the last pictures are held out
-        (out if len(out) < held_out and len(groups) > 1 and group is not groups[0] else kept).extend(group)
-    return sorted(kept), sorted(out)
+        (out if len(out) < held_out and len(groups) > 1 and group is not groups[0] else training).extend(group)
+    return sorted(training), sorted(out)
 
 
 def doubles(images: Sequence[Image.Image], *, alike: float = 0.7) -> list[list[int]]:

@@ -21,45 +21,45 @@ hashes are near."""
 
 
 def without_held_out(
-    found: Listed, judged: Listed, folder: Path, *, duplicates: Literal["error", "leave-out"] = "error"
+    corpus: Listed, judged: Listed, folder: Path, *, duplicates: Literal["error", "leave-out"] = "error"
 ) -> Listed:
     """The corpus without its held-out subjects: those with a near-duplicate, mirrored or not, of a held-out picture.
 
     Pictures whose difference hashes are near are compared by the correlation of their gradients.
 
-    found: the corpus
+    corpus: the corpus to train on
     judged: the held-out pictures
     folder: the folder of the held-out pictures, for messages
     duplicates: such a subject is an error, or is left out
 
     Raises `InputError` for such a subject with "error", and where no subject is left.
     """
-    pairs = _nearly_equal(found, judged)
+    pairs = _nearly_equal(corpus, judged)
     if not pairs:
-        return found
-    subjects = {found.entries[k].identity for k, _ in pairs}
+        return corpus
+    subjects = {corpus.entries[k].identity for k, _ in pairs}
     if duplicates == "error":
         k, other = pairs[0]
         raise InputError(
-            f"{len(pairs)} pictures of {found.name} are near-duplicates of those held out in {folder}, such as "
-            f"{found.entries[k].name} of {judged.entries[other].name}: subjects of a benchmark must not be trained on. "
-            f"Remove the {len(subjects)} subjects, or add --duplicates leave-out"
+            f"{len(pairs)} pictures of {corpus.name} are near-duplicates of those held out in {folder}, such as "
+            f"{corpus.entries[k].name} of {judged.entries[other].name}: subjects of a benchmark must not be trained "
+            f"on. Remove the {len(subjects)} subjects, or add --duplicates leave-out"
         )
-    left_out = Tally(dict(found.left_out.counts), dict(found.left_out.examples))
-    for entry in found.entries:
+    left_out = Tally(dict(corpus.left_out.counts), dict(corpus.left_out.examples))
+    for entry in corpus.entries:
         if entry.identity in subjects:
             left_out.add("of subjects that are held out", entry.name)
-    kept = tuple(entry for entry in found.entries if entry.identity not in subjects)
-    if not kept:
-        raise InputError(f"every subject of {found.name} is held out in {folder}: no picture is left to train on")
-    return replace(found, entries=kept, left_out=left_out)
+    entries = tuple(entry for entry in corpus.entries if entry.identity not in subjects)
+    if not entries:
+        raise InputError(f"every subject of {corpus.name} is held out in {folder}: no picture is left to train on")
+    return replace(corpus, entries=entries, left_out=left_out)
 
 
-def _nearly_equal(found: Listed, judged: Listed) -> list[tuple[int, int]]:
+def _nearly_equal(corpus: Listed, judged: Listed) -> list[tuple[int, int]]:
     """Pairs (index in the corpus, index among the held-out pictures) of near-duplicates."""
     import numpy as np
 
-    own = np.array([int(e.signs, 16) for e in found.entries], dtype=np.uint64)
+    own = np.array([int(e.signs, 16) for e in corpus.entries], dtype=np.uint64)
     pairs: dict[int, int] = {}
     for n, entry in enumerate(judged.entries):
         image = judged.read(entry.place).image
@@ -67,7 +67,7 @@ def _nearly_equal(found: Listed, judged: Listed) -> list[tuple[int, int]]:
         signs = np.array([int(entry.signs, 16), _mirrored(image)], dtype=np.uint64)
         near = (np.bitwise_count(own[:, None] ^ signs) <= LIKE).any(1)
         for k in np.flatnonzero(near).tolist():
-            other = found.read(found.entries[k].place).image
+            other = corpus.read(corpus.entries[k].place).image
             if other is not None and k not in pairs and likeness(image, other) >= ONE:
                 pairs[k] = n
     return sorted(pairs.items())

@@ -70,15 +70,15 @@ class Listed:
     def fingerprint(self) -> str:
         # Subjects by number, since identities may hold paths.
         number = {whose: n for n, whose in enumerate(dict.fromkeys(e.identity for e in self.entries))}
-        told = [(e.content, number[e.identity], e.noun, e.caption) for e in self.entries]
-        return hashlib.sha256(repr(told).encode()).hexdigest()
+        rows = [(e.content, number[e.identity], e.noun, e.caption) for e in self.entries]
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
 
     @cached_property
     def subjects(self) -> Sequence[Sequence[int]]:
-        found: dict[str, list[int]] = {}
+        pictures_of: dict[str, list[int]] = {}
         for k, entry in enumerate(self.entries):
-            found.setdefault(entry.identity, []).append(k)
-        return list(found.values())
+            pictures_of.setdefault(entry.identity, []).append(k)
+        return list(pictures_of.values())
 
     @cached_property
     def masked(self) -> bool:
@@ -112,7 +112,7 @@ class Listed:
     def noun(self, picture: int) -> str:
         return self.entries[picture].noun or NOUN
 
-    def said(self, picture: int, name: str, *, seed: int) -> str:
+    def caption(self, picture: int, name: str, *, seed: int) -> str:
         """The picture's own caption with a name for its subject: "the dog on a sofa" -> "<rex> on a sofa". Without a
         class noun, a caption stays unchanged, unless the name is a handle such as <rex>."""
         from limner.core.subject import Subject
@@ -124,9 +124,9 @@ class Listed:
             return entry.caption
         return named(entry.caption, Subject(name, entry.noun or NOUN))
 
-    def described(self, picture: int, *, seed: int) -> str:
+    def own_caption(self, picture: int, *, seed: int) -> str:
         """The picture's own caption, unchanged; "a photo of a" and its class noun for a picture without one."""
-        return self.entries[picture].caption or self.said(picture, f"a {self.noun(picture)}", seed=seed)
+        return self.entries[picture].caption or self.caption(picture, f"a {self.noun(picture)}", seed=seed)
 
     def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
         from concurrent.futures import ThreadPoolExecutor
@@ -171,16 +171,16 @@ def looked_at(entries: Sequence[Entry], read: Callable[[Any], Reference], left_o
 
     with ThreadPoolExecutor(THREADS) as pool:
         seen = list(pool.map(lambda entry: _looked_at(entry, read), entries))
-    kept, there = [], set()
-    for entry, found in zip(entries, seen, strict=True):
-        if isinstance(found, str):
-            left_out.add(found, entry.name)
-        elif found.content in there:
+    fit_entries, there = [], set()
+    for entry, outcome in zip(entries, seen, strict=True):
+        if isinstance(outcome, str):
+            left_out.add(outcome, entry.name)
+        elif outcome.content in there:
             left_out.add("the same as another picture", entry.name)
         else:
-            there.add(found.content)
-            kept.append(found)
-    return kept
+            there.add(outcome.content)
+            fit_entries.append(outcome)
+    return fit_entries
 
 
 def _looked_at(entry: Entry, read: Callable[[Any], Reference]) -> Entry | str:

@@ -30,13 +30,15 @@ def prepared(
     model of another kind.
     """
     if segment and any(picture.mask is None for picture in subject.pictures):
-        found = masks(_images(subject), subject.noun, segment, device=device or "cpu")
-        kept = (replace(p, mask=p.mask or m) for p, m in zip(subject.pictures, found, strict=True))
-        subject = replace(subject, pictures=tuple(kept))
+        new_masks = masks(_images(subject), subject.noun, segment, device=device or "cpu")
+        pictures = (replace(p, mask=p.mask or m) for p, m in zip(subject.pictures, new_masks, strict=True))
+        subject = replace(subject, pictures=tuple(pictures))
     if caption and any(not picture.caption for picture in subject.pictures):
-        said = captions(_images(subject), subject, caption, device=device or "cpu")
-        told = (replace(p, caption=p.caption or text) for p, text in zip(subject.pictures, said, strict=True))
-        subject = replace(subject, pictures=tuple(told))
+        new_captions = captions(_images(subject), subject, caption, device=device or "cpu")
+        pictures = (
+            replace(p, caption=p.caption or text) for p, text in zip(subject.pictures, new_captions, strict=True)
+        )
+        subject = replace(subject, pictures=tuple(pictures))
     return subject
 
 

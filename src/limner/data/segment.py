@@ -31,14 +31,14 @@ def masks(images: Sequence[Image.Image], noun: str, where: str, *, device: str =
         return [_checked(mask, k) for k, mask in enumerate(_salient(images))]
     kind = model_kind(where)
     if kind == "clipseg":
-        found = _by_text(images, noun, where, device)
+        subject_masks = _by_text(images, noun, where, device)
     elif kind == "sam":
-        found = _by_point(images, where, device)
+        subject_masks = _by_point(images, where, device)
     else:
         raise FileError(
             f"{where} is a {kind or 'model of an unknown kind'}; expected a segmenter: a CLIPSeg, a SAM, or rembg"
         )
-    return [_checked(mask, k) for k, mask in enumerate(found)]
+    return [_checked(mask, k) for k, mask in enumerate(subject_masks)]
 
 
 def model_kind(where: str) -> str:
@@ -67,13 +67,13 @@ def _by_text(images: Sequence[Image.Image], noun: str, where: str, device: str) 
     processor: Any = CLIPSegProcessor.from_pretrained(where)
     model: Any = CLIPSegForImageSegmentation.from_pretrained(where)
     model = model.to(device).eval()
-    found = []
+    subject_masks = []
     for image in images:
         inputs = processor(text=[noun], images=[image], return_tensors="pt").to(device)
         with torch.no_grad():
             logits = model(**inputs).logits
-        found.append(_grown(torch.sigmoid(logits.view(1, 1, *logits.shape[-2:])), image))
-    return found
+        subject_masks.append(_grown(torch.sigmoid(logits.view(1, 1, *logits.shape[-2:])), image))
+    return subject_masks
 
 
 def _by_point(images: Sequence[Image.Image], where: str, device: str) -> list[Image.Image]:
@@ -83,7 +83,7 @@ def _by_point(images: Sequence[Image.Image], where: str, device: str) -> list[Im
     processor: Any = SamProcessor.from_pretrained(where)
     model: Any = SamModel.from_pretrained(where)
     model = model.to(device).eval()
-    found = []
+    subject_masks = []
     for image in images:
         middle = [[[image.width / 2, image.height / 2]]]
         inputs = processor(images=image, input_points=middle, return_tensors="pt").to(device)
@@ -92,8 +92,8 @@ def _by_point(images: Sequence[Image.Image], where: str, device: str) -> list[Im
         best = int(out.iou_scores[0, 0].argmax())
         sizes = inputs["original_sizes"].tolist(), inputs["reshaped_input_sizes"].tolist()
         masks = processor.image_processor.post_process_masks(out.pred_masks.cpu(), *sizes)
-        found.append(_grown(masks[0][:, best : best + 1].float(), image))
-    return found
+        subject_masks.append(_grown(masks[0][:, best : best + 1].float(), image))
+    return subject_masks
 
 
 def _grown(mask: Any, image: Image.Image) -> Image.Image:

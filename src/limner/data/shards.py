@@ -41,17 +41,17 @@ def expanded(pattern: str) -> list[Path]:
     if (count := math.prod(map(len, choices))) > MAX_FILES:
         raise InputError(f"{pattern!r} names {count:,} files; at most {MAX_FILES:,} are opened")
     names = ["".join(chosen) for chosen in itertools.product(*choices)]
-    found = [sorted(glob.glob(name)) if glob.has_magic(name) else [name] for name in names]
-    return [Path(name).expanduser() for part in found for name in part]
+    matches = [sorted(glob.glob(name)) if glob.has_magic(name) else [name] for name in names]
+    return [Path(name).expanduser() for part in matches for name in part]
 
 
-def _choices(told: str) -> Sequence[str]:
-    count = re.fullmatch(r"(\d+)\.\.(\d+)", told)
+def _choices(text: str) -> Sequence[str]:
+    count = re.fullmatch(r"(\d+)\.\.(\d+)", text)
     if not count:
-        return told.split(",")
+        return text.split(",")
     first, last = count.groups()
     if len(last) > 9 or int(last) - int(first) >= MAX_FILES:
-        raise InputError(f"{{{told[:60]}}} counts more than the {MAX_FILES:,} files that are opened")
+        raise InputError(f"{{{text[:60]}}} counts more than the {MAX_FILES:,} files that are opened")
     return [f"{k:0{len(first)}}" for k in range(int(first), int(last) + 1)]
 
 
@@ -98,9 +98,9 @@ def _bytes(file: str, offset: int, size: int) -> bytes:
 
 def _members(file: Path) -> tuple[list[tarfile.TarInfo], str]:
     """The members of a shard, up to any damage, and a description of the damage (empty for none)."""
-    found: list[tarfile.TarInfo] = []
+    members: list[tarfile.TarInfo] = []
     if not file.is_file():
-        return found, "shards that are not there"
+        return members, "shards that are not there"
     with file.open("rb") as opened:
         if opened.read(2) == b"\x1f\x8b":
             raise FileError(
@@ -110,15 +110,15 @@ def _members(file: Path) -> tuple[list[tarfile.TarInfo], str]:
         with tarfile.open(file, "r:") as tar:
             whole = file.stat().st_size
             while (member := tar.next()) is not None:
-                found += [member] if member.isfile() and _is_there(member, whole) else []
+                members += [member] if member.isfile() and _is_there(member, whole) else []
         with file.open("rb") as opened:
             opened.seek(tar.offset)
             ends = bool(opened.read(1))  # an archive ends with blocks of zeros
     except (tarfile.TarError, OSError, EOFError, ValueError, LookupError, TypeError, ArithmeticError):
         ends = False  # tarfile raises errors of many classes for a damaged header
-    if not found:
-        return found, "shards with nothing in them" if ends else "shards that cannot be read"
-    return found, "" if ends else "shards that are cut short or damaged"
+    if not members:
+        return members, "shards with nothing in them" if ends else "shards that cannot be read"
+    return members, "" if ends else "shards that are cut short or damaged"
 
 
 def _is_there(member: tarfile.TarInfo, whole: int) -> bool:
@@ -133,7 +133,7 @@ def _entries(file: Path, members: Sequence[tarfile.TarInfo], noticed: Tally) -> 
         key, _, ending = name.partition(".")
         if key:
             grouped.setdefault(f"{folder}/{key}" if folder else key, {})[ending.lower()] = member
-    found = []
+    entries = []
     for key, parts in grouped.items():
         picture = next((parts[e] for e in parts if f".{e}" in SUFFIXES), None)
         if picture is None:
@@ -143,27 +143,27 @@ def _entries(file: Path, members: Sequence[tarfile.TarInfo], noticed: Tally) -> 
             (parts[e] for e in parts if e.startswith("mask.") and f".{e.removeprefix('mask.')}" in SUFFIXES), None
         )
         place = [str(file.resolve()), *_place(picture), *(_place(mask) if mask else ())]
-        told = _told(file, parts, name, noticed)
-        found.append(entry_of(told, name, place, alone=f"{file.name}:{key}"))
-    return found
+        fields = _read_fields(file, parts, name, noticed)
+        entries.append(entry_of(fields, name, place, alone=f"{file.name}:{key}"))
+    return entries
 
 
 def _place(member: tarfile.TarInfo) -> tuple[int, int]:
     return member.offset_data, member.size
 
 
-def _told(file: Path, parts: Mapping[str, tarfile.TarInfo], name: str, noticed: Tally) -> dict[str, Any]:
+def _read_fields(file: Path, parts: Mapping[str, tarfile.TarInfo], name: str, noticed: Tally) -> dict[str, Any]:
     """The fields of the .json and .txt members beside a picture."""
-    told: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     with file.open("rb") as opened:
         for ending, parse in (("json", _table), ("txt", lambda text: {"caption": text})):
             if ending in parts:
                 opened.seek(parts[ending].offset_data)
                 try:
-                    told |= parse(_text(opened, parts[ending]))
+                    fields |= parse(_text(opened, parts[ending]))
                 except FileError:  # too long, not UTF-8, or not JSON
                     noticed.add(f".{ending} that cannot be read", name)
-    return told
+    return fields
 
 
 def _text(opened: BinaryIO, member: tarfile.TarInfo) -> str:
@@ -176,20 +176,24 @@ def _table(text: str) -> dict[str, Any]:
     return table(parse_json(text, "a table"), "a table")
 
 
-def entry_of(told: Mapping[str, Any], name: str, place: Any, *, alone: str) -> Entry:
+def entry_of(fields: Mapping[str, Any], name: str, place: Any, *, alone: str) -> Entry:
     """Make an entry from a row's fields.
 
-    told: column -> value
+    fields: column -> value
     name: name of the picture, for people
     place: location of the picture, for the reader
     alone: identity of a picture without one, which counts as its own subject
     """
-    whose, caption, noun = (_first(told, keys) for keys in (IDENTITY, CAPTION, NOUN))
+    whose, caption, noun = (_first(fields, keys) for keys in (IDENTITY, CAPTION, NOUN))
     return Entry(name, place, whose or alone, noun, " ".join(caption.split()))
 
 
-def _first(told: Mapping[str, Any], keys: Sequence[str]) -> str:
+def _first(fields: Mapping[str, Any], keys: Sequence[str]) -> str:
     """Text of the first key with a text or number as its value; a list, such as several captions, gives its first."""
-    found = (told[key][0] if isinstance(told[key], list) and told[key] else told[key] for key in keys if key in told)
-    plain = (str(value).strip() for value in found if isinstance(value, (str, int, float)))
+    values = (
+        fields[key][0] if isinstance(fields[key], list) and fields[key] else fields[key]
+        for key in keys
+        if key in fields
+    )
+    plain = (str(value).strip() for value in values if isinstance(value, (str, int, float)))
     return next((text for text in plain if len(text) <= MAX_CAPTION), "")

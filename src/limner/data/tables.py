@@ -43,16 +43,16 @@ def opened(where: str) -> Any:
     place, _, split = where.partition("@")
     folder = Path(place).expanduser()
     try:
-        found = datasets.load_from_disk(str(folder)) if folder.is_dir() else datasets.load_dataset(place)
+        data_set = datasets.load_from_disk(str(folder)) if folder.is_dir() else datasets.load_dataset(place)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise FileError(f"{place} cannot be opened as a data set: {str(error).splitlines()[0]}") from error
-    if not hasattr(found, "column_names") or isinstance(found.column_names, Mapping):
-        splits = list(found)
+    if not hasattr(data_set, "column_names") or isinstance(data_set.column_names, Mapping):
+        splits = list(data_set)
         chosen = split or ("train" if "train" in splits else splits[0])
         if chosen not in splits:
             raise InputError(f"{place} has no split {chosen!r}; it has {', '.join(splits)}")
-        found = found[chosen]
-    return _undecoded(found, datasets)
+        data_set = data_set[chosen]
+    return _undecoded(data_set, datasets)
 
 
 def _undecoded(rows: Any, datasets: Any) -> Any:
@@ -73,11 +73,11 @@ def listed(rows: Any, name: str) -> list[Entry]:
         )
     known = [column for column in columns if column in (*CAPTION, *IDENTITY, *NOUN)]
     words = rows.select_columns(known) if known else [{}] * len(rows)
-    found = []
+    entries = []
     for k, row in enumerate(words):
-        told = {column: _in_words(rows, column, row[column]) for column in known}
-        found.append(entry_of(told, f"{name}, row {k}", k, alone=f"row {k}"))
-    return found
+        fields = {column: _in_words(rows, column, row[column]) for column in known}
+        entries.append(entry_of(fields, f"{name}, row {k}", k, alone=f"row {k}"))
+    return entries
 
 
 def read(rows: Any, place: int, *, root: Path | None = None) -> Reference:

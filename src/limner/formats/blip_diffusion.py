@@ -59,17 +59,21 @@ def read_qformer(path: Path, base: Base) -> tuple[dict[str, Tensor], dict[str, A
             f"--base {folder.parent}"
         )
     _put_tower(folder.parent, config["vision_config"], tensors)
-    found = {
+    weights = {
         f"states.blip_diffusion.{ours}": tensors[theirs] for theirs, ours in names.items() if ours and theirs in tensors
     }
-    found["states.blip_diffusion.queries"] = found["states.blip_diffusion.queries"].flatten(0, 1)
+    weights["states.blip_diffusion.queries"] = weights["states.blip_diffusion.queries"].flatten(0, 1)
     report = Report(
         read=[key for key in tensors if key in names],
         ignored=[key for key in tensors if key not in names],
         missing=[key for key in names if key not in tensors],
     )
     hidden = tensors["proj_layer.dense1.weight"].shape[0]
-    return found, {"former": asdict(former), "projector": hidden, "vocabulary": vocabulary, "source": path.name}, report
+    return (
+        weights,
+        {"former": asdict(former), "projector": hidden, "vocabulary": vocabulary, "source": path.name},
+        report,
+    )
 
 
 def _inside(path: Path) -> Path | None:
@@ -104,10 +108,10 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not files:
         raise FileError(f"{folder} has no weights: expected model.safetensors or pytorch_model.bin")
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for file in files:
-        found |= read_tensors(file)[1] if file.suffix == ".safetensors" else read_pickle(file)
-    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in found.items()}
+        tensors |= read_tensors(file)[1] if file.suffix == ".safetensors" else read_pickle(file)
+    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
 
 
 def _vocabulary(folder: Path) -> list[str]:
@@ -122,7 +126,7 @@ def _vocabulary(folder: Path) -> list[str]:
 
 def _names(former: QueryFormer) -> dict[str, str]:
     """Their name -> ours."""
-    found = {
+    names = {
         "query_tokens": "queries",
         "embeddings.word_embeddings.weight": "table",
         "embeddings.position_embeddings.weight": "positions",
@@ -147,7 +151,7 @@ def _names(former: QueryFormer) -> dict[str, str]:
             layers |= {
                 f"{theirs}.output{end}.{a}": f"{ours}.{mine}.{b}" for a, b in (("dense", "out"), ("LayerNorm", "norm"))
             }
-    return found | {f"{a}.{end}": f"{b}.{end}" for a, b in layers.items() for end in ENDS}
+    return names | {f"{a}.{end}": f"{b}.{end}" for a, b in layers.items() for end in ENDS}
 
 
 # ---------------------------------------------------------------------------------------------------- the image encoder
@@ -162,9 +166,16 @@ def _put_tower(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Te
     if where.exists():
         return
     wide = int(tensors[f"{TOWER}post_layernorm.weight"].shape[0])
-    kept = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size")
-    told = {key: config[key] for key in (*kept, "hidden_act", "layer_norm_eps") if key in config}
-    tower: Any = CLIPVisionModelWithProjection(CLIPVisionConfig(**told, projection_dim=wide))
+    size_keys = (
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "image_size",
+        "patch_size",
+    )
+    settings = {key: config[key] for key in (*size_keys, "hidden_act", "layer_norm_eps") if key in config}
+    tower: Any = CLIPVisionModelWithProjection(CLIPVisionConfig(**settings, projection_dim=wide))
     values = _as_clip({key.removeprefix(TOWER): t for key, t in tensors.items() if key.startswith(TOWER)})
     lacking, strange = tower.load_state_dict(values | {"visual_projection.weight": torch.eye(wide)}, strict=False)
     if strange or [key for key in lacking if not key.endswith("position_ids")]:
@@ -176,23 +187,23 @@ def _put_tower(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Te
 
 def _as_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """BLIP-2's names of a vision transformer's tensors -> CLIP's; queries, keys and values are one tensor there."""
-    found = {}
+    clip_tensors = {}
     for key, tensor in tensors.items():
         name = "vision_model." + key.replace("pre_layernorm", "pre_layrnorm").replace("projection", "out_proj")
         if key == "embeddings.position_embedding":
-            found[f"{name}.weight"] = tensor[0]
+            clip_tensors[f"{name}.weight"] = tensor[0]
         elif ".qkv." in key:
             for part, one in zip("qkv", tensor.chunk(3), strict=True):
-                found[name.replace(".qkv.", f".{part}_proj.")] = one
+                clip_tensors[name.replace(".qkv.", f".{part}_proj.")] = one
         else:
-            found[name] = tensor.flatten() if key == "embeddings.class_embedding" else tensor
-    return found
+            clip_tensors[name] = tensor.flatten() if key == "embeddings.class_embedding" else tensor
+    return clip_tensors
 
 
 def _preparation(folder: Path) -> dict[str, Any]:
     """Mean and deviation that pictures are brought to."""
     file = folder / "image_processor" / "preprocessor_config.json"
     index = folder / "model_index.json"
-    told = table(read_json(file), file) if file.is_file() else {}
-    told |= {f"image_{k}": v for k, v in (table(read_json(index), index) if index.is_file() else {}).items() if v}
-    return {"image_mean": told.get("image_mean") or MEAN, "image_std": told.get("image_std") or STD}
+    settings = table(read_json(file), file) if file.is_file() else {}
+    settings |= {f"image_{k}": v for k, v in (table(read_json(index), index) if index.is_file() else {}).items() if v}
+    return {"image_mean": settings.get("image_mean") or MEAN, "image_std": settings.get("image_std") or STD}

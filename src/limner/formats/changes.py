@@ -137,27 +137,27 @@ def unread_kind(key: str) -> str:
     return next((what for suffix, what in UNREAD.items() if key.endswith(suffix)), "")
 
 
-def read_changes(base: Base, tensors: Mapping[str, Tensor], told: Told | None = None) -> Found:
+def read_changes(base: Base, tensors: Mapping[str, Tensor], strength_of: Told | None = None) -> Found:
     """Layer of the base -> its change, from the keys of any tool that is known for the base. Raises `FileError` for
     factors that do not fit their layer."""
-    names, found = known_names(base), Found()
+    names, contents = known_names(base), Found()
     parts: dict[str, dict[tuple[str, str], Tensor]] = {}
     for key, tensor in tensors.items():
         stem, suffix = parted(key)
         if stem in names and suffix:
             parts.setdefault(stem, {})[SUFFIXES[suffix]] = tensor
-            found.report.read.append(key)
+            contents.report.read.append(key)
         else:
-            found.report.ignored.append(key)
+            contents.report.ignored.append(key)
     for stem, own in parts.items():
         kinds = dict.fromkeys(kind for kind, _ in own if kind)
         beside = {name: tensor for (kind, name), tensor in own.items() if not kind}
         for kind in kinds:
             factors = {name: tensor for (k, name), tensor in own.items() if k == kind}
-            _add(base, found, stem, names[stem], kind, factors, beside, told)
+            _add(base, contents, stem, names[stem], kind, factors, beside, strength_of)
         if not kinds:
-            _without_change(found.report, tensors, stem, beside)
-    return found
+            _without_change(contents.report, tensors, stem, beside)
+    return contents
 
 
 def _without_change(report: Report, tensors: Mapping[str, Tensor], stem: str, beside: Mapping[str, Tensor]) -> None:
@@ -177,31 +177,31 @@ def parted(key: str) -> tuple[str, str]:
 
 def _add(
     base: Base,
-    found: Found,
+    contents: Found,
     stem: str,
     targets: Sequence[Target],
     kind: str,
     factors: dict[str, Tensor],
     beside: Mapping[str, Tensor],
-    told: Told | None,
+    strength_of: Told | None,
 ) -> None:
     if kind == "whole":
-        found.values |= _values(base, stem, targets, factors)
+        contents.values |= _values(base, stem, targets, factors)
         return
     lacking = _lacking(kind, factors)
     if lacking:
-        found.report.missing += [f"{stem}{KINDS[kind][name]}" for name in lacking]
+        contents.report.missing += [f"{stem}{KINDS[kind][name]}" for name in lacking]
         return
     shape = _shape(base, targets)
     change = _MAKERS[kind](stem, factors, shape)
-    _strengthen(stem, change, change.rank or _rank_of_product(factors), beside, told)
+    _strengthen(stem, change, change.rank or _rank_of_product(factors), beside, strength_of)
     magnitude = _magnitude(stem, beside, shape)
     if magnitude is not None:
         change.factors["magnitude"] = magnitude
-    found.changes |= _divided(stem, change, targets)
+    contents.changes |= _divided(stem, change, targets)
 
 
-def _strengthen(stem: str, change: Change, rank: int, beside: Mapping[str, Tensor], told: Told | None) -> None:
+def _strengthen(stem: str, change: Change, rank: int, beside: Mapping[str, Tensor], strength_of: Told | None) -> None:
     """Apply the alpha beside a change, or from the header. For LoKr, the strength is alpha over the rank of a product,
     and 1 where both factors are whole; the small factor is multiplied by it."""
     import torch
@@ -211,7 +211,7 @@ def _strengthen(stem: str, change: Change, rank: int, beside: Mapping[str, Tenso
         if tensor.numel() != 1:
             raise FileError(f"the {name} of {stem} is {tuple(tensor.shape)}; expected one number: it is damaged")
     alpha, scalar = numbers.get("alpha"), float(numbers["scalar"]) if "scalar" in numbers else 1.0
-    from_header = told(stem, rank) if told is not None and alpha is None else None
+    from_header = strength_of(stem, rank) if strength_of is not None and alpha is None else None
     if change.kind == "lokr":
         own = float(alpha) / rank if alpha is not None and rank else from_header or 1.0
         if own * scalar != 1:
@@ -350,7 +350,7 @@ def _magnitude(stem: str, beside: Mapping[str, Tensor], shape: tuple[int, ...]) 
 
 def _values(base: Base, stem: str, targets: Sequence[Target], parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Parameters with whole differences added to them."""
-    found = {}
+    values = {}
     for end, difference in parts.items():
         for target in targets:
             part, _, path = target.layer.partition(".")
@@ -359,8 +359,8 @@ def _values(base: Base, stem: str, targets: Sequence[Target], parts: Mapping[str
                 raise FileError(f"{stem} changes the {end} of a layer that has none here, or has it quantised")
             own = difference if target.rows is None else difference[target.rows]
             own = _fitted(stem, _half_turned(own, target), tuple(now.shape))
-            found[f"{target.layer}.{end}"] = now.detach().float().cpu() + own.float()
-    return found
+            values[f"{target.layer}.{end}"] = now.detach().float().cpu() + own.float()
+    return values
 
 
 def _half_turned(rows: Tensor, target: Target) -> Tensor:
@@ -394,13 +394,13 @@ def _rows_of(change: Change, target: Target) -> Change:
 
     if change.kind == "lokr":
         high = len(change.factors["c"]) * len(change.factors["d"])
-        kept = {**change.factors, "rows": own(torch.arange(high))}
+        factors = {**change.factors, "rows": own(torch.arange(high))}
     else:
         high_ones = {"up", "a1", "a2", "magnitude"}
-        kept = {name: own(tensor) if name in high_ones else tensor for name, tensor in change.factors.items()}
-    if "magnitude" in kept and change.kind == "lokr":
-        kept["magnitude"] = own(kept["magnitude"])
-    return replace(change, factors={name: tensor.clone() for name, tensor in kept.items()})
+        factors = {name: own(tensor) if name in high_ones else tensor for name, tensor in change.factors.items()}
+    if "magnitude" in factors and change.kind == "lokr":
+        factors["magnitude"] = own(factors["magnitude"])
+    return replace(change, factors={name: tensor.clone() for name, tensor in factors.items()})
 
 
 def _apart(change: Change, targets: Sequence[Target]) -> dict[str, Change]:
@@ -414,7 +414,7 @@ def _apart(change: Change, targets: Sequence[Target]) -> dict[str, Change]:
         for j, block in enumerate(blocks)
         if i != j
     )
-    found = {}
+    changes = {}
     for target, block in zip(targets, blocks, strict=True):
         rows = up[target.rows]
         factors = {"down": down[block], "up": rows[:, block]} if apart else {"down": down, "up": rows}
@@ -422,23 +422,23 @@ def _apart(change: Change, targets: Sequence[Target]) -> dict[str, Change]:
             continue  # this layer had no change when the layers were joined
         factors = {name: tensor.contiguous().clone() for name, tensor in factors.items()}  # files share no memory
         alpha = None if change.alpha is None else change.alpha * (each / change.rank if apart else 1)
-        found[target.layer] = Change("lora", factors, alpha)
-    return found
+        changes[target.layer] = Change("lora", factors, alpha)
+    return changes
 
 
 def write_changes(base: Base, changes: Mapping[str, Change], dialect: str) -> dict[str, Tensor]:
     """Keys of a dialect for changes of layers. Raises `KeyError` with the layers that have no name in it, and with
     those of a matrix that cannot hold their changes."""
     left = dict(changes)
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for stem, targets in table(base, dialect).items():
         own = {target.layer: left.pop(target.layer) for target in targets if target.layer in left}
         if own:
             plain = targets[0].rows is None and not targets[0].swapped
-            found |= _keys(stem, own[targets[0].layer] if plain else _joined(own, targets), dialect)
+            tensors |= _keys(stem, own[targets[0].layer] if plain else _joined(own, targets), dialect)
     if left:
         raise KeyError(", ".join(left))
-    return found
+    return tensors
 
 
 def _keys(stem: str, change: Change, dialect: str) -> dict[str, Tensor]:

@@ -62,15 +62,15 @@ def export(
     if to not in FORMATS:
         raise UnknownName("format", to, FORMATS)
     recipe = adapter_of(concept, base).recipe
-    found, folder = Exported(), Path(folder)
+    record, folder = Exported(), Path(folder)
     left = {name: tensor for name, tensor in concept.tensors.items() if not name.startswith(ARTEFACT)}
     if artefacts := concept.artefacts:
-        found.notes.append(f"{len(artefacts)} artefacts ({artefacts[0].name}, …) stay in the concept's own file")
+        record.notes.append(f"{len(artefacts)} artefacts ({artefacts[0].name}, …) stay in the concept's own file")
     words = {name: left.pop(name) for name in list(left) if name.startswith("word.")}
     changes = _changes(recipe, left, to)
     values = {name: left.pop(name) for name in list(left) if name.startswith(("denoiser.", "text_encoder"))}
     if values and rank:
-        changes |= _reduced(base, values, rank, found)
+        changes |= _reduced(base, values, rank, record)
         values = {}
     features = {name: left.pop(name) for name in list(left) if name.startswith("image.")}
     if features:
@@ -86,26 +86,26 @@ def export(
     dialect = "kohya" if to == "a1111" else to
     about: dict[str, Any] = {"concept": concept, "base": base, "trigger": trigger, "dialect": dialect, "to": to}
     if to == "peft":
-        _write_peft(folder, changes, concept, base, found, overwrite)
+        _write_peft(folder, changes, concept, base, record, overwrite)
     elif changes:
         if base.family not in READ_BY.get(to, (base.family,)):
             raise InputError(
                 f"no tool is known to read files of {to} for {base.family}; export to diffusers or peft (known are "
                 f"{', '.join(READ_BY[to])})"
             )
-        _write_changes(folder / f"{_name(concept)}.safetensors", changes, found, overwrite=overwrite, **about)
+        _write_changes(folder / f"{_name(concept)}.safetensors", changes, record, overwrite=overwrite, **about)
     if values:
-        _write_values(folder, values, to, base, found, overwrite)
+        _write_values(folder, values, to, base, record, overwrite)
     if words and to == "peft":
         raise InputError(f"{concept.handle} has a learned word, which PEFT's folders do not hold; export to diffusers")
     for name, vectors in words.items():
-        _write_word(folder, name, vectors, concept, base, to, found, overwrite, alone=len(words) == 1 and not changes)
-    if not found.files:
+        _write_word(folder, name, vectors, concept, base, to, record, overwrite, alone=len(words) == 1 and not changes)
+    if not record.files:
         raise InputError(
             f"{concept.handle}, learned by {concept.method}, changes no weight of the base: there is nothing to write"
         )
-    found.notes.append(f"in prompts, write: {trigger}")
-    return found
+    record.notes.append(f"in prompts, write: {trigger}")
+    return record
 
 
 def _name(concept: Concept) -> str:
@@ -153,7 +153,7 @@ def _changes(recipe: Recipe, left: dict[str, Tensor], to: str) -> dict[str, Chan
     return made
 
 
-def _reduced(base: Base, values: Mapping[str, Tensor], rank: int, found: Exported) -> dict[str, Change]:
+def _reduced(base: Base, values: Mapping[str, Tensor], rank: int, record: Exported) -> dict[str, Change]:
     changes, lost = {}, []
     for name, value in values.items():
         layer, _, end = name.rpartition(".")
@@ -165,7 +165,7 @@ def _reduced(base: Base, values: Mapping[str, Tensor], rank: int, found: Exporte
             continue
         changes[layer], gone = approximated(delta, min(rank, *delta.flatten(1).shape))
         lost.append(gone)
-    found.notes.append(
+    record.notes.append(
         f"whole changes of {len(values)} parameters were approximated at rank {rank}: on average "
         f"{sum(lost) / len(lost):.0%} of their norm is lost"
     )
@@ -175,7 +175,7 @@ def _reduced(base: Base, values: Mapping[str, Tensor], rank: int, found: Exporte
 def _write_changes(
     path: Path,
     changes: Mapping[str, Change],
-    found: Exported,
+    record: Exported,
     *,
     concept: Concept,
     base: Base,
@@ -203,9 +203,9 @@ def _write_changes(
         about = _metadata(concept, base, changes, trigger) | _hashes(
             tensors, _metadata(concept, base, changes, trigger)
         )
-        found.notes += _dropped(base, changes) if dialect == "kohya" else []
+        record.notes += _dropped(base, changes) if dialect == "kohya" else []
     _save(path, tensors, about | _ours(concept, trigger), overwrite, to)
-    found.files.append(path)
+    record.files.append(path)
 
 
 def _at_full_strength(change: Change) -> Change:
@@ -251,7 +251,7 @@ def _dropped(base: Base, changes: Mapping[str, Change]) -> list[str]:
 
 
 def _write_peft(
-    folder: Path, changes: Mapping[str, Change], concept: Concept, base: Base, found: Exported, overwrite: bool
+    folder: Path, changes: Mapping[str, Change], concept: Concept, base: Base, record: Exported, overwrite: bool
 ) -> None:
     for part, (settings, tensors) in peft_folders.folders(base, changes).items():
         place = folder / (_name(concept) if part == "denoiser" else f"{_name(concept)}-{part}")
@@ -262,12 +262,12 @@ def _write_peft(
             )
         _save(place / peft_folders.WEIGHTS, tensors, {"format": "pt"}, overwrite, "peft")
         write_text(place / peft_folders.CONFIG, text, overwrite=overwrite)
-        found.files += [place / peft_folders.WEIGHTS, place / peft_folders.CONFIG]
+        record.files += [place / peft_folders.WEIGHTS, place / peft_folders.CONFIG]
 
 
 def _ours(concept: Concept, trigger: str) -> dict[str, str]:
-    told = {"handle": concept.handle, "noun": concept.subject["noun"], "says": trigger, "method": concept.method}
-    return {"limner.export": json.dumps(told)}
+    fields = {"handle": concept.handle, "noun": concept.subject["noun"], "says": trigger, "method": concept.method}
+    return {"limner.export": json.dumps(fields)}
 
 
 WEIGHTS_OF_METHOD = "ip_adapter"
@@ -368,17 +368,17 @@ def _network_args(changes: Mapping[str, Change]) -> dict[str, str]:
     """The arguments with which LyCORIS would make such a network."""
     kind = next(iter({change.kind for change in changes.values()}))
     decomposed = any("magnitude" in change.factors for change in changes.values())
-    found = {"algo": "locon" if kind == "lora" else kind} | ({"dora_wd": "True"} if decomposed else {})
+    arguments = {"algo": "locon" if kind == "lora" else kind} | ({"dora_wd": "True"} if decomposed else {})
     convolved = [change for change in changes.values() if next(iter(change.factors.values())).ndim > 2 and change.rank]
     if convolved:
-        found |= {
+        arguments |= {
             "conv_dim": str(max(c.rank for c in convolved)),
             "conv_alpha": str(max(c.rank * c.strength for c in convolved)),
         }
     if kind == "lokr":
         small = max(max(change.factors["c"].shape) for change in changes.values() if change.kind == "lokr")
-        found |= {"factor": str(small), "full_matrix": "True"}
-    return found
+        arguments |= {"factor": str(small), "full_matrix": "True"}
+    return arguments
 
 
 def _hashes(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, str]:
@@ -400,7 +400,7 @@ def _hashes(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str
 def _adapter(base: Base, changes: Mapping[str, Change]) -> dict[str, Any]:
     """The LoraConfig of each network, flattened, as diffusers keeps it in a file's header."""
     stems = {target.layer: stem for stem, (target, *_) in reversed(table(base, "diffusers").items())}
-    told: dict[str, Any] = {}
+    config: dict[str, Any] = {}
     by_part: dict[str, dict[str, Change]] = {}
     for layer, change in changes.items():
         part, _, name = stems[layer].partition(".")
@@ -411,7 +411,7 @@ def _adapter(base: Base, changes: Mapping[str, Change]) -> dict[str, Any]:
         whole = "" if part.startswith("text_encoder") else "^"
         rank = max(ranks.values())
         others = {f"{whole}{name}": r for name, r in ranks.items() if r != rank}
-        told |= {
+        config |= {
             f"{part}.r": rank,
             f"{part}.lora_alpha": rank,
             f"{part}.rank_pattern": others,
@@ -420,7 +420,7 @@ def _adapter(base: Base, changes: Mapping[str, Change]) -> dict[str, Any]:
             f"{part}.lora_bias": False,
             f"{part}.use_dora": False,
         }
-    return told
+    return config
 
 
 def _write_word(
@@ -430,7 +430,7 @@ def _write_word(
     concept: Concept,
     base: Base,
     to: str,
-    found: Exported,
+    record: Exported,
     overwrite: bool,
     *,
     alone: bool,
@@ -447,11 +447,11 @@ def _write_word(
         tensors = {word: vectors} if to == "diffusers" else {"emb_params": vectors}
     path = folder / f"{stem}.safetensors"
     _save(path, tensors, _ours(concept, word), overwrite, to)
-    found.files.append(path)
+    record.files.append(path)
 
 
 def _write_values(
-    folder: Path, values: Mapping[str, Tensor], to: str, base: Base, found: Exported, overwrite: bool
+    folder: Path, values: Mapping[str, Tensor], to: str, base: Base, record: Exported, overwrite: bool
 ) -> None:
     """Keys and values of cross-attention, learned whole: diffusers' Custom Diffusion file."""
     names = {ours: theirs for theirs, ours in custom_diffusion_names(base).items()}
@@ -467,18 +467,18 @@ def _write_values(
     tensors |= {name: torch.zeros(0) for name in custom_diffusion_untouched(base)}
     path = folder / CUSTOM_DIFFUSION
     _save(path, tensors, {}, overwrite, to)
-    found.files.append(path)
+    record.files.append(path)
 
 
 def export_adapter(base: Base, tensors: Mapping[str, Tensor], path: Path, *, overwrite: bool = False) -> Path:
     """The weights of `ip_adapter` for a base, in IP-Adapter's layout."""
-    found = {
+    weights = {
         "image_proj.proj.weight": tensors["image.projection.weight"],
         "image_proj.proj.bias": tensors["image.projection.bias"],
     }
-    found |= {f"image_proj.norm.{end}": tensors[f"image.norm.{end}"] for end in ("weight", "bias")}
+    weights |= {f"image_proj.norm.{end}": tensors[f"image.norm.{end}"] for end in ("weight", "bias")}
     for number, site in image_sites(base).items():
         for ours, theirs in (("key", "to_k_ip"), ("value", "to_v_ip")):
-            found[f"ip_adapter.{number}.{theirs}.weight"] = tensors[f"image.{site}.{ours}"]
-    _save(path, found, {}, overwrite, WEIGHTS_OF_METHOD)
+            weights[f"ip_adapter.{number}.{theirs}.weight"] = tensors[f"image.{site}.{ours}"]
+    _save(path, weights, {}, overwrite, WEIGHTS_OF_METHOD)
     return path

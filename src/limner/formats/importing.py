@@ -62,15 +62,15 @@ def import_file(
     if is_instantid(path):
         return _instantid(path, base, partial, overwrite)
     if peft_folders.is_folder(path):
-        tensors, changes, told = peft_folders.read_folder(path, base)
+        tensors, changes, strength_of = peft_folders.read_folder(path, base)
         metadata: dict[str, str] = {}
         path = path if path.is_dir() else path.parent
     elif path.suffix.lower() in PICKLES:
-        tensors, changes, told, metadata = _pickled(path), {}, None, {}
+        tensors, changes, strength_of, metadata = _pickled(path), {}, None, {}
     else:
         metadata, tensors = read_tensors(path)
-        changes, told = {}, _header_strengths(metadata, path)
-    ours = _told(metadata)
+        changes, strength_of = {}, _header_strengths(metadata, path)
+    ours = _read_export_header(metadata)
     word, own_name = _word(path, base, tensors)
     name = check_name(name or ours.get("handle", "") or _bare(own_name or path.stem))
     noun = check_noun(noun or ours.get("noun", "") or "thing")
@@ -90,23 +90,23 @@ def import_file(
     if any("_custom_diffusion" in key for key in tensors):
         values, report = _values(base, tensors)
         return _concept("custom_diffusion", values, report, **about)
-    found = read_changes(base, tensors, told) if tensors else Found()
-    found.changes |= changes
-    if not found.changes and not found.values:
-        raise FileError(f"{path} has no change of any layer of {base.name} ({base.family}): {_why(found, tensors)}")
-    return _concept("changes", _stored(found.changes) | found.values, found.report, **about)
+    contents = read_changes(base, tensors, strength_of) if tensors else Found()
+    contents.changes |= changes
+    if not contents.changes and not contents.values:
+        raise FileError(f"{path} has no change of any layer of {base.name} ({base.family}): {_why(contents, tensors)}")
+    return _concept("changes", _stored(contents.changes) | contents.values, contents.report, **about)
 
 
 PICKLES = (".pt", ".bin", ".pth", ".ckpt")
 
 
-def _why(found: Found, tensors: Mapping[str, Tensor]) -> str:
+def _why(contents: Found, tensors: Mapping[str, Tensor]) -> str:
     """Why nothing was read: a kind that limner does not read, or names of no layer."""
     kind = next(filter(None, map(unread_kind, tensors)), "")
     if kind:
         return f"its keys are of {kind}, which is not read here"
-    if found.report.missing:
-        return f"it lacks {', '.join(found.report.missing[:3])}"
+    if contents.report.missing:
+        return f"it lacks {', '.join(contents.report.missing[:3])}"
     return f"its first keys are {', '.join(list(tensors)[:3])}. Does it belong to another base?"
 
 
@@ -127,21 +127,21 @@ def _header_strengths(metadata: Mapping[str, str], path: Path) -> Told | None:
     for key, value in listed.items():
         part, _, setting = key.rpartition(".")
         configs.setdefault(part, {})[setting] = value
-    told = {part: peft_folders.strengths(config, path) for part, config in configs.items()}
+    strengths_of = {part: peft_folders.strengths(config, path) for part, config in configs.items()}
 
     def strength(stem: str, rank: int) -> float | None:
         part, _, name = stem.partition(".")
-        return told[part](name, rank) if part in told else None
+        return strengths_of[part](name, rank) if part in strengths_of else None
 
     return strength
 
 
-def _told(metadata: Mapping[str, str]) -> dict[str, str]:
+def _read_export_header(metadata: Mapping[str, str]) -> dict[str, str]:
     try:
-        found = json.loads(metadata.get("limner.export", "{}"))
+        fields = json.loads(metadata.get("limner.export", "{}"))
     except (ValueError, RecursionError):
         return {}
-    return {k: str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+    return {k: str(v) for k, v in fields.items()} if isinstance(fields, dict) else {}
 
 
 def _bare(stem: str) -> str:
@@ -150,14 +150,14 @@ def _bare(stem: str) -> str:
 
 
 def _stored(changes: Mapping[str, Change]) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for layer, change in changes.items():
         beside = change.kind == "lora" and "magnitude" not in change.factors
         prefix = ("low_rank." if beside else "weight.") + layer
-        found |= {f"{prefix}.{key}": tensor for key, tensor in change.factors.items()}
+        tensors |= {f"{prefix}.{key}": tensor for key, tensor in change.factors.items()}
         if change.alpha is not None:
-            found[f"{prefix}.alpha"] = change.alpha
-    return found
+            tensors[f"{prefix}.alpha"] = change.alpha
+    return tensors
 
 
 def _concept(
@@ -237,8 +237,8 @@ def _with_second(path: Path, key: str, vectors: Tensor, widths: Sequence[int]) -
             f"{path} has a word for one of two text encoders (width {vectors.shape[1]}): put the other file "
             f"({other.name if other != path else 'learned_embeds_2.safetensors'}) beside it"
         )
-    found = _pickled(other) if other.suffix.lower() in PICKLES else read_tensors(other)[1]
-    halves = [vectors, *(_fitting(tensor) for name, tensor in found.items() if name == key)]
+    tensors = _pickled(other) if other.suffix.lower() in PICKLES else read_tensors(other)[1]
+    halves = [vectors, *(_fitting(tensor) for name, tensor in tensors.items() if name == key)]
     halves = halves if first else halves[::-1]
     if [half.shape[-1] for half in halves] != list(widths) or len({len(half) for half in halves}) > 1:
         raise FileError(f"{path} and {other.name} do not hold one word's vectors for both text encoders ({widths})")
@@ -254,11 +254,11 @@ def _pickled(path: Path) -> dict[str, Tensor]:
     safetensors files; an embedding; or a table of tensors, in which older scripts write LoRA and Custom Diffusion."""
     import torch
 
-    found = read_pickle(path)
-    if set(found) == {"image_proj", "ip_adapter"} and all(isinstance(table, dict) for table in found.values()):
-        found = {f"{part}.{key}": tensor for part, table in found.items() for key, tensor in table.items()}
-    inner = found.get("string_to_param")  # an embedding of AUTOMATIC1111
-    table = inner if isinstance(inner, dict) else found
+    contents = read_pickle(path)
+    if set(contents) == {"image_proj", "ip_adapter"} and all(isinstance(table, dict) for table in contents.values()):
+        contents = {f"{part}.{key}": tensor for part, table in contents.items() for key, tensor in table.items()}
+    inner = contents.get("string_to_param")  # an embedding of AUTOMATIC1111
+    table = inner if isinstance(inner, dict) else contents
     tensors = {str(key): tensor.detach() for key, tensor in table.items() if torch.is_tensor(tensor)}
     if not tensors or (len(tensors) < len(table) and inner is None):
         raise FileError(
@@ -273,10 +273,10 @@ def _pickled(path: Path) -> dict[str, Tensor]:
 
 def _values(base: Base, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Report]:
     names, nothing, report = custom_diffusion_names(base), set(custom_diffusion_untouched(base)), Report()
-    found = {}
+    values = {}
     for key, tensor in tensors.items():
         if key in names:
-            found[names[key]] = tensor
+            values[names[key]] = tensor
             report.read.append(key)
         elif key in nothing and not tensor.numel():
             report.read.append(key)
@@ -284,7 +284,7 @@ def _values(base: Base, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor
             report.ignored.append(key)
     wanted = [key for key in names if key.endswith(("to_k_custom_diffusion.weight", "to_v_custom_diffusion.weight"))]
     report.missing = [key for key in wanted if key not in tensors]
-    return found, report
+    return values, report
 
 
 def _adapter(path: Path, base: Base, tensors: Mapping[str, Tensor], partial: bool, overwrite: bool) -> Imported:
@@ -306,9 +306,9 @@ def _adapter(path: Path, base: Base, tensors: Mapping[str, Tensor], partial: boo
         missing=[key for key in names if key not in tensors],
     )
     _refuse(path, report, partial)
-    found = {names[key]: tensors[key] for key in report.read}
-    kept = save_weights("ip_adapter", base, found, about={"source": path.name}, overwrite=overwrite)
-    return Imported("ip_adapter", report, weights=kept)
+    weights = {names[key]: tensors[key] for key in report.read}
+    file = save_weights("ip_adapter", base, weights, about={"source": path.name}, overwrite=overwrite)
+    return Imported("ip_adapter", report, weights=file)
 
 
 def _qformer(path: Path, base: Base, partial: bool, overwrite: bool) -> Imported:
@@ -319,8 +319,8 @@ def _qformer(path: Path, base: Base, partial: bool, overwrite: bool) -> Imported
     check_import("blip_diffusion", base, overwrite=overwrite)
     tensors, about, report = read_qformer(path, base)
     _refuse(path, report, partial)
-    kept = save_weights("blip_diffusion", base, tensors, about=about, overwrite=overwrite)
-    return Imported("blip_diffusion", report, weights=kept)
+    file = save_weights("blip_diffusion", base, tensors, about=about, overwrite=overwrite)
+    return Imported("blip_diffusion", report, weights=file)
 
 
 def _instantid(path: Path, base: Base, partial: bool, overwrite: bool) -> Imported:
@@ -330,5 +330,5 @@ def _instantid(path: Path, base: Base, partial: bool, overwrite: bool) -> Import
     check_import("instantid", base, overwrite=overwrite)
     tensors, report = read_instantid(path, base)
     _refuse(path, report, partial)
-    kept = save_weights("instantid", base, tensors, about={"source": path.name}, overwrite=overwrite)
-    return Imported("instantid", report, weights=kept)
+    file = save_weights("instantid", base, tensors, about={"source": path.name}, overwrite=overwrite)
+    return Imported("instantid", report, weights=file)

@@ -68,16 +68,16 @@ def _adapter(path: Path) -> dict[str, Tensor]:
 def _resampler_names(adapter: Mapping[str, Tensor]) -> dict[str, str]:
     """Their names of the resampler's tensors -> ours; as many layers as the file has, at least one."""
     theirs = [key.split(".")[2] for key in adapter if key.startswith("image_proj.layers.")]
-    found = {"latents": "queries"}
-    found |= {f"proj_in.{end}": f"in.{end}" for end in ENDS} | {f"proj_out.{end}": f"out.{end}" for end in ENDS}
-    found |= {f"norm_out.{end}": f"states.{end}" for end in ENDS}
+    names = {"latents": "queries"}
+    names |= {f"proj_in.{end}": f"in.{end}" for end in ENDS} | {f"proj_out.{end}": f"out.{end}" for end in ENDS}
+    names |= {f"norm_out.{end}": f"states.{end}" for end in ENDS}
     for k in range(1 + max((int(number) for number in theirs if number.isdigit()), default=0)):
         layer = dict(RESAMPLER_ATTENTION)
         layer |= {"1.1.weight": "first", "1.3.weight": "second"}
         for norm, ours in (("0.norm1", "patches"), ("0.norm2", "latents"), ("1.0", "forward")):
             layer |= {f"{norm}.{end}": f"{ours}.{end}" for end in ENDS}
-        found |= {f"layers.{k}.{a}": f"{k}.{b}" for a, b in layer.items()}
-    return {f"image_proj.{a}": f"{IDENTITY}{b}" for a, b in found.items()}
+        names |= {f"layers.{k}.{a}": f"{k}.{b}" for a, b in layer.items()}
+    return {f"image_proj.{a}": f"{IDENTITY}{b}" for a, b in names.items()}
 
 
 def _attention_names(base: Base) -> dict[str, str]:

@@ -57,7 +57,7 @@ def strengths(config: Mapping[str, Any], where: object) -> Told:
     names."""
     patterns = [_patterns(config.get(key), where) for key in ("rank_pattern", "alpha_pattern")]
 
-    def told(name: str, rank: int) -> float | None:
+    def strength(name: str, rank: int) -> float | None:
         r = _first(patterns[0], name, rank or config.get("r"))
         alpha = _first(patterns[1], name, config.get("lora_alpha", config.get("alpha")))
         if alpha is None:
@@ -69,22 +69,22 @@ def strengths(config: Mapping[str, Any], where: object) -> Told:
             )
         return float(alpha) / (math.sqrt(r) if config.get("use_rslora") else r)
 
-    return told
+    return strength
 
 
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _patterns(told: object, where: object) -> dict[str, Any]:
-    if not told:
+def _patterns(patterns: object, where: object) -> dict[str, Any]:
+    if not patterns:
         return {}
-    if not isinstance(told, dict):
+    if not isinstance(patterns, dict):
         raise FileError(f"{where} has patterns that are no table of names: it is damaged")
-    strange = [key for key in told if not re.fullmatch(r"\^?[\w.\-\\]+", key)]
+    strange = [key for key in patterns if not re.fullmatch(r"\^?[\w.\-\\]+", key)]
     if strange:
         raise FileError(f"{where} sets strengths by the pattern {strange[0][:60]!r}; only names of layers are read")
-    return {key.replace("\\", ""): value for key, value in told.items()}
+    return {key.replace("\\", ""): value for key, value in patterns.items()}
 
 
 def _first(pattern: Mapping[str, Any], name: str, otherwise: Any) -> Any:
@@ -144,14 +144,14 @@ def _turns(
     base: Base, part: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path
 ) -> dict[str, Change]:
     """The rotations of linear layers' inputs."""
-    found = {}
+    changes = {}
     for key, free in tensors.items():
         name = key.removesuffix(TURN)
         layer: Any = dict(base.module(part).named_modules()).get(name)
         if not key.endswith(TURN) or not hasattr(layer, "in_features"):
             raise FileError(f"{folder} turns {key}, which is no linear layer of {base.name} ({base.family})")
-        found[f"{part}.{name}"] = Change("oft", {"rotation": _rotations(key, free, layer.in_features, config)})
-    return found
+        changes[f"{part}.{name}"] = Change("oft", {"rotation": _rotations(key, free, layer.in_features, config)})
+    return changes
 
 
 def _rotations(key: str, free: Tensor, wide: int, config: Mapping[str, Any]) -> Tensor:
@@ -279,14 +279,15 @@ def _settings(kind: str, own: Mapping[str, Change]) -> dict[str, Any]:
     alphas = {name: _whole(change.rank * change.strength) for name, change in own.items()}
     rank, alpha = max(ranks.values()), max(alphas.values())
     named = "lora_alpha" if kind == "lora" else "alpha"
-    found = {
+    settings = {
         "r": rank, named: alpha, "rank_pattern": {f"^{name}": r for name, r in ranks.items() if r != rank},
         "alpha_pattern": {f"^{name}": a for name, a in alphas.items() if a != alpha},
     }  # fmt: skip
     if kind == "lora":
-        return found | {"bias": "none", "use_dora": any("magnitude" in c.factors for c in own.values()), "use_rslora": False,
-                        "lora_dropout": 0.0, "lora_bias": False, "fan_in_fan_out": False, "init_lora_weights": True}  # fmt: skip
-    return found | {"use_effective_conv2d": False, "init_weights": True}
+        return settings | {"bias": "none", "use_dora": any("magnitude" in c.factors for c in own.values()),
+                           "use_rslora": False, "lora_dropout": 0.0, "lora_bias": False, "fan_in_fan_out": False,
+                           "init_lora_weights": True}  # fmt: skip
+    return settings | {"use_effective_conv2d": False, "init_weights": True}
 
 
 def _whole(number: float) -> float | int:

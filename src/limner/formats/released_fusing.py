@@ -76,23 +76,23 @@ def _fusing(path: Path, tensors: Mapping[str, Tensor], prefix: str, projections:
     lacking = [name for name in (*names, *projections) if name not in tensors]
     if lacking:
         raise FileError(f"{path} lacks {lacking[0]}, a weight of the fusion module; the file is damaged")
-    found = {ours: tensors[theirs] for theirs, ours in names.items()}
-    parts, wide = [tensors[name] for name in projections], len(found["norm.weight"])
+    parameters = {ours: tensors[theirs] for theirs, ours in names.items()}
+    parts, wide = [tensors[name] for name in projections], len(parameters["norm.weight"])
     flat = any(part.ndim != 2 or part.shape[1:] != parts[0].shape[1:] for part in parts)
     if flat or sum(map(len, parts)) != wide:
         shapes = " and ".join(str(tuple(part.shape)) for part in parts)
         raise FileError(f"{path} is damaged: its projections are {shapes}, expected {wide} rows together")
     whole = torch.cat(parts)
-    return found | {"project.weight": whole, "project.bias": whole.new_zeros(wide)}
+    return parameters | {"project.weight": whole, "project.bias": whole.new_zeros(wide)}
 
 
 def _names(prefix: str) -> dict[str, str]:
     """The file's names of the perceptrons and the last norm -> our names."""
-    found = {f"{prefix}layer_norm.{end}": f"norm.{end}" for end in ENDS}
+    names = {f"{prefix}layer_norm.{end}": f"norm.{end}" for end in ENDS}
     for name in ("mlp1", "mlp2"):
         for theirs, ours in LAYERS.items():
-            found |= {f"{prefix}{name}.{theirs}.{end}": f"{name}.{ours}.{end}" for end in ENDS}
-    return found
+            names |= {f"{prefix}{name}.{theirs}.{end}": f"{name}.{ours}.{end}" for end in ENDS}
+    return names
 
 
 def _tower(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -31,18 +31,18 @@ def taken_words(base: Base, folder: Path) -> dict[str, str]:
     Only headers are read, and no method from a Python file runs. A concept that cannot be read is skipped, since
     nothing is sampled with it here.
     """
-    found: dict[str, str] = {}
+    handle_of: dict[str, str] = {}
     for path in sorted(folder.glob("*.safetensors"))[:MOST] if folder.is_dir() else ():
         about = _header(path)
         try:
             for own in (about.get("members") or [about]) if about["base"]["fingerprint"] == base.fingerprint else ():
                 if own["method"] in methods():
                     handle, noun = str(own["handle"]), str(own["subject"]["noun"])
-                    found.setdefault(words_of(base, own["method"], own["settings"], handle, noun), handle)
+                    handle_of.setdefault(words_of(base, own["method"], own["settings"], handle, noun), handle)
         except (KeyError, TypeError, ValueError, AttributeError, LimnerError):
             continue
-    found.pop("", None)
-    return found
+    handle_of.pop("", None)
+    return handle_of
 
 
 def note_of(handle: str, taken: Mapping[str, str], words: Callable[[str], str]) -> str:

@@ -58,12 +58,12 @@ class Concepts:
         tensors: Callable[[V], Mapping[str, Tensor]],
     ) -> V:
         key = (_identity(path), *about)
-        found: V | None = self.recent.get(key) if key[0] else None
-        if found is None:
-            found = make()
+        value: V | None = self.recent.get(key) if key[0] else None
+        if value is None:
+            value = make()
             if key[0] and _identity(path) == key[0]:
-                self.recent.put(key, found, sum(t.numel() * t.element_size() for t in tensors(found).values()))
-        return found
+                self.recent.put(key, value, sum(t.numel() * t.element_size() for t in tensors(value).values()))
+        return value
 
 
 def read_concepts(concepts: Sequence[Concept | Path | str], hot: Concepts | None) -> list[Concept]:

@@ -32,8 +32,8 @@ class as_taught:
     @property
     def acts_in(self) -> tuple[Kind, ...]:
         """Kinds of attention in which the modifier acts."""
-        found: tuple[Kind, ...] = getattr(self.modifier, "acts_in", ())
-        return found
+        kinds: tuple[Kind, ...] = getattr(self.modifier, "acts_in", ())
+        return kinds
 
     def __call__(
         self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float

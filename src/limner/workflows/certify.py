@@ -35,7 +35,7 @@ class Check:
 
     what: str
     ok: bool
-    found: str
+    finding: str
     advice: str = ""  # remedy where the check fails
 
 
@@ -51,13 +51,13 @@ class Certificate:
         return all(check.ok for check in self.checks)
 
     def __str__(self) -> str:
-        lines = [f"{'ok ' if c.ok else 'BAD'}  {c.what:34} {c.found}" for c in self.checks]
+        lines = [f"{'ok ' if c.ok else 'BAD'}  {c.what:34} {c.finding}" for c in self.checks]
         return "\n".join([*lines, f"in {self.dtype}"])
 
     @property
     def failure(self) -> str:
         """The failed checks with their remedies, in one line; empty where none failed."""
-        bad = [f"{check.what}: {check.found}. {check.advice}".strip() for check in self.checks if not check.ok]
+        bad = [f"{check.what}: {check.finding}. {check.advice}".strip() for check in self.checks if not check.ok]
         if not bad:
             return ""
         return (

@@ -20,9 +20,11 @@ def check_request(request: CheckRequest, *, open_base: Callable[[BaseChoice], An
     if note := hash_note(concept, request.concept.path):
         yield Note(note)
     base = open_base(choice_for(concept, request.base, trust=request.concept.trust))
-    found = certify(base, concept, steps=request.steps, seed=request.seed, any_base=request.any_base)
-    for check in found.checks:
-        yield CheckDone(check.what, check.ok, check.found)
-    yield ConceptCertified(found.ok, found.dtype, found.failure)
-    rows = [{"what": c.what, "ok": c.ok, "found": c.found} for c in found.checks]
-    yield RunDone({"ok": found.ok, "dtype": found.dtype, "checks": rows}, str(found), found.failure)
+    certificate = certify(base, concept, steps=request.steps, seed=request.seed, any_base=request.any_base)
+    for check in certificate.checks:
+        yield CheckDone(check.what, check.ok, check.finding)
+    yield ConceptCertified(certificate.ok, certificate.dtype, certificate.failure)
+    rows = [{"what": c.what, "ok": c.ok, "finding": c.finding} for c in certificate.checks]
+    yield RunDone(
+        {"ok": certificate.ok, "dtype": certificate.dtype, "checks": rows}, str(certificate), certificate.failure
+    )

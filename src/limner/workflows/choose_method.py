@@ -130,10 +130,10 @@ def _renders() -> list[Image.Image]:
 
 def seconds(text: str) -> float:
     """ "90s", "3m", "1.5h" or "90" -> seconds. Raises `InputError` for anything else."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
-    if not found or not float(found[1]):
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
+    if not match or not float(match[1]):
         raise InputError(f"a budget is a time such as 90s, 3m or 1h, not {text!r}")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def within(budget: float, say: Callable[[str], Any]) -> Callable[[Progress], bool]:

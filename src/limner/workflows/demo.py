@@ -62,8 +62,8 @@ def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int =
         name: judged(each, pocket_encoders(), truths=truths, only=QUICK, segment=pocket_masks)
         for name, each in (("with it", album), ("base alone", replace(album, pictures=album.base)))
     }
-    found = {name: _numbers(card) for name, card in cards.items()}
-    concept = concept.scored(found | {"diagnosis": cards["with it"].diagnosis.label})
+    scores = {name: _numbers(card) for name, card in cards.items()}
+    concept = concept.scored(scores | {"diagnosis": cards["with it"].diagnosis.label})
     concept.save(folder / f"{NAME}.safetensors", overwrite=True)
     pictures.save(folder / "pictures", overwrite=True)
     shown = [p.image for p in subject.pictures if p.image is not None]
@@ -74,15 +74,15 @@ def demo(folder: Path | str = "out/demo", *, overwrite: bool = True, seed: int =
         concept,
         subject=subject,
         pictures=pictures,
-        scores=found,
+        scores=scores,
         card=cards["with it"],
         overwrite=True,
     )
-    _report(folder, found, cards["with it"], taught - began, time.monotonic() - taught)
+    _report(folder, scores, cards["with it"], taught - began, time.monotonic() - taught)
     return folder
 
 
-def _album(subject: Subject, pictures: Pictures, plain: Pictures, said: Sequence[str]) -> Album:
+def _album(subject: Subject, pictures: Pictures, plain: Pictures, prompts: Sequence[str]) -> Album:
     """The demo's pictures, beside held-out pictures of the toy."""
     from limner.evaluation.measuring import Album
     from limner.evaluation.score import images
@@ -91,7 +91,7 @@ def _album(subject: Subject, pictures: Pictures, plain: Pictures, said: Sequence
     return Album(
         subject.noun,
         images(pictures),
-        tuple(text for text in said for _ in range(COUNT)),
+        tuple(text for text in prompts for _ in range(COUNT)),
         base=images(plain),
         training=tuple(p.image for p in subject.pictures if p.image is not None),
         held_out=tuple(p.image for p in others.pictures if p.image is not None),
@@ -100,16 +100,16 @@ def _album(subject: Subject, pictures: Pictures, plain: Pictures, said: Sequence
 
 def _numbers(card: Scorecard) -> dict[str, float]:
     """The scores that the demo shows."""
-    found = {name: round(m.value, 4) for name, m in card.measured.items() if m.value is not None and name in SHOWN}
-    return found | {"obeyed": round(card.truth["obeyed"], 4)}
+    scores = {name: round(m.value, 4) for name, m in card.measured.items() if m.value is not None and name in SHOWN}
+    return scores | {"obeyed": round(card.truth["obeyed"], 4)}
 
 
 def _report(
-    folder: Path, found: dict[str, dict[str, float]], card: Scorecard, teaching: float, painting: float
+    folder: Path, scores: dict[str, dict[str, float]], card: Scorecard, teaching: float, painting: float
 ) -> None:
     _say(f"learned in {teaching:.0f} s, painted and scored in {painting:.0f} s")
-    for name in found["with it"]:
-        _say(f"  {name:10}  with it {found['with it'][name]:.3f}   base alone {found['base alone'][name]:.3f}")
+    for name in scores["with it"]:
+        _say(f"  {name:10}  with it {scores['with it'][name]:.3f}   base alone {scores['base alone'][name]:.3f}")
     _say(f"  {card.diagnosis} ({', '.join(card.diagnosis.because)})")
     _say(f"the page is {folder / 'index.html'}, the pictures on one sheet {folder / 'grid.png'}")
     _say("try next:")

@@ -43,12 +43,12 @@ def _extra(name: str, modules: tuple[str, ...], use: str) -> dict[str, Any]:
     """An optional extra; a missing one is no fault."""
     there = all(importlib.util.find_spec(module) is not None for module in modules)
     install = f"pip install '{name}'" if "[" in name else f"pip install {name}"
-    found = "installed" if there else f"not installed; for {use}: {install}"
-    return _check(name, found, True) | {"optional": True, "installed": there}
+    finding = "installed" if there else f"not installed; for {use}: {install}"
+    return _check(name, finding, True) | {"optional": True, "installed": there}
 
 
-def _check(what: str, found: str, ok: bool) -> dict[str, Any]:
-    return {"what": what, "found": found, "ok": ok}
+def _check(what: str, finding: str, ok: bool) -> dict[str, Any]:
+    return {"what": what, "found": finding, "ok": ok}
 
 
 def _library(name: str) -> dict[str, Any]:
@@ -101,13 +101,13 @@ def clocked() -> list[dict[str, Any]]:
     from limner.engine.train import train
     from limner.methods import find
 
-    found: list[dict[str, Any]] = []
+    times: list[dict[str, Any]] = []
 
     def timed(what: str, work: Any, *, often: int = 1) -> Any:
         began = time.monotonic()
         for _ in range(often):
             value = work()
-        found.append({"what": what, "seconds": (time.monotonic() - began) / often})
+        times.append({"what": what, "seconds": (time.monotonic() - began) / often})
         return value
 
     base = timed("load the base", lambda: load("pocket"))
@@ -132,7 +132,7 @@ def clocked() -> list[dict[str, Any]]:
             # the first product prepares the library
             matrix @ matrix
             timed(f"multiply matrices in {str(kind).removeprefix('torch.')}", lambda m=matrix: m @ m, often=20)
-    return found
+    return times
 
 
 def advice(times: list[dict[str, Any]]) -> list[str]:
@@ -140,20 +140,22 @@ def advice(times: list[dict[str, Any]]) -> list[str]:
     import torch
 
     cores, threads, each = os.cpu_count() or 1, torch.get_num_threads(), {t["what"]: t["seconds"] for t in times}
-    found = []
+    suggestions = []
     if not torch.cuda.is_available():
-        found.append("a GPU: everything but loading is arithmetic")
+        suggestions.append("a GPU: everything but loading is arithmetic")
     if threads < cores:
-        found.append(f"more threads: torch uses {threads} of {cores} cores (OMP_NUM_THREADS)")
+        suggestions.append(f"more threads: torch uses {threads} of {cores} cores (OMP_NUM_THREADS)")
     if each["train: one update of 4"] > 0.05:
-        found.append("several subjects: `limner learn FOLDERS --together` learns them in one pass, --mixed in bfloat16")
+        suggestions.append(
+            "several subjects: `limner learn FOLDERS --together` learns them in one pass, --mixed in bfloat16"
+        )
     slower = each["multiply matrices in bfloat16"] / each["multiply matrices in float32"]
     if slower > 1.2:
-        found.append(
+        suggestions.append(
             f"single precision (`limner pretrain --precision float32`): bfloat16 takes {slower:.1f} times as long here"
         )
     if each["load the base"] > 4 * each["train: one update of 4"]:
-        found.append(
+        suggestions.append(
             "fewer processes: loading takes as long as several updates; keep one process and call limner from Python"
         )
-    return found
+    return suggestions

@@ -120,7 +120,7 @@ class CheckDone(Event):
 
     what: str
     ok: bool
-    found: str
+    finding: str
 
 
 @dataclass(frozen=True)

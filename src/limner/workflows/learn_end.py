@@ -73,6 +73,6 @@ def certify_concept(run: LearnRun, concept: Concept) -> Generator[Event, None, s
         return ""
     certificate = certify(run.base, concept, seed=run.request.seed)
     for check in certificate.checks:
-        yield CheckDone(check.what, check.ok, check.found)
+        yield CheckDone(check.what, check.ok, check.finding)
     yield ConceptCertified(certificate.ok, certificate.dtype, certificate.failure)
     return certificate.failure

@@ -49,7 +49,7 @@ def what_is_kept(target: Path, page: Path, *, resume: bool) -> Callable[[], str]
     """A function that returns the message for an interrupted `learn`. It compares the files at that time with those of
     now; a checkpoint that exists now counts for a run that is to `resume` from it."""
     checkpoint = page / CHECKPOINT
-    before, begun = _state(target), None if resume else _state(checkpoint)
+    before, checkpoint_before = _state(target), None if resume else _state(checkpoint)
 
     def describe() -> str:
         if _state(target) != before:
@@ -57,7 +57,7 @@ def what_is_kept(target: Path, page: Path, *, resume: bool) -> Callable[[], str]
                 f"the concept is complete in {target}; the same command with --resume scores and paints it without "
                 "more training"
             )
-        if _state(checkpoint) not in (None, begun):
+        if _state(checkpoint) not in (None, checkpoint_before):
             return f"the checkpoint is {checkpoint}; the same command with --resume continues from it"
         if before is not None:
             return f"{target} is unchanged"
@@ -69,7 +69,7 @@ def what_is_kept(target: Path, page: Path, *, resume: bool) -> Callable[[], str]
 def _state(path: Path) -> tuple[int, int] | None:
     """The identity of a file (inode and time of change), so that a replacement is noticed; None without a file."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns

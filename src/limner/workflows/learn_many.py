@@ -79,7 +79,7 @@ def train_stacked(
         refused: list[Done] = []
         while len(members) < slots and (job := asked.next(wait=not members and not refused)) is not None:
             try:
-                members.append(_begun(base, job, job_of))
+                members.append(_start(base, job, job_of))
             except Exception as error:  # the fault of one job must not end the others
                 refused.append(Done(job, None, error, job.start or Checkpoint(0, 0, {}, {})))
         if refused:
@@ -95,8 +95,10 @@ def train_stacked(
             while True:
                 losses, ended = trainer.update()
                 done = tuple(_done(trainer, member, job_of[member]) for member in ended)
-                told = tuple((job_of[member], loss) for member, loss in losses)
-                yield StackedProgress(told, done, asked.left, time.monotonic() - began, _snapshots(trainer, job_of))
+                job_losses = tuple((job_of[member], loss) for member, loss in losses)
+                yield StackedProgress(
+                    job_losses, done, asked.left, time.monotonic() - began, _snapshots(trainer, job_of)
+                )
                 if ended or (len(members) < slots and asked.ready()):
                     trainer.keep()
                     members = [member for member in members if member not in ended]
@@ -129,14 +131,14 @@ class Asked:
         if self._over:
             return None
         try:
-            found = self._answer.get(timeout=None if wait else GRACE)
+            answer = self._answer.get(timeout=None if wait else GRACE)
         except queue.Empty:
             return None
         self._asking = False
-        if not isinstance(found, Job):
-            self._over, self._error = True, found
+        if not isinstance(answer, Job):
+            self._over, self._error = True, answer
             return None
-        return found
+        return answer
 
     def ready(self) -> bool:
         """Whether `next` would return at once."""
@@ -170,22 +172,22 @@ def learn_many(
 ) -> list[Done]:
     """Run `train_stacked` to its end: every job with its concept or its error, in the order in which they ended.
     `progress` draws a line of progress on the error stream."""
-    found: list[Done] = []
+    outcomes: list[Done] = []
     line = Line()
     try:
         for update in train_stacked(base, jobs, slots=slots, mixed=mixed):
-            found += update.done
+            outcomes += update.done
             if watch:
                 watch(update)
             if progress and update.losses:
                 mean = sum(loss for _, loss in update.losses) / len(update.losses)
-                line.show(fleet_line(len(found), len(update.losses), update.waiting, mean, update.seconds))
+                line.show(fleet_line(len(outcomes), len(update.losses), update.waiting, mean, update.seconds))
     finally:
         line.end()
-    return found
+    return outcomes
 
 
-def _begun(base: Base, job: Job, job_of: dict[SubjectRun, Job]) -> SubjectRun:
+def _start(base: Base, job: Job, job_of: dict[SubjectRun, Job]) -> SubjectRun:
     run = prepared_run(base, job.subject, job.method, dict(job.settings), job.seed)
     member = SubjectRun(base, run, job.start)
     job_of[member] = job

@@ -67,8 +67,8 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
     subject = prepared(subject, segment=request.segment, caption=request.caption, device=request.base.device)
     method = request.method or (yield from _method(request, subject))
     chosen = request.settings
-    told = checked_settings(find(method), chosen, base=request.base.name)
-    choice, memory = plan_memory(request.base, find(method)(subject, **told), batch=int(told.get("batch", 1)))
+    settings = checked_settings(find(method), chosen, base=request.base.name)
+    choice, memory = plan_memory(request.base, find(method)(subject, **settings), batch=int(settings.get("batch", 1)))
     if memory:
         yield Message(memory)
     base = open_base(choice)
@@ -79,7 +79,7 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
     for note in subject.notes[before:]:
         yield Note(note)
     recipe = find(method)(subject, **checked_settings(find(method), chosen, base=base.name))
-    for note in _notes(base, subject, method, recipe, told, target.parent):
+    for note in _notes(base, subject, method, recipe, settings, target.parent):
         yield Note(note)
     subject, held_out = hold_out(subject, request.hold_out)
     eyes = open_encoders(request.encoders, device=request.base.device)
@@ -90,7 +90,7 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
         )
     judge = judge_of(base, subject, held_out, eyes, request.seed) if request.score else None
     keeper, watches = _watches(request, subject, held_out, page, judge=judge)
-    yield RunPlanned(method, told, base.name, target, page)
+    yield RunPlanned(method, settings, base.name, target, page)
     return LearnRun(
         request, subject, method, chosen, recipe, base, target, page, judge, keeper, [*watches, *ending], lines
     )
@@ -128,17 +128,17 @@ def _subject(request: LearnRequest) -> Generator[Event, None, tuple[Subject, lis
     places = [path for path in (*request.pictures, request.without, request.pool) if path is not None]
     first = request.pictures[0] if len(request.pictures) == 1 else None
     if first is not None and (first.is_dir() or first.suffix in (".json", ".toml")):
-        found = recognised(first)
-        yield Message(str(found))
-        if found.regular:
+        contents = recognised(first)
+        yield Message(str(contents))
+        if contents.regular:
             yield Note(
                 "the class images beside it are not used; methods with prior preservation paint class images with "
                 "the base"
             )
-        places += [path for item in found.items for path in (item.path, item.mask) if path is not None]
-        subject = found.subject(noun=request.noun, name=request.name, **about)
-        subject = replace(subject, notes=tuple(note for note in subject.notes if note not in found.notes))
-        return subject, [*places, *found.regular]
+        places += [path for item in contents.items for path in (item.path, item.mask) if path is not None]
+        subject = contents.subject(noun=request.noun, name=request.name, **about)
+        subject = replace(subject, notes=tuple(note for note in subject.notes if note not in contents.notes))
+        return subject, [*places, *contents.regular]
     if not request.noun:
         raise InputError("the class of the subject is not known: name it, as in --class dog")
     name = request.name or "my" + "".join(filter(str.isalnum, request.noun))
@@ -208,7 +208,7 @@ def _method(request: LearnRequest, subject: Subject) -> Generator[Event, None, s
 
 
 def _notes(
-    base: Any, subject: Subject, method: str, recipe: Recipe, told: Mapping[str, Any], folder: Path
+    base: Any, subject: Subject, method: str, recipe: Recipe, settings: Mapping[str, Any], folder: Path
 ) -> Iterator[str]:
     """Notes about the base, the method and the subject."""
     from limner.core.subject import small_notes
@@ -222,7 +222,7 @@ def _notes(
     if base.capabilities.full_size and not card(find(method)).full_size_source:
         yield f"{method} has no settings for a full-size base; its defaults are used, so watch the loss"
     yield from recipe.notes
-    yield from notes_of(base, [subject], method, told, folder)
+    yield from notes_of(base, [subject], method, settings, folder)
     yield from small_notes(subject.pictures, base.picture_size)
     for name in unseen(base, subject):
         yield f"no toy is visible in {name}; training on a picture without the subject learns its surroundings"
@@ -235,12 +235,12 @@ def hold_out(subject: Subject, count: int) -> tuple[Subject, list[Any]]:
     if count == 0:
         return subject, []
     images = [p.image for p in subject.pictures if p.image is not None]
-    kept, out = split(images, held_out=count)
+    training, out = split(images, held_out=count)
     if len(out) < count:
         raise InputError(
             f"{counted(len(images), 'picture')} are too few to hold out {count}; give more, or hold out fewer"
         )
-    return replace(subject, pictures=tuple(subject.pictures[k] for k in kept)), [images[k] for k in out]
+    return replace(subject, pictures=tuple(subject.pictures[k] for k in training)), [images[k] for k in out]
 
 
 def _samples(request: LearnRequest, subject: Subject, page: Path) -> Samples | None:

@@ -86,7 +86,7 @@ def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
 def _updates(run: LearnRun, updates: Generator[Progress, None, Concept]) -> Generator[Event, None, Concept]:
     """Yield an event for each update; return the concept. A note about unused masks follows the first update of the
     last stage."""
-    told, last = False, len(run.recipe.tuning) - 1
+    has_noted, last = False, len(run.recipe.tuning) - 1
     with closing(updates):
         while True:
             try:
@@ -97,8 +97,8 @@ def _updates(run: LearnRun, updates: Generator[Progress, None, Concept]) -> Gene
             yield update_event(progress)
             yield from map(Message, run.lines)
             run.lines.clear()
-            if progress.stage == last and not told:
-                told = True
+            if progress.stage == last and not has_noted:
+                has_noted = True
                 yield from unused_masks([run.subject], run.method)
 
 

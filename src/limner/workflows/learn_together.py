@@ -118,15 +118,15 @@ def _subjects(request: LearnRequest, folders: Sequence[Path]) -> list[Subject]:
 
     subjects = []
     for folder in folders:
-        found = recognised(folder)
-        noun = request.nouns.get(folder.name) or found.noun or request.noun
+        contents = recognised(folder)
+        noun = request.nouns.get(folder.name) or contents.noun or request.noun
         if not noun:
             raise InputError(
                 f"the class of {folder} is not known: write it into {folder / 'class.txt'}, or say --classes "
                 f"{folder.name}=dog, or --class dog for all"
             )
-        name = found.token if found.concepts else folder.name
-        subjects.append(found.subject(noun=noun, name=name, kind=request.kind))
+        name = contents.token if contents.concepts else folder.name
+        subjects.append(contents.subject(noun=noun, name=name, kind=request.kind))
     return subjects
 
 
@@ -166,7 +166,7 @@ class Together:
     def jobs(self, subjects: Sequence[Subject]) -> list[Job]:
         """The jobs of the subjects that are not trained yet. Raises `InputError` where the concept on disk belongs to
         another run and may not be overwritten."""
-        found = []
+        jobs = []
         for subject in subjects:
             run = learn.prepared_run(self.base, subject, self.method, self.settings, self.seed)
             target = self.target(subject.handle)
@@ -182,11 +182,11 @@ class Together:
                         "another --out, or add --overwrite"
                     )
             self._runs[subject.handle] = run
-            kept = self.sets.path(_name(subject.handle)) if self.resume else None
-            start, losses = learn.read_checkpoint(kept, run.header) if kept else (None, [])
+            checkpoint = self.sets.path(_name(subject.handle)) if self.resume else None
+            start, losses = learn.read_checkpoint(checkpoint, run.header) if checkpoint else (None, [])
             self._losses[subject.handle] = losses
-            found.append(Job(subject, self.method, self.seed, self.settings, start))
-        return found
+            jobs.append(Job(subject, self.method, self.seed, self.settings, start))
+        return jobs
 
     def target(self, handle: str) -> Path:
         return self.folder / f"{_name(handle)}.safetensors"
@@ -194,12 +194,16 @@ class Together:
     @property
     def standing(self) -> str:
         """The message for an interruption of the pass."""
-        begun = sum(self.sets.path(_name(handle)) is not None for handle in self._runs.keys() - self._again)
-        kept = f", checkpoints of unfinished ones ({begun}) are in {self.folder / UNFINISHED}" if begun else ""
+        num_checkpoints = sum(self.sets.path(_name(handle)) is not None for handle in self._runs.keys() - self._again)
+        about_checkpoints = (
+            f", checkpoints of unfinished ones ({num_checkpoints}) are in {self.folder / UNFINISHED}"
+            if num_checkpoints
+            else ""
+        )
         whole, total = len(self.there) + len(self.written), len(self.there) + len(self._runs) - len(self._again)
         return (
-            f"{whole} of {total} concepts are complete in {self.folder}{kept}; the same command with --resume "
-            "learns the others"
+            f"{whole} of {total} concepts are complete in {self.folder}{about_checkpoints}; the same command with "
+            "--resume learns the others"
         )
 
     def run(self, jobs: Sequence[Job], *, slots: int, mixed: bool) -> Iterator[Event]:

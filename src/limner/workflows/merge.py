@@ -121,11 +121,11 @@ def _check_together(base: Base, concepts: Sequence[Concept]) -> None:
 
 def _check_words(base: Base, answers: Sequence[Answer]) -> None:
     """Raise `InputError` where two handles become the same rare token."""
-    found: dict[str, str] = {}
+    handle_of: dict[str, str] = {}
     for handle, says, _ in answers:
         if isinstance(says, str):
             continue
-        other = found.setdefault(says(base), handle)
+        other = handle_of.setdefault(says(base), handle)
         if other != handle:
             raise InputError(
                 f"{other} and {handle} were both trained as {says(base)!r} on {base.name}, so a prompt could not tell "
@@ -135,13 +135,13 @@ def _check_words(base: Base, answers: Sequence[Answer]) -> None:
 
 def _check_own(members: Sequence[Member]) -> None:
     """Raise `InputError` where two concepts have a tensor of the same name that cannot be merged."""
-    found: dict[str, str] = {}
+    owner_of: dict[str, str] = {}
     for member in members:
         for name in member.own:
-            if name in found:
+            if name in owner_of:
                 raise InputError(
-                    f"{found[name]} and {member.handle} both hold {name}, and one would be lost; paint with both "
+                    f"{owner_of[name]} and {member.handle} both hold {name}, and one would be lost; paint with both "
                     "concepts at once, "
                     "--with FILE FILE"
                 )
-            found[name] = member.handle
+            owner_of[name] = member.handle

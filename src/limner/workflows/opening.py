@@ -75,9 +75,9 @@ def choice_for(concept: Concept, choice: BaseChoice, *, trust: bool = False) -> 
 
     if choice.name:
         return choice
-    found = place_of(concept.base)
-    if found:
-        return replace(choice, name=found.source, config=choice.config or found.config)
+    place = place_of(concept.base)
+    if place:
+        return replace(choice, name=place.source, config=choice.config or place.config)
     name = str(concept.base["name"])
     if comes_with_limner(name) or trust:
         return replace(choice, name=name)
@@ -100,18 +100,18 @@ def plan_memory(choice: BaseChoice, recipe: Recipe, *, batch: int = 1) -> tuple[
     asked = Choice(choice.dtype, choice.offload, choice.tiling, choice.checkpointing, choice.quantise)
     on_gpu = _on_gpu(choice.device)
     shape = measured(sketch(choice.name, offline=choice.offline or None), recipe, batch=batch, fused=on_gpu)
-    found, limit = estimate(shape, asked), choice.fit * 1e9 if choice.fit else _free(on_gpu)
-    if found.peak > limit:
-        found = fitting(shape, limit, start=asked, quantise=on_gpu)
+    plan, limit = estimate(shape, asked), choice.fit * 1e9 if choice.fit else _free(on_gpu)
+    if plan.peak > limit:
+        plan = fitting(shape, limit, start=asked, quantise=on_gpu)
         choice = replace(
             choice,
-            dtype=found.choice.dtype,
-            offload=found.choice.offload,
-            tiling=found.choice.tiling,
-            checkpointing=found.choice.checkpointing,
-            quantise=found.choice.quantise,
+            dtype=plan.choice.dtype,
+            offload=plan.choice.offload,
+            tiling=plan.choice.tiling,
+            checkpointing=plan.choice.checkpointing,
+            quantise=plan.choice.quantise,
         )
-    return choice, f"memory: {found}; {limit / 1e9:.1f} GB are free"
+    return choice, f"memory: {plan}; {limit / 1e9:.1f} GB are free"
 
 
 def _on_gpu(device: str | None) -> bool:

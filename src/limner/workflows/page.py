@@ -68,7 +68,7 @@ def write_page(
 def _diagnosis(card: Scorecard | None) -> list[Markup]:
     if card is None:
         return []
-    told = card.diagnosis
+    diagnosis = card.diagnosis
     rows: list[tuple[str, str]] = []
     if card.tradeoff is not None:
         t = card.tradeoff
@@ -81,19 +81,19 @@ def _diagnosis(card: Scorecard | None) -> list[Markup]:
     notes = join_html(html("<li>{}</li>", n) for n in card.notes)
     return [
         html("<h2>Diagnosis</h2>"),
-        html("<p><b>{}</b>. {} {}</p>", told.label, told.meaning, told.advice),
+        html("<p><b>{}</b>. {} {}</p>", diagnosis.label, diagnosis.meaning, diagnosis.advice),
         html_table(("", ""), rows),
         html("<ul>{}</ul>", notes) if notes else Markup(),
     ]
 
 
 def _by_prompt(pictures: Sequence[Picture]) -> list[Markup]:
-    found: dict[str, list[Picture]] = {}
+    rows: dict[str, list[Picture]] = {}
     for picture in pictures:
-        found.setdefault(picture.prompt, []).append(picture)
+        rows.setdefault(picture.prompt, []).append(picture)
     return [
         html("<p>{}<br>{}</p>", prompt, join_html(html_image(p.image, title=f"seed {p.seed}") for p in row))
-        for prompt, row in found.items()
+        for prompt, row in rows.items()
     ]
 
 

@@ -121,11 +121,11 @@ def painting(
             with torch.no_grad():
                 images = to_images(_best(adapted, texts, seeds, settings, canvas, watch, rows, frames, layout))
             for k, (prompt, number) in enumerate(part):
-                clip, told = tuple(images[k * frames : (k + 1) * frames]), dict(story)
+                clip, metadata = tuple(images[k * frames : (k + 1) * frames]), dict(story)
                 if frames > 1:
-                    yield Clip(clip[0], prompt, number, names, base.name, told, clip)
+                    yield Clip(clip[0], prompt, number, names, base.name, metadata, clip)
                 else:
-                    yield Picture(clip[0], prompt, number, names, base.name, told)
+                    yield Picture(clip[0], prompt, number, names, base.name, metadata)
 
 
 def _conditions(
@@ -133,7 +133,7 @@ def _conditions(
 ) -> dict[str, Tensor]:
     """Name -> [1 or one for each frame of each picture, 1 or 3, H, W]. Raises `InputError` for another number of
     pictures than one, that of the prompts or, for clips, that of the frames."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, given in conditions.items():
         tensor = tensor_of(name, given, base.picture_size)
         if len(tensor) == len(prompts) > 1:
@@ -147,8 +147,8 @@ def _conditions(
                 "one for "
                 f"each{more}"
             )
-        found[name] = tensor
-    return found
+        tensors[name] = tensor
+    return tensors
 
 
 def _beside(controls: Mapping[str, Path | str], motion: Path | str) -> list[Adapter]:
@@ -178,8 +178,8 @@ def layout_of(
                 f"{unnamed[0]} in the prompt, or "
                 "leave its region out"
             )
-    told = {name: where if isinstance(where, str) else _box_or_mask(where) for name, where in regions.items()}
-    story = {"regions": told, "compose": settings.compose, "background": settings.background}
+    descriptions = {name: where if isinstance(where, str) else _box_or_mask(where) for name, where in regions.items()}
+    story = {"regions": descriptions, "compose": settings.compose, "background": settings.background}
     placed = {handle: mask.to(base.device, base.dtype) for handle, mask in masks.items()}
     return Layout(placed, settings.compose, settings.background, operations=(kept_to_regions(),), story=story)
 

@@ -103,11 +103,11 @@ class AdaptedRows(AdaptedBase):
 
     @property
     def words(self) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        vectors: dict[str, Tensor] = {}
         for place, lives in enumerate(self.own):
             for live in lives.values():
-                found |= {alias(w, place): v() if callable(v) else v for w, v in live.words.items()}
-        return found
+                vectors |= {alias(w, place): v() if callable(v) else v for w, v in live.words.items()}
+        return vectors
 
     def expand_prompt(self, prompt: str) -> str:
         for place, adapter in enumerate(self.adapters):

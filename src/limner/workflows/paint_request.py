@@ -107,12 +107,12 @@ def _regions(request: PaintRequest) -> dict[str, Any]:
     """Regions by handle: those of the layout file, then those of the request."""
     from limner.core.regions import read_layout, read_region
 
-    found: dict[str, Any] = read_layout(request.layout) if request.layout else {}
+    regions: dict[str, Any] = read_layout(request.layout) if request.layout else {}
     for name, where in request.regions.items():
-        if any(name.strip("<>") == other.strip("<>") for other in found):
+        if any(name.strip("<>") == other.strip("<>") for other in regions):
             raise InputError(f"{name} has two regions; give it one")
-        found[name] = read_region(where, handle=name, folder=Path())
-    return found
+        regions[name] = read_region(where, handle=name, folder=Path())
+    return regions
 
 
 def _check_conditions(request: PaintRequest) -> None:
@@ -132,12 +132,12 @@ def _conditions(request: PaintRequest, size: int) -> dict[str, Any]:
     from limner.core.subject import read_picture
     from limner.parts.encoders.conditions import computed
 
-    found: dict[str, Any] = {name: read_picture(file)[0].image for name, file in request.conditions.items()}
+    conditions: dict[str, Any] = {name: read_picture(file)[0].image for name, file in request.conditions.items()}
     if request.like:
         image: Any = read_picture(request.like)[0].image
         pixels = to_tensor([image], size)
-        found |= {name: computed(name, pixels, dict(request.estimators)) for name in request.computed}
-    return found
+        conditions |= {name: computed(name, pixels, dict(request.estimators)) for name in request.computed}
+    return conditions
 
 
 def _base_choice(request: PaintRequest, concepts: list[Concept]) -> BaseChoice:

@@ -68,9 +68,9 @@ class Training:
     def header(self) -> dict[str, Any]:
         """The identity of the run: a checkpoint with another header belongs to another run. The number of parts and of
         processes is not in it, since it does not change the weights."""
-        told = {"name": self.seen.name, "fingerprint": self.seen.fingerprint}
+        corpus = {"name": self.seen.name, "fingerprint": self.seen.fingerprint}
         manner = {"ema": self.manner.ema, "precision": self.manner.precision}
-        about = {"method": self.name, "settings": dict(self.settings), "seed": self.seed, "corpus": told, **manner}
+        about = {"method": self.name, "settings": dict(self.settings), "seed": self.seed, "corpus": corpus, **manner}
         return about | {"base": {"name": self.base.name, "fingerprint": self.base.fingerprint}}
 
 
@@ -138,15 +138,16 @@ def prepared(
 def over(stages: tuple[Stage, ...], corpus: Corpus) -> tuple[Stage, ...]:
     """The stages with their sources on another corpus. Terms that share a source still do. Raises `InputError` for a
     source that takes no other corpus."""
-    found: dict[Source, Source] = {}
+    new_sources: dict[Source, Source] = {}
     for source in dict.fromkeys(term.source for stage in stages for term in stage.loss):
         if source.over is None:
             raise InputError(
                 f"this method learns from {source.name}, which no other corpus can replace: leave out --corpus"
             )
-        found[source] = source.over(corpus)
+        new_sources[source] = source.over(corpus)
     return tuple(
-        replace(stage, loss=tuple(replace(term, source=found[term.source]) for term in stage.loss)) for stage in stages
+        replace(stage, loss=tuple(replace(term, source=new_sources[term.source]) for term in stage.loss))
+        for stage in stages
     )
 
 
@@ -195,9 +196,9 @@ def trained_updates(
     tensors, losses = yield from _computed(updates, base, ready.manner)
     if not ready.spread.main:
         return ready.to or weights_path(recipe.weights, base)
-    kept = {key: tensor for key, tensor in tensors.items() if key in names}
+    weights = {key: tensor for key, tensor in tensors.items() if key in names}
     about = _about(ready, losses, time.monotonic() - began)
-    path = save_weights(recipe.weights, base, kept, about=about, path=ready.to)
+    path = save_weights(recipe.weights, base, weights, about=about, path=ready.to)
     discard(folder_of(ready, run))
     return path
 

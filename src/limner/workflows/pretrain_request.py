@@ -39,11 +39,11 @@ def pretrain_request(
     over = spread(request.accumulate)
     if request.corpus is None and (request.exclude or request.noun):
         raise InputError("--exclude and --class need a corpus: name one with --corpus")
-    found = _corpus(request, over)
+    corpus = _corpus(request, over)
     ready = prepared(
         request.method,
         base=open_base(replace(request.base, device=request.base.device or over.device)),
-        corpus=found,
+        corpus=corpus,
         seed=request.seed,
         manner=Manner(request.accumulate, request.ema, request.precision),  # type: ignore[arg-type]  # checked there
         spread=over,
@@ -102,7 +102,7 @@ def _previews(request: PretrainRequest, ready: Any, folder: Any, following: Any)
     if request.preview_of:
         shown = recognised(request.preview_of)
         subject = shown.subject(noun=shown.noun or called(request.preview_of.resolve().name))
-    found = previews(
+    watcher = previews(
         find(request.method),
         ready.settings,
         base=ready.base.name,
@@ -113,5 +113,5 @@ def _previews(request: PretrainRequest, ready: Any, folder: Any, following: Any)
         writes=ready.spread.main,
     )
     if following:
-        found.shown = following.shown
-    return found
+        watcher.shown = following.shown
+    return watcher

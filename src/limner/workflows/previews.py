@@ -47,7 +47,7 @@ class Previews:
     writes: bool = True
     shown: Callable[[int, Mapping[str, float], Image.Image], object] = lambda *_: None
     looks: list[dict[str, float]] = field(default_factory=list)
-    told: bool = False  # whether this run has written a preview
+    has_written: bool = False  # whether this run has written a preview
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -71,8 +71,11 @@ class Previews:
         # a resumed run repeats some updates, and with them their previews
         before = [look for look in self.looks if look["done"] < progress.done]
         # a run that is not resumed drops the previews of an earlier run
-        kept = before if progress.resumed or self.told else []
-        self.looks, self.told = [*kept, {"done": progress.done, "loss": round(progress.loss, 5), **scores}], True
+        earlier_looks = before if progress.resumed or self.has_written else []
+        self.looks, self.has_written = (
+            [*earlier_looks, {"done": progress.done, "loss": round(progress.loss, 5), **scores}],
+            True,
+        )
         sheet, text = grid(images, len(images)), json.dumps(self.looks, indent=1)
         save_sheet(sheet, self.folder / f"preview-{progress.done:06}.png")
         write_text(self.file, text, overwrite=True)

@@ -71,28 +71,28 @@ def publish(
 def _gallery(concept: Concept, base: Base, folder: Path, pictures: Path | None, trigger: str) -> list[tuple[str, str]]:
     """File and prompt of each picture in the gallery: the given pictures with the prompts in their metadata, or newly
     painted ones."""
-    found = []
+    gallery = []
     if pictures is not None:
         for file in sorted(pictures.glob("*.png")):
             prompt = _prompt_of(file) or concept.handle
             (folder / "images").mkdir(parents=True, exist_ok=True)
             shutil.copy(file, folder / "images" / file.name)
-            found.append((f"images/{file.name}", prompt.replace(concept.handle, trigger)))
-        if not found:
+            gallery.append((f"images/{file.name}", prompt.replace(concept.handle, trigger)))
+        if not gallery:
             raise InputError(f"there are no PNG pictures in {pictures}")
-        return found
+        return gallery
     prompts = [prompt.format(concept.handle) for prompt in GALLERY]
     for number, picture in enumerate(paint(base, prompts, concepts=[concept], settings=PaintSettings())):
         shown: Picture = picture
         shown.save(folder / "images" / f"{number:03}.png")
-        found.append((f"images/{number:03}.png", shown.prompt.replace(concept.handle, trigger)))
-    return found
+        gallery.append((f"images/{number:03}.png", shown.prompt.replace(concept.handle, trigger)))
+    return gallery
 
 
 def _prompt_of(file: Path) -> str:
     """The prompt in a picture's metadata; empty where there is none."""
-    told = text_of(file, "limner")
-    story = parse_json(told, f"the story in {file}") if told else {}
+    text = text_of(file, "limner")
+    story = parse_json(text, f"the story in {file}") if text else {}
     return plain_text(table(story, f"the story in {file}").get("prompt", ""), f"the prompt in {file}")
 
 

@@ -66,10 +66,10 @@ class Request:
     def from_json(cls: type[R], text: str | bytes) -> R:
         """The request of a JSON text. Raises `FileError` for text that is not JSON, `UnknownName` for an unknown field,
         and `InputError` for a value of the wrong type and for another kind of request."""
-        found = read_request(text)
-        if not isinstance(found, cls):
-            raise InputError(f"expected a request to {cls.kind_of_work}, not to {found.kind_of_work}")
-        return found
+        request = read_request(text)
+        if not isinstance(request, cls):
+            raise InputError(f"expected a request to {cls.kind_of_work}, not to {request.kind_of_work}")
+        return request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,13 +247,13 @@ REQUESTS: Mapping[str, type[Request]] = {
 
 def read_request(text: str | bytes) -> Request:
     """The request of a JSON text, of the kind that its field "request" names. Raises as `Request.from_json`."""
-    found = parse_json(text, "the request")
-    if not isinstance(found, dict) or "request" not in found:
+    contents = parse_json(text, "the request")
+    if not isinstance(contents, dict) or "request" not in contents:
         raise InputError(f'a request is a table of JSON with "request": one of {", ".join(REQUESTS)}')
-    kind = found.pop("request")
+    kind = contents.pop("request")
     if kind not in REQUESTS:
         raise UnknownName("request", str(kind)[:100], REQUESTS)
-    request: Request = _read(REQUESTS[kind], found, f"the request to {kind}")
+    request: Request = _read(REQUESTS[kind], contents, f"the request to {kind}")
     return request
 
 

@@ -118,10 +118,10 @@ def painted(
 
     from .paint import paint
 
-    found: dict[tuple[int, int], Picture] = {}
+    pictures: dict[tuple[int, int], Picture] = {}
     for seed in seeds:
         adapted = [concept] if concept is not None else []
         how = settings or PaintSettings()
         row = paint(base, list(prompts), concepts=adapted, scale=scale, seed=seed, settings=how)
-        found |= {(k, seed): picture for k, picture in enumerate(row)}
-    return [found[k, seed] for k in range(len(prompts)) for seed in seeds]
+        pictures |= {(k, seed): picture for k, picture in enumerate(row)}
+    return [pictures[k, seed] for k in range(len(prompts)) for seed in seeds]

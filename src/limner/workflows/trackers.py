@@ -67,8 +67,8 @@ class WandB:
         self.run.log(_numbers(progress), step=progress.done)
 
     def shown(self, done: int, scores: Mapping[str, float], sheet: Image.Image) -> None:
-        told = {f"preview/{name}": value for name, value in scores.items()}
-        self.run.log({"preview": self.library.Image(sheet), **told}, step=done)
+        named_scores = {f"preview/{name}": value for name, value in scores.items()}
+        self.run.log({"preview": self.library.Image(sheet), **named_scores}, step=done)
 
     def close(self) -> None:
         self.run.finish()

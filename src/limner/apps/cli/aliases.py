@@ -120,29 +120,29 @@ def translated(arguments: Sequence[str], say: Callable[[str], Any]) -> list[str]
     """
     if list(arguments[:1]) != ["learn"] or not any(_known(word) for word in arguments):
         return list(arguments)
-    pairs, found = _pairs(arguments[1:]), ["learn"]
+    pairs, command = _pairs(arguments[1:]), ["learn"]
     prompts = {flag: value for flag, value in pairs if flag in PROMPTS}
     for flag, value in pairs:
         if flag in PHOTOS:
-            found.append(_needed(flag, value))
+            command.append(_needed(flag, value))
         elif flag in PROMPTS or (flag in ABSENT and value in ABSENT[flag].same):
             continue
         elif flag in SWITCHES:
-            found += [SWITCHES[flag]] if SWITCHES[flag] else []
+            command += [SWITCHES[flag]] if SWITCHES[flag] else []
         elif flag == "--mixed_precision":
-            found += ["--dtype", PRECISIONS.get(_needed(flag, value), value or "")]
+            command += ["--dtype", PRECISIONS.get(_needed(flag, value), value or "")]
         elif flag in RENAMED:
-            found += [RENAMED[flag], _needed(flag, value)]
+            command += [RENAMED[flag], _needed(flag, value)]
         else:
-            found += [word for word in (flag, value) if word is not None]
-    name, noun = _said(prompts)
-    if noun and not _has(found, "--class"):
-        found += ["--class", noun]
-    if name and not _has(found, "--name"):
-        found += ["--name", name]
-    if found != list(arguments):
-        say(f"read as: limner {' '.join(map(shell_word, found))}")
-    return found
+            command += [word for word in (flag, value) if word is not None]
+    name, noun = _parse_prompts(prompts)
+    if noun and not _has(command, "--class"):
+        command += ["--class", noun]
+    if name and not _has(command, "--name"):
+        command += ["--name", name]
+    if command != list(arguments):
+        say(f"read as: limner {' '.join(map(shell_word, command))}")
+    return command
 
 
 def _known(word: str) -> bool:
@@ -171,19 +171,19 @@ def advice(flag: str, known: Sequence[str], *, method: str | None = None) -> str
 
 def _pairs(words: Sequence[str]) -> list[tuple[str, str | None]]:
     """(flag, value) pairs; (flag, None) for a switch, and (word, None) for a word without a flag."""
-    found: list[tuple[str, str | None]] = []
+    pairs: list[tuple[str, str | None]] = []
     index = 0
     while index < len(words):
         flag, sign, value = words[index].partition("=")
         if not flag.startswith("--") or not _known(flag) or flag in SWITCHES:
-            found.append((words[index] if not _known(flag) else flag, None))
+            pairs.append((words[index] if not _known(flag) else flag, None))
         elif sign:
-            found.append((flag, value))
+            pairs.append((flag, value))
         else:
             index += 1
-            found.append((flag, words[index] if index < len(words) else None))
+            pairs.append((flag, words[index] if index < len(words) else None))
         index += 1
-    return found
+    return pairs
 
 
 def _needed(flag: str, value: str | None) -> str:
@@ -192,7 +192,7 @@ def _needed(flag: str, value: str | None) -> str:
     return value
 
 
-def _said(prompts: dict[str, str | None]) -> tuple[str, str]:
+def _parse_prompts(prompts: dict[str, str | None]) -> tuple[str, str]:
     """Name and class noun from the prompts of DreamBooth's training script."""
     words = (prompts.get("--instance_prompt") or "").split()
     plain = (prompts.get("--class_prompt") or "").split()

@@ -137,9 +137,9 @@ def bench(given: argparse.Namespace) -> None:
     )
     folder = given.folder or Path("out/bench") / results.stem
     standing(lambda: f"every finished run is kept in {folder}; the same command runs the missing ones")
-    found = bench(plan, results=results, folder=folder, workers=given.workers, on=given.on, say=say)
+    comparison = bench(plan, results=results, folder=folder, workers=given.workers, on=given.on, say=say)
     columns = {"columns": suite.columns} if suite else {}
-    out(given, found["summary"], table_markdown(found, **columns))
+    out(given, comparison["summary"], table_markdown(comparison, **columns))
 
 
 def bench_of_pairs(given: argparse.Namespace) -> None:
@@ -171,8 +171,8 @@ def bench_of_pairs(given: argparse.Namespace) -> None:
     results = given.results or Path("results/pairs.json")
     folder = given.folder or Path("out/bench") / results.stem
     standing(lambda: f"every finished run is kept in {folder}; the same command runs the missing ones")
-    found = bench_pairs(PairPlan(**chosen), results=results, folder=folder, say=say)
-    out(given, found["summary"], table_of(found))
+    comparison = bench_pairs(PairPlan(**chosen), results=results, folder=folder, say=say)
+    out(given, comparison["summary"], table_of(comparison))
 
 
 def bench_of_table1(given: argparse.Namespace) -> None:
@@ -223,13 +223,13 @@ def _with_settings(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
     if name in (*POLICIES, *MARKS) or not rest:
         return name, ()
     known = {s.name: s for s in settings(find(name))}
-    found = []
+    pairs = []
     for part in rest.split(","):
         key, value = _pair(part)
         if key not in known:
             raise UnknownName(f"setting of {name}", key, known)
-        found.append((key, _typed(name, key, value, known[key].type)))
-    return name, tuple(found)
+        pairs.append((key, _typed(name, key, value, known[key].type)))
+    return name, tuple(pairs)
 
 
 def _typed(name: str, key: str, value: str, kind: type) -> Any:

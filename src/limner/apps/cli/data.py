@@ -25,7 +25,7 @@ def data(given: argparse.Namespace) -> None:
 
     if given.page:
         check_place(given.page, overwrite=True)
-    found = recognised(given.folder)
+    contents = recognised(given.folder)
     if given.page:
-        write_page(given.page, found)
-    out(given, found.record, str(found))
+        write_page(given.page, contents)
+    out(given, contents.record, str(contents))

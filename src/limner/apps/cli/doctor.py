@@ -31,7 +31,7 @@ def doctor(given: argparse.Namespace) -> None:
 
     checks = examine()
     lines = [f"{_mark(c)}  {c['what']:20} {c['found']}" for c in checks]
-    told: Any = checks
+    record: Any = checks
     if given.time:
         times = clocked()
         helps = advice(times)
@@ -40,8 +40,8 @@ def doctor(given: argparse.Namespace) -> None:
             *(f"{t['seconds']:8.3f} s  {t['what']}" for t in times),
             *(f"would help: {text}" for text in helps),
         ]
-        told = {"checks": checks, "times": times, "would_help": helps}
-    out(given, told, "\n".join(lines))
+        record = {"checks": checks, "times": times, "would_help": helps}
+    out(given, record, "\n".join(lines))
     if not all(c["ok"] for c in checks):
         raise InputError("something is missing or broken: see the lines marked BAD")
 

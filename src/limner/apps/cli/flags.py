@@ -162,15 +162,18 @@ def _asked(arguments: Sequence[str], positional: bool) -> str:
         return next((a for a in arguments[1:] if a in methods()), DEFAULT) if arguments[:1] == ["pretrain"] else DEFAULT
     if arguments[:1] != ["learn"]:
         return DEFAULT
-    told = {name: typed_value(arguments, f"--{name}") for name in ASKED}
-    if told["method"]:
-        return told["method"]
+    values = {name: typed_value(arguments, f"--{name}") for name in ASKED}
+    if values["method"]:
+        return values["method"]
     if "--together" in arguments:
         return DEFAULT
     try:
-        budget = seconds(told["budget"]) if told["budget"] else None
+        budget = seconds(values["budget"]) if values["budget"] else None
         return choose(
-            base=told["base"] or "pocket", goal=told["goal"] or "balanced", kind=told["kind"] or "object", budget=budget
+            base=values["base"] or "pocket",
+            goal=values["goal"] or "balanced",
+            kind=values["kind"] or "object",
+            budget=budget,
         ).method
     except InputError:
         # the command raises the same error when it runs

@@ -44,7 +44,7 @@ def import_(given: argparse.Namespace) -> None:
 
     check_folder(given.out)
     base = opened(given, given.base)
-    found = import_file(
+    contents = import_file(
         given.file,
         base,
         name=given.name,
@@ -53,12 +53,12 @@ def import_(given: argparse.Namespace) -> None:
         partial=given.partial,
         overwrite=given.overwrite,
     )
-    say(str(found.report))
-    if found.concept is None:
-        out(given, {"what": found.what, "weights": str(found.weights)}, str(found.weights))
+    say(str(contents.report))
+    if contents.concept is None:
+        out(given, {"what": contents.what, "weights": str(contents.weights)}, str(contents.weights))
         return
-    path = given.out / f"{found.concept.handle.strip('<>')}.safetensors"
+    path = given.out / f"{contents.concept.handle.strip('<>')}.safetensors"
     if path.resolve() == given.file.resolve():
         path = path.with_name(f"{path.stem}-limner.safetensors")
-    found.concept.save(path, overwrite=given.overwrite)
-    out(given, {"what": found.what, "concept": str(path), "report": asdict(found.report)}, str(path))
+    contents.concept.save(path, overwrite=given.overwrite)
+    out(given, {"what": contents.what, "concept": str(path), "report": asdict(contents.report)}, str(path))

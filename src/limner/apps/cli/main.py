@@ -70,20 +70,20 @@ def _parser(arguments: Sequence[str]) -> Parser:
     file, command = typed_value(arguments, "--config"), arguments[0] if arguments else ""
     settings_file = read_settings(Path(file), command) if file and command in CONFIGURED else {}
     asked = [*arguments, *(f"--{key}={value}" for key, value in settings_file.items() if key in ASKED)]
-    parser, found = _commands(asked)
+    parser, parsers = _commands(asked)
     for name in CONFIGURED:
-        found[name].add_argument(
+        parsers[name].add_argument(
             "--config",
             type=Path,
             metavar="FILE",
             help="read settings from this TOML file; flags on the command line take precedence",
         )
-        found[name].add_argument(
+        parsers[name].add_argument(
             "--save-config", type=Path, metavar="FILE", help="write the settings of this command to a TOML file"
         )
-        found[name].set_defaults(defaults=defaults_of(found[name]))
+        parsers[name].set_defaults(defaults=defaults_of(parsers[name]))
     if settings_file:
-        preset(found[command], settings_file, Path(file))
+        preset(parsers[command], settings_file, Path(file))
     return parser
 
 

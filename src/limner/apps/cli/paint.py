@@ -214,15 +214,15 @@ def request_of(given: argparse.Namespace) -> PaintRequest:
 def _pairs(flag: str, given: list[str], example: str) -> dict[str, str]:
     """NAME=VALUE words as a mapping. Raises `InputError` for a word of another form, and for a name that is given
     twice."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for word in given:
         name, _, value = (part.strip() for part in word.partition("="))
         if not name or not value:
             raise InputError(f"{flag} takes NAME=VALUE, such as {example}, not {word!r}")
-        if name.strip("<>") in (other.strip("<>") for other in found):
+        if name.strip("<>") in (other.strip("<>") for other in values):
             raise InputError(f"{flag} is given {name!r} twice; once is enough")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def _prompts(given: argparse.Namespace) -> list[str]:
@@ -238,7 +238,7 @@ def _prompts(given: argparse.Namespace) -> list[str]:
         raise FileError(f"{given.prompts} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise FileError(f"{given.prompts} is not UTF-8 text ({error}); save it as UTF-8") from error
-    found = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not found:
+    prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not prompts:
         raise InputError(f"{given.prompts} holds no prompt: expected one on each line")
-    return found
+    return prompts

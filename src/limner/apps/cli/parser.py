@@ -62,9 +62,9 @@ def _unknown(rest: Sequence[str], parser: Parser, given: argparse.Namespace) -> 
             "all flags"
         )
     known = [flag for flag in parser.flags if not flag.startswith("--no-")]
-    told = advice(word, known, method=getattr(given, "method", None))
-    if told:
-        return told
+    message = advice(word, known, method=getattr(given, "method", None))
+    if message:
+        return message
     near = [flag for flag in known if flag.startswith(word)] or difflib.get_close_matches(word, known, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(near[:3])}?" if near else f"`{parser.prog} --help` lists all flags"
     return f"there is no flag {word}; {hint}"

@@ -49,8 +49,8 @@ def render(request: Request, given: argparse.Namespace, *, quiet: tuple[type[Eve
                 say(f"{counted(count, 'picture')} of {name}, {with_article(noun)}")
             case ConceptScored(_, diagnosis):
                 say(diagnosis)
-            case CheckDone(what, ok, found):
-                say(f"{'ok ' if ok else 'BAD'}  {what}: {found}")
+            case CheckDone(what, ok, finding):
+                say(f"{'ok ' if ok else 'BAD'}  {what}: {finding}")
             case ConceptCertified(ok):
                 certified = ok
             case RunDone(result, text, failure):

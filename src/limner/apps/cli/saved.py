@@ -21,15 +21,15 @@ Values = Mapping[str, Any]
 def read_settings(path: Path, command: str) -> dict[str, Any]:
     """Read a command's settings from a TOML file: those at its top, and those under [COMMAND]. Raises `FileError`."""
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FileError(f"the settings file {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileError(f"the settings file {path} is not TOML: {error}") from error
-    own = found.get(command, {})
+    own = settings.get(command, {})
     if not isinstance(own, dict):
         raise FileError(f"[{command}] in the settings file {path} must be a table of settings")
-    top = {key: value for key, value in found.items() if not isinstance(value, dict)}
+    top = {key: value for key, value in settings.items() if not isinstance(value, dict)}
     return {_name(key): value for key, value in {**top, **own}.items()}
 
 
@@ -97,12 +97,12 @@ def _one(action: argparse.Action, value: Any, what: str) -> Any:
     if isinstance(value, (list, dict, bool)):
         raise FileError(f"{what} must be one text or number, not {value!r}")
     try:
-        found = action.type(str(value)) if callable(action.type) else str(value)
+        setting = action.type(str(value)) if callable(action.type) else str(value)
     except (ValueError, TypeError, argparse.ArgumentTypeError) as error:
         raise FileError(f"{what} cannot be {value!r}: {error}") from error
-    if action.choices is not None and found not in action.choices:
+    if action.choices is not None and setting not in action.choices:
         raise FileError(f"{what} must be one of {', '.join(map(str, action.choices))}, not {value!r}")
-    return found
+    return setting
 
 
 def _plain(value: Any) -> Any:

@@ -17,7 +17,7 @@ def add_to(commands: Any) -> None:
 def words(given: argparse.Namespace) -> None:
     from limner.pocket.known import known
 
-    found = known()
-    lines = [f"{kind:13} {', '.join(names)}" for kind, names in found.items()]
+    vocabulary = known()
+    lines = [f"{kind:13} {', '.join(names)}" for kind, names in vocabulary.items()]
     head = "The base 'pocket' knows these words and no others; write prompts and classes with them."
-    out(given, found, "\n".join([head, "", *lines]))
+    out(given, vocabulary, "\n".join([head, "", *lines]))

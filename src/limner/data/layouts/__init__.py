@@ -19,9 +19,9 @@ from limner.errors import FileError, InputError
 
 from .class_file import read_class
 from .concepts_list import concepts_list
+from .contents import Found, Item
 from .files import item, pictures_of
 from .flat import flat
-from .found import Found, Item
 from .kohya_folders import kohya_folders
 from .kohya_toml import kohya_toml
 from .metadata import metadata
@@ -40,20 +40,21 @@ def recognised(folder: Path | str) -> Found:
     path = Path(folder).expanduser()
     if not path.exists():
         raise FileError(f"there is no file or folder {path}")
-    found = _read(path, READERS)
-    assert found is not None  # the last reader, `flat`, recognises every folder
-    read_class(found)
-    if not found.items:
+    contents = _read(path, READERS)
+    assert contents is not None  # the last reader, `flat`, recognises every folder
+    read_class(contents)
+    if not contents.items:
         raise no_pictures(path)
-    for listed in found.items:
+    for listed in contents.items:
         if not listed.path.is_file():
             raise FileError(
-                f"{found.folder} lists {listed.path.name}, but there is no such file; correct the list or add the file"
+                f"{contents.folder} lists {listed.path.name}, but there is no such file; correct the list or add the "
+                "file"
             )
-        found.references.append(opened(listed.path, listed.mask))
-    found.doubles = near_duplicates(found)
-    found.token = found.token or token_in([item.caption for item in found.items])
-    return found
+        contents.references.append(opened(listed.path, listed.mask))
+    contents.doubles = near_duplicates(contents)
+    contents.token = contents.token or token_in([item.caption for item in contents.items])
+    return contents
 
 
 def opened(picture: Path, mask: Path | None) -> Reference:
@@ -72,12 +73,12 @@ def laid_out(folder: Path, spoilt: Callable[[str, str], object]) -> Found:
 
     Raises `FileError` for lists that are damaged.
     """
-    found = _read(folder, READERS[:-1])
-    if found is None:
+    contents = _read(folder, READERS[:-1])
+    if contents is None:
         items = [item(inside(p, folder), spoilt) for p in pictures_of(folder)]
-        found = Found(folder, "a folder of pictures", items, token=token_in([i.caption for i in items]))
-    read_class(found)
-    return found
+        contents = Found(folder, "a folder of pictures", items, token=token_in([i.caption for i in items]))
+    read_class(contents)
+    return contents
 
 
 def _read(path: Path, readers: Sequence[Callable[[Path], Found | None]]) -> Found | None:
@@ -85,25 +86,25 @@ def _read(path: Path, readers: Sequence[Callable[[Path], Found | None]]) -> Foun
     inside the folder; a list that the user names may name others. Raises `FileError`, also in place of the operating
     system's errors."""
     try:
-        found = next((f for f in (reader(path) for reader in readers) if f is not None), None)
-        if found is not None and path.is_dir():
+        contents = next((f for f in (reader(path) for reader in readers) if f is not None), None)
+        if contents is not None and path.is_dir():
             # The user may name a folder of pictures inside kohya's img/.
             root = path.parent if path.parent.name == "img" else path
-            for place in [p for i in found.items for p in (i.path, i.mask) if p is not None]:
-                inside(place, root, named_by=found.layout)
-            found.regular = [inside(place, root.parent, named_by=found.layout) for place in found.regular]
+            for place in [p for i in contents.items for p in (i.path, i.mask) if p is not None]:
+                inside(place, root, named_by=contents.layout)
+            contents.regular = [inside(place, root.parent, named_by=contents.layout) for place in contents.regular]
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise FileError(f"{path} cannot be read as a data set: {getattr(error, 'strerror', None) or error}") from error
-    return found
+    return contents
 
 
-def near_duplicates(found: Found) -> list[tuple[str, str]]:
+def near_duplicates(contents: Found) -> list[tuple[str, str]]:
     """Pairs of names of a folder's near-duplicates."""
-    pictures = [reference.image for reference in found.references if reference.image is not None]
+    pictures = [reference.image for reference in contents.references if reference.image is not None]
     names = [
-        str(item.path.relative_to(found.folder)) if found.folder in item.path.parents else item.path.name
-        for item in found.items
+        str(item.path.relative_to(contents.folder)) if contents.folder in item.path.parents else item.path.name
+        for item in contents.items
     ]
     return [(names[one], names[other]) for one, other in near_pairs(pictures)]

@@ -7,9 +7,9 @@ from pathlib import Path
 from limner.core.untrusted import plain_text, read_json
 from limner.errors import FileError, InputError
 
+from .contents import Found, Item
 from .files import beside, pictures_of
 from .flat import flat
-from .found import Found, Item
 from .words import noun_of, token_of
 
 
@@ -33,11 +33,11 @@ def concepts_list(path: Path) -> Found | None:
         plain_text("" if about.get(key) is None else about[key], f"{key} of {file}")
     place = beside(file, about["instance_data_dir"])
     prompt, of_class = about.get("instance_prompt") or "", about.get("class_prompt") or ""
-    found = flat(place)
+    contents = flat(place)
     regular = beside(file, about["class_data_dir"]) if about.get("class_data_dir") else None
     noun = noun_of(of_class)
-    items = [Item(i.path, i.caption or prompt, i.mask) for i in found.items]
+    items = [Item(i.path, i.caption or prompt, i.mask) for i in contents.items]
     about_class = pictures_of(regular) if regular is not None and regular.is_dir() else []
     return Found(
-        path, "Custom Diffusion's concepts_list.json", items, noun, token_of(prompt, noun), about_class, found.stray
+        path, "Custom Diffusion's concepts_list.json", items, noun, token_of(prompt, noun), about_class, contents.stray
     )

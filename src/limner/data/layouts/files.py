@@ -9,7 +9,7 @@ from limner.core.subject import SUFFIXES, is_mask, mask_beside
 from limner.core.untrusted import MAX_CAPTION, inside, read_text
 from limner.errors import FileError, PictureError
 
-from .found import Item
+from .contents import Item
 
 CAPTIONS = (".txt", ".caption")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from limner.core.subject import is_mask, mask_beside, pictures_below
 from limner.errors import FileError
 
+from .contents import Found, Item
 from .files import CAPTIONS, caption_of, pictures_of
-from .found import Found, Item
 
 
 def flat(path: Path, endings: Sequence[str] = CAPTIONS) -> Found:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from limner.core.subject import pictures_below
 
+from .contents import Found, Item
 from .files import pictures_of
 from .flat import flat
-from .found import Found, Item
 
 
 def kohya_folders(path: Path) -> Found | None:
@@ -25,12 +25,12 @@ def kohya_folders(path: Path) -> Found | None:
     stray: list[str] = []
     token = noun = ""
     for part in parts:
-        repeats, said = repeats_of(part.name) or (1, "")
-        found = flat(part)
-        items += [Item(i.path, i.caption or said, i.mask, repeats, said) for i in found.items]
-        stray += found.stray
+        repeats, concept = repeats_of(part.name) or (1, "")
+        contents = flat(part)
+        items += [Item(i.path, i.caption or concept, i.mask, repeats, concept) for i in contents.items]
+        stray += contents.stray
         if not token:
-            token, _, noun = said.partition(" ")
+            token, _, noun = concept.partition(" ")
     stray += [] if own else _strange(path, {part.name for part in parts})
     beside = (path.parent if own else path).parent / "reg"
     regular = (
@@ -50,5 +50,5 @@ def _strange(path: Path, known: set[str]) -> list[str]:
 
 
 def repeats_of(name: str) -> tuple[int, str] | None:
-    found = re.fullmatch(r"([0-9]{1,6})_(.+)", name)
-    return (int(found[1]), found[2].strip()) if found else None
+    match = re.fullmatch(r"([0-9]{1,6})_(.+)", name)
+    return (int(match[1]), match[2].strip()) if match else None

@@ -13,9 +13,9 @@ from limner.core.untrusted import inside, plain_text, read_json, read_text, tabl
 from limner.core.untrusted import rows as tables
 from limner.errors import FileError, PictureError
 
+from .contents import Found, Item
 from .files import CAPTIONS, beside
 from .flat import flat
-from .found import Found, Item
 from .metadata import read_rows
 
 MAX_REPEATS = 1_000_000
@@ -27,31 +27,31 @@ def kohya_toml(path: Path) -> Found | None:
     files = [path] if path.suffix == ".toml" else sorted(path.glob("*.toml")) if path.is_dir() else []
     for file in files:
         try:
-            told = tomllib.loads(read_text(file))
+            document = tomllib.loads(read_text(file))
         except (ValueError, RecursionError) as error:  # from TOML's syntax, or from a number with thousands of digits
             raise FileError(f"{file} is not TOML: {str(error)[:200]}") from error
-        if not isinstance(told.get("datasets", []), list):
+        if not isinstance(document.get("datasets", []), list):
             continue  # another program's settings
-        sets = tables(told.get("datasets", []), f"datasets of {file}")
+        sets = tables(document.get("datasets", []), f"datasets of {file}")
         subsets = [(d, s) for d in sets for s in tables(d.get("subsets", []), f"subsets of {file}")]
         if not subsets:
             continue
-        found = Found(path, f"kohya's {file.name}", [])
+        contents = Found(path, f"kohya's {file.name}", [])
         ignored: set[str] = set()
         for dataset, subset in subsets:
-            general = table(told.get("general", {}), f"general of {file}")
+            general = table(document.get("general", {}), f"general of {file}")
             settings = {**general, **{k: v for k, v in dataset.items() if k != "subsets"}, **subset}
             ignored |= settings.keys() - SUBSET_SETTINGS
             part = _subset(file, settings, named=path == file)
-            found.stray += part.stray
+            contents.stray += part.stray
             if settings.get("is_reg"):
-                found.regular += [item.path for item in part.items]
+                contents.regular += [item.path for item in part.items]
                 continue
-            found.items += part.items
-            if not found.token:
-                found.token, _, found.noun = str(settings.get("class_tokens", "")).partition(" ")
-        found.unused = [f"{', '.join(sorted(ignored))} of {file.name}"] if ignored else []
-        return found
+            contents.items += part.items
+            if not contents.token:
+                contents.token, _, contents.noun = str(settings.get("class_tokens", "")).partition(" ")
+        contents.unused = [f"{', '.join(sorted(ignored))} of {file.name}"] if ignored else []
+        return contents
     return None
 
 
@@ -80,7 +80,7 @@ def _subset(file: Path, settings: Mapping[str, Any], *, named: bool) -> Found:
         "caption_suffix",
     ):
         plain_text(settings.get(key, ""), f"{key} of {file}")
-    said = settings.get("class_tokens", "")
+    class_tokens = settings.get("class_tokens", "")
     repeats = whole_number(settings.get("num_repeats", 1), f"num_repeats of {file}", least=0, most=MAX_REPEATS)
     masks = beside(file, settings["conditioning_data_dir"]) if settings.get("conditioning_data_dir") else None
     if settings.get("metadata_file"):
@@ -94,10 +94,10 @@ def _subset(file: Path, settings: Mapping[str, Any], *, named: bool) -> Found:
     part.items = [
         Item(
             i.path,
-            " ".join(f"{around[0]} {i.caption or said} {around[1]}".split()),
+            " ".join(f"{around[0]} {i.caption or class_tokens} {around[1]}".split()),
             mask_beside(i.path, masks) or i.mask,
             repeats,
-            said,
+            class_tokens,
         )
         for i in part.items
     ]
@@ -128,7 +128,7 @@ def _metadata_file(file: Path, settings: Mapping[str, Any], *, named: bool) -> F
     if not isinstance(pictures, dict) or not all(isinstance(about, dict) for about in pictures.values()):
         raise FileError(f"{listed} is no list of pictures: expected a table of tables with caption or tags")
     place = beside(file, settings["image_dir"]) if settings.get("image_dir") else listed.parent
-    found = Found(listed, listed.name, [])
+    contents = Found(listed, listed.name, [])
     for name, about in pictures.items():
         picture = Path(name) if Path(name).is_absolute() else place / name
         if picture.suffix.lower() not in SUFFIXES:  # older lists have names without an ending
@@ -137,5 +137,5 @@ def _metadata_file(file: Path, settings: Mapping[str, Any], *, named: bool) -> F
         caption = ", ".join(text for key in ("caption", "tags") if (text := str(about.get(key) or "").strip()))
         if not caption:
             raise PictureError(f"{listed} has no caption for {name}; write one, or remove the picture from the list")
-        found.items.append(Item(picture, caption, mask_beside(picture)))
-    return found
+        contents.items.append(Item(picture, caption, mask_beside(picture)))
+    return contents

@@ -12,8 +12,8 @@ from limner.core.subject import mask_beside, pictures_below
 from limner.core.untrusted import inside, parse_json, plain_text, read_text, table
 from limner.errors import FileError, PictureError
 
+from .contents import Found, Item
 from .files import pictures_of
-from .found import Found, Item
 
 PICTURE_COLUMNS = ("file_name", "image", "video", "path")
 CAPTION_COLUMNS = ("text", "prompt", "caption")
@@ -56,11 +56,11 @@ def metadata(path: Path) -> Found | None:
         line for line in pictures_below(path) if not any(path / line.partition("/,")[0] == p.parent for p in items)
     ]
     layout = "DiffSynth's" if name in ("image", "video") else "Hugging Face's"
-    found = Found(path, f"{layout} {file.name}", list(items.values()), stray=stray)
+    contents = Found(path, f"{layout} {file.name}", list(items.values()), stray=stray)
     other = [column for column in columns if column not in (name, text)]
-    found.unused += [f"{', '.join(other)} of {file.name}"] if other else []
-    found.unused += [f"{more} more captions of pictures that have one: the first of each is used"] if more else []
-    return found
+    contents.unused += [f"{', '.join(other)} of {file.name}"] if other else []
+    contents.unused += [f"{more} more captions of pictures that have one: the first of each is used"] if more else []
+    return contents
 
 
 def _captions_in(row: Mapping[str, Any], column: str | None, where: str) -> list[str]:
@@ -72,10 +72,10 @@ def _captions_in(row: Mapping[str, Any], column: str | None, where: str) -> list
     captions = value if isinstance(value, list) else [value]
     if not all(isinstance(caption, str | None) for caption in captions):
         raise FileError(f"{where} has a caption that is no text: {str(value)[:60]}")
-    found = [" ".join(caption.split()) for caption in captions if caption]
-    if not found or not all(found) or len(found) < len(captions):
+    texts = [" ".join(caption.split()) for caption in captions if caption]
+    if not texts or not all(texts) or len(texts) < len(captions):
         raise PictureError(f"{where} has an empty caption; write one or leave the column out")
-    return found
+    return texts
 
 
 def read_rows(file: Path) -> Iterator[dict[str, Any]]:

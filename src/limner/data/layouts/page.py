@@ -6,17 +6,17 @@ from pathlib import Path
 
 from limner.core.files import check_place, write_text
 
-from .found import Found
+from .contents import Found
 
 
-def write_page(path: Path, found: Found) -> Path:
+def write_page(path: Path, contents: Found) -> Path:
     """Write an HTML page of thumbnails with captions, masks and sizes. Raises `FileError` where `path` is a file that
     limner did not write."""
     from limner.core.escaping import html, html_page
     from limner.core.picture import html_image
 
     cells = []
-    for item, reference in zip(found.items, found.references, strict=True):
+    for item, reference in zip(contents.items, contents.references, strict=True):
         assert reference.image is not None
         mask = html_image(reference.mask, height=128)
         about = f"{item.path.name}, {reference.image.width}x{reference.image.height}"
@@ -30,5 +30,5 @@ def write_page(path: Path, found: Found) -> Path:
             )
         )
     style = "body{font:15px/1.5 system-ui;margin:2rem}figure{display:inline-block;max-width:20rem;vertical-align:top}"
-    text = html_page(found.folder.name, style, [html("<pre>{}</pre>", str(found)), *cells])
+    text = html_page(contents.folder.name, style, [html("<pre>{}</pre>", str(contents)), *cells])
     return write_text(check_place(path, overwrite=True), text, overwrite=True)

@@ -28,8 +28,8 @@ def token_of(prompt: str, noun: str) -> str:
 
 def token_in(captions: Sequence[str]) -> str:
     """The word of `HANDLE_WORDS` that most captions contain; empty where none does."""
-    said = [text for text in captions if text]
-    counts = {word: sum(bool(whole_word(word).search(text)) for text in said) for word in HANDLE_WORDS}
+    texts = [text for text in captions if text]
+    counts = {word: sum(bool(whole_word(word).search(text)) for text in texts) for word in HANDLE_WORDS}
     word = max(counts, key=lambda each: counts[each])
     return word if counts[word] else ""
 

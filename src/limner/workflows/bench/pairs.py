@@ -82,7 +82,7 @@ def bench_pairs(
     base, every = _opened("pocket", plan.device), pairs(count=plan.pairs, prompts=plan.prompts)
     todo = [(method, given, way, pair) for pair in every for method, given in plan.methods for way in plan.ways]
     todo += [(TRUTH, (), TRUTH, pair) for pair in every]
-    found, began, new = [], time.monotonic(), 0
+    records, began, new = [], time.monotonic(), 0
     with ending():
         for number, (method, given, way, pair) in enumerate(todo, 1):
             path = folder / f"{_key(plan, base, method, given, way, pair.name)}.json"
@@ -97,10 +97,10 @@ def bench_pairs(
                 say(
                     f"{number}/{len(todo)}  {method}  {way}  {pair.name}  {(time.monotonic() - began) / new:.0f} s each"
                 )
-            found.append(record)
+            records.append(record)
     # the same values as those that a later run reads from the files
-    found = json.loads(compact(found))
-    whole = {"format": FORMAT, "suite": "pairs", "plan": asdict(plan), "summary": _summary(found), "units": found}
+    records = json.loads(compact(records))
+    whole = {"format": FORMAT, "suite": "pairs", "plan": asdict(plan), "summary": _summary(records), "units": records}
     write_text(results, compact(whole), overwrite=True)
     say(f"{counted(len(todo), 'unit')}, {new} of them new, in {results}")
     return whole
@@ -115,10 +115,10 @@ def _check_results(results: Path) -> None:
 def _read(path: Path) -> dict[str, Any] | None:
     """A finished unit; None where its file is missing or damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and {"method", "way", "pair"} <= found.keys() else None
+    return record if isinstance(record, dict) and {"method", "way", "pair"} <= record.keys() else None
 
 
 def _key(plan: PairPlan, base: Base, method: str, given: Sequence[Any], way: str, pair: str) -> str:
@@ -170,15 +170,15 @@ def _painted(plan: PairPlan, base: Base, concepts: Sequence[Concept], way: str, 
     """One picture for each prompt and seed, ordered by prompt."""
     import limner
 
-    worn = [limner.merge(base, concepts, by=way)] if way in MERGED else list(concepts)
+    attached_concepts = [limner.merge(base, concepts, by=way)] if way in MERGED else list(concepts)
     settings = limner.PaintSettings(plan.steps, compose=way if way in COMPOSED else "blend")
-    found: list[Image.Image] = []
+    images: list[Image.Image] = []
     for prompt in pair.prompts:
         regions = pair.regions(prompt, HANDLES) if way in COMPOSED else None
-        about: dict[str, Any] = {"concepts": worn, "settings": settings, "regions": regions}
+        about: dict[str, Any] = {"concepts": attached_concepts, "settings": settings, "regions": regions}
         for seed in plan.seeds:
-            found += [p.image for p in limner.paint(base, prompt.text.format(*HANDLES), seed=seed, **about)]
-    return found
+            images += [p.image for p in limner.paint(base, prompt.text.format(*HANDLES), seed=seed, **about)]
+    return images
 
 
 def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Pair, number: int) -> float:
@@ -186,9 +186,9 @@ def _alone(plan: PairPlan, base: Base, concept: Concept, pair: Pair, number: int
     import limner
     from limner.evaluation.several import likeness_alone
 
-    said = [text.format(concept.handle) for text in pair.alone(number)]
+    prompts = [text.format(concept.handle) for text in pair.alone(number)]
     settings = limner.PaintSettings(plan.steps)
-    images = [p.image for p in limner.paint(base, said, concepts=[concept], seed=plan.seeds[0], settings=settings)]
+    images = [p.image for p in limner.paint(base, prompts, concepts=[concept], seed=plan.seeds[0], settings=settings)]
     member = pair.members[number]
     return round(likeness_alone(images, member.held_out, member.noun, _encoder()), 4)
 
@@ -215,7 +215,7 @@ def _encoder() -> Any:
 
 def _summary(units: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The mean over pairs for each method and way, or the reason why there are no scores."""
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for method, way in dict.fromkeys((unit["method"], unit["way"]) for unit in units):
         own = [unit for unit in units if (unit["method"], unit["way"]) == (method, way)]
         done = [unit["values"] for unit in own if "values" in unit]
@@ -224,8 +224,8 @@ def _summary(units: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             row |= {name: _mean([values[name] for values in done]) for name in done[0]}
         else:
             row["why_not"] = own[0]["why_not"]
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -237,13 +237,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
 COLUMNS = ("identity", "consistency", "leakage", "colour_leakage", "present", "relation", "prompt")
 
 
-def table_of(found: Mapping[str, Any]) -> str:
+def table_of(comparison: Mapping[str, Any]) -> str:
     """The summary as a table in Markdown, a row for each method and way."""
     lines = [
         f"| method | way | {' | '.join(c.replace('_', ' ') for c in COLUMNS)} |",
         "|" + "---|" * (len(COLUMNS) + 2),
     ]
-    for row in found["summary"]:
+    for row in comparison["summary"]:
         if "why_not" in row:
             lines.append(f"| {row['method']} | {row['way']} | {row['why_not']} |" + " |" * (len(COLUMNS) - 1))
         else:

@@ -83,13 +83,15 @@ class Plan:
         if self.data not in known:
             raise UnknownName("data set", self.data, known)
         load = known[self.data]
-        found = load(**_arguments(self.data, load, dict(self.where)), **self._drawn(load))
-        single = (c for c in found.cases if len(c.members) == 1)
+        data_set = load(**_arguments(self.data, load, dict(self.where)), **self._drawn(load))
+        single = (c for c in data_set.cases if len(c.members) == 1)
         cases = tuple(c for c in single if not self.kinds or c.member.kind in self.kinds)[: self.cases]
         if not cases:
-            raise InputError(f"{found.name} has no subject with pictures; absent: {', '.join(found.absent) or 'none'}")
+            raise InputError(
+                f"{data_set.name} has no subject with pictures; absent: {', '.join(data_set.absent) or 'none'}"
+            )
         cut = (replace(c, prompts=c.prompts[: self.prompts], truth=c.truth[: self.prompts]) for c in cases)
-        return replace(found, cases=tuple(cut))
+        return replace(data_set, cases=tuple(cut))
 
     def _drawn(self, load: Callable[..., DataSet]) -> dict[str, int]:
         """Arguments for a data set that draws its subjects one by one: the number of subjects, so that it draws no more
@@ -142,15 +144,15 @@ class Unit:
     @property
     def label(self) -> str:
         """The method, with the settings that differ from the default."""
-        told = ", ".join(f"{k}={v}" for k, v in self.settings)
+        settings = ", ".join(f"{k}={v}" for k, v in self.settings)
         method = Path(self.method).name if ".py:" in self.method else self.method
-        name = f"{method} ({told})" if told else method
+        name = f"{method} ({settings})" if settings else method
         return name if self.scale == 1 else f"{name} at {self.scale:g}"
 
     def key(self, about: str, *more: str) -> str:
         """The name of the unit's file: a hash of the unit and of everything else that decides its numbers."""
-        told = [*([] if self.scale == 1 else [self.scale]), *filter(None, more)]
-        text = json.dumps([FORMAT, about, self.method, self.settings, self.case, self.seed, *told], default=str)
+        extras = [*([] if self.scale == 1 else [self.scale]), *filter(None, more)]
+        text = json.dumps([FORMAT, about, self.method, self.settings, self.case, self.seed, *extras], default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

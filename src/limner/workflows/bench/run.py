@@ -63,10 +63,10 @@ def bench(
 def collect(plan: Plan, folder: Path, results: Path, *, seconds: float = 0.0) -> dict[str, Any]:
     """Write the results file from the finished units."""
     about = about_of(plan)
-    units = [found for unit in plan.units if (found := _unit(folder, key_of(plan, unit))) is not None]
+    units = [record for unit in plan.units if (record := _unit(folder, key_of(plan, unit))) is not None]
     earlier = read_results(results) if results.exists() else {}
     spent = (earlier.get("seconds", 0.0) if earlier.get("about") == about else 0.0) + seconds
-    found = {
+    comparison = {
         "format": FORMAT,
         "about": about,
         "plan": asdict(plan),
@@ -77,8 +77,8 @@ def collect(plan: Plan, folder: Path, results: Path, *, seconds: float = 0.0) ->
         "correlations": correlations(units),
         "units": units,
     }
-    write_text(results, compact(found), overwrite=True)
-    return found
+    write_text(results, compact(comparison), overwrite=True)
+    return comparison
 
 
 BEGINNING = b'{"format":'
@@ -124,9 +124,9 @@ def set_aside(
         say(f"note: {error}. It is moved to {aside}, and written again from the finished runs")
 
 
-def is_current(found: Mapping[str, Any]) -> bool:
+def is_current(results: Mapping[str, Any]) -> bool:
     """Whether a results file was measured on the present base with the present judges."""
-    return bool(found["about"] == about_of(Plan(**found["plan"])))
+    return bool(results["about"] == about_of(Plan(**results["plan"])))
 
 
 # ------------------------------------------------------------------------------------------------------------ spreading
@@ -139,16 +139,16 @@ def _crews(missing: Mapping[str, Unit]) -> list[dict[str, Unit]]:
     from limner.core.subject import Subject
     from limner.engine.stacked.train import SLOTS
 
-    found: dict[tuple[str, ...], list[dict[str, Unit]]] = {}
+    groups_of: dict[tuple[str, ...], list[dict[str, Unit]]] = {}
     for key, unit in missing.items():
         known = method_of(unit.method)
         together = known is not None and not known(Subject("<rex>", "toy"), **dict(unit.settings)).why_not_stackable
-        groups = found.setdefault((unit.method, unit.case, "" if together else repr(unit.lesson)), [])
+        groups = groups_of.setdefault((unit.method, unit.case, "" if together else repr(unit.lesson)), [])
         lessons = {other.lesson for other in groups[-1].values()} if groups else set()
         if not groups or (len(lessons) == SLOTS and unit.lesson not in lessons):
             groups.append({})
         groups[-1][key] = unit
-    return [trainer for groups in found.values() for trainer in groups]
+    return [trainer for groups in groups_of.values() for trainer in groups]
 
 
 def _ran(plan: Plan, missing: Mapping[str, Unit], folder: Path, workers: int, on: str) -> Iterator[Unit]:
@@ -211,30 +211,30 @@ def _unit(folder: Path, key: str, say: Callable[[str], object] = lambda _: None)
     if not path.exists():
         return None
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        record: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         say(f"note: {path} is damaged ({error}); its unit runs again")
         return None
-    if not _is_unit(found, key):
+    if not _is_unit(record, key):
         say(f"note: {path} is no unit of a bench; its unit runs again")
         return None
-    whole: dict[str, Any] = found
+    whole: dict[str, Any] = record
     return whole
 
 
-def _is_unit(found: Any, key: str) -> bool:
+def _is_unit(record: Any, key: str) -> bool:
     """Whether a file's JSON is a unit's record, with every field that the tables need."""
-    if not isinstance(found, dict) or found.get("key") != key:
+    if not isinstance(record, dict) or record.get("key") != key:
         return False
-    if not all(isinstance(found.get(name), kind) for name, kind in SHAPE.items()):
+    if not all(isinstance(record.get(name), kind) for name, kind in SHAPE.items()):
         return False
-    each, balance = found.get("each", {"F": [], "T": []}), found.get("tradeoff", {"F": 0, "T": 0})
+    each, balance = record.get("each", {"F": [], "T": []}), record.get("tradeoff", {"F": 0, "T": 0})
     return (
-        isinstance(found["diagnosis"].get("label"), str)
-        and all(_is_number(value) for value in found["cost"].values())
-        and all(isinstance(metric, dict) for metric in found["metrics"].values())
-        and all(_is_number(metric.get("value")) for metric in found["metrics"].values())
-        and all(isinstance(metric.get("each", []), list) for metric in found["metrics"].values())
+        isinstance(record["diagnosis"].get("label"), str)
+        and all(_is_number(value) for value in record["cost"].values())
+        and all(isinstance(metric, dict) for metric in record["metrics"].values())
+        and all(_is_number(metric.get("value")) for metric in record["metrics"].values())
+        and all(isinstance(metric.get("each", []), list) for metric in record["metrics"].values())
         and isinstance(balance, dict)
         and all(_is_number(balance.get(side)) for side in ("F", "T"))
         and isinstance(each, dict)

@@ -67,13 +67,13 @@ def _taught_together(lessons: Sequence[Unit], cases: Mapping[str, Case], base: B
         "seconds": round((time.monotonic() - began) / len(lessons), 2),
         "together": float(len(lessons)),
     }
-    found: dict[Unit, Taught] = {}
+    concepts_and_costs: dict[Unit, Taught] = {}
     for unit, job in jobs.items():
         end = next(d for d in done if d.job is job)
         if end.concept is None:
             raise end.error or TeachingError(f"{unit.label} was not trained")
-        found[unit] = end.concept, {**_nothing(), **end.concept.cost, **each}
-    return found
+        concepts_and_costs[unit] = end.concept, {**_nothing(), **end.concept.cost, **each}
+    return concepts_and_costs
 
 
 def _nothing() -> dict[str, float]:
@@ -88,8 +88,8 @@ def _split(case: Case) -> tuple[list[Image.Image], list[Image.Image]]:
     if case.member.held_out:
         return case.member.load(), list(case.member.held_out)
     real = case.member.load()
-    kept, out = split(real)
-    return [real[k] for k in kept], [real[k] for k in out]
+    training, out = split(real)
+    return [real[k] for k in training], [real[k] for k in out]
 
 
 def _judged(
@@ -243,14 +243,14 @@ class _counted:
     """A context that counts the rows that pass through the denoiser, and measures the peak memory."""
 
     def __init__(self, base: Base) -> None:
-        self.base, self.found = base, {"denoiser_rows": 0.0, "peak_bytes": 0.0}
+        self.base, self.usage = base, {"denoiser_rows": 0.0, "peak_bytes": 0.0}
 
     def __enter__(self) -> dict[str, float]:
         import torch
 
         def count(module: Any, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
             first = inputs[0] if inputs else next(iter(named.values()))
-            self.found["denoiser_rows"] += len(first)
+            self.usage["denoiser_rows"] += len(first)
 
         self.hook = self.base.module("denoiser").register_forward_pre_hook(count, with_kwargs=True)
         if self.base.device.type == "cuda":
@@ -258,14 +258,14 @@ class _counted:
         elif os.access("/proc/self/clear_refs", os.W_OK):
             # resets the process's peak of memory
             Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-        return self.found
+        return self.usage
 
     def __exit__(self, *_: object) -> None:
         import torch
 
         self.hook.remove()
         if self.base.device.type == "cuda":
-            self.found["peak_bytes"] = float(torch.cuda.max_memory_allocated())
+            self.usage["peak_bytes"] = float(torch.cuda.max_memory_allocated())
         elif Path("/proc/self/status").exists():
             line = next(
                 (
@@ -275,7 +275,7 @@ class _counted:
                 ),
                 "",
             )
-            self.found["peak_bytes"] = float(line.split()[1]) * 1024 if line else 0.0
+            self.usage["peak_bytes"] = float(line.split()[1]) * 1024 if line else 0.0
 
 
 _open: dict[tuple[str, ...], Any] = {}
@@ -286,8 +286,8 @@ def _opened(name: str, device: str, faces: str = "") -> Base:
 
     if (name, device, faces) not in _open:
         _open[name, device, faces] = limner.load(name, device=device, faces=faces or None)
-    found: Base = _open[name, device, faces]
-    return found
+    base: Base = _open[name, device, faces]
+    return base
 
 
 def _eyes(plan: Plan, case: Case | None = None) -> dict[str, Any]:
@@ -310,8 +310,8 @@ def _eyes(plan: Plan, case: Case | None = None) -> dict[str, Any]:
             role: face_encoder(where, device=plan.device) if role == "face" else encoder(where, device=plan.device)
             for role, where in plan.encoders
         }
-    found: dict[str, Any] = _open[key]
-    return found
+    encoders: dict[str, Any] = _open[key]
+    return encoders
 
 
 def _gallery(plan: Plan, case: Case) -> tuple[Image.Image, ...]:
@@ -330,7 +330,7 @@ def _gallery(plan: Plan, case: Case) -> tuple[Image.Image, ...]:
 
 def about_of(plan: Plan) -> str:
     """A hash of everything besides the unit itself that decides its numbers: base, judges, prompts and seeds."""
-    told: list[Any] = [
+    conditions: list[Any] = [
         _opened(plan.base, plan.device, plan.faces).fingerprint,
         plan.data,
         plan.where,
@@ -340,8 +340,8 @@ def about_of(plan: Plan) -> str:
         *([plan.kinds] if plan.kinds else []),
     ]
     if not plan.encoders:
-        told.append(sorted({e.weights for e in _eyes(plan).values()}))
-    return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:16]
+        conditions.append(sorted({e.weights for e in _eyes(plan).values()}))
+    return hashlib.sha256(json.dumps(conditions, default=str).encode()).hexdigest()[:16]
 
 
 def key_of(plan: Plan, unit: Unit) -> str:
