@@ -356,9 +356,8 @@ def held(folder: Path, tmp_path: Path) -> Path:
     """One of the cat's pictures, mirrored, smaller and saved as JPEG; and one of another thing."""
     out = tmp_path / "held"
     (out / "subject").mkdir(parents=True)
-    with Image.open(folder / "cat" / "1.png") as image:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    image.resize((40, 40)).save(out / "subject" / "a.jpg", quality=90)
+    mirrored = open_image(folder / "cat" / "1.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    mirrored.resize((40, 40)).save(out / "subject" / "a.jpg", quality=90)
     picture(out / "other" / "b.png", 77)
     return out
 

@@ -69,7 +69,7 @@ def test_one_whose_pictures_overflow_fails(base: Any, rex: Subject) -> None:
 
 def test_what_acts_on_everything_is_not_held_to_other_prompts(base: Any, rex: Subject) -> None:
     found = certify(base, limner.learn(base, rex, method="ip_adapter"), steps=2)
-    assert any("may act on all" in check.found for check in found.checks)
+    assert any("may act on all" in check.finding for check in found.checks)
 
 
 def test_the_command_fails_loudly_in_the_precision_asked_for(
