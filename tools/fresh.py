@@ -44,6 +44,7 @@ PARTS = {
     "metrics": ("cards:src/limner/evaluation/metrics/*.py",),
     "fuzz": ("results/fuzz.json",),
     "kills": ("results/kills.json",),
+    "table1": ("results/table1.json", "code:src/limner/evaluation/report_table1.py", "code:src/limner/evaluation/table1.py"),
     "scores": ("results/pocket.json", "cards:training/pocket/evaluate.py", *EDITION),
     "captions": ("docs/images/pocket.txt",),
     "commands": ("code:src/limner/apps/cli/*.py",),

@@ -80,7 +80,7 @@ def test_two_methods_of_two_subjects_end_to_end(
     ("words", "told"),
     [
         ("--curve ip_adapter", "--curve is not for it"),
-        ("--ways blend", "say --suite pairs"),
+        ("--ways blend", "add --suite pairs"),
         ("--data custom-10", "toys and people, or of --data persona"),
         ("--where folder=x", "toys and people need no --where"),
         ("--methods dreamboth", "did you mean 'dreambooth'"),

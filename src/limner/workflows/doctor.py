@@ -17,6 +17,8 @@ EXTRAS = {
     "ray": (("ray",), "`limner bench --on ray`, over a cluster"),
     "torchao": (("torchao",), "--quantise int8"),
     "bitsandbytes": (("bitsandbytes",), "--quantise nf4"),
+    "facenet": (("facenet_pytorch",), "faces in photographs, by MTCNN and FaceNet"),
+    "insightface": (("insightface", "onnxruntime"), "faces in photographs, by InsightFace"),
     "provenance": (("c2pa",), "signed provenance in painted pictures"),
     "pretrain": (("tokenizers", "scipy"), "training the pocket base from scratch"),
 }
