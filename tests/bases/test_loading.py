@@ -104,7 +104,7 @@ def test_teaching_a_distilled_base_comes_with_a_word_of_advice(
         "textual_inversion",
     ]
     assert main([*told, "--steps", "1", "--preview", "0", "--no-check", "--out", str(tmp_path)]) == 0
-    assert "Teach on the" in capsys.readouterr().err
+    assert "Learn on the" in capsys.readouterr().err
 
 
 # --------------------------------------------------------------------------------------------------------- single files

@@ -140,5 +140,5 @@ def test_a_stage_that_learns_with_it_resumes_to_the_same_bits(base: Any, rex: Su
 def test_a_fleet_refuses_it_and_a_stage_any_other(rex: Subject) -> None:
     stage = muon_stage(rex)
     assert Recipe(says="dog", stages=(stage,)).why_not_stackable == "it trains with another optimiser than AdamW"
-    with pytest.raises(ValueError, match="'adamw' or 'muon', not 'sgd'"):
+    with pytest.raises(ValueError, match="'adamw', 'muon' or 'sign', not 'sgd'"):
         replace(stage, optimizer="sgd")  # type: ignore[arg-type]

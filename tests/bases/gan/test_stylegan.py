@@ -138,7 +138,7 @@ def test_files_hold_the_same_network(network: StyleGAN, tmp_path: Path) -> None:
         ({"size": 20}, "power of 2 from 8 to 1024, not 20"),
         ({"width": "8"}, "width of"),
         ({"width": 9}, "does not fit its config.json"),
-        ({"depth": 1}, "must say channels, latent"),
+        ({"depth": 1}, "must hold channels, latent"),
     ],
 )
 def test_folders_that_are_none_are_said(network: StyleGAN, tmp_path: Path, change: dict[str, Any], word: str) -> None:
