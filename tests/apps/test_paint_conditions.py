@@ -58,7 +58,7 @@ def test_edges_of_a_picture_are_computed_and_obeyed(
         (("--like", "PHOTO", "--condition", "pose"), "give a picture of it with --condition pose=FILE"),
         (("--like", "PHOTO", "--condition", "edges"), "nothing reads the condition 'edges' on pocket"),
         (("--control", "edges=CONTROL"), "'edges' is read with every prompt and was not given"),
-        (("--control", "edges"), "takes NAME=FOLDER"),
+        (("--control", "edges"), "takes NAME=VALUE, such as depth=FOLDER"),
         (("--control", "edges=a", "edges=b"), "'edges' twice"),
         (("--frames", 4), "not clips of 4 frames"),
     ],
