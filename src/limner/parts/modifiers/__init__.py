@@ -5,6 +5,7 @@ from .bottleneck import bottleneck_adapters
 from .branches import branch_integration
 from .control_branch import control_branch, feature_branch, opened_control
 from .distribution import prompt_distribution, prompts_apart
+from .explicit_rank_one import explicit_rank_one
 from .head_low_rank import head_low_rank
 from .image_attention import attention_consistency, image_attention, otsu
 from .low_rank import low_rank
@@ -40,6 +41,7 @@ __all__ = [
     "concept_neurons",
     "control_branch",
     "encoded_mean_name",
+    "explicit_rank_one",
     "feature_branch",
     "hadamard",
     "head_low_rank",

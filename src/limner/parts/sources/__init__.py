@@ -7,6 +7,7 @@ from .diptychs import diptychs
 from .edited import edited_portraits
 from .expert_pairs import expert_pairs
 from .feedback import by_hand, by_score, feedback
+from .hidden_patches import with_hidden_patches
 from .inpainting import with_holes
 from .other_people import people_by_age
 from .pairs import jittered, pairs
@@ -45,5 +46,6 @@ __all__ = [
     "references_to_paint",
     "retrieved",
     "shown_for",
+    "with_hidden_patches",
     "with_holes",
 ]
