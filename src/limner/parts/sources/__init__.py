@@ -2,6 +2,7 @@
 
 from .captioned import captioned
 from .class_pictures import STRUCTURED, class_pictures, prior_note
+from .composed import called, style_photos, with_references_of
 from .concepts import shown_for
 from .diptychs import diptychs
 from .edited import edited_portraits
@@ -28,6 +29,7 @@ __all__ = [
     "at_times",
     "by_hand",
     "by_score",
+    "called",
     "captioned",
     "class_pictures",
     "corpus_texts",
@@ -46,6 +48,8 @@ __all__ = [
     "references_to_paint",
     "retrieved",
     "shown_for",
+    "style_photos",
     "with_hidden_patches",
     "with_holes",
+    "with_references_of",
 ]
