@@ -71,7 +71,7 @@ def test_composed_prompts_learn_the_style_photo_around_the_face_and_the_persons_
         adapted.tensors["word.<rex-person>"].requires_grad_(False)
     # the face of the style photo is no target; the face that counts is that of the references
     assert float(slope[denoise.name][face].mean()) < 0.1 * float(slope[denoise.name][around].mean())
-    assert float(slope[identity.name][face].mean()) > 2 * float(slope[identity.name][around].mean())
+    assert float(slope[identity.name][face].mean()) > 1.4 * float(slope[identity.name][around].mean())
     assert apart > 0.05
 
 
