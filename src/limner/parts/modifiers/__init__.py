@@ -14,6 +14,7 @@ from .motion import motion_modules
 from .names import encoded_mean_name, name_vectors
 from .neurons import concept_neurons
 from .normalisation import shared_statistics
+from .null_text import null_text
 from .paired_low_rank import paired_low_rank
 from .predicted_low_rank import predicted_low_rank
 from .prefix import text_prefix
@@ -60,6 +61,7 @@ __all__ = [
     "neural",
     "new_word",
     "noun_state",
+    "null_text",
     "opened_control",
     "orthogonal",
     "otsu",
