@@ -1,7 +1,7 @@
 """Concept-centric Personalization — Cao et al., 2023.
 
 A second network for a whole concept, such as faces. It reads no text: its cross-attention is replaced by constants, and
-the rest is tuned on pictures without captions. While painting, it guides beside the text, whose network is unchanged."""
+the rest is tuned on pictures without captions. While painting, it guides beside the text, whose network stays."""
 
 from limner.core.method import method
 from limner.core.recipe import Painting, Recipe, Stage

@@ -18,8 +18,8 @@ STYLE_TEMPLATES = ("a picture in the style of {}", "a drawing in the style of {}
     title="DemoCaricature",
     arxiv="2312.04364",
     scope=("face", "condition", "style"),
-    full_size={"batch": 1, "steps": 300, "lr": 1e-2},
-    same=("hidden_share", "patches", "similarity", "edited_blocks", "anchor_weight", "word_rate"),
+    full_size={"batch": 1, "steps": 300},
+    same=("hidden_share", "patches", "similarity", "edited_blocks", "anchor_weight", "word_rate", "lr"),
     source="not published; ours: the authors' training is not released. That all cross-attention layers are edited for "
     "an identity is from their sampling code",
 )
@@ -33,7 +33,7 @@ def democaricature(
     anchor_weight: float = 0.1,
     word_rate: float = 0.2,
     steps: int = 200,
-    lr: float = 3e-2,
+    lr: float = 1e-2,
     batch: int = 4,
 ) -> Recipe:
     """A new word, learned keys and values at its hidden state, random masks, and the class noun as an anchor.
