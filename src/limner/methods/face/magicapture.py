@@ -24,6 +24,7 @@ LATEST = 0.8
     scope=("face", "multi", "style"),
     full_size={
         "rank": 4,
+        "identity_weight": 0.25,
         "word_steps": 1200,
         "word_lr": 2e-3,
         "steps": 1500,
@@ -32,7 +33,7 @@ LATEST = 0.8
         "batch": 1,
         "num_class_pictures": 32,
     },
-    same=("style", "style_weight", "identity_weight", "attention_weight"),
+    same=("style", "style_weight", "attention_weight"),
     source="train_magicapture.sh and magicapture_train.py of junhahyung/MagiCapture, with rates multiplied by the "
     "4 batches that it accumulates; the words' rate of 1e-4 in the second phase; number of sampled style pictures ours",
 )
@@ -41,13 +42,13 @@ def magicapture(
     *,
     style: str = "a portrait of a {noun}",
     style_weight: float = 1.5,
-    identity_weight: float = 0.25,
+    identity_weight: float = 0.05,
     attention_weight: float = 2.5,
     rank: int = 8,
     word_steps: int = 80,
-    word_lr: float = 1e-2,
+    word_lr: float = 5e-3,
     steps: int = 100,
-    lr: float = 2e-3,
+    lr: float = 1e-3,
     word_rate: float = 0.5,
     num_class_pictures: int = 12,
     batch: int = 2,
