@@ -16,7 +16,7 @@ from .faces import face_embedding, face_landmarks, face_points, landmark_names
 from .gan_latent import gan_latent
 from .keypoints import face_region, keypoint_image, keypoints, landmark_image, landmark_map
 from .looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, placed
-from .masks import background_masks, propagated_masks, subject_masks
+from .masks import background_masks, face_masks, masks_around_faces, propagated_masks, subject_masks
 from .multimodal import multimodal_places
 from .qformer import QueryFormer
 from .resampler import Resampler
@@ -41,6 +41,7 @@ __all__ = [
     "expression_code",
     "face_embedding",
     "face_landmarks",
+    "face_masks",
     "face_points",
     "face_region",
     "gan_latent",
@@ -49,6 +50,7 @@ __all__ = [
     "landmark_image",
     "landmark_map",
     "landmark_names",
+    "masks_around_faces",
     "mean_of",
     "multimodal_places",
     "pictures_alone",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limner.errors import InputError
 
@@ -72,6 +72,65 @@ def background_masks(base: Base, subject: Subject) -> Tensor:
     subject: the subject
     """
     return 1 - subject_masks(base, subject)
+
+
+def face_masks(base: Base, subject: Subject) -> Tensor:
+    """[n, 1, H, W] in [0, 1]: the faces of a subject's pictures.
+
+    They are the masks that came with the pictures; else ellipses in the boxes of the largest faces that the base's
+    networks find, forehead to chin; and on a base without such networks, `subject_masks`. Raises `InputError` for a
+    picture without a face.
+
+    base: the base
+    subject: the subject with its pictures
+    """
+    masks = _faces(base, subject)
+    bare = [p.name for p, there in zip(subject.pictures, masks.flatten(1).any(1).tolist(), strict=True) if not there]
+    if bare:
+        raise InputError(
+            f"no face of {subject.name} was found on {', '.join(bare)}: leave out pictures that do not show it, or put "
+            "a mask beside every picture (NAME.mask.png, white where the face is)"
+        )
+    return masks
+
+
+def masks_around_faces(base: Base, subject: Subject) -> Tensor:
+    """[n, 1, H, W] in [0, 1]: 1 outside of each picture's face, and everywhere where a picture shows none.
+
+    base: the base
+    subject: the subject with its pictures
+    """
+    return 1 - _faces(base, subject)
+
+
+def _faces(base: Base, subject: Subject) -> Tensor:
+    """[n, 1, H, W]: masks of faces; a picture without a face has an empty one."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    given, networks = subject.masks(base.picture_size), base.capabilities.faces
+    if given is not None:
+        return given
+    if networks is None:
+        return subject_masks(base, subject)
+    masks = []
+    for pixels in subject.tensor(base.picture_size):
+        image = Image.fromarray((255 * pixels).round().byte().permute(1, 2, 0).numpy())
+        largest = max(networks.find(image), key=lambda face: face.height * face.width, default=None)
+        masks.append(_ellipse(largest.box, image.width) if largest else np.zeros((image.height, image.width)))
+    return torch.from_numpy(np.stack(masks)).float()[:, None]
+
+
+def _ellipse(box: tuple[float, float, float, float], size: int) -> Any:
+    """An array [size, size] of 0 and 1: the ellipse that fills a box of pixels."""
+    import numpy as np
+
+    left, top, right, bottom = box
+    place = np.arange(size) + 0.5
+    across = (2 * place - left - right) / max(right - left, 1.0)
+    down = (2 * place - top - bottom) / max(bottom - top, 1.0)
+    return (across[None] ** 2 + down[:, None] ** 2 <= 1).astype(float)
 
 
 def propagated_masks(base: Base, subject: Subject) -> Tensor:

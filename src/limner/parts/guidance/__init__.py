@@ -6,6 +6,7 @@ from .adapter import adapter_guidance
 from .adjoint import feature_distance, symplectic_adjoint_guidance
 from .attention import attention_into_mask
 from .branches import between, interleaved, picture_then_text
+from .concept import concept_and_text, dual_process
 from .delayed import delayed
 from .fused import fused_guidance
 from .fusion_sampling import fusion_stage, subject_and_words
@@ -22,7 +23,9 @@ __all__ = [
     "beside_panel",
     "between",
     "classifier_free",
+    "concept_and_text",
     "delayed",
+    "dual_process",
     "enforced",
     "feature_distance",
     "fused_guidance",

@@ -5,6 +5,7 @@ from .bottleneck import bottleneck_adapters
 from .branches import branch_integration
 from .control_branch import control_branch, feature_branch, opened_control
 from .distribution import prompt_distribution, prompts_apart
+from .explicit_rank_one import explicit_rank_one
 from .head_low_rank import head_low_rank
 from .image_attention import attention_consistency, image_attention, otsu
 from .low_rank import low_rank
@@ -13,6 +14,7 @@ from .motion import motion_modules
 from .names import encoded_mean_name, name_vectors
 from .neurons import concept_neurons
 from .normalisation import shared_statistics
+from .null_text import null_text
 from .paired_low_rank import paired_low_rank
 from .predicted_low_rank import predicted_low_rank
 from .prefix import text_prefix
@@ -40,6 +42,7 @@ __all__ = [
     "concept_neurons",
     "control_branch",
     "encoded_mean_name",
+    "explicit_rank_one",
     "feature_branch",
     "hadamard",
     "head_low_rank",
@@ -58,6 +61,7 @@ __all__ = [
     "neural",
     "new_word",
     "noun_state",
+    "null_text",
     "opened_control",
     "orthogonal",
     "otsu",

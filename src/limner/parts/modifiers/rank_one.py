@@ -78,7 +78,7 @@ class key_locked:
                 return call
             if call.run.random is not None and id(self) not in call.run.cache:
                 call.run.cache[id(self)] = True
-                self._follow(base, call, rows, direction)
+                follow_token(base, call, rows, self.word, direction)
             states = call.states[rows]
             about = (*self.gates(states, direction, inverse), direction)
             at = torch.tensor(rows, device=call.key.device)
@@ -108,15 +108,22 @@ class key_locked:
         addition: Tensor = gate[..., None] * target - along[..., None] * layer(direction)
         return addition
 
-    def _follow(self, base: Base, call: AttentionCall, rows: list[int], direction: Tensor) -> None:
-        import torch
 
-        with torch.no_grad():
-            words = {self.word: torch.zeros(1, 1)}
-            seen = [
-                call.states[row, base.word_places(call.run.prompts[row], self.word, words=words)[0]] for row in rows
-            ]
-            direction.lerp_(torch.stack(seen).mean(0).to(direction), 1 - FOLLOW)
+def follow_token(base: Base, call: AttentionCall, rows: list[int], word: str, direction: Tensor) -> None:
+    """Move a direction, in place, towards the token's mean hidden state in these rows, by 1 - FOLLOW of the way.
+
+    base: the base
+    call: a cross-attention layer's call
+    rows: numbers of the rows whose prompts have the token
+    word: the token
+    direction: [D]
+    """
+    import torch
+
+    with torch.no_grad():
+        words = {word: torch.zeros(1, 1)}
+        seen = [call.states[row, base.word_places(call.run.prompts[row], word, words=words)[0]] for row in rows]
+        direction.lerp_(torch.stack(seen).mean(0).to(direction), 1 - FOLLOW)
 
 
 def second_moment(base: Base) -> Tensor:

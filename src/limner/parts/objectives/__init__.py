@@ -1,7 +1,7 @@
 """Objectives: scalars to minimise."""
 
 from .anchors import near_anchor
-from .attention import attention_on_mask, attention_within_mask
+from .attention import attention_on_mask, attention_refocused, attention_within_mask
 from .codes import near_base, off_face
 from .context import context_maps, context_states
 from .contrast import contrast
@@ -32,6 +32,7 @@ __all__ = [
     "apart",
     "appearance_contrast",
     "attention_on_mask",
+    "attention_refocused",
     "attention_within_mask",
     "class_outside",
     "clip_reward",

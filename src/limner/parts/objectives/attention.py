@@ -61,3 +61,33 @@ def attention_within_mask(source: Source, watched: watched_word) -> Objective:
         return ((maps * outside).sum((1, 2)) / outside.sum((1, 2)).clamp_min(1e-6)).mean()
 
     return Objective(f"attention within mask({source.name})", source, value)
+
+
+def attention_refocused(source: Source, watched: watched_word, *, outside: bool = False) -> Objective:
+    """Mean squared attention of a token away from its region, after scaling its map from 0 to 1.
+
+    This is the Attention Refocusing loss of arXiv:2309.06895 as in its authors' code: attention within the region has
+    no target. They scale each head's map before they average; here heads are averaged first. Rows without the token do
+    not count.
+
+    source: batches with masks
+    watched: the modifier whose token is watched
+    outside: whether the token's region is outside of the mask
+    """
+
+    def value(step: Step) -> Tensor:
+        import torch.nn.functional as F
+
+        prediction, mask = step.prediction, step.batch.mask
+        if mask is None or prediction.run is None:
+            raise InputError(f"{source.name} gives no masks, which this objective compares attention with")
+        maps = maps_of(prediction.run.activations, watched)[prediction.rows].float()  # [B, h, w]
+        there = (maps.detach().amax((1, 2)) > 0).to(maps)
+        maps = maps - maps.amin((1, 2), keepdim=True)
+        maps = maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-8)
+        inside = F.interpolate((mask > 0.5).float(), maps.shape[-2:], mode="area")[:, 0].to(maps)
+        away = inside if outside else 1 - inside
+        each: Tensor = (maps.square() * (away > 0.5)).mean((1, 2)) * there
+        return each.sum() / there.sum().clamp_min(1)
+
+    return Objective(f"attention of {watched.word} refocused({source.name})", source, value, across=True)

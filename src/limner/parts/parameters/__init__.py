@@ -10,6 +10,7 @@ from .selections import (
     learned,
     part_of,
     parts_of,
+    reached,
     text_encoder,
     words,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "learned",
     "part_of",
     "parts_of",
+    "reached",
     "text_encoder",
     "words",
 ]

@@ -133,6 +133,33 @@ def everything() -> Selection:
     return base_parameters("everything")
 
 
+def reached() -> Selection:
+    """The parameters of the denoiser that its output depends on while the adapters are attached.
+
+    Those of layers whose output a modifier replaces are left out: a trace of one run's gradient finds them.
+    """
+    import torch
+
+    def select(adapted: Adapted) -> Mapping[str, Tensor]:
+        base, parameters = adapted.base, adapted.base.select("everything")
+        time = torch.tensor([base.num_train_times // 2], device=base.device)
+        latents = torch.zeros(1, *base.latent_shape, device=base.device, dtype=base.dtype)
+        with torch.enable_grad():
+            for parameter in parameters.values():
+                parameter.requires_grad_(True)
+            try:
+                run = adapted.run(time=time, latents=latents, prompts=("",))
+                output = base.predict(latents, time, base.text_states([""], words={}), context=run)
+                slopes = torch.autograd.grad(output.sum(), list(parameters.values()), allow_unused=True)
+            finally:
+                for parameter in parameters.values():
+                    parameter.requires_grad_(False)
+        return {name: p for (name, p), slope in zip(parameters.items(), slopes, strict=True) if slope is not None}
+
+    select.of_base = True  # type: ignore[attr-defined]  # such a selection cannot be stacked
+    return select
+
+
 def text_encoder() -> Selection:
     """The whole text encoder."""
     return base_parameters("text_encoder")

@@ -2,11 +2,13 @@
 
 from .captioned import captioned
 from .class_pictures import STRUCTURED, class_pictures, prior_note
+from .composed import called, style_photos, with_references_of
 from .concepts import shown_for
 from .diptychs import diptychs
 from .edited import edited_portraits
 from .expert_pairs import expert_pairs
 from .feedback import by_hand, by_score, feedback
+from .hidden_patches import with_hidden_patches
 from .inpainting import with_holes
 from .other_people import people_by_age
 from .pairs import jittered, pairs
@@ -27,6 +29,7 @@ __all__ = [
     "at_times",
     "by_hand",
     "by_score",
+    "called",
     "captioned",
     "class_pictures",
     "corpus_texts",
@@ -45,5 +48,8 @@ __all__ = [
     "references_to_paint",
     "retrieved",
     "shown_for",
+    "style_photos",
+    "with_hidden_patches",
     "with_holes",
+    "with_references_of",
 ]
