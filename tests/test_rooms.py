@@ -147,8 +147,7 @@ def test_only_the_engine_learns_and_only_sampling_steps_a_scheduler() -> None:
             "bases.diffusion.deepfloyd",
         )
     }
-    # an objective that trains through a sampling step takes those before it itself, with the batch's references
-    stepping = {"engine.sample", "parts.objectives.reward_feedback"}
+    stepping = {"engine.sample"}
     assert {name for name, path in MODULES.items() if ".stepped(" in path.read_text()} == stepping
 
 
@@ -170,8 +169,8 @@ def test_parts_and_methods_know_no_word_of_the_pocket_world() -> None:
 
 def test_only_bases_name_the_layers_of_a_network() -> None:
     names = re.compile(r"attn[12]\b|to_[kqv]\b|down_blocks|up_blocks|mid_block")
-    # `AttentionCall` projects other states with the layer's own to_k and to_v; InstantID's resampler has its own
-    allowed = {"core.types", "formats.instantid"}
+    # `AttentionCall` projects other states with the layer's own to_k and to_v
+    allowed = {"core.types"}
     outside = [
         name for name, path in MODULES.items() if not name.startswith("bases") and names.search(path.read_text())
     ]

@@ -298,7 +298,8 @@ def test_pictures_of_telephones_that_are_not_read_are_said(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("limner.core.heic.can_read", lambda: False)
-    monkeypatch.setattr("limner.core.subject.SUFFIXES", (".png", ".jpg"))
+    for module in ("core.subject", "data.layouts.files"):
+        monkeypatch.setattr(f"limner.{module}.SUFFIXES", (".png", ".jpg"))
     (photos / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
     assert run("learn", photos, "--class", "dog", "--name", "red", "--out", tmp_path, *QUICK) == 1
     said = capsys.readouterr().err

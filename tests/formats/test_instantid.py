@@ -141,5 +141,5 @@ def test_what_is_no_release_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no adapter of InstantID"):
         import_file(tmp_path, base, overwrite=True)
     torch.save({"image_proj": {}, "ip_adapter": {}}, tmp_path / "ip-adapter.bin")
-    with pytest.raises(FileError, match="is not read whole"):
+    with pytest.raises(FileError, match="cannot be read whole"):
         import_file(tmp_path, base, overwrite=True)

@@ -36,7 +36,7 @@ class _Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from transformers import CLIPVisionConfig, CLIPVisionModel
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
         config = CLIPVisionConfig(
             hidden_size=POOLED,
@@ -46,7 +46,7 @@ class _Encoder(nn.Module):
             image_size=8,
             patch_size=4,
         )
-        self.vision_model: Any = CLIPVisionModel(config).vision_model
+        self.vision_model: Any = CLIPVisionModelWithProjection(config).vision_model
         self.visual_projection = nn.Linear(POOLED, 4, bias=False)
         self.visual_projection_2 = nn.Linear(POOLED, 6, bias=False)
         self.fuse_module = nn.ModuleDict(

@@ -215,7 +215,7 @@ def test_elite_keeps_words_and_values_small(base: Any) -> None:
     class Taken:
         class prediction:
             output = torch.zeros(1)
-            kept = Pass(activations={"picture words": torch.tensor([1.0, -3.0]), "other": torch.ones(2)})
+            run = Pass(activations={"picture words": torch.tensor([1.0, -3.0]), "other": torch.ones(2)})
 
     assert recipe.stages[0].loss[1].value(Taken()) == 2.0  # type: ignore[arg-type]
 

@@ -50,5 +50,5 @@ def test_gradients_reach_the_pixels_of_faces(base: Any) -> None:
 
 
 def test_a_base_without_the_role_says_which_it_has(base: Any, rex: Subject) -> None:
-    with pytest.raises(InputError, match=r"no encoder for 'voice' \(it has face, .*object\)"):
+    with pytest.raises(InputError, match=r"no encoder for 'voice' \(it has face, object, w_plus\)"):
         moved(base, rex, "voice")
