@@ -382,6 +382,11 @@ STOCK = {
 }
 
 
+def test_latents_lie_in_memory_as_they_do_when_read_from_a_file(tiny: Any, rex: Subject) -> None:
+    """Another order in memory runs other kernels: a concept that was saved and loaded painted other bits."""
+    assert all(part.is_contiguous() for part in tiny.encode(rex.tensor(tiny.picture_size)[:2]))
+
+
 def test_with_no_operation_the_host_is_the_stock_processor_to_the_bit(tiny: Any, family: str) -> None:
     import importlib
 

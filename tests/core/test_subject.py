@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from limner.core.pixels import to_tensor
 from limner.core.subject import Subject, read_picture
 from limner.errors import InputError, PictureError
 
@@ -220,3 +221,9 @@ def test_a_mask_of_another_size_or_empty_is_refused() -> None:
         Subject.of([picture], noun="dog", handle="rex", masks=[Image.new("L", (40, 30))])
     with pytest.raises(InputError, match="one each"):
         Subject.of([picture], noun="dog", handle="rex", masks=[Image.new("L", (40, 30), 255)] * 2)
+
+
+def test_pixels_lie_in_memory_as_they_do_when_read_from_a_file(rex: Subject) -> None:
+    """Another order in memory runs other kernels: a concept that was saved and loaded painted other bits on Kandinsky."""
+    assert rex.tensor(32).is_contiguous()
+    assert to_tensor([p.image for p in rex.pictures if p.image], 32).is_contiguous()

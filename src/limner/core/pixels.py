@@ -25,4 +25,4 @@ def to_tensor(images: Sequence[Image.Image], size: int) -> Tensor:
     from PIL import Image, ImageOps
 
     small = [np.array(ImageOps.fit(i.convert("RGB"), (size, size), Image.Resampling.LANCZOS)) for i in images]
-    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).contiguous().float() / 255

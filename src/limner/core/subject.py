@@ -158,7 +158,8 @@ class Subject:
                 )
             square = ImageOps.fit(picture.image, (size, size), Image.Resampling.LANCZOS)
             squares.append(torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255)
-        return torch.stack(squares)
+        # the order in memory decides which kernels run; latents made of these are contiguous when read from a file
+        return torch.stack(squares).contiguous()
 
     def masks(self, size: int) -> Tensor | None:
         """[n, 1, size, size] in [0, 1]: the middle squares of the masks; None unless every picture has a mask. Raises

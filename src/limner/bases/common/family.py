@@ -288,14 +288,20 @@ class Family:
     # ------------------------------------------------------------------------------------------------------ pictures
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, H, W] in [0, 1] -> mean and standard deviation of the scaled latents, each [B, C, h, w]."""
+        """[B, 3, H, W] in [0, 1] -> mean and standard deviation of the scaled latents, each [B, C, h, w].
+
+        Both are contiguous, as they are when read from a concept's file: the order in memory decides which kernels run,
+        and so the last bits of a picture.
+        """
         with self.at_work(self.autoencoder):
             encoded = self.autoencoder.encode((2 * pixels - 1).to(self.device, self.autoencoder.dtype))
         if isinstance(self.autoencoder, AutoencoderTiny):
-            return encoded.latents, torch.zeros_like(encoded.latents)
+            latents = encoded.latents.contiguous()
+            return latents, torch.zeros_like(latents)
         scale, shift = self._scaling
         posterior = encoded.latent_dist
-        return ((posterior.mean - shift) * scale).to(self.dtype), (posterior.std * scale).to(self.dtype)
+        mean, deviation = (posterior.mean - shift) * scale, posterior.std * scale
+        return mean.to(self.dtype).contiguous(), deviation.to(self.dtype).contiguous()
 
     def decode(self, latents: Tensor, *, clamp: bool = True) -> Tensor:
         """[B, C, h, w] -> [B, 3, H, W] in [0, 1].

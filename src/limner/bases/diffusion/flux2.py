@@ -50,7 +50,8 @@ class Flux2(Flow, Family):
         with self.at_work(self.autoencoder):
             posterior = self.autoencoder.encode((2 * pixels - 1).to(self.device, self.autoencoder.dtype)).latent_dist
         mean, std = self._statistics(posterior.mean)
-        return ((patched(posterior.mean) - mean) / std).to(self.dtype), (patched(posterior.std) / std).to(self.dtype)
+        centre, deviation = (patched(posterior.mean) - mean) / std, patched(posterior.std) / std
+        return centre.to(self.dtype).contiguous(), deviation.to(self.dtype).contiguous()
 
     def decode(self, latents: Tensor, *, clamp: bool = True) -> Tensor:
         mean, std = self._statistics(latents)

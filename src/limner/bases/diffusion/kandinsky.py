@@ -46,7 +46,8 @@ class Kandinsky(Diffusion, Family):
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         with self.at_work(self.autoencoder):
             latents = self.autoencoder.encode((2 * pixels - 1).to(self.device, self.autoencoder.dtype)).latents
-        return latents.to(self.dtype), torch.zeros_like(latents, dtype=self.dtype)
+        latents = latents.to(self.dtype).contiguous()
+        return latents, torch.zeros_like(latents)
 
     def decode(self, latents: Tensor, *, clamp: bool = True) -> Tensor:
         with self.at_work(self.autoencoder):

@@ -54,7 +54,8 @@ class QwenImage(Flow, Family):
             frames = (2 * pixels - 1).to(self.device, self.autoencoder.dtype)[:, :, None]
             posterior = self.autoencoder.encode(frames).latent_dist
         mean, std = self._statistics(posterior.mean)
-        return ((posterior.mean - mean) / std)[:, :, 0].to(self.dtype), (posterior.std / std)[:, :, 0].to(self.dtype)
+        frame, deviation = ((posterior.mean - mean) / std)[:, :, 0], (posterior.std / std)[:, :, 0]
+        return frame.to(self.dtype).contiguous(), deviation.to(self.dtype).contiguous()
 
     def decode(self, latents: Tensor, *, clamp: bool = True) -> Tensor:
         frames = latents[:, :, None].to(self.autoencoder.dtype)

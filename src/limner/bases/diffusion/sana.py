@@ -44,7 +44,7 @@ class Sana(Flow, Family):
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         with self.at_work(self.autoencoder):
             latents = self.autoencoder.encode((2 * pixels - 1).to(self.device, self.autoencoder.dtype)).latent
-        latents = (latents * self._scaling[0]).to(self.dtype)
+        latents = (latents * self._scaling[0]).to(self.dtype).contiguous()
         return latents, torch.zeros_like(latents)
 
     @property
