@@ -2,6 +2,7 @@
 
 from .basis_word import basis_word
 from .bottleneck import bottleneck_adapters
+from .branch_low_rank import branch_low_rank
 from .branches import branch_integration
 from .control_branch import control_branch, feature_branch, opened_control
 from .distribution import prompt_distribution, prompts_apart
@@ -35,6 +36,7 @@ __all__ = [
     "basis_word",
     "bottleneck_adapters",
     "branch_integration",
+    "branch_low_rank",
     "changed_states",
     "changed_weights",
     "concept_neurons",

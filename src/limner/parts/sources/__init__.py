@@ -10,7 +10,7 @@ from .feedback import by_hand, by_score, feedback
 from .inpainting import with_holes
 from .other_people import people_by_age
 from .pairs import jittered, pairs
-from .people import pairs_of_people, references_to_paint
+from .people import pairs_of_people, references_to_paint, without_references
 from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
 from .pool import growing_pool
 from .prompts import prompts
@@ -46,4 +46,5 @@ __all__ = [
     "retrieved",
     "shown_for",
     "with_holes",
+    "without_references",
 ]
