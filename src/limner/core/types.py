@@ -339,7 +339,7 @@ class AttentionCall:
     asking: Tensor | None = None
     # further branches of attention: (key, value, scale)
     beside: list[tuple[Tensor, Tensor, Tensor | float]] = field(default_factory=list)
-    # further keys and values of the same softmax, behind all others: (key, value, bias [B, 1 or H, N or 1, their number])
+    # further keys and values of the same softmax, behind all others: (key, value, bias [B, 1 or H, N or 1, M])
     behind: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
     # functions of the columns by which values are wider than the heads: [B, H, N, more] -> [B, N, C], added to the
     # layer's output
