@@ -17,6 +17,7 @@ from .normalisation import shared_statistics
 from .paired_low_rank import paired_low_rank
 from .predicted_low_rank import predicted_low_rank
 from .prefix import text_prefix
+from .query_transfer import along_content, query_transfer
 from .rank_one import key_locked, noun_state, second_moment
 from .reference import inverted_reference, reference_features, reference_latents
 from .residual_word import residual_word
@@ -32,6 +33,7 @@ from .words import new_word, picture_words, rare_word, rare_word_and
 
 __all__ = [
     "ATTRIBUTES",
+    "along_content",
     "attention_consistency",
     "basis_word",
     "bottleneck_adapters",
@@ -71,6 +73,7 @@ __all__ = [
     "predicted_low_rank",
     "prompt_distribution",
     "prompts_apart",
+    "query_transfer",
     "rare_word",
     "rare_word_and",
     "reference_features",
