@@ -109,3 +109,27 @@ def test_operations_compose_in_order() -> None:
             cross_attention_kwargs={"run": run},
         )
     assert seen[:4] == ["first", "second", "first", "second"]
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_keys_behind_the_others_share_their_softmax(fused: bool) -> None:
+    """Further states put behind those of the text are read as a longer text is; masked for all queries, not at all."""
+    unet = tiny_unet()
+    host_sites(unet)
+    x, t, states, more = torch.randn(2, 4, 8, 8), torch.tensor([3, 700]), torch.randn(2, 5, 12), torch.randn(2, 3, 12)
+
+    def painted(text: torch.Tensor, bias: float | None = None) -> torch.Tensor:
+        def behind(call: AttentionCall) -> AttentionCall:
+            if call.site.kind == "cross" and bias is not None:
+                key, value = call.keys_values(more)
+                call.behind.append((key, value, call.query.new_full((1, 1, 1, 3), bias)))
+            return call
+
+        about = {"run": Pass(operations=(behind,), fused=fused)}
+        with torch.no_grad():
+            found: torch.Tensor = unet(x, t, encoder_hidden_states=text, cross_attention_kwargs=about).sample
+        return found
+
+    assert torch.allclose(painted(states, 0.0), painted(torch.cat([states, more], 1)), atol=1e-5)
+    assert torch.allclose(painted(states, float("-inf")), painted(states), atol=1e-5)
+    assert not torch.allclose(painted(states, 0.0), painted(states), atol=1e-4)

@@ -224,6 +224,6 @@ def test_a_mask_of_another_size_or_empty_is_refused() -> None:
 
 
 def test_pixels_lie_in_memory_as_they_do_when_read_from_a_file(rex: Subject) -> None:
-    """Another order in memory runs other kernels: a concept that was saved and loaded painted other bits on Kandinsky."""
+    """Another order in memory runs other kernels, and a concept that was saved and loaded painted other bits."""
     assert rex.tensor(32).is_contiguous()
     assert to_tensor([p.image for p in rex.pictures if p.image], 32).is_contiguous()

@@ -70,6 +70,9 @@ class Adapted(Protocol):
     # prompt of a picture -> prompt of its parallel stream; None where no recipe asks for parallel streams
     @property
     def parallel_stream(self) -> Callable[[str], str] | None: ...
+    # whether one recipe asks for parallel streams and for a reference stream
+    @property
+    def both_streams(self) -> bool: ...
     @property
     def latent_operations(self) -> tuple[Any, ...]: ...
 

@@ -286,7 +286,9 @@ class Pass:
     references: References | None = None  # references of every row, in training
     lives: tuple[Live, ...] = ()  # all attached modifiers
     reference_stream: bool = False  # the first row of each branch is a reference stream
-    parallel_stream: bool = False  # the second half of each branch's rows are parallel streams of the first
+    # the second half of each branch's rows are parallel streams of the first; the row of a reference stream stands
+    # before both halves
+    parallel_stream: bool = False
     conditions: Mapping[str, Tensor] = field(default_factory=dict)  # name -> [rows, 1 or 3, H, W] in [0, 1]
     frames: int = 1  # number of consecutive rows that form one clip; a reference stream comes before all clips
     sampling: Sampling = field(default_factory=Sampling)  # shared by all runs of one sampling
@@ -339,6 +341,8 @@ class AttentionCall:
     asking: Tensor | None = None
     # further branches of attention: (key, value, scale)
     beside: list[tuple[Tensor, Tensor, Tensor | float]] = field(default_factory=list)
+    # further keys and values of the same softmax, behind all others: (key, value, bias [B, 1 or H, N or 1, M])
+    behind: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
     # functions of the columns by which values are wider than the heads: [B, H, N, more] -> [B, N, C], added to the
     # layer's output
     beyond: list[Callable[[Tensor], Tensor]] = field(default_factory=list)

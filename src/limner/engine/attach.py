@@ -137,6 +137,12 @@ class AdaptedBase:
         return self._one("parallel_stream", "sample parallel streams")
 
     @property
+    def both_streams(self) -> bool:
+        """Whether one recipe asks for parallel streams and for a reference stream, and so knows of both."""
+        paintings = [adapter.recipe.painting for adapter in self._painting]
+        return any(painting.parallel_stream and painting.reference_stream for painting in paintings)
+
+    @property
     def latent_operations(self) -> tuple[LatentOperation, ...]:
         """The operations on latents between steps. At an adapter's scale s, an operation changes latents by s times its
         change."""

@@ -188,7 +188,7 @@ def sample(
     total, times = len(scheduler.timesteps), scheduler.timesteps.to(base.device)
     reference_stream, wanted = adapted.reference_stream(total), len(seeds)
     if adapted.parallel_stream:
-        if reference_stream:
+        if reference_stream and not adapted.both_streams:
             raise InputError(
                 "one of these concepts samples parallel streams and another a reference stream; attach one at a time"
             )
@@ -244,7 +244,7 @@ def sample(
             every = time.expand(len(latents))
             output = (denoise if is_worn else early).at(step, model_input, every, guided=settings.guides(step, total))
         latents = base.stepped(scheduler, output, own_time, latents, noises)
-        yield PaintStep(step, total, (latents[1:] if reference_stream else latents[:wanted]) / spread(step + 1))
+        yield PaintStep(step, total, latents[own][:wanted] / spread(step + 1))
 
 
 def decoded(base: Base, latents: Tensor) -> Tensor:

@@ -102,10 +102,11 @@ def attend(call: AttentionCall) -> Tensor:
 
     Uses fused attention, unless an operation needs the attention maps or the pass asks for unfused steps.
     """
+    key, value, bias = _with_further_keys(call)
     if call.on_maps or not call.run.fused:
-        out = _mapped(call.query, call.key, call.value, call.bias, call.on_maps)
+        out = _mapped(call.query, key, value, bias, call.on_maps)
     else:
-        out = _fused(call.query, call.key, call.value, call.bias)
+        out = _fused(call.query, key, value, bias)
     for change in call.on_output:
         out = change(out)
     if call.beside:
@@ -113,6 +114,18 @@ def attend(call: AttentionCall) -> Tensor:
         parts = [(scale, _branch(asking, key, value, call.run.fused)) for key, value, scale in call.beside]
         out = replaced(out, call.picture, sum((s * x for s, x in parts), start=out[:, :, call.picture]))
     return out
+
+
+def _with_further_keys(call: AttentionCall) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys, values and bias, with those of `call.behind` at their end."""
+    if not call.behind:
+        return call.key, call.value, call.bias
+    own = call.query.new_zeros(1, 1, 1, call.key.shape[2]) if call.bias is None else call.bias
+    every = [own, *(bias for _, _, bias in call.behind)]
+    shape = torch.broadcast_shapes(*(bias.shape[:3] for bias in every))
+    bias = torch.cat([part.expand(*shape, part.shape[3]) for part in every], 3)
+    keys, values = zip(*((key, value) for key, value, _ in call.behind), strict=True)
+    return torch.cat([call.key, *keys], 2), torch.cat([call.value, *values], 2), bias
 
 
 def _branch(query: Tensor, key: Tensor, value: Tensor, fused: bool) -> Tensor:

@@ -18,6 +18,7 @@ from .last_tokens import last_tokens
 from .layered_attention import layered_attention
 from .local_attention import details_of_depths, local_attention
 from .looked_tokens import looked_tokens
+from .masked_identities import masked_identities, stacked_tokens
 from .multimodal_features import feature_regression, multimodal_features
 from .multimodal_states import states_of_multimodal
 from .noise_aware import noise_aware, tunable
@@ -69,6 +70,7 @@ __all__ = [
     "like_text_tower",
     "local_attention",
     "looked_tokens",
+    "masked_identities",
     "mixed_attention",
     "multimodal_features",
     "noise_aware",
@@ -87,6 +89,7 @@ __all__ = [
     "selected_states",
     "self_sites",
     "set_tokens",
+    "stacked_tokens",
     "states_of_multimodal",
     "subject_attention",
     "text_off",

@@ -74,7 +74,7 @@ class identity_network:
             if scale * self.scale:
                 shown = _keypoints_of_run(keypoint_image(points, base.picture_size))
                 control = control_of(network, KEYPOINTS, scale * self.scale, instead=shown, states=live.offers[STATES])
-                live.controls = (*live.controls, _within(control, self.subject.handle))
+                live.controls = (*live.controls, inside_region(control, self.subject.handle))
             yield live
 
 
@@ -114,8 +114,12 @@ def _keypoints_of_run(own: Tensor) -> Callable[[Pass, int], Tensor]:
     return shown
 
 
-def _within(control: Control, handle: str) -> Control:
-    """The same residuals, inside of a handle's region where it has one."""
+def inside_region(control: Control, handle: str) -> Control:
+    """A control branch whose residuals count inside of a handle's region, where it has one.
+
+    control: the control branch
+    handle: the subject's word in prompts
+    """
     import torch.nn.functional as F
 
     def residuals(noised: Tensor, time: Tensor, given: Mapping[str, object], run: Pass) -> Residuals:

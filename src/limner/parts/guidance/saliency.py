@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from limner.core.types import Denoiser, Guidance
 
-COARSE = 2  # side, in latents, of the squares over which saliency is smoothed
+COARSE = 16
+"""Latents have this many times the side of the squares over which saliency is smoothed, which is at least 2."""
 
 
 def saliency_fusion(*, begin: int = 700, end: int = 400, scene: str = "plain", before: str = "plain") -> Guidance:
@@ -19,8 +20,8 @@ def saliency_fusion(*, begin: int = 700, end: int = 400, scene: str = "plain", b
 
     Saliency is the softmax over positions of the change by guidance, |w (scene - negative)| and |w (text - before)|,
     smoothed and averaged over channels. Each position takes the branch with the larger one, so that none is a mixture
-    (Eq. 6 to 9 of arXiv:2311.10329). The authors' pipeline shrinks 64 x 64 latents and enlarges them again for
-    smoothing; its steps 15 and 30 of 50 are the times 700 and 400. Raises `InputError` for times out of order.
+    (Eq. 6 to 9 of arXiv:2311.10329). The authors' pipeline smooths by the mean over 4 x 4 of 64 x 64 positions; its
+    steps 15 and 30 of 50 are the times 700 and 400. Raises `InputError` for times out of order.
 
     begin: the last time, of 1000, of the scene alone
     end: the last time of both, from 0 to `begin`
@@ -28,7 +29,10 @@ def saliency_fusion(*, begin: int = 700, end: int = 400, scene: str = "plain", b
     before: the branch that the subject's is guided away from: its own network with the plain text
     """
     if not 0 <= end <= begin <= 1000:
-        raise InputError(f"the scene ends at time {begin} and both at {end}: expected 1000 >= begin >= end >= 0")
+        raise InputError(
+            f"the scene ends at time {begin} of 1000 and both at {end}: expected 1000 >= begin >= end >= 0; let the "
+            "scene end first"
+        )
 
     def guidance(denoise: Denoiser, w: float) -> Denoiser:
         def guided(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
@@ -62,6 +66,7 @@ def salience(added: Tensor) -> Tensor:
     """
     import torch.nn.functional as F
 
-    small = F.avg_pool2d(added.abs(), COARSE, ceil_mode=True)
-    smooth = F.interpolate(small, added.shape[-2:], mode="bilinear", align_corners=False).mean(1, keepdim=True)
+    side = max(2, added.shape[-1] // COARSE)
+    means = F.avg_pool2d(added.abs().mean(1, keepdim=True), side, stride=1)
+    smooth = F.interpolate(means, added.shape[-2:], mode="bilinear", align_corners=False)
     return smooth.flatten(1).softmax(-1).view_as(smooth)

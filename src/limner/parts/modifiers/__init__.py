@@ -2,6 +2,7 @@
 
 from .basis_word import basis_word
 from .bottleneck import bottleneck_adapters
+from .branch_low_rank import branch_low_rank
 from .branches import branch_integration
 from .control_branch import control_branch, feature_branch, opened_control
 from .distribution import prompt_distribution, prompts_apart
@@ -18,6 +19,7 @@ from .null_text import null_text
 from .paired_low_rank import paired_low_rank
 from .predicted_low_rank import predicted_low_rank
 from .prefix import text_prefix
+from .query_transfer import along_content, query_transfer
 from .rank_one import key_locked, noun_state, second_moment
 from .reference import inverted_reference, reference_features, reference_latents
 from .residual_word import residual_word
@@ -33,10 +35,12 @@ from .words import new_word, picture_words, rare_word, rare_word_and
 
 __all__ = [
     "ATTRIBUTES",
+    "along_content",
     "attention_consistency",
     "basis_word",
     "bottleneck_adapters",
     "branch_integration",
+    "branch_low_rank",
     "changed_states",
     "changed_weights",
     "concept_neurons",
@@ -73,6 +77,7 @@ __all__ = [
     "predicted_low_rank",
     "prompt_distribution",
     "prompts_apart",
+    "query_transfer",
     "rare_word",
     "rare_word_and",
     "reference_features",

@@ -12,7 +12,7 @@ from .hidden_patches import with_hidden_patches
 from .inpainting import with_holes
 from .other_people import people_by_age
 from .pairs import jittered, pairs
-from .people import pairs_of_people, references_to_paint
+from .people import pairs_of_people, references_to_paint, without_references
 from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
 from .pool import growing_pool
 from .prompts import prompts
@@ -52,4 +52,5 @@ __all__ = [
     "with_hidden_patches",
     "with_holes",
     "with_references_of",
+    "without_references",
 ]

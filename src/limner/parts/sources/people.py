@@ -86,6 +86,24 @@ def references_to_paint(source: Source, caption: str) -> Source:
     return replace(source, name=f"{source.name}, painted", prepare=prepare, over=over if source.over else None)
 
 
+def without_references(source: Source) -> Source:
+    """Another source's batches of captioned pictures, without the references.
+
+    source: batches with references
+    """
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        drawing = source.prepare(base)
+        return lambda step, at: replace(drawing(step, at), references=None)
+
+    def over(corpus: Corpus) -> Source:
+        assert source.over is not None
+        return without_references(source.over(corpus))
+
+    name = f"{source.name}, text alone"
+    return replace(source, name=name, prepare=prepare, over=over if source.over else None)
+
+
 @dataclass(frozen=True)
 class Short:
     """A corpus whose captions are short enough for a base.
