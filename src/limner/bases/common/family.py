@@ -511,12 +511,14 @@ class Family:
     def projections(self, what: str) -> dict[str, nn.Module]:
         """Layers of the denoiser for low-rank changes, by name.
 
-        what: "attention", its parts "self_attention", "cross_attention" and "cross_attention_kv", or "everything",
-            which adds convolutions, except grouped ones, since these have no rank to lower
+        what: "attention", its parts "self_attention", "cross_attention" and "cross_attention_kv"; "everything", which
+            adds convolutions, except grouped ones, since these have no rank to lower; and of a UNet the parts of
+            "everything" "decoder", the layers after the middle, and "input", the one layer that reads the latents
 
         Layers whose output nothing reads are left out.
         """
         known = {"everything": (nn.Linear, nn.Conv2d), **dict.fromkeys(ATTENTION, (nn.Linear,))}
+        known |= dict.fromkeys(PARTS_OF_UNET, known["everything"])
         if what not in known:
             raise UnknownName("set of layers", what, known)
         layers = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, known[what])}
@@ -528,8 +530,12 @@ class Family:
             layers = {n: m for n, m in layers.items() if n.startswith(within)}
         if what == "cross_attention_kv":
             layers = {n: m for n, m in layers.items() if f"{n}.".startswith(self._starts(what))}
+        if what in PARTS_OF_UNET:
+            unet = isinstance(self.denoiser, UNet2DConditionModel)
+            layers = {n: m for n, m in layers.items() if unet and n.startswith(PARTS_OF_UNET[what])}
         if not layers:
-            raise InputError(f"{what} matches no layer of {self.name} ({self.family}): this base has no such attention")
+            lacks = "UNet" if what in PARTS_OF_UNET else "such attention"
+            raise InputError(f"{what} matches no layer of {self.name} ({self.family}): this base has no {lacks}")
         return {f"denoiser.{name}": layer for name, layer in layers.items()}
 
     def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]:
@@ -588,6 +594,7 @@ def _between_ones(depth: Tensor) -> Tensor:
 
 
 ATTENTION = ("attention", "self_attention", "cross_attention", "cross_attention_kv")
+PARTS_OF_UNET = {"decoder": ("up_blocks.", "conv_out"), "input": ("conv_in",)}
 _ATTENTION_LAYERS = (
     *(".to_q", ".to_k", ".to_v", ".to_out.0", ".add_q_proj", ".add_k_proj", ".add_v_proj", ".to_add_out"),
     *(".to_qkv_mlp_proj", ".attn.to_out"),
