@@ -25,6 +25,7 @@ from limner.errors import InputError, UnknownName
 
 from .control import with_channels
 from .layout import laid_out
+from .patches import PatchEncoder, open_patch_encoder
 from .text import TextAttention, Tower
 
 
@@ -60,6 +61,8 @@ class Family:
         self.name = name
         # Folder of a CLIP whose image encoder a recipe's encoders may use.
         self.image_encoder = image_encoder
+        # Folder of a self-supervised vision transformer that a recipe's encoders may use.
+        self.patch_encoder: Path | None = None
         self.denoiser, self.autoencoder, self.towers = denoiser, autoencoder, tuple(towers)
         self.scheduler_config = dict(scheduler.config)
         # Purpose of its distillation; empty for a base that was not distilled.
@@ -330,6 +333,15 @@ class Family:
         """
         states = self._looked_at(pixels, output_hidden_states=True).hidden_states
         return torch.cat([states[int((len(states) - 1) * depth + 1e-6)] for depth in depths], 1)
+
+    def patch_states(self, pixels: Tensor) -> Tensor:
+        """[B, 3, H, W] in [0, 1] -> class token and patch tokens of a self-supervised encoder [B, 1 + L, D]. Raises
+        `InputError` for a base without one."""
+        return self._patches(pixels).to(self.dtype)
+
+    @functools.cached_property
+    def _patches(self) -> PatchEncoder:
+        return open_patch_encoder(self.patch_encoder, base=self.name, device=self.device, dtype=self.dtype)
 
     def _looked_at(self, pixels: Tensor, **more: Any) -> Any:
         tower, size, mean, std = self._picture_tower
