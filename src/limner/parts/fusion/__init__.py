@@ -3,6 +3,7 @@
 from .aligner import aligner_net, alignment
 from .attention_mixture import attention_mixture, router_prior
 from .clean_reference import clean_reference
+from .collage_network import collage_network
 from .context_stack import context_stack
 from .convolutional import details_of_pixels
 from .decoupled_cross_attention import decoupled_cross_attention
@@ -32,6 +33,7 @@ from .selected_states import query_consistency, selected_states
 from .set_tokens import few_to_many, set_tokens
 from .subject_attention import subject_attention
 from .text_off import mixed_attention, text_off
+from .tokens_for_text import tokens_for_text
 from .word_mappers import one_word, words_of_depths
 from .words_of_pictures import words_of_pictures
 
@@ -45,6 +47,7 @@ __all__ = [
     "beside_own",
     "clean_reference",
     "code_tokens",
+    "collage_network",
     "context_stack",
     "cross_sites",
     "decoupled_cross_attention",
@@ -90,6 +93,7 @@ __all__ = [
     "states_of_multimodal",
     "subject_attention",
     "text_off",
+    "tokens_for_text",
     "tunable",
     "weight_regression",
     "within_box",

@@ -175,7 +175,8 @@ def pairs(
                 drawn = keypoint_image(shelf.points(targets), base.picture_size)
                 about["conditions"] = {"keypoints": drawn.to(base.device, base.dtype)}
             if hole:
-                to_paint = {"source": shelf.pixels(targets), "mask": hole(_known(shelf.masks(targets)), at("hole"))}
+                scene = hole.scene(shelf.pixels(targets), at("scene"))
+                to_paint = {"source": scene, "mask": hole(_known(shelf.masks(targets)), at("hole"))}
                 given = {key: condition.to(base.device, base.dtype) for key, condition in to_paint.items()}
                 about["conditions"] = about.get("conditions", {}) | given
             return Batch(shelf.latents(targets), tuple(captions), mask=where, **about)

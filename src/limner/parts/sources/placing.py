@@ -18,10 +18,19 @@ class Hole:
 
     grown: range of the box's sides, as multiples of the sides of the box around the subject's mask
     rough: probability of a rough outline of the subject in place of a box, from 0 to 1
+    blank: probability that the scene is not shown and all grey, from 0 to 1
     """
 
     grown: tuple[float, float] = (1.0, 1.0)
     rough: float = 0.0
+    blank: float = 0.0
+
+    def scene(self, pixels: Tensor, generator: Generator) -> Tensor:
+        """[n, 3, H, W]: the target pictures, some of them grey."""
+        import torch
+
+        shown = torch.rand(len(pixels), generator=generator) >= self.blank
+        return torch.where(shown.to(pixels.device).view(-1, 1, 1, 1), pixels, torch.full_like(pixels, 0.5))
 
     def __call__(self, masks: Tensor, generator: Generator) -> Tensor:
         """[n, 1, H, W] of 0 and 1, from masks of the subjects [n, 1, H, W] in [0, 1]. A mask that is empty has the
