@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from limner.core.streams import streams
 from limner.core.subject import Subject
 from limner.core.tensor_files import read_safetensors
 from limner.core.types import AttentionCall, Pass
+from limner.core.views import as_moves
 from limner.core.weights import shipped
 from limner.engine.attach import AdaptedBase, Adapter, attach
 from limner.engine.inpainting import Region
@@ -27,6 +29,8 @@ from limner.parts.encoders import detail_map, patch_tokens
 from limner.parts.encoders.scenes import MIDDLE, scene_of
 from limner.parts.fusion.collage_network import DETAILS, collage
 from limner.parts.fusion.decoupled_cross_attention import STATES
+from limner.parts.fusion.posed_tokens import placed_latents, pose
+from limner.parts.modifiers import further_channels
 from limner.parts.sources.placing import box_masks, boxes_around
 from limner.pocket.corpus import toys
 from limner.pocket.subjects import toy
@@ -255,3 +259,143 @@ def test_holes_of_a_batch_hold_their_subject(base: Any) -> None:
     grey = (scenes == 0.5).all(1)
     assert 0 < int(grey.sum()) < len(grey)
     assert not bool(boxes_around(batch.conditions["mask"]).isnan().any())
+
+
+# ----------------------------------------------------------------------------------------------------------- CustomNet
+
+
+def token_of(adapted: AdaptedBase, **about: Any) -> Tensor:
+    """[1, 1, C]: the token that cross-attention reads."""
+    run = adapted.run(time=torch.tensor([400]), **about)
+    live = next(live for live in adapted.live.values() if STATES in live.offers)
+    with torch.no_grad():
+        token: Tensor = live.offers[STATES](run, 1)
+    return token
+
+
+def test_the_viewpoint_turns_the_token_and_the_picture(base: Any, rex: Subject) -> None:
+    with attach(base, (worn(base, "customnet", rex),)) as adapted:
+        settings = [
+            replace(TWO, views=views) for views in ({}, {"rex": 0}, {"rex": 90}, {"rex": 360}, {"rex": (0, 30)})
+        ]
+        moves = [as_moves(each.views) for each in settings]
+        none, front, side, around, above = (token_of(adapted, views=views) for views in moves)
+        painted = [last_latents(adapted, "<rex> on the beach", settings=each) for each in settings]
+    assert torch.equal(none, front)
+    assert torch.allclose(around, front, atol=1e-5)
+    assert not torch.allclose(side, front, atol=1e-3)
+    assert not torch.allclose(above, front, atol=1e-3)
+    assert torch.equal(painted[0], painted[1])
+    assert torch.allclose(painted[3], painted[1], atol=1e-3)
+    for turned in (painted[2], painted[4]):
+        assert not torch.allclose(turned, painted[1], atol=1e-3)
+
+
+def test_the_viewpoint_is_in_the_token_alone_and_the_place_in_the_latents_alone(base: Any, rex: Subject) -> None:
+    """The identity in the token stays with the pose; another place changes no token, another pose no latents."""
+    left, right = (
+        {"mask": box_masks(torch.tensor([box]), base.picture_size)} for box in ((0, 0.2, 0.5, 0.8), (0.5, 0.2, 1, 0.8))
+    )
+    views = as_moves({"rex": 90})
+    with torch.no_grad(), attach(base, (worn(base, "customnet", rex),)) as adapted:
+        _, _, make = placed_latents(rex)(base, {})
+        assert torch.equal(token_of(adapted, conditions=left), token_of(adapted, conditions=right))
+        here, there, turned = (
+            make(adapted.run(time=torch.tensor([400]), **about), 1)
+            for about in ({"conditions": left}, {"conditions": right}, {"conditions": left, "views": views})
+        )
+        weight = next(t for live in adapted.live.values() for n, t in live.tensors.items() if n == "image.posed.weight")
+        change = token_of(adapted, views=views) - token_of(adapted)
+    posed = pose(torch.stack([views["<rex>"], torch.zeros(3)])) @ weight[:, -4:].T
+    assert torch.allclose(change[0, 0], posed[0] - posed[1], atol=1e-4)
+    assert torch.equal(here, turned)
+    channels, half = base.latent_shape[0], base.latent_shape[2] // 2
+    with torch.no_grad():
+        white = base.encode(torch.ones(1, 3, base.picture_size, base.picture_size))[0]
+    empty = [(latents[:, :channels] - white).abs().mean((0, 1, 2)) for latents in (here, there)]
+    assert float(empty[0][half + 3 :].mean()) < 0.1 * float(empty[0][:half].mean())
+    assert float(empty[1][: half - 3].mean()) < 0.1 * float(empty[1][half:].mean())
+
+
+def test_rows_without_a_subject_have_neither_token_nor_place(base: Any, rex: Subject) -> None:
+    with torch.no_grad(), attach(base, (worn(base, "customnet", rex),)) as adapted:
+        _, count, make = placed_latents(rex)(base, {})
+        run = adapted.run(time=torch.tensor([400, 400]), branches=("text", "negative"))
+        latents = make(run, 2)
+        live = next(live for live in adapted.live.values() if STATES in live.offers)
+        token = live.offers[STATES](run, 2)
+    assert count == 2 * base.latent_shape[0] == latents.shape[1]
+    subject, background = latents.chunk(2, 1)
+    assert subject[0].any()
+    assert not subject[1].any()
+    assert torch.equal(background[0], background[1])
+    assert token[0].any()
+    assert not token[1].any()
+
+
+def test_further_channels_are_a_convolution_of_all_channels(base: Any) -> None:
+    (layer,) = base.projections("input").values()
+    more, x = torch.randn(2, 5, *base.latent_shape[1:]), torch.randn(2, *base.latent_shape)
+    weight = torch.randn(layer.weight.shape[0], 5, 3, 3)
+    part = further_channels(lambda *_: ({}, 5, lambda *_: more))
+    with (
+        torch.no_grad(),
+        part(base, stored={"channels.weight": weight}, generator=torch.Generator(), scale=1.0) as live,
+    ):
+        live.run = Pass()
+        found = layer(x)
+        live.on = False
+        plain = layer(x)
+    whole = torch.nn.functional.conv2d(
+        torch.cat([x, more], 1), torch.cat([layer.weight, weight], 1), layer.bias, layer.stride, layer.padding
+    )
+    assert torch.allclose(found, whole, atol=1e-4)
+    assert not torch.allclose(plain, whole, atol=1e-2)
+    assert torch.equal(layer(x), plain)
+
+
+def test_the_background_is_a_text_or_a_picture(base: Any, rex: Subject) -> None:
+    size = base.picture_size
+    hole = box_masks(torch.tensor([[0.25, 0.25, 0.75, 0.75]]), size)
+    scene = torch.full((1, 3, size, size), 0.3)
+    with attach(base, (worn(base, "customnet", rex),)) as adapted:
+        beach, snow = (last_latents(adapted, f"<rex> {place}") for place in ("on the beach", "in the snow"))
+        first, inside, outside = (
+            last_latents(adapted, "<rex>", conditions={"source": shown, "mask": hole})
+            for shown in (scene, scene + 0.6 * hole, scene + 0.6 * (1 - hole))
+        )
+    assert not torch.allclose(beach, snow, atol=1e-3)
+    assert torch.equal(first, inside)
+    assert not torch.equal(first, outside)
+
+
+def test_both_attentions_are_added(base: Any, rex: Subject) -> None:
+    """Cross-attention is that of the text plus that of the picture, with keys and values of its own."""
+    kept: list[tuple[int, Any]] = []
+
+    def keep(call: AttentionCall) -> AttentionCall:
+        if call.site.kind == "cross":
+            kept.append((call.key.shape[2], call.beside))
+        return call
+
+    x, time = torch.ones(1, *base.latent_shape), torch.tensor([500])
+    with torch.no_grad(), attach(base, (worn(base, "customnet", rex, scale=0.7),)) as adapted:
+        run = adapted.run(time=time, latents=x, prompts=("a dog",))
+        run.operations += (keep,)
+        base.predict(x, time, base.text_states(["a dog"], words={}), context=run)
+    assert len(kept) == len([site for site in base.sites if site.kind == "cross"])
+    for length, beside in kept:
+        assert length == base.states_shape[0]
+        assert [(key.shape[2], much) for key, _, much in beside] == [(1, 0.7)]
+
+
+def test_views_of_one_subject_teach_the_viewpoint(base: Any, tmp_path: Path) -> None:
+    (stage,) = over(methods()["customnet"](Subject("<nobody>", "toy"), batch=24).pretraining, FEW)
+    batch = stage.loss[0].source.prepare(base)(0, streams(0, 0))
+    assert batch.references is not None
+    assert batch.references.moves is not None
+    assert float(batch.references.moves[..., 0].std()) > 0.5  # radians: from all sides
+    assert 4 < int((batch.conditions["source"].flatten(1) == 0.5).all(1).sum()) < 20
+    kinds = {name.split(".")[0] for name in trained_names(base, "customnet", tmp_path)}
+    assert kinds == {"image", "customnet"}
+    assert getattr(stage.train[0], "factor", 1) > 1

@@ -22,6 +22,7 @@ from .looked_tokens import looked_tokens
 from .multimodal_features import feature_regression, multimodal_features
 from .multimodal_states import states_of_multimodal
 from .noise_aware import noise_aware, tunable
+from .posed_tokens import placed_latents, posed_tokens
 from .predicted_embedding import embedding_regression, predicted_embedding
 from .query_states import explain, explanation, like_text_tower, query_states
 from .query_words import query_word, query_words, released_query_words
@@ -76,6 +77,8 @@ __all__ = [
     "multimodal_features",
     "noise_aware",
     "one_word",
+    "placed_latents",
+    "posed_tokens",
     "predicted_embedding",
     "prior_regression",
     "query_consistency",

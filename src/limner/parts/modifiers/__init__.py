@@ -5,6 +5,7 @@ from .bottleneck import bottleneck_adapters
 from .branches import branch_integration
 from .control_branch import control_branch, feature_branch, opened_control
 from .distribution import prompt_distribution, prompts_apart
+from .further_channels import further_channels
 from .head_low_rank import head_low_rank
 from .image_attention import attention_consistency, image_attention, otsu
 from .low_rank import low_rank
@@ -41,6 +42,7 @@ __all__ = [
     "control_branch",
     "encoded_mean_name",
     "feature_branch",
+    "further_channels",
     "hadamard",
     "head_low_rank",
     "image_added",
