@@ -313,8 +313,8 @@ def test_the_viewpoint_is_in_the_token_alone_and_the_place_in_the_latents_alone(
     with torch.no_grad():
         white = base.encode(torch.ones(1, 3, base.picture_size, base.picture_size))[0]
     empty = [(latents[:, :channels] - white).abs().mean((0, 1, 2)) for latents in (here, there)]
-    assert float(empty[0][half + 3 :].mean()) < 0.1 * float(empty[0][:half].mean())
-    assert float(empty[1][: half - 3].mean()) < 0.1 * float(empty[1][half:].mean())
+    assert float(empty[0][half + 3 :].mean()) < 0.3 * float(empty[0][:half].mean())
+    assert float(empty[1][: half - 3].mean()) < 0.3 * float(empty[1][half:].mean())
 
 
 def test_rows_without_a_subject_have_neither_token_nor_place(base: Any, rex: Subject) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from limner.core.pixels import to_tensor
 from limner.core.recipe import Recipe
 from limner.core.streams import stream, streams
 from limner.core.types import Batch, Live, Pass, References, Residuals
-from limner.core.views import move_between
+from limner.core.views import move_between, read_view
 from limner.engine.attach import Adapter, attach
 from limner.engine.sample import Canvas, PaintSettings, sample
 from limner.engine.train import Update, begin_update, joined_references
@@ -219,3 +220,20 @@ def test_joined_references_keep_their_boxes() -> None:
 def test_paint_takes_viewpoints_in_its_settings(base: Any) -> None:
     with pytest.raises(UnknownName):
         limner.paint(base, "a dog", settings=replace(TWO, views={"rex": 45}))
+
+
+def test_a_viewpoint_is_written_as_numbers() -> None:
+    assert PaintSettings(views={"rex": read_view("90"), "bo": read_view("45,10,1.2")}).metadata["views"] == {
+        "<rex>": [90.0, 0.0, 1.0],
+        "<bo>": [45.0, 10.0, 1.2],
+    }
+    with pytest.raises(InputError, match="degrees around the subject such as 90"):
+        read_view("left")
+
+
+def test_the_command_line_asks_for_a_viewpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from limner.apps.cli.main import main
+
+    words = ["paint", "a dog", "--view", "rex=90", "--steps", "2", "--out", str(tmp_path / "out"), "--base", "pocket"]
+    assert main(words) != 0
+    assert "concept to give a viewpoint to" in capsys.readouterr().err

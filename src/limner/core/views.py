@@ -57,6 +57,18 @@ def checked_views(views: Mapping[str, View]) -> dict[str, tuple[float, float, fl
     return checked
 
 
+def read_view(text: str) -> View:
+    """A viewpoint from its written form, numbers with commas between them: "90", "45,10,1.2". Raises `InputError` for
+    anything else."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"a viewpoint is degrees around the subject such as 90, or azimuth, elevation and a factor of the distance "
+            f"such as 45,10,1.2, not {text[:100]!r}"
+        ) from error
+
+
 def as_moves(views: Mapping[str, View]) -> dict[str, Tensor]:
     """Handle -> the move [3] of the camera."""
     import torch
