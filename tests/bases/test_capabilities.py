@@ -114,3 +114,21 @@ def test_a_scheduler_that_predicts_neither_noise_nor_velocity_is_refused() -> No
     path.__dict__.pop("_schedule", None)
     with pytest.raises(InputError, match="noise.*'sample'|epsilon.*'sample'"):
         _ = path.predicts
+
+
+def test_patch_tokens_are_those_of_the_self_supervised_network(base: Base) -> None:
+    pixels = torch.rand(2, 3, 128, 128)
+    tokens = base.patch_states(pixels)
+    assert tokens.shape == (2, 1 + 8 * 8, 160)
+    assert torch.allclose(torch.nn.functional.normalize(tokens[:, 0], dim=-1), judges.appearances(pixels), atol=1e-5)
+    changed = pixels.clone()
+    changed[:, :, :16, :16] = 0  # the first patch
+    far = (base.patch_states(changed) - tokens)[:, 1:].norm(dim=-1)
+    assert bool((far.argmax(1) == 0).all())
+
+
+def test_a_base_without_patch_tokens_says_where_to_put_the_network(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(base.__dict__, "_patches", raising=False)
+    monkeypatch.setattr(base, "patch_encoder", None)
+    with pytest.raises(InputError, match="into the base's folder as patch_encoder/"):
+        base.patch_states(torch.rand(1, 3, 128, 128))

@@ -25,7 +25,8 @@ from limner.parts.fusion import grounded_states, predicted_embedding, selected_s
 from limner.parts.fusion.grounded_states import touched
 from limner.parts.fusion.predicted_embedding import FEATURES
 from limner.parts.sources import pairs
-from limner.parts.sources.pairs import boxes_around, side_by_side
+from limner.parts.sources.pairs import side_by_side
+from limner.parts.sources.placing import boxes_around
 from limner.pocket.corpus import toys
 from limner.pocket.subjects import toy
 

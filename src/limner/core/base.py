@@ -113,6 +113,9 @@ class BaseCore(Protocol):
     # the other
     def picture_states(self, pixels: Tensor, depths: Sequence[float] = ...) -> Tensor: ...
 
+    # pixels -> class token and patch tokens [B, 1 + L, D] of a self-supervised encoder (DINO)
+    def patch_states(self, pixels: Tensor) -> Tensor: ...
+
     # ---------------------------------------------------------------------------------------------- reconstruction
 
     @property

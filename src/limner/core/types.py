@@ -32,6 +32,7 @@ class Live:
     reads: frozenset[str] = frozenset()
     may_read: frozenset[str] = frozenset()
     frames: int = 1  # frames of the longest clip that the base can sample with it
+    takes_view: bool = False  # whether it reads the viewpoint that the user asks for (`Pass.views`)
     on: bool = True  # False while the adapted base is suspended; changes of layers read it
     run: Pass | None = None  # the current run, for changes of layers that differ between its rows
     # for several subjects at once: name -> the stacked tensor that holds this modifier's tensor
@@ -74,6 +75,8 @@ class References:
     landmarks: Tensor | None = None  # [B, R, K, 2]: x and y as shares of width and height; NaN where unknown
     # [B, 4]: left, top, right and bottom of the subject in the picture to sample, as shares; NaN where unknown
     boxes: Tensor | None = None
+    # [B, R, 3]: move of the camera from each reference to the picture to sample (`core.views`); NaN where unknown
+    moves: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -102,6 +105,7 @@ class References:
             tuple(self.looks[row] for row in rows) if self.looks else (),
             None if self.landmarks is None else self.landmarks[rows],
             None if self.boxes is None else self.boxes[rows],
+            None if self.moves is None else self.moves[rows],
         )
 
 
@@ -122,6 +126,8 @@ class Batch:
     landmarks: Tensor | None = None  # [B, K, 2] of the pictures, as in `References`
     frames: int = 1  # number of consecutive rows that form one clip; they share their time
     render: Callable[[Any], Tensor] | None = None  # `adapted.Adapted` (which imports this module) -> [B, C, h, w]
+    # [B, 2]: range of each row's time, as shares of the base's; None: the range of the source
+    times: Tensor | None = None
 
     @property
     def layout(self) -> tuple[Any, ...]:
@@ -158,6 +164,7 @@ class Batch:
             None if self.landmarks is None else self.landmarks[rows],
             self.frames,
             None if render is None else lambda adapted: render(adapted)[rows],
+            None if self.times is None else self.times[rows],
         )
 
 
@@ -295,6 +302,8 @@ class Pass:
     guidance: float | None = None  # guidance scale, for a base whose denoiser reads it
     # handle -> [1, 1, h, w] in [0, 1]: share of each position of the latents that belongs to its subject
     regions: Mapping[str, Tensor] = field(default_factory=dict)
+    # handle -> [3]: move of the camera around its subject, away from the first of its pictures (`core.views`)
+    views: Mapping[str, Tensor] = field(default_factory=dict)
     # [rows]: handle -> its positions in the text-encoder hidden states
     handle_places: tuple[Mapping[str, tuple[int, ...]], ...] = ()
     text_places: int = 0  # number of text tokens in the sequence, where text and picture share one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -16,7 +16,8 @@ from limner.core.adapted import Adapted, Moment
 from limner.core.streams import stream
 from limner.core.subject import Subject
 from limner.core.types import Pass, Sampling
-from limner.errors import InputError, PaintingError
+from limner.core.views import as_moves, checked_views
+from limner.errors import InputError, PaintingError, UnknownName
 
 from .attach import AdaptedBase
 from .conditions import checked
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from limner.core.base import Base
     from limner.core.types import Denoiser, Guidance, ReferenceStream
+    from limner.core.views import View
 
     from .regions import Layout
 
@@ -51,6 +53,9 @@ class PaintSettings:
     and blends the predictions, "attention" attaches all concepts at once and restricts their words to their regions,
     "latents" samples each subject on latents of its own for half of the steps and composites these. `background` is the
     predictor of the rest of the picture: "base", or "all" concepts at once.
+
+    `views` turn the camera around subjects: handle -> degrees of azimuth away from the subject's first picture,
+    positive towards its left, or (azimuth, elevation, factor of the distance). Only some methods read it.
     """
 
     steps: int = 25
@@ -62,8 +67,10 @@ class PaintSettings:
     subject_from: float = 0.0
     compose: str = "blend"
     background: str = "base"
+    views: Mapping[str, View] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        checked_views(self.views)
         if not 1 <= self.steps <= 1000:
             raise InputError(f"steps must be from 1 to 1000, not {self.steps}")
         if not 0 <= self.guidance <= 100:
@@ -105,6 +112,8 @@ class PaintSettings:
             record["guide_between"] = list(self.guide_between)
         if self.subject_from:
             record["subject_from"] = self.subject_from
+        if self.views:
+            record["views"] = {handle: list(view) for handle, view in checked_views(self.views).items()}
         return record
 
 
@@ -114,7 +123,8 @@ class Canvas:
 
     The share `start` of the steps is skipped, so that sampling starts from the noised picture (SDEdit,
     arXiv:2108.01073). Before each step up to the share `until`, the area outside of the mask is replaced by the noised
-    picture; the remaining steps smooth the transition.
+    picture; the remaining steps smooth the transition. Adapters that read the conditions "source" and "mask" have the
+    picture and the mask, unless these conditions are given.
     """
 
     image: Image.Image
@@ -136,6 +146,13 @@ class Canvas:
         if mask is not None:
             where = (F.interpolate(mask, clean.shape[-2:], mode="area") > 0.5).to(clean)
         return clean, where
+
+    def conditions(self, base: Base, names: Set[str]) -> dict[str, Tensor]:
+        """The picture ("source") [1, 3, H, W] and, where there is one, the mask ("mask") [1, 1, H, W], as far as they
+        are among these names of conditions."""
+        seen = Subject.of([self.image], noun="canvas", handle="here", masks=[self.mask] if self.mask else ())
+        given = {"source": seen.tensor(base.picture_size), "mask": seen.masks(base.picture_size)}
+        return {name: tensor for name, tensor in given.items() if name in names and tensor is not None}
 
 
 @dataclass(frozen=True)
@@ -178,6 +195,9 @@ def sample(
     base = adapted.base
     adapted.check_together()
     _check_frames(adapted, frames, settings)
+    _check_views(adapted, settings)
+    if canvas:
+        conditions = {**canvas.conditions(base, adapted.painting_reads | adapted.may_read), **conditions}
     if layout and layout.compose == "latents":
         yield from _composited(adapted, prompts, seeds, settings, layout, canvas, conditions, frames)
         return
@@ -332,6 +352,7 @@ class _guided:
         self.states = dict(zip(texts, every.split(len(prompts)), strict=True))
         self.joined: dict[tuple[str, ...], Tensor] = {}  # branches -> their states joined, once for all steps
         self.scale = settings.guidance if adapted.base.guidance == "embedded" else None
+        self.views = {handle: move.to(adapted.base.device) for handle, move in as_moves(settings.views).items()}
         self.places = {branch: [self._places(row) for row in rows] for branch, rows in texts.items()}
         self.inner: Denoiser = self.plain
         if layout and layout.compose == "blend":
@@ -388,6 +409,7 @@ class _guided:
             "conditions": self._conditions(len(branches)),
             "frames": self.frames,
             "sampling": self.sampling,
+            "views": self.views,
         }
         run = self.adapted.run(time=t, latents=x, step=self.step, branches=tuple(reads), **about)
         run.operations = self.adapted.painting_operations
@@ -439,6 +461,20 @@ def _check_frames(adapted: Adapted, frames: int, settings: PaintSettings) -> Non
             "step: leave it "
             "out"
         )
+
+
+def _check_views(adapted: Adapted, settings: PaintSettings) -> None:
+    """Raise `InputError` for the viewpoint of a handle that no attached concept answers to, and of a concept that reads
+    none."""
+    handles = {answer.handle: place for place, adapter in enumerate(adapted.adapters) for answer in adapter.answers}
+    for handle in checked_views(settings.views):
+        if handle not in handles:
+            raise UnknownName("concept to give a viewpoint to, named", handle, handles)
+        if not any(live.takes_view for live in adapted.live.of(handles[handle])):
+            raise InputError(
+                f"{handle} was learned by a method that reads no viewpoint: name the side in the prompt (`seen from the "
+                "back`), or learn the subject with a method that turns it to a viewpoint"
+            )
 
 
 def _composited(

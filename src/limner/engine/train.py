@@ -471,9 +471,12 @@ def begin_update(
     batch, base = draw(step, at), adapted.base
     noise = torch.randn(batch.latents.shape, generator=at("noise")).to(base.device, base.dtype)
     times = base.draw_times(len(batch.latents) // batch.frames, at("time")).to(base.device)
-    if source.times != (0.0, 1.0):
-        low, high = source.times
+    if batch.times is not None:
+        low, high = batch.times[:: batch.frames].to(times.device).double().unbind(1)
         times = (low * base.num_train_times + times.double() * (high - low)).to(times.dtype)
+    elif source.times != (0.0, 1.0):
+        first, last = source.times
+        times = (first * base.num_train_times + times.double() * (last - first)).to(times.dtype)
     if batch.frames > 1:  # all frames of a clip share one time
         times = times.repeat_interleave(batch.frames)
     rows = share.rows_of(batch) if share.count > 1 else slice(None)
@@ -559,7 +562,8 @@ def joined_references(batches: Sequence[Batch]) -> References | None:
         return given[0]
     every = [batch.references or _nothing(given[0], len(batch.latents)) for batch in batches]
     masked, counted = all(r.masks is not None for r in every), all(r.identity is not None for r in every)
-    marked = all(r.landmarks is not None for r in every)
+    marked, boxed = all(r.landmarks is not None for r in every), all(r.boxes is not None for r in every)
+    moved = all(r.moves is not None for r in every)
     return References(
         torch.cat([r.pixels for r in every]),
         torch.cat([r.masks for r in every if r.masks is not None]) if masked else None,
@@ -569,6 +573,8 @@ def joined_references(batches: Sequence[Batch]) -> References | None:
         ~torch.cat([r.on for r in every]),
         tuple(look for r in every for look in r.looks) if all(r.looks for r in every) else (),
         torch.cat([r.landmarks for r in every if r.landmarks is not None]) if marked else None,
+        torch.cat([r.boxes for r in every if r.boxes is not None]) if boxed else None,
+        torch.cat([r.moves for r in every if r.moves is not None]) if moved else None,
     )
 
 

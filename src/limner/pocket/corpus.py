@@ -70,6 +70,14 @@ class toys:
 
         return caption(sample(number), seed=number)
 
+    def views(self, pictures: Sequence[int]) -> Tensor:
+        """[n, 3]: azimuth and elevation of the camera around the toy in radians, and its distance (`core.views`)."""
+        import torch
+
+        from limner.pocket.world import viewpoint
+
+        return torch.tensor([viewpoint(_graph(k)) for k in pictures])
+
     def drawn(self, pictures: Sequence[int], size: int) -> tuple[Tensor, Tensor | None]:
         from limner.pocket.world import draw
 

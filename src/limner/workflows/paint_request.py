@@ -147,6 +147,7 @@ def _base_choice(request: PaintRequest, concepts: list[Concept]) -> BaseChoice:
 
 
 def _settings(request: PaintRequest) -> Any:
+    from limner.core.views import read_view
     from limner.engine.sample import PaintSettings
 
     return PaintSettings(
@@ -158,6 +159,7 @@ def _settings(request: PaintRequest) -> Any:
         subject_from=request.subject_from,
         compose=request.compose,
         background=request.background,
+        views={name: read_view(text) for name, text in request.views.items()},
     )
 
 

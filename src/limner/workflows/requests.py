@@ -140,6 +140,8 @@ class PaintRequest(Request):
     any_base: bool = False
     layout: Path | None = None  # JSON file of handles and their regions
     regions: Mapping[str, str] = field(default_factory=dict)  # handle -> word, box "0,0,0.5,1", or file of a mask
+    # handle -> viewpoint: degrees of azimuth "90", or azimuth, elevation and factor of the distance "45,10,1.2"
+    views: Mapping[str, str] = field(default_factory=dict)
     compose: str = "blend"  # how regions act
     background: str = "base"  # the model that paints outside of all regions: base, or all concepts
     conditions: Mapping[str, Path] = field(default_factory=dict)  # name -> picture

@@ -121,6 +121,14 @@ def _add_regions(parser: Parser) -> None:
         "bottom: 0,0,0.5,1), or a mask's file; may be given several times",
     )
     group.add_argument(
+        "--view",
+        action="append",
+        default=[],
+        metavar="NAME=DEGREES",
+        help="turn the camera around a subject, away from its first picture: degrees of azimuth, or azimuth, elevation "
+        "and a factor of the distance (45,10,1.2); for methods that read a viewpoint; may be given several times",
+    )
+    group.add_argument(
         "--compose",
         choices=COMPOSE,
         default="blend",
@@ -199,6 +207,7 @@ def request_of(given: argparse.Namespace) -> PaintRequest:
         any_base=given.any_base,
         layout=given.regions,
         regions=_pairs("--region", given.region, "rex=left or bo=0.5,0,1,1"),
+        views=_pairs("--view", given.view, "rex=90 or bo=45,10"),
         compose=given.compose,
         background=given.background,
         conditions={name: Path(file) for name, file in _pairs("--condition", files, "depth=depth.png").items()},

@@ -25,6 +25,7 @@ from limner.errors import InputError, UnknownName
 
 from .control import with_channels
 from .layout import laid_out
+from .patches import PatchEncoder, open_patch_encoder
 from .text import TextAttention, Tower
 
 
@@ -60,6 +61,8 @@ class Family:
         self.name = name
         # Folder of a CLIP whose image encoder a recipe's encoders may use.
         self.image_encoder = image_encoder
+        # Folder of a self-supervised vision transformer that a recipe's encoders may use.
+        self.patch_encoder: Path | None = None
         self.denoiser, self.autoencoder, self.towers = denoiser, autoencoder, tuple(towers)
         self.scheduler_config = dict(scheduler.config)
         # Purpose of its distillation; empty for a base that was not distilled.
@@ -337,6 +340,15 @@ class Family:
         states = self._looked_at(pixels, output_hidden_states=True).hidden_states
         return torch.cat([states[int((len(states) - 1) * depth + 1e-6)] for depth in depths], 1)
 
+    def patch_states(self, pixels: Tensor) -> Tensor:
+        """[B, 3, H, W] in [0, 1] -> class token and patch tokens of a self-supervised encoder [B, 1 + L, D]. Raises
+        `InputError` for a base without one."""
+        return self._patches(pixels).to(self.dtype)
+
+    @functools.cached_property
+    def _patches(self) -> PatchEncoder:
+        return open_patch_encoder(self.patch_encoder, base=self.name, device=self.device, dtype=self.dtype)
+
     def _looked_at(self, pixels: Tensor, **more: Any) -> Any:
         tower, size, mean, std = self._picture_tower
         inputs = F.interpolate(pixels.to(self.device, self.dtype), (size, size), mode="bicubic", antialias=True)
@@ -517,12 +529,14 @@ class Family:
     def projections(self, what: str) -> dict[str, nn.Module]:
         """Layers of the denoiser for low-rank changes, by name.
 
-        what: "attention", its parts "self_attention", "cross_attention" and "cross_attention_kv", or "everything",
-            which adds convolutions, except grouped ones, since these have no rank to lower
+        what: "attention", its parts "self_attention", "cross_attention" and "cross_attention_kv"; "everything", which
+            adds convolutions, except grouped ones, since these have no rank to lower; and of a UNet the parts of
+            "everything" "decoder", the layers after the middle, and "input", the one layer that reads the latents
 
         Layers whose output nothing reads are left out.
         """
         known = {"everything": (nn.Linear, nn.Conv2d), **dict.fromkeys(ATTENTION, (nn.Linear,))}
+        known |= dict.fromkeys(PARTS_OF_UNET, known["everything"])
         if what not in known:
             raise UnknownName("set of layers", what, known)
         layers = {n: m for n, m in self.denoiser.named_modules() if isinstance(m, known[what])}
@@ -534,8 +548,12 @@ class Family:
             layers = {n: m for n, m in layers.items() if n.startswith(within)}
         if what == "cross_attention_kv":
             layers = {n: m for n, m in layers.items() if f"{n}.".startswith(self._starts(what))}
+        if what in PARTS_OF_UNET:
+            unet = isinstance(self.denoiser, UNet2DConditionModel)
+            layers = {n: m for n, m in layers.items() if unet and n.startswith(PARTS_OF_UNET[what])}
         if not layers:
-            raise InputError(f"{what} matches no layer of {self.name} ({self.family}): this base has no such attention")
+            lacks = "UNet" if what in PARTS_OF_UNET else "such attention"
+            raise InputError(f"{what} matches no layer of {self.name} ({self.family}): this base has no {lacks}")
         return {f"denoiser.{name}": layer for name, layer in layers.items()}
 
     def transformer_blocks(self) -> dict[str, tuple[nn.Module, nn.Module, int]]:
@@ -594,6 +612,7 @@ def _between_ones(depth: Tensor) -> Tensor:
 
 
 ATTENTION = ("attention", "self_attention", "cross_attention", "cross_attention_kv")
+PARTS_OF_UNET = {"decoder": ("up_blocks.", "conv_out"), "input": ("conv_in",)}
 _ATTENTION_LAYERS = (
     *(".to_q", ".to_k", ".to_v", ".to_out.0", ".add_q_proj", ".add_k_proj", ".add_v_proj", ".to_add_out"),
     *(".to_qkv_mlp_proj", ".attn.to_out"),

@@ -105,6 +105,7 @@ def load(
     import torch
 
     from .opening import DTYPES, QUANTISED, Opening, read_file, read_index
+    from .patches import patch_folder
 
     for asked in (dtype, *(dtypes or {}).values()):
         if asked not in DTYPES:
@@ -125,7 +126,7 @@ def load(
         index, parts = read_index(source, offline=offline), {}
     opening = Opening(source, device, dtype, dtypes or {}, quantise, offline, index, parts)
     base: Any = _family(opening, name).load(opening)
-    base.distilled = opening.distilled
+    base.distilled, base.patch_encoder = opening.distilled, patch_folder(source)
     if "without guidance" in base.distilled:  # the base's own pipeline runs one pass at any scale of guidance
         base.guidance = "embedded"
     if "bfloat16" in (dtype, *(dtypes or {}).values()):

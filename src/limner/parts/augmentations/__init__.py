@@ -4,6 +4,8 @@ from .blurring import blurred
 from .cutting import cut_out
 from .erasing import erased
 from .noise import noise_around
+from .pasting import pasted
+from .relighting import relit
 from .warping import warped
 
 __all__ = [
@@ -11,5 +13,7 @@ __all__ = [
     "cut_out",
     "erased",
     "noise_around",
+    "pasted",
+    "relit",
     "warped",
 ]

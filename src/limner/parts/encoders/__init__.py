@@ -11,15 +11,20 @@ from .clip import (
     clip_tokens,
 )
 from .denoiser import denoiser_levels
+from .details import detail_map
 from .expressions import clip_class_depths, expression_code, side_by_side
 from .faces import face_embedding, face_landmarks, face_points, landmark_names
 from .gan_latent import gan_latent
 from .keypoints import face_region, keypoint_image, keypoints, landmark_image, landmark_map
 from .looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, placed
 from .masks import background_masks, face_masks, masks_around_faces, propagated_masks, subject_masks
+from .looks import all_of, alone, close_up, each_of, first_of, mean_of, pictures_alone, placed
+from .masks import background_masks, propagated_masks, subject_masks
 from .multimodal import multimodal_places
+from .patches import patch_tokens
 from .qformer import QueryFormer
 from .resampler import Resampler
+from .scenes import scene_of
 
 __all__ = [
     "QueryFormer",
@@ -37,6 +42,7 @@ __all__ = [
     "clip_tokens",
     "close_up",
     "denoiser_levels",
+    "detail_map",
     "each_of",
     "expression_code",
     "face_embedding",
@@ -44,6 +50,7 @@ __all__ = [
     "face_masks",
     "face_points",
     "face_region",
+    "first_of",
     "gan_latent",
     "keypoint_image",
     "keypoints",
@@ -53,9 +60,11 @@ __all__ = [
     "masks_around_faces",
     "mean_of",
     "multimodal_places",
+    "patch_tokens",
     "pictures_alone",
     "placed",
     "propagated_masks",
+    "scene_of",
     "side_by_side",
     "structured_captions",
     "subject_masks",

@@ -63,6 +63,19 @@ class each_of:
 
 
 @dataclass(frozen=True)
+class first_of:
+    """An encoder's features of a row's first picture: [B, …].
+
+    encoder: pixels -> features
+    """
+
+    encoder: Encoder
+
+    def __call__(self, base: Base, references: References) -> Tensor:
+        return _each(self.encoder, base, replace(references, pixels=references.pixels[:, :1]))[:, 0]
+
+
+@dataclass(frozen=True)
 class placed:
     """An encoder's features [n, 1 + L, S, D] of the global token and L patch tokens, for each of a row's pictures.
 

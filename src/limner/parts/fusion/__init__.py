@@ -3,6 +3,7 @@
 from .aligner import aligner_net, alignment
 from .attention_mixture import attention_mixture, router_prior
 from .clean_reference import clean_reference
+from .collage_network import collage_network
 from .context_stack import context_stack
 from .convolutional import details_of_pixels
 from .decoupled_cross_attention import decoupled_cross_attention
@@ -22,6 +23,7 @@ from .masked_identities import masked_identities, stacked_tokens
 from .multimodal_features import feature_regression, multimodal_features
 from .multimodal_states import states_of_multimodal
 from .noise_aware import noise_aware, tunable
+from .posed_tokens import placed_latents, posed_tokens
 from .predicted_embedding import embedding_regression, predicted_embedding
 from .query_states import explain, explanation, like_text_tower, query_states
 from .query_words import query_word, query_words, released_query_words
@@ -33,6 +35,7 @@ from .selected_states import query_consistency, selected_states
 from .set_tokens import few_to_many, set_tokens
 from .subject_attention import subject_attention
 from .text_off import mixed_attention, text_off
+from .tokens_for_text import tokens_for_text
 from .word_mappers import one_word, words_of_depths
 from .words_of_pictures import words_of_pictures
 
@@ -46,6 +49,7 @@ __all__ = [
     "beside_own",
     "clean_reference",
     "code_tokens",
+    "collage_network",
     "context_stack",
     "cross_sites",
     "decoupled_cross_attention",
@@ -75,6 +79,8 @@ __all__ = [
     "multimodal_features",
     "noise_aware",
     "one_word",
+    "placed_latents",
+    "posed_tokens",
     "predicted_embedding",
     "prior_regression",
     "query_consistency",
@@ -93,6 +99,7 @@ __all__ = [
     "states_of_multimodal",
     "subject_attention",
     "text_off",
+    "tokens_for_text",
     "tunable",
     "weight_regression",
     "within_box",

@@ -69,6 +69,7 @@ class decoupled_cross_attention:
         strength = scale * self.scale
         own, make = self.states(base, stored, generator) if self.states else self._projected(base, stored, generator)
         live = Live(tensors={**own, **self._keys_values(base, stored)})
+        live.takes_view = getattr(self.states, "takes_view", False)
 
         def read(run: Pass, rows: int) -> Tensor:
             if id(self) not in run.cache:

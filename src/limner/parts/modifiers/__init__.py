@@ -7,6 +7,7 @@ from .branches import branch_integration
 from .control_branch import control_branch, feature_branch, opened_control
 from .distribution import prompt_distribution, prompts_apart
 from .explicit_rank_one import explicit_rank_one
+from .further_channels import further_channels
 from .head_low_rank import head_low_rank
 from .image_attention import attention_consistency, image_attention, otsu
 from .low_rank import low_rank
@@ -48,6 +49,7 @@ __all__ = [
     "encoded_mean_name",
     "explicit_rank_one",
     "feature_branch",
+    "further_channels",
     "hadamard",
     "head_low_rank",
     "image_added",

@@ -14,17 +14,19 @@ from .other_people import people_by_age
 from .pairs import jittered, pairs
 from .people import pairs_of_people, references_to_paint, without_references
 from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
+from .placing import Hole
 from .pool import growing_pool
 from .prompts import prompts
 from .retrieved import retrieved
 from .shown import all_seen
 from .texts import corpus_texts
-from .times import at_times
+from .times import at_times, mostly_at
 
 __all__ = [
     "FACE_TEMPLATES",
     "PHOTO_TEMPLATES",
     "STRUCTURED",
+    "Hole",
     "all_seen",
     "at_times",
     "by_hand",
@@ -39,6 +41,7 @@ __all__ = [
     "feedback",
     "growing_pool",
     "jittered",
+    "mostly_at",
     "pairs",
     "pairs_of_people",
     "people_by_age",

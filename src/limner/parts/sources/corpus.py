@@ -91,6 +91,17 @@ class Shelf:
         say: Callable[[Sequence[int]], Tensor] | None = getattr(self.corpus, "landmarks", None)
         return say(pictures).to(self.base.device) if say else None
 
+    def views(self, pictures: Sequence[int]) -> Tensor:
+        """[n, 3]: the camera's viewpoints (`core.views`), NaN where unknown. Raises `InputError` for a corpus without
+        them."""
+        say: Callable[[Sequence[int]], Tensor] | None = getattr(self.corpus, "views", None)
+        if say is None:
+            raise InputError(
+                f"this method learns from the viewpoint of every picture, and the corpus {self.corpus.name} has none: "
+                "give a corpus with `views`, such as renders of objects from known cameras"
+            )
+        return say(pictures).to(self.base.device)
+
     def points(self, pictures: Sequence[int]) -> Tensor:
         """[n, 5, 2]: the five points of each picture's face (`core.faces.FIVE`), x and y as shares, NaN where unknown:
         the corpus's own, or those that the base's landmark detector finds. Raises `InputError` where there is neither.

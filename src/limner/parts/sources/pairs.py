@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from limner.core.landmarks import mirrored, moved
 from limner.core.recipe import Source
 from limner.core.types import Batch, References
+from limner.core.views import move_between
 from limner.parts.augmentations.plain import on_plain
 from limner.parts.encoders.keypoints import keypoint_image
+
+from .placing import boxes_around
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from limner.core.base import Base
     from limner.core.corpus import Corpus
     from limner.core.types import Streams
+
+    from .corpus import Shelf
+    from .placing import Hole
 
 
 Ground: TypeAlias = Literal["own", "plain", "swapped", "shared"]
@@ -48,6 +54,8 @@ def pairs(
     masked: bool = False,
     boxes: bool = False,
     keypoints: bool = False,
+    moves: bool = False,
+    hole: Hole | None = None,
     alike: int = 1,
     drop_image: float = 0.05,
     drop_text: float = 0.05,
@@ -59,7 +67,7 @@ def pairs(
     """Batches of targets, each with references of its subject.
 
     Probabilities of dropping the picture, the text or both are IP-Adapter's (Sec. 4.1 of arXiv:2308.06721). Raises
-    `InputError` where masks are needed and the corpus has none.
+    `InputError` where masks or viewpoints are needed and the corpus has none.
 
     batch: targets in an update
     references: references for each target; a subject with too few pictures lends one twice
@@ -69,6 +77,9 @@ def pairs(
     masked: whether the loss counts on the subject alone
     boxes: whether references give the box of the subject in the target
     keypoints: whether the batch has the condition "keypoints": a drawing of the five points of the target's face
+    moves: whether references give the move of the camera from each of them to the target
+    hole: draws the part of the target where the subject is to be put; the batch then has the conditions "source", the
+        target picture, and "mask", this part. None leaves both out
     alike: neighbouring rows of one subject, with other pictures
     drop_image: probability of no references, from 0 to 1
     drop_text: probability of an empty caption, from 0 to 1
@@ -87,6 +98,8 @@ def pairs(
         masked=masked,
         boxes=boxes,
         keypoints=keypoints,
+        moves=moves,
+        hole=hole,
         alike=alike,
         drop_image=drop_image,
         drop_text=drop_text,
@@ -105,7 +118,7 @@ def pairs(
 
         training_corpus = corpus_of(base, corpus)
         shelf, subjects = Shelf(training_corpus, base), [list(pictures) for pictures in training_corpus.subjects]
-        if (masked or boxes or ground != "own") and shelf.masks(subjects[0][:1]) is None:
+        if (masked or boxes or hole or ground != "own") and shelf.masks(subjects[0][:1]) is None:
             raise InputError(
                 f"this method needs to know where the subject is, and the corpus {training_corpus.name} has masks for "
                 f"{training_corpus.record['masks']} of {training_corpus.record['pictures']} pictures: put a mask beside every one (NAME.mask.png, "
@@ -151,7 +164,8 @@ def pairs(
                 dropped,
                 tuple(looks(training_corpus, k) for k in targets),
                 None if marks is None else marks.unflatten(0, (batch, references)),
-                boxes_around(shelf.masks(targets)) if boxes else None,
+                boxes_around(_known(shelf.masks(targets))) if boxes else None,
+                _moves(shelf, seen, targets) if moves else None,
             )
             where = shelf.masks(targets) if masked else None
             if where is not None:
@@ -160,6 +174,11 @@ def pairs(
             if keypoints:
                 drawn = keypoint_image(shelf.points(targets), base.picture_size)
                 about["conditions"] = {"keypoints": drawn.to(base.device, base.dtype)}
+            if hole:
+                scene = hole.scene(shelf.pixels(targets), at("scene"))
+                to_paint = {"source": scene, "mask": hole(_known(shelf.masks(targets)), at("hole"))}
+                given = {key: condition.to(base.device, base.dtype) for key, condition in to_paint.items()}
+                about["conditions"] = about.get("conditions", {}) | given
             return Batch(shelf.latents(targets), tuple(captions), mask=where, **about)
 
         subjects_of = {k: who for who, pictures in enumerate(subjects) for k in pictures}
@@ -168,21 +187,15 @@ def pairs(
     return Source(name, "corpus", prepare, over=lambda other: again(corpus=other))
 
 
-def boxes_around(masks: Tensor | None) -> Tensor:
-    """[n, 4]: left, top, right, bottom of each mask where it is above 0.5, as shares; NaN for an empty mask.
+def _known(masks: Tensor | None) -> Tensor:
+    assert masks is not None  # checked before the first batch
+    return masks
 
-    masks: [n, 1, H, W] in [0, 1]
-    """
-    import torch
 
-    assert masks is not None
-    edges = []
-    for inside in (masks[:, 0].amax(1) > 0.5, masks[:, 0].amax(2) > 0.5):  # over rows: columns; over columns: rows
-        count, on = inside.shape[1], inside.to(torch.uint8)
-        edges.append((on.argmax(1) / count, 1 - on.flip(1).argmax(1) / count))
-    (left, right), (top, bottom) = edges
-    boxes = torch.stack([left, top, right, bottom], 1)
-    return torch.where((masks.flatten(1).amax(1) > 0.5)[:, None], boxes, torch.nan)
+def _moves(shelf: Shelf, seen: Sequence[Sequence[int]], targets: Sequence[int]) -> Tensor:
+    """[B, R, 3]: the move of the camera from each reference to the target."""
+    start = shelf.views([k for line in seen for k in line]).unflatten(0, (len(seen), len(seen[0])))
+    return move_between(start, shelf.views(targets)[:, None].expand_as(start))
 
 
 def _chosen(pictures: Sequence[int], references: int, target: str, generator: Generator) -> list[int]:

@@ -1,13 +1,16 @@
-"""Sources restricted to part of the diffusion times."""
+"""Sources restricted to part of the diffusion times, or with more rows in a part of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from limner.core.base import Base
     from limner.core.corpus import Corpus
     from limner.core.recipe import Source
+    from limner.core.types import Batch, Streams
 
 
 def at_times(source: Source, first: float, last: float) -> Source:
@@ -28,3 +31,38 @@ def at_times(source: Source, first: float, last: float) -> Source:
         return at_times(again(corpus), first, last)
 
     return replace(source, times=(first, last), over=over if again else None)
+
+
+def mostly_at(source: Source, first: float, last: float, *, evenly: float = 0.3) -> Source:
+    """The same source, with most rows' times drawn between two shares of the base's, and the others' from all of them.
+
+    It is the adaptive timestep sampling of AnyDoor (Sec. 3.4 of arXiv:2307.09481), with a range for each kind of data.
+    Raises `ValueError` unless 0 <= first < last <= 1.
+
+    source: the source
+    first: least share of the times, from 0, where pictures are clean
+    last: largest share of the times, up to 1, where they are noise
+    evenly: share of rows whose times are drawn from all, from 0 to 1
+    """
+    if not 0 <= first < last <= 1:
+        raise ValueError(f"times are between two rising shares from 0 to 1, not {first} and {last}")
+
+    def prepare(base: Base) -> Callable[[int, Streams], Batch]:
+        import torch
+
+        drawing = source.prepare(base)
+
+        def draw(step: int, at: Streams) -> Batch:
+            batch = drawing(step, at)
+            free = torch.rand(len(batch.latents) // batch.frames, generator=at("range of times")) < evenly
+            free = free.repeat_interleave(batch.frames)
+            ranges = torch.where(free[:, None], torch.tensor([0.0, 1.0]), torch.tensor([first, last]))
+            return replace(batch, times=ranges)
+
+        return draw
+
+    def over(corpus: Corpus) -> Source:
+        assert source.over is not None
+        return mostly_at(source.over(corpus), first, last, evenly=evenly)
+
+    return replace(source, prepare=prepare, over=over if source.over else None)

@@ -16,7 +16,7 @@ from .relations import SIDEWAYS, in_a_row, place
 from .toys import build, individual
 from .vocabulary import COLOURS, CORE, JOINTED, World
 
-__all__ = ["clip", "panorama", "portrait", "references", "sample", "showing", "turntable", "with_camera"]
+__all__ = ["clip", "panorama", "portrait", "references", "sample", "showing", "turntable", "viewpoint", "with_camera"]
 
 DISTANCE = {"close": 1.85, "medium": 2.35, "far": 4.2}
 TURN = {
@@ -126,6 +126,13 @@ def turntable(graph: SceneGraph, count: int) -> list[SceneGraph]:
     camera = graph.camera
     step = 2 * math.pi / count
     return [replace(graph, camera=replace(camera, azimuth=camera.azimuth + k * step)) for k in range(count)]
+
+
+def viewpoint(graph: SceneGraph) -> tuple[float, float, float]:
+    """Azimuth and elevation (radians) of the camera around the first toy, and its distance. The azimuth is 0 in front
+    of the toy and rises towards its left."""
+    camera, around = graph.camera, graph.camera.azimuth - graph.toys[0].turn
+    return (around + math.pi) % (2 * math.pi) - math.pi, camera.elevation, camera.distance
 
 
 def panorama(graph: SceneGraph, count: int) -> list[SceneGraph]:

@@ -1,0 +1,70 @@
+"""Further channels of the denoiser's input: pictures concatenated with the noised latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from limner.core.types import Live
+
+from .parameters import prefixed, taken, under
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from limner.core.base import Base
+    from limner.core.types import Pass
+
+Channels: TypeAlias = (
+    "Callable[[Base, Mapping[str, Tensor]], tuple[dict[str, Tensor], int, Callable[[Pass, int], Tensor]]]"
+)
+"""Base and stored tensors by name -> tensors to store, number of channels, and (run, its rows) -> the channels
+[rows, channels, h, w] at the latents' size."""
+
+
+@dataclass(frozen=True)
+class further_channels:
+    """The denoiser's first layer reads further channels beside the latents.
+
+    A convolution is linear, so weights for these channels alone, added to the first layer's output, are the same as one
+    convolution of all channels, concatenated. They are zero at first. On bases with a UNet.
+
+    channels: makes the channels
+    name: prefix of its tensors' names
+    reads: conditions that the channels are made of, as far as these are given
+    """
+
+    channels: Channels
+    name: str = "channels"
+    reads: frozenset[str] = frozenset()
+
+    @contextmanager
+    def __call__(
+        self, base: Base, *, stored: Mapping[str, Tensor], generator: Generator, scale: float
+    ) -> Iterator[Live]:
+        import torch
+        import torch.nn.functional as F
+
+        ((_, module),) = base.projections("input").items()
+        first: Any = module
+        prefix = f"{self.name}."
+        given = under(prefix, stored)
+        kept, count, make = self.channels(base, given)
+        out, kernel = first.weight.shape[0], first.weight.shape[2:]
+        own = taken({"weight": torch.zeros(out, count, *kernel)}, given, base, what="the further input channels")
+        live = Live(prefixed(prefix, {**own, **kept}), may_read=self.reads)
+
+        def hook(layer: Any, inputs: Any, output: Tensor) -> Tensor:
+            if not live.on or live.run is None:
+                return output
+            more = make(live.run, len(inputs[0])).to(inputs[0])
+            return output + scale * F.conv2d(more, own["weight"], None, layer.stride, layer.padding, layer.dilation)
+
+        handle = first.register_forward_hook(hook) if scale else None
+        try:
+            yield live
+        finally:
+            if handle:
+                handle.remove()
