@@ -16,10 +16,8 @@ from .expressions import clip_class_depths, expression_code, side_by_side
 from .faces import face_embedding, face_landmarks, face_points, landmark_names
 from .gan_latent import gan_latent
 from .keypoints import face_region, keypoint_image, keypoints, landmark_image, landmark_map
-from .looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, placed
-from .masks import background_masks, face_masks, masks_around_faces, propagated_masks, subject_masks
 from .looks import all_of, alone, close_up, each_of, first_of, mean_of, pictures_alone, placed
-from .masks import background_masks, propagated_masks, subject_masks
+from .masks import background_masks, face_masks, masks_around_faces, propagated_masks, subject_masks
 from .multimodal import multimodal_places
 from .patches import patch_tokens
 from .qformer import QueryFormer
