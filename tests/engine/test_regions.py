@@ -80,6 +80,15 @@ def test_weights_of_all_parts_sum_to_one(base: Any, pair: Any) -> None:
     assert torch.allclose(total, torch.ones_like(total), atol=1e-6)
 
 
+def test_what_has_no_place_acts_in_every_region(base: Any, pair: Any) -> None:
+    """A control branch or a style is in every part; a region of its own makes it a subject."""
+    style = replace(adapter(base, 3, "<s>", "style"), everywhere=True)
+    with attach(base, (*pair, style)) as adapted:
+        assert [part.places for part in parts_of(adapted, layout(base))] == [(0, 2), (1, 2), (2,)]
+        own = Layout(region_masks({"a": "left", "s": "right"}, handles=("<a>", "<s>"), size=base.latent_shape[1:]))
+        assert [part.places for part in parts_of(adapted, own)] == [(0,), (2,)]
+
+
 def test_words_are_read_within_their_regions_alone(base: Any, pair: Any) -> None:
     """Exact zeros of attention to a handle's words outside its region, in every cross-attention layer; its sum is 1
     still."""
@@ -149,6 +158,10 @@ def test_a_way_of_painting_of_its_own_cannot_be_blended(base: Any, pair: Any) ->
     own = replace(pair[0], recipe=replace(pair[0].recipe, painting=Painting(parallel_stream=lambda prompt: prompt)))
     with pytest.raises(InputError, match="<a> has a way of sampling of its own .parallel_stream."):
         predicted(base, (own, pair[1]), SAID, layout(base))
+    elsewhere = layout(base)
+    masks = {"<b>": elsewhere.masks["<b>"]}
+    with pytest.raises(InputError, match="<a> has a way of sampling of its own .* cannot be painted beside subjects"):
+        predicted(base, (own, pair[1]), SAID, replace(elsewhere, masks=masks))
 
 
 def test_regions_of_paint_are_checked_at_the_door(base: Any, rex: Any) -> None:

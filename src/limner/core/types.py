@@ -286,7 +286,8 @@ class Pass:
     references: References | None = None  # references of every row, in training
     lives: tuple[Live, ...] = ()  # all attached modifiers
     reference_stream: bool = False  # the first row of each branch is a reference stream
-    parallel_stream: bool = False  # the second half of each branch's rows are parallel streams of the first
+    # the second half of each branch's rows are parallel streams of the first half, or their first pass at this step
+    parallel_stream: bool = False
     conditions: Mapping[str, Tensor] = field(default_factory=dict)  # name -> [rows, 1 or 3, H, W] in [0, 1]
     frames: int = 1  # number of consecutive rows that form one clip; a reference stream comes before all clips
     sampling: Sampling = field(default_factory=Sampling)  # shared by all runs of one sampling
