@@ -89,6 +89,22 @@ def test_what_has_no_place_acts_in_every_region(base: Any, pair: Any) -> None:
         assert [part.places for part in parts_of(adapted, own)] == [(0,), (2,)]
 
 
+def test_a_region_is_painted_against_the_negative_of_its_own_concept(base: Any, pair: Any) -> None:
+    """The words of a concept that does not act are unknown to the base in its negative prompt as well."""
+    own = [
+        replace(each, recipe=replace(each.recipe, painting=Painting(negative=f"{each.handle} in the dark")))
+        for each in pair
+    ]
+    with attach(base, own) as adapted:
+        assert adapted.negative == "<a> in the dark, <b> in the dark"
+        with adapted.only(1):
+            assert adapted.negative == "<b> in the dark"
+    blend = predicted(base, own, SAID, replace(layout(base), operations=()))
+    alone = predicted(base, own[:1], SAID.replace("<b>", "car"), None)
+    left = layout(base).masks["<a>"] == 1
+    assert torch.allclose((blend * left), (alone * left), atol=1e-4)
+
+
 def test_words_are_read_within_their_regions_alone(base: Any, pair: Any) -> None:
     """Exact zeros of attention to a handle's words outside its region, in every cross-attention layer; its sum is 1
     still."""

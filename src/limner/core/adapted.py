@@ -64,6 +64,10 @@ class Adapted(Protocol):
     @property
     def painting_operations(self) -> tuple[AttentionOp, ...]: ...
 
+    # prompt of the negative branch where the user gives none
+    @property
+    def negative(self) -> str: ...
+
     # branches that guidance may ask for beside "text" and "negative"
     @property
     def branches(self) -> dict[str, Callable[[str], str]]: ...

@@ -120,6 +120,11 @@ class AdaptedBase:
         return (*self.operations, *own)
 
     @property
+    def negative(self) -> str:
+        """Prompt of the negative branch where the user gives none, from the adapters that act."""
+        return ", ".join(text for adapter in self._painting if (text := adapter.recipe.painting.negative))
+
+    @property
     def branches(self) -> dict[str, Callable[[str], str]]:
         """Branches that guidance may ask for beside "text" and "negative". Raises `InputError` where two attached
         recipes bring one of the same name."""

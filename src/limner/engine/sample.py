@@ -329,9 +329,7 @@ class _guided:
         self.conditions, self.frames, self.sampling = conditions, frames, Sampling()
         # number of branches -> conditions repeated for them, once for all steps
         self.repeated: dict[int, dict[str, Tensor]] = {}
-        against = settings.negative or ", ".join(o.recipe.painting.negative for o in adapted.adapters if o.scale).strip(
-            ", "
-        )
+        against = settings.negative or adapted.negative
         texts = {"text": prompts, "negative": [against] * len(prompts)}
         for branch, reads in adapted.branches.items():
             texts[branch] = [reads(prompt) for prompt in prompts]
