@@ -13,17 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 import limner
 from limner.core.method import settings
 from limner.core.recipe import Recipe
+from limner.core.regions import region_masks
 from limner.core.subject import Subject
 from limner.engine.attach import attach
+from limner.engine.regions import Layout
+from limner.engine.sample import sample
 from limner.engine.train import train
 from limner.errors import InputError
 from limner.library.opening import adapter_of
 from limner.methods import card, methods
+from limner.parts.attention import kept_to_regions
 
 from .helpers import (
     QUICK,
@@ -232,6 +237,32 @@ def paint_at_half_scale(base: Any, concept: limner.Concept) -> Tensor | None:
         if "it can be attached at scale 0 or 1, not 0.5" not in str(error):
             raise
         return None
+
+
+@EVERY
+def test_three_subjects_in_one_prompt_are_painted_or_refused(base: Any, rex: Subject, name: str) -> None:
+    """Three concepts of a method, without regions and with two: a picture, or an error that says why not."""
+    from limner.pocket.subjects import toy
+
+    more = (
+        (person(2_000_079), person(2_000_005)) if for_faces(name) else (toy("car", 2_000_021), toy("boat", 2_000_022))
+    )
+    subjects = (rex, *(replace(s, handle=handle) for s, handle in zip(more, ("<bo>", "<kit>"), strict=True)))
+    adapters = [replace(adapter(base, name, subject), noun=subject.noun) for subject in subjects]
+    masks = region_masks(
+        {"rex": "left third", "bo": "right third"}, handles=("<rex>", "<bo>"), size=base.latent_shape[1:]
+    )
+    for layout in (None, Layout(masks, operations=(kept_to_regions(),))):
+        refusal = ""
+        try:
+            with torch.no_grad(), attach(base, adapters) as adapted:
+                *_, last = sample(adapted, ["<rex> and <bo> and <kit>"], seeds=[1], settings=QUICK, layout=layout)
+            assert bool(last.latents.isfinite().all())
+        except InputError as error:
+            refusal = str(error)
+        assert not refusal or "<bo>" in refusal or "two of these concepts" in refusal
+        assert ".beside." not in refusal
+    assert untouched(base)
 
 
 @EVERY_TUNED

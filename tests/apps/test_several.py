@@ -87,3 +87,27 @@ def test_regions_that_cannot_be(
     assert run("paint", "<rex> and <bo>", "--with", *files, "--steps", 2, "--out", tmp_path, *flags) == 1
     assert said in capsys.readouterr().err
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_concepts_that_cannot_be_painted_together_are_named(
+    base: Any, files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two that need a reference stream each, and one of them beside a subject in a region."""
+    styles = [
+        limner.learn(base, toy("dog", 2_000_022 + k, name=name, count=1), method="stylealigned").save(
+            tmp_path / f"{name}.safetensors"
+        )
+        for k, name in enumerate(("ink", "oil"))
+    ]
+    out = ["--steps", 2, "--out", tmp_path / "out"]
+    assert run("paint", "<ink> and <oil>", "--with", *styles, *out) == 1
+    assert "<ink> and <oil> each need a reference stream of their own; only one such" in capsys.readouterr().err
+    assert run("paint", "<ink> and <rex>", "--with", styles[0], files[0], "--region", "rex=left", *out) == 1
+    captured = capsys.readouterr().err
+    assert "<ink> has a way of sampling of its own (reference_stream)" in captured
+    assert "--compose attention" in captured
+    assert run("paint", "<rex> and <kit>", "--with", *files, *out) == 1
+    assert "does not name <bo>" in capsys.readouterr().err
+    assert run("paint", "<rex>, <bo> and <kit>", "--with", *files, *out) == 1
+    assert "nothing answers to <kit>" in capsys.readouterr().err
+    assert not list(tmp_path.glob("out/*.png"))

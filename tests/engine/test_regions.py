@@ -80,6 +80,31 @@ def test_weights_of_all_parts_sum_to_one(base: Any, pair: Any) -> None:
     assert torch.allclose(total, torch.ones_like(total), atol=1e-6)
 
 
+def test_what_has_no_place_acts_in_every_region(base: Any, pair: Any) -> None:
+    """A control branch or a style is in every part; a region of its own makes it a subject."""
+    style = replace(adapter(base, 3, "<s>", "style"), everywhere=True)
+    with attach(base, (*pair, style)) as adapted:
+        assert [part.places for part in parts_of(adapted, layout(base))] == [(0, 2), (1, 2), (2,)]
+        own = Layout(region_masks({"a": "left", "s": "right"}, handles=("<a>", "<s>"), size=base.latent_shape[1:]))
+        assert [part.places for part in parts_of(adapted, own)] == [(0,), (2,)]
+
+
+def test_a_region_is_painted_against_the_negative_of_its_own_concept(base: Any, pair: Any) -> None:
+    """The words of a concept that does not act are unknown to the base in its negative prompt as well."""
+    own = [
+        replace(each, recipe=replace(each.recipe, painting=Painting(negative=f"{each.handle} in the dark")))
+        for each in pair
+    ]
+    with attach(base, own) as adapted:
+        assert adapted.negative == "<a> in the dark, <b> in the dark"
+        with adapted.only(1):
+            assert adapted.negative == "<b> in the dark"
+    blend = predicted(base, own, SAID, replace(layout(base), operations=()))
+    alone = predicted(base, own[:1], SAID.replace("<b>", "car"), None)
+    left = layout(base).masks["<a>"] == 1
+    assert torch.allclose((blend * left), (alone * left), atol=1e-4)
+
+
 def test_words_are_read_within_their_regions_alone(base: Any, pair: Any) -> None:
     """Exact zeros of attention to a handle's words outside its region, in every cross-attention layer; its sum is 1
     still."""
@@ -149,6 +174,10 @@ def test_a_way_of_painting_of_its_own_cannot_be_blended(base: Any, pair: Any) ->
     own = replace(pair[0], recipe=replace(pair[0].recipe, painting=Painting(parallel_stream=lambda prompt: prompt)))
     with pytest.raises(InputError, match="<a> has a way of sampling of its own .parallel_stream."):
         predicted(base, (own, pair[1]), SAID, layout(base))
+    elsewhere = layout(base)
+    masks = {"<b>": elsewhere.masks["<b>"]}
+    with pytest.raises(InputError, match="<a> has a way of sampling of its own .* cannot be painted beside subjects"):
+        predicted(base, (own, pair[1]), SAID, replace(elsewhere, masks=masks))
 
 
 def test_regions_of_paint_are_checked_at_the_door(base: Any, rex: Any) -> None:

@@ -223,6 +223,32 @@ def test_fastcomposer_changes_the_state_of_the_subject_alone(base: Any, ada: Sub
     assert torch.allclose(first[~changed], plain[~changed], atol=1e-5)
 
 
+@torch.no_grad()
+def test_fastcomposer_paints_several_people_in_one_prompt(base: Any, ada: Subject, bob: Subject) -> None:
+    """Another picture of the second person changes the state of the second noun alone, and the first noun's state is
+    that of the first person painted alone."""
+    said, seen = "a photo of <rex> and <bo> in the snow", []
+
+    def note(call: AttentionCall) -> AttentionCall:
+        if call.site.kind == "cross":
+            seen.append(call.states[0].clone())
+        return call
+
+    first = worn(base, "fastcomposer", ada)
+    for other in (replace(bob, handle="<bo>"), replace(ada, handle="<bo>")):
+        with attach(base, (first, worn(base, "fastcomposer", other))) as adapted:
+            places = [adapted.handle_places(said, handle) for handle in ("<rex>", "<bo>")]
+            run = adapted.run(time=torch.tensor([100]), prompts=(said,))
+            run.operations += (note,)
+            base.predict(torch.zeros(1, *base.latent_shape), run.time, adapted.text_states([said]), context=run)
+    one, two = seen[len(seen) // 2 - 1], seen[-1]
+    plain = base.text_states(["a photo of person and person in the snow"], words={})[0]
+    changed = (one - two).abs().amax(-1) > 1e-6
+    assert changed.nonzero().flatten().tolist() == [places[1][-1]]
+    merged = (one - plain).abs().amax(-1) > 1e-4
+    assert merged.nonzero().flatten().tolist() == [places[0][-1], places[1][-1]]
+
+
 @pytest.mark.parametrize(("name", "wait"), [("fastcomposer", 0.3), ("photomaker", 0.2)])
 def test_the_first_steps_read_the_noun_whoever_it_is(
     base: Any, ada: Subject, bob: Subject, name: str, wait: float

@@ -261,6 +261,24 @@ def test_two_subjects_are_in_one_prediction_that_acts_once(base: Any, rex: Subje
     assert not torch.allclose(found[0][1], found[1][1], atol=1e-4)
 
 
+def test_captions_without_pictures_are_learned_from(base: Any, rex: Subject) -> None:
+    """A row without references counts, and its pictures do not: the network reads the caption alone."""
+    recipe = lambda_eclipse(rex, layers=2, width=32)
+    (term,) = recipe.pretraining[1].loss
+    latents, losses = torch.zeros(2, *base.latent_shape), []
+    with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle)]) as adapted:
+        for level in (0.2, 0.8):
+            pixels = torch.full((2, 1, 3, base.picture_size, base.picture_size), level)
+            for dropped in (True, False):
+                references = References(
+                    pixels, torch.ones_like(pixels[:, :, :1]), nouns=("dog", "dog"), dropped=torch.tensor([dropped] * 2)
+                )
+                batch = Batch(latents, ("a dog", "a dog on the beach"), references=references)
+                losses.append(float(term.value(cast("Any", SimpleNamespace(batch=batch, adapted=adapted)))))
+    assert losses[0] == losses[2] > 0
+    assert losses[0] != losses[1] != losses[3]
+
+
 def test_the_decoder_stays_as_it_is_while_the_network_learns(base: Any, rex: Subject) -> None:
     first, second = lambda_eclipse(rex, layers=2, width=32).pretraining
     with attach(base, [Adapter(lambda_eclipse(rex, layers=2, width=32), rex.handle)]) as adapted:

@@ -188,6 +188,18 @@ def test_mix_of_show_splits_a_subject_into_two_words_of_every_layer(base: Any, p
         assert adapted.expand_prompt("a photo of <rex>") == "a photo of <rex> <rex-class>"
 
 
+def test_mix_of_show_leaves_clothes_to_the_prompt(pair: Any) -> None:
+    """The class word covers the mask of a thing; that of a face only stays within it."""
+    names = {}
+    for kind in ("object", "face"):
+        (stage,) = methods()["mix_of_show"](replace(pair[0], kind=kind)).stages
+        names[kind] = [term.name.split("(")[0] for term in stage.loss]
+    assert names == {
+        "object": ["denoising", "attention within mask", "attention on mask"],
+        "face": ["denoising", "attention within mask", "attention within mask"],
+    }
+
+
 def test_mix_of_show_keeps_its_words_within_the_mask(base: Any, pair: Any) -> None:
     """Learned for the regulariser alone, attention of the random word leaves the background."""
     recipe = methods()["mix_of_show"](pair[0], attention_weight=1.0, steps=4, lr=1e-2, batch=1)

@@ -747,6 +747,35 @@ def test_comcat_changes_products_by_its_rank_and_no_weight(base: Any, rex: Subje
         assert same(state(base), before)
 
 
+def test_changes_of_two_comcat_adapters_add_up(base: Any, rex: Subject) -> None:
+    """Logits and outputs of two are the base's and the sum of what each adds."""
+    from limner.bases.common.attention import attend
+    from limner.core.types import AttentionCall, Pass
+
+    site = next(site for site in base.sites if site.kind == "cross")
+    heads, wide, context = base.attention_widths(site)
+    draw = torch.Generator().manual_seed(0)
+    hidden, states = torch.randn(1, 9, wide, generator=draw), torch.randn(1, 5, context, generator=draw)
+    query, key, value = (torch.randn(1, heads, n, wide // heads, generator=draw) for n in (9, 5, 5))
+    adapters = [Adapter(methods()["comcat"](rex, rank=rank), handle) for rank, handle in ((2, "<a>"), (3, "<b>"))]
+    with torch.no_grad(), attach(base, adapters) as adapted:
+        for live in adapted.live.values():
+            for tensor in live.tensors.values():
+                tensor += 0.1 * torch.randn(tensor.shape, generator=draw)
+        logits, calls = [], []
+        for operations in ((), adapted.operations[:1], adapted.operations[1:], adapted.operations):
+            call = AttentionCall(site, torch.nn.Identity(), hidden, states, query, key, value, Pass())
+            for operation in operations:
+                call = operation(call)
+            calls.append(call)
+            logits.append(call.query @ call.key.mT / call.query.shape[-1] ** 0.5)
+        assert torch.allclose(logits[3], logits[1] + logits[2] - logits[0], atol=1e-5)
+        out = attend(calls[3])[..., wide // heads :]
+        values = [(logits[3].softmax(-1) @ call.value)[..., wide // heads :] for call in calls[1:3]]
+        for k, call in enumerate(calls[1:3]):
+            assert torch.allclose(calls[3].beyond[k](out), call.beyond[0](values[k]), atol=1e-5)
+
+
 # ---------------------------------------------------------------------------------------------------------------- MATTE
 
 

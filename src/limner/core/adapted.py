@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from .base import Base
+    from .recipe import FirstPass
     from .types import (
         AttentionOp,
         Batch,
@@ -63,6 +64,10 @@ class Adapted(Protocol):
     @property
     def painting_operations(self) -> tuple[AttentionOp, ...]: ...
 
+    # prompt of the negative branch where the user gives none
+    @property
+    def negative(self) -> str: ...
+
     # branches that guidance may ask for beside "text" and "negative"
     @property
     def branches(self) -> dict[str, Callable[[str], str]]: ...
@@ -98,6 +103,14 @@ class Adapted(Protocol):
     # how one of several sampled pictures is chosen; None where no recipe samples several
     @property
     def candidates(self) -> Candidates | None: ...
+
+    # the sampling that comes before each picture's own; None where no recipe asks for one
+    @property
+    def first_pass(self) -> FirstPass | None: ...
+
+    # places of the adapters that act in every region of a picture: control branches, motion modules, styles
+    @property
+    def everywhere(self) -> tuple[int, ...]: ...
     def expand_prompt(self, prompt: str) -> str: ...
 
     # positions of a handle in the text-encoder hidden states of a prompt as the user wrote it
@@ -212,6 +225,16 @@ class Moment(NamedTuple):
     guidance: float = 1.0  # the user's scale
     conditions: Mapping[str, Tensor] = {}  # name -> [B, 1 or 3, H, W] in [0, 1]
     frames: int = 1  # number of consecutive rows that form one clip
+
+
+class FirstPicture(NamedTuple):
+    """The result of a picture's first pass."""
+
+    adapted: Adapted
+    prompt: str  # as the user wrote it
+    pixels: Tensor  # [1, 3, H, W] in [0, 1]
+    latents: Tensor  # [1, C, h, w]
+    activations: Mapping[str, Tensor]  # tensors [1, ...] that the watching operation stored
 
 
 LatentOperation: TypeAlias = "Callable[[Moment], Tensor]"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .adapted import Adapted, Candidates, LatentOperation, Modifier, Step
+    from .adapted import Adapted, Candidates, FirstPicture, LatentOperation, Modifier, Step
     from .artefact import Artefact
     from .base import Base
     from .corpus import Corpus
@@ -166,6 +166,36 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class FirstPass:
+    """A sampling of every picture before its own: by the unchanged base, from the same noise, with class nouns in the
+    handles' places. It gives the regions of the second sampling, in which each subject's region is predicted with its
+    concept alone and the rest by the base. Where the user gives regions there is no first pass.
+
+    Up to the share `begin` of the steps both samplings are the same, so the second goes on from the first's latents.
+    Adapters that are attached together must ask for equal first passes: its functions are module-level functions or
+    frozen dataclasses.
+    """
+
+    regions: Callable[[FirstPicture], Mapping[str, Tensor]]
+    """Handle -> [1, 1, h, w] in [0, 1] at the latents' size; subjects without a region do not appear."""
+    begin: float = 0.3
+    # a dictionary, empty at first -> an operation of the first pass, which stores tensors [B, ...] in it, a row for
+    # each picture
+    watch: Callable[[dict[str, Tensor]], AttentionOp] | None = None
+    # number of sampling steps -> an operation of the second pass in runs of the base alone: the second half of each
+    # branch's rows is the first pass at the same step, and `Pass.parallel_stream` is True
+    follow: Callable[[int], AttentionOp] | None = None
+    # the picture's prompt and a handle -> the prompt of this handle's region, both as the user writes them
+    prompt: Callable[[str, str], str] | None = None
+    # conditions of the second pass, where something reads them and the user gives none: name -> [1, 1 or 3, H, W]
+    conditions: Callable[[FirstPicture], Mapping[str, Tensor]] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.begin < 1:
+            raise ValueError(f"concepts begin to act at a share of the steps from 0 to below 1, not {self.begin}")
+
+
+@dataclass(frozen=True)
 class Painting:
     """Parts that act in sampling, beside the plain sampling loop."""
 
@@ -184,6 +214,7 @@ class Painting:
     denoiser: Callable[[Adapted, Denoiser], Denoiser] | None = None  # wraps the base's own, inside of any guidance
     candidates: Candidates | None = None
     reads: tuple[str, ...] = ()  # names of the conditions that its operations need, beside those of modifiers
+    first_pass: FirstPass | None = None
 
 
 class Answer(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 
 from limner.core.adapted import Adapted, Candidates, LatentOperation, Lives, names
 from limner.core.lru import LRU, TEXT_BYTES
-from limner.core.recipe import Answer, Recipe
+from limner.core.recipe import Answer, FirstPass, Recipe
 from limner.core.streams import stream
 from limner.core.types import AttentionOp, Denoiser, Guidance, Live, Pass, ReferenceStream
 from limner.errors import FileError, InputError, PromptError
@@ -39,6 +39,7 @@ class Adapter:
 
     `noun` is the class noun that replaces the handle where the adapter does not act. `shipped` names the stored tensors
     that equal the recipe's pre-trained weights, and `tuned` those that started from them and were trained further.
+    `everywhere` marks an adapter without a place in the picture (a control branch, a style): it acts in every region.
     """
 
     recipe: Recipe
@@ -49,6 +50,7 @@ class Adapter:
     noun: str = ""
     shipped: frozenset[str] = frozenset()
     tuned: frozenset[str] = frozenset()
+    everywhere: bool = False
 
     @property
     def answers(self) -> tuple[Answer, ...]:
@@ -118,6 +120,11 @@ class AdaptedBase:
         return (*self.operations, *own)
 
     @property
+    def negative(self) -> str:
+        """Prompt of the negative branch where the user gives none, from the adapters that act."""
+        return ", ".join(text for adapter in self._painting if (text := adapter.recipe.painting.negative))
+
+    @property
     def branches(self) -> dict[str, Callable[[str], str]]:
         """Branches that guidance may ask for beside "text" and "negative". Raises `InputError` where two attached
         recipes bring one of the same name."""
@@ -180,6 +187,26 @@ class AdaptedBase:
         where two attached recipes do."""
         candidates: Candidates | None = self._one("candidates", "choose among candidates")
         return candidates
+
+    @property
+    def first_pass(self) -> FirstPass | None:
+        """The sampling that comes before each picture's own; None where no recipe asks for one. Raises `InputError`
+        where two attached recipes ask for different ones."""
+        first: Adapter | None = None
+        for adapter in self._painting:
+            wanted = adapter.recipe.painting.first_pass
+            if wanted and first and wanted != first.recipe.painting.first_pass:
+                raise InputError(
+                    f"{first.handle} and {adapter.handle} each ask for a first pass, with different settings: learn one "
+                    "of them again with the other's settings of sampling"
+                )
+            first = first or (adapter if wanted else None)
+        return first.recipe.painting.first_pass if first else None
+
+    @property
+    def everywhere(self) -> tuple[int, ...]:
+        """Places of the adapters that act in every region of a picture."""
+        return tuple(place for place, adapter in enumerate(self.adapters) if adapter.everywhere)
 
     def _one(self, name: str, do: str) -> Any:
         """A part of `Painting` that at most one of the adapters may have."""

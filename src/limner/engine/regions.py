@@ -8,7 +8,7 @@ concepts which change the same layers never act together. Attention operations t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -42,28 +42,46 @@ class Layout:
     join: float = 0.5
     operations: tuple[AttentionOp, ...] = ()  # operations of attention that act in every run
     story: Mapping[str, object] = field(default_factory=dict)  # the layout in a picture's record
+    prompts: Mapping[str, str] = field(default_factory=dict)  # handle -> prompt of its region in place of the picture's
+    first: Mapping[int, Tensor] = field(default_factory=dict)
+    """Step -> latents [1, C, h, w] of the first pass before it, which run beside the background's."""
+    follow: tuple[AttentionOp, ...] = ()  # operations of attention that act in runs of the background
+
+    def alone(self, part: Part) -> Layout:
+        """The layout of the run of one part."""
+        if part.handles:
+            return replace(self, compose="attention", first={})
+        return replace(self, compose="attention", operations=self.operations + self.follow)
 
 
 class Part(NamedTuple):
-    """One of the predictions that are blended: the places of its adapters, and its weight at each position."""
+    """One of the predictions that are blended: the places of its adapters, its weight at each position, and the handles
+    whose regions it predicts (none: the background)."""
 
     places: tuple[int, ...]
     weight: Tensor  # [1, 1, h, w] in [0, 1]
+    handles: tuple[str, ...] = ()
 
 
 def parts_of(adapted: Adapted, layout: Layout) -> list[Part]:
     """One part for each adapter with regions, and one for the background where regions leave any. The weights sum to 1
-    at every position. Raises `InputError` for an adapter that cannot be restricted to a region."""
+    at every position. Adapters that act everywhere are in every part. Raises `InputError` for an adapter that cannot be
+    restricted to a region."""
+    check_composable(adapted)
+    handles = {
+        place: tuple(answer.handle for answer in adapter.answers if answer.handle in layout.masks)
+        for place, adapter in enumerate(adapted.adapters)
+    }
+    shared = tuple(place for place in adapted.everywhere if not handles[place])
     parts = []
-    for place, adapter in enumerate(adapted.adapters):
-        own = [layout.masks[answer.handle] for answer in adapter.answers if answer.handle in layout.masks]
+    for place, own in handles.items():
         if own:
-            _check_composable(adapter.handle, adapter.recipe.painting)
-            parts.append(Part((place,), torch.stack(own).sum(0).to(adapted.base.device, adapted.base.dtype)))
+            mask = torch.stack([layout.masks[handle] for handle in own]).sum(0)
+            parts.append(Part((place, *shared), mask.to(adapted.base.device, adapted.base.dtype), own))
     rest = (1 - torch.stack([part.weight for part in parts]).sum(0)).clamp(0, 1)
     if float(rest.max()) > 1e-6:
         everyone = tuple(range(len(adapted.adapters)))
-        parts.append(Part(everyone if layout.background == "all" else (), rest))
+        parts.append(Part(everyone if layout.background == "all" else shared, rest))
     total = torch.stack([part.weight for part in parts]).sum(0)
     return [part._replace(weight=part.weight / total) for part in parts]
 
@@ -72,13 +90,17 @@ ALONE = ("guidance", "denoiser", "branches", "parallel_stream", "reference_strea
 """Fields of `Painting` that act on the whole picture."""
 
 
-def _check_composable(handle: str, painting: object) -> None:
-    own = [name for name in ALONE if getattr(painting, name)]
-    if own:
-        raise InputError(
-            f"{handle} has a way of sampling of its own ({own[0]}) that acts on the whole picture, so it cannot be "
-            "restricted to a region: give compose 'attention', or leave its region out"
-        )
+def check_composable(adapted: Adapted) -> None:
+    """Raise `InputError` for an adapter whose way of sampling cannot be restricted to a region, whether it has one or
+    not: it would act in the other subjects' regions, or in none."""
+    for adapter in adapted.adapters:
+        own = [name for name in ALONE if getattr(adapter.recipe.painting, name)] if adapter.scale else []
+        if own:
+            raise InputError(
+                f"{adapter.handle} has a way of sampling of its own ({own[0]}) that acts on the whole picture, so it "
+                "cannot be painted beside subjects in regions of their own: give compose 'attention' (--compose "
+                "attention) where you give regions, or leave it out"
+            )
 
 
 def blended(
@@ -106,3 +128,18 @@ def blended(
 def composited(parts: Sequence[Part], latents: Sequence[Tensor]) -> Tensor:
     """[B, C, h, w]: the sum of weight times the latents of each part."""
     return sum((part.weight * own for part, own in zip(parts, latents, strict=True)), torch.zeros_like(latents[0]))
+
+
+def beside_first(denoise: Denoiser, first: Callable[[], Tensor | None]) -> Denoiser:
+    """The same predictions, in runs whose second half of rows in each branch is the first pass at the same step.
+
+    denoise: the denoiser of twice as many rows
+    first: latents of the first pass [1 or B, C, h, w]; None where both passes have the same
+    """
+
+    def denoiser(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
+        latents = first()
+        both = torch.cat([x, x if latents is None else latents.to(x).expand_as(x)])
+        return tuple(output[: len(x)] for output in denoise(both, t.repeat(2), branches=branches))
+
+    return denoiser

@@ -22,7 +22,8 @@ from limner.errors import InputError, PaintingError, UnknownName
 from .attach import AdaptedBase
 from .conditions import checked
 from .guidance import classifier_free, norm_preserving
-from .regions import BACKGROUNDS, COMPOSE, blended, composited, parts_of
+from .regions import BACKGROUNDS, COMPOSE, beside_first, blended, composited, parts_of
+from .two_passes import two_passes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -190,12 +191,19 @@ def sample(
         layout: regions of the subjects.
         after: a step to go on from, with its latents.
 
+    Where an adapter asks for a first pass and there is no layout, steps are those of both passes, counted on.
+
     Raises `InputError` for conditions that do not fit, and for clips that are longer than base and adapters can sample.
     """
     base = adapted.base
     adapted.check_together()
     _check_frames(adapted, frames, settings)
     _check_views(adapted, settings)
+    if (passes := adapted.first_pass) and layout is None:
+        given: dict[str, Any] = {"settings": settings, "canvas": canvas, "conditions": conditions, "frames": frames}
+        for step, (total, latents) in enumerate(two_passes(adapted, passes, prompts, seeds, sample, decoded, given)):
+            yield PaintStep(step, total, latents)
+        return
     if canvas:
         conditions = {**canvas.conditions(base, adapted.painting_reads | adapted.may_read), **conditions}
     if layout and layout.compose == "latents":
@@ -341,9 +349,7 @@ class _guided:
         self.conditions, self.frames, self.sampling = conditions, frames, Sampling()
         # number of branches -> conditions repeated for them, once for all steps
         self.repeated: dict[int, dict[str, Tensor]] = {}
-        against = settings.negative or ", ".join(o.recipe.painting.negative for o in adapted.adapters if o.scale).strip(
-            ", "
-        )
+        against = settings.negative or adapted.negative
         texts = {"text": prompts, "negative": [against] * len(prompts)}
         for branch, reads in adapted.branches.items():
             texts[branch] = [reads(prompt) for prompt in prompts]
@@ -379,18 +385,25 @@ class _guided:
 
     def _blended(self, prompts: Sequence[str], settings: PaintSettings, layout: Layout) -> Denoiser:
         """A denoiser that blends the predictions for each region's concept and for the background."""
-        parts, denoisers = parts_of(self.adapted, layout), []
+        parts, denoisers, plain = parts_of(self.adapted, layout), [], []
         for part in parts:
+            alone = layout.alone(part)
+            # rows of the first pass run beside the picture's
+            times = 2 if alone.first else 1
+            own = [layout.prompts.get(part.handles[0], prompt) for prompt in prompts] if part.handles else prompts
+            conditions = {name: condition.repeat(times, 1, 1, 1) for name, condition in self.conditions.items()}
             with self.adapted.only(*part.places):
-                alone = replace(layout, compose="attention")
-                about = self.seeds, settings, None, self.conditions, self.frames, alone
-                denoisers.append(_guided(self.adapted, prompts, *about))
+                about = self.seeds * times, settings, None, conditions, self.frames, alone
+                denoisers.append(_guided(self.adapted, list(own) * times, *about))
+            plain.append(denoisers[-1].plain)
+            if alone.first:
+                plain[-1] = beside_first(plain[-1], lambda: layout.first.get(self.step))
 
         def at_this_step() -> None:
             for each in denoisers:
                 each.step = self.step
 
-        return blended(self.adapted, parts, [each.plain for each in denoisers], at_this_step)
+        return blended(self.adapted, parts, plain, at_this_step)
 
     def plain(self, x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
         reads = [branch.partition("@")[0] for branch in branches]
@@ -404,7 +417,7 @@ class _guided:
             "prompts": tuple(text for branch in reads for text in self.prompts[branch]),
             "seeds": self.seeds * len(branches),
             "reference_stream": self.reference_stream is not None,
-            "parallel_stream": self.adapted.parallel_stream is not None,
+            "parallel_stream": self.adapted.parallel_stream is not None or bool(self.layout and self.layout.first),
             "guidance": self.scale,
             "conditions": self._conditions(len(branches)),
             "frames": self.frames,

@@ -86,4 +86,5 @@ def adapter_of(
     own = {name: tensor for name, tensor in concept.tensors.items() if not name.startswith(ARTEFACT)}
     plain, tuned = frozenset(start.keys() - own.keys()), frozenset(start.keys() & own.keys())
     stored = {**start, **own}
-    return Adapter(recipe, concept.handle, stored, scale, concept.seed, concept.subject["noun"], plain, tuned)
+    style = concept.subject.get("kind") == "style"
+    return Adapter(recipe, concept.handle, stored, scale, concept.seed, concept.subject["noun"], plain, tuned, style)

@@ -157,7 +157,10 @@ def _beside(controls: Mapping[str, Path | str], motion: Path | str) -> list[Adap
     parts: dict[str, Any] = {f"control of {name}": opened_control(name, str(at)) for name, at in controls.items()}
     if motion:
         parts["motion"] = motion_modules(folder=str(motion))
-    return [Adapter(Recipe(says="", modifiers=(part,)), f"<{name} modules>") for name, part in parts.items()]
+    return [
+        Adapter(Recipe(says="", modifiers=(part,)), f"<{name} modules>", everywhere=True)
+        for name, part in parts.items()
+    ]
 
 
 def layout_of(

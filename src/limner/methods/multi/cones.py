@@ -37,7 +37,8 @@ def cones(
     Adam's, which depends on how steadily a weight's gradient points one way rather than on its size; and a share of the
     weights is set to zero rather than those below a threshold, which the authors do not publish. Their further tuning
     of the neurons is left out, and so is their attention guidance for many subjects, in the place of which `paint` has
-    regions.
+    regions. They store a subject as the indices of its neurons; here the concept's file has the whole mask, from which
+    another share can be chosen.
 
     From the paper for a full-size base: one to three in a hundred weights of keys and values are set to zero; steps and
     rates are not published.

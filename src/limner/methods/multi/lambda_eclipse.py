@@ -40,8 +40,9 @@ def lambda_eclipse(
     In prompts the handle becomes the class noun. The authors' decoder, that of Kandinsky 2.2, reads the embedding
     alone. Here a base that reads text first learns to paint from image embeddings as well; its added layers then stay
     frozen, and it still reads the prompt. The optional edge embedding as a further condition is left out. The authors'
-    pairs are captions with crops of their nouns; here they are a caption of one picture and other pictures of its
-    subject.
+    pairs are captions with crops of their nouns, which are left out at random; here they are a caption of one picture
+    and other pictures of its subject, and one in twenty rows has the caption alone. Interpolation between two
+    predicted embeddings is left out.
 
     Settings:
         scale: strength of the image branch; 0 is the base

@@ -19,10 +19,10 @@ from limner.parts.sources import jittered, pairs
     title="MS-Diffusion",
     arxiv="2406.07209",
     scope=("multi", "object"),
-    full_size={"layers": 4, "width": 1280, "lr": 0.0001, "batch": 8, "steps": 100000},
-    same=("scale", "tokens", "search_from", "threshold", "drop_box"),
-    source="scripts/train.sh and tutorial_train_sdxl.py of MS-Diffusion/MS-Diffusion, whose batch is that of each "
-    "GPU; steps are ours",
+    full_size={"scale": 0.6, "layers": 4, "width": 1280, "lr": 0.0001, "batch": 8, "steps": 100000},
+    same=("tokens", "search_from", "threshold", "drop_box"),
+    source="scripts/train.sh, tutorial_train_sdxl.py and inference.py of MS-Diffusion/MS-Diffusion, whose batch is that "
+    "of each GPU; steps are ours",
 )
 def ms_diffusion(
     subject: Subject,
@@ -43,7 +43,9 @@ def ms_diffusion(
     In prompts the handle becomes the class noun. Each subject of a prompt has its own hidden states and region; where
     regions do not overlap, this equals the authors' one attention over the states of all subjects. Their four dummy
     tokens, which the background reads and whose output they set to zero, are left out. The authors' pairs are frames of
-    videos and their boxes come from a detector; here they are pictures of one subject, and the box of its mask.
+    videos with up to four subjects, and their boxes come from a detector; here they are pictures of one subject, and
+    the box of its mask. A subject without a region is located by its noun's attention in the step before, in the
+    authors' code by the mean over all steps so far.
 
     Settings:
         scale: strength of the image branch; 0 is the base

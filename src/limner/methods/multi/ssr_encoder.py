@@ -21,9 +21,9 @@ DEPTHS = (1, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6)
     title="SSR-Encoder",
     arxiv="2312.16272",
     scope=("multi", "object", "face"),
-    full_size={"drop_text": 0.8, "lr": 5e-05, "steps": 100000},
-    same=("batch", "scale", "width", "consistency"),
-    source="train.sh and train.py of Xiaojiu-z/SSR_Encoder; steps and the selecting width are ours",
+    full_size={"scale": 0.65, "drop_text": 0.8, "lr": 5e-05, "steps": 100000},
+    same=("batch", "width", "consistency"),
+    source="train.sh, train.py and infer_text.py of Xiaojiu-z/SSR_Encoder; steps and the selecting width are ours",
 )
 def ssr_encoder(
     subject: Subject,
@@ -38,11 +38,12 @@ def ssr_encoder(
 ) -> Recipe:
     """Selective features of the references at six depths of the image encoder, by the class noun as the query.
 
-    In prompts the handle becomes the class noun. In pre-training a reference image shows the subject beside a thing of
-    another class, so that only the query tells the two apart; the authors' pictures show several things already. Their
-    target is the reference image itself, here it is another picture of the subject. A mask as the query is left out,
-    and masks of the subject are not used. Several subjects in one prompt each have their own attention, and the outputs
-    are added; the authors read all features in one attention.
+    In prompts the handle becomes the class noun. It is also the query; the authors' queries are captions or tags in
+    training and any words in sampling. In pre-training a reference image shows the subject beside a thing of another
+    class, so that only the query tells the two apart; the authors' pictures show several things already. Their target
+    is the reference image itself, here it is another picture of the subject. A mask as the query is left out, and masks
+    of the subject are not used. Several subjects in one prompt each have their own attention, and the outputs are
+    added; the authors read all features in one attention.
 
     Settings:
         scale: strength of the image branch; 0 is the base

@@ -2,6 +2,7 @@
 
 from .boxes import box_of, drawn_into
 from .face_region import read_in_region
+from .first_pass import faces_of_first, followed_attention, subject_regions, summed_maps
 from .followed import followed_subject, painted_at
 from .foundation import foundation_attention
 from .maps import keep_maps, kept_maps
@@ -13,6 +14,8 @@ __all__ = [
     "box_of",
     "drawn_into",
     "drawn_to_regions",
+    "faces_of_first",
+    "followed_attention",
     "followed_subject",
     "foundation_attention",
     "keep_maps",
@@ -22,5 +25,7 @@ __all__ = [
     "read_in_region",
     "regions_of",
     "shared_reference",
+    "subject_regions",
+    "summed_maps",
     "within_region",
 ]

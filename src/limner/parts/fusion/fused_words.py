@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.modifiers.parameters import taken
-from limner.parts.modifiers.states import other_words, put_in
+from limner.parts.modifiers.states import MERGED, other_words, put_in
 from limner.parts.modifiers.watched import READ_AT
 
 from .words_of_pictures import nouns_read, read_with
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from limner.parts.modifiers.states import Rewrite
 
 FEATURES = "features"
+MERGED_AT = "merged states by row and position"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class fused_words:
     """For `changed_states`: the hidden state t of the noun's last token becomes LN(MLP2(MLP1([t; i]) + t)).
 
     The noun stands at the position of the subject's token; i is a linear map of the features of the subject's pictures
-    to the width of t (Sec. 4.2 of arXiv:2305.10431). All other hidden states stay as they are.
+    to the width of t (Sec. 4.2 of arXiv:2305.10431). All other hidden states stay as they are, also those that other
+    such tokens of the prompt changed; a stacked token needs a prompt of its own.
 
     subject: the subject; its handle is the token
     look: references -> features [B, R, F] of R pictures
@@ -75,8 +77,11 @@ class fused_words:
             run.cache[READ_AT, self.subject.handle] = {
                 row: ends[0] for row, ends in zip(rows, places, strict=True) if ends
             }
-            return self._merged(own, plain, seen, places, scale, stretched=states if scale != 1 else None)
+            new_states = self._merged(own, plain, seen, places, scale, stretched=states if scale != 1 else None)
+            return new_states if self.stacked else _beside_others(run, rows, new_states, places, self.subject.handle)
 
+        if not self.stacked:
+            rewrite.composes = MERGED  # type: ignore[attr-defined]  # functions stay functions
         return own, rewrite
 
     def _count(self, run: Pass, most: int) -> int:
@@ -123,6 +128,22 @@ class fused_words:
             merged = fuse(own, states[rows, columns], seen[rows, which].to(states))
             new_states = states.index_put((rows, columns), merged.to(states))
         return new_states if stretched is None else torch.lerp(stretched, new_states, scale)
+
+
+def _beside_others(run: Pass, rows: list[int], states: Tensor, places: list[list[int]], word: str) -> Tensor:
+    """The states [rows, L, D] with those that other tokens merged in this run before, at their positions; its own are
+    registered for the next."""
+    import torch
+
+    merged: dict[tuple[int, int], tuple[str, Tensor]] = run.cache.setdefault(MERGED_AT, {})
+    at = [(k, place) for k, row in enumerate(rows) for (other, place) in merged if other == row]
+    own = {(row, place): (word, states[k, place]) for k, row in enumerate(rows) for place in places[k]}
+    if at:
+        values = torch.stack([merged[rows[k], place][1] for k, place in at])
+        numbers, columns = (torch.tensor(each, device=states.device) for each in zip(*at, strict=True))
+        states = states.index_put((numbers, columns), values.to(states))
+    merged.update(own)
+    return states
 
 
 def _here(vectors: Tensor, site: int) -> Tensor:

@@ -199,8 +199,8 @@ def embedding_regression(
 ) -> Objective:
     """|f(c) - z|^2 / |z|^2 + contrast * InfoNCE(f(c), text embeddings of the captions), z the target's CLIP embedding.
 
-    Source: Eq. 2 of arXiv:2402.05195. Rows count that have references and a caption; rows of equal captions are no
-    negatives of each other.
+    Source: Eq. 2 of arXiv:2402.05195. Rows with a caption count, also those without references, which the network reads
+    as text alone; rows of equal captions are no negatives of each other.
 
     source: pairs of references and targets
     part: the modifier whose network predicts
@@ -214,7 +214,7 @@ def embedding_regression(
 
         references, base = step.batch.references, step.adapted.base
         assert references is not None
-        rows = [k for k, prompt in enumerate(step.batch.prompts) if prompt and bool(references.on[k])]
+        rows = [k for k, prompt in enumerate(step.batch.prompts) if prompt]
         if not rows:
             return torch.zeros((), device=base.device)
         own, prompts = step.adapted.live[part].tensors, [step.batch.prompts[row] for row in rows]
@@ -222,7 +222,10 @@ def embedding_regression(
             seen = LOOK(base, references.of(rows)).mean(1)
             wanted = base.picture_features(base.decode(step.batch.latents[rows])).float()
             captions = base.text_features(prompts, words={}).float()
-        shown = [{references.nouns[row]: embedding} for row, embedding in zip(rows, seen, strict=True)]
+        shown = [
+            {references.nouns[row]: embedding} if references.on[row] else {}
+            for row, embedding in zip(rows, seen, strict=True)
+        ]
         made = part.predict(base, own, prompts, shown).float()
         far = ((made - wanted).square().sum(-1) / wanted.square().sum(-1)).mean()
         near = _unit(made) @ _unit(captions).T / temperature

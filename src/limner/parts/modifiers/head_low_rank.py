@@ -60,19 +60,21 @@ class head_low_rank:
         yield live
 
     def _beside(self, call: AttentionCall, own: list[Tensor], scale: float) -> AttentionCall:
-        """Append columns to q, k and v, and adapt the attention's own scale to their number."""
+        """Append columns to q, k and v, behind those of other adapters, and adapt the attention's own scale to their
+        number."""
         import torch
 
         query, key, value, out = own
-        old = call.query.shape[-1]
+        old, start = call.query.shape[-1], sum(getattr(function, "columns", 0) for function in call.beyond)
         more = [call.heads(x @ w.T) for x, w in ((call.hidden, query), (call.states, key), (call.states, value))]
         new = old + self.rank
-        call.query = torch.cat([call.query, scale * more[0]], -1) * (new / old) ** 0.5
+        call.query = torch.cat([call.query, scale * more[0] * (old / (old - start)) ** 0.5], -1) * (new / old) ** 0.5
         call.key = torch.cat([call.key, scale * more[1]], -1)
         call.value = torch.cat([call.value, more[2]], -1)
 
         def through(beyond: Tensor) -> Tensor:
-            return scale**2 * beyond.transpose(1, 2).flatten(2) @ out.T
+            return scale**2 * beyond[..., start : start + self.rank].transpose(1, 2).flatten(2) @ out.T
 
+        through.columns = self.rank  # type: ignore[attr-defined]  # functions stay functions
         call.beyond.append(through)
         return call

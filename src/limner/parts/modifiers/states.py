@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ Rewrite: TypeAlias = "Callable[[Mapping[str, Tensor], Tensor, list[int], Pass, f
 """Parameters, states [rows, L, D], numbers of these rows in the run, the run, strength -> the states to read."""
 
 PUT, REWRITTEN = "words put in", "rows rewritten"
+VECTORS, MERGED = "vectors", "merged"
+"""Kinds of rewriting that compose: tokens that are vectors in the prompt, or whose own hidden states alone change."""
 
 Making: TypeAlias = "Callable[[Base, Mapping[str, Tensor], Generator], tuple[dict[str, Tensor], Rewrite]]"
 """Base, stored tensors by name, generator -> parameters (`nn.Parameter`s are trained) and the rewriting."""
@@ -35,8 +38,9 @@ class changed_states:
     The text encoder reads the token as the vectors of `like`, so a rewriting that changes nothing gives the states of
     `like`. The states are also rewritten in rows with a reference and an empty prompt, which show the picture alone.
 
-    Several such tokens work together in one prompt where each is vectors in the prompt (`composes` of the rewriting).
-    Any other rewriting needs a prompt of its own: a second one there is a `PromptError`.
+    Several such tokens work together in one prompt where their rewritings are of one kind, which is named by the
+    attribute `composes`: VECTORS, or MERGED. Any other rewriting needs a prompt of its own: a second one there is a
+    `PromptError`.
 
     word: the token
     like: text whose vectors the text encoder reads for the token, or a function of the base that gives it
@@ -71,7 +75,7 @@ class changed_states:
                 before = call.states[rows]
                 call.run.cache[id(self)] = rewrite(own, before, rows, call.run, scale)
                 if call.run.random is None and call.run.cache[id(self)] is not before:
-                    claim(call.run, rows, self.word, composes=getattr(rewrite, "composes", False))
+                    claim(call.run, rows, self.word, composes=getattr(rewrite, "composes", ""))
             states = call.run.cache[id(self)]
             return read_instead(base, call, rows, states, states)
 
@@ -85,24 +89,24 @@ class changed_states:
         return f"states.{self.name or self.word}."
 
 
-def claim(run: Pass, rows: list[int], word: str, *, composes: bool) -> None:
+def claim(run: Pass, rows: list[int], word: str, *, composes: str) -> None:
     """Register that a token rewrites the states of these rows.
 
-    Raises `PromptError` where another token rewrites a row, unless both compose.
+    Raises `PromptError` where another token rewrites a row, unless both are of one kind that composes.
 
     run: the run
     rows: numbers of the rows
     word: the token
-    composes: whether the rewriting works beside others
+    composes: kind of rewriting that works beside others of this kind; empty for one that works alone
     """
-    claimed: dict[int, dict[str, bool]] = run.cache.setdefault(REWRITTEN, {})
+    claimed: dict[int, dict[str, str]] = run.cache.setdefault(REWRITTEN, {})
     for row in rows:
         others = claimed.setdefault(row, {})
-        strange = next((other for other, also in others.items() if other != word and not (composes and also)), None)
+        strange = next((other for other, kind in others.items() if other != word and not composes == kind != ""), None)
         if strange is not None:
             raise PromptError(
-                f"{strange} and {word} each rewrite all that is read of {run.prompts[row]!r}, so one would be lost: name only one of "
-                "them in a prompt"
+                f"{strange} and {word} each rewrite all that is read of {run.prompts[row]!r}, so one would be lost: "
+                "name only one of them in a prompt, or give each a region (--region), where the other does not act"
             )
         others[word] = composes
 
@@ -160,7 +164,11 @@ def read_beside(
             if word in added:
                 residuals[alone] = added[word]
         renamed_texts.append(text)
-    return with_residuals(base, renamed_texts, base.text_states(renamed_texts, words=every), residuals, every)
+    try:
+        states = base.text_states(renamed_texts, words=every)
+    except PromptError as error:  # a text that is too long: with the tokens as the prompt has them
+        raise PromptError(re.sub(r"(?:\.beside)?\.\d+>", ">", str(error))) from None
+    return with_residuals(base, renamed_texts, states, residuals, every)
 
 
 def tensors_of(adapted: Adapted, part: changed_states) -> dict[str, Tensor]:
