@@ -51,6 +51,7 @@ EVERY: tuple[Request, ...] = (
         hold_out=2,
         without=Path("without"),
         pool=Path("pool"),
+        after=Path("tom.safetensors"),
         segment="rembg",
         caption="pocket",
         keep="best",

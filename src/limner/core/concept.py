@@ -13,7 +13,7 @@ from limner.errors import FileError
 
 from .artefact import unpacked
 from .files import atomic_write, check_ours
-from .headers import check_header
+from .headers import check_header, subject_handles
 from .tensor_files import read_checked
 from .untrusted import HASH, content_hash
 
@@ -57,6 +57,7 @@ class Concept:
     versions: dict[str, str] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)  # pre-trained weights it was trained from: name -> hash
     method_sha256: str = ""  # hash of the method's file, where the method is "file.py:function"
+    after: str = ""  # hash of the tensors of the concept learned before, from which it started; empty for none
     members: tuple[dict[str, Any], ...] = ()
     """The concepts that a merged concept was made of, each as a table of the fields of `core.headers.MEMBER`. Its field
     `keeps` lists the numbers of the modifiers of that recipe that act beside the merged change."""
@@ -97,13 +98,15 @@ class Concept:
     def header(self) -> dict[str, Any]:
         """Everything but the tensors, as JSON can hold it."""
         header = {k: v for k, v in asdict(replace(self, tensors={})).items() if k not in _NOT_TOLD}
-        members = header.pop("members")
-        return {"format": FORMAT, **header, **({"members": list(members)} if members else {})}
+        members, after = header.pop("members"), header.pop("after")
+        more = {**({"after": after} if after else {}), **({"members": list(members)} if members else {})}
+        return {"format": FORMAT, **header, **more}
 
     @property
     def handles(self) -> tuple[str, ...]:
-        """Its handles: one, or for a merged concept one for each subject."""
-        return tuple(str(member["handle"]) for member in self.members) or (self.handle,)
+        """Its handles: one for each subject that was merged into it, or that it learned after another."""
+        cards = [member["subject"] for member in self.members] or [self.subject]
+        return tuple(handle for card in cards for handle in subject_handles(card))
 
     @property
     def has_trigger(self) -> bool:
@@ -148,7 +151,8 @@ class Concept:
         if header.get("format") not in (1, FORMAT):
             raise FileError(f"{path} is a concept of format {header.get('format')}; this limner reads format {FORMAT}")
         known = {f.name: f for f in fields(cls) if f.name not in _NOT_TOLD}
-        defaults = {"losses": [], "scores": {}, "cost": {}, "versions": {}, "method_sha256": "", "members": []}
+        texts: dict[str, Any] = {"method_sha256": "", "after": ""}
+        defaults = {"losses": [], "scores": {}, "cost": {}, "versions": {}, "members": [], **texts}
         values = {**defaults, **{name: value for name, value in header.items() if name != "format"}}
         missing, strange = [n for n in known if n not in values], [n for n in values if n not in known]
         if missing:

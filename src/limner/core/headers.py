@@ -20,10 +20,12 @@ BASE = ("name", "family", "fingerprint")
 SUBJECT = ("handle", "noun", "kind", "pictures")
 PICTURE = ("name", "sha256", "caption")
 MEMBER = ("handle", "method", "settings", "subject", "seed", "method_sha256", "keeps")
+BEFORE = "before"
+"""The field of a subject's card that lists the cards of the subjects learned before it."""
 MERGED = "merged"
 """The method in the header of a merged concept."""
 MOST_MEMBERS = 16
-"""Largest number of concepts that are merged into one."""
+"""Largest number of subjects of one concept."""
 MAX_NAME = 500
 """Characters of the longest name of a tensor, a picture or a base."""
 MAX_SEED = 2**63
@@ -52,6 +54,7 @@ def check_header(header: Mapping[str, Any], tensors: Mapping[str, Tensor], path:
     for name, value in _named(header["weights"], f"weights {at}").items():
         plain_text(value, f"weights {name} {at}", limit=64)
     plain_text(header["method_sha256"], f"method_sha256 {at}", limit=64)
+    plain_text(header["after"], f"after {at}", limit=64)
     _check_members(header, at)
     check_tensor_names(tensors, path)
 
@@ -80,11 +83,16 @@ def _check_members(header: Mapping[str, Any], at: str) -> None:
         plain_text(member["method_sha256"], f"method_sha256 {here}", limit=64)
         for place in _list(member["keeps"], f"keeps {here}"):
             whole_number(place, f"each of keeps {here}", least=0, most=1000)
-    handles = [member["handle"] for member in members]
+    handles = [handle for member in members for handle in subject_handles(member["subject"])]
     if len(set(handles)) < len(handles) or (handles and handles[0] != header["handle"]):
         raise FileError(
             f"members {at} must answer to different handles, the first to {header['handle']}, not {handles}"
         )
+
+
+def subject_handles(card: Mapping[str, Any]) -> list[str]:
+    """The handle of a subject's card, and those of the subjects learned before it."""
+    return [str(each["handle"]) for each in (card, *card.get(BEFORE, ()))]
 
 
 def check_handle(value: object, where: str) -> str:
@@ -133,7 +141,8 @@ def _check_settings(value: object, where: str) -> None:
 
 def _check_subject(value: object, handle: str, at: str) -> None:
     subject = table(value, f"subject {at}")
-    _only(subject, (*SUBJECT, "consent"), f"subject {at}")
+    _only(subject, (*SUBJECT, "consent", BEFORE), f"subject {at}")
+    _check_before(subject, at)
     if "consent" in subject:
         check_consent(subject["consent"], f"consent {at}")
     if _field(subject, "handle", f"subject {at}") != handle:
@@ -151,6 +160,23 @@ def _check_subject(value: object, handle: str, at: str) -> None:
         _only(picture, PICTURE, f"pictures {at}")
         for name in PICTURE:
             plain_text(_field(picture, name, f"pictures {at}"), f"{name} of pictures {at}")
+
+
+def _check_before(subject: Mapping[str, Any], at: str) -> None:
+    """Check the cards of the subjects learned before a subject: each is whole, and no two have one handle."""
+    if BEFORE not in subject:
+        return
+    cards = rows(subject[BEFORE], f"{BEFORE} {at}")
+    if not 0 < len(cards) < MOST_MEMBERS:
+        raise FileError(f"{BEFORE} {at} has {len(cards)} subjects; from 1 to {MOST_MEMBERS - 1} are possible")
+    for number, card in enumerate(cards):
+        here = f"of subject {number} before it {at}"
+        if BEFORE in card:
+            raise FileError(f"subject {number} {BEFORE} {at} has a list of its own; one concept has one list")
+        _check_subject(card, check_handle(_field(card, "handle", f"subject {here}"), f"handle {here}"), here)
+    handles = [subject.get("handle"), *(card["handle"] for card in cards)]
+    if len(set(handles)) < len(handles):
+        raise FileError(f"{BEFORE} {at} must have different handles, not {handles}")
 
 
 def _field(value: object, name: str, where: str) -> Any:

@@ -56,6 +56,7 @@ class Subject:
     without: tuple[Reference, ...] = ()  # pictures without the property to learn: the other half of contrast pairs
     pool: tuple[Reference, ...] = ()  # unsorted pictures that may show it too
     consent: Consent | None = None  # for a face: the person shown, and the guardian who agreed
+    before: tuple[Subject, ...] = ()  # subjects that the same concept learned before it, the first one first
     faces_alone: bool = field(default=False, compare=False)  # whether the pictures have been cut to the face
     uses: set[str] = field(default_factory=set, repr=False, compare=False)  # contains "masks" once these were read
 
@@ -185,14 +186,16 @@ class Subject:
         """The subject without its pixels, for a concept's header."""
         pictures = [{"name": _written(p.name), "sha256": p.sha256, "caption": p.caption} for p in self.pictures]
         consent = {"consent": self.consent.card()} if self.consent is not None else {}
-        return {"handle": self.handle, "noun": self.noun, "kind": self.kind, "pictures": pictures, **consent}
+        before = {"before": [subject.card() for subject in self.before]} if self.before else {}
+        return {"handle": self.handle, "noun": self.noun, "kind": self.kind, "pictures": pictures, **consent, **before}
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Subject:
         """The subject of a saved concept, without the pixels of its pictures."""
         pictures = tuple(Reference(p["name"], p["sha256"], caption=p["caption"]) for p in card["pictures"])
         consent = Consent(**card["consent"]) if "consent" in card else None
-        return cls(card["handle"], card["noun"], pictures, card["kind"], consent=consent)
+        before = tuple(map(cls.from_card, card.get("before", ())))
+        return cls(card["handle"], card["noun"], pictures, card["kind"], consent=consent, before=before)
 
     def _repr_html_(self) -> str:
         from .escaping import html, join_html

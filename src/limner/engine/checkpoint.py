@@ -48,6 +48,7 @@ class Run:
     adapter: Adapter
     method: str
     header: dict[str, Any]
+    earlier: frozenset[str] = frozenset()  # names of its tensors that come from the concept learned before
 
 
 def run_updates(

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from limner.core.headers import BEFORE
 from limner.core.subject import Subject
-from limner.errors import LimnerError
+from limner.errors import InputError, LimnerError
 from limner.methods import find, methods
 
 if TYPE_CHECKING:
     from limner.core.base import Base
+    from limner.core.recipe import Answer
 
 MOST = 100
 """Largest number of concepts in a folder whose headers are read."""
@@ -37,8 +39,9 @@ def taken_words(base: Base, folder: Path) -> dict[str, str]:
         try:
             for own in (about.get("members") or [about]) if about["base"]["fingerprint"] == base.fingerprint else ():
                 if own["method"] in methods():
-                    handle, noun = str(own["handle"]), str(own["subject"]["noun"])
-                    handle_of.setdefault(words_of(base, own["method"], own["settings"], handle, noun), handle)
+                    for card in (own["subject"], *own["subject"].get(BEFORE, ())):
+                        handle, noun = str(card["handle"]), str(card["noun"])
+                        handle_of.setdefault(words_of(base, own["method"], own["settings"], handle, noun), handle)
         except (KeyError, TypeError, ValueError, AttributeError, LimnerError):
             continue
     handle_of.pop("", None)
@@ -75,6 +78,24 @@ def notes_of(
         notes += [note] if note else []
         taken.setdefault(words(subject.handle), subject.handle)
     return notes
+
+
+def check_words(base: Base, answers: Sequence[Answer]) -> None:
+    """Raise `InputError` where two handles of one concept become the same rare token.
+
+    base: the base
+    answers: the handles with the words that replace them
+    """
+    handle_of: dict[str, str] = {}
+    for handle, says, _ in answers:
+        if isinstance(says, str):
+            continue
+        other = handle_of.setdefault(says(base), handle)
+        if other != handle:
+            raise InputError(
+                f"{other} and {handle} were both trained as {says(base)!r} on {base.name}, so a prompt could not tell "
+                "them apart; learn one of them again under another --name"
+            )
 
 
 def _header(path: Path) -> Any:

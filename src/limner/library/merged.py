@@ -60,7 +60,7 @@ def merged_recipe(concept: Concept, recipe_of: Callable[[Concept], Recipe]) -> R
                 "concepts again"
             )
         modifiers += [as_taught(recipe.modifiers[place], member.seed, place) for place in keeps]
-        answers.append(Answer(member.handle, recipe.says, str(member.subject["noun"])))
+        answers += [Answer(member.handle, recipe.says, str(member.subject["noun"])), *recipe.also]
     return Recipe(says=answers[0].says, modifiers=tuple(modifiers), also=tuple(answers[1:]))
 
 

@@ -19,6 +19,9 @@ from limner.engine.attach import Adapter, attach
 from limner.engine.checkpoint import Run, _read_checkpoint, discard, finish, run_updates
 from limner.engine.early_stopping import together
 from limner.errors import InputError, PictureError, PromptError, TeachingError
+from limner.library.after import check_follows, hash_of, subject_after, tensors_of
+from limner.library.apart import check_words
+from limner.library.concepts import read_concepts
 from limner.library.settings import check_word, checked_settings
 from limner.methods import DEFAULT, code_sha256, find, place_of, remember
 
@@ -47,6 +50,7 @@ def learn(
     to: Path | str | None = None,
     overwrite: bool = False,
     progress: bool = False,
+    after: Concept | Path | str | None = None,
     **given: Any,
 ) -> Concept:
     """Learn the subject on `base` by a method and return the concept; afterwards the base is in its former state.
@@ -55,6 +59,10 @@ def learn(
     `checkpoints` the run's state is written there every few seconds and when it is interrupted; `resume` continues from
     it, to the same bits as a run that was never stopped. `watch` is called with every update; training ends when it
     returns True (see `limner.engine.early_stopping`).
+
+    With `after`, a concept or its file, the subject is learned after the subjects of that concept: training starts from
+    it, and the new concept answers to all their handles. Both need one method, which must be one for subjects in
+    sequence, and one base.
 
     With `to`, the concept is saved as soon as training ends (`overwrite` replaces an existing one), and then the
     checkpoint is deleted; without `to`, the last checkpoint stays until the caller's own `save`. Raises `InputError`
@@ -72,6 +80,7 @@ def learn(
         watch=together(*(each for each in (draw, watch) if each is not None)),
         to=to,
         overwrite=overwrite,
+        after=after,
         **given,
     )
     return finish(running)
@@ -88,10 +97,11 @@ def learn_updates(
     watch: Callable[[Progress], object] | None = None,
     to: Path | str | None = None,
     overwrite: bool = False,
+    after: Concept | Path | str | None = None,
     **given: Any,
 ) -> Generator[Progress, None, Concept]:
     """`learn`, yielding every update; the generator returns the concept."""
-    run = prepared_run(base, subject, method, given, seed)
+    run = prepared_run(base, subject, method, given, seed, after=after)
     if resume and checkpoints is None:
         raise InputError("to resume, name the folder of the checkpoints: checkpoints=FOLDER")
     if checkpoints is not None:
@@ -148,28 +158,41 @@ def is_of(concept: Concept, run: Run) -> bool:
 
 
 def prepared_run(
-    base: Base, subject: Subject, method: str | Callable[..., Recipe], given: Mapping[str, Any], seed: int
+    base: Base,
+    subject: Subject,
+    method: str | Callable[..., Recipe],
+    given: Mapping[str, Any],
+    seed: int,
+    after: Concept | Path | str | None = None,
 ) -> Run:
     """Check and prepare everything for training. Raises `InputError` for settings or a subject that the method cannot
-    learn."""
+    learn, and for a concept that the subject cannot be learned after."""
     function = find(method) if isinstance(method, str) else remember(method)
+    name = place_of(function) or function.__name__
+    earlier = read_concepts([after], None)[0] if after is not None else None
     chosen = checked_settings(function, given, base=base.name)
     demand_consent(base, subject)
     subject = face_alone(base, subject)
     check_word(subject, base)
+    if earlier is not None:
+        subject = subject_after(subject, earlier, base, name)
     recipe = function(subject, **chosen)
+    check_follows(recipe, subject, name)
     if not subject.pictures:
         raise PictureError("there are no pictures to learn from: expected one or more (three to five are best)")
-    name = place_of(function) or function.__name__
     make_weights(name, recipe, base)
     about = {"name": base.name, "family": base.family, "fingerprint": base.fingerprint}
     header = {"method": name, "settings": chosen, "seed": seed, "base": about, "subject": subject.card()}
     if code := code_sha256(function):
         header["method_sha256"] = code
     header["weights"] = {recipe.weights: mark(recipe.weights, base)} if recipe.weights else {}
-    adapter = Adapter(recipe, subject.handle, _shipped(recipe, base), 1.0, seed)
+    stored = tensors_of(earlier) if earlier is not None else {}
+    if earlier is not None:
+        header["after"] = hash_of(earlier)
+    adapter = Adapter(recipe, subject.handle, {**_shipped(recipe, base), **stored}, 1.0, seed)
+    check_words(base, adapter.answers)
     check_captions(base, subject, adapter)
-    return Run(subject, recipe, adapter, name, header)
+    return Run(subject, recipe, adapter, name, header, frozenset(stored))
 
 
 MOST_VECTORS = 64
@@ -196,9 +219,9 @@ def check_captions(base: Base, subject: Subject, adapter: Adapter) -> None:
 
 
 def to_concept(run: Run, tensors: Mapping[str, Tensor], losses: Sequence[float], seconds: float) -> Concept:
-    """The concept of a run: the tensors that the training changed."""
-    stored = run.adapter.stored
-    own = {key: tensor for key, tensor in tensors.items() if key not in stored or not tensor.equal(stored[key])}
+    """The concept of a run: the tensors that the training changed, and those of the concept learned before."""
+    shipped = {key: tensor for key, tensor in run.adapter.stored.items() if key not in run.earlier}
+    own = {key: tensor for key, tensor in tensors.items() if key not in shipped or not tensor.equal(shipped[key])}
     return Concept(
         handle=run.subject.handle,
         tensors=own,

@@ -12,7 +12,9 @@ from limner.core.interrupts import standing
 from limner.core.method import settings
 from limner.core.wording import counted, first_of, shortened
 from limner.errors import InputError
+from limner.library.after import check_follows, method_after, subject_after
 from limner.library.apart import notes_of
+from limner.library.concepts import read_concepts
 from limner.methods import card, find
 
 from .choose_method import are_photographs, choose, within
@@ -45,6 +47,7 @@ class LearnRun:
     base: Any
     target: Path
     page: Path
+    after: Concept | None  # the concept that it is learned after
     judge: Callable[[Concept], Scorecard] | None
     keeper: Keeper | None
     watches: list[Callable[[Progress], object]]
@@ -65,7 +68,8 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
     lines: list[str] = []
     ending = [within(request.budget, lines.append)] if request.budget else []
     subject = prepared(subject, segment=request.segment, caption=request.caption, device=request.base.device)
-    method = request.method or (yield from _method(request, subject))
+    after = read_concepts([request.after], None)[0] if request.after is not None else None
+    method = request.method or (method_after(after) if after else (yield from _method(request, subject)))
     chosen = request.settings
     settings = checked_settings(find(method), chosen, base=request.base.name)
     choice, memory = plan_memory(request.base, find(method)(subject, **settings), batch=int(settings.get("batch", 1)))
@@ -78,7 +82,9 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
     subject = face_alone(base, subject, which=request.which)
     for note in subject.notes[before:]:
         yield Note(note)
-    recipe = find(method)(subject, **checked_settings(find(method), chosen, base=base.name))
+    sequence = subject_after(subject, after, base, method) if after else subject
+    recipe = find(method)(sequence, **checked_settings(find(method), chosen, base=base.name))
+    check_follows(recipe, sequence, method)
     for note in _notes(base, subject, method, recipe, settings, target.parent):
         yield Note(note)
     subject, held_out = hold_out(subject, request.hold_out)
@@ -92,7 +98,7 @@ def planned(request: LearnRequest, open_base: Callable[[BaseChoice], Any]) -> Ge
     keeper, watches = _watches(request, subject, held_out, page, judge=judge)
     yield RunPlanned(method, settings, base.name, target, page)
     return LearnRun(
-        request, subject, method, chosen, recipe, base, target, page, judge, keeper, [*watches, *ending], lines
+        request, subject, method, chosen, recipe, base, target, page, after, judge, keeper, [*watches, *ending], lines
     )
 
 

@@ -74,6 +74,7 @@ def _taught(run: LearnRun) -> Generator[Event, None, Concept]:
             watch=together(*run.watches),
             to=run.target,
             overwrite=request.overwrite,
+            after=run.after,
             **run.settings,
         )
         concept = yield from _updates(run, updates)
@@ -119,7 +120,7 @@ def _taught_already(run: LearnRun) -> Concept | None:
     if not request.resume or not target.exists() or (request.overwrite and (run.page / CHECKPOINT).exists()):
         return None
     concept = Concept.load(target)
-    if not is_of(concept, prepared_run(run.base, run.subject, run.method, run.settings, request.seed)):
+    if not is_of(concept, prepared_run(run.base, run.subject, run.method, run.settings, request.seed, run.after)):
         if request.overwrite:
             return None
         raise InputError(

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from limner.core.concept import Concept
 from limner.core.headers import MERGED, MOST_MEMBERS
-from limner.core.recipe import Answer
 from limner.core.versions import versions
 from limner.core.wording import counted
 from limner.errors import InputError, UnknownName, WrongBase
+from limner.library.apart import check_words
 from limner.library.concepts import read_concepts
-from limner.library.merged import members_of
 from limner.library.opening import adapter_of
 from limner.parts.merging import MERGINGS, Member, member_of, stored_of
 
@@ -52,7 +51,7 @@ def merge(
     known, began = read_concepts(concepts, None), time.monotonic()
     _check_together(base, known)
     adapters = [adapter_of(concept, base) for concept in known]
-    _check_words(base, [answer for adapter in adapters for answer in adapter.answers])
+    check_words(base, [answer for adapter in adapters for answer in adapter.answers])
     members = [member_of(adapter, base) for adapter in adapters]
     _check_own(members)
     merging = MERGINGS[by](weights) if by == "weighted" else MERGINGS[by]()
@@ -111,26 +110,12 @@ def _check_together(base: Base, concepts: Sequence[Concept]) -> None:
                 f"{concept.base['fingerprint']}), and this is {base.name} "
                 f"(fingerprint {base.fingerprint}): only concepts of one base can be merged"
             )
-    handles = [member.handle for concept in concepts for member in members_of(concept)]
+    handles = [handle for concept in concepts for handle in concept.handles]
     twice = [handle for k, handle in enumerate(handles) if handle in handles[:k]]
     if twice:
         raise InputError(f"two of these concepts answer to {twice[0]}; learn one of them again under another --name")
     if len(handles) > MOST_MEMBERS:
         raise InputError(f"{counted(len(handles), 'subject')} are too many for one concept; {MOST_MEMBERS} is the most")
-
-
-def _check_words(base: Base, answers: Sequence[Answer]) -> None:
-    """Raise `InputError` where two handles become the same rare token."""
-    handle_of: dict[str, str] = {}
-    for handle, says, _ in answers:
-        if isinstance(says, str):
-            continue
-        other = handle_of.setdefault(says(base), handle)
-        if other != handle:
-            raise InputError(
-                f"{other} and {handle} were both trained as {says(base)!r} on {base.name}, so a prompt could not tell "
-                "them apart; learn one of them again under another --name"
-            )
 
 
 def _check_own(members: Sequence[Member]) -> None:

@@ -38,6 +38,12 @@ def add_to(commands: Any, arguments: Sequence[str]) -> None:
         help="kind of the subject: object, pet, face, style, action or relation (default: object)",
     )
     parser.add_argument("--out", type=Path, help="folder for the concept and its page (default: here)")
+    parser.add_argument(
+        "--after",
+        type=Path,
+        metavar="FILE",
+        help="learn the subject after those of this concept, by its method; the new concept answers to all handles",
+    )
     parser.add_argument("--resume", action="store_true", help="continue a run that was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace a concept of that name")
     parser.add_argument(
@@ -178,6 +184,7 @@ def request_of(given: argparse.Namespace) -> LearnRequest:
         hold_out=given.hold_out,
         without=given.without,
         pool=given.pool,
+        after=given.after,
         segment=given.segment,
         caption=given.caption,
         keep=given.keep,

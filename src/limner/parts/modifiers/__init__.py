@@ -32,7 +32,7 @@ from .varying_words import ATTRIBUTES, neural, per_layer, per_stage, per_step, s
 from .watched import maps_of, watched_word
 from .watched_text import watched_text
 from .weight_changes import changed_weights, hadamard, kronecker, multiplied, orthogonal, spectral
-from .words import new_word, picture_words, rare_word, rare_word_and
+from .words import new_word, picture_words, random_start, rare_word, rare_word_and
 
 __all__ = [
     "ATTRIBUTES",
@@ -80,6 +80,7 @@ __all__ = [
     "prompt_distribution",
     "prompts_apart",
     "query_transfer",
+    "random_start",
     "rare_word",
     "rare_word_and",
     "reference_features",

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from limner.core.streams import stream
 from limner.core.types import Live
 from limner.errors import FileError, InputError
 
@@ -111,6 +112,25 @@ class picture_words:
             live.tensors |= own
             live.words[name] = own[f"word.{name}"]
         yield live
+
+
+def random_start(handle: str) -> Callable[[Base], Tensor]:
+    """Base -> one random vector [1, D], to start a token from: it means nothing before it learns.
+
+    Each value is normal with the mean and the standard deviation of its column over the vocabulary. Source: the tokens
+    of Continual Diffusion, which start from random embeddings and stand without the class noun (arXiv:2304.06027).
+
+    handle: the subject's word, by which the vector is drawn
+    """
+
+    def draw(base: Base) -> Tensor:
+        import torch
+
+        table = base.word_table().detach().float()  # [V, D]
+        normal = torch.randn(1, table.shape[1], generator=stream(0, "random token", handle)).to(table)
+        return table.mean(0) + table.std(0) * normal
+
+    return draw
 
 
 def rare_word(handle: str) -> Callable[[Base], str]:

@@ -23,6 +23,7 @@ from .prototype import near_start, prototype, prototypical_embedding
 from .refinement import refinement
 from .reward_feedback import face_worths, reward_feedback, structure_worth
 from .rewards import clip_reward, policy_gradient, reward
+from .self_regularised import self_regularised
 from .starts import near_begin
 from .text_balance import text_balance
 from .views import appearance_contrast, semantic_contrast
@@ -69,6 +70,7 @@ __all__ = [
     "reward_feedback",
     "same_identity",
     "same_person",
+    "self_regularised",
     "semantic_contrast",
     "short",
     "sometimes_masked",
