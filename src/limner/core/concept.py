@@ -102,8 +102,9 @@ class Concept:
 
     @property
     def handles(self) -> tuple[str, ...]:
-        """Its handles: one, or for a merged concept one for each subject."""
-        return tuple(str(member["handle"]) for member in self.members) or (self.handle,)
+        """Its handles: one, or one for each subject where it has several or was merged of several."""
+        further = tuple(str(other["handle"]) for other in self.subject.get("others", ()))
+        return tuple(str(member["handle"]) for member in self.members) or (self.handle, *further)
 
     @property
     def has_trigger(self) -> bool:

@@ -131,9 +131,10 @@ def _check_settings(value: object, where: str) -> None:
             finite_number(setting, f"{name} {where}")
 
 
-def _check_subject(value: object, handle: str, at: str) -> None:
+def _check_subject(value: object, handle: str, at: str, *, further: bool = True) -> None:
+    """Check a subject's card; `further` allows that it has further subjects."""
     subject = table(value, f"subject {at}")
-    _only(subject, (*SUBJECT, "consent"), f"subject {at}")
+    _only(subject, (*SUBJECT, "consent", *(("others",) if further else ())), f"subject {at}")
     if "consent" in subject:
         check_consent(subject["consent"], f"consent {at}")
     if _field(subject, "handle", f"subject {at}") != handle:
@@ -151,6 +152,14 @@ def _check_subject(value: object, handle: str, at: str) -> None:
         _only(picture, PICTURE, f"pictures {at}")
         for name in PICTURE:
             plain_text(_field(picture, name, f"pictures {at}"), f"{name} of pictures {at}")
+    others = rows(subject.get("others", []), f"further subjects {at}")
+    if len(others) >= MOST_MEMBERS:
+        raise FileError(f"subject {at} has {len(others)} further subjects; {MOST_MEMBERS - 1} is the most")
+    handles = [check_handle(_field(other, "handle", f"further subjects {at}"), f"handle {at}") for other in others]
+    if len({handle, *handles}) <= len(handles):
+        raise FileError(f"the further subjects {at} must answer to different handles, not {[handle, *handles]}")
+    for other, own in zip(others, handles, strict=True):
+        _check_subject(other, own, f"of {own} {at}", further=False)
 
 
 def _field(value: object, name: str, where: str) -> Any:
