@@ -3,13 +3,15 @@
 from .blurring import blurred
 from .cutting import cut_out
 from .erasing import erased
-from .noise import noise_around
+from .noise import degraded, noise_around, strength_at
 from .warping import warped
 
 __all__ = [
     "blurred",
     "cut_out",
+    "degraded",
     "erased",
     "noise_around",
+    "strength_at",
     "warped",
 ]

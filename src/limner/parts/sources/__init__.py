@@ -3,11 +3,13 @@
 from .captioned import captioned
 from .class_pictures import STRUCTURED, class_pictures, prior_note
 from .concepts import shown_for
+from .degraded import degraded_photos
 from .diptychs import diptychs
 from .edited import edited_portraits
 from .expert_pairs import expert_pairs
 from .feedback import by_hand, by_score, feedback
 from .inpainting import with_holes
+from .joined import joined
 from .other_people import people_by_age
 from .pairs import jittered, pairs
 from .people import pairs_of_people, references_to_paint
@@ -30,12 +32,14 @@ __all__ = [
     "captioned",
     "class_pictures",
     "corpus_texts",
+    "degraded_photos",
     "diptychs",
     "edited_portraits",
     "expert_pairs",
     "feedback",
     "growing_pool",
     "jittered",
+    "joined",
     "pairs",
     "pairs_of_people",
     "people_by_age",
