@@ -5,15 +5,16 @@ their masks; the one with the larger loss learns, while a momentum denoiser keep
 """
 
 from dataclasses import replace
+from typing import Any
 
 from limner.core.method import method
-from limner.core.recipe import Answer, Recipe, Source, Stage
+from limner.core.recipe import Answer, Recipe, Stage
 from limner.core.subject import Subject
 from limner.parts.encoders import background_masks, subject_masks
 from limner.parts.modifiers import low_rank, new_word, watched_word
 from limner.parts.objectives import attention_on_mask, denoising, momentum_consistency, worst_subject
 from limner.parts.parameters import at_rate, learned, words
-from limner.parts.sources import degraded_photos, joined
+from limner.parts.sources import degraded_subjects
 
 
 @method(
@@ -43,10 +44,10 @@ def magictailor(
     momentum: float = 0.99,
     attention_weight: float = 0.01,
     preserving_weight: float = 0.2,
-    shared_steps: int = 80,
-    shared_lr: float = 2e-3,
-    steps: int = 80,
-    lr: float = 4e-4,
+    shared_steps: int = 60,
+    shared_lr: float = 1e-3,
+    steps: int = 60,
+    lr: float = 2e-4,
     batch: int = 2,
 ) -> Recipe:
     """A word for the concept and one for each component, each before its class noun, and low-rank changes.
@@ -80,50 +81,25 @@ def magictailor(
     watched = tuple(watched_word(one.handle) for one in subjects)
     change = low_rank(rank, layers="attention")
 
-    def pictures(before: int) -> Source:
-        """Pictures of all subjects, after this many updates of earlier stages."""
-        each = (
-            degraded_photos(
-                one,
-                masks=background_masks if one is around else subject_masks,
-                caption=f"a photo of {one.handle} {one.noun}",
-                strength=noise,
-                power=fading,
-                total=shared_steps + steps,
-                before=before,
-                batch=batch,
-            )
-            for one in subjects
-        )
-        return joined(*each)
-
-    shared, balanced = pictures(0), pictures(shared_steps)
+    every = {one: background_masks if one is around else subject_masks for one in subjects}
+    course: dict[str, Any] = {"strength": noise, "power": fading, "total": shared_steps + steps, "batch": batch}
+    shared, balanced = (degraded_subjects(every, before=before, **course) for before in (0, shared_steps))
     train = (at_rate(word_rate, words(*new_words)), learned(change))
-    share = attention_weight / len(subjects)
+    share, number = attention_weight / len(subjects), len(subjects)
+    localised = {
+        own: [share * attention_on_mask(own, one, named=True) for one in watched] for own in (shared, balanced)
+    }
+    unbalanced = (denoising(shared), *localised[shared])
+    preserving = preserving_weight * momentum_consistency(balanced, number)
+    balanced_loss = (worst_subject(balanced, number), preserving, *localised[balanced])
+    alone = (f"there is no component (Subject.others): the surroundings are learned as {around.handle}",)
     return Recipe(
         says=f"{subject.handle} {subject.noun}",
         also=tuple(Answer(one.handle, f"{one.handle} {one.noun}", one.noun) for one in subjects[1:]),
         modifiers=(*new_words, *watched, change),
         stages=(
-            Stage(
-                train=train,
-                loss=(denoising(shared), *(share * attention_on_mask(shared, one, named=True) for one in watched)),
-                steps=shared_steps,
-                lr=shared_lr,
-            ),
-            Stage(
-                train=train,
-                loss=(
-                    worst_subject(balanced, len(subjects)),
-                    preserving_weight * momentum_consistency(balanced, len(subjects)),
-                    *(share * attention_on_mask(balanced, one, named=True) for one in watched),
-                ),
-                steps=steps,
-                lr=lr,
-                momentum=momentum,
-            ),
+            Stage(train=train, loss=unbalanced, steps=shared_steps, lr=shared_lr),
+            Stage(train=train, loss=balanced_loss, steps=steps, lr=lr, momentum=momentum),
         ),
-        notes=()
-        if subject.others
-        else (f"there is no component (Subject.others): the surroundings are learned as {around.handle}",),
+        notes=() if subject.others else alone,
     )

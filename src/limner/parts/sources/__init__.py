@@ -3,7 +3,7 @@
 from .captioned import captioned
 from .class_pictures import STRUCTURED, class_pictures, prior_note
 from .concepts import shown_for
-from .degraded import degraded_photos
+from .degraded import degraded_photos, degraded_subjects
 from .diptychs import diptychs
 from .edited import edited_portraits
 from .expert_pairs import expert_pairs
@@ -33,6 +33,7 @@ __all__ = [
     "class_pictures",
     "corpus_texts",
     "degraded_photos",
+    "degraded_subjects",
     "diptychs",
     "edited_portraits",
     "expert_pairs",

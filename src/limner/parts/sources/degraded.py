@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from limner.core.recipe import Source
 from limner.core.types import Batch
 from limner.errors import InputError
 from limner.parts.augmentations.noise import degraded, strength_at
+
+from .joined import joined
 
 if TYPE_CHECKING:
     from limner.core.base import Base
@@ -76,3 +78,38 @@ def degraded_photos(
         return draw
 
     return Source(name, "subject", prepare)
+
+
+def degraded_subjects(
+    masks: Mapping[Subject, Masks],
+    *,
+    strength: float,
+    power: float,
+    total: int,
+    before: int = 0,
+    batch: int = 1,
+) -> Source:
+    """Batches of several subjects' degraded pictures, the rows of one after those of another, each captioned by its
+    handle and class noun.
+
+    masks: each subject -> its masks
+    strength: standard deviation of the noise at first, for pixels from -1 to 1
+    power: exponent of the course
+    total: updates of all stages that degrade pictures
+    before: updates of earlier stages among those
+    batch: pictures of each subject in an update
+    """
+    sources = (
+        degraded_photos(
+            subject,
+            masks=where,
+            caption=f"a photo of {subject.handle} {subject.noun}",
+            strength=strength,
+            power=power,
+            total=total,
+            before=before,
+            batch=batch,
+        )
+        for subject, where in masks.items()
+    )
+    return joined(*sources)
