@@ -59,7 +59,7 @@ def magictailor(
     The first stage learns all subjects alike; in the second, the worst alone learns. The authors make masks with
     Grounded-SAM; here they come with the pictures, or the base's segmenter finds whole subjects. Their low-rank changes
     also include the projections around the attention and the feed-forward output; a base names the attention layers
-    alone. Each loss is the mean over its mask here, and over the whole picture in the authors' code.
+    alone. Each loss is the mean over its mask, so that a small component counts as much as its concept.
 
     Settings:
         rank: rank of every change

@@ -34,7 +34,7 @@ def _noise_around(chance: float, shots: Shots, generator: Generator) -> Shots:
 
 
 def degraded(pixels: Tensor, masks: Tensor, generator: Generator, *, amount: float) -> Tensor:
-    """Pictures with Gaussian noise added outside of their masks, clamped to [0, 1] (Eq. 1 of arXiv:2410.13370).
+    """Pictures with Gaussian noise added outside of their masks, clamped to [0, 1] (Sec. 3.2 of arXiv:2410.13370).
 
     pixels: [n, 3, H, W] in [0, 1]
     masks: [n, 1, H, W] of 0 and 1, 1 where pictures stay as they are
@@ -48,7 +48,7 @@ def degraded(pixels: Tensor, masks: Tensor, generator: Generator, *, amount: flo
 
 
 def strength_at(step: int, total: int, *, strength: float, power: float) -> float:
-    """strength * (1 - (step / total) ** power): the noise of an update (Eq. 2 of arXiv:2410.13370).
+    """strength * (1 - (step / total) ** power): the noise of an update (Sec. 3.2 of arXiv:2410.13370).
 
     step: number of the update, from 1 to `total`; the last update has no noise
     total: number of updates

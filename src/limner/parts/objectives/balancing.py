@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 
 def worst_subject(source: Source, subjects: int) -> Objective:
-    """Masked denoising of the subject with the largest loss alone (sample-wise min-max, Eq. 5 of arXiv:2410.13370).
+    """Masked denoising of the subject with the largest loss alone (sample-wise min-max, Sec. 3.3 of arXiv:2410.13370).
 
     Rows of the other subjects get no gradient from it. The k-th rows of all subjects are compared with each other, and
-    the value is the mean over k. Each row's loss is the mean over its mask, so that small components can be the worst;
-    the authors' is the mean over the whole picture, in which a small component never is. Raises `InputError` without
-    masks.
+    the value is the mean over k. Each row's loss is the mean over its mask, so that a small component can be the worst;
+    in a mean over the whole picture it would seldom be. Raises `InputError` without masks.
 
     source: batches with masks, the rows of one subject after those of another, an equal number of each
     subjects: number of subjects
@@ -34,7 +33,7 @@ def worst_subject(source: Source, subjects: int) -> Objective:
 
 def momentum_consistency(source: Source, subjects: int) -> Objective:
     """Masked squared difference between the predictions of the denoiser and of its exponential moving average, over the
-    rows of all subjects but the worst one (selective preserving, Eq. 6 of arXiv:2410.13370).
+    rows of all subjects but the worst one (selective preserving, Sec. 3.3 of arXiv:2410.13370).
 
     The stage needs `momentum`. Raises `InputError` without masks.
 
