@@ -227,3 +227,24 @@ def test_pixels_lie_in_memory_as_they_do_when_read_from_a_file(rex: Subject) -> 
     """Another order in memory runs other kernels, and a concept that was saved and loaded painted other bits."""
     assert rex.tensor(32).is_contiguous()
     assert to_tensor([p.image for p in rex.pictures if p.image], 32).is_contiguous()
+
+
+def test_further_subjects_are_in_the_card_and_come_back_from_it() -> None:
+    picture = Image.effect_noise((40, 30), 60).convert("RGB")
+    other, shown = Subject.of([picture], noun="hat", handle="cap"), Subject.shown_with("bo", noun="car")
+    subject = Subject.of([picture], noun="dog", handle="rex", others=(other, shown))
+    again = Subject.from_card(subject.card())
+    assert [(o.handle, o.noun, len(o.pictures)) for o in again.others] == [("<cap>", "hat", 1), ("<bo>", "car", 0)]
+    assert again == subject.from_card(again.card())
+
+
+def test_further_subjects_that_cannot_be_are_refused() -> None:
+    picture = Image.effect_noise((40, 30), 60).convert("RGB")
+    one = Subject.of([picture], noun="dog", handle="rex", others=(Subject.shown_with("bo", noun="car"),))
+    with pytest.raises(InputError, match="two subjects of one concept"):
+        Subject.of([picture], noun="dog", handle="rex", others=(Subject.shown_with("<rex>", noun="car"),))
+    face = Subject.of([picture], noun="man", handle="al", kind="face")
+    with pytest.raises(InputError, match="consent of its own"):
+        Subject.of([picture], noun="dog", handle="rex", others=(face,))
+    with pytest.raises(InputError, match="further subjects itself"):
+        Subject.of([picture], noun="dog", handle="tom", others=(one,))

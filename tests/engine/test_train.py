@@ -19,7 +19,7 @@ from limner.engine.parallel import Spread
 from limner.engine.train import Checkpoint, train
 from limner.errors import FileError, InputError
 from limner.methods import methods
-from limner.parts.modifiers import new_word
+from limner.parts.modifiers import low_rank, new_word
 from limner.parts.modifiers.parameters import Kept
 from limner.parts.parameters import learned
 from limner.parts.sources import photos
@@ -182,3 +182,41 @@ def test_text_states_of_a_painting_are_bounded_by_their_bytes(base: Any, monkeyp
         found = adapted.text_states([f"a dog {k}" for k in range(8)])
         assert len(adapted._states) == 3
         assert torch.equal(found, adapted.text_states([f"a dog {k}" for k in range(8)]))
+
+
+def test_objectives_predict_with_a_momentum_network_that_resumes(base: Any, dog: Subject) -> None:
+    """It starts as the parameters, follows them by its decay, ends with the stage, and is the same after a resume."""
+    apart: list[float] = []
+    averages: list[torch.Tensor] = []
+    word, change = new_word("<rex>", like="dog"), low_rank(2, layers="cross_attention_kv")
+
+    def value(step: Any) -> torch.Tensor:
+        mean = step.momentum_prediction().output
+        apart.append(float((mean - step.prediction.output.detach()).norm()))
+        averages.append(step.adapted.averages[name].clone())
+        return step.prediction.output.square().mean()
+
+    source = photos(dog, batch=1)
+    stage = Stage((learned(word, change),), (Objective("own", source, value),), steps=3, lr=1e-2, momentum=0.75)
+    adapter = Adapter(Recipe("<rex>", (word, change), (stage,)), "<rex>")
+    name = "word.<rex>"
+    points = [p.snapshot() for p in train(base, adapter, stages=(stage,))]
+    assert apart[0] == 0
+    assert min(apart[1:]) > 0
+    values = [base.word_vectors("dog"), *(p.tensors[name] for p in points)]
+    assert torch.allclose(averages[1], 0.75 * values[0] + 0.25 * values[1], atol=1e-6)
+    assert torch.equal(points[-1].learned[name], values[-1])
+    (*_, last) = train(base, adapter, stages=(stage,), start=points[0])
+    assert same(last.snapshot().tensors, points[-1].tensors)
+    assert same(last.snapshot().moments, points[-1].moments)
+    assert not last.adapted.averages
+
+
+def test_without_momentum_there_is_no_momentum_network(base: Any, dog: Subject) -> None:
+    word = new_word("<rex>", like="dog")
+    term = Objective("own", photos(dog, batch=1), lambda step: step.momentum_prediction().output.mean())
+    stage = Stage((learned(word),), (term,), steps=1, lr=1e-2)
+    with pytest.raises(InputError, match="give it `momentum`"):
+        next(train(base, Adapter(Recipe("<rex>", (word,), (stage,)), "<rex>"), stages=(stage,)))
+    with pytest.raises(ValueError, match="momentum"):
+        replace(stage, momentum=1.0)

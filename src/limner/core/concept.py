@@ -104,7 +104,7 @@ class Concept:
 
     @property
     def handles(self) -> tuple[str, ...]:
-        """Its handles: one for each subject that was merged into it, or that it learned after another."""
+        """Its handles: one for each subject that was merged into it, that it learned after another, or beside it."""
         cards = [member["subject"] for member in self.members] or [self.subject]
         return tuple(handle for card in cards for handle in subject_handles(card))
 

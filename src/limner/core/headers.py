@@ -91,8 +91,8 @@ def _check_members(header: Mapping[str, Any], at: str) -> None:
 
 
 def subject_handles(card: Mapping[str, Any]) -> list[str]:
-    """The handle of a subject's card, and those of the subjects learned before it."""
-    return [str(each["handle"]) for each in (card, *card.get(BEFORE, ()))]
+    """The handle of a subject's card, and those of the subjects learned beside it and before it."""
+    return [str(each["handle"]) for each in (card, *card.get("others", ()), *card.get(BEFORE, ()))]
 
 
 def check_handle(value: object, where: str) -> str:
@@ -139,9 +139,11 @@ def _check_settings(value: object, where: str) -> None:
             finite_number(setting, f"{name} {where}")
 
 
-def _check_subject(value: object, handle: str, at: str) -> None:
+def _check_subject(value: object, handle: str, at: str, *, further: bool = True) -> None:
+    """Check a subject's card; `further` allows that it has further subjects."""
     subject = table(value, f"subject {at}")
-    _only(subject, (*SUBJECT, "consent", BEFORE), f"subject {at}")
+    further_fields = ("consent", BEFORE, *(("others",) if further else ()))
+    _only(subject, (*SUBJECT, *further_fields), f"subject {at}")
     _check_before(subject, at)
     if "consent" in subject:
         check_consent(subject["consent"], f"consent {at}")
@@ -160,6 +162,14 @@ def _check_subject(value: object, handle: str, at: str) -> None:
         _only(picture, PICTURE, f"pictures {at}")
         for name in PICTURE:
             plain_text(_field(picture, name, f"pictures {at}"), f"{name} of pictures {at}")
+    others = rows(subject.get("others", []), f"further subjects {at}")
+    if len(others) >= MOST_MEMBERS:
+        raise FileError(f"subject {at} has {len(others)} further subjects; {MOST_MEMBERS - 1} is the most")
+    handles = [check_handle(_field(other, "handle", f"further subjects {at}"), f"handle {at}") for other in others]
+    if len({handle, *handles}) <= len(handles):
+        raise FileError(f"the further subjects {at} must answer to different handles, not {[handle, *handles]}")
+    for other, own in zip(others, handles, strict=True):
+        _check_subject(other, own, f"of {own} {at}", further=False)
 
 
 def _check_before(subject: Mapping[str, Any], at: str) -> None:

@@ -126,6 +126,10 @@ class Stage:
     updates."""
     clip: float = 1.0
     average: float = 0.0  # decay of the exponential moving average that replaces the parameters at the end; 0: none
+    momentum: float = 0.0
+    """Decay of an exponential moving average of the parameters that objectives can predict with
+    (`Step.momentum_prediction`), from their values at the start of the stage. The parameters themselves are the result.
+    0: none."""
     stop: Stop | None = None
     optimizer: Literal["adamw", "muon", "sign"] = "adamw"
     """Muon is for whole networks trained from scratch; "sign" changes every value by the rate, against the sign of its
@@ -141,6 +145,11 @@ class Stage:
         if not 0 <= self.average < 1:
             raise ValueError(
                 f"the decay of an exponential moving average must be from 0 to below 1, not {self.average}"
+            )
+        if not 0 <= self.momentum < 1 or (self.momentum and (self.average or self.search)):
+            raise ValueError(
+                f"the decay of a momentum network must be from 0 to below 1, in a stage that neither replaces its "
+                f"parameters by their average nor searches without gradients, not {self.momentum}"
             )
         if self.optimizer not in ("adamw", "muon", "sign"):
             raise ValueError(f"a stage learns with 'adamw', 'muon' or 'sign', not {self.optimizer!r}")
@@ -290,6 +299,8 @@ class Recipe:
             return f"{type(single[0]).__name__} has no stacked form"
         if any(stage.stop or stage.search or stage.score for stage in self.tuning):
             return "its stages decide for themselves when to end, or search without gradients"
+        if any(stage.momentum for stage in self.tuning):
+            return "its objectives compare with an exponential moving average of its parameters"
         if any(stage.average for stage in self.tuning):
             return "it saves an exponential moving average of its parameters"
         if any(stage.optimizer != "adamw" for stage in self.tuning):

@@ -293,8 +293,8 @@ class Pass:
     references: References | None = None  # references of every row, in training
     lives: tuple[Live, ...] = ()  # all attached modifiers
     reference_stream: bool = False  # the first row of each branch is a reference stream
-    # the second half of each branch's rows are parallel streams of the first half, or their first pass at this step; the
-    # row of a reference stream stands before both halves
+    # the second half of each branch's rows are parallel streams of the first half, or their first pass at this step;
+    # the row of a reference stream stands before both halves
     parallel_stream: bool = False
     conditions: Mapping[str, Tensor] = field(default_factory=dict)  # name -> [rows, 1 or 3, H, W] in [0, 1]
     frames: int = 1  # number of consecutive rows that form one clip; a reference stream comes before all clips

@@ -70,6 +70,8 @@ class AdaptedBase:
     cache: dict[Any, Any] = field(default_factory=dict, repr=False)  # values that parts share between sampling steps
     # name -> copy in single precision of a trained tensor that the network has in half precision
     singles: dict[str, Tensor] = field(default_factory=dict)
+    # name -> exponential moving average of a trained tensor, in a stage with `momentum`
+    averages: dict[str, Tensor] = field(default_factory=dict)
     _states: LRU[Tensor] = field(default_factory=lambda: LRU(TEXT_BYTES))
     _only: frozenset[int] | None = None  # places of the adapters that act; None: all
     # name -> value of a changed base parameter while all adapters act
@@ -341,6 +343,24 @@ class AdaptedBase:
                 live.on = was
             for name, value in now.items():
                 parameter(self.base, name).data = value
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """While inside, trained tensors have the values of their exponential moving averages, in a stage with
+        `momentum`.
+
+        Tensors point to other values meanwhile. Nothing is written in place, so a backward pass may follow.
+        """
+        live_tensors = {name: tensor for live in self.live.values() for name, tensor in live.tensors.items()}
+        trained = {n: live_tensors[n] if n in live_tensors else parameter(self.base, n) for n in self.averages}
+        values = {name: tensor.data for name, tensor in trained.items()}
+        try:
+            for name, tensor in trained.items():
+                tensor.data = self.averages[name].to(tensor)
+            yield
+        finally:
+            for name, tensor in trained.items():
+                tensor.data = values[name]
 
     def _value(self, name: str) -> Tensor:
         """The value of a base parameter under the adapters that act now."""

@@ -26,8 +26,10 @@ MAX_STAGES, MAX_STEPS = 1_000, 10_000_000
 PARTS = ("tensors.", "moments.")
 ADAM = ("step", "exp_avg", "exp_avg_sq")
 EVOLUTION, BEST, MEAN, STOP, GATHERED = "evolution.", "best.", "mean.", "stop", "gathered."
+MOMENTUM = "momentum."
 """Names, or prefixes of names, of the moments that are not an optimiser's: of an evolution strategy, of the best stage,
-of exponential moving averages, of the rule that ends a stage, and of tensors that sources made at the stage's start."""
+of exponential moving averages, of the rule that ends a stage, of tensors that sources made at the stage's start, and of
+the exponential moving averages that objectives predict with."""
 
 
 def check_run(path: Path, metadata: Mapping[str, Any], header: Mapping[str, Any]) -> None:
@@ -140,7 +142,7 @@ def check_moments(
         if kind in ADAM and rest in parameters:
             kinds.setdefault(rest, set()).add(kind)
             like = torch.zeros((), dtype=torch.float32) if kind == "step" else parameters[rest]
-        elif kind == MEAN[:-1] and rest in parameters:
+        elif kind in (MEAN[:-1], MOMENTUM[:-1]) and rest in parameters:
             like = parameters[rest]
         elif name == BEST:
             like = torch.zeros((), dtype=torch.float64)

@@ -22,7 +22,7 @@ from limner.core.types import AttentionOp, Batch, Condition, Pass, Prediction, R
 from limner.errors import FileError, InputError, TeachingError
 
 from .attach import AdaptedBase, Adapter, attach
-from .checkpoint_checks import BEST, GATHERED, MEAN, STOP, check_moments, check_tensors
+from .checkpoint_checks import BEST, GATHERED, MEAN, MOMENTUM, STOP, check_moments, check_tensors
 from .evolution import Searcher, summed
 from .muon import Muon
 from .parallel import ALONE, WHOLE, Share, Spread, Terms
@@ -232,6 +232,7 @@ def learning(parameters: Mapping[str, Tensor], adapted: AdaptedBase) -> Iterator
         for tensor in parameters.values():
             tensor.requires_grad_(False)
             tensor.grad = None
+        adapted.averages = {}
         adapted.text_learns(False)
 
 
@@ -291,6 +292,9 @@ class Learner:
         self.computing: Any = spread.around(self.parameters)
         first = {n: moments.get(MEAN + n, p.detach()) for n, p in self.singles.items()} if stage.average else {}
         self.means = {name: tensor.to(self.singles[name].device, copy=True) for name, tensor in first.items()}
+        start = {n: moments.get(MOMENTUM + n, p.detach()) for n, p in self.singles.items()} if stage.momentum else {}
+        self.averages = {name: tensor.to(self.singles[name].device, copy=True) for name, tensor in start.items()}
+        adapted.averages = self.averages
 
     def update(self, step: int, make: Callable[[Share], Terms], random: Streams) -> dict[str, float]:
         """One step of the optimiser on the sum of the terms. Raises `TeachingError`, with nothing changed, where the
@@ -341,12 +345,14 @@ class Learner:
         return losses
 
     def _average(self, step: int) -> None:
-        """Update the exponential moving average of the parameters. In the first updates its decay is at most
-        (1 + n) / (10 + n), so that it forgets the initial values."""
+        """Update the exponential moving averages of the parameters. In the first updates, the decay of the one that
+        replaces them is at most (1 + n) / (10 + n), so that it forgets the initial values."""
         keeps = min(self.stage.average, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, mean in self.means.items():
                 mean.lerp_(self.singles[name], 1 - keeps)
+            for name, mean in self.averages.items():
+                mean.lerp_(self.singles[name], 1 - self.stage.momentum)
 
     def settle(self) -> None:
         """At the end of a stage, replace the parameters by their exponential moving averages, if there are any."""
@@ -361,7 +367,8 @@ class Learner:
         optimizer_moments = {
             f"{kind}.{name}": value.clone() for name, kinds in state.items() for kind, value in kinds.items()
         }
-        return optimizer_moments | {MEAN + name: mean.clone() for name, mean in self.means.items()}
+        averages = {MOMENTUM + name: mean.clone() for name, mean in self.averages.items()}
+        return optimizer_moments | averages | {MEAN + name: mean.clone() for name, mean in self.means.items()}
 
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -451,6 +458,18 @@ class Update:
             run = Pass(time=self.time, fused=self.adapted.base.device.type != "cpu", **about)
             return self.adapted.base.reconstruct(self.batch, Condition(states, self.time, self.noise, run))
 
+    def momentum_prediction(self) -> Prediction:
+        """The prediction for the same noised latents by the denoiser with the exponential moving averages of its
+        trained parameters, without gradient. The prompts are read with the parameters as they are now."""
+        if not self.adapted.averages:
+            raise InputError("this stage averages no parameters, which an objective predicts with: give it `momentum`")
+        other = self.on(self.batch)
+        with torch.no_grad():
+            states = self.adapted.text_states(self.batch.prompts)
+            with self.adapted.averaged():
+                _predict(self.adapted, [other], states=states)
+        return other.prediction
+
 
 Kind = TypeVar("Kind", bound=Update)
 
@@ -512,12 +531,18 @@ def _terms(
     return [(term.name, term.weight * term.value(updates[term.source])) for term in stage.loss]
 
 
-def _predict(adapted: AdaptedBase, updates: Sequence[Update], operations: tuple[AttentionOp, ...] = ()) -> None:
-    """One run of the denoiser for all batches of an update."""
+def _predict(
+    adapted: AdaptedBase,
+    updates: Sequence[Update],
+    operations: tuple[AttentionOp, ...] = (),
+    states: Tensor | None = None,
+) -> None:
+    """One run of the denoiser for all batches of an update; `states` are the hidden states of all prompts, if they are
+    known."""
     batches = [update.batch for update in updates]
     times = torch.cat([update.time for update in updates])
     prompts = [prompt for batch in batches for prompt in batch.prompts]
-    states = adapted.text_states(prompts)
+    states = adapted.text_states(prompts) if states is None else states
     fused = adapted.base.device.type != "cpu"
     expanded_prompts = tuple(adapted.expand_prompt(prompt) for prompt in prompts)
     about = {"references": joined_references(batches), "random": updates[0].random, **joined_conditions(batches)}

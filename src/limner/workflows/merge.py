@@ -104,6 +104,11 @@ def _check_together(base: Base, concepts: Sequence[Concept]) -> None:
     if len(concepts) < 2:
         raise InputError(f"merging needs two concepts or more, not {len(concepts)}")
     for concept in concepts:
+        if concept.subject.get("others"):
+            raise InputError(
+                f"{concept.handle} was learned together with {concept.handles[1]} in one concept, which cannot be merged: "
+                "merge concepts of one subject each"
+            )
         if concept.base["fingerprint"] != base.fingerprint:
             raise WrongBase(
                 f"{concept.handle} was learned on {concept.base['name']} (fingerprint "

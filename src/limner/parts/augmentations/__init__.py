@@ -3,7 +3,7 @@
 from .blurring import blurred
 from .cutting import cut_out
 from .erasing import erased
-from .noise import noise_around
+from .noise import degraded, noise_around, strength_at
 from .pasting import pasted
 from .relighting import relit
 from .warping import warped
@@ -11,9 +11,11 @@ from .warping import warped
 __all__ = [
     "blurred",
     "cut_out",
+    "degraded",
     "erased",
     "noise_around",
     "pasted",
     "relit",
+    "strength_at",
     "warped",
 ]

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Generator
+    from torch import Generator, Tensor
 
     from limner.parts.sources.pairs import Change, Shots
 
@@ -31,3 +31,28 @@ def _noise_around(chance: float, shots: Shots, generator: Generator) -> Shots:
     noise = torch.rand(pixels.shape, generator=generator).to(pixels)
     outside = (1 - masks) * chosen.to(masks)
     return shots._replace(pixels=torch.lerp(pixels, noise, outside.to(pixels)))
+
+
+def degraded(pixels: Tensor, masks: Tensor, generator: Generator, *, amount: float) -> Tensor:
+    """Pictures with Gaussian noise added outside of their masks, clamped to [0, 1] (Sec. 3.2 of arXiv:2410.13370).
+
+    pixels: [n, 3, H, W] in [0, 1]
+    masks: [n, 1, H, W] of 0 and 1, 1 where pictures stay as they are
+    generator: of the noise
+    amount: standard deviation of the noise for pixels from -1 to 1; for those from 0 to 1 it is half of it
+    """
+    import torch
+
+    noise = torch.randn(pixels.shape, generator=generator).to(pixels)
+    return (pixels + 0.5 * amount * noise * (1 - masks)).clamp(0, 1)
+
+
+def strength_at(step: int, total: int, *, strength: float, power: float) -> float:
+    """strength * (1 - (step / total) ** power): the noise of an update (Sec. 3.2 of arXiv:2410.13370).
+
+    step: number of the update, from 1 to `total`; the last update has no noise
+    total: number of updates
+    strength: noise at the beginning
+    power: exponent of the course, above 0
+    """
+    return float(strength * (1 - (step / total) ** power))

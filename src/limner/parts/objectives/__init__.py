@@ -2,6 +2,7 @@
 
 from .anchors import near_anchor
 from .attention import attention_on_mask, attention_refocused, attention_within_mask
+from .balancing import momentum_consistency, worst_subject
 from .codes import near_base, off_face
 from .context import context_maps, context_states
 from .contrast import contrast
@@ -48,6 +49,7 @@ __all__ = [
     "kurtosis_gap",
     "localised",
     "magnitude",
+    "momentum_consistency",
     "near_anchor",
     "near_base",
     "near_begin",
@@ -77,4 +79,5 @@ __all__ = [
     "structure_worth",
     "text_balance",
     "without_picture",
+    "worst_subject",
 ]

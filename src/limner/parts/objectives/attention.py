@@ -15,14 +15,13 @@ if TYPE_CHECKING:
     from limner.core.recipe import Source
 
 
-def attention_on_mask(source: Source, watched: watched_word, *, floor: bool = False) -> Objective:
+def attention_on_mask(source: Source, watched: watched_word, *, floor: bool = False, named: bool = False) -> Objective:
     """Mean squared error between a token's attention and the mask (Eq. 3 of arXiv:2305.16311).
-
-    Rows count whose prompt has the token.
 
     source: batches with masks
     watched: the modifier whose token is watched
     floor: whether attention is scaled to a minimum of 0 as well as to a maximum of 1
+    named: whether only rows count whose prompt has the token; otherwise attention is 0 in the other rows
     """
 
     def value(step: Step) -> Tensor:
@@ -35,9 +34,13 @@ def attention_on_mask(source: Source, watched: watched_word, *, floor: bool = Fa
         maps = maps - maps.amin((1, 2), keepdim=True) if floor else maps
         maps = maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-8)
         wanted = F.interpolate((mask > 0.5).float(), maps.shape[-2:], mode="area")[:, 0].to(maps)
-        return (maps - wanted).square().mean()
+        errors = (maps - wanted).square()
+        if not named:
+            return errors.mean()
+        there = (maps.detach().amax((1, 2)) > 0).to(errors)
+        return (errors.mean((1, 2)) * there).sum() / there.sum().clamp_min(1)
 
-    return Objective(f"attention on mask({source.name})", source, value)
+    return Objective(f"attention on mask({source.name})", source, value, across=named)
 
 
 def attention_within_mask(source: Source, watched: watched_word) -> Objective:

@@ -4,12 +4,14 @@ from .captioned import captioned
 from .class_pictures import STRUCTURED, class_pictures, prior_note
 from .composed import called, style_photos, with_references_of
 from .concepts import shown_for
+from .degraded import degraded_photos, degraded_subjects
 from .diptychs import diptychs
 from .edited import edited_portraits
 from .expert_pairs import expert_pairs
 from .feedback import by_hand, by_score, feedback
 from .hidden_patches import with_hidden_patches
 from .inpainting import with_holes
+from .joined import joined
 from .other_people import people_by_age
 from .pairs import jittered, pairs
 from .people import pairs_of_people, references_to_paint, without_references
@@ -35,12 +37,15 @@ __all__ = [
     "captioned",
     "class_pictures",
     "corpus_texts",
+    "degraded_photos",
+    "degraded_subjects",
     "diptychs",
     "edited_portraits",
     "expert_pairs",
     "feedback",
     "growing_pool",
     "jittered",
+    "joined",
     "mostly_at",
     "pairs",
     "pairs_of_people",
