@@ -74,6 +74,8 @@ class References:
     landmarks: Tensor | None = None  # [B, R, K, 2]: x and y as shares of width and height; NaN where unknown
     # [B, 4]: left, top, right and bottom of the subject in the picture to sample, as shares; NaN where unknown
     boxes: Tensor | None = None
+    # references of each further subject of the picture to sample; `dropped` in rows without it
+    beside: tuple[References, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -102,6 +104,7 @@ class References:
             tuple(self.looks[row] for row in rows) if self.looks else (),
             None if self.landmarks is None else self.landmarks[rows],
             None if self.boxes is None else self.boxes[rows],
+            tuple(other.of(rows) for other in self.beside),
         )
 
 
@@ -194,7 +197,8 @@ class Denoiser(Protocol):
 Guidance: TypeAlias = "Callable[[Denoiser, float], Denoiser]"
 """Denoiser and the user's guidance scale -> denoiser whose only branch is "text". Guidances are nested when sampling
 starts. Branches are "text", "negative" and those that a recipe adds; a branch's name may end in "@" and a name that the
-reference stream's `shown` reads."""
+reference stream's `shown` reads. A guidance that acts by region has `for_regions`, which maps the regions of a picture
+(handle -> [1, 1, h, w] in [0, 1]) to a guidance."""
 
 
 class ReferenceStream(NamedTuple):

@@ -559,7 +559,7 @@ def joined_references(batches: Sequence[Batch]) -> References | None:
         return given[0]
     every = [batch.references or _nothing(given[0], len(batch.latents)) for batch in batches]
     masked, counted = all(r.masks is not None for r in every), all(r.identity is not None for r in every)
-    marked = all(r.landmarks is not None for r in every)
+    marked, placed = all(r.landmarks is not None for r in every), all(r.boxes is not None for r in every)
     return References(
         torch.cat([r.pixels for r in every]),
         torch.cat([r.masks for r in every if r.masks is not None]) if masked else None,
@@ -569,7 +569,19 @@ def joined_references(batches: Sequence[Batch]) -> References | None:
         ~torch.cat([r.on for r in every]),
         tuple(look for r in every for look in r.looks) if all(r.looks for r in every) else (),
         torch.cat([r.landmarks for r in every if r.landmarks is not None]) if marked else None,
+        torch.cat([r.boxes for r in every if r.boxes is not None]) if placed else None,
+        _joined_beside(every),
     )
+
+
+def _joined_beside(every: Sequence[References]) -> tuple[References, ...]:
+    """The references of each further subject in several batches as one; a batch without that subject drops it."""
+    most = max((r.beside for r in every), key=len)
+    joined = []
+    for place, like in enumerate(most):
+        parts = [r.beside[place] if place < len(r.beside) else _nothing(like, len(r)) for r in every]
+        joined.append(joined_references([Batch(r.pixels, (), references=r) for r in parts]))
+    return tuple(references for references in joined if references is not None)
 
 
 def _nothing(like: References, rows: int) -> References:

@@ -2,6 +2,7 @@
 
 from .aligner import aligner_net, alignment
 from .attention_mixture import attention_mixture, router_prior
+from .box_channel import box_channel
 from .clean_reference import clean_reference
 from .context_stack import context_stack
 from .convolutional import details_of_pixels
@@ -11,6 +12,7 @@ from .face_words import IDENTITY, identity_words
 from .fused_words import fused_words
 from .gated_attention import gated_attention
 from .grounded_states import grounded_states, within_box
+from .grounding import grounding
 from .hybrid_states import hybrid_states, prior_regression
 from .identity_network import KEYPOINTS, identity_network
 from .identity_weights import identity_weights, weight_regression
@@ -43,6 +45,7 @@ __all__ = [
     "attending",
     "attention_mixture",
     "beside_own",
+    "box_channel",
     "clean_reference",
     "code_tokens",
     "context_stack",
@@ -59,6 +62,7 @@ __all__ = [
     "fused_words",
     "gated_attention",
     "grounded_states",
+    "grounding",
     "hybrid_states",
     "identity_network",
     "identity_weights",

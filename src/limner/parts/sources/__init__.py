@@ -12,6 +12,7 @@ from .other_people import people_by_age
 from .pairs import jittered, pairs
 from .people import pairs_of_people, references_to_paint
 from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
+from .placed import placed
 from .pool import growing_pool
 from .prompts import prompts
 from .retrieved import retrieved
@@ -40,6 +41,7 @@ __all__ = [
     "pairs_of_people",
     "people_by_age",
     "photos",
+    "placed",
     "prior_note",
     "prompts",
     "references_to_paint",
