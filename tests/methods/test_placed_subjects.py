@@ -1,4 +1,5 @@
-"""Subjects placed by boxes: grounding tokens in a gated self-attention (Subject-Diffusion)."""
+"""Subjects placed by boxes: grounding tokens in a gated self-attention (Subject-Diffusion, PACGen), and shading of each
+instance alone (MIGC)."""
 
 from __future__ import annotations
 
@@ -16,20 +17,27 @@ from limner.core.regions import region_masks
 from limner.core.streams import stream, streams
 from limner.core.subject import Subject
 from limner.core.types import Batch, Live, Pass
-from limner.engine.attach import attach
-from limner.engine.train import joined_references
+from limner.core.weights import shipped
+from limner.engine.attach import Adapter, attach
+from limner.engine.train import joined_references, train
 from limner.errors import InputError
 from limner.library.opening import adapter_of
+from limner.methods import methods
 from limner.methods.multi.subject_diffusion import CLAUSE
-from limner.parts.encoders import alone, clip_before_last, each_of
-from limner.parts.fusion import box_channel, grounding
+from limner.parts.encoders import alone, clip_before_last, clip_global, each_of, mean_of
+from limner.parts.fusion import box_channel, grounding, instance_shading
+from limner.parts.fusion.aggregation import aggregated, aggregation_start
 from limner.parts.fusion.box_channel import outside_of
 from limner.parts.fusion.grounding import grounded, grounding_sites
+from limner.parts.fusion.instances import MAPS, layout_attention, phrase_before, shaded_sites
 from limner.parts.fusion.words_of_pictures import with_clauses
-from limner.parts.sources import placed
+from limner.parts.guidance import guided_by_region
+from limner.parts.objectives.inhibition import unevenness
+from limner.parts.sources import photos, placed, relocated
+from limner.parts.sources.relocated import on_canvas
 from limner.pocket.corpus import toys
 from limner.pocket.subjects import toy
-from tests.helpers import QUICK, begun_weights, learn_fast
+from tests.helpers import QUICK, begun_weights, fast, learn_fast
 
 LEFT, RIGHT = (0.0, 0.25, 0.5, 1.0), (0.5, 0.25, 1.0, 1.0)
 PATCHES = alone(each_of(clip_before_last))
@@ -38,7 +46,7 @@ PATCHES = alone(each_of(clip_before_last))
 @pytest.fixture(scope="module")
 def scene(base: Any) -> Batch:
     """Composed pictures, of which some show one subject and some two."""
-    source = placed(batch=6, scenes=12, corpus=toys(24), drop_image=0, drop_text=0, drop_both=0)
+    source = placed(batch=6, scenes=12, corpus=toys(24), masked=True, drop_image=0, drop_text=0, drop_both=0)
     return source.prepare(base)(0, streams(0, 0))
 
 
@@ -102,7 +110,10 @@ def test_a_scene_is_the_same_whatever_it_was_made_with(base: Any) -> None:
     one, _ = first(0, streams(0, 0)), second(1, streams(0, 1))
     again = second(0, streams(0, 0))
     assert torch.equal(one.latents, again.latents[:2])
-    assert torch.equal(one.references.boxes, again.references.boxes[:2])  # type: ignore[union-attr]
+    for batch in (one, again):
+        assert batch.references is not None
+        assert batch.references.boxes is not None
+    assert torch.equal(one.references.boxes, again.references.boxes[:2])  # type: ignore[union-attr,arg-type,index]
 
 
 def test_a_corpus_without_masks_cannot_be_composed(base: Any) -> None:
@@ -271,3 +282,223 @@ def test_two_subjects_share_the_guidance_and_are_painted_in_one_pass(base: Any, 
     assert pictures[0] != pictures[1]
     with pytest.raises(InputError, match="give compose 'attention'"):
         limner.paint(base, "<rex> beside <bo>", concepts=concepts, regions={"rex": LEFT}, settings=QUICK)
+
+
+# --------------------------------------------------------------------------------------------------------------- PACGen
+
+
+def _centres(base: Any, subject: Subject, source: Any) -> Tensor:
+    """Centres of what is not plain ground in a source's pictures, as shares. # [n, 2]"""
+    draw = source.prepare(base)
+    pixels = torch.cat([base.decode(draw(k, streams(0, k)).latents) for k in range(4)])
+    dark = (pixels.mean(1) < 0.9).float()
+    place = (torch.arange(dark.shape[-1]) + 0.5) / dark.shape[-1]
+    total = dark.sum((1, 2))
+    return torch.stack([(dark.sum(1) * place).sum(1), (dark.sum(2) * place).sum(1)], 1) / total[:, None]
+
+
+def test_relocated_pictures_stand_anywhere(base: Any, rex: Subject) -> None:
+    """The subject's place does not follow from its picture; it does in the pictures as they are."""
+    about: dict[str, Any] = {"batch": 6}
+    moved = _centres(base, rex, relocated(rex, **about, views=24, most=0.6))
+    still = _centres(base, rex, photos(rex, **about))
+    assert float(moved.std(0).min()) > 0.08
+    assert float(moved.std(0).min()) > 3 * float(still.std(0).max())
+
+
+def test_a_picture_on_the_canvas_keeps_its_middle_and_nothing_else_shows() -> None:
+    picture = torch.zeros(1, 3, 32, 32)
+    picture[..., :4], picture[..., 28:] = 0.5, 0.5  # a border that the crop removes
+    (canvas,) = on_canvas(picture, torch.tensor([0.5]), torch.tensor([0.6]), torch.tensor([[1.0, 0.0]]))
+    inside = torch.zeros(32, 32, dtype=torch.bool)
+    inside[:16, 16:] = True  # at the right and top edge
+    assert float(canvas[:, inside].abs().max()) < 1e-5
+    assert bool((canvas[:, ~inside] == 1).all())
+
+
+def test_guidance_differs_inside_and_outside_of_regions() -> None:
+    """negative + w (text - negative) inside, faults + w (quality - faults) outside."""
+    values = {"negative": 1.0, "text": 2.0, "faults": 10.0, "quality": 13.0}
+    asked: list[tuple[str, ...]] = []
+
+    def denoise(x: Tensor, t: Tensor, *, branches: tuple[str, ...] = ("text",)) -> tuple[Tensor, ...]:
+        asked.append(branches)
+        return tuple(torch.full_like(x, values[branch]) for branch in branches)
+
+    region = torch.tensor([1.0, 0.0, 0.5, 0.0]).view(1, 1, 2, 2)
+    x, t = torch.zeros(1, 3, 2, 2), torch.tensor([500])
+    (out,) = guided_by_region().for_regions({"<rex>": region})(denoise, 4.0)(x, t)
+    inside, outside = 1 + 4 * (2 - 1), 10 + 4 * (13 - 10)
+    assert out[0, 0].flatten().tolist() == [inside, outside, (inside + outside) / 2, outside]
+    (alone,) = guided_by_region().for_regions({"<rex>": region})(denoise, 1.0)(x, t)
+    assert alone[0, 0].flatten().tolist() == [2, 13, 7.5, 13]
+    (plain,) = guided_by_region()(denoise, 4.0)(x, t)
+    assert bool((plain == inside).all())
+    assert asked[-1] == ("negative", "text")
+
+
+def test_the_grounding_is_frozen_and_silent_in_tuning(base: Any, rex: Subject) -> None:
+    """Tuning is DreamBooth's: with open gates, the same updates as without the adapter."""
+    begun_weights("pacgen", base)
+    concept = learn_fast(base, "pacgen", rex)
+    assert all(name.startswith("denoiser.") for name in concept.tensors)
+    own, grounded_too = methods()["pacgen"](rex, **fast(methods()["pacgen"])), []
+    for recipe in (own, replace(own, modifiers=())):
+        shipped_tensors = shipped("pacgen", base) if recipe.modifiers else {}
+        running = train(base, Adapter(recipe, "<rex>", shipped_tensors), stages=own.tuning, seed=0)
+        *_, last = (p.snapshot().tensors if p.last else {} for p in running)
+        grounded_too.append(last)
+    assert grounded_too[1]
+    assert all(torch.equal(grounded_too[0][name], tensor) for name, tensor in grounded_too[1].items())
+
+
+def test_a_box_and_the_prompts_of_its_surroundings_change_the_picture(base: Any, rex: Subject) -> None:
+    begun_weights("pacgen", base)
+    concept = learn_fast(base, "pacgen", rex)
+    other = learn_fast(base, "pacgen", rex, faults="a red car")
+    settings = replace(QUICK, compose="attention")
+    pictures = [
+        limner.paint(base, "<rex>", concepts=[own], regions={"rex": box} if box else None, settings=settings)[0].image
+        for own, box in ((concept, LEFT), (concept, RIGHT), (other, LEFT), (concept, None), (other, None))
+    ]
+    left, right, faults, nowhere, again = (picture.tobytes() for picture in pictures)
+    assert len({left, right, faults, nowhere}) == 4
+    assert nowhere == again  # without regions, nothing is outside of them
+
+
+# ----------------------------------------------------------------------------------------------------------------- MIGC
+
+
+def _aggregation(width: int = 12, slots: int = 6) -> dict[str, Tensor]:
+    return aggregation_start(width, slots, stream(0, "aggregation"))
+
+
+def test_weights_sum_to_one_at_every_position() -> None:
+    at = stream(0, "shadings")
+    shadings = [torch.randn(2, 16, 12, generator=at) for _ in range(4)]
+    masks = [(torch.rand(2, 16, 1, generator=at) > 0.5).float() for _ in range(4)]
+    out, weights = aggregated(shadings, masks, _aggregation(), slots=6, order=torch.randperm(4, generator=at))
+    assert weights.shape == (2, 4, 16, 1)
+    assert torch.allclose(weights.sum(1), torch.ones(2, 16, 1), atol=1e-5)
+    wanted = sum(weights[:, k] * shading for k, shading in enumerate(shadings))
+    assert torch.allclose(out, wanted, atol=1e-5)  # type: ignore[arg-type]  # a sum of tensors
+    inside = masks[1][..., 0] > 0
+    assert float(weights[:, 1, :, 0][inside].mean()) > float(weights[:, 1, :, 0][~inside].mean())
+
+
+def test_a_slot_has_the_weight_of_its_own_score() -> None:
+    """The order of slots is undone: with gates alike for all slots, it does not matter."""
+    own = _aggregation()
+    own = {name: torch.zeros_like(t) if name.startswith("slots.") else t for name, t in own.items()}
+    at = stream(0, "shadings")
+    shadings, masks = [torch.randn(1, 16, 12, generator=at) for _ in range(5)], [torch.ones(1, 16, 1)] * 5
+    orders = torch.arange(4), torch.tensor([2, 0, 3, 1])
+    first, second = (aggregated(shadings, masks, own, slots=6, order=order)[1] for order in orders)
+    assert torch.allclose(first, second, atol=1e-6)
+    assert not torch.allclose(first[:, 1], first[:, 2], atol=1e-4)
+
+
+def test_layout_attention_stays_within_an_instance() -> None:
+    hidden = torch.randn(1, 8, 12, generator=stream(0, "hidden"))
+    own = {
+        f"layout.{part}": torch.randn(12, 12, generator=stream(0, part)) for part in ("query", "key", "value", "out")
+    }
+    first = torch.tensor([1.0, 1, 1, 0, 0, 0, 0, 0]).view(1, 8, 1)
+    second = torch.tensor([0.0, 0, 0, 1, 1, 0, 0, 0]).view(1, 8, 1)
+    masks = [1 - first - second, first, second]
+    moved = hidden.clone()
+    moved[:, 3:5] += 1
+    before, after = layout_attention(hidden, masks, own), layout_attention(moved, masks, own)
+    changed = (before - after).abs().amax(-1)[0] > 1e-6
+    assert changed.tolist() == [False, False, False, True, True, False, False, False]
+
+
+def test_phrases_are_the_words_before_the_handle(rex: Subject) -> None:
+    for prompt, phrase in {
+        "a red <rex> beside a blue <bo>": "a red dog",
+        "<rex> on the beach": "dog",
+        "a photo of the old striped <rex>": "the old striped dog",
+        "on the beach, <rex>": "dog",
+        "a cat on the beach": "",
+        "a <bo> and <rex>": "dog",
+    }.items():
+        assert phrase_before(prompt, rex) == phrase, prompt
+
+
+def test_each_instance_reads_its_own_phrase_inside_of_its_box(base: Any, rex: Subject, bo: Subject) -> None:
+    """Attribute binding: the words of one instance change a shaded layer in its own box, in another's not at all."""
+    parts = [instance_shading(subject, alone(mean_of(clip_global))) for subject in (rex, bo)]
+    site = shaded_sites(base)[-1]
+
+    def shadings(prompt: str) -> list[Tensor]:
+        kept: list[Tensor] = []
+
+        def keep(given: Any, *rest: Any, **more: Any) -> tuple[Tensor, Tensor]:
+            kept.extend(given)
+            return aggregated(given, *rest, **more)
+
+        with put_on(base, parts[0]) as first, put_on(base, parts[1]) as second, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("limner.parts.fusion.instances.aggregated", keep)
+            given = {"rex": LEFT, "bo": RIGHT}
+            regions = region_masks(given, handles=["<rex>", "<bo>"], size=base.latent_shape[1:])
+            layer = base.module("denoiser").get_submodule(site.name)
+            run = Pass(first.operations + second.operations, torch.tensor([900]), step=0, prompts=(prompt,))
+            run.lives, run.regions = (first, second), regions
+            wide = base.attention_widths(site)[1]
+            hidden = torch.randn(1, 64, wide, generator=stream(0, "hidden"))
+            with torch.no_grad():
+                layer(hidden, encoder_hidden_states=base.text_states(["two toys"], words={}), run=run)
+        return kept
+
+    plain, turned = shadings("a red <rex> beside a blue <bo>"), shadings("a green <rex> beside a blue <bo>")
+    background, own, other, template = (torch.equal(a, b) for a, b in zip(plain, turned, strict=True))
+    assert (background, own, other, template) == (True, False, True, True)
+    columns = plain[1].abs().amax(-1).view(8, 8).amax(0) > 0
+    assert columns.tolist() == [True] * 4 + [False] * 4
+    swapped = shadings("a blue <rex> beside a red <bo>")
+    assert not torch.allclose(swapped[1], plain[1], atol=1e-4)
+    assert not torch.allclose(swapped[2], plain[2], atol=1e-4)
+
+
+def test_the_controller_acts_in_the_first_share_of_sampling_and_not_without_the_handle(base: Any, rex: Subject) -> None:
+    plain = predicted(base, [], LEFT)  # at half of the time, and with a prompt without the handle
+    latents = torch.randn(1, *base.latent_shape, generator=stream(0, "latents"))
+    for until, prompt, acts in ((0.4, "a <rex>", False), (0.6, "a <rex>", True), (0.6, "a dog", False)):
+        with put_on(base, instance_shading(rex, alone(mean_of(clip_global)), until=until)) as live, torch.no_grad():
+            run = Pass(live.operations, torch.tensor([500]), step=0, prompts=(prompt,), lives=(live,))
+            out = base.predict(latents, torch.tensor([500]), base.text_states(["a dog"], words={}), context=run)
+        assert torch.equal(out, plain) != acts
+
+
+def test_inhibition_is_zero_for_even_attention_in_the_background() -> None:
+    background = torch.tensor([[[1.0, 1, 0, 0]]])
+    maps = torch.tensor([[[0.3, 0.3, 0.9, 0.1]], [[0.1, 0.5, 0.9, 0.1]]])
+    assert float(unevenness(maps[:1], background)) == pytest.approx(0, abs=1e-6)
+    assert float(unevenness(maps[1:], background)) == pytest.approx(0.2)
+
+
+def test_inhibition_reads_the_nouns_of_both_instances(base: Any, rex: Subject) -> None:
+    recipe = methods()["migc"](rex, batch=4)
+    (stage,) = recipe.pretraining
+    with attach(base, [Adapter(recipe, "<rex>")]) as adapted:
+        about: dict[str, Any] = {"scenes": 8, "corpus": toys(24), "drop_text": 0.0, "drop_both": 0.0}
+        batch = placed(batch=4, named="{looks}", beside="{looks}", **about).prepare(base)(0, streams(0, 0))
+        run = adapted.run(references=batch.references, prompts=batch.prompts, random=streams(0, 0))
+        states = base.text_states(list(batch.prompts), words={})
+        with torch.no_grad():
+            base.predict(batch.latents, torch.full((4,), 500), states, context=run)
+    maps = {name: kept for name, kept in run.activations.items() if name.startswith(MAPS)}
+    assert batch.references is not None
+    there = torch.stack([batch.references.on, batch.references.beside[0].on], 1)
+    assert maps
+    assert len(stage.loss) == 2
+    for kept in maps.values():
+        assert torch.equal(kept.amax(-1) > 0, there)
+
+
+def test_more_instances_than_slots_are_refused(base: Any, rex: Subject) -> None:
+    begun_weights("migc", base)
+    concepts = [learn_fast(base, "migc", toy("cat", 2_000_014 + k, name=f"c{k}", count=1)) for k in range(7)]
+    prompt = " and ".join(concept.handle for concept in concepts)
+    with pytest.raises(InputError, match="7 instances are in one picture, and this method has places for 6"):
+        limner.paint(base, prompt, concepts=concepts, settings=QUICK)

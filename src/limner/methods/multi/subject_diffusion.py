@@ -75,7 +75,7 @@ def subject_diffusion(
     channel = box_channel(subject, name="subject_diffusion.channel")
     change = low_rank(rank, layers="cross_attention_kv", name="subject_diffusion.change")
     watched = watched_word(subject.handle)
-    seen = placed(batch=batch, named=subject.handle, changes=(jittered(turn=10.0),))
+    seen = placed(batch=batch, named=subject.handle, masked=True, changes=(jittered(turn=10.0),))
     gates = at_rate(10.0, part_of(places, "alpha")), at_rate(10.0, part_of(places, "beta"))
     return Recipe(
         says=subject.handle,

@@ -16,6 +16,7 @@ from .grounding import grounding
 from .hybrid_states import hybrid_states, prior_regression
 from .identity_network import KEYPOINTS, identity_network
 from .identity_weights import identity_weights, weight_regression
+from .instances import instance_shading
 from .last_tokens import last_tokens
 from .layered_attention import layered_attention
 from .local_attention import details_of_depths, local_attention
@@ -68,6 +69,7 @@ __all__ = [
     "identity_weights",
     "identity_words",
     "in_context",
+    "instance_shading",
     "last_tokens",
     "layered_attention",
     "like_text_tower",

@@ -15,6 +15,7 @@ from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
 from .placed import placed
 from .pool import growing_pool
 from .prompts import prompts
+from .relocated import relocated
 from .retrieved import retrieved
 from .shown import all_seen
 from .texts import corpus_texts
@@ -45,6 +46,7 @@ __all__ = [
     "prior_note",
     "prompts",
     "references_to_paint",
+    "relocated",
     "retrieved",
     "shown_for",
     "with_holes",

@@ -40,11 +40,12 @@ class Placed(NamedTuple):
 def placed(
     *,
     batch: int = 16,
-    named: str = "a {noun}",
-    beside: str = "a {noun}",
+    named: str | Sequence[str] = "a {noun}",
+    beside: str | Sequence[str] = "a {noun}",
     scenes: int = 1200,
     second: float = 0.5,
     still: float = 0.3,
+    masked: bool = False,
     drop_image: float = 0.05,
     drop_text: float = 0.05,
     drop_both: float = 0.05,
@@ -58,11 +59,13 @@ def placed(
     Raises `InputError` for a corpus without masks.
 
     batch: pictures in an update
-    named: the first subject in captions, with {noun} for its class and {looks} for its description
-    beside: the second subject in captions
+    named: the first subject in captions, with {noun} for its class and {looks} for its description; of several
+        patterns, one is drawn for each row. `References.looks` has the names with {noun} and {looks} filled in
+    beside: the second subject in captions, likewise
     scenes: number of composed pictures, each made and encoded once
     second: probability of a second subject, of another class, from 0 to 1
     still: probability that a picture with one subject stays as it is, from 0 to 1
+    masked: whether batches have the mask of the first subject
     drop_image: probability of no references, from 0 to 1
     drop_text: probability of an empty caption, from 0 to 1
     drop_both: probability of neither, from 0 to 1
@@ -77,6 +80,7 @@ def placed(
         scenes=scenes,
         second=second,
         still=still,
+        masked=masked,
         drop_image=drop_image,
         drop_text=drop_text,
         drop_both=drop_both,
@@ -97,21 +101,30 @@ def placed(
             )
         making = _Scenes(shelf, second, still)
 
-        def called(pattern: str, picture: int) -> str:
-            return pattern.format(noun=training_corpus.noun(picture), looks=looks(training_corpus, picture))
+        def called(patterns: str | Sequence[str], pictures: Sequence[int], generator: Generator) -> list[str]:
+            every = [patterns] if isinstance(patterns, str) else list(patterns)
+            which = torch.randint(len(every), (len(pictures),), generator=generator).tolist()
+            return [
+                every[k].format(noun=training_corpus.noun(picture), looks=looks(training_corpus, picture))
+                for k, picture in zip(which, pictures, strict=True)
+            ]
 
         def draw(step: int, at: Streams) -> Batch:
             scene_numbers = torch.randint(scenes, (batch,), generator=at("scenes")).tolist()
             rows = making.made(scene_numbers)
             quiet, dropped = dropped_rows(batch, drop_image, drop_text, drop_both, at("drop"))
             boxes = torch.stack([row.boxes for row in rows])  # [B, 2, 4]
+            pictures = [[row.pictures[place] for row in rows] for place in (0, 1)]
+            names = [
+                called(patterns, own, at(f"names, {place}"))
+                for place, (patterns, own) in enumerate(zip((named, beside), pictures, strict=True))
+            ]
             prompts = []
-            for k, (row, silent) in enumerate(zip(rows, quiet, strict=True)):
-                first, other = called(named, row.pictures[0]), called(beside, row.pictures[1])
-                both = first if bool(boxes[k, 1].isnan().any()) else f"{first} and {other}"
-                prompts.append("" if silent else training_corpus.caption(row.pictures[0], both, seed=step * batch + k))
+            for k, silent in enumerate(quiet):
+                both = names[0][k] if bool(boxes[k, 1].isnan().any()) else f"{names[0][k]} and {names[1][k]}"
+                prompts.append("" if silent else training_corpus.caption(pictures[0][k], both, seed=step * batch + k))
             shown, more = (
-                making.references([row.pictures[place] for row in rows], changes, at(f"references, {place}"))
+                making.references(pictures[place], names[place], changes, at(f"references, {place}"))
                 for place in (0, 1)
             )
             gone = boxes[:, 1].isnan().any(1)
@@ -119,7 +132,7 @@ def placed(
             return Batch(
                 torch.stack([row.latents for row in rows]).to(base.device, base.dtype),
                 tuple(prompts),
-                mask=torch.stack([row.masks[0] for row in rows]).to(base.device, base.dtype),
+                mask=torch.stack([row.masks[0] for row in rows]).to(base.device, base.dtype) if masked else None,
                 references=_beside(*about),
             )
 
@@ -160,8 +173,10 @@ class _Scenes:
             self.known.update(zip(new, self._composed(new), strict=True))
         return [self.known[number] for number in numbers]
 
-    def references(self, pictures: Sequence[int], changes: Sequence[Change], generator: Generator) -> References:
-        """Another picture of each picture's subject, on plain ground, one for each row."""
+    def references(
+        self, pictures: Sequence[int], names: Sequence[str], changes: Sequence[Change], generator: Generator
+    ) -> References:
+        """Another picture of each picture's subject, on plain ground, one for each row; `names` are their `looks`."""
         import torch
 
         chosen = []
@@ -179,7 +194,7 @@ class _Scenes:
             None if shots.masks is None else shots.masks[:, None],
             nouns=tuple(corpus.noun(k) for k in chosen),
             identity=torch.tensor([self.subject_of[k] for k in chosen]),
-            looks=tuple(looks(corpus, k) for k in chosen),
+            looks=tuple(names),
         )
 
     def _composed(self, numbers: Sequence[int]) -> list[Placed]:
@@ -248,7 +263,7 @@ def moved_into(
     boxes = boxes_around(masks).cpu().nan_to_num(0.5)
     extent = (boxes[:, 2:] - boxes[:, :2]).clamp_min(0.05)  # width and height
     extent = torch.where(extent > 0, extent, torch.ones_like(extent))
-    ratio = torch.minimum(sizes, widths) / extent.amax(1)  # of the new size to the old
+    ratio = torch.minimum(sizes, widths) / extent.amax(1)  # new size divided by the old one
     new = extent * ratio[:, None]
     zone = torch.stack([widths, torch.ones_like(widths)], 1)
     begin = torch.stack([starts, torch.zeros_like(starts)], 1)
