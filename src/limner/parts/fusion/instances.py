@@ -356,6 +356,22 @@ def phrase_before(prompt: str, subject: Subject) -> str:
     return subject.noun
 
 
+def last_place(base: Base, prompt: str, phrase: str) -> int:
+    """Position of a phrase's last token in a prompt's hidden states; 0, the begin token's, where it is not there.
+
+    base: the base
+    prompt: the prompt
+    phrase: the phrase, or nothing
+    """
+    import torch
+
+    if not phrase or phrase not in prompt:
+        return 0
+    count, mark = base.num_tokens(phrase, words={}), "<the-phrase-whose-place-is-looked-up>"
+    places = base.word_places(prompt.replace(phrase, mark, 1), mark, words={mark: torch.zeros(count, 1)})
+    return places[0] + count - 1 if places else 0
+
+
 def _known(boxes: Tensor) -> Tensor:
     """Boxes [B, 4], with the whole picture in place of NaN."""
     import torch
@@ -379,14 +395,14 @@ def _kept_maps(base: Base, call: AttentionCall, every: Sequence[Instances]) -> C
         import torch
 
         mean, run = maps.mean(1), call.run  # [B, N, M]
-        stored = []
-        for one in every:
-            rows = []
-            for row, phrase in enumerate(one.phrases):
-                places = base.word_places(run.prompts[row], phrase, words={}) if phrase else []
-                last = places[0] + base.num_tokens(phrase, words={}) - 1 if places else None
-                rows.append(torch.zeros_like(mean[row, :, 0]) if last is None else mean[row, :, last])
-            stored.append(torch.stack(rows))
+        if MAPS not in run.cache:
+            run.cache[MAPS] = [
+                [last_place(base, *pair) for pair in zip(run.prompts, one.phrases, strict=True)] for one in every
+            ]
+        stored = [
+            torch.stack([mean[row, :, place] if place else 0 * mean[row, :, 0] for row, place in enumerate(places)])
+            for places in run.cache[MAPS]
+        ]
         run.activations[f"{MAPS}, {call.site.name}"] = torch.stack(stored, 1)
         return maps
 
