@@ -481,8 +481,10 @@ def test_inhibition_reads_the_nouns_of_both_instances(base: Any, rex: Subject) -
     recipe = methods()["migc"](rex, batch=4)
     (stage,) = recipe.pretraining
     with attach(base, [Adapter(recipe, "<rex>")]) as adapted:
-        about: dict[str, Any] = {"scenes": 8, "corpus": toys(24), "drop_text": 0.0, "drop_both": 0.0}
-        batch = placed(batch=4, named="{looks}", beside="{looks}", **about).prepare(base)(0, streams(0, 0))
+        about: dict[str, Any] = {"scenes": 8, "corpus": toys(24), "drop_image": 0.0, "drop_text": 0.0}
+        batch = placed(batch=4, drop_both=0.0, named="{looks}", beside="{looks}", **about).prepare(base)(
+            0, streams(0, 0)
+        )
         run = adapted.run(references=batch.references, prompts=batch.prompts, random=streams(0, 0))
         states = base.text_states(list(batch.prompts), words={})
         with torch.no_grad():
@@ -490,10 +492,9 @@ def test_inhibition_reads_the_nouns_of_both_instances(base: Any, rex: Subject) -
     maps = {name: kept for name, kept in run.activations.items() if name.startswith(MAPS)}
     assert batch.references is not None
     there = torch.stack([batch.references.on, batch.references.beside[0].on], 1)
-    assert maps
     assert len(stage.loss) == 2
-    for kept in maps.values():
-        assert torch.equal(kept.amax(-1) > 0, there)
+    # a layer may attend to the begin token alone
+    assert torch.equal(torch.stack([kept.amax(-1) for kept in maps.values()]).sum(0) > 0, there)
 
 
 def test_more_instances_than_slots_are_refused(base: Any, rex: Subject) -> None:
