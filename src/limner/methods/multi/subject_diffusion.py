@@ -43,7 +43,7 @@ def subject_diffusion(
     localised_weight: float = 0.01,
     width: int = 48,
     rank: int = 4,
-    steps: int = 500,
+    steps: int = 400,
     lr: float = 1e-3,
     batch: int = 12,
 ) -> Recipe:
