@@ -49,8 +49,8 @@ def always(words: str) -> Callable[[str], str]:
         "ground_batch": 64,
     },
     same=("smallest", "brightness"),
-    source="not published; DreamBooth's for the subject and GLIGEN's (arXiv:2301.07093) for the grounding, prompts from "
-    "memory of the paper, width, smallest size and brightness are ours",
+    source="not published; DreamBooth's for the subject; GLIGEN's (arXiv:2301.07093) for the grounding, and the prompts, "
+    "from memory of the papers; width, smallest size and brightness are ours",
 )
 def pacgen(
     subject: Subject,

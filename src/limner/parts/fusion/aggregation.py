@@ -43,7 +43,7 @@ def aggregated(
     A convolution joins each shading with its mask; channel and spatial gates (CBAM, arXiv:1807.06521) and a second
     convolution make its score. The scores of background, instances and template then pass gates over all slots, in
     which empty slots stand among the instances, in a random order; a softmax over those that are there is the weights
-    (Sec. 3.5 of arXiv:2402.05408, and migc_arch.py of the authors).
+    (migc_arch.py of the authors of arXiv:2402.05408).
 
     shadings: [B, N, C] of the background, of each instance, and of the template
     masks: [B, N, 1] of each

@@ -55,7 +55,7 @@ class Instances(NamedTuple):
 
 @dataclass(frozen=True)
 class instance_shading:
-    """Cross-attention divided into instances and put together again (Sec. 3.3 to 3.5 of arXiv:2402.05408).
+    """Cross-attention divided into instances and put together again (arXiv:2402.05408).
 
     In the middle and the first third of the up path, each instance has a shading of its own, inside of its box alone:
 
@@ -324,7 +324,7 @@ def _attended(hidden: Tensor, states: Tensor, own: Mapping[str, Tensor], part: s
 def shaded_sites(base: Base) -> list[Site]:
     """The cross-attention sites of the middle, and those of the first third of the up path.
 
-    In Stable Diffusion these have 8 * 8 and 16 * 16 positions, as in Sec. 3.6 of arXiv:2402.05408, and one of 32 * 32.
+    In Stable Diffusion these have 8 * 8 and 16 * 16 positions, as in arXiv:2402.05408 from memory, and one of 32 * 32.
     On a base without up path, these are the first third of all.
 
     base: the base

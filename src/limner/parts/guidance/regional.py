@@ -19,8 +19,8 @@ class guided_by_region:
     """Classifier-free guidance inside of the subjects' regions, guidance from one branch to another outside of them.
 
     With the user's scale w, the prediction is negative + w (text - negative) inside and away + w (to - away) outside
-    (regionally-guided sampling of arXiv:2306.17154). Without regions it is classifier-free guidance. Guidances with
-    equal branches are equal, so that several attached concepts can share one.
+    (regionally-guided sampling of arXiv:2306.17154, as we know it from memory). Without regions it is classifier-free
+    guidance. Guidances with equal branches are equal, so that several attached concepts can share one.
 
     to: branch of the recipe, whose prompt also asks for quality
     away: branch of the recipe, whose prompt names the faults to avoid

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def inhibition(source: Source, *, most: int = 256) -> Objective:
     """Mean over the background of |A - mean of A in the background|, A being the cross-attention map of each instance's
-    noun in the prompt (the inhibition loss of Sec. 3.7 of arXiv:2402.05408).
+    noun in the prompt (the inhibition loss of arXiv:2402.05408, from memory: its code is not published).
 
     The background is the area outside of all boxes. Raises `InputError` for batches without boxes, and where no layer's
     maps were kept.

@@ -34,7 +34,7 @@ def relocated(
     brightness: float = 0.1,
 ) -> Source:
     """Batches of the subject's pictures: cropped about their middle, made smaller, and put at a random place of a plain
-    canvas, so that place and size are not learned with the subject (Sec. 3 of arXiv:2306.17154).
+    canvas, so that place and size are not learned with the subject (arXiv:2306.17154).
 
     subject: the subject
     captions: templates with {} for the handle
