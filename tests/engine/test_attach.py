@@ -3,6 +3,7 @@ reason."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from limner.engine.sample import PaintSettings, sample
 from limner.errors import FileError, InputError, PromptError
 from limner.library.opening import adapter_of
 from limner.methods import methods
+from limner.parts.guidance import between
 from limner.parts.modifiers import low_rank, new_word
 from limner.pocket.subjects import toy
 from tests.helpers import same, state, untouched
@@ -219,10 +221,21 @@ def test_what_has_no_strength_is_worn_whole_or_not_at_all(base: Any, subjects: l
 
 
 def test_two_recipes_cannot_have_one_branch(base: Any) -> None:
-    painting = Painting(branches={"plain": str})
-    adapters = [Adapter(Recipe("dog", painting=painting), handle) for handle in ("<a>", "<b>")]
+    recipes = [Recipe("dog", painting=Painting(branches={"plain": plain})) for plain in (str, str.lower)]
+    adapters = [Adapter(recipe, handle) for recipe, handle in zip(recipes, ("<a>", "<b>"), strict=True)]
     with attach(base, adapters) as adapted, pytest.raises(InputError, match="a branch 'plain' of their own"):
         adapted.check_together()
+
+
+def test_recipes_share_an_equal_guidance_and_its_branch(base: Any) -> None:
+    first, second = between("negative"), between("negative")
+    same, other = (Painting(guidance=(part,), branches={"plain": str}) for part in (first, second))
+    for painting, refused in ((same, False), (other, True)):
+        recipes = [Recipe("dog", painting=same), Recipe("dog", painting=painting)]
+        adapters = [Adapter(recipe, handle) for recipe, handle in zip(recipes, ("<a>", "<b>"), strict=True)]
+        refusal = pytest.raises(InputError, match="each guide by themselves") if refused else nullcontext()
+        with attach(base, adapters) as adapted, refusal:
+            assert adapted.guidance == (first,)
 
 
 def test_a_concept_knows_the_weights_it_stands_on(

@@ -77,6 +77,8 @@ class References:
     boxes: Tensor | None = None
     # [B, R, 3]: move of the camera from each reference to the picture to sample (`core.views`); NaN where unknown
     moves: Tensor | None = None
+    # references of each further subject of the picture to sample; `dropped` in rows without it
+    beside: tuple[References, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -106,6 +108,7 @@ class References:
             None if self.landmarks is None else self.landmarks[rows],
             None if self.boxes is None else self.boxes[rows],
             None if self.moves is None else self.moves[rows],
+            tuple(other.of(rows) for other in self.beside),
         )
 
 
@@ -201,7 +204,8 @@ class Denoiser(Protocol):
 Guidance: TypeAlias = "Callable[[Denoiser, float], Denoiser]"
 """Denoiser and the user's guidance scale -> denoiser whose only branch is "text". Guidances are nested when sampling
 starts. Branches are "text", "negative" and those that a recipe adds; a branch's name may end in "@" and a name that the
-reference stream's `shown` reads."""
+reference stream's `shown` reads. A guidance that acts by region has `for_regions`, which maps the regions of a picture
+(handle -> [1, 1, h, w] in [0, 1]) to a guidance."""
 
 
 class ReferenceStream(NamedTuple):

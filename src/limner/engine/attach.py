@@ -107,7 +107,7 @@ class AdaptedBase:
 
     @property
     def guidance(self) -> tuple[Guidance, ...]:
-        """Guidance that a recipe brings. Raises `InputError` where two attached recipes bring one."""
+        """Guidance that a recipe brings. Raises `InputError` where two attached recipes bring different ones."""
         return self._one("guidance", "guide by themselves") or ()
 
     @property
@@ -129,14 +129,15 @@ class AdaptedBase:
     @property
     def branches(self) -> dict[str, Callable[[str], str]]:
         """Branches that guidance may ask for beside "text" and "negative". Raises `InputError` where two attached
-        recipes bring one of the same name."""
+        recipes bring different ones of the same name."""
         branches: dict[str, Callable[[str], str]] = {}
         for adapter in self._painting:
-            if both := branches.keys() & adapter.recipe.painting.branches.keys():
+            own = adapter.recipe.painting.branches
+            if both := [name for name in branches.keys() & own.keys() if branches[name] is not own[name]]:
                 raise InputError(
                     f"two of these concepts guide by a branch {min(both)!r} of their own; attach only one at a time"
                 )
-            branches |= adapter.recipe.painting.branches
+            branches |= own
         return branches
 
     @property
@@ -211,9 +212,10 @@ class AdaptedBase:
         return tuple(place for place, adapter in enumerate(self.adapters) if adapter.everywhere)
 
     def _one(self, name: str, do: str) -> Any:
-        """A part of `Painting` that at most one of the adapters may have."""
+        """A part of `Painting` that at most one of the adapters may have, or several where all have an equal one."""
         adapters = [adapter for adapter in self._painting if getattr(adapter.recipe.painting, name)]
-        if len(adapters) > 1:
+        parts = [getattr(adapter.recipe.painting, name) for adapter in adapters]
+        if any(part != parts[0] for part in parts):
             both = " and ".join(adapter.handle for adapter in adapters)
             raise InputError(f"{both} each {do}; only one such concept can be attached at a time")
         return getattr(adapters[0].recipe.painting, name) if adapters else None

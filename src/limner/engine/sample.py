@@ -367,7 +367,9 @@ class _guided:
         if adapted.denoiser:
             self.guided = adapted.denoiser(adapted, self.guided)
         for guidance in adapted.guidance or OWN[adapted.base.guidance]:
-            self.guided = guidance(self.guided, settings.guidance)
+            by_region = getattr(guidance, "for_regions", None) if layout else None
+            act: Guidance = by_region(layout.masks) if layout and by_region else guidance
+            self.guided = act(self.guided, settings.guidance)
         if settings.guide_between != (0, 1):
             _check_interval(adapted)
 

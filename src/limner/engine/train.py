@@ -600,7 +600,18 @@ def joined_references(batches: Sequence[Batch]) -> References | None:
         torch.cat([r.landmarks for r in every if r.landmarks is not None]) if marked else None,
         torch.cat([r.boxes for r in every if r.boxes is not None]) if boxed else None,
         torch.cat([r.moves for r in every if r.moves is not None]) if moved else None,
+        _joined_beside(every),
     )
+
+
+def _joined_beside(every: Sequence[References]) -> tuple[References, ...]:
+    """The references of each further subject in several batches as one; a batch without that subject drops it."""
+    most = max((r.beside for r in every), key=len)
+    joined = []
+    for place, like in enumerate(most):
+        parts = [r.beside[place] if place < len(r.beside) else _nothing(like, len(r)) for r in every]
+        joined.append(joined_references([Batch(r.pixels, (), references=r) for r in parts]))
+    return tuple(references for references in joined if references is not None)
 
 
 def _nothing(like: References, rows: int) -> References:

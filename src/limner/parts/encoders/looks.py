@@ -251,8 +251,22 @@ def looked_at_by_rows(base: Base, run: Pass, look: Look, own: Tensor, count: int
                 run.cache[key] = look(base, run.references).to(base.dtype)
         features: Tensor = run.cache[key]
         return features, run.references.on.to(features.device)
+    return own.expand(count, *own.shape[1:]), shown_rows(run, count).to(own.device)
+
+
+def shown_rows(run: Pass, count: int) -> Tensor:
+    """[count] bool: rows of a run that show the subject.
+
+    In training these are the rows with references, in sampling all but those of negative branches.
+
+    run: the run
+    count: number of rows
+    """
+    import torch
+
+    if run.references is not None:
+        return run.references.on
     if run.random is not None:  # a training batch without references
-        return own.expand(count, *own.shape[1:]), torch.zeros(count, dtype=torch.bool, device=own.device)
-    each = count // len(run.branches)
-    on = torch.tensor([branch != "negative" for branch in run.branches], device=own.device).repeat_interleave(each)
-    return own.expand(count, *own.shape[1:]), on
+        return torch.zeros(count, dtype=torch.bool)
+    shown = torch.tensor([branch != "negative" for branch in run.branches])
+    return shown.repeat_interleave(count // len(run.branches))

@@ -2,6 +2,7 @@
 
 from .aligner import aligner_net, alignment
 from .attention_mixture import attention_mixture, router_prior
+from .box_channel import box_channel
 from .clean_reference import clean_reference
 from .collage_network import collage_network
 from .context_stack import context_stack
@@ -12,9 +13,11 @@ from .face_words import IDENTITY, identity_words
 from .fused_words import fused_words
 from .gated_attention import gated_attention
 from .grounded_states import grounded_states, within_box
+from .grounding import grounding
 from .hybrid_states import hybrid_states, prior_regression
 from .identity_network import KEYPOINTS, identity_network
 from .identity_weights import identity_weights, weight_regression
+from .instances import instance_shading
 from .last_tokens import last_tokens
 from .layered_attention import layered_attention
 from .local_attention import details_of_depths, local_attention
@@ -47,6 +50,7 @@ __all__ = [
     "attending",
     "attention_mixture",
     "beside_own",
+    "box_channel",
     "clean_reference",
     "code_tokens",
     "collage_network",
@@ -64,11 +68,13 @@ __all__ = [
     "fused_words",
     "gated_attention",
     "grounded_states",
+    "grounding",
     "hybrid_states",
     "identity_network",
     "identity_weights",
     "identity_words",
     "in_context",
+    "instance_shading",
     "last_tokens",
     "layered_attention",
     "like_text_tower",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
+from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows, shown_rows
 from limner.parts.modifiers.parameters import taken
 from limner.parts.modifiers.states import VECTORS, other_words, put_in, read_beside
 
@@ -41,7 +41,14 @@ Mapper: TypeAlias = "Callable[[Base, tuple[int, ...], Generator], Mapped]"
 
 
 def words_of_pictures(
-    subject: Subject, look: Look, mapper: Mapper, *, like: str = "", before_noun: bool = False, repeats: int = 1
+    subject: Subject,
+    look: Look,
+    mapper: Mapper,
+    *,
+    like: str = "",
+    before_noun: bool = False,
+    repeats: int = 1,
+    clause: str = "",
 ) -> Making:
     """For `changed_states`: vectors of a mapper stand at the subject's position, and the text encoder reads the prompt
     again.
@@ -55,6 +62,8 @@ def words_of_pictures(
     like: text to start from and to read without pictures; empty is the noun
     before_noun: whether that text stands behind the vectors
     repeats: times that a prompt is repeated in sampling, as far as there is room, again with the noun alone
+    clause: end of the prompt that names the vectors, such as ", the {noun} is {word}"; the noun then stands at the
+        subject's position, also for other subjects with the same clause
     """
 
     def making(base: Base, stored: Mapping[str, Tensor], generator: Generator) -> tuple[dict[str, Tensor], Rewrite]:
@@ -68,6 +77,8 @@ def words_of_pictures(
 
         def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
             prompts = [run.prompts[row] for row in rows]
+            if clause:
+                prompts = with_clauses(run, rows, subject, clause)
             others = [other_words(run, row, but=subject.handle) for row in rows]
             still = run.random is None and not mapped.changing and not torch.is_grad_enabled()
             key = tuple(prompts), tuple(id(vectors) for own in others for vectors in own.values())
@@ -118,6 +129,31 @@ def nouns_read(base: Base, run: Pass, rows: list[int], subject: Subject) -> list
     nouns = run.references.nouns if run.references is not None else ()
     known = {noun: base.word_vectors(noun) for noun in dict.fromkeys(nouns) or (subject.noun,)}
     return [known[nouns[row] if nouns else subject.noun] for row in rows]
+
+
+def with_clauses(run: Pass, rows: Sequence[int], subject: Subject, clause: str) -> list[str]:
+    """The prompts of these rows, with each subject's noun at its token's position and a clause for it at the end.
+
+    Subjects whose prompts had the same clause earlier in this run have theirs too, so that the last one has all. Rows
+    without references have the noun and no clause.
+
+    run: the run
+    rows: the rows
+    subject: the subject
+    clause: end of the prompt for each subject, with {noun} and {word}
+    """
+    nouns, on = run.references.nouns if run.references is not None else (), shown_rows(run, len(run.prompts))
+    named: dict[str, dict[int, str]] = run.cache.setdefault(("clauses", clause), {})
+    named[subject.handle] = {row: nouns[row] if nouns else subject.noun for row in rows}
+    prompts = []
+    for row in rows:
+        text, clauses = run.prompts[row], ""
+        for word, noun_of in named.items():
+            if word in text and row in noun_of:
+                text = text.replace(word, noun_of[row])
+                clauses += clause.format(noun=noun_of[row], word=word) if on[row] else ""
+        prompts.append(text + clauses)
+    return prompts
 
 
 def _always(vectors: Tensor) -> Callable[[int], Tensor]:

@@ -13,6 +13,7 @@ from .fusion_sampling import fusion_stage, subject_and_words
 from .mixed import mixed_conditions
 from .panels import beside_panel, enforced
 from .reference import masked_reference, reference_statistics
+from .regional import guided_by_region
 from .saliency import saliency_fusion
 from .self_subject import interleaved_guidance, noised_reference, self_subject
 from .separation import kept_apart
@@ -30,6 +31,7 @@ __all__ = [
     "feature_distance",
     "fused_guidance",
     "fusion_stage",
+    "guided_by_region",
     "interleaved",
     "interleaved_guidance",
     "kept_apart",

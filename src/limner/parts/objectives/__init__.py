@@ -11,6 +11,7 @@ from .disentangling import apart, picture_alone, without_picture
 from .distillation import distillation
 from .guided import guided_denoising
 from .identity import same_identity
+from .inhibition import inhibition
 from .localised import localised
 from .magnitude import magnitude
 from .masked import class_outside, sometimes_masked
@@ -46,6 +47,7 @@ __all__ = [
     "face_distance",
     "face_worths",
     "guided_denoising",
+    "inhibition",
     "kurtosis_gap",
     "localised",
     "magnitude",

@@ -16,9 +16,11 @@ from .other_people import people_by_age
 from .pairs import jittered, pairs
 from .people import pairs_of_people, references_to_paint, without_references
 from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
+from .placed import placed
 from .placing import Hole
 from .pool import growing_pool
 from .prompts import prompts
+from .relocated import relocated
 from .retrieved import retrieved
 from .shown import all_seen
 from .texts import corpus_texts
@@ -51,9 +53,11 @@ __all__ = [
     "pairs_of_people",
     "people_by_age",
     "photos",
+    "placed",
     "prior_note",
     "prompts",
     "references_to_paint",
+    "relocated",
     "retrieved",
     "shown_for",
     "style_photos",

@@ -188,13 +188,13 @@ class Shelf:
     def _made(self, what: str, pictures: Sequence[int]) -> dict[str, Tensor]:
         """Tensors of these pictures, in their order."""
         if what == "latents":
-            return {what: self._encoded(self._of("pixels", pictures))}
+            return {what: self.encoded(self._of("pixels", pictures))}
         pixels, masks = self.corpus.drawn(pictures, self.base.picture_size)
         return {"pixels": pixels, "masks": pixels[:, :0] if masks is None else masks}
 
-    def _encoded(self, pixels: Tensor) -> Tensor:
-        """[n, C, h, w] in single precision, GROUP at a time: the bits of one picture must not depend on the batch's
-        size."""
+    def encoded(self, pixels: Tensor) -> Tensor:
+        """Pixels, uint8 [n, 3, H, W] -> latents [n, C, h, w] in single precision, GROUP at a time: the bits of one
+        picture must not depend on the batch's size."""
         import torch
 
         short = -len(pixels) % GROUP
@@ -215,7 +215,7 @@ class Shelf:
         count = _count(self.corpus)
         parts = [self._made("pixels", range(k, min(k + 64, count))) for k in range(0, count, 64)]
         tensors = {name: torch.cat([part[name] for part in parts]) for name in ("pixels", "masks")}
-        return tensors | {"latents": self._encoded(tensors["pixels"])}
+        return tensors | {"latents": self.encoded(tensors["pixels"])}
 
     def _key(self) -> tuple[object, ...]:
         base = self.base

@@ -131,7 +131,7 @@ def pairs(
                 chosen += [_chosen(subjects[who], references, target, which) for _ in range(alike)]
             chosen = chosen[:batch]
             targets, seen = [line[0] for line in chosen], [line[1:] for line in chosen]
-            quiet, dropped = _dropped(batch, drop_image, drop_text, drop_both, at("drop"))
+            quiet, dropped = dropped_rows(batch, drop_image, drop_text, drop_both, at("drop"))
             captions = [
                 ""
                 if silent
@@ -146,7 +146,7 @@ def pairs(
                 others = _others([subjects_of[k] for k in flat], subjects, at("ground"))
                 pixels = on_ground_of(shelf.pixels(others), shelf.masks(others), pixels, masks)
             if masks is not None and ground == "shared":
-                others = _others_of_class(flat, subjects_of, subjects, training_corpus, at("ground"))
+                others = others_of_class(flat, subjects_of, subjects, training_corpus, at("ground"))
                 pixels, masks = side_by_side(shelf.pixels(others), shelf.masks(others), pixels, masks, at("sides"))
             shots = Shots(pixels, masks, shelf.landmarks(flat), shelf.mirror)
             for number, change in enumerate(changes):
@@ -208,8 +208,15 @@ def _chosen(pictures: Sequence[int], references: int, target: str, generator: Ge
     return [order[k % len(order)] for k in range(references + 1)]
 
 
-def _dropped(batch: int, image: float, text: float, both: float, generator: Generator) -> tuple[list[bool], Tensor]:
-    """Rows without a text, and rows without references."""
+def dropped_rows(batch: int, image: float, text: float, both: float, generator: Generator) -> tuple[list[bool], Tensor]:
+    """Rows without a text [batch], and rows without references [batch], from one draw for each row.
+
+    batch: number of rows
+    image: probability of no references, from 0 to 1
+    text: probability of no text, from 0 to 1
+    both: probability of neither, from 0 to 1
+    generator: random stream
+    """
     import torch
 
     chance = torch.rand(batch, generator=generator)
@@ -243,11 +250,22 @@ def on_ground_of(others: Tensor, theirs: Tensor | None, pixels: Tensor, masks: T
     import torch
 
     assert theirs is not None
-    mean = (others * (1 - theirs)).sum((2, 3), keepdim=True) / (1 - theirs).sum((2, 3), keepdim=True).clamp_min(1)
-    return torch.lerp(torch.lerp(others, mean.expand_as(others), theirs), pixels, masks)
+    return torch.lerp(erased_ground(others, theirs), pixels, masks)
 
 
-def _others_of_class(
+def erased_ground(pixels: Tensor, masks: Tensor) -> Tensor:
+    """[n, 3, H, W]: pictures whose subjects are replaced by the mean of their surroundings.
+
+    pixels: pictures [n, 3, H, W]
+    masks: masks of their subjects [n, 1, H, W]
+    """
+    import torch
+
+    mean = (pixels * (1 - masks)).sum((2, 3), keepdim=True) / (1 - masks).sum((2, 3), keepdim=True).clamp_min(1)
+    return torch.lerp(pixels, mean.expand_as(pixels), masks)
+
+
+def others_of_class(
     pictures: Sequence[int],
     subjects_of: Mapping[int, int],
     subjects: Sequence[Sequence[int]],
@@ -255,7 +273,14 @@ def _others_of_class(
     generator: Generator,
 ) -> list[int]:
     """For each of these pictures, one of a subject of another class. Raises `InputError` where a class has the corpus
-    to itself."""
+    to itself.
+
+    pictures: numbers of the pictures
+    subjects_of: picture -> number of its subject
+    subjects: pictures of each subject
+    corpus: the corpus
+    generator: random stream
+    """
     from limner.errors import InputError
 
     others = []

@@ -101,11 +101,8 @@ def photos(
             marks = landmarks(base, subject).cpu() if landmarks else None
             side = base.encode(pixels)
             sides = [side, base.encode(pixels.flip(-1)) if flip else side]
-        if not all(bool(torch.isfinite(latents).all()) for latents, _ in sides):
-            raise TeachingError(
-                f"the pictures' latents on {base.name} are not finite numbers, so nothing can be learned from them: open the base in "
-                "float32 (--dtype float32)"
-            )
+        for latents, _ in sides:
+            check_latents(latents, base)
         own = [reference.caption for reference in subject.pictures]
         if describe:
             descriptions = [text.format(subject.handle) for text in describe(base, subject)]
@@ -149,6 +146,21 @@ def photos(
         return draw
 
     return Source(name if packed == 1 else f"packed {name}", "subject", prepare)
+
+
+def check_latents(latents: Tensor, base: Base) -> None:
+    """Raise `TeachingError` for latents that are not finite numbers.
+
+    latents: latents of pictures
+    base: the base that encoded them
+    """
+    import torch
+
+    if not bool(torch.isfinite(latents).all()):
+        raise TeachingError(
+            f"the pictures' latents on {base.name} are not finite numbers, so nothing can be learned from them: open "
+            "the base in float32 (--dtype float32)"
+        )
 
 
 def _at_latents(masks: Tensor, base: Base) -> Tensor:
