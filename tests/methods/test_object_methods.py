@@ -987,15 +987,28 @@ def test_dci_a_context_learns_from_its_own_picture_alone(base: Any, rex: Subject
     assert sum(not torch.equal(t, start) for t in tensors.values()) == 1
 
 
+def test_dci_the_subject_is_token_and_noun_and_the_context_is_neither(base: Any) -> None:
+    """The share of the branch without the subject is not raised by its attention to the class noun."""
+    from limner.parts.modifiers import branch_integration
+
+    own, other = branch_integration("<rex>", "dog").columns(base, "a <rex> dog on the beach")
+    assert own == [2, 3]
+    assert other == [1, 3, 4, 5]  # of "a dog on the beach", whose noun is at 2
+    noun = "dog toy" if len(base.word_vectors("dog toy")) == 2 else "toy dog"
+    own, other = branch_integration("<rex>", noun).columns(base, f"a <rex> {noun} and a <rex> {noun} snow")
+    assert own == [2, 3, 4, 7, 8, 9]
+    assert other == [1, 4, 5, 8]
+
+
 def test_dci_two_branches_early_and_one_late(base: Any, rex: Subject) -> None:
     from limner.parts.modifiers import branch_integration
 
-    part = branch_integration("<rex>")
+    part = branch_integration("<rex>", "dog")
     at = torch.Generator().manual_seed(0)
     shares = part.shares(torch.rand(9, generator=at), torch.rand(9, generator=at))
     assert torch.allclose(shares.sum(0), torch.ones(9))
     assert torch.equal(
-        branch_integration("<rex>", favour=2.0).shares(*shares)[0] > part.shares(*shares)[0], torch.ones(9) > 0
+        branch_integration("<rex>", "dog", favour=2.0).shares(*shares)[0] > part.shares(*shares)[0], torch.ones(9) > 0
     )
     concept = learn_fast(base, "dci", rex)
     with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:
