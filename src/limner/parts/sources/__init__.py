@@ -1,7 +1,7 @@
 """Sources: batches of pictures, captions and references to learn from."""
 
 from .captioned import captioned
-from .class_pictures import STRUCTURED, class_pictures, prior_note
+from .class_pictures import class_pictures, prior_note
 from .composed import called, style_photos, with_references_of
 from .concepts import shown_for
 from .diptychs import diptychs
@@ -24,7 +24,6 @@ from .times import at_times
 __all__ = [
     "FACE_TEMPLATES",
     "PHOTO_TEMPLATES",
-    "STRUCTURED",
     "all_seen",
     "at_times",
     "by_hand",

@@ -107,7 +107,7 @@ def photos(
                 "float32 (--dtype float32)"
             )
         own = [reference.caption for reference in subject.pictures]
-        if describe:
+        if describe and not all(own):
             descriptions = [text.format(subject.handle) for text in describe(base, subject)]
             own = [given or made for given, made in zip(own, descriptions, strict=True)]
 
