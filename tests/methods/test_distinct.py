@@ -87,8 +87,19 @@ def test_lora_starts_as_the_base_and_is_small(base: Any, rex: Subject) -> None:
         dressed = base.predict(x, t, states, context=adapted.run(time=t))
     with attach(base, []) as bare:
         assert torch.equal(dressed, base.predict(x, t, states, context=bare.run(time=t)))
-    small = learn_fast(base, "lora_dreambooth", rex, layers="attention", rank=4)
+    small = learn_fast(base, "lora_dreambooth", rex, rank=4)
     assert small.num_bytes < 0.05 * learn_fast(base, "dreambooth", rex).num_bytes
+
+
+def test_lora_changes_attention_and_locon_convolutions_as_well(base: Any, rex: Subject) -> None:
+    """Without any setting, the first is the published DreamBooth-LoRA and the second LoCon (arXiv:2309.14859)."""
+
+    def layers(name: str) -> set[str]:
+        with attach(base, [Adapter(methods()[name](rex), rex.handle)]) as adapted:
+            return {key.removeprefix("low_rank.").rsplit(".", 1)[0] for key in adapted.tensors}
+
+    assert layers("lora_dreambooth") == set(base.projections("attention"))
+    assert layers("lycoris_locon") == set(base.projections("everything")) > layers("lora_dreambooth")
 
 
 def test_lora_adds_a_matrix_of_its_rank(base: Any, rex: Subject) -> None:

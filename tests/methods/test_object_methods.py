@@ -633,33 +633,72 @@ def test_dreamdistribution_every_prompt_learns_at_every_step(base: Any, rex: Sub
 # ----------------------------------------------------------------------------------------------------- Data Perspective
 
 
-def test_one_grammar_for_subject_and_class(base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    """manner of a [looks] dog [place]; a subject's caption without its rare word is a caption of the class."""
-    import re
-
+def class_prompts(base: Any, recipe: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Prompts of all class images of a recipe, none of which is painted."""
     from limner.parts.sources import class_pictures
 
-    monkeypatch.setattr(
-        sys.modules[class_pictures.__module__],
-        "painted",
-        lambda _, prompts, count: torch.zeros(count, *base.latent_shape),
-    )
-    recipe = methods()["he_data_perspective"](rex, num_class_pictures=32, batch=32)
-    own, prior = (term.source.prepare(base)(0, streams(0, 0)).prompts for term in recipe.stages[0].loss)
-    grammar = re.compile(
-        r"a (?:photo|picture) of (?:a )?(?:(?:red|blue|green) )?dog (?:on|in|at|under) (?:the|a) [a-z ]+(?:, .+)?"
-    )
+    asked: list[str] = []
+
+    def painted(_: Any, prompts: Any, count: int) -> torch.Tensor:
+        asked.extend(prompts)
+        return torch.zeros(count, *base.latent_shape)
+
+    monkeypatch.setattr(sys.modules[class_pictures.__module__], "painted", painted)
+    recipe.stages[0].loss[1].source.prepare(base)
+    return asked
+
+
+def test_a_class_image_has_the_subjects_caption_without_its_rare_word(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = methods()["he_data_perspective"](rex, batch=32)
+    own = recipe.stages[0].loss[0].source.prepare(base)(0, streams(0, 0)).prompts
     with attach(base, [Adapter(recipe, rex.handle)]) as adapted:
         expanded = [adapted.expand_prompt(prompt) for prompt in own]
-    rare = {word for prompt in expanded for word in prompt.split() if word in base.rare_words}
-    assert len(rare) == 1
-    bare = [prompt.replace(f"{next(iter(rare))} ", "") for prompt in expanded]
-    assert all(grammar.fullmatch(prompt) for prompt in [*bare, *prior])
-    assert len(set(prior)) > 8
-    assert {"photo", "picture"} <= {prompt.split()[1] for prompt in prior}
-    plain = methods()["dreambooth"](rex, batch=4, num_class_pictures=4)
-    for term in plain.stages[0].loss:
-        assert not any(grammar.fullmatch(prompt) for prompt in term.source.prepare(base)(0, streams(0, 0)).prompts)
+    (rare,) = {word for prompt in expanded for word in prompt.split() if word in base.rare_words}
+    prior = class_prompts(base, recipe, monkeypatch)
+    assert {prompt.replace(f"{rare} ", "") for prompt in expanded} <= set(prior)
+    assert len(set(prior)) > 24
+    plain = class_prompts(base, methods()["dreambooth"](rex), monkeypatch)
+    assert not set(plain) & set(prior)
+
+
+def test_without_a_captioner_clip_names_the_background(
+    base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limner.core.capabilities import NONE
+
+    at = torch.Generator().manual_seed(0)
+    answers = torch.nn.functional.normalize(torch.randn(99, 8, generator=at), dim=-1)
+    monkeypatch.setattr(base, "capabilities", NONE)
+    texts: list[str] = []
+
+    def features(prompts: Any, *, words: Any) -> torch.Tensor:
+        texts[:] = prompts
+        return answers[: len(texts)]
+
+    monkeypatch.setattr(base, "text_features", features)
+    monkeypatch.setattr(base, "picture_features", lambda pixels: answers[[2, 0, 5]] * 3)
+    recipe = methods()["he_data_perspective"](rex, batch=3)
+    own = set(recipe.stages[0].loss[0].source.prepare(base)(0, streams(0, 0)).prompts)
+    assert own == {texts[k].replace("a dog", "<rex>") for k in (2, 0, 5)}
+    assert len(own) == 3
+
+
+def test_a_base_that_cannot_caption_asks_for_captions(base: Any, rex: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    from limner.core.capabilities import NONE
+    from limner.errors import InputError
+
+    def none(*_: Any, **__: Any) -> None:
+        raise InputError("no CLIP")
+
+    monkeypatch.setattr(base, "capabilities", NONE)
+    monkeypatch.setattr(base, "picture_features", none)
+    with pytest.raises(InputError, match="captions of your own"):
+        methods()["he_data_perspective"](rex).stages[0].loss[0].source.prepare(base)
+    captioned = Subject.of([p.image for p in rex.pictures], noun="dog", handle="rex", captions=["<rex> at home"] * 3)
+    own = methods()["he_data_perspective"](captioned, batch=1).stages[0].loss[0].source.prepare(base)
+    assert own(0, streams(0, 0)).prompts == ("<rex> at home",)
 
 
 def test_a_caption_of_the_users_own_stays(base: Any, rex: Subject) -> None:
@@ -1016,15 +1055,28 @@ def test_dci_a_context_learns_from_its_own_picture_alone(base: Any, rex: Subject
     assert sum(not torch.equal(t, start) for t in tensors.values()) == 1
 
 
+def test_dci_the_subject_is_token_and_noun_and_the_context_is_neither(base: Any) -> None:
+    """The share of the branch without the subject is not raised by its attention to the class noun."""
+    from limner.parts.modifiers import branch_integration
+
+    own, other = branch_integration("<rex>", "dog").columns(base, "a <rex> dog on the beach")
+    assert own == [2, 3]
+    assert other == [1, 3, 4, 5]  # of "a dog on the beach", whose noun is at 2
+    noun = "dog toy" if len(base.word_vectors("dog toy")) == 2 else "toy dog"
+    own, other = branch_integration("<rex>", noun).columns(base, f"a <rex> {noun} and a <rex> {noun} snow")
+    assert own == [2, 3, 4, 7, 8, 9]
+    assert other == [1, 4, 5, 8]
+
+
 def test_dci_two_branches_early_and_one_late(base: Any, rex: Subject) -> None:
     from limner.parts.modifiers import branch_integration
 
-    part = branch_integration("<rex>")
+    part = branch_integration("<rex>", "dog")
     at = torch.Generator().manual_seed(0)
     shares = part.shares(torch.rand(9, generator=at), torch.rand(9, generator=at))
     assert torch.allclose(shares.sum(0), torch.ones(9))
     assert torch.equal(
-        branch_integration("<rex>", favour=2.0).shares(*shares)[0] > part.shares(*shares)[0], torch.ones(9) > 0
+        branch_integration("<rex>", "dog", favour=2.0).shares(*shares)[0] > part.shares(*shares)[0], torch.ones(9) > 0
     )
     concept = learn_fast(base, "dci", rex)
     with torch.no_grad(), attach(base, [adapter_of(concept, base)]) as adapted:

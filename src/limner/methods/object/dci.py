@@ -56,7 +56,7 @@ def dci(
         describe=lambda *_: [f"{contexts.name(k)} a {{}}" for k in range(len(subject.pictures))],
     )
     loss = preserving(subject, own=own, weight=prior_weight, count=num_class_pictures, batch=batch)
-    branches = branch_integration(subject.handle, until=until, favour=favour)
+    branches = branch_integration(subject.handle, subject.noun, until=until, favour=favour)
     phrase = f"{subject.handle} {subject.noun}"
     return Recipe(
         says=phrase,

@@ -1,17 +1,17 @@
 """A Data Perspective on Enhanced Identity Preservation — He et al., 2023.
 
 DreamBooth with captions of one grammar: every class image has a detailed caption, every picture of the subject has one
-that names the background, and the two kinds differ in the rare token alone.
+that names the background, and each of these has class images whose caption lacks the rare token alone.
 """
 
 from limner.core.method import method
 from limner.core.recipe import Recipe, Stage
 from limner.core.subject import Subject
-from limner.parts.encoders import structured_captions
+from limner.parts.encoders import structured_captions, structured_class_captions
 from limner.parts.modifiers import rare_word_and
 from limner.parts.objectives import preserving
 from limner.parts.parameters import everything, text_encoder
-from limner.parts.sources import STRUCTURED, photos, prior_note
+from limner.parts.sources import photos, prior_note
 
 
 @method(
@@ -34,7 +34,8 @@ def he_data_perspective(
     """DreamBooth with structured captions, the text encoder learning too.
 
     The authors fill the slots of the grammar with a language model, paint thousands of class images, and tune longer
-    than DreamBooth; they released no settings.
+    than DreamBooth; they released no settings. Here lists fill the slots, CLIP picks the background of the subject's
+    pictures on a base without a captioner, and there are no slots of style and motion and no random crops.
 
     Settings:
         steps: updates
@@ -44,7 +45,14 @@ def he_data_perspective(
         batch: pictures of the subject in an update, and as many class images
     """
     own = photos(subject, batch=batch, describe=structured_captions)
-    loss = preserving(subject, own=own, weight=prior_weight, count=num_class_pictures, batch=batch, captions=STRUCTURED)
+    loss = preserving(
+        subject,
+        own=own,
+        weight=prior_weight,
+        count=num_class_pictures,
+        batch=batch,
+        captions=lambda base: structured_class_captions(base, subject),
+    )
     return Recipe(
         says=rare_word_and(subject.noun, handle=subject.handle),
         stages=(Stage(train=(everything(), text_encoder()), loss=loss, steps=steps, lr=lr, weight_decay=1e-2),),

@@ -1,6 +1,7 @@
 """DreamBooth with low-rank changes — LoRA (Hu et al., ICLR 2022) in the place of the whole denoiser.
 
-The field's usual method: a file of a few hundred kilobytes that binds a rare token to the subject.
+The field's usual method: a file of a few hundred kilobytes that binds a rare token to the subject. Attention alone
+changes, as in Sec. 4.2 of the paper and in diffusers' example; `lycoris_locon` changes convolutions as well.
 """
 
 from limner.core.method import method
@@ -16,28 +17,28 @@ from limner.parts.sources import prior_note
     title="DreamBooth-LoRA",
     arxiv="2106.09685",
     scope=("object", "style", "face"),
-    full_size={"rank": 4, "layers": "attention", "steps": 500, "lr": 1e-4, "prior_weight": 0.0, "batch": 1},
-    same=("num_class_pictures",),
+    full_size={"rank": 4, "steps": 500, "lr": 1e-4, "prior_weight": 0.0, "batch": 1},
+    same=("layers", "num_class_pictures"),
     source="train_dreambooth_lora.py of diffusers, which has no prior preservation unless asked",
 )
 def lora_dreambooth(
     subject: Subject,
     *,
     rank: int = 16,
-    layers: str = "everything",
+    layers: str = "attention",
     steps: int = 120,
     lr: float = 4e-3,
     prior_weight: float = 0.1,
     num_class_pictures: int = 64,
     batch: int = 4,
 ) -> Recipe:
-    """A rare token and the class noun, low-rank changes of the denoiser, prior preservation.
+    """A rare token and the class noun, low-rank changes of the denoiser's attention, prior preservation.
 
-    Settings of diffusers' example for a full-size base: rank 4, attention layers, learning rate 1e-4, 500 steps.
+    Settings of diffusers' example for a full-size base: rank 4, learning rate 1e-4, 500 steps.
 
     Settings:
         rank: rank of every change
-        layers: which layers change: attention, or everything (convolutions as well)
+        layers: which layers change: attention, or everything (LoCon, convolutions as well)
         steps: updates
         lr: learning rate
         prior_weight: weight of the loss on class images; 0 leaves it out

@@ -39,7 +39,7 @@ def oft(
 
     Settings:
         blocks: blocks of every rotation; must divide the widths of all attention layers
-        radius: largest distance of each learned matrix from zero (COFT); 0 is no limit (OFT)
+        radius: COFT's limit for each entry of the learned matrices, which grows with their size; 0 is no limit (OFT)
         steps: updates
         lr: learning rate
         prior_weight: weight of the loss on class images; 0 leaves it out

@@ -1,6 +1,6 @@
 """Encoders of pictures: pixels -> features."""
 
-from .captions import structured_captions
+from .captions import structured_captions, structured_class_captions
 from .clip import (
     clip_before_last,
     clip_classes,
@@ -65,5 +65,6 @@ __all__ = [
     "scene_of",
     "side_by_side",
     "structured_captions",
+    "structured_class_captions",
     "subject_masks",
 ]

@@ -1,25 +1,81 @@
-"""Captions of the subject's pictures that describe everything but the subject."""
+"""Captions of the subject's pictures and of class images, in one grammar (arXiv:2311.04315)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limner.errors import InputError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from limner.core.base import Base
     from limner.core.subject import Subject
 
+MANNERS = ("a photo of", "a picture of")
+LOOKS = ("red", "blue", "green", "")
+PLACES = (
+    "on the beach", "in the snow", "in the jungle", "in the city", "in the desert", "in the kitchen", "in a meadow",
+    "under the night sky", "in the forest", "in a park", "in a garden", "in the living room", "in an office",
+    "on a sofa", "on a wooden table", "on a street", "on the grass", "in front of a wall",
+)  # fmt: skip
+"""Backgrounds of the grammar: manner, looks, class, background."""
+
 
 def structured_captions(base: Base, subject: Subject) -> list[str]:
-    """A caption for each picture, with {} for the subject, that names background and view (Sec. 3.2 of
-    arXiv:2311.04315).
+    """A caption for each picture, with {} for the subject, that names the background (Sec. 3.2 of arXiv:2311.04315).
 
-    Background and view are then not learned as the subject's. The base's captioner writes the captions. Without one,
-    each is "a photo of {}", and the user's own captions are needed.
+    The background is then not learned as the subject's. The base's captioner writes the captions. On a base without
+    one, CLIP picks the background of the grammar that is most similar to the picture. Raises `InputError` where the
+    base has no CLIP of texts and pictures either.
 
     base: the base
     subject: the subject with its pictures
     """
-    captioner = base.captioner
-    if captioner is None or not subject.pictures:
-        return ["a photo of {}"] * len(subject.pictures)
-    return captioner(subject.tensor(base.picture_size))
+    import torch
+    import torch.nn.functional as F
+
+    if not subject.pictures:
+        return []
+    pixels, captioner = subject.tensor(base.picture_size), base.captioner
+    if captioner is not None:
+        return captioner(pixels)
+    places = known_to(base, PLACES)
+    try:
+        with torch.no_grad():
+            texts = base.text_features([f"a photo of a {subject.noun} {place}" for place in places], words={})
+            pictures = base.picture_features(pixels)
+    except InputError as error:
+        raise InputError(
+            f"{base.name} has neither a captioner nor a CLIP of texts and pictures, and this method needs a caption of "
+            f"each picture that names the background: give captions of your own ({error})"
+        ) from error
+    near = F.normalize(pictures.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
+    return [f"a photo of {{}} {places[k]}" for k in near.argmax(-1).tolist()]
+
+
+def structured_class_captions(base: Base, subject: Subject) -> list[str]:
+    """Captions of class images, with {} for the class noun (Sec. 3.1 of arXiv:2311.04315).
+
+    First those of the subject's own pictures, from which they differ in the rare token alone, then every background
+    of the grammar with several looks. A language model fills the slots in the paper.
+
+    base: the base
+    subject: the subject with its pictures
+    """
+    own = [picture.caption.replace(subject.handle, "{}") for picture in subject.pictures]
+    if not all(own):
+        own = [given or made for given, made in zip(own, structured_captions(base, subject), strict=True)]
+    looks = [f"{look} " if look else "" for look in known_to(base, LOOKS)]
+    slots = [(look, place) for place in known_to(base, PLACES) for look in looks]
+    return [*own, *(f"{MANNERS[k % len(MANNERS)]} a {look}{{}} {place}" for k, (look, place) in enumerate(slots))]
+
+
+def known_to(base: Base, phrases: Sequence[str]) -> list[str]:
+    """The phrases whose words a base knows; all on a base that knows any word.
+
+    base: the base
+    phrases: phrases of several words
+    """
+    known = base.capabilities.known_words
+    return [phrase for phrase in phrases if known is None or set(phrase.split()) <= known()]

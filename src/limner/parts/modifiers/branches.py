@@ -22,11 +22,13 @@ SHARP = 10.0
 class branch_integration:
     """In the first steps, cross-attention's output is a mixture of a row's own and its parallel stream's.
 
-    The parallel stream's prompt is without the token. At every position the shares are the softmax of the row's
-    attention to the token and of the parallel stream's attention to all words (Sec. 3.3 of arXiv:2412.04831). Both are
-    first scaled to a maximum of 1 and multiplied by SHARP.
+    The parallel stream's prompt has the class noun alone in the place of the token and the class noun. At every position
+    the shares are the softmax of the row's attention to the subject, which is the token and the class noun, and of the
+    parallel stream's attention to its context, which is all words but the class noun (Sec. 3.3 of arXiv:2412.04831; the
+    mask of the noun in jinjianRick/DCI_ICO). Both are first scaled to a maximum of 1 and multiplied by SHARP.
 
     word: the token
+    noun: the class noun, which follows the token in prompts
     until: share of the time, from the noisiest, in which it acts, from 0 to 1
     favour: logit added to the row's own share; above 0 favours the subject
     """
@@ -34,6 +36,7 @@ class branch_integration:
     acts_in: ClassVar[tuple[Kind, ...]] = ("cross",)
 
     word: str
+    noun: str
     until: float = 0.3
     favour: float = 0.0
 
@@ -66,8 +69,9 @@ class branch_integration:
         def mix(out: Tensor) -> Tensor:
             mixture = out.clone()
             for row in rows:
-                own, other = (self._mass(base, seen[0][k], call.run.prompts[k]) for k in (row, row + apart))
-                first, second = self.shares(own, other)[..., None]
+                own, other = self.columns(base, call.run.prompts[row])
+                subject, context = seen[0][row][:, own].sum(1), seen[0][row + apart][:, other].sum(1)
+                first, second = self.shares(subject, context)[..., None]
                 both = first * out[row] + second * out[row + apart]
                 mixture[row] = both if scale == 1 else out[row].lerp(both, scale)
             return mixture
@@ -83,10 +87,17 @@ class branch_integration:
         own, other = (x / x.max().clamp_min(1e-8) for x in (own, other))
         return torch.softmax(torch.stack([SHARP * own + self.favour, SHARP * other]), 0)
 
-    def _mass(self, base: Base, maps: Tensor, prompt: str) -> Tensor:
-        """[N, M] -> [N]: the attention to the token, or to all words of a prompt without it."""
+    def columns(self, base: Base, prompt: str) -> tuple[list[int], list[int]]:
+        """Positions of the subject in a prompt, and those of the context in its parallel stream's prompt.
+
+        base: the base
+        prompt: the prompt with the token
+        """
         import torch
 
         words = {self.word: torch.zeros(1, 1)}
-        places = base.word_places(prompt, self.word, words=words)
-        return maps[:, places or list(range(1, 1 + base.num_tokens(prompt, words=words)))].sum(1)
+        size, starts = len(base.word_vectors(self.noun)), base.word_places(prompt, self.word, words=words)
+        # the parallel stream's prompt is shorter by one token at each place of the subject
+        nouns = {start - before + k for before, start in enumerate(starts) for k in range(size)}
+        words_there = range(1, 1 + base.num_tokens(prompt, words=words) - len(starts))
+        return [start + k for start in starts for k in range(size + 1)], [p for p in words_there if p not in nouns]

@@ -236,16 +236,21 @@ def orthogonal(blocks: int = 4, *, radius: float = 0.0) -> Kind:
     R is Cayley's map (I - S)(I + S)^-1 of the skew part of learned matrices that start at zero (Eq. 4 and 7 of
     arXiv:2306.07280).
 
+    The limit of COFT grows with the matrices, as `eps` does in Zeju1997/oft: the norm of a matrix with n entries is at
+    most radius * n / sqrt(blocks). The authors project the matrices before every use; here a longer matrix is scaled
+    as it is read, so its own length gets no gradient.
+
     blocks: number of blocks, a divisor of every layer's inputs
-    radius: largest distance of each learned matrix from zero (COFT); 0 is no limit
+    radius: COFT's limit for each entry of the learned matrices; 0 is no limit (OFT)
     """
 
     def rotation(free: Tensor) -> Tensor:
         import torch
 
         if radius:
+            most = radius * free[0].numel() / blocks**0.5
             size = free.flatten(1).norm(dim=1).view(-1, 1, 1)
-            free = free * (radius / size.clamp_min(radius))
+            free = free * (most / size.clamp_min(most))
         skew = (free - free.mT) / 2
         one = torch.eye(free.shape[-1], dtype=free.dtype, device=free.device).expand_as(skew)
         rotations: Tensor = torch.linalg.solve(one + skew, one - skew)

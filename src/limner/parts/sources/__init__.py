@@ -1,7 +1,7 @@
 """Sources: batches of pictures, captions and references to learn from."""
 
 from .captioned import captioned
-from .class_pictures import STRUCTURED, class_pictures, prior_note
+from .class_pictures import class_pictures, prior_note
 from .composed import called, style_photos, with_references_of
 from .concepts import shown_for
 from .degraded import degraded_photos, degraded_subjects

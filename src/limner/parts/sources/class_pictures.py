@@ -20,7 +20,7 @@ def class_pictures(
     subject: Subject,
     *,
     count: int = 64,
-    captions: Sequence[str] = ("a photo of a {}",),
+    captions: Sequence[str] | Callable[[Base], Sequence[str]] = ("a photo of a {}",),
     batch: int = 4,
     training_caption: str = "",
 ) -> Source:
@@ -31,15 +31,16 @@ def class_pictures(
 
     subject: gives the class noun
     count: number of class images
-    captions: prompts that they are sampled with, with {} for the class noun
+    captions: prompts that they are sampled with, with {} for the class noun, or a function of the base that gives them
     batch: pictures in an update
     training_caption: caption that they are trained with; empty for the prompt that each was sampled with
     """
-    prompts = tuple(caption.format(subject.noun) for caption in captions)
 
     def prepare(base: Base) -> Callable[[int, Streams], Batch]:
         import torch
 
+        templates = captions(base) if callable(captions) else captions
+        prompts = tuple(caption.format(subject.noun) for caption in templates)
         latents = painted(base, prompts, count)
 
         def draw(step: int, at: Streams) -> Batch:
@@ -50,18 +51,6 @@ def class_pictures(
         return draw
 
     return Source("class pictures", "class", prepare)
-
-
-STRUCTURED = tuple(
-    f"a {manner} of a {kind}{{}} {place}"
-    for place in (
-        "on the beach", "in the snow", "in the jungle", "in the city", "in the desert", "in the kitchen", "in a meadow",
-        "under the night sky",
-    )
-    for manner, kind in (("photo", "red "), ("picture", "blue "), ("photo", "green "), ("photo", ""))
-)  # fmt: skip
-"""Captions of one grammar: manner, looks, class, background (Sec. 3.1 of arXiv:2311.04315, where a language model fills
-the slots)."""
 
 
 def prior_note(weight: float, count: int) -> tuple[str, ...]:

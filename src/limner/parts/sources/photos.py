@@ -104,7 +104,7 @@ def photos(
         for latents, _ in sides:
             check_latents(latents, base)
         own = [reference.caption for reference in subject.pictures]
-        if describe:
+        if describe and not all(own):
             descriptions = [text.format(subject.handle) for text in describe(base, subject)]
             own = [given or made for given, made in zip(own, descriptions, strict=True)]
 
