@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limner.parts.encoders.looks import Look, looked_at, looked_at_by_rows
 from limner.parts.modifiers.parameters import taken
-from limner.parts.modifiers.states import other_words, put_in, read_beside
+from limner.parts.modifiers.states import AS_VECTORS, other_words, put_in, read_beside
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -101,7 +101,7 @@ def words_of_pictures(
                 painted[key] = new_states, put, others
             return new_states
 
-        rewrite.composes = True  # type: ignore[attr-defined]  # functions stay functions
+        rewrite.composes = AS_VECTORS  # type: ignore[attr-defined]  # functions stay functions
         return own, rewrite
 
     return making

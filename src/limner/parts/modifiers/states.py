@@ -35,8 +35,9 @@ class changed_states:
     The text encoder reads the token as the vectors of `like`, so a rewriting that changes nothing gives the states of
     `like`. The states are also rewritten in rows with a reference and an empty prompt, which show the picture alone.
 
-    Several such tokens work together in one prompt where each is vectors in the prompt (`composes` of the rewriting).
-    Any other rewriting needs a prompt of its own: a second one there is a `PromptError`.
+    Several such tokens work together in one prompt where their rewritings compose in the same way (`composes` of the
+    rewriting, a word for the way): each is vectors in the prompt, or each reads what the others offer (`offers` of the
+    rewriting). Any other rewriting needs a prompt of its own: a second one there is a `PromptError`.
 
     word: the token
     like: text whose vectors the text encoder reads for the token, or a function of the base that gives it
@@ -71,12 +72,13 @@ class changed_states:
                 before = call.states[rows]
                 call.run.cache[id(self)] = rewrite(own, before, rows, call.run, scale)
                 if call.run.random is None and call.run.cache[id(self)] is not before:
-                    claim(call.run, rows, self.word, composes=getattr(rewrite, "composes", False))
+                    claim(call.run, rows, self.word, composes=getattr(rewrite, "composes", ""))
             states = call.run.cache[id(self)]
             return read_instead(base, call, rows, states, states)
 
         if scale:
             live.operations = (operation,)
+            live.offers |= getattr(rewrite, "offers", {})
         yield live
 
     @property
@@ -85,20 +87,26 @@ class changed_states:
         return f"states.{self.name or self.word}."
 
 
-def claim(run: Pass, rows: list[int], word: str, *, composes: bool) -> None:
+AS_VECTORS = "as vectors of the prompt"
+"""The way in which rewritings compose whose tokens are vectors among those of the prompt."""
+
+
+def claim(run: Pass, rows: list[int], word: str, *, composes: str) -> None:
     """Register that a token rewrites the states of these rows.
 
-    Raises `PromptError` where another token rewrites a row, unless both compose.
+    Raises `PromptError` where another token rewrites a row, unless both compose in the same way.
 
     run: the run
     rows: numbers of the rows
     word: the token
-    composes: whether the rewriting works beside others
+    composes: the way in which the rewriting works beside others; empty where it does not
     """
-    claimed: dict[int, dict[str, bool]] = run.cache.setdefault(REWRITTEN, {})
+    claimed: dict[int, dict[str, str]] = run.cache.setdefault(REWRITTEN, {})
     for row in rows:
         others = claimed.setdefault(row, {})
-        strange = next((other for other, also in others.items() if other != word and not (composes and also)), None)
+        strange = next(
+            (other for other, also in others.items() if other != word and not (composes and also == composes)), None
+        )
         if strange is not None:
             raise PromptError(
                 f"{strange} and {word} each rewrite all that is read of {run.prompts[row]!r}, so one would be lost: name only one of "

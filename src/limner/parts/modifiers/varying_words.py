@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from limner.core.types import Live
 
 from .parameters import Kept, prefixed, taken, under
-from .states import claim, other_words, put_in, read_beside
+from .states import AS_VECTORS, claim, other_words, put_in, read_beside
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -84,7 +84,7 @@ class varying_word:
                 return call
             if id(self) not in call.run.cache:
                 if call.run.random is None:
-                    claim(call.run, rows, self.word, composes=True)
+                    claim(call.run, rows, self.word, composes=AS_VECTORS)
                 call.run.cache[id(self)] = self._read(
                     base, call.run, rows, varied, own, plain, scale, len(sites), cache
                 )
