@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 import limner
@@ -536,6 +537,31 @@ def test_self_attention_sees_no_reference_at_the_noisiest_times(base: Any, rex: 
             with_it = base.predict(x, at, states, context=adapted.run(time=at, prompts=("a dog",), step=0))
             without = base.predict(x, at, states, context=Pass(time=at))
             assert with_it.equal(without) != seen
+
+
+def test_both_branches_of_guidance_attend_to_the_reference(base: Any, rex: Subject) -> None:
+    """Self-attention reads it in the negative branch as well; the vectors of the picture are for the text alone."""
+    worn_with = adapter(base, "moma", rex)
+    stored = {k: torch.ones_like(v) if k.endswith("gate") else v for k, v in worn_with.stored.items()}
+    at, x = torch.tensor([500, 500]), torch.randn(2, *base.latent_shape, generator=stream(0, "x"))
+    states, branches = base.text_states(["", "a dog"], words={}), ("negative", "text")
+    found = []
+    for parts in ((), worn_with.recipe.modifiers[2:], worn_with.recipe.modifiers[:2]):
+        recipe = replace(worn_with.recipe, modifiers=parts)
+        name = "clean_reference" if len(parts) == 1 else "image"
+        own = {k: v for k, v in stored.items() if k.startswith(name) and parts}
+        with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle, own)]) as adapted:
+            run = adapted.run(time=at, prompts=("", "a dog"), branches=branches, step=0)
+            found.append(base.predict(x, at, states, context=run))
+    plain, details, vectors = found
+    assert (details - plain).abs().amax((1, 2, 3)).min() > 1e-3
+    blank = replace(rex, pictures=tuple(replace(p, image=Image.new("RGB", (128, 128), "red")) for p in rex.pictures))
+    other = Adapter(replace(worn_with.recipe, modifiers=methods()["moma"](blank).modifiers[:2]), rex.handle, own)
+    with torch.no_grad(), attach(base, [other]) as adapted:
+        run = adapted.run(time=at, prompts=("", "a dog"), branches=branches, step=0)
+        again = base.predict(x, at, states, context=run)
+    torch.testing.assert_close(again[0], vectors[0], atol=1e-5, rtol=1e-4)
+    assert (again[1] - vectors[1]).abs().max() > 1e-3
 
 
 def test_where_the_subject_is_not_nothing_is_added(base: Any, rex: Subject) -> None:
