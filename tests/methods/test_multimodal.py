@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 import limner
@@ -29,7 +31,7 @@ from limner.core.weights import shipped
 from limner.engine.attach import Adapter, attach
 from limner.engine.sample import PaintSettings, sample
 from limner.engine.train import Update, begin_update, train
-from limner.errors import FileError, InputError
+from limner.errors import FileError, InputError, PromptError
 from limner.methods import methods
 from limner.parts.attention import followed_subject, keep_maps
 from limner.parts.attention.followed import FOLLOWED, averaged, noun_places
@@ -310,6 +312,50 @@ def test_the_picture_stands_where_the_word_was(reader: Multimodal) -> None:
     assert net.text(reader, "", "<rex>", "dog", shown=True) == PICTURE
 
 
+def test_kosmos_g_reads_each_subject_of_a_prompt_at_its_place(base: Any, reader: Multimodal, rex: Subject) -> None:
+    """Beside the aligner on the whole text, with the pictures in the order of their handles put in by hand."""
+    tom = replace(toy("cat", 1_000_050, count=2), handle="<tom>")
+    adapters = [adapter(base, "kosmos_g", subject) for subject in (rex, tom)]
+    fusions: list[Any] = [one.recipe.modifiers[0] for one in adapters]
+    prompts = "<tom> and <rex> in a park", "a photo of <rex> and <tom>"
+    with torch.no_grad(), attach(base, adapters) as adapted:
+        at = torch.tensor([500, 500])
+        run = adapted.run(time=at, prompts=prompts, step=0)
+        states = adapted.text_states(prompts)
+        base.predict(torch.zeros(2, *base.latent_shape), at, states, context=run)
+        own = tensors_of(adapted, fusions[0])
+        mine, theirs = (tensors_of(adapted, fusion)["features"][0] for fusion in fusions)  # three pictures, and two
+        texts = [f"{PICTURE} and {PICTURE} in a park", f"a photo of {PICTURE} and {PICTURE}"]
+        net = _writer(fusions[0])
+        wanted = [
+            net.states(own, reader, texts, [torch.stack([theirs[j], mine[k]]), torch.stack([mine[k], theirs[j]])])
+            for k, j in enumerate((0, 1, 0))
+        ]
+    for fusion in fusions:
+        torch.testing.assert_close(run.cache[id(fusion)], sum(wanted) / 3, atol=1e-5, rtol=1e-4)
+
+
+def test_cafe_reads_one_subject_in_a_prompt(base: Any, rex: Subject) -> None:
+    adapters = [adapter(base, "cafe", subject) for subject in (rex, replace(toy("cat", 1_000_050), handle="<tom>"))]
+    with torch.no_grad(), attach(base, adapters) as adapted:
+        at, prompts = torch.tensor([500]), ("<rex> and <tom>",)
+        run = adapted.run(time=at, prompts=prompts, step=0)
+        with pytest.raises(PromptError, match="each rewrite all that is read"):
+            base.predict(torch.zeros(1, *base.latent_shape), at, adapted.text_states(prompts), context=run)
+
+
+def test_texts_longer_than_the_aligner_s_places_are_aligned(base: Any, few: None) -> None:
+    """Their further states share the last place, and only the first ones are reconstructed."""
+    net = _writer(methods()["kosmos_g"](NOBODY).modifiers[0])
+    wide = SimpleNamespace(states_shape=(77, 768))
+    assert len(net.start(wide, multimodal(base), stream(0, "start"))["places"]) == 154
+    for recipe, update in stage_of(base, "kosmos_g", 0):
+        tensors = update.adapted.live[recipe.modifiers[0]].tensors
+        for name in ("places", "again.queries"):
+            tensors[f"states.kosmos_g.{name}"] = tensors[f"states.kosmos_g.{name}"][:4]
+        assert recipe.stages[0].loss[0].value(update).isfinite()
+
+
 # ----------------------------------------------------------------------------------------------------------------- CAFE
 
 
@@ -491,6 +537,31 @@ def test_self_attention_sees_no_reference_at_the_noisiest_times(base: Any, rex: 
             with_it = base.predict(x, at, states, context=adapted.run(time=at, prompts=("a dog",), step=0))
             without = base.predict(x, at, states, context=Pass(time=at))
             assert with_it.equal(without) != seen
+
+
+def test_both_branches_of_guidance_attend_to_the_reference(base: Any, rex: Subject) -> None:
+    """Self-attention reads it in the negative branch as well; the vectors of the picture are for the text alone."""
+    worn_with = adapter(base, "moma", rex)
+    stored = {k: torch.ones_like(v) if k.endswith("gate") else v for k, v in worn_with.stored.items()}
+    at, x = torch.tensor([500, 500]), torch.randn(2, *base.latent_shape, generator=stream(0, "x"))
+    states, branches = base.text_states(["", "a dog"], words={}), ("negative", "text")
+    found = []
+    for parts in ((), worn_with.recipe.modifiers[2:], worn_with.recipe.modifiers[:2]):
+        recipe = replace(worn_with.recipe, modifiers=parts)
+        name = "clean_reference" if len(parts) == 1 else "image"
+        own = {k: v for k, v in stored.items() if k.startswith(name) and parts}
+        with torch.no_grad(), attach(base, [Adapter(recipe, rex.handle, own)]) as adapted:
+            run = adapted.run(time=at, prompts=("", "a dog"), branches=branches, step=0)
+            found.append(base.predict(x, at, states, context=run))
+    plain, details, vectors = found
+    assert (details - plain).abs().amax((1, 2, 3)).min() > 1e-3
+    blank = replace(rex, pictures=tuple(replace(p, image=Image.new("RGB", (128, 128), "red")) for p in rex.pictures))
+    other = Adapter(replace(worn_with.recipe, modifiers=methods()["moma"](blank).modifiers[:2]), rex.handle, own)
+    with torch.no_grad(), attach(base, [other]) as adapted:
+        run = adapted.run(time=at, prompts=("", "a dog"), branches=branches, step=0)
+        again = base.predict(x, at, states, context=run)
+    torch.testing.assert_close(again[0], vectors[0], atol=1e-5, rtol=1e-4)
+    assert (again[1] - vectors[1]).abs().max() > 1e-3
 
 
 def test_where_the_subject_is_not_nothing_is_added(base: Any, rex: Subject) -> None:

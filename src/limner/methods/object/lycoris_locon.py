@@ -32,8 +32,9 @@ def lycoris_locon(
 ) -> Recipe:
     """A rare token and the class noun, low-rank changes of linear layers and convolutions.
 
-    The library's settings for a full-size base: rank 16, alpha 8, learning rate 2e-4, batch 8, the text encoder as
-    well.
+    The library's settings for a full-size base: rank 16, alpha 8, learning rate 2e-4, batch 8. The library trains the
+    text encoder too, at the same rate; here it stays as it is, since several subjects' changes can be trained in one
+    pass of the denoiser alone.
 
     Settings:
         rank: rank of every change

@@ -33,7 +33,9 @@ def lycoris_loha(
 ) -> Recipe:
     """A rare token and the class noun, Hadamard products of low-rank matrices in linear layers and convolutions.
 
-    The library's settings for a full-size base: rank 8, alpha 4, learning rate 2e-4, batch 8, the text encoder as well.
+    The library's settings for a full-size base: rank 8, alpha 4, learning rate 2e-4, batch 8. The library trains the
+    text encoder too, at the same rate; here it stays as it is, since several subjects' changes can be trained in one
+    pass of the denoiser alone.
 
     Settings:
         rank: rank of either factor of every change

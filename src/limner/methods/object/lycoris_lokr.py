@@ -31,8 +31,9 @@ def lycoris_lokr(
 ) -> Recipe:
     """A rare token and the class noun, Kronecker products in linear layers and convolutions.
 
-    The library's settings for a full-size base: factor 6, the second matrix in full, learning rate 2e-4, batch 8, the
-    text encoder as well.
+    The library's settings for a full-size base: factor 6, the second matrix in full, learning rate 2e-4, batch 8. The
+    library trains the text encoder too, at the same rate; here it stays as it is, since several subjects' changes can
+    be trained in one pass of the denoiser alone.
 
     Settings:
         factor: the small matrix is at most so large; -1 is up to the square root of each width

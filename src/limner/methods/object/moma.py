@@ -50,7 +50,9 @@ def moma(
     In prompts the handle becomes the class noun. First the multimodal model learns to give CLIP's features of the new
     picture, then all learn by denoising; the authors' decoder learns whole, here a low-rank change of it. References
     are on plain ground. The gates learn at ten times the rate: they start at 0 and have few updates. In the noisiest
-    twentieth of the diffusion times the added attention is left out, in training too.
+    twentieth of the diffusion times the added attention is left out, in training too. In sampling, both branches of
+    guidance attend to the reference, as the authors store its keys and values for both; the vectors beside the text are
+    those of no picture in the negative branch.
 
     Settings:
         model: multimodal model by folder or hub id; empty is the base's own
@@ -67,7 +69,13 @@ def moma(
     states = multimodal_features(subject, tokens, rank, model)
     image = decoupled_cross_attention(subject, multimodal_places(model), tokens, scale, states=states, gate=painted_at)
     details = reference_network(
-        subject, clean_reference(), lambda site: site.kind == "self", noised=False, plain=True, name="clean_reference"
+        subject,
+        clean_reference(),
+        lambda site: site.kind == "self",
+        noised=False,
+        plain=True,
+        blind=(),
+        name="clean_reference",
     )
     source, more = (pairs(batch=count, named="a {noun}", ground="plain") for count in (batch, 2 * batch))
     regression = feature_regression(more, image, states)

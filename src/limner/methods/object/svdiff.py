@@ -32,8 +32,11 @@ def svdiff(
     """A rare token and the class noun, spectral shifts of every linear and convolution layer, prior preservation.
 
     Settings of an open implementation for a full-size base: learning rate 1e-3, 500 steps, 200 class images, weight 1.
-    That implementation also trains shifts of biases and norms, at a thousandth of the learning rate; they are left out
-    here.
+    That implementation also trains shifts of biases and norms, at a thousandth of the learning rate, and of the text
+    encoder's weights; here both stay as they are, since several subjects' shifts can be trained in one pass of the
+    denoiser alone. Cut-Mix-Unmix (Sec. 3.3) is left out: it shows two subjects in one picture while both are trained,
+    and here each subject is trained alone. Concepts of several subjects are attached together, where their changes of
+    a weight add.
 
     Settings:
         steps: updates

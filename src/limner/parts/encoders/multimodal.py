@@ -100,19 +100,23 @@ class Multimodal:
         features = getattr(features, "pooler_output", features)
         return features if hasattr(features, "shape") else torch.stack(list(features))
 
-    def vectors(self, texts: Sequence[str], seen: Tensor | None, *, ends: bool = False) -> list[Tensor]:
+    def vectors(
+        self, texts: Sequence[str], seen: Tensor | Sequence[Tensor] | None, *, ends: bool = False
+    ) -> list[Tensor]:
         """[length, width] of each text, with its picture's vectors [places, width] in place of <image>.
 
-        A text without <image> has none of them; `ends` appends the end token.
+        A text that has several pictures, in the order of its marks, has vectors [pictures, places, width]. A text
+        without <image> has none of them; `ends` appends the end token.
         """
         table, vectors = self.model.get_input_embeddings(), []
         for row, text in enumerate(texts):
             before, *behind = text.split(PICTURE)
             parts = [table(self._ids(before, first=True))]
-            for piece in behind:
+            for number, piece in enumerate(behind):
                 if seen is None:
                     raise InputError(f"the text {text!r} refers to a picture, and no picture was given")
-                parts += [seen[row].to(parts[0]), table(self._ids(piece))]
+                picture = seen[row] if seen[row].ndim == 2 else seen[row][number]
+                parts += [picture.to(parts[0]), table(self._ids(piece))]
             if ends:
                 parts.append(table(self._tensor([self.tokenizer.eos_token_id])))
             vectors.append(_joined(parts))

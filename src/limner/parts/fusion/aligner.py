@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from limner.core.recipe import Objective
 from limner.parts.encoders.multimodal import PICTURE, Multimodal, multimodal
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from limner.core.recipe import Source
     from limner.parts.modifiers.states import changed_states
 
-LONGEST = 64
-"""Longest sequence of multimodal states that are reconstructed from aligned ones; texts are shorter."""
+LONGER = 2
+"""Longest sequence of multimodal states that are told apart by their place and reconstructed from aligned ones, in
+lengths of the text encoder's; of longer texts, the states behind it share the last place and are not reconstructed."""
 
 SMALL = 0.1
 """Size of the output at the start: with outputs as large as their inputs, 400 updates did not learn which token to
@@ -38,11 +39,13 @@ class aligner_net:
     them.
 
     model: folder or hub id of the multimodal model; empty is the base's own
-    width: width of M; the authors' is 768
-    depth: layers of M; the authors have twelve, and as many in N, which has one here
+    width: width of M
+    depth: layers of M; the authors have as many in N, which has one here
     rank: rank of the low-rank change of the language model, trained with the aligner by the denoiser's loss; 0 leaves
         the model unchanged
     """
+
+    interleaved: ClassVar[bool] = True
 
     model: str = ""
     width: int = 128
@@ -53,12 +56,13 @@ class aligner_net:
         import torch
 
         (length, wide), w = base.states_shape, self.width
+        longest = LONGER * length
         parameters = {
             "queries": torch.randn(length, w, generator=generator),
             "into": matrix(w, reader.width, generator),
-            "places": torch.randn(LONGEST, w, generator=generator),
+            "places": torch.randn(longest, w, generator=generator),
             "onto": SMALL * matrix(wide, w, generator),
-            "again.queries": torch.randn(LONGEST, w, generator=generator),
+            "again.queries": torch.randn(longest, w, generator=generator),
             "again.into": matrix(w, wide, generator),
             "again.onto": SMALL * matrix(reader.width, w, generator),
         }
@@ -70,7 +74,11 @@ class aligner_net:
         return (prompt.replace(word, PICTURE) or PICTURE) if shown else prompt.replace(word, f"a {noun}")
 
     def states(
-        self, own: Mapping[str, Tensor], reader: Multimodal, texts: Sequence[str], seen: Tensor | None
+        self,
+        own: Mapping[str, Tensor],
+        reader: Multimodal,
+        texts: Sequence[str],
+        seen: Tensor | Sequence[Tensor] | None,
     ) -> Tensor:
         with reader.changed(own):
             return self.aligned(own, *read(reader, texts, seen), reader.counted(texts))
@@ -81,7 +89,7 @@ class aligner_net:
         import torch.nn.functional as F
 
         x = own["queries"].expand(len(states), -1, -1)
-        memory = F.linear(states, own["into"]) + own["places"][counted.clamp_max(LONGEST - 1)]
+        memory = F.linear(states, own["into"]) + own["places"][counted.clamp_max(len(own["places"]) - 1)]
         for k in range(self.depth):
             x = block(own, f"layers.{k}", x, memory, mask)
         return F.linear(F.layer_norm(x, x.shape[-1:]), own["onto"])
@@ -96,7 +104,7 @@ class aligner_net:
         return F.linear(F.layer_norm(x, x.shape[-1:]), own["again.onto"])
 
 
-def read(reader: Multimodal, texts: Sequence[str], seen: Tensor | None) -> tuple[Tensor, Tensor]:
+def read(reader: Multimodal, texts: Sequence[str], seen: Tensor | Sequence[Tensor] | None) -> tuple[Tensor, Tensor]:
     """States of a multimodal model for the aligner, and their mask.
 
     reader: the multimodal model
@@ -132,6 +140,7 @@ def alignment(
         made = (
             net.states(own, reader, texts, None) if changed else net.aligned(own, states, mask, reader.counted(texts))
         )
+        states, mask = states[:, : len(own["again.queries"])], mask[:, : len(own["again.queries"])]
         apart = (net.again(own, made, states.shape[1]).float() - states.float()).square().mean(-1)
         lengths, spread = mask.sum(1), states[mask].float().var()
         back = ((apart * mask).sum(1) / lengths * (made.shape[1] / lengths)).mean() / spread

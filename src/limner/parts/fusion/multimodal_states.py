@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,24 +20,36 @@ if TYPE_CHECKING:
 
 FEATURES = "features"
 
+INTERLEAVED = "interleaved with text"
+"""The way in which writers compose that read the pictures of several subjects in one prompt, and the name under which
+each subject's are offered: its writer, the subject and its pictures' vectors [1, R, places, width]."""
+
 
 class Writer(Protocol):
     """The map from a multimodal model to hidden states. It holds settings, no tensors."""
 
     @property
+    def interleaved(self) -> bool: ...  # whether it reads the pictures of several subjects in one prompt
+    @property
     def model(self) -> str: ...  # folder or hub id; empty is the base's own
     def start(self, base: Base, reader: Multimodal, generator: Generator) -> dict[str, Tensor]: ...  # parameters
     def text(self, reader: Multimodal, prompt: str, word: str, noun: str, *, shown: bool) -> str: ...
     def states(
-        self, own: Mapping[str, Tensor], reader: Multimodal, texts: Sequence[str], seen: Tensor | None
-    ) -> Tensor: ...  # texts, pictures [rows, places, width] -> [rows, L, D]
+        self,
+        own: Mapping[str, Tensor],
+        reader: Multimodal,
+        texts: Sequence[str],
+        seen: Tensor | Sequence[Tensor] | None,
+    ) -> Tensor: ...  # texts, pictures [rows, places, width] or of each row [pictures, places, width] -> [rows, L, D]
 
 
 def states_of_multimodal(subject: Subject, writer: Writer) -> Making:
     """For `changed_states`: prompts that name the subject have all hidden states from the writer.
 
     The multimodal model reads the subject's pictures, alone on a plain background, and the prompt. Results for several
-    pictures are averaged. Rows without pictures are written from text alone, with the noun in the token's position.
+    pictures are averaged. Rows without pictures are written from text alone, with the noun in the token's position. In
+    sampling, a writer that is `interleaved` reads the other subjects of a prompt that have the same writer in the same
+    way, each at its own place, so that each of their modifiers writes the same states.
 
     subject: the subject
     writer: the map to hidden states
@@ -49,21 +62,28 @@ def states_of_multimodal(subject: Subject, writer: Writer) -> Making:
         reader = multimodal(base, writer.model)
         features = looked_at(base, subject, look, stored, FEATURES)
         parameters = taken(writer.start(base, reader, generator), stored, base, what="the multimodal writer")
-        painted: dict[tuple[str, ...], Tensor] = {}
+        painted: dict[tuple[tuple[str, ...], tuple[str, ...]], Tensor] = {}
 
         def rewrite(own: Mapping[str, Tensor], states: Tensor, rows: list[int], run: Pass, scale: float) -> Tensor:
             prompts = tuple(run.prompts[row] for row in rows)
             still = run.random is None and not torch.is_grad_enabled()
-            if not still or prompts not in painted:
+            others = _others(writer, subject, run)
+            key = prompts, tuple(others)
+            if not still or key not in painted:
                 seen, on = looked_at_by_rows(base, run, look, own[FEATURES], len(run.prompts))
                 nouns = [noun_of(run, row, subject) for row in rows]
-                made = _written(writer, own, reader, prompts, (subject.handle, nouns), seen[rows], on[rows].tolist())
+                made = _written(
+                    writer, own, reader, prompts, (subject.handle, nouns), seen[rows], on[rows].tolist(), others
+                )
                 painted.clear()
                 if still:
-                    painted[prompts] = made
-            written = made if not still else painted[prompts]
+                    painted[key] = made
+            written = made if not still else painted[key]
             return written.to(states) if scale == 1 else torch.lerp(states, written.to(states), scale)
 
+        if writer.interleaved:
+            rewrite.composes = INTERLEAVED  # type: ignore[attr-defined]  # functions stay functions
+            rewrite.offers = {INTERLEAVED: (writer, subject, features)}  # type: ignore[attr-defined]
         return {**parameters, FEATURES: features}, rewrite
 
     return making
@@ -79,6 +99,19 @@ def noun_of(run: Pass, row: int, subject: Subject) -> str:
     return run.references.nouns[row] if run.references is not None and run.references.nouns else subject.noun
 
 
+def _others(writer: Writer, subject: Subject, run: Pass) -> dict[str, tuple[str, Tensor]]:
+    """The other subjects in the prompts of a sampling run that the writer reads: handle -> noun and pictures' vectors
+    [R, places, width]."""
+    if not writer.interleaved or run.random is not None:
+        return {}
+    offers = [live.offers[INTERLEAVED] for live in run.lives if live.on and INTERLEAVED in live.offers]
+    return {
+        other.handle: (other.noun, features[0])
+        for same, other, features in offers
+        if same == writer and other.handle != subject.handle and any(other.handle in prompt for prompt in run.prompts)
+    }
+
+
 def _written(
     writer: Writer,
     own: Mapping[str, Tensor],
@@ -87,12 +120,37 @@ def _written(
     called: tuple[str, Sequence[str]],
     seen: Tensor,
     on: Sequence[bool],
+    others: Mapping[str, tuple[str, Tensor]],
 ) -> Tensor:
-    """[rows, L, D]: hidden states from picture vectors [rows, R, places, width]."""
+    """[rows, L, D]: hidden states from picture vectors [rows, R, places, width], and those of other subjects."""
     word, nouns = called
     texts = [writer.text(reader, p, word, n, shown=s) for p, n, s in zip(prompts, nouns, on, strict=True)]
-    parts = [writer.states(own, reader, texts, seen[:, k]) for k in range(seen.shape[1] if any(on) else 1)]
+    for handle, (noun, _) in others.items():
+        texts = [
+            writer.text(reader, t, handle, noun, shown=s) if handle in t else t for t, s in zip(texts, on, strict=True)
+        ]
+    count = max([seen.shape[1], *(len(pictures) for _, pictures in others.values())]) if any(on) else 1
+    parts = []
+    for k in range(count):
+        one = seen[:, k % seen.shape[1]]
+        shown = (
+            one
+            if not others
+            else [
+                _in_order(prompt, {word: own, **{h: p[k % len(p)] for h, (_, p) in others.items()}})
+                for prompt, own in zip(prompts, one, strict=True)
+            ]
+        )
+        parts.append(writer.states(own, reader, texts, shown))
     return sum(parts[1:], start=parts[0]) / len(parts)
+
+
+def _in_order(prompt: str, pictures: Mapping[str, Tensor]) -> Tensor:
+    """[n, places, width]: the pictures of a prompt's n handles, in the order in which these stand in it."""
+    import torch
+
+    handles = re.findall("|".join(map(re.escape, pictures)), prompt)
+    return torch.stack([pictures[handle] for handle in handles or list(pictures)[:1]])
 
 
 def block(own: Mapping[str, Tensor], name: str, x: Tensor, memory: Tensor, mask: Tensor, *, heads: int = 4) -> Tensor:

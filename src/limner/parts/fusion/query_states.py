@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from limner.core.recipe import Objective
 from limner.parts.encoders.looks import Look, alone, each_of
@@ -36,6 +36,8 @@ class query_states:
     width: width of the attention
     """
 
+    interleaved: ClassVar[bool] = False
+
     model: str = ""
     rank: int = 16
     width: int = 384
@@ -58,7 +60,11 @@ class query_states:
         return text if shown else text.replace(PICTURE, "").strip()
 
     def states(
-        self, own: Mapping[str, Tensor], reader: Multimodal, texts: Sequence[str], seen: Tensor | None
+        self,
+        own: Mapping[str, Tensor],
+        reader: Multimodal,
+        texts: Sequence[str],
+        seen: Tensor | Sequence[Tensor] | None,
     ) -> Tensor:
         import torch
         import torch.nn.functional as F

@@ -39,8 +39,8 @@ class changed_states:
     `like`. The states are also rewritten in rows with a reference and an empty prompt, which show the picture alone.
 
     Several such tokens work together in one prompt where their rewritings are of one kind, which is named by the
-    attribute `composes`: VECTORS, or MERGED. Any other rewriting needs a prompt of its own: a second one there is a
-    `PromptError`.
+    attribute `composes`: VECTORS, MERGED, or a kind of their own whose rewritings read what the others offer (`offers`).
+    Any other rewriting needs a prompt of its own: a second one there is a `PromptError`.
 
     word: the token
     like: text whose vectors the text encoder reads for the token, or a function of the base that gives it
@@ -81,6 +81,7 @@ class changed_states:
 
         if scale:
             live.operations = (operation,)
+            live.offers |= getattr(rewrite, "offers", {})
         yield live
 
     @property

@@ -13,7 +13,8 @@ from limner.core.types import Batch, References
 from limner.parts.augmentations.plain import on_plain
 
 from .corpus import Shelf, corpus_of, looks
-from .pairs import Shots, boxes_around, dropped_rows, erased_ground, others_of_class
+from .pairs import Shots, dropped_rows, erased_ground, others_of_class
+from .placing import boxes_around
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
