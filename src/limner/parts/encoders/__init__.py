@@ -10,6 +10,7 @@ from .clip import (
     clip_places,
     clip_tokens,
 )
+from .clusters import photo_words
 from .denoiser import denoiser_levels
 from .expressions import clip_class_depths, expression_code, side_by_side
 from .faces import face_embedding, face_landmarks, face_points, landmark_names
@@ -19,6 +20,7 @@ from .looks import all_of, alone, close_up, each_of, mean_of, pictures_alone, pl
 from .masks import background_masks, propagated_masks, subject_masks
 from .multimodal import multimodal_places
 from .qformer import QueryFormer
+from .random_field import dense_crf
 from .resampler import Resampler
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "clip_tokens",
     "close_up",
     "denoiser_levels",
+    "dense_crf",
     "each_of",
     "expression_code",
     "face_embedding",
@@ -51,6 +54,7 @@ __all__ = [
     "landmark_names",
     "mean_of",
     "multimodal_places",
+    "photo_words",
     "pictures_alone",
     "placed",
     "propagated_masks",

@@ -26,6 +26,7 @@ from .reward_feedback import face_worths, reward_feedback, structure_worth
 from .rewards import clip_reward, policy_gradient, reward
 from .starts import near_begin
 from .text_balance import text_balance
+from .understanding import facts_of, knowledge, recognition_answer
 from .views import appearance_contrast, semantic_contrast
 
 __all__ = [
@@ -43,7 +44,9 @@ __all__ = [
     "distillation",
     "face_distance",
     "face_worths",
+    "facts_of",
     "guided_denoising",
+    "knowledge",
     "kurtosis_gap",
     "localised",
     "magnitude",
@@ -65,6 +68,7 @@ __all__ = [
     "prototype",
     "prototypical_embedding",
     "recognition",
+    "recognition_answer",
     "refinement",
     "reward",
     "reward_feedback",

@@ -6,6 +6,7 @@ from .concepts import shown_for
 from .degraded import degraded_photos, degraded_subjects
 from .diptychs import diptychs
 from .edited import edited_portraits
+from .estimated import estimated_masks, mask_of, with_estimated_masks
 from .expert_pairs import expert_pairs
 from .feedback import by_hand, by_score, feedback
 from .inpainting import with_holes
@@ -16,6 +17,7 @@ from .people import pairs_of_people, references_to_paint
 from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
 from .pool import growing_pool
 from .prompts import prompts
+from .recognition import recognition_pictures
 from .retrieved import retrieved
 from .shown import all_seen
 from .texts import corpus_texts
@@ -36,19 +38,23 @@ __all__ = [
     "degraded_subjects",
     "diptychs",
     "edited_portraits",
+    "estimated_masks",
     "expert_pairs",
     "feedback",
     "growing_pool",
     "jittered",
     "joined",
+    "mask_of",
     "pairs",
     "pairs_of_people",
     "people_by_age",
     "photos",
     "prior_note",
     "prompts",
+    "recognition_pictures",
     "references_to_paint",
     "retrieved",
     "shown_for",
+    "with_estimated_masks",
     "with_holes",
 ]
