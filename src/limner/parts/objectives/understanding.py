@@ -88,9 +88,9 @@ def knowledge(source: Source, facts: Sequence[Fact], says: str, noun: str) -> Ob
 
         asked = _read(step, [f"a photo of {says} with {fact.asked}" for fact in facts])
         with torch.no_grad():
-            told = [f"a photo of a {noun} with {fact.answer}" for fact in facts]
+            answer_texts = [f"a photo of a {noun} with {fact.answer}" for fact in facts]
             plain = [f"a photo of a {noun} with {fact.asked}" for fact in facts]
-            answers = _read(step, [*told, *plain])
+            answers = _read(step, [*answer_texts, *plain])
         right = torch.arange(len(facts), device=asked.device)
         return F.cross_entropy(asked @ answers.T / TEMPERATURE, right)
 
