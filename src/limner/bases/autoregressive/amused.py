@@ -74,6 +74,12 @@ class Amused(Family):
         out, _ = self._read(self.towers[0], prompts, words, output_hidden_states=True)
         return pack(out.hidden_states[-2], pooled=out.text_embeds).to(self.dtype)
 
+    def text_features(self, prompts: Sequence[str], *, words: Mapping[str, Tensor]) -> Tensor:
+        """[B, D]: the projected end tokens of texts, in the space of the CLIP that the text encoder is of."""
+        out, _ = self._read(self.towers[0], prompts, words)
+        features: Tensor = out.text_embeds
+        return features
+
     def draw_times(self, count: int, generator: Generator) -> Tensor:
         return torch.rand(count, generator=generator) * self.num_train_times
 

@@ -10,6 +10,7 @@ from .clip import (
     clip_places,
     clip_tokens,
 )
+from .clusters import photo_words
 from .denoiser import denoiser_levels
 from .details import detail_map
 from .expressions import clip_class_depths, expression_code, side_by_side
@@ -21,6 +22,7 @@ from .masks import background_masks, face_masks, masks_around_faces, propagated_
 from .multimodal import multimodal_places
 from .patches import patch_tokens
 from .qformer import QueryFormer
+from .random_field import dense_crf
 from .resampler import Resampler
 from .scenes import scene_of
 
@@ -41,6 +43,7 @@ __all__ = [
     "close_up",
     "denoiser_levels",
     "detail_map",
+    "dense_crf",
     "each_of",
     "expression_code",
     "face_embedding",
@@ -59,6 +62,7 @@ __all__ = [
     "mean_of",
     "multimodal_places",
     "patch_tokens",
+    "photo_words",
     "pictures_alone",
     "placed",
     "propagated_masks",

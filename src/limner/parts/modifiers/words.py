@@ -54,7 +54,7 @@ class new_word:
             raise InputError(f"the word to start {self.word} from is empty; give a class noun such as 'dog'")
         vectors = start[torch.arange(self.num_vectors) % len(start)]
         name = f"word.{self.word}"
-        learned = stored.get(name, vectors if self.begin is None else self.begin(base))
+        learned = stored[name] if name in stored else vectors if self.begin is None else self.begin(base)
         if learned.shape != vectors.shape:
             raise FileError(f"{name} is {tuple(learned.shape)} in the concept; this base wants {tuple(vectors.shape)}")
         parameter = torch.nn.Parameter(learned.detach().clone().to(vectors), requires_grad=False)

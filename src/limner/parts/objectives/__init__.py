@@ -28,6 +28,7 @@ from .rewards import clip_reward, policy_gradient, reward
 from .self_regularised import self_regularised
 from .starts import near_begin
 from .text_balance import text_balance
+from .understanding import facts_of, knowledge, recognition_answer
 from .views import appearance_contrast, semantic_contrast
 
 __all__ = [
@@ -46,8 +47,10 @@ __all__ = [
     "distillation",
     "face_distance",
     "face_worths",
+    "facts_of",
     "guided_denoising",
     "inhibition",
+    "knowledge",
     "kurtosis_gap",
     "localised",
     "magnitude",
@@ -69,6 +72,7 @@ __all__ = [
     "prototype",
     "prototypical_embedding",
     "recognition",
+    "recognition_answer",
     "refinement",
     "reward",
     "reward_feedback",

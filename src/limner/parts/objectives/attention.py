@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from limner.core.recipe import Source
 
 
-def attention_on_mask(source: Source, watched: watched_word, *, floor: bool = False, named: bool = False) -> Objective:
+def attention_on_mask(
+    source: Source, watched: watched_word, *, floor: bool = False, named: bool = False, own: str = ""
+) -> Objective:
     """Mean squared error between a token's attention and the mask (Eq. 3 of arXiv:2305.16311).
 
     source: batches with masks
     watched: the modifier whose token is watched
     floor: whether attention is scaled to a minimum of 0 as well as to a maximum of 1
     named: whether only rows count whose prompt has the token; otherwise attention is 0 in the other rows
+    own: name of the condition that holds the token's mask; empty for the mask of the loss
     """
 
     def value(step: Step) -> Tensor:
         import torch.nn.functional as F
 
-        prediction, mask = step.prediction, step.batch.mask
+        prediction, mask = step.prediction, step.batch.conditions.get(own) if own else step.batch.mask
         if mask is None or prediction.run is None:
             raise InputError(f"{source.name} gives no masks, which this objective compares attention with")
         maps = maps_of(prediction.run.activations, watched)[prediction.rows].float()

@@ -7,6 +7,7 @@ from .concepts import shown_for
 from .degraded import degraded_photos, degraded_subjects
 from .diptychs import diptychs
 from .edited import edited_portraits
+from .estimated import estimated_masks, mask_of, with_estimated_masks
 from .expert_pairs import expert_pairs
 from .feedback import by_hand, by_score, feedback
 from .hidden_patches import with_hidden_patches
@@ -21,6 +22,7 @@ from .placing import Hole
 from .pool import growing_pool
 from .prompts import prompts
 from .relocated import relocated
+from .recognition import recognition_pictures
 from .retrieved import retrieved
 from .shown import all_seen
 from .texts import corpus_texts
@@ -43,12 +45,14 @@ __all__ = [
     "degraded_subjects",
     "diptychs",
     "edited_portraits",
+    "estimated_masks",
     "expert_pairs",
     "feedback",
     "growing_pool",
     "jittered",
     "joined",
     "mostly_at",
+    "mask_of",
     "pairs",
     "pairs_of_people",
     "people_by_age",
@@ -56,12 +60,14 @@ __all__ = [
     "placed",
     "prior_note",
     "prompts",
+    "recognition_pictures",
     "references_to_paint",
     "relocated",
     "retrieved",
     "shown_for",
     "style_photos",
     "with_hidden_patches",
+    "with_estimated_masks",
     "with_holes",
     "with_references_of",
     "without_references",
