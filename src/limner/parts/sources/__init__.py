@@ -16,6 +16,7 @@ from .people import pairs_of_people, references_to_paint
 from .photos import FACE_TEMPLATES, PHOTO_TEMPLATES, photos
 from .pool import growing_pool
 from .prompts import prompts
+from .rescaled import rescaled_photos
 from .retrieved import retrieved
 from .shown import all_seen
 from .texts import corpus_texts
@@ -46,6 +47,7 @@ __all__ = [
     "prior_note",
     "prompts",
     "references_to_paint",
+    "rescaled_photos",
     "retrieved",
     "shown_for",
     "style_photos",
