@@ -825,6 +825,11 @@ def test_matte_says_each_attribute_in_its_layers_and_its_time(base: Any, rex: Su
             said = varied.vectors(own, site, varied.moment(time), None)
             read = [name for name, scope in SCOPES.items() if scope == (kind, third)]
             assert torch.equal(said, own[read[0]][None] if read else plain)
+    fine = [site for site, kind in enumerate(kinds) if kind == "fine"]
+    assert all(torch.equal(varied.vectors(own, site, third, None), plain) for site in fine for third in range(3))
+    for name in ("colour", "style"):  # where they are read, the coarse layers read the noun or another attribute
+        third = SCOPES[name][1]
+        assert torch.equal(varied.vectors(own, kinds.index("moderate"), third, None), own[name][None])
     silent = scoped(("colour",))(base, plain, len(kinds), torch.Generator())
     assert torch.equal(silent.vectors(own, kinds.index("coarse"), 1, None), plain)
 
